@@ -1,0 +1,522 @@
+//! The vocabulary shared by the program that measures and the runners that are measured: frames, prompts, masks,
+//! precisions, devices, options. Plain data, no ONNX Runtime: the root crate, the mock runner and the scorer can use
+//! it without a runtime being present.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Numeric precision asked for (`--dtype`). What was really computed is recorded per graph in [`StagePrecision`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// IEEE binary32.
+    Fp32,
+    /// IEEE binary16.
+    Fp16,
+    /// bfloat16: 8 exponent bits, 7 stored mantissa bits.
+    Bf16,
+}
+
+impl Precision {
+    /// Every precision, in the order in which help texts list them.
+    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Fp16, Precision::Bf16];
+
+    /// Canonical name: `fp32`, `fp16`, `bf16`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Fp16 => "fp16",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that is no precision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown dtype `{0}`; known: fp32 (float32), fp16 (float16, half), bf16 (bfloat16)")]
+pub struct UnknownPrecision(pub String);
+
+impl FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word.trim().to_ascii_lowercase().as_str() {
+            "fp32" | "float32" | "f32" => Ok(Precision::Fp32),
+            "fp16" | "float16" | "f16" | "half" => Ok(Precision::Fp16),
+            "bf16" | "bfloat16" => Ok(Precision::Bf16),
+            _ => Err(UnknownPrecision(word.to_string())),
+        }
+    }
+}
+
+/// Execution device: the provider and, for GPUs, its index. Written `cpu`, `cuda:0`, `tensorrt:0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Device {
+    /// ONNX Runtime's CPU execution provider.
+    Cpu,
+    /// CUDA execution provider on the GPU with this index.
+    Cuda(u32),
+    /// TensorRT execution provider on the GPU with this index.
+    TensorRt(u32),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => f.pad("cpu"),
+            Device::Cuda(i) => f.pad(&format!("cuda:{i}")),
+            Device::TensorRt(i) => f.pad(&format!("tensorrt:{i}")),
+        }
+    }
+}
+
+/// A word that is no device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown device `{0}`; known: cpu, cuda:N, tensorrt:N (N = GPU index, 0 if left out)")]
+pub struct UnknownDevice(pub String);
+
+impl FromStr for Device {
+    type Err = UnknownDevice;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let unknown = || UnknownDevice(word.to_string());
+        let lower = word.trim().to_ascii_lowercase();
+        let (name, index) = match lower.split_once(':') {
+            Some((name, index)) => (name, Some(index.parse::<u32>().map_err(|_| unknown())?)),
+            None => (lower.as_str(), None),
+        };
+        match (name, index) {
+            ("cpu", None) => Ok(Device::Cpu),
+            ("cuda", i) => Ok(Device::Cuda(i.unwrap_or(0))),
+            ("tensorrt" | "trt", i) => Ok(Device::TensorRt(i.unwrap_or(0))),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// As text in every record, so that a reader needs no table.
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+serde_as_text!(Device);
+
+/// One decoded frame: interleaved 8-bit RGB, rows from top to bottom, no padding.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// `width * height * 3` bytes.
+    pub rgb: &'a [u8],
+}
+
+/// Binary mask, bit-packed: each row starts at a fresh 64-bit word, bit `x % 64` of word `x / 64` is column `x`;
+/// unused high bits of a row's last word are always zero.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Mask {
+    width: u32,
+    height: u32,
+    words: Vec<u64>,
+}
+
+impl Mask {
+    /// All-background mask of `width` x `height` pixels.
+    pub fn empty(width: u32, height: u32) -> Self {
+        let words = vec![0; words_per_row(width) * height as usize];
+        Mask { width, height, words }
+    }
+
+    /// Mask from a predicate on (column, row).
+    pub fn from_fn(width: u32, height: u32, mut inside: impl FnMut(u32, u32) -> bool) -> Self {
+        let mut mask = Mask::empty(width, height);
+        for y in 0..height {
+            for x in 0..width {
+                if inside(x, y) {
+                    mask.set(x, y);
+                }
+            }
+        }
+        mask
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// 64-bit words per row.
+    pub fn words_per_row(&self) -> usize {
+        words_per_row(self.width)
+    }
+
+    /// All words, row after row.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// All words, writable. The caller keeps the unused high bits of each row zero.
+    pub fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    /// Words of row `y`.
+    pub fn row(&self, y: u32) -> &[u64] {
+        let n = self.words_per_row();
+        &self.words[y as usize * n..][..n]
+    }
+
+    /// Is the pixel in column `x`, row `y` foreground?
+    pub fn get(&self, x: u32, y: u32) -> bool {
+        self.row(y)[x as usize / 64] >> (x % 64) & 1 == 1
+    }
+
+    /// Makes the pixel in column `x`, row `y` foreground.
+    pub fn set(&mut self, x: u32, y: u32) {
+        let n = self.words_per_row();
+        self.words[y as usize * n + x as usize / 64] |= 1 << (x % 64);
+    }
+
+    /// Number of foreground pixels.
+    pub fn area(&self) -> u64 {
+        self.words.iter().map(|w| u64::from(w.count_ones())).sum()
+    }
+
+    /// No foreground pixel at all.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|&w| w == 0)
+    }
+
+    /// Every pixel is foreground.
+    pub fn is_full(&self) -> bool {
+        self.area() == u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// Run lengths in row-major order, background first (the first run may be 0), summing to `width * height`.
+    pub fn to_runs(&self) -> Vec<u32> {
+        let mut runs = Vec::new();
+        let (mut value, mut length) = (false, 0u32);
+        for y in 0..self.height {
+            for x in 0..self.width {
+                let here = self.get(x, y);
+                if here != value {
+                    runs.push(length);
+                    (value, length) = (here, 0);
+                }
+                length += 1;
+            }
+        }
+        runs.push(length);
+        runs
+    }
+
+    /// Inverse of [`Mask::to_runs`]; `None` when the runs do not sum to `width * height`.
+    pub fn from_runs(width: u32, height: u32, runs: &[u32]) -> Option<Self> {
+        let total = u64::from(width) * u64::from(height);
+        if runs.iter().map(|&r| u64::from(r)).sum::<u64>() != total {
+            return None;
+        }
+        let mut mask = Mask::empty(width, height);
+        let mut at = 0u64;
+        for (i, &run) in runs.iter().enumerate() {
+            if i % 2 == 1 {
+                for p in at..at + u64::from(run) {
+                    mask.set((p % u64::from(width)) as u32, (p / u64::from(width)) as u32);
+                }
+            }
+            at += u64::from(run);
+        }
+        Some(mask)
+    }
+}
+
+fn words_per_row(width: u32) -> usize {
+    (width as usize).div_ceil(64)
+}
+
+/// What kind of prompt starts a track; the last part of a model tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptKind {
+    /// Positive clicks.
+    Points,
+    /// A tight bounding box.
+    Bbox,
+    /// A full mask.
+    Mask,
+}
+
+impl PromptKind {
+    /// Every kind, in the order in which help texts list them.
+    pub const ALL: [PromptKind; 3] = [PromptKind::Points, PromptKind::Bbox, PromptKind::Mask];
+
+    /// Name used in model tags: `points`, `bbox`, `mask`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PromptKind::Points => "points",
+            PromptKind::Bbox => "bbox",
+            PromptKind::Mask => "mask",
+        }
+    }
+}
+
+impl fmt::Display for PromptKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A click in source pixels: the centre of pixel (column `x`, row `y`) is written `(x, y)`, as the references do.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Click {
+    /// Column in source pixels.
+    pub x: f32,
+    /// Row in source pixels.
+    pub y: f32,
+    /// Foreground click (label 1) or background click (label 0).
+    pub positive: bool,
+}
+
+/// Where an object is, on the frame on which its track starts. Coordinates are source pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PromptShape {
+    /// One or more clicks.
+    Points(Vec<Click>),
+    /// `[x_min, y_min, x_max, y_max]`: indices of the first and last foreground column and row, both inclusive.
+    Bbox([f32; 4]),
+    /// Foreground mask of the frame's size.
+    Mask(Mask),
+}
+
+impl PromptShape {
+    /// The kind of this prompt.
+    pub fn kind(&self) -> PromptKind {
+        match self {
+            PromptShape::Points(_) => PromptKind::Points,
+            PromptShape::Bbox(_) => PromptKind::Bbox,
+            PromptShape::Mask(_) => PromptKind::Mask,
+        }
+    }
+}
+
+/// Starts the track of one object on the frame it is handed over with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// Caller's number of the object; unique within a sequence.
+    pub object: u32,
+    /// Where it is.
+    pub shape: PromptShape,
+}
+
+/// One object's result on one frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectMask {
+    /// Caller's number of the object.
+    pub object: u32,
+    /// Binary mask at source resolution.
+    pub mask: Mask,
+    /// Object-score logit: above 0 the model believes that the object is visible.
+    pub object_score: f32,
+    /// Predicted IoU of the chosen mask, 0..1; NaN where the prompt bypasses the decoder.
+    pub predicted_iou: f32,
+    /// Were all low-resolution logits, the score and the pointer finite?
+    pub finite: bool,
+}
+
+/// Results of all live objects on one frame, in order of their first prompt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FrameMasks {
+    /// One entry per live object.
+    pub objects: Vec<ObjectMask>,
+}
+
+/// The stages of one frame, in pipeline order; names are those of `frames.csv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Resize, normalise, upload.
+    Preprocess,
+    /// Image encoder session.
+    ImageEncoder,
+    /// Memory attention sessions, all objects.
+    MemoryAttention,
+    /// Mask decoder (and mask prompt) sessions, all objects.
+    MaskDecoder,
+    /// Memory encoder sessions, all objects.
+    MemoryEncoder,
+    /// Download, upscale, threshold, bookkeeping.
+    Postprocess,
+}
+
+impl Stage {
+    /// Every stage, in pipeline order.
+    pub const ALL: [Stage; 6] = [
+        Stage::Preprocess,
+        Stage::ImageEncoder,
+        Stage::MemoryAttention,
+        Stage::MaskDecoder,
+        Stage::MemoryEncoder,
+        Stage::Postprocess,
+    ];
+
+    /// Name used in column headings, without unit.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Stage::Preprocess => "preprocess",
+            Stage::ImageEncoder => "image_encoder",
+            Stage::MemoryAttention => "memory_attention",
+            Stage::MaskDecoder => "mask_decoder",
+            Stage::MemoryEncoder => "memory_encoder",
+            Stage::Postprocess => "postprocess",
+        }
+    }
+}
+
+/// Time spent per stage on one frame (all objects added up).
+pub type StageTimes = Vec<(Stage, Duration)>;
+
+/// Settings a caller may ask a runner for. `None` means "not asked for": the runner's default holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Threads inside one operator (CPU provider); `None`: all physical cores.
+    pub threads: Option<usize>,
+    /// Let idle ONNX Runtime threads spin (off by default: it steals CPU from everything else).
+    pub spinning: Option<bool>,
+    /// Options by name beyond the common ones (`key=value`), for one runner or provider. A runner that does not know a
+    /// name drops it and says so; nothing is dropped silently.
+    pub extra: std::collections::BTreeMap<String, String>,
+}
+
+/// What became of the options: both halves are recorded and shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admitted {
+    /// `name = value` pairs the runner was given.
+    pub passed: Vec<(String, String)>,
+    /// `name = value` pairs it was not given, each with the reason.
+    pub dropped: Vec<DroppedOption>,
+}
+
+/// An option that was asked for and not passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedOption {
+    /// Option name.
+    pub name: String,
+    /// The value asked for.
+    pub value: String,
+    /// Why it was dropped.
+    pub reason: String,
+}
+
+/// What a runner can do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Prompt kinds it accepts.
+    pub prompts: Vec<PromptKind>,
+    /// Precisions it has graphs for.
+    pub precisions: Vec<Precision>,
+    /// Names of the options it knows.
+    pub options: Vec<String>,
+    /// Most objects tracked at once; `None`: no limit of its own.
+    pub max_objects: Option<u32>,
+    /// Most clicks per prompt.
+    pub max_points: u32,
+}
+
+impl Capabilities {
+    /// Splits the options into those this runner is given and those it is not.
+    pub fn admit(&self, options: &Options) -> Admitted {
+        let mut admitted = Admitted::default();
+        for (name, value) in options.entries() {
+            if self.options.iter().any(|known| *known == name) {
+                admitted.passed.push((name, value));
+            } else {
+                let reason = format!("not supported by this runner; it knows: {}", self.options.join(", "));
+                admitted.dropped.push(DroppedOption { name, value, reason });
+            }
+        }
+        admitted
+    }
+}
+
+impl Options {
+    /// The options that were asked for, as `(name, value)` text.
+    pub fn entries(&self) -> Vec<(String, String)> {
+        let mut entries = Vec::new();
+        if let Some(n) = self.threads {
+            entries.push(("threads".to_string(), n.to_string()));
+        }
+        if let Some(on) = self.spinning {
+            entries.push(("spinning".to_string(), on.to_string()));
+        }
+        entries.extend(self.extra.iter().map(|(k, v)| (k.clone(), v.clone())));
+        entries
+    }
+}
+
+/// Precision of one graph: asked for, in effect, and how we know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StagePrecision {
+    /// Graph name, e.g. `image_encoder`.
+    pub graph: String,
+    /// What was asked for.
+    pub requested: Precision,
+    /// What was computed, in words: `fp32`, `bf16`, `bf16 operands, fp32 accumulation, emulated`.
+    pub effective: String,
+    /// Facts that support it: graph value types, cast pairs inserted, node placement, lattice of the outputs.
+    pub evidence: Vec<String>,
+}
+
+/// Everything needed to open a runner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenRequest {
+    /// Pack directory (for the mock runner: its script, a JSON file).
+    pub pack: PathBuf,
+    /// Precision asked for.
+    pub precision: Precision,
+    /// Device asked for. Another device is never used instead.
+    pub device: Device,
+    /// Options admitted by the runner's capabilities.
+    pub options: Options,
+    /// `--ort-lib`: the ONNX Runtime library to load; `None`: search (see `runtime`).
+    pub ort_lib: Option<PathBuf>,
+}
+
+/// What opening a runner showed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpenReport {
+    /// ONNX Runtime version, empty for the mock runner.
+    pub runtime_version: String,
+    /// Library file that was loaded.
+    pub runtime_path: PathBuf,
+    /// Time to load and optimise each graph, in milliseconds.
+    pub graph_load_ms: Vec<(String, f64)>,
+    /// Remarks for the record, e.g. dropped provider options.
+    pub notes: Vec<String>,
+}

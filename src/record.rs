@@ -1,0 +1,298 @@
+//! The types written to `run.json`, with their schema number: everything a reader needs to judge a measurement. A
+//! quantity that was not measured is `None` (an empty CSV field), never 0.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
+
+/// Schema number of `run.json`; raised on every incompatible change.
+pub const SCHEMA: u32 = 1;
+
+/// One run: what was asked, where it ran, what came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Directory name of the run, unique per device: `20261121T093000Z-ab12cd`.
+    pub run_id: String,
+    /// RFC 3339, UTC.
+    pub started: String,
+    /// RFC 3339, UTC; `None` while unfinished.
+    pub finished: Option<String>,
+    /// jetbench's version.
+    pub version: String,
+    /// Command line as typed.
+    pub argv: Vec<String>,
+    /// Every setting in effect, defaults included, by name.
+    pub settings: BTreeMap<String, serde_json::Value>,
+    /// Dataset under test.
+    pub data: DataRecord,
+    /// Device under test.
+    pub device: DeviceRecord,
+    /// One entry per cell, in plan order.
+    pub cells: Vec<CellRecord>,
+    /// Why the run stopped early (`interrupted`), if it did.
+    pub stopped: Option<String>,
+}
+
+/// Dataset as planned.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// Root directory as given.
+    pub root: String,
+    /// Layout detected: `sa-v`, `davis2017`, …
+    pub layout: String,
+    /// Scoring protocol: `sav`, `vos`, …
+    pub protocol: String,
+    /// Sequences in the plan.
+    pub videos: usize,
+    /// Objects in the plan.
+    pub objects: usize,
+    /// Frames in the plan.
+    pub frames: usize,
+}
+
+/// Device under test.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    /// Directory name under `results/`: board or host model, lower case, no spaces.
+    pub name: String,
+    /// Short digest over the fields that make latencies comparable.
+    pub digest: String,
+    /// Facts by name: `cpu`, `cores`, `memory_mib`, `kernel`, `l4t`, `power_mode`, `onnxruntime`, …
+    pub facts: BTreeMap<String, String>,
+}
+
+/// May the figures of a cell be used?
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Verdict {
+    /// Yes.
+    Valid,
+    /// They were measured, but these reasons forbid their use.
+    Invalid {
+        /// One sentence each.
+        reasons: Vec<String>,
+    },
+    /// There are none, or not all.
+    Failed {
+        /// What went wrong.
+        error: String,
+        /// Phase reached: `spawn`, `load`, `warmup`, `track`, `score`.
+        phase: String,
+    },
+}
+
+impl Verdict {
+    /// `valid`, `invalid`, `failed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Verdict::Valid => "valid",
+            Verdict::Invalid { .. } => "invalid",
+            Verdict::Failed { .. } => "failed",
+        }
+    }
+
+    /// Reasons or error as one line; empty for `Valid`.
+    pub fn reasons(&self) -> String {
+        match self {
+            Verdict::Valid => String::new(),
+            Verdict::Invalid { reasons } => reasons.join("; "),
+            Verdict::Failed { error, phase } => format!("{phase}: {error}"),
+        }
+    }
+}
+
+/// One model tag x precision x device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellRecord {
+    /// Model tag as asked for: `sam2_points`.
+    pub model: String,
+    /// Pack id that the tag resolved to: `sam2_mini`.
+    pub pack: String,
+    /// SHA-256 over the pack's manifest.
+    pub pack_digest: String,
+    /// Prompt kind.
+    pub prompt: PromptKind,
+    /// Precision asked for.
+    pub dtype: Precision,
+    /// Precision in effect, in words; `None` when the cell never loaded. One phrase when all graphs agree.
+    pub effective_dtype: Option<String>,
+    /// Device asked for (and used: there is no fallback).
+    pub device: String,
+    /// Verdict.
+    pub verdict: Verdict,
+    /// Precision per graph, with evidence.
+    pub precision: Vec<StagePrecision>,
+    /// Options passed and dropped.
+    pub options: Admitted,
+    /// ONNX Runtime version and library.
+    pub runtime: Option<RuntimeRecord>,
+    /// Load time per graph, milliseconds.
+    pub graph_load_ms: Vec<(String, f64)>,
+    /// Whole load, milliseconds.
+    pub load_ms: Option<f64>,
+    /// Warm-up result.
+    pub warmup: Option<WarmupRecord>,
+    /// Memory by phase (`idle`, `loaded`, `warmed`, `peak`, `last`) and source, MiB.
+    pub memory: BTreeMap<String, MemoryRecord>,
+    /// Worker wall time over the tracked sequences, decode included, seconds.
+    pub track_wall_s: Option<f64>,
+    /// Finished sequences.
+    pub sequences: Vec<SequenceRecord>,
+    /// Aggregates over `sequences`; `None` when nothing was finished.
+    pub summary: Option<SummaryRecord>,
+    /// Remarks for the reader, each with a remedy where there is one.
+    pub notes: Vec<String>,
+}
+
+/// The ONNX Runtime that was loaded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RuntimeRecord {
+    /// Version, e.g. `1.31.1`.
+    pub version: String,
+    /// Library file.
+    pub path: String,
+}
+
+/// Single-frame warm-up with the admitted options.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WarmupRecord {
+    /// Did one whole frame run?
+    pub frame_ok: bool,
+    /// Why not.
+    pub frame_error: Option<String>,
+    /// When the frame failed: did opening alone work?
+    pub load_only_ok: Option<bool>,
+    /// Why not.
+    pub load_only_error: Option<String>,
+    /// Wall time of the warm-up frames, milliseconds.
+    pub warmup_ms: Option<f64>,
+    /// Mask faults: `empty`, `full`, `non-finite`, each with its object.
+    pub faults: Vec<String>,
+}
+
+/// Named memory figures in MiB; never add two of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryRecord {
+    /// Fall of the system's MemAvailable since before the worker was spawned: the headline on unified memory.
+    pub system_mib: Option<f64>,
+    /// Proportional set size of the worker (`smaps_rollup`).
+    pub pss_mib: Option<f64>,
+    /// Resident set size of the worker (`VmRSS`; in phase `peak`: `VmHWM`).
+    pub rss_mib: Option<f64>,
+}
+
+/// One tracked and scored video.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceRecord {
+    /// Video name.
+    pub video: String,
+    /// Source size in pixels.
+    pub width: u32,
+    /// Source size in pixels.
+    pub height: u32,
+    /// Wall time of the sequence in the worker, decode included, milliseconds.
+    pub wall_ms: f64,
+    /// One entry per tracked frame.
+    pub frames: Vec<FrameRecord>,
+    /// One entry per object.
+    pub objects: Vec<ObjectRecord>,
+}
+
+/// Timing of one frame, milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameRecord {
+    /// Index in the video, from 0.
+    pub frame: u32,
+    /// Live objects.
+    pub objects: u32,
+    /// Decode on the read-ahead thread; not part of `latency_ms`.
+    pub decode_ms: f64,
+    /// By stage name (`preprocess`, `image_encoder`, …); a stage that did not run is absent.
+    pub stages_ms: BTreeMap<String, f64>,
+    /// RGB bytes in host memory to binary masks at source resolution in host memory.
+    pub latency_ms: f64,
+}
+
+/// Scores of one object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    /// Object name in the dataset (folder name or id).
+    pub object: String,
+    /// Frame index of the prompt.
+    pub prompt_frame: u32,
+    /// Frames that count under the protocol.
+    pub frames_scored: u32,
+    /// Mean J, 0..100; `None` when the protocol counts no frame of it.
+    pub j: Option<f64>,
+    /// Mean F, 0..100.
+    pub f: Option<f64>,
+    /// (J + F) / 2.
+    pub jf: Option<f64>,
+    /// Per annotated frame.
+    pub per_frame: Vec<FrameScoreRecord>,
+}
+
+/// Scores of one object on one annotated frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameScoreRecord {
+    /// Index in the video, from 0.
+    pub frame: u32,
+    /// J, 0..100.
+    pub j: f64,
+    /// F, 0..100.
+    pub f: f64,
+    /// Does the protocol count this frame?
+    pub counted: bool,
+    /// Is the object visible in the ground truth?
+    pub visible: bool,
+    /// Object-score logit of the model.
+    pub object_score: f32,
+}
+
+/// Aggregates of a cell. Milliseconds, frames per second, 0..100 scores.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SummaryRecord {
+    /// Finished videos.
+    pub videos: usize,
+    /// Scored objects.
+    pub objects: usize,
+    /// Tracked frames.
+    pub frames: usize,
+    /// Mean J over objects.
+    pub j: Option<f64>,
+    /// Mean F over objects.
+    pub f: Option<f64>,
+    /// (J + F) / 2.
+    pub jf: Option<f64>,
+    /// Frames over wall time, decode included.
+    pub fps_wall: Option<f64>,
+    /// Frames over summed latency.
+    pub fps_model: Option<f64>,
+    /// Latency statistics over all tracked frames; no sample dropped.
+    pub latency: Option<LatencyRecord>,
+    /// Share of latency outside the sessions (preprocess + postprocess), 0..1.
+    pub overhead_share: Option<f64>,
+    /// Energy per frame in joules over the inference span, where rails can be read.
+    pub energy_per_frame_j: Option<f64>,
+}
+
+/// Latency distribution, milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencyRecord {
+    /// Arithmetic mean.
+    pub mean_ms: f64,
+    /// Percentiles by linear interpolation between order statistics (numpy's default).
+    pub p50_ms: f64,
+    /// 90th.
+    pub p90_ms: f64,
+    /// 95th.
+    pub p95_ms: f64,
+    /// 99th.
+    pub p99_ms: f64,
+    /// Largest.
+    pub max_ms: f64,
+}
