@@ -2,4 +2,7 @@
 
 pub mod dataset;
 pub mod record;
+pub mod report;
 pub mod score;
+pub mod stats;
+pub mod summary;
