@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "compare the exported graphs with the PyTorch model"),
     "golden": ("golden", "write golden outputs that the benchmark's tests compare with"),
     "demo": ("demo", "draw the demo clips and their ground truth"),
+    "heldout": ("heldout", "draw held-out clips as a data set, and read accuracy out of a run on it"),
 }
 
 

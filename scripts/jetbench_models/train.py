@@ -53,7 +53,7 @@ SCHEDULES: dict[str, tuple[Stage, ...]] = {
         Stage("point", BatchPlan(128, 500, ((1, 12, 3),), (0.05, 0.35)), (5e-4, 5e-4), warm=150, aux=0.5),
         Stage("pair", BatchPlan(128, 400, ((2, 8, 2),), (0.35, 0.6)), (5e-4, 4.8e-4), aux=0.5),
         Stage("track", BatchPlan(128, 1200, FEW, (0.6, 1.0), 0.1, 0.25), (4.8e-4, 4e-4), aux=0.2),
-        Stage("mixed", BatchPlan(128, 1500, LONG, pairs=0.4, events=0.35), (4e-4, 2.5e-4), score=2.5, own_score=0.3),
+        Stage("mixed", BatchPlan(128, 1100, LONG, pairs=0.4, events=0.35), (4e-4, 2.5e-4), score=2.5, own_score=0.3),
         Stage("fine", BatchPlan(256, 1400, BOTH, pairs=0.4, events=0.35), (2.5e-4, 2e-4), score=2.5, own_score=0.5),
         Stage("final", BatchPlan(256, 800, BOTH, pairs=0.4, events=0.35), (2e-4, 2e-6), score=2.5, own_score=0.5),
     ),
