@@ -1,10 +1,20 @@
 //! What is measured: model packs behind one trait. The root crate sees [`Runner`], [`REGISTRY`] and plain data; ONNX
 //! Runtime is named only in `runtime` and `session`. Runners never print and never write results.
 
+pub mod contract;
+pub mod edgetam;
+pub mod manifest;
 pub mod mock;
+pub mod onnx;
+pub mod packs;
+pub mod sam2;
+pub mod tracker;
 pub mod types;
 
-use types::{Capabilities, Frame, FrameMasks, OpenReport, OpenRequest, Prompt, StagePrecision, StageTimes};
+use types::{
+    Capabilities, Device, Frame, FrameMasks, OpenReport, OpenRequest, Precision, Prompt, PromptShape, StagePrecision,
+    StageTimes,
+};
 
 /// Why a runner could not be opened or could not go on. The class decides the exit code.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +62,98 @@ pub struct Entry {
     pub summary: &'static str,
     /// Hidden from listings (test runners).
     pub hidden: bool,
-    /// What the pack says it can do, without loading any graph.
-    pub describe: fn(&std::path::Path) -> Result<Capabilities, RunnerError>,
+    /// What the pack says it can do on a device, without opening any graph file.
+    pub describe: fn(&std::path::Path, Device) -> Result<Capabilities, RunnerError>,
+    /// Compares the pack's files with its manifest for one precision, without loading a runtime.
+    pub check: fn(&std::path::Path, Precision) -> Result<(), RunnerError>,
     /// Opens the runner.
     pub open: fn(&OpenRequest) -> Result<Box<dyn Runner>, RunnerError>,
 }
 
 /// Every family jetbench can run.
-pub const REGISTRY: &[Entry] = &[mock::ENTRY];
+pub const REGISTRY: &[Entry] = &[sam2::ENTRY, edgetam::ENTRY, mock::ENTRY];
+
+/// A frame whose bytes match its size and which has at least one pixel.
+///
+/// # Errors
+/// [`RunnerError::Usage`] with the sizes.
+pub(crate) fn check_frame(frame: Frame<'_>) -> Result<(), RunnerError> {
+    let expected = frame.width as usize * frame.height as usize * 3;
+    if expected == 0 || frame.rgb.len() != expected {
+        return Err(RunnerError::Usage(format!(
+            "frame of {}x{} pixels with {} bytes: {expected} bytes of RGB expected, at least one pixel",
+            frame.width,
+            frame.height,
+            frame.rgb.len()
+        )));
+    }
+    Ok(())
+}
+
+/// The prompts of one frame fit the runner, the frame and the objects already tracked (`live`).
+///
+/// # Errors
+/// [`RunnerError::Usage`] naming the object and the limit.
+pub(crate) fn check_prompts(
+    capabilities: &Capabilities,
+    frame: Frame<'_>,
+    prompts: &[Prompt],
+    live: &[u32],
+) -> Result<(), RunnerError> {
+    let usage = |object: u32, text: String| Err(RunnerError::Usage(format!("prompt for object {object}: {text}")));
+    for (i, prompt) in prompts.iter().enumerate() {
+        let object = prompt.object;
+        if live.contains(&object) || prompts[..i].iter().any(|other| other.object == object) {
+            return usage(
+                object,
+                "it is already tracked; corrections of a running track are not supported".to_string(),
+            );
+        }
+        let kind = prompt.shape.kind();
+        if !capabilities.prompts.contains(&kind) {
+            return usage(object, format!("kind `{kind}` is not supported by this pack"));
+        }
+        let inside = |x: f32, y: f32| {
+            (-0.5..=frame.width as f32 + 0.5).contains(&x) && (-0.5..=frame.height as f32 + 0.5).contains(&y)
+        };
+        match &prompt.shape {
+            PromptShape::Points(clicks) => {
+                if clicks.is_empty() || clicks.len() > capabilities.max_points as usize {
+                    return usage(
+                        object,
+                        format!("{} clicks; 1 to {} expected", clicks.len(), capabilities.max_points),
+                    );
+                }
+                if let Some(click) = clicks.iter().find(|c| !inside(c.x, c.y)) {
+                    return usage(object, format!("click ({}, {}) is outside the frame", click.x, click.y));
+                }
+            }
+            PromptShape::Bbox([x0, y0, x1, y1]) => {
+                if !(inside(*x0, *y0) && inside(*x1, *y1) && x0 <= x1 && y0 <= y1) {
+                    return usage(object, format!("box ({x0}, {y0}, {x1}, {y1}) is not a box inside the frame"));
+                }
+            }
+            PromptShape::Mask(mask) => {
+                if (mask.width(), mask.height()) != (frame.width, frame.height) {
+                    return usage(
+                        object,
+                        format!(
+                            "mask of {}x{} pixels on a frame of {}x{}",
+                            mask.width(),
+                            mask.height(),
+                            frame.width,
+                            frame.height
+                        ),
+                    );
+                }
+            }
+        }
+    }
+    let objects = live.len() + prompts.len();
+    match capabilities.max_objects {
+        Some(most) if objects > most as usize => {
+            Err(RunnerError::Usage(format!("{objects} objects at once; this runner tracks at most {most}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,17 +1,378 @@
-//! Scripted runner: fixed latencies, empty or non-finite masks at a frame, crash, hang. It lets every path of the
-//! harness be tested in milliseconds without ONNX Runtime.
+//! Scripted runner: a pack whose `pack.toml` says `family = "mock"` and holds latencies, scores and faults instead of
+//! graphs. It lets every path of the harness (dropped options, empty masks, crashes, hangs, leaks of state between
+//! sequences) be tested in milliseconds through the normal pack path, without ONNX Runtime.
+//!
+//! ```toml
+//! schema = 1
+//! id = "mock_empty"
+//! family = "mock"
+//! [mock]
+//! frame_ms = [2.0, 3.0]          # per frame, used in turn
+//! motion = [1.5, 0.0]            # pixels per frame that the prompted shape moves
+//! [[mock.fault]]
+//! frame = 3                      # third frame after the first of a sequence; or step = 0: first frame after opening
+//! kind = "empty"
+//! ```
 
-use crate::types::{Capabilities, OpenRequest};
-use crate::{Entry, Runner, RunnerError};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::types::{
+    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
+    PromptShape, Stage, StagePrecision, StageTimes,
+};
+use crate::{Entry, Runner, RunnerError, manifest};
 
 /// Registry entry of the mock runner.
 pub const ENTRY: Entry =
-    Entry { family: "mock", aliases: &[], summary: "scripted runner for tests", hidden: true, describe, open };
+    Entry { family: "mock", aliases: &[], summary: "scripted runner for tests", hidden: true, describe, check, open };
 
-fn describe(_pack: &std::path::Path) -> Result<Capabilities, RunnerError> {
-    Err(RunnerError::Usage("the mock runner is not written yet".into()))
+/// A mock pack's `pack.toml`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    schema: u32,
+    id: String,
+    #[serde(rename = "family")]
+    _family: String,
+    #[serde(default, rename = "description")]
+    _description: String,
+    #[serde(default, rename = "licence")]
+    _licence: String,
+    #[serde(default)]
+    mock: Behaviour,
 }
 
-fn open(_request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
-    Err(RunnerError::Usage("the mock runner is not written yet".into()))
+/// What the runner pretends to be.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Behaviour {
+    prompts: Vec<PromptKind>,
+    precisions: Vec<Precision>,
+    /// Option names it knows; others are dropped by the caller.
+    options: Vec<String>,
+    max_objects: Option<u32>,
+    max_points: u32,
+    /// Sleep while opening, milliseconds.
+    load_ms: f64,
+    /// Sleep per frame, milliseconds, used in turn.
+    frame_ms: Vec<f64>,
+    /// Object scores per frame, used in turn.
+    object_scores: Vec<f32>,
+    /// Movement of the prompted shape per frame, pixels.
+    motion: [f32; 2],
+    /// Effective precision to claim; the requested one when absent.
+    effective: Option<String>,
+    /// Bytes kept per frame and never given back, to test the flatness check.
+    leak_bytes: usize,
+    fault: Vec<Fault>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Behaviour {
+            prompts: PromptKind::ALL.to_vec(),
+            precisions: Precision::ALL.to_vec(),
+            options: vec!["threads".to_string()],
+            max_objects: None,
+            max_points: 4,
+            load_ms: 0.0,
+            frame_ms: vec![0.0],
+            object_scores: vec![5.0],
+            motion: [0.0, 0.0],
+            effective: None,
+            leak_bytes: 0,
+            fault: Vec::new(),
+        }
+    }
+}
+
+/// Something that goes wrong. Without `step` and `frame` it happens while opening.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fault {
+    /// Frames since opening: 0 is the warm-up frame.
+    step: Option<u64>,
+    /// Frames since the last reset, in every sequence.
+    frame: Option<u64>,
+    /// Only for this object; all when absent.
+    object: Option<u32>,
+    kind: FaultKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FaultKind {
+    /// No foreground pixel.
+    Empty,
+    /// Nothing but foreground.
+    Full,
+    /// `finite` is false and the score is NaN.
+    NonFinite,
+    /// An [`RunnerError::Inference`] (opening: [`RunnerError::Environment`]).
+    Error,
+    /// A Rust panic.
+    Panic,
+    /// The process ends at once, as on a native crash.
+    Abort,
+    /// Never returns.
+    Hang,
+}
+
+fn read(dir: &Path) -> Result<Script, RunnerError> {
+    let at = dir.join(manifest::FILE_NAME);
+    let wrong = |e: String| RunnerError::Pack(format!("{}: {e}", at.display()));
+    let script: Script = toml::from_str(&manifest::read_text(dir)?).map_err(|e| wrong(e.to_string()))?;
+    if script.schema != manifest::SCHEMA {
+        return Err(wrong(format!("schema = {}, this program reads schema {}", script.schema, manifest::SCHEMA)));
+    }
+    manifest::check_id(&script.id).map_err(wrong)?;
+    if script.mock.frame_ms.is_empty() || script.mock.object_scores.is_empty() {
+        return Err(wrong("mock.frame_ms and mock.object_scores need at least one entry".to_string()));
+    }
+    if script.mock.frame_ms.iter().chain([&script.mock.load_ms]).any(|ms| !(0.0..=3_600_000.0).contains(ms)) {
+        return Err(wrong("mock: times from 0 to 3600000 ms expected".to_string()));
+    }
+    Ok(script)
+}
+
+fn describe(pack: &Path, _device: Device) -> Result<Capabilities, RunnerError> {
+    let behaviour = read(pack)?.mock;
+    Ok(Capabilities {
+        prompts: behaviour.prompts,
+        precisions: behaviour.precisions,
+        options: behaviour.options,
+        max_objects: behaviour.max_objects,
+        max_points: behaviour.max_points,
+    })
+}
+
+fn check(pack: &Path, precision: Precision) -> Result<(), RunnerError> {
+    if describe(pack, Device::Cpu)?.precisions.contains(&precision) {
+        Ok(())
+    } else {
+        Err(RunnerError::Pack(format!("{}: no {precision}", pack.join(manifest::FILE_NAME).display())))
+    }
+}
+
+fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
+    let script = read(&request.pack)?;
+    check(&request.pack, request.precision)?;
+    if request.device != Device::Cpu {
+        return Err(RunnerError::Environment(format!("the mock runner has no device `{}`; use cpu", request.device)));
+    }
+    std::thread::sleep(Duration::from_secs_f64(script.mock.load_ms / 1e3));
+    for fault in script.mock.fault.iter().filter(|f| f.step.is_none() && f.frame.is_none()) {
+        fault.kind.happen("opening").map_err(RunnerError::Environment)?;
+    }
+    Ok(Box::new(Mock {
+        capabilities: describe(&request.pack, request.device)?,
+        precision: request.precision,
+        report: OpenReport {
+            graph_load_ms: vec![("mock".to_string(), script.mock.load_ms)],
+            notes: vec!["mock runner: nothing is computed".to_string()],
+            ..OpenReport::default()
+        },
+        behaviour: script.mock,
+        steps: 0,
+        frames: 0,
+        objects: Vec::new(),
+        times: StageTimes::new(),
+        leaked: Vec::new(),
+    }))
+}
+
+impl FaultKind {
+    /// The faults that do not return a mask; `Err` carries the text of the error kind.
+    fn happen(self, when: &str) -> Result<(), String> {
+        match self {
+            FaultKind::Error => Err(format!("mock fault: error at {when}")),
+            FaultKind::Panic => panic!("mock fault: panic at {when}"),
+            FaultKind::Abort => std::process::abort(),
+            FaultKind::Hang => loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            },
+            FaultKind::Empty | FaultKind::Full | FaultKind::NonFinite => Ok(()),
+        }
+    }
+}
+
+struct Mock {
+    capabilities: Capabilities,
+    precision: Precision,
+    report: OpenReport,
+    behaviour: Behaviour,
+    steps: u64,
+    frames: u64,
+    objects: Vec<(Prompt, u64)>,
+    times: StageTimes,
+    leaked: Vec<Vec<u8>>,
+}
+
+impl Mock {
+    fn faults(&self) -> impl Iterator<Item = &Fault> {
+        let (step, frame) = (self.steps, self.frames);
+        self.behaviour.fault.iter().filter(move |f| f.step == Some(step) || f.frame == Some(frame))
+    }
+}
+
+impl Runner for Mock {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn precision(&self) -> Vec<StagePrecision> {
+        vec![StagePrecision {
+            graph: "mock".to_string(),
+            requested: self.precision,
+            effective: self.behaviour.effective.clone().unwrap_or_else(|| self.precision.to_string()),
+            evidence: vec!["mock runner: nothing is computed".to_string()],
+        }]
+    }
+
+    fn open_report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    fn reset(&mut self) {
+        self.objects.clear();
+        self.frames = 0;
+    }
+
+    fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
+        crate::check_frame(frame)?;
+        let live: Vec<u32> = self.objects.iter().map(|(prompt, _)| prompt.object).collect();
+        crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
+        for prompt in prompts {
+            self.objects.push((prompt.clone(), self.frames));
+        }
+        for fault in self.faults() {
+            fault.kind.happen(&format!("frame {}", self.frames)).map_err(RunnerError::Inference)?;
+        }
+        let turn = |n: usize| (self.frames % n as u64) as usize;
+        let started = Instant::now();
+        let ms = self.behaviour.frame_ms[turn(self.behaviour.frame_ms.len())];
+        std::thread::sleep(Duration::from_secs_f64(ms / 1e3));
+        let encoded = Instant::now();
+        let score = self.behaviour.object_scores[turn(self.behaviour.object_scores.len())];
+        let mut masks = FrameMasks::default();
+        for (prompt, since) in &self.objects {
+            let age = (self.frames - since) as f32;
+            let shift = self.behaviour.motion.map(|v| (v * age).round());
+            let mut result = ObjectMask {
+                object: prompt.object,
+                mask: shape(&prompt.shape, shift, frame.width, frame.height),
+                object_score: score,
+                predicted_iou: 1.0,
+                finite: true,
+            };
+            for fault in self.faults().filter(|f| f.object.is_none_or(|o| o == prompt.object)) {
+                match fault.kind {
+                    FaultKind::Empty => result.mask = Mask::empty(frame.width, frame.height),
+                    FaultKind::Full => result.mask = Mask::from_fn(frame.width, frame.height, |_, _| true),
+                    FaultKind::NonFinite => {
+                        result.finite = false;
+                        result.object_score = f32::NAN;
+                    }
+                    _ => {}
+                }
+            }
+            masks.objects.push(result);
+        }
+        self.leaked.extend((self.behaviour.leak_bytes > 0).then(|| vec![1; self.behaviour.leak_bytes]));
+        self.times = vec![(Stage::ImageEncoder, encoded - started), (Stage::Postprocess, encoded.elapsed())];
+        self.steps += 1;
+        self.frames += 1;
+        Ok(masks)
+    }
+
+    fn take_stage_times(&mut self) -> StageTimes {
+        std::mem::take(&mut self.times)
+    }
+}
+
+/// The prompted shape moved by `shift` pixels: the box, the mask, or a disc around the first positive click.
+fn shape(prompt: &PromptShape, shift: [f32; 2], width: u32, height: u32) -> Mask {
+    let at = |x: u32, y: u32| (x as f32 - shift[0], y as f32 - shift[1]);
+    match prompt {
+        PromptShape::Bbox([x0, y0, x1, y1]) => Mask::from_fn(width, height, |x, y| {
+            let (x, y) = at(x, y);
+            (*x0..=*x1).contains(&x) && (*y0..=*y1).contains(&y)
+        }),
+        PromptShape::Points(clicks) => {
+            let radius = width.min(height) as f32 / 8.0;
+            let centre = clicks.iter().find(|c| c.positive).map(|c| (c.x, c.y));
+            Mask::from_fn(width, height, |x, y| {
+                let (x, y) = at(x, y);
+                centre.is_some_and(|(cx, cy)| (x - cx).hypot(y - cy) <= radius)
+            })
+        }
+        PromptShape::Mask(mask) => Mask::from_fn(width, height, |x, y| {
+            let (x, y) = at(x, y);
+            x >= 0.0 && y >= 0.0 && x < width as f32 && y < height as f32 && mask.get(x as u32, y as u32)
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Click, Options};
+
+    fn open_script(script: &str) -> Result<Box<dyn Runner>, RunnerError> {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("schema = 1\nid = \"m\"\nfamily = \"mock\"\n{script}");
+        std::fs::write(dir.path().join("pack.toml"), text).unwrap();
+        open(&OpenRequest {
+            pack: dir.path().to_path_buf(),
+            precision: Precision::Fp32,
+            device: Device::Cpu,
+            options: Options::default(),
+            ort_lib: None,
+        })
+    }
+
+    fn click(object: u32) -> Prompt {
+        Prompt { object, shape: PromptShape::Points(vec![Click { x: 6.0, y: 5.0, positive: true }]) }
+    }
+
+    #[test]
+    fn moves_the_shape_and_restarts_after_reset() {
+        let mut runner = open_script("[mock]\nmotion = [2.0, 0.0]\n").unwrap();
+        let rgb = vec![0; 40 * 30 * 3];
+        let frame = Frame { width: 40, height: 30, rgb: &rgb };
+        let first = runner.step(frame, &[click(7)]).unwrap();
+        let second = runner.step(frame, &[click(8)]).unwrap();
+        assert!(first.objects[0].mask.get(6, 5) && second.objects[0].mask.get(8, 5));
+        assert_eq!(second.objects.iter().map(|o| o.object).collect::<Vec<_>>(), [7, 8]);
+        assert!(runner.step(frame, &[click(8)]).is_err(), "object 8 is already tracked");
+        runner.reset();
+        assert!(runner.step(frame, &[]).unwrap().objects.is_empty());
+        assert_eq!(runner.take_stage_times().len(), 2);
+    }
+
+    #[test]
+    fn faults_come_at_their_frame() {
+        let script = "[[mock.fault]]\nstep = 0\nkind = \"error\"\n[[mock.fault]]\nframe = 1\nkind = \"full\"\n\
+                      [[mock.fault]]\nframe = 2\nobject = 1\nkind = \"non_finite\"\n";
+        let mut runner = open_script(script).unwrap();
+        let rgb = vec![0; 8 * 8 * 3];
+        let frame = Frame { width: 8, height: 8, rgb: &rgb };
+        assert!(matches!(runner.step(frame, &[click(1)]), Err(RunnerError::Inference(_))));
+        let mut runner = open_script(&script.replace("step = 0", "step = 9")).unwrap();
+        runner.step(frame, &[click(1), click(2)]).unwrap();
+        assert!(runner.step(frame, &[]).unwrap().objects[1].mask.is_full());
+        let third = runner.step(frame, &[]).unwrap();
+        assert!(!third.objects[0].finite && third.objects[1].finite);
+    }
+
+    #[test]
+    fn broken_scripts_are_refused() {
+        assert!(open_script("[mock]\nframe_ms = []\n").is_err());
+        assert!(open_script("[mock]\nspeed = 3\n").is_err());
+        let fail = open_script("[[mock.fault]]\nkind = \"error\"\n");
+        assert!(matches!(fail, Err(RunnerError::Environment(_))));
+    }
 }

@@ -463,7 +463,7 @@ impl Capabilities {
     pub fn admit(&self, options: &Options) -> Admitted {
         let mut admitted = Admitted::default();
         for (name, value) in options.entries() {
-            if self.options.iter().any(|known| *known == name) {
+            if self.options.contains(&name) {
                 admitted.passed.push((name, value));
             } else {
                 let reason = format!("not supported by this runner; it knows: {}", self.options.join(", "));
@@ -505,7 +505,7 @@ pub struct StagePrecision {
 /// Everything needed to open a runner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OpenRequest {
-    /// Pack directory (for the mock runner: its script, a JSON file).
+    /// Pack directory.
     pub pack: PathBuf,
     /// Precision asked for.
     pub precision: Precision,

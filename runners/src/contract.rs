@@ -1,0 +1,190 @@
+//! The graphs a SAM 2 family tracker needs, tensor by tensor, as functions of the sizes in the manifest. The manifest is
+//! compared with this table, so that a pack which describes itself correctly but is no SAM 2 style pack is refused by
+//! name instead of failing in the middle of a video.
+
+use crate::RunnerError;
+use crate::manifest::{Dtype, FILE_NAME, Graph, Pack};
+use crate::types::{Capabilities, Device, PromptKind};
+
+/// Name of the image encoder graph.
+pub const IMAGE_ENCODER: &str = "image_encoder";
+/// Name of the graph that turns a mask prompt into the decoder's inputs.
+pub const MASK_PROMPT: &str = "mask_prompt";
+/// Name of the mask decoder graph.
+pub const MASK_DECODER: &str = "mask_decoder";
+/// Name of the memory attention graph.
+pub const MEMORY_ATTENTION: &str = "memory_attention";
+/// Name of the memory encoder graph.
+pub const MEMORY_ENCODER: &str = "memory_encoder";
+
+/// Sizes that fix every tensor shape of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Side of the square model input, pixels.
+    pub image: i64,
+    /// Hidden width: channels of the image embedding and of an object pointer.
+    pub hidden: i64,
+    /// Memory slots.
+    pub frames: i64,
+    /// Tokens per memory slot.
+    pub tokens: i64,
+    /// Channels per memory token.
+    pub channels: i64,
+    /// Object pointers kept.
+    pub pointers: i64,
+    /// Point slots of the mask decoder.
+    pub points: i64,
+}
+
+impl Sizes {
+    /// Side of the low-resolution mask, pixels.
+    pub fn mask(&self) -> usize {
+        self.image as usize / 4
+    }
+}
+
+type Expected = (&'static str, Dtype, Vec<i64>);
+
+fn expected(graph: &str, s: &Sizes) -> Option<(Vec<Expected>, Vec<Expected>)> {
+    let f32s = |name, shape: &[i64]| (name, Dtype::F32, shape.to_vec());
+    let f = s.image / 16;
+    let embed = |name| f32s(name, &[1, s.hidden, f, f]);
+    let fine = |name| f32s(name, &[1, s.hidden / 8, s.image / 4, s.image / 4]);
+    let middle = |name| f32s(name, &[1, s.hidden / 4, s.image / 8, s.image / 8]);
+    let full = |name| f32s(name, &[1, 1, s.image, s.image]);
+    let low = || f32s("low_res_mask", &[1, 1, s.image / 4, s.image / 4]);
+    let score = || f32s("object_score", &[1, 1]);
+    let pointer = || f32s("obj_ptr", &[1, s.hidden]);
+    let flag = |name| f32s(name, &[1]);
+    let bank = |name| f32s(name, &[1, s.frames, s.tokens, s.channels]);
+    let ptrs = |name| f32s(name, &[1, s.pointers, s.hidden]);
+    Some(match graph {
+        IMAGE_ENCODER => (
+            vec![f32s("image", &[1, 3, s.image, s.image])],
+            vec![embed("image_embed"), fine("high_res_0"), middle("high_res_1")],
+        ),
+        MASK_PROMPT => (vec![full("mask")], vec![embed("dense_prompt"), low(), full("mask_for_memory"), score()]),
+        MASK_DECODER => (
+            vec![
+                embed("cond_embed"),
+                fine("high_res_0"),
+                middle("high_res_1"),
+                f32s("point_coords", &[1, s.points, 2]),
+                ("point_labels", Dtype::I32, vec![1, s.points]),
+                embed("dense_prompt"),
+                flag("has_mask"),
+                flag("is_prompt"),
+                flag("multimask"),
+            ],
+            vec![low(), full("mask_for_memory"), f32s("predicted_iou", &[1, 1]), score(), pointer()],
+        ),
+        MEMORY_ATTENTION => {
+            (vec![embed("image_embed"), bank("bank"), ptrs("ptrs"), flag("age")], vec![embed("cond_embed")])
+        }
+        MEMORY_ENCODER => (
+            vec![
+                embed("image_embed"),
+                full("mask_for_memory"),
+                score(),
+                pointer(),
+                flag("is_prompt"),
+                bank("bank"),
+                ptrs("ptrs"),
+                flag("age"),
+            ],
+            vec![bank("bank_out"), ptrs("ptrs_out"), flag("age_out")],
+        ),
+        _ => return None,
+    })
+}
+
+/// Sizes of the pack after comparing its manifest with the table.
+///
+/// # Errors
+/// [`RunnerError::Pack`] naming the manifest, the graph, the tensor, what was expected and what was found.
+pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
+    let manifest = &pack.manifest;
+    let at = pack.dir.join(FILE_NAME);
+    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", at.display()));
+    let graph = |name: &str| {
+        manifest.graph(name).ok_or_else(|| wrong(format!("graph `{name}` is missing; family `{}`", manifest.family)))
+    };
+    let hidden = graph(IMAGE_ENCODER)?
+        .outputs
+        .iter()
+        .find(|t| t.name == "image_embed")
+        .and_then(|t| t.shape.get(1).copied())
+        .ok_or_else(|| wrong(format!("graph `{IMAGE_ENCODER}` has no output `image_embed` of four axes")))?;
+    if hidden % 8 != 0 {
+        return Err(wrong(format!("`image_embed` has {hidden} channels: a multiple of 8 expected")));
+    }
+    let sizes = Sizes {
+        image: i64::from(manifest.input.size),
+        hidden,
+        frames: i64::from(manifest.memory.frames),
+        tokens: i64::from(manifest.memory.tokens_per_frame),
+        channels: i64::from(manifest.memory.channels),
+        pointers: i64::from(manifest.memory.pointers),
+        points: i64::from(manifest.prompts.point_slots),
+    };
+    for name in [IMAGE_ENCODER, MASK_DECODER, MEMORY_ATTENTION, MEMORY_ENCODER] {
+        compare(graph(name)?, &sizes).map_err(wrong)?;
+    }
+    match manifest.graph(MASK_PROMPT) {
+        Some(graph) => compare(graph, &sizes).map_err(wrong)?,
+        None if manifest.prompts.kinds.contains(&PromptKind::Mask) => {
+            return Err(wrong(format!("prompts.kinds names mask, but graph `{MASK_PROMPT}` is missing")));
+        }
+        None => {}
+    }
+    if let Some(foreign) = manifest.graphs.iter().find(|g| expected(&g.name, &sizes).is_none()) {
+        return Err(wrong(format!("graph `{}` has no place in family `{}`", foreign.name, manifest.family)));
+    }
+    let states: Vec<(&str, &str)> = manifest.states.iter().map(|s| (s.input.as_str(), s.output.as_str())).collect();
+    if states != [("bank", "bank_out"), ("ptrs", "ptrs_out"), ("age", "age_out")] {
+        return Err(wrong(format!(
+            "state: bank -> bank_out, ptrs -> ptrs_out, age -> age_out expected, found {states:?}"
+        )));
+    }
+    Ok(sizes)
+}
+
+fn compare(graph: &Graph, sizes: &Sizes) -> Result<(), String> {
+    let Some((inputs, outputs)) = expected(&graph.name, sizes) else {
+        return Err(format!("graph `{}` is unknown", graph.name));
+    };
+    for (kind, expected, found) in [("input", inputs, &graph.inputs), ("output", outputs, &graph.outputs)] {
+        for (name, dtype, shape) in &expected {
+            match found.iter().find(|t| t.name == *name) {
+                None => return Err(format!("graph `{}`: {kind} `{name}` is missing", graph.name)),
+                Some(t) if (t.dtype, &t.shape) != (*dtype, shape) => {
+                    return Err(format!(
+                        "graph `{}`: {kind} `{name}`: {dtype:?} {shape:?} expected, found {:?} {:?}",
+                        graph.name, t.dtype, t.shape
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(extra) = found.iter().find(|t| !expected.iter().any(|(name, ..)| *name == t.name)) {
+            return Err(format!("graph `{}`: {kind} `{}` has no place in this family", graph.name, extra.name));
+        }
+    }
+    Ok(())
+}
+
+/// What the tracker can do with this pack on this device.
+pub fn capabilities(pack: &Pack, device: Device) -> Capabilities {
+    let options: &[&str] = match device {
+        Device::Cpu => &["threads", "spinning", "optimization"],
+        Device::Cuda(_) => &["optimization", "tf32"],
+        Device::TensorRt(_) => &["optimization", "workspace_mib"],
+    };
+    Capabilities {
+        prompts: pack.manifest.prompts.kinds.clone(),
+        precisions: pack.manifest.precisions(),
+        options: options.iter().map(|name| name.to_string()).collect(),
+        max_objects: None,
+        max_points: pack.manifest.prompts.point_slots,
+    }
+}

@@ -1,0 +1,205 @@
+//! Finds model packs on the pack path and says what they can do, for every family in the registry. This is all the
+//! measuring program needs to turn `sam2_points` into a directory and a list of capabilities.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::types::{Capabilities, Device, OpenRequest, Precision};
+use crate::{Entry, REGISTRY, Runner, RunnerError, manifest};
+
+/// One pack, described without loading a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackInfo {
+    /// Directory.
+    pub dir: PathBuf,
+    /// Name used in model tags.
+    pub id: String,
+    /// Family in the registry.
+    pub family: String,
+    /// One or two sentences.
+    pub description: String,
+    /// SPDX expression.
+    pub licence: String,
+    /// SHA-256 of `pack.toml`, hexadecimal.
+    pub digest: String,
+    /// What it can do on the device asked about.
+    pub capabilities: Capabilities,
+    /// Hidden from listings (test packs).
+    pub hidden: bool,
+}
+
+/// The fields every `pack.toml` has, whatever its family.
+#[derive(Deserialize)]
+struct Header {
+    id: String,
+    family: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    licence: String,
+}
+
+/// The registry entry of a family.
+pub fn entry(family: &str) -> Option<&'static Entry> {
+    REGISTRY.iter().find(|entry| entry.family == family)
+}
+
+/// The pack id an alias stands for (`sam2` is `sam2_mini` unless the caller binds it otherwise); other names stay.
+pub fn resolve_alias(name: &str) -> &str {
+    REGISTRY.iter().flat_map(|entry| entry.aliases).find(|(alias, _)| *alias == name).map_or(name, |(_, id)| id)
+}
+
+fn header(dir: &Path) -> Result<(Header, String, &'static Entry), RunnerError> {
+    let text = manifest::read_text(dir)?;
+    let at = dir.join(manifest::FILE_NAME);
+    let header: Header = toml::from_str(&text).map_err(|e| RunnerError::Pack(format!("{}: {e}", at.display())))?;
+    let entry = entry(&header.family).ok_or_else(|| {
+        let known: Vec<&str> = REGISTRY.iter().filter(|e| !e.hidden).map(|e| e.family).collect();
+        RunnerError::Pack(format!(
+            "{}: family = {:?}: this program knows: {}",
+            at.display(),
+            header.family,
+            known.join(", ")
+        ))
+    })?;
+    Ok((header, manifest::sha256_hex(text.as_bytes()), entry))
+}
+
+/// Describes the pack in `dir` as it would run on `device`.
+///
+/// # Errors
+/// [`RunnerError::Pack`] when the manifest is missing or wrong.
+pub fn describe(dir: &Path, device: Device) -> Result<PackInfo, RunnerError> {
+    let (header, digest, entry) = header(dir)?;
+    let capabilities = (entry.describe)(dir, device)?;
+    Ok(PackInfo {
+        dir: dir.to_path_buf(),
+        id: header.id,
+        family: header.family,
+        description: header.description,
+        licence: header.licence,
+        digest,
+        capabilities,
+        hidden: entry.hidden,
+    })
+}
+
+/// Compares the pack's files with its manifest for one precision (digests, tensor names, shapes, types).
+///
+/// # Errors
+/// [`RunnerError::Pack`] naming the file, the tensor, what was expected and what was found.
+pub fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
+    let (_, _, entry) = header(dir)?;
+    (entry.check)(dir, precision)
+}
+
+/// Opens the runner of the pack in `request`.
+///
+/// # Errors
+/// Any [`RunnerError`]; the class says whose fault it is.
+pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
+    let (_, _, entry) = header(&request.pack)?;
+    (entry.open)(request)
+}
+
+/// Every pack on the path, in path order, then by directory name: described, or why it could not be. A path entry may
+/// be a pack itself or a directory of packs; entries that do not exist are passed over. Of two packs with the same id
+/// the first one counts, as in a shell's command path.
+pub fn list(path: &[PathBuf], device: Device) -> Vec<(PathBuf, Result<PackInfo, RunnerError>)> {
+    let mut found: Vec<(PathBuf, Result<PackInfo, RunnerError>)> = Vec::new();
+    for dir in path.iter().flat_map(|root| candidates(root)) {
+        let info = describe(&dir, device);
+        let known = |id: &str| found.iter().any(|(_, other)| other.as_ref().is_ok_and(|o| o.id == id));
+        if !info.as_ref().is_ok_and(|info| known(&info.id)) {
+            found.push((dir, info));
+        }
+    }
+    found
+}
+
+/// The pack that `name` means: a pack id, an alias, or a directory holding a `pack.toml` (written with a `/`).
+///
+/// # Errors
+/// [`RunnerError::Pack`] when no such pack exists, listing the known ones and the places searched, or when the pack of
+/// that name is broken.
+pub fn find(path: &[PathBuf], name: &str, device: Device) -> Result<PackInfo, RunnerError> {
+    if name.contains('/') {
+        return describe(Path::new(name), device);
+    }
+    let id = resolve_alias(name);
+    let mut known = Vec::new();
+    let mut broken = Vec::new();
+    for (dir, info) in list(path, device) {
+        match info {
+            Ok(info) if info.id == id => return Ok(info),
+            Ok(info) => known.extend((!info.hidden).then_some(info.id)),
+            // A broken pack cannot always say its id; its directory name usually does.
+            Err(e) if dir.file_name().is_some_and(|n| n == id) => return Err(e),
+            Err(e) => broken.push(e.to_string()),
+        }
+    }
+    let searched: Vec<String> = path.iter().map(|p| p.display().to_string()).collect();
+    let mut text = format!(
+        "no pack `{id}` found; known packs: {}; searched: {}",
+        if known.is_empty() { "none".to_string() } else { known.join(", ") },
+        searched.join(", ")
+    );
+    for problem in broken {
+        text.push_str("; broken pack: ");
+        text.push_str(&problem);
+    }
+    Err(RunnerError::Pack(text))
+}
+
+fn candidates(root: &Path) -> Vec<PathBuf> {
+    if root.join(manifest::FILE_NAME).is_file() {
+        return vec![root.to_path_buf()];
+    }
+    let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
+    let mut dirs: Vec<PathBuf> =
+        entries.flatten().map(|e| e.path()).filter(|dir| dir.join(manifest::FILE_NAME).is_file()).collect();
+    dirs.sort();
+    dirs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_mock(root: &Path, dir: &str, id: &str) {
+        let dir = root.join(dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("pack.toml"), format!("schema = 1\nid = \"{id}\"\nfamily = \"mock\"\n")).unwrap();
+    }
+
+    #[test]
+    fn finds_packs_by_id_alias_and_directory() {
+        let root = tempfile::tempdir().unwrap();
+        write_mock(root.path(), "b", "sam2_mini");
+        write_mock(root.path(), "a", "other");
+        write_mock(root.path(), "c", "other");
+        let path = vec![root.path().join("missing"), root.path().to_path_buf()];
+        let all = list(&path, Device::Cpu);
+        assert_eq!(all.len(), 2, "the second `other` is shadowed: {all:?}");
+        assert_eq!(find(&path, "sam2", Device::Cpu).unwrap().id, "sam2_mini");
+        assert_eq!(find(&path, "other", Device::Cpu).unwrap().dir, root.path().join("a"));
+        let by_dir = format!("{}/c", root.path().display());
+        assert_eq!(find(&[], &by_dir, Device::Cpu).unwrap().id, "other");
+        assert_eq!(find(&[root.path().join("a")], "other", Device::Cpu).unwrap().id, "other");
+    }
+
+    #[test]
+    fn unknown_and_broken_packs_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        write_mock(root.path(), "good", "good");
+        std::fs::create_dir_all(root.path().join("bad")).unwrap();
+        std::fs::write(root.path().join("bad/pack.toml"), "id = \"bad\"\nfamily = \"nonesuch\"\n").unwrap();
+        let path = vec![root.path().to_path_buf()];
+        let text = find(&path, "bad", Device::Cpu).unwrap_err().to_string();
+        assert!(text.contains("bad/pack.toml") && text.contains("nonesuch"), "{text}");
+        let text = find(&path, "zzz", Device::Cpu).unwrap_err().to_string();
+        assert!(text.contains("no pack `zzz`") && text.contains("bad/pack.toml"), "{text}");
+        assert!(describe(&root.path().join("none"), Device::Cpu).is_err());
+    }
+}

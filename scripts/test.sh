@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Everything that must pass before a commit: format, lints, tests. Fetches ONNX Runtime first, so that the tests that
+# need it run; JETBENCH_TEST_NO_RUNTIME=1 leaves it out, and those tests say that they were skipped and why.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ -n "${JETBENCH_TEST_NO_RUNTIME:-}" ] || scripts/get-runtime.sh
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --locked -- -D warnings
+cargo test --workspace --locked
+if command -v cargo-deny >/dev/null; then
+    # Advisories need a database from the network; licences, bans and sources do not.
+    cargo deny --offline check bans licenses sources
+else
+    echo "cargo-deny is not installed: licence and source checks skipped (cargo install cargo-deny --locked)"
+fi
