@@ -288,8 +288,14 @@ pub struct SummaryRecord {
     pub f: Option<f64>,
     /// (J + F) / 2.
     pub jf: Option<f64>,
+    /// 95 % interval of `jf` by resampling whole videos; `None` below five videos.
+    #[serde(default)]
+    pub jf_interval: Option<Interval>,
     /// Frames over wall time, decode included.
     pub fps_wall: Option<f64>,
+    /// 95 % interval of `fps_wall` by resampling whole videos; `None` below five videos.
+    #[serde(default)]
+    pub fps_wall_interval: Option<Interval>,
     /// Frames over summed latency.
     pub fps_model: Option<f64>,
     /// Latency statistics over all tracked frames; no sample dropped.
@@ -298,6 +304,15 @@ pub struct SummaryRecord {
     pub overhead_share: Option<f64>,
     /// Energy per frame in joules over the inference span, where rails can be read.
     pub energy_per_frame_j: Option<f64>,
+}
+
+/// An interval, both ends included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
 }
 
 /// Latency distribution, milliseconds.

@@ -1,0 +1,248 @@
+//! The CSV files that others script against. Column names are a contract: they never change and new ones are only
+//! added at the end. Units are in the names, floats are written with the fewest digits that read back to the same bits,
+//! and a quantity that was not measured is an empty field, never 0.
+
+use std::fmt::Display;
+
+use crate::record::{CellRecord, RunRecord};
+
+/// Columns of `summary.csv`: one row per cell.
+pub const SUMMARY: &[&str] = &[
+    "model",
+    "pack",
+    "prompt",
+    "dtype",
+    "effective_dtype",
+    "device",
+    "verdict",
+    "reasons",
+    "videos",
+    "objects",
+    "frames",
+    "j",
+    "f",
+    "jf",
+    "fps_wall",
+    "fps_model",
+    "latency_mean_ms",
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "latency_max_ms",
+    "load_ms",
+    "warmup_ms",
+    "peak_system_mib",
+    "peak_pss_mib",
+    "peak_rss_mib",
+    "energy_per_frame_j",
+    "overhead_share",
+    "jf_low95",
+    "jf_high95",
+    "fps_wall_low95",
+    "fps_wall_high95",
+    "pack_digest",
+    "onnxruntime",
+    "dataset",
+    "protocol",
+    "device_name",
+    "device_digest",
+    "run_id",
+];
+
+/// Columns of `objects.csv`: one row per cell and object.
+pub const OBJECTS: &[&str] =
+    &["model", "dtype", "device", "video", "object", "prompt_frame", "frames_scored", "j", "f", "jf"];
+
+/// Columns of `frames.csv`: one row per cell and tracked frame.
+pub const FRAMES: &[&str] = &[
+    "model",
+    "dtype",
+    "device",
+    "video",
+    "frame",
+    "decode_ms",
+    "preprocess_ms",
+    "image_encoder_ms",
+    "memory_attention_ms",
+    "mask_decoder_ms",
+    "memory_encoder_ms",
+    "postprocess_ms",
+    "latency_ms",
+    "objects",
+];
+
+/// Columns of `frame_scores.csv`: one row per cell, object and annotated frame.
+pub const FRAME_SCORES: &[&str] =
+    &["model", "dtype", "device", "video", "object", "frame", "j", "f", "object_score", "counted", "visible"];
+
+/// `summary.csv`.
+pub fn summary(run: &RunRecord) -> Vec<u8> {
+    let mut file = File::new(SUMMARY);
+    for cell in &run.cells {
+        let s = cell.summary.as_ref();
+        let latency = s.and_then(|s| s.latency);
+        let peak = cell.memory.get("peak");
+        let count = |n: usize| s.map(|_| n).map_or_else(String::new, text);
+        file.row([
+            text(&cell.model),
+            text(&cell.pack),
+            text(cell.prompt),
+            text(cell.dtype),
+            maybe(cell.effective_dtype.as_ref()),
+            text(&cell.device),
+            text(cell.verdict.as_str()),
+            cell.verdict.reasons(),
+            count(s.map_or(0, |s| s.videos)),
+            count(s.map_or(0, |s| s.objects)),
+            count(s.map_or(0, |s| s.frames)),
+            maybe(s.and_then(|s| s.j)),
+            maybe(s.and_then(|s| s.f)),
+            maybe(s.and_then(|s| s.jf)),
+            maybe(s.and_then(|s| s.fps_wall)),
+            maybe(s.and_then(|s| s.fps_model)),
+            maybe(latency.map(|l| l.mean_ms)),
+            maybe(latency.map(|l| l.p50_ms)),
+            maybe(latency.map(|l| l.p90_ms)),
+            maybe(latency.map(|l| l.p95_ms)),
+            maybe(latency.map(|l| l.p99_ms)),
+            maybe(latency.map(|l| l.max_ms)),
+            maybe(cell.load_ms),
+            maybe(cell.warmup.as_ref().and_then(|w| w.warmup_ms)),
+            maybe(peak.and_then(|m| m.system_mib)),
+            maybe(peak.and_then(|m| m.pss_mib)),
+            maybe(peak.and_then(|m| m.rss_mib)),
+            maybe(s.and_then(|s| s.energy_per_frame_j)),
+            maybe(s.and_then(|s| s.overhead_share)),
+            maybe(s.and_then(|s| s.jf_interval).map(|i| i.low)),
+            maybe(s.and_then(|s| s.jf_interval).map(|i| i.high)),
+            maybe(s.and_then(|s| s.fps_wall_interval).map(|i| i.low)),
+            maybe(s.and_then(|s| s.fps_wall_interval).map(|i| i.high)),
+            text(&cell.pack_digest),
+            maybe(cell.runtime.as_ref().map(|r| &r.version)),
+            text(&run.data.root),
+            text(&run.data.protocol),
+            text(&run.device.name),
+            text(&run.device.digest),
+            text(&run.run_id),
+        ]);
+    }
+    file.bytes()
+}
+
+/// `objects.csv`.
+pub fn objects(run: &RunRecord) -> Vec<u8> {
+    let mut file = File::new(OBJECTS);
+    for cell in &run.cells {
+        for sequence in &cell.sequences {
+            for object in &sequence.objects {
+                let [model, dtype, device] = key(cell);
+                file.row([
+                    model,
+                    dtype,
+                    device,
+                    text(&sequence.video),
+                    text(&object.object),
+                    text(object.prompt_frame),
+                    text(object.frames_scored),
+                    maybe(object.j),
+                    maybe(object.f),
+                    maybe(object.jf),
+                ]);
+            }
+        }
+    }
+    file.bytes()
+}
+
+/// `frames.csv`.
+pub fn frames(run: &RunRecord) -> Vec<u8> {
+    let mut file = File::new(FRAMES);
+    for cell in &run.cells {
+        for sequence in &cell.sequences {
+            for frame in &sequence.frames {
+                let [model, dtype, device] = key(cell);
+                let stage = |name: &str| maybe(frame.stages_ms.get(name));
+                file.row([
+                    model,
+                    dtype,
+                    device,
+                    text(&sequence.video),
+                    text(frame.frame),
+                    text(frame.decode_ms),
+                    stage("preprocess"),
+                    stage("image_encoder"),
+                    stage("memory_attention"),
+                    stage("mask_decoder"),
+                    stage("memory_encoder"),
+                    stage("postprocess"),
+                    text(frame.latency_ms),
+                    text(frame.objects),
+                ]);
+            }
+        }
+    }
+    file.bytes()
+}
+
+/// `frame_scores.csv`.
+pub fn frame_scores(run: &RunRecord) -> Vec<u8> {
+    let mut file = File::new(FRAME_SCORES);
+    for cell in &run.cells {
+        for sequence in &cell.sequences {
+            for object in &sequence.objects {
+                for score in &object.per_frame {
+                    let [model, dtype, device] = key(cell);
+                    file.row([
+                        model,
+                        dtype,
+                        device,
+                        text(&sequence.video),
+                        text(&object.object),
+                        text(score.frame),
+                        text(score.j),
+                        text(score.f),
+                        text(score.object_score),
+                        text(score.counted),
+                        text(score.visible),
+                    ]);
+                }
+            }
+        }
+    }
+    file.bytes()
+}
+
+/// What names a cell in every file.
+fn key(cell: &CellRecord) -> [String; 3] {
+    [text(&cell.model), text(cell.dtype), text(&cell.device)]
+}
+
+/// A value as text; Rust writes floats with the fewest digits that read back to the same bits, without an exponent.
+fn text(value: impl Display) -> String {
+    value.to_string()
+}
+
+/// An empty field for what was not measured.
+fn maybe(value: Option<impl Display>) -> String {
+    value.map_or_else(String::new, text)
+}
+
+/// A CSV file in memory; a row that is not as wide as the header is a bug that the schema test catches.
+struct File(::csv::Writer<Vec<u8>>);
+
+impl File {
+    fn new(header: &[&str]) -> Self {
+        let mut writer = ::csv::Writer::from_writer(Vec::new());
+        writer.write_record(header).expect("writing to memory");
+        File(writer)
+    }
+
+    fn row<const N: usize>(&mut self, fields: [String; N]) {
+        self.0.write_record(fields).expect("writing to memory, as many fields as the header has");
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.0.into_inner().expect("writing to memory")
+    }
+}

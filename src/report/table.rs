@@ -1,0 +1,379 @@
+//! The headline table: for a terminal of any width, and as Markdown for an issue or a wiki. A cell that failed shows its
+//! reason, never a number; figures of an invalid cell stand in parentheses, with the reason below.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+
+use crate::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
+use crate::summary;
+
+/// How the terminal wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Columns of the terminal; `None`: as wide as needed.
+    pub width: Option<usize>,
+    /// Colour the verdicts. Off where `NO_COLOR` is set or the output is no terminal; the caller knows.
+    pub color: bool,
+}
+
+/// The headline table with what must be read beside it: data, device, reasons, remarks.
+pub fn text(run: &RunRecord, style: Style) -> String {
+    let sheet = Sheet::new(run);
+    let mut out = format!("{}\n\n", heading(run));
+    // Columns leave in order of importance until the table fits; then each cell becomes a block of its own.
+    let mut hidden = 0;
+    let table = loop {
+        let columns = sheet.columns_without(hidden);
+        let table = grid(&sheet, &columns);
+        let wide = table.lines().map(|l| display_width(l)).max().unwrap_or(0);
+        if style.width.is_none_or(|w| wide <= w) {
+            break Some(table);
+        }
+        if columns.len() <= Sheet::ESSENTIAL {
+            break None;
+        }
+        hidden += 1;
+    };
+    match table {
+        Some(table) => {
+            out.push_str(&table);
+            out.push('\n');
+            if hidden > 0 {
+                let _ =
+                    writeln!(out, "{}", plural(hidden, "column does", "columns do") + " not fit here; see summary.csv");
+            }
+        }
+        None => out.push_str(&blocks(&sheet)),
+    }
+    for line in footnotes(run, &sheet) {
+        out.push('\n');
+        out.push_str(&wrap(&line, style.width.unwrap_or(120)));
+    }
+    out.push('\n');
+    paint(&out, style.color)
+}
+
+/// The same table as GitHub-flavoured Markdown, all columns.
+pub fn markdown(run: &RunRecord) -> String {
+    let sheet = Sheet::new(run);
+    let columns = sheet.columns_without(0);
+    let escape = |s: &str| strip_marks(s).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;");
+    let mut out = format!("{}\n\n", escape(&heading(run)));
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    out.push_str(&line(columns.iter().map(|c| escape(&c.title.replace('\n', " "))).collect()));
+    out.push_str(&line(columns.iter().map(|c| if c.number { "---:" } else { "---" }.to_string()).collect()));
+    for row in 0..sheet.rows {
+        out.push_str(&line(columns.iter().map(|c| escape(&c.values[row])).collect()));
+    }
+    for note in footnotes(run, &sheet) {
+        let _ = write!(out, "\n{}\n", escape(&note));
+    }
+    out
+}
+
+/// Data, scoring and device in one line.
+pub fn heading(run: &RunRecord) -> String {
+    clean(&format!(
+        "{} · {} · {} · scored as {} · device {}",
+        dataset_name(run),
+        plural(run.data.videos, "video", "videos"),
+        plural(run.data.objects, "object", "objects"),
+        run.data.protocol,
+        run.device.name
+    ))
+}
+
+/// Layout and the last part of the root, short enough for a title: `sa-v demo`.
+pub fn dataset_name(run: &RunRecord) -> String {
+    let root = run.data.root.trim_end_matches(['/', '\\']);
+    let last = root.rsplit(['/', '\\']).next().unwrap_or(root);
+    clean(format!("{} {last}", run.data.layout).trim())
+}
+
+/// What tells this cell from the others of its run: model and dtype, and the device where the run used several.
+pub fn cell_name(run: &RunRecord, cell: &CellRecord) -> String {
+    let several = run.cells.iter().any(|c| c.device != cell.device);
+    let device = if several { format!(" {}", cell.device) } else { String::new() };
+    clean(&format!("{} {}{device}", cell.model, cell.dtype))
+}
+
+/// Asked-for and effective precision in short: `fp32`; `bf16 (emulated)`; `bf16 → fp32`.
+pub fn dtype_short(cell: &CellRecord) -> String {
+    let asked = cell.dtype.as_str();
+    let Some(effective) = cell.effective_dtype.as_deref() else { return asked.to_string() };
+    let first = effective.split([',', ';']).next().unwrap_or_default().trim();
+    if effective == asked {
+        asked.to_string()
+    } else if effective.contains("emulated") && first.split(' ').next() == Some(asked) {
+        format!("{asked} (emulated)")
+    } else {
+        clean(&format!("{asked} → {first}"))
+    }
+}
+
+/// Text from outside (names, errors) made safe for a terminal: control and invisible characters become `\u{fffd}`, line
+/// breaks become spaces.
+pub fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => ' ',
+            c if c.is_control() || ('\u{200b}'..='\u{200f}').contains(&c) || ('\u{2028}'..='\u{206f}').contains(&c) => {
+                '\u{fffd}'
+            }
+            c => c,
+        })
+        .collect()
+}
+
+/// A figure with as many digits as a reader can use: three or so, never an exponent.
+pub fn figure(value: f64) -> String {
+    match value.abs() {
+        v if !v.is_finite() => value.to_string(),
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// The table before it is laid out: all columns, all cells as text.
+struct Sheet {
+    columns: Vec<Column>,
+    rows: usize,
+}
+
+struct Column {
+    title: String,
+    number: bool,
+    /// 0 stays longest.
+    rank: usize,
+    values: Vec<String>,
+}
+
+impl Sheet {
+    /// Columns that stay on the narrowest table: model, dtype, verdict, J&F, FPS.
+    const ESSENTIAL: usize = 5;
+
+    fn new(run: &RunRecord) -> Sheet {
+        let memory = memory_source(run);
+        let one_device = run.cells.windows(2).all(|w| w[0].device == w[1].device);
+        let mut sheet = Sheet { columns: Vec::new(), rows: run.cells.len() };
+        let mut add = |title: &str, number: bool, rank: usize, value: &dyn Fn(&CellRecord) -> String| {
+            let values = run.cells.iter().map(value).collect();
+            sheet.columns.push(Column { title: title.to_string(), number, rank, values });
+        };
+        let figures = |pick: fn(&SummaryRecord) -> Option<f64>, show: fn(f64) -> String| {
+            move |cell: &CellRecord| number(cell, cell.summary.as_ref().and_then(pick), show)
+        };
+        let score = |v: f64| format!("{v:.1}");
+        add("model", false, 0, &|c| clean(&c.model));
+        add("dtype", false, 1, &dtype_short);
+        add("device", false, if one_device { 20 } else { 5 }, &|c| clean(&c.device));
+        add("verdict", false, 2, &|c| verdict(run, c));
+        add("J&F", true, 3, &figures(|s| s.jf, score));
+        add("J", true, 15, &figures(|s| s.j, score));
+        add("F", true, 16, &figures(|s| s.f, score));
+        add("FPS\nwall", true, 4, &figures(|s| s.fps_wall, figure));
+        add("FPS\nmodel", true, 14, &figures(|s| s.fps_model, figure));
+        add("p50\nms", true, 8, &figures(|s| s.latency.map(|l| l.p50_ms), figure));
+        add("p95\nms", true, 6, &figures(|s| s.latency.map(|l| l.p95_ms), figure));
+        add("p99\nms", true, 13, &figures(|s| s.latency.map(|l| l.p99_ms), figure));
+        if let Some((name, pick)) = memory {
+            add(&format!("peak {name}\nMiB"), true, 7, &|c| {
+                number(c, c.memory.get("peak").and_then(pick), |v| format!("{v:.0}"))
+            });
+        }
+        if run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.energy_per_frame_j.is_some())) {
+            add("energy\nJ/frame", true, 9, &figures(|s| s.energy_per_frame_j, figure));
+        }
+        sheet
+    }
+
+    /// All columns but the `hidden` least important ones, in order.
+    fn columns_without(&self, hidden: usize) -> Vec<&Column> {
+        let mut ranks: Vec<usize> = self.columns.iter().map(|c| c.rank).collect();
+        ranks.sort_unstable();
+        ranks.truncate(ranks.len().saturating_sub(hidden));
+        self.columns.iter().filter(|c| ranks.contains(&c.rank)).collect()
+    }
+}
+
+/// The memory figure shown, by name: the same source for all cells, the system's where it was measured.
+#[allow(clippy::type_complexity, reason = "a name and how to read it, used once")]
+fn memory_source(run: &RunRecord) -> Option<(&'static str, fn(&MemoryRecord) -> Option<f64>)> {
+    let sources: [(&str, fn(&MemoryRecord) -> Option<f64>); 3] =
+        [("system", |m| m.system_mib), ("Pss", |m| m.pss_mib), ("RSS", |m| m.rss_mib)];
+    let measured = |pick: fn(&MemoryRecord) -> Option<f64>| {
+        run.cells.iter().any(|c| c.memory.get("peak").and_then(pick).is_some())
+    };
+    sources.into_iter().find(|(_, pick)| measured(*pick))
+}
+
+/// A figure as this cell's verdict allows: plain, in parentheses, or a dash.
+fn number(cell: &CellRecord, value: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    match (&cell.verdict, value) {
+        (Verdict::Failed { .. }, _) | (_, None) => "–".to_string(),
+        (Verdict::Invalid { .. }, Some(v)) => format!("({})", show(v)),
+        (Verdict::Valid, Some(v)) => show(v),
+    }
+}
+
+/// Verdict with the number of its footnote, marked for colour.
+fn verdict(run: &RunRecord, cell: &CellRecord) -> String {
+    let word = cell.verdict.as_str();
+    match &cell.verdict {
+        Verdict::Valid => format!("{GOOD}{word}{PLAIN}"),
+        _ => {
+            let bad = run.cells.iter().filter(|c| c.verdict != Verdict::Valid);
+            let index = bad.take_while(|c| !std::ptr::eq(*c, cell)).count() + 1;
+            let mark = if matches!(cell.verdict, Verdict::Failed { .. }) { BAD } else { WARN };
+            format!("{mark}{word} [{index}]{PLAIN}")
+        }
+    }
+}
+
+/// What must be read beside the table.
+fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (i, cell) in run.cells.iter().filter(|c| c.verdict != Verdict::Valid).enumerate() {
+        let verdict = cell.verdict.as_str();
+        notes.push(clean(&format!("[{}] {} {verdict}: {}", i + 1, cell_name(run, cell), cell.verdict.reasons())));
+    }
+    if run.cells.iter().any(|c| matches!(c.verdict, Verdict::Invalid { .. }) && c.summary.is_some()) {
+        notes.push("Figures in parentheses come from cells that are not valid: do not quote them.".to_string());
+    }
+    let meanings = run.cells.iter().filter_map(|c| {
+        let short = dtype_short(c);
+        let long = c.effective_dtype.as_deref().filter(|_| short != c.dtype.as_str())?;
+        Some(format!("{short} means: {long}"))
+    });
+    let packs = run.cells.iter().filter_map(|c| {
+        let asked = c.model.strip_suffix(&format!("_{}", c.prompt)).unwrap_or(&c.model);
+        (asked != c.pack).then(|| format!("{asked} stands for pack {}", c.pack))
+    });
+    for lines in [meanings.collect::<BTreeSet<_>>(), packs.collect()] {
+        if !lines.is_empty() {
+            notes.push(clean(&(lines.into_iter().collect::<Vec<_>>().join("; ") + ".")));
+        }
+    }
+    // A remark that several cells share is said once.
+    let mut remarks: Vec<(String, Vec<String>)> = Vec::new();
+    for cell in &run.cells {
+        for remark in summary::remarks(cell).iter().chain(&cell.notes) {
+            let name = cell_name(run, cell);
+            match remarks.iter_mut().find(|(text, _)| text == remark) {
+                Some((_, cells)) => cells.push(name),
+                None => remarks.push((remark.clone(), vec![name])),
+            }
+        }
+    }
+    for (remark, cells) in remarks {
+        let who = if cells.len() == run.cells.len() { "all cells".to_string() } else { cells.join(", ") };
+        notes.push(clean(&format!("{who}: {remark}")));
+    }
+    if sheet.columns.iter().any(|c| c.title.starts_with("FPS")) && run.cells.iter().any(|c| c.summary.is_some()) {
+        notes.push(
+            "FPS wall includes decoding; FPS model and the percentiles are per frame, all objects, without it."
+                .to_string(),
+        );
+    }
+    if let Some(stopped) = &run.stopped {
+        notes.push(clean(&format!("The run stopped early: {stopped}. Figures cover the finished videos only.")));
+    }
+    notes
+}
+
+/// The columns as a grid without trailing spaces.
+fn grid(sheet: &Sheet, columns: &[&Column]) -> String {
+    let mut table = Table::new();
+    let rule = LineStyle::none().fill('─').junction('─');
+    table.load_style(TableStyle::new().top_border(rule).header_separator(rule).bottom_border(rule));
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|c| c.title.as_str()));
+    for row in 0..sheet.rows {
+        table.add_row(columns.iter().map(|c| c.values[row].as_str()));
+    }
+    for (i, column) in columns.iter().enumerate() {
+        let Some(laid) = table.column_mut(i) else { continue };
+        laid.set_padding((0, 1));
+        if column.number {
+            laid.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|l| l.trim_end().to_string()).collect::<Vec<_>>().join("\n")
+}
+
+/// One block per cell, for terminals too narrow for any table.
+fn blocks(sheet: &Sheet) -> String {
+    let titles: Vec<String> = sheet.columns.iter().map(|c| c.title.replace('\n', " ")).collect();
+    let wide = titles.iter().map(|t| t.chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for row in 0..sheet.rows {
+        if row > 0 {
+            out.push('\n');
+        }
+        for (title, column) in titles.iter().zip(&sheet.columns) {
+            let _ = writeln!(out, "{title:wide$}  {}", column.values[row]);
+        }
+    }
+    out
+}
+
+/// Breaks a line at spaces; a word longer than the line stays whole (paths must stay usable).
+fn wrap(line: &str, width: usize) -> String {
+    let mut out = String::new();
+    let mut used = 0;
+    for word in line.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width.max(20) {
+            out.push_str("\n    ");
+            used = 4;
+        } else if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += length;
+    }
+    out
+}
+
+/// `1 video`, `3 videos`.
+fn plural(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+// Colours travel through the layout as invisible characters of width 0 and become escape codes at the end, so that the
+// grid is aligned as if they were not there. `clean` keeps them out of names.
+const GOOD: char = '\u{2061}';
+const WARN: char = '\u{2062}';
+const BAD: char = '\u{2063}';
+const PLAIN: char = '\u{2064}';
+
+/// Turns colour marks into escape codes, or drops them.
+fn paint(text: &str, color: bool) -> String {
+    if !color {
+        return strip_marks(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            GOOD => out.push_str("\x1b[32m"),
+            WARN => out.push_str("\x1b[33m"),
+            BAD => out.push_str("\x1b[31m"),
+            PLAIN => out.push_str("\x1b[0m"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn strip_marks(text: &str) -> String {
+    text.replace([GOOD, WARN, BAD, PLAIN], "")
+}
+
+/// Terminal columns of a line: borders and our own text are one column per character, marks none.
+fn display_width(line: &str) -> usize {
+    line.chars().filter(|c| ![GOOD, WARN, BAD, PLAIN].contains(c)).count()
+}

@@ -1,0 +1,253 @@
+//! The statistics behind every figure: means, percentiles, intervals, slow starts, drift. Every sample counts: nothing
+//! here drops, trims or smooths one.
+
+use crate::record::{Interval, LatencyRecord};
+
+/// Fewest independent units (videos) from which an interval is drawn; below, the interval would say more about the
+/// method than about the data.
+pub const MIN_UNITS: usize = 5;
+
+/// Resamples per bootstrap interval.
+const RESAMPLES: usize = 2000;
+
+/// Modified z-score above which a sample counts as an outlier (Iglewicz & Hoaglin, "How to Detect and Handle Outliers",
+/// 1993).
+const OUTLIER_Z: f64 = 3.5;
+
+/// Median absolute deviation times this equals the standard deviation of normal data.
+const MAD_TO_SIGMA: f64 = 1.4826;
+
+/// Sum in numpy's order of additions, so that means agree with the reference evaluators to the last bit: fewer than 8
+/// values left to right; up to 128 in eight accumulators; more by halves (the first a multiple of 8).
+pub fn pairwise_sum(values: &[f64]) -> f64 {
+    let n = values.len();
+    if n < 8 {
+        return values.iter().fold(0.0, |sum, v| sum + v);
+    }
+    if n > 128 {
+        let half = n / 2 - n / 2 % 8;
+        return pairwise_sum(&values[..half]) + pairwise_sum(&values[half..]);
+    }
+    let mut groups = values.chunks_exact(8);
+    let mut r = [0.0; 8];
+    r.copy_from_slice(groups.next().unwrap_or(&[0.0; 8]));
+    for group in groups.by_ref() {
+        for (acc, v) in r.iter_mut().zip(group) {
+            *acc += v;
+        }
+    }
+    let sum = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
+    groups.remainder().iter().fold(sum, |sum, v| sum + v)
+}
+
+/// Arithmetic mean over [`pairwise_sum`]; `None` of nothing.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| pairwise_sum(values) / values.len() as f64)
+}
+
+/// The `q`-quantile (`q` in 0..=1) of values sorted in ascending order, by linear interpolation between order
+/// statistics: numpy's default, to the last bit. `None` of nothing.
+pub fn percentile(sorted: &[f64], q: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let at = q.clamp(0.0, 1.0) * last as f64;
+    let below = (at.floor() as usize).min(last);
+    let (a, b) = (sorted[below], sorted[(below + 1).min(last)]);
+    let t = at - at.floor();
+    let step = b - a;
+    // numpy interpolates from the nearer end; the two forms differ in the last bit.
+    Some(if t >= 0.5 { b - step * (1.0 - t) } else { a + step * t })
+}
+
+/// Ascending copy.
+pub fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// Median; `None` of nothing.
+pub fn median(values: &[f64]) -> Option<f64> {
+    percentile(&sorted(values), 0.5)
+}
+
+/// Distribution of latencies in milliseconds; `None` of nothing.
+pub fn latency(samples_ms: &[f64]) -> Option<LatencyRecord> {
+    let ascending = sorted(samples_ms);
+    Some(LatencyRecord {
+        mean_ms: mean(samples_ms)?,
+        p50_ms: percentile(&ascending, 0.50)?,
+        p90_ms: percentile(&ascending, 0.90)?,
+        p95_ms: percentile(&ascending, 0.95)?,
+        p99_ms: percentile(&ascending, 0.99)?,
+        max_ms: *ascending.last()?,
+    })
+}
+
+/// 95 % percentile-bootstrap interval (Efron 1979) of a statistic over independent units. The units are whole videos:
+/// frames of one video, and objects in it, are not independent. Seeded, so the same data give the same interval.
+/// `None` below [`MIN_UNITS`] units or where the statistic is undefined.
+pub fn bootstrap<U>(units: &[U], statistic: impl Fn(&[&U]) -> Option<f64>) -> Option<Interval> {
+    if units.len() < MIN_UNITS {
+        return None;
+    }
+    let mut random = SplitMix(0x6a65_7462_656e_6368);
+    let mut results = Vec::with_capacity(RESAMPLES);
+    let mut sample: Vec<&U> = Vec::with_capacity(units.len());
+    for _ in 0..RESAMPLES {
+        sample.clear();
+        sample.extend((0..units.len()).map(|_| &units[random.below(units.len())]));
+        results.push(statistic(&sample)?);
+    }
+    let results = sorted(&results);
+    Some(Interval { low: percentile(&results, 0.025)?, high: percentile(&results, 0.975)? })
+}
+
+/// Samples with a modified z-score above 3.5. They are counted, never removed. 0 for fewer than ten samples.
+pub fn outliers(samples: &[f64]) -> usize {
+    match centre_and_spread(samples) {
+        Some((centre, sigma)) => samples.iter().filter(|&&v| v > centre + OUTLIER_Z * sigma).count(),
+        None => 0,
+    }
+}
+
+/// How many leading samples are slower than the steady state, taken as the second half of the samples: those above both
+/// its outlier fence and 1.1 times its median. Longer than zero after a warm-up, it says that the warm-up was too short.
+pub fn slow_start(samples: &[f64]) -> usize {
+    match centre_and_spread(&samples[samples.len() / 2..]) {
+        Some((centre, sigma)) => {
+            let fence = (centre + OUTLIER_Z * sigma).max(1.1 * centre);
+            samples.iter().take_while(|&&v| v > fence).count()
+        }
+        None => 0,
+    }
+}
+
+/// Median of the last quarter over median of the first quarter, minus one: +0.12 is a run that ends 12 % slower than it
+/// began. Leading slow samples ([`slow_start`]) are left to that function. `None` for fewer than 40 samples.
+pub fn drift(samples: &[f64]) -> Option<f64> {
+    let steady = &samples[slow_start(samples)..];
+    let quarter = steady.len() / 4;
+    if steady.len() < 40 {
+        return None;
+    }
+    let first = median(&steady[..quarter])?;
+    let last = median(&steady[steady.len() - quarter..])?;
+    (first > 0.0).then(|| last / first - 1.0)
+}
+
+/// Median and the standard deviation estimated from the median absolute deviation; `None` for fewer than ten samples.
+fn centre_and_spread(samples: &[f64]) -> Option<(f64, f64)> {
+    if samples.len() < 10 {
+        return None;
+    }
+    let centre = median(samples)?;
+    let deviations: Vec<f64> = samples.iter().map(|v| (v - centre).abs()).collect();
+    Some((centre, MAD_TO_SIGMA * median(&deviations)?))
+}
+
+/// SplitMix64 (Steele, Lea & Flood 2014): enough for resampling, and no dependency.
+struct SplitMix(u64);
+
+impl SplitMix {
+    /// Uniform in `0..n`.
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        ((u128::from(z) * n as u128) >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers that the table below was made from: a linear congruential generator, 0..100.
+    fn generated(n: usize) -> Vec<f64> {
+        let mut state = 12345u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1u64 << 53) as f64 * 100.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    /// `n`, then `mean` and `percentile(50, 90, 95, 99)` of numpy 2 for the generator above.
+    #[rustfmt::skip]
+    const NUMPY: [(usize, f64, f64, f64, f64, f64); 8] = [
+        (1, 10.957860598549463, 10.957860598549463, 10.957860598549463, 10.957860598549463, 10.957860598549463),
+        (2, 18.748195095161623, 18.748195095161623, 24.980462692451354, 25.759496142112567, 26.38272290184154),
+        (7, 53.94710045278986, 56.04722305634265, 85.569204287526, 87.06580177718698, 88.26307976891577),
+        (8, 52.09738633452022, 47.59830528148773, 85.070338457639, 86.81636886224348, 88.21319318592708),
+        (100, 50.379108469358755, 51.09472466652231, 90.52245157949, 96.36285847241088, 98.31264850428391),
+        (129, 50.26346162178659, 51.35549986496591, 90.15771707467607, 95.8070901575082, 98.19827929562727),
+        (300, 50.54516872300599, 51.27557934590589, 91.2999466239355, 96.4616719445474, 98.8997563775773),
+        (1000, 51.08593845663943, 50.669858671202604, 91.96658354975317, 95.84176998844416, 99.00204412636104),
+    ];
+
+    #[test]
+    fn means_and_percentiles_equal_numpy_to_the_last_bit() {
+        for (n, mean_, p50, p90, p95, p99) in NUMPY {
+            let values = generated(n);
+            let got = latency(&values).unwrap();
+            let want = LatencyRecord {
+                mean_ms: mean_,
+                p50_ms: p50,
+                p90_ms: p90,
+                p95_ms: p95,
+                p99_ms: p99,
+                max_ms: values.iter().copied().fold(f64::MIN, f64::max),
+            };
+            assert_eq!(got, want, "n = {n}");
+        }
+    }
+
+    #[test]
+    fn the_pairwise_sum_is_not_the_plain_sum() {
+        let values = generated(1000);
+        assert_ne!(pairwise_sum(&values), values.iter().fold(0.0, |s, v| s + v), "else the test above proves little");
+    }
+
+    #[test]
+    fn nothing_has_no_statistics() {
+        assert_eq!(mean(&[]), None);
+        assert_eq!(percentile(&[], 0.5), None);
+        assert_eq!(latency(&[]), None);
+        assert_eq!(drift(&[]), None);
+        assert_eq!((outliers(&[]), slow_start(&[])), (0, 0));
+    }
+
+    #[test]
+    fn the_interval_covers_the_mean_repeats_and_narrows_with_more_units() {
+        let few = generated(8);
+        let many = generated(800);
+        let mean_of = |units: &[&f64]| mean(&units.iter().map(|&&v| v).collect::<Vec<_>>());
+        let (a, b) = (bootstrap(&few, mean_of).unwrap(), bootstrap(&many, mean_of).unwrap());
+        assert_eq!(a, bootstrap(&few, mean_of).unwrap());
+        for (i, values) in [(a, &few), (b, &many)] {
+            let m = mean(values).unwrap();
+            assert!(i.low < m && m < i.high, "{i:?} around {m}");
+        }
+        // Uniform on 0..100: sigma 28.9, so the 95 % interval of a mean of 800 is about +-2.0.
+        assert!((b.high - b.low - 4.0).abs() < 0.5, "{b:?}");
+        assert!(a.high - a.low > 5.0 * (b.high - b.low));
+        assert_eq!(bootstrap(&few[..4], mean_of), None, "four videos are too few");
+        assert_eq!(bootstrap(&few, |_: &[&f64]| None), None);
+    }
+
+    #[test]
+    fn slow_starts_outliers_and_drift_are_seen_and_steady_runs_are_not_accused() {
+        let steady: Vec<f64> = generated(200).iter().map(|v| 50.0 + v / 50.0).collect();
+        assert_eq!((slow_start(&steady), outliers(&steady)), (0, 0));
+        assert!(drift(&steady).unwrap().abs() < 0.02);
+        let mut cold = steady.clone();
+        cold[..3].copy_from_slice(&[400.0, 90.0, 70.0]);
+        assert_eq!((slow_start(&cold), outliers(&cold)), (3, 3));
+        let throttled: Vec<f64> = steady.iter().enumerate().map(|(i, v)| v * (1.0 + i as f64 / 1000.0)).collect();
+        let slower = drift(&throttled).unwrap();
+        assert!((0.13..0.17).contains(&slower), "{slower}");
+        assert_eq!(drift(&steady[..39]), None);
+    }
+}

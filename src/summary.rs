@@ -1,0 +1,111 @@
+//! From a cell's finished sequences to the figures that are quoted: means over objects, frames per second, latency
+//! percentiles, and remarks on how steady the run was. Pure arithmetic on the record; the same sequences give the same
+//! summary after a resume or a merge.
+
+use std::collections::BTreeMap;
+
+use crate::record::{CellRecord, FrameRecord, SequenceRecord, SummaryRecord};
+use crate::stats;
+
+/// Aggregates over the finished sequences of a cell; `None` when there are none.
+///
+/// Objects weigh equally, whatever their video. Frames per second are frames of finished sequences over the wall time
+/// of the same sequences. `energy_per_frame_j` stays `None`: whoever integrates the rails fills it in.
+pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
+    if cell.sequences.is_empty() {
+        return None;
+    }
+    let latencies: Vec<f64> = frames(cell).map(|f| f.latency_ms).collect();
+    let total_ms = stats::pairwise_sum(&latencies);
+    let scores = |pick: fn(&crate::record::ObjectRecord) -> Option<f64>| -> Vec<f64> {
+        cell.sequences.iter().flat_map(|s| &s.objects).filter_map(pick).collect()
+    };
+    let (j, f) = (stats::mean(&scores(|o| o.j)), stats::mean(&scores(|o| o.f)));
+    let videos: Vec<&SequenceRecord> = cell.sequences.iter().collect();
+    let scored: Vec<&SequenceRecord> =
+        videos.iter().copied().filter(|s| s.objects.iter().any(|o| o.j.is_some())).collect();
+    let outside: Vec<f64> = frames(cell).map(outside_sessions_ms).collect();
+    Some(SummaryRecord {
+        videos: cell.sequences.len(),
+        objects: scores(|o| o.j).len(),
+        frames: latencies.len(),
+        j,
+        f,
+        jf: j.zip(f).map(|(j, f)| (j + f) / 2.0),
+        jf_interval: stats::bootstrap(&scored, jf_of),
+        fps_wall: fps_of(&videos.iter().collect::<Vec<_>>()),
+        fps_wall_interval: stats::bootstrap(&videos, fps_of),
+        fps_model: (total_ms > 0.0).then(|| latencies.len() as f64 * 1000.0 / total_ms),
+        latency: stats::latency(&latencies),
+        overhead_share: (total_ms > 0.0 && frames(cell).any(|f| !f.stages_ms.is_empty()))
+            .then(|| stats::pairwise_sum(&outside) / total_ms),
+        energy_per_frame_j: None,
+    })
+}
+
+/// What a reader should know about the steadiness of the timings, in whole sentences; empty when there is nothing to
+/// say. Frames are compared with frames of equal work only: the same number of objects.
+pub fn remarks(cell: &CellRecord) -> Vec<String> {
+    let ratios = relative_latencies(cell);
+    let mut remarks = Vec::new();
+    let slow = stats::slow_start(&ratios);
+    if slow > 0 {
+        remarks.push(format!(
+            "the first {slow} frame{} took up to {:.1} times the median of like frames: warm up with more frames",
+            if slow == 1 { "" } else { "s" },
+            ratios[..slow].iter().copied().fold(0.0, f64::max)
+        ));
+    }
+    if let Some(drift) = stats::drift(&ratios).filter(|d| d.abs() > 0.05) {
+        remarks.push(format!(
+            "latency {} by {:.0} % from the first to the last quarter of the run: look for heat, clocks or other load",
+            if drift > 0.0 { "rose" } else { "fell" },
+            drift.abs() * 100.0
+        ));
+    }
+    let outliers = stats::outliers(&ratios);
+    if outliers as f64 > 0.03 * ratios.len() as f64 {
+        remarks.push(format!(
+            "{outliers} of {} frames are outliers (modified z-score above 3.5): look for other load; none was removed",
+            ratios.len()
+        ));
+    }
+    remarks
+}
+
+/// Latency of each frame in run order, divided by the median latency of the frames with as many objects. (Prompted
+/// frames skip the memory attention and are a little faster; they are too few for a group of their own.)
+fn relative_latencies(cell: &CellRecord) -> Vec<f64> {
+    let mut groups: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+    for frame in frames(cell) {
+        groups.entry(frame.objects).or_default().push(frame.latency_ms);
+    }
+    let medians: BTreeMap<u32, f64> =
+        groups.into_iter().filter_map(|(objects, values)| Some((objects, stats::median(&values)?))).collect();
+    frames(cell).map(|f| f.latency_ms / medians[&f.objects]).filter(|r| r.is_finite()).collect()
+}
+
+/// Every tracked frame, in run order.
+fn frames(cell: &CellRecord) -> impl Iterator<Item = &FrameRecord> {
+    cell.sequences.iter().flat_map(|s| &s.frames)
+}
+
+/// Share of a frame spent outside the sessions, milliseconds.
+fn outside_sessions_ms(frame: &FrameRecord) -> f64 {
+    ["preprocess", "postprocess"].iter().filter_map(|s| frame.stages_ms.get(*s)).sum()
+}
+
+/// J&F over the objects of some videos.
+fn jf_of(videos: &[&&SequenceRecord]) -> Option<f64> {
+    let of = |pick: fn(&crate::record::ObjectRecord) -> Option<f64>| {
+        stats::mean(&videos.iter().flat_map(|s| &s.objects).filter_map(pick).collect::<Vec<_>>())
+    };
+    Some((of(|o| o.j)? + of(|o| o.f)?) / 2.0)
+}
+
+/// Frames per second of wall time over some videos.
+fn fps_of(videos: &[&&SequenceRecord]) -> Option<f64> {
+    let wall_ms = stats::pairwise_sum(&videos.iter().map(|s| s.wall_ms).collect::<Vec<_>>());
+    let frames: usize = videos.iter().map(|s| s.frames.len()).sum();
+    (wall_ms > 0.0).then(|| frames as f64 * 1000.0 / wall_ms)
+}

@@ -1,0 +1,196 @@
+//! What a run leaves for readers and scripts: column names that may not drift, tables as they look, escaped names.
+
+mod synthetic;
+
+use jetbench::record::{RunRecord, Verdict};
+use jetbench::report::table::Style;
+use jetbench::report::{csv, table};
+use jetbench::summary;
+
+/// Header and rows of a CSV file, by a reader that refuses rows of another width.
+fn parse(bytes: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut reader = ::csv::Reader::from_reader(bytes);
+    let header = reader.headers().unwrap().iter().map(String::from).collect();
+    let rows = reader.records().map(|r| r.unwrap().iter().map(String::from).collect()).collect();
+    (header, rows)
+}
+
+fn field<'a>(file: &'a (Vec<String>, Vec<Vec<String>>), row: usize, column: &str) -> &'a str {
+    &file.1[row][file.0.iter().position(|c| c == column).unwrap()]
+}
+
+#[test]
+fn csv_columns_are_the_published_ones_and_new_ones_come_last() {
+    // The published names, word for word. Never edit these lines: add columns after them.
+    let published = [
+        (
+            csv::summary as fn(&RunRecord) -> Vec<u8>,
+            "model, pack, prompt, dtype, effective_dtype, device, verdict, reasons, videos, objects, frames, j, f, jf, \
+             fps_wall, fps_model, latency_mean_ms, latency_p50_ms, latency_p90_ms, latency_p95_ms, latency_p99_ms, \
+             latency_max_ms, load_ms, warmup_ms, peak_system_mib, peak_pss_mib, peak_rss_mib, energy_per_frame_j",
+        ),
+        (csv::objects, "model, dtype, device, video, object, prompt_frame, frames_scored, j, f, jf"),
+        (
+            csv::frames,
+            "model, dtype, device, video, frame, decode_ms, preprocess_ms, image_encoder_ms, memory_attention_ms, \
+             mask_decoder_ms, memory_encoder_ms, postprocess_ms, latency_ms",
+        ),
+        (csv::frame_scores, "model, dtype, device, video, object, frame, j, f, object_score"),
+    ];
+    let run = synthetic::run();
+    for (write, names) in published {
+        let (header, rows) = parse(&write(&run));
+        let names: Vec<&str> = names.split(", ").collect();
+        assert_eq!(header[..names.len()], names);
+        let mut unique = header.clone();
+        unique.sort();
+        unique.dedup();
+        assert_eq!(unique.len(), header.len(), "a name twice: {header:?}");
+        assert!(!rows.is_empty());
+        // An empty run still has its header.
+        let empty = parse(&write(&RunRecord { cells: vec![], ..run.clone() }));
+        assert_eq!(empty, (header, vec![]));
+    }
+    insta::assert_snapshot!(
+        "csv_headers",
+        [csv::SUMMARY, csv::OBJECTS, csv::FRAMES, csv::FRAME_SCORES].map(|h| h.join(",")).join("\n")
+    );
+}
+
+#[test]
+fn csv_has_one_row_per_cell_object_frame_and_score_with_every_digit() {
+    let run = synthetic::run();
+    let summary = parse(&csv::summary(&run));
+    assert_eq!(summary.1.len(), 6);
+    assert_eq!(parse(&csv::objects(&run)).1.len(), 5 * 14);
+    assert_eq!(parse(&csv::frames(&run)).1.len(), 5 * 576);
+    let scores: usize =
+        run.cells.iter().flat_map(|c| &c.sequences).flat_map(|s| &s.objects).map(|o| o.per_frame.len()).sum();
+    assert_eq!(parse(&csv::frame_scores(&run)).1.len(), scores);
+    for (i, cell) in run.cells.iter().enumerate() {
+        let Some(s) = &cell.summary else { continue };
+        let read = |name: &str| field(&summary, i, name).parse::<f64>().unwrap();
+        assert_eq!((read("j"), read("f"), read("jf")), (s.j.unwrap(), s.f.unwrap(), s.jf.unwrap()));
+        assert_eq!(read("latency_p99_ms"), s.latency.unwrap().p99_ms);
+        assert_eq!(read("fps_wall"), s.fps_wall.unwrap());
+        assert!(read("jf_low95") < read("jf") && read("jf") < read("jf_high95"));
+    }
+    insta::assert_snapshot!("summary_csv", String::from_utf8(csv::summary(&run)).unwrap());
+}
+
+#[test]
+fn what_was_not_measured_is_an_empty_field() {
+    let mut run = synthetic::run();
+    run.cells[0].sequences[0].objects[0].j = None;
+    run.cells[0].sequences[0].frames[0].stages_ms.remove("memory_attention");
+    let file = parse(&csv::summary(&run));
+    for column in ["j", "f", "jf", "fps_wall", "latency_p50_ms", "load_ms", "peak_system_mib", "videos", "frames"] {
+        assert_eq!(field(&file, 5, column), "", "{column} of the failed cell");
+    }
+    assert_eq!(field(&file, 0, "energy_per_frame_j"), "");
+    assert_eq!(field(&file, 5, "verdict"), "failed");
+    assert!(field(&file, 5, "reasons").starts_with("warmup: the worker was killed"));
+    assert_eq!(field(&parse(&csv::objects(&run)), 0, "j"), "");
+    assert_eq!(field(&parse(&csv::frames(&run)), 0, "memory_attention_ms"), "", "a prompted frame attends to nothing");
+}
+
+#[test]
+fn hostile_names_stay_in_their_field_and_out_of_the_terminal() {
+    let mut run = synthetic::run();
+    let evil = "a,b\"c\nd\u{1b}[31m|<x>\u{2063}";
+    run.cells[0].sequences[0].video = evil.into();
+    run.cells[0].sequences[0].objects[0].object = evil.into();
+    run.cells[0].notes.push(evil.into());
+    run.data.root = format!("/data/{evil}");
+    for (write, column) in
+        [(csv::objects as fn(&RunRecord) -> Vec<u8>, "video"), (csv::frames, "video"), (csv::frame_scores, "object")]
+    {
+        assert_eq!(field(&parse(&write(&run)), 0, column), evil);
+    }
+    for text in [table::text(&run, Style::default()), table::markdown(&run)] {
+        assert!(!text.contains(['\u{1b}', '\u{2063}']), "{text}");
+    }
+    assert!(!table::markdown(&run).contains("<x>"));
+}
+
+#[test]
+fn the_summary_is_what_its_sequences_say() {
+    let run = synthetic::run();
+    let cell = &run.cells[0];
+    let s = cell.summary.as_ref().unwrap();
+    assert_eq!((s.videos, s.objects, s.frames), (6, 14, 576));
+    let objects: Vec<_> = cell.sequences.iter().flat_map(|s| &s.objects).collect();
+    let mean = objects.iter().map(|o| o.j.unwrap()).sum::<f64>() / 14.0;
+    assert!((s.j.unwrap() - mean).abs() < 1e-9);
+    assert_eq!(s.jf.unwrap(), (s.j.unwrap() + s.f.unwrap()) / 2.0);
+    let wall: f64 = cell.sequences.iter().map(|s| s.wall_ms).sum();
+    assert!((s.fps_wall.unwrap() - 576_000.0 / wall).abs() < 1e-9);
+    assert!(s.fps_model > s.fps_wall, "decoding costs something");
+    let share = s.overhead_share.unwrap();
+    assert!((0.0..0.2).contains(&share), "{share}");
+    assert_eq!(s.energy_per_frame_j, None);
+    // Nothing finished, no summary; nothing scored, no score but still timings.
+    let mut bare = cell.clone();
+    bare.sequences.truncate(1);
+    bare.sequences[0].objects.clear();
+    let s = summary::summarise(&bare).unwrap();
+    assert_eq!((s.j, s.jf, s.jf_interval, s.objects), (None, None, None, 0));
+    assert!(s.latency.is_some() && s.fps_wall.is_some() && s.fps_wall_interval.is_none());
+    bare.sequences.clear();
+    assert_eq!(summary::summarise(&bare), None);
+}
+
+#[test]
+fn remarks_name_what_is_unsteady_and_only_that() {
+    let cell = synthetic::run().cells.swap_remove(0);
+    assert_eq!(summary::remarks(&cell), Vec::<String>::new());
+    let mut hot = cell.clone();
+    let total = 576.0;
+    for (i, frame) in hot.sequences.iter_mut().flat_map(|s| &mut s.frames).enumerate() {
+        frame.latency_ms *= 1.0 + 0.4 * i as f64 / total;
+    }
+    let remarks = summary::remarks(&hot).join("\n");
+    assert!(remarks.contains("latency rose by"), "{remarks}");
+    let mut cold = cell.clone();
+    cold.sequences[0].frames[1].latency_ms *= 5.0;
+    cold.sequences[0].frames[0].latency_ms *= 9.0;
+    let remarks = summary::remarks(&cold).join("\n");
+    assert!(remarks.contains("the first "), "{remarks}");
+}
+
+#[test]
+fn table_at_every_width() {
+    let mut run = synthetic::run();
+    run.stopped = Some("interrupted".into());
+    for width in [None, Some(110), Some(80), Some(50), Some(30)] {
+        let text = table::text(&run, Style { width, color: false });
+        if let Some(width) = width {
+            for line in text.lines().filter(|l| l.contains(['─', '━', '═'])) {
+                assert!(line.chars().count() <= width, "{} > {width}: {line}", line.chars().count());
+            }
+        }
+        insta::assert_snapshot!(format!("table_{}", width.map_or("any".to_string(), |w| w.to_string())), text);
+    }
+    insta::assert_snapshot!("table_markdown", table::markdown(&run));
+}
+
+#[test]
+fn colour_changes_nothing_but_colour_and_failures_show_no_number() {
+    let run = synthetic::run();
+    let plain = table::text(&run, Style::default());
+    let colored = table::text(&run, Style { color: true, ..Style::default() });
+    assert!(colored.contains("\u{1b}[32mvalid\u{1b}[0m") && colored.contains("\u{1b}[31mfailed [2]\u{1b}[0m"));
+    let mut stripped = colored;
+    for code in ["\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m", "\u{1b}[0m"] {
+        stripped = stripped.replace(code, "");
+    }
+    assert_eq!(stripped, plain);
+    assert!(!plain.contains('\u{1b}'));
+    // A failed cell that did finish videos still shows none of their figures.
+    let mut run = run;
+    run.cells[0].verdict = Verdict::Failed { error: "hung".into(), phase: "track".into() };
+    let text = table::text(&run, Style::default());
+    let row = text.lines().find(|l| l.contains("failed [1]")).unwrap();
+    let after = row.split("failed [1]").nth(1).unwrap();
+    assert!(!after.contains(|c: char| c.is_ascii_digit()), "{row}");
+}
