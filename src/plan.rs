@@ -2,19 +2,22 @@
 //! precision x device) over a list of sequences. Packs are checked and the data is opened here, so that every mistake
 //! that can be found without a device is found before one is touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::types::{Admitted, Device, DroppedOption, Options, Precision, PromptKind};
 use jetbench_runners::REGISTRY;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
 use crate::config;
-use crate::dataset::Dataset;
+use crate::dataset::{self, DataError, Dataset, MaskSource, OpenOptions, Sequence};
 use crate::event::{Job, Limits, PROTOCOL};
 use crate::exit::{Stop, by_nearness, nearest};
 
@@ -153,7 +156,7 @@ impl Plan {
                 }
             }
         }
-        let dataset = limited(Dataset::open(&settings.data)?, settings.limits)?;
+        let dataset = open_data(&settings.data, settings.limits)?;
         dataset_is_sound(&dataset, &cells)?;
         Ok(Plan { settings, dataset, cells, notes })
     }
@@ -369,6 +372,13 @@ pub fn pack_path(flags: &[PathBuf]) -> Vec<PathBuf> {
         path.extend(std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()));
     }
     path.extend(["packs", "assets/packs"].into_iter().filter_map(below_tree));
+    let mut seen = Vec::new();
+    path.retain(|p| {
+        let real = p.canonicalize().unwrap_or_else(|_| p.clone());
+        let new = !seen.contains(&real);
+        seen.push(real);
+        new
+    });
     path
 }
 
@@ -455,37 +465,19 @@ pub fn known_tags(aliases: &BTreeMap<String, String>, available: &[&PackInfo]) -
     tags
 }
 
-/// The first videos, objects and frames. Objects whose prompt frame is cut off go, and videos without objects.
+/// Opens the part of a dataset that is used.
 ///
 /// # Errors
-/// Nothing is left.
-pub fn limited(mut dataset: Dataset, limits: Limits) -> Result<Dataset, Stop> {
-    for sequence in &mut dataset.sequences {
-        if let Some(n) = limits.frames {
-            sequence.frames.truncate(n);
-        }
-        let frames = sequence.frames.len();
-        for object in &mut sequence.objects {
-            object.annotated.retain(|&f| f < frames);
-        }
-        sequence.objects.retain(|o| o.prompt_frame < frames && !o.annotated.is_empty());
-        if let Some(n) = limits.objects {
-            sequence.objects.truncate(n);
-        }
-    }
-    dataset.sequences.retain(|s| !s.objects.is_empty() && !s.frames.is_empty());
-    if let Some(n) = limits.videos {
-        dataset.sequences.truncate(n);
-    }
-    if dataset.sequences.is_empty() {
-        let hint = if limits == Limits::default() { "" } else { " within the given limits" };
-        return Err(Stop::Usage(format!("{}: no annotated object to track{hint}", dataset.root.display())));
-    }
+/// It cannot be read, or nothing is left within the limits.
+pub fn open_data(root: &Path, limits: Limits) -> Result<Dataset, DataError> {
+    let options = OpenOptions { videos: limits.videos, ..OpenOptions::default() };
+    let mut dataset = Dataset::open_with(root, &options)?;
+    dataset.limit(limits.videos, limits.objects, limits.frames)?;
     Ok(dataset)
 }
 
-/// What would stop a run half-way is looked for beforehand: too many objects for a pack, truncated frames, annotations
-/// of another size than the frames.
+/// What would stop a run half-way is looked for beforehand: too many objects for a pack, frames that are cut off,
+/// annotations of another size than the frames. File ends and headers are enough for that; nothing is decoded.
 fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), Stop> {
     for cell in cells {
         let Some(most) = cell.pack.capabilities.max_objects else { continue };
@@ -498,7 +490,63 @@ fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), Stop> {
             )));
         }
     }
-    Ok(())
+    dataset.sequences.par_iter().try_for_each(|sequence| {
+        for frame in &sequence.frames {
+            is_whole(&frame.path)?;
+        }
+        sequence_masks(sequence).iter().try_for_each(|path| mask_fits(path, sequence))
+    })
+}
+
+/// A frame file must end the way its format ends; a copy that was cut off does not.
+fn is_whole(path: &Path) -> Result<(), Stop> {
+    let fault = |what: &str| Stop::Usage(format!("{}: {what}; copy or extract it again", path.display()));
+    let mut file = File::open(path).map_err(|e| fault(&e.to_string()))?;
+    let length = file.metadata().map_err(|e| fault(&e.to_string()))?.len();
+    let mut start = Vec::new();
+    let mut end = Vec::new();
+    // Some cameras pad JPEG files, so the end mark may come a little earlier.
+    file.by_ref()
+        .take(4)
+        .read_to_end(&mut start)
+        .and_then(|_| file.seek(SeekFrom::Start(length.saturating_sub(1024))))
+        .and_then(|_| file.read_to_end(&mut end))
+        .map_err(|e| fault(&e.to_string()))?;
+    let ends_with = |mark: &[u8]| end.windows(mark.len()).any(|w| w == mark);
+    match start.as_slice() {
+        [0xff, 0xd8, ..] if !ends_with(&[0xff, 0xd9]) => Err(fault("truncated JPEG: its end mark is missing")),
+        [0x89, b'P', b'N', b'G'] if !ends_with(b"IEND") => Err(fault("truncated PNG: its end mark is missing")),
+        [] => Err(fault("empty file")),
+        _ => Ok(()),
+    }
+}
+
+/// Annotation files of the frames and objects in use.
+fn sequence_masks(sequence: &Sequence) -> BTreeSet<PathBuf> {
+    let file = |dir: &Path, frame: usize| dir.join(format!("{}.png", sequence.frames[frame].name));
+    sequence
+        .objects
+        .iter()
+        .flat_map(|object| object.annotated.iter().map(move |&frame| (object, frame)))
+        .map(|(object, frame)| match &sequence.masks {
+            MaskSource::ObjectFolders(dir) => file(&dir.join(&object.name), frame),
+            MaskSource::LabelMaps(dir) => file(dir, frame),
+        })
+        .collect()
+}
+
+fn mask_fits(path: &Path, sequence: &Sequence) -> Result<(), Stop> {
+    let (width, height) = dataset::frame_size(path)?;
+    if (width, height) != (sequence.width, sequence.height) {
+        return Err(Stop::Usage(format!(
+            "{}: annotation of {width}x{height} pixels, the frames of video {} have {}x{}; make them the same size",
+            path.display(),
+            sequence.name,
+            sequence.width,
+            sequence.height
+        )));
+    }
+    is_whole(path)
 }
 
 /// Flags with their config file behind them, as a plan.

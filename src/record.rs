@@ -269,8 +269,8 @@ pub struct FrameScoreRecord {
     pub counted: bool,
     /// Is the object visible in the ground truth?
     pub visible: bool,
-    /// Object-score logit of the model.
-    pub object_score: f32,
+    /// Object-score logit of the model; `None` before its prompt, or when it was no finite number.
+    pub object_score: Option<f32>,
 }
 
 /// Aggregates of a cell. Milliseconds, frames per second, 0..100 scores.

@@ -4,13 +4,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jetbench_runners::types::{Frame, FrameMasks, Mask, OpenRequest, Prompt};
 use jetbench_runners::{Runner, RunnerError, packs};
 
-use crate::dataset::{self, DataError, Dataset, RgbFrame, Sequence};
+use crate::dataset::{self, DataError, Dataset, DecodedFrame, FrameReader, RgbFrame, Sequence};
 use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::exit;
 use crate::plan;
@@ -117,8 +117,7 @@ fn private_stdout() -> io::Result<File> {
 
 fn work(job: &Job, voice: &mut Voice) -> Result<(), Fault> {
     voice.enter(Phase::Idle);
-    let dataset = plan::limited(Dataset::open(&job.data)?, job.limits)
-        .map_err(|e| Fault { class: FaultClass::Input, error: e.to_string() })?;
+    let dataset = plan::open_data(&job.data, job.limits)?;
     let mut runner = open(job, voice)?;
     let go_on = warm_up(job, &dataset, &mut runner, voice)?;
     if go_on {
@@ -248,41 +247,26 @@ fn prompts(job: &Job, sequence: &Sequence) -> Result<Vec<Planned>, Fault> {
     Ok(planned)
 }
 
-/// A decoded frame and the time its decoding took.
-type Decoded = (Result<RgbFrame, DataError>, Duration);
-
 /// Tracks one sequence and leaves its spool file.
 fn track(job: &Job, index: usize, sequence: &Sequence, runner: &mut dyn Runner, voice: &mut Voice) -> Result<(), Fault> {
     voice.phase = Phase::Track;
     let planned = prompts(job, sequence)?;
-    let total = job.loop_frames.unwrap_or(sequence.frames.len());
+    let looped = job.loop_frames.map(|n| sequence.frames.iter().cycle().take(n).cloned().collect::<Vec<_>>());
+    let tick = if looped.is_some() { Duration::ZERO } else { TICK };
+    let path = job.spool.join(format!("{index}.spool"));
     runner.reset();
     voice.say(&Event::SequenceStarted { index });
-    let tick = if job.loop_frames.is_some() { Duration::ZERO } else { TICK };
-    let path = job.spool.join(format!("{index}.spool"));
     let started = Instant::now();
-    let size = std::thread::scope(|scope| {
-        let (send, frames) = sync_channel::<Decoded>(READ_AHEAD);
-        scope.spawn(move || {
-            for n in 0..total {
-                let started = Instant::now();
-                let frame = dataset::read_frame(&sequence.frames[n % sequence.frames.len()].path);
-                // The receiver is gone when tracking has failed: stop reading.
-                if send.send((frame, started.elapsed())).is_err() {
-                    break;
-                }
-            }
-        });
-        track_frames(sequence, &planned, frames, &path, runner, voice, tick)
-    })?;
+    let frames = FrameReader::new(looped.as_deref().unwrap_or(&sequence.frames), READ_AHEAD);
+    let (writer, done) = track_frames(sequence, &planned, frames, &path, runner, voice, tick)?;
     let wall_ms = ms(started.elapsed());
-    let (writer, width, height, frames) = size;
     writer.finish().map_err(|e| disk(&path, &e))?;
-    voice.say(&Event::SequenceDone { index, video: sequence.name.clone(), width, height, frames, wall_ms });
+    let (width, height) = (sequence.width, sequence.height);
+    voice.say(&Event::SequenceDone { index, video: sequence.name.clone(), width, height, frames: done, wall_ms });
     Ok(())
 }
 
-fn disk(path: &std::path::Path, error: &io::Error) -> Fault {
+fn disk(path: &Path, error: &io::Error) -> Fault {
     Fault { class: FaultClass::Environment, error: format!("cannot write {}: {error}", path.display()) }
 }
 
@@ -290,54 +274,32 @@ fn disk(path: &std::path::Path, error: &io::Error) -> Fault {
 fn track_frames(
     sequence: &Sequence,
     planned: &[Planned],
-    frames: Receiver<Decoded>,
-    path: &std::path::Path,
+    frames: FrameReader,
+    path: &Path,
     runner: &mut dyn Runner,
     voice: &mut Voice,
     tick: Duration,
-) -> Result<(spool::Writer, u32, u32, usize), Fault> {
-    let mut spool: Option<(spool::Writer, u32, u32)> = None;
+) -> Result<(spool::Writer, usize), Fault> {
+    let mut writer = spool::Writer::create(path, sequence.width, sequence.height).map_err(|e| disk(path, &e))?;
     let mut done = 0;
     let mut ticked = Instant::now();
-    for (n, (image, decode)) in frames.into_iter().enumerate() {
-        let image = image?;
-        let starting: Vec<Prompt> = planned.iter().filter(|p| p.frame == n).map(|p| p.prompt.clone()).collect();
+    for image in frames {
+        let DecodedFrame { index, frame, decode } = image?;
+        let starting: Vec<Prompt> = planned.iter().filter(|p| p.frame == index).map(|p| p.prompt.clone()).collect();
         let started = Instant::now();
-        let masks = step(runner, &image, &starting);
+        let masks = step(runner, &frame, &starting);
         let latency = started.elapsed();
         let masks = masks.map_err(|e| Fault {
             class: FaultClass::from(&e),
-            error: format!("video {}, frame {n}: {e}", sequence.name),
+            error: format!("video {}, frame {index}: {e}", sequence.name),
         })?;
-        let times = FrameTimes { frame: n as u32, decode, latency, stages: runner.take_stage_times() };
-        let (writer, width, height) = match &mut spool {
-            Some(spool) => spool,
-            none => none.insert((
-                spool::Writer::create(path, image.width, image.height).map_err(|e| disk(path, &e))?,
-                image.width,
-                image.height,
-            )),
-        };
-        if (image.width, image.height) != (*width, *height) {
-            return Err(Fault {
-                class: FaultClass::Input,
-                error: format!(
-                    "{}: {}x{} pixels, the first frame of the video has {width}x{height}",
-                    sequence.frames[n % sequence.frames.len()].path.display(),
-                    image.width,
-                    image.height
-                ),
-            });
-        }
+        let times = FrameTimes { frame: index as u32, decode, latency, stages: runner.take_stage_times() };
         writer.frame(&times, &masks).map_err(|e| disk(path, &e))?;
-        done = n + 1;
+        done = index + 1;
         if ticked.elapsed() >= tick {
             ticked = Instant::now();
             voice.say(&Event::Tick { frames: done, rss_mib: telemetry::resident_mib() });
         }
     }
-    match spool {
-        Some((writer, width, height)) => Ok((writer, width, height, done)),
-        None => Err(Fault { class: FaultClass::Input, error: format!("video {} has no frames", sequence.name) }),
-    }
+    Ok((writer, done))
 }
