@@ -1,8 +1,19 @@
-//! Annotated videos on disk: layouts in, sequences out, frames and masks on demand.
+//! Annotated videos on disk: layouts in, sequences out, frames and masks on demand, masks back out in the dataset's own
+//! layout. Nothing is copied or converted; frames and masks are decoded when they are asked for.
+
+mod frame;
+mod label_png;
+mod layout;
+mod write;
 
 use std::path::{Path, PathBuf};
 
 use jetbench_runners::types::Mask;
+
+pub use frame::{DecodedFrame, FrameReader, decode_frame, frame_size, read_frame};
+pub use label_png::{LabelImage, MAX_PIXELS, MAX_SIDE};
+pub use layout::{Layout, OpenOptions, UnknownLayout, read_list};
+pub use write::{MaskWriter, label_colour};
 
 /// A dataset read in place.
 #[derive(Clone, Debug)]
@@ -11,6 +22,8 @@ pub struct Dataset {
     pub root: PathBuf,
     /// Layout name: `sa-v`, `davis2017`, …
     pub layout: &'static str,
+    /// Layout.
+    pub kind: Layout,
     /// Videos in name order.
     pub sequences: Vec<Sequence>,
 }
@@ -24,8 +37,23 @@ pub struct Sequence {
     pub frames: Vec<FrameFile>,
     /// Objects in name order.
     pub objects: Vec<Object>,
-    /// Frames per second of `frames`.
+    /// Nominal frames per second of `frames`, from the dataset's description; no file says it.
     pub fps: f64,
+    /// Width of the frames in pixels, from the first one's header.
+    pub width: u32,
+    /// Height of the frames in pixels, from the first one's header.
+    pub height: u32,
+    /// Where the masks are.
+    pub masks: MaskSource,
+}
+
+/// Where a sequence's ground truth lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MaskSource {
+    /// `DIR/<object>/<frame>.png`: one folder per object, foreground above 0; objects may overlap.
+    ObjectFolders(PathBuf),
+    /// `DIR/<frame>.png`: pixel value = object id.
+    LabelMaps(PathBuf),
 }
 
 /// One frame file.
@@ -51,7 +79,7 @@ pub struct Object {
 }
 
 /// What is wrong with a dataset: file, cause, remedy.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DataError(pub String);
 
@@ -71,9 +99,66 @@ impl Dataset {
     ///
     /// # Errors
     /// Names the place and what was expected there.
-    pub fn open(_root: &Path) -> Result<Dataset, DataError> {
-        unimplemented!("dataset helper writes this")
+    pub fn open(root: &Path) -> Result<Dataset, DataError> {
+        Dataset::open_with(root, &OpenOptions::default())
     }
+
+    /// Opens `root` with a stated layout, list of videos or limit.
+    ///
+    /// # Errors
+    /// Names the place and what was expected there.
+    pub fn open_with(root: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
+        layout::open(root, options)
+    }
+
+    /// Keeps the first `videos` videos, in each the first `objects` objects, and of each the first `frames` frames
+    /// (`None`: all). Objects whose prompt frame is cut off go, and so do videos without objects.
+    ///
+    /// # Errors
+    /// When nothing is left.
+    pub fn limit(
+        &mut self,
+        videos: Option<usize>,
+        objects: Option<usize>,
+        frames: Option<usize>,
+    ) -> Result<(), DataError> {
+        self.sequences.truncate(videos.unwrap_or(usize::MAX));
+        for sequence in &mut self.sequences {
+            if let Some(limit) = frames {
+                sequence.frames.truncate(limit);
+                sequence.objects.retain(|o| o.prompt_frame < limit);
+                for object in &mut sequence.objects {
+                    object.annotated.retain(|&f| f < limit);
+                }
+            }
+            sequence.objects.truncate(objects.unwrap_or(usize::MAX));
+        }
+        self.sequences.retain(|s| !s.objects.is_empty());
+        if self.sequences.is_empty() {
+            return Err(DataError(format!(
+                "{}: the limits (videos {}, objects {}, frames {}) leave no object to track; raise them",
+                self.root.display(),
+                shown(videos),
+                shown(objects),
+                shown(frames)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Objects in all sequences.
+    pub fn object_count(&self) -> usize {
+        self.sequences.iter().map(|s| s.objects.len()).sum()
+    }
+
+    /// Frames in all sequences.
+    pub fn frame_count(&self) -> usize {
+        self.sequences.iter().map(|s| s.frames.len()).sum()
+    }
+}
+
+fn shown(limit: Option<usize>) -> String {
+    limit.map_or("none".to_string(), |n| n.to_string())
 }
 
 impl Sequence {
@@ -81,15 +166,54 @@ impl Sequence {
     ///
     /// # Errors
     /// Names the file when it is missing, unreadable or of another size.
-    pub fn truth(&self, _object: &Object, _frame: usize) -> Result<Mask, DataError> {
-        unimplemented!("dataset helper writes this")
+    pub fn truth(&self, object: &Object, frame: usize) -> Result<Mask, DataError> {
+        let masks = self.truths(std::slice::from_ref(object), frame)?;
+        masks.into_iter().next().ok_or_else(|| DataError(format!("{}: no mask of {}", self.name, object.name)))
     }
-}
 
-/// Reads a JPEG or PNG frame.
-///
-/// # Errors
-/// Names the file and the fault.
-pub fn read_frame(_path: &Path) -> Result<RgbFrame, DataError> {
-    unimplemented!("dataset helper writes this")
+    /// Ground-truth masks of several objects on frame `frame`, in the order of `objects`; each file is decoded once.
+    ///
+    /// # Errors
+    /// As [`Sequence::truth`].
+    pub fn truths(&self, objects: &[Object], frame: usize) -> Result<Vec<Mask>, DataError> {
+        let file = self.frames.get(frame).ok_or_else(|| DataError(format!("{}: no frame {frame}", self.name)))?;
+        match &self.masks {
+            MaskSource::ObjectFolders(dir) => objects
+                .iter()
+                .map(|object| {
+                    let path = dir.join(&object.name).join(format!("{}.png", file.name));
+                    Ok(self.read_labels(&path)?.foreground().0)
+                })
+                .collect(),
+            MaskSource::LabelMaps(dir) => {
+                let mut found = self.read_labels(&dir.join(format!("{}.png", file.name)))?.masks();
+                let mut take = |object: &Object| {
+                    let at = found.iter().position(|(id, _)| id.to_string() == object.name);
+                    at.map_or_else(|| Mask::empty(self.width, self.height), |i| found.swap_remove(i).1)
+                };
+                Ok(objects.iter().map(&mut take).collect())
+            }
+        }
+    }
+
+    fn read_labels(&self, path: &Path) -> Result<LabelImage, DataError> {
+        let image = LabelImage::read(path)?;
+        if (image.width(), image.height()) != (self.width, self.height) {
+            return Err(DataError(format!(
+                "{}: annotation is {}x{}, the frames of video {} are {}x{}; masks must have the size of their frames",
+                path.display(),
+                image.width(),
+                image.height(),
+                self.name,
+                self.width,
+                self.height
+            )));
+        }
+        Ok(image)
+    }
+
+    /// Starts decoding this sequence's frames in order, at most `ahead` frames before the one asked for.
+    pub fn reader(&self, ahead: usize) -> FrameReader {
+        FrameReader::new(&self.frames, ahead)
+    }
 }

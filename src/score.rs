@@ -1,5 +1,11 @@
 //! J and F kernels and the protocols that turn them into scores, bit for bit as the reference evaluators do.
 
+mod kernel;
+mod protocol;
+
+pub use kernel::{BOUNDARY_THRESHOLD, FrameCounts, FrameScorer, tolerance_radius};
+pub use protocol::{Protocol, TrackScore, UnknownProtocol, mean, pairwise_sum};
+
 use jetbench_runners::types::Mask;
 
 /// J and F of one object on one frame, 0..1.
@@ -15,7 +21,11 @@ pub struct FrameScore {
     pub truth_empty: bool,
 }
 
-/// Scores one pair of masks of equal size; tolerance radius from the size.
-pub fn frame_score(_pred: &Mask, _truth: &Mask) -> FrameScore {
-    unimplemented!("scoring helper writes this")
+/// Scores one pair of masks of equal size; tolerance radius from the size. [`FrameScorer`] does the same and keeps its
+/// working memory.
+///
+/// # Panics
+/// When the masks differ in size: readers of files must check sizes, and [`crate::dataset::Sequence::truth`] does.
+pub fn frame_score(pred: &Mask, truth: &Mask) -> FrameScore {
+    FrameScorer::new(truth.width(), truth.height(), BOUNDARY_THRESHOLD).score(pred, truth)
 }

@@ -1,0 +1,198 @@
+//! Frames as RGB: one file at a time, or a whole sequence decoded ahead on its own thread so that decoding never sits
+//! inside a measured frame.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use png::Transformations;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::label_png::{MAX_SIDE, bound_size, png_fault, png_limits, read_file};
+use super::{DataError, FrameFile, RgbFrame};
+
+/// Reads a JPEG or PNG frame; which of the two, its first bytes say. Grey and palette become RGB, alpha is dropped.
+///
+/// # Errors
+/// Names the file and the fault: unreadable, neither JPEG nor PNG, truncated, absurd size.
+pub fn read_frame(path: &Path) -> Result<RgbFrame, DataError> {
+    let bytes = read_file(path)?;
+    decode_frame(&bytes).map_err(|fault| DataError(format!("{}: {fault}", path.display())))
+}
+
+/// Width and height of a frame file, from its header.
+///
+/// # Errors
+/// As [`read_frame`].
+pub fn frame_size(path: &Path) -> Result<(u32, u32), DataError> {
+    let bytes = read_file(path)?;
+    let size = if bytes.starts_with(&PNG_MAGIC) {
+        let mut decoder = png::Decoder::new_with_limits(Cursor::new(&bytes), png_limits());
+        decoder.read_header_info().map(|h| (h.width, h.height)).map_err(png_fault)
+    } else if bytes.starts_with(&JPEG_MAGIC) {
+        contain(|| jpeg_header(&mut jpeg_decoder(&bytes)))
+    } else {
+        Err(unknown(&bytes))
+    };
+    size.map_err(|fault| DataError(format!("{}: {fault}", path.display())))
+}
+
+const PNG_MAGIC: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
+const JPEG_MAGIC: [u8; 3] = [0xff, 0xd8, 0xff];
+
+fn unknown(bytes: &[u8]) -> String {
+    if bytes.is_empty() { "empty file".to_string() } else { "neither JPEG nor PNG".to_string() }
+}
+
+/// Decodes a frame held in memory.
+///
+/// # Errors
+/// The fault, without a file name.
+pub fn decode_frame(bytes: &[u8]) -> Result<RgbFrame, String> {
+    if bytes.starts_with(&PNG_MAGIC) {
+        decode_png(bytes)
+    } else if bytes.starts_with(&JPEG_MAGIC) {
+        contain(|| decode_jpeg(bytes))
+    } else {
+        Err(unknown(bytes))
+    }
+}
+
+/// A decoder that panics on a damaged file must not take the run with it.
+fn contain<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err("damaged image: the decoder gave up".to_string()))
+}
+
+fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
+    // Strict: a truncated file is an error, not a half-grey frame.
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(MAX_SIDE as usize)
+        .set_max_height(MAX_SIDE as usize)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
+}
+
+fn jpeg_header(decoder: &mut JpegDecoder<ZCursor<&[u8]>>) -> Result<(u32, u32), String> {
+    decoder.decode_headers().map_err(|e| format!("not a readable JPEG ({e:?})"))?;
+    let info = decoder.info().ok_or("not a readable JPEG (no header)")?;
+    Ok((u32::from(info.width), u32::from(info.height)))
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<RgbFrame, String> {
+    let mut decoder = jpeg_decoder(bytes);
+    let (width, height) = jpeg_header(&mut decoder)?;
+    // An 8x8 block takes at least a few bits per channel even when nothing is in it.
+    bound_size(width, height, 1, bytes.len())?;
+    let mut rgb = vec![0; width as usize * height as usize * 3];
+    decoder.decode_into(&mut rgb).map_err(|e| format!("damaged or truncated JPEG ({e:?}); copy the file again"))?;
+    // The entropy decoder pads with zeros where the data stops: an image cut inside its last rows shows only by its
+    // missing end marker.
+    if !bytes.windows(2).rev().take(TRAILER).any(|pair| pair == [0xff, 0xd9]) {
+        return Err("truncated JPEG: it has no end marker; copy the file again".to_string());
+    }
+    Ok(RgbFrame { width, height, rgb })
+}
+
+/// How far before the end of the file the JPEG end marker may lie (cameras append maker data).
+const TRAILER: usize = 1 << 16;
+
+fn decode_png(bytes: &[u8]) -> Result<RgbFrame, String> {
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png_limits());
+    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let header = decoder.read_header_info().map_err(png_fault)?;
+    let (width, height) = (header.width, header.height);
+    bound_size(width, height, header.bits_per_pixel() as u64, bytes.len())?;
+    let mut reader = decoder.read_info().map_err(png_fault)?;
+    let mut raw = vec![0; reader.output_buffer_size().ok_or("image too large")?];
+    let info = reader.next_frame(&mut raw).map_err(png_fault)?;
+    let rgb = match info.color_type.samples() {
+        3 => raw,
+        4 => raw.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
+        samples => raw.chunks_exact(samples).flat_map(|p| [p[0]; 3]).collect(),
+    };
+    Ok(RgbFrame { width, height, rgb })
+}
+
+/// A frame that was decoded ahead.
+#[derive(Clone, Debug)]
+pub struct DecodedFrame {
+    /// Index into the files the reader was given.
+    pub index: usize,
+    /// Pixels.
+    pub frame: RgbFrame,
+    /// Time from opening the file to finished pixels, on the decoding thread.
+    pub decode: Duration,
+}
+
+impl DecodedFrame {
+    /// [`DecodedFrame::decode`] in milliseconds.
+    pub fn decode_ms(&self) -> f64 {
+        self.decode.as_secs_f64() * 1e3
+    }
+}
+
+/// Decodes frames in order on one thread, at most `ahead` frames before the one asked for. Iteration ends after the
+/// last frame or after the first error; dropping the reader stops the thread.
+pub struct FrameReader {
+    frames: Option<Receiver<Result<DecodedFrame, DataError>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FrameReader {
+    /// Starts decoding `files`. Every frame must have the size of the first.
+    pub fn new(files: &[FrameFile], ahead: usize) -> FrameReader {
+        let files = files.to_vec();
+        let (send, frames) = sync_channel(ahead.max(1));
+        let thread = std::thread::spawn(move || {
+            let mut size = None;
+            for (index, file) in files.iter().enumerate() {
+                let start = Instant::now();
+                let result = read_frame(&file.path).and_then(|frame| {
+                    let decode = start.elapsed();
+                    let (width, height) = *size.get_or_insert((frame.width, frame.height));
+                    if (frame.width, frame.height) != (width, height) {
+                        return Err(DataError(format!(
+                            "{}: {}x{}, but the frames before it are {width}x{height}",
+                            file.path.display(),
+                            frame.width,
+                            frame.height
+                        )));
+                    }
+                    Ok(DecodedFrame { index, frame, decode })
+                });
+                let failed = result.is_err();
+                if send.send(result).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        FrameReader { frames: Some(frames), thread: Some(thread) }
+    }
+}
+
+impl Iterator for FrameReader {
+    type Item = Result<DecodedFrame, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.frames.as_ref()?.recv().ok()
+    }
+}
+
+impl Drop for FrameReader {
+    fn drop(&mut self) {
+        // The thread ends at its next send once nobody listens.
+        self.frames = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Masks out, in the dataset's own layout, so that the official evaluators can score them again: one folder per object
+//! (SA-V), or one label map per frame with the colours that every VOS tool shows.
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use jetbench_runners::types::Mask;
+use png::{BitDepth, ColorType};
+
+use super::{DataError, Layout, MaskSource, Object, Sequence};
+
+/// Writes the predicted masks of one sequence, frame by frame.
+#[derive(Clone, Debug)]
+pub struct MaskWriter {
+    dir: PathBuf,
+    width: u32,
+    height: u32,
+    folders: bool,
+    binary: bool,
+    objects: Vec<Object>,
+}
+
+impl MaskWriter {
+    /// Writer for `sequence`, into `root/<video>/`, which is created.
+    ///
+    /// # Errors
+    /// Names the folder that cannot be made; an object whose name is no id (label maps) or no plain name.
+    pub fn new(root: &Path, layout: Layout, sequence: &Sequence) -> Result<MaskWriter, DataError> {
+        let folders = matches!(sequence.masks, MaskSource::ObjectFolders(_));
+        let dir = root.join(&sequence.name);
+        for object in &sequence.objects {
+            if folders {
+                super::layout::check_name(&object.name).map_err(DataError)?;
+                make_dir(&dir.join(&object.name))?;
+            } else if !matches!(object.name.parse::<u16>(), Ok(1..=255)) {
+                return Err(DataError(format!(
+                    "{}: object `{}` cannot be written to a label map: ids go from 1 to 255",
+                    sequence.name, object.name
+                )));
+            }
+        }
+        make_dir(&dir)?;
+        Ok(MaskWriter {
+            dir,
+            width: sequence.width,
+            height: sequence.height,
+            folders,
+            binary: layout == Layout::Davis2016,
+            objects: sequence.objects.clone(),
+        })
+    }
+
+    /// Writes frame `name` (its file stem). `masks` has one entry per object of the sequence, in order; `None` means
+    /// not tracked (yet) and is written as empty. Where objects of a label map overlap, the lower id wins.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written, or the object whose mask has another size.
+    pub fn write(&self, name: &str, masks: &[Option<&Mask>]) -> Result<(), DataError> {
+        if masks.len() != self.objects.len() {
+            return Err(DataError(format!("{name}: {} masks for {} objects", masks.len(), self.objects.len())));
+        }
+        for (object, mask) in self.objects.iter().zip(masks) {
+            if let Some(m) = mask.filter(|m| (m.width(), m.height()) != (self.width, self.height)) {
+                return Err(DataError(format!(
+                    "{name}: mask of object {} is {}x{}, the frame is {}x{}",
+                    object.name,
+                    m.width(),
+                    m.height(),
+                    self.width,
+                    self.height
+                )));
+            }
+        }
+        if self.folders {
+            for (object, mask) in self.objects.iter().zip(masks) {
+                let line = (self.width as usize).div_ceil(8);
+                let mut bits = vec![0u8; line * self.height as usize];
+                if let Some(mask) = mask {
+                    for (y, row) in bits.chunks_exact_mut(line).enumerate() {
+                        let words = mask.row(y as u32).iter().flat_map(|w| w.to_le_bytes());
+                        row.iter_mut().zip(words).for_each(|(out, byte)| *out = byte.reverse_bits());
+                    }
+                }
+                let path = self.dir.join(&object.name).join(format!("{name}.png"));
+                self.encode(&path, BitDepth::One, ColorType::Grayscale, &bits)?;
+            }
+            return Ok(());
+        }
+        let mut labels = vec![0u8; self.width as usize * self.height as usize];
+        let mut order: Vec<(u8, &Mask)> = self
+            .objects
+            .iter()
+            .zip(masks)
+            .filter_map(|(object, mask)| Some((object.name.parse().ok()?, (*mask)?)))
+            .collect();
+        order.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+        for (id, mask) in order {
+            paint(&mut labels, mask, id);
+        }
+        let colour = if self.binary { ColorType::Grayscale } else { ColorType::Indexed };
+        self.encode(&self.dir.join(format!("{name}.png")), BitDepth::Eight, colour, &labels)
+    }
+
+    fn encode(&self, path: &Path, depth: BitDepth, colour: ColorType, data: &[u8]) -> Result<(), DataError> {
+        let fail = |e: &dyn std::fmt::Display| DataError(format!("{}: {e}", path.display()));
+        let file = std::fs::File::create(path).map_err(|e| fail(&e))?;
+        let mut encoder = png::Encoder::new(BufWriter::new(file), self.width, self.height);
+        encoder.set_depth(depth);
+        encoder.set_color(colour);
+        encoder.set_compression(png::Compression::Fast);
+        if colour == ColorType::Indexed {
+            encoder.set_palette((0..=255).flat_map(label_colour).collect::<Vec<u8>>());
+        }
+        let mut writer = encoder.write_header().map_err(|e| fail(&e))?;
+        writer.write_image_data(data).map_err(|e| fail(&e))?;
+        writer.finish().map_err(|e| fail(&e))
+    }
+}
+
+/// Sets the pixels of `mask` to `id`, a run of bits at a time.
+fn paint(labels: &mut [u8], mask: &Mask, id: u8) {
+    for (y, row) in labels.chunks_exact_mut(mask.width() as usize).enumerate() {
+        for (i, &word) in mask.row(y as u32).iter().enumerate() {
+            let mut rest = word;
+            while rest != 0 {
+                let from = rest.trailing_zeros();
+                let run = (rest >> from).trailing_ones();
+                row[i * 64 + from as usize..][..run as usize].fill(id);
+                rest &= if run == 64 { 0 } else { !(((1u64 << run) - 1) << from) };
+            }
+        }
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<(), DataError> {
+    std::fs::create_dir_all(dir).map_err(|e| DataError(format!("{}: cannot be created ({e})", dir.display())))
+}
+
+/// RGB of an object id in the colour map of PASCAL VOC, which DAVIS and its successors use.
+pub fn label_colour(id: u8) -> [u8; 3] {
+    let mut rgb = [0u8; 3];
+    for bit in 0..8 {
+        for (channel, value) in rgb.iter_mut().enumerate() {
+            let source = if bit * 3 + channel < 8 { id >> (bit * 3 + channel) & 1 } else { 0 };
+            *value |= source << (7 - bit);
+        }
+    }
+    rgb
+}

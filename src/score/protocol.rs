@@ -1,0 +1,147 @@
+//! From frame scores to object and dataset scores, as each reference protocol defines it: which frames count, and means
+//! summed in the references' order so that the last bit agrees.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::FrameScore;
+
+/// Sum of `values` in the order of numpy's pairwise summation, to the last bit.
+pub fn pairwise_sum(values: &[f64]) -> f64 {
+    let n = values.len();
+    if n < 8 {
+        return values.iter().fold(0.0, |sum, v| sum + v);
+    }
+    if n <= 128 {
+        let mut lanes: [f64; 8] = std::array::from_fn(|i| values[i]);
+        let groups = values[8..].chunks_exact(8);
+        let rest = groups.remainder();
+        for group in groups {
+            for (lane, v) in lanes.iter_mut().zip(group) {
+                *lane += v;
+            }
+        }
+        let [a, b, c, d, e, f, g, h] = lanes;
+        return rest.iter().fold(((a + b) + (c + d)) + ((e + f) + (g + h)), |sum, v| sum + v);
+    }
+    let half = n / 2;
+    let half = half - half % 8;
+    pairwise_sum(&values[..half]) + pairwise_sum(&values[half..])
+}
+
+/// Mean as numpy computes it; `None` for no values.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| pairwise_sum(values) / values.len() as f64)
+}
+
+/// A set of rules for scoring a dataset; names are those of `--protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// SA-V's evaluator: every object alone, first and last annotated frame dropped, frames count from the object's
+    /// first appearance in truth or prediction on. Scale 0..100.
+    Sav,
+    /// vos-benchmark: the same rules on label maps (MOSE, YouTube-VOS, LVOS). Scale 0..100.
+    Vos,
+    /// DAVIS 2017 semi-supervised: first and last frame dropped, every other frame counts. Scale 0..1.
+    #[serde(rename = "davis2017-semi")]
+    Davis2017Semi,
+    /// DAVIS 2016: one object per video, first and last frame dropped. Scale 0..1.
+    Davis2016,
+}
+
+impl Protocol {
+    /// Every protocol, in the order in which help texts list them.
+    pub const ALL: [Protocol; 4] = [Protocol::Sav, Protocol::Vos, Protocol::Davis2017Semi, Protocol::Davis2016];
+
+    /// Name used on the command line and in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Sav => "sav",
+            Protocol::Vos => "vos",
+            Protocol::Davis2017Semi => "davis2017-semi",
+            Protocol::Davis2016 => "davis2016",
+        }
+    }
+
+    /// A perfect score in the reference's own output: 100, or 1 for DAVIS.
+    pub const fn scale(self) -> f64 {
+        match self {
+            Protocol::Sav | Protocol::Vos => 100.0,
+            Protocol::Davis2017Semi | Protocol::Davis2016 => 1.0,
+        }
+    }
+
+    /// Do frames count only from the object's first appearance (in truth or prediction) on?
+    const fn waits_for_object(self) -> bool {
+        matches!(self, Protocol::Sav | Protocol::Vos)
+    }
+
+    /// Which of an object's annotated frames count; `frames` is in frame order. None at all when the object does not
+    /// exist for the protocol: too few frames, or (sav, vos) never in the truth on an evaluated frame.
+    pub fn counted(self, frames: &[FrameScore], keep_first_last: bool) -> Vec<bool> {
+        let n = frames.len();
+        let evaluated = if keep_first_last { 0..n } else { 1.min(n)..n.saturating_sub(1).max(1.min(n)) };
+        let mut counted = vec![false; n];
+        if self.waits_for_object() && frames[evaluated.clone()].iter().all(|f| f.truth_empty) {
+            return counted;
+        }
+        let mut seen = !self.waits_for_object();
+        for i in evaluated {
+            seen |= !frames[i].truth_empty || !frames[i].pred_empty;
+            counted[i] = seen;
+        }
+        counted
+    }
+
+    /// Score of one object over its annotated frames (in frame order), with the protocol's default frame selection, on
+    /// a scale of 0 to 100 whatever the reference's own scale is; `None` when no frame counts.
+    pub fn aggregate(self, frames: &[FrameScore]) -> Option<TrackScore> {
+        let counted = self.counted(frames, false);
+        let pick = |value: fn(&FrameScore) -> f64| -> Vec<f64> {
+            frames.iter().zip(&counted).filter(|(_, c)| **c).map(|(f, _)| value(f)).collect()
+        };
+        let (j, f) = (pick(|f| f.j), pick(|f| f.f));
+        Some(TrackScore { j: mean(&j)? * 100.0, f: mean(&f)? * 100.0, counted: j.len() })
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that is no protocol.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown protocol `{0}`; known: sav, vos, davis2017-semi, davis2016")]
+pub struct UnknownProtocol(pub String);
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let lower = word.trim().to_ascii_lowercase();
+        Protocol::ALL.into_iter().find(|p| p.as_str() == lower).ok_or_else(|| UnknownProtocol(word.to_string()))
+    }
+}
+
+/// Score of one object, 0..100.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrackScore {
+    /// Mean J over the counted frames.
+    pub j: f64,
+    /// Mean F over the counted frames.
+    pub f: f64,
+    /// Frames that counted.
+    pub counted: usize,
+}
+
+impl TrackScore {
+    /// (J + F) / 2.
+    pub fn jf(&self) -> f64 {
+        (self.j + self.f) / 2.0
+    }
+}
