@@ -11,8 +11,7 @@ use crate::record::DeviceRecord;
 use crate::telemetry;
 
 /// Facts that make latencies comparable; the others describe.
-const DECISIVE: [&str; 9] =
-    ["model", "cpu", "cores", "memory_mib", "arch", "gpu", "l4t", "power_mode", "cpu_governor"];
+const DECISIVE: [&str; 9] = ["model", "cpu", "cores", "memory_mib", "arch", "gpu", "l4t", "power_mode", "cpu_governor"];
 
 /// Describes the machine whose file tree is `root`.
 pub fn describe(root: &Path) -> DeviceRecord {
@@ -39,12 +38,15 @@ pub fn describe(root: &Path) -> DeviceRecord {
     note("physical_cores", physical_cores(&cpuinfo).map(|n| n.to_string()));
     note("cpu_flags", field("flags").or_else(|| field("Features")).map(|f| matrix_flags(&f)));
     let memory = text("proc/meminfo").unwrap_or_default();
-    let total = memory.lines().find_map(|l| l.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let total =
+        memory.lines().find_map(|l| l.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
     note("memory_mib", total.map(|kib| (kib / 1024).to_string()));
     note("kernel", text("proc/sys/kernel/osrelease"));
-    note("os", text("etc/os-release").and_then(|t| {
-        t.lines().find_map(|l| Some(l.strip_prefix("PRETTY_NAME=")?.trim_matches('"').to_string()))
-    }));
+    note(
+        "os",
+        text("etc/os-release")
+            .and_then(|t| t.lines().find_map(|l| Some(l.strip_prefix("PRETTY_NAME=")?.trim_matches('"').to_string()))),
+    );
     note("arch", Some(std::env::consts::ARCH.to_string()));
     note("cpu_governor", text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
     let l4t = text("etc/nv_tegra_release").as_deref().and_then(l4t_release);
@@ -123,8 +125,18 @@ fn physical_cores(cpuinfo: &str) -> Option<usize> {
 /// The instruction sets that decide how fast matrices are multiplied.
 fn matrix_flags(flags: &str) -> String {
     const TELLING: [&str; 12] = [
-        "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimdhp",
-        "asimddp", "bf16", "sve",
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512_vnni",
+        "avx512_bf16",
+        "avx512_fp16",
+        "amx_bf16",
+        "asimdhp",
+        "asimddp",
+        "bf16",
+        "sve",
     ];
     flags.split_whitespace().filter(|f| TELLING.contains(f)).collect::<Vec<_>>().join(" ")
 }
@@ -184,7 +196,10 @@ mod tests {
         ("sys/firmware/devicetree/base/serial-number", "1420000000001\0"),
         ("proc/device-tree/compatible", "nvidia,p3768-0000+p3767-0005\0nvidia,tegra234\0"),
         ("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic\n"),
-        ("proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\nFeatures\t: fp asimd asimdhp\n\nprocessor\t: 1\n"),
+        (
+            "proc/cpuinfo",
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\nFeatures\t: fp asimd asimdhp\n\nprocessor\t: 1\n",
+        ),
         ("proc/meminfo", "MemTotal:        7802908 kB\n"),
         ("var/lib/nvpmodel/status", "pmode:0001\n"),
         ("etc/nvpmodel.conf", "< POWER_MODEL ID=1 NAME=25W >\n"),

@@ -129,7 +129,10 @@ fn pack_checks(path: &[PathBuf]) -> Vec<Check> {
                 let dtypes: Vec<_> = info.capabilities.precisions.iter().map(|p| p.as_str()).collect();
                 let fault = info.capabilities.precisions.iter().find_map(|&p| packs::check(&dir, p).err());
                 match fault {
-                    None => Check::ok(&name, format!("{}: {}, files agree with the manifest", dir.display(), dtypes.join(", "))),
+                    None => Check::ok(
+                        &name,
+                        format!("{}: {}, files agree with the manifest", dir.display(), dtypes.join(", ")),
+                    ),
                     Some(fault) => Check::fail(&name, fault.to_string(), "restore or export the pack again"),
                 }
             }
@@ -168,9 +171,12 @@ fn results(out: &Path) -> Check {
     match tempfile::tempfile_in(place) {
         Ok(_) => {
             let free = free_mib(place);
-            let found = format!("{} is writable{}", out.display(), free.map_or(String::new(), |m| format!(", {m} MiB free")));
+            let found =
+                format!("{} is writable{}", out.display(), free.map_or(String::new(), |m| format!(", {m} MiB free")));
             match free {
-                Some(mib) if mib < 500 => Check::warn("results", found, "free some disk space: masks are kept there while a run goes on"),
+                Some(mib) if mib < 500 => {
+                    Check::warn("results", found, "free some disk space: masks are kept there while a run goes on")
+                }
                 _ => Check::ok("results", found),
             }
         }
@@ -235,13 +241,18 @@ fn conditions(root: &Path) -> Vec<Check> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let found = format!("load average {load:.2} on {cores} cores");
         checks.push(if load > 0.5 * cores as f64 {
-            Check::warn("other load", found, "close other programs: they take time and memory bandwidth from the measurement")
+            Check::warn(
+                "other load",
+                found,
+                "close other programs: they take time and memory bandwidth from the measurement",
+            )
         } else {
             Check::ok("other load", found)
         });
     }
     if let Some(mode) = telemetry::power_mode(root) {
-        checks.push(Check::ok("power mode", format!("{mode}; sudo nvpmodel -q shows all, sudo nvpmodel -m ID sets one")));
+        checks
+            .push(Check::ok("power mode", format!("{mode}; sudo nvpmodel -q shows all, sudo nvpmodel -m ID sets one")));
     }
     let rails: Vec<String> = telemetry::rails(root).into_iter().map(|r| r.name).collect();
     checks.push(Check::ok(

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use jetbench_runners::types::{Device, OpenReport, Options, Precision, PromptKind, StagePrecision};
 use jetbench_runners::RunnerError;
+use jetbench_runners::types::{Device, OpenReport, Options, Precision, PromptKind, StagePrecision};
 use serde::{Deserialize, Serialize};
 
 use crate::record::WarmupRecord;

@@ -115,7 +115,9 @@ fn grade_frame(
     // A looped clip is longer than its annotations; only the first pass is scored and written.
     let first_pass = sequence.frames.get(index);
     let annotated: Vec<(usize, &Object)> = match first_pass {
-        Some(_) => sequence.objects.iter().enumerate().filter(|(_, o)| o.annotated.binary_search(&index).is_ok()).collect(),
+        Some(_) => {
+            sequence.objects.iter().enumerate().filter(|(_, o)| o.annotated.binary_search(&index).is_ok()).collect()
+        }
         None => Vec::new(),
     };
     let wanted: Vec<Object> = annotated.iter().map(|(_, o)| (*o).clone()).collect();

@@ -48,7 +48,9 @@ fn as_text(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -
     }
     let places = if places.is_empty() { "nothing".to_string() } else { places.join(", ") };
     if good.is_empty() {
-        text.push_str(&format!("no model packs found; searched: {places}\ngive the place of your packs with --packs DIR\n"));
+        text.push_str(&format!(
+            "no model packs found; searched: {places}\ngive the place of your packs with --packs DIR\n"
+        ));
     } else {
         text.push_str(&format!("searched: {places}\n"));
     }

@@ -9,9 +9,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use jetbench_runners::REGISTRY;
 use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::types::{Admitted, Device, DroppedOption, Options, Precision, PromptKind};
-use jetbench_runners::REGISTRY;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -150,7 +150,8 @@ impl Plan {
         }
         for cell in &cells {
             for dropped in &cell.admitted.dropped {
-                let note = format!("{}: option {}={} dropped: {}", cell.model, dropped.name, dropped.value, dropped.reason);
+                let note =
+                    format!("{}: option {}={} dropped: {}", cell.model, dropped.name, dropped.value, dropped.reason);
                 if !notes.contains(&note) {
                     notes.push(note);
                 }

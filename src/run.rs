@@ -13,14 +13,12 @@ use serde_json::json;
 
 use crate::cli::RunArgs;
 use crate::device;
-use crate::event::{Event, FaultClass, Phase, PROTOCOL};
+use crate::event::{Event, FaultClass, PROTOCOL, Phase};
 use crate::exit::{self, Outcome, Stop};
 use crate::grade::{self, Finished};
 use crate::plan::{self, Cell, Plan};
 use crate::progress::Progress;
-use crate::record::{
-    CellRecord, DataRecord, MemoryPoint, MemoryRecord, RunRecord, RuntimeRecord, SCHEMA, Verdict,
-};
+use crate::record::{CellRecord, DataRecord, MemoryPoint, MemoryRecord, RunRecord, RuntimeRecord, SCHEMA, Verdict};
 use crate::report::{csv, table};
 use crate::store::{self, RunDir};
 use crate::summary;
@@ -421,7 +419,8 @@ impl CellRun<'_> {
             Event::Warmup { record: warmup } => {
                 if !warmup.faults.is_empty() && !self.plan.settings.keep_going {
                     record.notes.push(
-                        "stopped after the warm-up frame because of its masks; --keep-going tracks on nevertheless".into(),
+                        "stopped after the warm-up frame because of its masks; --keep-going tracks on nevertheless"
+                            .into(),
                     );
                 }
                 record.warmup = Some(warmup);
@@ -429,10 +428,11 @@ impl CellRun<'_> {
             Event::SequenceStarted { index } => {
                 observed.phase = Some(Phase::Track);
                 observed.started = Some((index, Instant::now()));
-                self.progress.sequence(&self.plan.dataset.sequences.get(index).map_or("", |s| s.name.as_str()));
+                self.progress.sequence(self.plan.dataset.sequences.get(index).map_or("", |s| s.name.as_str()));
             }
             Event::Tick { frames, rss_mib } => {
-                let video = observed.started.and_then(|(i, _)| self.plan.dataset.sequences.get(i)).map(|s| s.name.clone());
+                let video =
+                    observed.started.and_then(|(i, _)| self.plan.dataset.sequences.get(i)).map(|s| s.name.clone());
                 if let Some((video, rss_mib)) = video.zip(rss_mib) {
                     record.memory_curve.push(MemoryPoint { video, frames: frames as u32, rss_mib });
                 }
@@ -464,8 +464,7 @@ impl CellRun<'_> {
         let phases: Vec<f64> = record.memory.values().filter_map(|m| m.system_mib).collect();
         let peak = record.memory.entry("peak".into()).or_default();
         let samples = &telemetry.samples;
-        peak.system_mib =
-            largest(&mut samples.iter().filter_map(|s| fall(baseline, s.system)).chain(phases));
+        peak.system_mib = largest(&mut samples.iter().filter_map(|s| fall(baseline, s.system)).chain(phases));
         peak.pss_mib = largest(&mut samples.iter().filter_map(|s| s.process.pss_mib).chain(peak.pss_mib));
         peak.rss_mib = largest(&mut samples.iter().filter_map(|s| s.process.hwm_mib).chain(peak.rss_mib));
         peak.nvmap_mib = largest(&mut samples.iter().filter_map(|s| s.system.nvmap_mib));
@@ -491,12 +490,7 @@ impl CellRun<'_> {
     }
 
     /// Grades every finished sequence; stops at the first that cannot be graded.
-    fn grade(
-        &self,
-        record: &mut CellRecord,
-        observed: &Observed,
-        non_finite: &mut Vec<String>,
-    ) -> Result<(), String> {
+    fn grade(&self, record: &mut CellRecord, observed: &Observed, non_finite: &mut Vec<String>) -> Result<(), String> {
         let dataset = &self.plan.dataset;
         let masks: Option<PathBuf> =
             self.plan.settings.save_masks.then(|| self.dir.path.join("masks").join(self.cell.slug()));

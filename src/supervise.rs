@@ -300,7 +300,10 @@ mod tests {
     fn deaths_are_told_apart_and_last_words_kept() {
         assert_eq!(error("exit 7"), "the worker died: exit code 7");
         assert!(error("kill -KILL $$").contains("SIGKILL; when memory runs out"));
-        assert_eq!(error("echo one >&2; echo two >&2; exit 1"), "the worker died: exit code 1; its last words: one | two");
+        assert_eq!(
+            error("echo one >&2; echo two >&2; exit 1"),
+            "the worker died: exit code 1; its last words: one | two"
+        );
     }
 
     #[test]
@@ -322,9 +325,7 @@ mod tests {
         let Ended::Failed { error, .. } = ended else { panic!("{ended:?}") };
         assert!(error.contains("no sign of life for 0.3 s"), "{error}");
         let pid = std::fs::read_to_string(mark).unwrap().trim().to_string();
-        let gone = || {
-            std::fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |s| s.contains("State:\tZ"))
-        };
+        let gone = || std::fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |s| s.contains("State:\tZ"));
         let deadline = Instant::now() + Duration::from_secs(5);
         while !gone() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));

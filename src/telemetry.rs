@@ -48,7 +48,8 @@ pub fn system_memory(root: &Path) -> SystemMemory {
 pub fn process_memory(root: &Path, process: &str, pss: bool) -> ProcessMemory {
     let dir = root.join("proc").join(process);
     let status = std::fs::read_to_string(dir.join("status")).unwrap_or_default();
-    let rollup = if pss { std::fs::read_to_string(dir.join("smaps_rollup")).unwrap_or_default() } else { String::new() };
+    let rollup =
+        if pss { std::fs::read_to_string(dir.join("smaps_rollup")).unwrap_or_default() } else { String::new() };
     ProcessMemory {
         pss_mib: field_mib(&rollup, "Pss"),
         rss_mib: field_mib(&status, "VmRSS"),
@@ -190,7 +191,8 @@ impl Telemetry {
         for (rail, name) in self.rails.iter().enumerate() {
             let points: Option<Vec<(Instant, f64)>> =
                 self.samples.iter().map(|s| Some((s.at, s.watts.get(rail).copied().flatten()?))).collect();
-            let total = points.and_then(|p| spans.iter().map(|&(from, to)| integrate(&p, from, to)).sum::<Option<f64>>());
+            let total =
+                points.and_then(|p| spans.iter().map(|&(from, to)| integrate(&p, from, to)).sum::<Option<f64>>());
             if let Some(total) = total.filter(|_| !spans.is_empty()) {
                 joules.insert(name.clone(), total);
             }
@@ -281,14 +283,20 @@ mod tests {
         }
         files.push((format!("{monitor}/in7_label"), "sum of shunt voltages\n"));
         files.push(("var/lib/nvpmodel/status".into(), "pmode:0002\n"));
-        files.push(("etc/nvpmodel.conf".into(), "# modes\n< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=2 NAME=MODE_30W >\n"));
+        files.push((
+            "etc/nvpmodel.conf".into(),
+            "# modes\n< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=2 NAME=MODE_30W >\n",
+        ));
         files.push(("sys/class/hwmon/hwmon1/name".into(), "soctherm_oc\n"));
         files.push(("sys/class/hwmon/hwmon1/oc1_event_cnt".into(), "4\n"));
         files.push(("sys/class/thermal/thermal_zone0/type".into(), "cv0-thermal\n"));
         files.push(("sys/class/thermal/thermal_zone0/temp".into(), "-256000\n"));
         files.push(("sys/class/thermal/thermal_zone1/type".into(), "tj-thermal\n"));
         files.push(("sys/class/thermal/thermal_zone1/temp".into(), "61250\n"));
-        files.push(("proc/meminfo".into(), "MemTotal: 8000000 kB\nMemAvailable:    2048 kB\nSwapFree: 1024 kB\nNvMapMemUsed: 512 kB\n"));
+        files.push((
+            "proc/meminfo".into(),
+            "MemTotal: 8000000 kB\nMemAvailable:    2048 kB\nSwapFree: 1024 kB\nNvMapMemUsed: 512 kB\n",
+        ));
         tree(&files.iter().map(|(p, c)| (p.as_str(), *c)).collect::<Vec<_>>())
     }
 
@@ -322,7 +330,10 @@ mod tests {
             ("proc/7/smaps_rollup", "00-ff ---p 0 00:00 0 [rollup]\nRss: 2048 kB\nPss: 1024 kB\nPss_Dirty: 9 kB\n"),
         ]);
         let memory = process_memory(tree.path(), "7", true);
-        assert_eq!((memory.pss_mib, memory.rss_mib, memory.hwm_mib, memory.swap_mib), (Some(1.0), Some(2.0), Some(3.0), Some(0.0)));
+        assert_eq!(
+            (memory.pss_mib, memory.rss_mib, memory.hwm_mib, memory.swap_mib),
+            (Some(1.0), Some(2.0), Some(3.0), Some(0.0))
+        );
         assert_eq!(process_memory(tree.path(), "7", false).pss_mib, None);
     }
 

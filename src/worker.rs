@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -88,7 +89,16 @@ pub fn main() -> u8 {
             other => Err(format!("protocol {other}, this worker speaks {PROTOCOL}")),
         })
         .map_err(|e| Fault { class: FaultClass::Inference, error: format!("the job cannot be read: {e}") });
-    match job.and_then(|job| work(&job, &mut voice)) {
+    let result = job.and_then(|job| {
+        // A panic in a runner must reach the record as what it is; the default hook still tells the log where.
+        let caught = catch_unwind(AssertUnwindSafe(|| work(&job, &mut voice)));
+        caught.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let error = format!("panic: {}", text.unwrap_or("without a message"));
+            Err(Fault { class: FaultClass::Inference, error })
+        })
+    });
+    match result {
         Ok(()) => {
             voice.say(&Event::Finished);
             exit::OK
@@ -248,7 +258,13 @@ fn prompts(job: &Job, sequence: &Sequence) -> Result<Vec<Planned>, Fault> {
 }
 
 /// Tracks one sequence and leaves its spool file.
-fn track(job: &Job, index: usize, sequence: &Sequence, runner: &mut dyn Runner, voice: &mut Voice) -> Result<(), Fault> {
+fn track(
+    job: &Job,
+    index: usize,
+    sequence: &Sequence,
+    runner: &mut dyn Runner,
+    voice: &mut Voice,
+) -> Result<(), Fault> {
     voice.phase = Phase::Track;
     let planned = prompts(job, sequence)?;
     let looped = job.loop_frames.map(|n| sequence.frames.iter().cycle().take(n).cloned().collect::<Vec<_>>());
