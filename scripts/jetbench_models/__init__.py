@@ -1,0 +1,5 @@
+"""Offline model kit of jetbench: trains, exports and checks the two miniature trackers that ship with the repository.
+
+Nothing in this package is needed to run the benchmark. It exists so that the shipped weights are reproducible: every
+file under the models folder can be rebuilt from random numbers with the commands listed by ``python -m jetbench_models``.
+"""

@@ -1,0 +1,40 @@
+"""Command line entry point: ``python -m jetbench_models COMMAND ...``.
+
+Each command lives in its own module with a ``main(argv)`` function and is imported only when it is asked for, so that
+commands which need no deep-learning library start quickly and work where none is installed.
+"""
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("train", "train one miniature model from random weights on synthetic clips"),
+    "evaluate": ("evaluate", "score trained weights on held-out synthetic clips through the transformers session API"),
+    "export": ("export", "write the ONNX graphs of a trained model"),
+    "verify": ("verify", "compare the exported graphs with the PyTorch model"),
+    "golden": ("golden", "write golden outputs that the benchmark's tests compare with"),
+    "demo": ("demo", "draw the demo clips and their ground truth"),
+    "heldout": ("heldout", "draw held-out clips as a data set, and read accuracy out of a run on it"),
+}
+
+
+def usage() -> str:
+    lines = ["usage: python -m jetbench_models COMMAND [options]", "", "commands:"]
+    lines += [f"  {name:10s}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(lines + ["", "COMMAND --help lists the options of one command."])
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if argv[0] not in COMMANDS:
+        print(f"unknown command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"{__package__}.{COMMANDS[argv[0]][0]}")
+    return module.main(argv[1:]) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

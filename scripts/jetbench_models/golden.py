@@ -1,0 +1,190 @@
+"""Golden references: what the transformers session makes of three small clips, in files that the Rust tests read.
+
+The clips are drawn here: 24 frames each, smooth textures without noise so that lossless PNG files stay small, and objects
+that vanish, leave the frame or pass behind a bar and come back; the last clip has two objects. Every object is tracked
+from all three prompt kinds. The frames are shared by all packs; logits, scores, pointers and masks belong to one pack
+and lie in its ``reference`` folder, indexed by ``golden.json``.
+
+Frames are three quarters of the input size wide and nine sixteenths high, so that the resize is exercised, in both axes and
+unequally, while its weights are exact binary fractions: no mask pixel hangs on the rounding of a float sum.
+
+Example:
+    python -m jetbench_models golden --weights out/sam2.safetensors --pack assets/packs/sam2_mini --frames assets/golden
+"""
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from . import weights
+from .prompts import KINDS, TrackPrompt, derive, run_lengths
+from .session import Reference, resized_frame, run_session
+from .synth import Script, TextureBank, make_clip
+
+FRAMES = 24
+QUANTUM = 2.0 ** -13      # step of the stored logits: a sixteenth of the tolerance
+TOLERANCE = {"low_res": 1e-3, "object_score": 1e-3, "obj_ptr": 1e-3, "mask_pixels": 1e-4}
+LIBRARIES = ("torch", "torchvision", "transformers", "timm", "numpy", "pillow", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A drawn clip: frames uint8 [T,h,w,3] and visible masks uint8 [objects,T,h,w]."""
+
+    name: str
+    frames: np.ndarray
+    masks: np.ndarray
+
+
+SCRIPTS: dict[str, tuple[int, Script]] = {
+    "g0": (7, Script(objects=1, hidden={0: (9, 15)})),
+    "g1": (3, Script(objects=1, behind_bar=True)),
+    "g2": (5, Script(objects=2, leaves={0: (10, 16)})),
+}
+
+
+class SmoothBank(TextureBank):
+    """The tiles of medium detail (smooth ramps and clouds, soft stripes) and no sensor noise."""
+
+    def __init__(self, seed: int):
+        super().__init__(seed, size=200)
+        detail = [float(np.abs(np.diff(tile, axis=1)).mean()) for tile in self.tiles]
+        self.tiles = [self.tiles[i] for i in np.argsort(detail)[40:120]]
+        self.noise = np.zeros_like(self.noise)
+
+
+def golden_clips(size: int) -> list[Clip]:
+    """The clips for models of input size ``size``; a pure function of it."""
+    bank, width, height = SmoothBank(20_260), size * 3 // 4, size * 9 // 16
+    clips = []
+    for name, (seed, script) in SCRIPTS.items():
+        frames, masks = make_clip(np.random.default_rng([seed, 4711]), FRAMES, height, width, "script", bank=bank,
+                                  script=script)
+        if min(masks[:, 0].sum((1, 2))) < 0.01 * width * height:
+            raise RuntimeError(f"{name}: an object is too small on the prompted frame, choose another seed")
+        clips.append(Clip(name, frames, masks))
+    return clips
+
+
+def write_frames(clip: Clip, folder: Path) -> int:
+    """Writes 00000.png and on; returns the bytes written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    total = 0
+    for t, frame in enumerate(clip.frames):
+        path = folder / f"{t:05d}.png"
+        Image.fromarray(frame).save(path, optimize=True)
+        total += path.stat().st_size
+    return total
+
+
+# --------------------------------------------------------------------------------------------------- compact encoding
+def shuffled(values: np.ndarray) -> bytes:
+    """zlib stream of little-endian 4-byte values, all first bytes, then all second bytes, and so on."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    flat = flat.astype(flat.dtype.newbyteorder("<"))
+    return zlib.compress(flat.view(np.uint8).reshape(-1, 4).T.tobytes(), 9)
+
+
+def unshuffled(data: bytes, dtype: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(data), np.uint8).reshape(4, -1).T.copy().view(dtype).reshape(-1)
+
+
+def encode_logits(low_res: np.ndarray) -> bytes:
+    steps = np.rint(low_res.astype(np.float64) / QUANTUM).astype(np.int32)
+    return shuffled(np.diff(steps, axis=-1, prepend=np.int32(0)).astype(np.int32))
+
+
+def decode_logits(data: bytes, shape: list[int], quantum: float) -> np.ndarray:
+    return np.cumsum(unshuffled(data, "<i4").reshape(shape), axis=-1, dtype=np.int64) * quantum
+
+
+def encode_masks(masks: np.ndarray) -> bytes:
+    parts = []
+    for mask in masks:
+        runs = run_lengths(mask)
+        parts += [np.array([len(runs)], "<u4"), runs.astype("<u4")]
+    return zlib.compress(np.concatenate(parts).tobytes(), 9)
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+def object_prompts(clip: Clip) -> list[tuple[int, TrackPrompt]]:
+    """(object number from 1, prompt) of every object and kind."""
+    return [(i + 1, derive(masks[0], kind)) for i, masks in enumerate(clip.masks) for kind in KINDS]
+
+
+def _track_entry(out: Path, stem: str, number: int, prompt: TrackPrompt, reference: Reference) -> dict:
+    files = {"low_res": (f"{stem}.low_res.z", encode_logits(reference.low_res)),
+             "obj_ptr": (f"{stem}.ptr.z", shuffled(reference.obj_ptr)),
+             "masks": (f"{stem}.masks.z", encode_masks(reference.masks))}
+    for name, data in files.values():
+        (out / name).write_bytes(data)
+    return {"object": number, "prompt": prompt.as_json(),
+            "object_score": [float(np.float32(s)) for s in reference.object_score],
+            "low_res": {"file": files["low_res"][0], "shape": list(reference.low_res.shape)},
+            "obj_ptr": {"file": files["obj_ptr"][0], "shape": list(reference.obj_ptr.shape)},
+            "masks": {"file": files["masks"][0]}}
+
+
+def write_golden(model: nn.Module, out: Path, frames_root: Path, command: str, libraries: dict[str, str]) -> dict:
+    """Writes the frames and ``out``/golden.json with its files; returns the index."""
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("*.z"):
+        old.unlink()
+    size, entries = model.config.image_size, []
+    for clip in golden_clips(size):
+        folder = frames_root / clip.name
+        write_frames(clip, folder)
+        prompts = object_prompts(clip)
+        references = run_session(model, clip.frames, [p for _, p in prompts])
+        tracks = [_track_entry(out, f"{clip.name}_{number}_{prompt.kind}", number, prompt, reference)
+                  for (number, prompt), reference in zip(prompts, references)]
+        _, height, width, _ = clip.frames.shape
+        entries.append({"name": clip.name, "frames": os.path.relpath(folder, out), "count": len(clip.frames),
+                        "width": width, "height": height,
+                        "resized_sha256_frame0": hashlib.sha256(resized_frame(size, clip.frames[0]).tobytes()).hexdigest(),
+                        "tracks": tracks})
+        for (number, prompt), reference in zip(prompts, references):
+            truth = clip.masks[number - 1].astype(bool)
+            gone = ~truth.any((1, 2))
+            both, either = (reference.masks & truth).sum((1, 2)), (reference.masks | truth).sum((1, 2))
+            print(f"{clip.name} object {number} {prompt.kind:6s}: absent {gone.sum():2d} frames, score negative on "
+                  f"{(reference.object_score[gone] <= 0).sum():2d} of them and on "
+                  f"{(reference.object_score[~gone] <= 0).sum():2d} others; J {np.where(either, both / np.maximum(either, 1), 1).mean():.3f}")
+    index = {"schema": 1, "command": command, "libraries": libraries, "tolerance": TOLERANCE, "quantum": QUANTUM,
+             "clips": entries}
+    (out / "golden.json").write_text(json.dumps(index, separators=(",", ":")) + "\n")
+    return index
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="jetbench_models golden", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors file written by train")
+    parser.add_argument("--pack", type=Path, required=True, help="pack directory; its reference folder is written")
+    parser.add_argument("--frames", type=Path, required=True, help="folder of the shared PNG clips g0, g1, g2")
+    args = parser.parse_args(argv)
+    from .export import library_versions
+    torch.set_num_threads(1)
+    model, _, _ = weights.load(args.weights)
+    command = (f"python -m jetbench_models golden --weights {args.weights.name} --pack assets/packs/{args.pack.resolve().name} "
+               f"--frames assets/{args.frames.resolve().name}")
+    write_golden(model, args.pack / "reference", args.frames, command, library_versions(LIBRARIES))
+    used = sum(f.stat().st_size for f in (args.pack / "reference").iterdir())
+    png = sum(f.stat().st_size for f in args.frames.glob("g*/*.png"))
+    print(f"{args.pack / 'reference'}: {used / 1e6:.2f} MB; {args.frames}: {png / 1e6:.2f} MB of PNG files")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

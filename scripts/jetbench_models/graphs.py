@@ -1,0 +1,472 @@
+"""The five graphs of a pack as torch modules, built from the weights of a transformers SAM 2 or EdgeTAM video model.
+
+transformers tracks with Python dictionaries of frames; a device runner wants fixed shapes and state that goes in and comes
+out. These modules hold the same arithmetic with that interface: the memory bank and the pointers are ring-free shift
+registers inside ``memory_encoder``, and slots that are not filled yet get an additive -1e4 in the attention of
+``memory_attention``, whose exponential is exactly zero, so that the result equals the variable-length original.
+``verify`` proves the equality frame by frame.
+
+Symbols in the shape comments: S input size, C hidden channels, f = S/16, M memory tokens per frame, D = 64 memory
+channels, N = 7 memory slots, P = 16 pointer slots. Slot 0 is the prompted frame, slot j the frame j steps back.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+POINT_SLOTS = 4
+PATCH = 16
+NO_OBJECT = -1024.0       # mask logit that transformers writes where the object score is not positive
+EXCLUDED = -1e4           # added to attention scores of keys that do not exist
+UNUSED_POINT = -10        # label of a point slot that does not exist
+LOGIT_SCALE, LOGIT_BIAS = 20.0, -10.0   # a mask prompt in {0, 1} as logits, transformers' _use_mask_as_output
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Everything a pack says about sizes; read from the model's own configuration."""
+
+    size: int                # S, pixels
+    channels: int            # C
+    grid: int                # f
+    memory_tokens: int       # M
+    memory_channels: int     # D
+    slots: int               # N
+    pointers: int            # P
+
+    @staticmethod
+    def of(model: nn.Module) -> "Geometry":
+        config = model.config
+        grid = config.image_size // PATCH
+        tokens = grid * grid
+        if is_edgetam(model):
+            tokens = config.perceiver_resampler_num_latents + config.perceiver_resampler_num_latents_2d
+        return Geometry(config.image_size, config.memory_attention_hidden_size, grid, tokens, model.mem_dim,
+                        config.num_maskmem, config.max_object_pointers_in_encoder)
+
+
+def is_edgetam(model: nn.Module) -> bool:
+    return hasattr(model, "spatial_perceiver")
+
+
+def _constant(module: nn.Module, name: str, value: Tensor) -> None:
+    module.register_buffer(name, value.detach().clone().contiguous(), persistent=False)
+
+
+class GridTable(nn.Module):
+    """A constant table [rows, columns, n] of which one half of the channels depends on the row only and the other half
+    on the column only, kept as its two strips.
+
+    All sine and rotary position tables are of this kind. Kept whole they would take a tenth of a pack; ONNX Runtime
+    puts them together once, when it loads the graph.
+    """
+
+    def __init__(self, table: Tensor):
+        super().__init__()
+        self.rows, self.columns, width = table.shape
+        for name, half in (("first", table[..., :width // 2]), ("second", table[..., width // 2:])):
+            along_rows = bool((half == half[:, :1]).all())
+            if not along_rows and not bool((half == half[:1]).all()):
+                raise ValueError("table is not separable into rows and columns")
+            _constant(self, name, half[:, :1] if along_rows else half[:1])
+
+    def forward(self) -> Tensor:
+        """[rows * columns, n]"""
+        first, second = (half.expand(self.rows, self.columns, -1) for half in (self.first, self.second))
+        return torch.cat([first, second], -1).reshape(self.rows * self.columns, -1)
+
+    @staticmethod
+    def of(flat: Tensor) -> "GridTable":
+        """From a square table [rows * columns, n]."""
+        side = math.isqrt(flat.shape[0])
+        return GridTable(flat.reshape(side, side, -1))
+
+
+# ------------------------------------------------------------------------------------------------------ image encoder
+class ImageEncoder(nn.Module):
+    """image [1,3,S,S] -> image_embed [1,C,f,f], high_res_0 [1,C/8,S/4,S/4], high_res_1 [1,C/4,S/8,S/8]."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.encoder = model.vision_encoder
+        self.fine, self.middle = model.mask_decoder.conv_s0, model.mask_decoder.conv_s1
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        maps = self.encoder(image, return_dict=True).fpn_hidden_states
+        return maps[2], self.fine(maps[0]), self.middle(maps[1])
+
+
+# ------------------------------------------------------------------------------------------------------- mask prompt
+def _quarter_last(x: Tensor, share: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Antialiased bilinear /4 along the last axis: a triangle of 8 taps, cut off at the border and renormalised.
+
+    Two taps of the 8 lie left of the block of four and two right of it. Written with sums because an antialiased
+    Resize is missing from several providers.
+    """
+    blocks = F.pad(x, (2, 2)).reshape(*x.shape[:-1], -1, 4)
+    first, second = (blocks * left).sum(-1), (blocks * right).sum(-1)
+    return (first[..., :-1] + second[..., 1:]) * share
+
+
+class MaskPrompt(nn.Module):
+    """mask [1,1,S,S] of {0,1} -> dense_prompt [1,C,f,f], low_res_mask [1,1,S/4,S/4], mask_for_memory [1,1,S,S],
+    object_score [1,1] (+10 if the mask has any pixel, else -10)."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.down, self.embed = model.mask_downsample, model.prompt_encoder.mask_embed
+        config = model.config
+        self.scale, self.bias = config.sigmoid_scale_for_mem_enc, config.sigmoid_bias_for_mem_enc
+        weights = torch.tensor([1.0, 3.0, 5.0, 7.0, 7.0, 5.0, 3.0, 1.0]) / 32
+        share = torch.ones(config.image_size // 4)
+        share[0] = share[-1] = 1 / (1 - 4 / 32)
+        _constant(self, "left", weights[:4])
+        _constant(self, "right", weights[4:])
+        _constant(self, "share", share)
+
+    def forward(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        dense = self.embed(self.down(mask))
+        logits = mask * LOGIT_SCALE + LOGIT_BIAS
+        low = _quarter_last(logits, self.share, self.left, self.right).transpose(2, 3)
+        low = _quarter_last(low, self.share, self.left, self.right).transpose(2, 3)
+        present = (mask.amax((2, 3)) > 0).to(mask.dtype)
+        return dense, low, mask * self.scale + self.bias, present * LOGIT_SCALE + LOGIT_BIAS
+
+
+# ------------------------------------------------------------------------------------------------------ mask decoder
+def _attend(attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Sam2VideoAttention on [1, n, C] with an optional additive bias [1,1,1,keys]."""
+    heads, width = attention.num_attention_heads, attention.head_dim
+
+    def split(x: Tensor) -> Tensor:
+        return x.reshape(1, -1, heads, width).transpose(1, 2)
+
+    q, k, v = split(attention.q_proj(query)), split(attention.k_proj(key)), split(attention.v_proj(value))
+    scores = torch.matmul(q * attention.scaling, k.transpose(2, 3))
+    if bias is not None:
+        scores = scores + bias
+    out = torch.matmul(torch.softmax(scores, -1), v).transpose(1, 2)
+    return attention.o_proj(out.reshape(1, -1, heads * width))
+
+
+class MaskDecoder(nn.Module):
+    """Prompt encoder, mask decoder, choice of one mask, object pointer and the mask that the memory encoder wants.
+
+    cond_embed [1,C,f,f], high_res_0, high_res_1, point_coords [1,4,2] in model pixels, point_labels [1,4] int32 (1/0
+    click, 2/3 box corners, -1 not a point, -10 no such slot), dense_prompt [1,C,f,f], has_mask [1], is_prompt [1],
+    multimask [1] -> low_res_mask [1,1,S/4,S/4], mask_for_memory [1,1,S,S], predicted_iou [1,1], object_score [1,1],
+    obj_ptr [1,C].
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.prompts, self.decoder, self.pointer = model.prompt_encoder, model.mask_decoder, model.object_pointer_proj
+        config = model.config
+        self.size = config.image_size
+        self.scale, self.bias = config.sigmoid_scale_for_mem_enc, config.sigmoid_bias_for_mem_enc
+        decoder = model.mask_decoder
+        centres = (torch.arange(config.image_size // PATCH) + 0.5) * (2 * PATCH / config.image_size) - 1
+        _constant(self, "centre_x", centres.reshape(1, -1, 1))
+        _constant(self, "centre_y", centres.reshape(-1, 1, 1))
+        _constant(self, "image_fourier", model.shared_image_embedding.positional_embedding)
+        _constant(self, "no_memory", model.no_memory_embedding.reshape(1, -1, 1, 1))
+        _constant(self, "no_pointer", model.no_object_pointer)
+        _constant(self, "no_mask", model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1))
+        _constant(self, "fourier", model.prompt_encoder.shared_embedding.positional_embedding)
+        _constant(self, "out_tokens", torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight,
+                                                 decoder.mask_tokens.weight], 0)[None])
+        _constant(self, "padding_point", torch.zeros(1, 1, 2))
+        _constant(self, "padding_label", -torch.ones(1, 1, dtype=torch.int32))
+        _constant(self, "all_valid", torch.zeros(1, 6))
+
+    def image_positions(self) -> Tensor:
+        """Fourier features of the token centres [f*f, C]: get_image_wide_positional_embeddings, from its matrix."""
+        angle = 2 * math.pi * (self.centre_x * self.image_fourier[0] + self.centre_y * self.image_fourier[1])
+        return torch.cat([angle.sin(), angle.cos()], -1).flatten(0, 1)
+
+    def embed_points(self, coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Prompt tokens [1, 5, C] and labels [1, 5]: the four slots and the "not a point" that is always added.
+
+        The Fourier features are written as a sum of two products, not as a matrix product, so that coordinates keep
+        their fp32 resolution in the half-precision graphs.
+        """
+        coords = torch.cat([coords + 0.5, self.padding_point], 1)
+        labels = torch.cat([labels, self.padding_label], 1)
+        unit = 2 * (coords / self.size) - 1
+        angle = 2 * math.pi * (unit[..., 0:1] * self.fourier[0] + unit[..., 1:2] * self.fourier[1])
+        tokens = torch.cat([angle.sin(), angle.cos()], -1)
+        kind = labels.unsqueeze(-1)
+        tokens = torch.where(kind == -1, self.prompts.not_a_point_embed.weight, tokens)
+        for label in range(4):
+            tokens = tokens + torch.where(kind == label, self.prompts.point_embed.weight[label], 0.0)
+        return tokens, labels
+
+    def two_way(self, tokens: Tensor, image: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Sam2VideoTwoWayTransformer: tokens [1, 11, C], image [1, C, f, f] -> tokens, image as [1, f*f, C]."""
+        transformer = self.decoder.transformer
+        keys, queries, place = image.flatten(2).transpose(1, 2), tokens, self.image_positions()
+        for layer in transformer.layers:
+            if layer.skip_first_layer_pe:
+                queries = _attend(layer.self_attn, queries, queries, queries, bias)
+            else:
+                query = queries + tokens
+                queries = queries + _attend(layer.self_attn, query, query, queries, bias)
+            queries = layer.layer_norm1(queries)
+            queries = layer.layer_norm2(queries + _attend(layer.cross_attn_token_to_image, queries + tokens,
+                                                          keys + place, keys))
+            queries = layer.layer_norm3(queries + layer.mlp(queries))
+            keys = layer.layer_norm4(keys + _attend(layer.cross_attn_image_to_token, keys + place,
+                                                    queries + tokens, queries, bias))
+        queries = queries + _attend(transformer.final_attn_token_to_image, queries + tokens, keys + place, keys)
+        return transformer.layer_norm_final_attn(queries), keys
+
+    def forward(self, cond_embed: Tensor, high_res_0: Tensor, high_res_1: Tensor, point_coords: Tensor,
+                point_labels: Tensor, dense_prompt: Tensor, has_mask: Tensor, is_prompt: Tensor,
+                multimask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        decoder = self.decoder
+        channels, grid = cond_embed.shape[1], cond_embed.shape[2]
+        masked, prompted, multi = has_mask > 0.5, is_prompt > 0.5, multimask > 0.5
+        image = torch.where(prompted & ~masked, cond_embed + self.no_memory, cond_embed)
+        image = image + torch.where(masked, dense_prompt, self.no_mask)
+        prompt_tokens, labels = self.embed_points(point_coords, point_labels)
+        absent_slot = torch.where(labels == UNUSED_POINT, EXCLUDED, 0.0)
+        bias = torch.cat([self.all_valid, absent_slot], 1).reshape(1, 1, 1, -1)
+        tokens, keys = self.two_way(torch.cat([self.out_tokens, prompt_tokens], 1), image, bias)
+
+        fine = keys.transpose(1, 2).reshape(1, channels, grid, grid)
+        fine = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(fine) + high_res_1))
+        fine = decoder.activation(decoder.upscale_conv2(fine) + high_res_0)
+        mask_tokens = tokens[:, 2:6]
+        weights = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1)
+        masks = torch.matmul(weights, fine.flatten(2)).reshape(1, 4, 4 * grid, 4 * grid)
+        ious = decoder.iou_prediction_head(tokens[:, 1])
+        score = decoder.pred_obj_score_head(tokens[:, 0])
+
+        best = torch.argmax(ious[:, 1:], -1) + 1
+        best_mask, best_iou = torch.index_select(masks, 1, best), torch.index_select(ious, 1, best)
+        best_token = torch.index_select(mask_tokens, 1, best)[:, 0]
+        first = masks[:, :1]
+        delta = decoder.dynamic_multimask_stability_delta
+        inner = (first > delta).to(first.dtype).sum((2, 3))
+        outer = (first > -delta).to(first.dtype).sum((2, 3))
+        ratio = inner / outer.clamp(min=1.0)     # an empty mask counts as stable
+        stable = (ratio >= decoder.dynamic_multimask_stability_thresh) | (outer == 0)
+        use_best = multi.reshape(1, 1) | ~stable
+        mask = torch.where(use_best.reshape(1, 1, 1, 1), best_mask, first)
+        iou = torch.where(use_best, best_iou, ious[:, :1])
+        token = torch.where(multi.reshape(1, 1), best_token, mask_tokens[:, 0])
+
+        present = score > 0
+        mask = torch.where(present.reshape(1, 1, 1, 1), mask, NO_OBJECT)
+        pointer = torch.where(present, self.pointer(token), self.no_pointer)
+        full = F.interpolate(mask, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        memory = torch.where(prompted, (full > 0).to(full.dtype), torch.sigmoid(full)) * self.scale + self.bias
+        return mask, memory, iou, score, pointer
+
+
+# -------------------------------------------------------------------------------------------------- memory attention
+def _rotate_pairs(x: Tensor) -> Tensor:
+    """(x0, x1, x2, x3, ...) -> (-x1, x0, -x3, x2, ...): rotary embedding without complex numbers."""
+    pairs = x.reshape(*x.shape[:-1], -1, 2)
+    return torch.stack((-pairs[..., 1], pairs[..., 0]), -1).flatten(-2)
+
+
+class MemoryAttention(nn.Module):
+    """image_embed [1,C,f,f], bank [1,N,M,D], ptrs [1,P,C], age [1] -> cond_embed [1,C,f,f].
+
+    age = frames since the prompted frame, 1 on the first tracked one. Slot j >= 1 of bank and ptrs exists if j < age;
+    slot 0 always. Temporal row of memory slot 0 is the last of the table, of slot j row j-1. The time difference of
+    pointer slot 0 is age, of slot j it is j, both divided by P-1.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        config, geometry = model.config, Geometry.of(model)
+        self.attention, self.time = model.memory_attention, model.temporal_positional_encoding_projection_layer
+        self.geometry, self.edgetam = geometry, is_edgetam(model)
+        c, f, d = geometry.channels, geometry.grid, geometry.memory_channels
+        grid_pe = model.vision_encoder.neck.position_encoding((1, c, f, f), "cpu", torch.float32)
+        self.image_pe = GridTable((0.1 * grid_pe)[0].permute(1, 2, 0))
+        cos, sin = self.attention.rotary_emb(torch.zeros(1), self.attention.position_ids)
+        self.cos, self.sin = GridTable.of(cos.reshape(-1, c)), GridTable.of(sin.reshape(-1, c))
+        if self.edgetam:
+            # only the 2-D latents, the last rows of a frame's memory, have a place in the image
+            self.unplaced = config.perceiver_resampler_num_latents
+            cos, sin = self.attention.rotary_emb(torch.zeros(1), self.attention.position_ids_k)
+            self.key_cos, self.key_sin = GridTable.of(cos.reshape(-1, c)), GridTable.of(sin.reshape(-1, c))
+            side = math.isqrt(config.perceiver_resampler_num_latents_2d)
+            place = model.spatial_perceiver.positional_encoding((1, d, side, side), "cpu", torch.float32)
+            _constant(self, "no_place", torch.zeros(self.unplaced, d))
+        else:
+            self.unplaced, self.key_cos, self.key_sin = 0, self.cos, self.sin
+            place = model.memory_encoder.position_encoding((1, d, f, f), "cpu", torch.float32)
+        self.memory_pe = GridTable(place[0].permute(1, 2, 0))
+        table = model.memory_temporal_positional_encoding.reshape(-1, d)
+        _constant(self, "temporal", torch.cat([table[-1:], table[:-1]], 0).unsqueeze(1))    # in slot order
+        index = torch.arange(c // 2, dtype=torch.float32)
+        _constant(self, "frequency", 10000 ** (2 * (index // 2) / (c // 2)))
+        _constant(self, "slot_number", torch.arange(geometry.slots, dtype=torch.float32))
+        _constant(self, "pointer_number", torch.arange(geometry.pointers, dtype=torch.float32))
+
+    def _attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        scores = torch.matmul(q * attention.scaling, k.transpose(-1, -2))
+        if bias is not None:
+            scores = scores + bias
+        return attention.o_proj(torch.matmul(torch.softmax(scores, -1), v))
+
+    def _place(self, x: Tensor) -> Tensor:
+        """Rotary positions of image tokens [1, f*f, C]."""
+        return x * self.cos() + _rotate_pairs(x) * self.sin()
+
+    def _place_keys(self, x: Tensor) -> Tensor:
+        """Rotary positions of memory keys [N, M, C]; the first ``unplaced`` of each frame stay as they are."""
+        rest = x[:, self.unplaced:] if self.unplaced else x
+        rest = rest * self.key_cos() + _rotate_pairs(rest) * self.key_sin()
+        return torch.cat([x[:, :self.unplaced], rest], 1) if self.unplaced else rest
+
+    def forward(self, image_embed: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> Tensor:
+        g = self.geometry
+        pieces = g.channels // g.memory_channels
+        x = image_embed.flatten(2).transpose(1, 2) + self.image_pe()               # [1, f*f, C]
+        memory, pointers = bank[0], ptrs.reshape(1, g.pointers * pieces, g.memory_channels)
+        place = torch.cat([self.no_place, self.memory_pe()], 0) if self.unplaced else self.memory_pe()
+        memory_keys = (memory + place) + self.temporal                             # [N, M, D]
+        elapsed = torch.where(self.pointer_number == 0, age, self.pointer_number) / (g.pointers - 1)
+        angle = elapsed.unsqueeze(1) / self.frequency
+        when = self.time(torch.cat([angle.sin(), angle.cos()], -1))                # [P, D]
+        when = when.unsqueeze(1).expand(-1, pieces, -1).reshape(pointers.shape)
+        pointer_keys = pointers + when
+        missing_slot = torch.where((self.slot_number == 0) | (self.slot_number < age), 0.0, EXCLUDED)
+        missing_pointer = torch.where((self.pointer_number == 0) | (self.pointer_number < age), 0.0, EXCLUDED)
+        bias = torch.cat([missing_slot.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
+                          missing_pointer.unsqueeze(1).expand(-1, pieces).reshape(-1)]).reshape(1, 1, -1)
+        for layer in self.attention.layers:
+            attention = layer.self_attn
+            h = layer.layer_norm1(x)
+            x = x + self._attend(attention, self._place(attention.q_proj(h)), self._place(attention.k_proj(h)),
+                                 attention.v_proj(h), None)
+            attention = layer.cross_attn_image
+            q = self._place(attention.q_proj(layer.layer_norm2(x)))
+            k = torch.cat([self._place_keys(attention.k_proj(memory_keys)).reshape(1, -1, g.channels),
+                           attention.k_proj(pointer_keys)], 1)
+            v = torch.cat([attention.v_proj(memory).reshape(1, -1, g.channels),
+                           attention.v_proj(pointers)], 1)
+            x = x + self._attend(attention, q, k, v, bias)
+            h = layer.layer_norm3(x)
+            x = x + (layer.mlp(h) if self.edgetam else layer.linear2(layer.activation(layer.linear1(h))))
+        x = self.attention.layer_norm(x)
+        return x.transpose(1, 2).reshape(1, g.channels, g.grid, g.grid)
+
+
+# ---------------------------------------------------------------------------------------------------- memory encoder
+class MemoryEncoder(nn.Module):
+    """image_embed (raw) [1,C,f,f], mask_for_memory [1,1,S,S], object_score [1,1], obj_ptr [1,C], is_prompt [1],
+    bank [1,N,M,D], ptrs [1,P,C], age [1] -> bank_out, ptrs_out, age_out of the same shapes.
+
+    is_prompt = 1 starts a track: slot 0 is the new memory, every other slot zero, age 1. Else slot 0 stays, the others
+    move one step back in time (the oldest is dropped), slot 1 is the new memory, and age grows by one.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.encoder = model.memory_encoder
+        self.perceiver = getattr(model, "spatial_perceiver", None)
+        g = Geometry.of(model)
+        _constant(self, "occlusion", model.occlusion_spatial_embedding_parameter.reshape(1, -1, 1, 1))
+        if self.perceiver is not None:
+            shape = (1, g.memory_channels, g.grid, g.grid)
+            self.place = GridTable(self.encoder.position_encoding(shape, "cpu", torch.float32)[0].permute(1, 2, 0))
+
+    def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor,
+                is_prompt: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        encoder = self.encoder
+        x = encoder.feature_projection(image_embed) + encoder.mask_downsampler(mask_for_memory)
+        x = encoder.projection(encoder.memory_fuser(x))
+        x = x + torch.where((object_score > 0).reshape(1, 1, 1, 1), 0.0, self.occlusion)
+        if self.perceiver is None:
+            # transformers keeps SAM 2 memories as bfloat16; the rounding stays, the type does not
+            new = x.to(torch.bfloat16).to(torch.float32).flatten(2).transpose(1, 2)
+        else:
+            new = self.perceiver(x, self.place().transpose(0, 1).reshape(x.shape))[0]
+        start = is_prompt > 0.5
+        new, pointer = new.unsqueeze(1), obj_ptr.unsqueeze(1)
+        def shift(kept: Tensor, latest: Tensor) -> Tensor:
+            past = torch.cat([latest, kept[:, 1:-1]], 1)
+            return torch.cat([torch.where(start, latest, kept[:, :1]), torch.where(start, 0.0, past)], 1)
+
+        return shift(bank, new), shift(ptrs, pointer), torch.where(start, 1.0, age + 1.0)
+
+
+# -------------------------------------------------------------------------------------------------------- signatures
+@dataclass(frozen=True)
+class Port:
+    """One graph input or output: name, "f32" or "i32", shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One graph of a pack: how to build its module and what goes in and comes out, in order."""
+
+    module: Callable[[nn.Module], nn.Module]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def signatures(g: Geometry) -> dict[str, Signature]:
+    """Graphs of a pack in the order in which they are written to pack.toml."""
+    def port(name: str, *shape: int, dtype: str = "f32") -> Port:
+        return Port(name, dtype, shape)
+
+    s, c, f = g.size, g.channels, g.grid
+    embed, cond, dense = (port(n, 1, c, f, f) for n in ("image_embed", "cond_embed", "dense_prompt"))
+    fine, middle = port("high_res_0", 1, c // 8, s // 4, s // 4), port("high_res_1", 1, c // 4, s // 8, s // 8)
+    low, for_memory = port("low_res_mask", 1, 1, s // 4, s // 4), port("mask_for_memory", 1, 1, s, s)
+    score, iou, pointer = port("object_score", 1, 1), port("predicted_iou", 1, 1), port("obj_ptr", 1, c)
+    has_mask, is_prompt, multimask = (port(n, 1) for n in ("has_mask", "is_prompt", "multimask"))
+    state = [("bank", (1, g.slots, g.memory_tokens, g.memory_channels)), ("ptrs", (1, g.pointers, c)), ("age", (1,))]
+    before = tuple(port(name, *shape) for name, shape in state)
+    after = tuple(port(f"{name}_out", *shape) for name, shape in state)
+    points = (port("point_coords", 1, POINT_SLOTS, 2), port("point_labels", 1, POINT_SLOTS, dtype="i32"))
+    return {
+        "image_encoder": Signature(ImageEncoder, (port("image", 1, 3, s, s),), (embed, fine, middle)),
+        "mask_prompt": Signature(MaskPrompt, (port("mask", 1, 1, s, s),), (dense, low, for_memory, score)),
+        "mask_decoder": Signature(MaskDecoder, (cond, fine, middle, *points, dense, has_mask, is_prompt, multimask),
+                                  (low, for_memory, iou, score, pointer)),
+        "memory_attention": Signature(MemoryAttention, (embed, *before), (cond,)),
+        "memory_encoder": Signature(MemoryEncoder, (embed, for_memory, score, pointer, is_prompt, *before), after),
+    }
+
+
+def example_inputs(signature: Signature, seed: int = 0) -> dict[str, Tensor]:
+    """Plausible random inputs, one tensor object per input (torch.export silently merges inputs that share one)."""
+    generator = torch.Generator().manual_seed(seed)
+    values: dict[str, Tensor] = {}
+    for port in signature.inputs:
+        value = torch.randn(port.shape, generator=generator)
+        if port.name == "point_coords":
+            value = torch.rand(port.shape, generator=generator) * 100
+        elif port.name == "point_labels":
+            value = torch.tensor([[1] + [UNUSED_POINT] * (POINT_SLOTS - 1)], dtype=torch.int32)
+        elif port.name == "mask":
+            value = (torch.nn.functional.avg_pool2d(value, 31, 1, 15) > 0).float()
+        elif port.name == "mask_for_memory":
+            value = torch.sigmoid(torch.nn.functional.avg_pool2d(value, 31, 1, 15) * 50) * 20 - 10
+        elif port.name in ("has_mask", "is_prompt"):
+            value = torch.zeros(port.shape)
+        elif port.name == "multimask":
+            value = torch.ones(port.shape)
+        elif port.name == "age":
+            value = torch.full(port.shape, 5.0)
+        elif port.name == "object_score":
+            value = torch.full(port.shape, 4.0)
+        values[port.name] = value
+    return values

@@ -1,0 +1,209 @@
+"""Reference tracking loop over the graphs of a pack: numpy and ONNX Runtime only, no torch.
+
+This is the loop that the Rust runner implements, in its shortest form; ``verify`` compares it with the transformers session
+API. It reads shapes and settings from pack.toml alone.
+"""
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from . import precision as half
+from .prompts import TrackPrompt
+
+Array = np.ndarray
+UNUSED_POINT, NOT_A_POINT, BOX_LABELS = -10, -1, (2, 3)
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What one frame of one track leaves: logits [S/4,S/4], object score, object pointer [C]."""
+
+    low_res: Array
+    object_score: float
+    obj_ptr: Array
+
+
+class Pack:
+    """Loaded graphs of one precision. Half-precision graphs run in their CPU form (see ``precision.emulate``)."""
+
+    def __init__(self, root: Path, precision: str = "fp32", threads: int = 1):
+        with open(root / "pack.toml", "rb") as file:
+            self.about = tomllib.load(file)
+        self.size = int(self.about["input"]["size"])
+        self.mean = np.array(self.about["input"]["mean"], np.float32)
+        self.std = np.array(self.about["input"]["std"], np.float32)
+        self.slots = int(self.about["prompts"]["point_slots"])
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        options.log_severity_level = 3
+        self.sessions: dict[str, ort.InferenceSession] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for graph in self.about["graph"]:
+            model = onnx.load(root / graph["files"][precision])
+            if precision != "fp32":
+                model = half.emulate(model)
+            self.sessions[graph["name"]] = ort.InferenceSession(model.SerializeToString(), options,
+                                                                providers=["CPUExecutionProvider"])
+            self.shapes.update({port["name"]: tuple(port["shape"]) for port in graph["inputs"]})
+
+    def run(self, graph: str, **inputs: Array) -> dict[str, Array]:
+        session = self.sessions[graph]
+        return dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs)))
+
+    def pixels(self, frame: Array) -> Array:
+        """uint8 [h,w,3] -> float32 [1,3,S,S]: antialiased bilinear with 8-bit rounding, then ImageNet statistics."""
+        resized = resize_u8(frame, self.size, self.size)
+        return (((resized.astype(np.float32) / 255) - self.mean) / self.std).transpose(2, 0, 1)[None].copy()
+
+    def mask_input(self, mask: Array) -> Array:
+        """bool [h,w] -> {0,1} float32 [1,1,S,S]: antialiased bilinear, then >= 0.5."""
+        if mask.shape == (self.size, self.size):
+            return mask.astype(np.float32)[None, None]
+        return (resize_f32(mask.astype(np.float32), self.size, self.size) >= 0.5).astype(np.float32)[None, None]
+
+
+# ----------------------------------------------------------------------------------------------------------- resizing
+def triangle_taps(source: int, target: int, kind: type) -> list[tuple[int, Array]]:
+    """Per output sample: first source index and weights that sum to 1. PyTorch's antialiased bilinear filter.
+
+    The triangle has half width max(1, source/target) source samples; taps outside the image are dropped and the others
+    renormalised. ``kind`` is the type that PyTorch computes the weights in: float64 for 8-bit images, float32 for floats.
+    """
+    scale = kind(source) / kind(target)
+    support, shrink = max(scale, kind(1)), kind(1) / max(scale, kind(1))
+    taps = []
+    for i in range(target):
+        centre = scale * (kind(i) + kind(0.5))
+        first = max(int(centre - support + kind(0.5)), 0)
+        last = min(int(centre + support + kind(0.5)), source)
+        distance = (np.arange(first, last).astype(kind) - centre + kind(0.5)) * shrink
+        weights = np.maximum(kind(1) - np.abs(distance), kind(0)).astype(kind)
+        total = kind(0)
+        for w in weights:
+            total = kind(total + w)
+        taps.append((first, weights / total))
+    return taps
+
+
+def _resize_rows_u8(image: Array, target: int) -> Array:
+    """Along axis 1 of uint8 [h,w,c], with 16-bit fixed-point weights and rounding to 8 bits, as PyTorch does it."""
+    taps = triangle_taps(image.shape[1], target, np.float64)
+    largest, bits = max(w.max() for _, w in taps), 0
+    while bits < 22 and int(0.5 + largest * (1 << (bits + 1))) < (1 << 15):
+        bits += 1
+    out = np.empty((image.shape[0], target, image.shape[2]), np.uint8)
+    for i, (first, weights) in enumerate(taps):
+        fixed = (0.5 + weights * (1 << bits)).astype(np.int64)
+        total = (image[:, first:first + len(fixed)].astype(np.int64) * fixed[:, None]).sum(1) + (1 << (bits - 1))
+        out[:, i] = np.clip(total >> bits, 0, 255)
+    return out
+
+
+def resize_u8(image: Array, height: int, width: int) -> Array:
+    """uint8 [h,w,c] -> uint8 [height,width,c]: columns first, then rows, 8-bit rounding after each."""
+    if image.shape[1] != width:
+        image = _resize_rows_u8(image, width)
+    if image.shape[0] != height:
+        image = _resize_rows_u8(image.transpose(1, 0, 2), height).transpose(1, 0, 2)
+    return image
+
+
+def resize_f32(image: Array, height: int, width: int) -> Array:
+    """float32 [h,w] -> [height,width]: columns first, then rows, float32 sums in the order of the taps."""
+    def rows(x: Array, target: int) -> Array:
+        out = np.zeros((x.shape[0], target), np.float32)
+        for i, (first, weights) in enumerate(triangle_taps(x.shape[1], target, np.float32)):
+            for j, w in enumerate(weights):
+                out[:, i] += x[:, first + j] * w
+        return out
+
+    return rows(rows(image, width).T, height).T
+
+
+def _one(value: float) -> Array:
+    return np.array([value], np.float32)
+
+
+class Track:
+    """One object. ``tamper`` may alter the state {bank, ptrs, age} before each tracked frame: the negative tests."""
+
+    def __init__(self, pack: Pack, tamper: Callable[[dict[str, Array]], None] | None = None):
+        self.pack, self.tamper = pack, tamper
+        self.state = {name: np.zeros(pack.shapes[name], np.float32) for name in ("bank", "ptrs", "age")}
+
+    def _decode(self, features: dict[str, Array], cond_embed: Array, points: Array, labels: Array, *, multimask: bool,
+                is_prompt: bool, dense: Array | None = None) -> dict[str, Array]:
+        pack = self.pack
+        coords = np.zeros((1, pack.slots, 2), np.float32)
+        kinds = np.full((1, pack.slots), UNUSED_POINT, np.int32)
+        coords[0, :len(points)], kinds[0, :len(labels)] = points, labels
+        return pack.run("mask_decoder", cond_embed=cond_embed, high_res_0=features["high_res_0"],
+                        high_res_1=features["high_res_1"], point_coords=coords, point_labels=kinds,
+                        dense_prompt=np.zeros(pack.shapes["dense_prompt"], np.float32) if dense is None else dense,
+                        has_mask=_one(dense is not None), is_prompt=_one(is_prompt), multimask=_one(multimask))
+
+    def _remember(self, features: dict[str, Array], out: dict[str, Array], is_prompt: bool) -> FrameResult:
+        after = self.pack.run("memory_encoder", image_embed=features["image_embed"],
+                              mask_for_memory=out["mask_for_memory"], object_score=out["object_score"],
+                              obj_ptr=out["obj_ptr"], is_prompt=_one(is_prompt), **self.state)
+        self.state = {name: after[f"{name}_out"] for name in self.state}
+        return FrameResult(out["low_res_mask"][0, 0], float(out["object_score"][0, 0]), out["obj_ptr"][0])
+
+    def begin(self, features: dict[str, Array], prompt: TrackPrompt, width: int, height: int) -> FrameResult:
+        """Prompted frame. ``features``: outputs of image_encoder."""
+        embed, origin = features["image_embed"], np.zeros((1, 2), np.float32)
+        if prompt.kind == "mask":
+            given = self.pack.run("mask_prompt", mask=self.pack.mask_input(prompt.mask))
+            out = self._decode(features, embed, origin, np.array([NOT_A_POINT]), multimask=True, is_prompt=True,
+                               dense=given["dense_prompt"])
+            return self._remember(features, {**given, "obj_ptr": out["obj_ptr"]}, True)
+        scale = np.array([self.pack.size / width, self.pack.size / height])
+        if prompt.kind == "bbox":
+            points, labels = np.array(prompt.box, np.float64).reshape(2, 2), np.array(BOX_LABELS)
+        else:
+            points, labels = np.array(prompt.points, np.float64)[:, :2], np.array(prompt.points)[:, 2]
+        out = self._decode(features, embed, (points * scale).astype(np.float32), labels, multimask=len(points) == 1,
+                           is_prompt=True)
+        return self._remember(features, out, True)
+
+    def track(self, features: dict[str, Array]) -> FrameResult:
+        """Frame after the prompted one."""
+        if self.tamper:
+            self.tamper(self.state)
+        cond = self.pack.run("memory_attention", image_embed=features["image_embed"], **self.state)["cond_embed"]
+        out = self._decode(features, cond, np.zeros((1, 2), np.float32), np.array([NOT_A_POINT]), multimask=True,
+                           is_prompt=False)
+        return self._remember(features, out, False)
+
+
+def upsample(low_res: Array, height: int, width: int) -> Array:
+    """Logits [n,n] -> [height,width]: bilinear, half-pixel centres, edge clamped, no antialiasing (float32)."""
+    def taps(size: int, count: int) -> tuple[Array, Array, Array]:
+        position = np.maximum((np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(count / size)
+                              - np.float32(0.5), 0).astype(np.float32)
+        low = np.minimum(position.astype(np.int64), count - 1)
+        return low, np.minimum(low + 1, count - 1), (position - low).astype(np.float32)
+
+    y0, y1, wy = taps(height, low_res.shape[0])
+    x0, x1, wx = taps(width, low_res.shape[1])
+    rows = low_res[:, x0] * (1 - wx) + low_res[:, x1] * wx
+    return rows[y0] * (1 - wy)[:, None] + rows[y1] * wy[:, None]
+
+
+def run_clip(pack: Pack, frames: Array, prompts: list[TrackPrompt],
+             tamper: Callable[[dict[str, Array]], None] | None = None) -> list[list[FrameResult]]:
+    """Tracks every prompt (all on frame 0) through frames uint8 [T,h,w,3]; result [prompt][frame]."""
+    height, width = frames.shape[1:3]
+    tracks, results = [Track(pack, tamper) for _ in prompts], [[] for _ in prompts]
+    for t, frame in enumerate(frames):
+        features = pack.run("image_encoder", image=pack.pixels(frame))
+        for track, prompt, row in zip(tracks, prompts, results):
+            row.append(track.begin(features, prompt, width, height) if t == 0 else track.track(features))
+    return results

@@ -1,0 +1,84 @@
+"""The transformers video session as the source of truth: whole clips through processor and session, nothing of ours between.
+
+Golden references and every equality claim come from here, not from the modules in ``graphs``.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import Sam2ImageProcessor, Sam2VideoProcessor, Sam2VideoVideoProcessor
+
+from .prompts import TrackPrompt
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One track as the session leaves it: ``low_res`` [T,S/4,S/4] logits, ``object_score`` [T], ``obj_ptr`` [T,C],
+    ``masks`` bool [T,h,w] at source size."""
+
+    low_res: np.ndarray
+    object_score: np.ndarray
+    obj_ptr: np.ndarray
+    masks: np.ndarray
+
+
+def processor(size: int) -> Sam2VideoProcessor:
+    side = {"height": size, "width": size}
+    images = Sam2ImageProcessor(size=side, mask_size={"height": size // 4, "width": size // 4})
+    return Sam2VideoProcessor(image_processor=images, video_processor=Sam2VideoVideoProcessor(size=side), target_size=size)
+
+
+def resized_frame(size: int, frame: np.ndarray) -> np.ndarray:
+    """uint8 [size,size,3]: what the processor makes of a frame before it normalises it."""
+    out = Sam2VideoVideoProcessor(size={"height": size, "width": size}, do_rescale=False, do_normalize=False)(
+        torch.from_numpy(frame).permute(2, 0, 1)[None], return_tensors="pt")
+    return out["pixel_values_videos"][0, 0].permute(1, 2, 0).to(torch.uint8).numpy()
+
+
+def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]) -> list[Reference]:
+    """All prompts on frame 0 of frames uint8 [T,h,w,3]; one session per prompt kind, one object per prompt.
+
+    Objects of a session do not see each other. Kinds are kept apart because the EdgeTAM session cannot hold a
+    mask-prompted object beside a clicked one (their stored scores differ in rank and do not concatenate).
+    """
+    results: dict[int, Reference] = {}
+    for kind in dict.fromkeys(p.kind for p in prompts):
+        chosen = [i for i, p in enumerate(prompts) if p.kind == kind]
+        results.update(zip(chosen, _one_session(model, frames, [prompts[i] for i in chosen])))
+    return [results[i] for i in range(len(prompts))]
+
+
+@torch.inference_mode()
+def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]) -> list[Reference]:
+    count, height, width = frames.shape[:3]
+    process = processor(model.config.image_size)
+    session = process.init_video_session(video=torch.from_numpy(frames).permute(0, 3, 1, 2), dtype=torch.float32)
+    for i, prompt in enumerate(prompts):
+        if prompt.kind == "mask":
+            given = dict(input_masks=prompt.mask.astype(bool))
+        elif prompt.kind == "bbox":
+            given = dict(input_boxes=[[[float(v) for v in prompt.box]]])
+        else:
+            given = dict(input_points=[[[[float(x), float(y)] for x, y, _ in prompt.points]]],
+                         input_labels=[[[int(label) for _, _, label in prompt.points]]])
+        process.add_inputs_to_inference_session(session, 0, i + 1, **given)
+        model(inference_session=session, frame_idx=0)
+    low, scores, masks = [], [], []
+    for out in model.propagate_in_video_iterator(session):
+        full = process.post_process_masks([out.pred_masks], original_sizes=[[height, width]], binarize=False)[0]
+        masks.append((full[:, 0] > 0).numpy())
+        low.append(out.pred_masks[:, 0].float().numpy().copy())
+        scores.append(out.object_score_logits.float().reshape(len(prompts)).numpy().copy())
+    results = []
+    for i in range(len(prompts)):
+        pointers = []
+        for t in range(count):
+            stored = session.output_dict_per_obj[i]
+            kind = "cond_frame_outputs" if t in stored["cond_frame_outputs"] else "non_cond_frame_outputs"
+            pointers.append(stored[kind][t]["object_pointer"].float().reshape(-1).numpy())
+        results.append(Reference(np.stack([x[i] for x in low]), np.array([s[i] for s in scores], np.float32),
+                                 np.stack(pointers).astype(np.float32), np.stack([m[i] for m in masks])))
+    return results

@@ -1,0 +1,192 @@
+"""Proves that the exported graphs with the reference loop equal the transformers session, frame by frame.
+
+With ``--weights`` the session is run now; without, the stored golden references are read, which needs no torch. Every clip,
+object and prompt kind of the golden set is compared: mask logits, object score, object pointer, and masks at
+source size. ``--negative`` shows that the comparison can fail: it corrupts one slot of the memory bank or of the pointers, or removes
+the temporal encoding from the graph; each must break the tolerance.
+
+Example:
+    python -m jetbench_models verify --pack assets/packs/sam2_mini --negative
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from PIL import Image
+
+from .loop import FrameResult, Pack, run_clip, upsample
+from .prompts import TrackPrompt, from_run_lengths
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Reference of one track: shapes as in ``session.Reference``."""
+
+    clip: str
+    object: int
+    prompt: TrackPrompt
+    low_res: Array
+    object_score: Array
+    obj_ptr: Array
+    masks: Array
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Largest differences of one track; ``pixels`` is the share of wrong mask pixels of the worst frame."""
+
+    low_res: float
+    object_score: float
+    obj_ptr: float
+    pixels: float
+
+    def within(self, tolerance: dict[str, float]) -> bool:
+        return (self.low_res <= tolerance["low_res"] and self.object_score <= tolerance["object_score"]
+                and self.obj_ptr <= tolerance["obj_ptr"] and self.pixels <= tolerance["mask_pixels"])
+
+
+def _read_masks(data: bytes, count: int, height: int, width: int) -> Array:
+    import zlib
+    words, masks, at = np.frombuffer(zlib.decompress(data), "<u4"), [], 0
+    for _ in range(count):
+        runs = int(words[at])
+        masks.append(from_run_lengths(words[at + 1:at + 1 + runs], height, width))
+        at += 1 + runs
+    return np.stack(masks)
+
+
+def read_golden(root: Path) -> tuple[dict, list[tuple[Array, list[Expected]]]]:
+    """(index, [(frames uint8 [T,h,w,3], tracks)]) of a pack's reference folder."""
+    from .golden import decode_logits, unshuffled
+    folder = root / "reference"
+    index = json.loads((folder / "golden.json").read_text())
+    clips = []
+    for clip in index["clips"]:
+        images = [np.asarray(Image.open(folder / clip["frames"] / f"{t:05d}.png")) for t in range(clip["count"])]
+        frames, tracks = np.stack(images), []
+        for track in clip["tracks"]:
+            def data(name: str) -> bytes:
+                return (folder / track[name]["file"]).read_bytes()
+
+            tracks.append(Expected(
+                clip["name"], track["object"], TrackPrompt.from_json(track["prompt"], clip["height"], clip["width"]),
+                decode_logits(data("low_res"), track["low_res"]["shape"], index["quantum"]),
+                np.array(track["object_score"]), unshuffled(data("obj_ptr"), "<f4").reshape(track["obj_ptr"]["shape"]),
+                _read_masks(data("masks"), clip["count"], clip["height"], clip["width"])))
+        clips.append((frames, tracks))
+    return index, clips
+
+
+def from_session(weights_path: Path) -> list[tuple[Array, list[Expected]]]:
+    """The same tracks as in the golden set, from a session that runs now."""
+    from . import weights
+    from .golden import golden_clips, object_prompts
+    from .session import run_session
+    model, _, size = weights.load(weights_path)
+    clips = []
+    for clip in golden_clips(size):
+        prompts = object_prompts(clip)
+        references = run_session(model, clip.frames, [p for _, p in prompts])
+        clips.append((clip.frames, [Expected(clip.name, number, prompt, r.low_res, r.object_score, r.obj_ptr, r.masks)
+                                    for (number, prompt), r in zip(prompts, references)]))
+    return clips
+
+
+def compare(expected: Expected, found: list[FrameResult]) -> Gap:
+    height, width = expected.masks.shape[1:]
+    wrong = [float(((upsample(f.low_res, height, width) > 0) != m).mean()) for f, m in zip(found, expected.masks)]
+    return Gap(max(float(np.abs(f.low_res - e).max()) for f, e in zip(found, expected.low_res)),
+               max(abs(f.object_score - float(e)) for f, e in zip(found, expected.object_score)),
+               max(float(np.abs(f.obj_ptr - e).max()) for f, e in zip(found, expected.obj_ptr)), max(wrong))
+
+
+def corrupt_slot(state: dict[str, Array]) -> None:
+    """The memory of the frame two steps back is lost."""
+    state["bank"] = state["bank"].copy()
+    state["bank"][:, 2] = 0.0
+
+
+def corrupt_pointer(state: dict[str, Array]) -> None:
+    """The object pointers of the last frame and of the one before it change places."""
+    if state["age"][0] > 2:
+        state["ptrs"] = state["ptrs"].copy()
+        state["ptrs"][:, [1, 2]] = state["ptrs"][:, [2, 1]]
+
+
+def drop_temporal_encoding(pack: Pack, root: Path) -> Pack:
+    """The same pack without time in memory_attention: zeros in the table of memory slots and in the projection of the
+    pointers' time differences, which is the only Gemm of that graph."""
+    about = next(g for g in pack.about["graph"] if g["name"] == "memory_attention")
+    model = onnx.load(root / about["files"]["fp32"])
+    slots, channels = pack.about["memory"]["frames"], pack.about["memory"]["channels"]
+    projections = [n for n in model.graph.node if n.op_type == "Gemm"]
+    tables = [t for t in model.graph.initializer if list(t.dims) == [slots, 1, channels]]
+    if len(tables) != 1 or len(projections) != 1:
+        raise RuntimeError(f"memory_attention: expected one Gemm and one initializer of shape [{slots}, 1, {channels}], "
+                           f"found {len(projections)} and {len(tables)}")
+    doomed = {tables[0].name, *projections[0].input[1:]}
+    for tensor in model.graph.initializer:
+        if tensor.name in doomed:
+            zeros = np.zeros_like(onnx.numpy_helper.to_array(tensor))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
+    changed = Pack(root)
+    changed.sessions["memory_attention"] = ort.InferenceSession(model.SerializeToString(),
+                                                                providers=["CPUExecutionProvider"])
+    return changed
+
+
+def table(clips: list[tuple[Array, list[Expected]]], pack: Pack, tolerance: dict[str, float],
+          tamper: Callable[[dict[str, Array]], None] | None = None) -> tuple[bool, list[str]]:
+    """(all within tolerance, one line per track)."""
+    lines = ["| clip | object | prompt | mask logits | object score | pointer | wrong mask pixels | frames absent |",
+             "|---|---|---|---|---|---|---|---|"]
+    good = True
+    for frames, tracks in clips:
+        found = run_clip(pack, frames, [t.prompt for t in tracks], tamper)
+        for expected, results in zip(tracks, found):
+            gap = compare(expected, results)
+            good &= gap.within(tolerance)
+            lines.append(f"| {expected.clip} | {expected.object} | {expected.prompt.kind} | {gap.low_res:.1e} | "
+                         f"{gap.object_score:.1e} | {gap.obj_ptr:.1e} | {100 * gap.pixels:.4f} % | "
+                         f"{int((expected.object_score <= 0).sum())} |")
+    return good, lines
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="jetbench_models verify", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", type=Path, required=True, help="pack directory with reference/golden.json")
+    parser.add_argument("--weights", type=Path, help="run the session of these weights instead of reading the stored outputs")
+    parser.add_argument("--negative", action="store_true", help="also show that a corrupted memory is noticed")
+    args = parser.parse_args(argv)
+    index, clips = read_golden(args.pack)
+    if args.weights:
+        clips = from_session(args.weights)
+    pack = Pack(args.pack)
+    good, lines = table(clips, pack, index["tolerance"])
+    print(f"{args.pack.name} against {'the running session' if args.weights else 'the stored references'}: "
+          f"{'pass' if good else 'FAIL'}")
+    print("\n".join(lines))
+    if args.negative:
+        for what, other, tamper in (("memory slot 2 emptied", pack, corrupt_slot),
+                                    ("pointer slots 1 and 2 exchanged", pack, corrupt_pointer),
+                                    ("temporal encoding removed", drop_temporal_encoding(pack, args.pack), None)):
+            passed, lines = table(clips, other, index["tolerance"], tamper)
+            print(f"{what}: {'passed, so the comparison is blind: FAIL' if passed else 'noticed, as it must be'}")
+            print("\n".join(lines))
+            good &= not passed
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
