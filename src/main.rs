@@ -1,3 +1,39 @@
 //! Parse, dispatch, exit code.
 
-fn main() {}
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use jetbench::cli::{Cli, Command};
+use jetbench::exit::{Outcome, Stop};
+use jetbench::{doctor, models, run, worker};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let argv: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    let outcome = match cli.command {
+        Some(Command::Worker) => return ExitCode::from(worker::main()),
+        Some(Command::Run(args)) => run::run(*args, argv),
+        None => run::run(cli.run, argv),
+        Some(Command::Models(args)) => Ok(models::models(&args)),
+        Some(Command::Doctor(args)) => doctor::doctor(&args),
+        Some(Command::Score(_)) | Some(Command::Verify(_)) => Err(Stop::Failed("not written yet".into())),
+    };
+    ExitCode::from(finish(outcome))
+}
+
+/// Prints what is to be printed. A reader that has gone (`| head`) is no error.
+fn finish(outcome: Result<Outcome, Stop>) -> u8 {
+    let (text, code) = match outcome {
+        Ok(outcome) => (outcome.stdout, outcome.code),
+        Err(stop) => {
+            let _ = writeln!(std::io::stderr(), "error: {stop}");
+            return stop.code();
+        }
+    };
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Stop::Environment(String::new()).code(),
+        _ => code,
+    }
+}

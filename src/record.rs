@@ -138,6 +138,12 @@ pub struct CellRecord {
     pub warmup: Option<WarmupRecord>,
     /// Memory by phase (`idle`, `loaded`, `warmed`, `peak`, `last`) and source, MiB.
     pub memory: BTreeMap<String, MemoryRecord>,
+    /// Energy over the tracked sequences by rail, joules, each rail under the board's own name; never added up.
+    #[serde(default)]
+    pub energy_j: BTreeMap<String, f64>,
+    /// Resident set size of the worker while tracking: video, frames done, MiB.
+    #[serde(default)]
+    pub memory_curve: Vec<MemoryPoint>,
     /// Worker wall time over the tracked sequences, decode included, seconds.
     pub track_wall_s: Option<f64>,
     /// Finished sequences.
@@ -183,6 +189,20 @@ pub struct MemoryRecord {
     pub pss_mib: Option<f64>,
     /// Resident set size of the worker (`VmRSS`; in phase `peak`: `VmHWM`).
     pub rss_mib: Option<f64>,
+    /// All buffers of Tegra's memory manager (`NvMapMemUsed`), where the kernel reports them.
+    #[serde(default)]
+    pub nvmap_mib: Option<f64>,
+}
+
+/// Resident set size of the worker after so many frames of a video.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryPoint {
+    /// Video name.
+    pub video: String,
+    /// Frames of it tracked so far.
+    pub frames: u32,
+    /// Resident set size, MiB.
+    pub rss_mib: f64,
 }
 
 /// One tracked and scored video.
@@ -249,8 +269,8 @@ pub struct FrameScoreRecord {
     pub counted: bool,
     /// Is the object visible in the ground truth?
     pub visible: bool,
-    /// Object-score logit of the model.
-    pub object_score: f32,
+    /// Object-score logit of the model; `None` before its prompt, or when it was no finite number.
+    pub object_score: Option<f32>,
 }
 
 /// Aggregates of a cell. Milliseconds, frames per second, 0..100 scores.

@@ -220,16 +220,25 @@ impl Mask {
 
     /// Run lengths in row-major order, background first (the first run may be 0), summing to `width * height`.
     pub fn to_runs(&self) -> Vec<u32> {
+        // Word by word: this runs once per object and frame while the clock of the whole run is ticking.
         let mut runs = Vec::new();
         let (mut value, mut length) = (false, 0u32);
         for y in 0..self.height {
-            for x in 0..self.width {
-                let here = self.get(x, y);
-                if here != value {
-                    runs.push(length);
-                    (value, length) = (here, 0);
+            let mut left = self.width;
+            for &word in self.row(y) {
+                let bits = left.min(64);
+                left -= bits;
+                let mut at = 0;
+                while at < bits {
+                    let rest = if value { !(word >> at) } else { word >> at };
+                    let same = rest.trailing_zeros().min(bits - at);
+                    length += same;
+                    at += same;
+                    if at < bits {
+                        runs.push(length);
+                        (value, length) = (!value, 0);
+                    }
                 }
-                length += 1;
             }
         }
         runs.push(length);

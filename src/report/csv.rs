@@ -202,7 +202,7 @@ pub fn frame_scores(run: &RunRecord) -> Vec<u8> {
                         text(score.frame),
                         text(score.j),
                         text(score.f),
-                        text(score.object_score),
+                        maybe(score.object_score),
                         text(score.counted),
                         text(score.visible),
                     ]);

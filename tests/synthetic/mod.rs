@@ -133,8 +133,12 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
             objects,
         });
     }
-    let memory =
-        |mib: f64| MemoryRecord { system_mib: Some(mib), pss_mib: Some(mib * 0.93), rss_mib: Some(mib * 1.02) };
+    let memory = |mib: f64| MemoryRecord {
+        system_mib: Some(mib),
+        pss_mib: Some(mib * 0.93),
+        rss_mib: Some(mib * 1.02),
+        nvmap_mib: None,
+    };
     let mut cell = CellRecord {
         model: b.model.into(),
         pack: b.pack.into(),
@@ -156,6 +160,8 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
         load_ms: Some(412.25),
         warmup: Some(WarmupRecord { frame_ok: true, warmup_ms: Some(95.5), ..Default::default() }),
         memory: [("loaded".to_string(), memory(200.0 + b.ms)), ("peak".to_string(), memory(260.0 + 2.0 * b.ms))].into(),
+        energy_j: Default::default(),
+        memory_curve: Vec::new(),
         track_wall_s: Some(sequences.iter().map(|s| s.wall_ms).sum::<f64>() / 1000.0),
         sequences,
         summary: None,
@@ -203,7 +209,7 @@ fn object_record(object: u32, video: u32, level: f64, n: &mut Numbers) -> Object
         };
         let counted = frame > prompt_frame && frame < 92;
         let object_score = if visible { 6.5 } else { -4.25 };
-        per_frame.push(FrameScoreRecord { frame, j, f, counted, visible, object_score });
+        per_frame.push(FrameScoreRecord { frame, j, f, counted, visible, object_score: Some(object_score) });
     }
     let counted: Vec<&FrameScoreRecord> = per_frame.iter().filter(|s| s.counted).collect();
     let mean = |pick: fn(&FrameScoreRecord) -> f64| counted.iter().map(|s| pick(s)).sum::<f64>() / counted.len() as f64;

@@ -1,0 +1,266 @@
+//! The command line as clap sees it: structs and help texts, nothing else. [`RunArgs`] is at the same time the schema
+//! of a config file, so that a file can say everything the flags say, under the same names.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::exit;
+
+/// Accuracy, speed, memory and energy of video segmentation models on the device under test.
+#[derive(Parser, Debug)]
+#[command(version, args_conflicts_with_subcommands = true, arg_required_else_help = true, after_help = exit::HELP)]
+pub struct Cli {
+    /// What to do; `run` when left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Sub-commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Track, score, measure, judge and report (the default: `jetbench --models …` is `jetbench run --models …`)
+    #[command(after_help = exit::HELP)]
+    Run(Box<RunArgs>),
+    /// List the model tags that can be run here, and where their packs are
+    Models(ModelsArgs),
+    /// Check this machine: runtime, packs, data, results directory, governor, swap; each failure with its remedy
+    #[command(after_help = exit::HELP)]
+    Doctor(DoctorArgs),
+    /// Score predicted masks against ground truth
+    Score(ScoreArgs),
+    /// Compare a pack's outputs on this machine with its golden reference
+    Verify(VerifyArgs),
+    /// One cell, driven by the parent process (JSON on stdin and stdout)
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Flags of `run`, and keys of its config file. Empty and `None` mean "not said"; defaults are filled in by the plan.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RunArgs {
+    /// Model tags `<pack>_<prompt>`, e.g. sam2_points,edgetam_bbox (prompts: points, bbox, mask)
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',')]
+    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// Precisions: fp32, fp16, bf16 [default: bf16]
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
+    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    pub dtype: Vec<String>,
+    /// Devices: cpu, cuda:N, tensorrt:N; another device is never used instead [default: cpu]
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
+    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    pub device: Vec<String>,
+    /// Annotated videos [default: assets/demo]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Use the first N videos
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_videos: Option<NonZeroUsize>,
+    /// Use the first N objects of each video
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_objects: Option<NonZeroUsize>,
+    /// Use the first N frames of each video
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_frames: Option<NonZeroUsize>,
+    /// Results go to DIR/<device>/<run-id>/ [default: results]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// TOML file that says any of these flags under the same names; flags win over it
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Check everything and print the plan; run nothing
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
+    #[arg(long, value_name = "DIR")]
+    #[serde(deserialize_with = "paths", skip_serializing_if = "Vec::is_empty")]
+    pub packs: Vec<PathBuf>,
+    /// Binds a model name to a pack, e.g. sam2=sam2.1_tiny (repeatable)
+    #[arg(long, value_name = "NAME=PACK")]
+    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    pub alias: Vec<String>,
+    /// ONNX Runtime library to load; searched for when left out (`jetbench doctor` shows where)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ort_lib: Option<PathBuf>,
+    /// Threads inside one operator on the CPU [default: all physical cores]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<NonZeroUsize>,
+    /// Clicks per object for points prompts [default: 1]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clicks: Option<NonZeroUsize>,
+    /// Option for the runner, by name (repeatable); one it does not know is dropped, shown and recorded
+    #[arg(long, value_name = "KEY=VALUE")]
+    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    pub option: Vec<String>,
+    /// What a precision other than the requested one does: `report` records it, `strict` makes the cell invalid
+    /// [default: report]
+    #[arg(long, value_name = "POLICY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision_policy: Option<String>,
+    /// Write the predicted masks in the dataset's own layout to masks/
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_masks: Option<bool>,
+    /// Draw masks, contours, prompts and J over the frames, to overlays/
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlays: Option<bool>,
+    /// Track on although the warm-up frame gave an empty, full or non-finite mask (the cell stays invalid)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_going: Option<bool>,
+    /// Fewer timed frames than this make a cell invalid [default: 20]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_frames: Option<usize>,
+    /// Longest time between two signs of life of a worker that tracks, before it is killed [default: 120]
+    #[arg(long, value_name = "SECS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_timeout: Option<f64>,
+    /// The same while it loads and warms up: engine builds happen there [default: 1800]
+    #[arg(long, value_name = "SECS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_timeout: Option<f64>,
+    /// Print one last line of JSON: run directory and verdicts
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json: Option<bool>,
+    /// No progress, notes or table
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<bool>,
+    /// Loop each clip to N frames, to watch memory over long videos; only the first pass is scored
+    #[arg(long, value_name = "N", hide = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loop_frames: Option<NonZeroUsize>,
+}
+
+/// Flags of `models`.
+#[derive(Args, Debug)]
+pub struct ModelsArgs {
+    /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub packs: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Devices that must work: cpu, cuda:N, tensorrt:N
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "cpu")]
+    pub device: Vec<String>,
+    /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub packs: Vec<PathBuf>,
+    /// Annotated videos [default: assets/demo]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Results directory that must be writable [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// ONNX Runtime library to load; searched for when left out
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `score`.
+#[derive(Args, Debug)]
+pub struct ScoreArgs {
+    /// Ground truth: a dataset, or its annotation directory
+    pub gt: PathBuf,
+    /// Predicted masks, in the layout of the ground truth
+    pub pred: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Pack directory, e.g. assets/packs/sam2_mini
+    pub pack: PathBuf,
+    /// Precision of the graphs to check; the reference and its tolerance are fp32
+    #[arg(long, value_name = "TYPE", default_value = "fp32")]
+    pub dtype: String,
+    /// Device to check on: cpu, cuda:N, tensorrt:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// ONNX Runtime library to load; searched for when left out
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A list in a config file: one word, a list of words, or a table (`[option]`, `[alias]`) read as `key=value` words.
+fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a text, a list of texts, or a table of settings")]
+    enum Words {
+        One(String),
+        Many(Vec<String>),
+        Pairs(BTreeMap<String, Scalar>),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Scalar {
+        Text(String),
+        Bool(bool),
+        Int(i64),
+        Float(f64),
+    }
+    Ok(match Words::deserialize(deserializer)? {
+        Words::One(word) => vec![word],
+        Words::Many(words) => words,
+        Words::Pairs(pairs) => pairs
+            .into_iter()
+            .map(|(key, value)| match value {
+                Scalar::Text(v) => format!("{key}={v}"),
+                Scalar::Bool(v) => format!("{key}={v}"),
+                Scalar::Int(v) => format!("{key}={v}"),
+                Scalar::Float(v) => format!("{key}={v}"),
+            })
+            .collect(),
+    })
+}
+
+/// One path or a list of paths.
+fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    Ok(words(deserializer)?.into_iter().map(PathBuf::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,246 @@
+//! Which machine this is, as far as it matters for comparing measurements: a name for the results directory, facts for
+//! the record, and a digest of those facts that decide latencies. Serial numbers and host names never leave the
+//! machine: only a hash tells two boards of one kind apart.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::record::DeviceRecord;
+use crate::telemetry;
+
+/// Facts that make latencies comparable; the others describe.
+const DECISIVE: [&str; 9] = ["model", "cpu", "cores", "memory_mib", "arch", "gpu", "l4t", "power_mode", "cpu_governor"];
+
+/// Describes the machine whose file tree is `root`.
+pub fn describe(root: &Path) -> DeviceRecord {
+    let mut facts = BTreeMap::new();
+    let mut note = |name: &str, value: Option<String>| {
+        if let Some(value) = value.map(|v| v.trim().to_string()).filter(|v| !v.is_empty()) {
+            facts.insert(name.to_string(), value);
+        }
+    };
+    let text = |path: &str| {
+        let bytes = std::fs::read(root.join(path)).ok()?;
+        Some(String::from_utf8_lossy(&bytes).trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_string())
+    };
+    let cpuinfo = text("proc/cpuinfo").unwrap_or_default();
+    let field = |key: &str| {
+        let line = cpuinfo.lines().find(|l| l.split(':').next().is_some_and(|k| k.trim() == key))?;
+        Some(line.split_once(':')?.1.trim().to_string())
+    };
+    note("model", text("sys/firmware/devicetree/base/model").or_else(|| text("proc/device-tree/model")));
+    note("soc", text("proc/device-tree/compatible").and_then(|c| c.split('\0').next_back().map(String::from)));
+    note("cpu", field("model name").or_else(|| arm_core(&cpuinfo)));
+    let cores = cpuinfo.lines().filter(|l| l.split(':').next().is_some_and(|k| k.trim() == "processor")).count();
+    note("cores", (cores > 0).then(|| cores.to_string()));
+    note("physical_cores", physical_cores(&cpuinfo).map(|n| n.to_string()));
+    note("cpu_flags", field("flags").or_else(|| field("Features")).map(|f| matrix_flags(&f)));
+    let memory = text("proc/meminfo").unwrap_or_default();
+    let total =
+        memory.lines().find_map(|l| l.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
+    note("memory_mib", total.map(|kib| (kib / 1024).to_string()));
+    note("kernel", text("proc/sys/kernel/osrelease"));
+    note(
+        "os",
+        text("etc/os-release")
+            .and_then(|t| t.lines().find_map(|l| Some(l.strip_prefix("PRETTY_NAME=")?.trim_matches('"').to_string()))),
+    );
+    note("arch", Some(std::env::consts::ARCH.to_string()));
+    note("cpu_governor", text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
+    let l4t = text("etc/nv_tegra_release").as_deref().and_then(l4t_release);
+    note("jetpack", l4t.as_deref().and_then(jetpack).map(String::from));
+    note("l4t", l4t);
+    note("power_mode", telemetry::power_mode(root));
+    note("gpu", nvidia_gpu(root));
+    note("nvidia_driver", text("sys/module/nvidia/version"));
+    let identity = text("sys/firmware/devicetree/base/serial-number").or_else(|| text("etc/machine-id"));
+    note("machine_sha256", identity.filter(|i| !i.is_empty()).map(|i| hex(i.as_bytes(), 12)));
+
+    let name = facts.get("model").or_else(|| facts.get("cpu")).map_or_else(|| "unknown".to_string(), |m| slug(m));
+    let decisive: String =
+        DECISIVE.iter().map(|key| format!("{key}={}\n", facts.get(*key).map_or("", String::as_str))).collect();
+    DeviceRecord { name, digest: hex(decisive.as_bytes(), 12), facts }
+}
+
+fn hex(bytes: &[u8], digits: usize) -> String {
+    let text: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    text[..digits].to_string()
+}
+
+/// Lower case, words joined by dashes, trade marks and clock rates left out.
+fn slug(name: &str) -> String {
+    let mut out = String::new();
+    for word in name.split(|c: char| !c.is_ascii_alphanumeric() && c != '.') {
+        let word = word.to_ascii_lowercase();
+        if word.is_empty() || matches!(word.as_str(), "r" | "tm" | "cpu" | "processor") {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('-');
+        }
+        out.push_str(word.trim_matches('.'));
+    }
+    if out.is_empty() { "unknown".into() } else { out }
+}
+
+/// ARM kernels give part numbers where others give names.
+fn arm_core(cpuinfo: &str) -> Option<String> {
+    let value = |key: &str| {
+        cpuinfo.lines().find(|l| l.starts_with(key)).and_then(|l| Some(l.split_once(':')?.1.trim().to_string()))
+    };
+    let (implementer, part) = (value("CPU implementer")?, value("CPU part")?);
+    let known = match (implementer.as_str(), part.as_str()) {
+        ("0x41", "0xd42") => "Cortex-A78AE",
+        ("0x41", "0xd08") => "Cortex-A72",
+        ("0x41", "0xd07") => "Cortex-A57",
+        ("0x41", "0xd0b") => "Cortex-A76",
+        ("0x41", "0xd0c") => "Neoverse-N1",
+        ("0x41", "0xd40") => "Neoverse-V1",
+        ("0x41", "0xd49") => "Neoverse-N2",
+        ("0x41", "0xd83") => "Neoverse-V3AE",
+        ("0x4e", "0x004") => "Carmel",
+        _ => return Some(format!("ARM implementer {implementer} part {part}")),
+    };
+    Some(known.to_string())
+}
+
+fn physical_cores(cpuinfo: &str) -> Option<usize> {
+    let mut cores = std::collections::BTreeSet::new();
+    let mut socket = "0";
+    for line in cpuinfo.lines() {
+        let (key, value) = line.split_once(':').map_or(("", ""), |(k, v)| (k.trim(), v.trim()));
+        match key {
+            "physical id" => socket = value,
+            "core id" => {
+                cores.insert((socket, value));
+            }
+            _ => {}
+        }
+    }
+    (!cores.is_empty()).then_some(cores.len())
+}
+
+/// The instruction sets that decide how fast matrices are multiplied.
+fn matrix_flags(flags: &str) -> String {
+    const TELLING: [&str; 12] = [
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512_vnni",
+        "avx512_bf16",
+        "avx512_fp16",
+        "amx_bf16",
+        "asimdhp",
+        "asimddp",
+        "bf16",
+        "sve",
+    ];
+    flags.split_whitespace().filter(|f| TELLING.contains(f)).collect::<Vec<_>>().join(" ")
+}
+
+/// `# R36 (release), REVISION: 4.3, …` → `36.4.3`.
+fn l4t_release(text: &str) -> Option<String> {
+    let major: String = text.split("# R").nth(1)?.chars().take_while(char::is_ascii_digit).collect();
+    let minor: String = text.split("REVISION:").nth(1)?.trim().chars().take_while(|c| *c != ',').collect();
+    Some(format!("{major}.{minor}"))
+}
+
+/// JetPack that brings an L4T release, as far as known.
+fn jetpack(l4t: &str) -> Option<&'static str> {
+    Some(match l4t {
+        "35.4.1" => "5.1.2",
+        "35.5.0" => "5.1.3",
+        "36.3.0" => "6.0",
+        "36.4.0" => "6.1",
+        "36.4.3" => "6.2",
+        "36.4.4" | "36.4.7" => "6.2.1",
+        "36.5.0" => "6.2.2",
+        "38.4.0" => "7.1",
+        "39.2.0" => "7.2",
+        _ if l4t.starts_with("38.2.") => "7.0",
+        _ => return None,
+    })
+}
+
+/// Names of the discrete NVIDIA GPUs, as the driver gives them.
+fn nvidia_gpu(root: &Path) -> Option<String> {
+    let mut names: Vec<String> = std::fs::read_dir(root.join("proc/driver/nvidia/gpus"))
+        .ok()?
+        .flatten()
+        .filter_map(|e| std::fs::read_to_string(e.path().join("information")).ok())
+        .filter_map(|t| t.lines().find_map(|l| Some(l.strip_prefix("Model:")?.trim().to_string())))
+        .collect();
+    names.sort();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        dir
+    }
+
+    const ORIN: &[(&str, &str)] = &[
+        ("sys/firmware/devicetree/base/model", "NVIDIA Jetson Orin Nano Developer Kit\0"),
+        ("sys/firmware/devicetree/base/serial-number", "1420000000001\0"),
+        ("proc/device-tree/compatible", "nvidia,p3768-0000+p3767-0005\0nvidia,tegra234\0"),
+        ("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic\n"),
+        (
+            "proc/cpuinfo",
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\nFeatures\t: fp asimd asimdhp\n\nprocessor\t: 1\n",
+        ),
+        ("proc/meminfo", "MemTotal:        7802908 kB\n"),
+        ("var/lib/nvpmodel/status", "pmode:0001\n"),
+        ("etc/nvpmodel.conf", "< POWER_MODEL ID=1 NAME=25W >\n"),
+    ];
+
+    #[test]
+    fn a_jetson_is_described() {
+        let board = tree(ORIN);
+        let record = describe(board.path());
+        assert_eq!(record.name, "nvidia-jetson-orin-nano-developer-kit");
+        let fact = |name: &str| record.facts.get(name).map(String::as_str).unwrap_or_default();
+        assert_eq!((fact("l4t"), fact("jetpack"), fact("soc")), ("36.4.3", "6.2", "nvidia,tegra234"));
+        assert_eq!((fact("cpu"), fact("cores"), fact("memory_mib")), ("Cortex-A78AE", "2", "7620"));
+        assert_eq!((fact("power_mode"), fact("cpu_flags")), ("25W (1)", "asimdhp"));
+        assert!(!format!("{record:?}").contains("1420000000001"), "the serial number is in the record");
+        assert_eq!(fact("machine_sha256").len(), 12);
+    }
+
+    #[test]
+    fn the_digest_follows_what_decides_latencies_and_nothing_else() {
+        let digest = |change: Option<(&'static str, &'static str)>| {
+            let mut files = ORIN.to_vec();
+            files.extend(change);
+            describe(tree(&files).path()).digest
+        };
+        let same = digest(None);
+        assert_eq!(same, digest(Some(("proc/sys/kernel/osrelease", "5.15.148-tegra"))));
+        assert_eq!(same, digest(Some(("sys/firmware/devicetree/base/serial-number", "999"))));
+        assert_ne!(same, digest(Some(("etc/nvpmodel.conf", "< POWER_MODEL ID=1 NAME=15W >\n"))));
+        assert_ne!(same, digest(Some(("proc/meminfo", "MemTotal: 16000000 kB\n"))));
+    }
+
+    #[test]
+    fn names_are_fit_for_directories() {
+        assert_eq!(slug("Intel(R) Xeon(R) Processor @ 2.80GHz"), "intel-xeon-2.80ghz");
+        assert_eq!(slug("../../etc"), "etc");
+        assert_eq!(slug("AMD Ryzen 7 7840U w/ Radeon 780M"), "amd-ryzen-7-7840u-w-radeon-780m");
+    }
+
+    #[test]
+    fn an_empty_tree_has_a_name_too() {
+        assert_eq!(describe(tree(&[]).path()).name, "unknown");
+    }
+}

@@ -1,0 +1,306 @@
+//! `jetbench doctor`: is this machine fit to measure? Every check says what it found and, where that will not do, what
+//! to do about it. Nothing is changed: where a setting of the machine is at fault, the command is printed.
+
+use std::path::{Path, PathBuf};
+
+use jetbench_runners::packs;
+use jetbench_runners::types::Device;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::DoctorArgs;
+use crate::dataset::Dataset;
+use crate::device;
+use crate::exit::{ENVIRONMENT, OK, Outcome, Stop};
+use crate::plan;
+use crate::telemetry;
+
+/// Result of one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Fit.
+    Ok,
+    /// Usable; figures may suffer.
+    Warn,
+    /// Runs will fail.
+    Fail,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// Result.
+    pub status: Status,
+    /// What was found.
+    pub found: String,
+    /// What to do; empty when all is well.
+    pub remedy: String,
+}
+
+impl Check {
+    fn ok(name: &str, found: impl Into<String>) -> Self {
+        Check { name: name.into(), status: Status::Ok, found: found.into(), remedy: String::new() }
+    }
+
+    fn warn(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Check { name: name.into(), status: Status::Warn, found: found.into(), remedy: remedy.into() }
+    }
+
+    fn fail(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Check { name: name.into(), status: Status::Fail, found: found.into(), remedy: remedy.into() }
+    }
+}
+
+/// Runs every check.
+///
+/// # Errors
+/// A device that is no device.
+pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Stop> {
+    let devices: Vec<Device> = plan::parsed(&args.device)?;
+    let root = Path::new("/");
+    let mut checks = vec![machine(root)];
+    checks.extend(runtime(args.ort_lib.as_deref(), &devices));
+    checks.extend(pack_checks(&plan::pack_path(&args.packs)));
+    checks.push(data(&args.data.clone().unwrap_or_else(plan::default_data)));
+    checks.push(results(&plan::default_out(args.out.clone())));
+    checks.extend(conditions(root));
+    let failed = checks.iter().any(|c| c.status == Status::Fail);
+    let stdout = if args.json {
+        format!("{}\n", json!({"schema": 1, "pass": !failed, "checks": checks}))
+    } else {
+        text(&checks)
+    };
+    Ok(Outcome { stdout, code: if failed { ENVIRONMENT } else { OK } })
+}
+
+fn text(checks: &[Check]) -> String {
+    let width = checks.iter().map(|c| c.name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for check in checks {
+        let mark = match check.status {
+            Status::Ok => "ok  ",
+            Status::Warn => "warn",
+            Status::Fail => "FAIL",
+        };
+        let indent = format!("\n{:width$}", "", width = width + 8);
+        text.push_str(&format!("{mark}  {:width$}  {}\n", check.name, check.found.replace('\n', &indent)));
+        if !check.remedy.is_empty() {
+            text.push_str(&format!("      {:width$}  → {}\n", "", check.remedy.replace('\n', &indent)));
+        }
+    }
+    let (fails, warns) = (count(checks, Status::Fail), count(checks, Status::Warn));
+    text.push_str(&match (fails, warns) {
+        (0, 0) => "all checks passed\n".to_string(),
+        (0, n) => format!("usable; {n} of {} checks warn\n", checks.len()),
+        (n, _) => format!("not usable: {n} of {} checks failed\n", checks.len()),
+    });
+    text
+}
+
+fn count(checks: &[Check], status: Status) -> usize {
+    checks.iter().filter(|c| c.status == status).count()
+}
+
+fn machine(root: &Path) -> Check {
+    let record = device::describe(root);
+    let fact = |name: &str| record.facts.get(name).map(|v| format!(", {v}")).unwrap_or_default();
+    let memory = record.facts.get("memory_mib").map(|m| format!(", {m} MiB")).unwrap_or_default();
+    let cores = record.facts.get("cores").map(|n| format!(", {n} cores")).unwrap_or_default();
+    let cpu = fact("cpu");
+    Check::ok("machine", format!("{}{cpu}{cores}{memory}{}{}", record.name, fact("gpu"), fact("power_mode")))
+}
+
+/// Packs found, and every graph file of every precision compared with its manifest.
+fn pack_checks(path: &[PathBuf]) -> Vec<Check> {
+    let places = path.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
+    let found = packs::list(path, Device::Cpu);
+    if found.is_empty() {
+        let places = if places.is_empty() { "nowhere to look".to_string() } else { format!("none in {places}") };
+        return vec![Check::fail("packs", places, "give the place of your packs with --packs DIR or JETBENCH_PACKS")];
+    }
+    found
+        .into_iter()
+        .map(|(dir, info)| match info {
+            Ok(info) => {
+                let name = format!("pack {}", info.id);
+                let dtypes: Vec<_> = info.capabilities.precisions.iter().map(|p| p.as_str()).collect();
+                let fault = info.capabilities.precisions.iter().find_map(|&p| packs::check(&dir, p).err());
+                match fault {
+                    None => Check::ok(
+                        &name,
+                        format!("{}: {}, files agree with the manifest", dir.display(), dtypes.join(", ")),
+                    ),
+                    Some(fault) => Check::fail(&name, fault.to_string(), "restore or export the pack again"),
+                }
+            }
+            Err(fault) => Check::fail(
+                &format!("pack {}", dir.file_name().unwrap_or_default().to_string_lossy()),
+                fault.to_string(),
+                "repair the pack, or take it off the pack path",
+            ),
+        })
+        .collect()
+}
+
+fn data(path: &Path) -> Check {
+    match Dataset::open(path) {
+        Ok(data) => Check::ok(
+            "data",
+            format!(
+                "{}: {} layout, {} videos, {} objects, {} frames",
+                path.display(),
+                data.layout,
+                data.sequences.len(),
+                data.object_count(),
+                data.frame_count()
+            ),
+        ),
+        Err(e) => Check::fail("data", e.to_string(), "give the dataset's root with --data DIR"),
+    }
+}
+
+/// Can a file be made in the results directory, or in the nearest directory above it that exists?
+fn results(out: &Path) -> Check {
+    let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf());
+    let Some(place) = absolute.ancestors().find(|p| p.exists()) else {
+        return Check::fail("results", format!("{}: no such place", out.display()), "choose another with --out DIR");
+    };
+    match tempfile::tempfile_in(place) {
+        Ok(_) => {
+            let free = free_mib(place);
+            let found =
+                format!("{} is writable{}", out.display(), free.map_or(String::new(), |m| format!(", {m} MiB free")));
+            match free {
+                Some(mib) if mib < 500 => {
+                    Check::warn("results", found, "free some disk space: masks are kept there while a run goes on")
+                }
+                _ => Check::ok("results", found),
+            }
+        }
+        Err(e) => Check::fail(
+            "results",
+            format!("{}: {e}", out.display()),
+            "make the directory writable, or choose another with --out DIR",
+        ),
+    }
+}
+
+fn free_mib(place: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(place.as_os_str().as_bytes()).ok()?;
+    // SAFETY: the path is a valid C string, and the kernel fills in the structure it is given.
+    unsafe {
+        let mut info: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &mut info) == 0).then(|| info.f_bavail * info.f_frsize / (1 << 20))
+    }
+}
+
+/// What makes figures worse or unsteady without making a run impossible.
+fn conditions(root: &Path) -> Vec<Check> {
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).ok().map(|t| t.trim().to_string());
+    let mut checks = Vec::new();
+    match read("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").as_deref() {
+        Some("performance") => checks.push(Check::ok("cpu governor", "performance")),
+        Some(governor) => checks.push(Check::warn(
+            "cpu governor",
+            format!("{governor}: clocks follow the load, latencies vary"),
+            "for comparable figures: sudo cpupower frequency-set -g performance (Jetson: sudo jetson_clocks)",
+        )),
+        None => checks.push(Check::ok("cpu governor", "not visible here")),
+    }
+    let meminfo = read("proc/meminfo").unwrap_or_default();
+    let mib = |key: &str| {
+        let line = meminfo.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
+    };
+    if let (Some(total), Some(free)) = (mib("SwapTotal"), mib("SwapFree")) {
+        let used = total.saturating_sub(free);
+        checks.push(match (total, used) {
+            (0, _) => Check::ok("swap", "none"),
+            (_, 0) => Check::ok("swap", format!("{total} MiB, unused")),
+            _ => Check::warn(
+                "swap",
+                format!("{used} of {total} MiB in use: memory is or was short"),
+                "close other programs; a worker that is swapped makes its cell invalid",
+            ),
+        });
+    }
+    if let Some(available) = telemetry::system_memory(root).available_mib {
+        let found = format!("{available:.0} MiB available");
+        checks.push(if available < 1024.0 {
+            Check::warn("memory", found, "close other programs")
+        } else {
+            Check::ok("memory", found)
+        });
+    }
+    let load = read("proc/loadavg").and_then(|t| t.split_whitespace().next()?.parse::<f64>().ok());
+    if let Some(load) = load {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let found = format!("load average {load:.2} on {cores} cores");
+        checks.push(if load > 0.5 * cores as f64 {
+            Check::warn(
+                "other load",
+                found,
+                "close other programs: they take time and memory bandwidth from the measurement",
+            )
+        } else {
+            Check::ok("other load", found)
+        });
+    }
+    if let Some(mode) = telemetry::power_mode(root) {
+        checks
+            .push(Check::ok("power mode", format!("{mode}; sudo nvpmodel -q shows all, sudo nvpmodel -m ID sets one")));
+    }
+    let rails: Vec<String> = telemetry::rails(root).into_iter().map(|r| r.name).collect();
+    checks.push(Check::ok(
+        "power rails",
+        if rails.is_empty() { "none: energy will be left out".to_string() } else { rails.join(", ") },
+    ));
+    checks
+}
+
+/// ONNX Runtime: places tried, the library chosen, and whether the devices asked for are in it.
+fn runtime(_ort_lib: Option<&Path>, _devices: &[Device]) -> Vec<Check> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_that_is_not_ok_has_a_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, content) in [
+            ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "schedutil\n"),
+            ("proc/meminfo", "MemAvailable: 100000 kB\nSwapTotal: 2097152 kB\nSwapFree: 1048576 kB\n"),
+            ("proc/loadavg", "99.0 1 1 1/1 1\n"),
+        ] {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let mut checks = conditions(dir.path());
+        assert_eq!(count(&checks, Status::Warn), 4, "{checks:?}");
+        checks.extend(pack_checks(&[]));
+        checks.push(data(&dir.path().join("nothing")));
+        checks.push(results(Path::new("/proc/nothing")));
+        assert_eq!(count(&checks, Status::Fail), 3, "{checks:?}");
+        assert!(checks.iter().all(|c| (c.status == Status::Ok) == c.remedy.is_empty()), "{checks:?}");
+    }
+
+    #[test]
+    fn the_text_lines_up() {
+        let checks = [Check::ok("machine", "a box"), Check::fail("swap", "full\nof it", "empty it")];
+        insta::assert_snapshot!(text(&checks), @r"
+        ok    machine  a box
+        FAIL  swap     full
+                       of it
+                       → empty it
+        not usable: 1 of 2 checks failed
+        ");
+    }
+}

@@ -1,0 +1,201 @@
+//! What parent and worker say to each other: one [`Job`] as JSON on the worker's stdin, then one [`Event`] per line on
+//! its stdout. Nothing else may appear there; the parent takes any other line as a failed worker.
+
+use std::path::PathBuf;
+
+use jetbench_runners::RunnerError;
+use jetbench_runners::types::{Device, OpenReport, Options, Precision, PromptKind, StagePrecision};
+use serde::{Deserialize, Serialize};
+
+use crate::record::WarmupRecord;
+
+/// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
+pub const PROTOCOL: u32 = 1;
+
+/// Everything a worker needs to know about its cell.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// Pack directory.
+    pub pack: PathBuf,
+    /// How objects are prompted.
+    pub prompt: PromptKind,
+    /// Clicks per object, for points.
+    pub clicks: usize,
+    /// Precision asked for.
+    pub dtype: Precision,
+    /// Device asked for.
+    pub device: Device,
+    /// Options that the runner's capabilities admitted.
+    pub options: Options,
+    /// `--ort-lib`.
+    pub ort_lib: Option<PathBuf>,
+    /// Dataset root.
+    pub data: PathBuf,
+    /// Which part of it.
+    pub limits: Limits,
+    /// Track on after a faulty warm-up mask.
+    pub keep_going: bool,
+    /// Loop each clip to this many frames.
+    pub loop_frames: Option<usize>,
+    /// Existing directory for the spool files, one per sequence: `<index>.spool`.
+    pub spool: PathBuf,
+}
+
+/// The part of a dataset that is used: the first so many of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Videos.
+    pub videos: Option<usize>,
+    /// Objects per video.
+    pub objects: Option<usize>,
+    /// Frames per video.
+    pub frames: Option<usize>,
+}
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Being started.
+    Spawn,
+    /// Running, nothing opened: the memory of an idle worker.
+    Idle,
+    /// Opening the runner.
+    Load,
+    /// Runner open, no frame run.
+    Loaded,
+    /// Running the warm-up frame.
+    Warmup,
+    /// Warm-up frame done.
+    Warmed,
+    /// Tracking.
+    Track,
+    /// All sequences done.
+    Last,
+    /// In the parent: scoring.
+    Score,
+}
+
+impl Phase {
+    /// Name in records and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Spawn => "spawn",
+            Phase::Idle => "idle",
+            Phase::Load => "load",
+            Phase::Loaded => "loaded",
+            Phase::Warmup => "warmup",
+            Phase::Warmed => "warmed",
+            Phase::Track => "track",
+            Phase::Last => "last",
+            Phase::Score => "score",
+        }
+    }
+}
+
+/// Memory of one process, in MiB, as the process itself or its parent reads it from procfs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessMemory {
+    /// Proportional set size (`smaps_rollup`).
+    pub pss_mib: Option<f64>,
+    /// Resident set size (`VmRSS`).
+    pub rss_mib: Option<f64>,
+    /// Its largest value so far (`VmHWM`).
+    pub hwm_mib: Option<f64>,
+    /// Swapped out (`VmSwap`).
+    pub swap_mib: Option<f64>,
+}
+
+/// Whose fault an error is; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultClass {
+    /// Frames, annotations or pack files: exit 2.
+    Input,
+    /// Device, driver, runtime, file system: exit 3.
+    Environment,
+    /// The model while running, or the worker itself: exit 1.
+    Inference,
+}
+
+impl From<&RunnerError> for FaultClass {
+    fn from(error: &RunnerError) -> Self {
+        match error {
+            RunnerError::Pack(_) | RunnerError::Usage(_) => FaultClass::Input,
+            RunnerError::Environment(_) => FaultClass::Environment,
+            RunnerError::Inference(_) => FaultClass::Inference,
+        }
+    }
+}
+
+/// One line of a worker's stdout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// First line.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+    },
+    /// A phase is entered; memory is read by the worker itself at that moment, outside every timed span.
+    Phase {
+        /// Which.
+        phase: Phase,
+        /// Its memory.
+        memory: ProcessMemory,
+    },
+    /// The runner is open.
+    Loaded {
+        /// Wall time of opening, milliseconds.
+        load_ms: f64,
+        /// What opening showed.
+        report: OpenReport,
+        /// Precision per graph.
+        precision: Vec<StagePrecision>,
+    },
+    /// The warm-up frame was run, or not.
+    Warmup {
+        /// Result.
+        record: WarmupRecord,
+    },
+    /// A sequence starts.
+    SequenceStarted {
+        /// Index in the plan.
+        index: usize,
+    },
+    /// Sign of life between frames, a few times per second.
+    Tick {
+        /// Frames of this sequence done.
+        frames: usize,
+        /// Resident set size, MiB.
+        rss_mib: Option<f64>,
+    },
+    /// A sequence is done, and its spool file is on disk.
+    SequenceDone {
+        /// Index in the plan.
+        index: usize,
+        /// Video name, as a cross-check.
+        video: String,
+        /// Source width in pixels.
+        width: u32,
+        /// Source height in pixels.
+        height: u32,
+        /// Frames tracked.
+        frames: usize,
+        /// Wall time, decode included, milliseconds.
+        wall_ms: f64,
+    },
+    /// The worker gives up; it exits after this line.
+    Failed {
+        /// Phase reached.
+        phase: Phase,
+        /// Whose fault.
+        class: FaultClass,
+        /// What went wrong.
+        error: String,
+    },
+    /// All is done; the worker exits after this line.
+    Finished,
+}

@@ -1,0 +1,103 @@
+//! Exit codes, and the error that carries one. Scripts and schedulers act on these numbers, so they live in one place
+//! and every command ends through here.
+
+use jetbench_runners::RunnerError;
+
+use crate::dataset::DataError;
+
+/// Every cell valid, every check passed.
+pub const OK: u8 = 0;
+/// Something invalid, failed or out of tolerance.
+pub const NOT_VALID: u8 = 1;
+/// Wrong usage, wrong pack or wrong data: nothing was measured for it.
+pub const USAGE: u8 = 2;
+/// Device, driver, runtime or file system is not up to it.
+pub const ENVIRONMENT: u8 = 3;
+/// Ctrl-C or a termination signal; finished sequences are kept.
+pub const INTERRUPTED: u8 = 130;
+
+/// Shown at the end of `--help`.
+pub const HELP: &str = "\
+Exit codes:
+  0    every cell is valid
+  1    a cell is invalid or failed, or a check did not pass
+  2    wrong usage, model pack or data
+  3    device, driver, ONNX Runtime or environment is missing or unfit
+  130  interrupted; finished sequences are kept";
+
+/// An error that ends the program, with the class that decides the exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// Command line, config file, pack or data are wrong: exit 2.
+    #[error("{0}")]
+    Usage(String),
+    /// The machine lacks something: exit 3.
+    #[error("{0}")]
+    Environment(String),
+    /// The model failed outside a run: exit 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Stop {
+    /// The exit code of this class.
+    pub fn code(&self) -> u8 {
+        match self {
+            Stop::Usage(_) => USAGE,
+            Stop::Environment(_) => ENVIRONMENT,
+            Stop::Failed(_) => NOT_VALID,
+        }
+    }
+}
+
+impl From<DataError> for Stop {
+    fn from(error: DataError) -> Self {
+        Stop::Usage(error.to_string())
+    }
+}
+
+impl From<RunnerError> for Stop {
+    fn from(error: RunnerError) -> Self {
+        let text = error.to_string();
+        match error {
+            RunnerError::Pack(_) | RunnerError::Usage(_) => Stop::Usage(text),
+            RunnerError::Environment(_) => Stop::Environment(text),
+            RunnerError::Inference(_) => Stop::Failed(text),
+        }
+    }
+}
+
+/// The known word nearest to `word`, when it is near enough to be what was meant.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(similarity, _)| *similarity > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Known words, nearest to `word` first.
+pub fn by_nearness(word: &str, mut known: Vec<String>) -> Vec<String> {
+    known.sort_by(|a, b| {
+        let similarity = |other: &str| strsim::jaro_winkler(word, other);
+        similarity(b).total_cmp(&similarity(a)).then_with(|| a.cmp(b))
+    });
+    known
+}
+
+/// What a command leaves for `main` to print, and its exit code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Text for stdout, with its final newline.
+    pub stdout: String,
+    /// Exit code.
+    pub code: u8,
+}
+
+impl Outcome {
+    /// Text and exit code 0.
+    pub fn ok(stdout: String) -> Self {
+        Outcome { stdout, code: OK }
+    }
+}

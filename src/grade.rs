@@ -1,0 +1,171 @@
+//! From a worker's spool file and the ground truth to the record of one sequence. Runs in the parent after the worker
+//! has gone, on all cores: while the worker runs, this would steal the bandwidth and heat that are being measured.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jetbench_runners::types::Mask;
+use rayon::prelude::*;
+
+use crate::dataset::{DataError, Layout, MaskWriter, Object, Sequence};
+use crate::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord};
+use crate::score::{FrameScore, Protocol, frame_score};
+use crate::spool::{Reader, SpooledFrame};
+
+/// A sequence that a worker finished.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Finished {
+    /// Index in the plan.
+    pub index: usize,
+    /// Video name.
+    pub video: String,
+    /// Frames tracked.
+    pub frames: usize,
+    /// Wall time in the worker, decode included, milliseconds.
+    pub wall_ms: f64,
+    /// Its spool file.
+    pub spool: PathBuf,
+}
+
+/// What grading a sequence gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graded {
+    /// The record.
+    pub record: SequenceRecord,
+    /// Where outputs were not finite, in words.
+    pub non_finite: Vec<String>,
+}
+
+/// One frame's share of the result.
+struct GradedFrame {
+    frame: FrameRecord,
+    /// Per annotated object: index in the sequence, scores, object-score logit.
+    scores: Vec<(usize, FrameScore, Option<f32>)>,
+    non_finite: Vec<String>,
+}
+
+/// Scores a finished sequence; with `masks` also writes the predictions in the dataset's own layout.
+///
+/// # Errors
+/// An annotation or the spool file cannot be read, a mask file not be written: names the file.
+pub fn grade(
+    sequence: &Sequence,
+    finished: &Finished,
+    layout: Layout,
+    masks: Option<&Path>,
+) -> Result<Graded, DataError> {
+    let reader = Reader::open(&finished.spool).map_err(|e| DataError(e.to_string()))?;
+    let (width, height) = (reader.width, reader.height);
+    if (width, height) != (sequence.width, sequence.height) {
+        return Err(DataError(format!(
+            "{}: masks of {width}x{height} pixels, the frames of video {} are {}x{}",
+            finished.spool.display(),
+            sequence.name,
+            sequence.width,
+            sequence.height
+        )));
+    }
+    let writer = masks.map(|root| MaskWriter::new(root, layout, sequence)).transpose()?;
+    let mut frames: Vec<GradedFrame> = reader
+        .par_bridge()
+        .map(|frame| {
+            let frame = frame.map_err(|e| DataError(e.to_string()))?;
+            grade_frame(sequence, &frame, writer.as_ref())
+        })
+        .collect::<Result<_, DataError>>()?;
+    frames.sort_by_key(|f| f.frame.frame);
+    if frames.len() != finished.frames {
+        return Err(DataError(format!(
+            "{}: {} frames, the worker counted {}",
+            finished.spool.display(),
+            frames.len(),
+            finished.frames
+        )));
+    }
+    let non_finite = frames.iter_mut().flat_map(|f| std::mem::take(&mut f.non_finite)).collect();
+    let objects = sequence.objects.iter().enumerate().map(|(i, o)| object_record(i, o, &frames, layout.protocol()));
+    let record = SequenceRecord {
+        video: sequence.name.clone(),
+        width,
+        height,
+        wall_ms: finished.wall_ms,
+        objects: objects.collect(),
+        frames: frames.into_iter().map(|f| f.frame).collect(),
+    };
+    Ok(Graded { record, non_finite })
+}
+
+fn grade_frame(
+    sequence: &Sequence,
+    spooled: &SpooledFrame,
+    writer: Option<&MaskWriter>,
+) -> Result<GradedFrame, DataError> {
+    let index = spooled.times.frame as usize;
+    let (width, height) = (sequence.width, sequence.height);
+    let mut predicted: BTreeMap<u32, (Mask, f32)> = BTreeMap::new();
+    let mut non_finite = Vec::new();
+    for object in &spooled.objects {
+        let mask = Reader::mask(width, height, object)
+            .map_err(|e| DataError(format!("video {}, frame {index}: {e}", sequence.name)))?;
+        predicted.insert(object.object, (mask, object.object_score));
+        if !object.finite {
+            non_finite.push(format!("video {}, frame {index}, object {}", sequence.name, object.object));
+        }
+    }
+    // A looped clip is longer than its annotations; only the first pass is scored and written.
+    let first_pass = sequence.frames.get(index);
+    let annotated: Vec<(usize, &Object)> = match first_pass {
+        Some(_) => {
+            sequence.objects.iter().enumerate().filter(|(_, o)| o.annotated.binary_search(&index).is_ok()).collect()
+        }
+        None => Vec::new(),
+    };
+    let wanted: Vec<Object> = annotated.iter().map(|(_, o)| (*o).clone()).collect();
+    let truths = if wanted.is_empty() { Vec::new() } else { sequence.truths(&wanted, index)? };
+    let absent = Mask::empty(width, height);
+    let scores = annotated
+        .iter()
+        .zip(&truths)
+        .map(|(&(i, object), truth)| {
+            let live = predicted.get(&object.id);
+            let score = frame_score(live.map_or(&absent, |(mask, _)| mask), truth);
+            (i, score, live.map(|(_, logit)| *logit).filter(|logit| logit.is_finite()))
+        })
+        .collect();
+    if let (Some(writer), Some(file)) = (writer, first_pass) {
+        let masks: Vec<Option<&Mask>> =
+            sequence.objects.iter().map(|o| predicted.get(&o.id).map(|(mask, _)| mask)).collect();
+        writer.write(&file.name, &masks)?;
+    }
+    Ok(GradedFrame { frame: spooled.times.record(spooled.objects.len() as u32), scores, non_finite })
+}
+
+fn object_record(index: usize, object: &Object, frames: &[GradedFrame], protocol: Protocol) -> ObjectRecord {
+    let scored: Vec<(u32, FrameScore, Option<f32>)> = frames
+        .iter()
+        .flat_map(|f| f.scores.iter().filter(|s| s.0 == index).map(|s| (f.frame.frame, s.1, s.2)))
+        .collect();
+    let scores: Vec<FrameScore> = scored.iter().map(|s| s.1).collect();
+    let counted = protocol.counted(&scores, false);
+    let total = protocol.aggregate(&scores);
+    ObjectRecord {
+        object: object.name.clone(),
+        prompt_frame: object.prompt_frame as u32,
+        frames_scored: total.map_or(0, |t| t.counted as u32),
+        j: total.map(|t| t.j),
+        f: total.map(|t| t.f),
+        jf: total.map(|t| t.jf()),
+        per_frame: scored
+            .into_iter()
+            .zip(counted)
+            .map(|((frame, score, object_score), counted)| FrameScoreRecord {
+                frame,
+                j: score.j * 100.0,
+                f: score.f * 100.0,
+                counted,
+                visible: !score.truth_empty,
+                object_score,
+            })
+            .collect(),
+    }
+}

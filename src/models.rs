@@ -1,0 +1,72 @@
+//! `jetbench models`: which model tags can be run here, from which packs, and which packs are there but broken.
+
+use std::collections::BTreeMap;
+
+use jetbench_runners::packs::{self, PackInfo};
+use jetbench_runners::types::Device;
+use serde_json::json;
+
+use crate::cli::ModelsArgs;
+use crate::exit::Outcome;
+use crate::plan;
+
+/// Lists packs and their tags.
+pub fn models(args: &ModelsArgs) -> Outcome {
+    let path = plan::pack_path(&args.packs);
+    let found = packs::list(&path, Device::Cpu);
+    let good: Vec<&PackInfo> = found.iter().filter_map(|(_, i)| i.as_ref().ok()).filter(|i| !i.hidden).collect();
+    let broken: Vec<(String, String)> = found
+        .iter()
+        .filter_map(|(dir, info)| Some((dir.display().to_string(), info.as_ref().err()?.to_string())))
+        .collect();
+    let places: Vec<String> = path.iter().map(|p| p.display().to_string()).collect();
+    Outcome::ok(if args.json { as_json(&good, &broken, &places) } else { as_text(&good, &broken, &places) })
+}
+
+/// Tags under the pack's own name, and tags under its aliases.
+fn tags(pack: &PackInfo) -> (Vec<String>, Vec<String>) {
+    plan::known_tags(&BTreeMap::new(), &[pack])
+        .into_iter()
+        .partition(|tag| tag.rsplit_once('_').is_some_and(|(name, _)| name == pack.id))
+}
+
+fn as_text(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -> String {
+    let mut text = String::new();
+    for pack in good {
+        let (own, aliases) = tags(pack);
+        let dtypes: Vec<_> = pack.capabilities.precisions.iter().map(|p| p.as_str()).collect();
+        text.push_str(&format!("{} ({}, {})\n", pack.id, pack.family, pack.dir.display()));
+        text.push_str(&format!("  {}\n", pack.description));
+        text.push_str(&format!("  models   {}\n", own.join(", ")));
+        if !aliases.is_empty() {
+            text.push_str(&format!("  also as  {}\n", aliases.join(", ")));
+        }
+        text.push_str(&format!("  dtypes   {}\n  licence  {}\n\n", dtypes.join(", "), pack.licence));
+    }
+    for (dir, error) in broken {
+        text.push_str(&format!("broken: {dir}\n  {error}\n\n"));
+    }
+    let places = if places.is_empty() { "nothing".to_string() } else { places.join(", ") };
+    if good.is_empty() {
+        text.push_str(&format!(
+            "no model packs found; searched: {places}\ngive the place of your packs with --packs DIR\n"
+        ));
+    } else {
+        text.push_str(&format!("searched: {places}\n"));
+    }
+    text
+}
+
+fn as_json(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -> String {
+    let packs: Vec<_> = good
+        .iter()
+        .map(|pack| {
+            let (own, aliases) = tags(pack);
+            json!({"id": pack.id, "family": pack.family, "dir": pack.dir.display().to_string(),
+                "description": pack.description, "licence": pack.licence, "digest": pack.digest, "models": own,
+                "aliases": aliases, "dtypes": pack.capabilities.precisions, "capabilities": pack.capabilities})
+        })
+        .collect();
+    let broken: Vec<_> = broken.iter().map(|(dir, error)| json!({"dir": dir, "error": error})).collect();
+    format!("{}\n", json!({"schema": 1, "packs": packs, "broken": broken, "searched": places}))
+}

@@ -1,0 +1,561 @@
+//! From what was typed to what will be done: flags, config file and environment become a list of cells (model tag x
+//! precision x device) over a list of sequences. Packs are checked and the data is opened here, so that every mistake
+//! that can be found without a device is found before one is touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use jetbench_runners::REGISTRY;
+use jetbench_runners::packs::{self, PackInfo};
+use jetbench_runners::types::{Admitted, Device, DroppedOption, Options, Precision, PromptKind};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::RunArgs;
+use crate::config;
+use crate::dataset::{self, DataError, Dataset, MaskSource, OpenOptions, Sequence};
+use crate::event::{Job, Limits, PROTOCOL};
+use crate::exit::{Stop, by_nearness, nearest};
+
+/// What a precision other than the requested one does to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionPolicy {
+    /// It is recorded.
+    Report,
+    /// The cell is invalid.
+    Strict,
+}
+
+/// Every setting in effect, defaults included; written to `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Model tags, in the order asked for.
+    pub models: Vec<String>,
+    /// Precisions, in the order asked for.
+    pub dtype: Vec<Precision>,
+    /// Devices, in the order asked for.
+    pub device: Vec<Device>,
+    /// Dataset root.
+    pub data: PathBuf,
+    /// Part of the dataset that is used.
+    pub limits: Limits,
+    /// Results root.
+    pub out: PathBuf,
+    /// Pack path, in search order.
+    pub packs: Vec<PathBuf>,
+    /// Model names bound to packs by the user.
+    pub alias: BTreeMap<String, String>,
+    /// ONNX Runtime library asked for.
+    pub ort_lib: Option<PathBuf>,
+    /// Clicks per object.
+    pub clicks: usize,
+    /// Options for the runners.
+    pub options: Options,
+    /// Precision policy.
+    pub precision_policy: PrecisionPolicy,
+    /// Write predicted masks.
+    pub save_masks: bool,
+    /// Draw overlays.
+    pub overlays: bool,
+    /// Track on after a faulty warm-up mask.
+    pub keep_going: bool,
+    /// Fewer timed frames make a cell invalid.
+    pub min_frames: usize,
+    /// Watchdog while tracking, seconds.
+    pub event_timeout_s: f64,
+    /// Watchdog while loading and warming up, seconds.
+    pub load_timeout_s: f64,
+    /// Loop clips to this many frames.
+    pub loop_frames: Option<usize>,
+}
+
+/// One model tag x precision x device, ready to be handed to a worker.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// Model tag as asked for.
+    pub model: String,
+    /// The pack it resolved to, as it is on this device.
+    pub pack: PackInfo,
+    /// Prompt kind.
+    pub prompt: PromptKind,
+    /// Precision asked for.
+    pub dtype: Precision,
+    /// Device asked for.
+    pub device: Device,
+    /// What became of the options.
+    pub admitted: Admitted,
+}
+
+impl Cell {
+    /// `sam2_points bf16 cpu`: how a cell is named in messages.
+    pub fn label(&self) -> String {
+        format!("{} {} {}", self.model, self.dtype, self.device)
+    }
+
+    /// The same as a directory name.
+    pub fn slug(&self) -> String {
+        self.label().replace([' ', ':', '/'], "-")
+    }
+}
+
+/// What will be done.
+#[derive(Debug)]
+pub struct Plan {
+    /// Every setting in effect.
+    pub settings: Settings,
+    /// The sequences, limits applied.
+    pub dataset: Dataset,
+    /// The cells, in order: model, then precision, then device.
+    pub cells: Vec<Cell>,
+    /// What the user should know before it starts: aliases, dropped options.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Builds the plan from flags that already have the config file behind them, and checks everything that can be
+    /// checked without a device.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: unknown tag, precision or device, a broken pack, unusable data.
+    pub fn new(args: &RunArgs) -> Result<Plan, Stop> {
+        let settings = settings(args)?;
+        let mut notes = Vec::new();
+        let mut cells = Vec::new();
+        let mut checked = Vec::new();
+        for model in &settings.models {
+            for &dtype in &settings.dtype {
+                for &device in &settings.device {
+                    let (pack, prompt) = resolve(model, &settings, device, &mut notes)?;
+                    if !pack.capabilities.precisions.contains(&dtype) {
+                        let known: Vec<_> = pack.capabilities.precisions.iter().map(ToString::to_string).collect();
+                        return Err(Stop::Usage(format!(
+                            "pack {} has no {dtype} graphs; it has: {}",
+                            pack.dir.display(),
+                            known.join(", ")
+                        )));
+                    }
+                    if !checked.contains(&(pack.dir.clone(), dtype)) {
+                        packs::check(&pack.dir, dtype)?;
+                        checked.push((pack.dir.clone(), dtype));
+                    }
+                    let admitted = admit(&pack, &settings, prompt);
+                    cells.push(Cell { model: model.clone(), pack, prompt, dtype, device, admitted });
+                }
+            }
+        }
+        for cell in &cells {
+            for dropped in &cell.admitted.dropped {
+                let note =
+                    format!("{}: option {}={} dropped: {}", cell.model, dropped.name, dropped.value, dropped.reason);
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+            }
+        }
+        let dataset = open_data(&settings.data, settings.limits)?;
+        dataset_is_sound(&dataset, &cells)?;
+        Ok(Plan { settings, dataset, cells, notes })
+    }
+
+    /// Frames that one cell tracks.
+    pub fn frames(&self) -> usize {
+        self.dataset.sequences.iter().map(|s| self.settings.loop_frames.unwrap_or(s.frames.len())).sum()
+    }
+
+    /// Objects that one cell tracks.
+    pub fn objects(&self) -> usize {
+        self.dataset.sequences.iter().map(|s| s.objects.len()).sum()
+    }
+
+    /// The job for a worker.
+    pub fn job(&self, cell: &Cell, spool: PathBuf) -> Job {
+        let dropped = |name: &str| cell.admitted.dropped.iter().any(|d| d.name == name);
+        let mut options = self.settings.options.clone();
+        options.extra.retain(|name, _| !dropped(name));
+        options.threads = options.threads.filter(|_| !dropped("threads"));
+        options.spinning = options.spinning.filter(|_| !dropped("spinning"));
+        Job {
+            protocol: PROTOCOL,
+            pack: cell.pack.dir.clone(),
+            prompt: cell.prompt,
+            clicks: clicks(&cell.pack, &self.settings),
+            dtype: cell.dtype,
+            device: cell.device,
+            options,
+            ort_lib: self.settings.ort_lib.clone(),
+            data: self.settings.data.clone(),
+            limits: self.settings.limits,
+            keep_going: self.settings.keep_going,
+            loop_frames: self.settings.loop_frames,
+            spool,
+        }
+    }
+
+    /// The plan in words, for `--dry-run`.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        let data = &self.dataset;
+        let _ = writeln!(
+            text,
+            "data: {} ({}), {} videos, {} objects, {} frames",
+            data.root.display(),
+            data.layout,
+            data.sequences.len(),
+            self.objects(),
+            self.frames()
+        );
+        for (n, cell) in self.cells.iter().enumerate() {
+            let options: Vec<_> = cell.admitted.passed.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let _ = writeln!(
+                text,
+                "cell {}/{}: {}  pack {}{}",
+                n + 1,
+                self.cells.len(),
+                cell.label(),
+                cell.pack.dir.display(),
+                if options.is_empty() { String::new() } else { format!("  options {}", options.join(" ")) }
+            );
+        }
+        let _ = writeln!(text, "results: {}", self.settings.out.display());
+        text
+    }
+}
+
+/// The options that the runner gets and those it does not; clicks are an option of points prompts.
+fn admit(pack: &PackInfo, settings: &Settings, prompt: PromptKind) -> Admitted {
+    let mut admitted = pack.capabilities.admit(&settings.options);
+    if prompt == PromptKind::Points && settings.clicks > 1 {
+        let given = clicks(pack, settings);
+        if given > 1 {
+            admitted.passed.push(("clicks".into(), given.to_string()));
+        }
+        if given < settings.clicks {
+            admitted.dropped.push(DroppedOption {
+                name: "clicks".into(),
+                value: settings.clicks.to_string(),
+                reason: format!("this pack takes at most {given} clicks per object; {given} are given"),
+            });
+        }
+    }
+    admitted
+}
+
+fn clicks(pack: &PackInfo, settings: &Settings) -> usize {
+    settings.clicks.min(pack.capabilities.max_points.max(1) as usize)
+}
+
+/// Fills in defaults and reads every word of the flags.
+fn settings(args: &RunArgs) -> Result<Settings, Stop> {
+    let models = split(&args.models);
+    if models.is_empty() {
+        return Err(Stop::Usage(
+            "no models given: say --models TAG,… (`jetbench models` lists the tags), or `models = [\"…\"]` in a config \
+             file"
+            .into(),
+        ));
+    }
+    let default = |words: &[String], word: &str| if words.is_empty() { vec![word.to_string()] } else { split(words) };
+    let mut options = Options { threads: args.threads.map(Into::into), ..Options::default() };
+    for (key, value) in pairs(&args.option, "--option", "KEY=VALUE")? {
+        let bad = |what: &str| Stop::Usage(format!("--option {key}={value}: `{value}` is not {what}"));
+        match key.as_str() {
+            "threads" => options.threads = Some(value.parse().map_err(|_| bad("a number"))?),
+            "spinning" => options.spinning = Some(value.parse().map_err(|_| bad("true or false"))?),
+            _ => {
+                options.extra.insert(key, value);
+            }
+        }
+    }
+    let precision_policy = match args.precision_policy.as_deref() {
+        None | Some("report") => PrecisionPolicy::Report,
+        Some("strict") => PrecisionPolicy::Strict,
+        Some(other) => {
+            return Err(Stop::Usage(format!("unknown precision policy `{other}`; known: report, strict")));
+        }
+    };
+    let seconds = |value: Option<f64>, default: f64, name: &str| match value.unwrap_or(default) {
+        s if s.is_finite() && s > 0.0 && s < 1e9 => Ok(s),
+        s => Err(Stop::Usage(format!("--{name} {s}: a positive number of seconds is needed"))),
+    };
+    Ok(Settings {
+        models,
+        dtype: parsed(&default(&args.dtype, "bf16"))?,
+        device: parsed(&default(&args.device, "cpu"))?,
+        data: args.data.clone().unwrap_or_else(default_data),
+        limits: Limits {
+            videos: args.limit_videos.map(Into::into),
+            objects: args.limit_objects.map(Into::into),
+            frames: args.limit_frames.map(Into::into),
+        },
+        out: default_out(args.out.clone()),
+        packs: pack_path(&args.packs),
+        alias: pairs(&args.alias, "--alias", "NAME=PACK")?.into_iter().collect(),
+        ort_lib: args.ort_lib.clone(),
+        clicks: args.clicks.map_or(1, Into::into),
+        options,
+        precision_policy,
+        save_masks: args.save_masks.unwrap_or(false),
+        overlays: args.overlays.unwrap_or(false),
+        keep_going: args.keep_going.unwrap_or(false),
+        min_frames: args.min_frames.unwrap_or(20),
+        event_timeout_s: seconds(args.event_timeout, 120.0, "event-timeout")?,
+        load_timeout_s: seconds(args.load_timeout, 1800.0, "load-timeout")?,
+        loop_frames: args.loop_frames.map(Into::into),
+    })
+}
+
+/// Words of a list, each possibly a comma list itself (config files), without repetitions.
+fn split(words: &[String]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for word in words.iter().flat_map(|w| w.split(',')).map(str::trim).filter(|w| !w.is_empty()) {
+        if !out.iter().any(|known| known == word) {
+            out.push(word.to_string());
+        }
+    }
+    out
+}
+
+/// Precisions or devices, without repetitions.
+pub fn parsed<T: FromStr + PartialEq>(words: &[String]) -> Result<Vec<T>, Stop>
+where
+    T::Err: std::fmt::Display,
+{
+    let mut out = Vec::new();
+    for word in words {
+        let value = word.parse().map_err(|e: T::Err| Stop::Usage(e.to_string()))?;
+        if !out.contains(&value) {
+            out.push(value);
+        }
+    }
+    Ok(out)
+}
+
+fn pairs(words: &[String], flag: &str, form: &str) -> Result<Vec<(String, String)>, Stop> {
+    words
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
+            _ => Err(Stop::Usage(format!("{flag} {word}: expected {form}"))),
+        })
+        .collect()
+}
+
+/// `assets/demo` below the current directory, else below the tree that the executable lies in.
+pub fn default_data() -> PathBuf {
+    below_tree("assets/demo").unwrap_or_else(|| PathBuf::from("assets/demo"))
+}
+
+/// `--out`, else `JETBENCH_RESULTS`, else `results`.
+pub fn default_out(out: Option<PathBuf>) -> PathBuf {
+    out.or_else(|| std::env::var_os("JETBENCH_RESULTS").map(Into::into)).unwrap_or_else(|| PathBuf::from("results"))
+}
+
+/// `relative` below the current directory or any directory above the executable, if it is there.
+fn below_tree(relative: &str) -> Option<PathBuf> {
+    let here = PathBuf::from(relative);
+    if here.exists() {
+        return Some(here);
+    }
+    let exe = std::env::current_exe().ok()?;
+    exe.ancestors().skip(1).map(|dir| dir.join(relative)).find(|p| p.exists())
+}
+
+/// Where packs are looked for: `--packs`, `JETBENCH_PACKS` (colon list), `./packs`, `assets/packs`; only places that
+/// exist, except those that were asked for.
+pub fn pack_path(flags: &[PathBuf]) -> Vec<PathBuf> {
+    let mut path = flags.to_vec();
+    if let Some(list) = std::env::var_os("JETBENCH_PACKS") {
+        path.extend(std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()));
+    }
+    path.extend(["packs", "assets/packs"].into_iter().filter_map(below_tree));
+    let mut seen = Vec::new();
+    path.retain(|p| {
+        let real = p.canonicalize().unwrap_or_else(|_| p.clone());
+        let new = !seen.contains(&real);
+        seen.push(real);
+        new
+    });
+    path
+}
+
+/// Default bindings of model names to packs, from the registry.
+pub fn registry_aliases<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
+    REGISTRY.iter().flat_map(|e| e.aliases.iter().copied())
+}
+
+/// Finds the pack and the prompt kind that a model tag means. Order: the user's aliases, a pack of that name, the
+/// registry's aliases.
+fn resolve(
+    tag: &str,
+    settings: &Settings,
+    device: Device,
+    notes: &mut Vec<String>,
+) -> Result<(PackInfo, PromptKind), Stop> {
+    let found = packs::list(&settings.packs, device);
+    let available: Vec<&PackInfo> = found.iter().filter_map(|(_, info)| info.as_ref().ok()).collect();
+    let unknown = || unknown_tag(tag, settings, &available);
+    let (name, prompt) = tag.rsplit_once('_').ok_or_else(unknown)?;
+    let prompt = *PromptKind::ALL.iter().find(|k| k.as_str() == prompt).ok_or_else(unknown)?;
+    let named = |name: &str| available.iter().find(|p| p.id == name).copied();
+    let registered = || registry_aliases().find(|(alias, _)| *alias == name).map(|(_, pack)| pack);
+    let bound = settings.alias.get(name).map(String::as_str).or_else(|| named(name).is_none().then(registered)?);
+    let wanted = bound.unwrap_or(name);
+    let Some(pack) = named(wanted) else {
+        // A broken pack cannot always say its id; its directory name usually does.
+        let broken = found.iter().find(|(dir, info)| info.is_err() && dir.file_name().is_some_and(|n| n == wanted));
+        return Err(match (broken, bound) {
+            (Some((_, Err(fault))), _) => Stop::Usage(fault.to_string()),
+            (_, Some(bound)) => Stop::Usage(format!(
+                "model `{tag}` means pack `{bound}`, which is not on the pack path ({}); give its place with --packs \
+                 DIR, or bind the name to another pack with --alias {name}=PACK",
+                places(&settings.packs)
+            )),
+            _ => unknown(),
+        });
+    };
+    if let Some(bound) = bound {
+        let note = format!("model name {name} means pack {bound} ({})", pack.dir.display());
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    if !pack.capabilities.prompts.contains(&prompt) {
+        let known: Vec<_> = pack.capabilities.prompts.iter().map(|k| format!("{name}_{k}")).collect();
+        return Err(Stop::Usage(format!(
+            "pack {} takes no {prompt} prompts; it can be run as: {}",
+            pack.dir.display(),
+            known.join(", ")
+        )));
+    }
+    Ok((pack.clone(), prompt))
+}
+
+fn places(path: &[PathBuf]) -> String {
+    if path.is_empty() {
+        return "empty: neither --packs nor JETBENCH_PACKS is set, and there is no ./packs or assets/packs".into();
+    }
+    path.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn unknown_tag(tag: &str, settings: &Settings, available: &[&PackInfo]) -> Stop {
+    let known = known_tags(&settings.alias, available);
+    let listing = if known.is_empty() {
+        format!("no packs were found on the pack path ({}); give one with --packs DIR", places(&settings.packs))
+    } else {
+        format!("known models: {}", by_nearness(tag, known.clone()).join(", "))
+    };
+    let hint = nearest(tag, known.iter().map(String::as_str)).map(|n| format!("; did you mean `{n}`?"));
+    Stop::Usage(format!("unknown model `{tag}`{}\n{listing}", hint.unwrap_or_default()))
+}
+
+/// Every model tag that can be run with these packs, aliases first.
+pub fn known_tags(aliases: &BTreeMap<String, String>, available: &[&PackInfo]) -> Vec<String> {
+    let mut tags = Vec::new();
+    for pack in available {
+        let bound = aliases.iter().map(|(a, p)| (a.as_str(), p.as_str()));
+        let also = bound.chain(registry_aliases()).filter(|(_, p)| *p == pack.id).map(|(a, _)| a);
+        for name in also.chain([pack.id.as_str()]) {
+            tags.extend(pack.capabilities.prompts.iter().map(|kind| format!("{name}_{kind}")));
+        }
+    }
+    tags
+}
+
+/// Opens the part of a dataset that is used.
+///
+/// # Errors
+/// It cannot be read, or nothing is left within the limits.
+pub fn open_data(root: &Path, limits: Limits) -> Result<Dataset, DataError> {
+    let options = OpenOptions { videos: limits.videos, ..OpenOptions::default() };
+    let mut dataset = Dataset::open_with(root, &options)?;
+    dataset.limit(limits.videos, limits.objects, limits.frames)?;
+    Ok(dataset)
+}
+
+/// What would stop a run half-way is looked for beforehand: too many objects for a pack, frames that are cut off,
+/// annotations of another size than the frames. File ends and headers are enough for that; nothing is decoded.
+fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), Stop> {
+    for cell in cells {
+        let Some(most) = cell.pack.capabilities.max_objects else { continue };
+        if let Some(sequence) = dataset.sequences.iter().find(|s| s.objects.len() > most as usize) {
+            return Err(Stop::Usage(format!(
+                "video {} has {} objects, pack {} tracks at most {most} at once; use --limit-objects {most}",
+                sequence.name,
+                sequence.objects.len(),
+                cell.pack.id
+            )));
+        }
+    }
+    dataset.sequences.par_iter().try_for_each(|sequence| {
+        for frame in &sequence.frames {
+            is_whole(&frame.path)?;
+        }
+        sequence_masks(sequence).iter().try_for_each(|path| mask_fits(path, sequence))
+    })
+}
+
+/// A frame file must end the way its format ends; a copy that was cut off does not.
+fn is_whole(path: &Path) -> Result<(), Stop> {
+    let fault = |what: &str| Stop::Usage(format!("{}: {what}; copy or extract it again", path.display()));
+    let mut file = File::open(path).map_err(|e| fault(&e.to_string()))?;
+    let length = file.metadata().map_err(|e| fault(&e.to_string()))?.len();
+    let mut start = Vec::new();
+    let mut end = Vec::new();
+    // Some cameras pad JPEG files, so the end mark may come a little earlier.
+    file.by_ref()
+        .take(4)
+        .read_to_end(&mut start)
+        .and_then(|_| file.seek(SeekFrom::Start(length.saturating_sub(1024))))
+        .and_then(|_| file.read_to_end(&mut end))
+        .map_err(|e| fault(&e.to_string()))?;
+    let ends_with = |mark: &[u8]| end.windows(mark.len()).any(|w| w == mark);
+    match start.as_slice() {
+        [0xff, 0xd8, ..] if !ends_with(&[0xff, 0xd9]) => Err(fault("truncated JPEG: its end mark is missing")),
+        [0x89, b'P', b'N', b'G'] if !ends_with(b"IEND") => Err(fault("truncated PNG: its end mark is missing")),
+        [] => Err(fault("empty file")),
+        _ => Ok(()),
+    }
+}
+
+/// Annotation files of the frames and objects in use.
+fn sequence_masks(sequence: &Sequence) -> BTreeSet<PathBuf> {
+    let file = |dir: &Path, frame: usize| dir.join(format!("{}.png", sequence.frames[frame].name));
+    sequence
+        .objects
+        .iter()
+        .flat_map(|object| object.annotated.iter().map(move |&frame| (object, frame)))
+        .map(|(object, frame)| match &sequence.masks {
+            MaskSource::ObjectFolders(dir) => file(&dir.join(&object.name), frame),
+            MaskSource::LabelMaps(dir) => file(dir, frame),
+        })
+        .collect()
+}
+
+fn mask_fits(path: &Path, sequence: &Sequence) -> Result<(), Stop> {
+    let (width, height) = dataset::frame_size(path)?;
+    if (width, height) != (sequence.width, sequence.height) {
+        return Err(Stop::Usage(format!(
+            "{}: annotation of {width}x{height} pixels, the frames of video {} have {}x{}; make them the same size",
+            path.display(),
+            sequence.name,
+            sequence.width,
+            sequence.height
+        )));
+    }
+    is_whole(path)
+}
+
+/// Flags with their config file behind them, as a plan.
+///
+/// # Errors
+/// As [`Plan::new`], and a config file that cannot be used.
+pub fn from_args(args: RunArgs) -> Result<(RunArgs, Plan), Stop> {
+    let args = config::with_file(args)?;
+    let plan = Plan::new(&args)?;
+    Ok((args, plan))
+}

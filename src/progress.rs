@@ -1,0 +1,98 @@
+//! What a user sees while a run goes on: one bar with frames done and time left, on stderr, and only where stderr is a
+//! terminal. Notes are printed above it, also without a terminal, unless everything is to be quiet.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::event::Phase;
+use crate::report::table::Style;
+
+/// The bar.
+pub struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+}
+
+impl Progress {
+    /// A bar of `frames` frames over all cells.
+    pub fn new(quiet: bool, frames: u64) -> Self {
+        // Twice a second is enough to watch, and leaves the measured machine alone.
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(2) };
+        let bar = ProgressBar::with_draw_target(Some(frames), target);
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} frames, {eta} left  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        if std::io::stderr().is_terminal() && !quiet {
+            bar.enable_steady_tick(Duration::from_millis(500));
+        }
+        Progress { bar, quiet }
+    }
+
+    /// A line that stays.
+    pub fn note(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        if self.bar.is_hidden() {
+            eprintln!("note: {text}");
+        } else {
+            self.bar.println(format!("note: {text}"));
+        }
+    }
+
+    /// Cell `index` of `cells` starts.
+    pub fn cell(&self, index: usize, cells: usize, label: &str) {
+        self.bar.set_prefix(format!("[{}/{cells}] {label}", index + 1));
+        self.bar.set_message("");
+    }
+
+    /// The worker enters a phase.
+    pub fn phase(&self, phase: Phase) {
+        let text = match phase {
+            Phase::Spawn | Phase::Idle | Phase::Load => "loading",
+            Phase::Loaded | Phase::Warmup | Phase::Warmed => "warming up",
+            Phase::Track => "tracking",
+            Phase::Last | Phase::Score => "scoring",
+        };
+        self.bar.set_message(text);
+    }
+
+    /// A sequence starts.
+    pub fn sequence(&self, video: &str) {
+        self.bar.set_message(crate::report::table::clean(video));
+    }
+
+    /// Frames done, over all cells.
+    pub fn frames(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
+    /// Takes the bar away.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// How stdout wants its table: as wide as the terminal, coloured where that is welcome.
+pub fn table_style() -> Style {
+    let terminal = std::io::stdout().is_terminal();
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    Style {
+        width: terminal.then(|| usize::from(console_width())),
+        color: set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb),
+    }
+}
+
+fn console_width() -> u16 {
+    // SAFETY: the kernel fills in the structure it is given.
+    unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        if libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) == 0 && size.ws_col > 0 {
+            size.ws_col
+        } else {
+            80
+        }
+    }
+}

@@ -1,0 +1,523 @@
+//! `jetbench run`, the parent's side: one fresh worker process per cell, its events, the machine's telemetry, grading
+//! after the worker has gone, the verdict, and the record. A cell that fails is a verdict; the other cells go on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::RunArgs;
+use crate::device;
+use crate::event::{Event, FaultClass, PROTOCOL, Phase};
+use crate::exit::{self, Outcome, Stop};
+use crate::grade::{self, Finished};
+use crate::plan::{self, Cell, Plan};
+use crate::progress::Progress;
+use crate::record::{CellRecord, DataRecord, MemoryPoint, MemoryRecord, RunRecord, RuntimeRecord, SCHEMA, Verdict};
+use crate::report::{csv, table};
+use crate::store::{self, RunDir};
+use crate::summary;
+use crate::supervise::{Ended, Worker};
+use crate::telemetry::{self, Sampler, SystemMemory, Telemetry};
+use crate::verdict::{self, Conditions, Rules};
+
+/// The rail that measures the whole module, on boards that have it. Other rails measure parts, and parts are not added.
+const WHOLE_MODULE_RAIL: &str = "VDD_IN";
+
+/// Runs the plan that `args` describe; `argv` is the command line for the record.
+///
+/// # Errors
+/// What is wrong before anything is measured. What goes wrong afterwards is in the record and in the exit code.
+pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
+    let (args, plan) = plan::from_args(args)?;
+    let (quiet, as_json) = (args.quiet.unwrap_or(false), args.json.unwrap_or(false));
+    if args.dry_run.unwrap_or(false) {
+        return Ok(dry_run(&plan, as_json));
+    }
+    let root = Path::new("/");
+    let device = device::describe(root);
+    let dir = RunDir::create(&plan.settings.out, &device.name)?;
+    let interrupt = Arc::new(AtomicBool::new(false));
+    listen(&interrupt)?;
+
+    let progress = Progress::new(quiet, (plan.cells.len() * plan.frames()) as u64);
+    for note in &plan.notes {
+        progress.note(note);
+    }
+    let mut record = RunRecord {
+        schema: SCHEMA,
+        run_id: dir.id.clone(),
+        started: now(),
+        finished: None,
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        argv,
+        settings: settings(&plan),
+        data: DataRecord {
+            root: plan.settings.data.display().to_string(),
+            layout: plan.dataset.layout.to_string(),
+            protocol: plan.dataset.kind.protocol().to_string(),
+            videos: plan.dataset.sequences.len(),
+            objects: plan.objects(),
+            frames: plan.dataset.frame_count(),
+        },
+        device,
+        cells: Vec::new(),
+        stopped: None,
+    };
+    let mut classes = Vec::new();
+    for (index, cell) in plan.cells.iter().enumerate() {
+        progress.cell(index, plan.cells.len(), &cell.label());
+        let run = CellRun { plan: &plan, cell, index, dir: &dir, root, interrupt: &interrupt, progress: &progress };
+        let (cell_record, class) = run.run();
+        classes.extend(class);
+        let kept = store::write_json(&dir.partial(index), &cell_record);
+        kept.map_err(|e| disk(&dir.path, &e))?;
+        record.cells.push(cell_record);
+    }
+    if interrupt.load(Ordering::SeqCst) {
+        record.stopped = Some("interrupted".into());
+    }
+    progress.done();
+    record.finished = Some(now());
+    write_all(&dir, &record).map_err(|e| disk(&dir.path, &e))?;
+
+    let code = exit_code(&record, &classes);
+    Ok(Outcome { stdout: screen(&record, &dir, quiet, as_json), code })
+}
+
+fn disk(path: &Path, error: &std::io::Error) -> Stop {
+    Stop::Environment(format!("cannot write results to {}: {error}", path.display()))
+}
+
+fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+fn settings(plan: &Plan) -> BTreeMap<String, serde_json::Value> {
+    match serde_json::to_value(&plan.settings) {
+        Ok(serde_json::Value::Object(map)) => map.into_iter().collect(),
+        _ => BTreeMap::new(),
+    }
+}
+
+/// Ctrl-C and termination signals: the first asks for an orderly end, the second ends at once.
+fn listen(interrupt: &Arc<AtomicBool>) -> Result<(), Stop> {
+    let flag = Arc::clone(interrupt);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            // Workers die with their parent.
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+    })
+    .map_err(|e| Stop::Environment(format!("cannot listen for Ctrl-C: {e}")))
+}
+
+fn dry_run(plan: &Plan, as_json: bool) -> Outcome {
+    let mut text = plan.describe();
+    for note in &plan.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text.push_str("dry run: nothing was run\n");
+    if as_json {
+        let cells: Vec<_> = plan
+            .cells
+            .iter()
+            .map(|c| {
+                json!({"model": c.model, "pack": c.pack.id, "dtype": c.dtype, "device": c.device, "options": c.admitted})
+            })
+            .collect();
+        let line = json!({"schema": SCHEMA, "dry_run": true, "settings": plan.settings, "cells": cells,
+            "videos": plan.dataset.sequences.len(), "objects": plan.objects(), "frames": plan.frames()});
+        text.push_str(&format!("{line}\n"));
+    }
+    Outcome::ok(text)
+}
+
+/// Exit code of a whole run. A device or environment that is not there weighs most: nothing about it can be repaired on
+/// the command line.
+fn exit_code(record: &RunRecord, classes: &[FaultClass]) -> u8 {
+    if record.stopped.is_some() {
+        exit::INTERRUPTED
+    } else if classes.contains(&FaultClass::Environment) {
+        exit::ENVIRONMENT
+    } else if classes.contains(&FaultClass::Input) {
+        exit::USAGE
+    } else if record.cells.iter().any(|c| c.verdict != Verdict::Valid) {
+        exit::NOT_VALID
+    } else {
+        exit::OK
+    }
+}
+
+/// Every file of the results, `run.json` last.
+fn write_all(dir: &RunDir, record: &RunRecord) -> std::io::Result<()> {
+    let exports = [
+        ("summary.csv", csv::summary(record)),
+        ("objects.csv", csv::objects(record)),
+        ("frames.csv", csv::frames(record)),
+        ("frame_scores.csv", csv::frame_scores(record)),
+    ];
+    for (name, bytes) in exports {
+        store::write_atomic(&dir.path.join(name), &bytes)?;
+    }
+    dir.finish(record)
+}
+
+/// The last line of `run --json`.
+#[derive(Serialize)]
+struct LastLine<'a> {
+    schema: u32,
+    run: String,
+    cells: Vec<LastCell<'a>>,
+}
+
+/// One cell in it.
+#[derive(Serialize)]
+struct LastCell<'a> {
+    model: &'a str,
+    dtype: &'a str,
+    device: &'a str,
+    verdict: &'a str,
+    reasons: Vec<String>,
+}
+
+/// What the user sees on stdout at the end.
+fn screen(record: &RunRecord, dir: &RunDir, quiet: bool, as_json: bool) -> String {
+    let mut text = String::new();
+    if !quiet {
+        text.push_str(&table::text(record, crate::progress::table_style()));
+        text.push_str(&format!("results: {}\n", dir.path.display()));
+    }
+    if as_json {
+        let line = LastLine {
+            schema: SCHEMA,
+            run: dir.path.display().to_string(),
+            cells: record
+                .cells
+                .iter()
+                .map(|c| LastCell {
+                    model: &c.model,
+                    dtype: c.dtype.as_str(),
+                    device: &c.device,
+                    verdict: c.verdict.as_str(),
+                    reasons: match &c.verdict {
+                        Verdict::Valid => Vec::new(),
+                        Verdict::Invalid { reasons } => reasons.clone(),
+                        Verdict::Failed { .. } => vec![c.verdict.reasons()],
+                    },
+                })
+                .collect(),
+        };
+        let line = serde_json::to_string(&line).unwrap_or_default();
+        text.push_str(&format!("{line}\n"));
+    }
+    text
+}
+
+/// One cell on its way.
+struct CellRun<'a> {
+    plan: &'a Plan,
+    cell: &'a Cell,
+    index: usize,
+    dir: &'a RunDir,
+    root: &'a Path,
+    interrupt: &'a AtomicBool,
+    progress: &'a Progress,
+}
+
+/// What the worker said, put together.
+#[derive(Default)]
+struct Observed {
+    phase: Option<Phase>,
+    spans: Vec<(Instant, Instant)>,
+    started: Option<(usize, Instant)>,
+    finished: Vec<Finished>,
+    swap_mib: Option<f64>,
+}
+
+impl CellRun<'_> {
+    /// Runs the worker, grades what it finished, judges.
+    fn run(&self) -> (CellRecord, Option<FaultClass>) {
+        let mut record = self.blank();
+        if self.interrupt.load(Ordering::SeqCst) {
+            return (record, None);
+        }
+        let before = self.snapshot();
+        let mut observed = Observed::default();
+        let baseline = telemetry::system_memory(self.root);
+        let (ended, telemetry) = self.work(&mut record, &mut observed, baseline);
+        self.peak(&mut record, &observed, &telemetry, baseline);
+        self.energy(&mut record, &observed, &telemetry);
+
+        let mut non_finite = Vec::new();
+        let graded = self.grade(&mut record, &observed, &mut non_finite);
+        record.track_wall_s =
+            (!record.sequences.is_empty()).then(|| record.sequences.iter().map(|s| s.wall_ms).sum::<f64>() / 1000.0);
+        record.summary = summary::summarise(&record);
+        if let Some(figures) = &mut record.summary {
+            let joules = record.energy_j.get(WHOLE_MODULE_RAIL).filter(|_| figures.frames > 0);
+            figures.energy_per_frame_j = joules.map(|j| j / figures.frames as f64);
+        }
+        record.notes.extend(summary::remarks(&record));
+
+        let phase = observed.phase.unwrap_or(Phase::Spawn);
+        let failed = |phase: Phase, error: String| Verdict::Failed { error, phase: phase.as_str().into() };
+        let (verdict, class) = match (ended, graded) {
+            (Ended::Failed { phase: named, class, error }, _) => (failed(named.unwrap_or(phase), error), Some(class)),
+            (Ended::Interrupted, _) => (failed(phase, "interrupted; finished sequences are kept".into()), None),
+            (_, Err(error)) => (failed(Phase::Score, error), Some(FaultClass::Input)),
+            (Ended::Finished { remark }, Ok(())) => {
+                record.notes.extend(remark);
+                let conditions = self.conditions(before, &observed, &telemetry);
+                let settings = &self.plan.settings;
+                let rules = Rules { min_frames: settings.min_frames, precision: settings.precision_policy };
+                (verdict::judge(&record, &conditions, &non_finite, rules), None)
+            }
+        };
+        record.verdict = verdict;
+        (record, class)
+    }
+
+    /// The record before anything has happened.
+    fn blank(&self) -> CellRecord {
+        CellRecord {
+            model: self.cell.model.clone(),
+            pack: self.cell.pack.id.clone(),
+            pack_digest: self.cell.pack.digest.clone(),
+            prompt: self.cell.prompt,
+            dtype: self.cell.dtype,
+            effective_dtype: None,
+            device: self.cell.device.to_string(),
+            verdict: Verdict::Failed { error: "interrupted before it started".into(), phase: "spawn".into() },
+            precision: Vec::new(),
+            options: self.cell.admitted.clone(),
+            runtime: None,
+            graph_load_ms: Vec::new(),
+            load_ms: None,
+            warmup: None,
+            memory: BTreeMap::new(),
+            energy_j: BTreeMap::new(),
+            memory_curve: Vec::new(),
+            track_wall_s: None,
+            sequences: Vec::new(),
+            summary: None,
+            notes: self.plan.notes.iter().filter(|n| n.starts_with("model name")).cloned().collect(),
+        }
+    }
+
+    fn snapshot(&self) -> (Option<String>, BTreeMap<String, u64>) {
+        (telemetry::power_mode(self.root), telemetry::over_current(self.root))
+    }
+
+    fn conditions(
+        &self,
+        (mode, counters): (Option<String>, BTreeMap<String, u64>),
+        observed: &Observed,
+        telemetry: &Telemetry,
+    ) -> Conditions {
+        let (mode_after, after) = self.snapshot();
+        let swapped = telemetry.samples.iter().filter_map(|s| s.process.swap_mib).chain(observed.swap_mib);
+        Conditions {
+            worker_swap_mib: swapped.max_by(f64::total_cmp),
+            power_mode: mode.zip(mode_after),
+            over_current: after
+                .into_iter()
+                .map(|(name, n)| (name.clone(), n.saturating_sub(counters.get(&name).copied().unwrap_or(n))))
+                .collect(),
+        }
+    }
+
+    /// Starts the worker and listens until it ends.
+    fn work(&self, record: &mut CellRecord, observed: &mut Observed, baseline: SystemMemory) -> (Ended, Telemetry) {
+        let failed = |class: FaultClass, error: String| Ended::Failed { phase: Some(Phase::Spawn), class, error };
+        let spool = self.dir.spool(self.index);
+        let job = self.plan.job(self.cell, spool.clone());
+        let started = std::fs::create_dir_all(&spool)
+            .and_then(|()| serde_json::to_string(&job).map_err(std::io::Error::from))
+            .and_then(|job| {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("worker");
+                Worker::spawn(command, &job, &self.dir.log())
+            });
+        let mut worker = match started {
+            Ok(worker) => worker,
+            Err(e) => {
+                let ended = failed(FaultClass::Environment, format!("cannot start a worker: {e}"));
+                return (ended, Telemetry::default());
+            }
+        };
+        let sampler = Sampler::start(self.root.to_path_buf(), worker.pid());
+        let settings = &self.plan.settings;
+        let ended = loop {
+            let seconds = match observed.phase {
+                Some(Phase::Track) => settings.event_timeout_s,
+                _ => settings.load_timeout_s,
+            };
+            match worker.next(Duration::from_secs_f64(seconds), self.interrupt) {
+                Ok(Event::Hello { protocol }) if protocol != PROTOCOL => {
+                    break failed(FaultClass::Inference, format!("the worker speaks protocol {protocol}"));
+                }
+                Ok(event) => {
+                    if let Err(error) = self.take(event, record, observed, baseline) {
+                        break failed(FaultClass::Environment, error);
+                    }
+                }
+                Err(ended) => break ended,
+            }
+        };
+        drop(worker);
+        (ended, sampler.stop())
+    }
+
+    /// Takes in one event.
+    fn take(
+        &self,
+        event: Event,
+        record: &mut CellRecord,
+        observed: &mut Observed,
+        baseline: SystemMemory,
+    ) -> Result<(), String> {
+        match event {
+            Event::Hello { .. } | Event::Finished | Event::Failed { .. } => {}
+            Event::Phase { phase, memory } => {
+                observed.phase = Some(phase);
+                observed.swap_mib = observed.swap_mib.into_iter().chain(memory.swap_mib).max_by(f64::total_cmp);
+                self.progress.phase(phase);
+                if matches!(phase, Phase::Idle | Phase::Loaded | Phase::Warmed | Phase::Last) {
+                    let system = telemetry::system_memory(self.root);
+                    record.memory.insert(
+                        phase.as_str().into(),
+                        MemoryRecord {
+                            system_mib: fall(baseline, system),
+                            pss_mib: memory.pss_mib,
+                            rss_mib: memory.rss_mib,
+                            nvmap_mib: system.nvmap_mib,
+                        },
+                    );
+                    // The kernel keeps the high-water mark; the last one that was heard holds.
+                    let peak = record.memory.entry("peak".into()).or_default();
+                    peak.rss_mib = peak.rss_mib.into_iter().chain(memory.hwm_mib).max_by(f64::total_cmp);
+                    peak.pss_mib = peak.pss_mib.into_iter().chain(memory.pss_mib).max_by(f64::total_cmp);
+                }
+            }
+            Event::Loaded { load_ms, report, precision } => {
+                record.load_ms = Some(load_ms);
+                record.graph_load_ms = report.graph_load_ms;
+                record.runtime = (!report.runtime_version.is_empty()).then(|| RuntimeRecord {
+                    version: report.runtime_version,
+                    path: report.runtime_path.display().to_string(),
+                });
+                record.notes.extend(report.notes);
+                record.effective_dtype = effective(&precision);
+                record.precision = precision;
+            }
+            Event::Warmup { record: warmup } => {
+                if !warmup.faults.is_empty() && !self.plan.settings.keep_going {
+                    record.notes.push(
+                        "stopped after the warm-up frame because of its masks; --keep-going tracks on nevertheless"
+                            .into(),
+                    );
+                }
+                record.warmup = Some(warmup);
+            }
+            Event::SequenceStarted { index } => {
+                observed.phase = Some(Phase::Track);
+                observed.started = Some((index, Instant::now()));
+                self.progress.sequence(self.plan.dataset.sequences.get(index).map_or("", |s| s.name.as_str()));
+            }
+            Event::Tick { frames, rss_mib } => {
+                let video =
+                    observed.started.and_then(|(i, _)| self.plan.dataset.sequences.get(i)).map(|s| s.name.clone());
+                if let Some((video, rss_mib)) = video.zip(rss_mib) {
+                    record.memory_curve.push(MemoryPoint { video, frames: frames as u32, rss_mib });
+                }
+                let done: usize = observed.finished.iter().map(|f| f.frames).sum();
+                self.progress.frames((self.index * self.plan.frames() + done + frames) as u64);
+            }
+            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms } => {
+                let Some((_, from)) = observed.started.take().filter(|(started, _)| *started == index) else {
+                    return Err(format!("the worker finished sequence {index}, which it had not started"));
+                };
+                observed.spans.push((from, Instant::now()));
+                let spool = self.dir.spool(self.index).join(format!("{index}.spool"));
+                observed.finished.push(Finished { index, video, frames, wall_ms, spool });
+                let done: usize = observed.finished.iter().map(|f| f.frames).sum();
+                self.progress.frames((self.index * self.plan.frames() + done) as u64);
+                store::write_json(&self.dir.partial(self.index), &observed.finished)
+                    .map_err(|e| format!("cannot write {}: {e}", self.dir.partial(self.index).display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what the sampling thread saw to the peak figures.
+    fn peak(&self, record: &mut CellRecord, observed: &Observed, telemetry: &Telemetry, baseline: SystemMemory) {
+        if observed.phase.is_none() {
+            return;
+        }
+        let largest = |values: &mut dyn Iterator<Item = f64>| values.max_by(f64::total_cmp);
+        let phases: Vec<f64> = record.memory.values().filter_map(|m| m.system_mib).collect();
+        let peak = record.memory.entry("peak".into()).or_default();
+        let samples = &telemetry.samples;
+        peak.system_mib = largest(&mut samples.iter().filter_map(|s| fall(baseline, s.system)).chain(phases));
+        peak.pss_mib = largest(&mut samples.iter().filter_map(|s| s.process.pss_mib).chain(peak.pss_mib));
+        peak.rss_mib = largest(&mut samples.iter().filter_map(|s| s.process.hwm_mib).chain(peak.rss_mib));
+        peak.nvmap_mib = largest(&mut samples.iter().filter_map(|s| s.system.nvmap_mib));
+        let swap = samples.iter().filter_map(|s| s.system.swap_free_mib).min_by(f64::total_cmp);
+        if let Some((before, lowest)) = baseline.swap_free_mib.zip(swap).filter(|(before, low)| before - low > 1.0) {
+            record.notes.push(format!(
+                "free swap fell by {:.0} MiB while the worker ran: something on this machine was swapped out",
+                before - lowest
+            ));
+        }
+        if let Some(celsius) = largest(&mut samples.iter().filter_map(|s| s.celsius)) {
+            record.notes.push(format!("hottest thermal zone: {celsius:.1} °C"));
+        }
+    }
+
+    fn energy(&self, record: &mut CellRecord, observed: &Observed, telemetry: &Telemetry) {
+        record.energy_j = telemetry.energy(&observed.spans);
+        if !record.energy_j.is_empty() && !record.energy_j.contains_key(WHOLE_MODULE_RAIL) {
+            record.notes.push(format!(
+                "no {WHOLE_MODULE_RAIL} rail on this board: energy is given per rail, and energy_per_frame_j is left out"
+            ));
+        }
+    }
+
+    /// Grades every finished sequence; stops at the first that cannot be graded.
+    fn grade(&self, record: &mut CellRecord, observed: &Observed, non_finite: &mut Vec<String>) -> Result<(), String> {
+        let dataset = &self.plan.dataset;
+        let masks: Option<PathBuf> =
+            self.plan.settings.save_masks.then(|| self.dir.path.join("masks").join(self.cell.slug()));
+        self.progress.phase(Phase::Score);
+        for finished in &observed.finished {
+            let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);
+            let sequence = sequence.ok_or_else(|| format!("the worker tracked an unknown video {}", finished.video))?;
+            let graded = grade::grade(sequence, finished, dataset.kind, masks.as_deref()).map_err(|e| e.to_string())?;
+            non_finite.extend(graded.non_finite);
+            record.sequences.push(graded.record);
+        }
+        Ok(())
+    }
+}
+
+/// How far MemAvailable has fallen since before the worker was spawned.
+fn fall(baseline: SystemMemory, now: SystemMemory) -> Option<f64> {
+    Some(baseline.available_mib? - now.available_mib?)
+}
+
+/// The precision in effect: one phrase when all graphs agree, else each phrase once.
+fn effective(stages: &[jetbench_runners::types::StagePrecision]) -> Option<String> {
+    let mut phrases: Vec<&str> = Vec::new();
+    for stage in stages {
+        if !phrases.contains(&stage.effective.as_str()) {
+            phrases.push(&stage.effective);
+        }
+    }
+    (!phrases.is_empty()).then(|| phrases.join("; "))
+}

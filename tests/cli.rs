@@ -1,0 +1,532 @@
+//! The program as a user calls it, through the mock runner: every way a run can end, in milliseconds each, without ONNX
+//! Runtime. Clips and packs are drawn and written here.
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+
+/// A directory with two clips in SA-V layout, mock packs as asked for, and a place for results.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+const WIDTH: u32 = 64;
+const HEIGHT: u32 = 48;
+
+fn png(path: &Path, colour: png::ColorType, data: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), WIDTH, HEIGHT);
+    encoder.set_color(colour);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header().unwrap().write_image_data(data).unwrap();
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Bench { dir: tempfile::tempdir().unwrap() };
+        for video in ["a", "b"] {
+            for frame in 0..13u32 {
+                let name = format!("{frame:05}.png");
+                let grey = vec![90; (WIDTH * HEIGHT * 3) as usize];
+                png(&bench.path("data/JPEGImages_24fps").join(video).join(&name), png::ColorType::Rgb, &grey);
+                if frame % 4 != 0 {
+                    continue;
+                }
+                // Object 001 appears late, on frame 4.
+                for (object, left) in [("000", 4), ("001", 30)] {
+                    let inside = |x: u32, y: u32| {
+                        (object == "000" || frame >= 4)
+                            && (left + frame..left + frame + 12).contains(&x)
+                            && (8..24).contains(&y)
+                    };
+                    let mask: Vec<u8> = (0..HEIGHT)
+                        .flat_map(|y| (0..WIDTH).map(move |x| (x, y)))
+                        .map(|(x, y)| if inside(x, y) { 255 } else { 0 })
+                        .collect();
+                    let path = bench.path("data/Annotations_6fps").join(video).join(object).join(&name);
+                    png(&path, png::ColorType::Grayscale, &mask);
+                }
+            }
+        }
+        bench.pack("good", "motion = [1.0, 0.0]\n");
+        bench
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.dir.path().join(relative)
+    }
+
+    fn pack(&self, id: &str, mock: &str) -> &Self {
+        let dir = self.path("packs").join(id);
+        std::fs::create_dir_all(&dir).unwrap();
+        let text = format!("schema = 1\nid = \"{id}\"\nfamily = \"mock\"\n[mock]\n{mock}");
+        std::fs::write(dir.join("pack.toml"), text).unwrap();
+        self
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(cargo_bin!("jetbench"));
+        command.current_dir(self.dir.path()).args(args);
+        for name in ["JETBENCH_PACKS", "JETBENCH_CONFIG", "JETBENCH_RESULTS", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs these models over the clips and reads the last line.
+    fn run(&self, models: &str, more: &[&str]) -> Ran {
+        let mut args = vec!["--models", models, "--dtype", "fp32", "--data", "data", "--json"];
+        args.extend(more);
+        Ran::new(self, self.output(&args))
+    }
+}
+
+/// A finished run.
+struct Ran {
+    code: i32,
+    last: String,
+    line: Value,
+    record: Value,
+    dir: PathBuf,
+    stderr: String,
+}
+
+impl Ran {
+    fn new(bench: &Bench, output: Output) -> Self {
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        let last = stdout.lines().last().unwrap_or_default();
+        let line: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {stdout}\n{stderr}"));
+        let dir = bench.path(line["run"].as_str().unwrap());
+        let record = serde_json::from_slice(&std::fs::read(dir.join("run.json")).unwrap()).unwrap();
+        Ran { code: output.status.code().unwrap_or(-1), last: last.to_string(), line, record, dir, stderr }
+    }
+
+    fn verdict(&self, cell: usize) -> (&str, String) {
+        let cell = &self.line["cells"][cell];
+        let reasons: Vec<_> = cell["reasons"].as_array().unwrap().iter().map(|r| r.as_str().unwrap()).collect();
+        (cell["verdict"].as_str().unwrap(), reasons.join("; "))
+    }
+
+    fn csv(&self, name: &str) -> Vec<Vec<String>> {
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_path(self.dir.join(name)).unwrap();
+        reader.records().map(|r| r.unwrap().iter().map(String::from).collect()).collect()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    text(&output.stderr)
+}
+
+#[test]
+fn a_run_leaves_record_tables_and_verdicts_and_nothing_else() {
+    let bench = Bench::new();
+    let ran = bench.run("good_mask,good_bbox", &[]);
+    assert_eq!((ran.code, ran.verdict(0).0, ran.verdict(1).0), (0, "valid", "valid"), "{}", ran.line);
+    let mut names: Vec<_> =
+        std::fs::read_dir(&ran.dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names.retain(|n| n != "plots");
+    assert_eq!(names, ["frame_scores.csv", "frames.csv", "log.txt", "objects.csv", "run.json", "summary.csv"]);
+    // The mask prompt moved one pixel per frame is the truth itself: every score must be perfect.
+    let objects = ran.csv("objects.csv");
+    assert_eq!(objects.len(), 1 + 2 * 2 * 2);
+    for row in objects[1..].iter().filter(|r| r[0] == "good_mask") {
+        assert_eq!(&row[7..10], ["100", "100", "100"], "{row:?}");
+    }
+    assert_eq!(objects[2][5], "4", "the late object is prompted on its first visible frame");
+    assert_eq!(ran.csv("frames.csv").len(), 1 + 2 * 2 * 13);
+    let cell = &ran.record["cells"][0];
+    for phase in ["idle", "loaded", "warmed", "last", "peak"] {
+        assert!(cell["memory"][phase]["rss_mib"].as_f64().unwrap() > 0.0, "{phase}: {}", cell["memory"]);
+    }
+    assert_eq!(cell["summary"]["frames"], 26);
+    assert!(cell["summary"]["energy_per_frame_j"].is_null() || Path::new("/sys/bus/i2c").exists());
+    assert_eq!(ran.record["settings"]["dtype"][0], "fp32");
+    let record = jetbench::store::load(&ran.dir).unwrap();
+    assert_eq!(record.cells.len(), 2);
+    assert_eq!(serde_json::to_value(&record).unwrap(), ran.record, "run.json does not survive reading");
+}
+
+#[test]
+fn the_last_line_is_what_scripts_expect() {
+    let bench = Bench::new();
+    let ran = bench.run("good_points", &["--quiet", "--min-frames", "1000"]);
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.line["schema"], 1);
+    let line = ran.last.replace(ran.line["run"].as_str().unwrap(), "…");
+    insta::assert_snapshot!(line, @r#"{"schema":1,"run":"…","cells":[{"model":"good_points","dtype":"fp32","device":"cpu","verdict":"invalid","reasons":["too few frames: 26 were timed, 1000 are needed (--min-frames)"]}]}"#);
+}
+
+#[test]
+fn run_is_the_default_command_and_both_spellings_agree() {
+    let bench = Bench::new();
+    let flags = ["--models", "good_mask", "--data", "data", "--dry-run"];
+    let long: Vec<&str> = ["run"].into_iter().chain(flags).collect();
+    let (a, b) = (bench.output(&flags), bench.output(&long));
+    assert!(a.status.success(), "{}", stderr(&a));
+    assert_eq!(text(&a.stdout), text(&b.stdout));
+    assert!(!bench.path("results").exists(), "a dry run leaves nothing");
+}
+
+#[test]
+fn a_dry_run_shows_cells_options_and_notes() {
+    let bench = Bench::new();
+    let output = bench.output(&[
+        "--models",
+        "short_bbox,good_points",
+        "--dtype",
+        "fp32,bf16",
+        "--data",
+        "data",
+        "--alias",
+        "short=good",
+        "--threads",
+        "2",
+        "--option",
+        "graphs=yes",
+        "--clicks",
+        "9",
+        "--limit-videos",
+        "1",
+        "--limit-frames",
+        "5",
+        "--dry-run",
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    insta::assert_snapshot!(text(&output.stdout));
+}
+
+#[test]
+fn what_is_wrong_with_the_command_line_is_said_before_anything_runs() {
+    let bench = Bench::new();
+    bench.pack("one", "max_objects = 1\nprompts = [\"bbox\"]\nprecisions = [\"fp32\"]\n");
+    std::fs::create_dir_all(bench.path("packs/bad")).unwrap();
+    std::fs::write(bench.path("packs/bad/pack.toml"), "schema = 1\nid = \"bad\"\nfamily = \"sam2\"\n").unwrap();
+    let mut seen = String::new();
+    for (args, code) in [
+        (&["--models", "good_boxx"][..], 2),
+        (&["--models", "gold_mask"][..], 2),
+        (&["--models", "sam2_points"][..], 2),
+        (&["--models", "bad_points"][..], 2),
+        (&["--models", "one_mask"][..], 2),
+        (&["--models", "one_bbox", "--dtype", "bf16"][..], 2),
+        (&["--models", "one_bbox", "--dtype", "fp32"][..], 2),
+        (&["--models", "good_mask", "--dtype", "int8"][..], 2),
+        (&["--models", "good_mask", "--device", "npu"][..], 2),
+        (&["--models", "good_mask", "--data", "nowhere"][..], 2),
+        (&["--models", "good_mask", "--limit-frames", "0"][..], 2),
+        (&["--models", "good_mask", "--precision-policy", "lax"][..], 2),
+        (&["--models", "good_mask", "--event-timeout", "-1"][..], 2),
+        (&["--models", "good_mask", "--option", "novalue"][..], 2),
+        (&["--models", "good_mask", "--ouput", "x"][..], 2),
+        (&["--data", "data"][..], 2),
+        (&["modles"][..], 2),
+    ] {
+        let mut all = args.to_vec();
+        if args[0] == "--models" && !args.contains(&"--data") {
+            all.extend(["--data", "data"]);
+        }
+        let output = bench.output(&all);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        assert!(text(&output.stdout).is_empty());
+        seen.push_str(&format!("$ jetbench {}\n{}\n", args.join(" "), stderr(&output).trim_end()));
+    }
+    assert!(!bench.path("results").exists(), "nothing may be written");
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn a_config_file_says_what_flags_say_and_flags_win() {
+    let bench = Bench::new();
+    let config = "models = [\"good_mask\", \"good_bbox\"]\ndtype = \"fp32\"\ndata = \"data\"\nlimit-videos = 1\n\
+                  limit-frames = 9\nmin-frames = 1\njson = true\n[option]\nthreads = 1\n";
+    std::fs::write(bench.path("job.toml"), config).unwrap();
+    let ran = Ran::new(&bench, bench.output(&["--config", "job.toml", "--limit-videos", "2", "--models", "good_mask"]));
+    assert_eq!(ran.code, 0, "{}", ran.line);
+    assert_eq!(ran.record["cells"].as_array().unwrap().len(), 1);
+    assert_eq!(ran.record["cells"][0]["summary"]["frames"], 2 * 9);
+    assert_eq!(ran.record["cells"][0]["options"]["passed"][0], serde_json::json!(["threads", "1"]));
+
+    std::fs::write(bench.path("job.toml"), "models = []\nlimit-frame = 3\n").unwrap();
+    let output = bench.output(&["--config", "job.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(stderr(&output), @"error: job.toml:2: unknown key `limit-frame`; did you mean `limit-frames`?");
+    assert_eq!(bench.output(&["--config", "missing.toml"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_cell_that_goes_wrong_does_not_stop_the_others() {
+    let bench = Bench::new();
+    bench
+        .pack("crash", "[[mock.fault]]\nframe = 3\nkind = \"abort\"\n")
+        .pack("panic", "[[mock.fault]]\nframe = 3\nkind = \"panic\"\n")
+        .pack("hang", "[[mock.fault]]\nframe = 3\nkind = \"hang\"\n")
+        .pack("hang_load", "[[mock.fault]]\nkind = \"hang\"\n")
+        .pack("error", "[[mock.fault]]\nframe = 3\nkind = \"error\"\n")
+        .pack("no_load", "[[mock.fault]]\nkind = \"error\"\n")
+        .pack("no_frame", "[[mock.fault]]\nstep = 0\nkind = \"error\"\n");
+    let models =
+        ["crash", "panic", "hang", "hang_load", "error", "no_frame", "good"].map(|m| format!("{m}_mask")).join(",");
+    let ran = bench.run(&models, &["--event-timeout", "1", "--load-timeout", "2"]);
+    assert_eq!(ran.code, 1);
+    let verdicts: Vec<String> = (0..7)
+        .map(|i| {
+            let (verdict, reasons) = ran.verdict(i);
+            format!("{}: {verdict}: {reasons}", ran.line["cells"][i]["model"].as_str().unwrap())
+        })
+        .collect();
+    insta::assert_snapshot!(verdicts.join("\n"));
+    // A frame that fails is told apart from a model that does not load.
+    let warmup = &ran.record["cells"][5]["warmup"];
+    assert_eq!((&warmup["frame_ok"], &warmup["load_only_ok"]), (&Value::Bool(false), &Value::Bool(true)));
+    let ran = bench.run("no_load_mask", &[]);
+    assert_eq!(ran.code, 3, "an environment fault has its own exit code");
+    let warmup = &ran.record["cells"][0]["warmup"];
+    assert_eq!((&warmup["frame_ok"], &warmup["load_only_ok"]), (&Value::Bool(false), &Value::Bool(false)));
+}
+
+#[test]
+fn faulty_warm_up_masks_make_a_cell_invalid_and_stop_it() {
+    let bench = Bench::new();
+    for kind in ["empty", "full", "non_finite"] {
+        bench.pack(kind, &format!("[[mock.fault]]\nstep = 0\nkind = \"{kind}\"\n"));
+    }
+    let ran = bench.run("empty_mask,full_mask,non_finite_mask", &[]);
+    assert_eq!(ran.code, 1);
+    let verdicts: Vec<String> = (0..3).map(|i| format!("{:?}", ran.verdict(i))).collect();
+    insta::assert_snapshot!(verdicts.join("\n"), @r#"
+    ("invalid", "warm-up: empty mask for object 0 (prompted frame)")
+    ("invalid", "warm-up: full mask for object 0 (prompted frame)")
+    ("invalid", "warm-up: non-finite output for object 0 (prompted frame)")
+    "#);
+    assert_eq!(ran.record["cells"][0]["sequences"].as_array().unwrap().len(), 0);
+
+    let ran = bench.run("empty_mask", &["--keep-going"]);
+    assert_eq!((ran.code, ran.verdict(0).0), (1, "invalid"));
+    assert_eq!(ran.record["cells"][0]["sequences"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn non_finite_output_while_tracking_makes_a_cell_invalid() {
+    let bench = Bench::new();
+    bench.pack("nan", "[[mock.fault]]\nframe = 5\nobject = 1\nkind = \"non_finite\"\n");
+    let ran = bench.run("nan_bbox", &[]);
+    assert_eq!(ran.code, 1);
+    insta::assert_snapshot!(format!("{:?}", ran.verdict(0)), @r#"("invalid", "non-finite output: video a, frame 5, object 1 and 1 more")"#);
+    // The score that was no number is an empty field, not 0.
+    assert!(!ran.csv("frame_scores.csv").iter().flatten().any(|f| f.contains("NaN") || f.contains("nan,")));
+}
+
+#[test]
+fn a_strict_precision_policy_refuses_another_precision() {
+    let bench = Bench::new();
+    bench.pack("emulated", "effective = \"bf16 operands, fp32 accumulation, emulated\"\n");
+    let args =
+        ["--dtype", "bf16", "--precision-policy", "strict", "--models", "emulated_mask", "--data", "data", "--json"];
+    let ran = Ran::new(&bench, bench.output(&args));
+    insta::assert_snapshot!(format!("{} {:?}", ran.code, ran.verdict(0)), @r#"1 ("invalid", "precision: mock was asked to compute in bf16 and computed in bf16 operands, fp32 accumulation, emulated")"#);
+    let report: Vec<&str> = args.iter().map(|a| if *a == "strict" { "report" } else { a }).collect();
+    let ran = Ran::new(&bench, bench.output(&report));
+    assert_eq!(ran.code, 0, "{}", ran.line);
+    assert_eq!(ran.record["cells"][0]["effective_dtype"], "bf16 operands, fp32 accumulation, emulated");
+}
+
+#[test]
+fn dropped_options_are_shown_and_recorded() {
+    let bench = Bench::new();
+    let ran = bench.run("good_mask", &["--threads", "1", "--option", "cuda_graph=true"]);
+    assert!(ran.stderr.contains("option cuda_graph=true dropped: not supported by this runner"), "{}", ran.stderr);
+    assert_eq!(ran.record["cells"][0]["options"]["dropped"][0]["name"], "cuda_graph");
+    assert_eq!(ran.record["cells"][0]["options"]["passed"][0][0], "threads");
+}
+
+#[test]
+fn an_unwritable_results_directory_is_refused_before_any_work() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("file"), "").unwrap();
+    let output = bench.output(&["--models", "good_mask", "--data", "data", "--out", "file/results"]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(stderr(&output), @"error: cannot write results to file/results: Not a directory (os error 20); make the directory writable or choose another with --out DIR");
+}
+
+#[test]
+fn unusable_data_is_named_before_any_work() {
+    let bench = Bench::new();
+    let frame = bench.path("data/JPEGImages_24fps/b/00007.png");
+    let whole = std::fs::read(&frame).unwrap();
+    std::fs::write(&frame, &whole[..whole.len() - 20]).unwrap();
+    let mut seen = stderr(&bench.output(&["--models", "good_mask", "--data", "data"]));
+    std::fs::write(&frame, b"\xff\xd8\xff\xe0 half a picture").unwrap();
+    seen += &stderr(&bench.output(&["--models", "good_mask", "--data", "data"]));
+    std::fs::write(&frame, &whole).unwrap();
+
+    let mask = bench.path("data/Annotations_6fps/a/000/00008.png");
+    let file = std::fs::File::create(&mask).unwrap();
+    let mut encoder = png::Encoder::new(file, 10, 10);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(&[0; 100]).unwrap();
+    let output = bench.output(&["--models", "good_mask", "--data", "data"]);
+    assert_eq!(output.status.code(), Some(2));
+    seen += &stderr(&output);
+    std::fs::create_dir_all(bench.path("none/JPEGImages_24fps")).unwrap();
+    std::fs::create_dir_all(bench.path("none/Annotations_6fps")).unwrap();
+    let output = bench.output(&["--models", "good_mask", "--data", "none"]);
+    assert_eq!(output.status.code(), Some(2));
+    seen += &stderr(&output);
+    insta::assert_snapshot!(seen);
+    assert!(!bench.path("results").exists());
+}
+
+/// A frame that is whole by its ends and broken inside is found by the worker: exit 2, finished sequences kept.
+#[test]
+fn a_frame_that_breaks_half_way_loses_nothing() {
+    let bench = Bench::new();
+    let frame = bench.path("data/JPEGImages_24fps/b/00007.png");
+    let mut bytes = std::fs::read(&frame).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    std::fs::write(&frame, bytes).unwrap();
+    let ran = bench.run("good_mask", &[]);
+    assert_eq!((ran.code, ran.verdict(0).0), (2, "failed"));
+    assert!(ran.verdict(0).1.contains("b/00007.png"), "{:?}", ran.verdict(0));
+    assert_eq!(ran.record["cells"][0]["sequences"][0]["video"], "a");
+}
+
+#[test]
+fn ctrl_c_keeps_finished_sequences() {
+    let bench = Bench::new();
+    // The second video is slow: every frame after the first 14 steps since opening takes its time.
+    bench.pack("slow", "frame_ms = [60.0]\n");
+    let args = ["--models", "slow_mask,good_mask", "--dtype", "fp32", "--data", "data", "--json", "--quiet"];
+    let mut child = bench.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let results = bench.path("results");
+    let first_done = || {
+        let list =
+            |p: &Path| std::fs::read_dir(p).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+        list(&results).iter().flat_map(|d| list(d)).any(|run| run.join("partial/cell-0.json").exists())
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !first_done() {
+        assert!(Instant::now() < deadline, "the first sequence never finished");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    let mut last = String::new();
+    for line in std::io::BufReader::new(child.stdout.take().unwrap()).lines() {
+        last = line.unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let line: Value = serde_json::from_str(&last).unwrap();
+    let record = jetbench::store::load(&bench.path(line["run"].as_str().unwrap())).unwrap();
+    assert_eq!(record.stopped.as_deref(), Some("interrupted"));
+    let videos: Vec<_> = record.cells[0].sequences.iter().map(|s| s.video.as_str()).collect();
+    assert_eq!(videos, ["a"]);
+    assert_eq!(record.cells[0].sequences[0].frames.len(), 13);
+    assert_eq!(record.cells[1].verdict.reasons(), "spawn: interrupted before it started");
+}
+
+#[test]
+fn a_killed_parent_leaves_no_worker_behind() {
+    let bench = Bench::new();
+    bench.pack("hang", "[[mock.fault]]\nframe = 3\nkind = \"hang\"\n");
+    let args = ["--models", "hang_mask", "--dtype", "fp32", "--data", "data", "--quiet"];
+    let mut child = bench.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let workers = || {
+        let path = format!("/proc/{0}/task/{0}/children", child.id());
+        std::fs::read_to_string(path).unwrap_or_default().split_whitespace().map(String::from).collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let worker = loop {
+        if let Some(worker) = workers().first() {
+            break worker.clone();
+        }
+        assert!(Instant::now() < deadline, "no worker was started");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let gone = || std::fs::read_to_string(format!("/proc/{worker}/status")).map_or(true, |s| s.contains("State:\tZ"));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !gone() {
+        assert!(Instant::now() < deadline, "worker {worker} outlived its parent");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn masks_are_saved_in_the_datasets_layout() {
+    let bench = Bench::new();
+    let ran = bench.run("good_mask", &["--save-masks"]);
+    let masks = ran.dir.join("masks/good_mask-fp32-cpu");
+    // The mock's masks are the truth, so they must come out as the annotations went in.
+    for file in ["a/000/00004.png", "b/001/00012.png"] {
+        let decode = |path: &Path| {
+            let mut reader = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(path).unwrap()));
+            reader.set_transformations(png::Transformations::EXPAND);
+            let mut reader = reader.read_info().unwrap();
+            let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+            reader.next_frame(&mut pixels).unwrap();
+            pixels.iter().map(|p| *p > 0).collect::<Vec<_>>()
+        };
+        let truth = bench.path("data/Annotations_6fps").join(file);
+        assert_eq!(decode(&masks.join(file)), decode(&truth), "{file}");
+    }
+}
+
+/// The memory of the worker is flat in video length; a runner that leaks is seen.
+#[test]
+fn a_leak_shows_in_the_memory_curve() {
+    let bench = Bench::new();
+    bench.pack("leak", "leak_bytes = 65536\n");
+    let growth = |model: &str| {
+        let ran = bench.run(model, &["--limit-videos", "1", "--loop-frames", "600"]);
+        let curve = ran.record["cells"][0]["memory_curve"].as_array().unwrap().clone();
+        let rss = |n: u64| curve.iter().find(|p| p["frames"] == n).unwrap()["rss_mib"].as_f64().unwrap();
+        assert_eq!(ran.record["cells"][0]["sequences"][0]["frames"].as_array().unwrap().len(), 600);
+        rss(600) - rss(200)
+    };
+    let (flat, leaking) = (growth("good_mask"), growth("leak_mask"));
+    assert!(flat < 2.0, "the harness itself grows by {flat} MiB in 400 frames");
+    assert!(leaking > 20.0, "400 frames that keep 64 KiB each grew by {leaking} MiB only");
+}
+
+#[test]
+fn models_and_doctor_speak_json() {
+    let bench = Bench::new();
+    let output = bench.output(&["models", "--json"]);
+    let models: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(models["schema"], 1);
+    let output = bench.output(&["doctor", "--json", "--data", "data"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let check = |name: &str| report["checks"].as_array().unwrap().iter().find(|c| c["name"] == name).unwrap().clone();
+    assert_eq!(check("data")["status"], "ok");
+    assert_eq!(check("results")["status"], "ok");
+    assert_eq!(report["pass"], output.status.success());
+    assert!(!bench.path("results").exists(), "doctor leaves nothing behind");
+    let output = bench.output(&["doctor", "--data", "nowhere"]);
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn help_documents_the_exit_codes() {
+    let bench = Bench::new();
+    for args in [&["--help"][..], &["run", "--help"][..]] {
+        let help = text(&bench.output(args).stdout);
+        assert!(help.contains("130  interrupted; finished sequences are kept"), "{help}");
+        assert!(!help.contains("loop-frames"));
+    }
+}
