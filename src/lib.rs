@@ -1,6 +1,7 @@
 //! The half of jetbench that measures: plan, run, score, judge, report. `main.rs` only parses and dispatches.
 
 pub mod dataset;
+pub mod overlay;
 pub mod prompt;
 pub mod record;
 pub mod report;

@@ -2,10 +2,13 @@
 
 mod synthetic;
 
+use jetbench::dataset::{Dataset, read_frame};
+use jetbench::overlay::{self, Layer};
 use jetbench::record::{RunRecord, Verdict};
 use jetbench::report::table::Style;
-use jetbench::report::{csv, plot, table};
+use jetbench::report::{csv, plot, png, table};
 use jetbench::summary;
+use jetbench_runners::types::{Mask, PromptShape};
 
 /// Header and rows of a CSV file, by a reader that refuses rows of another width.
 fn parse(bytes: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {
@@ -302,6 +305,60 @@ fn draw_figures_for_eyes() {
         for figure in plot::figures(&run) {
             std::fs::write(dir.join(format!("{name}_{}.svg", figure.name)), figure.svg()).unwrap();
             std::fs::write(dir.join(format!("{name}_{}.png", figure.name)), figure.png().unwrap()).unwrap();
+        }
+    }
+}
+
+/// Draws the true masks of the demo clips, one pixel row lower, as if they were predictions: for eyes.
+#[test]
+#[ignore = "for eyes: set FIGURES to a directory"]
+fn draw_overlays_for_eyes() {
+    let dir = std::path::PathBuf::from(std::env::var("FIGURES").expect("FIGURES names a directory"));
+    std::fs::create_dir_all(&dir).unwrap();
+    let data = Dataset::open(std::path::Path::new("assets/demo")).unwrap();
+    for sequence in &data.sequences {
+        for frame in [0, 24, 48] {
+            let image = read_frame(&sequence.frames[frame].path).unwrap();
+            let truths: Vec<Option<Mask>> = sequence
+                .objects
+                .iter()
+                .map(|o| o.annotated.contains(&frame).then(|| sequence.truth(o, frame).unwrap()))
+                .collect();
+            let shifted: Vec<Option<Mask>> = truths
+                .iter()
+                .map(|t| t.as_ref().map(|t| Mask::from_fn(t.width(), t.height(), |x, y| y > 2 && t.get(x, y - 3))))
+                .collect();
+            let prompts: Vec<Option<PromptShape>> = truths
+                .iter()
+                .zip(&sequence.objects)
+                .map(|(t, o)| {
+                    let mask = t.as_ref().filter(|_| o.prompt_frame == frame)?;
+                    Some(match o.id % 3 {
+                        0 => PromptShape::Points(vec![jetbench_runners::types::Click {
+                            x: 100.0,
+                            y: 60.0,
+                            positive: true,
+                        }]),
+                        1 => PromptShape::Bbox([50.0, 40.0, 120.0, 90.0]),
+                        _ => PromptShape::Mask(mask.clone()),
+                    })
+                })
+                .collect();
+            let layers: Vec<Layer> = sequence
+                .objects
+                .iter()
+                .enumerate()
+                .map(|(i, o)| Layer {
+                    name: &o.name,
+                    object: o.id,
+                    predicted: shifted[i].as_ref(),
+                    truth: truths[i].as_ref(),
+                    prompt: prompts[i].as_ref(),
+                    j: truths[i].as_ref().map(|_| 87.65),
+                })
+                .collect();
+            let out = dir.join(format!("overlay_{}_{frame:05}.png", sequence.name));
+            png::write(&out, &overlay::render(&image, &layers)).unwrap();
         }
     }
 }
