@@ -11,6 +11,7 @@ pub mod grade;
 pub mod models;
 pub mod plan;
 pub mod progress;
+pub mod overlay;
 pub mod prompt;
 pub mod record;
 pub mod report;
