@@ -2,4 +2,7 @@
 //! same record always gives the same bytes, nothing is printed, nothing is read from elsewhere.
 
 pub mod csv;
+pub mod plot;
+pub mod png;
+pub mod scene;
 pub mod table;

@@ -2,6 +2,7 @@
 //! here drops, trims or smooths one.
 
 use crate::record::{Interval, LatencyRecord};
+use crate::score::mean;
 
 /// Fewest independent units (videos) from which an interval is drawn; below, the interval would say more about the
 /// method than about the data.
@@ -16,34 +17,6 @@ const OUTLIER_Z: f64 = 3.5;
 
 /// Median absolute deviation times this equals the standard deviation of normal data.
 const MAD_TO_SIGMA: f64 = 1.4826;
-
-/// Sum in numpy's order of additions, so that means agree with the reference evaluators to the last bit: fewer than 8
-/// values left to right; up to 128 in eight accumulators; more by halves (the first a multiple of 8).
-pub fn pairwise_sum(values: &[f64]) -> f64 {
-    let n = values.len();
-    if n < 8 {
-        return values.iter().fold(0.0, |sum, v| sum + v);
-    }
-    if n > 128 {
-        let half = n / 2 - n / 2 % 8;
-        return pairwise_sum(&values[..half]) + pairwise_sum(&values[half..]);
-    }
-    let mut groups = values.chunks_exact(8);
-    let mut r = [0.0; 8];
-    r.copy_from_slice(groups.next().unwrap_or(&[0.0; 8]));
-    for group in groups.by_ref() {
-        for (acc, v) in r.iter_mut().zip(group) {
-            *acc += v;
-        }
-    }
-    let sum = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
-    groups.remainder().iter().fold(sum, |sum, v| sum + v)
-}
-
-/// Arithmetic mean over [`pairwise_sum`]; `None` of nothing.
-pub fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| pairwise_sum(values) / values.len() as f64)
-}
 
 /// The `q`-quantile (`q` in 0..=1) of values sorted in ascending order, by linear interpolation between order
 /// statistics: numpy's default, to the last bit. `None` of nothing.
@@ -163,6 +136,7 @@ impl SplitMix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::pairwise_sum;
 
     /// The numbers that the table below was made from: a linear congruential generator, 0..100.
     fn generated(n: usize) -> Vec<f64> {

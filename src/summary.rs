@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::{CellRecord, FrameRecord, SequenceRecord, SummaryRecord};
-use crate::stats;
+use crate::{score, stats};
 
 /// Aggregates over the finished sequences of a cell; `None` when there are none.
 ///
@@ -16,11 +16,11 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
         return None;
     }
     let latencies: Vec<f64> = frames(cell).map(|f| f.latency_ms).collect();
-    let total_ms = stats::pairwise_sum(&latencies);
+    let total_ms = score::pairwise_sum(&latencies);
     let scores = |pick: fn(&crate::record::ObjectRecord) -> Option<f64>| -> Vec<f64> {
         cell.sequences.iter().flat_map(|s| &s.objects).filter_map(pick).collect()
     };
-    let (j, f) = (stats::mean(&scores(|o| o.j)), stats::mean(&scores(|o| o.f)));
+    let (j, f) = (score::mean(&scores(|o| o.j)), score::mean(&scores(|o| o.f)));
     let videos: Vec<&SequenceRecord> = cell.sequences.iter().collect();
     let scored: Vec<&SequenceRecord> =
         videos.iter().copied().filter(|s| s.objects.iter().any(|o| o.j.is_some())).collect();
@@ -38,7 +38,7 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
         fps_model: (total_ms > 0.0).then(|| latencies.len() as f64 * 1000.0 / total_ms),
         latency: stats::latency(&latencies),
         overhead_share: (total_ms > 0.0 && frames(cell).any(|f| !f.stages_ms.is_empty()))
-            .then(|| stats::pairwise_sum(&outside) / total_ms),
+            .then(|| score::pairwise_sum(&outside) / total_ms),
         energy_per_frame_j: None,
     })
 }
@@ -98,14 +98,14 @@ fn outside_sessions_ms(frame: &FrameRecord) -> f64 {
 /// J&F over the objects of some videos.
 fn jf_of(videos: &[&&SequenceRecord]) -> Option<f64> {
     let of = |pick: fn(&crate::record::ObjectRecord) -> Option<f64>| {
-        stats::mean(&videos.iter().flat_map(|s| &s.objects).filter_map(pick).collect::<Vec<_>>())
+        score::mean(&videos.iter().flat_map(|s| &s.objects).filter_map(pick).collect::<Vec<_>>())
     };
     Some((of(|o| o.j)? + of(|o| o.f)?) / 2.0)
 }
 
 /// Frames per second of wall time over some videos.
 fn fps_of(videos: &[&&SequenceRecord]) -> Option<f64> {
-    let wall_ms = stats::pairwise_sum(&videos.iter().map(|s| s.wall_ms).collect::<Vec<_>>());
+    let wall_ms = score::pairwise_sum(&videos.iter().map(|s| s.wall_ms).collect::<Vec<_>>());
     let frames: usize = videos.iter().map(|s| s.frames.len()).sum();
     (wall_ms > 0.0).then(|| frames as f64 * 1000.0 / wall_ms)
 }

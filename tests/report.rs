@@ -2,10 +2,13 @@
 
 mod synthetic;
 
+use jetbench::dataset::{Dataset, read_frame};
+use jetbench::overlay::{self, Layer};
 use jetbench::record::{RunRecord, Verdict};
 use jetbench::report::table::Style;
-use jetbench::report::{csv, table};
+use jetbench::report::{csv, plot, png, table};
 use jetbench::summary;
+use jetbench_runners::types::{Mask, PromptShape};
 
 /// Header and rows of a CSV file, by a reader that refuses rows of another width.
 fn parse(bytes: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {
@@ -193,4 +196,169 @@ fn colour_changes_nothing_but_colour_and_failures_show_no_number() {
     let row = text.lines().find(|l| l.contains("failed [1]")).unwrap();
     let after = row.split("failed [1]").nth(1).unwrap();
     assert!(!after.contains(|c: char| c.is_ascii_digit()), "{row}");
+}
+
+/// Runs that are hard to draw: small, crowded, wide in speed, one cell, long names.
+fn runs_to_draw() -> Vec<(&'static str, RunRecord)> {
+    let mut wide = synthetic::run();
+    for frame in wide.cells[0].sequences.iter_mut().flat_map(|s| &mut s.frames) {
+        frame.latency_ms *= 20.0;
+    }
+    wide.cells[0].sequences.iter_mut().for_each(|s| s.wall_ms *= 20.0);
+    wide.cells[0].summary = summary::summarise(&wide.cells[0]);
+    wide.cells[1].device = "cuda:0".into();
+    let mut one = synthetic::run();
+    one.cells.truncate(1);
+    one.cells[0].sequences.truncate(2);
+    one.cells[0].summary = summary::summarise(&one.cells[0]);
+    let mut long = synthetic::run();
+    long.data.root =
+        "/mnt/a_very/deep/directory/with_a_name_that_goes_on_and_on_and_on_and_on_until_nobody_reads_it".into();
+    long.device.name = "a-board-whose-vendor-likes-long-names-developer-kit-super-edition".into();
+    for cell in &mut long.cells {
+        cell.model = format!("some_pack_with_quite_a_long_name_{}", cell.model);
+    }
+    for sequence in long.cells.iter_mut().flat_map(|c| &mut c.sequences) {
+        sequence.video = format!("{}_of_a_series_with_a_really_rather_long_name", sequence.video);
+    }
+    vec![
+        ("small", synthetic::run()),
+        ("crowded", synthetic::crowded_run()),
+        ("wide", wide),
+        ("one", one),
+        ("long", long),
+    ]
+}
+
+#[test]
+fn no_text_of_a_figure_covers_another_or_leaves_the_page() {
+    for (name, run) in runs_to_draw() {
+        let figures = plot::figures(&run);
+        assert!(figures.len() >= 3, "{name}");
+        for figure in figures {
+            let areas = figure.scene.text_areas();
+            assert!(areas.len() > 10, "{name} {}", figure.name);
+            for (i, (text, a)) in areas.iter().enumerate() {
+                let inside = a[0] >= 0.0 && a[1] >= 0.0 && a[2] <= figure.scene.width && a[3] <= figure.scene.height;
+                assert!(inside, "{name} {}: {text:?} at {a:?} leaves the page", figure.name);
+                for (other, b) in &areas[..i] {
+                    let apart = a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];
+                    assert!(apart, "{name} {}: {text:?} {a:?} covers {other:?} {b:?}", figure.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn figures_say_what_they_leave_out() {
+    let run = synthetic::run();
+    let names: Vec<String> = plot::figures(&run).into_iter().map(|f| f.name).collect();
+    assert_eq!(names, ["accuracy_speed", "latency", "j_per_frame_01", "j_per_frame_02"]);
+    for figure in plot::figures(&run) {
+        let svg = figure.svg();
+        assert!(svg.contains("edgetam_points fp32 (failed)"), "{}", figure.name);
+        assert!(svg.contains("sam2_points fp32 (not valid)"), "{}", figure.name);
+        assert!(svg.contains("sa-v demo") && svg.contains("synthetic-board (cpu)"), "{}", figure.name);
+    }
+    let crowded: Vec<String> = plot::figures(&synthetic::crowded_run()).into_iter().map(|f| f.name).collect();
+    assert!(crowded.contains(&"j_per_frame_bf16_02".to_string()), "{crowded:?}");
+}
+
+#[test]
+fn odd_runs_are_drawn_or_left_out_but_never_panic() {
+    let mut nothing = synthetic::run();
+    nothing.cells.clear();
+    assert!(plot::figures(&nothing).is_empty());
+    let mut failed = synthetic::run();
+    failed.cells.drain(..5);
+    assert!(plot::figures(&failed).is_empty());
+    let mut odd = synthetic::run();
+    for cell in &mut odd.cells {
+        cell.sequences.truncate(1);
+        for s in &mut cell.sequences {
+            s.frames.truncate(1);
+            s.wall_ms = 0.0;
+            s.frames[0].latency_ms = 0.0;
+            s.objects[0].per_frame.truncate(1);
+            s.objects[0].per_frame[0].j = f64::NAN;
+            s.objects[0].j = Some(f64::NAN);
+        }
+        cell.summary = summary::summarise(cell);
+    }
+    for figure in plot::figures(&odd) {
+        assert!(!figure.svg().contains("NaN,"), "{}", figure.name);
+        figure.png().unwrap();
+    }
+    table::text(&odd, Style::default());
+    csv::summary(&odd);
+}
+
+/// Writes every figure of the synthetic runs to the directory in `FIGURES`, for eyes:
+/// `FIGURES=/tmp/figures cargo test --test report -- --ignored`.
+#[test]
+#[ignore = "for eyes: set FIGURES to a directory"]
+fn draw_figures_for_eyes() {
+    let dir = std::path::PathBuf::from(std::env::var("FIGURES").expect("FIGURES names a directory"));
+    std::fs::create_dir_all(&dir).unwrap();
+    for (name, run) in runs_to_draw() {
+        for figure in plot::figures(&run) {
+            std::fs::write(dir.join(format!("{name}_{}.svg", figure.name)), figure.svg()).unwrap();
+            std::fs::write(dir.join(format!("{name}_{}.png", figure.name)), figure.png().unwrap()).unwrap();
+        }
+    }
+}
+
+/// Draws the true masks of the demo clips, one pixel row lower, as if they were predictions: for eyes.
+#[test]
+#[ignore = "for eyes: set FIGURES to a directory"]
+fn draw_overlays_for_eyes() {
+    let dir = std::path::PathBuf::from(std::env::var("FIGURES").expect("FIGURES names a directory"));
+    std::fs::create_dir_all(&dir).unwrap();
+    let data = Dataset::open(std::path::Path::new("assets/demo")).unwrap();
+    for sequence in &data.sequences {
+        for frame in [0, 24, 48] {
+            let image = read_frame(&sequence.frames[frame].path).unwrap();
+            let truths: Vec<Option<Mask>> = sequence
+                .objects
+                .iter()
+                .map(|o| o.annotated.contains(&frame).then(|| sequence.truth(o, frame).unwrap()))
+                .collect();
+            let shifted: Vec<Option<Mask>> = truths
+                .iter()
+                .map(|t| t.as_ref().map(|t| Mask::from_fn(t.width(), t.height(), |x, y| y > 2 && t.get(x, y - 3))))
+                .collect();
+            let prompts: Vec<Option<PromptShape>> = truths
+                .iter()
+                .zip(&sequence.objects)
+                .map(|(t, o)| {
+                    let mask = t.as_ref().filter(|_| o.prompt_frame == frame)?;
+                    Some(match o.id % 3 {
+                        0 => PromptShape::Points(vec![jetbench_runners::types::Click {
+                            x: 100.0,
+                            y: 60.0,
+                            positive: true,
+                        }]),
+                        1 => PromptShape::Bbox([50.0, 40.0, 120.0, 90.0]),
+                        _ => PromptShape::Mask(mask.clone()),
+                    })
+                })
+                .collect();
+            let layers: Vec<Layer> = sequence
+                .objects
+                .iter()
+                .enumerate()
+                .map(|(i, o)| Layer {
+                    name: &o.name,
+                    object: o.id,
+                    predicted: shifted[i].as_ref(),
+                    truth: truths[i].as_ref(),
+                    prompt: prompts[i].as_ref(),
+                    j: truths[i].as_ref().map(|_| 87.65),
+                })
+                .collect();
+            let out = dir.join(format!("overlay_{}_{frame:05}.png", sequence.name));
+            png::write(&out, &overlay::render(&image, &layers)).unwrap();
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub fn text(run: &RunRecord, style: Style) -> String {
     let table = loop {
         let columns = sheet.columns_without(hidden);
         let table = grid(&sheet, &columns);
-        let wide = table.lines().map(|l| display_width(l)).max().unwrap_or(0);
+        let wide = table.lines().map(display_width).max().unwrap_or(0);
         if style.width.is_none_or(|w| wide <= w) {
             break Some(table);
         }

@@ -204,7 +204,7 @@ fn object_record(object: u32, video: u32, level: f64, n: &mut Numbers) -> Object
         quality = quality.clamp(20.0, 97.0);
         let (j, f) = match visible {
             true => (quality, (quality + 4.0 * n.next()).min(100.0)),
-            false if (video + frame / 4) % 5 == 0 => (0.0, 0.0),
+            false if (video + frame / 4).is_multiple_of(5) => (0.0, 0.0),
             false => (100.0, 100.0),
         };
         let counted = frame > prompt_frame && frame < 92;
