@@ -13,6 +13,7 @@ use jetbench_runners::types::Mask;
 pub use frame::{DecodedFrame, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{LabelImage, MAX_PIXELS, MAX_SIDE};
 pub use layout::{Layout, OpenOptions, UnknownLayout, read_list};
+pub(crate) use layout::{directories, entries};
 pub use write::{MaskWriter, label_colour};
 
 /// A dataset read in place.

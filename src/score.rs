@@ -1,10 +1,18 @@
 //! J and F kernels and the protocols that turn them into scores, bit for bit as the reference evaluators do.
 
+mod boundary_iou;
+mod command;
+mod export;
+mod failure;
 mod kernel;
 mod protocol;
+mod set_order;
 
+pub use boundary_iou::boundary_iou;
+pub use command::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreOptions, ScoreReport, VideoScore, score};
+pub use failure::{FOUND_FROM, Failure, LOST_BELOW, failures};
 pub use kernel::{BOUNDARY_THRESHOLD, FrameCounts, FrameScorer, tolerance_radius};
-pub use protocol::{Protocol, TrackScore, UnknownProtocol, mean, pairwise_sum};
+pub use protocol::{DavisStatistics, Protocol, TrackScore, UnknownProtocol, davis_statistics, mean, pairwise_sum};
 
 use jetbench_runners::types::Mask;
 

@@ -36,6 +36,47 @@ pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| pairwise_sum(values) / values.len() as f64)
 }
 
+/// Mean, recall and decay of one object's per-frame values (0..1) as the DAVIS tools define them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DavisStatistics {
+    /// Mean.
+    pub mean: f64,
+    /// Share of frames above 0.5.
+    pub recall: f64,
+    /// Mean of the first quarter minus mean of the last; NaN where the reference's own indices leave a quarter empty.
+    pub decay: f64,
+}
+
+/// DAVIS statistics of the evaluated frames' values; `None` for no values.
+///
+/// The quarters are those of the reference, with its 8-bit frame indices: beyond 256 frames they wrap, and a quarter
+/// that comes out empty gives NaN (as with numpy 2). DAVIS 2016 keeps a blank at either end of the array, which only
+/// moves the order of summation of the mean.
+pub fn davis_statistics(values: &[f64], protocol: Protocol) -> Option<DavisStatistics> {
+    let n = values.len();
+    if n == 0 {
+        return None;
+    }
+    let mean_all = if protocol == Protocol::Davis2016 {
+        let mut padded = vec![0.0; n + 2];
+        padded[1..=n].copy_from_slice(values);
+        pairwise_sum(&padded) / n as f64
+    } else {
+        pairwise_sum(values) / n as f64
+    };
+    let recall = values.iter().filter(|&&v| v > 0.5).count() as f64 / n as f64;
+    let step = (n - 1) as f64 / 4.0;
+    let edge = |i: usize| {
+        let at = if i == 4 { n as f64 } else { 1.0 + i as f64 * step };
+        ((at + 1e-10).round_ties_even() - 1.0) as u64 as u8
+    };
+    let quarter = |k: usize| {
+        let (from, to) = (edge(k) as usize, edge(k + 1).wrapping_add(1) as usize);
+        values.get(from..to.min(n)).and_then(mean).unwrap_or(f64::NAN)
+    };
+    Some(DavisStatistics { mean: mean_all, recall, decay: quarter(0) - quarter(3) })
+}
+
 /// A set of rules for scoring a dataset; names are those of `--protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -72,6 +113,11 @@ impl Protocol {
             Protocol::Sav | Protocol::Vos => 100.0,
             Protocol::Davis2017Semi | Protocol::Davis2016 => 1.0,
         }
+    }
+
+    /// Is this one of the DAVIS protocols (scale 0..1, with recall and decay)?
+    pub const fn is_davis(self) -> bool {
+        matches!(self, Protocol::Davis2017Semi | Protocol::Davis2016)
     }
 
     /// Do frames count only from the object's first appearance (in truth or prediction) on?
