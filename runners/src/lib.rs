@@ -3,11 +3,16 @@
 
 pub mod contract;
 pub mod edgetam;
+pub mod golden;
+pub mod image;
 pub mod manifest;
 pub mod mock;
 pub mod onnx;
 pub mod packs;
+pub mod runtime;
 pub mod sam2;
+pub mod session;
+pub mod state;
 pub mod tracker;
 pub mod types;
 

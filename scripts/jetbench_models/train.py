@@ -59,7 +59,7 @@ SCHEDULES: dict[str, tuple[Stage, ...]] = {
     ),
     "edgetam": (
         Stage("distil", BatchPlan(128, 1600, ((1, 14, 1),)), (1.2e-3, 6e-5), distil=True),
-        Stage("mixed", BatchPlan(128, 1500, LONG, pairs=0.4, events=0.35), (4e-4, 2.5e-4), score=2.5, own_score=0.3),
+        Stage("mixed", BatchPlan(128, 850, LONG, pairs=0.4, events=0.35), (4e-4, 2.5e-4), score=2.5, own_score=0.3),
         Stage("fine", BatchPlan(256, 1200, BOTH, pairs=0.4, events=0.35), (2.5e-4, 2e-4), score=2.5, own_score=0.5),
         Stage("final", BatchPlan(256, 800, BOTH, pairs=0.4, events=0.35), (2e-4, 2e-6), score=2.5, own_score=0.5),
     ),

@@ -1,0 +1,545 @@
+//! `jetbench verify`: runs a pack's golden clips and compares every frame with the outputs that the PyTorch session API
+//! gave for the same weights. Inputs are lossless PNG frames; the comparison covers the logits, the object score, the
+//! pointer that goes into memory and the final mask, so a fault anywhere in the loop shows up with its frame number.
+
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::contract::{MASK_DECODER, MASK_PROMPT};
+use crate::image::Preprocess;
+use crate::manifest::{Pack, sha256_hex};
+use crate::tracker::{Sabotage, Tracker};
+use crate::types::{Click, Frame, Mask, OpenRequest, Precision, Prompt, PromptKind, PromptShape};
+use crate::{Runner, RunnerError};
+
+/// Schema number of the golden index and of the report.
+pub const SCHEMA: u32 = 1;
+
+/// What a verification showed. As JSON this is what `jetbench verify --json` prints.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GoldenReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Does everything lie within tolerance?
+    pub pass: bool,
+    /// Pack id.
+    pub pack: String,
+    /// Precision that was run.
+    pub precision: Precision,
+    /// Device that was used.
+    pub device: String,
+    /// ONNX Runtime version.
+    pub runtime: String,
+    /// The difference that is largest in units of its tolerance; `None` when nothing was compared.
+    pub worst: Option<Difference>,
+    /// Largest differences allowed.
+    pub tolerance: Tolerance,
+    /// One entry per clip, object and prompt kind.
+    pub tracks: Vec<TrackReport>,
+    /// What lies outside its tolerance, in words.
+    pub failures: Vec<String>,
+}
+
+/// The largest difference of one tensor, and where it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// Graph that made the tensor.
+    pub graph: String,
+    /// Tensor name.
+    pub tensor: String,
+    /// Clip name.
+    pub clip: String,
+    /// Object in the clip.
+    pub object: u32,
+    /// Kind of its prompt.
+    pub prompt: PromptKind,
+    /// Frame index in the clip.
+    pub frame: usize,
+    /// Largest absolute difference; `None` (JSON null) when one side is not finite.
+    pub max_abs: Option<f64>,
+}
+
+/// One object of one clip, tracked from one kind of prompt.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrackReport {
+    /// Clip name.
+    pub clip: String,
+    /// Object in the clip.
+    pub object: u32,
+    /// Kind of its prompt.
+    pub prompt: PromptKind,
+    /// Frames compared.
+    pub frames: usize,
+    /// Frames on which the reference says that the object is present; only there are logits compared.
+    pub present: usize,
+    /// Per tensor: `low_res_mask`, `object_score`, `obj_ptr`.
+    pub differences: Vec<Difference>,
+    /// Mask pixels that differ, all frames together.
+    pub mask_pixels: u64,
+    /// Mask pixels compared.
+    pub mask_pixels_of: u64,
+    /// Within tolerance?
+    pub pass: bool,
+}
+
+/// Largest differences allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tolerance {
+    /// Mask logits, absolute.
+    pub low_res: f64,
+    /// Object score logit, absolute.
+    pub object_score: f64,
+    /// Object pointer, absolute.
+    pub obj_ptr: f64,
+    /// Share of a track's mask pixels.
+    pub mask_pixels: f64,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    schema: u32,
+    tolerance: Tolerance,
+    quantum: f64,
+    clips: Vec<Clip>,
+}
+
+#[derive(Deserialize)]
+struct Clip {
+    name: String,
+    frames: String,
+    count: usize,
+    width: u32,
+    height: u32,
+    resized_sha256_frame0: String,
+    tracks: Vec<Track>,
+}
+
+#[derive(Deserialize)]
+struct Track {
+    object: u32,
+    prompt: GoldenPrompt,
+    object_score: Vec<f64>,
+    low_res: TensorFile,
+    obj_ptr: TensorFile,
+    masks: MaskFile,
+}
+
+#[derive(Deserialize)]
+struct TensorFile {
+    file: String,
+    shape: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+struct MaskFile {
+    file: String,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum GoldenPrompt {
+    Points { points: Vec<[f32; 3]> },
+    Bbox { r#box: [f32; 4] },
+    Mask { runs: Vec<u32> },
+}
+
+/// Reference outputs of one track.
+struct Reference {
+    low_res: Vec<f32>,
+    obj_ptr: Vec<f32>,
+    masks: Vec<Mask>,
+}
+
+/// Largest number of elements of a reference tensor that is read.
+const LARGEST: usize = 1 << 28;
+
+/// Compares the pack in `request` with its golden outputs. Every prompt kind of every clip is run, all objects of a clip
+/// together. `sabotage` damages the state on purpose, to prove that the comparison can fail.
+///
+/// # Errors
+/// [`RunnerError::Pack`] when the golden files are missing or broken, and whatever opening or running gives. Differences
+/// are no error: they are in the report.
+pub fn verify(request: &OpenRequest, sabotage: Option<Sabotage>) -> Result<GoldenReport, RunnerError> {
+    let pack = Pack::read(&request.pack)?;
+    let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
+        RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", request.pack.display()))
+    })?;
+    let index_path = pack.dir.join(&golden.index);
+    let dir = index_path.parent().unwrap_or(&pack.dir);
+    let wrong = |text: &str| RunnerError::Pack(format!("{}: {text}", index_path.display()));
+    let text = std::fs::read_to_string(&index_path).map_err(|e| wrong(&e.to_string()))?;
+    let index: Index = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+    if index.schema != SCHEMA {
+        return Err(wrong(&format!("schema {}, this program reads {SCHEMA}", index.schema)));
+    }
+    if index.clips.iter().all(|clip| clip.tracks.is_empty()) {
+        return Err(wrong("no tracks, nothing to verify against"));
+    }
+    // The manifest's tolerance is a promise of the pack; the index cannot widen it.
+    let mut tolerance = index.tolerance;
+    for value in [&mut tolerance.low_res, &mut tolerance.object_score, &mut tolerance.obj_ptr] {
+        *value = value.min(golden.tolerance);
+    }
+
+    let mut tracker = Tracker::open(request)?;
+    tracker.set_sabotage(sabotage);
+    let mut report = GoldenReport {
+        schema: SCHEMA,
+        pass: false,
+        pack: pack.manifest.id.clone(),
+        precision: request.precision,
+        device: request.device.to_string(),
+        runtime: tracker.open_report().runtime_version.clone(),
+        worst: None,
+        tolerance,
+        tracks: Vec::new(),
+        failures: Vec::new(),
+    };
+    let mut preprocess = Preprocess::new(&pack.manifest.input);
+    for clip in &index.clips {
+        let frames = clip.read_frames(dir)?;
+        if let Some(first) = frames.first() {
+            let pixels = preprocess.resize(clip.frame(first))?;
+            let digest = sha256_hex(&pixels.iter().flat_map(|p| p.0).collect::<Vec<u8>>());
+            if digest != clip.resized_sha256_frame0 {
+                report.failures.push(format!("clip {}: frame 0 after resizing differs from the reference", clip.name));
+            }
+        }
+        for kind in PromptKind::ALL {
+            let tracks: Vec<&Track> = clip.tracks.iter().filter(|t| t.prompt.kind() == kind).collect();
+            if !tracks.is_empty() {
+                run_clip(&mut tracker, clip, &tracks, &frames, dir, &index, &mut report)?;
+            }
+        }
+    }
+    report.pass = report.failures.is_empty();
+    Ok(report)
+}
+
+fn run_clip(
+    tracker: &mut Tracker,
+    clip: &Clip,
+    tracks: &[&Track],
+    frames: &[Vec<u8>],
+    dir: &Path,
+    index: &Index,
+    report: &mut GoldenReport,
+) -> Result<(), RunnerError> {
+    let references = tracks.iter().map(|t| t.read(clip, dir, index)).collect::<Result<Vec<_>, _>>()?;
+    let prompts = tracks.iter().map(|t| t.prompt(clip)).collect::<Result<Vec<_>, _>>()?;
+    let mut compared: Vec<Compared> = tracks.iter().map(|_| Compared::default()).collect();
+    tracker.reset();
+    for (t, rgb) in frames.iter().enumerate() {
+        let prompts = if t == 0 { prompts.as_slice() } else { &[] };
+        let mut wrong_size = None;
+        tracker.step_observed(clip.frame(rgb), prompts, &mut |raw| {
+            let Some(i) = tracks.iter().position(|track| track.object == raw.object) else { return };
+            let (track, reference, compared) = (tracks[i], &references[i], &mut compared[i]);
+            let low_res = &reference.low_res[t * reference.low_res.len() / clip.count..][..raw.side * raw.side];
+            let expected_score = track.object_score[t];
+            if expected_score > 0.0 {
+                compared.present += 1;
+                compared.low_res.take(t, max_abs(raw.low_res, low_res));
+            }
+            compared.object_score.take(t, max_abs(&[raw.object_score], &[expected_score as f32]));
+            let pointer = &reference.obj_ptr[t * reference.obj_ptr.len() / clip.count..];
+            match pointer.get(..raw.obj_ptr.len()) {
+                Some(pointer) => compared.obj_ptr.take(t, max_abs(raw.obj_ptr, pointer)),
+                None => wrong_size = Some(track.obj_ptr.file.clone()),
+            }
+            let both = raw.mask.words().iter().zip(reference.masks[t].words());
+            compared.mask_pixels += both.map(|(a, b)| u64::from((a ^ b).count_ones())).sum::<u64>();
+        })?;
+        if let Some(file) = wrong_size {
+            return Err(RunnerError::Pack(format!(
+                "{}: pointer length differs from the model's",
+                dir.join(file).display()
+            )));
+        }
+    }
+    for (track, compared) in tracks.iter().zip(compared) {
+        report.add(clip, track, &compared);
+    }
+    Ok(())
+}
+
+/// Running maxima of one track.
+#[derive(Default)]
+struct Compared {
+    low_res: Largest,
+    object_score: Largest,
+    obj_ptr: Largest,
+    mask_pixels: u64,
+    present: usize,
+}
+
+/// A running maximum with its frame; not finite counts as largest.
+#[derive(Default)]
+struct Largest {
+    frame: usize,
+    value: f64,
+    seen: bool,
+}
+
+impl Largest {
+    fn take(&mut self, frame: usize, value: f64) {
+        if !self.seen || value > self.value {
+            *self = Largest { frame, value, seen: true };
+        }
+    }
+}
+
+/// Largest absolute difference; infinite when a value is not finite.
+fn max_abs(ours: &[f32], theirs: &[f32]) -> f64 {
+    ours.iter().zip(theirs).fold(0.0, |worst: f64, (&a, &b)| {
+        let difference = (f64::from(a) - f64::from(b)).abs();
+        if difference.is_nan() { f64::INFINITY } else { worst.max(difference) }
+    })
+}
+
+impl GoldenReport {
+    fn add(&mut self, clip: &Clip, track: &Track, compared: &Compared) {
+        let kind = track.prompt.kind();
+        let logits_from =
+            if kind == PromptKind::Mask && compared.low_res.frame == 0 { MASK_PROMPT } else { MASK_DECODER };
+        let tensors = [
+            (logits_from, "low_res_mask", &compared.low_res, self.tolerance.low_res),
+            (MASK_DECODER, "object_score", &compared.object_score, self.tolerance.object_score),
+            (MASK_DECODER, "obj_ptr", &compared.obj_ptr, self.tolerance.obj_ptr),
+        ];
+        let mut entry = TrackReport {
+            clip: clip.name.clone(),
+            object: track.object,
+            prompt: kind,
+            frames: clip.count,
+            present: compared.present,
+            differences: Vec::new(),
+            mask_pixels: compared.mask_pixels,
+            mask_pixels_of: clip.count as u64 * u64::from(clip.width) * u64::from(clip.height),
+            pass: true,
+        };
+        let place = format!("clip {}, object {}, {kind} prompt", clip.name, track.object);
+        for (graph, tensor, largest, tolerance) in tensors {
+            if !largest.seen {
+                continue;
+            }
+            let difference = Difference {
+                graph: graph.to_string(),
+                tensor: tensor.to_string(),
+                clip: clip.name.clone(),
+                object: track.object,
+                prompt: kind,
+                frame: largest.frame,
+                max_abs: largest.value.is_finite().then_some(largest.value),
+            };
+            if largest.value > tolerance {
+                entry.pass = false;
+                self.failures.push(format!(
+                    "{place}: {tensor} differs by {:.3e} on frame {}, {tolerance:.1e} allowed",
+                    largest.value, largest.frame
+                ));
+            }
+            let in_tolerances = |d: &Difference| {
+                let allowed = match d.tensor.as_str() {
+                    "low_res_mask" => self.tolerance.low_res,
+                    "object_score" => self.tolerance.object_score,
+                    _ => self.tolerance.obj_ptr,
+                };
+                d.max_abs.map_or(f64::INFINITY, |v| v / allowed)
+            };
+            if self.worst.as_ref().is_none_or(|worst| in_tolerances(&difference) > in_tolerances(worst)) {
+                self.worst = Some(difference.clone());
+            }
+            entry.differences.push(difference);
+        }
+        let share = compared.mask_pixels as f64 / entry.mask_pixels_of as f64;
+        if share > self.tolerance.mask_pixels {
+            entry.pass = false;
+            self.failures.push(format!(
+                "{place}: {} of {} mask pixels differ, a share of {:.1e} is allowed",
+                compared.mask_pixels, entry.mask_pixels_of, self.tolerance.mask_pixels
+            ));
+        }
+        self.tracks.push(entry);
+    }
+}
+
+impl GoldenPrompt {
+    fn kind(&self) -> PromptKind {
+        match self {
+            GoldenPrompt::Points { .. } => PromptKind::Points,
+            GoldenPrompt::Bbox { .. } => PromptKind::Bbox,
+            GoldenPrompt::Mask { .. } => PromptKind::Mask,
+        }
+    }
+}
+
+/// A path in the index: relative; it may lead to frames that several packs share, so `..` is allowed here.
+fn relative(dir: &Path, file: &str) -> Result<PathBuf, RunnerError> {
+    let path = Path::new(file);
+    if file.is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_) | Component::ParentDir)) {
+        return Err(RunnerError::Pack(format!("golden index in {}: {file:?} is not a relative path", dir.display())));
+    }
+    Ok(dir.join(path))
+}
+
+impl Clip {
+    fn frame<'a>(&self, rgb: &'a [u8]) -> Frame<'a> {
+        Frame { width: self.width, height: self.height, rgb }
+    }
+
+    fn read_frames(&self, dir: &Path) -> Result<Vec<Vec<u8>>, RunnerError> {
+        if !(1..=100_000).contains(&self.count) {
+            return Err(RunnerError::Pack(format!("golden clip {}: {} frames", self.name, self.count)));
+        }
+        let frames = relative(dir, &self.frames)?;
+        (0..self.count).map(|t| read_png(&frames.join(format!("{t:05}.png")), self.width, self.height)).collect()
+    }
+}
+
+fn read_png(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, RunnerError> {
+    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
+    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info().map_err(|e| wrong(e.to_string()))?;
+    let info = reader.info();
+    let found = (info.width, info.height);
+    if found != (width, height) || reader.output_color_type() != (png::ColorType::Rgb, png::BitDepth::Eight) {
+        return Err(wrong(format!(
+            "{width}x{height} pixels of 8-bit RGB expected, found {}x{} {:?}",
+            found.0,
+            found.1,
+            reader.output_color_type()
+        )));
+    }
+    let mut rgb = vec![0; width as usize * height as usize * 3];
+    reader.next_frame(&mut rgb).map_err(|e| wrong(e.to_string()))?;
+    Ok(rgb)
+}
+
+impl Track {
+    fn prompt(&self, clip: &Clip) -> Result<Prompt, RunnerError> {
+        let shape = match &self.prompt {
+            GoldenPrompt::Points { points } => {
+                PromptShape::Points(points.iter().map(|&[x, y, label]| Click { x, y, positive: label > 0.5 }).collect())
+            }
+            GoldenPrompt::Bbox { r#box } => PromptShape::Bbox(*r#box),
+            GoldenPrompt::Mask { runs } => {
+                PromptShape::Mask(Mask::from_runs(clip.width, clip.height, runs).ok_or_else(|| {
+                    RunnerError::Pack(format!("golden clip {}: the mask prompt's runs do not fit", clip.name))
+                })?)
+            }
+        };
+        Ok(Prompt { object: self.object, shape })
+    }
+
+    fn read(&self, clip: &Clip, dir: &Path, index: &Index) -> Result<Reference, RunnerError> {
+        let wrong = |file: &str, text: String| RunnerError::Pack(format!("{}: {text}", dir.join(file).display()));
+        if self.object_score.len() != clip.count {
+            return Err(RunnerError::Pack(format!(
+                "golden clip {}, object {}: {} object scores for {} frames",
+                clip.name,
+                self.object,
+                self.object_score.len(),
+                clip.count
+            )));
+        }
+        let planes = |tensor: &TensorFile| -> Result<(Vec<u32>, usize), RunnerError> {
+            let elements = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+            let row = tensor.shape.last().copied().unwrap_or(0);
+            if tensor.shape.first() != Some(&clip.count) || row == 0 || elements > LARGEST {
+                return Err(wrong(&tensor.file, format!("shape {:?} for {} frames", tensor.shape, clip.count)));
+            }
+            let bytes = inflate(&relative(dir, &tensor.file)?, elements * 4)?;
+            if bytes.len() != elements * 4 {
+                return Err(wrong(&tensor.file, format!("{} bytes, {} expected", bytes.len(), elements * 4)));
+            }
+            Ok((unshuffle(&bytes), row))
+        };
+        let (coded, row) = planes(&self.low_res)?;
+        if self.low_res.shape.len() != 3 || self.low_res.shape[1] != row {
+            return Err(wrong(&self.low_res.file, format!("shape {:?}: square masks expected", self.low_res.shape)));
+        }
+        let mut low_res = Vec::with_capacity(coded.len());
+        for line in coded.chunks_exact(row) {
+            let mut value = 0i32;
+            for &step in line {
+                value = value.wrapping_add(step as i32);
+                low_res.push((f64::from(value) * index.quantum) as f32);
+            }
+        }
+        let obj_ptr = planes(&self.obj_ptr)?.0.into_iter().map(f32::from_bits).collect();
+
+        let pixels = clip.width as usize * clip.height as usize;
+        let most = clip.count.saturating_mul(pixels + 2).saturating_mul(4);
+        let bytes = inflate(&relative(dir, &self.masks.file)?, most)?;
+        let mut numbers = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let mut masks = Vec::with_capacity(clip.count);
+        for t in 0..clip.count {
+            let count = numbers.next().unwrap_or(0) as usize;
+            let runs: Vec<u32> = numbers.by_ref().take(count).collect();
+            masks.push(Mask::from_runs(clip.width, clip.height, &runs).ok_or_else(|| {
+                wrong(&self.masks.file, format!("the runs of frame {t} do not fit {}x{}", clip.width, clip.height))
+            })?);
+        }
+        Ok(Reference { low_res, obj_ptr, masks })
+    }
+}
+
+/// Inflates a zlib file, refusing more than `most` bytes.
+fn inflate(path: &Path, most: usize) -> Result<Vec<u8>, RunnerError> {
+    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
+    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let mut bytes = Vec::new();
+    let limit = most as u64 + 1;
+    flate2::read::ZlibDecoder::new(std::io::BufReader::new(file))
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|e| wrong(e.to_string()))?;
+    if bytes.len() > most { Err(wrong(format!("more than {most} bytes after inflating"))) } else { Ok(bytes) }
+}
+
+/// 32-bit values from four planes: all lowest bytes first, all highest last.
+fn unshuffle(bytes: &[u8]) -> Vec<u32> {
+    let n = bytes.len() / 4;
+    (0..n).map(|i| u32::from_le_bytes([bytes[i], bytes[n + i], bytes[2 * n + i], bytes[3 * n + i]])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_planes_are_put_together() {
+        assert_eq!(unshuffle(&[1, 2, 0, 0, 0, 0, 0x80, 0]), [0x8000_0001, 2]);
+    }
+
+    #[test]
+    fn a_difference_that_is_not_a_number_is_the_largest() {
+        assert_eq!(max_abs(&[1.0, 2.0], &[1.5, 2.0]), 0.5);
+        assert_eq!(max_abs(&[f32::NAN, 2.0], &[1.5, 2.0]), f64::INFINITY);
+        let mut largest = Largest::default();
+        largest.take(3, 0.0);
+        largest.take(4, 2.0);
+        largest.take(5, 1.0);
+        assert_eq!((largest.frame, largest.value), (4, 2.0));
+    }
+
+    #[test]
+    fn inflating_stops_at_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bomb.z");
+        let mut encoder =
+            flate2::write::ZlibEncoder::new(std::fs::File::create(&path).unwrap(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, &vec![0; 1 << 20]).unwrap();
+        encoder.finish().unwrap();
+        assert_eq!(inflate(&path, 1 << 20).unwrap().len(), 1 << 20);
+        assert!(inflate(&path, 1000).unwrap_err().to_string().contains("more than 1000"));
+        assert!(relative(dir.path(), "/etc/passwd").is_err());
+        assert!(relative(dir.path(), "../../golden/g0").is_ok());
+    }
+}

@@ -1,0 +1,374 @@
+//! Finds and loads ONNX Runtime: one place, one order of search, every place looked at named in the error. The library is
+//! always loaded by an explicit path; the binding's own lazy loading would panic when there is none or an old one.
+
+use std::ffi::{CStr, OsString, c_char, c_int};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+
+use crate::RunnerError;
+
+/// Oldest ONNX Runtime that is accepted: the C API level this crate is built for.
+pub const OLDEST: (u32, u32) = (1, ort::MINOR_VERSION);
+
+/// A loaded ONNX Runtime. One per process.
+pub struct Runtime {
+    /// Library file.
+    pub path: PathBuf,
+    /// Version, e.g. `1.31.1`.
+    pub version: String,
+    /// Execution providers compiled into it. A provider listed here can still fail to load its driver libraries.
+    pub providers: Vec<String>,
+    pub(crate) environment: Environment,
+    messages: Arc<Mutex<Vec<String>>>,
+}
+
+/// What a search for the runtime found, for `jetbench doctor`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Probe {
+    /// Every place looked at and what was there, in search order.
+    pub looked_at: Vec<(String, String)>,
+    /// The library that would be loaded.
+    pub chosen: Option<PathBuf>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Execution providers compiled into it.
+    pub providers: Vec<String>,
+    /// Why a run would fail, in words; `None` when it would not.
+    pub problem: Option<String>,
+}
+
+/// Where a library may be.
+struct Place {
+    label: String,
+    /// Asked for by name: when it fails, nothing else is tried.
+    explicit: bool,
+    files: Result<Vec<PathBuf>, String>,
+}
+
+/// Looks for the runtime as a run would, without keeping it loaded. Never panics.
+pub fn probe(ort_lib: Option<&Path>) -> Probe {
+    let mut probe = Probe::default();
+    match search(ort_lib, &|name| std::env::var_os(name), &mut probe.looked_at) {
+        Ok(found) => {
+            probe.version = Some(found.version);
+            probe.providers = found.providers;
+            probe.chosen = Some(found.path);
+        }
+        Err(problem) => probe.problem = Some(problem),
+    }
+    probe
+}
+
+/// Loads the runtime, once per process.
+///
+/// # Errors
+/// [`RunnerError::Environment`]: no library found, or one that is broken or too old (every place looked at is named),
+/// or another library was loaded before in this process.
+pub fn load(ort_lib: Option<&Path>) -> Result<&'static Runtime, RunnerError> {
+    static LOADED: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    let loaded = LOADED.get_or_init(|| load_once(ort_lib));
+    let runtime = loaded.as_ref().map_err(|e| RunnerError::Environment(e.clone()))?;
+    if let Some(asked) = ort_lib {
+        let same = |a: &Path, b: &Path| {
+            a == b || a.canonicalize().ok().is_some_and(|a| b.canonicalize().is_ok_and(|b| a == b))
+        };
+        if !same(asked, &runtime.path) {
+            return Err(RunnerError::Environment(format!(
+                "{} was asked for, but this process has loaded {}; a process can load one ONNX Runtime",
+                asked.display(),
+                runtime.path.display()
+            )));
+        }
+    }
+    Ok(runtime)
+}
+
+fn load_once(ort_lib: Option<&Path>) -> Result<Runtime, String> {
+    let mut looked_at = Vec::new();
+    let found = search(ort_lib, &|name| std::env::var_os(name), &mut looked_at)?;
+    let failed = |e: &dyn std::fmt::Display| format!("{}: cannot start ONNX Runtime: {e}", found.path.display());
+    let messages = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&messages);
+    let environment = ort::init_from(&found.path)
+        .map_err(|e| failed(&e))?
+        .with_name("jetbench")
+        .with_telemetry(false)
+        .with_logger(Arc::new(move |level, _category: &str, _id: &str, _at: &str, message: &str| {
+            if matches!(level, LogLevel::Warning | LogLevel::Error | LogLevel::Fatal) {
+                let mut messages = sink.lock().unwrap_or_else(PoisonError::into_inner);
+                if messages.len() < MOST_MESSAGES && !messages.iter().any(|m| m == message) {
+                    messages.push(message.to_string());
+                }
+            }
+        }))
+        .build()
+        .map_err(|e| failed(&e))?;
+    // The environment starts at the most verbose level; formatting those lines would cost time in every run.
+    environment.set_log_level(LogLevel::Warning);
+    Ok(Runtime { path: found.path, version: found.version, providers: found.providers, environment, messages })
+}
+
+/// Warnings kept per process; more of them say nothing new.
+const MOST_MESSAGES: usize = 32;
+
+impl Runtime {
+    /// Warnings and errors that ONNX Runtime logged since the last call.
+    pub(crate) fn take_messages(&self) -> Vec<String> {
+        std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct Found {
+    path: PathBuf,
+    version: String,
+    providers: Vec<String>,
+}
+
+type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+fn search(ort_lib: Option<&Path>, variable: Variable<'_>, log: &mut Vec<(String, String)>) -> Result<Found, String> {
+    for place in places(ort_lib, variable) {
+        let files = match place.files {
+            Ok(files) => files,
+            Err(reason) => {
+                log.push((place.label, reason));
+                continue;
+            }
+        };
+        for path in files {
+            match inspect(&path) {
+                Ok((version, providers)) => {
+                    log.push((place.label, format!("{}: ONNX Runtime {version}", path.display())));
+                    return Ok(Found { path, version, providers });
+                }
+                Err(reason) => {
+                    log.push((place.label.clone(), format!("{}: {reason}", path.display())));
+                    if place.explicit {
+                        return Err(format!("{}: {}: {reason}", place.label, path.display()));
+                    }
+                }
+            }
+        }
+    }
+    let (major, minor) = OLDEST;
+    let lines: Vec<String> = log.iter().map(|(place, outcome)| format!("  {place}: {outcome}")).collect();
+    Err(format!(
+        "no ONNX Runtime {major}.{minor} or newer found. Looked at:\n{}\nInstall one (scripts/get-runtime.sh fetches the \
+         CPU build; a Jetson has its own, see the README) or name its library with --ort-lib FILE.",
+        lines.join("\n")
+    ))
+}
+
+fn places(ort_lib: Option<&Path>, variable: Variable<'_>) -> Vec<Place> {
+    let named = |label: &str, path: Option<PathBuf>, absent: &str| Place {
+        label: label.to_string(),
+        explicit: true,
+        files: match path {
+            Some(path) if path.is_dir() => {
+                // A directory is taken as "the library in there"; if there is none the path itself fails by name.
+                let inside = libraries_in(&path);
+                Ok(if inside.is_empty() { vec![path] } else { inside })
+            }
+            Some(path) => Ok(vec![path]),
+            None => Err(absent.to_string()),
+        },
+    };
+    let environment_path = variable("ORT_DYLIB_PATH").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let mut places = vec![
+        named("--ort-lib", ort_lib.map(Path::to_path_buf), "not given"),
+        named("ORT_DYLIB_PATH", environment_path, "not set"),
+    ];
+    let cache = cache_dir(variable);
+    places.push(Place {
+        label: "cache".to_string(),
+        explicit: false,
+        files: match &cache {
+            None => Err("neither XDG_CACHE_HOME nor HOME is set".to_string()),
+            Some(cache) => {
+                let root = cache.join("ort");
+                let mut versions: Vec<PathBuf> =
+                    std::fs::read_dir(&root).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+                versions.sort_by_key(|path| std::cmp::Reverse(version_key(path)));
+                let files: Vec<PathBuf> = versions.iter().flat_map(|dir| libraries_in(dir)).collect();
+                if files.is_empty() { Err(format!("no library in {}/*/", root.display())) } else { Ok(files) }
+            }
+        },
+    });
+    places.push(Place { label: "python3's onnxruntime".to_string(), explicit: false, files: python_library(variable) });
+    let triple = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    for dir in ["/usr/local/lib", "/usr/lib", &triple, "/usr/lib64", "/opt/onnxruntime/lib"] {
+        let files = libraries_in(Path::new(dir));
+        places.push(Place {
+            label: dir.to_string(),
+            explicit: false,
+            files: if files.is_empty() { Err("no libonnxruntime.so there".to_string()) } else { Ok(files) },
+        });
+    }
+    places
+}
+
+/// jetbench's cache directory: `$XDG_CACHE_HOME/jetbench`, else `~/.cache/jetbench`.
+pub(crate) fn cache_dir(variable: Variable<'_>) -> Option<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache"))).map(|c| c.join("jetbench"))
+}
+
+/// Version-like numbers of a path's last part, so that 1.31 sorts after 1.9.
+fn version_key(path: &Path) -> Vec<u64> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+/// `libonnxruntime.so*` in `dir`, the one with the longest version first. Provider libraries are not among them.
+fn libraries_in(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let is_runtime = |path: &PathBuf| {
+        path.file_name().and_then(|n| n.to_str()).is_some_and(|name| {
+            name.strip_prefix("libonnxruntime.so").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                && !name.ends_with(".part")
+        })
+    };
+    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(is_runtime).collect();
+    files.sort_by_key(|path| std::cmp::Reverse(version_key(path)));
+    files.truncate(1); // the others are links to it or leftovers
+    files
+}
+
+/// The library inside the `onnxruntime` package that `python3` would import; the package itself is not imported.
+fn python_library(variable: Variable<'_>) -> Result<Vec<PathBuf>, String> {
+    const ASK: &str = "import importlib.util as u\ns = u.find_spec('onnxruntime')\n\
+                       print(s.submodule_search_locations[0] if s and s.submodule_search_locations else '')";
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", ASK]).stdin(std::process::Stdio::null());
+    if let Some(path) = variable("PATH") {
+        command.env("PATH", path);
+    }
+    let output = command.output().map_err(|e| format!("python3 cannot be run: {e}"))?;
+    let package = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    if !output.status.success() || package.is_empty() {
+        return Err("python3 has no onnxruntime package".to_string());
+    }
+    let capi = Path::new(&package).join("capi");
+    let files = libraries_in(&capi);
+    if files.is_empty() {
+        return Err(format!("no libonnxruntime.so in {} (packages before 1.19 have none)", capi.display()));
+    }
+    Ok(files)
+}
+
+/// Version and providers of a library file, or why it cannot be used.
+fn inspect(path: &Path) -> Result<(String, Vec<String>), String> {
+    if !path.is_file() {
+        return Err("no such file".to_string());
+    }
+    // SAFETY: loading a library runs its initialisers; the file is one the user named or installed as ONNX Runtime.
+    let library = unsafe { libloading::Library::new(path) }.map_err(|e| format!("cannot be loaded: {e}"))?;
+    type Base = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
+    // SAFETY: `OrtGetApiBase` has had this signature since the first release.
+    let base = unsafe { library.get::<Base>(b"OrtGetApiBase") }
+        .map_err(|_| "does not export OrtGetApiBase: not the ONNX Runtime library".to_string())?;
+    // SAFETY: the function takes nothing and returns a pointer to a static table or null.
+    let Some(base) = (unsafe { base().as_ref() }) else { return Err("OrtGetApiBase returned nothing".to_string()) };
+    // SAFETY: returns a static C string.
+    let version = unsafe { CStr::from_ptr((base.GetVersionString)()) }.to_string_lossy().into_owned();
+    let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
+    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if found < OLDEST {
+        return Err(format!("ONNX Runtime {version} is too old; {}.{} or newer is needed", OLDEST.0, OLDEST.1));
+    }
+    // SAFETY: the version check above guarantees a table of at least this size, or null.
+    let api = unsafe { (base.GetApi)(OLDEST.1).as_ref() }
+        .ok_or_else(|| format!("ONNX Runtime {version} does not offer C API {}", OLDEST.1))?;
+    let providers = available_providers(api);
+    // Kept open: unloading ONNX Runtime and loading it again in the same process is not safe on every platform.
+    std::mem::forget(library);
+    Ok((version, providers))
+}
+
+fn available_providers(api: &ort::sys::OrtApi) -> Vec<String> {
+    let mut list: *mut *mut c_char = std::ptr::null_mut();
+    let mut count: c_int = 0;
+    // SAFETY: both pointers are valid for writing; on success `list` holds `count` C strings until it is released.
+    let status = unsafe { (api.GetAvailableProviders)(&mut list, &mut count) };
+    if !status.0.is_null() || list.is_null() {
+        return Vec::new();
+    }
+    let names = (0..usize::try_from(count).unwrap_or(0))
+        // SAFETY: see above.
+        .map(|i| unsafe { CStr::from_ptr(*list.add(i)) }.to_string_lossy().into_owned())
+        .collect();
+    // SAFETY: the list comes from GetAvailableProviders and is released once.
+    let _ = unsafe { (api.ReleaseAvailableProviders)(list, count) };
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search_with(ort_lib: Option<&Path>, vars: &[(&str, &str)]) -> (Result<PathBuf, String>, Vec<(String, String)>) {
+        let mut log = Vec::new();
+        let variable = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
+        let result = search(ort_lib, &variable, &mut log).map(|found| found.path);
+        (result, log)
+    }
+
+    #[test]
+    fn a_named_library_that_fails_is_final() {
+        let dir = tempfile::tempdir().unwrap();
+        let fake = dir.path().join("libonnxruntime.so");
+        std::fs::write(&fake, "not a library").unwrap();
+        let (result, _) = search_with(Some(&fake), &[]);
+        let text = result.unwrap_err();
+        assert!(text.starts_with("--ort-lib: ") && text.contains("cannot be loaded"), "{text}");
+        let (result, _) = search_with(None, &[("ORT_DYLIB_PATH", "/nonexistent/lib.so")]);
+        assert_eq!(result.unwrap_err(), "ORT_DYLIB_PATH: /nonexistent/lib.so: no such file");
+    }
+
+    #[test]
+    fn every_place_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display().to_string();
+        let (result, log) = search_with(None, &[("XDG_CACHE_HOME", &root), ("PATH", &root)]);
+        let labels: Vec<&str> = log.iter().map(|(label, _)| label.as_str()).collect();
+        assert!(labels.starts_with(&["--ort-lib", "ORT_DYLIB_PATH", "cache", "python3's onnxruntime"]), "{labels:?}");
+        if let Err(text) = result {
+            assert!(text.contains(&format!("{root}/jetbench/ort/*/")) && text.contains("/usr/lib"), "{text}");
+            assert!(text.contains("--ort-lib FILE"), "{text}");
+        }
+    }
+
+    #[test]
+    fn newest_version_in_the_cache_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for version in ["1.9.0", "1.31.1", "1.22.0"] {
+            let at = dir.path().join("jetbench/ort").join(version);
+            std::fs::create_dir_all(&at).unwrap();
+            std::fs::write(at.join(format!("libonnxruntime.so.{version}")), "").unwrap();
+            std::fs::write(at.join("libonnxruntime_providers_shared.so"), "").unwrap();
+        }
+        let root = dir.path().display().to_string();
+        let variable = |name: &str| (name == "XDG_CACHE_HOME").then(|| OsString::from(&root));
+        let cache = &places(None, &variable)[2];
+        let names: Vec<String> =
+            cache.files.as_ref().unwrap().iter().map(|p| p.file_name().unwrap().to_string_lossy().into()).collect();
+        assert_eq!(names, ["libonnxruntime.so.1.31.1", "libonnxruntime.so.1.22.0", "libonnxruntime.so.1.9.0"]);
+    }
+
+    #[test]
+    fn a_library_without_the_entry_point_is_refused() {
+        // any shared library of the system will do
+        let Some(libc) = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib/aarch64-linux-gnu/libc.so.6", "/lib64/libc.so.6"]
+            .map(Path::new)
+            .into_iter()
+            .find(|p| p.is_file())
+        else {
+            eprintln!("skipped: no libc.so.6 at a known place");
+            return;
+        };
+        assert!(inspect(libc).unwrap_err().contains("OrtGetApiBase"));
+    }
+}

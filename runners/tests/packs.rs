@@ -1,0 +1,160 @@
+//! Every pack in `assets/packs` against PyTorch's outputs, and the tracker's promises that need a real model: equal
+//! results after a reset, late objects, precision as recorded, errors for what cannot run. Needs ONNX Runtime; without
+//! it each test says so and passes. `JETBENCH_TEST_PACKS` names other pack directories (separated by `:`).
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use jetbench_runners::golden::verify;
+use jetbench_runners::tracker::Sabotage;
+use jetbench_runners::types::{Click, Device, Frame, OpenRequest, Options, Precision, Prompt, PromptShape};
+use jetbench_runners::{Runner, RunnerError, packs, runtime};
+
+/// Real packs, or the reason why there is nothing to test with.
+fn packs_under_test() -> Result<Vec<PathBuf>, String> {
+    let roots: Vec<PathBuf> = match std::env::var_os("JETBENCH_TEST_PACKS") {
+        Some(paths) => std::env::split_paths(&paths).collect(),
+        None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs")],
+    };
+    let dirs: Vec<PathBuf> = packs::list(&roots, Device::Cpu).into_iter().map(|(dir, _)| dir).collect();
+    if dirs.is_empty() {
+        return Err(format!("no packs in {roots:?}"));
+    }
+    runtime::load(None).map(|_| dirs).map_err(|e| e.to_string())
+}
+
+/// Runs `test` on every pack, or prints why it does not.
+fn for_each_pack(name: &str, test: impl Fn(&Path)) {
+    match packs_under_test() {
+        Ok(dirs) => dirs.iter().for_each(|dir| test(dir)),
+        Err(reason) => skipped(&format!("{name}: {reason}")),
+    }
+}
+
+/// Said on the real standard error, which the test harness does not swallow.
+fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped {what}");
+}
+
+fn request(pack: &Path, precision: Precision) -> OpenRequest {
+    let options = Options { threads: Some(1), ..Options::default() };
+    OpenRequest { pack: pack.to_path_buf(), precision, device: Device::Cpu, options, ort_lib: None }
+}
+
+/// A bright disc that moves over a dark ground.
+fn frame(t: u32) -> Vec<u8> {
+    let (cx, cy) = (60.0 + 2.0 * t as f32, 50.0);
+    let pixel = |x: u32, y: u32| {
+        let inside = (x as f32 - cx).hypot(y as f32 - cy) < 18.0;
+        if inside { [220, 180, 40] } else { [40, (x / 2) as u8, (y / 2) as u8 + 30] }
+    };
+    (0..120).flat_map(|y| (0..160).flat_map(move |x| pixel(x, y))).collect()
+}
+
+fn step(runner: &mut dyn Runner, t: u32, prompts: &[Prompt]) -> jetbench_runners::types::FrameMasks {
+    let rgb = frame(t);
+    runner.step(Frame { width: 160, height: 120, rgb: &rgb }, prompts).unwrap()
+}
+
+fn click(object: u32, x: f32, y: f32) -> Prompt {
+    Prompt { object, shape: PromptShape::Points(vec![Click { x, y, positive: true }]) }
+}
+
+#[test]
+fn fp32_reproduces_pytorch() {
+    for_each_pack("fp32_reproduces_pytorch", |dir| {
+        let report = verify(&request(dir, Precision::Fp32), None).unwrap();
+        assert!(report.pass, "{}: {:#?}", dir.display(), report.failures);
+        assert!(report.tracks.iter().any(|t| t.present > 0));
+        let json = serde_json::to_value(&report).unwrap();
+        for field in ["graph", "tensor", "frame", "max_abs"] {
+            assert!(!json["worst"][field].is_null(), "worst.{field} is missing");
+        }
+    });
+}
+
+#[test]
+fn a_damaged_memory_is_noticed() {
+    for_each_pack("a_damaged_memory_is_noticed", |dir| {
+        for sabotage in [Sabotage::ZeroSlot(0), Sabotage::ZeroSlot(1), Sabotage::ZeroPointer(0), Sabotage::FreezeAge] {
+            let report = verify(&request(dir, Precision::Fp32), Some(sabotage)).unwrap();
+            assert!(!report.pass, "{}: {sabotage:?} went unnoticed", dir.display());
+        }
+    });
+}
+
+#[test]
+fn sequences_do_not_leak_into_each_other() {
+    for_each_pack("sequences_do_not_leak_into_each_other", |dir| {
+        let mut runner = packs::open(&request(dir, Precision::Fp32)).unwrap();
+        let mut sequence = || {
+            runner.reset();
+            let mut all = vec![step(runner.as_mut(), 0, &[click(1, 60.0, 50.0)])];
+            all.push(step(runner.as_mut(), 1, &[click(2, 100.0, 90.0)]));
+            all.extend((2..6).map(|t| step(runner.as_mut(), t, &[])));
+            all
+        };
+        let first = sequence();
+        assert_eq!(first[5].objects.len(), 2, "a late object is tracked beside the first");
+        assert_eq!(first, sequence(), "the same frames give the same masks after a reset");
+        let times = runner.take_stage_times();
+        assert_eq!(times.len(), 6, "{times:?}");
+
+        // A late object sees only its own past: alone it gets the same masks.
+        runner.reset();
+        step(runner.as_mut(), 1, &[click(2, 100.0, 90.0)]);
+        let alone: Vec<_> = (2..6).map(|t| step(runner.as_mut(), t, &[])).collect();
+        for (alone, beside) in alone.iter().zip(&first[2..]) {
+            assert_eq!(alone.objects[0], beside.objects[1]);
+        }
+    });
+}
+
+#[test]
+fn half_precisions_are_what_the_record_says() {
+    for_each_pack("half_precisions_are_what_the_record_says", |dir| {
+        for precision in [Precision::Fp16, Precision::Bf16] {
+            let mut runner = packs::open(&request(dir, precision)).unwrap();
+            let masks = step(runner.as_mut(), 0, &[click(1, 60.0, 50.0)]);
+            assert!(masks.objects[0].finite);
+            for stage in runner.precision() {
+                assert_eq!(
+                    stage.effective,
+                    format!("{precision} operands, fp32 accumulation, emulated"),
+                    "{}: {:?}",
+                    stage.graph,
+                    stage.evidence
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn what_cannot_run_says_so() {
+    for_each_pack("what_cannot_run_says_so", |dir| {
+        let mut on_gpu = request(dir, Precision::Fp32);
+        on_gpu.device = Device::Cuda(0);
+        on_gpu.options = Options::default();
+        if runtime::load(None).unwrap().providers.iter().any(|p| p.contains("CUDA")) {
+            skipped("the GPU part of what_cannot_run_says_so: this runtime has CUDA");
+        } else {
+            match packs::open(&on_gpu) {
+                Err(RunnerError::Environment(text)) => {
+                    assert!(text.contains("cuda:0") && text.contains("not enabled in this build"), "{text}");
+                }
+                Err(other) => panic!("{other:?}"),
+                Ok(_) => panic!("a CUDA session without CUDA"),
+            }
+        }
+        let mut runner = packs::open(&request(dir, Precision::Fp32)).unwrap();
+        let rgb = frame(0);
+        let short = Frame { width: 160, height: 121, rgb: &rgb };
+        assert!(matches!(runner.step(short, &[]), Err(RunnerError::Usage(_))));
+        let five = (0..5).map(|i| Click { x: i as f32, y: 1.0, positive: true }).collect();
+        let many = Prompt { object: 1, shape: PromptShape::Points(five) };
+        let text = runner.step(Frame { width: 160, height: 120, rgb: &rgb }, &[many]).unwrap_err().to_string();
+        assert!(text.contains("5 clicks"), "{text}");
+        step(runner.as_mut(), 0, &[click(1, 60.0, 50.0)]); // refused input leaves the runner usable
+    });
+}
