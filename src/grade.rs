@@ -64,12 +64,7 @@ pub struct Extras {
 ///
 /// # Errors
 /// An annotation or the spool file cannot be read, a mask or overlay not be written: names the file.
-pub fn grade(
-    sequence: &Sequence,
-    finished: &Finished,
-    layout: Layout,
-    extras: &Extras,
-) -> Result<Graded, DataError> {
+pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &Extras) -> Result<Graded, DataError> {
     let reader = Reader::open(&finished.spool).map_err(|e| DataError(e.to_string()))?;
     let (width, height) = (reader.width, reader.height);
     if (width, height) != (sequence.width, sequence.height) {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use jetbench_runners::golden::{self, GoldenReport};
-use jetbench_runners::types::{Options, OpenRequest};
+use jetbench_runners::types::{OpenRequest, Options};
 
 use crate::cli::VerifyArgs;
 use crate::exit::{NOT_VALID, OK, Outcome, Stop};
