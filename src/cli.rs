@@ -194,9 +194,48 @@ pub struct ScoreArgs {
     pub gt: PathBuf,
     /// Predicted masks, in the layout of the ground truth
     pub pred: PathBuf,
-    /// Print JSON
+    /// Rules: sav, vos, davis2017-semi, davis2016 [default: those of the layout]
+    #[arg(long, value_name = "NAME")]
+    pub protocol: Option<String>,
+    /// Leave out videos without predictions, with a note, instead of refusing
+    #[arg(long)]
+    pub lenient: bool,
+    /// Score the first and last annotated frame too
+    #[arg(long)]
+    pub keep_first_last: bool,
+    /// Boundary tolerance: share of the diagonal, or pixels from 1 on [default: 0.008]
+    #[arg(long, value_name = "X")]
+    pub boundary_threshold: Option<f64>,
+    /// Text file with the videos to score
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
+    /// Text file with the unseen part (`video` or `video object` per line): splits the means
+    #[arg(long, value_name = "FILE")]
+    pub unseen: Option<PathBuf>,
+    /// Keep per-frame values in the exports
+    #[arg(long)]
+    pub per_frame: bool,
+    /// Compute boundary IoU too
+    #[arg(long)]
+    pub boundary_iou: bool,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Write a CSV row per object; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_csv: Option<PathBuf>,
+    /// Write everything as JSON; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_json: Option<PathBuf>,
+    /// Write the reference's own result file, byte for byte, to PRED/results.csv: `sav`
+    #[arg(long, value_name = "TOOL", value_parser = ["sav"])]
+    pub compat: Option<String>,
+    /// Print JSON (short for --export-json -)
     #[arg(long)]
     pub json: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 /// Flags of `verify`.

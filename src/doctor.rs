@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use jetbench_runners::packs;
+use jetbench_runners::runtime;
 use jetbench_runners::types::Device;
 use serde::Serialize;
 use serde_json::json;
@@ -62,7 +63,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Stop> {
     let devices: Vec<Device> = plan::parsed(&args.device)?;
     let root = Path::new("/");
     let mut checks = vec![machine(root)];
-    checks.extend(runtime(args.ort_lib.as_deref(), &devices));
+    checks.extend(runtime_checks(args.ort_lib.as_deref(), &devices));
     checks.extend(pack_checks(&plan::pack_path(&args.packs)));
     checks.push(data(&args.data.clone().unwrap_or_else(plan::default_data)));
     checks.push(results(&plan::default_out(args.out.clone())));
@@ -263,8 +264,48 @@ fn conditions(root: &Path) -> Vec<Check> {
 }
 
 /// ONNX Runtime: places tried, the library chosen, and whether the devices asked for are in it.
-fn runtime(_ort_lib: Option<&Path>, _devices: &[Device]) -> Vec<Check> {
-    Vec::new()
+fn runtime_checks(ort_lib: Option<&Path>, devices: &[Device]) -> Vec<Check> {
+    let probe = runtime::probe(ort_lib);
+    let Some(library) = probe.chosen else {
+        return vec![Check::fail(
+            "onnxruntime",
+            probe.problem.unwrap_or_else(|| "not found".into()),
+            "scripts/get-runtime.sh fetches a CPU build; or name a library with --ort-lib FILE",
+        )];
+    };
+    let version = probe.version.unwrap_or_default();
+    let places = probe.looked_at.iter().map(|(place, outcome)| format!("\n{place}: {outcome}")).collect::<String>();
+    let found = format!("{version}, {}\nproviders: {}{places}", library.display(), probe.providers.join(", "));
+    let mut checks = vec![Check::ok("onnxruntime", found)];
+    for &device in devices {
+        let name = format!("device {device}");
+        checks.push(match plan::missing_provider(device, &probe.providers) {
+            None if device == Device::Cpu => Check::ok(&name, "always there"),
+            None => match gpu(device) {
+                Ok(found) => Check::ok(&name, found),
+                Err(missing) => Check::fail(&name, missing, "install the driver, or use --device cpu"),
+            },
+            Some(missing) => Check::fail(
+                &name,
+                format!("this build of ONNX Runtime has no {missing}"),
+                "name a build that has it with --ort-lib FILE (a Jetson's own, or the onnxruntime-gpu package's)",
+            ),
+        });
+    }
+    checks
+}
+
+/// Is there an NVIDIA GPU that a driver serves? Only a run shows that a provider really works.
+fn gpu(device: Device) -> Result<String, String> {
+    let index = match device {
+        Device::Cuda(index) | Device::TensorRt(index) => index,
+        Device::Cpu => 0,
+    };
+    let nodes = [format!("/dev/nvidia{index}"), "/dev/nvhost-gpu".to_string(), "/dev/nvgpu/igpu0".to_string()];
+    match nodes.iter().find(|n| Path::new(n).exists()) {
+        Some(node) => Ok(format!("provider compiled in, {node} present; a run shows whether it works")),
+        None => Err(format!("no NVIDIA GPU is visible: none of {} exists", nodes.join(", "))),
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::types::Mask;
+use jetbench_runners::types::{Mask, PromptKind, PromptShape};
 use rayon::prelude::*;
 
-use crate::dataset::{DataError, Layout, MaskWriter, Object, Sequence};
+use crate::dataset::{self, DataError, Layout, MaskWriter, Object, Sequence};
+use crate::overlay::{self, Layer};
+use crate::prompt;
 use crate::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord};
+use crate::report;
 use crate::score::{FrameScore, Protocol, frame_score};
 use crate::spool::{Reader, SpooledFrame};
 
@@ -44,16 +47,24 @@ struct GradedFrame {
     non_finite: Vec<String>,
 }
 
-/// Scores a finished sequence; with `masks` also writes the predictions in the dataset's own layout.
+/// What is written beside the scores.
+#[derive(Clone, Debug)]
+pub struct Extras {
+    /// Root for predicted masks in the dataset's own layout.
+    pub masks: Option<PathBuf>,
+    /// Root for frames with everything drawn on them: `<video>/<frame>.png`.
+    pub overlays: Option<PathBuf>,
+    /// Prompt kind, to draw it.
+    pub prompt: PromptKind,
+    /// Clicks per object, to draw them.
+    pub clicks: usize,
+}
+
+/// Scores a finished sequence, and writes masks and overlays where wanted.
 ///
 /// # Errors
-/// An annotation or the spool file cannot be read, a mask file not be written: names the file.
-pub fn grade(
-    sequence: &Sequence,
-    finished: &Finished,
-    layout: Layout,
-    masks: Option<&Path>,
-) -> Result<Graded, DataError> {
+/// An annotation or the spool file cannot be read, a mask or overlay not be written: names the file.
+pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &Extras) -> Result<Graded, DataError> {
     let reader = Reader::open(&finished.spool).map_err(|e| DataError(e.to_string()))?;
     let (width, height) = (reader.width, reader.height);
     if (width, height) != (sequence.width, sequence.height) {
@@ -65,12 +76,13 @@ pub fn grade(
             sequence.height
         )));
     }
-    let writer = masks.map(|root| MaskWriter::new(root, layout, sequence)).transpose()?;
+    let writer = extras.masks.as_deref().map(|root| MaskWriter::new(root, layout, sequence)).transpose()?;
+    let painter = extras.overlays.as_deref().map(|root| Painter::new(root, sequence, extras)).transpose()?;
     let mut frames: Vec<GradedFrame> = reader
         .par_bridge()
         .map(|frame| {
             let frame = frame.map_err(|e| DataError(e.to_string()))?;
-            grade_frame(sequence, &frame, writer.as_ref())
+            grade_frame(sequence, &frame, writer.as_ref(), painter.as_ref())
         })
         .collect::<Result<_, DataError>>()?;
     frames.sort_by_key(|f| f.frame.frame);
@@ -99,6 +111,7 @@ fn grade_frame(
     sequence: &Sequence,
     spooled: &SpooledFrame,
     writer: Option<&MaskWriter>,
+    painter: Option<&Painter>,
 ) -> Result<GradedFrame, DataError> {
     let index = spooled.times.frame as usize;
     let (width, height) = (sequence.width, sequence.height);
@@ -123,7 +136,7 @@ fn grade_frame(
     let wanted: Vec<Object> = annotated.iter().map(|(_, o)| (*o).clone()).collect();
     let truths = if wanted.is_empty() { Vec::new() } else { sequence.truths(&wanted, index)? };
     let absent = Mask::empty(width, height);
-    let scores = annotated
+    let scores: Vec<(usize, FrameScore, Option<f32>)> = annotated
         .iter()
         .zip(&truths)
         .map(|(&(i, object), truth)| {
@@ -136,6 +149,10 @@ fn grade_frame(
         let masks: Vec<Option<&Mask>> =
             sequence.objects.iter().map(|o| predicted.get(&o.id).map(|(mask, _)| mask)).collect();
         writer.write(&file.name, &masks)?;
+    }
+    if let (Some(painter), Some(_)) = (painter, first_pass) {
+        let truths: BTreeMap<usize, &Mask> = annotated.iter().map(|(i, _)| *i).zip(&truths).collect();
+        painter.paint(sequence, index, &predicted, &truths, &scores)?;
     }
     Ok(GradedFrame { frame: spooled.times.record(spooled.objects.len() as u32), scores, non_finite })
 }
@@ -167,5 +184,51 @@ fn object_record(index: usize, object: &Object, frames: &[GradedFrame], protocol
                 object_score,
             })
             .collect(),
+    }
+}
+
+/// Draws the frames of one sequence.
+struct Painter {
+    dir: PathBuf,
+    /// Per object, as it was given to the model.
+    prompts: Vec<Option<PromptShape>>,
+}
+
+impl Painter {
+    fn new(root: &Path, sequence: &Sequence, extras: &Extras) -> Result<Painter, DataError> {
+        let dir = root.join(&sequence.name);
+        std::fs::create_dir_all(&dir).map_err(|e| DataError(format!("cannot write {}: {e}", dir.display())))?;
+        let prompt = |object: &Object| {
+            let truth = sequence.truth(object, object.prompt_frame)?;
+            Ok(prompt::prompt_shape(extras.prompt, &truth, extras.clicks))
+        };
+        Ok(Painter { dir, prompts: sequence.objects.iter().map(prompt).collect::<Result<_, DataError>>()? })
+    }
+
+    fn paint(
+        &self,
+        sequence: &Sequence,
+        index: usize,
+        predicted: &BTreeMap<u32, (Mask, f32)>,
+        truths: &BTreeMap<usize, &Mask>,
+        scores: &[(usize, FrameScore, Option<f32>)],
+    ) -> Result<(), DataError> {
+        let file = &sequence.frames[index];
+        let frame = dataset::read_frame(&file.path)?;
+        let layers: Vec<Layer> = sequence
+            .objects
+            .iter()
+            .enumerate()
+            .map(|(i, object)| Layer {
+                name: &object.name,
+                object: object.id,
+                predicted: predicted.get(&object.id).map(|(mask, _)| mask),
+                truth: truths.get(&i).copied(),
+                prompt: self.prompts[i].as_ref().filter(|_| object.prompt_frame == index),
+                j: scores.iter().find(|s| s.0 == i && object.prompt_frame <= index).map(|s| s.1.j * 100.0),
+            })
+            .collect();
+        let path = self.dir.join(format!("{}.png", file.name));
+        report::png::write(&path, &overlay::render(&frame, &layers)).map_err(|e| DataError(e.to_string()))
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::exit::{Outcome, Stop};
-use jetbench::{doctor, models, run, worker};
+use jetbench::{doctor, evaluate, models, run, verify, worker};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
         None => run::run(cli.run, argv),
         Some(Command::Models(args)) => Ok(models::models(&args)),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
-        Some(Command::Score(_)) | Some(Command::Verify(_)) => Err(Stop::Failed("not written yet".into())),
+        Some(Command::Score(args)) => evaluate::evaluate(&args),
+        Some(Command::Verify(args)) => verify::verify(&args),
     };
     ExitCode::from(finish(outcome))
 }

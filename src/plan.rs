@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use jetbench_runners::REGISTRY;
 use jetbench_runners::packs::{self, PackInfo};
+use jetbench_runners::runtime;
 use jetbench_runners::types::{Admitted, Device, DroppedOption, Options, Precision, PromptKind};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,8 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     /// What the user should know before it starts: aliases, dropped options.
     pub notes: Vec<String>,
+    /// The ONNX Runtime that every cell loads; `None` when only test packs are run.
+    pub ort_lib: Option<PathBuf>,
 }
 
 impl Plan {
@@ -159,7 +162,8 @@ impl Plan {
         }
         let dataset = open_data(&settings.data, settings.limits)?;
         dataset_is_sound(&dataset, &cells)?;
-        Ok(Plan { settings, dataset, cells, notes })
+        let ort_lib = find_runtime(&settings, &cells)?;
+        Ok(Plan { settings, dataset, cells, notes, ort_lib })
     }
 
     /// Frames that one cell tracks.
@@ -187,7 +191,7 @@ impl Plan {
             dtype: cell.dtype,
             device: cell.device,
             options,
-            ort_lib: self.settings.ort_lib.clone(),
+            ort_lib: self.ort_lib.clone(),
             data: self.settings.data.clone(),
             limits: self.settings.limits,
             keep_going: self.settings.keep_going,
@@ -221,6 +225,9 @@ impl Plan {
                 if options.is_empty() { String::new() } else { format!("  options {}", options.join(" ")) }
             );
         }
+        if let Some(library) = &self.ort_lib {
+            let _ = writeln!(text, "ONNX Runtime: {}", library.display());
+        }
         let _ = writeln!(text, "results: {}", self.settings.out.display());
         text
     }
@@ -245,7 +252,8 @@ fn admit(pack: &PackInfo, settings: &Settings, prompt: PromptKind) -> Admitted {
     admitted
 }
 
-fn clicks(pack: &PackInfo, settings: &Settings) -> usize {
+/// Clicks per object that this pack is given.
+pub fn clicks(pack: &PackInfo, settings: &Settings) -> usize {
     settings.clicks.min(pack.capabilities.max_points.max(1) as usize)
 }
 
@@ -464,6 +472,44 @@ pub fn known_tags(aliases: &BTreeMap<String, String>, available: &[&PackInfo]) -
         }
     }
     tags
+}
+
+/// Looks for ONNX Runtime once for all cells, and for the providers of their devices in it; nothing is loaded to stay.
+///
+/// # Errors
+/// No usable library, or one that was built without a provider that a cell asks for: exit 3.
+fn find_runtime(settings: &Settings, cells: &[Cell]) -> Result<Option<PathBuf>, Stop> {
+    let real: Vec<&Cell> = cells.iter().filter(|c| !c.pack.hidden).collect();
+    if real.is_empty() {
+        return Ok(None);
+    }
+    let probe = runtime::probe(settings.ort_lib.as_deref());
+    if let Some(problem) = probe.problem {
+        return Err(Stop::Environment(problem));
+    }
+    for cell in real {
+        if let Some(missing) = missing_provider(cell.device, &probe.providers) {
+            let library = probe.chosen.as_deref().unwrap_or(Path::new("?"));
+            return Err(Stop::Environment(format!(
+                "device {}: {} has no {missing}; it has: {}. Name a build that has it with --ort-lib FILE, or use --device \
+                 cpu",
+                cell.device,
+                library.display(),
+                probe.providers.join(", ")
+            )));
+        }
+    }
+    Ok(probe.chosen)
+}
+
+/// The execution provider that `device` needs, when it is not among `providers`.
+pub fn missing_provider(device: Device, providers: &[String]) -> Option<&'static str> {
+    let needed = match device {
+        Device::Cpu => "CPUExecutionProvider",
+        Device::Cuda(_) => "CUDAExecutionProvider",
+        Device::TensorRt(_) => "TensorrtExecutionProvider",
+    };
+    (!providers.iter().any(|p| p == needed)).then_some(needed)
 }
 
 /// Opens the part of a dataset that is used.

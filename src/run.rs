@@ -2,7 +2,8 @@
 //! after the worker has gone, the verdict, and the record. A cell that fails is a verdict; the other cells go on.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +16,11 @@ use crate::cli::RunArgs;
 use crate::device;
 use crate::event::{Event, FaultClass, PROTOCOL, Phase};
 use crate::exit::{self, Outcome, Stop};
-use crate::grade::{self, Finished};
+use crate::grade::{self, Extras, Finished};
 use crate::plan::{self, Cell, Plan};
 use crate::progress::Progress;
 use crate::record::{CellRecord, DataRecord, MemoryPoint, MemoryRecord, RunRecord, RuntimeRecord, SCHEMA, Verdict};
-use crate::report::{csv, table};
+use crate::report::{csv, plot, table};
 use crate::store::{self, RunDir};
 use crate::summary;
 use crate::supervise::{Ended, Worker};
@@ -161,9 +162,15 @@ fn write_all(dir: &RunDir, record: &RunRecord) -> std::io::Result<()> {
         ("objects.csv", csv::objects(record)),
         ("frames.csv", csv::frames(record)),
         ("frame_scores.csv", csv::frame_scores(record)),
+        ("memory.csv", csv::memory(record)),
     ];
     for (name, bytes) in exports {
         store::write_atomic(&dir.path.join(name), &bytes)?;
+    }
+    for figure in plot::figures(record) {
+        let file = |extension: &str| dir.path.join("plots").join(format!("{}.{extension}", figure.name));
+        store::write_atomic(&file("svg"), figure.svg().as_bytes())?;
+        store::write_atomic(&file("png"), &figure.png().map_err(std::io::Error::other)?)?;
     }
     dir.finish(record)
 }
@@ -253,6 +260,9 @@ impl CellRun<'_> {
         let (ended, telemetry) = self.work(&mut record, &mut observed, baseline);
         self.peak(&mut record, &observed, &telemetry, baseline);
         self.energy(&mut record, &observed, &telemetry);
+        if let Err(e) = self.keep(&telemetry) {
+            record.notes.push(format!("telemetry.csv could not be written: {e}"));
+        }
 
         let mut non_finite = Vec::new();
         let graded = self.grade(&mut record, &observed, &mut non_finite);
@@ -480,6 +490,15 @@ impl CellRun<'_> {
         }
     }
 
+    /// Appends the samples to `telemetry.csv`.
+    fn keep(&self, telemetry: &Telemetry) -> std::io::Result<()> {
+        let path = self.dir.path.join("telemetry.csv");
+        let header = if path.exists() { "" } else { telemetry::CSV_HEADER };
+        let key = format!("{},{},{}", self.cell.model, self.cell.dtype, self.cell.device);
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        file.write_all(format!("{header}{}", telemetry.csv(&key)).as_bytes())
+    }
+
     fn energy(&self, record: &mut CellRecord, observed: &Observed, telemetry: &Telemetry) {
         record.energy_j = telemetry.energy(&observed.spans);
         if !record.energy_j.is_empty() && !record.energy_j.contains_key(WHOLE_MODULE_RAIL) {
@@ -492,13 +511,19 @@ impl CellRun<'_> {
     /// Grades every finished sequence; stops at the first that cannot be graded.
     fn grade(&self, record: &mut CellRecord, observed: &Observed, non_finite: &mut Vec<String>) -> Result<(), String> {
         let dataset = &self.plan.dataset;
-        let masks: Option<PathBuf> =
-            self.plan.settings.save_masks.then(|| self.dir.path.join("masks").join(self.cell.slug()));
+        let settings = &self.plan.settings;
+        let place = |wanted: bool, name: &str| wanted.then(|| self.dir.path.join(name).join(self.cell.slug()));
+        let extras = Extras {
+            masks: place(settings.save_masks, "masks"),
+            overlays: place(settings.overlays, "overlays"),
+            prompt: self.cell.prompt,
+            clicks: plan::clicks(&self.cell.pack, settings),
+        };
         self.progress.phase(Phase::Score);
         for finished in &observed.finished {
             let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);
             let sequence = sequence.ok_or_else(|| format!("the worker tracked an unknown video {}", finished.video))?;
-            let graded = grade::grade(sequence, finished, dataset.kind, masks.as_deref()).map_err(|e| e.to_string())?;
+            let graded = grade::grade(sequence, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
             non_finite.extend(graded.non_finite);
             record.sequences.push(graded.record);
         }

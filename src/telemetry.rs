@@ -13,6 +13,8 @@ use crate::event::ProcessMemory;
 /// Time between two samples of system memory and rails: 10 Hz is ample for rails whose converters average for
 /// milliseconds, and costs the measured machine less than a thousandth of a core.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// Samples kept of one worker; a longer run is sampled more coarsely, evenly over its whole length.
+const MOST_SAMPLES: usize = 1 << 16;
 /// The proportional set size walks every page table of the worker, so it is read more rarely.
 const PSS_EVERY: u32 = 10;
 
@@ -201,6 +203,39 @@ impl Telemetry {
     }
 }
 
+/// Header of `telemetry.csv`: one quantity of one source at one time per row.
+pub const CSV_HEADER: &str = "model,dtype,device,t_s,quantity,value\n";
+
+impl Telemetry {
+    /// Rows of `telemetry.csv` for a cell whose key is `model,dtype,device`; times count from the first sample. What could
+    /// not be read has no row.
+    pub fn csv(&self, key: &str) -> String {
+        let mut text = String::new();
+        let Some(start) = self.samples.first().map(|s| s.at) else { return text };
+        for sample in &self.samples {
+            let (system, process) = (&sample.system, &sample.process);
+            let fixed = [
+                ("mem_available_mib", system.available_mib),
+                ("swap_free_mib", system.swap_free_mib),
+                ("nvmap_mib", system.nvmap_mib),
+                ("worker_rss_mib", process.rss_mib),
+                ("worker_pss_mib", process.pss_mib),
+                ("worker_swap_mib", process.swap_mib),
+                ("hottest_celsius", sample.celsius),
+            ];
+            let rails = self.rails.iter().zip(&sample.watts).map(|(name, watts)| (format!("{name}_w"), *watts));
+            let all = fixed.into_iter().map(|(name, value)| (name.to_string(), value)).chain(rails);
+            let seconds = (sample.at - start).as_secs_f64();
+            for (quantity, value) in all {
+                if let Some(value) = value {
+                    text.push_str(&format!("{key},{seconds:.3},{quantity},{value}\n"));
+                }
+            }
+        }
+        text
+    }
+}
+
 /// Integral of the piecewise linear curve through `points` from `from` to `to`; `None` where it does not reach.
 fn integrate(points: &[(Instant, f64)], from: Instant, to: Instant) -> Option<f64> {
     let value = |at: Instant| {
@@ -238,9 +273,18 @@ impl Sampler {
                 watts: rails.iter().map(Rail::watts).collect(),
                 celsius: hottest(&root).map(|(_, celsius)| celsius),
             };
+            let mut interval = INTERVAL;
             for n in 0u32.. {
                 samples.push(sample(n.is_multiple_of(PSS_EVERY)));
-                if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                if samples.len() >= MOST_SAMPLES {
+                    let mut n = 0;
+                    samples.retain(|_| {
+                        n += 1;
+                        n % 2 == 1
+                    });
+                    interval *= 2;
+                }
+                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
                     break;
                 }
             }

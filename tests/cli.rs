@@ -138,7 +138,9 @@ fn a_run_leaves_record_tables_and_verdicts_and_nothing_else() {
         std::fs::read_dir(&ran.dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names.retain(|n| n != "plots");
-    assert_eq!(names, ["frame_scores.csv", "frames.csv", "log.txt", "objects.csv", "run.json", "summary.csv"]);
+    let expected =
+        ["frame_scores.csv", "frames.csv", "log.txt", "memory.csv", "objects.csv", "run.json", "summary.csv"];
+    assert_eq!(names, [&expected[..], &["telemetry.csv"]].concat());
     // The mask prompt moved one pixel per frame is the truth itself: every score must be perfect.
     let objects = ran.csv("objects.csv");
     assert_eq!(objects.len(), 1 + 2 * 2 * 2);

@@ -213,6 +213,21 @@ pub fn frame_scores(run: &RunRecord) -> Vec<u8> {
     file.bytes()
 }
 
+/// Columns of `memory.csv`: the worker's resident set size after so many frames of a video.
+pub const MEMORY: &[&str] = &["model", "dtype", "device", "video", "frames", "rss_mib"];
+
+/// `memory.csv`.
+pub fn memory(run: &RunRecord) -> Vec<u8> {
+    let mut file = File::new(MEMORY);
+    for cell in &run.cells {
+        for point in &cell.memory_curve {
+            let [model, dtype, device] = key(cell);
+            file.row([model, dtype, device, text(&point.video), text(point.frames), text(point.rss_mib)]);
+        }
+    }
+    file.bytes()
+}
+
 /// What names a cell in every file.
 fn key(cell: &CellRecord) -> [String; 3] {
     [text(&cell.model), text(cell.dtype), text(&cell.device)]

@@ -1,0 +1,90 @@
+//! `jetbench score GT PRED`: flags in, scores out. The scoring itself is in [`crate::score`]; here are progress, the
+//! files that were asked for, and the few lines for a reader.
+
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::cli::ScoreArgs;
+use crate::exit::{Outcome, Stop};
+use crate::score::{self, ScoreOptions, ScoreReport};
+use crate::store;
+
+/// Scores predictions against ground truth.
+///
+/// # Errors
+/// Anything that is missing or does not fit, each named (exit 2); a file that cannot be written.
+pub fn evaluate(args: &ScoreArgs) -> Result<Outcome, Stop> {
+    let protocol = args.protocol.as_deref().map(|p| p.parse().map_err(|e| Stop::Usage(format!("{e}")))).transpose()?;
+    let mut options = ScoreOptions::new(&args.gt, &args.pred);
+    options.protocol = protocol;
+    options.strict = !args.lenient;
+    options.keep_first_last = args.keep_first_last;
+    options.boundary_threshold = args.boundary_threshold.unwrap_or(options.boundary_threshold);
+    options.list = args.list.clone();
+    options.unseen = args.unseen.clone();
+    options.per_frame = args.per_frame;
+    options.boundary_iou = args.boundary_iou;
+    options.threads = args.threads.map(Into::into);
+
+    let target = if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template("scoring {wide_bar} {pos}/{len} frames, {eta} left") {
+        bar.set_style(style);
+    }
+    let report = score::score(&options, &|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let report = report?;
+
+    let mut stdout = String::new();
+    let mut printed = false;
+    let mut export = |path: &Path, content: String| {
+        if path.as_os_str() == "-" {
+            printed = true;
+            stdout.push_str(&content);
+            return Ok(());
+        }
+        store::write_atomic(path, content.as_bytes())
+            .map_err(|e| Stop::Usage(format!("cannot write {}: {e}", path.display())))
+    };
+    if let Some(path) = &args.export_csv {
+        export(path, report.to_csv())?;
+    }
+    if let Some(path) = &args.export_json {
+        export(path, report.to_json())?;
+    }
+    if args.json {
+        export(Path::new("-"), report.to_json())?;
+    }
+    if args.compat.is_some() {
+        let content = report
+            .to_sav_results()
+            .ok_or_else(|| Stop::Usage("--compat sav: the DAVIS protocols have other result files".into()))?;
+        export(&args.pred.join("results.csv"), content)?;
+    }
+    if !printed {
+        stdout = text(&report);
+    }
+    Ok(Outcome::ok(stdout))
+}
+
+fn text(report: &ScoreReport) -> String {
+    let global = &report.global;
+    let mut text = format!(
+        "{} protocol, {} objects in {} videos\nJ&F {:.2}  J {:.2}  F {:.2}  (of {})\n",
+        report.protocol,
+        global.objects,
+        report.videos.len(),
+        global.jf,
+        global.j,
+        global.f,
+        report.scale
+    );
+    for note in &report.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text
+}
