@@ -371,7 +371,8 @@ impl Tracker {
         }
     }
 
-    /// Share of encoder outputs that lie on the 16-bit grids, on the first frame after opening.
+    /// Share of encoder outputs that lie on the grid of the 16-bit type, on the first frame after opening: all of them
+    /// where a rounded result is the output itself, fewer where rounded results are added up in f32, next to none in fp32.
     fn lattice_evidence(&self) -> String {
         if self.settings.on_gpu() {
             return "lattice of the outputs: not read back from the device".to_string();
@@ -381,20 +382,20 @@ impl Tracker {
             ("high_res_0", &self.wiring.high_res[0]),
             ("high_res_1", &self.wiring.high_res[1]),
         ];
+        // Every bf16 value of ordinary size is also an fp16 value, so the other grid would say nothing.
+        let (grid, on_grid): (_, fn(f32) -> bool) = match self.settings.precision {
+            Precision::Fp16 => ("fp16", |v| f16::from_f32(v).to_f32() == v),
+            Precision::Fp32 | Precision::Bf16 => ("bf16", |v| bf16::from_f32(v).to_f32() == v),
+        };
         let parts: Vec<String> = outputs
             .iter()
             .map(|(name, values)| {
                 let values = values.extract_tensor().1;
-                let share = |on_grid: &dyn Fn(f32) -> bool| {
-                    let count = values.iter().filter(|&&v| on_grid(v)).count();
-                    100.0 * count as f64 / values.len() as f64
-                };
-                let bf16_share = share(&|v| bf16::from_f32(v).to_f32() == v);
-                let fp16_share = share(&|v| f16::from_f32(v).to_f32() == v);
-                format!("{name} {bf16_share:.1} % bf16, {fp16_share:.1} % fp16")
+                let count = values.iter().filter(|&&v| on_grid(v)).count();
+                format!("{name} {:.1} %", 100.0 * count as f64 / values.len() as f64)
             })
             .collect();
-        format!("share of values on the 16-bit grids, first frame: {}", parts.join("; "))
+        format!("values on the {grid} grid, first frame: {}", parts.join(", "))
     }
 
     fn damage(&mut self, object: usize) {
