@@ -235,6 +235,14 @@ impl Graph {
         let session = builder.commit_from_memory(bytes).map_err(|e| {
             if settings.on_gpu() {
                 refused(&e)
+            } else if e.message().contains("under development") && e.message().contains("pset") {
+                RunnerError::Environment(format!(
+                    "ONNX Runtime {} ({}) is too old for graph `{name}` of opset {}; install a newer one or run another \
+                     precision. It says: {e}",
+                    runtime.version,
+                    runtime.path.display(),
+                    model.opset()
+                ))
             } else {
                 wrong(&format!("ONNX Runtime {} cannot load graph `{name}` on the CPU: {e}", runtime.version))
             }

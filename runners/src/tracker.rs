@@ -115,27 +115,28 @@ struct MaskWiring {
     decode_pointer: IoBinding,
 }
 
-/// One open tracker.
+/// One open tracker. Fields are dropped in order: tensors and bindings go before the sessions whose memory they use.
 pub struct Tracker {
+    objects: Vec<(u32, ObjectMemory)>,
+    /// Memories of objects of earlier sequences, used again: memory stays flat however many sequences are run.
+    spare: Vec<ObjectMemory>,
+    wiring: Wiring,
+    shared: Shared,
+    allocator: Allocator,
+    image_encoder: Graph,
+    mask_prompt: Option<Graph>,
+    mask_decoder: Graph,
+    memory_attention: Graph,
+    memory_encoder: Graph,
     capabilities: Capabilities,
     report: OpenReport,
     sizes: Sizes,
     settings: Settings,
     preprocess: Preprocess,
     thresholder: Thresholder,
-    image_encoder: Graph,
-    mask_prompt: Option<Graph>,
-    mask_decoder: Graph,
-    memory_attention: Graph,
-    memory_encoder: Graph,
-    allocator: Allocator,
-    shared: Shared,
-    wiring: Wiring,
-    objects: Vec<(u32, ObjectMemory)>,
-    /// Memories of objects of earlier sequences, used again: memory stays flat however many sequences are run.
-    spare: Vec<ObjectMemory>,
     lattice: Option<String>,
     times: [Duration; Stage::ALL.len()],
+    /// A frame failed half-way: the memories no longer belong together.
     broken: bool,
     sabotage: Option<Sabotage>,
 }
