@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use jetbench_runners::types::Mask;
 
 pub use frame::{DecodedFrame, FrameReader, decode_frame, frame_size, read_frame};
-pub use label_png::{LabelImage, MAX_PIXELS, MAX_SIDE};
+pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
 pub use layout::{Layout, OpenOptions, UnknownLayout, read_list};
 pub(crate) use layout::{directories, entries, plain_name};
 pub use synth::{SynthOptions, synthesise};
@@ -187,11 +187,11 @@ impl Sequence {
                 .iter()
                 .map(|object| {
                     let path = dir.join(&object.name).join(format!("{}.png", file.name));
-                    Ok(self.read_labels(&path)?.foreground().0)
+                    Ok(self.read_labels(&path)?.into_foreground().0)
                 })
                 .collect(),
             MaskSource::LabelMaps(dir) => {
-                let mut found = self.read_labels(&dir.join(format!("{}.png", file.name)))?.masks();
+                let mut found = self.read_labels(&dir.join(format!("{}.png", file.name)))?.masks;
                 let mut take = |object: &Object| {
                     let at = found.iter().position(|(id, _)| id.to_string() == object.name);
                     at.map_or_else(|| Mask::empty(self.width, self.height), |i| found.swap_remove(i).1)
@@ -201,14 +201,14 @@ impl Sequence {
         }
     }
 
-    fn read_labels(&self, path: &Path) -> Result<LabelImage, DataError> {
-        let image = LabelImage::read(path)?;
-        if (image.width(), image.height()) != (self.width, self.height) {
+    fn read_labels(&self, path: &Path) -> Result<LabelMasks, DataError> {
+        let image = LabelMasks::read(path)?;
+        if (image.width, image.height) != (self.width, self.height) {
             return Err(DataError(format!(
                 "{}: annotation is {}x{}, the frames of video {} are {}x{}; masks must have the size of their frames",
                 path.display(),
-                image.width(),
-                image.height(),
+                image.width,
+                image.height,
                 self.name,
                 self.width,
                 self.height

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use jetbench::dataset::{DataError, LabelImage};
+use jetbench::dataset::{DataError, LabelMasks};
 use jetbench::score::{
     BOUNDARY_THRESHOLD, FrameCounts, FrameScorer, Protocol, ScoreOptions, ScoreReport, score, tolerance_radius,
 };
@@ -74,7 +74,7 @@ fn object_frames_of_the_sav_layout() {
     for row in &rows {
         let file = format!("{}/{}/{}.png", row["video"], row["obj"], row["frame"]);
         let read = |root: &str| {
-            let (mask, values) = LabelImage::read(&cases().join(root).join(&file)).unwrap().foreground();
+            let (mask, values) = LabelMasks::read(&cases().join(root).join(&file)).unwrap().into_foreground();
             assert!(values <= 2, "{file}");
             mask
         };
@@ -89,10 +89,10 @@ fn object_frames_of_the_davis_layout() {
     for row in &rows {
         let file = format!("{}/{}.png", row["video"], row["frame"]);
         let read = |root: &str| {
-            let image = LabelImage::read(&cases().join(root).join(&file)).unwrap();
+            let image = LabelMasks::read(&cases().join(root).join(&file)).unwrap();
             let wanted = integer(row, "obj") as u16;
-            let found = image.masks().into_iter().find(|(id, _)| *id == wanted).map(|(_, m)| m);
-            found.unwrap_or_else(|| Mask::empty(image.width(), image.height()))
+            let found = image.masks.into_iter().find(|(id, _)| *id == wanted).map(|(_, m)| m);
+            found.unwrap_or_else(|| Mask::empty(image.width, image.height))
         };
         check_pair(row, &read("davis_pred"), &read("davis/Annotations/480p"), BOUNDARY_THRESHOLD);
     }

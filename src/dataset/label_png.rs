@@ -24,6 +24,136 @@ pub struct LabelImage {
     width: u32,
     height: u32,
     values: Values,
+    format: Format,
+}
+
+/// How a mask file stores its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    width: u32,
+    height: u32,
+    depth: BitDepth,
+    grey: bool,
+}
+
+impl Format {
+    /// Bits per pixel: 1, 2, 4, 8 or 16.
+    pub fn bits(&self) -> u8 {
+        self.depth as u8
+    }
+
+    /// Grey levels (else: palette indices).
+    pub fn grey(&self) -> bool {
+        self.grey
+    }
+
+    /// Bytes per packed row.
+    fn line(&self) -> usize {
+        (self.width as usize * self.depth as usize).div_ceil(8)
+    }
+
+    /// Values of a row of less than 8 bits per pixel.
+    fn unpack(&self, packed: &[u8], row: &mut [u8]) {
+        let bits = self.depth as usize;
+        let scale = match (self.grey, self.depth) {
+            (true, BitDepth::Two) => 85,
+            (true, BitDepth::Four) => 17,
+            _ => 1,
+        };
+        for (x, value) in row.iter_mut().enumerate() {
+            *value = (packed[x * bits / 8] >> (8 - bits - x * bits % 8) & ((1 << bits) - 1)) * scale;
+        }
+    }
+}
+
+type PngReader<'a> = png::Reader<Cursor<&'a [u8]>>;
+
+/// Reads and bounds the header; refuses colour.
+fn open(bytes: &[u8]) -> Result<(PngReader<'_>, Format), String> {
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png_limits());
+    decoder.set_transformations(Transformations::IDENTITY);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let header = decoder.read_header_info().map_err(png_fault)?;
+    let (width, height, depth, colour) = (header.width, header.height, header.bit_depth, header.color_type);
+    if !matches!(colour, ColorType::Grayscale | ColorType::Indexed) {
+        return Err(format!(
+            "a mask must have one channel (grey or palette), this is {}; save object ids, not colours",
+            match colour {
+                ColorType::Rgb => "RGB",
+                ColorType::Rgba => "RGBA",
+                _ => "grey with alpha",
+            }
+        ));
+    }
+    bound_size(width, height, depth as u64, bytes.len())?;
+    let reader = decoder.read_info().map_err(png_fault)?;
+    Ok((reader, Format { width, height, depth, grey: colour == ColorType::Grayscale }))
+}
+
+/// The masks in a file, without the image between: what scoring needs, at the speed of the decoder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelMasks {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// One mask per non-zero value, in ascending order of value.
+    pub masks: Vec<(u16, Mask)>,
+    /// Is there a pixel of value 0?
+    pub background: bool,
+}
+
+impl LabelMasks {
+    /// Reads a PNG file.
+    ///
+    /// # Errors
+    /// As [`LabelImage::read`].
+    pub fn read(path: &Path) -> Result<LabelMasks, DataError> {
+        let bytes = read_file(path)?;
+        LabelMasks::decode(&bytes).map_err(|fault| DataError(format!("{}: {fault}", path.display())))
+    }
+
+    /// Decodes a PNG file held in memory, a row at a time.
+    ///
+    /// # Errors
+    /// The fault, without a file name.
+    pub fn decode(bytes: &[u8]) -> Result<LabelMasks, String> {
+        let (mut reader, format) = open(bytes)?;
+        if reader.info().interlaced || format.depth == BitDepth::Sixteen {
+            drop(reader);
+            return Ok(LabelImage::decode(bytes)?.into_masks());
+        }
+        let Format { width, height, depth, .. } = format;
+        let mut splitter = Splitter::new(width, height);
+        let mut line = vec![0; format.line()];
+        let mut row = vec![0; if depth == BitDepth::Eight { 0 } else { width as usize }];
+        for y in 0..height as usize {
+            reader.read_row(&mut line).map_err(png_fault)?.ok_or("truncated PNG: rows are missing")?;
+            match depth {
+                BitDepth::Eight => splitter.row(y, &line),
+                BitDepth::One => splitter.bits(y, &line),
+                _ => {
+                    format.unpack(&line, &mut row);
+                    splitter.row(y, &row);
+                }
+            }
+        }
+        Ok(splitter.finish())
+    }
+
+    /// Pixels above 0, and how many distinct values the image has (a mask has at most 2).
+    pub fn into_foreground(mut self) -> (Mask, usize) {
+        let values = self.masks.len() + usize::from(self.background);
+        let mut all =
+            if self.masks.is_empty() { Mask::empty(self.width, self.height) } else { self.masks.swap_remove(0).1 };
+        for (_, mask) in &self.masks {
+            for (a, m) in all.words_mut().iter_mut().zip(mask.words()) {
+                *a |= m;
+            }
+        }
+        (all, values)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,44 +177,26 @@ impl LabelImage {
     /// # Errors
     /// The fault, without a file name.
     pub fn decode(bytes: &[u8]) -> Result<LabelImage, String> {
-        let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png_limits());
-        decoder.set_transformations(Transformations::IDENTITY);
-        decoder.set_ignore_text_chunk(true);
-        decoder.set_ignore_iccp_chunk(true);
-        let header = decoder.read_header_info().map_err(png_fault)?;
-        let (width, height, depth, colour) = (header.width, header.height, header.bit_depth, header.color_type);
-        if !matches!(colour, ColorType::Grayscale | ColorType::Indexed) {
-            return Err(format!(
-                "a mask must have one channel (grey or palette), this is {}; save object ids, not colours",
-                match colour {
-                    ColorType::Rgb => "RGB",
-                    ColorType::Rgba => "RGBA",
-                    _ => "grey with alpha",
-                }
-            ));
-        }
-        bound_size(width, height, depth as u64, bytes.len())?;
-        let mut reader = decoder.read_info().map_err(png_fault)?;
+        let (mut reader, format) = open(bytes)?;
         let mut raw = vec![0; reader.output_buffer_size().ok_or("image too large")?];
         reader.next_frame(&mut raw).map_err(png_fault)?;
-        let grey = colour == ColorType::Grayscale;
-        let unpack = |bits: usize, scale: u8| {
-            let line = (width as usize * bits).div_ceil(8);
-            let mut values = Vec::with_capacity(width as usize * height as usize);
-            for row in raw.chunks_exact(line) {
-                let value = |x: usize| row[x * bits / 8] >> (8 - bits - x * bits % 8) & ((1 << bits) - 1);
-                values.extend((0..width as usize).map(|x| value(x) * scale));
-            }
-            Values::Byte(values)
-        };
+        let Format { width, height, depth, .. } = format;
         let values = match depth {
-            BitDepth::One => unpack(1, 1),
-            BitDepth::Two => unpack(2, if grey { 85 } else { 1 }),
-            BitDepth::Four => unpack(4, if grey { 17 } else { 1 }),
             BitDepth::Eight => Values::Byte(raw),
             BitDepth::Sixteen => Values::Word(raw.chunks_exact(2).map(|b| u16::from_be_bytes([b[0], b[1]])).collect()),
+            _ => {
+                let mut values = vec![0; width as usize * height as usize];
+                let rows = raw.chunks_exact(format.line()).zip(values.chunks_exact_mut(width as usize));
+                rows.for_each(|(packed, row)| format.unpack(packed, row));
+                Values::Byte(values)
+            }
         };
-        Ok(LabelImage { width, height, values })
+        Ok(LabelImage { width, height, values, format })
+    }
+
+    /// How the file stores its values.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Width in pixels.
@@ -106,90 +218,138 @@ impl LabelImage {
         }
     }
 
-    /// Pixels above 0, and how many distinct values the image has, counted up to 3 (a mask has at most 2).
-    pub fn foreground(&self) -> (Mask, usize) {
-        let masks = self.masks();
-        let area: u64 = masks.iter().map(|(_, m)| m.area()).sum();
-        let background = area < u64::from(self.width) * u64::from(self.height);
-        let mut all = Mask::empty(self.width, self.height);
-        for (_, mask) in &masks {
-            for (a, m) in all.words_mut().iter_mut().zip(mask.words()) {
-                *a |= m;
+    /// One mask per non-zero value.
+    pub fn into_masks(self) -> LabelMasks {
+        let mut splitter = Splitter::new(self.width, self.height);
+        match &self.values {
+            Values::Byte(v) => {
+                v.chunks_exact(self.width as usize).enumerate().for_each(|(y, row)| splitter.row(y, row));
+            }
+            Values::Word(v) => {
+                v.chunks_exact(self.width as usize).enumerate().for_each(|(y, row)| splitter.wide_row(y, row));
             }
         }
-        (all, masks.len() + usize::from(background))
-    }
-
-    /// One mask per non-zero value, in ascending order of value.
-    pub fn masks(&self) -> Vec<(u16, Mask)> {
-        let mut found = match &self.values {
-            Values::Byte(v) => split_bytes(v, self.width, self.height),
-            Values::Word(v) => split_words(v, self.width, self.height),
-        };
-        found.sort_by_key(|(id, _)| *id);
-        found
+        splitter.finish()
     }
 }
 
 /// Gathers the top bits of the 8 bytes of `word` (first byte: lowest bit).
 fn top_bits(word: u64) -> u64 {
-    ((word >> 7) & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    ((word >> 7) & ONES).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
+/// A 1 in every byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+
 /// Bit `k` of the result: is byte `k` of the 64 bytes equal to `value`?
-fn equal_bits(bytes: &[u64; 8], value: u8) -> u64 {
+fn equal_bits(words: &[u64; 8], value: u8) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let wanted = u64::from(value) * 0x0101_0101_0101_0101;
-    bytes.iter().enumerate().fold(0, |bits, (k, &word)| {
+    let wanted = u64::from(value) * ONES;
+    words.iter().enumerate().fold(0, |bits, (k, &word)| {
         let difference = word ^ wanted;
         let zero = !(((difference & LOW) + LOW) | difference | LOW);
         bits | top_bits(zero) << (8 * k)
     })
 }
 
-fn split_bytes(values: &[u8], width: u32, height: u32) -> Vec<(u16, Mask)> {
-    let mut found: Vec<(u16, Mask)> = Vec::new();
-    let mut slot = [usize::MAX; 256];
-    let words = (width as usize).div_ceil(64);
-    for (y, row) in values.chunks_exact(width.max(1) as usize).enumerate() {
-        for (i, chunk) in row.chunks(64).enumerate() {
-            let mut padded = [0u8; 64];
-            padded[..chunk.len()].copy_from_slice(chunk);
-            let bytes: [u64; 8] =
-                std::array::from_fn(|k| u64::from_le_bytes(std::array::from_fn(|b| padded[8 * k + b])));
-            let mut rest = if chunk.len() == 64 { !0u64 } else { (1 << chunk.len()) - 1 };
-            if bytes.iter().all(|&b| b == 0) {
-                continue;
-            }
-            while rest != 0 {
-                let value = padded[rest.trailing_zeros() as usize];
-                let uniform = u64::from(value) * 0x0101_0101_0101_0101;
-                let bits = if bytes.iter().all(|&b| b == uniform) { rest } else { equal_bits(&bytes, value) & rest };
-                rest &= !bits;
-                if value != 0 {
-                    let at = &mut slot[value as usize];
-                    if *at == usize::MAX {
-                        *at = found.len();
-                        found.push((u16::from(value), Mask::empty(width, height)));
-                    }
-                    found[*at].1.words_mut()[y * words + i] = bits;
-                }
-            }
-        }
-    }
-    found
+/// Turns rows of values into one bit-packed mask per value, 64 pixels at a time; nearly all of them are of one value.
+struct Splitter {
+    width: u32,
+    height: u32,
+    words: usize,
+    /// Index into `found` by value, for values below 256.
+    slot: [u16; 256],
+    found: Vec<(u16, Mask)>,
+    background: bool,
 }
 
-fn split_words(values: &[u16], width: u32, height: u32) -> Vec<(u16, Mask)> {
-    let mut found: std::collections::BTreeMap<u16, Mask> = std::collections::BTreeMap::new();
-    for (y, row) in values.chunks_exact(width.max(1) as usize).enumerate() {
-        for (x, &value) in row.iter().enumerate() {
-            if value != 0 {
-                found.entry(value).or_insert_with(|| Mask::empty(width, height)).set(x as u32, y as u32);
+const NO_SLOT: u16 = u16::MAX;
+
+impl Splitter {
+    fn new(width: u32, height: u32) -> Splitter {
+        let words = (width as usize).div_ceil(64);
+        Splitter { width, height, words, slot: [NO_SLOT; 256], found: Vec::new(), background: false }
+    }
+
+    fn row(&mut self, y: usize, values: &[u8]) {
+        let (chunks, rest) = values.as_chunks::<64>();
+        for (i, chunk) in chunks.iter().enumerate() {
+            self.chunk(y, i, chunk, !0);
+        }
+        if !rest.is_empty() {
+            let mut padded = [rest[0]; 64];
+            padded[..rest.len()].copy_from_slice(rest);
+            self.chunk(y, chunks.len(), &padded, (1 << rest.len()) - 1);
+        }
+    }
+
+    /// 64 pixels, of which those in `valid` exist.
+    fn chunk(&mut self, y: usize, i: usize, values: &[u8; 64], valid: u64) {
+        let (eights, _) = values.as_chunks::<8>();
+        let words: [u64; 8] = std::array::from_fn(|k| u64::from_le_bytes(eights[k]));
+        let first = u64::from(values[0]) * ONES;
+        if words.iter().fold(0, |other, w| other | (w ^ first)) == 0 {
+            self.put(y, i, values[0], valid);
+            return;
+        }
+        let mut rest = valid;
+        while rest != 0 {
+            let value = values[rest.trailing_zeros() as usize];
+            let bits = equal_bits(&words, value) & rest;
+            rest &= !bits;
+            self.put(y, i, value, bits);
+        }
+    }
+
+    /// A row of 1-bit pixels, first pixel in the top bit.
+    fn bits(&mut self, y: usize, packed: &[u8]) {
+        for (i, bytes) in packed.chunks(8).enumerate() {
+            let word = bytes.iter().enumerate().fold(0, |w, (k, b)| w | u64::from(b.reverse_bits()) << (8 * k));
+            let left = self.width as usize - i * 64;
+            let valid = if left >= 64 { !0 } else { (1 << left) - 1 };
+            self.background |= !word & valid != 0;
+            if word & valid != 0 {
+                self.put(y, i, 1, word & valid);
             }
         }
     }
-    found.into_iter().collect()
+
+    fn wide_row(&mut self, y: usize, values: &[u16]) {
+        for (x, &value) in values.iter().enumerate() {
+            if let Ok(byte) = u8::try_from(value) {
+                self.put(y, x / 64, byte, 1 << (x % 64));
+                continue;
+            }
+            let at = match self.found.iter().position(|(id, _)| *id == value) {
+                Some(at) => at,
+                None => self.add(value),
+            };
+            self.found[at].1.set(x as u32, y as u32);
+        }
+    }
+
+    fn put(&mut self, y: usize, i: usize, value: u8, bits: u64) {
+        if value == 0 {
+            self.background = true;
+            return;
+        }
+        let mut at = self.slot[value as usize];
+        if at == NO_SLOT {
+            at = self.add(u16::from(value)) as u16;
+            self.slot[value as usize] = at;
+        }
+        self.found[at as usize].1.words_mut()[y * self.words + i] |= bits;
+    }
+
+    fn add(&mut self, value: u16) -> usize {
+        self.found.push((value, Mask::empty(self.width, self.height)));
+        self.found.len() - 1
+    }
+
+    fn finish(mut self) -> LabelMasks {
+        self.found.sort_by_key(|(id, _)| *id);
+        LabelMasks { width: self.width, height: self.height, masks: self.found, background: self.background }
+    }
 }
 
 /// Whole file, refusing what cannot be an image of ours.
@@ -267,6 +427,25 @@ mod tests {
     }
 
     #[test]
+    fn every_bit_depth_splits_as_it_reads() {
+        for (depth, per_byte) in [(BitDepth::One, 8), (BitDepth::Two, 4), (BitDepth::Four, 2)] {
+            for colour in [ColorType::Grayscale, ColorType::Indexed] {
+                for width in [1u32, 7, 64, 67, 130] {
+                    let line = (width as usize).div_ceil(per_byte);
+                    let data: Vec<u8> = (0..line * 3).map(|i| (i * 89 + 31) as u8).collect();
+                    let file = encode(width, 3, depth, colour, &data);
+                    let image = LabelImage::decode(&file).unwrap();
+                    let split = LabelMasks::decode(&file).unwrap();
+                    assert_eq!(split, image.clone().into_masks());
+                    for (id, mask) in &split.masks {
+                        assert_eq!(*mask, Mask::from_fn(width, 3, |x, y| image.get(x, y) == *id));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn colour_is_refused_with_a_remedy() {
         let fault = LabelImage::decode(&encode(1, 1, BitDepth::Eight, ColorType::Rgb, &[1, 2, 3])).unwrap_err();
         assert!(fault.contains("RGB") && fault.contains("object ids"), "{fault}");
@@ -279,6 +458,7 @@ mod tests {
         let image_ends = whole.len() - 12 - 4;
         for length in 0..image_ends - 8 {
             assert!(LabelImage::decode(&whole[..length]).is_err(), "accepted {length} of {} bytes", whole.len());
+            assert!(LabelMasks::decode(&whole[..length]).is_err(), "accepted {length} of {} bytes", whole.len());
         }
     }
 
@@ -310,10 +490,16 @@ mod tests {
                 if state >> 60 == 0 { value = ids[(state >> 33) as usize % ids.len()]; }
                 value
             }).collect();
-            let image = LabelImage { width, height, values: Values::Byte(data.clone()) };
-            let wide = LabelImage { width, height, values: Values::Word(data.iter().map(|&v| v.into()).collect()) };
-            let masks = image.masks();
-            prop_assert_eq!(&masks, &wide.masks());
+            let file = encode(width, height, BitDepth::Eight, ColorType::Indexed, &data);
+            let image = LabelImage::decode(&file).unwrap();
+            let wide: Vec<u8> = data.iter().flat_map(|&v| u16::from(v).to_be_bytes()).collect();
+            let wide = encode(width, height, BitDepth::Sixteen, ColorType::Grayscale, &wide);
+            let LabelMasks { masks, background, .. } = image.clone().into_masks();
+            let direct = LabelMasks::decode(&file).unwrap();
+            prop_assert_eq!(&masks, &direct.masks);
+            prop_assert_eq!(background, direct.background);
+            prop_assert_eq!(background, data.contains(&0));
+            prop_assert_eq!(&direct, &LabelMasks::decode(&wide).unwrap());
             let mut present: Vec<u16> = data.iter().map(|&v| v.into()).filter(|&v| v != 0).collect();
             present.sort_unstable();
             present.dedup();
@@ -321,7 +507,8 @@ mod tests {
             for (id, mask) in &masks {
                 prop_assert_eq!(mask, &Mask::from_fn(width, height, |x, y| image.get(x, y) == *id));
             }
-            let (all, _) = image.foreground();
+            let (all, values) = direct.into_foreground();
+            prop_assert_eq!(values, masks.len() + usize::from(background));
             prop_assert_eq!(all, Mask::from_fn(width, height, |x, y| image.get(x, y) > 0));
         }
     }

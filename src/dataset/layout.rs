@@ -9,7 +9,7 @@ use std::str::FromStr;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Dataset, FrameFile, LabelImage, MaskSource, Object, Sequence, frame_size};
+use super::{DataError, Dataset, FrameFile, MaskSource, Object, Sequence, frame_size};
 use crate::score::Protocol;
 
 /// Published layouts.
@@ -366,8 +366,7 @@ fn label_map_objects(layout: Layout, sequence: &Sequence, dir: &Path) -> Result<
     let mut first: BTreeMap<u16, usize> = BTreeMap::new();
     for &frame in &annotated {
         let path = dir.join(format!("{}.png", sequence.frames[frame].name));
-        let image: LabelImage = sequence.read_labels(&path)?;
-        for (id, _) in image.masks() {
+        for (id, _) in sequence.read_labels(&path)?.masks {
             if !(layout == Layout::Davis2017 && id == VOID) {
                 first.entry(id).or_insert(frame);
             }

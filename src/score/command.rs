@@ -16,7 +16,7 @@ use super::failure::{Failure, failures, taken_for};
 use super::protocol::{Protocol, davis_statistics, mean};
 use super::set_order::SetOrder;
 use super::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer};
-use crate::dataset::{DataError, LabelImage, Layout, directories, entries, plain_name, read_list};
+use crate::dataset::{DataError, LabelMasks, Layout, directories, entries, plain_name, read_list};
 
 /// What `jetbench score` was asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -612,21 +612,21 @@ fn run_job(
     for &(u, at) in &job.parts {
         let unit = &video.units[u];
         let (truth_file, pred_file) = (unit.truth.join(&unit.files[at]), unit.pred.join(&unit.files[at]));
-        let t = LabelImage::read(&truth_file).map_err(|e| e.0)?;
-        let p = LabelImage::read(&pred_file).map_err(|e| e.0)?;
-        if (t.width(), t.height()) != (p.width(), p.height()) {
+        let t = LabelMasks::read(&truth_file).map_err(|e| e.0)?;
+        let p = LabelMasks::read(&pred_file).map_err(|e| e.0)?;
+        if (t.width, t.height) != (p.width, p.height) {
             return Err(format!(
                 "{}: {}x{}, but the truth {} is {}x{}; write masks at the size of the frames",
                 pred_file.display(),
-                p.width(),
-                p.height(),
+                p.width,
+                p.height,
                 truth_file.display(),
-                t.width(),
-                t.height()
+                t.width,
+                t.height
             ));
         }
-        let binary = |image: &LabelImage, file: &Path| {
-            let (mask, values) = image.foreground();
+        let binary = |image: LabelMasks, file: &Path| {
+            let (mask, values) = image.into_foreground();
             if values > 2 && unit.object.is_some() {
                 return Err(format!(
                     "{}: {values} different values; a file in an object's folder holds one object (0 and one other value)",
@@ -636,13 +636,13 @@ fn run_job(
             Ok(mask)
         };
         if unit.object.is_some() {
-            truth.push((u as u32, binary(&t, &truth_file)?));
-            pred.push((u as u32, binary(&p, &pred_file)?));
+            truth.push((u as u32, binary(t, &truth_file)?));
+            pred.push((u as u32, binary(p, &pred_file)?));
         } else if protocol == Protocol::Davis2016 {
-            truth.push((1, binary(&t, &truth_file)?));
-            pred.push((1, binary(&p, &pred_file)?));
+            truth.push((1, binary(t, &truth_file)?));
+            pred.push((1, binary(p, &pred_file)?));
         } else {
-            let all = |image: LabelImage| image.masks().into_iter().map(|(id, m)| (u32::from(id), m));
+            let all = |image: LabelMasks| image.masks.into_iter().map(|(id, m)| (u32::from(id), m));
             let void = |id: u32| protocol == Protocol::Davis2017Semi && id == 255;
             truth.extend(all(t).filter(|(id, _)| !void(*id)));
             pred.extend(all(p));
@@ -747,8 +747,8 @@ fn davis_objects(
 ) -> Option<u32> {
     const VOID: u16 = 255;
     let first = unit.truth.join(&unit.files[0]);
-    let ids = match LabelImage::read(&first) {
-        Ok(image) => image.masks().into_iter().map(|(id, _)| id).filter(|id| *id != VOID).collect::<Vec<_>>(),
+    let ids = match LabelMasks::read(&first) {
+        Ok(image) => image.masks.into_iter().map(|(id, _)| id).filter(|id| *id != VOID).collect::<Vec<_>>(),
         Err(fault) => {
             faults.0.push(fault.0);
             return None;

@@ -1,7 +1,8 @@
 //! J and F of one pair of masks, exactly as the three reference evaluators compute them, on bit-packed rows. The
 //! boundary map is the references' half-pixel-offset one; "within the tolerance" is the exact Euclidean disk. No disk is
-//! ever drawn: only the boundary pixels that have no partner at the same place look around themselves, one 64-pixel
-//! word at a time, nearest rows first.
+//! ever drawn: boundary pixels that have no partner at the same place look around themselves, one 64-pixel word at a
+//! time, nearest rows first; where that takes long (masks far apart), the runs of the other boundary are painted, longer
+//! by the disk's half width, into the rows above and below instead.
 
 use jetbench_runners::types::Mask;
 
@@ -152,6 +153,7 @@ pub struct FrameScorer {
     half: Vec<u32>,
     pred: Boundary,
     truth: Boundary,
+    wide: Vec<u64>,
 }
 
 impl FrameScorer {
@@ -161,7 +163,7 @@ impl FrameScorer {
         let r = u64::from(tolerance_radius(width, height, threshold));
         // No pixel has a partner farther away than the image is large.
         let half = (0..=r.min(u64::from(height))).map(|d| (r * r - d * d).isqrt() as u32).collect();
-        FrameScorer { width, height, half, pred: Boundary::default(), truth: Boundary::default() }
+        FrameScorer { width, height, half, pred: Boundary::default(), truth: Boundary::default(), wide: Vec::new() }
     }
 
     /// Does this scorer fit masks of that size?
@@ -199,8 +201,8 @@ impl FrameScorer {
         }
         counts.union = counts.pred_area + counts.truth_area - counts.inter;
         if counts.n_fg > 0 && counts.n_gt > 0 {
-            counts.fg_match = matches(&self.pred, &self.truth, &self.half, self.width);
-            counts.gt_match = matches(&self.truth, &self.pred, &self.half, self.width);
+            counts.fg_match = matches(&self.pred, &self.truth, &self.half, self.width, &mut self.wide);
+            counts.gt_match = matches(&self.truth, &self.pred, &self.half, self.width, &mut self.wide);
         }
         counts
     }
@@ -214,45 +216,59 @@ impl FrameScorer {
     }
 }
 
-/// Number of pixels of `a` with a pixel of `b` inside the disk around them.
-fn matches(a: &Boundary, b: &Boundary, half: &[u32], width: u32) -> u64 {
+/// Number of pixels of `a` with a pixel of `b` inside the disk around them. `wide` is working memory.
+fn matches(a: &Boundary, b: &Boundary, half: &[u32], width: u32, wide: &mut Vec<u64>) -> u64 {
     let n = (width as usize).div_ceil(64);
+    let rows = b.spans.iter().filter(|s| !s.is_empty()).count();
+    // Searching knows one word to either side only.
+    let mut budget = if half[0] < 64 { SEARCH_BUDGET * rows } else { 0 };
+    let mut widened = false;
     let mut matched = 0;
     for (y, span) in a.spans.iter().enumerate() {
         for i in span.from as usize..span.to as usize {
             let word = a.words[y * n + i];
             let alone = word & !b.words[y * n + i];
-            let left = if alone == 0 { 0 } else { unmatched(alone, b, y, i, n, half) };
+            if alone == 0 {
+                matched += u64::from(word.count_ones());
+                continue;
+            }
+            let found = if widened { None } else { search(alone, b, y, i, n, half, &mut budget) };
+            let left = found.unwrap_or_else(|| {
+                if !widened {
+                    widen(b, half, n, wide);
+                    widened = true;
+                }
+                alone & !wide[y * n + i]
+            });
             matched += u64::from((word & !left).count_ones());
         }
     }
     matched
 }
 
-/// Which bits of `open` (columns `64 i ..`, row `y`) have no pixel of `b` inside the disk around them.
-fn unmatched(mut open: u64, b: &Boundary, y: usize, i: usize, n: usize, half: &[u32]) -> u64 {
+/// Rows looked at per non-empty row of the other boundary before [`widen`] takes over: a fraction of its cost.
+const SEARCH_BUDGET: usize = 8;
+
+/// Which bits of `open` (columns `64 i ..`, row `y`) have no pixel of `b` inside the disk around them; `None` when the
+/// budget of rows to look at is used up.
+fn search(mut open: u64, b: &Boundary, y: usize, i: usize, n: usize, half: &[u32], budget: &mut usize) -> Option<u64> {
     for (d, &w) in half.iter().enumerate() {
-        let above = y.checked_sub(d);
         let below = (d > 0 && y + d < b.spans.len()).then_some(y + d);
-        for yy in above.into_iter().chain(below) {
+        for yy in y.checked_sub(d).into_iter().chain(below) {
             let span = b.spans[yy];
-            let reach = w.div_ceil(64) as usize;
-            if span.is_empty() || i + reach < span.from as usize || i >= span.to as usize + reach {
+            if span.is_empty() || i + 1 < span.from as usize || i > span.to as usize {
                 continue;
             }
+            *budget = budget.checked_sub(1)?;
             let row = &b.words[yy * n..][..n];
-            open &= !if w < 64 {
-                let (left, right) = (if i == 0 { 0 } else { row[i - 1] }, row.get(i + 1).copied().unwrap_or(0));
-                spread(left, row[i], right, w)
-            } else {
-                wide_spread(open, row, i, w)
-            };
+            let (left, right) = (if i == 0 { 0 } else { row[i - 1] }, row.get(i + 1).copied().unwrap_or(0));
+            open &= !spread(left, row[i], right, w);
             if open == 0 {
-                return 0;
+                return Some(0);
             }
         }
     }
-    open
+    Some(open)
 }
 
 /// Bits of the middle word that have a set bit within `w < 64` columns in the three words.
@@ -272,27 +288,83 @@ fn spread(left: u64, middle: u64, right: u64, w: u32) -> u64 {
     (up >> 64) as u64 | down as u64
 }
 
-/// As [`spread`] for any width, one bit of `open` at a time: only images beyond 8K have such radii.
-fn wide_spread(open: u64, row: &[u64], i: usize, w: u32) -> u64 {
-    let mut found = 0;
-    let mut rest = open;
-    while rest != 0 {
-        let bit = rest.trailing_zeros();
-        rest &= rest - 1;
-        let x = i * 64 + bit as usize;
-        let (from, to) = (x.saturating_sub(w as usize), (x + w as usize).min(row.len() * 64 - 1));
-        let (first, last) = (from / 64, to / 64);
-        let hit = (first..=last).any(|k| {
-            let mut word = row[k];
-            if k == first {
-                word &= !0 << (from % 64);
+/// Rows with more runs than this are widened as a whole: painting each run of a noisy row would be slower.
+const MANY_RUNS: u32 = 24;
+
+/// Dilates `b` by the disk into `wide`.
+fn widen(b: &Boundary, half: &[u32], n: usize, wide: &mut Vec<u64>) {
+    wide.clear();
+    wide.resize(n * b.spans.len(), 0);
+    for (y, span) in b.spans.iter().enumerate().filter(|(_, s)| !s.is_empty()) {
+        let row = &b.words[y * n..][..n];
+        let within = &row[span.from as usize..span.to as usize];
+        let starts: u32 = within.iter().map(|w| (w & !(w << 1)).count_ones()).sum();
+        if starts > MANY_RUNS {
+            widen_row(row, *span, y, half, n, wide);
+            continue;
+        }
+        let mut x = span.from as usize * 64;
+        while let Some(start) = next_bit(row, x, true) {
+            let end = next_bit(row, start, false).unwrap_or(n * 64);
+            for (d, &w) in half.iter().enumerate() {
+                let (from, last) = (start.saturating_sub(w as usize), (end + w as usize).min(n * 64) - 1);
+                let (head, tail) = (!0u64 << (from % 64), !0u64 >> (63 - last % 64));
+                let words = from / 64..last / 64;
+                let below = (d > 0 && y + d < b.spans.len()).then_some(y + d);
+                for yy in y.checked_sub(d).into_iter().chain(below) {
+                    let row = &mut wide[yy * n..][..n];
+                    if words.is_empty() {
+                        row[words.end] |= head & tail;
+                    } else {
+                        row[words.start] |= head;
+                        row[words.start + 1..words.end].fill(!0);
+                        row[words.end] |= tail;
+                    }
+                }
             }
-            if k == last {
-                word &= !0 >> (63 - to % 64);
-            }
-            word != 0
-        });
-        found |= u64::from(hit) << bit;
+            x = end;
+        }
     }
-    found
+}
+
+/// First column from `x` on whose bit is `set`.
+fn next_bit(row: &[u64], x: usize, set: bool) -> Option<usize> {
+    let flip = if set { 0 } else { !0 };
+    let mut i = x / 64;
+    let mut word = (row.get(i)? ^ flip) & !0 << (x % 64);
+    while word == 0 {
+        i += 1;
+        word = row.get(i)? ^ flip;
+    }
+    Some(i * 64 + word.trailing_zeros() as usize)
+}
+
+/// Widens one row step by step as the disk's rows get longer towards its middle, and puts it over the rows above and
+/// below.
+fn widen_row(row: &[u64], span: Span, y: usize, half: &[u32], n: usize, wide: &mut [u64]) {
+    let reach = half.first().map_or(0, |w| w.div_ceil(64) as usize);
+    let (from, to) = ((span.from as usize).saturating_sub(reach), (span.to as usize + reach).min(n));
+    let mut run = row[from..to].to_vec();
+    let mut next = run.clone();
+    let mut reached = 0;
+    for (d, &w) in half.iter().enumerate().rev() {
+        while reached < w {
+            // A run of 2 reached + 1 pixels may jump by as much without leaving a gap.
+            let step = (2 * reached + 1).min(w - reached).min(63);
+            for (i, out) in next.iter_mut().enumerate() {
+                let left = if i == 0 { 0 } else { run[i - 1] };
+                let right = run.get(i + 1).copied().unwrap_or(0);
+                *out = run[i] | run[i] << step | left >> (64 - step) | run[i] >> step | right << (64 - step);
+            }
+            std::mem::swap(&mut run, &mut next);
+            reached += step;
+        }
+        let height = wide.len() / n;
+        let below = (d > 0 && y + d < height).then_some(y + d);
+        for yy in y.checked_sub(d).into_iter().chain(below) {
+            for (out, r) in wide[yy * n + from..yy * n + to].iter_mut().zip(&run) {
+                *out |= r;
+            }
+        }
+    }
 }
