@@ -4,6 +4,7 @@
 mod frame;
 mod label_png;
 mod layout;
+mod synth;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use jetbench_runners::types::Mask;
 pub use frame::{DecodedFrame, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{LabelImage, MAX_PIXELS, MAX_SIDE};
 pub use layout::{Layout, OpenOptions, UnknownLayout, read_list};
-pub(crate) use layout::{directories, entries};
+pub(crate) use layout::{directories, entries, plain_name};
+pub use synth::{SynthOptions, synthesise};
 pub use write::{MaskWriter, label_colour};
 
 /// A dataset read in place.
@@ -46,6 +48,8 @@ pub struct Sequence {
     pub height: u32,
     /// Where the masks are.
     pub masks: MaskSource,
+    /// The video file that the frames are in; `None`: each frame is a file.
+    pub video: Option<PathBuf>,
 }
 
 /// Where a sequence's ground truth lies.

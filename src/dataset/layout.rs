@@ -235,8 +235,7 @@ fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> 
     let both = |dir: &Path| dir.join("frames").is_dir() && dir.join("masks").is_dir();
     let mut videos = BTreeMap::new();
     if both(root) {
-        let name = root.canonicalize().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
-        videos.insert(name.unwrap_or_else(|| "video".to_string()), (root.join("frames"), root.join("masks")));
+        videos.insert(plain_name(root), (root.join("frames"), root.join("masks")));
     } else {
         for name in directories(root)? {
             if both(&root.join(&name)) {
@@ -258,6 +257,12 @@ fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> 
          (DAVIS), JPEGImages + Annotations (MOSE, YouTube-VOS, LVOS), frames + masks (plain){hint}",
         root.display()
     )))
+}
+
+/// Name of the one video of a plain folder: the folder's own.
+pub(crate) fn plain_name(root: &Path) -> String {
+    let name = root.canonicalize().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
+    name.unwrap_or_else(|| "video".to_string())
 }
 
 /// Names in a directory, sorted as the references sort them; hidden files left out.
@@ -294,7 +299,8 @@ fn sequence(layout: Layout, name: String, frames_dir: &Path, masks_dir: &Path) -
     } else {
         MaskSource::ObjectFolders(masks_dir.to_path_buf())
     };
-    let mut sequence = Sequence { name, frames, objects: Vec::new(), fps: layout.fps(), width, height, masks };
+    let mut sequence =
+        Sequence { name, frames, objects: Vec::new(), fps: layout.fps(), width, height, masks, video: None };
     sequence.objects = if folders.is_empty() {
         label_map_objects(layout, &sequence, masks_dir)?
     } else {

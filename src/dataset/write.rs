@@ -26,8 +26,17 @@ impl MaskWriter {
     /// # Errors
     /// Names the folder that cannot be made; an object whose name is no id (label maps) or no plain name.
     pub fn new(root: &Path, layout: Layout, sequence: &Sequence) -> Result<MaskWriter, DataError> {
+        super::layout::check_name(&sequence.name).map_err(DataError)?;
+        MaskWriter::into(root.join(&sequence.name), layout, sequence)
+    }
+
+    /// Writer straight into `dir`, without a folder for the video: the plain layout's truth.
+    pub(super) fn flat(dir: &Path, sequence: &Sequence) -> Result<MaskWriter, DataError> {
+        MaskWriter::into(dir.to_path_buf(), Layout::Plain, sequence)
+    }
+
+    fn into(dir: PathBuf, layout: Layout, sequence: &Sequence) -> Result<MaskWriter, DataError> {
         let folders = matches!(sequence.masks, MaskSource::ObjectFolders(_));
-        let dir = root.join(&sequence.name);
         for object in &sequence.objects {
             if folders {
                 super::layout::check_name(&object.name).map_err(DataError)?;

@@ -45,7 +45,7 @@ fn inner_border(mask: &Mask) -> Vec<u64> {
 }
 
 /// `out[y] = AND of rows y - reach ..= y + reach`, zero outside.
-fn erode_rows(rows: &mut Vec<u64>, n: usize, height: usize, reach: usize) {
+fn erode_rows(rows: &mut [u64], n: usize, height: usize, reach: usize) {
     let window = 2 * reach + 1;
     if window > height {
         rows.fill(0);

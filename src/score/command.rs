@@ -16,7 +16,7 @@ use super::failure::{Failure, failures, taken_for};
 use super::protocol::{Protocol, davis_statistics, mean};
 use super::set_order::SetOrder;
 use super::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer};
-use crate::dataset::{DataError, LabelImage, Layout, directories, entries, read_list};
+use crate::dataset::{DataError, LabelImage, Layout, directories, entries, plain_name, read_list};
 
 /// What `jetbench score` was asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -384,6 +384,9 @@ fn annotation_root(given: &Path) -> Result<(PathBuf, Option<Layout>, Option<Path
         };
         return Ok((annotations, Some(layout), None));
     }
+    if given.join("masks").is_dir() || directories(given)?.iter().any(|n| given.join(n).join("masks").is_dir()) {
+        return Ok((given.to_path_buf(), Some(Layout::Plain), None));
+    }
     // The folder of annotations itself: its surroundings tell DAVIS.
     let full = given.canonicalize().map_err(|e| DataError(format!("{}: {e}", given.display())))?;
     let in_sav = full.file_name().is_some_and(|n| n == "Annotations_6fps");
@@ -408,7 +411,17 @@ fn find_videos(
     if !options.pred.is_dir() {
         return Err(DataError(format!("{}: no such directory (predictions)", options.pred.display())));
     }
-    let mut names = directories(truth_root)?;
+    // Plain: `masks` in the root of one video, or in each video's folder.
+    let single = (layout == Some(Layout::Plain) && truth_root.join("masks").is_dir()).then(|| plain_name(truth_root));
+    let truth_dir = |name: &str| match (&single, layout) {
+        (Some(_), _) => truth_root.join("masks"),
+        (None, Some(Layout::Plain)) => truth_root.join(name).join("masks"),
+        _ => truth_root.join(name),
+    };
+    let mut names = match &single {
+        Some(name) => vec![name.clone()],
+        None => directories(truth_root)?.into_iter().filter(|n| truth_dir(n).is_dir()).collect(),
+    };
     if let Some(list) = list {
         let wanted = read_list(list)?;
         for missing in wanted.iter().filter(|n| !names.contains(n)) {
@@ -453,7 +466,7 @@ fn find_videos(
     let mut videos = Vec::new();
     let mut folders_seen = false;
     for name in names {
-        let units = units(options, &truth_root.join(&name), &name, faults, notes)?;
+        let units = units(options, &truth_dir(&name), &name, faults, notes)?;
         folders_seen |= units.iter().any(|u| u.object.is_some());
         if !units.is_empty() {
             videos.push(Video { name, units });

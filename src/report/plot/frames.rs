@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     fn score(frame: u32, visible: bool) -> FrameScoreRecord {
-        FrameScoreRecord { frame, j: 50.0, f: 50.0, counted: true, visible, object_score: 0.0 }
+        FrameScoreRecord { frame, j: 50.0, f: 50.0, counted: true, visible, object_score: Some(0.0) }
     }
 
     #[test]
