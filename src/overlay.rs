@@ -45,7 +45,7 @@ pub fn render(frame: &RgbFrame, layers: &[Layer]) -> RgbFrame {
     for layer in layers {
         let ink = colour(layer.object);
         if let Some(mask) = layer.predicted.filter(fits) {
-            rim(mask, 1, |x, y| blend(&mut image, x, y, ink));
+            rim(mask, contour, |x, y| blend(&mut image, x, y, ink));
         }
         if let Some(mask) = layer.truth.filter(fits) {
             // A dark rim under a light line shows on every background.
@@ -81,9 +81,9 @@ pub fn render(frame: &RgbFrame, layers: &[Layer]) -> RgbFrame {
     image
 }
 
-/// The colour of an object: that of the plots, lightened where it would drown in a photograph.
+/// The colour of an object: those of the plots, the bright ones first.
 fn colour(object: u32) -> Ink {
-    const VIVID: [usize; 8] = [1, 5, 4, 3, 2, 0, 6, 7];
+    const VIVID: [usize; 8] = [5, 1, 2, 3, 4, 0, 6, 7];
     PALETTE[VIVID[object as usize % VIVID.len()]]
 }
 

@@ -2,7 +2,32 @@
 //! same record always gives the same bytes, nothing is printed, nothing is read from elsewhere.
 
 pub mod csv;
+pub mod html;
 pub mod plot;
 pub mod png;
 pub mod scene;
 pub mod table;
+
+use crate::record::RunRecord;
+
+/// Every file that a run leaves for readers, as `(path below the run's directory, content)`: the four CSV files, the
+/// plots as SVG and PNG, `report.html`, `summary.md`. `run.json` is the caller's.
+///
+/// # Errors
+/// When a PNG cannot be encoded.
+pub fn files(run: &RunRecord) -> Result<Vec<(String, Vec<u8>)>, ::png::EncodingError> {
+    let figures = plot::figures(run);
+    let mut files = vec![
+        ("summary.csv".to_string(), csv::summary(run)),
+        ("objects.csv".to_string(), csv::objects(run)),
+        ("frames.csv".to_string(), csv::frames(run)),
+        ("frame_scores.csv".to_string(), csv::frame_scores(run)),
+        ("summary.md".to_string(), table::markdown(run).into_bytes()),
+        ("report.html".to_string(), html::report(run, &figures).into_bytes()),
+    ];
+    for figure in &figures {
+        files.push((format!("plots/{}.svg", figure.name), figure.svg().into_bytes()));
+        files.push((format!("plots/{}.png", figure.name), figure.png()?));
+    }
+    Ok(files)
+}

@@ -6,7 +6,7 @@ use jetbench::dataset::{Dataset, read_frame};
 use jetbench::overlay::{self, Layer};
 use jetbench::record::{RunRecord, Verdict};
 use jetbench::report::table::Style;
-use jetbench::report::{csv, plot, png, table};
+use jetbench::report::{self, csv, plot, png, table};
 use jetbench::summary;
 use jetbench_runners::types::{Mask, PromptShape};
 
@@ -306,6 +306,34 @@ fn draw_figures_for_eyes() {
             std::fs::write(dir.join(format!("{name}_{}.svg", figure.name)), figure.svg()).unwrap();
             std::fs::write(dir.join(format!("{name}_{}.png", figure.name)), figure.png().unwrap()).unwrap();
         }
+        std::fs::write(dir.join(format!("{name}.html")), report::html::report(&run, &plot::figures(&run))).unwrap();
+    }
+}
+
+#[test]
+fn a_run_leaves_its_files_and_the_report_stands_alone() {
+    let mut run = synthetic::run();
+    run.argv.push("it's <b>".into());
+    run.cells[0].notes.push("<script>alert(1)</script>".into());
+    run.device.facts.insert("<i>".into(), "\" onload=\"x".into());
+    let files = report::files(&run).unwrap();
+    let names: Vec<&str> = files.iter().map(|f| f.0.as_str()).collect();
+    insta::assert_snapshot!("files", names.join("\n"));
+    let html = String::from_utf8(files.iter().find(|f| f.0 == "report.html").unwrap().1.clone()).unwrap();
+    for outside in ["<script", "<b>", "<i>", "src=", "href=", "http://", "https://", "url("] {
+        let own = html.replace("http://www.w3.org/2000/svg", "");
+        assert!(!own.contains(outside), "{outside}");
+    }
+    assert_eq!(html.matches("<svg").count(), 4);
+    assert!(html.contains("4 of 6 cells valid") && html.contains("1 not valid, 1 failed"));
+    assert!(
+        html.contains("&#39;it&#39;\\&#39;&#39;s &lt;b&gt;&#39;"),
+        "the command is quoted for a shell, then escaped"
+    );
+    // Every element that is opened is closed.
+    for tag in ["table", "tr", "td", "th", "dl", "dt", "dd", "details", "figure", "ul", "li", "div", "main", "body"] {
+        let opened = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}");
     }
 }
 

@@ -33,7 +33,7 @@ from .session import Reference, resized_frame, run_session
 from .synth import Script, TextureBank, make_clip
 
 FRAMES = 24
-QUANTUM = 2.0 ** -13      # step of the stored logits: a sixteenth of the tolerance
+QUANTUM = 2.0 ** -12      # step of the stored logits; their error, half of it, is an eighth of the tolerance
 TOLERANCE = {"low_res": 1e-3, "object_score": 1e-3, "obj_ptr": 1e-3, "mask_pixels": 1e-4}
 LIBRARIES = ("torch", "torchvision", "transformers", "timm", "numpy", "pillow", "opencv-python-headless")
 

@@ -198,12 +198,19 @@ def upsample(low_res: Array, height: int, width: int) -> Array:
 
 
 def run_clip(pack: Pack, frames: Array, prompts: list[TrackPrompt],
-             tamper: Callable[[dict[str, Array]], None] | None = None) -> list[list[FrameResult]]:
-    """Tracks every prompt (all on frame 0) through frames uint8 [T,h,w,3]; result [prompt][frame]."""
+             tamper: Callable[[dict[str, Array]], None] | None = None, noise: float = 0.0) -> list[list[FrameResult]]:
+    """Tracks every prompt (all on frame 0) through frames uint8 [T,h,w,3]; result [prompt][frame].
+
+    ``noise``: standard deviation of a disturbance of the normalised pixels, to see how much a track hangs on rounding.
+    """
     height, width = frames.shape[1:3]
+    rng = np.random.default_rng(0)
     tracks, results = [Track(pack, tamper) for _ in prompts], [[] for _ in prompts]
     for t, frame in enumerate(frames):
-        features = pack.run("image_encoder", image=pack.pixels(frame))
+        pixels = pack.pixels(frame)
+        if noise:
+            pixels = pixels + rng.standard_normal(pixels.shape, np.float32) * np.float32(noise)
+        features = pack.run("image_encoder", image=pixels)
         for track, prompt, row in zip(tracks, prompts, results):
             row.append(track.begin(features, prompt, width, height) if t == 0 else track.track(features))
     return results

@@ -146,13 +146,13 @@ def drop_temporal_encoding(pack: Pack, root: Path) -> Pack:
 
 
 def table(clips: list[tuple[Array, list[Expected]]], pack: Pack, tolerance: dict[str, float],
-          tamper: Callable[[dict[str, Array]], None] | None = None) -> tuple[bool, list[str]]:
+          tamper: Callable[[dict[str, Array]], None] | None = None, noise: float = 0.0) -> tuple[bool, list[str]]:
     """(all within tolerance, one line per track)."""
     lines = ["| clip | object | prompt | mask logits | object score | pointer | wrong mask pixels | frames absent |",
              "|---|---|---|---|---|---|---|---|"]
     good = True
     for frames, tracks in clips:
-        found = run_clip(pack, frames, [t.prompt for t in tracks], tamper)
+        found = run_clip(pack, frames, [t.prompt for t in tracks], tamper, noise)
         for expected, results in zip(tracks, found):
             gap = compare(expected, results)
             good &= gap.within(tolerance)
@@ -167,13 +167,16 @@ def main(argv: list[str]) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, required=True, help="pack directory with reference/golden.json")
     parser.add_argument("--weights", type=Path, help="run the session of these weights instead of reading the stored outputs")
+    parser.add_argument("--noise", type=float, default=0.0, metavar="SIGMA",
+                        help="disturb the normalised pixels by this much (1e-6 is the size of rounding differences "
+                             "between machines) to see how far the tracks hang on it")
     parser.add_argument("--negative", action="store_true", help="also show that a corrupted memory is noticed")
     args = parser.parse_args(argv)
     index, clips = read_golden(args.pack)
     if args.weights:
         clips = from_session(args.weights)
     pack = Pack(args.pack)
-    good, lines = table(clips, pack, index["tolerance"])
+    good, lines = table(clips, pack, index["tolerance"], noise=args.noise)
     print(f"{args.pack.name} against {'the running session' if args.weights else 'the stored references'}: "
           f"{'pass' if good else 'FAIL'}")
     print("\n".join(lines))

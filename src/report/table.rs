@@ -138,24 +138,24 @@ pub fn figure(value: f64) -> String {
 }
 
 /// The table before it is laid out: all columns, all cells as text.
-struct Sheet {
-    columns: Vec<Column>,
-    rows: usize,
+pub(super) struct Sheet {
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: usize,
 }
 
-struct Column {
-    title: String,
-    number: bool,
+pub(super) struct Column {
+    pub(super) title: String,
+    pub(super) number: bool,
     /// 0 stays longest.
     rank: usize,
-    values: Vec<String>,
+    pub(super) values: Vec<String>,
 }
 
 impl Sheet {
     /// Columns that stay on the narrowest table: model, dtype, verdict, J&F, FPS.
     const ESSENTIAL: usize = 5;
 
-    fn new(run: &RunRecord) -> Sheet {
+    pub(super) fn new(run: &RunRecord) -> Sheet {
         let memory = memory_source(run);
         let one_device = run.cells.windows(2).all(|w| w[0].device == w[1].device);
         let mut sheet = Sheet { columns: Vec::new(), rows: run.cells.len() };
@@ -234,7 +234,7 @@ fn verdict(run: &RunRecord, cell: &CellRecord) -> String {
 }
 
 /// What must be read beside the table.
-fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
+pub(super) fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
     let mut notes = Vec::new();
     for (i, cell) in run.cells.iter().filter(|c| c.verdict != Verdict::Valid).enumerate() {
         let verdict = cell.verdict.as_str();
@@ -369,7 +369,7 @@ fn paint(text: &str, color: bool) -> String {
     out
 }
 
-fn strip_marks(text: &str) -> String {
+pub(super) fn strip_marks(text: &str) -> String {
     text.replace([GOOD, WARN, BAD, PLAIN], "")
 }
 

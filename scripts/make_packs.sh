@@ -1,0 +1,30 @@
+#!/bin/sh
+# Rebuilds the shipped packs from trained weights: graphs in three precisions, golden references, proof of equality with
+# the PyTorch session, precision tables. Training itself is one command per model: python -m jetbench_models train --help
+#
+#   scripts/make_packs.sh SAM2.safetensors EDGETAM.safetensors [OUT]
+#
+# OUT (default: assets) receives packs/sam2_mini, packs/edgetam_mini and golden/. Needs the Python packages of
+# scripts/requirements.txt; PYTHON names the interpreter (default: python3).
+set -eu
+
+if [ $# -lt 2 ]; then
+    sed -n '2,9p' "$0"
+    exit 2
+fi
+here=$(cd "$(dirname "$0")" && pwd)
+python=${PYTHON:-python3}
+out=${3:-$here/../assets}
+export OMP_NUM_THREADS=1 PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
+
+mkdir -p "$out"
+for pair in "sam2_mini=$1" "edgetam_mini=$2"; do
+    pack=$out/packs/${pair%%=*}
+    weights=${pair#*=}
+    "$python" -m jetbench_models export --weights "$weights" --out "$pack"
+    "$python" -m jetbench_models golden --weights "$weights" --pack "$pack" --frames "$out/golden"
+    "$python" -m jetbench_models verify --weights "$weights" --pack "$pack"
+    "$python" -m jetbench_models verify --pack "$pack" --negative
+    "$python" -m jetbench_models.precision --weights "$weights" --pack "$pack"
+done
+du -sk "$out/packs" "$out/golden"

@@ -1,0 +1,325 @@
+//! `report.html`: one self-contained file with the headline table, the figures, every warning, and how to do it again.
+//! No script, no fetched part; readable in light and dark and on paper. Everything that came from outside is escaped.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::record::{CellRecord, RunRecord, Verdict};
+use crate::report::plot::Figure;
+use crate::report::scene::escape;
+use crate::report::table::{self, Sheet, cell_name, clean, dtype_short, figure, strip_marks};
+
+/// Figures that stand in the report itself; a full data set has dozens more, which lie beside it under `plots/`.
+const INLINE: usize = 12;
+
+/// The report, with figures drawn by [`crate::report::plot::figures`].
+pub fn report(run: &RunRecord, figures: &[Figure]) -> String {
+    let mut out = String::new();
+    let title = format!("jetbench on {}", clean(&run.device.name));
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"generator\" content=\"jetbench {}\">\n<title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        escape(&run.version),
+        escape(&title)
+    );
+    let _ = writeln!(out, "<h1>{}</h1>", escape(&title));
+    let _ = writeln!(out, "<p class=\"under\">{}</p>", escape(&table::heading(run)));
+    verdict(&mut out, run);
+    headline(&mut out, run);
+    for figure in figures.iter().take(INLINE) {
+        let _ = writeln!(out, "<figure>{}</figure>", figure.svg());
+    }
+    if figures.len() > INLINE {
+        let more = figures.len() - INLINE;
+        let _ = writeln!(out, "<p>{more} more figures lie beside this file, under <code>plots/</code>.</p>");
+    }
+    cells(&mut out, run);
+    reproduce(&mut out, run);
+    out.push_str("</main>\n</body>\n</html>\n");
+    out
+}
+
+/// How many cells may be quoted, before any figure.
+fn verdict(out: &mut String, run: &RunRecord) {
+    let count = |want: fn(&Verdict) -> bool| run.cells.iter().filter(|c| want(&c.verdict)).count();
+    let valid = count(|v| matches!(v, Verdict::Valid));
+    let invalid = count(|v| matches!(v, Verdict::Invalid { .. }));
+    let failed = count(|v| matches!(v, Verdict::Failed { .. }));
+    let class = match (invalid, failed) {
+        (0, 0) => "valid",
+        (_, 0) => "invalid",
+        _ => "failed",
+    };
+    let _ = writeln!(
+        out,
+        "<p class=\"verdict {class}\"><strong>{valid} of {} cells valid</strong>{}{}{}</p>",
+        run.cells.len(),
+        if invalid > 0 { format!(", {invalid} not valid") } else { String::new() },
+        if failed > 0 { format!(", {failed} failed") } else { String::new() },
+        match &run.stopped {
+            Some(why) => format!(". The run stopped early: {}.", escape(&clean(why))),
+            None => ".".to_string(),
+        }
+    );
+}
+
+/// The headline table and its notes.
+fn headline(out: &mut String, run: &RunRecord) {
+    let sheet = Sheet::new(run);
+    out.push_str("<div class=\"wide\"><table>\n<thead><tr>");
+    for column in &sheet.columns {
+        let class = if column.number { " class=\"number\"" } else { "" };
+        let _ = write!(out, "<th scope=\"col\"{class}>{}</th>", escape(&column.title).replace('\n', "<br>"));
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for row in 0..sheet.rows {
+        let _ = write!(out, "<tr class=\"{}\">", run.cells[row].verdict.as_str());
+        for column in &sheet.columns {
+            let class = match (column.number, column.title.as_str()) {
+                (true, _) => " class=\"number\"",
+                (_, "verdict") => " class=\"word\"",
+                _ => "",
+            };
+            let _ = write!(out, "<td{class}>{}</td>", escape(&strip_marks(&column.values[row])));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n<ul class=\"notes\">\n");
+    for note in table::footnotes(run, &sheet) {
+        let _ = writeln!(out, "<li>{}</li>", escape(&note));
+    }
+    out.push_str("</ul>\n");
+}
+
+/// What lies behind every cell: intervals, stages, memory, precision, options.
+fn cells(out: &mut String, run: &RunRecord) {
+    out.push_str("<h2>Behind the figures</h2>\n");
+    for cell in &run.cells {
+        let _ = writeln!(
+            out,
+            "<details><summary>{} <span class=\"word {}\">{}</span></summary>",
+            escape(&cell_name(run, cell)),
+            cell.verdict.as_str(),
+            cell.verdict.as_str()
+        );
+        let mut facts: Vec<(String, String)> = Vec::new();
+        let mut fact = |name: &str, value: String| facts.push((name.to_string(), value));
+        fact("verdict", clean(&format!("{} {}", cell.verdict.as_str(), cell.verdict.reasons())));
+        fact("pack", format!("{}, manifest digest {}", cell.pack, cell.pack_digest));
+        fact(
+            "precision",
+            format!("asked {}, in effect {}", cell.dtype, cell.effective_dtype.as_deref().unwrap_or("unknown")),
+        );
+        if let Some(runtime) = &cell.runtime {
+            fact("ONNX Runtime", format!("{} ({})", runtime.version, runtime.path));
+        }
+        if let Some(ms) = cell.load_ms {
+            fact("load", format!("{} ms", figure(ms)));
+        }
+        if let Some(warmup) = &cell.warmup {
+            let time = warmup.warmup_ms.map_or_else(String::new, |ms| format!(", {} ms", figure(ms)));
+            let frame = match (&warmup.frame_error, warmup.frame_ok) {
+                (Some(error), _) => format!("failed: {error}"),
+                (None, true) => "passed".to_string(),
+                (None, false) => "failed".to_string(),
+            };
+            let faults =
+                if warmup.faults.is_empty() { String::new() } else { format!("; {}", warmup.faults.join(", ")) };
+            fact("warm-up frame", format!("{frame}{time}{faults}"));
+            if let Some(ok) = warmup.load_only_ok {
+                let error = warmup.load_only_error.as_deref().map_or_else(String::new, |e| format!(": {e}"));
+                fact("load alone", format!("{}{error}", if ok { "worked" } else { "failed" }));
+            }
+        }
+        // A failed cell shows its reason, never a figure.
+        let figures = !matches!(cell.verdict, Verdict::Failed { .. });
+        if let Some(s) = cell.summary.as_ref().filter(|_| figures) {
+            if let (Some(jf), Some(i)) = (s.jf, s.jf_interval) {
+                fact("J&F", format!("{jf:.2}, 95 % interval {:.2} to {:.2} over videos", i.low, i.high));
+            }
+            if let (Some(fps), Some(i)) = (s.fps_wall, s.fps_wall_interval) {
+                let [fps, low, high] = [fps, i.low, i.high].map(figure);
+                fact("frames per second", format!("{fps}, 95 % interval {low} to {high} over videos"));
+            }
+            if let Some(share) = s.overhead_share {
+                fact("outside the sessions", format!("{:.1} % of the latency", share * 100.0));
+            }
+        }
+        for dropped in &cell.options.dropped {
+            fact("option not passed on", format!("{} = {}: {}", dropped.name, dropped.value, dropped.reason));
+        }
+        if !cell.options.passed.is_empty() {
+            let passed: Vec<String> = cell.options.passed.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+            fact("options passed on", passed.join(", "));
+        }
+        pairs(out, facts.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        if figures {
+            stages(out, cell);
+        }
+        memory(out, cell);
+        precision(out, cell);
+        out.push_str("</details>\n");
+    }
+}
+
+/// Mean time per stage; a stage counts as zero on the frames on which it did not run, so that the means add up.
+fn stages(out: &mut String, cell: &CellRecord) {
+    let frames: Vec<_> = cell.sequences.iter().flat_map(|s| &s.frames).collect();
+    let total: f64 = frames.iter().map(|f| f.latency_ms).sum();
+    let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+    for frame in &frames {
+        for (stage, ms) in &frame.stages_ms {
+            *sums.entry(stage).or_default() += ms;
+        }
+    }
+    if sums.is_empty() || total <= 0.0 {
+        return;
+    }
+    out.push_str("<h3>Time per frame, by stage</h3>\n<table><thead><tr><th>stage</th><th class=\"number\">mean, ms</th><th class=\"number\">share</th></tr></thead><tbody>\n");
+    let known = jetbench_runners::types::Stage::ALL.map(|s| s.as_str());
+    let mut order: Vec<&str> = sums.keys().copied().collect();
+    order.sort_by_key(|s| known.iter().position(|k| k == s).unwrap_or(known.len()));
+    let between = total - sums.values().sum::<f64>();
+    let rows = order.into_iter().map(|s| (s, sums[s])).chain([("between stages", between)]);
+    for (stage, ms) in rows {
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td class=\"number\">{:.2}</td><td class=\"number\">{:.1} %</td></tr>",
+            escape(&stage.replace('_', " ")),
+            ms / frames.len() as f64,
+            100.0 * ms / total
+        );
+    }
+    out.push_str("</tbody></table>\n");
+}
+
+/// Memory by phase; sources stand beside each other and are never added.
+fn memory(out: &mut String, cell: &CellRecord) {
+    if cell.memory.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h3>Memory, MiB</h3>\n<table><thead><tr><th>phase</th><th class=\"number\">system, less than before</th>\
+         <th class=\"number\">Pss of the worker</th><th class=\"number\">resident set</th></tr></thead><tbody>\n",
+    );
+    let known = ["idle", "loaded", "warmed", "peak", "last"];
+    let mut phases: Vec<&String> = cell.memory.keys().collect();
+    phases.sort_by_key(|p| known.iter().position(|k| k == p).unwrap_or(known.len()));
+    for phase in phases {
+        let m = &cell.memory[phase];
+        let _ = write!(out, "<tr><td>{}</td>", escape(phase));
+        for value in [m.system_mib, m.pss_mib, m.rss_mib] {
+            let text = value.map_or_else(|| "–".to_string(), |v| format!("{v:.1}"));
+            let _ = write!(out, "<td class=\"number\">{text}</td>");
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table>\n");
+}
+
+/// Precision per graph, with what supports it.
+fn precision(out: &mut String, cell: &CellRecord) {
+    if cell.precision.is_empty() {
+        return;
+    }
+    out.push_str("<h3>Precision by graph</h3>\n<table><thead><tr><th>graph</th><th>asked</th><th>in effect</th><th>evidence</th></tr></thead><tbody>\n");
+    for p in &cell.precision {
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(&clean(&p.graph)),
+            p.requested,
+            escape(&clean(&p.effective)),
+            escape(&clean(&p.evidence.join("; ")))
+        );
+    }
+    out.push_str("</tbody></table>\n");
+}
+
+/// Command, device, data, settings.
+fn reproduce(out: &mut String, run: &RunRecord) {
+    let command: Vec<String> = run.argv.iter().map(|a| shell_word(a)).collect();
+    let _ = writeln!(out, "<h2>How to do it again</h2>\n<pre><code>{}</code></pre>", escape(&command.join(" ")));
+    let mut facts = vec![
+        ("run", run.run_id.clone()),
+        ("started", run.started.clone()),
+        ("finished", run.finished.clone().unwrap_or_else(|| "not finished".to_string())),
+        ("jetbench", run.version.clone()),
+        ("data", format!("{} ({}), scored as {}", run.data.root, run.data.layout, run.data.protocol)),
+        ("device", format!("{}, digest {}", run.device.name, run.device.digest)),
+    ];
+    facts.extend(run.device.facts.iter().map(|(k, v)| (k.as_str(), v.clone())));
+    pairs(out, facts.iter().map(|(k, v)| (*k, v.as_str())));
+    if !run.settings.is_empty() {
+        out.push_str("<details><summary>Every setting in effect</summary>\n");
+        let settings: Vec<(&str, String)> = run.settings.iter().map(|(k, v)| (k.as_str(), v.to_string())).collect();
+        pairs(out, settings.iter().map(|(k, v)| (*k, v.as_str())));
+        out.push_str("</details>\n");
+    }
+    let dtypes: Vec<String> = run.cells.iter().map(dtype_short).collect();
+    if dtypes.iter().any(|d| d.contains("emulated")) {
+        out.push_str(
+            "<p>Emulated means: this device has no kernels of that precision; operands are rounded to it and the sums are \
+             kept in fp32. Its scores are those of the precision, its speed is not.</p>\n",
+        );
+    }
+}
+
+/// A list of names and values.
+fn pairs<'a>(out: &mut String, facts: impl Iterator<Item = (&'a str, &'a str)>) {
+    out.push_str("<dl>\n");
+    for (name, value) in facts {
+        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(&clean(name)), escape(&clean(value)));
+    }
+    out.push_str("</dl>\n");
+}
+
+/// A word as a POSIX shell takes it.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#212529;--soft:#5c636a;--paper:#fff;--card:#fff;--rule:#dee2e6;--good:#00704f;--warn:#8a5a00;--bad:#b00020}
+@media (prefers-color-scheme:dark){:root{--ink:#e9ecef;--soft:#adb5bd;--paper:#16191c;--card:#f8f9fa;--rule:#343a40;--good:#4cc38a;--warn:#e6b34d;--bad:#ff8a80}}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:1240px;margin:0 auto;padding:24px 20px 64px}
+h1{font-size:1.7rem;margin:0}h2{font-size:1.25rem;margin:2.2em 0 .6em}h3{font-size:1rem;margin:1.2em 0 .4em}
+.under{color:var(--soft);margin:.2em 0 1em}
+.verdict{border-left:4px solid var(--good);padding:.3em .8em}.verdict.invalid{border-color:var(--warn)}.verdict.failed{border-color:var(--bad)}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.94rem}
+th,td{padding:.35em .8em;text-align:left;border-bottom:1px solid var(--rule);vertical-align:bottom}
+th{color:var(--soft);font-weight:600}
+.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+tr.valid .word,.word.valid{color:var(--good)}tr.invalid .word,.word.invalid{color:var(--warn)}tr.failed .word,.word.failed{color:var(--bad)}
+tr.invalid .number{color:var(--soft)}
+.notes{color:var(--soft);padding-left:1.2em;font-size:.94rem}
+figure{margin:1.6em 0;background:var(--card);border:1px solid var(--rule);border-radius:6px;overflow:hidden}
+figure svg{display:block;width:100%;height:auto}
+details{border-bottom:1px solid var(--rule);padding:.5em 0}summary{cursor:pointer}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.15em 1.2em;margin:.8em 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+pre{overflow-x:auto;border:1px solid var(--rule);border-radius:6px;padding:.8em 1em}
+@media print{figure{break-inside:avoid}}
+";
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn commands_survive_a_shell() {
+        assert_eq!(shell_word("--models"), "--models");
+        assert_eq!(shell_word("a b"), "'a b'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("$(rm)"), "'$(rm)'");
+    }
+}
