@@ -91,6 +91,10 @@ fn what_was_not_measured_is_an_empty_field() {
         assert_eq!(field(&file, 5, column), "", "{column} of the failed cell");
     }
     assert_eq!(field(&file, 0, "energy_per_frame_j"), "");
+    // Half a cell is no cell: it says how far it came, not how well it did.
+    run.cells[1].verdict = Verdict::Failed { error: "hung".into(), phase: "track".into() };
+    let half = parse(&csv::summary(&run));
+    assert_eq!((field(&half, 1, "videos"), field(&half, 1, "jf"), field(&half, 1, "fps_wall")), ("6", "", ""));
     assert_eq!(field(&file, 5, "verdict"), "failed");
     assert!(field(&file, 5, "reasons").starts_with("warmup: the worker was killed"));
     assert_eq!(field(&parse(&csv::objects(&run)), 0, "j"), "");

@@ -188,3 +188,72 @@ pub fn capabilities(pack: &Pack, device: Device) -> Capabilities {
         max_points: pack.manifest.prompts.point_slots,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::sha256_hex;
+
+    const SIZES: Sizes = Sizes { image: 128, hidden: 64, frames: 7, tokens: 64, channels: 64, pointers: 16, points: 4 };
+
+    /// A manifest that follows the table (its graph files do not exist), after `edit`.
+    fn outcome(edit: impl Fn(String) -> String) -> Result<Sizes, String> {
+        let mut text = String::from(
+            "schema = 1\nid = \"t\"\nfamily = \"sam2\"\ndescription = \"\"\nlicence = \"\"\n[provenance]\n\
+             checkpoint_sha256 = \"\"\nexporter = \"\"\ncommand = \"\"\n[input]\nsize = 128\n\
+             resize = \"bilinear_antialias_u8\"\ncolour = \"rgb\"\nmean = [0.0, 0.0, 0.0]\nstd = [1.0, 1.0, 1.0]\n\
+             [memory]\nframes = 7\ntokens_per_frame = 64\nchannels = 64\npointers = 16\nstorage = \"fp32\"\n\
+             [prompts]\nkinds = [\"points\", \"bbox\", \"mask\"]\npoint_slots = 4\n",
+        );
+        for name in [IMAGE_ENCODER, MASK_PROMPT, MASK_DECODER, MEMORY_ATTENTION, MEMORY_ENCODER] {
+            let (inputs, outputs) = expected(name, &SIZES).unwrap();
+            let list = |tensors: Vec<Expected>| {
+                let each = tensors.iter().map(|(name, dtype, shape)| {
+                    let dtype = format!("{dtype:?}").to_lowercase();
+                    format!("{{ name = \"{name}\", dtype = \"{dtype}\", shape = {shape:?} }}")
+                });
+                each.collect::<Vec<_>>().join(", ")
+            };
+            text += &format!(
+                "[[graph]]\nname = \"{name}\"\nfiles = {{ fp32 = \"{name}.onnx\" }}\nsha256 = {{ fp32 = \"{}\" }}\n\
+                 inputs = [{}]\noutputs = [{}]\n",
+                sha256_hex(b""),
+                list(inputs),
+                list(outputs)
+            );
+        }
+        for name in ["bank", "ptrs", "age"] {
+            text += &format!("[[state]]\ninput = \"{name}\"\noutput = \"{name}_out\"\n");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), edit(text)).unwrap();
+        let pack = Pack::read(dir.path()).map_err(|e| e.to_string())?;
+        sizes(&pack).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_pack_that_follows_the_table_passes() {
+        assert_eq!(outcome(|text| text).unwrap(), SIZES);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_family_is_named() {
+        let refused = |from: &str, to: &str, parts: &[&str]| {
+            let text = outcome(|text| {
+                assert!(text.contains(from), "the edit {from:?} must hit");
+                text.replacen(from, to, 1)
+            })
+            .expect_err(to);
+            for part in parts {
+                assert!(text.contains(part), "{from} -> {to}: {text:?} does not say {part:?}");
+            }
+        };
+        refused("name = \"predicted_iou\"", "name = \"iou\"", &["mask_decoder", "output `predicted_iou` is missing"]);
+        refused("frames = 7", "frames = 5", &["input `bank`", "[1, 5, 64, 64] expected", "[1, 7, 64, 64]"]);
+        refused("point_slots = 4", "point_slots = 6", &["point_coords", "[1, 6, 2]"]);
+        refused("input = \"ptrs\"", "input = \"pointers\"", &["state", "ptrs_out"]);
+        refused("name = \"mask_prompt\"", "name = \"mask_input\"", &["mask_prompt", "missing"]);
+        refused("dtype = \"i32\"", "dtype = \"f32\"", &["point_labels", "I32"]);
+        refused("[1, 64, 8, 8]", "[1, 60, 8, 8]", &["multiple of 8"]);
+    }
+}

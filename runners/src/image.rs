@@ -132,7 +132,8 @@ pub fn resize_mask(mask: &Mask, size: u32, plane: &mut [f32]) {
                 rows[y * side + x]
             } else {
                 let (first, weights) = &lines[y];
-                weights.iter().enumerate().map(|(i, w)| rows[(first + i) * side + x] * w).sum()
+                // Fused, as PyTorch's kernel is compiled: it decides exact ties at 0.5.
+                weights.iter().enumerate().fold(0.0, |sum, (i, w)| rows[(first + i) * side + x].mul_add(*w, sum))
             };
             *out = f32::from(u8::from(value >= 0.5));
         }

@@ -51,7 +51,8 @@ pub trait Runner {
     /// Tracks every live object on `frame`; objects in `prompts` start on it. Device idle on return.
     ///
     /// # Errors
-    /// [`RunnerError::Usage`] for a prompt it cannot take, [`RunnerError::Inference`] when the model fails.
+    /// [`RunnerError::Usage`] for a frame or prompt it cannot take: nothing has happened, the runner can go on.
+    /// [`RunnerError::Inference`] when the model fails: the sequence is lost, [`Runner::reset`] comes next.
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError>;
     /// Stage times of the last [`Runner::step`], drained.
     fn take_stage_times(&mut self) -> StageTimes;

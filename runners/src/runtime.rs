@@ -41,11 +41,12 @@ pub struct Probe {
 }
 
 /// Where a library may be.
-struct Place {
+struct Place<'a> {
     label: String,
     /// Asked for by name: when it fails, nothing else is tried.
     explicit: bool,
-    files: Result<Vec<PathBuf>, String>,
+    /// Looks there: the candidates, best first, or why there are none. Not called when an earlier place has one.
+    look: Box<dyn Fn() -> Result<Vec<PathBuf>, String> + 'a>,
 }
 
 /// Looks for the runtime as a run would, without keeping it loaded. Never panics.
@@ -131,7 +132,7 @@ type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 fn search(ort_lib: Option<&Path>, variable: Variable<'_>, log: &mut Vec<(String, String)>) -> Result<Found, String> {
     for place in places(ort_lib, variable) {
-        let files = match place.files {
+        let files = match (place.look)() {
             Ok(files) => files,
             Err(reason) => {
                 log.push((place.label, reason));
@@ -162,52 +163,50 @@ fn search(ort_lib: Option<&Path>, variable: Variable<'_>, log: &mut Vec<(String,
     ))
 }
 
-fn places(ort_lib: Option<&Path>, variable: Variable<'_>) -> Vec<Place> {
-    let named = |label: &str, path: Option<PathBuf>, absent: &str| Place {
+fn places<'a>(ort_lib: Option<&Path>, variable: Variable<'a>) -> Vec<Place<'a>> {
+    let named = |label: &str, path: Option<PathBuf>, absent: &'static str| Place {
         label: label.to_string(),
         explicit: true,
-        files: match path {
-            Some(path) if path.is_dir() => {
-                // A directory is taken as "the library in there"; if there is none the path itself fails by name.
-                let inside = libraries_in(&path);
-                Ok(if inside.is_empty() { vec![path] } else { inside })
-            }
-            Some(path) => Ok(vec![path]),
-            None => Err(absent.to_string()),
-        },
+        look: Box::new(move || {
+            let path = path.clone().ok_or_else(|| absent.to_string())?;
+            // A directory means "the library in there"; if there is none the path itself fails by name.
+            let inside = libraries_in(&path);
+            Ok(if inside.is_empty() { vec![path] } else { inside })
+        }),
     };
     let environment_path = variable("ORT_DYLIB_PATH").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let searched = |label: &str, look: Box<dyn Fn() -> Result<Vec<PathBuf>, String> + 'a>| Place {
+        label: label.to_string(),
+        explicit: false,
+        look,
+    };
     let mut places = vec![
         named("--ort-lib", ort_lib.map(Path::to_path_buf), "not given"),
         named("ORT_DYLIB_PATH", environment_path, "not set"),
+        searched("cache", Box::new(|| cached_libraries(variable))),
+        searched("python3's onnxruntime", Box::new(|| python_library(variable))),
     ];
-    let cache = cache_dir(variable);
-    places.push(Place {
-        label: "cache".to_string(),
-        explicit: false,
-        files: match &cache {
-            None => Err("neither XDG_CACHE_HOME nor HOME is set".to_string()),
-            Some(cache) => {
-                let root = cache.join("ort");
-                let mut versions: Vec<PathBuf> =
-                    std::fs::read_dir(&root).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
-                versions.sort_by_key(|path| std::cmp::Reverse(version_key(path)));
-                let files: Vec<PathBuf> = versions.iter().flat_map(|dir| libraries_in(dir)).collect();
-                if files.is_empty() { Err(format!("no library in {}/*/", root.display())) } else { Ok(files) }
-            }
-        },
-    });
-    places.push(Place { label: "python3's onnxruntime".to_string(), explicit: false, files: python_library(variable) });
     let triple = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     for dir in ["/usr/local/lib", "/usr/lib", &triple, "/usr/lib64", "/opt/onnxruntime/lib"] {
-        let files = libraries_in(Path::new(dir));
-        places.push(Place {
-            label: dir.to_string(),
-            explicit: false,
-            files: if files.is_empty() { Err("no libonnxruntime.so there".to_string()) } else { Ok(files) },
-        });
+        let path = PathBuf::from(dir);
+        let look = move || {
+            let files = libraries_in(&path);
+            if files.is_empty() { Err("no libonnxruntime.so there".to_string()) } else { Ok(files) }
+        };
+        places.push(searched(dir, Box::new(look)));
     }
     places
+}
+
+/// Libraries that scripts/get-runtime.sh put in the cache, newest version first.
+fn cached_libraries(variable: Variable<'_>) -> Result<Vec<PathBuf>, String> {
+    let cache = cache_dir(variable).ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
+    let root = cache.join("ort");
+    let mut versions: Vec<PathBuf> =
+        std::fs::read_dir(&root).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+    versions.sort_by_key(|path| std::cmp::Reverse(version_key(path)));
+    let files: Vec<PathBuf> = versions.iter().flat_map(|dir| libraries_in(dir)).collect();
+    if files.is_empty() { Err(format!("no library in {}/*/", root.display())) } else { Ok(files) }
 }
 
 /// jetbench's cache directory: `$XDG_CACHE_HOME/jetbench`, else `~/.cache/jetbench`.
@@ -307,6 +306,8 @@ fn available_providers(api: &ort::sys::OrtApi) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn search_with(ort_lib: Option<&Path>, vars: &[(&str, &str)]) -> (Result<PathBuf, String>, Vec<(String, String)>) {
@@ -354,7 +355,7 @@ mod tests {
         let variable = |name: &str| (name == "XDG_CACHE_HOME").then(|| OsString::from(&root));
         let cache = &places(None, &variable)[2];
         let names: Vec<String> =
-            cache.files.as_ref().unwrap().iter().map(|p| p.file_name().unwrap().to_string_lossy().into()).collect();
+            (cache.look)().unwrap().iter().map(|p| p.file_name().unwrap().to_string_lossy().into()).collect();
         assert_eq!(names, ["libonnxruntime.so.1.31.1", "libonnxruntime.so.1.22.0", "libonnxruntime.so.1.9.0"]);
     }
 
@@ -370,5 +371,41 @@ mod tests {
             return;
         };
         assert!(inspect(libc).unwrap_err().contains("OrtGetApiBase"));
+    }
+
+    /// A library that says it is ONNX Runtime `version` and offers no API; `None` without a C compiler.
+    fn fake_runtime(dir: &Path, version: &str) -> Option<PathBuf> {
+        let source = dir.join("fake.c");
+        let library = dir.join("libonnxruntime.so");
+        let code = format!(
+            "static const void *api(unsigned v) {{ (void)v; return 0; }}\n\
+             static const char *version(void) {{ return \"{version}\"; }}\n\
+             static const struct {{ const void *(*a)(unsigned); const char *(*v)(void); }} base = {{ api, version }};\n\
+             const void *OrtGetApiBase(void) {{ return &base; }}\n"
+        );
+        std::fs::write(&source, code).unwrap();
+        let built =
+            std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+        if built.is_ok_and(|status| status.success()) {
+            Some(library)
+        } else {
+            let _ = writeln!(std::io::stderr(), "skipped the too-old-runtime test: no C compiler");
+            None
+        }
+    }
+
+    #[test]
+    fn an_old_runtime_is_refused_by_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(old) = fake_runtime(dir.path(), "1.17.3") else { return };
+        let text = search_with(Some(&old), &[]).0.unwrap_err();
+        assert!(text.contains("ONNX Runtime 1.17.3 is too old; 1.18 or newer is needed"), "{text}");
+        // a directory is searched for the library
+        let text = search_with(Some(dir.path()), &[]).0.unwrap_err();
+        assert!(text.contains("libonnxruntime.so: ONNX Runtime 1.17.3 is too old"), "{text}");
+        let empty = tempfile::tempdir().unwrap();
+        let Some(mute) = fake_runtime(empty.path(), "1.99.0") else { return };
+        let text = search_with(None, &[("ORT_DYLIB_PATH", &mute.display().to_string())]).0.unwrap_err();
+        assert!(text.contains("does not offer C API 18"), "{text}");
     }
 }

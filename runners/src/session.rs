@@ -235,6 +235,14 @@ impl Graph {
         let session = builder.commit_from_memory(bytes).map_err(|e| {
             if settings.on_gpu() {
                 refused(&e)
+            } else if e.message().contains("under development") && e.message().contains("pset") {
+                RunnerError::Environment(format!(
+                    "ONNX Runtime {} ({}) is too old for graph `{name}` of opset {}; install a newer one or run another \
+                     precision. It says: {e}",
+                    runtime.version,
+                    runtime.path.display(),
+                    model.opset()
+                ))
             } else {
                 wrong(&format!("ONNX Runtime {} cannot load graph `{name}` on the CPU: {e}", runtime.version))
             }
@@ -341,6 +349,8 @@ fn evidence(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn options(extra: &[(&str, &str)]) -> Options {
@@ -368,5 +378,67 @@ mod tests {
         let threads = Options { threads: Some(2), ..Options::default() };
         assert!(Settings::new(Device::Cuda(0), Precision::Fp32, &threads).is_err());
         assert!(Settings::new(Device::Cpu, Precision::Fp32, &threads).unwrap().notes().contains(&"threads: 2".into()));
+    }
+
+    /// Runs `y = x MatMul w` with w = [[1, 1 + 2^-9], [0, 1]] in a precision; `None` without ONNX Runtime.
+    fn product(
+        precision: Precision,
+        dtype: ElementType,
+        x: [f32; 4],
+        level: &str,
+    ) -> Option<([f32; 4], StagePrecision)> {
+        let runtime = match crate::runtime::load(None) {
+            Ok(runtime) => runtime,
+            Err(e) => {
+                let _ = writeln!(std::io::stderr(), "skipped the emulation test: {e}");
+                return None;
+            }
+        };
+        let bytes = crate::onnx::build::matmul(dtype);
+        let file =
+            CheckedGraph { path: PathBuf::from("test.onnx"), sha256: crate::manifest::sha256_hex(&bytes), bytes };
+        let settings = Settings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
+        let mut graph = Graph::open("g", &file, &settings, runtime).unwrap();
+        let host = Allocator::default();
+        let mut input = crate::state::tensor(&host, &[2, 2]).unwrap();
+        input.extract_tensor_mut().1.copy_from_slice(&x);
+        let mut result = crate::state::tensor(&host, &[2, 2]).unwrap();
+        let mut binding = graph.binding().unwrap();
+        crate::state::input(&mut binding, "x", &input).unwrap();
+        crate::state::output(&mut binding, "y", &mut result).unwrap();
+        graph.run(&binding).unwrap();
+        let y = result.extract_tensor().1;
+        Some(([y[0], y[1], y[2], y[3]], graph.precision.clone()))
+    }
+
+    #[test]
+    fn emulation_rounds_operands_and_results_and_nothing_else() {
+        use half::{bf16, f16};
+        let e = 2f32.powi(-9);
+        let x = [1.0 + e, 300.25, 1.0 / 3.0, 7.0];
+        let exact = |round: fn(f32) -> f32| {
+            let (a, b, c, d, w) = (round(x[0]), round(x[1]), round(x[2]), round(x[3]), round(1.0 + e));
+            // sums in f32, one rounding at the end
+            [round(a), round(a * w + b), round(c), round(c * w + d)]
+        };
+        let plain = exact(|v| v);
+        for level in ["all", "disable"] {
+            let Some((y, stage)) = product(Precision::Fp32, ElementType::F32, x, level) else { return };
+            assert_eq!((y, stage.effective.as_str()), (plain, "fp32"));
+            for (precision, dtype, round) in [
+                (Precision::Bf16, ElementType::BF16, (|v| bf16::from_f32(v).to_f32()) as fn(f32) -> f32),
+                (Precision::Fp16, ElementType::F16, |v| f16::from_f32(v).to_f32()),
+            ] {
+                let (y, stage) = product(precision, dtype, x, level).unwrap();
+                assert_eq!(y, exact(round), "{precision}, optimisation {level}");
+                assert_ne!(y, plain, "the case must tell the precisions apart");
+                assert_eq!(stage.effective, format!("{precision} operands, fp32 accumulation, emulated"));
+                assert!(stage.evidence[2].contains("2 casts to f32 before operands, 1 casts back"), "{stage:?}");
+            }
+        }
+        // A file that is not what its folder says is reported as what it is.
+        let (y, stage) = product(Precision::Bf16, ElementType::F32, x, "all").unwrap();
+        assert_eq!(y, plain);
+        assert!(stage.effective.starts_with("fp32 (bf16 asked for"), "{}", stage.effective);
     }
 }

@@ -115,27 +115,28 @@ struct MaskWiring {
     decode_pointer: IoBinding,
 }
 
-/// One open tracker.
+/// One open tracker. Fields are dropped in order: tensors and bindings go before the sessions whose memory they use.
 pub struct Tracker {
+    objects: Vec<(u32, ObjectMemory)>,
+    /// Memories of objects of earlier sequences, used again: memory stays flat however many sequences are run.
+    spare: Vec<ObjectMemory>,
+    wiring: Wiring,
+    shared: Shared,
+    allocator: Allocator,
+    image_encoder: Graph,
+    mask_prompt: Option<Graph>,
+    mask_decoder: Graph,
+    memory_attention: Graph,
+    memory_encoder: Graph,
     capabilities: Capabilities,
     report: OpenReport,
     sizes: Sizes,
     settings: Settings,
     preprocess: Preprocess,
     thresholder: Thresholder,
-    image_encoder: Graph,
-    mask_prompt: Option<Graph>,
-    mask_decoder: Graph,
-    memory_attention: Graph,
-    memory_encoder: Graph,
-    allocator: Allocator,
-    shared: Shared,
-    wiring: Wiring,
-    objects: Vec<(u32, ObjectMemory)>,
-    /// Memories of objects of earlier sequences, used again: memory stays flat however many sequences are run.
-    spare: Vec<ObjectMemory>,
     lattice: Option<String>,
     times: [Duration; Stage::ALL.len()],
+    /// A frame failed half-way: the memories no longer belong together.
     broken: bool,
     sabotage: Option<Sabotage>,
 }
@@ -371,7 +372,8 @@ impl Tracker {
         }
     }
 
-    /// Share of encoder outputs that lie on the 16-bit grids, on the first frame after opening.
+    /// Share of encoder outputs that lie on the grid of the 16-bit type, on the first frame after opening: all of them
+    /// where a rounded result is the output itself, fewer where rounded results are added up in f32, next to none in fp32.
     fn lattice_evidence(&self) -> String {
         if self.settings.on_gpu() {
             return "lattice of the outputs: not read back from the device".to_string();
@@ -381,20 +383,20 @@ impl Tracker {
             ("high_res_0", &self.wiring.high_res[0]),
             ("high_res_1", &self.wiring.high_res[1]),
         ];
+        // Every bf16 value of ordinary size is also an fp16 value, so the other grid would say nothing.
+        let (grid, on_grid): (_, fn(f32) -> bool) = match self.settings.precision {
+            Precision::Fp16 => ("fp16", |v| f16::from_f32(v).to_f32() == v),
+            Precision::Fp32 | Precision::Bf16 => ("bf16", |v| bf16::from_f32(v).to_f32() == v),
+        };
         let parts: Vec<String> = outputs
             .iter()
             .map(|(name, values)| {
                 let values = values.extract_tensor().1;
-                let share = |on_grid: &dyn Fn(f32) -> bool| {
-                    let count = values.iter().filter(|&&v| on_grid(v)).count();
-                    100.0 * count as f64 / values.len() as f64
-                };
-                let bf16_share = share(&|v| bf16::from_f32(v).to_f32() == v);
-                let fp16_share = share(&|v| f16::from_f32(v).to_f32() == v);
-                format!("{name} {bf16_share:.1} % bf16, {fp16_share:.1} % fp16")
+                let count = values.iter().filter(|&&v| on_grid(v)).count();
+                format!("{name} {:.1} %", 100.0 * count as f64 / values.len() as f64)
             })
             .collect();
-        format!("share of values on the 16-bit grids, first frame: {}", parts.join("; "))
+        format!("values on the {grid} grid, first frame: {}", parts.join(", "))
     }
 
     fn damage(&mut self, object: usize) {

@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use crate::record::{CellRecord, RunRecord};
+use crate::record::{CellRecord, RunRecord, Verdict};
 
 /// Columns of `summary.csv`: one row per cell.
 pub const SUMMARY: &[&str] = &[
@@ -80,10 +80,11 @@ pub const FRAME_SCORES: &[&str] =
 pub fn summary(run: &RunRecord) -> Vec<u8> {
     let mut file = File::new(SUMMARY);
     for cell in &run.cells {
-        let s = cell.summary.as_ref();
+        let finished = cell.summary.as_ref();
+        // A cell that failed has finished some videos at most: counts, no figures.
+        let s = finished.filter(|_| !matches!(cell.verdict, Verdict::Failed { .. }));
         let latency = s.and_then(|s| s.latency);
         let peak = cell.memory.get("peak");
-        let count = |n: usize| s.map(|_| n).map_or_else(String::new, text);
         file.row([
             text(&cell.model),
             text(&cell.pack),
@@ -93,9 +94,9 @@ pub fn summary(run: &RunRecord) -> Vec<u8> {
             text(&cell.device),
             text(cell.verdict.as_str()),
             cell.verdict.reasons(),
-            count(s.map_or(0, |s| s.videos)),
-            count(s.map_or(0, |s| s.objects)),
-            count(s.map_or(0, |s| s.frames)),
+            maybe(finished.map(|s| s.videos)),
+            maybe(finished.map(|s| s.objects)),
+            maybe(finished.map(|s| s.frames)),
             maybe(s.and_then(|s| s.j)),
             maybe(s.and_then(|s| s.f)),
             maybe(s.and_then(|s| s.jf)),

@@ -147,6 +147,9 @@ fn cells(out: &mut String, run: &RunRecord) {
                 fact("outside the sessions", format!("{:.1} % of the latency", share * 100.0));
             }
         }
+        for (rail, joules) in &cell.energy_j {
+            fact("energy", format!("{} J on rail {rail}, over the tracked videos", figure(*joules)));
+        }
         for dropped in &cell.options.dropped {
             fact("option not passed on", format!("{} = {}: {}", dropped.name, dropped.value, dropped.reason));
         }
@@ -201,7 +204,7 @@ fn memory(out: &mut String, cell: &CellRecord) {
         return;
     }
     out.push_str(
-        "<h3>Memory, MiB</h3>\n<table><thead><tr><th>phase</th><th class=\"number\">system, less than before</th>\
+        "<h3>Memory, MiB</h3>\n<table><thead><tr><th>phase</th><th class=\"number\">system, fall of MemAvailable</th>\
          <th class=\"number\">Pss of the worker</th><th class=\"number\">resident set</th></tr></thead><tbody>\n",
     );
     let known = ["idle", "loaded", "warmed", "peak", "last"];

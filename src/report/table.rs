@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 use crate::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
-use crate::summary;
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -260,7 +259,7 @@ pub(super) fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
     // A remark that several cells share is said once.
     let mut remarks: Vec<(String, Vec<String>)> = Vec::new();
     for cell in &run.cells {
-        for remark in summary::remarks(cell).iter().chain(&cell.notes) {
+        for remark in &cell.notes {
             let name = cell_name(run, cell);
             match remarks.iter_mut().find(|(text, _)| text == remark) {
                 Some((_, cells)) => cells.push(name),
