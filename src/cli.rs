@@ -74,11 +74,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_frames: Option<NonZeroUsize>,
-    /// Results go to DIR/<device>/<run-id>/ [default: results]
+    /// Results go to DIR/<device>/<run-id>/ [env: JETBENCH_RESULTS] [default: results]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<PathBuf>,
-    /// TOML file that says any of these flags under the same names; flags win over it
+    /// TOML file that says any of these flags under the same names; flags win over it [env: JETBENCH_CONFIG]
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,

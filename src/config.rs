@@ -82,6 +82,18 @@ mod tests {
     }
 
     #[test]
+    fn the_example_suites_are_valid() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let mut suites = 0;
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            parse(&std::fs::read_to_string(&path).unwrap(), &path).unwrap_or_else(|e| panic!("{e}"));
+            suites += 1;
+        }
+        assert!(suites >= 3, "{} holds {suites} suites", dir.display());
+    }
+
+    #[test]
     fn lists_texts_and_tables_are_read() {
         let args =
             read("models = \"sam2_points\"\ndtype = [\"fp32\", \"bf16\"]\n[option]\nspinning = true\nx = 3\n").unwrap();

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jetbench_runners::REGISTRY;
+use jetbench_runners::manifest;
 use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::runtime;
 use jetbench_runners::types::{Admitted, Device, DroppedOption, Options, Precision, PromptKind};
@@ -380,7 +381,8 @@ pub fn pack_path(flags: &[PathBuf]) -> Vec<PathBuf> {
     if let Some(list) = std::env::var_os("JETBENCH_PACKS") {
         path.extend(std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()));
     }
-    path.extend(["packs", "assets/packs"].into_iter().filter_map(below_tree));
+    path.extend(Some(PathBuf::from("packs")).filter(|p| p.is_dir()));
+    path.extend(below_tree("assets/packs"));
     let mut seen = Vec::new();
     path.retain(|p| {
         let real = p.canonicalize().unwrap_or_else(|_| p.clone());
@@ -409,22 +411,30 @@ fn resolve(
     let unknown = || unknown_tag(tag, settings, &available);
     let (name, prompt) = tag.rsplit_once('_').ok_or_else(unknown)?;
     let prompt = *PromptKind::ALL.iter().find(|k| k.as_str() == prompt).ok_or_else(unknown)?;
-    let named = |name: &str| available.iter().find(|p| p.id == name).copied();
+    // The first pack of a name counts, also when it is broken: another one further down the path is never taken in its
+    // place.
+    let named = |name: &str| {
+        found.iter().find(|(dir, info)| match info {
+            Ok(info) => info.id == name,
+            Err(_) => broken_id(dir).is_some_and(|id| id == name),
+        })
+    };
     let registered = || registry_aliases().find(|(alias, _)| *alias == name).map(|(_, pack)| pack);
     let bound = settings.alias.get(name).map(String::as_str).or_else(|| named(name).is_none().then(registered)?);
     let wanted = bound.unwrap_or(name);
-    let Some(pack) = named(wanted) else {
-        // A broken pack cannot always say its id; its directory name usually does.
-        let broken = found.iter().find(|(dir, info)| info.is_err() && dir.file_name().is_some_and(|n| n == wanted));
-        return Err(match (broken, bound) {
-            (Some((_, Err(fault))), _) => Stop::Usage(fault.to_string()),
-            (_, Some(bound)) => Stop::Usage(format!(
-                "model `{tag}` means pack `{bound}`, which is not on the pack path ({}); give its place with --packs \
-                 DIR, or bind the name to another pack with --alias {name}=PACK",
-                places(&settings.packs)
-            )),
-            _ => unknown(),
-        });
+    let pack = match named(wanted) {
+        Some((_, Ok(pack))) => pack,
+        Some((_, Err(fault))) => return Err(Stop::Usage(fault.to_string())),
+        None => {
+            return Err(match bound {
+                Some(bound) => Stop::Usage(format!(
+                    "model `{tag}` means pack `{bound}`, which is not on the pack path ({}); give its place with --packs \
+                     DIR, or bind the name to another pack with --alias {name}=PACK",
+                    places(&settings.packs)
+                )),
+                None => unknown(),
+            });
+        }
     };
     if let Some(bound) = bound {
         let note = format!("model name {name} means pack {bound} ({})", pack.dir.display());
@@ -441,6 +451,14 @@ fn resolve(
         )));
     }
     Ok((pack.clone(), prompt))
+}
+
+/// Id of a pack that cannot be used, as far as its manifest can be read; else the name of its directory.
+fn broken_id(dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(dir.join(manifest::FILE_NAME)).unwrap_or_default();
+    let table: Option<toml::Table> = toml::from_str(&text).ok();
+    let id = table.and_then(|t| t.get("id")?.as_str().map(String::from));
+    id.or_else(|| Some(dir.file_name()?.to_string_lossy().into_owned()))
 }
 
 fn places(path: &[PathBuf]) -> String {

@@ -64,3 +64,94 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
     }
     if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid { reasons } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jetbench_runners::types::{Precision, PromptKind, StagePrecision};
+
+    use crate::record::{FrameRecord, SequenceRecord, WarmupRecord};
+
+    fn cell(frames: u32) -> CellRecord {
+        let frame =
+            |frame| FrameRecord { frame, objects: 1, decode_ms: 1.0, stages_ms: BTreeMap::new(), latency_ms: 2.0 };
+        CellRecord {
+            model: "a_mask".into(),
+            pack: "a".into(),
+            pack_digest: String::new(),
+            prompt: PromptKind::Mask,
+            dtype: Precision::Bf16,
+            effective_dtype: None,
+            device: "cpu".into(),
+            verdict: Verdict::Valid,
+            precision: vec![StagePrecision {
+                graph: "image_encoder".into(),
+                requested: Precision::Bf16,
+                effective: "fp32".into(),
+                evidence: Vec::new(),
+            }],
+            options: Default::default(),
+            runtime: None,
+            graph_load_ms: Vec::new(),
+            load_ms: None,
+            warmup: Some(WarmupRecord { frame_ok: true, ..Default::default() }),
+            memory: BTreeMap::new(),
+            energy_j: BTreeMap::new(),
+            memory_curve: Vec::new(),
+            track_wall_s: None,
+            sequences: vec![SequenceRecord {
+                video: "v".into(),
+                width: 8,
+                height: 8,
+                wall_ms: 1.0,
+                frames: (0..frames).map(frame).collect(),
+                objects: Vec::new(),
+            }],
+            summary: None,
+            notes: Vec::new(),
+        }
+    }
+
+    const RULES: Rules = Rules { min_frames: 20, precision: PrecisionPolicy::Report };
+
+    fn reasons(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], rules: Rules) -> String {
+        judge(cell, conditions, non_finite, rules).reasons()
+    }
+
+    #[test]
+    fn a_sound_cell_is_valid() {
+        let same_mode = Conditions { power_mode: Some(("25W (1)".into(), "25W (1)".into())), ..Default::default() };
+        assert_eq!(judge(&cell(20), &same_mode, &[], RULES), Verdict::Valid);
+        let no_swap = Conditions { worker_swap_mib: Some(0.0), ..Default::default() };
+        assert_eq!(judge(&cell(20), &no_swap, &[], RULES), Verdict::Valid);
+        // Instantaneous events climb on healthy boards.
+        let oc3 = Conditions { over_current: BTreeMap::from([("oc3".into(), 9)]), ..Default::default() };
+        assert_eq!(judge(&cell(20), &oc3, &[], RULES), Verdict::Valid);
+    }
+
+    #[test]
+    fn each_rule_has_its_sentence() {
+        let fine = Conditions::default();
+        let mut said = vec![reasons(&cell(19), &fine, &[], RULES)];
+        let strict = Rules { precision: PrecisionPolicy::Strict, ..RULES };
+        said.push(reasons(&cell(20), &fine, &[], strict));
+        said.push(reasons(&cell(20), &fine, &["video v, frame 3, object 0".into()], RULES));
+        let mut faulty = cell(0);
+        faulty.sequences.clear();
+        faulty.warmup.as_mut().unwrap().faults = vec!["empty mask for object 0 (prompted frame)".into()];
+        said.push(reasons(&faulty, &fine, &[], RULES));
+        let bad = Conditions {
+            worker_swap_mib: Some(12.5),
+            power_mode: Some(("25W (1)".into(), "15W (0)".into())),
+            over_current: BTreeMap::from([("oc1".into(), 2), ("oc2".into(), 0)]),
+        };
+        said.push(reasons(&cell(20), &bad, &[], RULES));
+        insta::assert_snapshot!(said.join("\n"), @r"
+        too few frames: 19 were timed, 20 are needed (--min-frames)
+        precision: image_encoder was asked to compute in bf16 and computed in fp32
+        non-finite output: video v, frame 3, object 0
+        warm-up: empty mask for object 0 (prompted frame)
+        memory: up to 12.5 MiB of the worker were swapped out; power mode changed during the run: 25W (1) before, 15W (0) after; throttled: 2 under-voltage events (oc1) during the run
+        ");
+    }
+}

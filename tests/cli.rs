@@ -249,6 +249,24 @@ fn what_is_wrong_with_the_command_line_is_said_before_anything_runs() {
     insta::assert_snapshot!(seen);
 }
 
+/// A broken pack is never replaced by a sound one of the same name further down the path.
+#[test]
+fn a_broken_pack_hides_the_next_one_of_its_name() {
+    let bench = Bench::new();
+    let dir = bench.path("other/renamed");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("pack.toml"), "schema = 1\nid = \"good\"\nfamily = \"mock\"\n[mock]\nspeed = 1\n").unwrap();
+    let args = ["--models", "good_mask", "--data", "data", "--dry-run", "--packs", "other"];
+    let output = bench.output(&args);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    assert!(
+        stderr(&output).contains("other/renamed/pack.toml") && stderr(&output).contains("speed"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(bench.output(&args[..5]).status.success());
+}
+
 #[test]
 fn a_config_file_says_what_flags_say_and_flags_win() {
     let bench = Bench::new();
@@ -487,6 +505,33 @@ fn masks_are_saved_in_the_datasets_layout() {
         let truth = bench.path("data/Annotations_6fps").join(file);
         assert_eq!(decode(&masks.join(file)), decode(&truth), "{file}");
     }
+}
+
+/// Two ways to the same figures: scored by the run, and scored again from the masks it saved.
+#[test]
+fn saved_masks_score_as_the_run_did() {
+    let bench = Bench::new();
+    let ran = bench.run("good_bbox,good_points", &["--save-masks", "--overlays"]);
+    for cell in ran.record["cells"].as_array().unwrap() {
+        let name = format!("{}-fp32-cpu", cell["model"].as_str().unwrap());
+        let masks = ran.dir.join("masks").join(&name);
+        let output = bench.output(&["score", "data", masks.to_str().unwrap(), "--json", "--quiet"]);
+        let report: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stderr(&output)));
+        for figure in ["j", "f", "jf"] {
+            assert_eq!(report["global"][figure], cell["summary"][figure], "{name}: {figure}");
+        }
+        let perfect = cell["summary"]["j"].as_f64().unwrap() == 100.0;
+        assert_eq!(
+            perfect,
+            name.starts_with("good_bbox"),
+            "the mock draws discs for points: a perfect score proves little"
+        );
+        let overlays = ran.dir.join("overlays").join(&name);
+        assert!(overlays.join("a/00000.png").is_file() && overlays.join("b/00012.png").is_file());
+    }
+    let output = bench.output(&["score", "data", "nowhere"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }
 
 /// The memory of the worker is flat in video length; a runner that leaks is seen.

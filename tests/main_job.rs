@@ -1,0 +1,214 @@
+//! The program as a user calls it, on real packs and real clips: the main job, its precisions, flat memory, and every
+//! kind of bad pack, runtime and device. Needs ONNX Runtime and packs (`assets/packs`, or those that
+//! `JETBENCH_TEST_PACKS` names, separated by `:`); what is missing is said, and those tests pass without it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use jetbench_runners::types::Device;
+use jetbench_runners::{packs, runtime};
+use serde_json::Value;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Said on the real standard error, which the test harness does not swallow.
+fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped {what}");
+}
+
+/// The packs to test with, or `None` after saying why there are none.
+fn real_packs(test: &str, needs_runtime: bool) -> Option<Vec<packs::PackInfo>> {
+    let roots: Vec<PathBuf> = match std::env::var_os("JETBENCH_TEST_PACKS") {
+        Some(paths) => std::env::split_paths(&paths).collect(),
+        None => vec![repository().join("assets/packs")],
+    };
+    let found: Vec<_> = packs::list(&roots, Device::Cpu).into_iter().filter_map(|(_, info)| info.ok()).collect();
+    if found.is_empty() {
+        skipped(&format!("{test}: no packs in {roots:?}"));
+        return None;
+    }
+    if let Some(problem) = runtime::probe(None).problem.filter(|_| needs_runtime) {
+        skipped(&format!("{test}: {problem}"));
+        return None;
+    }
+    Some(found)
+}
+
+fn jetbench(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(cargo_bin!("jetbench"));
+    command.current_dir(dir).args(args);
+    for name in ["JETBENCH_PACKS", "JETBENCH_CONFIG", "JETBENCH_RESULTS", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    command.output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs these packs on the demo clips; gives the record.
+fn run(dir: &Path, packs: &[packs::PackInfo], more: &[&str]) -> (Option<i32>, Value, PathBuf) {
+    let models = packs.iter().map(|p| format!("{}_points", p.id)).collect::<Vec<_>>().join(",");
+    let data = repository().join("assets/demo").display().to_string();
+    let mut args = vec!["--models", &models, "--data", &data, "--threads", "1", "--json", "--quiet"];
+    let places: Vec<String> = packs.iter().map(|p| p.dir.display().to_string()).collect();
+    for place in &places {
+        args.extend(["--packs", place]);
+    }
+    args.extend(more);
+    let output = jetbench(dir, &args);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line: Value = serde_json::from_str(text.lines().last().unwrap_or_default())
+        .unwrap_or_else(|e| panic!("{e}: {text}{}", stderr(&output)));
+    let place = dir.join(line["run"].as_str().unwrap());
+    (output.status.code(), serde_json::from_slice(&std::fs::read(place.join("run.json")).unwrap()).unwrap(), place)
+}
+
+#[test]
+fn every_precision_runs_and_says_what_it_computed() {
+    let Some(packs) = real_packs("every_precision_runs_and_says_what_it_computed", true) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (code, record, place) = run(dir.path(), &packs, &["--dtype", "fp32,fp16,bf16", "--limit-videos", "1"]);
+    assert_eq!(code, Some(0), "{:#}", record["cells"]);
+    for cell in record["cells"].as_array().unwrap() {
+        let asked = cell["dtype"].as_str().unwrap();
+        let expected = match asked {
+            "fp32" => "fp32".to_string(),
+            half => format!("{half} operands, fp32 accumulation, emulated"),
+        };
+        assert_eq!(cell["effective_dtype"], expected);
+        for stage in cell["precision"].as_array().unwrap() {
+            assert!(!stage["evidence"].as_array().unwrap().is_empty(), "{stage} has no evidence");
+        }
+        assert!(!cell["runtime"]["version"].as_str().unwrap().is_empty());
+        let frame = &cell["sequences"][0]["frames"][5];
+        let stages = frame["stages_ms"].as_object().unwrap();
+        let sum: f64 = stages.values().map(|v| v.as_f64().unwrap()).sum();
+        let latency = frame["latency_ms"].as_f64().unwrap();
+        assert!(stages.len() >= 6 && sum <= latency, "stages {stages:?} of {latency} ms");
+    }
+    for plot in ["accuracy_speed.svg", "latency.png"] {
+        assert!(place.join("plots").join(plot).is_file(), "{plot} is missing");
+    }
+}
+
+#[test]
+fn memory_is_flat_in_video_length() {
+    let Some(packs) = real_packs("memory_is_flat_in_video_length", true) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (_, record, _) = run(dir.path(), &packs, &["--dtype", "fp32", "--limit-videos", "1", "--loop-frames", "700"]);
+    for cell in record["cells"].as_array().unwrap() {
+        let curve = cell["memory_curve"].as_array().unwrap();
+        let rss = |n: u64| curve.iter().find(|p| p["frames"] == n).unwrap()["rss_mib"].as_f64().unwrap();
+        let growth = rss(700) - rss(200);
+        assert!(growth < 3.0, "{} grew by {growth} MiB from frame 200 to frame 700", cell["model"]);
+    }
+}
+
+#[test]
+fn the_reference_is_met_through_the_program() {
+    let Some(packs) = real_packs("the_reference_is_met_through_the_program", true) else { return };
+    for pack in packs {
+        let output = jetbench(repository(), &["verify", pack.dir.to_str().unwrap(), "--json"]);
+        let report: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stderr(&output)));
+        assert_eq!((output.status.code(), &report["pass"]), (Some(0), &Value::Bool(true)), "{report:#}");
+        assert!(report["worst"]["max_abs"].as_f64().unwrap() < 1e-3);
+    }
+}
+
+/// A copy of a pack with one thing changed.
+fn broken(pack: &packs::PackInfo, root: &Path, name: &str, change: impl FnOnce(&Path)) -> PathBuf {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().flatten() {
+            let target = to.join(entry.file_name());
+            if entry.path().is_dir() { copy(&entry.path(), &target) } else { drop(std::fs::copy(entry.path(), target)) }
+        }
+    }
+    let dir = root.join(name);
+    copy(&pack.dir, &dir);
+    change(&dir);
+    dir
+}
+
+#[test]
+fn broken_packs_are_refused_before_a_device_is_touched() {
+    let Some(packs) = real_packs("broken_packs_are_refused_before_a_device_is_touched", false) else { return };
+    let root = tempfile::tempdir().unwrap();
+    let pack = &packs[0];
+    let refused = |dir: PathBuf, words: &[&str]| {
+        let data = repository().join("assets/demo").display().to_string();
+        let model = format!("{}_points", pack.id);
+        let args = ["--packs", dir.to_str().unwrap(), "--models", &model, "--dtype", "fp32", "--data", &data];
+        let output = jetbench(root.path(), &args);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        for word in words {
+            assert!(stderr(&output).contains(word), "`{word}` is not in: {}", stderr(&output));
+        }
+        assert!(!root.path().join("results").exists());
+    };
+    let graph = "fp32/mask_decoder.onnx";
+    let truncated = broken(pack, root.path(), "truncated", |dir| {
+        let bytes = std::fs::read(dir.join(graph)).unwrap();
+        std::fs::write(dir.join(graph), &bytes[..bytes.len() / 2]).unwrap();
+    });
+    refused(truncated, &[graph, "no usable ONNX file"]);
+    let changed = broken(pack, root.path(), "changed", |dir| {
+        let mut bytes = std::fs::read(dir.join(graph)).unwrap();
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        std::fs::write(dir.join(graph), bytes).unwrap();
+    });
+    refused(changed, &[graph]);
+    let gone = broken(pack, root.path(), "gone", |dir| std::fs::remove_file(dir.join(graph)).unwrap());
+    refused(gone, &[graph]);
+    let shape = broken(pack, root.path(), "shape", |dir| {
+        let text = std::fs::read_to_string(dir.join("pack.toml")).unwrap();
+        let changed = text.replacen(
+            "name = \"predicted_iou\", dtype = \"f32\", shape = [1, 1]",
+            "name = \"predicted_iou\", dtype = \"f32\", shape = [1, 2]",
+            1,
+        );
+        assert_ne!(text, changed, "the manifest is written in another way");
+        std::fs::write(dir.join("pack.toml"), changed).unwrap();
+    });
+    refused(shape, &["mask_decoder", "predicted_iou", "[1, 2]"]);
+}
+
+#[test]
+fn a_missing_runtime_or_device_is_an_environment_error() {
+    let Some(packs) = real_packs("a_missing_runtime_or_device_is_an_environment_error", false) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let data = repository().join("assets/demo").display().to_string();
+    let model = format!("{}_points", packs[0].id);
+    let args = |more: &[&str]| {
+        let mut args = vec!["--packs", packs[0].dir.to_str().unwrap(), "--models", &model, "--data", &data];
+        args.extend(more);
+        jetbench(dir.path(), &args)
+    };
+    let output = args(&["--ort-lib", "/nowhere/libonnxruntime.so"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("/nowhere/libonnxruntime.so"), "{}", stderr(&output));
+    let file = dir.path().join("libonnxruntime.so");
+    std::fs::write(&file, "no library").unwrap();
+    assert_eq!(args(&["--ort-lib", file.to_str().unwrap()]).status.code(), Some(3));
+
+    let probe = runtime::probe(None);
+    if probe.problem.is_some() || probe.providers.iter().any(|p| p == "CUDAExecutionProvider") {
+        return skipped(
+            "the device part of a_missing_runtime_or_device_is_an_environment_error: no CPU-only runtime here",
+        );
+    }
+    for device in ["cuda:0", "tensorrt:0"] {
+        let output = args(&["--device", device]);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains("--device cpu"), "{}", stderr(&output));
+    }
+    assert!(!dir.path().join("results").exists(), "nothing may be written");
+}
