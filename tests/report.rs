@@ -298,14 +298,19 @@ fn odd_runs_are_drawn_or_left_out_but_never_panic() {
     csv::summary(&odd);
 }
 
-/// Writes every figure of the synthetic runs to the directory in `FIGURES`, for eyes:
-/// `FIGURES=/tmp/figures cargo test --test report -- --ignored`.
+/// Writes every figure of the synthetic runs (or of the `run.json` in `RUN`) to the directory in `FIGURES`, for eyes:
+/// `FIGURES=/tmp/figures cargo test --test report -- --ignored --nocapture`.
 #[test]
 #[ignore = "for eyes: set FIGURES to a directory"]
 fn draw_figures_for_eyes() {
     let dir = std::path::PathBuf::from(std::env::var("FIGURES").expect("FIGURES names a directory"));
     std::fs::create_dir_all(&dir).unwrap();
-    for (name, run) in runs_to_draw() {
+    let mut runs: Vec<(String, RunRecord)> = runs_to_draw().into_iter().map(|(n, r)| (n.to_string(), r)).collect();
+    if let Ok(path) = std::env::var("RUN") {
+        runs = vec![("real".to_string(), serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())];
+    }
+    for (name, run) in runs {
+        eprintln!("{}", table::text(&run, Style::default()));
         for figure in plot::figures(&run) {
             std::fs::write(dir.join(format!("{name}_{}.svg", figure.name)), figure.svg()).unwrap();
             std::fs::write(dir.join(format!("{name}_{}.png", figure.name)), figure.png().unwrap()).unwrap();

@@ -12,7 +12,7 @@ use jetbench_runners::types::Precision;
 
 use crate::record::{CellRecord, RunRecord, Verdict};
 use crate::report::scene::{Ink, Line, Scene, Type};
-use crate::report::table::{cell_name, dataset_name};
+use crate::report::table::{cell_name, dataset_name, dtype_short, plural};
 
 /// Pixels of the PNG per pixel of the SVG.
 const PNG_SCALE: f64 = 2.0;
@@ -156,10 +156,10 @@ fn page(run: &RunRecord, title: &str, size: (f64, f64), notes: &[String]) -> (Sc
         }
     }
     let line = format!(
-        "{} · {} videos, {} objects · {} ({})",
+        "{} · {}, {} · {} ({})",
         dataset_name(run),
-        run.data.videos,
-        run.data.objects,
+        plural(run.data.videos, "video", "videos"),
+        plural(run.data.objects, "object", "objects"),
         run.device.name,
         providers.join(", ")
     );
@@ -191,6 +191,16 @@ fn notes(run: &RunRecord) -> Vec<String> {
     }
     if run.cells.iter().any(|c| drawable(c) && c.verdict != Verdict::Valid) {
         notes.push("Hollow or pale: the cell is not valid; its figures must not be quoted.".to_string());
+    }
+    let mut emulated: Vec<&str> =
+        run.cells.iter().filter(|c| dtype_short(c).contains("emulated")).map(|c| c.dtype.as_str()).collect();
+    emulated.sort_unstable();
+    emulated.dedup();
+    if !emulated.is_empty() {
+        notes.push(format!(
+            "{} is emulated on this device: its scores are those of the precision, its speed is not.",
+            emulated.join(" and ")
+        ));
     }
     if run.stopped.is_some() {
         notes.push("The run stopped early: finished videos only.".to_string());

@@ -155,7 +155,6 @@ impl Sheet {
     const ESSENTIAL: usize = 5;
 
     pub(super) fn new(run: &RunRecord) -> Sheet {
-        let memory = memory_source(run);
         let one_device = run.cells.windows(2).all(|w| w[0].device == w[1].device);
         let mut sheet = Sheet { columns: Vec::new(), rows: run.cells.len() };
         let mut add = |title: &str, number: bool, rank: usize, value: &dyn Fn(&CellRecord) -> String| {
@@ -178,8 +177,8 @@ impl Sheet {
         add("p50\nms", true, 8, &figures(|s| s.latency.map(|l| l.p50_ms), figure));
         add("p95\nms", true, 6, &figures(|s| s.latency.map(|l| l.p95_ms), figure));
         add("p99\nms", true, 13, &figures(|s| s.latency.map(|l| l.p99_ms), figure));
-        if let Some((name, pick)) = memory {
-            add(&format!("peak {name}\nMiB"), true, 7, &|c| {
+        for (name, rank, pick) in memory_sources(run) {
+            add(&format!("peak {name}\nMiB"), true, rank, &|c| {
                 number(c, c.memory.get("peak").and_then(pick), |v| format!("{v:.0}"))
             });
         }
@@ -198,15 +197,17 @@ impl Sheet {
     }
 }
 
-/// The memory figure shown, by name: the same source for all cells, the system's where it was measured.
-#[allow(clippy::type_complexity, reason = "a name and how to read it, used once")]
-fn memory_source(run: &RunRecord) -> Option<(&'static str, fn(&MemoryRecord) -> Option<f64>)> {
-    let sources: [(&str, fn(&MemoryRecord) -> Option<f64>); 3] =
-        [("system", |m| m.system_mib), ("Pss", |m| m.pss_mib), ("RSS", |m| m.rss_mib)];
-    let measured = |pick: fn(&MemoryRecord) -> Option<f64>| {
-        run.cells.iter().any(|c| c.memory.get("peak").and_then(pick).is_some())
-    };
-    sources.into_iter().find(|(_, pick)| measured(*pick))
+/// How a memory figure is read: its name, how soon its column leaves, where it stands in the record.
+type MemorySource = (&'static str, usize, fn(&MemoryRecord) -> Option<f64>);
+
+/// The memory figures shown, each under its own name: what the system lost (which other processes also move) beside what
+/// the worker held; the resident set only where neither was measured.
+fn memory_sources(run: &RunRecord) -> Vec<MemorySource> {
+    let measured = |source: &MemorySource| run.cells.iter().any(|c| c.memory.get("peak").and_then(source.2).is_some());
+    let sources: [MemorySource; 2] = [("system", 7, |m| m.system_mib), ("Pss", 10, |m| m.pss_mib)];
+    let shown: Vec<MemorySource> = sources.into_iter().filter(measured).collect();
+    let resident: MemorySource = ("RSS", 10, |m| m.rss_mib);
+    if shown.is_empty() && measured(&resident) { vec![resident] } else { shown }
 }
 
 /// A figure as this cell's verdict allows: plain, in parentheses, or a dash.
@@ -267,10 +268,15 @@ pub(super) fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
             }
         }
     }
+    let mut lines: Vec<(String, Vec<String>)> = Vec::new();
     for (remark, cells) in remarks {
         let who = if cells.len() == run.cells.len() { "all cells".to_string() } else { cells.join(", ") };
-        notes.push(clean(&format!("{who}: {remark}")));
+        match lines.iter_mut().find(|(w, _)| *w == who) {
+            Some((_, said)) => said.push(remark),
+            None => lines.push((who, vec![remark])),
+        }
     }
+    notes.extend(lines.into_iter().map(|(who, said)| clean(&format!("{who}: {}", said.join("; ")))));
     if sheet.columns.iter().any(|c| c.title.starts_with("FPS")) && run.cells.iter().any(|c| c.summary.is_some()) {
         notes.push(
             "FPS wall includes decoding; FPS model and the percentiles are per frame, all objects, without it."
@@ -339,7 +345,7 @@ fn wrap(line: &str, width: usize) -> String {
 }
 
 /// `1 video`, `3 videos`.
-fn plural(n: usize, one: &str, many: &str) -> String {
+pub(super) fn plural(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
