@@ -2,7 +2,7 @@
 
 Besides the usual losses of video segmentation (mask, predicted IoU, object score) there is a dense auxiliary head. The
 decoder alone learns figure from ground long before it learns to listen to the prompt; asking the encoder for pixel
-embeddings that tell objects apart, and the mask tokens to pick them, gets it past that plateau. It is dropped afterwards.
+embeddings that tell objects apart, and the mask tokens to pick them, gets it past that plateau. The head is not saved.
 """
 from __future__ import annotations
 

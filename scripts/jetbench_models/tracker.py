@@ -1,7 +1,7 @@
 """Differentiable, batched tracker built from the sub-modules of the transformers models.
 
-The session API of transformers tracks one clip at a time under ``no_grad``. Training needs many objects of many clips at
-once, with gradients through the memory. This module repeats the same computation, in the same order, for N objects:
+The session API of transformers tracks one clip at a time under ``no_grad``. Training needs many objects of many clips
+at once, with gradients through the memory. This module repeats the same computation, in the same order, for N objects:
 encode -> memory attention (or the no-memory embedding) -> prompt encoder and mask decoder -> memory encoder.
 ``track`` runs it as inference; ``evaluate --parity`` checks that it equals the session API.
 
@@ -41,7 +41,7 @@ def resize(x: Tensor, size: int) -> Tensor:
 
 
 def _cached_positions(module: nn.Module) -> None:
-    """The sine embedding is rebuilt on every call because its one-entry cache thrashes over the levels: keep them all."""
+    """The sine embedding is rebuilt on every call, because its one-entry cache thrashes over the levels: keep all."""
     original: Callable[..., Tensor] = module.forward
     cache: dict[tuple[int, ...], Tensor] = {}
 
@@ -123,7 +123,8 @@ class Tracker:
         fine = decoder.activation(decoder.upscale_conv2(fine) + high_resolution[0])
         weights = [mlp(tokens[:, 2 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
         masks = (torch.stack(weights, 1) @ fine.flatten(2)).view(count, 4, *fine.shape[2:])
-        return masks, decoder.iou_prediction_head(tokens[:, 1]), tokens[:, 2:6], decoder.pred_obj_score_head(tokens[:, 0])
+        iou, score = decoder.iou_prediction_head(tokens[:, 1]), decoder.pred_obj_score_head(tokens[:, 0])
+        return masks, iou, tokens[:, 2:6], score
 
     def pointer(self, token: Tensor, present: Tensor) -> Tensor:
         """Chosen mask token [N, C] and presence [N, 1] in 0..1 -> object pointer [N, C]."""

@@ -55,13 +55,15 @@ SCHEDULES: dict[str, tuple[Stage, ...]] = {
         Stage("track", BatchPlan(128, 1200, FEW, (0.6, 1.0), 0.1, 0.25), (4.8e-4, 4e-4), aux=0.2),
         Stage("mixed", BatchPlan(128, 1100, LONG, pairs=0.4, events=0.35), (4e-4, 2.5e-4), score=2.5, own_score=0.3),
         Stage("fine", BatchPlan(256, 415, BOTH, pairs=0.4, events=0.35), (2.5e-4, 2.4e-4), score=2.5, own_score=0.5),
-        Stage("final", BatchPlan(256, 780, BOTH, pairs=0.4, events=0.35), (2.4e-4, 2e-6), warm=1, score=2.5, own_score=0.5),
+        Stage("final", BatchPlan(256, 780, BOTH, pairs=0.4, events=0.35), (2.4e-4, 2e-6), warm=1, score=2.5,
+              own_score=0.5),
     ),
     "edgetam": (
         Stage("distil", BatchPlan(128, 1600, ((1, 14, 1),)), (1.2e-3, 6e-5), distil=True),
         Stage("mixed", BatchPlan(128, 850, LONG, pairs=0.4, events=0.35), (4e-4, 2.5e-4), score=2.5, own_score=0.3),
         Stage("fine", BatchPlan(256, 270, BOTH, pairs=0.4, events=0.35), (2.5e-4, 2.4e-4), score=2.5, own_score=0.5),
-        Stage("final", BatchPlan(256, 780, BOTH, pairs=0.4, events=0.35), (2.4e-4, 2e-6), warm=1, score=2.5, own_score=0.5),
+        Stage("final", BatchPlan(256, 780, BOTH, pairs=0.4, events=0.35), (2.4e-4, 2e-6), warm=1, score=2.5,
+              own_score=0.5),
     ),
 }
 TEACHER_STAGE = "track"    # the SAM 2 weights that EdgeTAM starts from: tracking works by then, at 128 px
