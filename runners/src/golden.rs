@@ -238,25 +238,29 @@ fn run_clip(
         tracker.step_observed(clip.frame(rgb), prompts, &mut |raw| {
             let Some(i) = tracks.iter().position(|track| track.object == raw.object) else { return };
             let (track, reference, compared) = (tracks[i], &references[i], &mut compared[i]);
-            let low_res = &reference.low_res[t * reference.low_res.len() / clip.count..][..raw.side * raw.side];
+            let (Some(low_res), Some(pointer)) = (
+                at_frame(&reference.low_res, t, clip.count, raw.low_res.len()),
+                at_frame(&reference.obj_ptr, t, clip.count, raw.obj_ptr.len()),
+            ) else {
+                wrong_size = Some(track);
+                return;
+            };
             let expected_score = track.object_score[t];
             if expected_score > 0.0 {
                 compared.present += 1;
                 compared.low_res.take(t, max_abs(raw.low_res, low_res));
             }
             compared.object_score.take(t, max_abs(&[raw.object_score], &[expected_score as f32]));
-            let pointer = &reference.obj_ptr[t * reference.obj_ptr.len() / clip.count..];
-            match pointer.get(..raw.obj_ptr.len()) {
-                Some(pointer) => compared.obj_ptr.take(t, max_abs(raw.obj_ptr, pointer)),
-                None => wrong_size = Some(track.obj_ptr.file.clone()),
-            }
+            compared.obj_ptr.take(t, max_abs(raw.obj_ptr, pointer));
             let both = raw.mask.words().iter().zip(reference.masks[t].words());
             compared.mask_pixels += both.map(|(a, b)| u64::from((a ^ b).count_ones())).sum::<u64>();
         })?;
-        if let Some(file) = wrong_size {
+        if let Some(track) = wrong_size {
             return Err(RunnerError::Pack(format!(
-                "{}: pointer length differs from the model's",
-                dir.join(file).display()
+                "{}: shapes {:?} and {:?} are not those of this model's low_res_mask and obj_ptr",
+                dir.join(&track.low_res.file).display(),
+                track.low_res.shape,
+                track.obj_ptr.shape
             )));
         }
     }
@@ -264,6 +268,11 @@ fn run_clip(
         report.add(clip, track, &compared);
     }
     Ok(())
+}
+
+/// The part of a reference tensor that belongs to frame `t`; `None` when it is not `length` long.
+fn at_frame(values: &[f32], t: usize, count: usize, length: usize) -> Option<&[f32]> {
+    (values.len() == count * length).then(|| &values[t * length..(t + 1) * length])
 }
 
 /// Running maxima of one track.

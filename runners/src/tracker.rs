@@ -79,9 +79,9 @@ pub struct RawOutput<'a> {
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
-    /// Memory slot with this index is overwritten with zeros.
-    ZeroSlot(usize),
-    /// Object pointer with this index is overwritten with zeros.
+    /// The memory slot with this index changes its sign.
+    NegateSlot(usize),
+    /// The object pointer with this index becomes zero.
     ZeroPointer(usize),
     /// The age stays at 1: all but the conditioning frame are taken for missing, temporal positions stand still.
     FreezeAge,
@@ -402,17 +402,18 @@ impl Tracker {
     fn damage(&mut self, object: usize) {
         let Some(sabotage) = self.sabotage.filter(|_| !self.settings.on_gpu()) else { return };
         let memory = self.objects[object].1.current_mut();
-        let (values, slot, slots) = match sabotage {
-            Sabotage::ZeroSlot(slot) => (memory.bank.extract_tensor_mut().1, slot, self.sizes.frames),
-            Sabotage::ZeroPointer(slot) => (memory.ptrs.extract_tensor_mut().1, slot, self.sizes.pointers),
-            Sabotage::FreezeAge => {
-                memory.age.extract_tensor_mut().1[0] = 1.0;
-                return;
-            }
+        let slot = |values: &mut [f32], index: usize, slots: i64, change: fn(&mut f32)| {
+            let length = values.len() / slots as usize;
+            values.iter_mut().skip(index * length).take(length).for_each(change);
         };
-        let length = values.len() / slots as usize;
-        if let Some(values) = values.get_mut(slot * length..(slot + 1) * length) {
-            values.fill(0.0);
+        match sabotage {
+            Sabotage::NegateSlot(i) => {
+                slot(memory.bank.extract_tensor_mut().1, i, self.sizes.frames, |v| *v = -*v);
+            }
+            Sabotage::ZeroPointer(i) => {
+                slot(memory.ptrs.extract_tensor_mut().1, i, self.sizes.pointers, |v| *v = 0.0);
+            }
+            Sabotage::FreezeAge => memory.age.extract_tensor_mut().1[0] = 1.0,
         }
     }
 }

@@ -73,13 +73,89 @@ fn fp32_reproduces_pytorch() {
     });
 }
 
+/// Keeps the point prompts: a third of the work.
+fn only_points(index: &mut serde_json::Value) {
+    for clip in index["clips"].as_array_mut().unwrap() {
+        clip["tracks"].as_array_mut().unwrap().retain(|track| track["prompt"]["kind"] == "points");
+    }
+}
+
+/// Keeps the point prompts of the first clip.
+fn only_first_points(index: &mut serde_json::Value) {
+    only_points(index);
+    index["clips"].as_array_mut().unwrap().truncate(1);
+}
+
 #[test]
 fn a_damaged_memory_is_noticed() {
     for_each_pack("a_damaged_memory_is_noticed", |dir| {
-        for sabotage in [Sabotage::ZeroSlot(0), Sabotage::ZeroSlot(1), Sabotage::ZeroPointer(0), Sabotage::FreezeAge] {
-            let report = verify(&request(dir, Precision::Fp32), Some(sabotage)).unwrap();
-            assert!(!report.pass, "{}: {sabotage:?} went unnoticed", dir.display());
+        // fp32_reproduces_pytorch shows that the same comparison passes without damage
+        let copy = with_golden(dir, only_points);
+        for sabotage in
+            [Sabotage::NegateSlot(0), Sabotage::NegateSlot(1), Sabotage::ZeroPointer(0), Sabotage::FreezeAge]
+        {
+            let report = verify(&request(copy.path(), Precision::Fp32), Some(sabotage)).unwrap();
+            assert!(!report.pass, "{}: {sabotage:?} went unnoticed: {:?}", dir.display(), report.worst);
         }
+    });
+}
+
+/// The same pack with an edited golden index.
+fn with_golden(dir: &Path, edit: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let dir = dir.canonicalize().unwrap();
+    let reference = copy.path().join("reference");
+    std::fs::create_dir(&reference).unwrap();
+    for name in ["pack.toml", "fp32", "fp16", "bf16"] {
+        std::os::unix::fs::symlink(dir.join(name), copy.path().join(name)).unwrap();
+    }
+    for file in std::fs::read_dir(dir.join("reference")).unwrap().flatten() {
+        if file.file_name() != "golden.json" {
+            std::os::unix::fs::symlink(file.path(), reference.join(file.file_name())).unwrap();
+        }
+    }
+    let text = std::fs::read_to_string(dir.join("reference/golden.json")).unwrap();
+    let mut index: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for clip in index["clips"].as_array_mut().unwrap() {
+        let frames = dir.join("reference").join(clip["frames"].as_str().unwrap());
+        let name = clip["name"].as_str().unwrap().to_string();
+        std::os::unix::fs::symlink(frames.canonicalize().unwrap(), reference.join(&name)).unwrap();
+        clip["frames"] = name.into();
+    }
+    edit(&mut index);
+    std::fs::write(reference.join("golden.json"), index.to_string()).unwrap();
+    copy
+}
+
+#[test]
+fn broken_golden_files_are_named() {
+    for_each_pack("broken_golden_files_are_named", |dir| {
+        let outcome = |edit: &dyn Fn(&mut serde_json::Value)| {
+            let copy = with_golden(dir, |index| {
+                only_first_points(index);
+                edit(index);
+            });
+            verify(&request(copy.path(), Precision::Fp32), None)
+        };
+        let refused = |edit: &dyn Fn(&mut serde_json::Value), part: &str| {
+            let text = outcome(edit).expect_err(part).to_string();
+            assert!(text.contains(part), "{text:?} does not say {part:?}");
+        };
+        refused(&|index| index["schema"] = 9.into(), "schema 9");
+        refused(&|index| index["clips"] = serde_json::json!([]), "nothing to verify");
+        refused(&|index| index["clips"][0]["frames"] = "/".into(), "not a relative path");
+        refused(&|index| index["clips"][0]["frames"] = "nowhere".into(), "nowhere/00000.png");
+        refused(&|index| index["clips"][0]["width"] = 7.into(), "7x");
+        refused(&|index| index["clips"][0]["tracks"][0]["low_res"]["file"] = "x.z".into(), "x.z");
+        refused(&|index| index["clips"][0]["tracks"][0]["low_res"]["shape"][1] = 5.into(), "low_res.z");
+        refused(&|index| index["clips"][0]["tracks"][0]["object_score"] = serde_json::json!([1.0]), "1 object scores");
+        let swapped = |index: &mut serde_json::Value| {
+            let track = &mut index["clips"][0]["tracks"][0];
+            track["masks"]["file"] = track["obj_ptr"]["file"].clone();
+        };
+        refused(&swapped, "do not fit");
+        let report = outcome(&|index| index["clips"][0]["resized_sha256_frame0"] = "0".into()).unwrap();
+        assert!(!report.pass && report.failures[0].contains("after resizing"), "{:?}", report.failures);
     });
 }
 
