@@ -304,7 +304,7 @@ impl CellRun<'_> {
             track_wall_s: None,
             sequences: Vec::new(),
             summary: None,
-            notes: self.plan.notes.iter().filter(|n| n.starts_with("model name")).cloned().collect(),
+            notes: Vec::new(),
         }
     }
 
