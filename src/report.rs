@@ -10,7 +10,7 @@ pub mod table;
 
 use crate::record::RunRecord;
 
-/// Every file that a run leaves for readers, as `(path below the run's directory, content)`: the four CSV files, the
+/// Every file that a run leaves for readers, as `(path below the run's directory, content)`: the CSV files, the
 /// plots as SVG and PNG, `report.html`, `summary.md`. `run.json` is the caller's.
 ///
 /// # Errors
@@ -22,6 +22,7 @@ pub fn files(run: &RunRecord) -> Result<Vec<(String, Vec<u8>)>, ::png::EncodingE
         ("objects.csv".to_string(), csv::objects(run)),
         ("frames.csv".to_string(), csv::frames(run)),
         ("frame_scores.csv".to_string(), csv::frame_scores(run)),
+        ("memory.csv".to_string(), csv::memory(run)),
         ("summary.md".to_string(), table::markdown(run).into_bytes()),
         ("report.html".to_string(), html::report(run, &figures).into_bytes()),
     ];

@@ -20,7 +20,7 @@ use crate::grade::{self, Extras, Finished};
 use crate::plan::{self, Cell, Plan};
 use crate::progress::Progress;
 use crate::record::{CellRecord, DataRecord, MemoryPoint, MemoryRecord, RunRecord, RuntimeRecord, SCHEMA, Verdict};
-use crate::report::{csv, plot, table};
+use crate::report::{self, table};
 use crate::store::{self, RunDir};
 use crate::summary;
 use crate::supervise::{Ended, Worker};
@@ -157,20 +157,8 @@ fn exit_code(record: &RunRecord, classes: &[FaultClass]) -> u8 {
 
 /// Every file of the results, `run.json` last.
 fn write_all(dir: &RunDir, record: &RunRecord) -> std::io::Result<()> {
-    let exports = [
-        ("summary.csv", csv::summary(record)),
-        ("objects.csv", csv::objects(record)),
-        ("frames.csv", csv::frames(record)),
-        ("frame_scores.csv", csv::frame_scores(record)),
-        ("memory.csv", csv::memory(record)),
-    ];
-    for (name, bytes) in exports {
+    for (name, bytes) in report::files(record).map_err(std::io::Error::other)? {
         store::write_atomic(&dir.path.join(name), &bytes)?;
-    }
-    for figure in plot::figures(record) {
-        let file = |extension: &str| dir.path.join("plots").join(format!("{}.{extension}", figure.name));
-        store::write_atomic(&file("svg"), figure.svg().as_bytes())?;
-        store::write_atomic(&file("png"), &figure.png().map_err(std::io::Error::other)?)?;
     }
     dir.finish(record)
 }
@@ -316,7 +304,7 @@ impl CellRun<'_> {
             track_wall_s: None,
             sequences: Vec::new(),
             summary: None,
-            notes: self.plan.notes.iter().filter(|n| n.starts_with("model name")).cloned().collect(),
+            notes: Vec::new(),
         }
     }
 

@@ -138,9 +138,19 @@ fn a_run_leaves_record_tables_and_verdicts_and_nothing_else() {
         std::fs::read_dir(&ran.dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names.retain(|n| n != "plots");
-    let expected =
-        ["frame_scores.csv", "frames.csv", "log.txt", "memory.csv", "objects.csv", "run.json", "summary.csv"];
-    assert_eq!(names, [&expected[..], &["telemetry.csv"]].concat());
+    let expected = [
+        "frame_scores.csv",
+        "frames.csv",
+        "log.txt",
+        "memory.csv",
+        "objects.csv",
+        "report.html",
+        "run.json",
+        "summary.csv",
+        "summary.md",
+        "telemetry.csv",
+    ];
+    assert_eq!(names, expected);
     // The mask prompt moved one pixel per frame is the truth itself: every score must be perfect.
     let objects = ran.csv("objects.csv");
     assert_eq!(objects.len(), 1 + 2 * 2 * 2);
