@@ -16,7 +16,7 @@ use jetbench_runners::types::Mask;
 pub use check::{CheckReport, Finding, Severity, check};
 pub use frame::{DecodedFrame, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
-pub use layout::{Layout, OpenOptions, UnknownLayout, read_list};
+pub use layout::{Layout, OpenOptions, UnknownLayout, parse_list, read_list};
 pub(crate) use layout::{directories, entries, plain_name};
 pub use synth::{SynthOptions, synthesise};
 pub use write::{MaskWriter, label_colour};

@@ -146,10 +146,9 @@ impl Video {
             }
             let mut numbers: BTreeMap<u64, &str> = BTreeMap::new();
             for folder in &folders {
-                if let Ok(number) = folder.parse::<u64>() {
-                    if let Some(other) = numbers.insert(number, folder) {
-                        self.error(masks_dir, format!("objects {other} and {folder} have the same number; rename one"));
-                    }
+                let other = folder.parse::<u64>().ok().and_then(|number| numbers.insert(number, folder));
+                if let Some(other) = other {
+                    self.error(masks_dir, format!("objects {other} and {folder} have the same number; rename one"));
                 }
                 self.masks_of(&masks_dir.join(folder), true, layout, &names, size);
             }

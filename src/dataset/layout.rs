@@ -118,8 +118,11 @@ pub fn read_list(path: &Path) -> Result<Vec<String>, DataError> {
     parse_list(&text).map_err(|(line, fault)| DataError(format!("{}:{line}: {fault}", path.display())))
 }
 
-/// [`read_list`] on text; the error is (line number from 1, fault).
-pub(super) fn parse_list(text: &str) -> Result<Vec<String>, (usize, String)> {
+/// [`read_list`] on text.
+///
+/// # Errors
+/// (Line number from 1, fault).
+pub fn parse_list(text: &str) -> Result<Vec<String>, (usize, String)> {
     let mut names = Vec::new();
     let mut seen = BTreeSet::new();
     for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
