@@ -1,22 +1,28 @@
 //! Annotated videos on disk: layouts in, sequences out, frames and masks on demand, masks back out in the dataset's own
 //! layout. Nothing is copied or converted; frames and masks are decoded when they are asked for.
 
+mod check;
 mod frame;
 mod label_png;
 mod layout;
 mod synth;
+mod video;
 mod write;
 
 use std::path::{Path, PathBuf};
 
 use jetbench_runners::types::Mask;
 
+pub use check::{CheckReport, Finding, Severity, check};
 pub use frame::{DecodedFrame, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
-pub use layout::{Layout, OpenOptions, UnknownLayout, read_list};
+pub use layout::{Layout, OpenOptions, UnknownLayout, parse_list, read_list};
 pub(crate) use layout::{directories, entries, plain_name};
 pub use synth::{SynthOptions, synthesise};
 pub use write::{MaskWriter, label_colour};
+
+/// The program that decodes video files, looked up on the PATH.
+const FFMPEG: &str = "ffmpeg";
 
 /// A dataset read in place.
 #[derive(Clone, Debug)]
@@ -219,6 +225,9 @@ impl Sequence {
 
     /// Starts decoding this sequence's frames in order, at most `ahead` frames before the one asked for.
     pub fn reader(&self, ahead: usize) -> FrameReader {
-        FrameReader::new(&self.frames, ahead)
+        match &self.video {
+            Some(video) => FrameReader::of_video(video, self.frames.len(), ahead),
+            None => FrameReader::new(&self.frames, ahead),
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use jetbench::dataset::{Dataset, FrameReader, Layout, MaskWriter, OpenOptions, SynthOptions, read_frame, synthesise};
+use jetbench::dataset::{
+    Dataset, FrameReader, Layout, MaskWriter, OpenOptions, SynthOptions, check, read_frame, synthesise,
+};
 use jetbench::score::{ScoreOptions, score};
 use jetbench_runners::types::Mask;
 
@@ -163,4 +165,46 @@ fn dropping_a_reader_early_stops_its_thread() {
     let mut reader = FrameReader::new(&data.sequences[0].frames, 1);
     assert_eq!(reader.next().unwrap().unwrap().index, 0);
     drop(reader);
+}
+
+#[test]
+fn check_finds_nothing_wrong_with_drawn_data() {
+    for layout in Layout::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let options = synth(dir.path(), layout);
+        let report = check(&options.out, &OpenOptions::default(), &|_, _| ()).unwrap();
+        assert_eq!((report.layout, report.videos, report.frames), (layout, 2, 26));
+        let late = "the first annotation is empty";
+        let others: Vec<_> = report.findings.iter().filter(|f| !f.what.contains(late)).collect();
+        assert!(report.passed() && others.is_empty(), "{layout}: {others:?}");
+    }
+}
+
+#[test]
+fn check_names_everything_that_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = synth(dir.path(), Layout::SaV);
+    let frames = options.out.join("JPEGImages_24fps/synth_000");
+    let masks = options.out.join("Annotations_6fps/synth_000");
+    std::fs::remove_file(frames.join("00004.png")).unwrap();
+    std::fs::write(frames.join("00007.png"), b"not a frame").unwrap();
+    std::fs::write(masks.join("notes.txt"), b"x").unwrap();
+    std::fs::create_dir(masks.join("1")).unwrap();
+    std::fs::copy(masks.join("000/00000.png"), masks.join("1/00000.png")).unwrap();
+    std::fs::remove_file(masks.join("000/00008.png")).unwrap();
+    std::fs::create_dir_all(options.out.join("Annotations_6fps/nobody/000")).unwrap();
+    let report = check(&options.out, &OpenOptions::default(), &|_, _| ()).unwrap();
+    assert!(!report.passed());
+    for (place, what) in [
+        ("000/00004.png", "no frame 00004"),
+        ("00007.png", "neither JPEG nor PNG"),
+        ("notes.txt", "move it away"),
+        ("synth_000", "objects 001 and 1 have the same number"),
+        ("synth_000", "after 00003 comes 5"),
+        ("synth_000/1", "1 annotated frames"),
+        ("nobody", "without frames"),
+    ] {
+        let there = report.findings.iter().any(|f| f.place.contains(place) && f.what.contains(what));
+        assert!(there, "{place}: {what} is not in {:#?}", report.findings);
+    }
 }

@@ -15,7 +15,8 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::label_png::{MAX_SIDE, bound_size, png_fault, png_limits, read_file};
-use super::{DataError, FrameFile, RgbFrame};
+use super::video::VideoStream;
+use super::{DataError, FFMPEG, FrameFile, RgbFrame};
 
 /// Reads a JPEG or PNG frame; which of the two, its first bytes say. Grey and palette become RGB, alpha is dropped.
 ///
@@ -151,20 +152,48 @@ impl FrameReader {
     /// Starts decoding `files`. Every frame must have the size of the first.
     pub fn new(files: &[FrameFile], ahead: usize) -> FrameReader {
         let files = files.to_vec();
+        let total = files.len();
+        FrameReader::start(total, ahead, move |index| {
+            let file = &files[index];
+            read_frame(&file.path).map(|frame| (frame, file.path.display().to_string()))
+        })
+    }
+
+    /// Starts decoding the first `total` frames of a video file.
+    pub(super) fn of_video(video: &Path, total: usize, ahead: usize) -> FrameReader {
+        let video = video.to_path_buf();
+        let mut stream = None;
+        FrameReader::start(total, ahead, move |index| {
+            let place = format!("{} (frame {index})", video.display());
+            let stream = match &mut stream {
+                Some(stream) => stream,
+                none => none.insert(VideoStream::open(Path::new(FFMPEG), &video)?),
+            };
+            match stream.next_frame()? {
+                Some(frame) => Ok((frame, place)),
+                None => Err(DataError(format!("{place}: the video ends before it"))),
+            }
+        })
+    }
+
+    /// Runs `read` for each index on a thread of its own; it gives a frame and its place for messages.
+    fn start(
+        total: usize,
+        ahead: usize,
+        mut read: impl FnMut(usize) -> Result<(RgbFrame, String), DataError> + Send + 'static,
+    ) -> FrameReader {
         let (send, frames) = sync_channel(ahead.max(1));
         let thread = std::thread::spawn(move || {
             let mut size = None;
-            for (index, file) in files.iter().enumerate() {
+            for index in 0..total {
                 let start = Instant::now();
-                let result = read_frame(&file.path).and_then(|frame| {
+                let result = read(index).and_then(|(frame, place)| {
                     let decode = start.elapsed();
                     let (width, height) = *size.get_or_insert((frame.width, frame.height));
                     if (frame.width, frame.height) != (width, height) {
                         return Err(DataError(format!(
-                            "{}: {}x{}, but the frames before it are {width}x{height}",
-                            file.path.display(),
-                            frame.width,
-                            frame.height
+                            "{place}: {}x{}, but the frames before it are {width}x{height}",
+                            frame.width, frame.height
                         )));
                     }
                     Ok(DecodedFrame { index, frame, decode })

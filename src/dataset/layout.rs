@@ -9,7 +9,8 @@ use std::str::FromStr;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Dataset, FrameFile, MaskSource, Object, Sequence, frame_size};
+use super::video::{Probe, is_video, probe};
+use super::{DataError, Dataset, FFMPEG, FrameFile, MaskSource, Object, Sequence, frame_size};
 use crate::score::Protocol;
 
 /// Published layouts.
@@ -117,8 +118,11 @@ pub fn read_list(path: &Path) -> Result<Vec<String>, DataError> {
     parse_list(&text).map_err(|(line, fault)| DataError(format!("{}:{line}: {fault}", path.display())))
 }
 
-/// [`read_list`] on text; the error is (line number from 1, fault).
-pub(super) fn parse_list(text: &str) -> Result<Vec<String>, (usize, String)> {
+/// [`read_list`] on text.
+///
+/// # Errors
+/// (Line number from 1, fault).
+pub fn parse_list(text: &str) -> Result<Vec<String>, (usize, String)> {
     let mut names = Vec::new();
     let mut seen = BTreeSet::new();
     for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
@@ -139,14 +143,17 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     if plain { Ok(()) } else { Err(format!("`{}` is not a plain name", name.escape_debug())) }
 }
 
-/// Folders that hold frames and masks, and how the masks are kept.
-struct Places {
-    layout: Layout,
-    /// Per video: frames folder, masks folder.
-    videos: BTreeMap<String, (PathBuf, PathBuf)>,
+/// Folders that hold frames and masks.
+pub(super) struct Places {
+    pub(super) layout: Layout,
+    /// Per video: frames (a folder, or a video file), masks folder.
+    pub(super) videos: BTreeMap<String, (PathBuf, PathBuf)>,
+    /// Videos that have only one of the two: name, what is missing.
+    pub(super) lone: Vec<(String, String)>,
 }
 
-pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
+/// Finds the videos that `options` ask for.
+pub(super) fn places(root: &Path, options: &OpenOptions) -> Result<Places, DataError> {
     let mut places = find(root, options.layout)?;
     if let Some(list) = &options.list {
         let names = read_list(list)?;
@@ -159,8 +166,14 @@ pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataEr
         }
         places.videos.retain(|name, _| names.contains(name));
     }
+    places.videos = places.videos.into_iter().take(options.videos.unwrap_or(usize::MAX)).collect();
+    Ok(places)
+}
+
+pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
+    let places = places(root, options)?;
     let layout = places.layout;
-    let chosen: Vec<_> = places.videos.into_iter().take(options.videos.unwrap_or(usize::MAX)).collect();
+    let chosen: Vec<_> = places.videos.into_iter().collect();
     let sequences: Vec<Sequence> = chosen
         .into_par_iter()
         .map(|(name, (frames, masks))| sequence(layout, name, &frames, &masks))
@@ -215,10 +228,22 @@ fn find(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> {
         )));
     }
     let mut videos = BTreeMap::new();
-    for name in directories(&frames)? {
-        if masks.join(&name).is_dir() {
-            videos.insert(name.clone(), (frames.join(&name), masks.join(&name)));
+    let mut lone = Vec::new();
+    for name in entries(&frames)? {
+        let file = frames.join(&name);
+        let stem = match name.rsplit_once('.') {
+            Some((stem, _)) if is_video(&name) && file.is_file() => stem.to_string(),
+            _ if file.is_dir() => name,
+            _ => continue,
+        };
+        if masks.join(&stem).is_dir() {
+            videos.insert(stem.clone(), (file, masks.join(&stem)));
+        } else {
+            lone.push((file.display().to_string(), "a video without annotations: it is left out".to_string()));
         }
+    }
+    for name in directories(&masks)?.into_iter().filter(|n| !videos.contains_key(n)) {
+        lone.push((masks.join(&name).display().to_string(), "annotations without frames: left out".to_string()));
     }
     if videos.is_empty() {
         return Err(DataError(format!(
@@ -228,23 +253,38 @@ fn find(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> {
             masks.display()
         )));
     }
-    Ok(Places { layout: wanted.unwrap_or(found), videos })
+    Ok(Places { layout: wanted.unwrap_or(found), videos, lone })
 }
 
 fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> {
-    let both = |dir: &Path| dir.join("frames").is_dir() && dir.join("masks").is_dir();
+    // `frames` may also be one video file of any name beside `masks`.
+    let both = |dir: &Path| -> Result<Option<(PathBuf, PathBuf)>, DataError> {
+        let (frames, masks) = (dir.join("frames"), dir.join("masks"));
+        if !masks.is_dir() {
+            return Ok(None);
+        }
+        if frames.is_dir() {
+            return Ok(Some((frames, masks)));
+        }
+        let files: Vec<String> = entries(dir)?.into_iter().filter(|n| is_video(n)).collect();
+        match files.as_slice() {
+            [one] => Ok(Some((dir.join(one), masks))),
+            [] => Ok(None),
+            _ => Err(DataError(format!("{}: {} video files beside masks; keep one", dir.display(), files.len()))),
+        }
+    };
     let mut videos = BTreeMap::new();
-    if both(root) {
-        videos.insert(plain_name(root), (root.join("frames"), root.join("masks")));
+    if let Some(places) = both(root)? {
+        videos.insert(plain_name(root), places);
     } else {
         for name in directories(root)? {
-            if both(&root.join(&name)) {
-                videos.insert(name.clone(), (root.join(&name).join("frames"), root.join(&name).join("masks")));
+            if let Some(places) = both(&root.join(&name))? {
+                videos.insert(name, places);
             }
         }
     }
     if !videos.is_empty() {
-        return Ok(Places { layout: wanted.unwrap_or(Layout::Plain), videos });
+        return Ok(Places { layout: wanted.unwrap_or(Layout::Plain), videos, lone: Vec::new() });
     }
     let inner: Vec<String> = directories(root)?
         .into_iter()
@@ -288,10 +328,14 @@ pub(crate) fn directories(dir: &Path) -> Result<Vec<String>, DataError> {
 }
 
 fn sequence(layout: Layout, name: String, frames_dir: &Path, masks_dir: &Path) -> Result<Sequence, DataError> {
-    let frames = frame_files(frames_dir)?;
+    let (frames, probed) = frame_files(frames_dir)?;
     let first =
         frames.first().ok_or_else(|| DataError(format!("{}: no JPEG or PNG frame in it", frames_dir.display())))?;
-    let (width, height) = frame_size(&first.path)?;
+    let (width, height) = match probed {
+        Some(probe) => (probe.width, probe.height),
+        None => frame_size(&first.path)?,
+    };
+    let video = probed.map(|_| frames_dir.to_path_buf());
     let inside = entries(masks_dir)?;
     let folders: Vec<String> = inside.iter().filter(|n| masks_dir.join(n).is_dir()).cloned().collect();
     let masks = if folders.is_empty() {
@@ -299,8 +343,7 @@ fn sequence(layout: Layout, name: String, frames_dir: &Path, masks_dir: &Path) -
     } else {
         MaskSource::ObjectFolders(masks_dir.to_path_buf())
     };
-    let mut sequence =
-        Sequence { name, frames, objects: Vec::new(), fps: layout.fps(), width, height, masks, video: None };
+    let mut sequence = Sequence { name, frames, objects: Vec::new(), fps: layout.fps(), width, height, masks, video };
     sequence.objects = if folders.is_empty() {
         label_map_objects(layout, &sequence, masks_dir)?
     } else {
@@ -309,7 +352,13 @@ fn sequence(layout: Layout, name: String, frames_dir: &Path, masks_dir: &Path) -
     Ok(sequence)
 }
 
-fn frame_files(dir: &Path) -> Result<Vec<FrameFile>, DataError> {
+/// Frames of a folder, or of a video file with what is in it: those are named by their number, five digits.
+pub(super) fn frame_files(dir: &Path) -> Result<(Vec<FrameFile>, Option<Probe>), DataError> {
+    if dir.is_file() {
+        let probe = probe(Path::new(FFMPEG), dir)?;
+        let frame = |i: usize| FrameFile { name: format!("{i:05}"), path: dir.to_path_buf() };
+        return Ok(((0..probe.frames).map(frame).collect(), Some(probe)));
+    }
     let mut frames: Vec<FrameFile> = Vec::new();
     for name in entries(dir)? {
         let Some((stem, extension)) = name.rsplit_once('.') else { continue };
@@ -321,7 +370,7 @@ fn frame_files(dir: &Path) -> Result<Vec<FrameFile>, DataError> {
         }
         frames.push(FrameFile { name: stem.to_string(), path: dir.join(&name) });
     }
-    Ok(frames)
+    Ok((frames, None))
 }
 
 /// Indices of the frames that the annotation files of a folder belong to.
