@@ -36,6 +36,24 @@ pub(super) fn probe(ffmpeg: &Path, video: &Path) -> Result<Probe, DataError> {
     found.ok_or_else(|| DataError(format!("{}: no video frame in it", video.display())))
 }
 
+/// The option that keeps ffmpeg from dropping or repeating frames: its name changed with version 5.1, and the old one
+/// goes away. One drawn frame tells which this one knows.
+fn pass_all(ffmpeg: &Path) -> [&'static str; 2] {
+    let modern = ["-fps_mode", "passthrough"];
+    let knows = Command::new(ffmpeg)
+        .args(["-nostdin", "-v", "quiet", "-f", "lavfi", "-i", "nullsrc=s=16x16", "-frames:v", "1"])
+        .args(modern)
+        .args(["-f", "null", "-"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match knows {
+        Ok(status) if !status.success() => ["-vsync", "0"],
+        _ => modern,
+    }
+}
+
 /// A running ffmpeg and its frames.
 pub(super) struct VideoStream {
     name: String,
@@ -59,7 +77,9 @@ impl VideoStream {
         let mut child = Command::new(ffmpeg)
             .args(["-nostdin", "-v", "error", "-i"])
             .arg(video)
-            .args(["-map", "0:v:0", "-vf", "setpts=N/TB", "-r", "1", "-f", "image2pipe", "-c:v", "ppm", "-"])
+            .args(["-map", "0:v:0", "-vf", "setpts=N/TB"])
+            .args(pass_all(ffmpeg))
+            .args(["-f", "image2pipe", "-c:v", "ppm", "-"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
