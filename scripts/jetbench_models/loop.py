@@ -198,13 +198,15 @@ def upsample(low_res: Array, height: int, width: int) -> Array:
 
 
 def run_clip(pack: Pack, frames: Array, prompts: list[TrackPrompt],
-             tamper: Callable[[dict[str, Array]], None] | None = None, noise: float = 0.0) -> list[list[FrameResult]]:
+             tamper: Callable[[dict[str, Array]], None] | None = None, noise: float = 0.0,
+             seed: int = 0) -> list[list[FrameResult]]:
     """Tracks every prompt (all on frame 0) through frames uint8 [T,h,w,3]; result [prompt][frame].
 
-    ``noise``: standard deviation of a disturbance of the normalised pixels, to see how much a track hangs on rounding.
+    ``noise``: standard deviation of a disturbance of the normalised pixels (drawn from ``seed``), to see how much a
+    track hangs on rounding.
     """
     height, width = frames.shape[1:3]
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     tracks, results = [Track(pack, tamper) for _ in prompts], [[] for _ in prompts]
     for t, frame in enumerate(frames):
         pixels = pack.pixels(frame)

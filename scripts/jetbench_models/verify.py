@@ -102,6 +102,23 @@ def from_session(weights_path: Path) -> list[tuple[Array, list[Expected]]]:
     return clips
 
 
+def own_spread(weights_path: Path, clips: list[tuple[Array, list[Expected]]]) -> list[str]:
+    """How far the session is from itself when its convolutions run in other kernels (oneDNN off): no comparison with it
+    can be tighter. SAM 2 keeps memories as bfloat16, where a value that lies on a rounding tie falls to either side."""
+    import torch
+
+    from . import weights
+    from .session import run_session
+    model, _, _ = weights.load(weights_path)
+    lines = ["| clip | object | prompt | mask logits | object score | pointer |", "|---|---|---|---|---|---|"]
+    with torch.backends.mkldnn.flags(enabled=False):
+        for frames, tracks in clips:
+            for t, r in zip(tracks, run_session(model, frames, [t.prompt for t in tracks])):
+                lines.append(f"| {t.clip} | {t.object} | {t.prompt.kind} | {np.abs(r.low_res - t.low_res).max():.1e} | "
+                             f"{np.abs(r.object_score - t.object_score).max():.1e} | {np.abs(r.obj_ptr - t.obj_ptr).max():.1e} |")
+    return lines
+
+
 def compare(expected: Expected, found: list[FrameResult]) -> Gap:
     height, width = expected.masks.shape[1:]
     wrong = [float(((upsample(f.low_res, height, width) > 0) != m).mean()) for f, m in zip(found, expected.masks)]
@@ -171,7 +188,11 @@ def main(argv: list[str]) -> int:
                         help="disturb the normalised pixels by this much (1e-6 is the size of rounding differences "
                              "between machines) to see how far the tracks hang on it")
     parser.add_argument("--negative", action="store_true", help="also show that a corrupted memory is noticed")
+    parser.add_argument("--own-spread", action="store_true",
+                        help="also show how far the session of --weights is from itself in other convolution kernels")
     args = parser.parse_args(argv)
+    if args.own_spread and not args.weights:
+        parser.error("--own-spread runs the session, so it needs --weights")
     index, clips = read_golden(args.pack)
     if args.weights:
         clips = from_session(args.weights)
@@ -180,6 +201,8 @@ def main(argv: list[str]) -> int:
     print(f"{args.pack.name} against {'the running session' if args.weights else 'the stored references'}: "
           f"{'pass' if good else 'FAIL'}")
     print("\n".join(lines))
+    if args.own_spread:
+        print("the session against itself with oneDNN off:\n" + "\n".join(own_spread(args.weights, clips)))
     if args.negative:
         for what, other, tamper in (("memory slot 2 emptied", pack, corrupt_slot),
                                     ("pointer slots 1 and 2 exchanged", pack, corrupt_pointer),
