@@ -48,9 +48,10 @@ class Clip:
     masks: np.ndarray
 
 
-# SAM 2 rounds its memories to bfloat16, and a value on a tie falls to either side of it with the last bit of a float32 sum;
-# one such fall moves single mask logits by up to some 1e-3. The seeds are those of twenty to forty per clip whose logits move
-# least when the pixels are disturbed by 2e-7 (verify --noise).
+# SAM 2 rounds its memories to bfloat16, and a value on a tie falls to either side of it with the last bit of a float32 sum:
+# another summation order moves single mask logits by 1e-3 and more, between two kernels of PyTorch as well (verify
+# --own-spread). The seeds are those, of twenty to forty tried per clip, whose logits move least when the pixels are
+# disturbed (verify --noise) and whose tracks agree with the session; on a processor with other kernels they may not.
 SCRIPTS: dict[str, tuple[int, Script]] = {
     "g0": (7, Script(objects=1, hidden={0: (9, 15)})),
     "g1": (63, Script(objects=1, behind_bar=True)),

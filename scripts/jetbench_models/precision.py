@@ -147,7 +147,7 @@ def check(model: onnx.ModelProto) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- measurement
-CAPTURED_FRAMES = (0, 4, 9)      # of the clip: the prompted one, one with a short memory, one with all slots filled
+CAPTURED_FRAMES = (0, 4, 8)      # the prompted one, one with a short memory, one with all slots filled; object visible
 
 
 def accepted(root: Path, about: dict, precision: str) -> dict[str, str]:
