@@ -187,6 +187,7 @@ fn screen(record: &RunRecord, dir: &RunDir, quiet: bool, as_json: bool) -> Strin
     if !quiet {
         text.push_str(&table::text(record, crate::progress::table_style()));
         text.push_str(&format!("results: {}\n", dir.path.display()));
+        text.push_str(&format!("report:  {}\n", dir.path.join("report.html").display()));
     }
     if as_json {
         let line = LastLine {
