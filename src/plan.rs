@@ -364,11 +364,15 @@ pub fn default_out(out: Option<PathBuf>) -> PathBuf {
     out.or_else(|| std::env::var_os("JETBENCH_RESULTS").map(Into::into)).unwrap_or_else(|| PathBuf::from("results"))
 }
 
-/// `relative` below the current directory or any directory above the executable, if it is there.
+/// `relative` below the current directory, else below `JETBENCH_HOME` if that is set, else below any directory above the
+/// executable, if it is there.
 fn below_tree(relative: &str) -> Option<PathBuf> {
     let here = PathBuf::from(relative);
     if here.exists() {
         return Some(here);
+    }
+    if let Some(home) = std::env::var_os("JETBENCH_HOME").filter(|h| !h.is_empty()) {
+        return Some(PathBuf::from(home).join(relative)).filter(|p| p.exists());
     }
     let exe = std::env::current_exe().ok()?;
     exe.ancestors().skip(1).map(|dir| dir.join(relative)).find(|p| p.exists())

@@ -74,6 +74,8 @@ impl Bench {
         for name in ["JETBENCH_PACKS", "JETBENCH_CONFIG", "JETBENCH_RESULTS", "CLICOLOR_FORCE"] {
             command.env_remove(name);
         }
+        // The repository's own packs and clips must not be found from where the executable lies.
+        command.env("JETBENCH_HOME", self.dir.path());
         command
     }
 

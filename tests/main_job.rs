@@ -41,7 +41,7 @@ fn real_packs(test: &str, needs_runtime: bool) -> Option<Vec<packs::PackInfo>> {
 fn jetbench(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(cargo_bin!("jetbench"));
     command.current_dir(dir).args(args);
-    for name in ["JETBENCH_PACKS", "JETBENCH_CONFIG", "JETBENCH_RESULTS", "CLICOLOR_FORCE"] {
+    for name in ["JETBENCH_PACKS", "JETBENCH_CONFIG", "JETBENCH_RESULTS", "JETBENCH_HOME", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
     command.output().unwrap()
