@@ -66,7 +66,8 @@ pub fn remarks(cell: &CellRecord) -> Vec<String> {
     let outliers = stats::outliers(&ratios);
     if outliers as f64 > 0.03 * ratios.len() as f64 {
         remarks.push(format!(
-            "{outliers} of {} frames are outliers (modified z-score above 3.5): look for other load; none was removed",
+            "{outliers} of {} frames are outliers (modified z-score above 3.5, over 1.25 times the median of like frames): look for \
+             other load; none was removed",
             ratios.len()
         ));
     }
