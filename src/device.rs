@@ -180,16 +180,7 @@ fn nvidia_gpu(root: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, content) in files {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        dir
-    }
+    use crate::telemetry::tree;
 
     const ORIN: &[(&str, &str)] = &[
         ("sys/firmware/devicetree/base/model", "NVIDIA Jetson Orin Nano Developer Kit\0"),

@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use crate::record::{CellRecord, RunRecord, Verdict};
+use crate::record::{CellRecord, RunRecord, SequenceRecord, Verdict};
 
 /// Columns of `summary.csv`: one row per cell.
 pub const SUMMARY: &[&str] = &[
@@ -131,26 +131,29 @@ pub fn summary(run: &RunRecord) -> Vec<u8> {
     file.bytes()
 }
 
+/// Every finished sequence with its cell, in plan order.
+fn sequences(run: &RunRecord) -> impl Iterator<Item = (&CellRecord, &SequenceRecord)> {
+    run.cells.iter().flat_map(|cell| cell.sequences.iter().map(move |sequence| (cell, sequence)))
+}
+
 /// `objects.csv`.
 pub fn objects(run: &RunRecord) -> Vec<u8> {
     let mut file = File::new(OBJECTS);
-    for cell in &run.cells {
-        for sequence in &cell.sequences {
-            for object in &sequence.objects {
-                let [model, dtype, device] = key(cell);
-                file.row([
-                    model,
-                    dtype,
-                    device,
-                    text(&sequence.video),
-                    text(&object.object),
-                    text(object.prompt_frame),
-                    text(object.frames_scored),
-                    maybe(object.j),
-                    maybe(object.f),
-                    maybe(object.jf),
-                ]);
-            }
+    for (cell, sequence) in sequences(run) {
+        for object in &sequence.objects {
+            let [model, dtype, device] = key(cell);
+            file.row([
+                model,
+                dtype,
+                device,
+                text(&sequence.video),
+                text(&object.object),
+                text(object.prompt_frame),
+                text(object.frames_scored),
+                maybe(object.j),
+                maybe(object.f),
+                maybe(object.jf),
+            ]);
         }
     }
     file.bytes()
@@ -159,28 +162,26 @@ pub fn objects(run: &RunRecord) -> Vec<u8> {
 /// `frames.csv`.
 pub fn frames(run: &RunRecord) -> Vec<u8> {
     let mut file = File::new(FRAMES);
-    for cell in &run.cells {
-        for sequence in &cell.sequences {
-            for frame in &sequence.frames {
-                let [model, dtype, device] = key(cell);
-                let stage = |name: &str| maybe(frame.stages_ms.get(name));
-                file.row([
-                    model,
-                    dtype,
-                    device,
-                    text(&sequence.video),
-                    text(frame.frame),
-                    text(frame.decode_ms),
-                    stage("preprocess"),
-                    stage("image_encoder"),
-                    stage("memory_attention"),
-                    stage("mask_decoder"),
-                    stage("memory_encoder"),
-                    stage("postprocess"),
-                    text(frame.latency_ms),
-                    text(frame.objects),
-                ]);
-            }
+    for (cell, sequence) in sequences(run) {
+        for frame in &sequence.frames {
+            let [model, dtype, device] = key(cell);
+            let stage = |name: &str| maybe(frame.stages_ms.get(name));
+            file.row([
+                model,
+                dtype,
+                device,
+                text(&sequence.video),
+                text(frame.frame),
+                text(frame.decode_ms),
+                stage("preprocess"),
+                stage("image_encoder"),
+                stage("memory_attention"),
+                stage("mask_decoder"),
+                stage("memory_encoder"),
+                stage("postprocess"),
+                text(frame.latency_ms),
+                text(frame.objects),
+            ]);
         }
     }
     file.bytes()
@@ -189,25 +190,23 @@ pub fn frames(run: &RunRecord) -> Vec<u8> {
 /// `frame_scores.csv`.
 pub fn frame_scores(run: &RunRecord) -> Vec<u8> {
     let mut file = File::new(FRAME_SCORES);
-    for cell in &run.cells {
-        for sequence in &cell.sequences {
-            for object in &sequence.objects {
-                for score in &object.per_frame {
-                    let [model, dtype, device] = key(cell);
-                    file.row([
-                        model,
-                        dtype,
-                        device,
-                        text(&sequence.video),
-                        text(&object.object),
-                        text(score.frame),
-                        text(score.j),
-                        text(score.f),
-                        maybe(score.object_score),
-                        text(score.counted),
-                        text(score.visible),
-                    ]);
-                }
+    for (cell, sequence) in sequences(run) {
+        for object in &sequence.objects {
+            for score in &object.per_frame {
+                let [model, dtype, device] = key(cell);
+                file.row([
+                    model,
+                    dtype,
+                    device,
+                    text(&sequence.video),
+                    text(&object.object),
+                    text(score.frame),
+                    text(score.j),
+                    text(score.f),
+                    maybe(score.object_score),
+                    text(score.counted),
+                    text(score.visible),
+                ]);
             }
         }
     }
