@@ -27,7 +27,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from . import precision, weights
-from .graphs import Geometry, POINT_SLOTS, Port, Signature, example_inputs, is_edgetam, signatures
+from .graphs import COND_OBJECTS, OBJECTS, Geometry, POINT_SLOTS, Port, Signature, example_inputs, is_edgetam, signatures
 
 VERSION = "0.1.0"
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -155,7 +155,7 @@ def _strip(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 def _ports_of(values) -> list[Port]:
     kinds = {onnx.TensorProto.FLOAT: "f32", onnx.TensorProto.INT32: "i32"}
     return [Port(v.name, kinds.get(v.type.tensor_type.elem_type, "?"),
-                 tuple(d.dim_value for d in v.type.tensor_type.shape.dim)) for v in values]
+                 tuple(d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim)) for v in values]
 
 
 def _check_signature(model: onnx.ModelProto, name: str, signature: Signature) -> None:
@@ -166,15 +166,32 @@ def _check_signature(model: onnx.ModelProto, name: str, signature: Signature) ->
             raise RuntimeError(f"{name}: {what} are {found}, expected {list(wanted)}")
 
 
+def _declare_shapes(graph: onnx.GraphProto, signature: Signature) -> None:
+    """Writes the symbols of the signature into the graph.
+
+    torch cannot say "as many as there are objects, or one": it exports cond_embed with a batch of one, and every
+    operator that follows broadcasts, so that the same graph takes both.
+    """
+    declared = {port.name: port for port in (*signature.inputs, *signature.outputs)}
+    for value in (*graph.input, *graph.output):
+        for i, size in enumerate(declared[value.name].shape if value.name in declared else ()):
+            dim = value.type.tensor_type.shape.dim[i]
+            if size == OBJECTS and dim.dim_param or size == COND_OBJECTS and dim.dim_value == 1:
+                dim.Clear()
+                dim.dim_param = size
+
+
 def export_graph(model: nn.Module, name: str, signature: Signature) -> onnx.ModelProto:
     """One fp32 graph, stripped and checked."""
     module = signature.module(model).eval()
-    examples = example_inputs(signature)
+    examples = example_inputs(signature, objects=2)
+    objects = torch.export.Dim(OBJECTS, min=1)
+    free = tuple({i: objects for i, size in enumerate(port.shape) if size == OBJECTS} for port in signature.inputs)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(module, tuple(examples.values()), dynamo=True, optimize=False, verbose=False,
                                     opset_version=precision.OPSET["fp32"], input_names=[p.name for p in signature.inputs],
-                                    output_names=[p.name for p in signature.outputs])
+                                    output_names=[p.name for p in signature.outputs], dynamic_shapes=free)
     # constants larger than this stay an expression: position tables are put together when the graph is loaded
     optimizer.optimize(program.model, output_size_limit=FOLD_LIMIT)
     graph = _strip(program.model_proto, name)
@@ -182,6 +199,7 @@ def export_graph(model: nn.Module, name: str, signature: Signature) -> onnx.Mode
     if custom:
         raise RuntimeError(f"{name}: needs custom operators {custom}")
     precision.set_versions(graph, "fp32")
+    _declare_shapes(graph.graph, signature)
     _check_signature(graph, name, signature)
     precision.check(graph)
     return graph
@@ -189,7 +207,7 @@ def export_graph(model: nn.Module, name: str, signature: Signature) -> onnx.Mode
 
 # ----------------------------------------------------------------------------------------------------------- manifest
 def _toml_ports(ports: tuple[Port, ...]) -> str:
-    lines = [f'    {{ name = "{p.name}", dtype = "{p.dtype}", shape = {list(p.shape)} }},' for p in ports]
+    lines = [f'    {{ name = "{p.name}", dtype = "{p.dtype}", shape = {json.dumps(p.shape)} }},' for p in ports]
     return "[\n" + "\n".join(lines) + "\n]"
 
 

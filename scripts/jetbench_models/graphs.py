@@ -6,8 +6,12 @@ registers inside ``memory_encoder``, and slots that are not filled yet get an ad
 ``memory_attention``, whose exponential is exactly zero, so that the result equals the variable-length original.
 ``verify`` proves the equality frame by frame.
 
-Symbols in the shape comments: S input size, C hidden channels, f = S/16, M memory tokens per frame, D = 64 memory
-channels, N = 7 memory slots, P = 16 pointer slots. Slot 0 is the prompted frame, slot j the frame j steps back.
+Symbols in the shape comments: O objects, S input size, C hidden channels, f = S/16, M memory tokens per frame, D = 64
+memory channels, N = 7 memory slots, P = 16 pointer slots. Slot 0 is the prompted frame, slot j the frame j steps back.
+
+Objects are a batch axis, the only one without a fixed size (``OBJECTS`` in the ONNX file). What belongs to the frame and
+not to an object has a batch of 1 and is broadcast inside; what does not depend on the object, such as the first
+self-attention of ``memory_attention``, is computed once.
 """
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ from torch import Tensor, nn
 
 POINT_SLOTS = 4
 PATCH = 16
+OBJECTS = "objects"            # symbol of the batch axis
+COND_OBJECTS = "cond_objects"  # of cond_embed in mask_decoder: the number of objects, or 1, which is broadcast
 NO_OBJECT = -1024.0       # mask logit that transformers writes where the object score is not positive
 EXCLUDED = -1e4           # added to attention scores of keys that do not exist
 UNUSED_POINT = -10        # label of a point slot that does not exist
@@ -103,19 +109,20 @@ class ImageEncoder(nn.Module):
 
 # ------------------------------------------------------------------------------------------------------- mask prompt
 def _quarter_last(x: Tensor, share: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Antialiased bilinear /4 along the last axis: a triangle of 8 taps, cut off at the border and renormalised.
+    """Antialiased bilinear /4 along the last axis of [O,1,a,b]: a triangle of 8 taps, cut off at the border and
+    renormalised.
 
     Two taps of the 8 lie left of the block of four and two right of it. Written with sums because an antialiased
     Resize is missing from several providers.
     """
-    blocks = F.pad(x, (2, 2)).reshape(*x.shape[:-1], -1, 4)
+    blocks = F.pad(x, (2, 2)).reshape(-1, 1, x.shape[2], x.shape[3] // 4 + 1, 4)
     first, second = (blocks * left).sum(-1), (blocks * right).sum(-1)
     return (first[..., :-1] + second[..., 1:]) * share
 
 
 class MaskPrompt(nn.Module):
-    """mask [1,1,S,S] of {0,1} -> dense_prompt [1,C,f,f], low_res_mask [1,1,S/4,S/4], mask_for_memory [1,1,S,S],
-    object_score [1,1] (+10 if the mask has any pixel, else -10)."""
+    """mask [O,1,S,S] of {0,1} -> dense_prompt [O,C,f,f], low_res_mask [O,1,S/4,S/4], mask_for_memory [O,1,S,S],
+    object_score [O,1] (+10 if the mask has any pixel, else -10)."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -140,27 +147,27 @@ class MaskPrompt(nn.Module):
 
 # ------------------------------------------------------------------------------------------------------ mask decoder
 def _attend(attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Sam2VideoAttention on [1, n, C] with an optional additive bias [1,1,1,keys]."""
+    """Sam2VideoAttention on [O, n, C] with an optional additive bias [O,1,1,keys]."""
     heads, width = attention.num_attention_heads, attention.head_dim
 
     def split(x: Tensor) -> Tensor:
-        return x.reshape(1, -1, heads, width).transpose(1, 2)
+        return x.reshape(-1, x.shape[1], heads, width).transpose(1, 2)
 
     q, k, v = split(attention.q_proj(query)), split(attention.k_proj(key)), split(attention.v_proj(value))
     scores = torch.matmul(q * attention.scaling, k.transpose(2, 3))
     if bias is not None:
         scores = scores + bias
     out = torch.matmul(torch.softmax(scores, -1), v).transpose(1, 2)
-    return attention.o_proj(out.reshape(1, -1, heads * width))
+    return attention.o_proj(out.reshape(-1, query.shape[1], heads * width))
 
 
 class MaskDecoder(nn.Module):
     """Prompt encoder, mask decoder, choice of one mask, object pointer and the mask that the memory encoder wants.
 
-    cond_embed [1,C,f,f], high_res_0, high_res_1, point_coords [1,4,2] in model pixels, point_labels [1,4] int32 (1/0
-    click, 2/3 box corners, -1 not a point, -10 no such slot), dense_prompt [1,C,f,f], has_mask [1], is_prompt [1],
-    multimask [1] -> low_res_mask [1,1,S/4,S/4], mask_for_memory [1,1,S,S], predicted_iou [1,1], object_score [1,1],
-    obj_ptr [1,C].
+    cond_embed [O or 1,C,f,f], high_res_0 and high_res_1 (batch 1), point_coords [O,4,2] in model pixels, point_labels
+    [O,4] int32 (1/0 click, 2/3 box corners, -1 not a point, -10 no such slot), dense_prompt [O,C,f,f], has_mask [O],
+    is_prompt [O], multimask [O] -> low_res_mask [O,1,S/4,S/4], mask_for_memory [O,1,S,S], predicted_iou [O,1],
+    object_score [O,1], obj_ptr [O,C].
     """
 
     def __init__(self, model: nn.Module):
@@ -180,34 +187,29 @@ class MaskDecoder(nn.Module):
         _constant(self, "fourier", model.prompt_encoder.shared_embedding.positional_embedding)
         _constant(self, "out_tokens", torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight,
                                                  decoder.mask_tokens.weight], 0)[None])
-        _constant(self, "padding_point", torch.zeros(1, 1, 2))
-        _constant(self, "padding_label", -torch.ones(1, 1, dtype=torch.int32))
-        _constant(self, "all_valid", torch.zeros(1, 6))
 
     def image_positions(self) -> Tensor:
         """Fourier features of the token centres [f*f, C]: get_image_wide_positional_embeddings, from its matrix."""
         angle = 2 * math.pi * (self.centre_x * self.image_fourier[0] + self.centre_y * self.image_fourier[1])
         return torch.cat([angle.sin(), angle.cos()], -1).flatten(0, 1)
 
-    def embed_points(self, coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Prompt tokens [1, 5, C] and labels [1, 5]: the four slots and the "not a point" that is always added.
+    def embed_points(self, coords: Tensor, labels: Tensor) -> Tensor:
+        """Prompt tokens [O, 4, C] of the slots.
 
         The Fourier features are written as a sum of two products, not as a matrix product, so that coordinates keep
         their fp32 resolution in the half-precision graphs.
         """
-        coords = torch.cat([coords + 0.5, self.padding_point], 1)
-        labels = torch.cat([labels, self.padding_label], 1)
-        unit = 2 * (coords / self.size) - 1
+        unit = 2 * ((coords + 0.5) / self.size) - 1
         angle = 2 * math.pi * (unit[..., 0:1] * self.fourier[0] + unit[..., 1:2] * self.fourier[1])
         tokens = torch.cat([angle.sin(), angle.cos()], -1)
         kind = labels.unsqueeze(-1)
         tokens = torch.where(kind == -1, self.prompts.not_a_point_embed.weight, tokens)
         for label in range(4):
             tokens = tokens + torch.where(kind == label, self.prompts.point_embed.weight[label], 0.0)
-        return tokens, labels
+        return tokens
 
     def two_way(self, tokens: Tensor, image: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Sam2VideoTwoWayTransformer: tokens [1, 11, C], image [1, C, f, f] -> tokens, image as [1, f*f, C]."""
+        """Sam2VideoTwoWayTransformer: tokens [O, 11, C], image [O, C, f, f] -> tokens, image as [O, f*f, C]."""
         transformer = self.decoder.transformer
         keys, queries, place = image.flatten(2).transpose(1, 2), tokens, self.image_positions()
         for layer in transformer.layers:
@@ -230,42 +232,56 @@ class MaskDecoder(nn.Module):
                 multimask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         decoder = self.decoder
         channels, grid = cond_embed.shape[1], cond_embed.shape[2]
-        masked, prompted, multi = has_mask > 0.5, is_prompt > 0.5, multimask > 0.5
-        image = torch.where(prompted & ~masked, cond_embed + self.no_memory, cond_embed)
-        image = image + torch.where(masked, dense_prompt, self.no_mask)
-        prompt_tokens, labels = self.embed_points(point_coords, point_labels)
-        absent_slot = torch.where(labels == UNUSED_POINT, EXCLUDED, 0.0)
-        bias = torch.cat([self.all_valid, absent_slot], 1).reshape(1, 1, 1, -1)
-        tokens, keys = self.two_way(torch.cat([self.out_tokens, prompt_tokens], 1), image, bias)
 
-        fine = keys.transpose(1, 2).reshape(1, channels, grid, grid)
+        def each(x: Tensor) -> Tensor:
+            """One value per object, ready to meet a map."""
+            return x.reshape(-1, 1, 1, 1)
+
+        masked, prompted, multi = has_mask > 0.5, is_prompt > 0.5, multimask.unsqueeze(1) > 0.5
+        image = torch.where(each(prompted & ~masked), cond_embed + self.no_memory, cond_embed)
+        image = image + torch.where(each(masked), dense_prompt, self.no_mask)
+        slots = self.embed_points(point_coords, point_labels)
+        fixed = self.out_tokens.expand(slots.shape[0], -1, -1)
+        # transformers and the official code always add one "not a point"
+        padding = self.prompts.not_a_point_embed.weight.expand(slots.shape[0], 1, -1)
+        absent_slot = torch.where(point_labels == UNUSED_POINT, EXCLUDED, 0.0)
+        bias = F.pad(absent_slot, (self.out_tokens.shape[1], 1)).unsqueeze(1).unsqueeze(1)
+        tokens, keys = self.two_way(torch.cat([fixed, slots, padding], 1), image, bias)
+
+        fine = keys.transpose(1, 2).reshape(-1, channels, grid, grid)
         fine = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(fine) + high_res_1))
         fine = decoder.activation(decoder.upscale_conv2(fine) + high_res_0)
         mask_tokens = tokens[:, 2:6]
         weights = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1)
-        masks = torch.matmul(weights, fine.flatten(2)).reshape(1, 4, 4 * grid, 4 * grid)
+        masks = torch.matmul(weights, fine.flatten(2)).reshape(-1, 4, 4 * grid, 4 * grid)
         ious = decoder.iou_prediction_head(tokens[:, 1])
         score = decoder.pred_obj_score_head(tokens[:, 0])
 
-        best = torch.argmax(ious[:, 1:], -1) + 1
-        best_mask, best_iou = torch.index_select(masks, 1, best), torch.index_select(ious, 1, best)
-        best_token = torch.index_select(mask_tokens, 1, best)[:, 0]
+        best = torch.argmax(ious[:, 1:], -1)
+
+        def chosen(one: Tensor, two: Tensor, three: Tensor, shape: tuple[int, ...]) -> Tensor:
+            """Per object the candidate with the best predicted IoU."""
+            return torch.where((best == 0).reshape(shape), one, torch.where((best == 1).reshape(shape), two, three))
+
+        best_mask = chosen(*masks[:, 1:].split(1, 1), (-1, 1, 1, 1))
+        best_iou = chosen(*ious[:, 1:].split(1, 1), (-1, 1))
+        best_token = chosen(*mask_tokens[:, 1:].unbind(1), (-1, 1))
         first = masks[:, :1]
         delta = decoder.dynamic_multimask_stability_delta
         inner = (first > delta).to(first.dtype).sum((2, 3))
         outer = (first > -delta).to(first.dtype).sum((2, 3))
         ratio = inner / outer.clamp(min=1.0)     # an empty mask counts as stable
         stable = (ratio >= decoder.dynamic_multimask_stability_thresh) | (outer == 0)
-        use_best = multi.reshape(1, 1) | ~stable
-        mask = torch.where(use_best.reshape(1, 1, 1, 1), best_mask, first)
+        use_best = multi | ~stable
+        mask = torch.where(each(use_best), best_mask, first)
         iou = torch.where(use_best, best_iou, ious[:, :1])
-        token = torch.where(multi.reshape(1, 1), best_token, mask_tokens[:, 0])
+        token = torch.where(multi, best_token, mask_tokens[:, 0])
 
         present = score > 0
-        mask = torch.where(present.reshape(1, 1, 1, 1), mask, NO_OBJECT)
+        mask = torch.where(each(present), mask, NO_OBJECT)
         pointer = torch.where(present, self.pointer(token), self.no_pointer)
-        full = F.interpolate(mask, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        memory = torch.where(prompted, (full > 0).to(full.dtype), torch.sigmoid(full)) * self.scale + self.bias
+        full = F.interpolate(mask, scale_factor=4.0, mode="bilinear", align_corners=False)
+        memory = torch.where(each(prompted), (full > 0).to(full.dtype), torch.sigmoid(full)) * self.scale + self.bias
         return mask, memory, iou, score, pointer
 
 
@@ -277,17 +293,19 @@ def _rotate_pairs(x: Tensor) -> Tensor:
 
 
 class MemoryAttention(nn.Module):
-    """image_embed [1,C,f,f], bank [1,N,M,D], ptrs [1,P,C], age [1] -> cond_embed [1,C,f,f].
+    """image_embed [1,C,f,f], bank [O,N,M,D], ptrs [O,P,C], age [O] -> cond_embed [O,C,f,f].
 
     age = frames since the prompted frame, 1 on the first tracked one. Slot j >= 1 of bank and ptrs exists if j < age;
     slot 0 always. Temporal row of memory slot 0 is the last of the table, of slot j row j-1. The time difference of
-    pointer slot 0 is age, of slot j it is j, both divided by P-1.
+    pointer slot 0 is age, of slot j it is j, both divided by P-1; SAM 2.0 gives pointers no place in time.
     """
 
     def __init__(self, model: nn.Module):
         super().__init__()
         config, geometry = model.config, Geometry.of(model)
-        self.attention, self.time = model.memory_attention, model.temporal_positional_encoding_projection_layer
+        self.attention, self.time = model.memory_attention, None
+        if config.enable_temporal_pos_encoding_for_object_pointers:
+            self.time = model.temporal_positional_encoding_projection_layer
         self.geometry, self.edgetam = geometry, is_edgetam(model)
         c, f, d = geometry.channels, geometry.grid, geometry.memory_channels
         grid_pe = model.vision_encoder.neck.position_encoding((1, c, f, f), "cpu", torch.float32)
@@ -324,27 +342,31 @@ class MemoryAttention(nn.Module):
         return x * self.cos() + _rotate_pairs(x) * self.sin()
 
     def _place_keys(self, x: Tensor) -> Tensor:
-        """Rotary positions of memory keys [N, M, C]; the first ``unplaced`` of each frame stay as they are."""
-        rest = x[:, self.unplaced:] if self.unplaced else x
+        """Rotary positions of memory keys [O, N, M, C]; the first ``unplaced`` of each frame stay as they are."""
+        rest = x[:, :, self.unplaced:] if self.unplaced else x
         rest = rest * self.key_cos() + _rotate_pairs(rest) * self.key_sin()
-        return torch.cat([x[:, :self.unplaced], rest], 1) if self.unplaced else rest
+        return torch.cat([x[:, :, :self.unplaced], rest], 2) if self.unplaced else rest
 
     def forward(self, image_embed: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> Tensor:
         g = self.geometry
         pieces = g.channels // g.memory_channels
+        # the batch is 1 until the first memories are added: what comes before is the same for every object
         x = image_embed.flatten(2).transpose(1, 2) + self.image_pe()               # [1, f*f, C]
-        memory, pointers = bank[0], ptrs.reshape(1, g.pointers * pieces, g.memory_channels)
+        pointers = ptrs.reshape(-1, g.pointers, pieces, g.memory_channels)         # [O, P, pieces, D]
         place = torch.cat([self.no_place, self.memory_pe()], 0) if self.unplaced else self.memory_pe()
-        memory_keys = (memory + place) + self.temporal                             # [N, M, D]
-        elapsed = torch.where(self.pointer_number == 0, age, self.pointer_number) / (g.pointers - 1)
-        angle = elapsed.unsqueeze(1) / self.frequency
-        when = self.time(torch.cat([angle.sin(), angle.cos()], -1))                # [P, D]
-        when = when.unsqueeze(1).expand(-1, pieces, -1).reshape(pointers.shape)
-        pointer_keys = pointers + when
-        missing_slot = torch.where((self.slot_number == 0) | (self.slot_number < age), 0.0, EXCLUDED)
-        missing_pointer = torch.where((self.pointer_number == 0) | (self.pointer_number < age), 0.0, EXCLUDED)
-        bias = torch.cat([missing_slot.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
-                          missing_pointer.unsqueeze(1).expand(-1, pieces).reshape(-1)]).reshape(1, 1, -1)
+        memory_keys = (bank + place) + self.temporal                               # [O, N, M, D]
+        age = age.unsqueeze(1)                                                     # [O, 1]
+        pointer_keys = pointers
+        if self.time is not None:
+            elapsed = torch.where(self.pointer_number == 0, age, self.pointer_number) / (g.pointers - 1)
+            angle = elapsed.unsqueeze(2) / self.frequency
+            when = self.time(torch.cat([angle.sin(), angle.cos()], -1).flatten(0, 1))
+            pointer_keys = pointers + when.reshape(-1, g.pointers, 1, g.memory_channels)
+        pointers, pointer_keys = pointers.flatten(1, 2), pointer_keys.flatten(1, 2)
+        number = torch.cat([self.slot_number.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
+                            self.pointer_number.unsqueeze(1).expand(-1, pieces).reshape(-1)])
+        exists = (number == 0) | (number < age)
+        bias = torch.where(exists, 0.0, EXCLUDED).unsqueeze(1)                     # [O, 1, keys]
         for layer in self.attention.layers:
             attention = layer.self_attn
             h = layer.layer_norm1(x)
@@ -352,21 +374,20 @@ class MemoryAttention(nn.Module):
                                  attention.v_proj(h), None)
             attention = layer.cross_attn_image
             q = self._place(attention.q_proj(layer.layer_norm2(x)))
-            k = torch.cat([self._place_keys(attention.k_proj(memory_keys)).reshape(1, -1, g.channels),
+            k = torch.cat([self._place_keys(attention.k_proj(memory_keys)).flatten(1, 2),
                            attention.k_proj(pointer_keys)], 1)
-            v = torch.cat([attention.v_proj(memory).reshape(1, -1, g.channels),
-                           attention.v_proj(pointers)], 1)
+            v = torch.cat([attention.v_proj(bank).flatten(1, 2), attention.v_proj(pointers)], 1)
             x = x + self._attend(attention, q, k, v, bias)
             h = layer.layer_norm3(x)
             x = x + (layer.mlp(h) if self.edgetam else layer.linear2(layer.activation(layer.linear1(h))))
         x = self.attention.layer_norm(x)
-        return x.transpose(1, 2).reshape(1, g.channels, g.grid, g.grid)
+        return x.transpose(1, 2).reshape(-1, g.channels, g.grid, g.grid)
 
 
 # ---------------------------------------------------------------------------------------------------- memory encoder
 class MemoryEncoder(nn.Module):
-    """image_embed (raw) [1,C,f,f], mask_for_memory [1,1,S,S], object_score [1,1], obj_ptr [1,C], is_prompt [1],
-    bank [1,N,M,D], ptrs [1,P,C], age [1] -> bank_out, ptrs_out, age_out of the same shapes.
+    """image_embed (raw) [1,C,f,f], mask_for_memory [O,1,S,S], object_score [O,1], obj_ptr [O,C], is_prompt [O],
+    bank [O,N,M,D], ptrs [O,P,C], age [O] -> bank_out, ptrs_out, age_out of the same shapes.
 
     is_prompt = 1 starts a track: slot 0 is the new memory, every other slot zero, age 1. Else slot 0 stays, the others
     move one step back in time (the oldest is dropped), slot 1 is the new memory, and age grows by one.
@@ -377,39 +398,76 @@ class MemoryEncoder(nn.Module):
         self.encoder = model.memory_encoder
         self.perceiver = getattr(model, "spatial_perceiver", None)
         g = Geometry.of(model)
-        _constant(self, "occlusion", model.occlusion_spatial_embedding_parameter.reshape(1, -1, 1, 1))
+        self.occlusion = None       # SAM 2.0 does not mark memories of frames without the object
+        if model.occlusion_spatial_embedding_parameter is not None:
+            del self.occlusion
+            _constant(self, "occlusion", model.occlusion_spatial_embedding_parameter.reshape(1, -1, 1, 1))
         if self.perceiver is not None:
             shape = (1, g.memory_channels, g.grid, g.grid)
             self.place = GridTable(self.encoder.position_encoding(shape, "cpu", torch.float32)[0].permute(1, 2, 0))
+
+    def _attend(self, attention: nn.Module, query: Tensor, source: Tensor, place: Tensor | None) -> Tensor:
+        """The perceiver's attention of one head; ``place`` is added to keys and to values."""
+        q, k, v = attention.q_proj(query), attention.k_proj(source), attention.v_proj(source)
+        if place is not None:
+            k, v = k + place, v + place
+        scores = torch.matmul(q * attention.scaling, k.transpose(-1, -2))
+        return attention.o_proj(torch.matmul(torch.softmax(scores, -1), v))
+
+    def _latents(self, latents: Tensor, source: Tensor, place: Tensor | None) -> Tensor:
+        for layer in self.perceiver.layers:
+            latents = latents + self._attend(layer.cross_attention, layer.layer_norm_latents(latents),
+                                             layer.layer_norm_input(source), place)
+            latents = latents + layer.mlp(latents)
+            h = layer.layer_norm_self(latents)
+            latents = latents + self._attend(layer.self_attention, h, h, None)
+            latents = latents + layer.self_mlp(latents)
+        return self.perceiver.layer_norm(latents)
+
+    def perceive(self, x: Tensor) -> Tensor:
+        """EdgeTAM's spatial perceiver, [O, D, f, f] -> [O, M, D]: latents that see the whole map, then one latent for
+        each window of it. The latents meet the objects by broadcasting."""
+        perceiver, d, side = self.perceiver, x.shape[1], math.isqrt(self.perceiver.num_latents_2d)
+        window = x.shape[2] // side
+        everywhere = self._latents(perceiver.latents_1d, x.flatten(2).transpose(1, 2), self.place())
+        windows = x.permute(0, 2, 3, 1).reshape(-1, side, window, side, window, d).transpose(2, 3)
+        local = self._latents(perceiver.latents_2d.unsqueeze(1), windows.reshape(-1, side * side, window * window, d), None)
+        return torch.cat([everywhere, local.reshape(-1, side * side, d)], 1)
 
     def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor,
                 is_prompt: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         encoder = self.encoder
         x = encoder.feature_projection(image_embed) + encoder.mask_downsampler(mask_for_memory)
         x = encoder.projection(encoder.memory_fuser(x))
-        x = x + torch.where((object_score > 0).reshape(1, 1, 1, 1), 0.0, self.occlusion)
+        if self.occlusion is not None:
+            x = x + torch.where(object_score.reshape(-1, 1, 1, 1) > 0, 0.0, self.occlusion)
         if self.perceiver is None:
             # transformers keeps SAM 2 memories as bfloat16; the rounding stays, the type does not
             new = x.to(torch.bfloat16).to(torch.float32).flatten(2).transpose(1, 2)
         else:
-            new = self.perceiver(x, self.place().transpose(0, 1).reshape(x.shape))[0]
+            new = self.perceive(x)
         start = is_prompt > 0.5
-        new, pointer = new.unsqueeze(1), obj_ptr.unsqueeze(1)
-        def shift(kept: Tensor, latest: Tensor) -> Tensor:
-            past = torch.cat([latest, kept[:, 1:-1]], 1)
-            return torch.cat([torch.where(start, latest, kept[:, :1]), torch.where(start, 0.0, past)], 1)
 
-        return shift(bank, new), shift(ptrs, pointer), torch.where(start, 1.0, age + 1.0)
+        def shift(kept: Tensor, latest: Tensor) -> Tensor:
+            first = start.reshape(-1, *[1] * (kept.dim() - 1))
+            past = torch.cat([latest, kept[:, 1:-1]], 1)
+            return torch.cat([torch.where(first, latest, kept[:, :1]), torch.where(first, 0.0, past)], 1)
+
+        return shift(bank, new.unsqueeze(1)), shift(ptrs, obj_ptr.unsqueeze(1)), torch.where(start, 1.0, age + 1.0)
 
 
 # -------------------------------------------------------------------------------------------------------- signatures
 @dataclass(frozen=True)
 class Port:
-    """One graph input or output: name, "f32" or "i32", shape."""
+    """One graph input or output: name, "f32" or "i32", shape of sizes and of symbols for axes without a fixed size."""
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
+
+    def sized(self, **sizes: int) -> tuple[int, ...]:
+        """The shape with the symbols replaced."""
+        return tuple(sizes[n] if isinstance(n, str) else n for n in self.shape)
 
 
 @dataclass(frozen=True)
@@ -423,50 +481,52 @@ class Signature:
 
 def signatures(g: Geometry) -> dict[str, Signature]:
     """Graphs of a pack in the order in which they are written to pack.toml."""
-    def port(name: str, *shape: int, dtype: str = "f32") -> Port:
+    def port(name: str, *shape: int | str, dtype: str = "f32") -> Port:
         return Port(name, dtype, shape)
 
-    s, c, f = g.size, g.channels, g.grid
-    embed, cond, dense = (port(n, 1, c, f, f) for n in ("image_embed", "cond_embed", "dense_prompt"))
+    s, c, f, o = g.size, g.channels, g.grid, OBJECTS
+    embed, dense = port("image_embed", 1, c, f, f), port("dense_prompt", o, c, f, f)
+    conditioned = port("cond_embed", o, c, f, f)
     fine, middle = port("high_res_0", 1, c // 8, s // 4, s // 4), port("high_res_1", 1, c // 4, s // 8, s // 8)
-    low, for_memory = port("low_res_mask", 1, 1, s // 4, s // 4), port("mask_for_memory", 1, 1, s, s)
-    score, iou, pointer = port("object_score", 1, 1), port("predicted_iou", 1, 1), port("obj_ptr", 1, c)
-    has_mask, is_prompt, multimask = (port(n, 1) for n in ("has_mask", "is_prompt", "multimask"))
-    state = [("bank", (1, g.slots, g.memory_tokens, g.memory_channels)), ("ptrs", (1, g.pointers, c)), ("age", (1,))]
+    low, for_memory = port("low_res_mask", o, 1, s // 4, s // 4), port("mask_for_memory", o, 1, s, s)
+    score, iou, pointer = port("object_score", o, 1), port("predicted_iou", o, 1), port("obj_ptr", o, c)
+    has_mask, is_prompt, multimask = (port(n, o) for n in ("has_mask", "is_prompt", "multimask"))
+    state = [("bank", (o, g.slots, g.memory_tokens, g.memory_channels)), ("ptrs", (o, g.pointers, c)), ("age", (o,))]
     before = tuple(port(name, *shape) for name, shape in state)
     after = tuple(port(f"{name}_out", *shape) for name, shape in state)
-    points = (port("point_coords", 1, POINT_SLOTS, 2), port("point_labels", 1, POINT_SLOTS, dtype="i32"))
+    points = (port("point_coords", o, POINT_SLOTS, 2), port("point_labels", o, POINT_SLOTS, dtype="i32"))
+    to_decode = (port("cond_embed", COND_OBJECTS, c, f, f), fine, middle, *points, dense, has_mask, is_prompt, multimask)
     return {
         "image_encoder": Signature(ImageEncoder, (port("image", 1, 3, s, s),), (embed, fine, middle)),
-        "mask_prompt": Signature(MaskPrompt, (port("mask", 1, 1, s, s),), (dense, low, for_memory, score)),
-        "mask_decoder": Signature(MaskDecoder, (cond, fine, middle, *points, dense, has_mask, is_prompt, multimask),
-                                  (low, for_memory, iou, score, pointer)),
-        "memory_attention": Signature(MemoryAttention, (embed, *before), (cond,)),
+        "mask_prompt": Signature(MaskPrompt, (port("mask", o, 1, s, s),), (dense, low, for_memory, score)),
+        "mask_decoder": Signature(MaskDecoder, to_decode, (low, for_memory, iou, score, pointer)),
+        "memory_attention": Signature(MemoryAttention, (embed, *before), (conditioned,)),
         "memory_encoder": Signature(MemoryEncoder, (embed, for_memory, score, pointer, is_prompt, *before), after),
     }
 
 
-def example_inputs(signature: Signature, seed: int = 0) -> dict[str, Tensor]:
+def example_inputs(signature: Signature, objects: int = 1, cond_objects: int = 1, seed: int = 0) -> dict[str, Tensor]:
     """Plausible random inputs, one tensor object per input (torch.export silently merges inputs that share one)."""
     generator = torch.Generator().manual_seed(seed)
     values: dict[str, Tensor] = {}
     for port in signature.inputs:
-        value = torch.randn(port.shape, generator=generator)
+        shape = port.sized(**{OBJECTS: objects, COND_OBJECTS: cond_objects})
+        value = torch.randn(shape, generator=generator)
         if port.name == "point_coords":
-            value = torch.rand(port.shape, generator=generator) * 100
+            value = torch.rand(shape, generator=generator) * 100
         elif port.name == "point_labels":
-            value = torch.tensor([[1] + [UNUSED_POINT] * (POINT_SLOTS - 1)], dtype=torch.int32)
+            value = torch.tensor([[1] + [UNUSED_POINT] * (POINT_SLOTS - 1)] * objects, dtype=torch.int32)
         elif port.name == "mask":
             value = (torch.nn.functional.avg_pool2d(value, 31, 1, 15) > 0).float()
         elif port.name == "mask_for_memory":
             value = torch.sigmoid(torch.nn.functional.avg_pool2d(value, 31, 1, 15) * 50) * 20 - 10
         elif port.name in ("has_mask", "is_prompt"):
-            value = torch.zeros(port.shape)
+            value = torch.zeros(shape)
         elif port.name == "multimask":
-            value = torch.ones(port.shape)
+            value = torch.ones(shape)
         elif port.name == "age":
-            value = torch.full(port.shape, 5.0)
+            value = torch.full(shape, 5.0)
         elif port.name == "object_score":
-            value = torch.full(port.shape, 4.0)
+            value = torch.full(shape, 4.0)
         values[port.name] = value
     return values

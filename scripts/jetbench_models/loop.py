@@ -31,9 +31,13 @@ class FrameResult:
 
 
 class Pack:
-    """Loaded graphs of one precision. Half-precision graphs run in their CPU form (see ``precision.emulate``)."""
+    """Loaded graphs of one precision. Half-precision graphs run in their CPU form (see ``precision.emulate``).
 
-    def __init__(self, root: Path, precision: str = "fp32", threads: int = 1):
+    ``objects`` fixes the object axis when the graphs are loaded: ONNX Runtime then knows every shape and computes as it
+    does for a graph without that axis. None leaves it free, for batches.
+    """
+
+    def __init__(self, root: Path, precision: str = "fp32", threads: int = 1, objects: int | None = 1):
         with open(root / "pack.toml", "rb") as file:
             self.about = tomllib.load(file)
         self.size = int(self.about["input"]["size"])
@@ -43,6 +47,9 @@ class Pack:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         options.log_severity_level = 3
+        if objects is not None:
+            options.add_free_dimension_override_by_name("objects", objects)
+            options.add_free_dimension_override_by_name("cond_objects", objects)
         self.sessions: dict[str, ort.InferenceSession] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for graph in self.about["graph"]:
@@ -51,7 +58,9 @@ class Pack:
                 model = half.emulate(model)
             self.sessions[graph["name"]] = ort.InferenceSession(model.SerializeToString(), options,
                                                                 providers=["CPUExecutionProvider"])
-            self.shapes.update({port["name"]: tuple(port["shape"]) for port in graph["inputs"]})
+            # objects are the only axis without a fixed size; packs for one object have 1 in its place
+            self.shapes.update({port["name"]: tuple(1 if isinstance(n, str) else n for n in port["shape"])
+                                for port in graph["inputs"]})
 
     def run(self, graph: str, **inputs: Array) -> dict[str, Array]:
         session = self.sessions[graph]
@@ -127,43 +136,63 @@ def resize_f32(image: Array, height: int, width: int) -> Array:
     return rows(rows(image, width).T, height).T
 
 
-def _one(value: float) -> Array:
-    return np.array([value], np.float32)
+def _each(count: int, value: float) -> Array:
+    return np.full(count, value, np.float32)
 
 
 class Track:
-    """One object. ``tamper`` may alter the state {bank, ptrs, age} before each tracked frame: the negative tests."""
+    """Objects that are tracked together, as one batch. ``begin`` starts one; ``join`` makes a batch of several.
+
+    ``tamper`` may alter the state {bank, ptrs, age} before each tracked frame: the negative tests.
+    """
 
     def __init__(self, pack: Pack, tamper: Callable[[dict[str, Array]], None] | None = None):
         self.pack, self.tamper = pack, tamper
         self.state = {name: np.zeros(pack.shapes[name], np.float32) for name in ("bank", "ptrs", "age")}
 
+    @staticmethod
+    def join(tracks: list["Track"]) -> "Track":
+        """One batch of the objects of all tracks, in order."""
+        joined = Track(tracks[0].pack, tracks[0].tamper)
+        joined.state = {name: np.concatenate([t.state[name] for t in tracks]) for name in joined.state}
+        return joined
+
+    @property
+    def objects(self) -> int:
+        return len(self.state["age"])
+
     def _decode(self, features: dict[str, Array], cond_embed: Array, points: Array, labels: Array, *, multimask: bool,
                 is_prompt: bool, dense: Array | None = None) -> dict[str, Array]:
-        pack = self.pack
-        coords = np.zeros((1, pack.slots, 2), np.float32)
-        kinds = np.full((1, pack.slots), UNUSED_POINT, np.int32)
-        coords[0, :len(points)], kinds[0, :len(labels)] = points, labels
+        pack, count = self.pack, self.objects
+        coords = np.zeros((count, pack.slots, 2), np.float32)
+        kinds = np.full((count, pack.slots), UNUSED_POINT, np.int32)
+        coords[:, :len(points)], kinds[:, :len(labels)] = points, labels
+        if dense is None:
+            dense = np.zeros((count, *pack.shapes["dense_prompt"][1:]), np.float32)
+            masked = 0.0
+        else:
+            masked = 1.0
         return pack.run("mask_decoder", cond_embed=cond_embed, high_res_0=features["high_res_0"],
-                        high_res_1=features["high_res_1"], point_coords=coords, point_labels=kinds,
-                        dense_prompt=np.zeros(pack.shapes["dense_prompt"], np.float32) if dense is None else dense,
-                        has_mask=_one(dense is not None), is_prompt=_one(is_prompt), multimask=_one(multimask))
+                        high_res_1=features["high_res_1"], point_coords=coords, point_labels=kinds, dense_prompt=dense,
+                        has_mask=_each(count, masked), is_prompt=_each(count, is_prompt),
+                        multimask=_each(count, multimask))
 
-    def _remember(self, features: dict[str, Array], out: dict[str, Array], is_prompt: bool) -> FrameResult:
+    def _remember(self, features: dict[str, Array], out: dict[str, Array], is_prompt: bool) -> list[FrameResult]:
         after = self.pack.run("memory_encoder", image_embed=features["image_embed"],
                               mask_for_memory=out["mask_for_memory"], object_score=out["object_score"],
-                              obj_ptr=out["obj_ptr"], is_prompt=_one(is_prompt), **self.state)
+                              obj_ptr=out["obj_ptr"], is_prompt=_each(self.objects, is_prompt), **self.state)
         self.state = {name: after[f"{name}_out"] for name in self.state}
-        return FrameResult(out["low_res_mask"][0, 0], float(out["object_score"][0, 0]), out["obj_ptr"][0])
+        return [FrameResult(out["low_res_mask"][i, 0], float(out["object_score"][i, 0]), out["obj_ptr"][i])
+                for i in range(self.objects)]
 
     def begin(self, features: dict[str, Array], prompt: TrackPrompt, width: int, height: int) -> FrameResult:
-        """Prompted frame. ``features``: outputs of image_encoder."""
+        """Prompted frame of one object. ``features``: outputs of image_encoder."""
         embed, origin = features["image_embed"], np.zeros((1, 2), np.float32)
         if prompt.kind == "mask":
             given = self.pack.run("mask_prompt", mask=self.pack.mask_input(prompt.mask))
             out = self._decode(features, embed, origin, np.array([NOT_A_POINT]), multimask=True, is_prompt=True,
                                dense=given["dense_prompt"])
-            return self._remember(features, {**given, "obj_ptr": out["obj_ptr"]}, True)
+            return self._remember(features, {**given, "obj_ptr": out["obj_ptr"]}, True)[0]
         scale = np.array([self.pack.size / width, self.pack.size / height])
         if prompt.kind == "bbox":
             points, labels = np.array(prompt.box, np.float64).reshape(2, 2), np.array(BOX_LABELS)
@@ -171,10 +200,10 @@ class Track:
             points, labels = np.array(prompt.points, np.float64)[:, :2], np.array(prompt.points)[:, 2]
         out = self._decode(features, embed, (points * scale).astype(np.float32), labels, multimask=len(points) == 1,
                            is_prompt=True)
-        return self._remember(features, out, True)
+        return self._remember(features, out, True)[0]
 
-    def track(self, features: dict[str, Array]) -> FrameResult:
-        """Frame after the prompted one."""
+    def track(self, features: dict[str, Array]) -> list[FrameResult]:
+        """Frame after the prompted one: one result per object."""
         if self.tamper:
             self.tamper(self.state)
         cond = self.pack.run("memory_attention", image_embed=features["image_embed"], **self.state)["cond_embed"]
@@ -199,11 +228,11 @@ def upsample(low_res: Array, height: int, width: int) -> Array:
 
 def run_clip(pack: Pack, frames: Array, prompts: list[TrackPrompt],
              tamper: Callable[[dict[str, Array]], None] | None = None, noise: float = 0.0,
-             seed: int = 0) -> list[list[FrameResult]]:
+             seed: int = 0, batch: bool = False) -> list[list[FrameResult]]:
     """Tracks every prompt (all on frame 0) through frames uint8 [T,h,w,3]; result [prompt][frame].
 
-    ``noise``: standard deviation of a disturbance of the normalised pixels (drawn from ``seed``), to see how much a
-    track hangs on rounding.
+    ``batch``: all objects in one call of each graph. ``noise``: standard deviation of a disturbance of the normalised
+    pixels (drawn from ``seed``), to see how much a track hangs on rounding.
     """
     height, width = frames.shape[1:3]
     rng = np.random.default_rng(seed)
@@ -213,6 +242,12 @@ def run_clip(pack: Pack, frames: Array, prompts: list[TrackPrompt],
         if noise:
             pixels = pixels + rng.standard_normal(pixels.shape, np.float32) * np.float32(noise)
         features = pack.run("image_encoder", image=pixels)
-        for track, prompt, row in zip(tracks, prompts, results):
-            row.append(track.begin(features, prompt, width, height) if t == 0 else track.track(features))
+        if t == 0:
+            found = [track.begin(features, prompt, width, height) for track, prompt in zip(tracks, prompts)]
+            if batch:
+                tracks = [Track.join(tracks)]
+        else:
+            found = [result for track in tracks for result in track.track(features)]
+        for row, result in zip(results, found):
+            row.append(result)
     return results
