@@ -35,6 +35,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Score predicted masks against ground truth
     Score(ScoreArgs),
+    /// Look at a dataset before a night is spent on it, or draw a small one
+    Data(DataArgs),
     /// Compare a pack's outputs on this machine with its golden reference
     Verify(VerifyArgs),
     /// One cell, driven by the parent process (JSON on stdin and stdout)
@@ -233,6 +235,80 @@ pub struct ScoreArgs {
     /// Print JSON (short for --export-json -)
     #[arg(long)]
     pub json: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Sub-commands of `data`.
+#[derive(Args, Debug)]
+pub struct DataArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// What `data` can do.
+#[derive(Subcommand, Debug)]
+pub enum DataCommand {
+    /// Read every frame's header and every mask; report what would fail, or be scored wrongly (exit 1)
+    #[command(after_help = exit::HELP)]
+    Check(DataCheckArgs),
+    /// Draw a seeded dataset of moving shapes in any layout, with imperfect predictions if asked for
+    Synth(DataSynthArgs),
+}
+
+/// Flags of `data check`.
+#[derive(Args, Debug)]
+pub struct DataCheckArgs {
+    /// The dataset's root
+    pub dir: PathBuf,
+    /// Layout, where detection would guess another one: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
+    #[arg(long, value_name = "NAME")]
+    pub layout: Option<String>,
+    /// Text file with the videos to look at
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
+    /// Look at the first N videos
+    #[arg(long, value_name = "N")]
+    pub limit_videos: Option<NonZeroUsize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Flags of `data synth`.
+#[derive(Args, Debug)]
+pub struct DataSynthArgs {
+    /// Folder to write into; must be empty or absent
+    pub out: PathBuf,
+    /// Layout to write: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
+    #[arg(long, value_name = "NAME", default_value = "sa-v")]
+    pub layout: String,
+    /// Videos
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub videos: usize,
+    /// Objects per video (DAVIS 2016 has one)
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub objects: usize,
+    /// Frames per video
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    pub frames: usize,
+    /// Frame size in pixels
+    #[arg(long, value_name = "WxH", default_value = "320x240")]
+    pub size: String,
+    /// Seed: the same options give the same files on every machine
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Also write imperfect masks, as a model might predict them, to DIR
+    #[arg(long, value_name = "DIR")]
+    pub predictions: Option<PathBuf>,
+    /// Write masks only: enough to score
+    #[arg(long)]
+    pub no_frames: bool,
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,

@@ -5,19 +5,22 @@ mod check;
 mod frame;
 mod label_png;
 mod layout;
+mod masklets;
 mod synth;
 mod video;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jetbench_runners::types::Mask;
 
 pub use check::{CheckReport, Finding, Severity, check};
-pub use frame::{DecodedFrame, FrameReader, decode_frame, frame_size, read_frame};
+pub use frame::{DecodedFrame, FramePicker, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
 pub use layout::{Layout, OpenOptions, UnknownLayout, parse_list, read_list};
 pub(crate) use layout::{directories, entries, plain_name};
+pub use masklets::Masklets;
 pub use synth::{SynthOptions, synthesise};
 pub use write::{MaskWriter, label_colour};
 
@@ -65,6 +68,8 @@ pub enum MaskSource {
     ObjectFolders(PathBuf),
     /// `DIR/<frame>.png`: pixel value = object id.
     LabelMaps(PathBuf),
+    /// Run lengths of a JSON file (SA-V train); objects may overlap.
+    Masklets(Arc<Masklets>),
 }
 
 /// One frame file.
@@ -204,6 +209,7 @@ impl Sequence {
                 };
                 Ok(objects.iter().map(&mut take).collect())
             }
+            MaskSource::Masklets(masklets) => objects.iter().map(|o| masklets.mask(&o.name, frame)).collect(),
         }
     }
 
@@ -223,11 +229,21 @@ impl Sequence {
         Ok(image)
     }
 
+    /// Access to single frames, in ascending order, on the calling thread.
+    pub fn picker(&self) -> FramePicker<'_> {
+        FramePicker::new(&self.frames, self.video.as_deref())
+    }
+
     /// Starts decoding this sequence's frames in order, at most `ahead` frames before the one asked for.
     pub fn reader(&self, ahead: usize) -> FrameReader {
+        self.looped_reader(self.frames.len(), ahead)
+    }
+
+    /// As [`Sequence::reader`], for `total` frames: after the last one it starts again with the first.
+    pub fn looped_reader(&self, total: usize, ahead: usize) -> FrameReader {
         match &self.video {
-            Some(video) => FrameReader::of_video(video, self.frames.len(), ahead),
-            None => FrameReader::new(&self.frames, ahead),
+            Some(video) => FrameReader::of_video(video, self.frames.len(), total, ahead),
+            None => FrameReader::of_files(&self.frames, total, ahead),
         }
     }
 }

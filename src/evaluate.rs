@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use crate::cli::ScoreArgs;
 use crate::exit::{Outcome, Stop};
+use crate::progress;
 use crate::score::{self, ScoreOptions, ScoreReport};
 use crate::store;
 
@@ -27,16 +26,9 @@ pub fn evaluate(args: &ScoreArgs) -> Result<Outcome, Stop> {
     options.boundary_iou = args.boundary_iou;
     options.threads = args.threads.map(Into::into);
 
-    let target = if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
-    let bar = ProgressBar::with_draw_target(None, target);
-    if let Ok(style) = ProgressStyle::with_template("scoring {wide_bar} {pos}/{len} frames, {eta} left") {
-        bar.set_style(style);
-    }
-    let report = score::score(&options, &|done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
+    let bar = progress::counter(args.quiet, "scoring", "frames");
+    let report = score::score(&options, &bar.tell());
+    drop(bar);
     let report = report?;
 
     let mut stdout = String::new();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jetbench_runners::types::{Mask, PromptKind, PromptShape};
 use rayon::prelude::*;
 
-use crate::dataset::{self, DataError, Layout, MaskWriter, Object, Sequence};
+use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
 use crate::overlay::{self, Layer};
 use crate::prompt;
 use crate::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord};
@@ -78,11 +78,20 @@ pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &
     }
     let writer = extras.masks.as_deref().map(|root| MaskWriter::new(root, layout, sequence)).transpose()?;
     let painter = extras.overlays.as_deref().map(|root| Painter::new(root, sequence, extras)).transpose()?;
+    // A video file is decoded forwards, so its frames are taken before the work is spread over threads.
+    let mut video = sequence.video.as_ref().filter(|_| painter.is_some()).map(|_| sequence.picker());
     let mut frames: Vec<GradedFrame> = reader
-        .par_bridge()
         .map(|frame| {
             let frame = frame.map_err(|e| DataError(e.to_string()))?;
-            grade_frame(sequence, &frame, writer.as_ref(), painter.as_ref())
+            let index = frame.times.frame as usize;
+            let first_pass = index < sequence.frames.len();
+            let image = video.as_mut().filter(|_| first_pass).map(|v| v.frame(index)).transpose()?;
+            Ok((frame, image))
+        })
+        .par_bridge()
+        .map(|taken: Result<_, DataError>| {
+            let (frame, image) = taken?;
+            grade_frame(sequence, &frame, image, writer.as_ref(), painter.as_ref())
         })
         .collect::<Result<_, DataError>>()?;
     frames.sort_by_key(|f| f.frame.frame);
@@ -110,6 +119,7 @@ pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &
 fn grade_frame(
     sequence: &Sequence,
     spooled: &SpooledFrame,
+    image: Option<RgbFrame>,
     writer: Option<&MaskWriter>,
     painter: Option<&Painter>,
 ) -> Result<GradedFrame, DataError> {
@@ -152,7 +162,11 @@ fn grade_frame(
     }
     if let (Some(painter), Some(_)) = (painter, first_pass) {
         let truths: BTreeMap<usize, &Mask> = annotated.iter().map(|(i, _)| *i).zip(&truths).collect();
-        painter.paint(sequence, index, &predicted, &truths, &scores)?;
+        let image = match image {
+            Some(image) => image,
+            None => sequence.picker().frame(index)?,
+        };
+        painter.paint(sequence, index, &image, &predicted, &truths, &scores)?;
     }
     Ok(GradedFrame { frame: spooled.times.record(spooled.objects.len() as u32), scores, non_finite })
 }
@@ -209,12 +223,12 @@ impl Painter {
         &self,
         sequence: &Sequence,
         index: usize,
+        frame: &RgbFrame,
         predicted: &BTreeMap<u32, (Mask, f32)>,
         truths: &BTreeMap<usize, &Mask>,
         scores: &[(usize, FrameScore, Option<f32>)],
     ) -> Result<(), DataError> {
         let file = &sequence.frames[index];
-        let frame = dataset::read_frame(&file.path)?;
         let layers: Vec<Layer> = sequence
             .objects
             .iter()
@@ -229,6 +243,6 @@ impl Painter {
             })
             .collect();
         let path = self.dir.join(format!("{}.png", file.name));
-        report::png::write(&path, &overlay::render(&frame, &layers)).map_err(|e| DataError(e.to_string()))
+        report::png::write(&path, &overlay::render(frame, &layers)).map_err(|e| DataError(e.to_string()))
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::exit::{Outcome, Stop};
-use jetbench::{doctor, evaluate, models, run, verify, worker};
+use jetbench::{data, doctor, evaluate, models, run, verify, worker};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Some(Command::Models(args)) => Ok(models::models(&args)),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::Score(args)) => evaluate::evaluate(&args),
+        Some(Command::Data(args)) => data::data(&args),
         Some(Command::Verify(args)) => verify::verify(&args),
     };
     ExitCode::from(finish(outcome))

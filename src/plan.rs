@@ -597,9 +597,11 @@ fn sequence_masks(sequence: &Sequence) -> BTreeSet<PathBuf> {
         .objects
         .iter()
         .flat_map(|object| object.annotated.iter().map(move |&frame| (object, frame)))
-        .map(|(object, frame)| match &sequence.masks {
-            MaskSource::ObjectFolders(dir) => file(&dir.join(&object.name), frame),
-            MaskSource::LabelMaps(dir) => file(dir, frame),
+        .filter_map(|(object, frame)| match &sequence.masks {
+            MaskSource::ObjectFolders(dir) => Some(file(&dir.join(&object.name), frame)),
+            MaskSource::LabelMaps(dir) => Some(file(dir, frame)),
+            // Read and checked when the dataset was opened.
+            MaskSource::Masklets(_) => None,
         })
         .collect()
 }

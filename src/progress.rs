@@ -74,6 +74,34 @@ impl Progress {
     }
 }
 
+/// A bar for one pass over many things; taken away when dropped.
+pub struct Counter(ProgressBar);
+
+/// `verb` [bar] 3/10 `things`, hidden when `quiet` or where stderr is no terminal.
+pub fn counter(quiet: bool, verb: &str, things: &str) -> Counter {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
+    let bar = ProgressBar::with_draw_target(None, target);
+    let style = ProgressStyle::with_template(&format!("{verb} {{wide_bar}} {{pos}}/{{len}} {things}, {{eta}} left"));
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    Counter(bar)
+}
+
+impl Counter {
+    /// Takes (done, in all), from any thread.
+    pub fn tell(&self) -> impl Fn(usize, usize) + Sync + '_ {
+        |done, all| {
+            self.0.set_length(all as u64);
+            self.0.set_position(done as u64);
+        }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// How stdout wants its table: as wide as the terminal, coloured where that is welcome.
 pub fn table_style() -> Style {
     let terminal = std::io::stdout().is_terminal();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jetbench_runners::types::{Frame, FrameMasks, Mask, OpenRequest, Prompt};
 use jetbench_runners::{Runner, RunnerError, packs};
 
-use crate::dataset::{self, DataError, Dataset, DecodedFrame, FrameReader, RgbFrame, Sequence};
+use crate::dataset::{DataError, Dataset, DecodedFrame, FrameReader, RgbFrame, Sequence};
 use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::exit;
 use crate::plan;
@@ -174,7 +174,7 @@ fn warm_up(job: &Job, dataset: &Dataset, runner: &mut Box<dyn Runner>, voice: &m
     voice.enter(Phase::Warmup);
     let sequence = &dataset.sequences[0];
     let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
-    let image = dataset::read_frame(&sequence.frames[at].path)?;
+    let image = sequence.picker().frame(at)?;
     let (prompts, full): (Vec<_>, Vec<_>) =
         prompts(job, sequence)?.into_iter().filter(|p| p.frame == at).map(|p| (p.prompt, p.full)).unzip();
     let mut record = WarmupRecord::default();
@@ -267,13 +267,12 @@ fn track(
 ) -> Result<(), Fault> {
     voice.phase = Phase::Track;
     let planned = prompts(job, sequence)?;
-    let looped = job.loop_frames.map(|n| sequence.frames.iter().cycle().take(n).cloned().collect::<Vec<_>>());
-    let tick = if looped.is_some() { Duration::ZERO } else { TICK };
+    let tick = if job.loop_frames.is_some() { Duration::ZERO } else { TICK };
     let path = job.spool.join(format!("{index}.spool"));
     runner.reset();
     voice.say(&Event::SequenceStarted { index });
     let started = Instant::now();
-    let frames = FrameReader::new(looped.as_deref().unwrap_or(&sequence.frames), READ_AHEAD);
+    let frames = sequence.looped_reader(job.loop_frames.unwrap_or(sequence.frames.len()), READ_AHEAD);
     let (writer, done) = track_frames(sequence, &planned, frames, &path, runner, voice, tick)?;
     let wall_ms = ms(started.elapsed());
     writer.finish().map_err(|e| disk(&path, &e))?;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::layout::{self, OpenOptions, entries};
-use super::{DataError, LabelImage, Layout, frame_size};
+use super::{DataError, LabelImage, Layout, Masklets, frame_size};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -107,8 +107,8 @@ impl Video {
     }
 
     fn look(&mut self, layout: Layout, frames_dir: &Path, masks_dir: &Path) {
-        let files = match layout::frame_files(frames_dir) {
-            Ok((files, _)) => files,
+        let (files, probed) = match layout::frame_files(frames_dir) {
+            Ok(found) => found,
             Err(fault) => return self.error(frames_dir, fault.0),
         };
         let mut sizes: BTreeMap<(u32, u32), (usize, String)> = BTreeMap::new();
@@ -128,6 +128,9 @@ impl Video {
         }
         if files.is_empty() {
             self.error(frames_dir, "no JPEG or PNG frame in it");
+        }
+        if masks_dir.is_file() {
+            return self.masklets(masks_dir, files.len(), probed.map(|p| (p.width, p.height)));
         }
         let names: BTreeSet<&str> = files.iter().map(|f| f.name.as_str()).collect();
         self.gaps(frames_dir, &names.iter().map(|n| (*n).to_string()).collect::<Vec<_>>());
@@ -156,6 +159,42 @@ impl Video {
             self.error(masks_dir, "no annotation in it");
         } else {
             self.masks_of(masks_dir, false, layout, &names, size);
+        }
+    }
+
+    /// The annotation file of a SA-V train video of `frames` frames.
+    fn masklets(&mut self, file: &Path, frames: usize, size: Option<(u32, u32)>) {
+        let masklets = match Masklets::read(file) {
+            Ok(masklets) => masklets,
+            Err(fault) => return self.error(file, fault.0),
+        };
+        let (w, h) = masklets.size();
+        if let Some((width, height)) = size.filter(|s| *s != (w, h)) {
+            self.error(file, format!("masks of {w}x{h}, the video has {width}x{height}"));
+        }
+        let annotated = masklets.annotated(frames);
+        if annotated.len() < masklets.annotations() {
+            self.warn(
+                file,
+                format!(
+                    "{} annotations, but the video's {frames} frames reach {}",
+                    masklets.annotations(),
+                    annotated.len()
+                ),
+            );
+        }
+        for name in masklets.names() {
+            let mut visible = false;
+            for &frame in &annotated {
+                self.masks += 1;
+                match masklets.mask(name, frame) {
+                    Ok(mask) => visible |= !mask.is_empty(),
+                    Err(fault) => self.error(file, fault.0),
+                }
+            }
+            if !visible {
+                self.error(file, format!("object {name} is never visible: it can be neither prompted nor scored"));
+            }
         }
     }
 

@@ -123,6 +123,47 @@ fn decode_png(bytes: &[u8]) -> Result<RgbFrame, String> {
     Ok(RgbFrame { width, height, rgb })
 }
 
+/// Gives single frames of a sequence. Frames of a video file come in ascending order: it is decoded once, forwards.
+pub struct FramePicker<'a> {
+    files: &'a [FrameFile],
+    video: Option<&'a Path>,
+    stream: Option<VideoStream>,
+    /// Frames of the stream that have gone by.
+    passed: usize,
+}
+
+impl<'a> FramePicker<'a> {
+    pub(super) fn new(files: &'a [FrameFile], video: Option<&'a Path>) -> FramePicker<'a> {
+        FramePicker { files, video, stream: None, passed: 0 }
+    }
+
+    /// Frame `index`. From a video file, a later one each time.
+    ///
+    /// # Errors
+    /// As [`read_frame`]; a frame that the video does not have, or that has gone by.
+    pub fn frame(&mut self, index: usize) -> Result<RgbFrame, DataError> {
+        let Some(video) = self.video else {
+            let file = self.files.get(index).ok_or_else(|| DataError(format!("there is no frame {index}")))?;
+            return read_frame(&file.path);
+        };
+        let fault = |what: &str| DataError(format!("{} (frame {index}): {what}", video.display()));
+        if index < self.passed {
+            return Err(fault("frames of a video are read forwards only"));
+        }
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => none.insert(VideoStream::open(Path::new(FFMPEG), video)?),
+        };
+        loop {
+            let frame = stream.next_frame()?.ok_or_else(|| fault("the video ends before it"))?;
+            self.passed += 1;
+            if self.passed > index {
+                return Ok(frame);
+            }
+        }
+    }
+}
+
 /// A frame that was decoded ahead.
 #[derive(Clone, Debug)]
 pub struct DecodedFrame {
@@ -151,19 +192,26 @@ pub struct FrameReader {
 impl FrameReader {
     /// Starts decoding `files`. Every frame must have the size of the first.
     pub fn new(files: &[FrameFile], ahead: usize) -> FrameReader {
+        FrameReader::of_files(files, files.len(), ahead)
+    }
+
+    /// Starts decoding `total` frames: `files`, over and over.
+    pub(super) fn of_files(files: &[FrameFile], total: usize, ahead: usize) -> FrameReader {
         let files = files.to_vec();
-        let total = files.len();
         FrameReader::start(total, ahead, move |index| {
-            let file = &files[index];
+            let file = &files[index % files.len()];
             read_frame(&file.path).map(|frame| (frame, file.path.display().to_string()))
         })
     }
 
-    /// Starts decoding the first `total` frames of a video file.
-    pub(super) fn of_video(video: &Path, total: usize, ahead: usize) -> FrameReader {
+    /// Starts decoding `total` frames of a video file: its first `length`, over and over.
+    pub(super) fn of_video(video: &Path, length: usize, total: usize, ahead: usize) -> FrameReader {
         let video = video.to_path_buf();
         let mut stream = None;
         FrameReader::start(total, ahead, move |index| {
+            if index % length == 0 {
+                stream = None;
+            }
             let place = format!("{} (frame {index})", video.display());
             let stream = match &mut stream {
                 Some(stream) => stream,

@@ -139,6 +139,8 @@ impl LabelMasks {
                 }
             }
         }
+        // All rows are there; the chunk they came in must be whole too, as it must for `LabelImage`.
+        reader.read_row(&mut line).map_err(png_fault)?;
         Ok(splitter.finish())
     }
 
@@ -424,6 +426,16 @@ mod tests {
         assert_eq!(read(BitDepth::Four, ColorType::Indexed, &[0x0f, 0x20], 3), [0, 15, 2]);
         assert_eq!(read(BitDepth::Eight, ColorType::Grayscale, &[0, 7, 255], 3), [0, 7, 255]);
         assert_eq!(read(BitDepth::Sixteen, ColorType::Grayscale, &[1, 0, 0, 3], 2), [256, 3]);
+    }
+
+    /// Found by fuzzing: every row was there, but the chunk that they came in went on past the end of the file.
+    #[test]
+    fn a_chunk_that_ends_after_the_file_is_refused_by_both_readers() {
+        let mut file = encode(80, 60, BitDepth::One, ColorType::Grayscale, &[0x5a; 600]);
+        let idat = file.windows(4).position(|w| w == b"IDAT").unwrap();
+        file[idat - 3] = 4; // length + 2^18
+        assert!(LabelImage::decode(&file).unwrap_err().contains("truncated"));
+        assert!(LabelMasks::decode(&file).unwrap_err().contains("truncated"));
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::masklets::{ENDING, Masklets};
 use super::video::{Probe, is_video, probe};
 use super::{DataError, Dataset, FFMPEG, FrameFile, MaskSource, Object, Sequence, frame_size};
 use crate::score::Protocol;
@@ -17,7 +19,8 @@ use crate::score::Protocol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
-    /// SA-V: `JPEGImages_24fps/<video>/`, `Annotations_6fps/<video>/<object>/`.
+    /// SA-V: `JPEGImages_24fps/<video>/`, `Annotations_6fps/<video>/<object>/` (validation, test), or `<video>.mp4` with
+    /// `<video>_manual.json` in the root or in its folders (train).
     #[serde(rename = "sa-v")]
     SaV,
     /// DAVIS 2016: `JPEGImages/480p/<video>/`, `Annotations/480p/<video>/`, one object, 0 and 255.
@@ -217,6 +220,8 @@ fn find(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> {
                 (frames, masks, layout)
             }
         }
+    } else if let Some(places) = find_masklets(root)? {
+        return Ok(places);
     } else {
         return find_plain(root, wanted);
     };
@@ -256,6 +261,26 @@ fn find(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> {
     Ok(Places { layout: wanted.unwrap_or(found), videos, lone })
 }
 
+/// SA-V train: videos beside their annotation files, in the root (`sav_000`) or in its folders (`sav_train`). `None` when
+/// there is no such pair.
+fn find_masklets(root: &Path) -> Result<Option<Places>, DataError> {
+    let mut videos: BTreeMap<String, (PathBuf, PathBuf)> = BTreeMap::new();
+    let mut lone = Vec::new();
+    let inner = directories(root)?.into_iter().map(|n| root.join(n));
+    for dir in std::iter::once(root.to_path_buf()).chain(inner) {
+        for name in entries(&dir)? {
+            let Some((stem, _)) = name.rsplit_once('.').filter(|_| is_video(&name)) else { continue };
+            let (video, masks) = (dir.join(&name), dir.join(format!("{stem}{ENDING}")));
+            if !masks.is_file() {
+                lone.push((video.display().to_string(), format!("no {stem}{ENDING} beside it: it is left out")));
+            } else if let Some((other, _)) = videos.insert(stem.to_string(), (video.clone(), masks)) {
+                return Err(DataError(format!("{} and {} have the same name", other.display(), video.display())));
+            }
+        }
+    }
+    Ok((!videos.is_empty()).then_some(Places { layout: Layout::SaV, videos, lone }))
+}
+
 fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> {
     // `frames` may also be one video file of any name beside `masks`.
     let both = |dir: &Path| -> Result<Option<(PathBuf, PathBuf)>, DataError> {
@@ -293,7 +318,7 @@ fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> 
         .collect();
     let hint = if inner.is_empty() { String::new() } else { format!("; did you mean {}?", inner.join(" or ")) };
     Err(DataError(format!(
-        "{}: no dataset found. Known: JPEGImages_24fps + Annotations_6fps (SA-V), JPEGImages/480p + Annotations/480p \
+        "{}: no dataset found. Known: JPEGImages_24fps + Annotations_6fps (SA-V), *.mp4 + *_manual.json (SA-V train), JPEGImages/480p + Annotations/480p \
          (DAVIS), JPEGImages + Annotations (MOSE, YouTube-VOS, LVOS), frames + masks (plain){hint}",
         root.display()
     )))
@@ -336,6 +361,19 @@ fn sequence(layout: Layout, name: String, frames_dir: &Path, masks_dir: &Path) -
         None => frame_size(&first.path)?,
     };
     let video = probed.map(|_| frames_dir.to_path_buf());
+    if masks_dir.is_file() {
+        let masklets = Arc::new(Masklets::read(masks_dir)?);
+        if masklets.size() != (width, height) {
+            let (w, h) = masklets.size();
+            return Err(DataError(format!(
+                "{}: masks of {w}x{h}, the video has {width}x{height}; both must be the original files",
+                masks_dir.display()
+            )));
+        }
+        let objects = masklet_objects(&masklets, frames.len())?;
+        let masks = MaskSource::Masklets(masklets);
+        return Ok(Sequence { name, frames, objects, fps: layout.fps(), width, height, masks, video });
+    }
     let inside = entries(masks_dir)?;
     let folders: Vec<String> = inside.iter().filter(|n| masks_dir.join(n).is_dir()).cloned().collect();
     let masks = if folders.is_empty() {
@@ -404,6 +442,25 @@ fn folder_objects(sequence: &Sequence, dir: &Path, folders: Vec<String>) -> Resu
         if let Some(frame) = start {
             object.prompt_frame = frame;
             objects.push(object);
+        }
+    }
+    Ok(objects)
+}
+
+fn masklet_objects(masklets: &Masklets, frames: usize) -> Result<Vec<Object>, DataError> {
+    let annotated = masklets.annotated(frames);
+    let mut objects = Vec::new();
+    for name in masklets.names() {
+        let mut start = None;
+        for &frame in &annotated {
+            if !masklets.mask(name, frame)?.is_empty() {
+                start = Some(frame);
+                break;
+            }
+        }
+        if let Some(prompt_frame) = start {
+            let id = objects.len() as u32;
+            objects.push(Object { id, name: name.clone(), annotated: annotated.clone(), prompt_frame });
         }
     }
     Ok(objects)

@@ -387,6 +387,14 @@ fn annotation_root(given: &Path) -> Result<(PathBuf, Option<Layout>, Option<Path
     if given.join("masks").is_dir() || directories(given)?.iter().any(|n| given.join(n).join("masks").is_dir()) {
         return Ok((given.to_path_buf(), Some(Layout::Plain), None));
     }
+    let train = |dir: &Path| entries(dir).is_ok_and(|names| names.iter().any(|n| n.ends_with("_manual.json")));
+    if train(given) || directories(given)?.iter().any(|n| train(&given.join(n))) {
+        return Err(DataError(format!(
+            "{}: SA-V's training split keeps its masks in JSON files, which no evaluator reads; `jetbench --data` scores \
+             against them while it runs",
+            given.display()
+        )));
+    }
     // The folder of annotations itself: its surroundings tell DAVIS.
     let full = given.canonicalize().map_err(|e| DataError(format!("{}: {e}", given.display())))?;
     let in_sav = full.file_name().is_some_and(|n| n == "Annotations_6fps");

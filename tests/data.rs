@@ -1,0 +1,253 @@
+//! `jetbench data` as a user calls it: a dataset drawn, found sound, broken in the ways that waste a night, and named.
+//! Video files go through the system's ffmpeg where there is one.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use jetbench::dataset::Dataset;
+use jetbench_runners::types::Mask;
+use serde_json::Value;
+
+fn jetbench(dir: &Path, args: &[&str]) -> Output {
+    Command::new(cargo_bin!("jetbench")).current_dir(dir).args(args).env("JETBENCH_HOME", dir).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn check(dir: &Path, data: &str) -> (Option<i32>, Value) {
+    let out = jetbench(dir, &["data", "check", data, "--json"]);
+    (out.status.code(), serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&out.stderr))))
+}
+
+#[test]
+fn a_drawn_dataset_of_every_layout_is_sound_and_scores() {
+    let dir = tempfile::tempdir().unwrap();
+    for layout in ["sa-v", "davis2016", "davis2017", "mose", "youtube-vos", "lvos", "plain"] {
+        let pred = format!("{layout}-pred");
+        let out = jetbench(
+            dir.path(),
+            &["data", "synth", layout, "--layout", layout, "--frames", "13", "--size", "64x48", "--predictions", &pred],
+        );
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+        assert!(text(&out.stdout).starts_with(&format!("{layout}: {layout} layout, 3 videos of 13 frames")));
+        let (code, report) = check(dir.path(), layout);
+        assert_eq!((code, &report["ok"]), (Some(0), &Value::Bool(true)), "{layout}: {report:#}");
+        assert_eq!((&report["schema"], &report["layout"]), (&1.into(), &layout.into()));
+        assert_eq!((&report["videos"], &report["frames"]), (&3.into(), &39.into()));
+        let out = jetbench(dir.path(), &["score", layout, &pred, "--quiet"]);
+        assert_eq!(out.status.code(), Some(0), "{layout}: {}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn what_would_waste_a_night_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let args = ["data", "synth", "d", "--layout", "sa-v", "--videos", "4", "--frames", "13", "--size", "64x48"];
+    assert_eq!(jetbench(root, &args).status.code(), Some(0));
+    let frames = root.join("d/JPEGImages_24fps");
+    let masks = root.join("d/Annotations_6fps");
+    // A frame lost, a mask of another size, an object with two folders, a mask that is a photograph, a cut-off mask.
+    std::fs::remove_file(frames.join("synth_000/00004.png")).unwrap();
+    let other = ["data", "synth", "o", "--layout", "sa-v", "--videos", "1", "--frames", "5", "--size", "32x48"];
+    assert_eq!(jetbench(root, &other).status.code(), Some(0));
+    let small = root.join("o/Annotations_6fps/synth_000/000/00004.png");
+    std::fs::copy(small, masks.join("synth_001/000/00004.png")).unwrap();
+    std::fs::create_dir(masks.join("synth_001/1")).unwrap();
+    let first = masks.join("synth_001/001/00000.png");
+    std::fs::copy(&first, masks.join("synth_001/1/00000.png")).unwrap();
+    std::fs::copy(frames.join("synth_002/00000.png"), masks.join("synth_002/000/00000.png")).unwrap();
+    let cut = masks.join("synth_003/000/00000.png");
+    let bytes = std::fs::read(&cut).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() - 30]).unwrap();
+
+    let (code, report) = check(root, "d");
+    assert_eq!((code, &report["ok"]), (Some(1), &Value::Bool(false)));
+    let found: Vec<String> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| format!("{} {} {}", f["severity"].as_str().unwrap(), f["place"].as_str().unwrap(), f["what"]))
+        .collect();
+    for (severity, place, what) in [
+        ("error", "synth_000/000/00004.png", "there is no frame 00004"),
+        ("error", "synth_001/000/00004.png", "32x48, its frames are 64x48"),
+        ("error", "Annotations_6fps/synth_001", "objects 001 and 1 have the same number"),
+        ("error", "synth_002/000/00000.png", "colour"),
+        ("error", "synth_003/000/00000.png", "truncated"),
+        ("warning", "JPEGImages_24fps/synth_000", "after 00003 comes 5"),
+    ] {
+        let hit = found.iter().any(|f| f.starts_with(severity) && f.contains(place) && f.contains(what));
+        assert!(hit, "no {severity} about {place}: {what} in\n{}", found.join("\n"));
+    }
+    let out = jetbench(root, &["data", "check", "d"]);
+    assert_eq!(out.status.code(), Some(1));
+    let shown = text(&out.stdout);
+    assert!(shown.starts_with("d: sa-v layout, 4 videos, 51 frames"), "{shown}");
+    assert!(shown.ends_with("a run would fail or be scored wrongly\n"), "{shown}");
+}
+
+#[test]
+fn wrong_usage_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, says) in [
+        (&["data", "check", "nowhere"][..], "no such directory"),
+        (&["data", "check", ".", "--layout", "davis"], "known: sa-v, davis2016"),
+        (&["data", "synth", "o", "--size", "64"], "WIDTHxHEIGHT"),
+        (&["data", "synth", "o", "--size", "4x99999"], "each side"),
+        (&["data", "synth", "o", "--objects", "0"], "1 to 254 objects"),
+    ] {
+        let out = jetbench(dir.path(), args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}");
+        assert!(text(&out.stderr).contains(says), "{args:?}: {}", text(&out.stderr));
+    }
+    assert_eq!(jetbench(dir.path(), &["data", "synth", "o", "--videos", "1", "--frames", "2"]).status.code(), Some(0));
+    let again = jetbench(dir.path(), &["data", "synth", "o"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("not empty"));
+}
+
+/// Runs in column order as plain numbers, then in COCO's text form without differences worth packing: each run is
+/// written as pycocotools' `rleToString` would.
+fn coco(mask: &Mask) -> String {
+    let (mut runs, mut value, mut length) = (Vec::new(), false, 0i64);
+    for x in 0..mask.width() {
+        for y in 0..mask.height() {
+            if mask.get(x, y) != value {
+                runs.push(std::mem::take(&mut length));
+                value = !value;
+            }
+            length += 1;
+        }
+    }
+    runs.push(length);
+    let mut out = String::new();
+    for i in 0..runs.len() {
+        let mut rest = runs[i] - if i > 2 { runs[i - 2] } else { 0 };
+        loop {
+            let group = (rest & 31) as u8;
+            rest >>= 5;
+            let more = if group & 16 != 0 { rest != -1 } else { rest != 0 };
+            out.push(char::from(b'0' + (group | u8::from(more) << 5)));
+            if !more {
+                break;
+            }
+        }
+    }
+    out
+}
+
+/// SA-V's training split: mp4 and JSON, in a folder of a folder, read through the real ffmpeg.
+#[test]
+fn sa_v_train_is_read_from_its_video_and_json_files() {
+    if Command::new("ffmpeg").arg("-version").output().is_err() {
+        eprintln!(
+            "skipped sa_v_train_is_read_from_its_video_and_json_files: no ffmpeg on the PATH (apt install ffmpeg)"
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let args = ["data", "synth", "val", "--layout", "sa-v", "--videos", "1", "--frames", "13", "--size", "64x48"];
+    assert_eq!(jetbench(root, &args).status.code(), Some(0));
+    let val = Dataset::open(&root.join("val")).unwrap();
+    let sequence = &val.sequences[0];
+    let mut json =
+        String::from(r#"{"video_id": "sav_000001", "video_frame_count": 13.0, "masklet_id": [0, 1, 2], "masklet": ["#);
+    for frame in [0, 4, 8, 12] {
+        let masks: Vec<String> = sequence
+            .truths(&sequence.objects, frame)
+            .unwrap()
+            .iter()
+            .map(|m| format!(r#"{{"size": [48, 64], "counts": {}}}"#, serde_json::json!(coco(m))))
+            .collect();
+        write!(json, "{}[{}]", if frame == 0 { "" } else { ", " }, masks.join(", ")).unwrap();
+    }
+    json.push_str("]}");
+    let train = root.join("train/sav_000");
+    std::fs::create_dir_all(&train).unwrap();
+    std::fs::write(train.join("sav_000001_manual.json"), &json).unwrap();
+    let frames = root.join("val/JPEGImages_24fps/synth_000/%05d.png");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-framerate", "24", "-i"])
+        .arg(frames)
+        .args(["-c:v", "mpeg4", "-q:v", "2"])
+        .arg(train.join("sav_000001.mp4"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    // A video without manual annotations is left out, and that is said.
+    std::fs::copy(train.join("sav_000001.mp4"), train.join("sav_000002.mp4")).unwrap();
+
+    let (code, report) = check(root, "train");
+    assert_eq!((code, &report["layout"], &report["masks"]), (Some(0), &"sa-v".into(), &12.into()), "{report:#}");
+    assert!(report["findings"].to_string().contains("no sav_000002_manual.json beside it"), "{report:#}");
+    let data = Dataset::open(&root.join("train")).unwrap();
+    let (a, b) = (sequence, &data.sequences[0]);
+    assert_eq!((b.name.as_str(), b.frames.len(), b.fps), ("sav_000001", 13, 24.0));
+    assert_eq!(a.objects, b.objects);
+    for frame in [0, 4, 8, 12] {
+        assert_eq!(a.truths(&a.objects, frame).unwrap(), b.truths(&b.objects, frame).unwrap());
+    }
+    let decoded: Vec<_> = b.reader(2).collect::<Result<_, _>>().unwrap();
+    assert_eq!(decoded.len(), 13);
+    // The codec loses a little: the frames are those of the drawing all the same.
+    let drawn: Vec<_> = a.reader(2).collect::<Result<_, _>>().unwrap();
+    for (x, y) in decoded.iter().zip(&drawn) {
+        let off: u64 = x.frame.rgb.iter().zip(&y.frame.rgb).map(|(p, q)| u64::from(p.abs_diff(*q))).sum();
+        assert!(off < 12 * x.frame.rgb.len() as u64, "frame {}: {off}", x.index);
+    }
+
+    std::fs::create_dir_all(root.join("packs/still")).unwrap();
+    std::fs::write(root.join("packs/still/pack.toml"), "schema = 1\nid = \"still\"\nfamily = \"mock\"\n[mock]\n")
+        .unwrap();
+    let out = jetbench(
+        root,
+        &[
+            "--models",
+            "still_mask",
+            "--data",
+            "train",
+            "--packs",
+            "packs",
+            "--min-frames",
+            "1",
+            "--save-masks",
+            "--overlays",
+            "--json",
+        ],
+    );
+    assert_eq!(out.status.code(), Some(0), "{}{}", text(&out.stdout), text(&out.stderr));
+    let last: Value = serde_json::from_str(text(&out.stdout).lines().last().unwrap()).unwrap();
+    let run = root.join(last["run"].as_str().unwrap());
+    let written = walk(&run.join("masks"));
+    assert!(written.iter().any(|p| p.ends_with("sav_000001/002/00012.png")), "{written:?}");
+
+    assert_eq!(walk(&run.join("overlays")).len(), 13);
+
+    let out = jetbench(root, &["score", "train", "val"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("keeps its masks in JSON"), "{}", text(&out.stderr));
+
+    std::fs::write(train.join("sav_000001_manual.json"), json.replacen("\"size\": [48, 64]", "\"size\": [64, 48]", 1))
+        .unwrap();
+    let (code, report) = check(root, "train");
+    assert_eq!(code, Some(1), "{report:#}");
+}
+
+fn walk(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        } else {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
