@@ -1,9 +1,15 @@
 //! The graphs a SAM 2 family tracker needs, tensor by tensor, as functions of the sizes in the manifest. The manifest is
 //! compared with this table, so that a pack which describes itself correctly but is no SAM 2 style pack is refused by
 //! name instead of failing in the middle of a video.
+//!
+//! All graphs but the image encoder work on objects. In a pack with an object axis their first axis has the name
+//! [`OBJECTS`] and any size; in others it is 1 and the tracker runs them once per object. Features of the image have a
+//! first axis of 1 in both; only the decoder's `cond_embed` may be one for all objects (a prompted frame) or one per
+//! object (a tracked frame), so its axis has a name of its own.
 
 use crate::RunnerError;
 use crate::manifest::{Dtype, FILE_NAME, Graph, Pack};
+use crate::onnx::{Axis, shape_text};
 use crate::types::{Capabilities, Device, PromptKind};
 
 /// Name of the image encoder graph.
@@ -16,6 +22,11 @@ pub const MASK_DECODER: &str = "mask_decoder";
 pub const MEMORY_ATTENTION: &str = "memory_attention";
 /// Name of the memory encoder graph.
 pub const MEMORY_ENCODER: &str = "memory_encoder";
+
+/// Name of the axis that counts objects.
+pub const OBJECTS: &str = "objects";
+/// Name of the first axis of the decoder's `cond_embed`: 1 or the number of objects.
+pub const COND_OBJECTS: &str = "cond_objects";
 
 /// Sizes that fix every tensor shape of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +45,8 @@ pub struct Sizes {
     pub pointers: i64,
     /// Point slots of the mask decoder.
     pub points: i64,
+    /// Do the graphs take any number of objects at once?
+    pub batched: bool,
 }
 
 impl Sizes {
@@ -43,47 +56,56 @@ impl Sizes {
     }
 }
 
-type Expected = (&'static str, Dtype, Vec<i64>);
+type Expected = (&'static str, Dtype, Vec<Axis>);
 
 fn expected(graph: &str, s: &Sizes) -> Option<(Vec<Expected>, Vec<Expected>)> {
-    let f32s = |name, shape: &[i64]| (name, Dtype::F32, shape.to_vec());
+    let with = |first: Axis, rest: &[i64]| {
+        std::iter::once(first).chain(rest.iter().map(|&n| Axis::Size(n))).collect::<Vec<_>>()
+    };
+    let named = |name: &str| if s.batched { Axis::Dynamic(name.to_string()) } else { Axis::Size(1) };
+    // One for the whole image, and one per object.
+    let image = |name, rest: &[i64]| (name, Dtype::F32, with(Axis::Size(1), rest));
+    let object = |name, rest: &[i64]| (name, Dtype::F32, with(named(OBJECTS), rest));
     let f = s.image / 16;
-    let embed = |name| f32s(name, &[1, s.hidden, f, f]);
-    let fine = |name| f32s(name, &[1, s.hidden / 8, s.image / 4, s.image / 4]);
-    let middle = |name| f32s(name, &[1, s.hidden / 4, s.image / 8, s.image / 8]);
-    let full = |name| f32s(name, &[1, 1, s.image, s.image]);
-    let low = || f32s("low_res_mask", &[1, 1, s.image / 4, s.image / 4]);
-    let score = || f32s("object_score", &[1, 1]);
-    let pointer = || f32s("obj_ptr", &[1, s.hidden]);
-    let flag = |name| f32s(name, &[1]);
-    let bank = |name| f32s(name, &[1, s.frames, s.tokens, s.channels]);
-    let ptrs = |name| f32s(name, &[1, s.pointers, s.hidden]);
+    let embed = [s.hidden, f, f];
+    let fine = |name| image(name, &[s.hidden / 8, s.image / 4, s.image / 4]);
+    let middle = |name| image(name, &[s.hidden / 4, s.image / 8, s.image / 8]);
+    let full = |name| object(name, &[1, s.image, s.image]);
+    let low = || object("low_res_mask", &[1, s.image / 4, s.image / 4]);
+    let score = || object("object_score", &[1]);
+    let pointer = || object("obj_ptr", &[s.hidden]);
+    let flag = |name| object(name, &[]);
+    let bank = |name| object(name, &[s.frames, s.tokens, s.channels]);
+    let ptrs = |name| object(name, &[s.pointers, s.hidden]);
     Some(match graph {
         IMAGE_ENCODER => (
-            vec![f32s("image", &[1, 3, s.image, s.image])],
-            vec![embed("image_embed"), fine("high_res_0"), middle("high_res_1")],
+            vec![image("image", &[3, s.image, s.image])],
+            vec![image("image_embed", &embed), fine("high_res_0"), middle("high_res_1")],
         ),
-        MASK_PROMPT => (vec![full("mask")], vec![embed("dense_prompt"), low(), full("mask_for_memory"), score()]),
+        MASK_PROMPT => {
+            (vec![full("mask")], vec![object("dense_prompt", &embed), low(), full("mask_for_memory"), score()])
+        }
         MASK_DECODER => (
             vec![
-                embed("cond_embed"),
+                ("cond_embed", Dtype::F32, with(named(COND_OBJECTS), &embed)),
                 fine("high_res_0"),
                 middle("high_res_1"),
-                f32s("point_coords", &[1, s.points, 2]),
-                ("point_labels", Dtype::I32, vec![1, s.points]),
-                embed("dense_prompt"),
+                object("point_coords", &[s.points, 2]),
+                ("point_labels", Dtype::I32, with(named(OBJECTS), &[s.points])),
+                object("dense_prompt", &embed),
                 flag("has_mask"),
                 flag("is_prompt"),
                 flag("multimask"),
             ],
-            vec![low(), full("mask_for_memory"), f32s("predicted_iou", &[1, 1]), score(), pointer()],
+            vec![low(), full("mask_for_memory"), object("predicted_iou", &[1]), score(), pointer()],
         ),
-        MEMORY_ATTENTION => {
-            (vec![embed("image_embed"), bank("bank"), ptrs("ptrs"), flag("age")], vec![embed("cond_embed")])
-        }
+        MEMORY_ATTENTION => (
+            vec![image("image_embed", &embed), bank("bank"), ptrs("ptrs"), flag("age")],
+            vec![object("cond_embed", &embed)],
+        ),
         MEMORY_ENCODER => (
             vec![
-                embed("image_embed"),
+                image("image_embed", &embed),
                 full("mask_for_memory"),
                 score(),
                 pointer(),
@@ -109,12 +131,13 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
     let graph = |name: &str| {
         manifest.graph(name).ok_or_else(|| wrong(format!("graph `{name}` is missing; family `{}`", manifest.family)))
     };
-    let hidden = graph(IMAGE_ENCODER)?
-        .outputs
-        .iter()
-        .find(|t| t.name == "image_embed")
-        .and_then(|t| t.shape.get(1).copied())
-        .ok_or_else(|| wrong(format!("graph `{IMAGE_ENCODER}` has no output `image_embed` of four axes")))?;
+    let embed = graph(IMAGE_ENCODER)?.outputs.iter().find(|t| t.name == "image_embed");
+    let Some(&Axis::Size(hidden)) = embed.and_then(|t| t.shape.get(1)) else {
+        return Err(wrong(format!("graph `{IMAGE_ENCODER}` has no output `image_embed` of four axes")));
+    };
+    // One tensor tells; that all others agree with it is then checked.
+    let bank = graph(MEMORY_ATTENTION)?.inputs.iter().find(|t| t.name == "bank");
+    let batched = bank.and_then(|t| t.shape.first()) == Some(&Axis::Dynamic(OBJECTS.to_string()));
     if hidden % 8 != 0 {
         return Err(wrong(format!("`image_embed` has {hidden} channels: a multiple of 8 expected")));
     }
@@ -126,6 +149,7 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
         channels: i64::from(manifest.memory.channels),
         pointers: i64::from(manifest.memory.pointers),
         points: i64::from(manifest.prompts.point_slots),
+        batched,
     };
     for name in [IMAGE_ENCODER, MASK_DECODER, MEMORY_ATTENTION, MEMORY_ENCODER] {
         compare(graph(name)?, &sizes).map_err(wrong)?;
@@ -159,8 +183,11 @@ fn compare(graph: &Graph, sizes: &Sizes) -> Result<(), String> {
                 None => return Err(format!("graph `{}`: {kind} `{name}` is missing", graph.name)),
                 Some(t) if (t.dtype, &t.shape) != (*dtype, shape) => {
                     return Err(format!(
-                        "graph `{}`: {kind} `{name}`: {dtype:?} {shape:?} expected, found {:?} {:?}",
-                        graph.name, t.dtype, t.shape
+                        "graph `{}`: {kind} `{name}`: {dtype:?} {} expected, found {:?} {}",
+                        graph.name,
+                        shape_text(shape),
+                        t.dtype,
+                        shape_text(&t.shape)
                     ));
                 }
                 Some(_) => {}
@@ -174,16 +201,20 @@ fn compare(graph: &Graph, sizes: &Sizes) -> Result<(), String> {
 }
 
 /// What the tracker can do with this pack on this device.
-pub fn capabilities(pack: &Pack, device: Device) -> Capabilities {
-    let options: &[&str] = match device {
+pub fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
+    let own: &[&str] = match device {
         Device::Cpu => &["threads", "spinning", "optimization"],
         Device::Cuda(_) => &["optimization", "tf32"],
         Device::TensorRt(_) => &["optimization", "workspace_mib"],
     };
+    let mut options: Vec<String> = own.iter().map(|name| name.to_string()).collect();
+    if sizes.batched {
+        options.push(OBJECTS.to_string());
+    }
     Capabilities {
         prompts: pack.manifest.prompts.kinds.clone(),
         precisions: pack.manifest.precisions(),
-        options: options.iter().map(|name| name.to_string()).collect(),
+        options,
         max_objects: None,
         max_points: pack.manifest.prompts.point_slots,
     }
@@ -194,10 +225,15 @@ mod tests {
     use super::*;
     use crate::manifest::sha256_hex;
 
-    const SIZES: Sizes = Sizes { image: 128, hidden: 64, frames: 7, tokens: 64, channels: 64, pointers: 16, points: 4 };
+    const SIZES: Sizes =
+        Sizes { image: 128, hidden: 64, frames: 7, tokens: 64, channels: 64, pointers: 16, points: 4, batched: false };
+
+    fn outcome(edit: impl Fn(String) -> String) -> Result<Sizes, String> {
+        outcome_of(&SIZES, edit)
+    }
 
     /// A manifest that follows the table (its graph files do not exist), after `edit`.
-    fn outcome(edit: impl Fn(String) -> String) -> Result<Sizes, String> {
+    fn outcome_of(sizes_of_pack: &Sizes, edit: impl Fn(String) -> String) -> Result<Sizes, String> {
         let mut text = String::from(
             "schema = 1\nid = \"t\"\nfamily = \"sam2\"\ndescription = \"\"\nlicence = \"\"\n[provenance]\n\
              checkpoint_sha256 = \"\"\nexporter = \"\"\ncommand = \"\"\n[input]\nsize = 128\n\
@@ -206,11 +242,18 @@ mod tests {
              [prompts]\nkinds = [\"points\", \"bbox\", \"mask\"]\npoint_slots = 4\n",
         );
         for name in [IMAGE_ENCODER, MASK_PROMPT, MASK_DECODER, MEMORY_ATTENTION, MEMORY_ENCODER] {
-            let (inputs, outputs) = expected(name, &SIZES).unwrap();
+            let (inputs, outputs) = expected(name, sizes_of_pack).unwrap();
             let list = |tensors: Vec<Expected>| {
                 let each = tensors.iter().map(|(name, dtype, shape)| {
                     let dtype = format!("{dtype:?}").to_lowercase();
-                    format!("{{ name = \"{name}\", dtype = \"{dtype}\", shape = {shape:?} }}")
+                    let axes: Vec<String> = shape
+                        .iter()
+                        .map(|axis| match axis {
+                            Axis::Size(n) => n.to_string(),
+                            Axis::Dynamic(name) => format!("{name:?}"),
+                        })
+                        .collect();
+                    format!("{{ name = \"{name}\", dtype = \"{dtype}\", shape = [{}] }}", axes.join(", "))
                 });
                 each.collect::<Vec<_>>().join(", ")
             };
@@ -234,6 +277,17 @@ mod tests {
     #[test]
     fn a_pack_that_follows_the_table_passes() {
         assert_eq!(outcome(|text| text).unwrap(), SIZES);
+        let batched = Sizes { batched: true, ..SIZES };
+        assert_eq!(outcome_of(&batched, |text| text).unwrap(), batched);
+    }
+
+    #[test]
+    fn an_object_axis_is_there_everywhere_or_nowhere() {
+        let batched = Sizes { batched: true, ..SIZES };
+        let text = outcome_of(&batched, |text| text.replacen("[\"objects\", 16, 64]", "[1, 16, 64]", 1)).unwrap_err();
+        assert!(text.contains("input `ptrs`: F32 [objects, 16, 64] expected, found F32 [1, 16, 64]"), "{text}");
+        let text = outcome_of(&batched, |text| text.replacen("\"cond_objects\"", "\"objects\"", 1)).unwrap_err();
+        assert!(text.contains("[cond_objects, 64, 8, 8] expected"), "{text}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod session;
 pub mod state;
 pub mod tracker;
 pub mod types;
+pub mod wiring;
 
 use types::{
     Capabilities, Device, Frame, FrameMasks, OpenReport, OpenRequest, Precision, Prompt, PromptShape, StagePrecision,

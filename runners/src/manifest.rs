@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::RunnerError;
-use crate::onnx::{Axis, ElementType, Model, ValueInfo};
+use crate::onnx::{Axis, ElementType, Model, ValueInfo, shape_text};
 use crate::types::{Precision, PromptKind};
 
 /// Schema number of `pack.toml` that this program reads.
@@ -164,15 +164,8 @@ pub struct Tensor {
     pub name: String,
     /// Element type.
     pub dtype: Dtype,
-    /// Fixed shape.
-    pub shape: Vec<i64>,
-}
-
-impl Tensor {
-    /// Number of elements.
-    pub fn elements(&self) -> usize {
-        self.shape.iter().map(|&n| n as usize).product()
-    }
+    /// Shape: sizes, and names for axes that are decided at run time (`"objects"`).
+    pub shape: Vec<Axis>,
 }
 
 /// Element types of graph inputs and outputs.
@@ -334,14 +327,10 @@ fn compare(expected: &[Tensor], found: &[ValueInfo<'_>], kind: &str) -> Result<(
                 tensor.dtype.onnx()
             ));
         }
-        let same = value.shape.as_ref().is_some_and(|shape| {
-            shape.len() == tensor.shape.len() && shape.iter().zip(&tensor.shape).all(|(a, &b)| *a == Axis::Size(b))
-        });
-        if !same {
-            let shape = value.shape.as_ref().map_or("none stated".to_string(), |shape| {
-                format!("[{}]", shape.iter().map(Axis::to_string).collect::<Vec<_>>().join(", "))
-            });
-            return Err(format!("{kind} `{}`: shape {:?} expected, found {shape}", tensor.name, tensor.shape));
+        if value.shape.as_ref() != Some(&tensor.shape) {
+            let found = value.shape.as_ref().map_or("none stated".to_string(), |shape| shape_text(shape));
+            let expected = shape_text(&tensor.shape);
+            return Err(format!("{kind} `{}`: shape {expected} expected, found {found}", tensor.name));
         }
     }
     match found.iter().find(|value| !expected.iter().any(|tensor| tensor.name == value.name)) {
@@ -421,6 +410,11 @@ pub(crate) fn check_id(id: &str) -> Result<(), String> {
     }
 }
 
+/// Names of axes are words, so that messages and provider profiles can hold them.
+fn is_axis_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 fn escape(field: &str, file: &str) -> String {
     format!("{field} = {file:?}: a relative path inside the pack expected (no `..`, not absolute)")
 }
@@ -445,12 +439,17 @@ impl Graph {
                 if tensors[..i].iter().any(|other| other.name == tensor.name) {
                     return Err(format!("graph `{name}`: tensor `{}` is described twice", tensor.name));
                 }
-                let elements = tensor.shape.iter().try_fold(1i64, |n, &d| if d < 1 { None } else { n.checked_mul(d) });
+                let elements = tensor.shape.iter().try_fold(1i64, |n, axis| match axis {
+                    Axis::Size(size) if *size >= 1 => n.checked_mul(*size),
+                    Axis::Dynamic(name) if is_axis_name(name) => Some(n),
+                    _ => None,
+                });
                 if tensor.shape.len() > 8 || elements.is_none_or(|n| n > 1 << 30) {
                     return Err(format!(
-                        "graph `{name}`: tensor `{}` has shape {:?}: up to 8 sizes from 1, at most 2^30 elements \
-                         expected",
-                        tensor.name, tensor.shape
+                        "graph `{name}`: tensor `{}` has shape {}: up to 8 axes, each a size from 1 or a name, at most \
+                         2^30 elements expected",
+                        tensor.name,
+                        shape_text(&tensor.shape)
                     ));
                 }
             }
@@ -561,6 +560,9 @@ tolerance = 1e-3
         refused("size = 256", "size = 100", &["input.size"]);
         refused("std = [0.2,", "std = [0.0,", &["input.std"]);
         refused("shape = [2, 2]", "shape = [0, 2]", &["shape [0, 2]"]);
+        refused("shape = [2, 2]", "shape = [\"objects\", 2]", &["[objects, 2] expected", "found [2, 2]"]);
+        refused("shape = [2, 2]", "shape = [\"\", 2]", &["each a size from 1 or a name"]);
+        refused("shape = [2, 2]", "shape = [2.5, 2]", &["the size of an axis or its name"]);
         refused("shape = [2, 2]", "shape = [1000000000, 1000000000]", &["2^30"]);
         refused("bilinear_antialias_u8", "nearest", &["nearest", "bilinear_antialias_u8"]);
         refused("{ fp32 = \"fp32/g.onnx\" }", "{ bf16 = \"fp32/g.onnx\" }", &["sha256.bf16"]);

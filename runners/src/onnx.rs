@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use serde::Deserialize;
+
 /// Why bytes are not an ONNX model this program can work with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -239,13 +241,19 @@ impl fmt::Display for ElementType {
     }
 }
 
-/// Size of one axis.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Size of one axis. In a manifest a number or a name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "the size of an axis or its name")]
 pub enum Axis {
     /// Fixed.
     Size(i64),
     /// Named or unknown: decided at run time.
     Dynamic(String),
+}
+
+/// A shape as it is written in messages: `[objects, 7, 512, 64]`.
+pub fn shape_text(shape: &[Axis]) -> String {
+    format!("[{}]", shape.iter().map(Axis::to_string).collect::<Vec<_>>().join(", "))
 }
 
 impl fmt::Display for Axis {
@@ -892,16 +900,26 @@ impl Rewriter<'_> {
     }
 }
 
-/// Writes small ONNX files for tests of this crate.
-#[cfg(test)]
+/// Writes small ONNX files: the graph that joins two memories, and those of tests.
 pub(crate) mod build {
-    use super::{ElementType, put_bytes, put_integer};
+    use super::{Axis, ElementType, put_bytes, put_integer};
 
+    /// A ValueInfoProto with fixed sizes.
+    #[cfg(test)]
     pub fn value_info(name: &str, dtype: ElementType, shape: &[i64]) -> Vec<u8> {
+        let axes: Vec<Axis> = shape.iter().map(|&size| Axis::Size(size)).collect();
+        value_info_of(name, dtype, &axes)
+    }
+
+    /// A ValueInfoProto; axes may have names.
+    pub fn value_info_of(name: &str, dtype: ElementType, shape: &[Axis]) -> Vec<u8> {
         let mut dims = Vec::new();
-        for &size in shape {
+        for size in shape {
             let mut axis = Vec::new();
-            put_integer(&mut axis, 1, size);
+            match size {
+                Axis::Size(size) => put_integer(&mut axis, 1, *size),
+                Axis::Dynamic(name) => put_bytes(&mut axis, 2, name.as_bytes()),
+            }
             put_bytes(&mut dims, 1, &axis);
         }
         let mut tensor = Vec::new();
@@ -915,6 +933,7 @@ pub(crate) mod build {
         info
     }
 
+    /// A NodeProto of ONNX's own operator set with integer attributes.
     pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, i64)]) -> Vec<u8> {
         let mut node = Vec::new();
         for input in inputs {
@@ -934,6 +953,8 @@ pub(crate) mod build {
         node
     }
 
+    /// A TensorProto with raw little-endian values.
+    #[cfg(test)]
     pub fn initializer(name: &str, dtype: ElementType, dims: &[i64], raw: &[u8]) -> Vec<u8> {
         let mut tensor = Vec::new();
         for &size in dims {
@@ -945,7 +966,7 @@ pub(crate) mod build {
         tensor
     }
 
-    /// Fields of a graph: (number, bytes).
+    /// A ModelProto from the fields of its graph, as (number, bytes).
     pub fn model(ir: i64, opset: i64, graph: &[(u32, Vec<u8>)]) -> Vec<u8> {
         let mut body = Vec::new();
         put_bytes(&mut body, 2, b"g");
@@ -956,13 +977,14 @@ pub(crate) mod build {
         put_integer(&mut version, 2, opset);
         let mut model = Vec::new();
         put_integer(&mut model, 1, ir);
-        put_bytes(&mut model, 2, b"test");
+        put_bytes(&mut model, 2, b"jetbench");
         put_bytes(&mut model, 7, &body);
         put_bytes(&mut model, 8, &version);
         model
     }
 
-    /// y = (x cast to `dtype`) MatMul weight, cast back: 2x2 with weight [[1, 2^-9], [0, 1]].
+    /// y = (x cast to `dtype`) MatMul weight, cast back: 2x2 with weight [[1, 1 + 2^-9], [0, 1]].
+    #[cfg(test)]
     pub fn matmul(dtype: ElementType) -> Vec<u8> {
         let values = [1.0f32, 1.0 + 2f32.powi(-9), 0.0, 1.0];
         let raw: Vec<u8> = match dtype {
@@ -996,7 +1018,7 @@ mod tests {
     fn reads_a_model() {
         let bytes = build::matmul(ElementType::BF16);
         let model = Model::parse(&bytes).unwrap();
-        assert_eq!((model.ir_version, model.opset(), model.producer.as_str()), (9, 20, "test"));
+        assert_eq!((model.ir_version, model.opset(), model.producer.as_str()), (9, 20, "jetbench"));
         assert_eq!(model.inputs[0].shape, Some(vec![Axis::Size(2), Axis::Size(2)]));
         assert_eq!(model.initializers[0].dims, [2, 2]);
         let facts = model.facts();
@@ -1013,7 +1035,7 @@ mod tests {
         assert_eq!(model.facts().share(ElementType::F32), (1, 1), "the MatMul now has f32 operands");
         let ops: Vec<&str> = model.nodes.iter().map(|n| n.op).collect();
         assert_eq!(ops, ["Cast", "Cast", "Cast", "MatMul", "Cast", "Cast"]);
-        for kept in [&b"from the future"[..], b"\x0a\x01y", b"test"] {
+        for kept in [&b"from the future"[..], b"\x0a\x01y", b"jetbench"] {
             assert!(emulated.bytes.windows(kept.len()).any(|w| w == kept), "{kept:?} is lost");
         }
         let fields = |bytes: &[u8]| -> Vec<(u32, Vec<u8>)> {

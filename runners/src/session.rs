@@ -34,6 +34,8 @@ pub struct Settings {
     tf32: bool,
     /// TensorRT: workspace limit.
     workspace_mib: Option<u64>,
+    /// Most objects that run together where the graphs have an object axis; `usize::MAX`: all.
+    pub together: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,7 @@ impl Settings {
             optimization: Optimization::All,
             tf32: false,
             workspace_mib: None,
+            together: usize::MAX,
         };
         let usage = |name: &str, value: &str, expected: &str| {
             Err(RunnerError::Usage(format!("option {name} = {value}: {expected} expected on {device}")))
@@ -95,6 +98,12 @@ impl Settings {
                 ("optimization", "extended", _) => settings.optimization = Optimization::Extended,
                 ("optimization", "all", _) => settings.optimization = Optimization::All,
                 ("optimization", _, _) => return usage(name, value, "disable, basic, extended or all"),
+                ("objects", "batch", _) => settings.together = usize::MAX,
+                ("objects", "loop", _) => settings.together = 1,
+                ("objects", _, _) => match value.parse::<usize>() {
+                    Ok(n) if (1..=65536).contains(&n) => settings.together = n,
+                    _ => return usage(name, value, "batch, loop, or the most objects to run together"),
+                },
                 ("tf32", "true", Device::Cuda(_)) => settings.tf32 = true,
                 ("tf32", "false", Device::Cuda(_)) => settings.tf32 = false,
                 ("tf32", _, Device::Cuda(_)) => return usage(name, value, "true or false"),
@@ -147,17 +156,9 @@ impl Settings {
         runtime: &Runtime,
     ) -> Result<Vec<ep::ExecutionProviderDispatch>, RunnerError> {
         let index = |i: u32| i32::try_from(i).unwrap_or(i32::MAX);
-        let cuda = |i: u32, tf32: bool| {
-            let tf32 = if tf32 { "1" } else { "0" };
-            ep::CUDA::default()
-                .with_device_id(index(i))
-                .with_arbitrary_config("use_tf32", tf32)
-                .build()
-                .error_on_failure()
-        };
         Ok(match self.device {
             Device::Cpu => Vec::new(),
-            Device::Cuda(i) => vec![cuda(i, self.tf32)],
+            Device::Cuda(i) => vec![cuda_provider(i, self.tf32)],
             Device::TensorRt(i) => {
                 let cache = self.engine_cache(graph, runtime)?;
                 let mut trt = ep::TensorRT::default()
@@ -174,7 +175,7 @@ impl Settings {
                 if let Some(mib) = self.workspace_mib {
                     trt = trt.with_max_workspace_size(usize::try_from(mib << 20).unwrap_or(usize::MAX));
                 }
-                vec![trt.build().error_on_failure(), cuda(i, false)]
+                vec![trt.build().error_on_failure(), cuda_provider(i, false)]
             }
         })
     }
@@ -190,6 +191,14 @@ impl Settings {
             .map_err(|e| RunnerError::Environment(format!("engine cache {}: {e}", dir.display())))?;
         Ok(dir)
     }
+}
+
+fn cuda_provider(index: u32, tf32: bool) -> ep::ExecutionProviderDispatch {
+    ep::CUDA::default()
+        .with_device_id(i32::try_from(index).unwrap_or(i32::MAX))
+        .with_arbitrary_config("use_tf32", if tf32 { "1" } else { "0" })
+        .build()
+        .error_on_failure()
 }
 
 /// A loaded graph.
@@ -249,6 +258,38 @@ impl Graph {
         })?;
         let load_ms = started.elapsed().as_secs_f64() * 1e3;
         Ok(Graph { name: name.to_string(), load_ms, precision, session })
+    }
+
+    /// Loads a small f32 graph that this program built itself, on the same device. On a TensorRT device it runs on the
+    /// CUDA provider: an engine for it would take longer to build than it ever runs.
+    ///
+    /// # Errors
+    /// [`RunnerError::Environment`] with ONNX Runtime's text.
+    pub fn open_built(name: &str, bytes: &[u8], settings: &Settings, runtime: &Runtime) -> Result<Self, RunnerError> {
+        let started = Instant::now();
+        let refused = |e: &dyn std::fmt::Display| {
+            RunnerError::Environment(format!(
+                "device `{}` cannot be used for the built-in graph `{name}`; ONNX Runtime {} ({}) says: {e}",
+                settings.device,
+                runtime.version,
+                runtime.path.display()
+            ))
+        };
+        let mut builder = configure(settings, runtime).map_err(|e| refused(&e))?;
+        if let Device::Cuda(i) | Device::TensorRt(i) = settings.device {
+            builder = builder
+                .with_execution_providers([cuda_provider(i, false)])
+                .and_then(SessionBuilder::with_disable_cpu_fallback)
+                .map_err(|e| refused(&e))?;
+        }
+        let session = builder.commit_from_memory(bytes).map_err(|e| refused(&e))?;
+        let precision = StagePrecision {
+            graph: name.to_string(),
+            requested: Precision::Fp32,
+            effective: "fp32".to_string(),
+            evidence: vec!["built in, moves values only".to_string()],
+        };
+        Ok(Graph { name: name.to_string(), load_ms: started.elapsed().as_secs_f64() * 1e3, precision, session })
     }
 
     /// A new set of bound inputs and outputs.

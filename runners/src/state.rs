@@ -1,5 +1,7 @@
-//! The memory of one tracked object, resident on the device: two sets of {bank, pointers, age} buffers and the bindings
-//! that read one and write the other. Per frame the parity flips; nothing is allocated, copied or re-bound.
+//! The memory of tracked objects, resident on the device: two sets of {bank, pointers, age} buffers with one entry per
+//! object, and the bindings that read one and write the other. Per frame the parity flips; nothing is allocated, copied
+//! or re-bound. Objects that join later get a memory of their own first, which is then joined with the others by a
+//! small graph, on the device too.
 //!
 //! Only tensors made by `Tensor::new` are bound. ort 2.0.0-rc.15 deadlocks when borrowed tensors are bound, and binding
 //! an output "to a device" would hand out the same buffer for every frame, which corrupts a memory bank silently.
@@ -10,7 +12,9 @@ use ort::value::Tensor;
 
 use crate::RunnerError;
 use crate::contract::Sizes;
-use crate::session::Graph;
+use crate::onnx::{Axis, ElementType, build};
+use crate::runtime::Runtime;
+use crate::session::{Graph, Settings};
 
 /// An f32 tensor, on the host or on the device.
 pub type Floats = Tensor<f32>;
@@ -40,13 +44,13 @@ pub fn output(binding: &mut IoBinding, name: &str, tensor: &mut Floats) -> Resul
     binding.bind_output(name, tensor).map_err(|e| RunnerError::Inference(format!("cannot bind output `{name}`: {e}")))
 }
 
-/// One set of state tensors.
+/// One set of state tensors of `n` objects.
 pub struct Memory {
-    /// Memory slots `[1, frames, tokens, channels]`: slot 0 is the prompted frame, slot j the frame j steps back.
+    /// Memory slots `[n, frames, tokens, channels]`: slot 0 is the prompted frame, slot j the frame j steps back.
     pub bank: Floats,
-    /// Object pointers `[1, pointers, hidden]`, in the same order.
+    /// Object pointers `[n, pointers, hidden]`, in the same order.
     pub ptrs: Floats,
-    /// Frames since the prompted one, `[1]`: 1 after it.
+    /// Frames since the prompted one, `[n]`: 1 after it.
     pub age: Floats,
 }
 
@@ -55,11 +59,12 @@ impl Memory {
     ///
     /// # Errors
     /// [`RunnerError::Environment`] when there is no memory left.
-    pub fn new(allocator: &Allocator, s: &Sizes) -> Result<Self, RunnerError> {
+    pub fn new(allocator: &Allocator, s: &Sizes, objects: usize) -> Result<Self, RunnerError> {
+        let n = objects as i64;
         Ok(Memory {
-            bank: tensor(allocator, &[1, s.frames, s.tokens, s.channels])?,
-            ptrs: tensor(allocator, &[1, s.pointers, s.hidden])?,
-            age: tensor(allocator, &[1])?,
+            bank: tensor(allocator, &[n, s.frames, s.tokens, s.channels])?,
+            ptrs: tensor(allocator, &[n, s.pointers, s.hidden])?,
+            age: tensor(allocator, &[n])?,
         })
     }
 
@@ -76,69 +81,64 @@ impl Memory {
     }
 }
 
-/// Tensors that all objects share: written by one graph, read by the next, then free for the next object.
-pub struct Shared {
-    /// Raw output of the image encoder.
-    pub image_embed: Floats,
-    /// Image features conditioned on the memory.
+/// Tensors of `n` objects that pass from one graph to the next within a frame, then are free for the next frame.
+pub struct Passed {
+    /// Image features conditioned on the memories, `[n, hidden, side, side]`.
     pub cond_embed: Floats,
-    /// Mask in the scale the memory encoder takes.
+    /// Masks in the scale the memory encoder takes, `[n, 1, image, image]`.
     pub mask_for_memory: Floats,
-    /// Object score logit, on the host.
+    /// Object score logits, on the host, `[n, 1]`.
     pub object_score: Floats,
-    /// Object pointer, on the host.
+    /// Object pointers, on the host, `[n, hidden]`.
     pub obj_ptr: Floats,
-    /// The flag 0, for tracked frames.
+    /// The flag 0, for tracked frames, `[n]`.
     pub zero: Floats,
-    /// The flag 1, for prompted frames.
+    /// The flag 1, for prompted frames, `[n]`.
     pub one: Floats,
-    /// All-zero state, read on prompted frames (its values do not matter, but they must be finite).
-    pub blank: Memory,
 }
 
-/// The memory of one object.
-pub struct ObjectMemory {
+/// The memories of `n` objects that run through the graphs together.
+pub struct Memories {
     pair: [Memory; 2],
     /// Index of the set that holds the current state.
     current: usize,
     attend: [IoBinding; 2],
     encode: [IoBinding; 2],
-    encode_prompt: IoBinding,
+    /// Made when the first prompt comes; memories that were joined from others never need it.
+    encode_prompt: Option<IoBinding>,
 }
 
-impl ObjectMemory {
-    /// Allocates both sets and makes the bindings.
+impl Memories {
+    /// Allocates both sets for `objects` and makes the bindings; `passed` must be of the same number of objects.
     ///
     /// # Errors
     /// [`RunnerError::Environment`] or [`RunnerError::Inference`] with ONNX Runtime's text.
     pub fn new(
         allocator: &Allocator,
         sizes: &Sizes,
-        shared: &mut Shared,
+        objects: usize,
+        image_embed: &Floats,
+        passed: &mut Passed,
         attention: &Graph,
         encoder: &Graph,
     ) -> Result<Self, RunnerError> {
-        let mut pair = [Memory::new(allocator, sizes)?, Memory::new(allocator, sizes)?];
+        let mut pair = [Memory::new(allocator, sizes, objects)?, Memory::new(allocator, sizes, objects)?];
         let mut attend = [attention.binding()?, attention.binding()?];
         for (binding, memory) in attend.iter_mut().zip(&pair) {
-            input(binding, "image_embed", &shared.image_embed)?;
+            input(binding, "image_embed", image_embed)?;
             memory.bind_inputs(binding)?;
-            output(binding, "cond_embed", &mut shared.cond_embed)?;
+            output(binding, "cond_embed", &mut passed.cond_embed)?;
         }
         let mut encode = [encoder.binding()?, encoder.binding()?];
         for (from, binding) in encode.iter_mut().enumerate() {
-            bind_frame(binding, shared, &shared.zero)?;
+            bind_frame(binding, image_embed, passed, &passed.zero)?;
             pair[from].bind_inputs(binding)?;
             pair[1 - from].bind_outputs(binding)?;
         }
-        let mut encode_prompt = encoder.binding()?;
-        bind_frame(&mut encode_prompt, shared, &shared.one)?;
-        shared.blank.bind_inputs(&mut encode_prompt)?;
-        pair[0].bind_outputs(&mut encode_prompt)?;
-        Ok(ObjectMemory { pair, current: 0, attend, encode, encode_prompt })
+        Ok(Memories { pair, current: 0, attend, encode, encode_prompt: None })
     }
 
-    /// Image features conditioned on this object's memory, into `cond_embed`.
+    /// Image features conditioned on these objects' memories, into `cond_embed`.
     ///
     /// # Errors
     /// [`RunnerError::Inference`] naming the graph.
@@ -146,15 +146,33 @@ impl ObjectMemory {
         attention.run(&self.attend[self.current])
     }
 
-    /// Stores a prompted frame: it becomes slot 0, everything older is forgotten.
+    /// Stores a prompted frame: it becomes slot 0, everything older is forgotten. `blank` is a state of zeros: its values
+    /// do not matter, but they must be finite.
     ///
     /// # Errors
     /// [`RunnerError::Inference`] naming the graph.
-    pub fn start(&mut self, encoder: &mut Graph, shared: &Shared, on_gpu: bool) -> Result<(), RunnerError> {
-        if on_gpu {
-            rebind_host_inputs(&mut self.encode_prompt, shared)?;
+    pub fn start(
+        &mut self,
+        encoder: &mut Graph,
+        image_embed: &Floats,
+        passed: &Passed,
+        blank: &Memory,
+        on_gpu: bool,
+    ) -> Result<(), RunnerError> {
+        match &mut self.encode_prompt {
+            Some(binding) if on_gpu => rebind_host_inputs(binding, passed)?,
+            Some(_) => {}
+            none => {
+                let mut binding = encoder.binding()?;
+                bind_frame(&mut binding, image_embed, passed, &passed.one)?;
+                blank.bind_inputs(&mut binding)?;
+                self.pair[0].bind_outputs(&mut binding)?;
+                *none = Some(binding);
+            }
         }
-        encoder.run(&self.encode_prompt)?;
+        if let Some(binding) = &self.encode_prompt {
+            encoder.run(binding)?;
+        }
         self.current = 0;
         Ok(())
     }
@@ -163,13 +181,31 @@ impl ObjectMemory {
     ///
     /// # Errors
     /// [`RunnerError::Inference`] naming the graph.
-    pub fn remember(&mut self, encoder: &mut Graph, shared: &Shared, on_gpu: bool) -> Result<(), RunnerError> {
+    pub fn remember(&mut self, encoder: &mut Graph, passed: &Passed, on_gpu: bool) -> Result<(), RunnerError> {
         let binding = &mut self.encode[self.current];
         if on_gpu {
-            rebind_host_inputs(binding, shared)?;
+            rebind_host_inputs(binding, passed)?;
         }
         encoder.run(binding)?;
         self.current = 1 - self.current;
+        Ok(())
+    }
+
+    /// Copies the states of `first` and then of `second` into these memories, which have room for both.
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] with ONNX Runtime's text.
+    pub fn join(&mut self, joiner: &mut Joiner, first: &Memories, second: &Memories) -> Result<(), RunnerError> {
+        let mut binding = joiner.0.binding()?;
+        for (names, part) in PARTS.iter().zip([first, second]) {
+            let memory = &part.pair[part.current];
+            for (name, tensor) in names.iter().zip([&memory.bank, &memory.ptrs, &memory.age]) {
+                input(&mut binding, name, tensor)?;
+            }
+        }
+        self.pair[0].bind_outputs(&mut binding)?;
+        joiner.0.run(&binding)?;
+        self.current = 0;
         Ok(())
     }
 
@@ -179,16 +215,59 @@ impl ObjectMemory {
     }
 }
 
-fn bind_frame(binding: &mut IoBinding, shared: &Shared, is_prompt: &Floats) -> Result<(), RunnerError> {
-    input(binding, "image_embed", &shared.image_embed)?;
-    input(binding, "mask_for_memory", &shared.mask_for_memory)?;
+/// Names of the joining graph's inputs: those of the first objects and those of the objects that follow.
+const PARTS: [[&str; 3]; 2] = [["first_bank", "first_ptrs", "first_age"], ["second_bank", "second_ptrs", "second_age"]];
+
+/// Puts the memories of two groups of objects behind each other, on the device where they are.
+pub struct Joiner(Graph);
+
+impl Joiner {
+    /// Builds and loads the joining graph: one Concat per state tensor.
+    ///
+    /// # Errors
+    /// As [`Graph::open_built`].
+    pub fn new(sizes: &Sizes, settings: &Settings, runtime: &Runtime) -> Result<Self, RunnerError> {
+        Graph::open_built("join_memories", &join_model(sizes), settings, runtime).map(Joiner)
+    }
+}
+
+/// ONNX file of the joining graph. Operator set 13 and file format 7 are known to every runtime that is accepted.
+fn join_model(s: &Sizes) -> Vec<u8> {
+    let rests: [&[i64]; 3] = [&[s.frames, s.tokens, s.channels], &[s.pointers, s.hidden], &[]];
+    let shape = |objects: &str, rest: &[i64]| -> Vec<Axis> {
+        let first = Axis::Dynamic(objects.to_string());
+        std::iter::once(first).chain(rest.iter().map(|&n| Axis::Size(n))).collect()
+    };
+    let mut fields = Vec::new();
+    for (i, out) in ["bank_out", "ptrs_out", "age_out"].into_iter().enumerate() {
+        fields.push((1, build::node("Concat", &[PARTS[0][i], PARTS[1][i]], &[out], &[("axis", 0)])));
+    }
+    for (names, axis) in PARTS.iter().zip(["first", "second"]) {
+        for (name, rest) in names.iter().zip(rests) {
+            fields.push((11, build::value_info_of(name, ElementType::F32, &shape(axis, rest))));
+        }
+    }
+    for (name, rest) in ["bank_out", "ptrs_out", "age_out"].into_iter().zip(rests) {
+        fields.push((12, build::value_info_of(name, ElementType::F32, &shape("both", rest))));
+    }
+    build::model(7, 13, &fields)
+}
+
+fn bind_frame(
+    binding: &mut IoBinding,
+    image_embed: &Floats,
+    passed: &Passed,
+    is_prompt: &Floats,
+) -> Result<(), RunnerError> {
+    input(binding, "image_embed", image_embed)?;
+    input(binding, "mask_for_memory", &passed.mask_for_memory)?;
     input(binding, "is_prompt", is_prompt)?;
-    rebind_host_inputs(binding, shared)
+    rebind_host_inputs(binding, passed)
 }
 
 /// Score and pointer live on the host, because the loop checks them. On the CPU a binding reads them in place; a GPU
 /// session copies them when they are bound, so there they are bound again on every frame.
-fn rebind_host_inputs(binding: &mut IoBinding, shared: &Shared) -> Result<(), RunnerError> {
-    input(binding, "object_score", &shared.object_score)?;
-    input(binding, "obj_ptr", &shared.obj_ptr)
+fn rebind_host_inputs(binding: &mut IoBinding, passed: &Passed) -> Result<(), RunnerError> {
+    input(binding, "object_score", &passed.object_score)?;
+    input(binding, "obj_ptr", &passed.obj_ptr)
 }

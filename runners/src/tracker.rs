@@ -1,33 +1,31 @@
 //! The SAM 2 family tracking loop: frame in, masks out, one memory per object. SAM 2 and EdgeTAM packs run through the
 //! same code; what differs between them is in their graphs and manifests.
 //!
-//! A frame is encoded once. Then, object by object: a tracked object attends to its memory, is decoded without a prompt
-//! and remembered; an object that starts here is decoded from its prompt on the raw image features and remembered as
-//! the conditioning frame. All objects share the intermediate tensors.
+//! A frame is encoded once. Then, group by group: tracked objects attend to their memories, are decoded without a prompt
+//! and remembered; objects that start here are decoded from their prompts on the raw image features and remembered as
+//! conditioning frames. Where the graphs have an object axis, all tracked objects are one group and run as one batch
+//! (unless the option `objects` says otherwise); in other packs every object is a group of its own.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
 use ort::memory::Allocator;
-use ort::session::IoBinding;
-use ort::value::Tensor;
 
 use crate::contract::{self, Sizes};
 use crate::image::{Preprocess, Thresholder, resize_mask};
 use crate::manifest::Pack;
+use crate::runtime::Runtime;
 use crate::session::{Graph, Settings};
-use crate::state::{Floats, Memory, ObjectMemory, Shared, input, output, tensor};
+use crate::state::{Joiner, Memories, input};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptShape,
-    Stage, StagePrecision, StageTimes,
+    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
+    PromptShape, Stage, StagePrecision, StageTimes,
 };
+use crate::wiring::{Features, Tools, UNUSED, Wiring};
 use crate::{Runner, RunnerError, runtime};
 
-/// Label of a point slot that is not used; the graph masks it out of attention.
-const UNUSED: i32 = -10;
-/// Label of the point that stands for "no prompt".
-const NOT_A_POINT: i32 = -1;
 /// Labels of a box's corners.
 const CORNERS: [i32; 2] = [2, 3];
 
@@ -37,8 +35,8 @@ const CORNERS: [i32; 2] = [2, 3];
 /// [`RunnerError::Pack`] when the manifest is wrong.
 pub fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
     let pack = Pack::read(dir)?;
-    contract::sizes(&pack)?;
-    Ok(contract::capabilities(&pack, device))
+    let sizes = contract::sizes(&pack)?;
+    Ok(contract::capabilities(&pack, &sizes, device))
 }
 
 /// Compares the pack's files with its manifest and the family's contract.
@@ -87,47 +85,29 @@ pub enum Sabotage {
     FreezeAge,
 }
 
-/// Host and device tensors that are not part of [`Shared`], with the bindings that use them.
-struct Wiring {
-    image: Floats,
-    encode_image: IoBinding,
-    /// Encoder outputs other than `image_embed`, kept for the lattice evidence.
-    high_res: [Floats; 2],
-    low_res: Floats,
-    predicted_iou: Floats,
-    /// Decoder on memory-conditioned features, no prompt.
-    decode_tracked: IoBinding,
-    /// Decoder on raw features with clicks or a box.
-    decode_points: IoBinding,
-    point_coords: Floats,
-    point_labels: Tensor<i32>,
-    multimask: Floats,
-    /// Mask prompt and the decoder run that only makes its pointer; absent in packs without mask prompts.
-    from_mask: Option<MaskWiring>,
-    /// Bound and never read or written by this program; they must live as long as the bindings.
-    _constants: Vec<Floats>,
-    _no_point: Tensor<i32>,
-}
-
-struct MaskWiring {
-    mask: Floats,
-    mask_prompt: IoBinding,
-    decode_pointer: IoBinding,
+/// Objects that run through the graphs together.
+struct Group {
+    /// Caller's numbers of the objects, in the order of the tensors' first axis.
+    objects: Vec<u32>,
+    memories: Memories,
 }
 
 /// One open tracker. Fields are dropped in order: tensors and bindings go before the sessions whose memory they use.
 pub struct Tracker {
-    objects: Vec<(u32, ObjectMemory)>,
-    /// Memories of objects of earlier sequences, used again: memory stays flat however many sequences are run.
-    spare: Vec<ObjectMemory>,
-    wiring: Wiring,
-    shared: Shared,
-    allocator: Allocator,
+    groups: Vec<Group>,
+    /// Tensors and bindings by number of objects that run together.
+    wirings: BTreeMap<usize, Wiring>,
+    features: Features,
+    device: Allocator,
+    host: Allocator,
     image_encoder: Graph,
     mask_prompt: Option<Graph>,
     mask_decoder: Graph,
     memory_attention: Graph,
     memory_encoder: Graph,
+    /// Loaded when objects first join a running group.
+    joiner: Option<Joiner>,
+    runtime: &'static Runtime,
     capabilities: Capabilities,
     report: OpenReport,
     sizes: Sizes,
@@ -180,14 +160,14 @@ impl Tracker {
         };
         report.notes.extend(runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
 
-        let allocator = image_encoder.device_allocator(request.device)?;
+        report.notes.push(grouping_note(&sizes, &settings));
+
+        let device = image_encoder.device_allocator(request.device)?;
         let host = Allocator::default();
-        let mut shared = shared(&allocator, &host, &sizes)?;
-        let wiring =
-            Wiring::new(&allocator, &host, &sizes, &mut shared, &image_encoder, &mask_decoder, mask_prompt.as_ref())?;
         Ok(Tracker {
-            capabilities: contract::capabilities(&pack, request.device),
+            capabilities: contract::capabilities(&pack, &sizes, request.device),
             report,
+            features: Features::new(&device, &host, &sizes, &image_encoder)?,
             sizes,
             settings,
             preprocess: Preprocess::new(&pack.manifest.input),
@@ -197,11 +177,12 @@ impl Tracker {
             mask_decoder,
             memory_attention,
             memory_encoder,
-            allocator,
-            shared,
-            wiring,
-            objects: Vec::new(),
-            spare: Vec::new(),
+            joiner: None,
+            runtime,
+            device,
+            host,
+            groups: Vec::new(),
+            wirings: BTreeMap::new(),
             lattice: None,
             times: [Duration::ZERO; Stage::ALL.len()],
             broken: false,
@@ -226,7 +207,7 @@ impl Tracker {
         observe: &mut dyn FnMut(RawOutput<'_>),
     ) -> Result<FrameMasks, RunnerError> {
         crate::check_frame(frame)?;
-        let live: Vec<u32> = self.objects.iter().map(|(id, _)| *id).collect();
+        let live: Vec<u32> = self.groups.iter().flat_map(|group| &group.objects).copied().collect();
         crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
         if self.broken {
             return Err(RunnerError::Inference(
@@ -248,128 +229,187 @@ impl Tracker {
     ) -> Result<FrameMasks, RunnerError> {
         let on_gpu = self.settings.on_gpu();
         let mut clock = Clock::start();
-        self.preprocess.fill(frame, self.wiring.image.extract_tensor_mut().1)?;
+        self.preprocess.fill(frame, self.features.image.extract_tensor_mut().1)?;
         if on_gpu {
-            input(&mut self.wiring.encode_image, "image", &self.wiring.image)?;
+            input(&mut self.features.encode, "image", &self.features.image)?;
         }
         clock.lap(&mut self.times, Stage::Preprocess);
-        self.image_encoder.run(&self.wiring.encode_image)?;
+        self.image_encoder.run(&self.features.encode)?;
         clock.lap(&mut self.times, Stage::ImageEncoder);
         if self.lattice.is_none() {
             self.lattice = Some(self.lattice_evidence());
         }
 
-        let mut masks = FrameMasks { objects: Vec::with_capacity(self.objects.len() + prompts.len()) };
-        let tracked = self.objects.len();
-        for i in 0..tracked + prompts.len() {
-            let mut bypassed = false;
-            if i < tracked {
-                self.objects[i].1.attend(&mut self.memory_attention)?;
-                clock.lap(&mut self.times, Stage::MemoryAttention);
-                self.mask_decoder.run(&self.wiring.decode_tracked)?;
-                clock.lap(&mut self.times, Stage::MaskDecoder);
-                self.objects[i].1.remember(&mut self.memory_encoder, &self.shared, on_gpu)?;
-                clock.lap(&mut self.times, Stage::MemoryEncoder);
-            } else {
-                let prompt = &prompts[i - tracked];
-                let mut memory = self.new_memory()?;
-                clock.lap(&mut self.times, Stage::Postprocess);
-                bypassed = self.decode_prompt(frame, &prompt.shape)?;
-                clock.lap(&mut self.times, Stage::MaskDecoder);
-                memory.start(&mut self.memory_encoder, &self.shared, on_gpu)?;
-                clock.lap(&mut self.times, Stage::MemoryEncoder);
-                self.objects.push((prompt.object, memory));
-            }
-            let mut result = self.result(self.objects[i].0, frame);
-            if bypassed {
-                result.predicted_iou = f32::NAN;
-            }
-            observe(RawOutput {
-                object: result.object,
-                low_res: self.wiring.low_res.extract_tensor().1,
-                side: self.sizes.mask(),
-                object_score: result.object_score,
-                obj_ptr: self.shared.obj_ptr.extract_tensor().1,
-                mask: &result.mask,
-            });
-            masks.objects.push(result);
-            self.damage(i);
+        let mut masks = FrameMasks::default();
+        for mut group in std::mem::take(&mut self.groups) {
+            let wiring = wiring(&mut self.wirings, group.objects.len())?;
+            group.memories.attend(&mut self.memory_attention)?;
+            clock.lap(&mut self.times, Stage::MemoryAttention);
+            self.mask_decoder.run(&wiring.decode_tracked)?;
+            clock.lap(&mut self.times, Stage::MaskDecoder);
+            group.memories.remember(&mut self.memory_encoder, &wiring.passed, on_gpu)?;
+            clock.lap(&mut self.times, Stage::MemoryEncoder);
+            self.results(&group.objects, false, frame, &mut masks, observe)?;
+            self.damage(&mut group);
+            self.groups.push(group);
+            clock.lap(&mut self.times, Stage::Postprocess);
+        }
+        for together in batches(prompts, self.most_together()) {
+            let mut group = self.new_group(together)?;
+            clock.lap(&mut self.times, Stage::Postprocess);
+            let bypassed = self.decode_prompts(frame, together)?;
+            clock.lap(&mut self.times, Stage::MaskDecoder);
+            let wiring = wiring(&mut self.wirings, together.len())?;
+            let (blank, passed) = wiring.blank(&self.host, &self.sizes)?;
+            let embed = &self.features.image_embed;
+            group.memories.start(&mut self.memory_encoder, embed, passed, blank, on_gpu)?;
+            clock.lap(&mut self.times, Stage::MemoryEncoder);
+            self.results(&group.objects, bypassed, frame, &mut masks, observe)?;
+            self.damage(&mut group);
+            self.admit(group)?;
             clock.lap(&mut self.times, Stage::Postprocess);
         }
         Ok(masks)
     }
 
-    /// Decodes a prompt on the raw image features. True when the decoder was bypassed (mask prompts).
-    fn decode_prompt(&mut self, frame: Frame<'_>, shape: &PromptShape) -> Result<bool, RunnerError> {
+    /// Decodes prompts of one kind on the raw image features. True when the decoder was bypassed (mask prompts).
+    fn decode_prompts(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<bool, RunnerError> {
         let on_gpu = self.settings.on_gpu();
-        let scale = |at: f32, source: u32| (f64::from(at) * self.sizes.image as f64 / f64::from(source)) as f32;
-        let mut points: Vec<([f32; 2], i32)> = Vec::with_capacity(self.sizes.points as usize);
-        let mut point = |x: f32, y: f32, label: i32| {
-            points.push(([scale(x, frame.width), scale(y, frame.height)], label));
+        let tools = Tools {
+            device: &self.device,
+            host: &self.host,
+            sizes: &self.sizes,
+            features: &self.features,
+            decoder: &self.mask_decoder,
         };
-        match shape {
-            PromptShape::Points(clicks) => clicks.iter().for_each(|c| point(c.x, c.y, i32::from(c.positive))),
-            PromptShape::Bbox([x0, y0, x1, y1]) => {
-                point(*x0, *y0, CORNERS[0]);
-                point(*x1, *y1, CORNERS[1]);
-            }
-            PromptShape::Mask(mask) => {
-                let (Some(graph), Some(wiring)) = (&mut self.mask_prompt, &mut self.wiring.from_mask) else {
-                    return Err(RunnerError::Usage("this pack takes no mask prompts".to_string()));
-                };
-                resize_mask(mask, self.sizes.image as u32, wiring.mask.extract_tensor_mut().1);
-                if on_gpu {
-                    input(&mut wiring.mask_prompt, "mask", &wiring.mask)?;
+        let wiring = wiring(&mut self.wirings, prompts.len())?;
+        if is_mask(&prompts[0]) {
+            let Some(graph) = &mut self.mask_prompt else {
+                return Err(RunnerError::Usage("this pack takes no mask prompts".to_string()));
+            };
+            let wiring = wiring.mask(&tools, graph)?;
+            let pixels = (self.sizes.image * self.sizes.image) as usize;
+            let planes = wiring.masks.extract_tensor_mut().1.chunks_exact_mut(pixels);
+            for (prompt, plane) in prompts.iter().zip(planes) {
+                if let PromptShape::Mask(mask) = &prompt.shape {
+                    resize_mask(mask, self.sizes.image as u32, plane);
                 }
-                graph.run(&wiring.mask_prompt)?;
-                self.mask_decoder.run(&wiring.decode_pointer)?;
-                return Ok(true);
             }
+            if on_gpu {
+                input(&mut wiring.prompt, "mask", &wiring.masks)?;
+            }
+            graph.run(&wiring.prompt)?;
+            self.mask_decoder.run(&wiring.decode_pointer)?;
+            return Ok(true);
         }
-        let wiring = &mut self.wiring;
-        let coords = wiring.point_coords.extract_tensor_mut().1;
-        let labels = wiring.point_labels.extract_tensor_mut().1;
-        for (slot, (xy, label)) in coords.chunks_exact_mut(2).zip(labels).enumerate() {
-            let (at, kind) = points.get(slot).copied().unwrap_or(([0.0; 2], UNUSED));
-            xy.copy_from_slice(&at);
-            *label = kind;
+        let points = wiring.points(&tools)?;
+        let slots = self.sizes.points as usize;
+        let coords = points.coords.extract_tensor_mut().1.chunks_exact_mut(2 * slots);
+        let labels = points.labels.extract_tensor_mut().1.chunks_exact_mut(slots);
+        let multimask = points.multimask.extract_tensor_mut().1;
+        for (((prompt, coords), labels), multimask) in prompts.iter().zip(coords).zip(labels).zip(multimask) {
+            let given = clicks(&prompt.shape, frame, self.sizes.image);
+            for (slot, (xy, label)) in coords.chunks_exact_mut(2).zip(labels).enumerate() {
+                let (at, kind) = given.get(slot).copied().unwrap_or(([0.0; 2], UNUSED));
+                xy.copy_from_slice(&at);
+                *label = kind;
+            }
+            // One click is ambiguous: the best of three masks is taken. A box or several clicks mean one mask.
+            *multimask = f32::from(u8::from(given.len() == 1));
         }
-        // One click is ambiguous: the best of three masks is taken. A box or several clicks mean one mask.
-        wiring.multimask.extract_tensor_mut().1[0] = f32::from(u8::from(points.len() == 1));
         if on_gpu {
-            input(&mut wiring.decode_points, "point_coords", &wiring.point_coords)?;
-            input(&mut wiring.decode_points, "multimask", &wiring.multimask)?;
-            bind_labels(&mut wiring.decode_points, &wiring.point_labels)?;
+            points.rebind()?;
         }
-        self.mask_decoder.run(&wiring.decode_points)?;
+        self.mask_decoder.run(&points.decode)?;
         Ok(false)
     }
 
-    fn new_memory(&mut self) -> Result<ObjectMemory, RunnerError> {
-        match self.spare.pop() {
-            Some(memory) => Ok(memory),
-            None => ObjectMemory::new(
-                &self.allocator,
+    /// Most objects that run together.
+    fn most_together(&self) -> usize {
+        if self.sizes.batched { self.settings.together } else { 1 }
+    }
+
+    /// Memories for objects that start on this frame, with the wiring they need.
+    fn new_group(&mut self, prompts: &[Prompt]) -> Result<Group, RunnerError> {
+        let objects: Vec<u32> = prompts.iter().map(|prompt| prompt.object).collect();
+        let memories = self.new_memories(objects.len())?;
+        Ok(Group { objects, memories })
+    }
+
+    fn new_memories(&mut self, objects: usize) -> Result<Memories, RunnerError> {
+        if !self.wirings.contains_key(&objects) {
+            // Only the sizes in use are kept, so that memory does not grow with the variety of the videos.
+            let live: Vec<usize> = self.groups.iter().map(|group| group.objects.len()).collect();
+            self.wirings.retain(|size, _| live.contains(size));
+            let tools = Tools {
+                device: &self.device,
+                host: &self.host,
+                sizes: &self.sizes,
+                features: &self.features,
+                decoder: &self.mask_decoder,
+            };
+            self.wirings.insert(objects, Wiring::new(&tools, objects)?);
+        }
+        let wiring = wiring(&mut self.wirings, objects)?;
+        match wiring.spare.pop() {
+            Some(memories) => Ok(memories),
+            None => Memories::new(
+                &self.device,
                 &self.sizes,
-                &mut self.shared,
+                objects,
+                &self.features.image_embed,
+                &mut wiring.passed,
                 &self.memory_attention,
                 &self.memory_encoder,
             ),
         }
     }
 
-    fn result(&mut self, object: u32, frame: Frame<'_>) -> ObjectMask {
-        let low_res = self.wiring.low_res.extract_tensor().1;
-        let pointer = self.shared.obj_ptr.extract_tensor().1;
-        let object_score = self.shared.object_score.extract_tensor().1[0];
-        let finite = object_score.is_finite() && low_res.iter().chain(pointer).all(|v| v.is_finite());
-        ObjectMask {
-            object,
-            mask: self.thresholder.mask(low_res, self.sizes.mask(), frame.width, frame.height),
-            object_score,
-            predicted_iou: self.wiring.predicted_iou.extract_tensor().1[0],
-            finite,
+    /// Takes a started group in: it joins the last one while that has room, else it stays a group of its own.
+    fn admit(&mut self, started: Group) -> Result<(), RunnerError> {
+        let most = self.most_together();
+        let room = |last: &mut Group| last.objects.len().saturating_add(started.objects.len()) <= most;
+        let Some(last) = self.groups.pop_if(room) else {
+            self.groups.push(started);
+            return Ok(());
+        };
+        let mut objects = last.objects.clone();
+        objects.extend(&started.objects);
+        let mut memories = self.new_memories(objects.len())?;
+        let joiner = match self.joiner.take() {
+            Some(joiner) => joiner,
+            None => Joiner::new(&self.sizes, &self.settings, self.runtime)?,
+        };
+        memories.join(self.joiner.insert(joiner), &last.memories, &started.memories)?;
+        self.groups.push(Group { objects, memories });
+        Ok(())
+    }
+
+    /// Results of the objects that just ran together, from the tensors they were written to.
+    fn results(
+        &mut self,
+        objects: &[u32],
+        bypassed: bool,
+        frame: Frame<'_>,
+        masks: &mut FrameMasks,
+        observe: &mut dyn FnMut(RawOutput<'_>),
+    ) -> Result<(), RunnerError> {
+        let side = self.sizes.mask();
+        let wiring = wiring(&mut self.wirings, objects.len())?;
+        let low_res = wiring.low_res.extract_tensor().1.chunks_exact(side * side);
+        let pointers = wiring.passed.obj_ptr.extract_tensor().1.chunks_exact(self.sizes.hidden as usize);
+        let scores = wiring.passed.object_score.extract_tensor().1;
+        let ious = wiring.predicted_iou.extract_tensor().1;
+        for ((((&object, low_res), obj_ptr), &object_score), &iou) in
+            objects.iter().zip(low_res).zip(pointers).zip(scores).zip(ious)
+        {
+            let finite = object_score.is_finite() && low_res.iter().chain(obj_ptr).all(|v| v.is_finite());
+            let mask = self.thresholder.mask(low_res, side, frame.width, frame.height);
+            observe(RawOutput { object, low_res, side, object_score, obj_ptr, mask: &mask });
+            let predicted_iou = if bypassed { f32::NAN } else { iou };
+            masks.objects.push(ObjectMask { object, mask, object_score, predicted_iou, finite });
         }
+        Ok(())
     }
 
     /// Share of encoder outputs that lie on the grid of the 16-bit type, on the first frame after opening: all of them
@@ -379,9 +419,9 @@ impl Tracker {
             return "lattice of the outputs: not read back from the device".to_string();
         }
         let outputs = [
-            ("image_embed", &self.shared.image_embed),
-            ("high_res_0", &self.wiring.high_res[0]),
-            ("high_res_1", &self.wiring.high_res[1]),
+            ("image_embed", &self.features.image_embed),
+            ("high_res_0", &self.features.high_res[0]),
+            ("high_res_1", &self.features.high_res[1]),
         ];
         // Every bf16 value of ordinary size is also an fp16 value, so the other grid would say nothing.
         let (grid, on_grid): (_, fn(f32) -> bool) = match self.settings.precision {
@@ -399,12 +439,15 @@ impl Tracker {
         format!("values on the {grid} grid, first frame: {}", parts.join(", "))
     }
 
-    fn damage(&mut self, object: usize) {
+    fn damage(&self, group: &mut Group) {
         let Some(sabotage) = self.sabotage.filter(|_| !self.settings.on_gpu()) else { return };
-        let memory = self.objects[object].1.current_mut();
+        let memory = group.memories.current_mut();
         let slot = |values: &mut [f32], index: usize, slots: i64, change: fn(&mut f32)| {
-            let length = values.len() / slots as usize;
-            values.iter_mut().skip(index * length).take(length).for_each(change);
+            let objects = group.objects.len();
+            let length = values.len() / objects / slots as usize;
+            for object in values.chunks_exact_mut(length * slots as usize) {
+                object.iter_mut().skip(index * length).take(length).for_each(change);
+            }
         };
         match sabotage {
             Sabotage::NegateSlot(i) => {
@@ -413,7 +456,7 @@ impl Tracker {
             Sabotage::ZeroPointer(i) => {
                 slot(memory.ptrs.extract_tensor_mut().1, i, self.sizes.pointers, |v| *v = 0.0);
             }
-            Sabotage::FreezeAge => memory.age.extract_tensor_mut().1[0] = 1.0,
+            Sabotage::FreezeAge => memory.age.extract_tensor_mut().1.fill(1.0),
         }
     }
 }
@@ -437,7 +480,11 @@ impl Runner for Tracker {
     }
 
     fn reset(&mut self) {
-        self.spare.extend(self.objects.drain(..).map(|(_, memory)| memory));
+        for group in self.groups.drain(..) {
+            if let Some(wiring) = self.wirings.get_mut(&group.objects.len()) {
+                wiring.spare.push(group.memories);
+            }
+        }
         self.broken = false;
     }
 
@@ -466,154 +513,37 @@ impl Clock {
     }
 }
 
-fn flag(host: &Allocator, value: f32) -> Result<Floats, RunnerError> {
-    let mut flag = tensor(host, &[1])?;
-    flag.extract_tensor_mut().1[0] = value;
-    Ok(flag)
+/// The wiring for so many objects; every live group has one.
+fn wiring(wirings: &mut BTreeMap<usize, Wiring>, objects: usize) -> Result<&mut Wiring, RunnerError> {
+    wirings.get_mut(&objects).ok_or_else(|| RunnerError::Inference(format!("no tensors for {objects} objects")))
 }
 
-fn labels(host: &Allocator, slots: i64, first: i32) -> Result<Tensor<i32>, RunnerError> {
-    let mut labels = Tensor::<i32>::new(host, vec![1, slots])
-        .map_err(|e| RunnerError::Environment(format!("cannot allocate point labels: {e}")))?;
-    let values = labels.extract_tensor_mut().1;
-    values.fill(UNUSED);
-    values[0] = first;
-    Ok(labels)
+/// How objects run, for the record.
+fn grouping_note(sizes: &Sizes, settings: &Settings) -> String {
+    match (sizes.batched, settings.together) {
+        (false, _) => "objects: one after the other (the pack's graphs take one object at a time)".to_string(),
+        (true, 1) => "objects: one after the other (asked for; the pack's graphs take any number)".to_string(),
+        (true, usize::MAX) => "objects: all in one batch".to_string(),
+        (true, n) => format!("objects: in batches of at most {n}"),
+    }
 }
 
-fn bind_labels(binding: &mut IoBinding, labels: &Tensor<i32>) -> Result<(), RunnerError> {
-    binding
-        .bind_input("point_labels", labels)
-        .map_err(|e| RunnerError::Inference(format!("cannot bind input `point_labels`: {e}")))
+fn is_mask(prompt: &Prompt) -> bool {
+    prompt.shape.kind() == PromptKind::Mask
 }
 
-fn shared(device: &Allocator, host: &Allocator, s: &Sizes) -> Result<Shared, RunnerError> {
-    let f = s.image / 16;
-    Ok(Shared {
-        image_embed: tensor(device, &[1, s.hidden, f, f])?,
-        cond_embed: tensor(device, &[1, s.hidden, f, f])?,
-        mask_for_memory: tensor(device, &[1, 1, s.image, s.image])?,
-        object_score: tensor(host, &[1, 1])?,
-        obj_ptr: tensor(host, &[1, s.hidden])?,
-        zero: flag(host, 0.0)?,
-        one: flag(host, 1.0)?,
-        blank: Memory::new(host, s)?,
-    })
+/// Prompts that can run together, in their order: neighbours that are all masks or all points and boxes, at most `most`.
+fn batches(prompts: &[Prompt], most: usize) -> impl Iterator<Item = &[Prompt]> {
+    prompts.chunk_by(|a, b| is_mask(a) == is_mask(b)).flat_map(move |alike| alike.chunks(most.max(1)))
 }
 
-impl Wiring {
-    fn new(
-        device: &Allocator,
-        host: &Allocator,
-        s: &Sizes,
-        shared: &mut Shared,
-        image_encoder: &Graph,
-        mask_decoder: &Graph,
-        mask_prompt: Option<&Graph>,
-    ) -> Result<Self, RunnerError> {
-        let f = s.image / 16;
-        let image = tensor(host, &[1, 3, s.image, s.image])?;
-        let mut high_res = [
-            tensor(device, &[1, s.hidden / 8, s.image / 4, s.image / 4])?,
-            tensor(device, &[1, s.hidden / 4, s.image / 8, s.image / 8])?,
-        ];
-        let mut encode_image = image_encoder.binding()?;
-        input(&mut encode_image, "image", &image)?;
-        output(&mut encode_image, "image_embed", &mut shared.image_embed)?;
-        output(&mut encode_image, "high_res_0", &mut high_res[0])?;
-        output(&mut encode_image, "high_res_1", &mut high_res[1])?;
-
-        let mut low_res = tensor(host, &[1, 1, s.image / 4, s.image / 4])?;
-        let mut predicted_iou = tensor(host, &[1, 1])?;
-        let no_coords = tensor(host, &[1, s.points, 2])?;
-        let no_point = labels(host, s.points, NOT_A_POINT)?;
-        let no_dense = tensor(host, &[1, s.hidden, f, f])?;
-        let point_coords = tensor(host, &[1, s.points, 2])?;
-        let point_labels = labels(host, s.points, UNUSED)?;
-        let multimask = flag(host, 1.0)?;
-
-        let decoder = |features: &Floats| -> Result<IoBinding, RunnerError> {
-            let mut binding = mask_decoder.binding()?;
-            input(&mut binding, "cond_embed", features)?;
-            input(&mut binding, "high_res_0", &high_res[0])?;
-            input(&mut binding, "high_res_1", &high_res[1])?;
-            Ok(binding)
-        };
-        let mut decode_tracked = decoder(&shared.cond_embed)?;
-        input(&mut decode_tracked, "point_coords", &no_coords)?;
-        bind_labels(&mut decode_tracked, &no_point)?;
-        input(&mut decode_tracked, "dense_prompt", &no_dense)?;
-        input(&mut decode_tracked, "has_mask", &shared.zero)?;
-        input(&mut decode_tracked, "is_prompt", &shared.zero)?;
-        input(&mut decode_tracked, "multimask", &shared.one)?;
-
-        let mut decode_points = decoder(&shared.image_embed)?;
-        input(&mut decode_points, "point_coords", &point_coords)?;
-        bind_labels(&mut decode_points, &point_labels)?;
-        input(&mut decode_points, "dense_prompt", &no_dense)?;
-        input(&mut decode_points, "has_mask", &shared.zero)?;
-        input(&mut decode_points, "is_prompt", &shared.one)?;
-        input(&mut decode_points, "multimask", &multimask)?;
-
-        for binding in [&mut decode_tracked, &mut decode_points] {
-            output(binding, "low_res_mask", &mut low_res)?;
-            output(binding, "mask_for_memory", &mut shared.mask_for_memory)?;
-            output(binding, "predicted_iou", &mut predicted_iou)?;
-            output(binding, "object_score", &mut shared.object_score)?;
-            output(binding, "obj_ptr", &mut shared.obj_ptr)?;
-        }
-
-        let mut constants = Vec::new();
-        let from_mask = match mask_prompt {
-            None => None,
-            Some(graph) => {
-                let mask = tensor(host, &[1, 1, s.image, s.image])?;
-                let mut dense = tensor(device, &[1, s.hidden, f, f])?;
-                let mut mask_prompt = graph.binding()?;
-                input(&mut mask_prompt, "mask", &mask)?;
-                output(&mut mask_prompt, "dense_prompt", &mut dense)?;
-                output(&mut mask_prompt, "low_res_mask", &mut low_res)?;
-                output(&mut mask_prompt, "mask_for_memory", &mut shared.mask_for_memory)?;
-                output(&mut mask_prompt, "object_score", &mut shared.object_score)?;
-
-                // The mask itself is the frame's result; the decoder runs for its pointer alone.
-                let mut decode_pointer = decoder(&shared.image_embed)?;
-                input(&mut decode_pointer, "point_coords", &no_coords)?;
-                bind_labels(&mut decode_pointer, &no_point)?;
-                input(&mut decode_pointer, "dense_prompt", &dense)?;
-                input(&mut decode_pointer, "has_mask", &shared.one)?;
-                input(&mut decode_pointer, "is_prompt", &shared.one)?;
-                input(&mut decode_pointer, "multimask", &shared.one)?;
-                let mut unused = [
-                    ("low_res_mask", tensor(host, &[1, 1, s.image / 4, s.image / 4])?),
-                    ("mask_for_memory", tensor(device, &[1, 1, s.image, s.image])?),
-                    ("predicted_iou", tensor(host, &[1, 1])?),
-                    ("object_score", tensor(host, &[1, 1])?),
-                ];
-                for (name, tensor) in &mut unused {
-                    output(&mut decode_pointer, name, tensor)?;
-                }
-                output(&mut decode_pointer, "obj_ptr", &mut shared.obj_ptr)?;
-                constants.extend(unused.into_iter().map(|(_, tensor)| tensor));
-                constants.push(dense);
-                Some(MaskWiring { mask, mask_prompt, decode_pointer })
-            }
-        };
-        constants.extend([no_coords, no_dense]);
-        Ok(Wiring {
-            image,
-            encode_image,
-            high_res,
-            low_res,
-            predicted_iou,
-            decode_tracked,
-            decode_points,
-            point_coords,
-            point_labels,
-            multimask,
-            from_mask,
-            _constants: constants,
-            _no_point: no_point,
-        })
+/// Places in model pixels and labels of a prompt's clicks or corners; a mask has none.
+fn clicks(shape: &PromptShape, frame: Frame<'_>, size: i64) -> Vec<([f32; 2], i32)> {
+    let scale = |at: f32, source: u32| (f64::from(at) * size as f64 / f64::from(source)) as f32;
+    let point = |x: f32, y: f32, label: i32| ([scale(x, frame.width), scale(y, frame.height)], label);
+    match shape {
+        PromptShape::Points(clicks) => clicks.iter().map(|c| point(c.x, c.y, i32::from(c.positive))).collect(),
+        PromptShape::Bbox([x0, y0, x1, y1]) => vec![point(*x0, *y0, CORNERS[0]), point(*x1, *y1, CORNERS[1])],
+        PromptShape::Mask(_) => Vec::new(),
     }
 }

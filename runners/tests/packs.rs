@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use jetbench_runners::golden::verify;
 use jetbench_runners::tracker::Sabotage;
-use jetbench_runners::types::{Click, Device, Frame, OpenRequest, Options, Precision, Prompt, PromptShape};
+use jetbench_runners::types::{
+    Click, Device, Frame, Mask, ObjectMask, OpenRequest, Options, Precision, Prompt, PromptShape,
+};
 use jetbench_runners::{Runner, RunnerError, packs, runtime};
 
 /// Real packs, or the reason why there is nothing to test with.
@@ -182,6 +184,72 @@ fn sequences_do_not_leak_into_each_other() {
         let alone: Vec<_> = (2..6).map(|t| step(runner.as_mut(), t, &[])).collect();
         for (alone, beside) in alone.iter().zip(&first[2..]) {
             assert_eq!(alone.objects[0], beside.objects[1]);
+        }
+    });
+}
+
+/// Masks of a run of `frames` frames in which objects start on frames 0, 1 and 3, from every kind of prompt.
+fn crowd(dir: &Path, precision: Precision, objects: &str, only: Option<u32>) -> Vec<Vec<ObjectMask>> {
+    let mut request = request(dir, precision);
+    request.options.extra.insert("objects".to_string(), objects.to_string());
+    let mut runner = packs::open(&request).unwrap();
+    let bbox = |object, corners| Prompt { object, shape: PromptShape::Bbox(corners) };
+    let disc = |object, t: u32| {
+        let mask = Mask::from_fn(160, 120, |x, y| (x as f32 - 60.0 - 2.0 * t as f32).hypot(y as f32 - 50.0) < 18.0);
+        Prompt { object, shape: PromptShape::Mask(mask) }
+    };
+    let starts = |t: u32| match t {
+        0 => vec![click(5, 60.0, 50.0), bbox(2, [42.0, 32.0, 78.0, 68.0]), disc(9, 0), click(1, 100.0, 90.0)],
+        1 => vec![disc(3, 1), disc(4, 1)],
+        3 => vec![click(8, 66.0, 50.0), click(7, 20.0, 20.0)],
+        _ => Vec::new(),
+    };
+    let sequence = |runner: &mut dyn Runner| {
+        runner.reset();
+        (0..7)
+            .map(|t| {
+                let prompts: Vec<Prompt> =
+                    starts(t).into_iter().filter(|p| only.is_none_or(|one| p.object == one)).collect();
+                step(runner, t, &prompts).objects
+            })
+            .collect::<Vec<_>>()
+    };
+    let first = sequence(runner.as_mut());
+    // Compared as text: a bypassed decoder's IoU is NaN, which equals nothing.
+    assert_eq!(format!("{first:?}"), format!("{:?}", sequence(runner.as_mut())), "a reset changes nothing");
+    first
+}
+
+#[test]
+fn objects_in_a_batch_get_the_masks_they_get_alone() {
+    for_each_pack("objects_in_a_batch_get_the_masks_they_get_alone", |dir| {
+        let info = packs::describe(dir, Device::Cpu).unwrap();
+        if !info.capabilities.options.iter().any(|o| o == "objects") {
+            return skipped(&format!("the batch test on {}: its graphs have no object axis", dir.display()));
+        }
+        for precision in [Precision::Fp32, Precision::Bf16] {
+            let batch = crowd(dir, precision, "batch", None);
+            let order: Vec<u32> = batch[6].iter().map(|o| o.object).collect();
+            assert_eq!(order, [5, 2, 9, 1, 3, 4, 8, 7], "the order of the first prompts");
+            let same = |a: &ObjectMask, b: &ObjectMask, what: &str| {
+                assert_eq!((a.object, &a.mask), (b.object, &b.mask), "{}, {precision}: {what}", dir.display());
+                // A vector times a matrix is summed in another order than a matrix times a matrix.
+                let close = precision != Precision::Fp32 || (a.object_score - b.object_score).abs() < 1e-3;
+                assert!(close, "{what}: score {} and {}", a.object_score, b.object_score);
+            };
+            for objects in ["loop", "3"] {
+                for (t, (batch, other)) in batch.iter().zip(crowd(dir, precision, objects, None)).enumerate() {
+                    assert_eq!(batch.len(), other.len());
+                    batch.iter().zip(&other).for_each(|(a, b)| same(a, b, &format!("objects={objects}, frame {t}")));
+                }
+            }
+            for &object in &order {
+                for (t, alone) in crowd(dir, precision, "loop", Some(object)).iter().enumerate() {
+                    let beside = batch[t].iter().find(|o| o.object == object);
+                    assert_eq!(beside.is_some(), !alone.is_empty());
+                    beside.into_iter().zip(alone).for_each(|(a, b)| same(a, b, &format!("alone, frame {t}")));
+                }
+            }
         }
     });
 }

@@ -1,0 +1,298 @@
+//! The tensors that pass from graph to graph and the bindings that connect them: one set for the image, and one set per
+//! number of objects that run together. Everything is allocated and bound when that number is first seen; a frame after
+//! that only fills host tensors and runs sessions.
+
+use ort::memory::Allocator;
+use ort::session::IoBinding;
+use ort::value::Tensor;
+
+use crate::RunnerError;
+use crate::contract::Sizes;
+use crate::session::Graph;
+use crate::state::{Floats, Memories, Memory, Passed, input, output, tensor};
+
+/// Label of a point slot that is not used; the graph masks it out of attention.
+pub const UNUSED: i32 = -10;
+/// Label of the point that stands for "no prompt".
+const NOT_A_POINT: i32 = -1;
+
+/// The image and its features.
+pub struct Features {
+    /// Encoder input `[1, 3, image, image]`, on the host.
+    pub image: Floats,
+    /// Binds the encoder.
+    pub encode: IoBinding,
+    /// Raw features `[1, hidden, side, side]`.
+    pub image_embed: Floats,
+    /// Finer features, `high_res_0` and `high_res_1`.
+    pub high_res: [Floats; 2],
+}
+
+impl Features {
+    /// Allocates the tensors and binds the encoder.
+    ///
+    /// # Errors
+    /// [`RunnerError::Environment`] or [`RunnerError::Inference`] with ONNX Runtime's text.
+    pub fn new(device: &Allocator, host: &Allocator, s: &Sizes, encoder: &Graph) -> Result<Self, RunnerError> {
+        let f = s.image / 16;
+        let image = tensor(host, &[1, 3, s.image, s.image])?;
+        let mut image_embed = tensor(device, &[1, s.hidden, f, f])?;
+        let mut high_res = [
+            tensor(device, &[1, s.hidden / 8, s.image / 4, s.image / 4])?,
+            tensor(device, &[1, s.hidden / 4, s.image / 8, s.image / 8])?,
+        ];
+        let mut encode = encoder.binding()?;
+        input(&mut encode, "image", &image)?;
+        output(&mut encode, "image_embed", &mut image_embed)?;
+        output(&mut encode, "high_res_0", &mut high_res[0])?;
+        output(&mut encode, "high_res_1", &mut high_res[1])?;
+        Ok(Features { image, encode, image_embed, high_res })
+    }
+}
+
+/// What is needed to make more wiring.
+pub struct Tools<'a> {
+    /// Memory of the device.
+    pub device: &'a Allocator,
+    /// Memory of the host.
+    pub host: &'a Allocator,
+    /// Sizes of the pack.
+    pub sizes: &'a Sizes,
+    /// The image's tensors.
+    pub features: &'a Features,
+    /// The decoder.
+    pub decoder: &'a Graph,
+}
+
+/// Tensors and bindings for `n` objects that run together.
+pub struct Wiring {
+    /// Number of objects.
+    pub objects: usize,
+    /// Tensors that more than one graph uses.
+    pub passed: Passed,
+    /// Mask logits `[n, 1, side, side]`, on the host.
+    pub low_res: Floats,
+    /// Predicted IoU `[n, 1]`, on the host.
+    pub predicted_iou: Floats,
+    /// Decoder on memory-conditioned features, no prompt.
+    pub decode_tracked: IoBinding,
+    /// Memories of objects of earlier sequences, used again: memory stays flat however many sequences are run.
+    pub spare: Vec<Memories>,
+    points: Option<Points>,
+    mask: Option<MaskPrompts>,
+    blank: Option<Memory>,
+    no_coords: Floats,
+    no_point: Tensor<i32>,
+    no_dense: Floats,
+}
+
+/// Decoder on raw features with clicks or boxes.
+pub struct Points {
+    /// Binds the decoder.
+    pub decode: IoBinding,
+    /// Places in model pixels, `[n, points, 2]`.
+    pub coords: Floats,
+    /// Labels, `[n, points]`.
+    pub labels: Tensor<i32>,
+    /// 1 where the best of three masks is wanted, `[n]`.
+    pub multimask: Floats,
+}
+
+impl Points {
+    /// Binds the host tensors again; a GPU session copied them when they were bound.
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] naming the input.
+    pub fn rebind(&mut self) -> Result<(), RunnerError> {
+        input(&mut self.decode, "point_coords", &self.coords)?;
+        input(&mut self.decode, "multimask", &self.multimask)?;
+        bind_labels(&mut self.decode, &self.labels)
+    }
+}
+
+/// Mask prompts and the decoder run that only makes their pointers.
+pub struct MaskPrompts {
+    /// Masks of {0, 1}, `[n, 1, image, image]`, on the host.
+    pub masks: Floats,
+    /// Binds the mask prompt graph.
+    pub prompt: IoBinding,
+    /// Binds the decoder.
+    pub decode_pointer: IoBinding,
+    /// Bound and never looked at; they live as long as the bindings.
+    _unused: Vec<Floats>,
+}
+
+impl Wiring {
+    /// Allocates and binds everything that tracked frames need.
+    ///
+    /// # Errors
+    /// [`RunnerError::Environment`] or [`RunnerError::Inference`] with ONNX Runtime's text.
+    pub fn new(tools: &Tools<'_>, objects: usize) -> Result<Self, RunnerError> {
+        let (device, host, s) = (tools.device, tools.host, tools.sizes);
+        let (f, n) = (s.image / 16, objects as i64);
+        let mut passed = Passed {
+            cond_embed: tensor(device, &[n, s.hidden, f, f])?,
+            mask_for_memory: tensor(device, &[n, 1, s.image, s.image])?,
+            object_score: tensor(host, &[n, 1])?,
+            obj_ptr: tensor(host, &[n, s.hidden])?,
+            zero: flags(host, n, 0.0)?,
+            one: flags(host, n, 1.0)?,
+        };
+        let mut low_res = tensor(host, &[n, 1, s.image / 4, s.image / 4])?;
+        let mut predicted_iou = tensor(host, &[n, 1])?;
+        let no_coords = tensor(host, &[n, s.points, 2])?;
+        let no_point = labels(host, n, s.points, NOT_A_POINT)?;
+        let no_dense = tensor(host, &[n, s.hidden, f, f])?;
+
+        let mut decode_tracked = bind_decoder(tools, &passed.cond_embed, &no_coords, &no_point, &no_dense)?;
+        input(&mut decode_tracked, "has_mask", &passed.zero)?;
+        input(&mut decode_tracked, "is_prompt", &passed.zero)?;
+        input(&mut decode_tracked, "multimask", &passed.one)?;
+        bind_decoded(&mut decode_tracked, &mut passed, &mut low_res, &mut predicted_iou)?;
+        Ok(Wiring {
+            objects,
+            passed,
+            low_res,
+            predicted_iou,
+            decode_tracked,
+            spare: Vec::new(),
+            points: None,
+            mask: None,
+            blank: None,
+            no_coords,
+            no_point,
+            no_dense,
+        })
+    }
+
+    /// The decoder's wiring for clicks and boxes, made on first use.
+    ///
+    /// # Errors
+    /// As [`Wiring::new`].
+    pub fn points(&mut self, tools: &Tools<'_>) -> Result<&mut Points, RunnerError> {
+        let points = match self.points.take() {
+            Some(points) => points,
+            None => {
+                let (host, s, n) = (tools.host, tools.sizes, self.objects as i64);
+                let coords = tensor(host, &[n, s.points, 2])?;
+                let labels = labels(host, n, s.points, UNUSED)?;
+                let multimask = flags(host, n, 1.0)?;
+                let mut decode = bind_decoder(tools, &tools.features.image_embed, &coords, &labels, &self.no_dense)?;
+                input(&mut decode, "has_mask", &self.passed.zero)?;
+                input(&mut decode, "is_prompt", &self.passed.one)?;
+                input(&mut decode, "multimask", &multimask)?;
+                bind_decoded(&mut decode, &mut self.passed, &mut self.low_res, &mut self.predicted_iou)?;
+                Points { decode, coords, labels, multimask }
+            }
+        };
+        Ok(self.points.insert(points))
+    }
+
+    /// The wiring of mask prompts, made on first use.
+    ///
+    /// # Errors
+    /// As [`Wiring::new`].
+    pub fn mask(&mut self, tools: &Tools<'_>, mask_prompt: &Graph) -> Result<&mut MaskPrompts, RunnerError> {
+        let mask = match self.mask.take() {
+            Some(mask) => mask,
+            None => self.new_mask(tools, mask_prompt)?,
+        };
+        Ok(self.mask.insert(mask))
+    }
+
+    fn new_mask(&mut self, tools: &Tools<'_>, mask_prompt: &Graph) -> Result<MaskPrompts, RunnerError> {
+        let (device, host, s) = (tools.device, tools.host, tools.sizes);
+        let (f, n) = (s.image / 16, self.objects as i64);
+        let masks = tensor(host, &[n, 1, s.image, s.image])?;
+        let mut dense = tensor(device, &[n, s.hidden, f, f])?;
+        let mut prompt = mask_prompt.binding()?;
+        input(&mut prompt, "mask", &masks)?;
+        output(&mut prompt, "dense_prompt", &mut dense)?;
+        output(&mut prompt, "low_res_mask", &mut self.low_res)?;
+        output(&mut prompt, "mask_for_memory", &mut self.passed.mask_for_memory)?;
+        output(&mut prompt, "object_score", &mut self.passed.object_score)?;
+
+        // The mask itself is the frame's result; the decoder runs for its pointer alone.
+        let embed = &tools.features.image_embed;
+        let mut decode_pointer = bind_decoder(tools, embed, &self.no_coords, &self.no_point, &dense)?;
+        input(&mut decode_pointer, "has_mask", &self.passed.one)?;
+        input(&mut decode_pointer, "is_prompt", &self.passed.one)?;
+        input(&mut decode_pointer, "multimask", &self.passed.one)?;
+        let mut unused = [
+            ("low_res_mask", tensor(host, &[n, 1, s.image / 4, s.image / 4])?),
+            ("mask_for_memory", tensor(device, &[n, 1, s.image, s.image])?),
+            ("predicted_iou", tensor(host, &[n, 1])?),
+            ("object_score", tensor(host, &[n, 1])?),
+        ];
+        for (name, tensor) in &mut unused {
+            output(&mut decode_pointer, name, tensor)?;
+        }
+        output(&mut decode_pointer, "obj_ptr", &mut self.passed.obj_ptr)?;
+        let unused = unused.into_iter().map(|(_, tensor)| tensor).chain([dense]).collect();
+        Ok(MaskPrompts { masks, prompt, decode_pointer, _unused: unused })
+    }
+
+    /// A state of zeros for prompted frames, made on first use, and the tensors that go with it.
+    ///
+    /// # Errors
+    /// As [`Wiring::new`].
+    pub fn blank(&mut self, host: &Allocator, sizes: &Sizes) -> Result<(&Memory, &Passed), RunnerError> {
+        let blank = match self.blank.take() {
+            Some(blank) => blank,
+            None => Memory::new(host, sizes, self.objects)?,
+        };
+        Ok((self.blank.insert(blank), &self.passed))
+    }
+}
+
+fn flags(host: &Allocator, objects: i64, value: f32) -> Result<Floats, RunnerError> {
+    let mut flags = tensor(host, &[objects])?;
+    flags.extract_tensor_mut().1.fill(value);
+    Ok(flags)
+}
+
+fn labels(host: &Allocator, objects: i64, slots: i64, first: i32) -> Result<Tensor<i32>, RunnerError> {
+    let mut labels = Tensor::<i32>::new(host, vec![objects, slots])
+        .map_err(|e| RunnerError::Environment(format!("cannot allocate point labels: {e}")))?;
+    for row in labels.extract_tensor_mut().1.chunks_exact_mut(slots as usize) {
+        row.fill(UNUSED);
+        row[0] = first;
+    }
+    Ok(labels)
+}
+
+fn bind_labels(binding: &mut IoBinding, labels: &Tensor<i32>) -> Result<(), RunnerError> {
+    binding
+        .bind_input("point_labels", labels)
+        .map_err(|e| RunnerError::Inference(format!("cannot bind input `point_labels`: {e}")))
+}
+
+fn bind_decoder(
+    tools: &Tools<'_>,
+    features: &Floats,
+    coords: &Floats,
+    labels: &Tensor<i32>,
+    dense: &Floats,
+) -> Result<IoBinding, RunnerError> {
+    let mut binding = tools.decoder.binding()?;
+    input(&mut binding, "cond_embed", features)?;
+    input(&mut binding, "high_res_0", &tools.features.high_res[0])?;
+    input(&mut binding, "high_res_1", &tools.features.high_res[1])?;
+    input(&mut binding, "point_coords", coords)?;
+    bind_labels(&mut binding, labels)?;
+    input(&mut binding, "dense_prompt", dense)?;
+    Ok(binding)
+}
+
+fn bind_decoded(
+    binding: &mut IoBinding,
+    passed: &mut Passed,
+    low_res: &mut Floats,
+    predicted_iou: &mut Floats,
+) -> Result<(), RunnerError> {
+    output(binding, "low_res_mask", low_res)?;
+    output(binding, "mask_for_memory", &mut passed.mask_for_memory)?;
+    output(binding, "predicted_iou", predicted_iou)?;
+    output(binding, "object_score", &mut passed.object_score)?;
+    output(binding, "obj_ptr", &mut passed.obj_ptr)
+}
