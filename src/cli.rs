@@ -84,6 +84,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+    /// Do part i of n of the videos; `jetbench merge` joins the parts. Slurm arrays and indexed Kubernetes jobs
+    /// (with JETBENCH_SHARDS) are recognised by themselves; 1/1 does everything
+    #[arg(long, value_name = "I/N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<String>,
+    /// Continue an unfinished run: keeps finished sequences, tries failed cells again; its settings are taken from RUN
+    #[arg(long, value_name = "RUN")]
+    #[serde(skip)]
+    pub resume: Option<PathBuf>,
     /// Check everything and print the plan; run nothing
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -45,14 +45,14 @@ pub fn keys() -> Vec<String> {
     RunArgs::augment_args(clap::Command::new("run"))
         .get_arguments()
         .filter_map(|a| a.get_long())
-        .filter(|name| !matches!(*name, "config" | "help"))
+        .filter(|name| !matches!(*name, "config" | "help" | "resume"))
         .map(String::from)
         .collect()
 }
 
 /// What the flags say, and what the file says where they are silent.
 fn merge(flags: RunArgs, file: RunArgs) -> Result<RunArgs, Stop> {
-    let config = flags.config.clone();
+    let (config, resume) = (flags.config.clone(), flags.resume.clone());
     let text = |args: RunArgs| {
         serde_json::to_value(args).map_err(|e| Stop::Usage(format!("a setting cannot be written as text: {e}")))
     };
@@ -61,7 +61,7 @@ fn merge(flags: RunArgs, file: RunArgs) -> Result<RunArgs, Stop> {
         merged.extend(over);
     }
     let merged: RunArgs = serde_json::from_value(merged).map_err(|e| Stop::Usage(format!("settings: {e}")))?;
-    Ok(RunArgs { config, ..merged })
+    Ok(RunArgs { config, resume, ..merged })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use jetbench_runners::types::{Device, OpenReport, Options, Precision, PromptKind
 use serde::{Deserialize, Serialize};
 
 use crate::record::WarmupRecord;
+use crate::shard::Shard;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
 pub const PROTOCOL: u32 = 1;
@@ -35,6 +36,8 @@ pub struct Job {
     pub data: PathBuf,
     /// Which part of it.
     pub limits: Limits,
+    /// Indices of sequences that an earlier worker finished.
+    pub skip: Vec<usize>,
     /// Track on after a faulty warm-up mask.
     pub keep_going: bool,
     /// Loop each clip to this many frames.
@@ -52,6 +55,9 @@ pub struct Limits {
     pub objects: Option<usize>,
     /// Frames per video.
     pub frames: Option<usize>,
+    /// Of the videos that are left, those of this part.
+    #[serde(default)]
+    pub shard: Option<Shard>,
 }
 
 /// How far a worker has come.

@@ -30,15 +30,6 @@ pub struct Finished {
     pub spool: PathBuf,
 }
 
-/// What grading a sequence gave.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Graded {
-    /// The record.
-    pub record: SequenceRecord,
-    /// Where outputs were not finite, in words.
-    pub non_finite: Vec<String>,
-}
-
 /// One frame's share of the result.
 struct GradedFrame {
     frame: FrameRecord,
@@ -64,7 +55,12 @@ pub struct Extras {
 ///
 /// # Errors
 /// An annotation or the spool file cannot be read, a mask or overlay not be written: names the file.
-pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &Extras) -> Result<Graded, DataError> {
+pub fn grade(
+    sequence: &Sequence,
+    finished: &Finished,
+    layout: Layout,
+    extras: &Extras,
+) -> Result<SequenceRecord, DataError> {
     let reader = Reader::open(&finished.spool).map_err(|e| DataError(e.to_string()))?;
     let (width, height) = (reader.width, reader.height);
     if (width, height) != (sequence.width, sequence.height) {
@@ -105,15 +101,15 @@ pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &
     }
     let non_finite = frames.iter_mut().flat_map(|f| std::mem::take(&mut f.non_finite)).collect();
     let objects = sequence.objects.iter().enumerate().map(|(i, o)| object_record(i, o, &frames, layout.protocol()));
-    let record = SequenceRecord {
+    Ok(SequenceRecord {
         video: sequence.name.clone(),
         width,
         height,
         wall_ms: finished.wall_ms,
         objects: objects.collect(),
         frames: frames.into_iter().map(|f| f.frame).collect(),
-    };
-    Ok(Graded { record, non_finite })
+        non_finite,
+    })
 }
 
 fn grade_frame(

@@ -16,12 +16,14 @@ use jetbench_runners::runtime;
 use jetbench_runners::types::{Admitted, Device, DroppedOption, Options, Precision, PromptKind};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::cli::RunArgs;
 use crate::config;
 use crate::dataset::{self, DataError, Dataset, MaskSource, OpenOptions, Sequence};
 use crate::event::{Job, Limits, PROTOCOL};
 use crate::exit::{Stop, by_nearness, nearest};
+use crate::shard::{self, Shard};
 
 /// What a precision other than the requested one does to a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +112,12 @@ impl Cell {
 pub struct Plan {
     /// Every setting in effect.
     pub settings: Settings,
-    /// The sequences, limits applied.
+    /// The sequences, limits applied; of a part of the dataset, those of the part.
     pub dataset: Dataset,
+    /// Names of the sequences of all parts.
+    pub list: Vec<String>,
+    /// SHA-256 over the list of all parts: see [`crate::record::DataRecord::list_sha256`].
+    pub list_sha256: String,
     /// The cells, in order: model, then precision, then device.
     pub cells: Vec<Cell>,
     /// What the user should know before it starts: aliases, dropped options.
@@ -127,8 +133,17 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong: unknown tag, precision or device, a broken pack, unusable data.
     pub fn new(args: &RunArgs) -> Result<Plan, Stop> {
-        let settings = settings(args)?;
-        let mut notes = Vec::new();
+        let (settings, shard_said) = settings(args)?;
+        let notes =
+            settings.limits.shard.zip(shard_said).map(|(shard, said)| format!("part {shard} of the videos ({said})"));
+        Plan::of(settings, notes.into_iter().collect())
+    }
+
+    /// Builds the plan from settings that are already complete, as those of a recorded run are.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn of(settings: Settings, mut notes: Vec<String>) -> Result<Plan, Stop> {
         let mut cells = Vec::new();
         let mut checked = Vec::new();
         for model in &settings.models {
@@ -161,10 +176,13 @@ impl Plan {
                 }
             }
         }
-        let dataset = open_data(&settings.data, settings.limits)?;
+        let mut dataset = open_whole(&settings.data, settings.limits)?;
+        let list = dataset.sequences.iter().map(|s| s.name.clone()).collect();
+        let list_sha256 = list_sha256(&dataset);
+        keep_part(&mut dataset, settings.limits.shard)?;
         dataset_is_sound(&dataset, &cells)?;
         let ort_lib = find_runtime(&settings, &cells)?;
-        Ok(Plan { settings, dataset, cells, notes, ort_lib })
+        Ok(Plan { settings, dataset, list, list_sha256, cells, notes, ort_lib })
     }
 
     /// Frames that one cell tracks.
@@ -177,8 +195,8 @@ impl Plan {
         self.dataset.sequences.iter().map(|s| s.objects.len()).sum()
     }
 
-    /// The job for a worker.
-    pub fn job(&self, cell: &Cell, spool: PathBuf) -> Job {
+    /// The job for a worker; `skip` names the sequences that an earlier worker finished.
+    pub fn job(&self, cell: &Cell, spool: PathBuf, skip: Vec<usize>) -> Job {
         let dropped = |name: &str| cell.admitted.dropped.iter().any(|d| d.name == name);
         let mut options = self.settings.options.clone();
         options.extra.retain(|name, _| !dropped(name));
@@ -195,6 +213,7 @@ impl Plan {
             ort_lib: self.ort_lib.clone(),
             data: self.settings.data.clone(),
             limits: self.settings.limits,
+            skip,
             keep_going: self.settings.keep_going,
             loop_frames: self.settings.loop_frames,
             spool,
@@ -259,7 +278,8 @@ pub fn clicks(pack: &PackInfo, settings: &Settings) -> usize {
 }
 
 /// Fills in defaults and reads every word of the flags.
-fn settings(args: &RunArgs) -> Result<Settings, Stop> {
+fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
+    let shard = shard::find(args.shard.as_deref(), |name| std::env::var(name).ok())?;
     let models = split(&args.models);
     if models.is_empty() {
         return Err(Stop::Usage(
@@ -291,7 +311,7 @@ fn settings(args: &RunArgs) -> Result<Settings, Stop> {
         s if s.is_finite() && s > 0.0 && s < 1e9 => Ok(s),
         s => Err(Stop::Usage(format!("--{name} {s}: a positive number of seconds is needed"))),
     };
-    Ok(Settings {
+    let settings = Settings {
         models,
         dtype: parsed(&default(&args.dtype, "bf16"))?,
         device: parsed(&default(&args.device, "cpu"))?,
@@ -300,6 +320,7 @@ fn settings(args: &RunArgs) -> Result<Settings, Stop> {
             videos: args.limit_videos.map(Into::into),
             objects: args.limit_objects.map(Into::into),
             frames: args.limit_frames.map(Into::into),
+            shard: shard.as_ref().map(|(shard, _)| *shard),
         },
         out: default_out(args.out.clone()),
         packs: pack_path(&args.packs),
@@ -315,7 +336,8 @@ fn settings(args: &RunArgs) -> Result<Settings, Stop> {
         event_timeout_s: seconds(args.event_timeout, 120.0, "event-timeout")?,
         load_timeout_s: seconds(args.load_timeout, 1800.0, "load-timeout")?,
         loop_frames: args.loop_frames.map(Into::into),
-    })
+    };
+    Ok((settings, shard.map(|(_, said)| said)))
 }
 
 /// Words of a list, each possibly a comma list itself (config files), without repetitions.
@@ -539,10 +561,51 @@ pub fn missing_provider(device: Device, providers: &[String]) -> Option<&'static
 /// # Errors
 /// It cannot be read, or nothing is left within the limits.
 pub fn open_data(root: &Path, limits: Limits) -> Result<Dataset, DataError> {
+    let mut dataset = open_whole(root, limits)?;
+    keep_part(&mut dataset, limits.shard)?;
+    Ok(dataset)
+}
+
+/// The same with the videos of all parts.
+fn open_whole(root: &Path, limits: Limits) -> Result<Dataset, DataError> {
     let options = OpenOptions { videos: limits.videos, ..OpenOptions::default() };
     let mut dataset = Dataset::open_with(root, &options)?;
     dataset.limit(limits.videos, limits.objects, limits.frames)?;
     Ok(dataset)
+}
+
+/// Keeps the videos of one part.
+fn keep_part(dataset: &mut Dataset, shard: Option<Shard>) -> Result<(), DataError> {
+    let Some(shard) = shard else { return Ok(()) };
+    let videos = dataset.sequences.len();
+    let mut position = 0;
+    dataset.sequences.retain(|_| {
+        position += 1;
+        shard.holds(position - 1)
+    });
+    if dataset.sequences.is_empty() {
+        return Err(DataError(format!(
+            "{}: part {shard} of {videos} videos is empty; use at most {videos} parts",
+            dataset.root.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Digest of what is to be tracked: names, sizes, frames and annotated objects of all videos.
+fn list_sha256(dataset: &Dataset) -> String {
+    let mut digest = Sha256::new();
+    digest.update(format!("{}\n", dataset.layout));
+    for sequence in &dataset.sequences {
+        digest.update(format!("{:?} {}x{}\n", sequence.name, sequence.width, sequence.height));
+        for frame in &sequence.frames {
+            digest.update(format!("{:?}\n", frame.name));
+        }
+        for object in &sequence.objects {
+            digest.update(format!("{:?} {} {:?}\n", object.name, object.prompt_frame, object.annotated));
+        }
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What would stop a run half-way is looked for beforehand: too many objects for a pack, frames that are cut off,

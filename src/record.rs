@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
 
+use crate::shard::Shard;
+
 /// Schema number of `run.json`; raised on every incompatible change.
 pub const SCHEMA: u32 = 1;
 
@@ -35,6 +37,51 @@ pub struct RunRecord {
     pub cells: Vec<CellRecord>,
     /// Why the run stopped early (`interrupted`), if it did.
     pub stopped: Option<String>,
+    /// What else tells where these figures come from.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// Where a run's figures come from, beyond its settings: what is needed to take it up again, to join it with others and
+/// to see that nothing has changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// Working directory, in which relative paths of the settings hold.
+    pub directory: String,
+    /// SHA-256 of the program file.
+    pub program_sha256: String,
+    /// SHA-256 over everything that decides the figures but the machine: program, packs, data, settings. Equal digests:
+    /// the same measurement.
+    pub job_sha256: String,
+    /// The part of the dataset that this run did; `None`: all of it.
+    pub shard: Option<Shard>,
+    /// Every time it was taken up again after an interruption.
+    pub resumed: Vec<ResumeRecord>,
+    /// The runs that it was joined from.
+    pub parts: Vec<PartRecord>,
+}
+
+/// One `--resume`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResumeRecord {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// Finished sequences over all cells that were kept.
+    pub kept: usize,
+}
+
+/// One run that a joined record was made from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PartRecord {
+    /// Its id.
+    pub run_id: String,
+    /// Its part of the dataset.
+    pub shard: Option<Shard>,
+    /// Its device.
+    pub device: String,
+    /// Digest of its device.
+    pub device_digest: String,
 }
 
 /// Dataset as planned.
@@ -52,6 +99,13 @@ pub struct DataRecord {
     pub objects: usize,
     /// Frames in the plan.
     pub frames: usize,
+    /// SHA-256 over the names, sizes, frames and annotated objects of all videos, those of other parts included. It says
+    /// that the lists are the same, not that every pixel is.
+    #[serde(default)]
+    pub list_sha256: String,
+    /// Names of all videos, in order, those of other parts included.
+    #[serde(default)]
+    pub list: Vec<String>,
 }
 
 /// Device under test.
@@ -220,6 +274,9 @@ pub struct SequenceRecord {
     pub frames: Vec<FrameRecord>,
     /// One entry per object.
     pub objects: Vec<ObjectRecord>,
+    /// Where outputs were not finite, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub non_finite: Vec<String>,
 }
 
 /// Timing of one frame, milliseconds.

@@ -2,7 +2,7 @@
 //! after the worker has gone, the verdict, and the record. A cell that fails is a verdict; the other cells go on.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::cli::RunArgs;
 use crate::device;
@@ -19,8 +20,11 @@ use crate::exit::{self, Outcome, Stop};
 use crate::grade::{self, Extras, Finished};
 use crate::plan::{self, Cell, Plan};
 use crate::progress::Progress;
-use crate::record::{CellRecord, DataRecord, MemoryPoint, MemoryRecord, RunRecord, RuntimeRecord, SCHEMA, Verdict};
+use crate::record::{
+    CellRecord, DataRecord, MemoryPoint, MemoryRecord, Origin, RunRecord, RuntimeRecord, SCHEMA, Verdict,
+};
 use crate::report::{self, table};
+use crate::resume::{self, Before, Resumed};
 use crate::store::{self, RunDir};
 use crate::summary;
 use crate::supervise::{Ended, Worker};
@@ -30,27 +34,82 @@ use crate::verdict::{self, Conditions, Rules};
 /// The rail that measures the whole module, on boards that have it. Other rails measure parts, and parts are not added.
 const WHOLE_MODULE_RAIL: &str = "VDD_IN";
 
-/// Runs the plan that `args` describe; `argv` is the command line for the record.
+/// Runs the plan that `args` describe, or the rest of an unfinished run; `argv` is the command line for the record.
 ///
 /// # Errors
 /// What is wrong before anything is measured. What goes wrong afterwards is in the record and in the exit code.
 pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
-    let (args, plan) = plan::from_args(args)?;
-    let (quiet, as_json) = (args.quiet.unwrap_or(false), args.json.unwrap_or(false));
-    if args.dry_run.unwrap_or(false) {
-        return Ok(dry_run(&plan, as_json));
-    }
     let root = Path::new("/");
-    let device = device::describe(root);
-    let dir = RunDir::create(&plan.settings.out, &device.name)?;
+    let (args, resumed) = match args.resume.clone() {
+        Some(path) => {
+            let device = device::describe(root);
+            let Some(resumed) = resume::take_up(&args, &path, &device.digest)? else {
+                return complete(&args, &path);
+            };
+            (args, resumed)
+        }
+        None => {
+            let (args, plan) = plan::from_args(args)?;
+            if args.dry_run.unwrap_or(false) {
+                return Ok(dry_run(&plan, args.json.unwrap_or(false)));
+            }
+            let fresh = begin(plan, root, argv)?;
+            (args, fresh)
+        }
+    };
+    let Resumed { dir, plan, mut record, before } = resumed;
+    let (quiet, as_json) = (args.quiet.unwrap_or(false), args.json.unwrap_or(false));
     let interrupt = Arc::new(AtomicBool::new(false));
     listen(&interrupt)?;
+    store::write_json(&dir.head(), &record).map_err(|e| disk(&dir.path, &e))?;
 
     let progress = Progress::new(quiet, (plan.cells.len() * plan.frames()) as u64);
     for note in &plan.notes {
         progress.note(note);
     }
-    let mut record = RunRecord {
+    if let Some(resumed) = record.origin.resumed.last() {
+        progress.note(&format!(
+            "{}: {} kept",
+            dir.path.display(),
+            table::plural(resumed.kept, "sequence", "sequences")
+        ));
+    }
+    let mut classes = Vec::new();
+    for ((index, cell), before) in plan.cells.iter().enumerate().zip(before) {
+        progress.cell(index, plan.cells.len(), &cell.label());
+        let part = match before {
+            Before::Whole(cell) => {
+                record.cells.push(*cell);
+                continue;
+            }
+            Before::Part(part) => Some(*part),
+            Before::Nothing => None,
+        };
+        let run = CellRun { plan: &plan, cell, index, dir: &dir, root, interrupt: &interrupt, progress: &progress };
+        let (cell_record, class) = run.run(part);
+        classes.extend(class);
+        store::write_json(&dir.partial(index), &cell_record)
+            .and_then(|()| store::remove(&dir.progress(index)))
+            .map_err(|e| disk(&dir.path, &e))?;
+        record.cells.push(cell_record);
+    }
+    if interrupt.load(Ordering::SeqCst) {
+        record.stopped = Some("interrupted".into());
+    }
+    progress.done();
+    record.finished = Some(now());
+    write_all(&dir, &record).map_err(|e| disk(&dir.path, &e))?;
+
+    let code = exit_code(&record, &classes);
+    Ok(Outcome { stdout: screen(&record, &dir.path, quiet, as_json), code })
+}
+
+/// A new run: its directory and its record without cells.
+fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Stop> {
+    let device = device::describe(root);
+    let dir = RunDir::create(&plan.settings.out, &device.name)?;
+    let program_sha256 = program_sha256();
+    let record = RunRecord {
         schema: SCHEMA,
         run_id: dir.id.clone(),
         started: now(),
@@ -65,37 +124,84 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
             videos: plan.dataset.sequences.len(),
             objects: plan.objects(),
             frames: plan.dataset.frame_count(),
+            list_sha256: plan.list_sha256.clone(),
+            list: plan.list.clone(),
         },
         device,
         cells: Vec::new(),
         stopped: None,
+        origin: Origin {
+            directory: std::env::current_dir().unwrap_or_default().display().to_string(),
+            job_sha256: job_sha256(&plan, &program_sha256),
+            program_sha256,
+            shard: plan.settings.limits.shard,
+            ..Origin::default()
+        },
     };
-    let mut classes = Vec::new();
-    for (index, cell) in plan.cells.iter().enumerate() {
-        progress.cell(index, plan.cells.len(), &cell.label());
-        let run = CellRun { plan: &plan, cell, index, dir: &dir, root, interrupt: &interrupt, progress: &progress };
-        let (cell_record, class) = run.run();
-        classes.extend(class);
-        let kept = store::write_json(&dir.partial(index), &cell_record);
-        kept.map_err(|e| disk(&dir.path, &e))?;
-        record.cells.push(cell_record);
-    }
-    if interrupt.load(Ordering::SeqCst) {
-        record.stopped = Some("interrupted".into());
-    }
-    progress.done();
-    record.finished = Some(now());
-    write_all(&dir, &record).map_err(|e| disk(&dir.path, &e))?;
+    let before = plan.cells.iter().map(|_| Before::Nothing).collect();
+    Ok(Resumed { dir, plan, record, before })
+}
 
-    let code = exit_code(&record, &classes);
-    Ok(Outcome { stdout: screen(&record, &dir, quiet, as_json), code })
+/// What `--resume` says of a run that is complete.
+fn complete(args: &RunArgs, path: &Path) -> Result<Outcome, Stop> {
+    let record = store::load(path)?;
+    let quiet = args.quiet.unwrap_or(false);
+    if !quiet {
+        eprintln!("note: {} is complete; there is nothing to continue", path.display());
+    }
+    let code = exit_code(&record, &[]);
+    Ok(Outcome { stdout: screen(&record, path, quiet, args.json.unwrap_or(false)), code })
+}
+
+/// SHA-256 of the program file; empty when it cannot be read (it was replaced while it ran).
+pub(crate) fn program_sha256() -> String {
+    std::env::current_exe().ok().and_then(|path| file_sha256(&path)).unwrap_or_default()
+}
+
+fn file_sha256(path: &Path) -> Option<String> {
+    let mut digest = Sha256::new();
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).ok()? {
+            0 => return Some(hex(&digest.finalize())),
+            n => digest.update(&buffer[..n]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Digest of everything that decides the figures but the machine: see [`Origin::job_sha256`]. Settings that only say where
+/// things lie, or how patient to be, are left out; so is the part of the data, which every shard has of its own.
+pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
+    let mut settings = settings(plan);
+    for place in
+        ["models", "dtype", "device", "alias", "data", "out", "packs", "ort_lib", "event_timeout_s", "load_timeout_s"]
+    {
+        settings.remove(place);
+    }
+    if let Some(limits) = settings.get_mut("limits").and_then(|l| l.as_object_mut()) {
+        limits.remove("shard");
+    }
+    let cells: Vec<_> = plan
+        .cells
+        .iter()
+        .map(|c| json!([c.model, c.pack.id, c.pack.digest, c.prompt, c.dtype, c.device, c.admitted.passed]))
+        .collect();
+    let runtime = plan.ort_lib.as_deref().and_then(file_sha256);
+    let job =
+        json!([program_sha256, runtime, plan.list_sha256, plan.dataset.kind.protocol().to_string(), settings, cells]);
+    hex(&Sha256::digest(job.to_string().as_bytes()))
 }
 
 fn disk(path: &Path, error: &std::io::Error) -> Stop {
     Stop::Environment(format!("cannot write results to {}: {error}", path.display()))
 }
 
-fn now() -> String {
+pub(crate) fn now() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
@@ -157,6 +263,7 @@ fn exit_code(record: &RunRecord, classes: &[FaultClass]) -> u8 {
 
 /// Every file of the results, `run.json` last.
 fn write_all(dir: &RunDir, record: &RunRecord) -> std::io::Result<()> {
+    dir.join_telemetry(record.cells.len(), telemetry::CSV_HEADER)?;
     for (name, bytes) in report::files(record).map_err(std::io::Error::other)? {
         store::write_atomic(&dir.path.join(name), &bytes)?;
     }
@@ -182,17 +289,17 @@ struct LastCell<'a> {
 }
 
 /// What the user sees on stdout at the end.
-fn screen(record: &RunRecord, dir: &RunDir, quiet: bool, as_json: bool) -> String {
+fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> String {
     let mut text = String::new();
     if !quiet {
         text.push_str(&table::text(record, crate::progress::table_style()));
-        text.push_str(&format!("results: {}\n", dir.path.display()));
-        text.push_str(&format!("report:  {}\n", dir.path.join("report.html").display()));
+        text.push_str(&format!("results: {}\n", dir.display()));
+        text.push_str(&format!("report:  {}\n", dir.join("report.html").display()));
     }
     if as_json {
         let line = LastLine {
             schema: SCHEMA,
-            run: dir.path.display().to_string(),
+            run: dir.display().to_string(),
             cells: record
                 .cells
                 .iter()
@@ -237,24 +344,31 @@ struct Observed {
 }
 
 impl CellRun<'_> {
-    /// Runs the worker, grades what it finished, judges.
-    fn run(&self) -> (CellRecord, Option<FaultClass>) {
+    /// Runs the worker on what is left to do, grades what it finished, judges.
+    fn run(&self, part: Option<resume::Progress>) -> (CellRecord, Option<FaultClass>) {
         let mut record = self.blank();
+        let mut observed = Observed::default();
+        let earlier = part.map(|part| self.restore(part, &mut record, &mut observed));
         if self.interrupt.load(Ordering::SeqCst) {
-            return (record, None);
+            // What an earlier worker finished is scored all the same: the spool does not outlive this run.
+            let graded = self.grade(&mut record, &observed);
+            record.summary = summary::summarise(&record);
+            return (record, graded.err().map(|_| FaultClass::Input));
         }
         let before = self.snapshot();
-        let mut observed = Observed::default();
         let baseline = telemetry::system_memory(self.root);
         let (ended, telemetry) = self.work(&mut record, &mut observed, baseline);
         self.peak(&mut record, &observed, &telemetry, baseline);
         self.energy(&mut record, &observed, &telemetry);
+        if let Some(earlier) = earlier {
+            earlier.join(&mut record);
+        }
         if let Err(e) = self.keep(&telemetry) {
             record.notes.push(format!("telemetry.csv could not be written: {e}"));
         }
 
-        let mut non_finite = Vec::new();
-        let graded = self.grade(&mut record, &observed, &mut non_finite);
+        let graded = self.grade(&mut record, &observed);
+        let non_finite: Vec<String> = record.sequences.iter().flat_map(|s| s.non_finite.clone()).collect();
         record.track_wall_s =
             (!record.sequences.is_empty()).then(|| record.sequences.iter().map(|s| s.wall_ms).sum::<f64>() / 1000.0);
         record.summary = summary::summarise(&record);
@@ -309,6 +423,24 @@ impl CellRun<'_> {
         }
     }
 
+    /// Takes over what is left of the cell from before: its scored sequences, and those that only lie in the spool.
+    fn restore(&self, part: resume::Progress, record: &mut CellRecord, observed: &mut Observed) -> Earlier {
+        let resume::Progress { record: old, finished } = part;
+        let kept = old.sequences.len() + finished.len();
+        let names: Vec<&str> =
+            old.sequences.iter().map(|s| s.video.as_str()).chain(finished.iter().map(|f| f.video.as_str())).collect();
+        record.memory_curve = old.memory_curve.into_iter().filter(|p| names.contains(&p.video.as_str())).collect();
+        record.notes = old.notes.into_iter().filter(|n| n.starts_with(RESUMED)).collect();
+        record.notes.push(format!(
+            "{RESUMED}: {} finished by an earlier worker; what was sensed during an interrupted attempt (power, swap, \
+             throttling) may be missing",
+            table::plural(kept, "sequence was", "sequences were")
+        ));
+        record.sequences = old.sequences;
+        observed.finished = finished;
+        Earlier { energy_j: old.energy_j, peak: old.memory.get("peak").cloned(), runtime: old.runtime }
+    }
+
     fn snapshot(&self) -> (Option<String>, BTreeMap<String, u64>) {
         (telemetry::power_mode(self.root), telemetry::over_current(self.root))
     }
@@ -335,7 +467,11 @@ impl CellRun<'_> {
     fn work(&self, record: &mut CellRecord, observed: &mut Observed, baseline: SystemMemory) -> (Ended, Telemetry) {
         let failed = |class: FaultClass, error: String| Ended::Failed { phase: Some(Phase::Spawn), class, error };
         let spool = self.dir.spool(self.index);
-        let job = self.plan.job(self.cell, spool.clone());
+        let sequences = &self.plan.dataset.sequences;
+        let scored = |name: &str| record.sequences.iter().any(|s| s.video == name);
+        let tracked = |index: usize| observed.finished.iter().any(|f| f.index == index);
+        let skip = (0..sequences.len()).filter(|&i| tracked(i) || scored(&sequences[i].name)).collect();
+        let job = self.plan.job(self.cell, spool.clone(), skip);
         let started = std::fs::create_dir_all(&spool)
             .and_then(|()| serde_json::to_string(&job).map_err(std::io::Error::from))
             .and_then(|job| {
@@ -443,12 +579,13 @@ impl CellRun<'_> {
                     return Err(format!("the worker finished sequence {index}, which it had not started"));
                 };
                 observed.spans.push((from, Instant::now()));
-                let spool = self.dir.spool(self.index).join(format!("{index}.spool"));
+                let spool = resume::spool_file(self.dir, self.index, index);
                 observed.finished.push(Finished { index, video, frames, wall_ms, spool });
                 let done: usize = observed.finished.iter().map(|f| f.frames).sum();
                 self.progress.frames((self.index * self.plan.frames() + done) as u64);
-                store::write_json(&self.dir.partial(self.index), &observed.finished)
-                    .map_err(|e| format!("cannot write {}: {e}", self.dir.partial(self.index).display()))?;
+                let state = resume::Progress { record: record.clone(), finished: observed.finished.clone() };
+                let file = self.dir.progress(self.index);
+                store::write_json(&file, &state).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
             }
         }
         Ok(())
@@ -479,13 +616,13 @@ impl CellRun<'_> {
         }
     }
 
-    /// Appends the samples to `telemetry.csv`.
+    /// Writes the samples beside those of an earlier attempt.
     fn keep(&self, telemetry: &Telemetry) -> std::io::Result<()> {
-        let path = self.dir.path.join("telemetry.csv");
-        let header = if path.exists() { "" } else { telemetry::CSV_HEADER };
+        let path = self.dir.telemetry(self.index);
+        let mut bytes = std::fs::read(&path).unwrap_or_default();
         let key = format!("{},{},{}", self.cell.model, self.cell.dtype, self.cell.device);
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        file.write_all(format!("{header}{}", telemetry.csv(&key)).as_bytes())
+        bytes.extend_from_slice(telemetry.csv(&key).as_bytes());
+        store::write_atomic(&path, &bytes)
     }
 
     fn energy(&self, record: &mut CellRecord, observed: &Observed, telemetry: &Telemetry) {
@@ -498,7 +635,7 @@ impl CellRun<'_> {
     }
 
     /// Grades every finished sequence; stops at the first that cannot be graded.
-    fn grade(&self, record: &mut CellRecord, observed: &Observed, non_finite: &mut Vec<String>) -> Result<(), String> {
+    fn grade(&self, record: &mut CellRecord, observed: &Observed) -> Result<(), String> {
         let dataset = &self.plan.dataset;
         let settings = &self.plan.settings;
         let place = |wanted: bool, name: &str| wanted.then(|| self.dir.path.join(name).join(self.cell.slug()));
@@ -513,10 +650,41 @@ impl CellRun<'_> {
             let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);
             let sequence = sequence.ok_or_else(|| format!("the worker tracked an unknown video {}", finished.video))?;
             let graded = grade::grade(sequence, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
-            non_finite.extend(graded.non_finite);
-            record.sequences.push(graded.record);
+            record.sequences.push(graded);
         }
+        // Plan order, whatever an interruption has done to it.
+        let place = |name: &str| dataset.sequences.iter().position(|s| s.name == name);
+        record.sequences.sort_by_cached_key(|s| place(&s.video));
         Ok(())
+    }
+}
+
+/// How the remark of a resumed cell begins.
+const RESUMED: &str = "resumed";
+
+/// Figures of the worker before an interruption, which cover the sequences that are kept.
+struct Earlier {
+    energy_j: BTreeMap<String, f64>,
+    peak: Option<MemoryRecord>,
+    runtime: Option<RuntimeRecord>,
+}
+
+impl Earlier {
+    /// Joins them with those of the worker that did the rest. Energy that is not known for both halves is left out.
+    fn join(self, record: &mut CellRecord) {
+        record.energy_j = std::mem::take(&mut record.energy_j)
+            .into_iter()
+            .filter_map(|(rail, joules)| Some((rail.clone(), joules + self.energy_j.get(&rail)?)))
+            .collect();
+        if let (Some(old), Some(new)) = (self.peak, record.memory.get_mut("peak")) {
+            let larger = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).max_by(f64::total_cmp);
+            new.system_mib = larger(old.system_mib, new.system_mib);
+            new.pss_mib = larger(old.pss_mib, new.pss_mib);
+            new.rss_mib = larger(old.rss_mib, new.rss_mib);
+            new.nvmap_mib = larger(old.nvmap_mib, new.nvmap_mib);
+        }
+        // A worker that never came to load anything leaves the old one's runtime standing.
+        record.runtime = record.runtime.take().or(self.runtime);
     }
 }
 

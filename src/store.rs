@@ -2,6 +2,7 @@
 //! beside its place, then renamed), finished sequences are on disk before the next one starts, and `run.json` comes
 //! last, so that a directory with it is a complete run.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,18 +11,26 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::exit::Stop;
-use crate::record::{RunRecord, SCHEMA};
+use crate::record::{CellRecord, RunRecord, SCHEMA};
+use crate::resume;
+
+/// How the names of files begin that are being written.
+const WRITING: &str = ".writing-";
+
+/// File name of what was sensed while workers ran.
+const TELEMETRY: &str = "telemetry.csv";
 
 /// File name of the record.
 pub const RECORD: &str = "run.json";
 
-/// The directory of one run.
-#[derive(Clone, Debug)]
+/// The directory of one run, claimed by this process.
+#[derive(Debug)]
 pub struct RunDir {
     /// The directory.
     pub path: PathBuf,
     /// Its name.
     pub id: String,
+    _claim: File,
 }
 
 impl RunDir {
@@ -31,17 +40,35 @@ impl RunDir {
     /// Names the place and the remedy; exit 2.
     pub fn create(out: &Path, device: &str) -> Result<RunDir, Stop> {
         let id = run_id();
-        let path = out.join(device).join(&id);
+        let parent = out.join(device);
+        let path = parent.join(&id);
         let fault = |e: std::io::Error| {
             Stop::Usage(format!(
                 "cannot write results to {}: {e}; make the directory writable or choose another with --out DIR",
                 out.display()
             ))
         };
-        std::fs::create_dir_all(&path).map_err(fault)?;
-        let run = RunDir { path, id };
+        std::fs::create_dir_all(&parent).and_then(|()| std::fs::create_dir(&path)).map_err(fault)?;
+        let run = RunDir { _claim: resume::claim(&path)?, path, id };
         std::fs::create_dir_all(run.spool_root()).map_err(fault)?;
         write_atomic(&run.path.join("log.txt"), b"").map_err(fault)?;
+        Ok(run)
+    }
+
+    /// The directory of a run that was begun before; what a killed writer left half done is removed.
+    ///
+    /// # Errors
+    /// Another process works on it.
+    pub fn open(path: &Path) -> Result<RunDir, Stop> {
+        let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let run = RunDir { _claim: resume::claim(path)?, path: path.to_path_buf(), id };
+        for dir in [run.path.clone(), run.path.join("partial"), run.path.join("plots")] {
+            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(WRITING) {
+                    let _ = std::fs::remove_file(entry.path());
+                }
+            }
+        }
         Ok(run)
     }
 
@@ -59,9 +86,63 @@ impl RunDir {
         self.path.join("spool")
     }
 
-    /// State of an unfinished cell: `partial/cell-<index>.json`.
+    /// The record of an unfinished run, without cells.
+    pub fn head(&self) -> PathBuf {
+        head_of(&self.path)
+    }
+
+    /// State of a cell under way.
+    pub fn progress(&self, index: usize) -> PathBuf {
+        self.path.join("partial").join(format!("cell-{index}.progress.json"))
+    }
+
+    /// Record of a cell that is done, in a run that is not: `partial/cell-<index>.json`.
     pub fn partial(&self, index: usize) -> PathBuf {
         self.path.join("partial").join(format!("cell-{index}.json"))
+    }
+
+    /// Telemetry of a cell in a run that is not done.
+    pub fn telemetry(&self, index: usize) -> PathBuf {
+        self.path.join("partial").join(format!("telemetry-{index:03}.csv"))
+    }
+
+    /// Joins the telemetry of all cells, behind that of [`RunDir::reopen`], to `telemetry.csv`.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn join_telemetry(&self, cells: usize, header: &str) -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(WRITING).tempfile_in(&self.path)?;
+        match File::open(self.telemetry_before()) {
+            Ok(mut earlier) => std::io::copy(&mut earlier, &mut file).map(drop)?,
+            Err(_) => file.write_all(header.as_bytes())?,
+        }
+        for index in 0..cells {
+            if let Ok(mut part) = File::open(self.telemetry(index)) {
+                std::io::copy(&mut part, &mut file)?;
+            }
+        }
+        publish(file, &self.path.join(TELEMETRY))
+    }
+
+    fn telemetry_before(&self) -> PathBuf {
+        self.path.join("partial").join("telemetry-before.csv")
+    }
+
+    /// Makes a finished run an unfinished one again: its cells go back to `partial/`. Interrupted at any point, it is one
+    /// or the other.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn reopen(&self, head: &RunRecord, cells: &[CellRecord]) -> std::io::Result<()> {
+        for (index, cell) in cells.iter().enumerate() {
+            write_json(&self.partial(index), cell)?;
+        }
+        write_json(&self.head(), head)?;
+        match std::fs::rename(self.path.join(TELEMETRY), self.telemetry_before()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        std::fs::remove_file(self.path.join(RECORD))
     }
 
     /// Writes `run.json` and removes what only an unfinished run needs.
@@ -70,14 +151,27 @@ impl RunDir {
     /// The file system's.
     pub fn finish(&self, record: &RunRecord) -> std::io::Result<()> {
         write_json(&self.path.join(RECORD), record)?;
+        self.clean()
+    }
+
+    /// Removes what only an unfinished run needs.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn clean(&self) -> std::io::Result<()> {
         for leftover in ["partial", "spool"] {
             match std::fs::remove_dir_all(self.path.join(leftover)) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
         }
-        Ok(())
+        remove(&self.path.join(".lock"))
     }
+}
+
+/// Where the run in directory `run` keeps its record while it is unfinished.
+pub fn head_of(run: &Path) -> PathBuf {
+    run.join("partial").join(RECORD)
 }
 
 /// Time stamp and six digits that two runs of the same second do not share.
@@ -95,8 +189,13 @@ fn run_id() -> String {
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir)?;
-    let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(WRITING).tempfile_in(dir)?;
     file.write_all(bytes)?;
+    publish(file, path)
+}
+
+/// Gives a finished temporary file its name.
+fn publish(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
     file.as_file().sync_all()?;
     // Results are for everybody who may read the directory; temporary files are private by default.
     #[cfg(unix)]
@@ -105,6 +204,17 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
     }
     file.persist(path).map(drop).map_err(|e| e.error)
+}
+
+/// Removes a file; one that is not there is no error.
+///
+/// # Errors
+/// The file system's.
+pub fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a value as JSON, atomically.

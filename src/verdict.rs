@@ -106,6 +106,7 @@ mod tests {
                 wall_ms: 1.0,
                 frames: (0..frames).map(frame).collect(),
                 objects: Vec::new(),
+                non_finite: Vec::new(),
             }],
             summary: None,
             notes: Vec::new(),

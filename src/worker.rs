@@ -131,7 +131,8 @@ fn work(job: &Job, voice: &mut Voice) -> Result<(), Fault> {
     let mut runner = open(job, voice)?;
     let go_on = warm_up(job, &dataset, &mut runner, voice)?;
     if go_on {
-        for (index, sequence) in dataset.sequences.iter().enumerate() {
+        let todo = dataset.sequences.iter().enumerate().filter(|(index, _)| !job.skip.contains(index));
+        for (index, sequence) in todo {
             track(job, index, sequence, runner.as_mut(), voice)?;
         }
     }

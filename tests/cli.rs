@@ -447,7 +447,7 @@ fn ctrl_c_keeps_finished_sequences() {
     let first_done = || {
         let list =
             |p: &Path| std::fs::read_dir(p).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
-        list(&results).iter().flat_map(|d| list(d)).any(|run| run.join("partial/cell-0.json").exists())
+        list(&results).iter().flat_map(|d| list(d)).any(|run| run.join("partial/cell-0.progress.json").exists())
     };
     let deadline = Instant::now() + Duration::from_secs(30);
     while !first_done() {

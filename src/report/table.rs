@@ -345,7 +345,7 @@ fn wrap(line: &str, width: usize) -> String {
 }
 
 /// `1 video`, `3 videos`.
-pub(super) fn plural(n: usize, one: &str, many: &str) -> String {
+pub(crate) fn plural(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 

@@ -105,6 +105,7 @@ pub fn record(cells: Vec<CellRecord>) -> RunRecord {
             videos: 6,
             objects: 14,
             frames: 576,
+            ..Default::default()
         },
         device: DeviceRecord {
             name: "synthetic-board".into(),
@@ -115,6 +116,7 @@ pub fn record(cells: Vec<CellRecord>) -> RunRecord {
         },
         cells,
         stopped: None,
+        origin: Origin::default(),
     }
 }
 
@@ -134,6 +136,7 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
             wall_ms,
             frames,
             objects,
+            non_finite: Vec::new(),
         });
     }
     let memory = |mib: f64| MemoryRecord {

@@ -1,0 +1,222 @@
+//! What an unfinished run leaves on disk, and how it is taken up again. A run can end at any moment (power, kill, a
+//! worker's crash); every sequence whose end was heard is on disk before the next one starts, and nothing else counts
+//! as finished. Taking up again needs the same program version, device, packs and data, because figures of different
+//! ones may not stand in one table.
+//!
+//! `partial/run.json` is the record without cells, `partial/cell-<i>.progress.json` a cell under way (its finished
+//! sequences lie in `spool/`), `partial/cell-<i>.json` a whole one. `run.json` replaces them all; cells in it that failed
+//! can be taken up too.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::RunArgs;
+use crate::exit::Stop;
+use crate::grade::Finished;
+use crate::plan::{Plan, Settings};
+use crate::record::{CellRecord, ResumeRecord, RunRecord, Verdict};
+use crate::report::table::plural;
+use crate::spool::Reader;
+use crate::store::{self, RECORD, RunDir};
+
+/// A cell under way: what is known of it, and the sequences that lie in its spool directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// The record so far, without those sequences.
+    pub record: CellRecord,
+    /// Sequences tracked and not yet scored.
+    pub finished: Vec<Finished>,
+}
+
+/// What is left of a cell from before.
+#[derive(Clone, Debug)]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// Some sequences: scored ones in the record, unscored ones in the spool.
+    Part(Box<Progress>),
+    /// Everything: it is not run again.
+    Whole(Box<CellRecord>),
+}
+
+impl Before {
+    /// Finished sequences in it.
+    fn kept(&self) -> usize {
+        match self {
+            Before::Nothing => 0,
+            Before::Part(progress) => progress.record.sequences.len() + progress.finished.len(),
+            Before::Whole(record) => record.sequences.len(),
+        }
+    }
+}
+
+/// A run taken up again.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Its directory.
+    pub dir: RunDir,
+    /// Its plan, made anew from its settings.
+    pub plan: Plan,
+    /// Its record, without cells.
+    pub record: RunRecord,
+    /// What is left of each cell of the plan.
+    pub before: Vec<Before>,
+}
+
+/// Takes up the run in the directory `args.resume`. `None`: it is complete, and there is nothing to do.
+///
+/// # Errors
+/// It is no run, it is still going on, or program, device, packs or data are not those of its beginning.
+pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Option<Resumed>, Stop> {
+    only_output_flags(args)?;
+    let path = path.canonicalize().map_err(|e| Stop::Usage(format!("--resume {}: {e}", path.display())))?;
+    let fault = |text: String| Stop::Usage(format!("--resume {}: {text}", path.display()));
+    let head = store::head_of(&path);
+    let complete = path.join(RECORD).is_file();
+    if !complete && !head.is_file() {
+        return Err(fault(format!("it holds neither {RECORD} nor partial/{RECORD}, so it is no run")));
+    }
+    let dir = RunDir::open(&path)?;
+    let mut record = match complete {
+        true => store::load(&path)?,
+        false => read(&head)?.ok_or_else(|| fault("it has just gone".to_string()))?,
+    };
+    if !record.origin.parts.is_empty() {
+        return Err(fault("it was joined from other runs; resume those".to_string()));
+    }
+    let cells = std::mem::take(&mut record.cells);
+    if complete && cells.iter().all(whole) && record.stopped.is_none() {
+        dir.clean().map_err(|e| fault(e.to_string()))?;
+        return Ok(None);
+    }
+    let started = [
+        ("jetbench version", record.version.as_str(), env!("CARGO_PKG_VERSION")),
+        ("device digest", record.device.digest.as_str(), device_digest),
+    ];
+    for (what, then, now) in started {
+        if then != now {
+            return Err(differs(&path, what, then, now));
+        }
+    }
+    // Relative paths in the settings hold where the run was started.
+    std::env::set_current_dir(&record.origin.directory)
+        .map_err(|e| fault(format!("cannot go to {}, where it was started: {e}", record.origin.directory)))?;
+    let settings: Settings = serde_json::to_value(&record.settings)
+        .and_then(serde_json::from_value)
+        .map_err(|e| fault(format!("its settings cannot be read: {e}")))?;
+    let plan = Plan::of(settings, Vec::new())?;
+    if plan.list_sha256 != record.data.list_sha256 {
+        return Err(differs(&path, "list of videos, frames and objects", &record.data.list_sha256, &plan.list_sha256));
+    }
+    let program = crate::run::program_sha256();
+    let job = crate::run::job_sha256(&plan, &program);
+    if job != record.origin.job_sha256 {
+        let what = "digest over program, packs, runtime and settings";
+        return Err(differs(&path, what, &record.origin.job_sha256, &job));
+    }
+    record.stopped = None;
+    record.finished = None;
+    if complete {
+        dir.reopen(&record, &cells).map_err(|e| Stop::Environment(format!("{}: {e}", path.display())))?;
+    }
+    let before = (0..plan.cells.len()).map(|i| from_disk(&plan, &dir, i)).collect::<Result<Vec<_>, _>>()?;
+    let kept = before.iter().map(Before::kept).sum();
+    record.origin.resumed.push(ResumeRecord { at: crate::run::now(), kept });
+    Ok(Some(Resumed { dir, plan, record, before }))
+}
+
+fn differs(path: &Path, what: &str, then: &str, now: &str) -> Stop {
+    Stop::Usage(format!(
+        "--resume {}: the {what} is not that of the run's beginning ({then} then, {now} now), so the rest would not belong \
+         to it; start a new run, or restore what changed",
+        path.display()
+    ))
+}
+
+/// A resumed run takes its settings from its record; only flags about the screen make sense beside it.
+fn only_output_flags(args: &RunArgs) -> Result<(), Stop> {
+    let rest = RunArgs { resume: None, json: None, quiet: None, config: None, ..args.clone() };
+    let said = serde_json::to_value(&rest).unwrap_or_default();
+    let names: Vec<String> = said.as_object().into_iter().flatten().map(|(name, _)| format!("--{name}")).collect();
+    match names.is_empty() && args.config.is_none() {
+        true => Ok(()),
+        false => Err(Stop::Usage(format!(
+            "--resume takes its settings from the run; leave out {}",
+            if names.is_empty() { "--config".to_string() } else { names.join(", ") }
+        ))),
+    }
+}
+
+/// Reads a JSON file; `None` when it is not there.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Stop> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Stop::Environment(format!("{}: {e}", path.display()))),
+    };
+    let fault = |e| Stop::Usage(format!("{}: {e}; written by another version, or damaged", path.display()));
+    serde_json::from_slice(&bytes).map(Some).map_err(fault)
+}
+
+/// A cell that failed can be tried again; any other verdict is final.
+fn whole(cell: &CellRecord) -> bool {
+    !matches!(cell.verdict, Verdict::Failed { .. })
+}
+
+/// A cell out of `partial/` and `spool/`.
+fn from_disk(plan: &Plan, dir: &RunDir, index: usize) -> Result<Before, Stop> {
+    let record = read::<CellRecord>(&dir.partial(index))?;
+    // What is under way holds more than what has failed.
+    let mut progress = match (record, read::<Progress>(&dir.progress(index))?) {
+        (Some(record), _) if whole(&record) => return Ok(Before::Whole(Box::new(record))),
+        (_, Some(progress)) => progress,
+        (Some(record), None) => Progress { record, finished: Vec::new() },
+        (None, None) => return Ok(Before::Nothing),
+    };
+    let before = progress.finished.len();
+    progress.finished.retain_mut(|finished| {
+        // The run may have been moved.
+        finished.spool = spool_file(dir, index, finished.index);
+        let named = plan.dataset.sequences.get(finished.index).is_some_and(|s| s.name == finished.video);
+        named && is_whole(&finished.spool, finished.frames)
+    });
+    let lost = before - progress.finished.len();
+    if lost > 0 {
+        progress.record.notes.push(format!(
+            "finished before an interruption, could not be read back, tracked again: {}",
+            plural(lost, "sequence", "sequences")
+        ));
+    }
+    let nothing = progress.record.sequences.is_empty() && progress.finished.is_empty();
+    Ok(if nothing { Before::Nothing } else { Before::Part(Box::new(progress)) })
+}
+
+/// The spool file of a sequence.
+pub fn spool_file(dir: &RunDir, cell: usize, sequence: usize) -> PathBuf {
+    dir.spool(cell).join(format!("{sequence}.spool"))
+}
+
+/// Does the file hold this many frames and its end mark?
+fn is_whole(path: &Path, frames: usize) -> bool {
+    Reader::open(path).is_ok_and(|reader| reader.into_iter().try_fold(0, |n, f| f.map(|_| n + 1)).ok() == Some(frames))
+}
+
+/// Takes the right to write in a run's directory; it ends with the process, however it ends.
+///
+/// # Errors
+/// Another process holds it, or the file cannot be made.
+pub fn claim(path: &Path) -> Result<File, Stop> {
+    let file = path.join(".lock");
+    let fault = |e: std::io::Error| Stop::Environment(format!("{}: {e}", file.display()));
+    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(fault)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Stop::Usage(format!("{}: another process is still working on this run", path.display())))
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(fault(e)),
+    }
+}

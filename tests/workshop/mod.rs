@@ -1,0 +1,122 @@
+//! A place to run the program in: drawn clips, mock packs, an environment without surprises. It exists only under
+//! `tests/`.
+#![allow(dead_code)] // each test file uses its part
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use jetbench::dataset::{Layout, SynthOptions, synthesise};
+use serde_json::Value;
+
+/// A directory with `data/`, `packs/`, and whatever runs leave.
+pub struct Workshop {
+    pub dir: tempfile::TempDir,
+}
+
+impl Workshop {
+    /// With `videos` drawn clips of `frames` frames.
+    pub fn new(videos: usize, frames: usize) -> Self {
+        let shop = Workshop { dir: tempfile::tempdir().unwrap() };
+        let options = SynthOptions {
+            out: shop.path("data"),
+            layout: Layout::SaV,
+            videos,
+            objects: 2,
+            frames,
+            width: 48,
+            height: 32,
+            ..SynthOptions::default()
+        };
+        synthesise(&options, &|_, _| {}).unwrap();
+        shop
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.dir.path().join(relative)
+    }
+
+    /// Writes the mock pack `id`.
+    pub fn pack(&self, id: &str, mock: &str) -> &Self {
+        let dir = self.path("packs").join(id);
+        std::fs::create_dir_all(&dir).unwrap();
+        let text = format!("schema = 1\nid = \"{id}\"\nfamily = \"mock\"\n[mock]\n{mock}\n");
+        std::fs::write(dir.join("pack.toml"), text).unwrap();
+        self
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(cargo_bin!("jetbench"));
+        command.current_dir(self.dir.path()).args(args);
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("JETBENCH_") || name.starts_with("SLURM_") || name == "JOB_COMPLETION_INDEX" {
+                command.env_remove(name);
+            }
+        }
+        // Neither the repository's packs and clips nor another run's device lock may be found.
+        command.env("JETBENCH_HOME", self.dir.path()).env("JETBENCH_LOCKS", self.path("locks"));
+        command.env_remove("CLICOLOR_FORCE");
+        command
+    }
+
+    pub fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs it and expects this exit code; returns stdout.
+    pub fn expect(&self, code: i32, args: &[&str]) -> String {
+        let output = self.output(args);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "jetbench {}\n{out}\n{err}", args.join(" "));
+        out
+    }
+
+    /// Runs a job and returns its directory.
+    pub fn run(&self, args: &[&str]) -> PathBuf {
+        let mut all = vec!["--data", "data", "--dtype", "fp32", "--quiet", "--json"];
+        all.extend(args);
+        let output = self.output(&all);
+        let out = text(&output.stdout);
+        let line: Value = serde_json::from_str(out.lines().last().unwrap_or_default())
+            .unwrap_or_else(|e| panic!("{e}: {out}\n{}", text(&output.stderr)));
+        self.path(line["run"].as_str().unwrap())
+    }
+
+    /// Directories of all runs below `root`, in order of their names.
+    pub fn runs(&self, root: &str) -> Vec<PathBuf> {
+        let list = |p: &Path| -> Vec<PathBuf> {
+            let mut dirs: Vec<_> = std::fs::read_dir(p).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            dirs.retain(|p| p.is_dir());
+            dirs.sort();
+            dirs
+        };
+        list(&self.path(root)).iter().flat_map(|device| list(device)).collect()
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Rows of a CSV file, header included; every row as wide as the header, or it fails.
+pub fn rows(path: &Path) -> Vec<Vec<String>> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_path(path).unwrap();
+    reader.records().map(|r| r.unwrap().iter().map(String::from).collect()).collect()
+}
+
+/// Every file below a directory, as paths relative to it.
+pub fn tree(root: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut todo = vec![root.to_path_buf()];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            match entry.path().is_dir() {
+                true => todo.push(entry.path()),
+                false => files.push(entry.path().strip_prefix(root).unwrap().to_string_lossy().into_owned()),
+            }
+        }
+    }
+    files.sort();
+    files
+}
