@@ -186,6 +186,9 @@ pub struct CellRecord {
     pub runtime: Option<RuntimeRecord>,
     /// Load time per graph, milliseconds.
     pub graph_load_ms: Vec<(String, f64)>,
+    /// Engine build time per graph, milliseconds, not part of its load time; `None` when no engine was built.
+    #[serde(default)]
+    pub graph_build_ms: Option<Vec<(String, f64)>>,
     /// Whole load, milliseconds.
     pub load_ms: Option<f64>,
     /// Warm-up result.

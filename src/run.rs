@@ -411,6 +411,7 @@ impl CellRun<'_> {
             options: self.cell.admitted.clone(),
             runtime: None,
             graph_load_ms: Vec::new(),
+            graph_build_ms: None,
             load_ms: None,
             warmup: None,
             memory: BTreeMap::new(),
@@ -543,6 +544,9 @@ impl CellRun<'_> {
             Event::Loaded { load_ms, report, precision } => {
                 record.load_ms = Some(load_ms);
                 record.graph_load_ms = report.graph_load_ms;
+                record.graph_build_ms = report.graph_build_ms;
+                record.options.passed.retain(|(name, _)| !report.dropped.iter().any(|d| d.name == *name));
+                record.options.dropped.extend(report.dropped);
                 record.runtime = (!report.runtime_version.is_empty()).then(|| RuntimeRecord {
                     version: report.runtime_version,
                     path: report.runtime_path.display().to_string(),

@@ -93,6 +93,7 @@ mod tests {
             options: Default::default(),
             runtime: None,
             graph_load_ms: Vec::new(),
+            graph_build_ms: None,
             load_ms: None,
             warmup: Some(WarmupRecord { frame_ok: true, ..Default::default() }),
             memory: BTreeMap::new(),

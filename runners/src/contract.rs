@@ -10,6 +10,7 @@
 use crate::RunnerError;
 use crate::manifest::{Dtype, FILE_NAME, Graph, Pack};
 use crate::onnx::{Axis, shape_text};
+use crate::providers;
 use crate::types::{Capabilities, Device, PromptKind};
 
 /// Name of the image encoder graph.
@@ -202,12 +203,7 @@ fn compare(graph: &Graph, sizes: &Sizes) -> Result<(), String> {
 
 /// What the tracker can do with this pack on this device.
 pub fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
-    let own: &[&str] = match device {
-        Device::Cpu => &["threads", "spinning", "optimization"],
-        Device::Cuda(_) => &["optimization", "tf32"],
-        Device::TensorRt(_) => &["optimization", "workspace_mib"],
-    };
-    let mut options: Vec<String> = own.iter().map(|name| name.to_string()).collect();
+    let mut options = providers::options(device);
     if sizes.batched {
         options.push(OBJECTS.to_string());
     }
@@ -217,6 +213,7 @@ pub fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities 
         options,
         max_objects: None,
         max_points: pack.manifest.prompts.point_slots,
+        refused: providers::refused(),
     }
 }
 

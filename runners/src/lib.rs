@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod mock;
 pub mod onnx;
 pub mod packs;
+pub mod providers;
 pub mod runtime;
 pub mod sam2;
 pub mod session;

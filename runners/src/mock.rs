@@ -146,6 +146,7 @@ fn describe(pack: &Path, _device: Device) -> Result<Capabilities, RunnerError> {
         options: behaviour.options,
         max_objects: behaviour.max_objects,
         max_points: behaviour.max_points,
+        refused: Default::default(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! One graph in one ONNX Runtime session: the provider that was asked for and no other, the precision that the file
 //! really holds with the facts that show it, and every setting recorded.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use ort::ep;
@@ -9,13 +9,18 @@ use ort::ep::ArbitrarilyConfigurableExecutionProvider;
 use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{IoBinding, Session};
+use ort::session::{IoBinding, RunOptions, Session};
 
 use crate::RunnerError;
+use crate::contract::{COND_OBJECTS, OBJECTS};
 use crate::manifest::CheckedGraph;
-use crate::onnx::{ElementType, Model};
-use crate::runtime::{Runtime, cache_dir};
-use crate::types::{Device, Options, Precision, StagePrecision};
+use crate::onnx::{Axis, ElementType, Model};
+use crate::providers::{self, Engine, EngineKey, Given, Pairs, Provider};
+use crate::runtime::{self, Runtime, cache_dir};
+use crate::types::{Device, DroppedOption, Options, Precision, StagePrecision};
+
+/// Most objects in one batch of a TensorRT engine, unless asked for otherwise.
+const MOST_OBJECTS: usize = 8;
 
 /// Settings common to all graphs of a runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +35,16 @@ pub struct Settings {
     spinning: bool,
     /// `disable`, `basic`, `extended` or `all`.
     optimization: Optimization,
-    /// CUDA: may fp32 products be computed in TF32?
-    tf32: bool,
-    /// TensorRT: workspace limit.
-    workspace_mib: Option<u64>,
+    /// CPU: keep freed memory for the next frame? `None`: ONNX Runtime's default, yes.
+    cpu_arena: Option<bool>,
+    /// CUDA: capture and replay the kernels of graphs for which that is legal.
+    cuda_graph: bool,
+    /// TensorRT: largest and best number of objects of the engines.
+    engine_objects: [usize; 2],
+    /// Options of the providers.
+    given: Given,
     /// Most objects that run together where the graphs have an object axis; `usize::MAX`: all.
-    pub together: usize,
+    together: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +80,10 @@ impl Settings {
             threads: options.threads,
             spinning: options.spinning.unwrap_or(false),
             optimization: Optimization::All,
-            tf32: false,
-            workspace_mib: None,
+            cpu_arena: None,
+            cuda_graph: false,
+            engine_objects: [MOST_OBJECTS, 1],
+            given: Given::default(),
             together: usize::MAX,
         };
         let usage = |name: &str, value: &str, expected: &str| {
@@ -104,17 +115,38 @@ impl Settings {
                     Ok(n) if (1..=65536).contains(&n) => settings.together = n,
                     _ => return usage(name, value, "batch, loop, or the most objects to run together"),
                 },
-                ("tf32", "true", Device::Cuda(_)) => settings.tf32 = true,
-                ("tf32", "false", Device::Cuda(_)) => settings.tf32 = false,
-                ("tf32", _, Device::Cuda(_)) => return usage(name, value, "true or false"),
-                ("workspace_mib", _, Device::TensorRt(_)) => match value.parse::<u64>() {
-                    Ok(mib) if (1..=1 << 20).contains(&mib) => settings.workspace_mib = Some(mib),
-                    _ => return usage(name, value, "1 to 1048576"),
+                ("cpu_arena", "true", Device::Cpu) => settings.cpu_arena = Some(true),
+                ("cpu_arena", "false", Device::Cpu) => settings.cpu_arena = Some(false),
+                ("cuda_graph", "true", Device::Cuda(_)) => settings.cuda_graph = true,
+                ("cuda_graph", "false", Device::Cuda(_)) => settings.cuda_graph = false,
+                ("cpu_arena", _, Device::Cpu) | ("cuda_graph", _, Device::Cuda(_)) => {
+                    return usage(name, value, "true or false");
+                }
+                ("max_objects" | "opt_objects", _, Device::TensorRt(_)) => match value.parse::<usize>() {
+                    Ok(n) if (1..=1024).contains(&n) => settings.engine_objects[usize::from(name == "opt_objects")] = n,
+                    _ => return usage(name, value, "1 to 1024"),
                 },
-                _ => return usage(name, value, "no such option"),
+                _ => match settings.given.take(device, name, value) {
+                    Some(Ok(())) => {}
+                    Some(Err(expected)) => return usage(name, value, &expected),
+                    None => return usage(name, value, "no such option"),
+                },
             }
         }
+        let [most, best] = settings.engine_objects;
+        if best > most {
+            return usage("opt_objects", &best.to_string(), &format!("at most max_objects, which is {most}"));
+        }
         Ok(settings)
+    }
+
+    /// Most objects that may run together. A TensorRT engine takes no more than it was built for; another number would
+    /// mean another build in the middle of a video.
+    pub fn together(&self) -> usize {
+        match self.device {
+            Device::TensorRt(_) => self.together.min(self.engine_objects[0]),
+            _ => self.together,
+        }
     }
 
     /// Does the graph run on a GPU?
@@ -133,131 +165,144 @@ impl Settings {
                 });
                 notes.push(format!("spinning: {}", if self.spinning { "on" } else { "off" }));
             }
-            Device::Cuda(_) => {
-                notes.push(format!("CUDA provider: use_tf32 = {}; no CPU fallback", u8::from(self.tf32)));
-            }
-            Device::TensorRt(_) => notes.push(format!(
-                "TensorRT provider: {}engine and timing cache on{}; operators it does not take run on the CUDA \
-                 provider, none on the CPU",
-                match self.precision {
-                    Precision::Fp32 => "",
-                    Precision::Fp16 => "trt_fp16_enable = 1, ",
-                    Precision::Bf16 => "trt_bf16_enable = 1, ",
-                },
-                self.workspace_mib.map(|m| format!(", workspace {m} MiB")).unwrap_or_default()
-            )),
+            Device::Cuda(_) => notes.push("no operator may run on the CPU".to_string()),
+            Device::TensorRt(_) => notes
+                .push("operators that TensorRT does not take run on the CUDA provider, none on the CPU".to_string()),
+        }
+        if let Some(on) = self.cpu_arena {
+            notes.push(format!("CPU memory arena: {}", if on { "on" } else { "off" }));
         }
         notes
     }
-
-    fn provider(
-        &self,
-        graph: &CheckedGraph,
-        runtime: &Runtime,
-    ) -> Result<Vec<ep::ExecutionProviderDispatch>, RunnerError> {
-        let index = |i: u32| i32::try_from(i).unwrap_or(i32::MAX);
-        Ok(match self.device {
-            Device::Cpu => Vec::new(),
-            Device::Cuda(i) => vec![cuda_provider(i, self.tf32)],
-            Device::TensorRt(i) => {
-                let cache = self.engine_cache(graph, runtime)?;
-                let mut trt = ep::TensorRT::default()
-                    .with_device_id(index(i))
-                    .with_engine_cache(true)
-                    .with_engine_cache_path(cache.display())
-                    .with_timing_cache(true)
-                    .with_timing_cache_path(cache.display());
-                match self.precision {
-                    Precision::Fp32 => {}
-                    Precision::Fp16 => trt = trt.with_fp16(true),
-                    Precision::Bf16 => trt = trt.with_bf16(true),
-                }
-                if let Some(mib) = self.workspace_mib {
-                    trt = trt.with_max_workspace_size(usize::try_from(mib << 20).unwrap_or(usize::MAX));
-                }
-                vec![trt.build().error_on_failure(), cuda_provider(i, false)]
-            }
-        })
-    }
-
-    /// Directory of the engines of one graph: a digest change, another precision or another runtime means other engines.
-    fn engine_cache(&self, graph: &CheckedGraph, runtime: &Runtime) -> Result<PathBuf, RunnerError> {
-        let root = cache_dir(&|name| std::env::var_os(name)).ok_or_else(|| {
-            RunnerError::Environment("no engine cache: neither XDG_CACHE_HOME nor HOME is set".to_string())
-        })?;
-        let key = format!("{}-{}-ort{}", &graph.sha256[..16], self.precision, runtime.version);
-        let dir = root.join("tensorrt").join(key);
-        std::fs::create_dir_all(&dir)
-            .map_err(|e| RunnerError::Environment(format!("engine cache {}: {e}", dir.display())))?;
-        Ok(dir)
-    }
-}
-
-fn cuda_provider(index: u32, tf32: bool) -> ep::ExecutionProviderDispatch {
-    ep::CUDA::default()
-        .with_device_id(i32::try_from(index).unwrap_or(i32::MAX))
-        .with_arbitrary_config("use_tf32", if tf32 { "1" } else { "0" })
-        .build()
-        .error_on_failure()
 }
 
 /// A loaded graph.
 pub struct Graph {
     /// Name, e.g. `image_encoder`.
     pub name: String,
-    /// Time to rewrite (where needed), load and optimise it, milliseconds.
+    /// Time to rewrite (where needed), load and optimise it, milliseconds; of a graph whose engine was just built, the
+    /// time to load that engine.
     pub load_ms: f64,
+    /// Time to build its engine, milliseconds; `None` when none was built.
+    pub build_ms: Option<f64>,
     /// Precision with evidence.
     pub precision: StagePrecision,
+    /// What the providers were told, in words.
+    pub notes: Vec<String>,
+    /// Options that ONNX Runtime refused to know.
+    pub dropped: Vec<DroppedOption>,
+    /// Are its kernels captured and replayed?
+    captures: bool,
     session: Session,
 }
 
+/// The provider options of one graph, in order of preference.
+type Registration = Vec<(Provider, Pairs)>;
+
 impl Graph {
     /// Loads a checked graph file on the device of the settings; half-typed graphs are rewritten for the CPU first.
+    /// `on_device`: all inputs of the graph will be bound to device memory, once.
     ///
     /// # Errors
     /// [`RunnerError::Environment`] when the provider cannot be had (ONNX Runtime's own text follows verbatim),
     /// [`RunnerError::Pack`] when the graph cannot be rewritten or ONNX Runtime refuses it.
-    pub fn open(name: &str, file: &CheckedGraph, settings: &Settings, runtime: &Runtime) -> Result<Self, RunnerError> {
+    pub fn open(
+        name: &str,
+        file: &CheckedGraph,
+        settings: &Settings,
+        runtime: &Runtime,
+        on_device: bool,
+    ) -> Result<Self, RunnerError> {
         let started = Instant::now();
         let wrong = |text: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {text}", file.path.display()));
         let model = Model::parse(&file.bytes).map_err(|e| wrong(&e))?;
-        let (precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(&e))?;
+        let (mut precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(&e))?;
         let bytes = rewritten.as_deref().unwrap_or(&file.bytes);
+        let free = settings.together != 1
+            && model.inputs.iter().any(|i| i.shape.iter().flatten().any(|axis| matches!(axis, Axis::Dynamic(_))));
 
-        let refused = |e: &dyn std::fmt::Display| {
-            RunnerError::Environment(format!(
-                "device `{}` cannot be used for graph `{name}`; ONNX Runtime {} ({}) says: {e}",
-                settings.device,
-                runtime.version,
-                runtime.path.display()
-            ))
-        };
-        let mut builder = configure(settings, runtime).map_err(|e| refused(&e))?;
-        let providers = settings.provider(file, runtime)?;
-        if !providers.is_empty() {
-            builder = builder
-                .with_execution_providers(providers)
-                .and_then(SessionBuilder::with_disable_cpu_fallback)
-                .map_err(|e| refused(&e))?;
+        let mut notes = Vec::new();
+        let mut captures = false;
+        if settings.cuda_graph {
+            let verdict = providers::capturable(on_device, !free);
+            captures = verdict.is_ok();
+            let outcome = verdict.map_or_else(|reason| format!("not captured: {reason}"), |()| "captured".to_string());
+            notes.push(format!("CUDA graph of `{name}`: {outcome}"));
         }
-        let session = builder.commit_from_memory(bytes).map_err(|e| {
-            if settings.on_gpu() {
-                refused(&e)
-            } else if e.message().contains("under development") && e.message().contains("pset") {
-                RunnerError::Environment(format!(
-                    "ONNX Runtime {} ({}) is too old for graph `{name}` of opset {}; install a newer one or run another \
-                     precision. It says: {e}",
-                    runtime.version,
-                    runtime.path.display(),
-                    model.opset()
-                ))
-            } else {
-                wrong(&format!("ONNX Runtime {} cannot load graph `{name}` on the CPU: {e}", runtime.version))
-            }
-        })?;
-        let load_ms = started.elapsed().as_secs_f64() * 1e3;
-        Ok(Graph { name: name.to_string(), load_ms, precision, session })
+        let engine_facts = match settings.device {
+            Device::TensorRt(i) => Some((
+                runtime::tensorrt_version().unwrap_or_else(|| "unknown".to_string()),
+                runtime::gpu_identity(i).unwrap_or_else(|| "unknown".to_string()),
+                cache_dir(&|name| std::env::var_os(name)).ok_or_else(|| {
+                    RunnerError::Environment("no engine cache: neither XDG_CACHE_HOME nor HOME is set".to_string())
+                })?,
+            )),
+            _ => None,
+        };
+        let engine = engine_facts.as_ref().map(|(tensorrt, gpu, cache)| Engine {
+            key: EngineKey {
+                graph: &file.sha256,
+                precision: settings.precision,
+                runtime: &runtime.version,
+                tensorrt,
+                gpu,
+                objects: free.then_some([1, settings.engine_objects[1], settings.engine_objects[0]]),
+            },
+            cache,
+            inputs: &model.inputs,
+        });
+        let mut registration: Registration = match (settings.device, &engine) {
+            (Device::TensorRt(i), Some(engine)) => vec![
+                (Provider::TensorRt, providers::tensorrt(i, &settings.given, engine)),
+                (Provider::Cuda, providers::cuda(i, &settings.given, false)),
+            ],
+            (Device::Cuda(i), _) => vec![(Provider::Cuda, providers::cuda(i, &settings.given, captures))],
+            _ => Vec::new(),
+        };
+        for dir in engine.iter().flat_map(|e| [e.directory(&settings.given), e.timing_directory()]) {
+            std::fs::create_dir_all(&dir)
+                .map_err(|e| RunnerError::Environment(format!("engine cache {}: {e}", dir.display())))?;
+        }
+        let engines = || engine.as_ref().map_or(0, |engine| engine_files(&engine.directory(&settings.given)));
+
+        let commit = |registration: &mut Registration, dropped: &mut Vec<DroppedOption>| {
+            let mut builder = register(settings, runtime, name, registration, dropped)?;
+            builder.commit_from_memory(bytes).map_err(|e| {
+                if settings.on_gpu() {
+                    refused(settings, runtime, name, &e)
+                } else if e.message().contains("under development") && e.message().contains("pset") {
+                    RunnerError::Environment(format!(
+                        "ONNX Runtime {} ({}) is too old for graph `{name}` of opset {}; install a newer one or run \
+                         another precision. It says: {e}",
+                        runtime.version,
+                        runtime.path.display(),
+                        model.opset()
+                    ))
+                } else {
+                    wrong(&format!("ONNX Runtime {} cannot load graph `{name}` on the CPU: {e}", runtime.version))
+                }
+            })
+        };
+        let mut dropped = Vec::new();
+        let built_before = engines();
+        let mut session = commit(&mut registration, &mut dropped)?;
+        let mut load_ms = started.elapsed().as_secs_f64() * 1e3;
+        let mut build_ms = None;
+        if engines() > built_before {
+            // That was a build. Loading is timed by doing it again, with the engine from the cache.
+            build_ms = Some(load_ms);
+            let again = Instant::now();
+            drop(session);
+            session = commit(&mut registration, &mut dropped)?;
+            load_ms = again.elapsed().as_secs_f64() * 1e3;
+        }
+        notes.extend(
+            registration.iter().map(|(provider, pairs)| format!("{name}: {}", providers::note(*provider, pairs))),
+        );
+        if let Some(doubt) = tf32_doubt(settings, &registration) {
+            precision.effective.push_str(doubt);
+        }
+        Ok(Graph { name: name.to_string(), load_ms, build_ms, precision, notes, dropped, captures, session })
     }
 
     /// Loads a small f32 graph that this program built itself, on the same device. On a TensorRT device it runs on the
@@ -267,29 +312,32 @@ impl Graph {
     /// [`RunnerError::Environment`] with ONNX Runtime's text.
     pub fn open_built(name: &str, bytes: &[u8], settings: &Settings, runtime: &Runtime) -> Result<Self, RunnerError> {
         let started = Instant::now();
-        let refused = |e: &dyn std::fmt::Display| {
-            RunnerError::Environment(format!(
-                "device `{}` cannot be used for the built-in graph `{name}`; ONNX Runtime {} ({}) says: {e}",
-                settings.device,
-                runtime.version,
-                runtime.path.display()
-            ))
+        let mut registration: Registration = match settings.device {
+            Device::Cpu => Vec::new(),
+            Device::Cuda(i) | Device::TensorRt(i) => {
+                vec![(Provider::Cuda, providers::cuda(i, &settings.given, false))]
+            }
         };
-        let mut builder = configure(settings, runtime).map_err(|e| refused(&e))?;
-        if let Device::Cuda(i) | Device::TensorRt(i) = settings.device {
-            builder = builder
-                .with_execution_providers([cuda_provider(i, false)])
-                .and_then(SessionBuilder::with_disable_cpu_fallback)
-                .map_err(|e| refused(&e))?;
-        }
-        let session = builder.commit_from_memory(bytes).map_err(|e| refused(&e))?;
+        let mut dropped = Vec::new();
+        let session = register(settings, runtime, name, &mut registration, &mut dropped)?
+            .commit_from_memory(bytes)
+            .map_err(|e| refused(settings, runtime, name, &e))?;
         let precision = StagePrecision {
             graph: name.to_string(),
             requested: Precision::Fp32,
             effective: "fp32".to_string(),
-            evidence: vec!["built in, moves values only".to_string()],
+            evidence: vec!["built in".to_string()],
         };
-        Ok(Graph { name: name.to_string(), load_ms: started.elapsed().as_secs_f64() * 1e3, precision, session })
+        Ok(Graph {
+            name: name.to_string(),
+            load_ms: started.elapsed().as_secs_f64() * 1e3,
+            build_ms: None,
+            precision,
+            notes: Vec::new(),
+            dropped,
+            captures: false,
+            session,
+        })
     }
 
     /// A new set of bound inputs and outputs.
@@ -314,6 +362,24 @@ impl Graph {
             .map_err(|e| RunnerError::Environment(format!("no memory on device `{device}`: {e}")))
     }
 
+    /// As [`Graph::run`] for one of several bindings with fixed addresses: where the graph's kernels are captured, each
+    /// `id` (from 1, never used again for other addresses) has a capture of its own.
+    ///
+    /// # Errors
+    /// As [`Graph::run`].
+    pub fn run_replayable(&mut self, binding: &IoBinding, id: u32) -> Result<(), RunnerError> {
+        if !self.captures {
+            return self.run(binding);
+        }
+        let failed = |e: ort::Error| RunnerError::Inference(format!("graph `{}`: {e}", self.name));
+        let mut options = RunOptions::new().map_err(failed)?;
+        options.set("gpu_graph_id", id.to_string()).map_err(failed)?;
+        match self.session.run_binding_with_options(binding, &options) {
+            Ok(_outputs) => Ok(()),
+            Err(e) => Err(RunnerError::Inference(format!("graph `{}`: {e}", self.name))),
+        }
+    }
+
     /// Runs the graph on bound tensors and waits for the device.
     ///
     /// # Errors
@@ -323,6 +389,79 @@ impl Graph {
             Ok(_outputs) => Ok(()), // they are the bound tensors; dropping the handles frees nothing
             Err(e) => Err(RunnerError::Inference(format!("graph `{}`: {e}", self.name))),
         }
+    }
+}
+
+fn refused(settings: &Settings, runtime: &Runtime, name: &str, error: &dyn std::fmt::Display) -> RunnerError {
+    RunnerError::Environment(format!(
+        "device `{}` cannot be used for graph `{name}`; ONNX Runtime {} ({}) says: {error}",
+        settings.device,
+        runtime.version,
+        runtime.path.display()
+    ))
+}
+
+/// A session builder with the providers registered. An option that the linked ONNX Runtime does not know is taken out by
+/// its own word and recorded; then everything is registered anew.
+fn register(
+    settings: &Settings,
+    runtime: &Runtime,
+    name: &str,
+    registration: &mut Registration,
+    dropped: &mut Vec<DroppedOption>,
+) -> Result<SessionBuilder, RunnerError> {
+    'anew: loop {
+        let mut builder = configure(settings, runtime).map_err(|e| refused(settings, runtime, name, &e))?;
+        for (provider, pairs) in registration.iter_mut() {
+            builder = match builder.with_execution_providers([dispatch(*provider, pairs)]) {
+                Ok(builder) => builder,
+                Err(e) => {
+                    let Some(key) = providers::unknown_option(e.message()) else {
+                        return Err(refused(settings, runtime, name, &e));
+                    };
+                    let option = providers::drop_unknown(pairs, key, &settings.given, &runtime.version)
+                        .map_err(|text| refused(settings, runtime, name, &text))?;
+                    dropped.push(option);
+                    continue 'anew;
+                }
+            };
+        }
+        if !registration.is_empty() {
+            builder = builder.with_disable_cpu_fallback().map_err(|e| refused(settings, runtime, name, &e))?;
+        }
+        return Ok(builder);
+    }
+}
+
+fn dispatch(provider: Provider, pairs: &Pairs) -> ep::ExecutionProviderDispatch {
+    let dispatch = match provider {
+        Provider::Cuda => pairs.iter().fold(ep::CUDA::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build(),
+        Provider::TensorRt => {
+            pairs.iter().fold(ep::TensorRT::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build()
+        }
+    };
+    dispatch.error_on_failure()
+}
+
+/// Engines in a cache directory.
+fn engine_files(dir: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "engine")).count()
+}
+
+/// What to add to `fp32` where fp32 products may have been computed in TF32 although nobody asked for it.
+fn tf32_doubt(settings: &Settings, registration: &Registration) -> Option<&'static str> {
+    if settings.precision != Precision::Fp32 || settings.given.tf32() {
+        return None; // said elsewhere
+    }
+    let told = |(provider, pairs): &(Provider, Pairs)| *provider != Provider::Cuda || pairs.contains_key("use_tf32");
+    match settings.device {
+        Device::Cpu => None,
+        _ if !registration.iter().all(told) => Some(" or tf32 (this ONNX Runtime has no switch for it)"),
+        Device::TensorRt(_) if std::env::var_os("NVIDIA_TF32_OVERRIDE").is_none_or(|v| v != "0") => {
+            Some(" or tf32 (TensorRT may choose it; NVIDIA_TF32_OVERRIDE=0 in the environment forbids it)")
+        }
+        _ => None,
     }
 }
 
@@ -338,6 +477,14 @@ fn configure(settings: &Settings, runtime: &Runtime) -> Result<SessionBuilder, o
         (Device::Cpu, None) => {}
         // The host side of a GPU session only launches kernels.
         _ => builder = builder.with_intra_threads(1)?,
+    }
+    if let Some(on) = settings.cpu_arena {
+        builder = builder
+            .with_execution_providers([ep::CPU::default().with_arena_allocator(on).build().error_on_failure()])?;
+    }
+    if settings.together == 1 {
+        // A fixed axis lets the optimiser do what it does for a graph of one object; graphs without these axes ignore it.
+        builder = builder.with_dimension_override(OBJECTS, 1)?.with_dimension_override(COND_OBJECTS, 1)?;
     }
     Ok(builder)
 }
@@ -372,7 +519,7 @@ fn evidence(
         bytes = Some(emulated.bytes);
     }
     let pure = match (settings.precision, emulate) {
-        (Precision::Fp32, _) if settings.tf32 => "fp32, tf32 products allowed".to_string(),
+        (Precision::Fp32, _) if settings.given.tf32() => "fp32, tf32 products allowed".to_string(),
         (Precision::Fp32, _) => "fp32".to_string(),
         (p, true) => format!("{p} operands, fp32 accumulation, emulated"),
         (p, false) => p.to_string(),
@@ -391,6 +538,7 @@ fn evidence(
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -403,12 +551,19 @@ mod tests {
     fn options_are_checked_against_the_device() {
         let new = |device, extra: &[(&str, &str)]| Settings::new(device, Precision::Fp32, &options(extra));
         assert!(new(Device::Cpu, &[("optimization", "basic")]).is_ok());
-        assert!(new(Device::Cuda(0), &[("tf32", "true")]).unwrap().tf32);
+        assert!(new(Device::Cuda(0), &[("tf32", "true")]).unwrap().given.tf32());
+        assert!(new(Device::Cuda(0), &[("cuda_graph", "true"), ("cuda_prefer_nhwc", "false")]).unwrap().cuda_graph);
+        let engines = new(Device::TensorRt(0), &[("max_objects", "4"), ("opt_objects", "2")]).unwrap();
+        assert_eq!((engines.together(), engines.engine_objects), (4, [4, 2]));
         for (device, name, value) in [
             (Device::Cpu, "tf32", "true"),
             (Device::Cpu, "optimization", "most"),
-            (Device::Cuda(0), "workspace_mib", "1"),
-            (Device::TensorRt(0), "workspace_mib", "0"),
+            (Device::Cuda(0), "trt_workspace_mib", "1"),
+            (Device::TensorRt(0), "trt_workspace_mib", "0"),
+            (Device::TensorRt(0), "opt_objects", "9"),
+            (Device::TensorRt(0), "trt_dla_enable", "true"),
+            (Device::Cpu, "cpu_arena", "1"),
+            (Device::Cpu, "objects", "0"),
             (Device::Cpu, "speed", "9"),
         ] {
             let text = new(device, &[(name, value)]).unwrap_err().to_string();
@@ -439,7 +594,7 @@ mod tests {
         let file =
             CheckedGraph { path: PathBuf::from("test.onnx"), sha256: crate::manifest::sha256_hex(&bytes), bytes };
         let settings = Settings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
-        let mut graph = Graph::open("g", &file, &settings, runtime).unwrap();
+        let mut graph = Graph::open("g", &file, &settings, runtime, false).unwrap();
         let host = Allocator::default();
         let mut input = crate::state::tensor(&host, &[2, 2]).unwrap();
         input.extract_tensor_mut().1.copy_from_slice(&x);

@@ -6,6 +6,8 @@
 //! Only tensors made by `Tensor::new` are bound. ort 2.0.0-rc.15 deadlocks when borrowed tensors are bound, and binding
 //! an output "to a device" would hand out the same buffer for every frame, which corrupts a memory bank silently.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use ort::memory::Allocator;
 use ort::session::IoBinding;
 use ort::value::Tensor;
@@ -103,6 +105,8 @@ pub struct Memories {
     /// Index of the set that holds the current state.
     current: usize,
     attend: [IoBinding; 2],
+    /// Numbers of the two attention bindings, for captured kernels.
+    captures: [u32; 2],
     encode: [IoBinding; 2],
     /// Made when the first prompt comes; memories that were joined from others never need it.
     encode_prompt: Option<IoBinding>,
@@ -135,7 +139,10 @@ impl Memories {
             pair[from].bind_inputs(binding)?;
             pair[1 - from].bind_outputs(binding)?;
         }
-        Ok(Memories { pair, current: 0, attend, encode, encode_prompt: None })
+        // One capture per set of addresses, for as long as the process lives.
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let first = NEXT.fetch_add(2, Ordering::Relaxed);
+        Ok(Memories { pair, current: 0, attend, captures: [first, first + 1], encode, encode_prompt: None })
     }
 
     /// Image features conditioned on these objects' memories, into `cond_embed`.
@@ -143,7 +150,7 @@ impl Memories {
     /// # Errors
     /// [`RunnerError::Inference`] naming the graph.
     pub fn attend(&self, attention: &mut Graph) -> Result<(), RunnerError> {
-        attention.run(&self.attend[self.current])
+        attention.run_replayable(&self.attend[self.current], self.captures[self.current])
     }
 
     /// Stores a prompted frame: it becomes slot 0, everything older is forgotten. `blank` is a state of zeros: its values

@@ -137,8 +137,8 @@ impl Tracker {
         let mut report = OpenReport {
             runtime_version: runtime.version.clone(),
             runtime_path: runtime.path.clone(),
-            graph_load_ms: Vec::new(),
             notes: settings.notes(),
+            ..OpenReport::default()
         };
         let mut load = |name: &str| -> Result<Graph, RunnerError> {
             let spec = pack
@@ -146,8 +146,19 @@ impl Tracker {
                 .graph(name)
                 .ok_or_else(|| RunnerError::Pack(format!("{}: no graph `{name}`", pack.dir.display())))?;
             let file = pack.check_graph(spec, request.precision)?;
-            let graph = Graph::open(name, &file, &settings, runtime)?;
+            // All inputs of memory attention are device memory: raw features and the state.
+            let on_device = name == contract::MEMORY_ATTENTION;
+            let graph = Graph::open(name, &file, &settings, runtime, on_device)?;
             report.graph_load_ms.push((name.to_string(), graph.load_ms));
+            if let Some(build_ms) = graph.build_ms {
+                report.graph_build_ms.get_or_insert_default().push((name.to_string(), build_ms));
+            }
+            report.notes.extend(graph.notes.iter().cloned());
+            for option in &graph.dropped {
+                if !report.dropped.contains(option) {
+                    report.dropped.push(option.clone());
+                }
+            }
             Ok(graph)
         };
         let image_encoder = load(contract::IMAGE_ENCODER)?;
@@ -326,7 +337,7 @@ impl Tracker {
 
     /// Most objects that run together.
     fn most_together(&self) -> usize {
-        if self.sizes.batched { self.settings.together } else { 1 }
+        if self.sizes.batched { self.settings.together() } else { 1 }
     }
 
     /// Memories for objects that start on this frame, with the wiring they need.
@@ -520,7 +531,7 @@ fn wiring(wirings: &mut BTreeMap<usize, Wiring>, objects: usize) -> Result<&mut 
 
 /// How objects run, for the record.
 fn grouping_note(sizes: &Sizes, settings: &Settings) -> String {
-    match (sizes.batched, settings.together) {
+    match (sizes.batched, settings.together()) {
         (false, _) => "objects: one after the other (the pack's graphs take one object at a time)".to_string(),
         (true, 1) => "objects: one after the other (asked for; the pack's graphs take any number)".to_string(),
         (true, usize::MAX) => "objects: all in one batch".to_string(),

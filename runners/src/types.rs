@@ -456,6 +456,9 @@ pub struct Capabilities {
     pub max_objects: Option<u32>,
     /// Most clicks per prompt.
     pub max_points: u32,
+    /// Options that exist and are not passed on, with the reason.
+    #[serde(default)]
+    pub refused: std::collections::BTreeMap<String, String>,
 }
 
 impl Capabilities {
@@ -466,7 +469,10 @@ impl Capabilities {
             if self.options.contains(&name) {
                 admitted.passed.push((name, value));
             } else {
-                let reason = format!("not supported by this runner; it knows: {}", self.options.join(", "));
+                let reason = match self.refused.get(&name) {
+                    Some(reason) => reason.clone(),
+                    None => format!("not supported by this runner; it knows: {}", self.options.join(", ")),
+                };
                 admitted.dropped.push(DroppedOption { name, value, reason });
             }
         }
@@ -526,6 +532,12 @@ pub struct OpenReport {
     pub runtime_path: PathBuf,
     /// Time to load and optimise each graph, in milliseconds.
     pub graph_load_ms: Vec<(String, f64)>,
+    /// Time to build each engine, apart from loading it, in milliseconds; `None` when none was built.
+    #[serde(default)]
+    pub graph_build_ms: Option<Vec<(String, f64)>>,
+    /// Options that the linked runtime refused to know, although the runner had admitted them.
+    #[serde(default)]
+    pub dropped: Vec<DroppedOption>,
     /// Remarks for the record, e.g. dropped provider options.
     pub notes: Vec<String>,
 }

@@ -163,6 +163,7 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
         options: Admitted::default(),
         runtime: Some(RuntimeRecord { version: "1.31.1".into(), path: "/opt/ort/libonnxruntime.so".into() }),
         graph_load_ms: vec![("image_encoder".into(), 120.5)],
+        graph_build_ms: None,
         load_ms: Some(412.25),
         warmup: Some(WarmupRecord { frame_ok: true, warmup_ms: Some(95.5), ..Default::default() }),
         memory: [("loaded".to_string(), memory(200.0 + b.ms)), ("peak".to_string(), memory(260.0 + 2.0 * b.ms))].into(),
