@@ -8,6 +8,9 @@ Install the references yourself; nothing of them is part of this repository:
     cargo build --release
     python benches/compare.py --jetbench target/release/jetbench --sav … --vos …
 
+With --kernels it compares J and F alone, no files: vos-benchmark's `feed_frame` on one object, less the same call on
+empty frames, against `cargo bench --bench scoring` on the same outlines, in turns.
+
 Draws masks at 480p, 720p and 1080p (8-bit PNG as PIL writes them), runs each program on the same folders with one
 process, and prints object-frames per CPU-second (user + system time of the program and its children).
 """
@@ -61,6 +64,49 @@ def cpu(command: list[str], cwd: Path | None = None) -> tuple[float, float]:
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, wall
 
 
+def blob(width: int, height: int, cx: float, cy: float) -> np.ndarray:
+    """The outline that benches/scoring.rs draws."""
+    y, x = np.mgrid[0:height, 0:width]
+    angle = np.arctan2(y - cy, x - cx)
+    return np.hypot(x - cx, y - cy) < height * (0.22 + 0.04 * np.sin(7 * angle) + 0.01 * np.cos(31 * angle))
+
+
+def fastest(run, rounds: int) -> float:
+    """CPU seconds of the fastest of `rounds` calls."""
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def kernels(script: str, rounds: int) -> None:
+    sys.path.insert(0, str(Path(script).resolve().parent))
+    from vos_benchmark.evaluator import Evaluator
+
+    theirs, ours = {}, {}
+    for _ in range(rounds):
+        for size, (width, height) in SIZES.items():
+            empty = np.zeros((height, width), np.uint8)
+            for kind, off in (("near", 3.0 * height / 1080), ("far", 60.0 * height / 1080)):
+                cx, cy = width * 0.45, height * 0.5
+                truth = blob(width, height, cx, cy).astype(np.uint8)
+                pred = blob(width, height, cx + off, cy - off / 2).astype(np.uint8)
+                full = fastest(lambda: Evaluator().feed_frame(pred, truth), 5)
+                spent = full - fastest(lambda: Evaluator().feed_frame(empty, empty), 5)
+                theirs[size, kind] = min(spent, theirs.get((size, kind), spent))
+        text = subprocess.run(["cargo", "bench", "--bench", "scoring"], check=True, capture_output=True, text=True).stdout
+        for line in text.splitlines():
+            if line.startswith("kernels"):
+                _, size, kind, rate, *_ = line.replace(":", "").split()
+                ours[size, kind] = max(float(rate), ours.get((size, kind), 0))
+    for (size, kind), spent in theirs.items():
+        rate = ours[size, kind]
+        print(f"kernels {size} {kind}: vos-benchmark {1 / spent:.1f}, jetbench {rate:.0f} object-frames per CPU-second, "
+              f"x{rate * spent:.0f}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jetbench", required=True, help="the program, built with --release")
@@ -68,8 +114,12 @@ def main() -> int:
     parser.add_argument("--vos", help="benchmark.py of hkchengrex/vos-benchmark")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3, help="the fastest of so many runs counts")
+    parser.add_argument("--kernels", action="store_true", help="J and F alone, against --vos")
     args = parser.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", OPENCV_FOR_THREADS_NUM="1")
+    if args.kernels:
+        kernels(args.vos, args.rounds)
+        return 0
     failed = False
     for size, (width, height) in SIZES.items():
         for kind, script in (("sav", args.sav), ("vos", args.vos)):

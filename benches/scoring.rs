@@ -34,9 +34,12 @@ fn pair(w: u32, h: u32, off: f64) -> (Mask, Mask) {
     (blob(cx, cy), blob(cx + off, cy - off / 2.0))
 }
 
-fn kernels() {
+fn kernels(only: &str) {
     for (name, w, h) in [("480p", 854, 480), ("720p", 1280, 720), ("1080p", 1920, 1080)] {
         for (kind, off) in [("near", 3.0), ("far", 60.0)] {
+            if !format!("{name} {kind}").contains(only) {
+                continue;
+            }
             let (truth, pred) = pair(w, h, off * f64::from(h) / 1080.0);
             let mut scorer = FrameScorer::new(w, h, BOUNDARY_THRESHOLD);
             let rounds = 50;
@@ -99,7 +102,9 @@ fn end_to_end(dir: &Path) {
 }
 
 fn main() {
-    kernels();
+    // `cargo bench --bench scoring -- "480p far"` times one case.
+    let only = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    kernels(&only);
     if let Some(dirs) = std::env::var_os("JETBENCH_BENCH_DATA") {
         std::env::split_paths(&dirs).for_each(|dir| end_to_end(&dir));
     }

@@ -162,21 +162,25 @@ impl Mask {
     }
 
     /// Width in pixels.
+    #[inline]
     pub fn width(&self) -> u32 {
         self.width
     }
 
     /// Height in pixels.
+    #[inline]
     pub fn height(&self) -> u32 {
         self.height
     }
 
     /// 64-bit words per row.
+    #[inline]
     pub fn words_per_row(&self) -> usize {
         words_per_row(self.width)
     }
 
     /// All words, row after row.
+    #[inline]
     pub fn words(&self) -> &[u64] {
         &self.words
     }
@@ -187,17 +191,20 @@ impl Mask {
     }
 
     /// Words of row `y`.
+    #[inline]
     pub fn row(&self, y: u32) -> &[u64] {
         let n = self.words_per_row();
         &self.words[y as usize * n..][..n]
     }
 
     /// Is the pixel in column `x`, row `y` foreground?
+    #[inline]
     pub fn get(&self, x: u32, y: u32) -> bool {
         self.row(y)[x as usize / 64] >> (x % 64) & 1 == 1
     }
 
     /// Makes the pixel in column `x`, row `y` foreground.
+    #[inline]
     pub fn set(&mut self, x: u32, y: u32) {
         let n = self.words_per_row();
         self.words[y as usize * n + x as usize / 64] |= 1 << (x % 64);

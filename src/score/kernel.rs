@@ -1,8 +1,9 @@
 //! J and F of one pair of masks, exactly as the three reference evaluators compute them, on bit-packed rows. The
 //! boundary map is the references' half-pixel-offset one; "within the tolerance" is the exact Euclidean disk. No disk is
 //! ever drawn: boundary pixels that have no partner at the same place look around themselves, one 64-pixel word at a
-//! time, nearest rows first; where that takes long (masks far apart), the runs of the other boundary are painted, longer
-//! by the disk's half width, into the rows above and below instead.
+//! time, nearest rows first. Where that takes long, pixels without a partner even in the square around the disk are
+//! sorted out first (masks far apart); where it still does (noise), the runs of the other boundary are painted, longer by
+//! the disk's half width, into the rows above and below instead.
 
 use jetbench_runners::types::Mask;
 
@@ -73,6 +74,7 @@ struct Span {
 }
 
 impl Span {
+    #[inline(always)]
     fn of(row: &[u64]) -> Span {
         match row.iter().position(|&w| w != 0) {
             None => Span::default(),
@@ -83,10 +85,12 @@ impl Span {
         }
     }
 
+    #[inline(always)]
     fn is_empty(self) -> bool {
         self.from >= self.to
     }
 
+    #[inline(always)]
     fn join(self, other: Span) -> Span {
         if self.is_empty() {
             other
@@ -110,6 +114,7 @@ struct Boundary {
 impl Boundary {
     /// A pixel is boundary where it differs from its right, lower or lower right neighbour; the last row and column
     /// count as repeated beyond the image, which gives the references' border rules.
+    #[inline(always)]
     fn fill(&mut self, mask: &Mask) {
         let (n, height) = (mask.words_per_row(), mask.height() as usize);
         self.words.clear();
@@ -153,7 +158,14 @@ pub struct FrameScorer {
     half: Vec<u32>,
     pred: Boundary,
     truth: Boundary,
+    scratch: Scratch,
+}
+
+/// Working memory of [`matches`].
+#[derive(Default)]
+struct Scratch {
     wide: Vec<u64>,
+    column: Column,
 }
 
 impl FrameScorer {
@@ -163,7 +175,14 @@ impl FrameScorer {
         let r = u64::from(tolerance_radius(width, height, threshold));
         // No pixel has a partner farther away than the image is large.
         let half = (0..=r.min(u64::from(height))).map(|d| (r * r - d * d).isqrt() as u32).collect();
-        FrameScorer { width, height, half, pred: Boundary::default(), truth: Boundary::default(), wide: Vec::new() }
+        FrameScorer {
+            width,
+            height,
+            half,
+            pred: Boundary::default(),
+            truth: Boundary::default(),
+            scratch: Scratch::default(),
+        }
     }
 
     /// Does this scorer fit masks of that size?
@@ -176,6 +195,27 @@ impl FrameScorer {
     /// # Panics
     /// When a mask has another size than the scorer: readers of files must check sizes, and ours do.
     pub fn counts(&mut self, pred: &Mask, truth: &Mask) -> FrameCounts {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("popcnt")
+            && std::arch::is_x86_feature_detected!("bmi1")
+        {
+            // SAFETY: the processor has just said that it has them.
+            return unsafe { self.counts_avx2(pred, truth) };
+        }
+        self.counts_here(pred, truth)
+    }
+
+    /// The same code, compiled for processors of the last ten years: counting bits is one instruction there, and many
+    /// without.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,popcnt,bmi1")]
+    fn counts_avx2(&mut self, pred: &Mask, truth: &Mask) -> FrameCounts {
+        self.counts_here(pred, truth)
+    }
+
+    #[inline(always)]
+    fn counts_here(&mut self, pred: &Mask, truth: &Mask) -> FrameCounts {
         for (mask, what) in [(pred, "predicted"), (truth, "true")] {
             assert!(
                 self.fits(mask.width(), mask.height()),
@@ -201,8 +241,8 @@ impl FrameScorer {
         }
         counts.union = counts.pred_area + counts.truth_area - counts.inter;
         if counts.n_fg > 0 && counts.n_gt > 0 {
-            counts.fg_match = matches(&self.pred, &self.truth, &self.half, self.width, &mut self.wide);
-            counts.gt_match = matches(&self.truth, &self.pred, &self.half, self.width, &mut self.wide);
+            counts.fg_match = matches(&self.pred, &self.truth, &self.half, self.width, &mut self.scratch);
+            counts.gt_match = matches(&self.truth, &self.pred, &self.half, self.width, &mut self.scratch);
         }
         counts
     }
@@ -216,13 +256,17 @@ impl FrameScorer {
     }
 }
 
-/// Number of pixels of `a` with a pixel of `b` inside the disk around them. `wide` is working memory.
-fn matches(a: &Boundary, b: &Boundary, half: &[u32], width: u32, wide: &mut Vec<u64>) -> u64 {
+/// Number of pixels of `a` with a pixel of `b` inside the disk around them.
+#[inline(always)]
+fn matches(a: &Boundary, b: &Boundary, half: &[u32], width: u32, scratch: &mut Scratch) -> u64 {
     let n = (width as usize).div_ceil(64);
     let rows = b.spans.iter().filter(|s| !s.is_empty()).count();
     // Searching knows one word to either side only.
-    let mut budget = if half[0] < 64 { SEARCH_BUDGET * rows } else { 0 };
-    let mut widened = false;
+    let mut finder = if half[0] < 64 { Finder::Search } else { Finder::Widen };
+    let mut budget = SECOND_BUDGET * rows;
+    if finder == Finder::Widen {
+        widen(b, half, n, &mut scratch.wide);
+    }
     let mut matched = 0;
     for (y, span) in a.spans.iter().enumerate() {
         for i in span.from as usize..span.to as usize {
@@ -232,25 +276,103 @@ fn matches(a: &Boundary, b: &Boundary, half: &[u32], width: u32, wide: &mut Vec<
                 matched += u64::from(word.count_ones());
                 continue;
             }
-            let found = if widened { None } else { search(alone, b, y, i, n, half, &mut budget) };
-            let left = found.unwrap_or_else(|| {
-                if !widened {
-                    widen(b, half, n, wide);
-                    widened = true;
+            let left = loop {
+                let found = match finder {
+                    Finder::Search => search(alone, b, y, i, n, half, &mut { FIRST_BUDGET }),
+                    Finder::Square => match scratch.column.near(alone, y, i, half[0]) {
+                        0 => Some(alone),
+                        near => search(near, b, y, i, n, half, &mut budget).map(|left| left | alone & !near),
+                    },
+                    Finder::Widen => Some(alone & !scratch.wide[y * n + i]),
+                };
+                if let Some(left) = found {
+                    break left;
                 }
-                alone & !wide[y * n + i]
-            });
+                if finder == Finder::Search {
+                    scratch.column.fill(b, half.len() - 1, n);
+                    finder = Finder::Square;
+                } else {
+                    widen(b, half, n, &mut scratch.wide);
+                    finder = Finder::Widen;
+                }
+            };
             matched += u64::from((word & !left).count_ones());
         }
     }
     matched
 }
 
-/// Rows looked at per non-empty row of the other boundary before [`widen`] takes over: a fraction of its cost.
-const SEARCH_BUDGET: usize = 8;
+/// How pixels of one boundary look for partners on the other, from the cheapest to the one that never gets worse.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Finder {
+    /// Around themselves.
+    Search,
+    /// The same, for those that have one in the square around the disk.
+    Square,
+    /// In the other boundary, dilated.
+    Widen,
+}
+
+/// Rows looked at for one word before the square is tried: masks that agree need less.
+const FIRST_BUDGET: usize = 8;
+/// Rows looked at after that, per non-empty row of the other boundary, before [`widen`] takes over: a fraction of its cost.
+const SECOND_BUDGET: usize = 16;
+
+/// A boundary dilated by the disk's radius, upwards and downwards only.
+#[derive(Default)]
+struct Column {
+    /// Words of the rows from `top` on, `words` each, starting with the row's word `from`.
+    bits: Vec<u64>,
+    spare: Vec<u64>,
+    /// First row; below 0 where the dilation leaves the image.
+    top: isize,
+    from: usize,
+    words: usize,
+}
+
+impl Column {
+    /// Dilates `b` by `reach` rows. Rows of the result are ORs of `2 reach + 1` rows, put together by doubling.
+    #[inline(always)]
+    fn fill(&mut self, b: &Boundary, reach: usize, n: usize) {
+        let filled = |s: &&Span| !s.is_empty();
+        let all = b.spans.iter().filter(filled).fold(Span::default(), |all, s| all.join(*s));
+        let first = b.spans.iter().position(|s| !s.is_empty()).unwrap_or(0);
+        let last = b.spans.iter().rposition(|s| !s.is_empty()).unwrap_or(0);
+        let (from, words) = (all.from as usize, (all.to - all.from) as usize);
+        (self.from, self.words, self.top) = (from, words, first as isize - reach as isize);
+        self.bits.clear();
+        self.bits.resize(2 * reach * words, 0);
+        for y in first..=last {
+            self.bits.extend_from_slice(&b.words[y * n + from..][..words]);
+        }
+        // Row t becomes the OR of the rows t ..= t + 2 reach: those of the image from `top + t - reach` on.
+        let (mut window, wanted) = (1, 2 * reach + 1);
+        while window < wanted {
+            let step = window.min(wanted - window);
+            let shift = (step * words).min(self.bits.len());
+            self.spare.clear();
+            self.spare.extend(self.bits.iter().zip(&self.bits[shift..]).map(|(a, b)| a | b));
+            self.spare.extend_from_slice(&self.bits[self.bits.len() - shift..]);
+            std::mem::swap(&mut self.bits, &mut self.spare);
+            window += step;
+        }
+    }
+
+    /// Which bits of `open` (columns `64 i ..`, row `y`) have a pixel in the square of `reach < 64` around them.
+    #[inline(always)]
+    fn near(&self, open: u64, y: usize, i: usize, reach: u32) -> u64 {
+        let start = (y as isize - self.top) * self.words as isize;
+        let row = usize::try_from(start).ok().and_then(|start| self.bits.get(start..start + self.words));
+        let Some(row) = row else { return 0 };
+        let word = |i: Option<usize>| i.and_then(|i| i.checked_sub(self.from)).and_then(|i| row.get(i)).copied();
+        let [left, middle, right] = [i.checked_sub(1), Some(i), Some(i + 1)].map(|i| word(i).unwrap_or(0));
+        open & spread(left, middle, right, reach)
+    }
+}
 
 /// Which bits of `open` (columns `64 i ..`, row `y`) have no pixel of `b` inside the disk around them; `None` when the
 /// budget of rows to look at is used up.
+#[inline(always)]
 fn search(mut open: u64, b: &Boundary, y: usize, i: usize, n: usize, half: &[u32], budget: &mut usize) -> Option<u64> {
     for (d, &w) in half.iter().enumerate() {
         let below = (d > 0 && y + d < b.spans.len()).then_some(y + d);
@@ -262,7 +384,16 @@ fn search(mut open: u64, b: &Boundary, y: usize, i: usize, n: usize, half: &[u32
             *budget = budget.checked_sub(1)?;
             let row = &b.words[yy * n..][..n];
             let (left, right) = (if i == 0 { 0 } else { row[i - 1] }, row.get(i + 1).copied().unwrap_or(0));
-            open &= !spread(left, row[i], right, w);
+            open &= !if open & (open - 1) == 0 {
+                // One pixel, as on upright edges: is anything in its part of the row?
+                let at = open.trailing_zeros();
+                let middle = row[i] & (!0 << at.saturating_sub(w)) & (!0 >> 63u32.saturating_sub(at + w));
+                let before = if w > at { left >> (64 + at - w) } else { 0 };
+                let after = if at + w > 63 { right << (127 - at - w) } else { 0 };
+                if middle | before | after == 0 { 0 } else { open }
+            } else {
+                spread(left, row[i], right, w)
+            };
             if open == 0 {
                 return Some(0);
             }
@@ -272,26 +403,31 @@ fn search(mut open: u64, b: &Boundary, y: usize, i: usize, n: usize, half: &[u32
 }
 
 /// Bits of the middle word that have a set bit within `w < 64` columns in the three words.
+#[inline(always)]
 fn spread(left: u64, middle: u64, right: u64, w: u32) -> u64 {
     if left | middle | right == 0 {
         return 0;
     }
-    let mut up = u128::from(middle) << 64 | u128::from(left);
-    let mut down = u128::from(right) << 64 | u128::from(middle);
+    // Upwards out of `left`, downwards out of `right`, by doubling; shifts of two words at once.
+    let (mut below, mut up) = (left, middle);
+    let (mut down, mut above) = (middle, right);
     let mut reached = 0;
     while reached < w {
         let step = (reached + 1).min(w - reached);
-        up |= up << step;
-        down |= down >> step;
+        up |= up << step | below >> (64 - step);
+        below |= below << step;
+        down |= down >> step | above << (64 - step);
+        above |= above >> step;
         reached += step;
     }
-    (up >> 64) as u64 | down as u64
+    up | down
 }
 
 /// Rows with more runs than this are widened as a whole: painting each run of a noisy row would be slower.
 const MANY_RUNS: u32 = 24;
 
 /// Dilates `b` by the disk into `wide`.
+#[inline(always)]
 fn widen(b: &Boundary, half: &[u32], n: usize, wide: &mut Vec<u64>) {
     wide.clear();
     wide.resize(n * b.spans.len(), 0);
@@ -328,6 +464,7 @@ fn widen(b: &Boundary, half: &[u32], n: usize, wide: &mut Vec<u64>) {
 }
 
 /// First column from `x` on whose bit is `set`.
+#[inline(always)]
 fn next_bit(row: &[u64], x: usize, set: bool) -> Option<usize> {
     let flip = if set { 0 } else { !0 };
     let mut i = x / 64;
@@ -341,6 +478,7 @@ fn next_bit(row: &[u64], x: usize, set: bool) -> Option<usize> {
 
 /// Widens one row step by step as the disk's rows get longer towards its middle, and puts it over the rows above and
 /// below.
+#[inline(always)]
 fn widen_row(row: &[u64], span: Span, y: usize, half: &[u32], n: usize, wide: &mut [u64]) {
     let reach = half.first().map_or(0, |w| w.div_ceil(64) as usize);
     let (from, to) = ((span.from as usize).saturating_sub(reach), (span.to as usize + reach).min(n));
