@@ -39,6 +39,9 @@ pub enum Command {
     Data(DataArgs),
     /// Compare a pack's outputs on this machine with its golden reference
     Verify(VerifyArgs),
+    /// Print or record this machine's sensors by themselves: clocks, loads, power rails, temperatures, memory
+    #[command(after_help = exit::HELP)]
+    Telemetry(TelemetryArgs),
     /// One cell, driven by the parent process (JSON on stdin and stdout)
     #[command(hide = true)]
     Worker,
@@ -138,6 +141,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_going: Option<bool>,
+    /// Samples of memory, clocks, rails and temperatures per second [default: 10]
+    #[arg(long, value_name = "HZ")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_hz: Option<f64>,
     /// Fewer timed frames than this make a cell invalid [default: 20]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -340,6 +347,56 @@ pub struct VerifyArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where `telemetry` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SensorSource {
+    /// The kernel's own files (and NVML on a PC)
+    Sysfs,
+    /// The lines of the board's `tegrastats`
+    Tegrastats,
+}
+
+/// How `telemetry` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TelemetryFormat {
+    /// One quantity per row: t_s,quantity,value
+    Csv,
+    /// One sample per line: {"t_s":…,"values":{…}}
+    Jsonl,
+}
+
+/// Flags of `telemetry`.
+#[derive(Args, Debug)]
+pub struct TelemetryArgs {
+    /// Where to read
+    #[arg(long, value_enum, default_value = "sysfs")]
+    pub source: SensorSource,
+    /// How to write
+    #[arg(long, value_enum, default_value = "csv")]
+    pub format: TelemetryFormat,
+    /// Stop after so many seconds [default: at Ctrl-C]
+    #[arg(long, value_name = "S")]
+    pub duration: Option<f64>,
+    /// Write to a file; `-` is stdout
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub out: PathBuf,
+    /// Samples per second [default: 10]
+    #[arg(long, value_name = "HZ")]
+    pub sample_hz: Option<f64>,
+    /// Memory and processor time of this process too
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// With --source tegrastats: read lines that it wrote from a file instead of starting it; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Root of the file tree that is read, e.g. one captured on a board
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Do not say what cannot be read
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 /// A list in a config file: one word, a list of words, or a table (`[option]`, `[alias]`) read as `key=value` words.

@@ -11,7 +11,19 @@ use crate::record::DeviceRecord;
 use crate::telemetry;
 
 /// Facts that make latencies comparable; the others describe.
-const DECISIVE: [&str; 9] = ["model", "cpu", "cores", "memory_mib", "arch", "gpu", "l4t", "power_mode", "cpu_governor"];
+const DECISIVE: [&str; 11] = [
+    "model",
+    "module",
+    "cpu",
+    "cores",
+    "memory_mib",
+    "arch",
+    "gpu",
+    "l4t",
+    "power_mode",
+    "cpu_governor",
+    "clocks_pinned",
+];
 
 /// Describes the machine whose file tree is `root`.
 pub fn describe(root: &Path) -> DeviceRecord {
@@ -25,13 +37,18 @@ pub fn describe(root: &Path) -> DeviceRecord {
         let bytes = std::fs::read(root.join(path)).ok()?;
         Some(String::from_utf8_lossy(&bytes).trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_string())
     };
+    let tree = |name: &str| {
+        text(&format!("proc/device-tree/{name}")).or_else(|| text(&format!("sys/firmware/devicetree/base/{name}")))
+    };
     let cpuinfo = text("proc/cpuinfo").unwrap_or_default();
     let field = |key: &str| {
         let line = cpuinfo.lines().find(|l| l.split(':').next().is_some_and(|k| k.trim() == key))?;
         Some(line.split_once(':')?.1.trim().to_string())
     };
-    note("model", text("sys/firmware/devicetree/base/model").or_else(|| text("proc/device-tree/model")));
-    note("soc", text("proc/device-tree/compatible").and_then(|c| c.split('\0').next_back().map(String::from)));
+    let compatible = tree("compatible").unwrap_or_default();
+    note("model", tree("model"));
+    note("soc", compatible.split('\0').next_back().map(String::from));
+    note("module", module(&format!("{} {compatible}", tree("nvidia,boardids").unwrap_or_default())));
     note("cpu", field("model name").or_else(|| arm_core(&cpuinfo)));
     let cores = cpuinfo.lines().filter(|l| l.split(':').next().is_some_and(|k| k.trim() == "processor")).count();
     note("cores", (cores > 0).then(|| cores.to_string()));
@@ -49,19 +66,128 @@ pub fn describe(root: &Path) -> DeviceRecord {
     );
     note("arch", Some(std::env::consts::ARCH.to_string()));
     note("cpu_governor", text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
+    note("clocks_pinned", pinned(root).map(String::from));
+    let packages = Packages::read(root);
     let l4t = text("etc/nv_tegra_release").as_deref().and_then(l4t_release);
+    // Containers rarely have the release file; the package list is often there.
+    let l4t = l4t.or_else(|| packages.version("nvidia-l4t-core").and_then(|v| Some(v.split('-').next()?.to_string())));
     note("jetpack", l4t.as_deref().and_then(jetpack).map(String::from));
     note("l4t", l4t);
     note("power_mode", telemetry::power_mode(root));
     note("gpu", nvidia_gpu(root));
     note("nvidia_driver", text("sys/module/nvidia/version"));
-    let identity = text("sys/firmware/devicetree/base/serial-number").or_else(|| text("etc/machine-id"));
+    note("cuda", cuda(root).or_else(|| packages.version_of("cuda-cudart-")));
+    note("tensorrt", packages.version_of("libnvinfer").or_else(|| library_version(root, "libnvinfer.so.")));
+    note("cudnn", packages.version_of("libcudnn").or_else(|| library_version(root, "libcudnn.so.")));
+    let identity = tree("serial-number").or_else(|| text("etc/machine-id"));
     note("machine_sha256", identity.filter(|i| !i.is_empty()).map(|i| hex(i.as_bytes(), 12)));
 
     let name = facts.get("model").or_else(|| facts.get("cpu")).map_or_else(|| "unknown".to_string(), |m| slug(m));
     let decisive: String =
         DECISIVE.iter().map(|key| format!("{key}={}\n", facts.get(*key).map_or("", String::as_str))).collect();
     DeviceRecord { name, digest: hex(decisive.as_bytes(), 12), facts }
+}
+
+/// Notes which ONNX Runtime is used, and which providers are compiled into it. They are no part of the digest: the record
+/// of every cell names its own.
+pub fn with_runtime(mut record: DeviceRecord, version: Option<&str>, providers: &[String]) -> DeviceRecord {
+    if let Some(version) = version {
+        record.facts.insert("onnxruntime".into(), version.to_string());
+        record.facts.insert("onnxruntime_providers".into(), providers.join(", "));
+    }
+    record
+}
+
+/// Jetson modules by the part number that the device tree or the board's own list holds.
+fn module(text: &str) -> Option<String> {
+    const MODULES: [(&str, &str); 9] = [
+        ("3701-0008", "Jetson AGX Orin Industrial 64 GB"),
+        ("3701-0005", "Jetson AGX Orin 64 GB"),
+        ("3701-0004", "Jetson AGX Orin 32 GB"),
+        ("3701-0000", "Jetson AGX Orin developer kit 32 GB"),
+        ("3767-0000", "Jetson Orin NX 16 GB"),
+        ("3767-0001", "Jetson Orin NX 8 GB"),
+        ("3767-0003", "Jetson Orin Nano 8 GB"),
+        ("3767-0004", "Jetson Orin Nano 4 GB"),
+        ("3767-0005", "Jetson Orin Nano 8 GB developer kit"),
+    ];
+    let (part, name) = MODULES.iter().find(|(part, _)| text.contains(part))?;
+    Some(format!("{name} (p{part})"))
+}
+
+/// Are the clocks held where they are? Without root only processor and GPU can be told; the memory clock needs root.
+fn pinned(root: &Path) -> Option<&'static str> {
+    let value = |path: &Path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let fixed = |dir: &Path, low: &str, high: &str| Some(value(&dir.join(low))? == value(&dir.join(high))?);
+    let mut cores = Vec::new();
+    for (_, core) in telemetry::cpu::cores(root) {
+        // A core that is switched off has no clock.
+        if value(&core.join("online")) != Some(0) {
+            cores.extend(fixed(&core.join("cpufreq"), "scaling_min_freq", "scaling_max_freq"));
+        }
+    }
+    let gpus: Vec<bool> =
+        telemetry::gpu::nodes(root).iter().filter_map(|node| fixed(node, "min_freq", "max_freq")).collect();
+    let all = |list: &[bool]| (!list.is_empty()).then(|| list.iter().all(|f| *f));
+    match (all(&cores), all(&gpus)) {
+        (None, None) => None,
+        (Some(true), Some(true)) => Some("cpu and gpu"),
+        (Some(true), None) => Some("cpu"),
+        (Some(true), Some(false)) => Some("cpu only, gpu not"),
+        (Some(false) | None, Some(true)) => Some("gpu only, cpu not"),
+        _ => Some("no"),
+    }
+}
+
+/// Debian's list of installed packages.
+struct Packages(Vec<(String, String)>);
+
+impl Packages {
+    fn read(root: &Path) -> Packages {
+        let bytes = std::fs::read(root.join("var/lib/dpkg/status")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let mut list = Vec::new();
+        let mut name = "";
+        for line in text.lines() {
+            if let Some(package) = line.strip_prefix("Package: ") {
+                name = package.trim();
+            } else if let Some(version) = line.strip_prefix("Version: ") {
+                list.push((name.to_string(), version.trim().to_string()));
+            }
+        }
+        Packages(list)
+    }
+
+    fn version(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
+    }
+
+    /// Version of the library package `<prefix><number>…`, e.g. `libnvinfer10`; plugins and headers are other packages.
+    fn version_of(&self, prefix: &str) -> Option<String> {
+        let (_, version) = self.0.iter().find(|(name, _)| {
+            name.strip_prefix(prefix).is_some_and(|rest| {
+                rest.starts_with(|c: char| c.is_ascii_digit()) && !rest.contains("dev") && !rest.contains("headers")
+            })
+        })?;
+        Some(version.split(['-', '+']).next()?.to_string())
+    }
+}
+
+/// CUDA's version from the toolkit's own file.
+fn cuda(root: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(root.join("usr/local/cuda/version.json")).ok()?;
+    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(value["cuda"]["version"].as_str()?.to_string())
+}
+
+/// Version at the end of a library's file name, the longest there is: `libnvinfer.so.10.3.0`.
+fn library_version(root: &Path, prefix: &str) -> Option<String> {
+    ["usr/lib/aarch64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib64"]
+        .iter()
+        .flat_map(|dir| std::fs::read_dir(root.join(dir)).into_iter().flatten().flatten())
+        .filter_map(|e| Some(e.file_name().to_str()?.strip_prefix(prefix)?.to_string()))
+        .filter(|v| v.chars().all(|c| c.is_ascii_digit() || c == '.'))
+        .max_by_key(String::len)
 }
 
 fn hex(bytes: &[u8], digits: usize) -> String {
@@ -151,14 +277,17 @@ fn l4t_release(text: &str) -> Option<String> {
 /// JetPack that brings an L4T release, as far as known.
 fn jetpack(l4t: &str) -> Option<&'static str> {
     Some(match l4t {
+        "35.3.1" => "5.1.1",
         "35.4.1" => "5.1.2",
         "35.5.0" => "5.1.3",
+        _ if l4t.starts_with("35.6.") => "5.1.4 to 5.1.6",
         "36.3.0" => "6.0",
         "36.4.0" => "6.1",
         "36.4.3" => "6.2",
         "36.4.4" | "36.4.7" => "6.2.1",
         "36.5.0" => "6.2.2",
         "38.4.0" => "7.1",
+        "39.0.0" => "7.2 early access",
         "39.2.0" => "7.2",
         _ if l4t.starts_with("38.2.") => "7.0",
         _ => return None,

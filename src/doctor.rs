@@ -1,6 +1,7 @@
 //! `jetbench doctor`: is this machine fit to measure? Every check says what it found and, where that will not do, what
 //! to do about it. Nothing is changed: where a setting of the machine is at fault, the command is printed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jetbench_runners::packs;
@@ -14,6 +15,7 @@ use crate::dataset::Dataset;
 use crate::device;
 use crate::exit::{ENVIRONMENT, OK, Outcome, Stop};
 use crate::plan;
+use crate::record::DeviceRecord;
 use crate::telemetry;
 
 /// Result of one check.
@@ -29,7 +31,7 @@ pub enum Status {
 }
 
 /// One check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What was looked at.
     pub name: String,
@@ -62,15 +64,24 @@ impl Check {
 pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Stop> {
     let devices: Vec<Device> = plan::parsed(&args.device)?;
     let root = Path::new("/");
-    let mut checks = vec![machine(root)];
-    checks.extend(runtime_checks(args.ort_lib.as_deref(), &devices));
+    let probe = runtime::probe(args.ort_lib.as_deref());
+    let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
+    let mut checks = vec![machine(&device)];
+    checks.extend(runtime_checks(probe, &devices));
     checks.extend(pack_checks(&plan::pack_path(&args.packs)));
     checks.push(data(&args.data.clone().unwrap_or_else(plan::default_data)));
     checks.push(results(&plan::default_out(args.out.clone())));
     checks.extend(conditions(root));
     let failed = checks.iter().any(|c| c.status == Status::Fail);
     let stdout = if args.json {
-        format!("{}\n", json!({"schema": 1, "pass": !failed, "checks": checks}))
+        let checks: Vec<_> = checks
+            .iter()
+            .map(|c| {
+                let ok = c.status != Status::Fail;
+                json!({"name": c.name, "ok": ok, "status": c.status, "detail": c.found, "remedy": c.remedy})
+            })
+            .collect();
+        format!("{}\n", json!({"schema": 1, "ok": !failed, "device": device, "checks": checks}))
     } else {
         text(&checks)
     };
@@ -105,13 +116,14 @@ fn count(checks: &[Check], status: Status) -> usize {
     checks.iter().filter(|c| c.status == status).count()
 }
 
-fn machine(root: &Path) -> Check {
-    let record = device::describe(root);
+fn machine(record: &DeviceRecord) -> Check {
     let fact = |name: &str| record.facts.get(name).map(|v| format!(", {v}")).unwrap_or_default();
     let memory = record.facts.get("memory_mib").map(|m| format!(", {m} MiB")).unwrap_or_default();
     let cores = record.facts.get("cores").map(|n| format!(", {n} cores")).unwrap_or_default();
     let cpu = fact("cpu");
-    Check::ok("machine", format!("{}{cpu}{cores}{memory}{}{}", record.name, fact("gpu"), fact("power_mode")))
+    let jetpack = record.facts.get("jetpack").map(|j| format!(", JetPack {j}")).unwrap_or_default();
+    let facts = [fact("module"), fact("gpu"), jetpack, fact("power_mode")].concat();
+    Check::ok("machine", format!("{}{cpu}{cores}{memory}{facts}, digest {}", record.name, record.digest))
 }
 
 /// Packs found, and every graph file of every precision compared with its manifest.
@@ -255,17 +267,39 @@ fn conditions(root: &Path) -> Vec<Check> {
         checks
             .push(Check::ok("power mode", format!("{mode}; sudo nvpmodel -q shows all, sudo nvpmodel -m ID sets one")));
     }
-    let rails: Vec<String> = telemetry::rails(root).into_iter().map(|r| r.name).collect();
-    checks.push(Check::ok(
-        "power rails",
-        if rails.is_empty() { "none: energy will be left out".to_string() } else { rails.join(", ") },
-    ));
+    checks.extend(sensors(root));
+    checks
+}
+
+/// What can be read here, and a plain list of what cannot, with the reason for each.
+pub fn sensors(root: &Path) -> Vec<Check> {
+    let found = telemetry::find(root, None);
+    let channels = found.channels();
+    let sources: BTreeSet<&str> = channels.iter().map(|c| c.source).collect();
+    let names = |source: &str| {
+        let names: Vec<&str> = channels.iter().filter(|c| c.source == source).map(|c| c.name.as_str()).collect();
+        format!("{source}: {}", names.join(", "))
+    };
+    let read: Vec<String> = sources.into_iter().map(names).collect();
+    let mut checks = vec![match read.is_empty() {
+        true => Check::warn("sensors read", "none", "nothing can be said about memory, clocks, heat or power here"),
+        false => Check::ok("sensors read", read.join("\n")),
+    }];
+    if !found.missing.is_empty() {
+        let list: Vec<String> = found.missing.iter().map(|m| format!("{}: {}", m.sensor, m.reason)).collect();
+        let list = list.join("\n");
+        checks.push(match list.contains("root") {
+            true => {
+                Check::warn("sensors not read", list, "what is for root only is read when jetbench is run with sudo")
+            }
+            false => Check::ok("sensors not read", list),
+        });
+    }
     checks
 }
 
 /// ONNX Runtime: places tried, the library chosen, and whether the devices asked for are in it.
-fn runtime_checks(ort_lib: Option<&Path>, devices: &[Device]) -> Vec<Check> {
-    let probe = runtime::probe(ort_lib);
+fn runtime_checks(probe: runtime::Probe, devices: &[Device]) -> Vec<Check> {
     let Some(library) = probe.chosen else {
         return vec![Check::fail(
             "onnxruntime",

@@ -11,7 +11,7 @@ use crate::record::WarmupRecord;
 use crate::shard::Shard;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,6 +106,8 @@ impl Phase {
 pub struct ProcessMemory {
     /// Proportional set size (`smaps_rollup`).
     pub pss_mib: Option<f64>,
+    /// The part of it that no file backs (`Pss_Anon`).
+    pub pss_anon_mib: Option<f64>,
     /// Resident set size (`VmRSS`).
     pub rss_mib: Option<f64>,
     /// Its largest value so far (`VmHWM`).
@@ -192,6 +194,8 @@ pub enum Event {
         frames: usize,
         /// Wall time, decode included, milliseconds.
         wall_ms: f64,
+        /// Begin and end of that time on the monotonic clock, nanoseconds.
+        span: (u64, u64),
     },
     /// The worker gives up; it exits after this line.
     Failed {

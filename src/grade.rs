@@ -26,6 +26,9 @@ pub struct Finished {
     pub frames: usize,
     /// Wall time in the worker, decode included, milliseconds.
     pub wall_ms: f64,
+    /// Begin and end on the monotonic clock, nanoseconds.
+    #[serde(default)]
+    pub span: (u64, u64),
     /// Its spool file.
     pub spool: PathBuf,
 }
@@ -106,9 +109,11 @@ pub fn grade(
         width,
         height,
         wall_ms: finished.wall_ms,
+        fps: Some(sequence.fps),
         objects: objects.collect(),
         frames: frames.into_iter().map(|f| f.frame).collect(),
         non_finite,
+        ..SequenceRecord::default()
     })
 }
 

@@ -19,6 +19,7 @@ pub mod record;
 pub mod report;
 pub mod resume;
 pub mod run;
+pub mod scenario;
 pub mod score;
 pub mod shard;
 pub mod spool;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::exit::{Outcome, Stop};
-use jetbench::{data, doctor, evaluate, models, run, verify, worker};
+use jetbench::{data, doctor, evaluate, models, run, telemetry, verify, worker};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Some(Command::Score(args)) => evaluate::evaluate(&args),
         Some(Command::Data(args)) => data::data(&args),
         Some(Command::Verify(args)) => verify::verify(&args),
+        Some(Command::Telemetry(args)) => telemetry::command::telemetry(&args),
     };
     ExitCode::from(finish(outcome))
 }

@@ -68,6 +68,8 @@ pub struct Settings {
     pub overlays: bool,
     /// Track on after a faulty warm-up mask.
     pub keep_going: bool,
+    /// Samples of the sensors per second.
+    pub sample_hz: f64,
     /// Fewer timed frames make a cell invalid.
     pub min_frames: usize,
     /// Watchdog while tracking, seconds.
@@ -332,6 +334,7 @@ fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
         save_masks: args.save_masks.unwrap_or(false),
         overlays: args.overlays.unwrap_or(false),
         keep_going: args.keep_going.unwrap_or(false),
+        sample_hz: crate::telemetry::command::rate(args.sample_hz)?,
         min_frames: args.min_frames.unwrap_or(20),
         event_timeout_s: seconds(args.event_timeout, 120.0, "event-timeout")?,
         load_timeout_s: seconds(args.load_timeout, 1800.0, "load-timeout")?,

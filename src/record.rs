@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
 
+pub use crate::scenario::Scenario;
 use crate::shard::Shard;
 
 /// Schema number of `run.json`; raised on every incompatible change.
@@ -37,6 +38,9 @@ pub struct RunRecord {
     pub cells: Vec<CellRecord>,
     /// Why the run stopped early (`interrupted`), if it did.
     pub stopped: Option<String>,
+    /// What the harness itself costs per frame, measured in this run.
+    #[serde(default)]
+    pub null_run: Option<NullRunRecord>,
     /// What else tells where these figures come from.
     #[serde(default)]
     pub origin: Origin,
@@ -82,6 +86,24 @@ pub struct PartRecord {
     pub device: String,
     /// Digest of its device.
     pub device_digest: String,
+}
+
+/// The harness without a model: the scripted runner with zero latency on frames that are already decoded, through the
+/// same loop as every cell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NullRunRecord {
+    /// Frames.
+    pub frames: usize,
+    /// Objects on each.
+    pub objects: usize,
+    /// Frame width in pixels.
+    pub width: u32,
+    /// Frame height in pixels.
+    pub height: u32,
+    /// Median time from one frame's start to the next, microseconds.
+    pub median_us: f64,
+    /// 95th percentile of the same.
+    pub p95_us: f64,
 }
 
 /// Dataset as planned.
@@ -198,6 +220,24 @@ pub struct CellRecord {
     /// Energy over the tracked sequences by rail, joules, each rail under the board's own name; never added up.
     #[serde(default)]
     pub energy_j: BTreeMap<String, f64>,
+    /// The same less the idle power of each rail times the same spans.
+    #[serde(default)]
+    pub energy_above_idle_j: BTreeMap<String, f64>,
+    /// Mean power by rail before the worker was started, watts.
+    #[serde(default)]
+    pub idle_power_w: BTreeMap<String, f64>,
+    /// Which sensors were read, which were not and why, and what could therefore not be judged.
+    #[serde(default)]
+    pub sensors: SensorsRecord,
+    /// How frames were offered.
+    #[serde(default)]
+    pub scenario: Scenario,
+    /// Graphs that ran elsewhere than asked, in words.
+    #[serde(default)]
+    pub fallbacks: Vec<String>,
+    /// Every repeat of this cell, the first included, in fresh processes; empty when there was one only.
+    #[serde(default)]
+    pub repeats: Vec<RepeatRecord>,
     /// Resident set size of the worker while tracking: video, frames done, MiB.
     #[serde(default)]
     pub memory_curve: Vec<MemoryPoint>,
@@ -209,6 +249,121 @@ pub struct CellRecord {
     pub summary: Option<SummaryRecord>,
     /// Remarks for the reader, each with a remedy where there is one.
     pub notes: Vec<String>,
+}
+
+impl Default for CellRecord {
+    /// A cell to which nothing has happened yet.
+    fn default() -> Self {
+        CellRecord {
+            model: String::new(),
+            pack: String::new(),
+            pack_digest: String::new(),
+            prompt: PromptKind::Points,
+            dtype: Precision::Bf16,
+            effective_dtype: None,
+            device: String::new(),
+            verdict: Verdict::Failed { error: "interrupted before it started".into(), phase: "spawn".into() },
+            precision: Vec::new(),
+            options: Admitted::default(),
+            runtime: None,
+            graph_load_ms: Vec::new(),
+            graph_build_ms: None,
+            load_ms: None,
+            warmup: None,
+            memory: BTreeMap::new(),
+            energy_j: BTreeMap::new(),
+            energy_above_idle_j: BTreeMap::new(),
+            idle_power_w: BTreeMap::new(),
+            sensors: SensorsRecord::default(),
+            scenario: Scenario::default(),
+            fallbacks: Vec::new(),
+            repeats: Vec::new(),
+            memory_curve: Vec::new(),
+            track_wall_s: None,
+            sequences: Vec::new(),
+            summary: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// A sensor that gave nothing, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingRecord {
+    /// Its name.
+    pub sensor: String,
+    /// The reason.
+    pub reason: String,
+}
+
+/// What the sensors could tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SensorsRecord {
+    /// Quantities that were read.
+    pub read: Vec<String>,
+    /// Sources and quantities that were not, or not always.
+    pub missing: Vec<MissingRecord>,
+    /// What could not be judged for lack of sensors; it is not known to be clean.
+    pub unjudged: Vec<String>,
+}
+
+/// One repeat of a cell in a process of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RepeatRecord {
+    /// Number, from 1.
+    pub repeat: u32,
+    /// Word of its verdict: `valid`, `invalid`, `failed`.
+    pub verdict: String,
+    /// Reasons or error of the verdict.
+    pub reasons: String,
+    /// Whole load, milliseconds.
+    pub load_ms: Option<f64>,
+    /// From the start of loading to the first masks, milliseconds.
+    pub first_mask_ms: Option<f64>,
+    /// Its own aggregates.
+    pub summary: Option<SummaryRecord>,
+    /// Its sequences with every frame; empty for the first repeat, whose sequences are the cell's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sequences: Vec<SequenceRecord>,
+}
+
+/// Median over repeats, and how sure it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpreadRecord {
+    /// Median over the repeats.
+    pub median: f64,
+    /// 95 % bootstrap interval of that median; `None` below five repeats.
+    pub interval: Option<Interval>,
+    /// 95 % interval for one further run (Student's t on the logarithms); `None` below three repeats.
+    pub next_run: Option<Interval>,
+}
+
+/// Figures over repeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RepeatsRecord {
+    /// Repeats with figures.
+    pub count: usize,
+    /// Frames per second of wall time.
+    pub fps_wall: Option<SpreadRecord>,
+    /// Frames per second of summed latency.
+    pub fps_model: Option<SpreadRecord>,
+    /// Median latency, milliseconds.
+    pub latency_p50_ms: Option<SpreadRecord>,
+    /// 95th percentile of latency, milliseconds.
+    pub latency_p95_ms: Option<SpreadRecord>,
+}
+
+/// The part of a run after its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SteadyRecord {
+    /// Frames before it, in run order.
+    pub begins_after: usize,
+    /// Frames in it.
+    pub frames: usize,
+    /// Latency in it.
+    pub latency: LatencyRecord,
+    /// Frames over summed latency in it.
+    pub fps_model: Option<f64>,
 }
 
 /// The ONNX Runtime that was loaded.
@@ -233,6 +388,9 @@ pub struct WarmupRecord {
     pub load_only_error: Option<String>,
     /// Wall time of the warm-up frames, milliseconds.
     pub warmup_ms: Option<f64>,
+    /// From the start of loading to the masks of the first frame, milliseconds: what a user of a fresh process waits.
+    #[serde(default)]
+    pub first_mask_ms: Option<f64>,
     /// Mask faults: `empty`, `full`, `non-finite`, each with its object.
     pub faults: Vec<String>,
 }
@@ -240,15 +398,22 @@ pub struct WarmupRecord {
 /// Named memory figures in MiB; never add two of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryRecord {
-    /// Fall of the system's MemAvailable since before the worker was spawned: the headline on unified memory.
+    /// Fall of the system's MemAvailable since before the worker was spawned: the headline on unified memory. Empty where
+    /// it is less than the worker's own anonymous memory: then other memory was freed meanwhile, and it says nothing.
     pub system_mib: Option<f64>,
     /// Proportional set size of the worker (`smaps_rollup`).
     pub pss_mib: Option<f64>,
+    /// The part of it that no file backs, where the kernel tells.
+    #[serde(default)]
+    pub pss_anon_mib: Option<f64>,
     /// Resident set size of the worker (`VmRSS`; in phase `peak`: `VmHWM`).
     pub rss_mib: Option<f64>,
     /// All buffers of Tegra's memory manager (`NvMapMemUsed`), where the kernel reports them.
     #[serde(default)]
     pub nvmap_mib: Option<f64>,
+    /// The worker's own buffers in it, where root may read them.
+    #[serde(default)]
+    pub nvmap_worker_mib: Option<f64>,
 }
 
 /// Resident set size of the worker after so many frames of a video.
@@ -263,7 +428,7 @@ pub struct MemoryPoint {
 }
 
 /// One tracked and scored video.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SequenceRecord {
     /// Video name.
     pub video: String,
@@ -273,6 +438,18 @@ pub struct SequenceRecord {
     pub height: u32,
     /// Wall time of the sequence in the worker, decode included, milliseconds.
     pub wall_ms: f64,
+    /// Energy over it by rail, joules.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub energy_j: BTreeMap<String, f64>,
+    /// The same less idle power times the same span.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub energy_above_idle_j: BTreeMap<String, f64>,
+    /// Frames per second of the clip: its deadline, and in real time its clock.
+    #[serde(default)]
+    pub fps: Option<f64>,
+    /// Frames that were dropped because they came while another was being worked on; they keep the masks before them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<u32>,
     /// One entry per tracked frame.
     pub frames: Vec<FrameRecord>,
     /// One entry per object.
@@ -283,7 +460,7 @@ pub struct SequenceRecord {
 }
 
 /// Timing of one frame, milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FrameRecord {
     /// Index in the video, from 0.
     pub frame: u32,
@@ -295,6 +472,9 @@ pub struct FrameRecord {
     pub stages_ms: BTreeMap<String, f64>,
     /// RGB bytes in host memory to binary masks at source resolution in host memory.
     pub latency_ms: f64,
+    /// In real time: from the frame's arrival to its masks, waiting included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_ms: Option<f64>,
 }
 
 /// Scores of one object.
@@ -364,6 +544,31 @@ pub struct SummaryRecord {
     pub overhead_share: Option<f64>,
     /// Energy per frame in joules over the inference span, where rails can be read.
     pub energy_per_frame_j: Option<f64>,
+    /// The same less idle power.
+    #[serde(default)]
+    pub energy_above_idle_per_frame_j: Option<f64>,
+    /// 95 % interval of `jf` by resampling objects; `None` below five objects. Objects of one video are not quite
+    /// independent, so it is somewhat narrower than `jf_interval`.
+    #[serde(default)]
+    pub jf_objects_interval: Option<Interval>,
+    /// Mean absolute difference between the latencies of consecutive frames of a video, milliseconds.
+    #[serde(default)]
+    pub jitter_ms: Option<f64>,
+    /// Tracked frames whose latency is longer than the time to the clip's next frame.
+    #[serde(default)]
+    pub deadline_misses: Option<usize>,
+    /// In real time: frames dropped.
+    #[serde(default)]
+    pub dropped: Option<usize>,
+    /// In real time: from arrival to masks.
+    #[serde(default)]
+    pub response: Option<LatencyRecord>,
+    /// From where on the run was steady, with its figures; `None` when too short to tell, or when it never was.
+    #[serde(default)]
+    pub steady: Option<SteadyRecord>,
+    /// Over repeats, when there were several; then `fps_wall`, `fps_model` and `latency` are medians over them too.
+    #[serde(default)]
+    pub repeats: Option<RepeatsRecord>,
 }
 
 /// An interval, both ends included.

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use jetbench_runners::runtime;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -33,6 +34,9 @@ use crate::verdict::{self, Conditions, Rules};
 
 /// The rail that measures the whole module, on boards that have it. Other rails measure parts, and parts are not added.
 const WHOLE_MODULE_RAIL: &str = "VDD_IN";
+
+/// How long idle power is measured before a worker is started.
+const IDLE: Duration = Duration::from_millis(1500);
 
 /// Runs the plan that `args` describe, or the rest of an unfinished run; `argv` is the command line for the record.
 ///
@@ -106,7 +110,8 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
 
 /// A new run: its directory and its record without cells.
 fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Stop> {
-    let device = device::describe(root);
+    let probe = plan.ort_lib.as_deref().map(|lib| runtime::probe(Some(lib))).unwrap_or_default();
+    let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let dir = RunDir::create(&plan.settings.out, &device.name)?;
     let program_sha256 = program_sha256();
     let record = RunRecord {
@@ -130,6 +135,7 @@ fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Stop> {
         device,
         cells: Vec::new(),
         stopped: None,
+        null_run: None,
         origin: Origin {
             directory: std::env::current_dir().unwrap_or_default().display().to_string(),
             job_sha256: job_sha256(&plan, &program_sha256),
@@ -337,10 +343,14 @@ struct CellRun<'a> {
 #[derive(Default)]
 struct Observed {
     phase: Option<Phase>,
-    spans: Vec<(Instant, Instant)>,
-    started: Option<(usize, Instant)>,
+    started: Option<usize>,
+    /// Sequences that this worker finished, and when: video, begin and end.
+    spans: Vec<(String, telemetry::Span)>,
     finished: Vec<Finished>,
     swap_mib: Option<f64>,
+    lowest_available_mib: Option<f64>,
+    /// Phases whose fall of system memory says nothing.
+    no_fall: Vec<String>,
 }
 
 impl CellRun<'_> {
@@ -355,26 +365,31 @@ impl CellRun<'_> {
             record.summary = summary::summarise(&record);
             return (record, graded.err().map(|_| FaultClass::Input));
         }
-        let before = self.snapshot();
+        let mode = telemetry::power_mode(self.root);
+        record.idle_power_w = self.idle_power();
         let baseline = telemetry::system_memory(self.root);
         let (ended, telemetry) = self.work(&mut record, &mut observed, baseline);
-        self.peak(&mut record, &observed, &telemetry, baseline);
-        self.energy(&mut record, &observed, &telemetry);
-        if let Some(earlier) = earlier {
-            earlier.join(&mut record);
-        }
+        self.peak(&mut record, &mut observed, &telemetry, baseline);
+        record.sensors = telemetry.sensors();
         if let Err(e) = self.keep(&telemetry) {
             record.notes.push(format!("telemetry.csv could not be written: {e}"));
         }
 
         let graded = self.grade(&mut record, &observed);
         let non_finite: Vec<String> = record.sequences.iter().flat_map(|s| s.non_finite.clone()).collect();
+        self.energy(&mut record, &observed, &telemetry);
+        if let Some(earlier) = earlier {
+            earlier.join(&mut record);
+        }
         record.track_wall_s =
             (!record.sequences.is_empty()).then(|| record.sequences.iter().map(|s| s.wall_ms).sum::<f64>() / 1000.0);
         record.summary = summary::summarise(&record);
         if let Some(figures) = &mut record.summary {
-            let joules = record.energy_j.get(WHOLE_MODULE_RAIL).filter(|_| figures.frames > 0);
-            figures.energy_per_frame_j = joules.map(|j| j / figures.frames as f64);
+            let per_frame = |joules: &BTreeMap<String, f64>| {
+                joules.get(WHOLE_MODULE_RAIL).filter(|_| figures.frames > 0).map(|j| j / figures.frames as f64)
+            };
+            figures.energy_per_frame_j = per_frame(&record.energy_j);
+            figures.energy_above_idle_per_frame_j = per_frame(&record.energy_above_idle_j);
         }
         record.notes.extend(summary::remarks(&record));
 
@@ -386,7 +401,7 @@ impl CellRun<'_> {
             (_, Err(error)) => (failed(Phase::Score, error), Some(FaultClass::Input)),
             (Ended::Finished { remark }, Ok(())) => {
                 record.notes.extend(remark);
-                let conditions = self.conditions(before, &observed, &telemetry);
+                let conditions = self.conditions(mode, &observed, &telemetry);
                 let settings = &self.plan.settings;
                 let rules = Rules { min_frames: settings.min_frames, precision: settings.precision_policy };
                 (verdict::judge(&record, &conditions, &non_finite, rules), None)
@@ -404,23 +419,9 @@ impl CellRun<'_> {
             pack_digest: self.cell.pack.digest.clone(),
             prompt: self.cell.prompt,
             dtype: self.cell.dtype,
-            effective_dtype: None,
             device: self.cell.device.to_string(),
-            verdict: Verdict::Failed { error: "interrupted before it started".into(), phase: "spawn".into() },
-            precision: Vec::new(),
             options: self.cell.admitted.clone(),
-            runtime: None,
-            graph_load_ms: Vec::new(),
-            graph_build_ms: None,
-            load_ms: None,
-            warmup: None,
-            memory: BTreeMap::new(),
-            energy_j: BTreeMap::new(),
-            memory_curve: Vec::new(),
-            track_wall_s: None,
-            sequences: Vec::new(),
-            summary: None,
-            notes: Vec::new(),
+            ..CellRecord::default()
         }
     }
 
@@ -439,27 +440,41 @@ impl CellRun<'_> {
         ));
         record.sequences = old.sequences;
         observed.finished = finished;
-        Earlier { energy_j: old.energy_j, peak: old.memory.get("peak").cloned(), runtime: old.runtime }
+        Earlier {
+            energy_j: old.energy_j,
+            energy_above_idle_j: old.energy_above_idle_j,
+            peak: old.memory.get("peak").cloned(),
+            runtime: old.runtime,
+        }
     }
 
-    fn snapshot(&self) -> (Option<String>, BTreeMap<String, u64>) {
-        (telemetry::power_mode(self.root), telemetry::over_current(self.root))
+    /// Mean power by rail while nothing of ours runs. Costs [`IDLE`] where there is a rail, and nothing where there is none.
+    fn idle_power(&self) -> BTreeMap<String, f64> {
+        let found = telemetry::find(self.root, None);
+        if !found.channels().iter().any(|c| c.name.ends_with("_w")) {
+            return BTreeMap::new();
+        }
+        drop(found);
+        let sampler = Sampler::start(self.root.to_path_buf(), None, self.plan.settings.sample_hz);
+        std::thread::sleep(IDLE);
+        let telemetry = sampler.stop();
+        match (telemetry.samples.first(), telemetry.samples.last()) {
+            (Some(first), Some(last)) => telemetry.mean_power((first.at_ns, last.at_ns)),
+            _ => BTreeMap::new(),
+        }
     }
 
-    fn conditions(
-        &self,
-        (mode, counters): (Option<String>, BTreeMap<String, u64>),
-        observed: &Observed,
-        telemetry: &Telemetry,
-    ) -> Conditions {
-        let (mode_after, after) = self.snapshot();
-        let swapped = telemetry.samples.iter().filter_map(|s| s.process.swap_mib).chain(observed.swap_mib);
+    fn conditions(&self, mode: Option<String>, observed: &Observed, telemetry: &Telemetry) -> Conditions {
         Conditions {
-            worker_swap_mib: swapped.max_by(f64::total_cmp),
-            power_mode: mode.zip(mode_after),
-            over_current: after
+            worker_swap_mib: telemetry
+                .largest("worker_swap_mib")
                 .into_iter()
-                .map(|(name, n)| (name.clone(), n.saturating_sub(counters.get(&name).copied().unwrap_or(n))))
+                .chain(observed.swap_mib)
+                .max_by(f64::total_cmp),
+            power_mode: mode.zip(telemetry::power_mode(self.root)),
+            over_current: ["oc1", "oc2", "oc3"]
+                .into_iter()
+                .filter_map(|oc| Some((oc.to_string(), telemetry.rise(&format!("{oc}_events"))? as u64)))
                 .collect(),
         }
     }
@@ -487,8 +502,8 @@ impl CellRun<'_> {
                 return (ended, Telemetry::default());
             }
         };
-        let sampler = Sampler::start(self.root.to_path_buf(), worker.pid());
         let settings = &self.plan.settings;
+        let sampler = Sampler::start(self.root.to_path_buf(), Some(worker.pid()), settings.sample_hz);
         let ended = loop {
             let seconds = match observed.phase {
                 Some(Phase::Track) => settings.event_timeout_s,
@@ -529,16 +544,19 @@ impl CellRun<'_> {
                     record.memory.insert(
                         phase.as_str().into(),
                         MemoryRecord {
-                            system_mib: fall(baseline, system),
+                            system_mib: observed.fall(phase.as_str(), baseline, system, memory.pss_anon_mib),
                             pss_mib: memory.pss_mib,
+                            pss_anon_mib: memory.pss_anon_mib,
                             rss_mib: memory.rss_mib,
                             nvmap_mib: system.nvmap_mib,
+                            nvmap_worker_mib: None,
                         },
                     );
                     // The kernel keeps the high-water mark; the last one that was heard holds.
                     let peak = record.memory.entry("peak".into()).or_default();
                     peak.rss_mib = peak.rss_mib.into_iter().chain(memory.hwm_mib).max_by(f64::total_cmp);
                     peak.pss_mib = peak.pss_mib.into_iter().chain(memory.pss_mib).max_by(f64::total_cmp);
+                    peak.pss_anon_mib = peak.pss_anon_mib.into_iter().chain(memory.pss_anon_mib).max_by(f64::total_cmp);
                 }
             }
             Event::Loaded { load_ms, report, precision } => {
@@ -566,25 +584,24 @@ impl CellRun<'_> {
             }
             Event::SequenceStarted { index } => {
                 observed.phase = Some(Phase::Track);
-                observed.started = Some((index, Instant::now()));
+                observed.started = Some(index);
                 self.progress.sequence(self.plan.dataset.sequences.get(index).map_or("", |s| s.name.as_str()));
             }
             Event::Tick { frames, rss_mib } => {
-                let video =
-                    observed.started.and_then(|(i, _)| self.plan.dataset.sequences.get(i)).map(|s| s.name.clone());
+                let video = observed.started.and_then(|i| self.plan.dataset.sequences.get(i)).map(|s| s.name.clone());
                 if let Some((video, rss_mib)) = video.zip(rss_mib) {
                     record.memory_curve.push(MemoryPoint { video, frames: frames as u32, rss_mib });
                 }
                 let done: usize = observed.finished.iter().map(|f| f.frames).sum();
                 self.progress.frames((self.index * self.plan.frames() + done + frames) as u64);
             }
-            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms } => {
-                let Some((_, from)) = observed.started.take().filter(|(started, _)| *started == index) else {
+            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span } => {
+                if observed.started.take() != Some(index) {
                     return Err(format!("the worker finished sequence {index}, which it had not started"));
-                };
-                observed.spans.push((from, Instant::now()));
+                }
                 let spool = resume::spool_file(self.dir, self.index, index);
-                observed.finished.push(Finished { index, video, frames, wall_ms, spool });
+                observed.spans.push((video.clone(), span));
+                observed.finished.push(Finished { index, video, frames, wall_ms, span, spool });
                 let done: usize = observed.finished.iter().map(|f| f.frames).sum();
                 self.progress.frames((self.index * self.plan.frames() + done) as u64);
                 let state = resume::Progress { record: record.clone(), finished: observed.finished.clone() };
@@ -596,27 +613,37 @@ impl CellRun<'_> {
     }
 
     /// Adds what the sampling thread saw to the peak figures.
-    fn peak(&self, record: &mut CellRecord, observed: &Observed, telemetry: &Telemetry, baseline: SystemMemory) {
+    fn peak(&self, record: &mut CellRecord, observed: &mut Observed, telemetry: &Telemetry, baseline: SystemMemory) {
         if observed.phase.is_none() {
             return;
         }
-        let largest = |values: &mut dyn Iterator<Item = f64>| values.max_by(f64::total_cmp);
-        let phases: Vec<f64> = record.memory.values().filter_map(|m| m.system_mib).collect();
+        let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).max_by(f64::total_cmp);
         let peak = record.memory.entry("peak".into()).or_default();
-        let samples = &telemetry.samples;
-        peak.system_mib = largest(&mut samples.iter().filter_map(|s| fall(baseline, s.system)).chain(phases));
-        peak.pss_mib = largest(&mut samples.iter().filter_map(|s| s.process.pss_mib).chain(peak.pss_mib));
-        peak.rss_mib = largest(&mut samples.iter().filter_map(|s| s.process.hwm_mib).chain(peak.rss_mib));
-        peak.nvmap_mib = largest(&mut samples.iter().filter_map(|s| s.system.nvmap_mib));
-        let swap = samples.iter().filter_map(|s| s.system.swap_free_mib).min_by(f64::total_cmp);
+        peak.pss_mib = most(telemetry.largest("worker_pss_mib"), peak.pss_mib);
+        peak.pss_anon_mib = most(telemetry.largest("worker_pss_anon_mib"), peak.pss_anon_mib);
+        peak.rss_mib = most(telemetry.largest("worker_hwm_mib"), peak.rss_mib);
+        peak.nvmap_mib = telemetry.largest("nvmap_mib");
+        peak.nvmap_worker_mib = telemetry.largest("worker_nvmap_mib");
+        let lowest = observed.lowest_available_mib.into_iter().chain(telemetry.smallest("mem_available_mib"));
+        let lowest = SystemMemory { available_mib: lowest.min_by(f64::total_cmp), ..SystemMemory::default() };
+        peak.system_mib = observed.fall("peak", baseline, lowest, peak.pss_anon_mib);
+        if !observed.no_fall.is_empty() {
+            record.notes.push(format!(
+                "system memory is left empty for {}: MemAvailable fell by less than the worker's own anonymous memory, so \
+                 other memory was freed meanwhile",
+                observed.no_fall.join(", ")
+            ));
+        }
+        let swap = telemetry.smallest("swap_free_mib");
         if let Some((before, lowest)) = baseline.swap_free_mib.zip(swap).filter(|(before, low)| before - low > 1.0) {
             record.notes.push(format!(
                 "free swap fell by {:.0} MiB while the worker ran: something on this machine was swapped out",
                 before - lowest
             ));
         }
-        if let Some(celsius) = largest(&mut samples.iter().filter_map(|s| s.celsius)) {
-            record.notes.push(format!("hottest thermal zone: {celsius:.1} °C"));
+        let hottest = telemetry.channels.iter().filter(|c| c.name.ends_with("celsius"));
+        if let Some(celsius) = hottest.filter_map(|c| telemetry.largest(&c.name)).max_by(f64::total_cmp) {
+            record.notes.push(format!("hottest sensor: {celsius:.1} °C"));
         }
     }
 
@@ -629,8 +656,22 @@ impl CellRun<'_> {
         store::write_atomic(&path, &bytes)
     }
 
+    /// Energy over the tracked sequences only, and the same without what the machine draws when idle.
     fn energy(&self, record: &mut CellRecord, observed: &Observed, telemetry: &Telemetry) {
-        record.energy_j = telemetry.energy(&observed.spans);
+        let idle = record.idle_power_w.clone();
+        let above = |joules: &BTreeMap<String, f64>, spans: &[telemetry::Span]| -> BTreeMap<String, f64> {
+            let seconds: f64 = spans.iter().map(|s| (s.1 - s.0) as f64 / 1e9).sum();
+            joules.iter().filter_map(|(rail, j)| Some((rail.clone(), j - idle.get(rail)? * seconds))).collect()
+        };
+        // Those of an earlier worker lie outside this telemetry.
+        let spans: Vec<telemetry::Span> = observed.spans.iter().map(|s| s.1).collect();
+        record.energy_j = telemetry.energy(&spans);
+        record.energy_above_idle_j = above(&record.energy_j, &spans);
+        for sequence in &mut record.sequences {
+            let Some((_, span)) = observed.spans.iter().find(|(video, _)| *video == sequence.video) else { continue };
+            sequence.energy_j = telemetry.energy(&[*span]);
+            sequence.energy_above_idle_j = above(&sequence.energy_j, &[*span]);
+        }
         if !record.energy_j.is_empty() && !record.energy_j.contains_key(WHOLE_MODULE_RAIL) {
             record.notes.push(format!(
                 "no {WHOLE_MODULE_RAIL} rail on this board: energy is given per rail, and energy_per_frame_j is left out"
@@ -669,6 +710,7 @@ const RESUMED: &str = "resumed";
 /// Figures of the worker before an interruption, which cover the sequences that are kept.
 struct Earlier {
     energy_j: BTreeMap<String, f64>,
+    energy_above_idle_j: BTreeMap<String, f64>,
     peak: Option<MemoryRecord>,
     runtime: Option<RuntimeRecord>,
 }
@@ -676,25 +718,53 @@ struct Earlier {
 impl Earlier {
     /// Joins them with those of the worker that did the rest. Energy that is not known for both halves is left out.
     fn join(self, record: &mut CellRecord) {
-        record.energy_j = std::mem::take(&mut record.energy_j)
-            .into_iter()
-            .filter_map(|(rail, joules)| Some((rail.clone(), joules + self.energy_j.get(&rail)?)))
-            .collect();
+        let join = |new: &mut BTreeMap<String, f64>, old: &BTreeMap<String, f64>| {
+            *new = std::mem::take(new).into_iter().filter_map(|(r, j)| Some((r.clone(), j + old.get(&r)?))).collect();
+        };
+        join(&mut record.energy_j, &self.energy_j);
+        join(&mut record.energy_above_idle_j, &self.energy_above_idle_j);
         if let (Some(old), Some(new)) = (self.peak, record.memory.get_mut("peak")) {
             let larger = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).max_by(f64::total_cmp);
             new.system_mib = larger(old.system_mib, new.system_mib);
             new.pss_mib = larger(old.pss_mib, new.pss_mib);
             new.rss_mib = larger(old.rss_mib, new.rss_mib);
             new.nvmap_mib = larger(old.nvmap_mib, new.nvmap_mib);
+            new.nvmap_worker_mib = larger(old.nvmap_worker_mib, new.nvmap_worker_mib);
+            new.pss_anon_mib = larger(old.pss_anon_mib, new.pss_anon_mib);
         }
         // A worker that never came to load anything leaves the old one's runtime standing.
         record.runtime = record.runtime.take().or(self.runtime);
     }
 }
 
-/// How far MemAvailable has fallen since before the worker was spawned.
-fn fall(baseline: SystemMemory, now: SystemMemory) -> Option<f64> {
-    Some(baseline.available_mib? - now.available_mib?)
+impl Observed {
+    /// How far MemAvailable has fallen since before the worker was spawned; nothing where that is less than the worker's
+    /// own anonymous memory, because then something else was freed and the figure would flatter.
+    fn fall(
+        &mut self,
+        phase: &str,
+        baseline: SystemMemory,
+        now: SystemMemory,
+        anonymous_mib: Option<f64>,
+    ) -> Option<f64> {
+        let available = now.available_mib?;
+        self.lowest_available_mib = self.lowest_available_mib.into_iter().chain([available]).min_by(f64::total_cmp);
+        let fall = baseline.available_mib? - available;
+        if fall_is_sound(fall, anonymous_mib) {
+            return Some(fall);
+        }
+        self.no_fall.push(phase.to_string());
+        None
+    }
+}
+
+/// The kernel keeps MemAvailable to within a few megabytes (per-core counters), and it is read a moment before or after
+/// the worker's own figure.
+const SLACK_MIB: f64 = 8.0;
+
+/// Can a worker with so much anonymous memory have made MemAvailable fall by so much and no more?
+fn fall_is_sound(fall_mib: f64, anonymous_mib: Option<f64>) -> bool {
+    fall_mib > 0.0 && anonymous_mib.is_none_or(|own| fall_mib + SLACK_MIB.max(0.05 * own) >= own)
 }
 
 /// The precision in effect: one phrase when all graphs agree, else each phrase once.
@@ -706,4 +776,25 @@ fn effective(stages: &[jetbench_runners::types::StagePrecision]) -> Option<Strin
         }
     }
     (!phrases.is_empty()).then(|| phrases.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fall_that_cannot_be_is_left_empty() {
+        assert!(fall_is_sound(100.0, Some(95.0)) && fall_is_sound(100.0, None));
+        assert!(fall_is_sound(100.0, Some(104.0)), "within the kernel's own slack");
+        assert!(!fall_is_sound(60.0, Some(100.0)), "40 MiB of something else were freed");
+        assert!(!fall_is_sound(0.0, None) && !fall_is_sound(-3.0, Some(1.0)));
+        let memory = |mib: f64| SystemMemory { available_mib: Some(mib), ..SystemMemory::default() };
+        let mut observed = Observed::default();
+        assert_eq!(observed.fall("loaded", memory(1000.0), memory(900.0), Some(90.0)), Some(100.0));
+        assert_eq!(observed.fall("warmed", memory(1000.0), memory(990.0), Some(90.0)), None);
+        assert_eq!(
+            (observed.no_fall.as_slice(), observed.lowest_available_mib),
+            (&["warmed".to_string()][..], Some(900.0))
+        );
+    }
 }

@@ -33,7 +33,14 @@ impl FrameTimes {
         for (stage, time) in &self.stages {
             *stages_ms.entry(stage.as_str().to_string()).or_insert(0.0) += ms(*time);
         }
-        FrameRecord { frame: self.frame, objects, decode_ms: ms(self.decode), stages_ms, latency_ms: ms(self.latency) }
+        FrameRecord {
+            frame: self.frame,
+            objects,
+            decode_ms: ms(self.decode),
+            stages_ms,
+            latency_ms: ms(self.latency),
+            response_ms: None,
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
         overhead_share: (total_ms > 0.0 && frames(cell).any(|f| !f.stages_ms.is_empty()))
             .then(|| score::pairwise_sum(&outside) / total_ms),
         energy_per_frame_j: None,
+        ..SummaryRecord::default()
     })
 }
 

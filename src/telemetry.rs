@@ -1,6 +1,19 @@
-//! What the machine says about itself while a worker runs: memory by named source, power rails, over-current counters.
-//! Every reader takes the root of the file tree, so that captured trees of any board test it anywhere. A source that is
-//! not there gives `None`, never 0; figures of different sources are never added up.
+//! What the machine says about itself while a worker runs. One sensor per source, each in its own file, each given the
+//! root of the file tree, so that a captured tree of any board tests it anywhere. A source that is not there, or dies on
+//! the way, is named with its reason; it never reads as 0 and never as "all is well". Figures of different sources are
+//! never added up.
+
+pub mod command;
+pub mod cpu;
+pub mod fan;
+pub mod gpu;
+pub mod memory;
+pub mod mode;
+pub mod nvml;
+pub mod power;
+pub mod process;
+pub mod tegrastats;
+pub mod thermal;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,249 +21,416 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::event::ProcessMemory;
+pub use memory::{SystemMemory, system_memory};
+pub use mode::power_mode;
+pub use process::{process_memory, resident_mib};
 
-/// Time between two samples of system memory and rails: 10 Hz is ample for rails whose converters average for
-/// milliseconds, and costs the measured machine less than a thousandth of a core.
-const INTERVAL: Duration = Duration::from_millis(100);
+use crate::record::{MissingRecord, SensorsRecord};
+
+/// Samples per second when nothing else is asked for: ample for rails whose converters average for milliseconds, and a
+/// load of less than a hundredth of a core.
+pub const DEFAULT_HZ: f64 = 10.0;
 /// Samples kept of one worker; a longer run is sampled more coarsely, evenly over its whole length.
 const MOST_SAMPLES: usize = 1 << 16;
-/// The proportional set size walks every page table of the worker, so it is read more rarely.
-const PSS_EVERY: u32 = 10;
+/// Time between two readings of a slow sensor.
+const SLOW: Duration = Duration::from_secs(1);
 
-/// One line of a `key: value kB` file, in MiB.
-fn field_mib(text: &str, key: &str) -> Option<f64> {
-    let line = text.lines().find(|l| l.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))?;
-    let kib: f64 = line[key.len() + 1..].split_whitespace().next()?.parse().ok()?;
-    Some(kib / 1024.0)
-}
+/// A reading, or why there is none.
+pub type Reading = Result<f64, String>;
 
-/// System memory, MiB.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct SystemMemory {
-    /// `MemAvailable`.
-    pub available_mib: Option<f64>,
-    /// `SwapFree`.
-    pub swap_free_mib: Option<f64>,
-    /// `NvMapMemUsed`: all buffers of Tegra's memory manager, where the kernel reports it.
-    pub nvmap_mib: Option<f64>,
-}
-
-/// Reads `/proc/meminfo`.
-pub fn system_memory(root: &Path) -> SystemMemory {
-    let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-    SystemMemory {
-        available_mib: field_mib(&text, "MemAvailable"),
-        swap_free_mib: field_mib(&text, "SwapFree"),
-        nvmap_mib: field_mib(&text, "NvMapMemUsed"),
-    }
-}
-
-/// Reads `status` and, with `pss`, `smaps_rollup` of one process; `process` is its number or `self`.
-pub fn process_memory(root: &Path, process: &str, pss: bool) -> ProcessMemory {
-    let dir = root.join("proc").join(process);
-    let status = std::fs::read_to_string(dir.join("status")).unwrap_or_default();
-    let rollup =
-        if pss { std::fs::read_to_string(dir.join("smaps_rollup")).unwrap_or_default() } else { String::new() };
-    ProcessMemory {
-        pss_mib: field_mib(&rollup, "Pss"),
-        rss_mib: field_mib(&status, "VmRSS"),
-        hwm_mib: field_mib(&status, "VmHWM"),
-        swap_mib: field_mib(&status, "VmSwap"),
-    }
-}
-
-/// Resident set size of this process now, MiB; cheap enough to be read between frames.
-pub fn resident_mib() -> Option<f64> {
-    let pages: f64 = std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()?;
-    // SAFETY: no arguments beyond a constant, no memory involved.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    (page > 0).then_some(pages * page as f64 / (1024.0 * 1024.0))
-}
-
-/// One supply rail of an INA3221 power monitor, under the name the board gives it.
+/// One quantity of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rail {
-    /// Label, e.g. `VDD_IN`.
+pub struct Channel {
+    /// Where it comes from: `rails`, `thermal`, `nvml`, …
+    pub source: &'static str,
+    /// Its name with its unit at the end: `VDD_IN_w`, `gpu_mhz`.
     pub name: String,
-    millivolt: PathBuf,
-    milliampere: PathBuf,
 }
 
-impl Rail {
-    /// Power now, in watts.
-    pub fn watts(&self) -> Option<f64> {
-        Some(number(&self.millivolt)? * number(&self.milliampere)? / 1e6)
+/// Something that can be read again and again.
+pub trait Sensor: Send {
+    /// What it gives, in the order of [`Sensor::read`].
+    fn channels(&self) -> Vec<Channel>;
+    /// Appends one reading per channel.
+    fn read(&mut self, out: &mut Vec<Reading>);
+    /// Is it dear to read? Then it is read once a second.
+    fn slow(&self) -> bool {
+        false
     }
 }
 
-fn number(path: &Path) -> Option<f64> {
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+/// The sensors of a machine, and what it does not have.
+#[derive(Default)]
+pub struct Found {
+    /// Sensors that gave a reading, or at least are there.
+    pub sensors: Vec<Box<dyn Sensor>>,
+    /// Sources that cannot be read, each with the reason.
+    pub missing: Vec<MissingRecord>,
 }
 
-fn text(path: &Path) -> Option<String> {
-    Some(std::fs::read_to_string(path).ok()?.trim().trim_end_matches('\0').to_string())
+impl Found {
+    fn add(&mut self, sensor: impl Sensor + 'static) {
+        self.sensors.push(Box::new(sensor));
+    }
+
+    fn miss(&mut self, sensor: &str, reason: impl Into<String>) {
+        self.missing.push(MissingRecord { sensor: sensor.to_string(), reason: reason.into() });
+    }
+
+    /// All channels, in reading order.
+    pub fn channels(&self) -> Vec<Channel> {
+        self.sensors.iter().flat_map(|s| s.channels()).collect()
+    }
 }
 
+/// Finds every sensor below `root`, and those of process `pid` where one is given.
+pub fn find(root: &Path, pid: Option<u32>) -> Found {
+    let mut found = Found::default();
+    memory::find(root, &mut found);
+    if let Some(pid) = pid {
+        process::find(root, pid, &mut found);
+    }
+    memory::find_nvmap(root, pid, &mut found);
+    cpu::find(root, &mut found);
+    gpu::find(root, &mut found);
+    gpu::find_emc(root, &mut found);
+    power::find(root, &mut found);
+    thermal::find(root, &mut found);
+    thermal::find_over_current(root, &mut found);
+    fan::find(root, &mut found);
+    mode::find(root, &mut found);
+    nvml::find(root, &mut found);
+    found
+}
+
+/// Nanoseconds of the system's monotonic clock: the same in every process of this machine.
+pub fn now_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills in the structure it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Text of a file without its last NULs and line breaks, or why not.
+fn text(path: &Path) -> Result<String, String> {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(text.trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_string())
+        }
+        Err(e) => Err(why(path, &e)),
+    }
+}
+
+/// An input error in words that say what to do.
+fn why(path: &Path, error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound if path.to_string_lossy().contains("sys/kernel/debug") => {
+            format!("{} is not there; debugfs is for root", path.display())
+        }
+        std::io::ErrorKind::NotFound => format!("{} is not there", path.display()),
+        std::io::ErrorKind::PermissionDenied => format!("{} may only be read by root", path.display()),
+        _ => format!("{}: {error}", path.display()),
+    }
+}
+
+/// A file that holds one number.
+fn number(path: &Path) -> Reading {
+    let text = text(path)?;
+    let word = text.split_whitespace().next().unwrap_or_default();
+    match word.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err(format!("{}: {:?} is not a number", path.display(), text.chars().take(40).collect::<String>())),
+    }
+}
+
+/// What lies in a directory, by name; nothing where there is none.
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
     paths.sort();
     paths
 }
 
-/// All rails of all INA3221 monitors. Channels without a load (`NC`) and the sum of shunt voltages (7) are no rails.
-pub fn rails(root: &Path) -> Vec<Rail> {
-    let mut rails = Vec::new();
-    for device in entries(&root.join("sys/bus/i2c/devices")) {
-        if !text(&device.join("name")).is_some_and(|name| name.contains("ina3221")) {
-            continue;
+/// Why a directory that should hold something is of no use.
+fn why_not(dir: &Path) -> String {
+    match std::fs::read_dir(dir) {
+        Ok(_) => format!("{} has none", dir.display()),
+        Err(e) => why(dir, &e),
+    }
+}
+
+/// Is this a board with a Tegra chip?
+pub fn is_tegra(root: &Path) -> bool {
+    ["proc/device-tree/compatible", "sys/firmware/devicetree/base/compatible"]
+        .iter()
+        .any(|file| std::fs::read(root.join(file)).is_ok_and(|b| String::from_utf8_lossy(&b).contains("nvidia,tegra")))
+}
+
+/// Files with one number each, scaled to the channel's unit.
+struct Files {
+    files: Vec<(Channel, PathBuf, f64)>,
+    /// Readings outside are errors: sensors that are switched off often give absurd values.
+    range: std::ops::Range<f64>,
+    slow: bool,
+}
+
+impl Files {
+    fn new() -> Self {
+        Files { files: Vec::new(), range: f64::MIN..f64::MAX, slow: false }
+    }
+
+    fn push(&mut self, source: &'static str, name: impl Into<String>, path: PathBuf, scale: f64) {
+        self.files.push((Channel { source, name: name.into() }, path, scale));
+    }
+
+    /// Adds itself to what was found, without the files that cannot be read now; those are missing.
+    fn settle(mut self, found: &mut Found) {
+        let files = std::mem::take(&mut self.files);
+        for (channel, path, scale) in files {
+            match self.range_check(number(&path).map(|v| v * scale), &path) {
+                Ok(_) => self.files.push((channel, path, scale)),
+                Err(reason) => found.miss(&channel.name, reason),
+            }
         }
-        for monitor in entries(&device.join("hwmon")) {
-            for channel in 1..=6 {
-                let file = |name: String| monitor.join(name);
-                let label = text(&file(format!("in{channel}_label")));
-                let millivolt = file(format!("in{channel}_input"));
-                let milliampere = file(format!("curr{channel}_input"));
-                if let Some(name) = label.filter(|name| name != "NC" && !name.is_empty())
-                    && millivolt.exists()
-                    && milliampere.exists()
-                {
-                    rails.push(Rail { name, millivolt, milliampere });
-                }
+        if !self.files.is_empty() {
+            found.add(self);
+        }
+    }
+
+    fn range_check(&self, reading: Reading, path: &Path) -> Reading {
+        match reading? {
+            value if self.range.contains(&value) => Ok(value),
+            value => {
+                Err(format!("{}: {value} is outside what this sensor can measure; it is switched off", path.display()))
             }
         }
     }
-    rails
 }
 
-/// Over-current event counters of the SoC (`oc1`: under-voltage, `oc2`: average, `oc3`: instantaneous), cumulative.
-pub fn over_current(root: &Path) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for monitor in entries(&root.join("sys/class/hwmon")) {
-        if text(&monitor.join("name")).as_deref() == Some("soctherm_oc") {
-            for n in 1..=3 {
-                if let Some(count) = number(&monitor.join(format!("oc{n}_event_cnt"))) {
-                    counts.insert(format!("oc{n}"), count as u64);
-                }
-            }
+impl Sensor for Files {
+    fn channels(&self) -> Vec<Channel> {
+        self.files.iter().map(|f| f.0.clone()).collect()
+    }
+
+    fn read(&mut self, out: &mut Vec<Reading>) {
+        for (_, path, scale) in &self.files {
+            out.push(self.range_check(number(path).map(|v| v * scale), path));
         }
     }
-    counts
+
+    fn slow(&self) -> bool {
+        self.slow
+    }
 }
 
-/// The hottest thermal zone: name and degrees Celsius. Zones that are gated read as errors or far below zero.
-pub fn hottest(root: &Path) -> Option<(String, f64)> {
-    entries(&root.join("sys/class/thermal"))
-        .into_iter()
-        .filter_map(|zone| Some((text(&zone.join("type"))?, number(&zone.join("temp"))? / 1000.0)))
-        .filter(|(_, celsius)| (-40.0..200.0).contains(celsius))
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-}
-
-/// The Jetson power mode, e.g. `MODE_30W (2)`; `None` elsewhere. Read from files: asking `nvpmodel` needs root.
-pub fn power_mode(root: &Path) -> Option<String> {
-    let status = text(&root.join("var/lib/nvpmodel/status"))?;
-    let digits: String = status.rsplit(':').next()?.trim().to_string();
-    let id: u32 = digits.parse().ok()?;
-    let names = std::fs::read_to_string(root.join("etc/nvpmodel.conf")).unwrap_or_default();
-    let name = names.lines().find_map(|line| {
-        let inner = line.trim().strip_prefix("< POWER_MODEL")?.trim_end_matches('>');
-        let value = |key: &str| inner.split_whitespace().find_map(|w| w.strip_prefix(key)?.strip_prefix('='));
-        (value("ID")?.parse() == Ok(id)).then(|| value("NAME").map(String::from))?
-    });
-    Some(name.map_or_else(|| id.to_string(), |name| format!("{name} ({id})")))
-}
-
-/// One sample of the sampling thread.
+/// One sample: the time and a value per channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// When.
-    pub at: Instant,
-    /// System memory.
-    pub system: SystemMemory,
-    /// The worker's memory; Pss in some samples only.
-    pub process: ProcessMemory,
-    /// Power per rail in watts, in the order of [`rails`].
-    pub watts: Vec<Option<f64>>,
-    /// Hottest zone, degrees Celsius.
-    pub celsius: Option<f64>,
+    /// When it was begun, by [`now_ns`].
+    pub at_ns: u64,
+    /// Values in channel order; not a number where a channel gave none, or was not due.
+    pub values: Vec<f64>,
 }
 
 /// What was sampled over a worker's life.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {
-    /// Rail names.
-    pub rails: Vec<String>,
+    /// The channels.
+    pub channels: Vec<Channel>,
     /// Samples in time order.
     pub samples: Vec<Sample>,
+    /// What cannot be read here, and what stopped giving readings.
+    pub missing: Vec<MissingRecord>,
 }
 
+/// A span of time, by [`now_ns`].
+pub type Span = (u64, u64);
+
 impl Telemetry {
-    /// Joules per rail over the given spans: trapezoids between samples, interpolated at both ends of each span. `None`
-    /// for a rail that could not be read throughout.
-    pub fn energy(&self, spans: &[(Instant, Instant)]) -> BTreeMap<String, f64> {
+    /// Readings of the channel with this name: time and value.
+    pub fn series(&self, name: &str) -> Vec<(u64, f64)> {
+        let Some(i) = self.channels.iter().position(|c| c.name == name) else { return Vec::new() };
+        self.samples.iter().filter_map(|s| Some((s.at_ns, *s.values.get(i)?))).filter(|p| !p.1.is_nan()).collect()
+    }
+
+    /// Largest reading of a channel.
+    pub fn largest(&self, name: &str) -> Option<f64> {
+        self.series(name).into_iter().map(|p| p.1).max_by(f64::total_cmp)
+    }
+
+    /// Smallest reading of a channel.
+    pub fn smallest(&self, name: &str) -> Option<f64> {
+        self.series(name).into_iter().map(|p| p.1).min_by(f64::total_cmp)
+    }
+
+    /// Names of the channels of a source.
+    pub fn names(&self, source: &str) -> Vec<&str> {
+        self.channels.iter().filter(|c| c.source == source).map(|c| c.name.as_str()).collect()
+    }
+
+    /// Rise of a counter from the first to the last reading.
+    pub fn rise(&self, name: &str) -> Option<f64> {
+        let series = self.series(name);
+        Some(series.last()?.1 - series.first()?.1)
+    }
+
+    /// Power channels: rails of the board and boards of discrete GPUs, without the unit in the name.
+    pub fn rails(&self) -> Vec<&str> {
+        self.channels.iter().filter_map(|c| c.name.strip_suffix("_w")).collect()
+    }
+
+    /// Joules per rail over the given spans: trapezoids between samples, interpolated at both ends of each span. A rail
+    /// that does not cover all spans has no figure.
+    pub fn energy(&self, spans: &[Span]) -> BTreeMap<String, f64> {
         let mut joules = BTreeMap::new();
-        for (rail, name) in self.rails.iter().enumerate() {
-            let points: Option<Vec<(Instant, f64)>> =
-                self.samples.iter().map(|s| Some((s.at, s.watts.get(rail).copied().flatten()?))).collect();
-            let total =
-                points.and_then(|p| spans.iter().map(|&(from, to)| integrate(&p, from, to)).sum::<Option<f64>>());
+        for rail in self.rails() {
+            let points = self.series(&format!("{rail}_w"));
+            let gap = self.longest_gap(&points);
+            let total: Option<f64> = spans.iter().map(|&(from, to)| integrate(&points, from, to, gap)).sum();
             if let Some(total) = total.filter(|_| !spans.is_empty()) {
-                joules.insert(name.clone(), total);
+                joules.insert(rail.to_string(), total);
             }
         }
         joules
     }
-}
 
-/// Header of `telemetry.csv`: one quantity of one source at one time per row.
-pub const CSV_HEADER: &str = "model,dtype,device,t_s,quantity,value\n";
+    /// Mean power per rail over a span, watts.
+    pub fn mean_power(&self, span: Span) -> BTreeMap<String, f64> {
+        let seconds = span.1.saturating_sub(span.0) as f64 / 1e9;
+        let energy = if seconds > 0.0 { self.energy(&[span]) } else { BTreeMap::new() };
+        energy.into_iter().map(|(rail, joules)| (rail, joules / seconds)).collect()
+    }
 
-impl Telemetry {
+    /// Longest time between two readings over which a curve is still drawn: four usual steps, at least one second.
+    fn longest_gap(&self, points: &[(u64, f64)]) -> u64 {
+        let mut steps: Vec<u64> = points.windows(2).map(|w| w[1].0 - w[0].0).collect();
+        steps.sort_unstable();
+        steps.get(steps.len() / 2).map_or(0, |step| 4 * step).max(1_000_000_000)
+    }
+
+    /// Which sensors were read, and which were not and why.
+    pub fn sensors(&self) -> SensorsRecord {
+        let read = self.channels.iter().map(|c| c.name.clone()).collect();
+        SensorsRecord { read, missing: self.missing.clone(), unjudged: Vec::new() }
+    }
+
     /// Rows of `telemetry.csv` for a cell whose key is `model,dtype,device`; times count from the first sample. What could
     /// not be read has no row.
     pub fn csv(&self, key: &str) -> String {
         let mut text = String::new();
-        let Some(start) = self.samples.first().map(|s| s.at) else { return text };
+        let Some(start) = self.samples.first().map(|s| s.at_ns) else { return text };
         for sample in &self.samples {
-            let (system, process) = (&sample.system, &sample.process);
-            let fixed = [
-                ("mem_available_mib", system.available_mib),
-                ("swap_free_mib", system.swap_free_mib),
-                ("nvmap_mib", system.nvmap_mib),
-                ("worker_rss_mib", process.rss_mib),
-                ("worker_pss_mib", process.pss_mib),
-                ("worker_swap_mib", process.swap_mib),
-                ("hottest_celsius", sample.celsius),
-            ];
-            let rails = self.rails.iter().zip(&sample.watts).map(|(name, watts)| (format!("{name}_w"), *watts));
-            let all = fixed.into_iter().map(|(name, value)| (name.to_string(), value)).chain(rails);
-            let seconds = (sample.at - start).as_secs_f64();
-            for (quantity, value) in all {
-                if let Some(value) = value {
-                    text.push_str(&format!("{key},{seconds:.3},{quantity},{value}\n"));
-                }
+            let seconds = (sample.at_ns - start) as f64 / 1e9;
+            for (channel, value) in self.channels.iter().zip(&sample.values).filter(|(_, v)| !v.is_nan()) {
+                text.push_str(&format!("{key},{seconds:.3},{},{value}\n", channel.name));
             }
         }
         text
     }
 }
 
-/// Integral of the piecewise linear curve through `points` from `from` to `to`; `None` where it does not reach.
-fn integrate(points: &[(Instant, f64)], from: Instant, to: Instant) -> Option<f64> {
-    let value = |at: Instant| {
-        let after = points.iter().position(|p| p.0 >= at)?;
-        if points[after].0 == at {
-            return Some(points[after].1);
+/// Header of `telemetry.csv`: one quantity of one source at one time per row.
+pub const CSV_HEADER: &str = "model,dtype,device,t_s,quantity,value\n";
+
+/// Integral of the piecewise linear curve through `points` from `from` to `to`, in value seconds; `None` where the curve
+/// does not reach, or has a hole longer than `gap`.
+fn integrate(points: &[(u64, f64)], from: u64, to: u64, gap: u64) -> Option<f64> {
+    let value = |at: u64| {
+        let after = points.partition_point(|p| p.0 < at);
+        let b = points.get(after)?;
+        if b.0 == at {
+            return Some(b.1);
         }
-        let (a, b) = (points.get(after.checked_sub(1)?)?, &points[after]);
-        let share = (at - a.0).as_secs_f64() / (b.0 - a.0).as_secs_f64();
+        let a = points.get(after.checked_sub(1)?)?;
+        let share = (at - a.0) as f64 / (b.0 - a.0) as f64;
         Some(a.1 + (b.1 - a.1) * share)
     };
+    let first = points.partition_point(|p| p.0 <= from).saturating_sub(1);
+    let last = points.partition_point(|p| p.0 < to);
+    if points.get(first..=last)?.windows(2).any(|w| w[1].0 - w[0].0 > gap) {
+        return None;
+    }
     let mut curve = vec![(from, value(from)?)];
     curve.extend(points.iter().filter(|p| p.0 > from && p.0 < to));
     curve.push((to, value(to)?));
-    Some(curve.windows(2).map(|w| (w[1].0 - w[0].0).as_secs_f64() * (w[0].1 + w[1].1) / 2.0).sum())
+    Some(curve.windows(2).map(|w| (w[1].0 - w[0].0) as f64 / 1e9 * (w[0].1 + w[1].1) / 2.0).sum())
+}
+
+/// Reads the sensors again and again, and notes which fail.
+pub struct Recorder {
+    found: Found,
+    slow_due: Option<Instant>,
+    readings: Vec<Reading>,
+    /// Per channel: readings given, readings failed, the first reason.
+    tally: Vec<(u64, u64, Option<String>)>,
+    samples: Vec<Sample>,
+}
+
+impl Recorder {
+    /// A recorder of these sensors.
+    pub fn new(found: Found) -> Self {
+        let channels = found.channels().len();
+        Recorder {
+            found,
+            slow_due: None,
+            readings: Vec::with_capacity(channels),
+            tally: vec![(0, 0, None); channels],
+            samples: Vec::new(),
+        }
+    }
+
+    /// Takes one sample. Sensors that are dear to read take part once a second; `all` makes them take part now.
+    pub fn sample(&mut self, all: bool) -> &Sample {
+        let now = Instant::now();
+        let slow = all || self.slow_due.is_none_or(|due| now >= due);
+        if slow {
+            self.slow_due = Some(now + SLOW);
+        }
+        let at_ns = now_ns();
+        let mut values = Vec::with_capacity(self.tally.len());
+        for sensor in &mut self.found.sensors {
+            if sensor.slow() && !slow {
+                values.resize(values.len() + sensor.channels().len(), f64::NAN);
+                continue;
+            }
+            self.readings.clear();
+            sensor.read(&mut self.readings);
+            for reading in self.readings.drain(..) {
+                let tally = &mut self.tally[values.len()];
+                match reading {
+                    Ok(value) => {
+                        tally.0 += 1;
+                        values.push(value);
+                    }
+                    Err(reason) => {
+                        tally.1 += 1;
+                        tally.2.get_or_insert(reason);
+                        values.push(f64::NAN);
+                    }
+                }
+            }
+        }
+        self.samples.push(Sample { at_ns, values });
+        &self.samples[self.samples.len() - 1]
+    }
+
+    /// Drops the samples taken so far, for endless recording.
+    pub fn forget(&mut self) {
+        self.samples.clear();
+    }
+
+    /// Hands over what was seen. Channels that failed are named.
+    pub fn finish(self) -> Telemetry {
+        let channels = self.found.channels();
+        let mut missing = self.found.missing;
+        for (channel, (good, bad, reason)) in channels.iter().zip(self.tally) {
+            if let Some(reason) = reason {
+                let reason = format!("{bad} of {} readings failed: {reason}", good + bad);
+                missing.push(MissingRecord { sensor: channel.name.clone(), reason });
+            }
+        }
+        Telemetry { channels, samples: self.samples, missing }
+    }
 }
 
 /// The sampling thread.
@@ -260,37 +440,32 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Samples process `pid` and the system under `root` until [`Sampler::stop`].
-    pub fn start(root: PathBuf, pid: u32) -> Self {
+    /// Samples process `pid` and the system under `root`, `hz` times a second, until [`Sampler::stop`].
+    pub fn start(root: PathBuf, pid: Option<u32>, hz: f64) -> Self {
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
-            let rails = rails(&root);
-            let mut samples = Vec::new();
-            let sample = |pss: bool| Sample {
-                at: Instant::now(),
-                system: system_memory(&root),
-                process: process_memory(&root, &pid.to_string(), pss),
-                watts: rails.iter().map(Rail::watts).collect(),
-                celsius: hottest(&root).map(|(_, celsius)| celsius),
-            };
-            let mut interval = INTERVAL;
-            for n in 0u32.. {
-                samples.push(sample(n.is_multiple_of(PSS_EVERY)));
-                if samples.len() >= MOST_SAMPLES {
+            let mut recorder = Recorder::new(find(&root, pid));
+            let mut interval = Duration::from_secs_f64(1.0 / hz);
+            let mut due = Instant::now();
+            loop {
+                recorder.sample(false);
+                if recorder.samples.len() >= MOST_SAMPLES {
                     let mut n = 0;
-                    samples.retain(|_| {
+                    recorder.samples.retain(|_| {
                         n += 1;
                         n % 2 == 1
                     });
                     interval *= 2;
                 }
-                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
-                    break;
+                due = (due + interval).max(Instant::now());
+                match stopped.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    _ => break,
                 }
             }
             // One sample after the end, so that the last span is covered.
-            samples.push(sample(false));
-            Telemetry { rails: rails.into_iter().map(|r| r.name).collect(), samples }
+            recorder.sample(true);
+            recorder.finish()
         });
         Sampler { stop, thread }
     }
@@ -298,7 +473,10 @@ impl Sampler {
     /// Ends the thread and hands over what it saw.
     pub fn stop(self) -> Telemetry {
         let _ = self.stop.send(());
-        self.thread.join().unwrap_or_default()
+        self.thread.join().unwrap_or_else(|_| Telemetry {
+            missing: vec![MissingRecord { sensor: "all".into(), reason: "the sampling thread ended early".into() }],
+            ..Telemetry::default()
+        })
     }
 }
 
@@ -318,99 +496,92 @@ pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
 mod tests {
     use super::*;
 
-    /// The rails of an Orin Nano, written from the documented layout.
-    fn orin_nano() -> tempfile::TempDir {
-        let monitor = "sys/bus/i2c/devices/1-0040/hwmon/hwmon3";
-        let mut files = vec![("sys/bus/i2c/devices/1-0040/name".to_string(), "ina3221\n")];
-        for (n, label) in [(1, "VDD_IN\n"), (2, "VDD_CPU_GPU_CV\n"), (3, "NC\n")] {
-            files.push((format!("{monitor}/in{n}_label"), label));
-            files.push((format!("{monitor}/in{n}_input"), "5000\n"));
-            files.push((format!("{monitor}/curr{n}_input"), "600\n"));
+    /// One channel with these readings, a second apart.
+    pub(crate) fn recorded(name: &str, values: &[f64]) -> Telemetry {
+        let at = |i: usize| i as u64 * 1_000_000_000;
+        Telemetry {
+            channels: vec![Channel { source: "test", name: name.into() }],
+            samples: values.iter().enumerate().map(|(i, v)| Sample { at_ns: at(i), values: vec![*v] }).collect(),
+            missing: Vec::new(),
         }
-        files.push((format!("{monitor}/in7_label"), "sum of shunt voltages\n"));
-        files.push(("var/lib/nvpmodel/status".into(), "pmode:0002\n"));
-        files.push((
-            "etc/nvpmodel.conf".into(),
-            "# modes\n< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=2 NAME=MODE_30W >\n",
-        ));
-        files.push(("sys/class/hwmon/hwmon1/name".into(), "soctherm_oc\n"));
-        files.push(("sys/class/hwmon/hwmon1/oc1_event_cnt".into(), "4\n"));
-        files.push(("sys/class/thermal/thermal_zone0/type".into(), "cv0-thermal\n"));
-        files.push(("sys/class/thermal/thermal_zone0/temp".into(), "-256000\n"));
-        files.push(("sys/class/thermal/thermal_zone1/type".into(), "tj-thermal\n"));
-        files.push(("sys/class/thermal/thermal_zone1/temp".into(), "61250\n"));
-        files.push((
-            "proc/meminfo".into(),
-            "MemTotal: 8000000 kB\nMemAvailable:    2048 kB\nSwapFree: 1024 kB\nNvMapMemUsed: 512 kB\n",
-        ));
-        tree(&files.iter().map(|(p, c)| (p.as_str(), *c)).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn an_orin_nano_is_read() {
-        let board = orin_nano();
-        let root = board.path();
-        let names: Vec<_> = rails(root).iter().map(|r| (r.name.clone(), r.watts())).collect();
-        assert_eq!(names, [("VDD_IN".to_string(), Some(3.0)), ("VDD_CPU_GPU_CV".to_string(), Some(3.0))]);
-        assert_eq!(power_mode(root).unwrap(), "MODE_30W (2)");
-        assert_eq!(over_current(root), BTreeMap::from([("oc1".to_string(), 4)]));
-        assert_eq!(hottest(root), Some(("tj-thermal".to_string(), 61.25)));
-        let memory = system_memory(root);
-        assert_eq!((memory.available_mib, memory.swap_free_mib, memory.nvmap_mib), (Some(2.0), Some(1.0), Some(0.5)));
-    }
-
-    #[test]
-    fn what_is_not_there_is_none_and_not_zero() {
-        let empty = tree(&[]);
-        let root = empty.path();
-        assert_eq!(system_memory(root), SystemMemory::default());
-        assert_eq!(process_memory(root, "1", true), ProcessMemory::default());
-        assert!(rails(root).is_empty() && over_current(root).is_empty());
-        assert_eq!((hottest(root), power_mode(root)), (None, None));
-    }
-
-    #[test]
-    fn a_process_is_read() {
-        let tree = tree(&[
-            ("proc/7/status", "Name:\tx\nVmHWM:\t    3072 kB\nVmRSS:\t    2048 kB\nVmSwap:\t       0 kB\n"),
-            ("proc/7/smaps_rollup", "00-ff ---p 0 00:00 0 [rollup]\nRss: 2048 kB\nPss: 1024 kB\nPss_Dirty: 9 kB\n"),
-        ]);
-        let memory = process_memory(tree.path(), "7", true);
-        assert_eq!(
-            (memory.pss_mib, memory.rss_mib, memory.hwm_mib, memory.swap_mib),
-            (Some(1.0), Some(2.0), Some(3.0), Some(0.0))
-        );
-        assert_eq!(process_memory(tree.path(), "7", false).pss_mib, None);
     }
 
     #[test]
     fn energy_is_the_integral_of_power() {
-        let start = Instant::now();
-        let at = |ms: u64| start + Duration::from_millis(ms);
-        let sample = |ms: u64, watts: Option<f64>| Sample {
-            at: at(ms),
-            system: SystemMemory::default(),
-            process: ProcessMemory::default(),
-            watts: vec![Some(2.0 + ms as f64 / 1000.0), watts],
-            celsius: None,
-        };
-        let telemetry = Telemetry {
-            rails: vec!["VDD_IN".into(), "VDD_SOC".into()],
-            samples: vec![sample(0, Some(1.0)), sample(1000, None), sample(2000, Some(1.0))],
-        };
-        // 2 W + t: from 0.5 s to 1.5 s that is 3 J; the other rail had a gap, so there is no figure for it.
-        let joules = telemetry.energy(&[(at(500), at(1500))]);
+        let telemetry = recorded("VDD_IN_w", &[2.0, 3.0, 4.0, f64::NAN, 6.0]);
+        // 2 W + t: from 0.5 s to 1.5 s that is 3 J.
+        let joules = telemetry.energy(&[(500_000_000, 1_500_000_000)]);
         assert!((joules["VDD_IN"] - 3.0).abs() < 1e-9, "{joules:?}");
-        assert!(!joules.contains_key("VDD_SOC"));
-        assert!(telemetry.energy(&[(at(500), at(2500))]).is_empty(), "a span beyond the samples has no energy");
+        // A reading that is missing is bridged, as long as the hole is short.
+        let joules = telemetry.energy(&[(2_000_000_000, 4_000_000_000)]);
+        assert!((joules["VDD_IN"] - 10.0).abs() < 1e-9, "{joules:?}");
+        assert!(telemetry.energy(&[(500_000_000, 4_500_000_000)]).is_empty(), "a span beyond the samples");
         assert!(telemetry.energy(&[]).is_empty());
+        let mean = telemetry.mean_power((0, 2_000_000_000));
+        assert!((mean["VDD_IN"] - 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_long_hole_has_no_energy() {
+        let mut values = vec![1.0; 4];
+        values.extend([f64::NAN; 6]);
+        values.extend([1.0; 4]);
+        let telemetry = recorded("VDD_IN_w", &values);
+        assert!(telemetry.energy(&[(1_000_000_000, 12_000_000_000)]).is_empty());
+        assert!(!telemetry.energy(&[(0, 3_000_000_000)]).is_empty(), "before the hole all is well");
+    }
+
+    #[test]
+    fn a_sensor_that_dies_is_named() {
+        let board = tree(&[
+            ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
+            ("sys/class/thermal/thermal_zone0/temp", "40000\n"),
+        ]);
+        let mut recorder = Recorder::new(find(board.path(), None));
+        recorder.sample(true);
+        std::fs::remove_file(board.path().join("sys/class/thermal/thermal_zone0/temp")).unwrap();
+        recorder.sample(true);
+        let telemetry = recorder.finish();
+        assert_eq!(telemetry.series("temp_cpu-thermal_celsius").len(), 1);
+        let fault = telemetry.missing.iter().find(|m| m.sensor == "temp_cpu-thermal_celsius").unwrap();
+        assert!(fault.reason.starts_with("1 of 2 readings failed: ") && fault.reason.ends_with("is not there"));
+    }
+
+    #[test]
+    fn an_empty_tree_has_no_sensors_and_a_reason_for_each() {
+        let empty = tree(&[]);
+        let found = find(empty.path(), Some(1));
+        assert!(found.channels().is_empty(), "{:?}", found.channels());
+        let named: Vec<&str> = found.missing.iter().map(|m| m.sensor.as_str()).collect();
+        let expected = [
+            "memory",
+            "worker memory",
+            "worker cpu",
+            "nvmap",
+            "cpu use",
+            "cpu clocks",
+            "cpu throttle counters",
+            "gpu",
+            "emc",
+            "rails",
+            "thermal",
+            "throttle alerts",
+            "over-current",
+            "fan",
+            "power mode",
+            "nvml",
+        ];
+        assert_eq!(named, expected);
+        assert!(found.missing.iter().all(|m| !m.reason.is_empty()));
     }
 
     #[test]
     fn the_sampler_sees_this_process() {
-        let sampler = Sampler::start("/".into(), std::process::id());
-        std::thread::sleep(Duration::from_millis(30));
+        let sampler = Sampler::start("/".into(), Some(std::process::id()), 50.0);
+        std::thread::sleep(Duration::from_millis(60));
         let telemetry = sampler.stop();
-        assert!(telemetry.samples[0].process.rss_mib.unwrap() > 0.5);
+        assert!(telemetry.largest("worker_rss_mib").unwrap() > 0.5);
+        assert!(telemetry.samples.len() >= 2);
+        assert!(telemetry.samples.windows(2).all(|w| w[0].at_ns <= w[1].at_ns));
     }
 }

@@ -73,15 +73,11 @@ mod tests {
     use crate::record::{FrameRecord, SequenceRecord, WarmupRecord};
 
     fn cell(frames: u32) -> CellRecord {
-        let frame =
-            |frame| FrameRecord { frame, objects: 1, decode_ms: 1.0, stages_ms: BTreeMap::new(), latency_ms: 2.0 };
+        let frame = |frame| FrameRecord { frame, objects: 1, decode_ms: 1.0, latency_ms: 2.0, ..Default::default() };
         CellRecord {
             model: "a_mask".into(),
             pack: "a".into(),
-            pack_digest: String::new(),
             prompt: PromptKind::Mask,
-            dtype: Precision::Bf16,
-            effective_dtype: None,
             device: "cpu".into(),
             verdict: Verdict::Valid,
             precision: vec![StagePrecision {
@@ -90,27 +86,16 @@ mod tests {
                 effective: "fp32".into(),
                 evidence: Vec::new(),
             }],
-            options: Default::default(),
-            runtime: None,
-            graph_load_ms: Vec::new(),
-            graph_build_ms: None,
-            load_ms: None,
             warmup: Some(WarmupRecord { frame_ok: true, ..Default::default() }),
-            memory: BTreeMap::new(),
-            energy_j: BTreeMap::new(),
-            memory_curve: Vec::new(),
-            track_wall_s: None,
             sequences: vec![SequenceRecord {
                 video: "v".into(),
                 width: 8,
                 height: 8,
                 wall_ms: 1.0,
                 frames: (0..frames).map(frame).collect(),
-                objects: Vec::new(),
-                non_finite: Vec::new(),
+                ..Default::default()
             }],
-            summary: None,
-            notes: Vec::new(),
+            ..CellRecord::default()
         }
     }
 

@@ -272,13 +272,14 @@ fn track(
     let path = job.spool.join(format!("{index}.spool"));
     runner.reset();
     voice.say(&Event::SequenceStarted { index });
-    let started = Instant::now();
+    let started = telemetry::now_ns();
     let frames = sequence.looped_reader(job.loop_frames.unwrap_or(sequence.frames.len()), READ_AHEAD);
     let (writer, done) = track_frames(sequence, &planned, frames, &path, runner, voice, tick)?;
-    let wall_ms = ms(started.elapsed());
+    let span = (started, telemetry::now_ns());
+    let wall_ms = (span.1 - span.0) as f64 / 1e6;
     writer.finish().map_err(|e| disk(&path, &e))?;
     let (width, height) = (sequence.width, sequence.height);
-    voice.say(&Event::SequenceDone { index, video: sequence.name.clone(), width, height, frames: done, wall_ms });
+    voice.say(&Event::SequenceDone { index, video: sequence.name.clone(), width, height, frames: done, wall_ms, span });
     Ok(())
 }
 

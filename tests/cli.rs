@@ -574,7 +574,13 @@ fn models_and_doctor_speak_json() {
     let check = |name: &str| report["checks"].as_array().unwrap().iter().find(|c| c["name"] == name).unwrap().clone();
     assert_eq!(check("data")["status"], "ok");
     assert_eq!(check("results")["status"], "ok");
-    assert_eq!(report["pass"], output.status.success());
+    assert_eq!(report["ok"], output.status.success());
+    assert_eq!((&check("data")["ok"], &report["schema"]), (&Value::Bool(true), &Value::from(1)));
+    assert!(report["device"]["digest"].as_str().is_some_and(|d| d.len() == 12), "{}", report["device"]);
+    for check in report["checks"].as_array().unwrap() {
+        let names: Vec<&str> = check.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["detail", "name", "ok", "remedy", "status"]);
+    }
     assert!(!bench.path("results").exists(), "doctor leaves nothing behind");
     let output = bench.output(&["doctor", "--data", "nowhere"]);
     assert_eq!(output.status.code(), Some(3));

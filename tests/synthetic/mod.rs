@@ -116,6 +116,7 @@ pub fn record(cells: Vec<CellRecord>) -> RunRecord {
         },
         cells,
         stopped: None,
+        null_run: None,
         origin: Origin::default(),
     }
 }
@@ -136,7 +137,7 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
             wall_ms,
             frames,
             objects,
-            non_finite: Vec::new(),
+            ..Default::default()
         });
     }
     let memory = |mib: f64| MemoryRecord {
@@ -144,6 +145,7 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
         pss_mib: Some(mib * 0.93),
         rss_mib: Some(mib * 1.02),
         nvmap_mib: None,
+        ..Default::default()
     };
     let mut cell = CellRecord {
         model: b.model.into(),
@@ -167,12 +169,11 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
         load_ms: Some(412.25),
         warmup: Some(WarmupRecord { frame_ok: true, warmup_ms: Some(95.5), ..Default::default() }),
         memory: [("loaded".to_string(), memory(200.0 + b.ms)), ("peak".to_string(), memory(260.0 + 2.0 * b.ms))].into(),
-        energy_j: Default::default(),
-        memory_curve: Vec::new(),
         track_wall_s: Some(sequences.iter().map(|s| s.wall_ms).sum::<f64>() / 1000.0),
         sequences,
         summary: None,
         notes: vec![],
+        ..CellRecord::default()
     };
     cell.summary = summarise(&cell);
     cell
@@ -196,7 +197,7 @@ fn frame_record(frame: u32, objects: u32, ms: f64, n: &mut Numbers) -> FrameReco
     }
     let latency_ms = stages.iter().map(|(_, v)| v).sum::<f64>() + 0.05;
     let stages_ms = stages.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-    FrameRecord { frame, objects, decode_ms: 2.0 + n.next(), stages_ms, latency_ms }
+    FrameRecord { frame, objects, decode_ms: 2.0 + n.next(), stages_ms, latency_ms, response_ms: None }
 }
 
 /// Annotated at every fourth frame; the second object of every video is away from frame 40 to 56; the third appears at

@@ -1,0 +1,81 @@
+//! Load and clock of a Jetson's GPU through devfreq, and of its memory controller (EMC). The GPU's node is found by the
+//! name its device tree gives it, because its path changes between JetPack releases.
+
+use std::path::{Path, PathBuf};
+
+use super::{Channel, Files, Found, Reading, Sensor, entries, is_tegra, number, text, why_not};
+
+/// Device tree names of the GPUs: Orin (`ga10b`, from JetPack 6 on plain `gpu`), Xavier, TX2, Thor.
+const NAMES: [&str; 5] = ["ga10b", "gpu", "gv11b", "gp10b", "gb10b"];
+
+/// devfreq nodes that are a GPU.
+pub(crate) fn nodes(root: &Path) -> Vec<PathBuf> {
+    let named =
+        |node: &PathBuf| text(&node.join("device/of_node/name")).is_ok_and(|name| NAMES.contains(&name.as_str()));
+    entries(&root.join("sys/class/devfreq")).into_iter().filter(named).collect()
+}
+
+/// GPU load in percent, clock and its upper bound.
+pub(super) fn find(root: &Path, found: &mut Found) {
+    let nodes = nodes(root);
+    if nodes.is_empty() {
+        let place = root.join("sys/class/devfreq");
+        let reason = if is_tegra(root) { why_not(&place) } else { "no devfreq GPU: not a Tegra board".to_string() };
+        return found.miss("gpu", reason);
+    }
+    let mut files = Files::new();
+    let mut caps = Files::new();
+    caps.slow = true;
+    for (i, node) in nodes.iter().enumerate() {
+        let name = |what: &str| if i == 0 { format!("gpu_{what}") } else { format!("gpu{i}_{what}") };
+        files.push("gpu", name("load_percent"), node.join("device/load"), 0.1);
+        files.push("gpu", name("mhz"), node.join("cur_freq"), 1e-6);
+        caps.push("gpu", name("max_mhz"), node.join("max_freq"), 1e-6);
+    }
+    files.settle(found);
+    caps.settle(found);
+}
+
+/// Use of the memory controller: activity over its clock.
+struct EmcUse {
+    activity: PathBuf,
+    rate: PathBuf,
+}
+
+impl Sensor for EmcUse {
+    fn channels(&self) -> Vec<Channel> {
+        vec![Channel { source: "emc", name: "emc_percent".into() }]
+    }
+
+    fn read(&mut self, out: &mut Vec<Reading>) {
+        out.push(number(&self.activity).and_then(|busy| {
+            let khz = number(&self.rate)? / 1000.0;
+            if khz > 0.0 { Ok(100.0 * busy / khz) } else { Err("the memory clock reads as 0".into()) }
+        }));
+    }
+}
+
+/// Clock and use of the memory controller; both mostly for root.
+pub(super) fn find_emc(root: &Path, found: &mut Found) {
+    if !is_tegra(root) {
+        return found.miss("emc", "not a Tegra board");
+    }
+    let rate = root.join("sys/kernel/debug/bpmp/debug/clk/emc/rate");
+    match number(&rate) {
+        Err(reason) => found.miss("emc", reason),
+        Ok(_) => {
+            let mut files = Files::new();
+            files.push("emc", "emc_mhz", rate.clone(), 1e-6);
+            files.settle(found);
+            let places = [
+                "sys/kernel/debug/cactmon/mc_all",
+                "sys/kernel/debug/bpmp/debug/actmon/mc_all_avg_activity",
+                "sys/kernel/actmon_avg_activity/mc_all",
+            ];
+            match places.iter().map(|p| root.join(p)).find(|p| number(p).is_ok()) {
+                Some(activity) => found.add(EmcUse { activity, rate }),
+                None => found.miss("emc_percent", format!("none of {} can be read", places.join(", "))),
+            }
+        }
+    }
+}
