@@ -236,6 +236,7 @@ impl LabelImage {
 }
 
 /// Gathers the top bits of the 8 bytes of `word` (first byte: lowest bit).
+#[inline(always)]
 fn top_bits(word: u64) -> u64 {
     ((word >> 7) & ONES).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
@@ -244,6 +245,7 @@ fn top_bits(word: u64) -> u64 {
 const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// Bit `k` of the result: is byte `k` of the 64 bytes equal to `value`?
+#[inline(always)]
 fn equal_bits(words: &[u64; 8], value: u8) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     let wanted = u64::from(value) * ONES;
@@ -274,6 +276,23 @@ impl Splitter {
     }
 
     fn row(&mut self, y: usize, values: &[u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi1") {
+            // SAFETY: the processor has just said that it has them.
+            return unsafe { self.row_avx2(y, values) };
+        }
+        self.row_here(y, values);
+    }
+
+    /// The same code, compiled for vectors of 32 bytes.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1")]
+    fn row_avx2(&mut self, y: usize, values: &[u8]) {
+        self.row_here(y, values);
+    }
+
+    #[inline(always)]
+    fn row_here(&mut self, y: usize, values: &[u8]) {
         let (chunks, rest) = values.as_chunks::<64>();
         for (i, chunk) in chunks.iter().enumerate() {
             self.chunk(y, i, chunk, !0);
@@ -286,6 +305,7 @@ impl Splitter {
     }
 
     /// 64 pixels, of which those in `valid` exist.
+    #[inline(always)]
     fn chunk(&mut self, y: usize, i: usize, values: &[u8; 64], valid: u64) {
         let (eights, _) = values.as_chunks::<8>();
         let words: [u64; 8] = std::array::from_fn(|k| u64::from_le_bytes(eights[k]));
@@ -330,6 +350,7 @@ impl Splitter {
         }
     }
 
+    #[inline(always)]
     fn put(&mut self, y: usize, i: usize, value: u8, bits: u64) {
         if value == 0 {
             self.background = true;
@@ -343,6 +364,7 @@ impl Splitter {
         self.found[at as usize].1.words_mut()[y * self.words + i] |= bits;
     }
 
+    #[cold]
     fn add(&mut self, value: u16) -> usize {
         self.found.push((value, Mask::empty(self.width, self.height)));
         self.found.len() - 1

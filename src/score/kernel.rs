@@ -105,6 +105,7 @@ impl Span {
 /// Boundary map of a mask: bit-packed like the mask, with the non-zero span of each row.
 #[derive(Default)]
 struct Boundary {
+    /// Words of rows with an empty span may hold anything.
     words: Vec<u64>,
     spans: Vec<Span>,
     mask_spans: Vec<Span>,
@@ -117,7 +118,7 @@ impl Boundary {
     #[inline(always)]
     fn fill(&mut self, mask: &Mask) {
         let (n, height) = (mask.words_per_row(), mask.height() as usize);
-        self.words.clear();
+        // What an earlier mask left is cleared row by row, where a row is used.
         self.words.resize(n * height, 0);
         self.spans.clear();
         self.mask_spans.clear();
@@ -135,6 +136,7 @@ impl Boundary {
             let span = Span { from: span.from.saturating_sub(1), to: span.to };
             let (row, below) = (mask.row(y as u32), mask.row(below_y as u32));
             let out = &mut self.words[y * n..][..n];
+            out.fill(0);
             for i in span.from as usize..span.to as usize {
                 let (m, b) = (row[i], below[i]);
                 let (right, below_right) = if i + 1 < n {
@@ -271,7 +273,7 @@ fn matches(a: &Boundary, b: &Boundary, half: &[u32], width: u32, scratch: &mut S
     for (y, span) in a.spans.iter().enumerate() {
         for i in span.from as usize..span.to as usize {
             let word = a.words[y * n + i];
-            let alone = word & !b.words[y * n + i];
+            let alone = if b.spans[y].is_empty() { word } else { word & !b.words[y * n + i] };
             if alone == 0 {
                 matched += u64::from(word.count_ones());
                 continue;
@@ -343,7 +345,11 @@ impl Column {
         self.bits.clear();
         self.bits.resize(2 * reach * words, 0);
         for y in first..=last {
-            self.bits.extend_from_slice(&b.words[y * n + from..][..words]);
+            if b.spans[y].is_empty() {
+                self.bits.resize(self.bits.len() + words, 0); // the row's words are not kept up
+            } else {
+                self.bits.extend_from_slice(&b.words[y * n + from..][..words]);
+            }
         }
         // Row t becomes the OR of the rows t ..= t + 2 reach: those of the image from `top + t - reach` on.
         let (mut window, wanted) = (1, 2 * reach + 1);
