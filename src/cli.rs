@@ -42,6 +42,8 @@ pub enum Command {
     /// Print or record this machine's sensors by themselves: clocks, loads, power rails, temperatures, memory
     #[command(after_help = exit::HELP)]
     Telemetry(TelemetryArgs),
+    /// Look into model packs
+    Packs(PacksArgs),
     /// One cell, driven by the parent process (JSON on stdin and stdout)
     #[command(hide = true)]
     Worker,
@@ -397,6 +399,48 @@ pub struct TelemetryArgs {
     /// Do not say what cannot be read
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// Flags of `packs`.
+#[derive(Args, Debug)]
+pub struct PacksArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PacksCommand,
+}
+
+/// Sub-commands of `packs`.
+#[derive(Subcommand, Debug)]
+pub enum PacksCommand {
+    /// Graphs, shapes, parameters, operations and bytes per frame, precision, memory, and what the manifest lacks; counted
+    /// from the files, nothing is run
+    Inspect(InspectArgs),
+}
+
+/// Flags of `packs inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// Pack directory, e.g. assets/packs/sam2_mini
+    pub pack: PathBuf,
+    /// Precision whose graphs are counted [default: the first that every graph has]
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<String>,
+    /// Number of objects that are tracked
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub objects: NonZeroUsize,
+    /// The least time per graph on a device: cpu (measured now), or a Jetson module such as orin-nano-8gb,
+    /// agx-orin-64gb@612/3200 (GPU and memory clock of a power mode, MHz)
+    #[arg(long, value_name = "DEVICE")]
+    pub roofline: Option<String>,
+    /// Threads of the CPU measurement [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// ONNX Runtime library for the CPU measurement; searched for when left out
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A list in a config file: one word, a list of words, or a table (`[option]`, `[alias]`) read as `key=value` words.

@@ -12,6 +12,7 @@ pub mod exit;
 pub mod grade;
 pub mod models;
 pub mod overlay;
+pub mod packs_inspect;
 pub mod plan;
 pub mod progress;
 pub mod prompt;

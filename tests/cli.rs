@@ -595,3 +595,29 @@ fn help_documents_the_exit_codes() {
         assert!(!help.contains("loop-frames"));
     }
 }
+
+#[test]
+fn packs_inspect_counts_what_the_files_hold() {
+    for (pack, family) in [("sam2_mini", "sam2"), ("edgetam_mini", "edgetam")] {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs").join(pack);
+        let run = |args: &[&str]| {
+            let output =
+                Command::new(cargo_bin!("jetbench")).args(["packs", "inspect"]).arg(&dir).args(args).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let value: serde_json::Value = serde_json::from_str(&run(&["--json", "--roofline", "orin-nano-8gb"])).unwrap();
+        assert_eq!((value["schema"].as_u64(), value["family"].as_str()), (Some(1), Some(family)));
+        assert_eq!(value["missing"], serde_json::json!([]), "the shipped packs say everything");
+        let graphs = value["graphs"].as_array().unwrap();
+        assert_eq!(graphs.len(), 5);
+        for graph in graphs {
+            assert_eq!(graph["cost"]["unknown"], serde_json::json!({}), "{graph}");
+            let name = graph["name"].as_str().unwrap();
+            assert!(value["roofline"]["limits"][name]["ms"].as_f64().unwrap() > 0.0);
+        }
+        let text = run(&["--dtype", "bf16", "--objects", "2"]);
+        assert!(text.contains("tracked frame") && text.contains("MatMul") && text.contains("bf16"), "{text}");
+        assert!(text.contains("nothing is missing"), "{text}");
+    }
+}

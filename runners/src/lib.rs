@@ -1,15 +1,18 @@
 //! What is measured: model packs behind one trait. The root crate sees [`Runner`], [`REGISTRY`] and plain data; ONNX
-//! Runtime is named only in `runtime` and `session`. Runners never print and never write results.
+//! Runtime is named only where graphs are loaded, bound and run. Runners never print and never write results.
 
 pub mod contract;
+pub mod cost;
 pub mod edgetam;
 pub mod golden;
 pub mod image;
+pub mod inspect;
 pub mod manifest;
 pub mod mock;
 pub mod onnx;
 pub mod packs;
 pub mod providers;
+pub mod roofline;
 pub mod runtime;
 pub mod sam2;
 pub mod session;

@@ -207,6 +207,18 @@ impl ElementType {
     /// bfloat16.
     pub const BF16: Self = ElementType(16);
 
+    /// Bytes per element; 0 for text and unknown types.
+    pub fn bytes(self) -> u64 {
+        match self.0 {
+            2 | 3 | 9 => 1,
+            4 | 5 | 10 | 16 => 2,
+            1 | 6 | 12 => 4,
+            7 | 11 | 13 | 14 => 8,
+            15 => 16,
+            _ => 0,
+        }
+    }
+
     /// Is it one of the two 16-bit floats?
     pub fn is_half(self) -> bool {
         self == Self::F16 || self == Self::BF16
@@ -288,6 +300,67 @@ pub struct Initializer<'a> {
     pub dims: Vec<i64>,
     /// Are the values in another file?
     pub external: bool,
+    raw: &'a [u8],
+}
+
+/// Most values of an integer constant that are read: shapes, axes, starts and ends are short.
+const MOST_CONSTANTS: usize = 1024;
+
+impl Initializer<'_> {
+    /// Number of elements; 0 when a size is negative or the product is out of range.
+    pub fn elements(&self) -> u64 {
+        self.dims.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::try_from(d).ok()?)).unwrap_or(0)
+    }
+
+    /// Values of a short f32 constant kept in this file, as scales are; `None` for anything else.
+    pub fn floats(&self) -> Option<Vec<f32>> {
+        let count = usize::try_from(self.elements()).ok().filter(|&n| n <= MOST_CONSTANTS)?;
+        if self.external || self.dtype != ElementType::F32 {
+            return None;
+        }
+        let mut values = Vec::with_capacity(count);
+        for field in Fields::new("a tensor", self.raw) {
+            let field = field.ok()?;
+            if let (4 | 9, Wire::Bytes(bytes)) = (field.number, field.value) {
+                values.extend(
+                    bytes.chunks_exact(4).take(count).filter_map(|b| Some(f32::from_le_bytes(b.try_into().ok()?))),
+                );
+            }
+        }
+        (values.len() == count).then_some(values)
+    }
+
+    /// Values of a short integer constant kept in this file, as shapes and axes are; `None` for anything else.
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        let count = usize::try_from(self.elements()).ok().filter(|&n| n <= MOST_CONSTANTS)?;
+        if self.external || !matches!(self.dtype, ElementType::I64 | ElementType::I32) {
+            return None;
+        }
+        let mut values = Vec::with_capacity(count);
+        for field in Fields::new("a tensor", self.raw) {
+            let field = field.ok()?;
+            match (field.number, field.value) {
+                (5 | 7, Wire::Varint(value)) => values.push(value as i64),
+                (5 | 7, Wire::Bytes(bytes)) => {
+                    let mut packed = Fields::new("a tensor's values", bytes);
+                    while packed.at < bytes.len() && values.len() <= count {
+                        values.push(packed.varint().ok()? as i64);
+                    }
+                }
+                (9, Wire::Bytes(bytes)) if self.dtype == ElementType::I64 => values.extend(
+                    bytes.chunks_exact(8).take(count).filter_map(|b| Some(i64::from_le_bytes(b.try_into().ok()?))),
+                ),
+                (9, Wire::Bytes(bytes)) => values.extend(
+                    bytes
+                        .chunks_exact(4)
+                        .take(count)
+                        .filter_map(|b| Some(i64::from(i32::from_le_bytes(b.try_into().ok()?)))),
+                ),
+                _ => {}
+            }
+        }
+        (values.len() == count).then_some(values)
+    }
 }
 
 /// One operator.
@@ -310,7 +383,51 @@ pub struct Node<'a> {
     raw: &'a [u8],
 }
 
-impl Node<'_> {
+impl<'a> Node<'a> {
+    /// Is this an operator of ONNX's own set?
+    pub fn is_standard(&self) -> bool {
+        self.domain.is_empty() || self.domain == "ai.onnx"
+    }
+
+    /// Integers of an attribute, one or several; `None` when it is not there or holds no integers.
+    pub fn integers(&self, name: &str) -> Option<Vec<i64>> {
+        let mut list = Vec::new();
+        for field in Fields::new("an attribute", self.attribute(name)?) {
+            let field = field.ok()?;
+            match field.number {
+                3 => list.push(field.integer("an attribute's number").ok()?),
+                8 => field.integers("an attribute's numbers", &mut list).ok()?,
+                _ => {}
+            }
+        }
+        (!list.is_empty()).then_some(list)
+    }
+
+    /// One integer of an attribute, or what holds when it is left out.
+    pub fn integer(&self, name: &str, default: i64) -> i64 {
+        self.integers(name).and_then(|list| list.first().copied()).unwrap_or(default)
+    }
+
+    /// Text of an attribute.
+    pub fn text(&self, name: &str) -> Option<&'a str> {
+        let mut fields = Fields::new("an attribute", self.attribute(name)?).flatten();
+        fields.find(|field| field.number == 4)?.text("an attribute's text").ok()
+    }
+
+    /// Tensor of an attribute, e.g. the value of Constant.
+    pub fn tensor(&self, name: &str) -> Option<Initializer<'a>> {
+        let mut fields = Fields::new("an attribute", self.attribute(name)?).flatten();
+        tensor(fields.find(|field| field.number == 5)?.bytes("an attribute's tensor").ok()?).ok()
+    }
+
+    fn attribute(&self, name: &str) -> Option<&'a [u8]> {
+        let attributes = Fields::new("a node", self.raw).flatten().filter(|field| field.number == 5);
+        attributes.filter_map(|field| field.bytes("an attribute").ok()).find(|bytes| {
+            let mut fields = Fields::new("an attribute", bytes).flatten();
+            fields.find(|f| f.number == 1).and_then(|f| f.text("an attribute's name").ok()) == Some(name)
+        })
+    }
+
     /// How error texts call this node.
     pub fn label(&self) -> String {
         let name = if self.name.is_empty() { self.outputs.first().copied().unwrap_or("") } else { self.name };
@@ -424,7 +541,7 @@ impl<'a> Model<'a> {
     }
 
     /// Element type of every value whose type the file states or that follows from the operators.
-    fn types(&self) -> HashMap<&'a str, ElementType> {
+    pub fn types(&self) -> HashMap<&'a str, ElementType> {
         let mut types: HashMap<&str, ElementType> = HashMap::new();
         types.extend(self.initializers.iter().map(|i| (i.name, i.dtype)));
         for value in self.values.iter().chain(&self.inputs).chain(&self.outputs) {
@@ -628,7 +745,7 @@ fn subgraph<'a>(bytes: &'a [u8], owner: &mut Node<'a>, depth: usize) -> Result<(
 }
 
 fn tensor(bytes: &[u8]) -> Result<Initializer<'_>, OnnxError> {
-    let mut tensor = Initializer { name: "", dtype: ElementType(0), dims: Vec::new(), external: false };
+    let mut tensor = Initializer { name: "", dtype: ElementType(0), dims: Vec::new(), external: false, raw: bytes };
     for field in Fields::new("a tensor", bytes) {
         let field = field?;
         match field.number {
@@ -905,7 +1022,6 @@ pub(crate) mod build {
     use super::{Axis, ElementType, put_bytes, put_integer};
 
     /// A ValueInfoProto with fixed sizes.
-    #[cfg(test)]
     pub fn value_info(name: &str, dtype: ElementType, shape: &[i64]) -> Vec<u8> {
         let axes: Vec<Axis> = shape.iter().map(|&size| Axis::Size(size)).collect();
         value_info_of(name, dtype, &axes)

@@ -1,0 +1,924 @@
+//! What a graph costs, counted from its ONNX file without running it: arithmetic, bytes that must move, memory that is
+//! live at once. Shapes of inner values are inferred here for the operators that exporters of these models emit (files
+//! state them rarely); an operator whose result cannot be inferred is counted and named, never guessed.
+//!
+//! One multiplication with its addition counts as two operations, as device data sheets count. Formulas:
+//!
+//! | operator | floating-point operations |
+//! |---|---|
+//! | MatMul, Gemm | 2 x result elements x inner size |
+//! | Conv | 2 x result elements x input channels / groups x kernel elements |
+//! | ConvTranspose | 2 x input elements x output channels / groups x kernel elements |
+//! | Attention, MultiHeadAttention | 2 x queries x keys x (width of queries + width of values), per batch entry |
+//! | everything else that computes | counted apart: 1 per result element, for reductions and normalisations per input element |
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+
+use crate::onnx::{Axis, ElementType, Model, Node};
+
+/// What one run of a graph costs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Operators.
+    pub nodes: usize,
+    /// Numbers in the file's floating-point constants.
+    pub parameters: u64,
+    /// Floating-point operations in sums of products, by operator.
+    pub flops: BTreeMap<String, u64>,
+    /// Element-wise and reducing operations, one per element; kept apart because they are bound by memory.
+    pub elementwise: u64,
+    /// Bytes of all constants.
+    pub weight_bytes: u64,
+    /// Bytes of the inputs.
+    pub input_bytes: u64,
+    /// Bytes of the outputs.
+    pub output_bytes: u64,
+    /// Largest sum of bytes of inner values that are live at once when operators run in file order, views shared.
+    /// Computed from the graph, not measured: a runtime that fuses operators needs less, one that keeps copies more.
+    pub peak_activation_bytes: u64,
+    /// Operator counts by type of their first floating-point operand: `MatMul` -> `bf16` -> 40.
+    pub precision: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Operators whose result shape could not be inferred, with their number; their cost and the cost of what depends on
+    /// them is missing from the figures above.
+    pub unknown: BTreeMap<String, usize>,
+}
+
+impl Cost {
+    /// All floating-point operations in sums of products.
+    pub fn total_flops(&self) -> u64 {
+        self.flops.values().fold(0, |n, &flops| n.saturating_add(flops))
+    }
+
+    /// Bytes that must move at the least: every constant, input and output once.
+    pub fn minimal_bytes(&self) -> u64 {
+        self.weight_bytes.saturating_add(self.input_bytes).saturating_add(self.output_bytes)
+    }
+}
+
+/// Counts what one run of `model` costs when every axis called `name` has the size that `axis` gives for it.
+pub fn count(model: &Model<'_>, axis: &dyn Fn(&str) -> Option<i64>) -> Cost {
+    let types = model.types();
+    let mut shapes = Shapes::new(model, axis);
+    let mut cost = Cost { nodes: model.nodes.len(), ..Cost::default() };
+    for constant in &model.initializers {
+        cost.weight_bytes =
+            cost.weight_bytes.saturating_add(constant.elements().saturating_mul(constant.dtype.bytes()));
+        if matches!(constant.dtype, ElementType::F32 | ElementType::F16 | ElementType::BF16) {
+            cost.parameters = cost.parameters.saturating_add(constant.elements());
+        }
+    }
+    let bytes_of = |shapes: &Shapes<'_>, name: &str| {
+        shapes.elements(name).zip(types.get(name)).map_or(0, |(n, t)| n.saturating_mul(t.bytes()))
+    };
+    for node in &model.nodes {
+        if !shapes.infer(node) {
+            *cost.unknown.entry(node.op.to_string()).or_default() += 1;
+            continue;
+        }
+        match flops(node, &shapes) {
+            Some(n) => {
+                let sum = cost.flops.entry(node.op.to_string()).or_default();
+                *sum = sum.saturating_add(n);
+            }
+            None => cost.elementwise = cost.elementwise.saturating_add(elementwise(node, &shapes)),
+        }
+        let float =
+            node.inputs.iter().filter_map(|name| types.get(name)).find(|t| t.is_half() || **t == ElementType::F32);
+        if let Some(dtype) = float {
+            *cost.precision.entry(node.op.to_string()).or_default().entry(dtype.to_string()).or_default() += 1;
+        }
+    }
+    cost.input_bytes = model.inputs.iter().fold(0, |n, v| n.saturating_add(bytes_of(&shapes, v.name)));
+    cost.output_bytes = model.outputs.iter().fold(0, |n, v| n.saturating_add(bytes_of(&shapes, v.name)));
+    cost.peak_activation_bytes = peak(model, |name| bytes_of(&shapes, name));
+    cost
+}
+
+/// Operators that give their first input back under another shape; no bytes of their own.
+const VIEWS: [&str; 6] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"];
+
+/// Largest sum of live inner values. A value lives from the operator that makes it to the last one that reads it; a view
+/// lives in the value it looks at.
+fn peak(model: &Model<'_>, bytes: impl Fn(&str) -> u64) -> u64 {
+    let mut owner: HashMap<&str, &str> = HashMap::new();
+    let mut last_use: HashMap<&str, usize> = HashMap::new();
+    for (i, node) in model.nodes.iter().enumerate() {
+        for name in node.inputs.iter().filter(|name| !name.is_empty()) {
+            last_use.insert(owner.get(name).copied().unwrap_or(name), i);
+        }
+        if node.is_standard()
+            && VIEWS.contains(&node.op)
+            && let (Some(from), Some(to)) = (node.inputs.first(), node.outputs.first())
+        {
+            owner.insert(to, owner.get(from).copied().unwrap_or(from));
+        }
+    }
+    for output in &model.outputs {
+        last_use.insert(owner.get(output.name).copied().unwrap_or(output.name), usize::MAX);
+    }
+    let given: BTreeSet<&str> =
+        model.inputs.iter().map(|v| v.name).chain(model.initializers.iter().map(|i| i.name)).collect();
+    let (mut live, mut peak) = (0u64, 0u64);
+    for (i, node) in model.nodes.iter().enumerate() {
+        for name in node.outputs.iter().filter(|name| !name.is_empty() && !owner.contains_key(*name)) {
+            live = live.saturating_add(bytes(name));
+        }
+        peak = peak.max(live);
+        let read: BTreeSet<&str> = node.inputs.iter().map(|name| owner.get(name).copied().unwrap_or(name)).collect();
+        let unread =
+            node.outputs.iter().copied().filter(|name| !owner.contains_key(name) && !last_use.contains_key(name));
+        let ended = read.into_iter().filter(|name| !given.contains(name) && last_use.get(name) == Some(&i));
+        for name in ended.chain(unread) {
+            live = live.saturating_sub(bytes(name));
+        }
+    }
+    peak
+}
+
+/// Operations of sums of products; `None` for operators of another kind.
+fn flops(node: &Node<'_>, shapes: &Shapes<'_>) -> Option<u64> {
+    let shape = |i: usize| node.inputs.get(i).and_then(|name| shapes.get(name));
+    let result = node.outputs.first().and_then(|name| shapes.elements(name))?;
+    let product = |sizes: &[i64]| sizes.iter().map(|&n| n.max(0) as u64).fold(1u64, u64::saturating_mul);
+    let doubled = |n: u64, per: u64| n.saturating_mul(per).saturating_mul(2);
+    match node.op {
+        "MatMul" if node.is_standard() => Some(doubled(result, *shape(0)?.last()? as u64)),
+        "Gemm" => {
+            let a = shape(0)?;
+            let inner = if node.integer("transA", 0) == 0 { a.get(1)? } else { a.first()? };
+            Some(doubled(result, *inner as u64))
+        }
+        "Conv" => Some(doubled(result, product(shape(1)?.get(1..)?))),
+        "ConvTranspose" => Some(doubled(product(shape(0)?), product(shape(1)?.get(1..)?))),
+        "Attention" | "MultiHeadAttention" => {
+            let (q, k, v) = (shape(0)?, shape(1)?, shape(2)?);
+            let (last, second) = (|s: &[i64]| s.last().copied(), |s: &[i64]| s.len().checked_sub(2).map(|i| s[i]));
+            let batch = product(&q[..q.len().checked_sub(2)?]);
+            let pairs = (second(q)? as u64).saturating_mul(second(k)? as u64);
+            Some(doubled(batch.saturating_mul(pairs), (last(q)? + last(v)?) as u64))
+        }
+        _ => None,
+    }
+}
+
+/// Operators that move values or look at shapes, and compute nothing.
+const MOVERS: [&str; 18] = [
+    "Constant",
+    "ConstantOfShape",
+    "Shape",
+    "Transpose",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+    "Identity",
+    "Concat",
+    "Slice",
+    "Split",
+    "Gather",
+    "GatherND",
+    "Expand",
+    "Tile",
+    "Pad",
+    "Cast",
+];
+
+fn elementwise(node: &Node<'_>, shapes: &Shapes<'_>) -> u64 {
+    if MOVERS.contains(&node.op) {
+        return 0;
+    }
+    let of = |names: &[&str]| names.iter().filter_map(|name| shapes.elements(name)).max().unwrap_or(0);
+    // A reduction reads more than it writes, an upsampling writes more than it reads.
+    of(&node.inputs[..node.inputs.len().min(1)]).max(of(&node.outputs))
+}
+
+/// Shapes of all values with every named axis filled in, and the values of short integer tensors (shapes, axes).
+struct Shapes<'a> {
+    shapes: HashMap<&'a str, Vec<i64>>,
+    values: HashMap<&'a str, Vec<i64>>,
+    /// Short f32 constants: scales of Resize.
+    scales: HashMap<&'a str, Vec<f32>>,
+    opset: i64,
+}
+
+/// Most elements of a value that is believed; beyond it a forged file could overflow sums.
+const MOST_ELEMENTS: u64 = 1 << 40;
+
+impl<'a> Shapes<'a> {
+    fn new(model: &Model<'a>, axis: &dyn Fn(&str) -> Option<i64>) -> Self {
+        let mut shapes =
+            Shapes { shapes: HashMap::new(), values: HashMap::new(), scales: HashMap::new(), opset: model.opset() };
+        for constant in &model.initializers {
+            shapes.put(constant.name, constant.dims.clone());
+            if let Some(scales) = constant.floats().filter(|list| (1..=16).contains(&list.len())) {
+                shapes.scales.insert(constant.name, scales);
+            }
+            if let Some(values) = constant.integers() {
+                shapes.values.insert(constant.name, values);
+            }
+        }
+        for info in model.inputs.iter().chain(&model.values) {
+            let sizes = info.shape.iter().flatten().map(|a| match a {
+                Axis::Size(n) => Some(*n),
+                Axis::Dynamic(name) => axis(name),
+            });
+            if let (true, Some(sizes)) = (info.shape.is_some(), sizes.collect::<Option<Vec<i64>>>()) {
+                shapes.put(info.name, sizes);
+            }
+        }
+        shapes
+    }
+
+    fn get(&self, name: &str) -> Option<&[i64]> {
+        self.shapes.get(name).map(Vec::as_slice)
+    }
+
+    fn elements(&self, name: &str) -> Option<u64> {
+        Some(self.get(name)?.iter().map(|&n| n as u64).product())
+    }
+
+    /// Stores a shape of sane size.
+    fn put(&mut self, name: &'a str, shape: Vec<i64>) -> bool {
+        let elements = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::try_from(d).ok()?));
+        let fine = elements.is_some_and(|n| n <= MOST_ELEMENTS) && shape.len() <= 16;
+        if fine {
+            self.shapes.insert(name, shape);
+        }
+        fine
+    }
+
+    /// Infers the results of a node; false when its first result stays unknown.
+    fn infer(&mut self, node: &Node<'a>) -> bool {
+        let Some(first) = node.outputs.iter().position(|name| !name.is_empty()) else { return true };
+        if let Some(results) = self.results(node) {
+            for (name, shape) in node.outputs.iter().zip(results) {
+                if !name.is_empty() && !self.shapes.contains_key(name) {
+                    self.put(name, shape);
+                }
+            }
+        }
+        if let (Some(values), Some(name)) = (self.propagate(node), node.outputs.first()) {
+            self.values.insert(name, values);
+        }
+        self.shapes.contains_key(node.outputs[first])
+    }
+
+    /// An integer argument: the input `i`, or the attribute `name` that older operator sets have in its place.
+    fn argument(&self, node: &Node<'a>, i: usize, name: &str) -> Option<Vec<i64>> {
+        match node.inputs.get(i).filter(|input| !input.is_empty()) {
+            Some(input) => self.values.get(input).cloned(),
+            None => node.integers(name),
+        }
+    }
+
+    /// Shapes of a node's results, as far as its operator is known.
+    fn results(&self, node: &Node<'a>) -> Option<Vec<Vec<i64>>> {
+        let input = |i: usize| node.inputs.get(i).and_then(|name| self.get(name));
+        let given = |i: usize| node.inputs.get(i).is_some_and(|name| !name.is_empty());
+        let axis_of = |axis: i64, rank: usize| {
+            let axis = if axis < 0 { axis + rank as i64 } else { axis };
+            usize::try_from(axis).ok().filter(|&a| a < rank)
+        };
+        if !node.is_standard() {
+            return match node.op {
+                // Three separate inputs of rank 3: the result has the queries' length and the values' width.
+                "MultiHeadAttention" if given(2) => {
+                    let (q, v) = (input(0)?, input(2)?);
+                    match (q, v) {
+                        ([b, n, _], [_, _, width]) => Some(vec![vec![*b, *n, *width]]),
+                        _ => None,
+                    }
+                }
+                "FastGelu" | "QuickGelu" | "BiasGelu" => Some(vec![input(0)?.to_vec()]),
+                _ => None,
+            };
+        }
+        let one = |shape: Vec<i64>| Some(vec![shape]);
+        match node.op {
+            "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Min" | "Max" | "Where" | "Equal" | "Greater" | "Less"
+            | "GreaterOrEqual" | "LessOrEqual" | "And" | "Or" | "Xor" | "Sum" | "Mean" => {
+                let mut shape: Vec<i64> = input(0)?.to_vec();
+                for i in 1..node.inputs.len() {
+                    shape = broadcast(&shape, input(i)?)?;
+                }
+                one(shape)
+            }
+            "Relu"
+            | "Gelu"
+            | "Sigmoid"
+            | "Tanh"
+            | "Erf"
+            | "Exp"
+            | "Log"
+            | "Sqrt"
+            | "Reciprocal"
+            | "Neg"
+            | "Abs"
+            | "Sin"
+            | "Cos"
+            | "Not"
+            | "Cast"
+            | "Clip"
+            | "Softmax"
+            | "LogSoftmax"
+            | "Identity"
+            | "Floor"
+            | "Ceil"
+            | "Round"
+            | "LeakyRelu"
+            | "Elu"
+            | "HardSigmoid"
+            | "HardSwish"
+            | "Softplus"
+            | "Sign"
+            | "LayerNormalization"
+            | "InstanceNormalization"
+            | "GroupNormalization"
+            | "BatchNormalization"
+            | "IsNaN"
+            | "IsInf"
+            | "CumSum"
+            | "Trilu"
+            | "Dropout"
+            | "LpNormalization" => one(input(0)?.to_vec()),
+            "MatMul" => one(matmul(input(0)?, input(1)?)?),
+            "Gemm" => {
+                let (a, b) = (input(0)?, input(1)?);
+                let rows = if node.integer("transA", 0) == 0 { a.first()? } else { a.get(1)? };
+                let columns = if node.integer("transB", 0) == 0 { b.get(1)? } else { b.first()? };
+                one(vec![*rows, *columns])
+            }
+            "Attention" => {
+                let (q, v) = (input(0)?, input(2)?);
+                let mut shape = q.to_vec();
+                *shape.last_mut()? = *v.last()?;
+                one(shape)
+            }
+            "Conv" | "MaxPool" | "AveragePool" | "ConvTranspose" => one(window(node, input(0)?, input(1))?),
+            "GlobalAveragePool" | "GlobalMaxPool" => {
+                let x = input(0)?;
+                one(x.iter().enumerate().map(|(i, &n)| if i < 2 { n } else { 1 }).collect())
+            }
+            "Transpose" => {
+                let x = input(0)?;
+                let order = node.integers("perm").unwrap_or_else(|| (0..x.len() as i64).rev().collect());
+                one(order.iter().map(|&i| x.get(usize::try_from(i).ok()?).copied()).collect::<Option<_>>()?)
+            }
+            "Reshape" => {
+                let x = input(0)?;
+                let wanted = self.argument(node, 1, "shape")?;
+                let keep = node.integer("allowzero", 0) == 0;
+                let mut shape = Vec::with_capacity(wanted.len());
+                for (i, &n) in wanted.iter().enumerate() {
+                    shape.push(if n == 0 && keep { *x.get(i)? } else { n });
+                }
+                let all = checked_product(x)?;
+                if let Some(free) = shape.iter().position(|&n| n == -1) {
+                    let known = checked_product(shape.iter().filter(|&&n| n != -1))?;
+                    shape[free] = all.checked_div(known)?;
+                }
+                (checked_product(&shape)? == all).then_some(vec![shape])
+            }
+            "Flatten" => {
+                let x = input(0)?;
+                let axis = node.integer("axis", 1);
+                let axis = if axis == x.len() as i64 { x.len() } else { axis_of(axis, x.len())? };
+                one(vec![x[..axis].iter().product(), x[axis..].iter().product()])
+            }
+            "Squeeze" => {
+                let x = input(0)?;
+                let axes = match self.argument(node, 1, "axes") {
+                    Some(axes) => axes.iter().map(|&a| axis_of(a, x.len())).collect::<Option<Vec<_>>>()?,
+                    None if given(1) => return None,
+                    None => (0..x.len()).filter(|&i| x[i] == 1).collect(),
+                };
+                one(x.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &n)| n).collect())
+            }
+            "Unsqueeze" => {
+                let x = input(0)?;
+                let axes = self.argument(node, 1, "axes")?;
+                let rank = x.len() + axes.len();
+                let axes = axes.iter().map(|&a| axis_of(a, rank)).collect::<Option<Vec<_>>>()?;
+                let mut rest = x.iter();
+                one((0..rank)
+                    .map(|i| if axes.contains(&i) { Some(1) } else { rest.next().copied() })
+                    .collect::<Option<_>>()?)
+            }
+            "Concat" => {
+                let mut shape = input(0)?.to_vec();
+                let axis = axis_of(node.integer("axis", 0), shape.len())?;
+                for i in 1..node.inputs.len() {
+                    shape[axis] = shape[axis].checked_add(*input(i)?.get(axis)?)?;
+                }
+                one(shape)
+            }
+            "Split" => {
+                let x = input(0)?;
+                let axis = axis_of(node.integer("axis", 0), x.len())?;
+                let parts = node.outputs.len() as i64;
+                let sizes = match self.argument(node, 1, "split") {
+                    Some(sizes) => sizes,
+                    None if given(1) => return None,
+                    None => {
+                        let each = (x[axis] + parts - 1).checked_div(parts)?;
+                        (0..parts).map(|i| (x[axis] - i * each).clamp(0, each)).collect()
+                    }
+                };
+                Some(
+                    sizes
+                        .iter()
+                        .map(|&n| x.iter().enumerate().map(|(i, &d)| if i == axis { n } else { d }).collect())
+                        .collect(),
+                )
+            }
+            "Slice" => {
+                let x = input(0)?;
+                let starts = self.argument(node, 1, "starts")?;
+                let ends = self.argument(node, 2, "ends")?;
+                let axes = if given(3) || self.opset < 10 { self.argument(node, 3, "axes") } else { None };
+                let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+                let steps = if given(4) { self.argument(node, 4, "")? } else { vec![1; starts.len()] };
+                let mut shape = x.to_vec();
+                for (((start, end), axis), step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+                    let axis = axis_of(*axis, x.len())?;
+                    shape[axis] = sliced(x[axis], *start, *end, *step)?.1;
+                }
+                one(shape)
+            }
+            "Pad" => {
+                let x = input(0)?;
+                let pads = self.argument(node, 1, "pads")?;
+                let axes = if given(3) { self.argument(node, 3, "")? } else { (0..x.len() as i64).collect() };
+                let mut shape = x.to_vec();
+                for (i, &axis) in axes.iter().enumerate() {
+                    let axis = axis_of(axis, x.len())?;
+                    shape[axis] = shape[axis].checked_add(*pads.get(i)?)?.checked_add(*pads.get(i + axes.len())?)?;
+                }
+                one(shape)
+            }
+            "Tile" => {
+                let repeats = self.argument(node, 1, "repeats")?;
+                one(input(0)?.iter().zip(&repeats).map(|(n, r)| n.checked_mul(*r)).collect::<Option<_>>()?)
+            }
+            "Expand" => one(broadcast(input(0)?, &self.argument(node, 1, "shape")?)?),
+            "ConstantOfShape" => one(self.argument(node, 0, "shape")?),
+            "Constant" => match node.tensor("value") {
+                Some(tensor) => one(tensor.dims),
+                None => one(node.integers("value_ints").map_or(Vec::new(), |list| vec![list.len() as i64])),
+            },
+            "Shape" => {
+                let rank = input(0)?.len() as i64;
+                one(vec![sliced(rank, node.integer("start", 0), node.integer("end", rank), 1)?.1])
+            }
+            "Size" => one(Vec::new()),
+            "Range" => {
+                let value = |i: usize| self.values.get(node.inputs.get(i)?)?.first().copied();
+                let (start, limit, step) = (value(0)?, value(1)?, value(2)?);
+                one(vec![limit.checked_sub(start)?.checked_add(step - step.signum())?.checked_div(step)?.max(0)])
+            }
+            "Gather" => {
+                let (x, indices) = (input(0)?, input(1)?);
+                let axis = axis_of(node.integer("axis", 0), x.len())?;
+                one([&x[..axis], indices, &x[axis + 1..]].concat())
+            }
+            "GatherElements" => one(input(1)?.to_vec()),
+            "GatherND" => {
+                let (x, indices) = (input(0)?, input(1)?);
+                let batch = usize::try_from(node.integer("batch_dims", 0)).ok()?;
+                let depth = usize::try_from(*indices.last()?).ok()?;
+                one([indices.get(..indices.len() - 1)?, x.get(batch + depth..)?].concat())
+            }
+            "ScatterND" | "ScatterElements" => one(input(0)?.to_vec()),
+            "OneHot" => {
+                let mut shape = input(0)?.to_vec();
+                let depth = *self.values.get(node.inputs.get(1)?)?.first()?;
+                let axis = node.integer("axis", -1);
+                let at = if axis < 0 { axis + shape.len() as i64 + 1 } else { axis };
+                let at = usize::try_from(at).ok().filter(|&a| a <= shape.len())?;
+                shape.insert(at, depth);
+                one(shape)
+            }
+            "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2" | "ReduceSumSquare" => {
+                let x = input(0)?;
+                let axes = match self.argument(node, 1, "axes") {
+                    Some(axes) => axes.iter().map(|&a| axis_of(a, x.len())).collect::<Option<Vec<_>>>()?,
+                    None if given(1) => return None,
+                    None => (0..x.len()).collect(),
+                };
+                one(reduced(x, &axes, node.integer("keepdims", 1) != 0))
+            }
+            "ArgMax" | "ArgMin" => {
+                let x = input(0)?;
+                let axis = axis_of(node.integer("axis", 0), x.len())?;
+                one(reduced(x, &[axis], node.integer("keepdims", 1) != 0))
+            }
+            "TopK" => {
+                let mut shape = input(0)?.to_vec();
+                let axis = axis_of(node.integer("axis", -1), shape.len())?;
+                shape[axis] = *self.values.get(node.inputs.get(1)?)?.first()?;
+                Some(vec![shape.clone(), shape])
+            }
+            "Resize" => {
+                let x = input(0)?;
+                let axes = node.integers("axes").unwrap_or_else(|| (0..x.len() as i64).collect());
+                let sizes = if given(3) {
+                    self.values.get(node.inputs.get(3)?)?.clone()
+                } else {
+                    let scaled = |(&axis, &scale): (&i64, &f32)| {
+                        Some((x[axis_of(axis, x.len())?] as f64 * f64::from(scale)).floor() as i64)
+                    };
+                    axes.iter().zip(self.scales.get(node.inputs.get(2)?)?).map(scaled).collect::<Option<Vec<_>>>()?
+                };
+                if sizes.len() != axes.len() {
+                    return None;
+                }
+                let mut shape = x.to_vec();
+                for (&axis, &n) in axes.iter().zip(&sizes) {
+                    shape[axis_of(axis, x.len())?] = n;
+                }
+                one(shape)
+            }
+            _ => None,
+        }
+    }
+
+    /// Values of short integer results, so that shapes computed in the graph are known.
+    fn propagate(&self, node: &Node<'a>) -> Option<Vec<i64>> {
+        let values = |i: usize| self.values.get(node.inputs.get(i)?).cloned();
+        if !node.is_standard() {
+            return None;
+        }
+        match node.op {
+            "Shape" => {
+                let x = self.get(node.inputs.first()?)?;
+                slice_of(x, node.integer("start", 0), node.integer("end", x.len() as i64), 1)
+            }
+            "Constant" => match node.tensor("value") {
+                Some(tensor) => tensor.integers(),
+                None => node.integers("value_ints").or_else(|| node.integers("value_int")),
+            },
+            "Cast" | "Identity" | "Squeeze" | "Unsqueeze" | "Reshape" => values(0),
+            "Concat" => (0..node.inputs.len()).map(values).collect::<Option<Vec<_>>>().map(|lists| lists.concat()),
+            "Gather" => {
+                let (list, at) = (values(0)?, values(1)?);
+                let index = |i: i64| usize::try_from(if i < 0 { i + list.len() as i64 } else { i }).ok();
+                at.iter().map(|&i| list.get(index(i)?).copied()).collect()
+            }
+            "Slice" => {
+                let step = if node.inputs.len() > 4 { *values(4)?.first()? } else { 1 };
+                slice_of(&values(0)?, *values(1)?.first()?, *values(2)?.first()?, step)
+            }
+            "Add" | "Sub" | "Mul" | "Div" => {
+                let (a, b) = (values(0)?, values(1)?);
+                let operate = |x: i64, y: i64| match node.op {
+                    "Add" => x.checked_add(y),
+                    "Sub" => x.checked_sub(y),
+                    "Mul" => x.checked_mul(y),
+                    _ => x.checked_div(y),
+                };
+                match (a.as_slice(), b.as_slice()) {
+                    (a, [y]) => a.iter().map(|&x| operate(x, *y)).collect(),
+                    ([x], b) => b.iter().map(|&y| operate(*x, y)).collect(),
+                    (a, b) if a.len() == b.len() => a.iter().zip(b).map(|(&x, &y)| operate(x, y)).collect(),
+                    _ => None,
+                }
+            }
+            "Equal" => {
+                let (a, b) = (values(0)?, values(1)?);
+                (a.len() == b.len()).then(|| a.iter().zip(&b).map(|(x, y)| i64::from(x == y)).collect())
+            }
+            "Where" => {
+                let (which, a, b) = (values(0)?, values(1)?, values(2)?);
+                let same = which.len() == a.len() && a.len() == b.len();
+                same.then(|| {
+                    which.iter().zip(a.iter().zip(&b)).map(|(&w, (&x, &y))| if w != 0 { x } else { y }).collect()
+                })
+            }
+            "ConstantOfShape" => {
+                let count = usize::try_from(checked_product(&values(0)?)?).ok().filter(|&n| n <= 64)?;
+                let value = node.tensor("value").and_then(|t| t.integers()).and_then(|v| v.first().copied());
+                value.map(|v| vec![v; count])
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Numpy's rule: sizes are aligned at the end, 1 stretches.
+fn broadcast(a: &[i64], b: &[i64]) -> Option<Vec<i64>> {
+    let rank = a.len().max(b.len());
+    let at = |shape: &[i64], i: usize| (i + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
+    (0..rank)
+        .map(|i| match (at(a, i), at(b, i)) {
+            (x, y) if x == y || y == 1 => Some(x),
+            (1, y) => Some(y),
+            _ => None,
+        })
+        .collect()
+}
+
+fn matmul(a: &[i64], b: &[i64]) -> Option<Vec<i64>> {
+    match (a, b) {
+        ([k], [.., l, n]) => (k == l).then(|| [&b[..b.len() - 2], &[*n]].concat()),
+        ([.., m, k], [l]) => (k == l).then(|| [&a[..a.len() - 2], &[*m]].concat()),
+        ([.., m, k], [.., l, n]) if k == l => {
+            Some([broadcast(&a[..a.len() - 2], &b[..b.len() - 2])?, vec![*m, *n]].concat())
+        }
+        _ => None,
+    }
+}
+
+fn reduced(x: &[i64], axes: &[usize], keep: bool) -> Vec<i64> {
+    let sizes = x.iter().enumerate();
+    if keep {
+        sizes.map(|(i, &n)| if axes.contains(&i) { 1 } else { n }).collect()
+    } else {
+        sizes.filter(|(i, _)| !axes.contains(i)).map(|(_, &n)| n).collect()
+    }
+}
+
+/// First index and number of indices that a slice takes from an axis of size `n`.
+fn sliced(n: i64, start: i64, end: i64, step: i64) -> Option<(i64, i64)> {
+    if step == 0 || n < 0 {
+        return None;
+    }
+    let place = |i: i64, low: i64, high: i64| (if i < 0 { i.saturating_add(n) } else { i }).clamp(low, high.max(low));
+    let stride = i64::try_from(step.unsigned_abs()).unwrap_or(i64::MAX);
+    let (start, length) = if step > 0 {
+        let start = place(start, 0, n);
+        (start, place(end, 0, n) - start)
+    } else {
+        let start = place(start, -1, n - 1);
+        (start, start - if end < -n { -1 } else { place(end, -1, n - 1) })
+    };
+    Some((start, if length > 0 { (length - 1) / stride + 1 } else { 0 }))
+}
+
+/// The entries that a slice takes from a short list.
+fn slice_of(list: &[i64], start: i64, end: i64, step: i64) -> Option<Vec<i64>> {
+    let (first, count) = sliced(list.len() as i64, start, end, step)?;
+    (0..count).map(|i| list.get(usize::try_from(first + i * step).ok()?).copied()).collect()
+}
+
+/// Product of sizes that may be anything.
+fn checked_product<'a>(sizes: impl IntoIterator<Item = &'a i64>) -> Option<i64> {
+    sizes.into_iter().try_fold(1i64, |n, &d| n.checked_mul(d))
+}
+
+/// Result of a convolution or pooling.
+fn window(node: &Node<'_>, x: &[i64], weight: Option<&[i64]>) -> Option<Vec<i64>> {
+    let space = x.len().checked_sub(2)?;
+    let kernel = match (node.integers("kernel_shape"), weight) {
+        (Some(kernel), _) => kernel,
+        (None, Some(weight)) => weight.get(2..)?.to_vec(),
+        (None, None) => return None,
+    };
+    let list = |name: &str, fill: i64, count: usize| node.integers(name).unwrap_or_else(|| vec![fill; count]);
+    let (strides, dilations) = (list("strides", 1, space), list("dilations", 1, space));
+    let mut pads = list("pads", 0, 2 * space);
+    let transposed = node.op == "ConvTranspose";
+    let automatic = node.text("auto_pad").unwrap_or("NOTSET");
+    if automatic == "VALID" {
+        pads = vec![0; 2 * space];
+    }
+    let channels = match (node.op, weight) {
+        ("Conv", Some(weight)) => *weight.first()?,
+        ("ConvTranspose", Some(weight)) => weight.get(1)?.checked_mul(node.integer("group", 1))?,
+        _ => *x.get(1)?,
+    };
+    let extra = list("output_padding", 0, space);
+    let mut shape = vec![*x.first()?, channels];
+    for i in 0..space {
+        let (n, stride) = (x[i + 2], *strides.get(i)?);
+        let reach = dilations.get(i)?.checked_mul(kernel.get(i)?.checked_sub(1)?)?.checked_add(1)?;
+        let padded = pads.get(i)?.checked_add(*pads.get(i + space)?)?;
+        if stride < 1 {
+            return None;
+        }
+        let same = automatic.starts_with("SAME");
+        shape.push(match (transposed, same) {
+            (false, true) => n.checked_add(stride - 1)? / stride,
+            (true, true) => n.checked_mul(stride)?,
+            (true, false) => {
+                let spread = (n - 1).checked_mul(stride)?.checked_add(*extra.get(i)?)?;
+                spread.checked_add(reach)?.checked_sub(padded)?
+            }
+            (false, false) => {
+                let room = n.checked_add(padded)?.checked_sub(reach)?;
+                let up = if node.integer("ceil_mode", 0) != 0 { stride - 1 } else { 0 };
+                room.checked_add(up)?.div_euclid(stride).checked_add(1)?
+            }
+        });
+    }
+    Some(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::build;
+
+    fn infer(fields: &[(u32, Vec<u8>)], objects: i64) -> Cost {
+        let bytes = build::model(9, 20, fields);
+        count(&Model::parse(&bytes).unwrap(), &|name| (name == "objects").then_some(objects))
+    }
+
+    fn i64s(name: &str, values: &[i64]) -> (u32, Vec<u8>) {
+        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        (5, build::initializer(name, ElementType::I64, &[values.len() as i64], &raw))
+    }
+
+    fn f32s(name: &str, dims: &[i64]) -> (u32, Vec<u8>) {
+        let raw = vec![0; dims.iter().product::<i64>() as usize * 4];
+        (5, build::initializer(name, ElementType::F32, dims, &raw))
+    }
+
+    fn value(field: u32, name: &str, shape: &[i64]) -> (u32, Vec<u8>) {
+        (field, build::value_info(name, ElementType::F32, shape))
+    }
+
+    /// Operations of one operator from `x` [1, 4, 8, 8] with a weight.
+    fn of(op: &str, attributes: &[(&str, i64)], weight: &[i64]) -> Cost {
+        infer(
+            &[
+                (1, build::node(op, &["x", "w"], &["y"], attributes)),
+                f32s("w", weight),
+                value(11, "x", &[1, 4, 8, 8]),
+                value(12, "y", &[0]),
+            ],
+            1,
+        )
+    }
+
+    #[test]
+    fn sums_of_products_follow_the_table() {
+        assert_eq!(of("Conv", &[], &[6, 4, 3, 3]).flops["Conv"], 2 * (6 * 6 * 6) * (4 * 9));
+        assert_eq!(of("Conv", &[("group", 2)], &[6, 2, 1, 1]).flops["Conv"], 2 * (6 * 64) * 2);
+        assert_eq!(of("ConvTranspose", &[], &[4, 5, 2, 2]).flops["ConvTranspose"], 2 * (4 * 64) * (5 * 4));
+        assert_eq!(of("MatMul", &[], &[8, 3]).flops["MatMul"], 2 * (4 * 8 * 3) * 8);
+        let cost = of("MatMul", &[], &[8, 3]);
+        assert_eq!((cost.parameters, cost.weight_bytes, cost.input_bytes, cost.output_bytes), (24, 96, 1024, 384));
+        assert_eq!(cost.precision["MatMul"]["f32"], 1);
+        let gemm = infer(
+            &[
+                (1, build::node("Gemm", &["x", "w"], &["y"], &[("transB", 1)])),
+                f32s("w", &[7, 5]),
+                value(11, "x", &[3, 5]),
+                value(12, "y", &[3, 7]),
+            ],
+            1,
+        );
+        assert_eq!(gemm.flops["Gemm"], 2 * 3 * 7 * 5);
+    }
+
+    #[test]
+    fn named_axes_scale_the_cost() {
+        let graph = |objects| {
+            let x = build::value_info_of("x", ElementType::F32, &[Axis::Dynamic("objects".into()), Axis::Size(8)]);
+            infer(
+                &[
+                    (1, build::node("MatMul", &["x", "w"], &["y"], &[])),
+                    f32s("w", &[8, 3]),
+                    (11, x),
+                    value(12, "y", &[0]),
+                ],
+                objects,
+            )
+        };
+        assert_eq!(graph(5).total_flops(), 5 * graph(1).total_flops());
+        let bytes = build::model(
+            9,
+            20,
+            &[
+                (1, build::node("Relu", &["x"], &["y"], &[])),
+                (11, build::value_info_of("x", ElementType::F32, &[Axis::Dynamic("other".into())])),
+                value(12, "y", &[0]),
+            ],
+        );
+        let cost = count(&Model::parse(&bytes).unwrap(), &|_| None);
+        assert_eq!(cost.unknown["Relu"], 1, "an axis of unknown size is not guessed");
+    }
+
+    #[test]
+    fn shapes_computed_in_the_graph_are_followed() {
+        // y = Expand(w [1, 3], Concat(Shape(x)[:1], [3])) with x [5, 8]
+        let cost = infer(
+            &[
+                (1, build::node("Shape", &["x"], &["s"], &[("start", 0), ("end", 1)])),
+                (1, build::node("Concat", &["s", "three"], &["t"], &[("axis", 0)])),
+                (1, build::node("Expand", &["w", "t"], &["e"], &[])),
+                (1, build::node("Relu", &["e"], &["y"], &[])),
+                i64s("three", &[3]),
+                f32s("w", &[1, 3]),
+                value(11, "x", &[5, 8]),
+                value(12, "y", &[0]),
+            ],
+            1,
+        );
+        assert!(cost.unknown.is_empty(), "{cost:?}");
+        assert_eq!(cost.elementwise, 15, "Relu alone computes");
+        assert_eq!(cost.output_bytes, 60);
+    }
+
+    #[test]
+    fn resizing_by_scales_and_by_sizes() {
+        let scales: Vec<u8> = [1.0f32, 1.0, 2.0, 2.5].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let by_scales = infer(
+            &[
+                (1, build::node("Resize", &["x", "", "s"], &["y"], &[])),
+                (5, build::initializer("s", ElementType::F32, &[4], &scales)),
+                value(11, "x", &[1, 2, 4, 4]),
+                value(12, "y", &[0]),
+            ],
+            1,
+        );
+        assert_eq!(by_scales.output_bytes, 2 * 8 * 10 * 4);
+        let by_sizes = infer(
+            &[
+                (1, build::node("Resize", &["x", "", "", "n"], &["y"], &[])),
+                i64s("n", &[1, 2, 8, 6]),
+                value(11, "x", &[1, 2, 4, 4]),
+                value(12, "y", &[0]),
+            ],
+            1,
+        );
+        assert_eq!(by_sizes.output_bytes, 2 * 8 * 6 * 4);
+    }
+
+    #[test]
+    fn what_cannot_be_inferred_is_named_and_counted() {
+        let cost = infer(
+            &[
+                (1, build::node("Mystery", &["x"], &["m"], &[])),
+                (1, build::node("Relu", &["m"], &["n"], &[])),
+                (1, build::node("Sin", &["x"], &["y"], &[])),
+                value(11, "x", &[4]),
+                value(12, "y", &[4]),
+            ],
+            1,
+        );
+        assert_eq!(cost.unknown, BTreeMap::from([("Mystery".to_string(), 1), ("Relu".to_string(), 1)]));
+        assert_eq!(cost.elementwise, 4);
+    }
+
+    #[test]
+    fn live_memory_counts_views_once_and_frees_what_is_done() {
+        // a = x+x (64 B), b = view of a, c = b*b (64 B), a and b end, d = c+c (64 B)
+        let cost = infer(
+            &[
+                (1, build::node("Add", &["x", "x"], &["a"], &[])),
+                (1, build::node("Reshape", &["a", "flat"], &["b"], &[])),
+                (1, build::node("Mul", &["b", "b"], &["c"], &[])),
+                (1, build::node("Add", &["c", "c"], &["y"], &[])),
+                i64s("flat", &[-1]),
+                value(11, "x", &[4, 4]),
+                value(12, "y", &[16]),
+            ],
+            1,
+        );
+        assert!(cost.unknown.is_empty());
+        assert_eq!(cost.peak_activation_bytes, 128);
+    }
+
+    #[test]
+    fn slices_count_as_numpy_counts() {
+        let len = |n, start, end, step| sliced(n, start, end, step).map(|(_, count)| count);
+        assert_eq!(len(10, 0, i64::MAX, 1), Some(10));
+        assert_eq!(len(10, -3, i64::MAX, 1), Some(3));
+        assert_eq!(len(10, 2, -2, 3), Some(2));
+        assert_eq!(len(10, 9, i64::MIN, -1), Some(10));
+        assert_eq!(len(10, 5, 5, 1), Some(0));
+        assert_eq!(len(10, 0, 1, 0), None);
+        assert_eq!(slice_of(&[7, 8, 9], -1, i64::MIN, -1), Some(vec![9, 8, 7]));
+        assert_eq!(slice_of(&[7, 8, 9], 1, i64::MAX, i64::MAX), Some(vec![8]));
+        assert_eq!(broadcast(&[4, 1, 3], &[5, 1]), Some(vec![4, 5, 3]));
+        assert_eq!(broadcast(&[4], &[3]), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_graphs_never_panic(
+            damage in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u8>()), 1..8),
+        ) {
+            let mut bytes = build::model(9, 20, &[
+                (1, build::node("Shape", &["x"], &["s"], &[("start", 0), ("end", 1)])),
+                (1, build::node("Concat", &["s", "three"], &["t"], &[("axis", 0)])),
+                (1, build::node("Conv", &["x", "w"], &["c"], &[("group", 1)])),
+                (1, build::node("Slice", &["c", "three", "three"], &["y"], &[])),
+                i64s("three", &[3]),
+                f32s("w", &[1, 3, 2, 2]),
+                value(11, "x", &[1, 3, 8, 8]),
+                value(12, "y", &[4]),
+            ]);
+            for (at, value) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            if let Ok(model) = Model::parse(&bytes) {
+                let _ = count(&model, &|_| Some(2));
+            }
+        }
+    }
+}

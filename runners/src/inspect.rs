@@ -1,0 +1,277 @@
+//! What a pack holds and costs, read from its files alone: graphs, shapes, parameters, arithmetic, bytes per frame,
+//! precision by operator, memory needed, and what its manifest fails to say. Nothing is run and no runtime is loaded.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::contract::{COND_OBJECTS, MASK_PROMPT, OBJECTS};
+use crate::cost::{self, Cost};
+use crate::manifest::{Graph, Pack, Tensor};
+use crate::onnx::{Axis, Model, shape_text};
+use crate::types::{Precision, PromptKind};
+use crate::{RunnerError, packs};
+
+/// Schema number of the JSON form.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that the files of a pack show. As JSON this is what `jetbench packs inspect --json` prints.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inspection {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Pack id.
+    pub pack: String,
+    /// Family in the registry.
+    pub family: String,
+    /// SPDX expression.
+    pub licence: String,
+    /// Precision whose graphs were read.
+    pub precision: Precision,
+    /// Number of objects that the figures hold for.
+    pub objects: usize,
+    /// The graphs, in the manifest's order.
+    pub graphs: Vec<GraphCost>,
+    /// One tracked frame: the image encoder once and the object graphs once for all objects.
+    pub frame: FrameCost,
+    /// Memory that a run needs, computed from the files.
+    pub memory: MemoryNeed,
+    /// What the manifest lacks or what is wrong with the files, in words.
+    pub missing: Vec<String>,
+}
+
+/// One graph.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GraphCost {
+    /// Graph name.
+    pub name: String,
+    /// Its file.
+    pub file: String,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Version of ONNX's operator set.
+    pub opset: i64,
+    /// Version of the file format.
+    pub ir_version: i64,
+    /// Names and shapes of inputs: `bank f32 [objects, 7, 512, 64]`.
+    pub inputs: Vec<String>,
+    /// Names and shapes of outputs.
+    pub outputs: Vec<String>,
+    /// Does it run on every tracked frame?
+    pub every_frame: bool,
+    /// What one run costs, all objects together.
+    pub cost: Cost,
+}
+
+/// One tracked frame.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct FrameCost {
+    /// Operations in sums of products.
+    pub flops: u64,
+    /// Element-wise and reducing operations.
+    pub elementwise: u64,
+    /// Bytes that must move at the least.
+    pub minimal_bytes: u64,
+}
+
+/// Memory that a run needs: computed from the graphs, not measured. A runtime adds its own code, buffers and copies.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct MemoryNeed {
+    /// Constants of all graphs.
+    pub weights_bytes: u64,
+    /// Two sets of state per object.
+    pub state_bytes: u64,
+    /// Inputs and outputs of the graphs that run on every frame, state not counted.
+    pub bound_bytes: u64,
+    /// Largest live inner values of any one graph.
+    pub activations_bytes: u64,
+}
+
+impl MemoryNeed {
+    /// All four together.
+    pub fn total(&self) -> u64 {
+        [self.weights_bytes, self.state_bytes, self.bound_bytes, self.activations_bytes]
+            .iter()
+            .fold(0, |n, &b| n.saturating_add(b))
+    }
+}
+
+/// Reads the pack in `dir` and counts what its graphs of `precision` (`None`: the first that every graph has) cost for so
+/// many objects.
+///
+/// # Errors
+/// [`RunnerError::Pack`] when the manifest or a graph file cannot be read at all; wrong digests and missing facts are in
+/// the report instead. [`RunnerError::Usage`] when no graph has the precision.
+pub fn inspect(dir: &Path, precision: Option<Precision>, objects: usize) -> Result<Inspection, RunnerError> {
+    let pack = Pack::read(dir)?;
+    let manifest = &pack.manifest;
+    let held = manifest.precisions();
+    let precision = match precision {
+        None => *held
+            .first()
+            .ok_or_else(|| RunnerError::Pack(format!("{}: no precision has a file for every graph", dir.display())))?,
+        Some(precision) if held.contains(&precision) => precision,
+        Some(precision) => {
+            let names: Vec<&str> = held.iter().map(|p| p.as_str()).collect();
+            let known = names.join(", ");
+            return Err(RunnerError::Usage(format!(
+                "pack {} has no {precision} graphs; it has: {known}",
+                dir.display()
+            )));
+        }
+    };
+    let mut missing = Vec::new();
+    let mut graphs = Vec::new();
+    for graph in &manifest.graphs {
+        graphs.push(read(&pack, graph, precision, objects, &mut missing)?);
+    }
+    let batched = graphs.iter().any(|g| g.inputs.iter().any(|i| i.contains(&format!("[{OBJECTS}"))));
+    // Without an object axis the object graphs run once per object.
+    let runs = |graph: &GraphCost| {
+        let per_object = manifest.graph(&graph.name).is_some_and(|g| g.inputs.iter().any(|t| t.name != "image"));
+        if per_object && !batched { objects as u64 } else { 1 }
+    };
+    let mut frame = FrameCost::default();
+    for graph in graphs.iter().filter(|g| g.every_frame) {
+        let times = runs(graph);
+        frame.flops = frame.flops.saturating_add(graph.cost.total_flops().saturating_mul(times));
+        frame.elementwise = frame.elementwise.saturating_add(graph.cost.elementwise.saturating_mul(times));
+        frame.minimal_bytes = frame.minimal_bytes.saturating_add(graph.cost.minimal_bytes().saturating_mul(times));
+    }
+    let memory = memory(&pack, &graphs, objects);
+    lacking(&pack, &mut missing);
+    Ok(Inspection {
+        schema: SCHEMA,
+        pack: manifest.id.clone(),
+        family: manifest.family.clone(),
+        licence: manifest.licence.clone(),
+        precision,
+        objects,
+        graphs,
+        frame,
+        memory,
+        missing,
+    })
+}
+
+fn read(
+    pack: &Pack,
+    graph: &Graph,
+    precision: Precision,
+    objects: usize,
+    missing: &mut Vec<String>,
+) -> Result<GraphCost, RunnerError> {
+    if let Err(e) = pack.check_graph(graph, precision) {
+        missing.push(e.to_string());
+    }
+    let file = graph.files.get(&precision).cloned().unwrap_or_default();
+    let path = pack.dir.join(&file);
+    let wrong = |e: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {e}", path.display()));
+    let bytes = std::fs::read(&path).map_err(|e| wrong(&e))?;
+    let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
+    let count = objects as i64;
+    let cost = cost::count(&model, &|name| [OBJECTS, COND_OBJECTS].contains(&name).then_some(count));
+    if !cost.unknown.is_empty() {
+        let list: Vec<String> = cost.unknown.iter().map(|(op, n)| format!("{op} {n}")).collect();
+        missing.push(format!(
+            "{}: shapes of {} operators cannot be inferred ({}); the figures leave out their cost and that of what follows",
+            path.display(),
+            cost.unknown.values().sum::<usize>(),
+            list.join(", ")
+        ));
+    }
+    let tensors = |list: &[Tensor]| -> Vec<String> {
+        list.iter()
+            .map(|t| format!("{} {} {}", t.name, format!("{:?}", t.dtype).to_lowercase(), shape_text(&t.shape)))
+            .collect()
+    };
+    Ok(GraphCost {
+        name: graph.name.clone(),
+        file,
+        file_bytes: bytes.len() as u64,
+        opset: model.opset(),
+        ir_version: model.ir_version,
+        inputs: tensors(&graph.inputs),
+        outputs: tensors(&graph.outputs),
+        every_frame: graph.name != MASK_PROMPT,
+        cost,
+    })
+}
+
+fn memory(pack: &Pack, graphs: &[GraphCost], objects: usize) -> MemoryNeed {
+    let manifest = &pack.manifest;
+    let is_state = |name: &str| manifest.states.iter().any(|s| s.input == name || s.output == name);
+    let bytes = |tensor: &Tensor| {
+        tensor.shape.iter().fold(4u64, |n, axis| {
+            n.saturating_mul(match axis {
+                Axis::Size(size) => u64::try_from(*size).unwrap_or(0),
+                Axis::Dynamic(_) => objects as u64,
+            })
+        })
+    };
+    let mut need = MemoryNeed::default();
+    let mut states: Vec<&str> = Vec::new();
+    let mut bound: Vec<&str> = Vec::new();
+    for (graph, cost) in manifest.graphs.iter().zip(graphs) {
+        need.weights_bytes = need.weights_bytes.saturating_add(cost.cost.weight_bytes);
+        need.activations_bytes = need.activations_bytes.max(cost.cost.peak_activation_bytes);
+        for tensor in graph.inputs.iter().chain(&graph.outputs) {
+            let fixed = !tensor.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_)));
+            if is_state(&tensor.name) {
+                // Inputs and outputs of the state are the two sets.
+                if !states.contains(&tensor.name.as_str()) {
+                    states.push(&tensor.name);
+                    let copies = if fixed { objects as u64 } else { 1 };
+                    need.state_bytes = need.state_bytes.saturating_add(bytes(tensor).saturating_mul(copies));
+                }
+            } else if cost.every_frame && !bound.contains(&tensor.name.as_str()) {
+                bound.push(&tensor.name);
+                need.bound_bytes = need.bound_bytes.saturating_add(bytes(tensor));
+            }
+        }
+    }
+    need
+}
+
+/// What a reader of the manifest would want to know and is not told.
+fn lacking(pack: &Pack, missing: &mut Vec<String>) {
+    let manifest = &pack.manifest;
+    let mut say = |lacks: bool, text: &str| {
+        if lacks {
+            missing.push(text.to_string());
+        }
+    };
+    let digest = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let provenance = &manifest.provenance;
+    say(manifest.licence.trim().is_empty(), "licence: no SPDX expression");
+    let file = ["LICENSE", "LICENCE", "LICENSE.txt", "LICENSE.md"].iter().any(|name| pack.dir.join(name).is_file());
+    say(!file, "no LICENSE file beside pack.toml");
+    say(manifest.description.trim().is_empty(), "description: empty");
+    say(
+        !digest(&provenance.checkpoint_sha256),
+        "provenance.checkpoint_sha256: not a SHA-256, so nobody can tell which weights these are",
+    );
+    say(provenance.exporter.trim().is_empty(), "provenance.exporter: empty");
+    say(provenance.command.trim().is_empty(), "provenance.command: empty, so the pack cannot be made again");
+    say(provenance.libraries.is_empty(), "provenance.libraries: no versions of the libraries that took part");
+    match &manifest.golden {
+        None => say(true, "[golden]: no reference outputs, so `jetbench verify` has nothing to compare with"),
+        Some(golden) => say(!pack.dir.join(&golden.index).is_file(), "[golden]: the index file does not exist"),
+    }
+    let held = manifest.precisions();
+    for precision in Precision::ALL {
+        say(!held.contains(&precision), &format!("{precision}: not every graph has a file"));
+    }
+    for kind in PromptKind::ALL {
+        say(!manifest.prompts.kinds.contains(&kind), &format!("prompts.kinds: no {kind}"));
+    }
+    // Every file of every precision is covered by a digest and present, also those that were not read above.
+    for graph in &manifest.graphs {
+        for file in graph.files.values().filter(|file| !pack.dir.join(file).is_file()) {
+            say(true, &format!("graph `{}`: {file} does not exist", graph.name));
+        }
+    }
+    if let Err(e) = packs::describe(&pack.dir, crate::types::Device::Cpu) {
+        say(true, &format!("cannot be run: {e}"));
+    }
+}

@@ -1,0 +1,301 @@
+//! How fast a graph could run at the best: its arithmetic against the device's peak rate, its minimal bytes against the
+//! memory's bandwidth, whichever takes longer. Peaks of Jetson modules are computed from their data sheets; the peak of
+//! a CPU is measured here, because no data sheet states one that holds for the clocks a machine really has.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ort::memory::Allocator;
+use serde::Serialize;
+
+use crate::onnx::{ElementType, build};
+use crate::session::{Graph, Settings};
+use crate::types::{Device, Options, Precision};
+use crate::{RunnerError, runtime, state};
+
+/// A Jetson module at one pair of clocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Module {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// CUDA cores.
+    pub cuda_cores: u32,
+    /// Tensor cores (third generation, Ampere).
+    pub tensor_cores: u32,
+    /// GPU clock, MHz.
+    pub gpu_mhz: f64,
+    /// Width of the LPDDR5 bus, bits.
+    pub bus_bits: u32,
+    /// Memory clock, MHz; two transfers per cycle.
+    pub memory_mhz: f64,
+    /// Where the figures come from.
+    pub source: &'static str,
+}
+
+/// Jetson Orin modules at the highest clocks of their data sheets.
+///
+/// Sources: cores, GPU clock, bus width and memory clock from the "Technical Specifications" of NVIDIA's module data
+/// sheets: AGX Orin Series DS-10662-001, Orin NX Series DS-10712-001, Orin Nano Series DS-11105-001. The `-super` clocks
+/// are those of the MAXN_SUPER mode that JetPack 6.2 added (NVIDIA technical blog, "JetPack 6.2 Brings Super Mode to
+/// Jetson Orin Nano and Jetson Orin NX Modules"). A lower power mode caps both clocks: give the caps the board states
+/// (`max_freq` of the GPU's devfreq node; the EMC rate) as `NAME@GPU_MHZ/MEMORY_MHZ`. TPCs that a mode switches off
+/// lower the peak further and are not modelled.
+pub const MODULES: &[Module] = &[
+    module("orin-nano-4gb", 512, 16, 625.0, 64, 2133.0, "DS-11105-001"),
+    module("orin-nano-4gb-super", 512, 16, 1020.0, 64, 3200.0, "DS-11105-001 and JetPack 6.2 super mode"),
+    module("orin-nano-8gb", 1024, 32, 625.0, 128, 2133.0, "DS-11105-001"),
+    module("orin-nano-8gb-super", 1024, 32, 1020.0, 128, 3200.0, "DS-11105-001 and JetPack 6.2 super mode"),
+    module("orin-nx-8gb", 1024, 32, 765.0, 128, 3200.0, "DS-10712-001"),
+    module("orin-nx-8gb-super", 1024, 32, 1173.0, 128, 3200.0, "DS-10712-001 and JetPack 6.2 super mode"),
+    module("orin-nx-16gb", 1024, 32, 918.0, 128, 3200.0, "DS-10712-001"),
+    module("orin-nx-16gb-super", 1024, 32, 1173.0, 128, 3200.0, "DS-10712-001 and JetPack 6.2 super mode"),
+    module("agx-orin-32gb", 1792, 56, 930.0, 256, 3200.0, "DS-10662-001"),
+    module("agx-orin-64gb", 2048, 64, 1300.0, 256, 3200.0, "DS-10662-001"),
+];
+
+const fn module(
+    name: &'static str,
+    cuda_cores: u32,
+    tensor_cores: u32,
+    gpu_mhz: f64,
+    bus_bits: u32,
+    memory_mhz: f64,
+    source: &'static str,
+) -> Module {
+    Module { name, cuda_cores, tensor_cores, gpu_mhz, bus_bits, memory_mhz, source }
+}
+
+/// Best rates of a device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Peak {
+    /// Device, with its clocks where they matter.
+    pub name: String,
+    /// fp32 operations per second without tensor cores (TF32 off), in 10^9.
+    pub fp32_gflops: f64,
+    /// fp16 and bf16 operations per second, dense, fp32 accumulation, in 10^9; `None` where such arithmetic is emulated in
+    /// fp32 or its rate is not known.
+    pub half_gflops: Option<f64>,
+    /// Memory bandwidth, 10^9 bytes per second.
+    pub bandwidth_gb_s: f64,
+    /// Was it measured here, or computed from a data sheet?
+    pub measured: bool,
+    /// How, or from which data sheet.
+    pub source: String,
+}
+
+impl Module {
+    /// Peaks by formula: fp32 2 operations per CUDA core and cycle; half precision 512 dense operations per tensor core and
+    /// cycle (a quarter of the data sheets' sparse int8 rate); bandwidth two transfers of the bus per memory cycle.
+    pub fn peak(&self) -> Peak {
+        Peak {
+            name: format!("{}, GPU {} MHz, memory {} MHz", self.name, self.gpu_mhz, self.memory_mhz),
+            fp32_gflops: f64::from(self.cuda_cores) * 2.0 * self.gpu_mhz / 1e3,
+            half_gflops: Some(f64::from(self.tensor_cores) * 512.0 * self.gpu_mhz / 1e3),
+            bandwidth_gb_s: f64::from(self.bus_bits) / 8.0 * 2.0 * self.memory_mhz / 1e3,
+            measured: false,
+            source: format!("computed from {}", self.source),
+        }
+    }
+}
+
+/// A module by its text: `orin-nano-8gb`, `orin-nano-8gb@420`, `agx-orin-64gb@612/3200`.
+///
+/// # Errors
+/// [`RunnerError::Usage`] naming the known modules, or the clock that is no number.
+pub fn module_peak(text: &str) -> Result<Peak, RunnerError> {
+    let (name, clocks) = text.split_once('@').map_or((text, None), |(name, clocks)| (name, Some(clocks)));
+    let Some(known) = MODULES.iter().find(|m| m.name == name) else {
+        let names: Vec<&str> = MODULES.iter().map(|m| m.name).collect();
+        return Err(RunnerError::Usage(format!("no peak is known for `{name}`; known: cpu, {}", names.join(", "))));
+    };
+    let mut module = *known;
+    if let Some(clocks) = clocks {
+        let (gpu, memory) = clocks.split_once('/').map_or((clocks, None), |(gpu, memory)| (gpu, Some(memory)));
+        let read = |text: &str| match text.parse::<f64>() {
+            Ok(mhz) if (1.0..=10_000.0).contains(&mhz) => Ok(mhz),
+            _ => Err(RunnerError::Usage(format!("clock `{text}` in `{name}@{clocks}`: MHz from 1 to 10000 expected"))),
+        };
+        module.gpu_mhz = read(gpu)?;
+        if let Some(memory) = memory {
+            module.memory_mhz = read(memory)?;
+        }
+    }
+    Ok(module.peak())
+}
+
+/// The least time that one run can take, and what sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Limit {
+    /// Milliseconds.
+    pub ms: f64,
+    /// Arithmetic (or memory) alone, milliseconds.
+    pub compute_ms: f64,
+    /// Memory traffic alone, milliseconds.
+    pub memory_ms: f64,
+    /// Operations per byte.
+    pub intensity: f64,
+}
+
+impl Limit {
+    /// `compute` or `memory`.
+    pub fn bound(&self) -> &'static str {
+        if self.compute_ms >= self.memory_ms { "compute" } else { "memory" }
+    }
+}
+
+impl Peak {
+    /// The limit of a run with so many operations in sums of products and so many bytes to move.
+    pub fn limit(&self, flops: u64, bytes: u64, precision: Precision) -> Limit {
+        let gflops = match precision {
+            Precision::Fp32 => self.fp32_gflops,
+            Precision::Fp16 | Precision::Bf16 => self.half_gflops.unwrap_or(self.fp32_gflops),
+        };
+        let compute_ms = flops as f64 / gflops / 1e6;
+        let memory_ms = bytes as f64 / self.bandwidth_gb_s / 1e6;
+        Limit { ms: compute_ms.max(memory_ms), compute_ms, memory_ms, intensity: flops as f64 / bytes.max(1) as f64 }
+    }
+}
+
+/// Side of the square matrices of the arithmetic probe.
+const SIDE: i64 = 1024;
+/// Floats per array and thread of the bandwidth probe: 64 MiB, beyond any cache of the devices in question.
+const STREAM: usize = 16 << 20;
+/// Each probe repeats for at least this long, and at least this often; the best counts.
+const PROBE: (Duration, usize) = (Duration::from_millis(700), 4);
+
+/// Measures this machine's CPU: an fp32 product of two 1024 x 1024 matrices through ONNX Runtime, and the triad
+/// `a = b + s c` over arrays beyond the caches, on the same number of threads. The best of several runs counts, since a
+/// peak is asked for.
+///
+/// # Errors
+/// [`RunnerError::Environment`] when ONNX Runtime cannot be loaded.
+pub fn measure_cpu(ort_lib: Option<&Path>, threads: Option<usize>) -> Result<Peak, RunnerError> {
+    let runtime = runtime::load(ort_lib)?;
+    let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    let options = Options { threads: Some(count), ..Options::default() };
+    let settings = Settings::new(Device::Cpu, Precision::Fp32, &options)?;
+    let square = |field, name| (field, build::value_info(name, ElementType::F32, &[SIDE, SIDE]));
+    let fields =
+        [(1, build::node("MatMul", &["a", "b"], &["c"], &[])), square(11, "a"), square(11, "b"), square(12, "c")];
+    let mut graph = Graph::open_built("arithmetic_probe", &build::model(7, 13, &fields), &settings, runtime)?;
+    let host = Allocator::default();
+    let mut binding = graph.binding()?;
+    let mut operands = [state::tensor(&host, &[SIDE, SIDE])?, state::tensor(&host, &[SIDE, SIDE])?];
+    for (name, operand) in ["a", "b"].into_iter().zip(&mut operands) {
+        operand.extract_tensor_mut().1.iter_mut().enumerate().for_each(|(i, v)| *v = (i % 7) as f32 - 3.0);
+        state::input(&mut binding, name, operand)?;
+    }
+    let mut product = state::tensor(&host, &[SIDE, SIDE])?;
+    state::output(&mut binding, "c", &mut product)?;
+    let seconds = best(|| graph.run(&binding))?;
+    let fp32_gflops = 2.0 * (SIDE as f64).powi(3) / seconds / 1e9;
+
+    let mut arrays: Vec<[Vec<f32>; 3]> =
+        (0..count).map(|_| [vec![0.0; STREAM], vec![1.0; STREAM], vec![2.0; STREAM]]).collect();
+    let seconds = best(|| {
+        std::thread::scope(|scope| {
+            for [a, b, c] in &mut arrays {
+                scope.spawn(move || {
+                    for ((a, b), c) in a.iter_mut().zip(b.iter()).zip(c.iter()) {
+                        *a = *b + 3.0 * *c;
+                    }
+                });
+            }
+        });
+        Ok(())
+    })?;
+    std::hint::black_box(&arrays);
+    let bytes = (count * 3 * STREAM * size_of::<f32>()) as f64;
+    Ok(Peak {
+        name: format!("cpu, {count} threads"),
+        fp32_gflops,
+        half_gflops: None,
+        bandwidth_gb_s: bytes / seconds / 1e9,
+        measured: true,
+        source: format!(
+            "measured here, best of several: fp32 product of {SIDE} x {SIDE} matrices (ONNX Runtime {}), triad over {} MiB \
+             per thread",
+            runtime.version,
+            (3 * STREAM * size_of::<f32>()) >> 20
+        ),
+    })
+}
+
+/// Seconds of the fastest run.
+fn best(mut run: impl FnMut() -> Result<(), RunnerError>) -> Result<f64, RunnerError> {
+    let (least, times) = PROBE;
+    let (started, mut done, mut best) = (Instant::now(), 0, f64::INFINITY);
+    while done < times || started.elapsed() < least {
+        let one = Instant::now();
+        run()?;
+        best = best.min(one.elapsed().as_secs_f64());
+        done += 1;
+    }
+    Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peaks_agree_with_the_data_sheets() {
+        // (module, sparse int8 TOPS of the GPU, fp32 TFLOPS where stated, GB/s), as the data sheets print them
+        for (name, tops, tflops, bandwidth) in [
+            ("orin-nano-4gb", 20.0, None, 34.0),
+            ("orin-nano-8gb", 40.0, Some(1.28), 68.0),
+            ("orin-nano-8gb-super", 67.0, None, 102.0),
+            ("orin-nx-16gb", 60.0, Some(1.88), 102.4),
+            ("agx-orin-32gb", 108.0, Some(3.3), 204.8),
+            ("agx-orin-64gb", 170.0, Some(5.3), 204.8),
+        ] {
+            let peak = module_peak(name).unwrap();
+            let near = |a: f64, b: f64| (a - b).abs() <= 0.03 * b;
+            assert!(near(peak.half_gflops.unwrap() * 4.0 / 1e3, tops), "{name}: {peak:?}");
+            assert!(tflops.is_none_or(|t| near(peak.fp32_gflops / 1e3, t)), "{name}: {peak:?}");
+            assert!(near(peak.bandwidth_gb_s, bandwidth), "{name}: {peak:?}");
+            assert!(!peak.measured);
+        }
+    }
+
+    #[test]
+    fn clocks_of_a_power_mode_scale_the_peak() {
+        let full = module_peak("agx-orin-64gb").unwrap();
+        let capped = module_peak("agx-orin-64gb@650/1600").unwrap();
+        assert!((capped.fp32_gflops * 2.0 - full.fp32_gflops).abs() < 1e-6);
+        assert!((capped.bandwidth_gb_s * 2.0 - full.bandwidth_gb_s).abs() < 1e-6);
+        for wrong in ["agx-orin-64gb@fast", "agx-orin-64gb@0", "agx-orin-64gb@600/x", "xavier"] {
+            assert!(matches!(module_peak(wrong), Err(RunnerError::Usage(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_slower_of_arithmetic_and_memory_is_the_limit() {
+        let peak = Peak {
+            name: String::new(),
+            fp32_gflops: 100.0,
+            half_gflops: Some(400.0),
+            bandwidth_gb_s: 10.0,
+            measured: false,
+            source: String::new(),
+        };
+        let compute = peak.limit(1_000_000_000, 1_000_000, Precision::Fp32);
+        assert_eq!((compute.ms, compute.bound(), compute.intensity), (10.0, "compute", 1000.0));
+        let memory = peak.limit(1_000_000, 100_000_000, Precision::Fp16);
+        assert_eq!((memory.ms, memory.bound()), (10.0, "memory"));
+        assert_eq!(peak.limit(1_000_000_000, 0, Precision::Bf16).ms, 2.5);
+        let emulated = Peak { half_gflops: None, ..peak };
+        assert_eq!(emulated.limit(1_000_000_000, 0, Precision::Bf16).ms, 10.0, "emulated in fp32");
+    }
+
+    #[test]
+    fn the_probe_measures_something() {
+        match measure_cpu(None, Some(1)) {
+            Ok(peak) => assert!(peak.measured && peak.fp32_gflops > 0.1 && peak.bandwidth_gb_s > 0.1, "{peak:?}"),
+            Err(e) => {
+                use std::io::Write;
+                let _ = writeln!(std::io::stderr(), "skipped the CPU probe: {e}");
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `jetbench packs inspect`: what a pack holds and costs, as text and as JSON. Counting is the runners'; here the figures
+//! are laid out, and set against a device's peak when one is named.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use jetbench_runners::inspect::{self, Inspection};
+use jetbench_runners::roofline::{self, Limit, Peak};
+use serde_json::json;
+
+use crate::cli::{InspectArgs, PacksArgs, PacksCommand};
+use crate::exit::{Outcome, Stop};
+
+/// Runs a sub-command of `packs`.
+///
+/// # Errors
+/// The pack cannot be read (exit 2), or the CPU cannot be measured for want of ONNX Runtime (exit 3).
+pub fn packs(args: &PacksArgs) -> Result<Outcome, Stop> {
+    match &args.command {
+        PacksCommand::Inspect(args) => inspect(args),
+    }
+}
+
+fn inspect(args: &InspectArgs) -> Result<Outcome, Stop> {
+    let precision = match &args.dtype {
+        Some(word) => Some(word.parse().map_err(|e| Stop::Usage(format!("{e}")))?),
+        None => None,
+    };
+    let found = inspect::inspect(&args.pack, precision, args.objects.get())?;
+    let peak = match args.roofline.as_deref() {
+        None => None,
+        Some("cpu") => Some(roofline::measure_cpu(args.ort_lib.as_deref(), args.threads.map(Into::into))?),
+        Some(name) => Some(roofline::module_peak(name)?),
+    };
+    let limits = peak.as_ref().map(|peak| limits(&found, peak));
+    Ok(Outcome::ok(if args.json {
+        let mut value =
+            serde_json::to_value(&found).map_err(|e| Stop::Failed(format!("the inspection cannot be written: {e}")))?;
+        if let (Some(peak), Some(limits)) = (&peak, &limits) {
+            value["roofline"] = json!({"peak": peak, "limits": limits});
+        }
+        format!("{value}\n")
+    } else {
+        text(&found, peak.as_ref().zip(limits.as_ref()))
+    }))
+}
+
+/// Limit per graph.
+fn limits(found: &Inspection, peak: &Peak) -> BTreeMap<String, Limit> {
+    let limit = |g: &inspect::GraphCost| peak.limit(g.cost.total_flops(), g.cost.minimal_bytes(), found.precision);
+    found.graphs.iter().map(|graph| (graph.name.clone(), limit(graph))).collect()
+}
+
+fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>) -> String {
+    let mut text =
+        format!("{} ({}), {} graphs, {} object(s)\n", found.pack, found.family, found.precision, found.objects);
+    let giga = |n: u64| format!("{:.3}", n as f64 / 1e9);
+    let mib = |n: u64| format!("{:.1}", n as f64 / f64::from(1 << 20));
+    let _ = writeln!(
+        text,
+        "\n{:17} {:>10} {:>10} {:>12} {:>11} {:>12} {:>12}",
+        "graph", "parameters", "GFLOP", "elementwise", "MiB moved", "MiB weights", "MiB live"
+    );
+    for graph in &found.graphs {
+        let cost = &graph.cost;
+        let _ = writeln!(
+            text,
+            "{:17} {:>10} {:>10} {:>12} {:>11} {:>12} {:>12}{}",
+            graph.name,
+            cost.parameters,
+            giga(cost.total_flops()),
+            giga(cost.elementwise),
+            mib(cost.minimal_bytes()),
+            mib(cost.weight_bytes),
+            mib(cost.peak_activation_bytes),
+            if graph.every_frame { "" } else { "  (prompts only)" }
+        );
+    }
+    let frame = &found.frame;
+    let _ = writeln!(
+        text,
+        "{:17} {:>10} {:>10} {:>12} {:>11}",
+        "tracked frame",
+        "",
+        giga(frame.flops),
+        giga(frame.elementwise),
+        mib(frame.minimal_bytes)
+    );
+    text.push_str(
+        "\nGFLOP: 10^9 operations in sums of products, an addition and a multiplication counting as two; elementwise: other \
+         arithmetic,\n10^9 elements. Moved: weights, inputs and outputs once. Live: inner values at once, computed from the \
+         graph, not measured.\n",
+    );
+    for graph in &found.graphs {
+        let _ = writeln!(
+            text,
+            "\n{} ({}, {} bytes, opset {}, IR {}, {} operators)",
+            graph.name, graph.file, graph.file_bytes, graph.opset, graph.ir_version, graph.cost.nodes
+        );
+        for (word, list) in [("in ", &graph.inputs), ("out", &graph.outputs)] {
+            let _ = writeln!(text, "  {word}  {}", list.join("; "));
+        }
+        let flops: Vec<String> = graph.cost.flops.iter().map(|(op, n)| format!("{op} {}", giga(*n))).collect();
+        let _ = writeln!(text, "  GFLOP  {}", if flops.is_empty() { "none".to_string() } else { flops.join(", ") });
+        let types =
+            graph.cost.precision.iter().flat_map(|(op, types)| types.iter().map(move |(t, n)| format!("{op} {n} {t}")));
+        let _ = writeln!(text, "  operands  {}", types.collect::<Vec<_>>().join(", "));
+    }
+    let need = &found.memory;
+    let _ = writeln!(
+        text,
+        "\nmemory needed, computed from the graphs: {} MiB (weights {}, state {}, bound tensors {}, largest live values {}); \
+         a runtime adds its own",
+        mib(need.total()),
+        mib(need.weights_bytes),
+        mib(need.state_bytes),
+        mib(need.bound_bytes),
+        mib(need.activations_bytes)
+    );
+    if let Some((peak, limits)) = roofline {
+        let half = peak.half_gflops.map_or("emulated in fp32".to_string(), |g| format!("{g:.0} GFLOP/s"));
+        let _ = writeln!(
+            text,
+            "\nroofline: {} (fp32 {:.0} GFLOP/s, fp16 and bf16 {half}, memory {:.1} GB/s; {})",
+            peak.name, peak.fp32_gflops, peak.bandwidth_gb_s, peak.source
+        );
+        let _ = writeln!(text, "{:17} {:>12} {:>9} {:>12}", "graph", "at least ms", "bound by", "FLOP/byte");
+        for graph in &found.graphs {
+            let limit = &limits[&graph.name];
+            let _ =
+                writeln!(text, "{:17} {:>12.3} {:>9} {:>12.1}", graph.name, limit.ms, limit.bound(), limit.intensity);
+        }
+    }
+    text.push_str(if found.missing.is_empty() { "\nnothing is missing\n" } else { "\nmissing:\n" });
+    for item in &found.missing {
+        let _ = writeln!(text, "  {item}");
+    }
+    text
+}
