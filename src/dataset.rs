@@ -167,6 +167,11 @@ impl Dataset {
         self.sequences.iter().map(|s| s.objects.len()).sum()
     }
 
+    /// Does a pixel belong to one object at most? So it is where the truth is kept in label maps.
+    pub fn exclusive(&self) -> bool {
+        self.sequences.iter().all(Sequence::exclusive)
+    }
+
     /// Frames in all sequences.
     pub fn frame_count(&self) -> usize {
         self.sequences.iter().map(|s| s.frames.len()).sum()
@@ -227,6 +232,11 @@ impl Sequence {
             )));
         }
         Ok(image)
+    }
+
+    /// Does a pixel belong to one object at most?
+    pub fn exclusive(&self) -> bool {
+        matches!(self.masks, MaskSource::LabelMaps(_))
     }
 
     /// Access to single frames, in ascending order, on the calling thread.

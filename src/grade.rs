@@ -136,6 +136,16 @@ fn grade_frame(
             non_finite.push(format!("video {}, frame {index}, object {}", sequence.name, object.object));
         }
     }
+    if sequence.exclusive() {
+        // What is scored is what a label map can hold. Runners that know the option `overlaps` have settled this.
+        let mut taken = Mask::empty(width, height);
+        for (mask, _) in predicted.values_mut() {
+            for (own, taken) in mask.words_mut().iter_mut().zip(taken.words_mut()) {
+                *own &= !*taken;
+                *taken |= *own;
+            }
+        }
+    }
     // A looped clip is longer than its annotations; only the first pass is scored and written.
     let first_pass = sequence.frames.get(index);
     let annotated: Vec<(usize, &Object)> = match first_pass {

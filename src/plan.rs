@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jetbench_runners::REGISTRY;
+use jetbench_runners::contract::OVERLAPS;
 use jetbench_runners::manifest;
 use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::runtime;
@@ -183,6 +184,14 @@ impl Plan {
         let list_sha256 = list_sha256(&dataset);
         keep_part(&mut dataset, settings.limits.shard)?;
         dataset_is_sound(&dataset, &cells)?;
+        if dataset.exclusive() {
+            // Such data is scored on label maps: who gets a pixel that two objects claim is the model's to say.
+            for cell in cells.iter_mut().filter(|c| c.pack.capabilities.options.iter().any(|o| o == OVERLAPS)) {
+                if !settings.options.extra.contains_key(OVERLAPS) {
+                    cell.admitted.passed.push((OVERLAPS.to_string(), "exclusive".to_string()));
+                }
+            }
+        }
         let ort_lib = find_runtime(&settings, &cells)?;
         Ok(Plan { settings, dataset, list, list_sha256, cells, notes, ort_lib })
     }
@@ -202,6 +211,9 @@ impl Plan {
         let dropped = |name: &str| cell.admitted.dropped.iter().any(|d| d.name == name);
         let mut options = self.settings.options.clone();
         options.extra.retain(|name, _| !dropped(name));
+        if let Some((name, value)) = cell.admitted.passed.iter().find(|(name, _)| name == OVERLAPS) {
+            options.extra.insert(name.clone(), value.clone());
+        }
         options.threads = options.threads.filter(|_| !dropped("threads"));
         options.spinning = options.spinning.filter(|_| !dropped("spinning"));
         Job {

@@ -261,7 +261,8 @@ mod tests {
             stages: vec![(Stage::ImageEncoder, Duration::from_nanos(u64::from(i) * 3))],
         };
         let mask = Mask::from_fn(70, 3, |x, y| (x * 3 + y + i).is_multiple_of(4));
-        let object = ObjectMask { object: 2, mask, object_score: -1.5, predicted_iou: f32::NAN, finite: true };
+        let object =
+            ObjectMask { object: 2, mask, claimed: true, object_score: -1.5, predicted_iou: f32::NAN, finite: true };
         (times, FrameMasks { objects: vec![object] })
     }
 

@@ -227,7 +227,8 @@ fn mask_faults(masks: &FrameMasks, full: &[bool], pass: &str) -> Vec<String> {
     for (object, &full) in masks.objects.iter().zip(full) {
         let fault = match &object.mask {
             _ if !object.finite => "non-finite output",
-            mask if mask.is_empty() => "empty mask",
+            // Not the mask itself: another object may have taken all of it.
+            _ if !object.claimed => "empty mask",
             mask if mask.is_full() && !full => "full mask",
             _ => continue,
         };

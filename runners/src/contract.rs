@@ -28,6 +28,9 @@ pub const MEMORY_ENCODER: &str = "memory_encoder";
 pub const OBJECTS: &str = "objects";
 /// Name of the first axis of the decoder's `cond_embed`: 1 or the number of objects.
 pub const COND_OBJECTS: &str = "cond_objects";
+/// The option that says what becomes of a pixel that several objects claim: `keep` (the default), or `exclusive`, which
+/// gives it to the object with the highest logit.
+pub const OVERLAPS: &str = "overlaps";
 
 /// Sizes that fix every tensor shape of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +207,7 @@ fn compare(graph: &Graph, sizes: &Sizes) -> Result<(), String> {
 /// What the tracker can do with this pack on this device.
 pub fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
     let mut options = providers::options(device);
+    options.push(OVERLAPS.to_string());
     if sizes.batched {
         options.push(OBJECTS.to_string());
     }

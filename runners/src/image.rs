@@ -221,6 +221,51 @@ impl Thresholder {
     }
 }
 
+/// Gives every pixel that several masks claim to the object with the highest upsampled logit there, the first of equals:
+/// what SAM 2's own evaluation does with the masks of one label map (`non_overlap_masks`). `logits` holds `side` x `side`
+/// values per mask, in the same order; the masks are those that [`Thresholder::mask`] made of them.
+pub fn resolve_overlaps(masks: &mut [&mut Mask], logits: &[f32], side: usize) {
+    let Some((width, height, words)) = masks.first().map(|m| (m.width(), m.height(), m.words_per_row())) else {
+        return;
+    };
+    let mut columns: Vec<Tap> = Vec::new();
+    for y in 0..height {
+        for i in 0..words {
+            let at = y as usize * words + i;
+            let (mut once, mut contested) = (0, 0);
+            for mask in masks.iter() {
+                contested |= once & mask.words()[at];
+                once |= mask.words()[at];
+            }
+            while contested != 0 {
+                let bit = contested.trailing_zeros();
+                contested &= contested - 1;
+                if columns.is_empty() {
+                    columns = (0..width).map(|x| bilinear_tap(x, width, side)).collect();
+                }
+                let (row, column) = (bilinear_tap(y, height, side), columns[i * 64 + bit as usize]);
+                let mut best: Option<(usize, f32)> = None;
+                for (k, mask) in masks.iter().enumerate().filter(|(_, m)| m.words()[at] >> bit & 1 == 1) {
+                    let plane = &logits[k * side * side..][..side * side];
+                    let across = |y: usize| {
+                        let row = &plane[y * side..][..side];
+                        (1.0 - column.weight) * row[column.low] + column.weight * row[column.high]
+                    };
+                    let value = (1.0 - row.weight) * across(row.low) + row.weight * across(row.high);
+                    debug_assert!(mask.get(i as u32 * 64 + bit, y));
+                    if best.is_none_or(|(_, highest)| value > highest) {
+                        best = Some((k, value));
+                    }
+                }
+                let winner = best.map(|(k, _)| k);
+                for (_, mask) in masks.iter_mut().enumerate().filter(|(k, _)| Some(*k) != winner) {
+                    mask.words_mut()[at] &= !(1 << bit);
+                }
+            }
+        }
+    }
+}
+
 /// 64 flags of 0 or 1 as bits, the first one lowest.
 fn pack(flags: &[u8; 64]) -> u64 {
     let mut word = 0;
@@ -246,6 +291,33 @@ mod tests {
             (seed >> 32) as u8
         };
         (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn a_contested_pixel_goes_to_the_highest_logit() {
+        let (side, width, height, objects) = (16usize, 150u32, 70u32, 3usize);
+        let logits: Vec<f32> = noise(objects * side * side, 5).iter().map(|&v| (f32::from(v) - 110.0) / 16.0).collect();
+        let mut thresholder = Thresholder::default();
+        let alone: Vec<Mask> =
+            logits.chunks_exact(side * side).map(|l| thresholder.mask(l, side, width, height)).collect();
+        let mut masks = alone.clone();
+        resolve_overlaps(&mut masks.iter_mut().collect::<Vec<_>>(), &logits, side);
+        let value = |k: usize, x: u32, y: u32| {
+            let (row, column) = (bilinear_tap(y, height, side), bilinear_tap(x, width, side));
+            let at = |y: usize, x: usize| logits[k * side * side + y * side + x];
+            let across = |y: usize| (1.0 - column.weight) * at(y, column.low) + column.weight * at(y, column.high);
+            (1.0 - row.weight) * across(row.low) + row.weight * across(row.high)
+        };
+        let mut contested = 0;
+        for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+            let values: Vec<f32> = (0..objects).map(|k| value(k, x, y)).collect();
+            let highest = values.iter().copied().fold(f32::MIN, f32::max);
+            let owner = values.iter().position(|&v| v == highest).filter(|_| highest > 0.0);
+            contested += usize::from(alone.iter().filter(|m| m.get(x, y)).count() > 1);
+            let owners: Vec<usize> = (0..objects).filter(|&k| masks[k].get(x, y)).collect();
+            assert_eq!(owners, owner.into_iter().collect::<Vec<_>>(), "({x}, {y}): {values:?}");
+        }
+        assert!(contested > 1000, "{contested}");
     }
 
     fn input(size: u32) -> Input {

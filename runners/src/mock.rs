@@ -265,6 +265,7 @@ impl Runner for Mock {
             let mut result = ObjectMask {
                 object: prompt.object,
                 mask: shape(&prompt.shape, shift, frame.width, frame.height),
+                claimed: true,
                 object_score: score,
                 predicted_iou: 1.0,
                 finite: true,
@@ -280,6 +281,7 @@ impl Runner for Mock {
                     _ => {}
                 }
             }
+            result.claimed = !result.mask.is_empty();
             masks.objects.push(result);
         }
         self.leaked.extend((self.behaviour.leak_bytes > 0).then(|| vec![1; self.behaviour.leak_bytes]));

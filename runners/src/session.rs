@@ -45,6 +45,8 @@ pub struct Settings {
     given: Given,
     /// Most objects that run together where the graphs have an object axis; `usize::MAX`: all.
     together: usize,
+    /// Does a pixel belong to one object at most?
+    exclusive: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,7 @@ impl Settings {
             engine_objects: [MOST_OBJECTS, 1],
             given: Given::default(),
             together: usize::MAX,
+            exclusive: false,
         };
         let usage = |name: &str, value: &str, expected: &str| {
             Err(RunnerError::Usage(format!("option {name} = {value}: {expected} expected on {device}")))
@@ -109,6 +112,9 @@ impl Settings {
                 ("optimization", "extended", _) => settings.optimization = Optimization::Extended,
                 ("optimization", "all", _) => settings.optimization = Optimization::All,
                 ("optimization", _, _) => return usage(name, value, "disable, basic, extended or all"),
+                ("overlaps", "exclusive", _) => settings.exclusive = true,
+                ("overlaps", "keep", _) => settings.exclusive = false,
+                ("overlaps", _, _) => return usage(name, value, "keep or exclusive"),
                 ("objects", "batch", _) => settings.together = usize::MAX,
                 ("objects", "loop", _) => settings.together = 1,
                 ("objects", _, _) => match value.parse::<usize>() {
@@ -138,6 +144,11 @@ impl Settings {
             return usage("opt_objects", &best.to_string(), &format!("at most max_objects, which is {most}"));
         }
         Ok(settings)
+    }
+
+    /// Does a pixel belong to one object at most?
+    pub fn exclusive(&self) -> bool {
+        self.exclusive
     }
 
     /// Most objects that may run together. A TensorRT engine takes no more than it was built for; another number would

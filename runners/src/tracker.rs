@@ -14,13 +14,13 @@ use half::{bf16, f16};
 use ort::memory::Allocator;
 
 use crate::contract::{self, Sizes};
-use crate::image::{Preprocess, Thresholder, resize_mask};
+use crate::image::{Preprocess, Thresholder, resize_mask, resolve_overlaps};
 use crate::manifest::Pack;
 use crate::runtime::Runtime;
 use crate::session::{Graph, Settings};
 use crate::state::{Joiner, Memories, input};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
+    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
     PromptShape, Stage, StagePrecision, StageTimes,
 };
 use crate::wiring::{Features, Tools, UNUSED, Wiring};
@@ -114,6 +114,8 @@ pub struct Tracker {
     settings: Settings,
     preprocess: Preprocess,
     thresholder: Thresholder,
+    /// Low-resolution logits of all objects of a frame, where objects exclude each other.
+    planes: Vec<f32>,
     lattice: Option<String>,
     times: [Duration; Stage::ALL.len()],
     /// A frame failed half-way: the memories no longer belong together.
@@ -183,6 +185,7 @@ impl Tracker {
             settings,
             preprocess: Preprocess::new(&pack.manifest.input),
             thresholder: Thresholder::default(),
+            planes: Vec::new(),
             image_encoder,
             mask_prompt,
             mask_decoder,
@@ -252,6 +255,7 @@ impl Tracker {
         }
 
         let mut masks = FrameMasks::default();
+        self.planes.clear();
         for mut group in std::mem::take(&mut self.groups) {
             let wiring = wiring(&mut self.wirings, group.objects.len())?;
             group.memories.attend(&mut self.memory_attention)?;
@@ -278,6 +282,11 @@ impl Tracker {
             self.results(&group.objects, bypassed, frame, &mut masks, observe)?;
             self.damage(&mut group);
             self.admit(group)?;
+            clock.lap(&mut self.times, Stage::Postprocess);
+        }
+        if self.settings.exclusive() && masks.objects.len() > 1 {
+            let mut claims: Vec<&mut Mask> = masks.objects.iter_mut().map(|o| &mut o.mask).collect();
+            resolve_overlaps(&mut claims, &self.planes, self.sizes.mask());
             clock.lap(&mut self.times, Stage::Postprocess);
         }
         Ok(masks)
@@ -406,6 +415,7 @@ impl Tracker {
         observe: &mut dyn FnMut(RawOutput<'_>),
     ) -> Result<(), RunnerError> {
         let side = self.sizes.mask();
+        let exclusive = self.settings.exclusive();
         let wiring = wiring(&mut self.wirings, objects.len())?;
         let low_res = wiring.low_res.extract_tensor().1.chunks_exact(side * side);
         let pointers = wiring.passed.obj_ptr.extract_tensor().1.chunks_exact(self.sizes.hidden as usize);
@@ -418,7 +428,11 @@ impl Tracker {
             let mask = self.thresholder.mask(low_res, side, frame.width, frame.height);
             observe(RawOutput { object, low_res, side, object_score, obj_ptr, mask: &mask });
             let predicted_iou = if bypassed { f32::NAN } else { iou };
-            masks.objects.push(ObjectMask { object, mask, object_score, predicted_iou, finite });
+            let claimed = !mask.is_empty();
+            masks.objects.push(ObjectMask { object, mask, claimed, object_score, predicted_iou, finite });
+            if exclusive {
+                self.planes.extend_from_slice(low_res);
+            }
         }
         Ok(())
     }

@@ -357,6 +357,8 @@ pub struct ObjectMask {
     pub object: u32,
     /// Binary mask at source resolution.
     pub mask: Mask,
+    /// Had the mask any pixel before pixels claimed by several objects were given to one of them?
+    pub claimed: bool,
     /// Object-score logit: above 0 the model believes that the object is visible.
     pub object_score: f32,
     /// Predicted IoU of the chosen mask, 0..1; NaN where the prompt bypasses the decoder.
