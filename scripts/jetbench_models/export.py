@@ -1,12 +1,16 @@
-"""Writes a pack: the five graphs of a trained model in fp32, fp16 and bf16, with the manifest that describes them.
+"""Writes a pack: the five graphs of a model in fp32, fp16 and bf16, with the manifest that describes them, and for models
+of released size the golden reference.
 
-The weights come from ``train`` (a safetensors file whose header names architecture and image size). Graphs have
-fixed shapes, opset 20 (bf16: 22), real-arithmetic rotary embedding and no custom operators. What the exporter leaves
-in them about the machine they were made on (stack traces, source paths) is removed, and nothing in them depends on the
-time or the directory, so that the same weights and library versions give the same bytes.
+Weights come from a Hugging Face directory (Sam2VideoModel, EdgeTamVideoModel), an official .pt file, a file that
+``train`` wrote, or from random numbers; ``released`` reads them. Graphs have fixed shapes but for the number of objects,
+opset 20 (bf16: 22), real-arithmetic rotary embedding and no custom operators; ``check`` proves it. What the exporter
+leaves in them about the machine they were made on (stack traces, source paths) is removed, and nothing in them depends
+on the time or the directory, so that the same weights and library versions give the same bytes.
 
-Example:
-    python -m jetbench_models export --weights out/sam2.safetensors --out assets/packs/sam2_mini
+Examples:
+    python -m jetbench_models export --checkpoint sam2.1_hiera_tiny.pt --out packs/sam2.1_tiny
+    python -m jetbench_models export --checkpoint facebook/sam2.1-hiera-tiny/ --out packs/sam2.1_tiny
+    python -m jetbench_models export --model edgetam --random-init --seed 0 --out packs/edgetam_random
 """
 from __future__ import annotations
 
@@ -14,10 +18,13 @@ import argparse
 import hashlib
 import json
 import logging
+import resource
 import sys
+import time
 import warnings
 from importlib import metadata
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import onnx
@@ -26,14 +33,14 @@ from onnx import numpy_helper
 from onnxscript import optimizer
 from torch import nn
 
-from . import precision, weights
+from . import precision, released
 from .graphs import COND_OBJECTS, OBJECTS, Geometry, POINT_SLOTS, Port, Signature, example_inputs, is_edgetam, signatures
 
 VERSION = "0.1.0"
 PRECISIONS = ("fp32", "fp16", "bf16")
 FOLD_LIMIT = 1024         # elements
 LIBRARIES = ("torch", "torchvision", "transformers", "timm", "onnx", "onnxscript", "numpy")
-LICENCE = """\
+MINI_LICENCE = """\
 The graphs, weights and reference outputs in this directory are part of this project and are licensed under the Apache
 License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0).
 
@@ -42,13 +49,23 @@ downloaded weights and no third-party images were used. They are smoke-test mode
 video architectures and say nothing about the quality of the released models of those names.
 """
 
+RANDOM_LICENCE = """\
+The graphs and reference outputs in this directory hold random numbers in the architecture of a released model. They are
+licensed under the Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0). No released weights were
+used. They show that graphs and runner compute what the PyTorch model computes, and say nothing about its quality.
+"""
+RELEASED_LICENCE = """\
+The graphs in this directory hold the weights of the checkpoint named in pack.toml, converted and otherwise unchanged. They
+stay under the licence of that checkpoint. The SAM 2, SAM 2.1 and EdgeTAM checkpoints are published by Meta under the
+Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0); weights that were trained further may have other terms.
+"""
+FOLLOWS = ("Follows transformers' video session, not the official predictor, where the two differ: docs/exporting.md lists the "
+           "differences.")
+TITLES = {"sam2": "SAM 2.0 video", "sam2.1": "SAM 2.1 video", "edgetam": "EdgeTAM video"}
+
 
 def library_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
     return {name: metadata.version(name) for name in names}
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -101,7 +118,8 @@ def _merge_equal_initializers(graph: onnx.GraphProto) -> None:
     same: dict[str, str] = {}
     for tensor in graph.initializer:
         value = numpy_helper.to_array(tensor)
-        same[tensor.name] = first.setdefault((tensor.data_type, value.shape, value.tobytes()), tensor.name)
+        digest = hashlib.sha256(np.ascontiguousarray(value)).digest()
+        same[tensor.name] = first.setdefault((tensor.data_type, value.shape, digest), tensor.name)
     for node in graph.node:
         for i, name in enumerate(node.input):
             node.input[i] = same.get(name, name)
@@ -215,13 +233,25 @@ def _inline(table: dict[str, str]) -> str:
     return "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in table.items()) + " }"
 
 
-def manifest(identity: str, arch: str, g: Geometry, provenance: dict, digests: dict[str, dict[str, str]]) -> str:
+def describe(checkpoint: released.Checkpoint, g: Geometry) -> str:
+    """One line about the model, for the manifest."""
+    if checkpoint.source == "trained here":
+        title = {"sam2": "SAM 2.1 video", "edgetam": "EdgeTAM video"}[checkpoint.family]
+        return (f"{title} architecture in miniature ({g.size} px, {g.channels} channels), trained from random weights on "
+                "synthetic clips: a smoke-test model")
+    version, _, size = checkpoint.name.partition("_")
+    what = " ".join(filter(None, (TITLES.get(version, checkpoint.name), size.replace("_", " "))))
+    if checkpoint.source == "random":
+        return f"{what} at {g.size} px with RANDOM weights: right in size, speed and arithmetic, it segments nothing"
+    return f"{what} at {g.size} px, from {'a Hugging Face directory' if checkpoint.source == 'hugging face' else 'the official checkpoint'}"
+
+
+def manifest(identity: str, family: str, description: str, g: Geometry, provenance: dict,
+             digests: dict[str, dict[str, str]], golden: bool) -> str:
     """Text of pack.toml. ``digests``: graph name -> precision -> sha256."""
-    title = {"sam2": "SAM 2.1 video", "edgetam": "EdgeTAM video"}[arch]
+    kinds = list(next(iter(digests.values())))
     lines = [
-        "schema = 1", f'id = "{identity}"', f'family = "{arch}"',
-        f'description = "{title} architecture in miniature ({g.size} px, {g.channels} channels), trained from random '
-        'weights on synthetic clips: a smoke-test model"',
+        "schema = 1", f'id = "{identity}"', f'family = "{family}"', f"description = {json.dumps(description)}",
         'licence = "Apache-2.0"', "", "[provenance]",
         f'checkpoint_sha256 = "{provenance["checkpoint_sha256"]}"', f'exporter = "jetbench_models {VERSION}"',
         f'command = {json.dumps(provenance["command"])}', f'libraries = {_inline(provenance["libraries"])}',
@@ -229,60 +259,125 @@ def manifest(identity: str, arch: str, g: Geometry, provenance: dict, digests: d
         "", "[input]", f"size = {g.size}", 'resize = "bilinear_antialias_u8"', 'colour = "rgb"',
         "mean = [0.485, 0.456, 0.406]", "std = [0.229, 0.224, 0.225]",
         "", "[memory]", f"frames = {g.slots}", f"tokens_per_frame = {g.memory_tokens}", f"channels = {g.memory_channels}",
-        f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if arch == "sam2" else "fp32"}"',
+        f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if family == "sam2" else "fp32"}"',
         "", "[prompts]", 'kinds = ["points", "bbox", "mask"]', f"point_slots = {POINT_SLOTS}",
+        "", *(f"# {line}" for line in precision.RULES),
     ]
     for name, signature in signatures(g).items():
         lines += ["", "[[graph]]", f'name = "{name}"',
-                  f"files = {_inline({p: f'{p}/{name}.onnx' for p in PRECISIONS})}", f"sha256 = {_inline(digests[name])}",
+                  f"files = {_inline({p: f'{p}/{name}.onnx' for p in kinds})}", f"sha256 = {_inline(digests[name])}",
                   f"inputs = {_toml_ports(signature.inputs)}", f"outputs = {_toml_ports(signature.outputs)}"]
     for state in ("bank", "ptrs", "age"):
         lines += ["", "[[state]]", f'input = "{state}"', f'output = "{state}_out"']
-    lines += ["", "[golden]", 'index = "reference/golden.json"', "tolerance = 1e-3"]
+    if golden:
+        from .golden import tolerance
+        lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {tolerance(family)['low_res']}"]
     return "\n".join(lines) + "\n"
 
 
-def write_pack(model: nn.Module, arch: str, out: Path, *, identity: str, checkpoint_sha256: str, command: str,
-               notes: str) -> dict[str, dict[str, int]]:
-    """Writes the graphs, pack.toml and LICENSE; returns the file sizes in bytes, graph -> precision."""
+def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None]) -> dict[str, dict[str, str]]:
+    """Writes the graphs; returns their digests, graph -> precision -> sha256. RepViT in ``model`` is fused on the way."""
     fuse(model)
-    geometry = Geometry.of(model)
     digests: dict[str, dict[str, str]] = {}
-    sizes: dict[str, dict[str, int]] = {}
-    for name, signature in signatures(geometry).items():
+    for name, signature in signatures(Geometry.of(model)).items():
         single = export_graph(model, name, signature)
-        digests[name], sizes[name] = {}, {}
-        for kind in PRECISIONS:
+        digests[name], row = {}, []
+        for kind in kinds:
             graph = single if kind == "fp32" else precision.to_half(single, kind)
-            precision.check(graph)
+            if kind != "fp32":
+                precision.check(graph)
             path = out / kind / f"{name}.onnx"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(graph.SerializeToString(deterministic=True))
-            digests[name][kind], sizes[name][kind] = sha256(path), path.stat().st_size
-    provenance = dict(checkpoint_sha256=checkpoint_sha256, command=command, libraries=library_versions(), notes=notes)
-    (out / "pack.toml").write_text(manifest(identity, arch, geometry, provenance, digests))
-    (out / "LICENSE").write_text(LICENCE)
-    return sizes
+            digests[name][kind] = released.sha256(path)
+            row.append(f"{kind} {path.stat().st_size / 1e6:8.2f} MB {digests[name][kind][:12]}")
+            del graph
+        say(f"{name:17s} {len(single.graph.node):4d} operators  " + "  ".join(row))
+    return digests
+
+
+def _command(argv: list[str], identity: str) -> str:
+    """The command line with names in place of paths, so that a pack says nothing about the machine it was made on."""
+    words = []
+    for previous, word in zip(["", *argv], argv):
+        named = {"--out": identity, "--checkpoint": Path(word).name, "--weights": Path(word).name}
+        words.append(named.get(previous, word))
+    return " ".join(["python -m jetbench_models export", *words])
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="jetbench_models export", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors file written by train")
+    parser.add_argument("--checkpoint", "--weights", type=Path, metavar="PATH",
+                        help="Hugging Face directory, official .pt file, or safetensors file written by train")
+    parser.add_argument("--random-init", action="store_true", help="random weights in the architecture of --model")
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights (default: 0)")
+    parser.add_argument("--model", choices=released.NAMES, metavar="NAME",
+                        help=f"architecture that the weights must have: {', '.join(released.NAMES)} (default: what they are)")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS",
+                        help="input size (default: the checkpoint's, 1024); SAM 2 takes multiples of 32, EdgeTAM of 256")
     parser.add_argument("--out", type=Path, required=True, help="pack directory to write")
     parser.add_argument("--id", help="name of the pack (default: name of the directory)")
     parser.add_argument("--notes", default="", help="free text for the manifest's provenance")
+    parser.add_argument("--precision", default=",".join(PRECISIONS), help="comma-separated (default: fp32,fp16,bf16)")
+    parser.add_argument("--frames", type=int, default=12,
+                        help="length of the golden clip, at least 8 (default: 12); 0 leaves the golden reference out")
+    parser.add_argument("--prompts", default="points,bbox,mask", help="prompt kinds of the golden reference")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
+    if args.random_init == bool(args.checkpoint):
+        parser.error("give either --checkpoint PATH or --random-init")
+    if args.random_init and not args.model:
+        parser.error("--random-init needs --model NAME")
+    if 0 < args.frames < 8:
+        parser.error("--frames: at least 8, so that the object can leave and return and all memory slots fill; or 0")
+    kinds = tuple(dict.fromkeys(args.precision.split(",")))
+    if not set(kinds) <= set(PRECISIONS):
+        parser.error(f"--precision: {args.precision!r} is not a list of {', '.join(PRECISIONS)}")
     logging.disable(logging.WARNING)      # torch.onnx reports every step
-    torch.set_num_threads(1)
-    model, arch, _ = weights.load(args.weights)
-    identity = args.id or args.out.resolve().name
-    sizes = write_pack(model, arch, args.out, identity=identity, checkpoint_sha256=sha256(args.weights),
-                       command=f"python -m jetbench_models export --weights {args.weights.name} --out {identity}",
-                       notes=args.notes)
-    for name, row in sizes.items():
-        print(f"{name:18s}" + "".join(f"{kind:>8s}{row[kind] / 1e6:7.2f} MB" for kind in PRECISIONS))
-    print(f"{args.out}: {sum(sum(row.values()) for row in sizes.values()) / 1e6:.2f} MB of graphs")
+    torch.set_num_threads(args.threads)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
+
+    try:
+        if args.random_init:
+            checkpoint = released.random(args.model, args.seed, args.image_size or released.IMAGE_SIZE)
+        else:
+            checkpoint = released.load(args.checkpoint, args.model, args.image_size)
+    except released.DoesNotFit as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    model, identity = checkpoint.model, args.id or args.out.resolve().name
+    geometry = Geometry.of(model)
+    say(f"{checkpoint.name}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {geometry.size} px, "
+        f"weights {checkpoint.source} {checkpoint.sha256[:12]}")
+    notes, digest = [args.notes, FOLLOWS], checkpoint.sha256
+    golden = args.frames > 0 and checkpoint.source != "trained here"     # the miniature packs share their clips: see golden
+    if golden:
+        from . import golden as reference
+        clips = [reference.leaving_clip(geometry.size, args.frames)]
+        if checkpoint.source == "random":
+            shift = reference.balance_presence(model, clips[0])
+            digest = released.state_digest(model)
+            notes.append(f"Random weights of seed {args.seed}; the bias of the object score was moved by {shift:.4f} so that "
+                         "the object counts as absent on some frames of the golden clip.")
+            say(f"object score moved by {shift:+.4f}")
+        command = _command(argv, identity)
+        for line in reference.write_golden(model, args.out / "reference", args.out / "reference" / "frames", clips, command,
+                                           library_versions(reference.LIBRARIES), tuple(args.prompts.split(","))):
+            say(line)
+    digests = write_graphs(model, args.out, kinds, say)
+    provenance = dict(checkpoint_sha256=digest, command=_command(argv, identity), libraries=library_versions(),
+                      notes=" ".join(filter(None, notes)))
+    (args.out / "pack.toml").write_text(manifest(identity, checkpoint.family, describe(checkpoint, geometry), geometry,
+                                                 provenance, digests, golden or checkpoint.source == "trained here"))
+    licence = {"random": RANDOM_LICENCE, "trained here": MINI_LICENCE}.get(checkpoint.source, RELEASED_LICENCE)
+    (args.out / "LICENSE").write_text(licence + (f"\n{checkpoint.licence}" if checkpoint.licence else ""))
+    total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    say(f"{args.out}: {total / 1e6:.1f} MB in all; peak memory of this process {peak:.0f} MiB")
     return 0
 
 

@@ -23,11 +23,13 @@ UNUSED_POINT, NOT_A_POINT, BOX_LABELS = -10, -1, (2, 3)
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What one frame of one track leaves: logits [S/4,S/4], object score, object pointer [C]."""
+    """What one frame of one track leaves: logits [S/4,S/4], object score, object pointer [C]; with ``Pack(reveal=True)``
+    which of the decoder's four masks was taken."""
 
     low_res: Array
     object_score: float
     obj_ptr: Array
+    chosen: int | None = None
 
 
 class Pack:
@@ -37,7 +39,8 @@ class Pack:
     does for a graph without that axis. None leaves it free, for batches.
     """
 
-    def __init__(self, root: Path, precision: str = "fp32", threads: int = 1, objects: int | None = 1):
+    def __init__(self, root: Path, precision: str = "fp32", threads: int = 1, objects: int | None = 1,
+                 reveal: bool = False):
         with open(root / "pack.toml", "rb") as file:
             self.about = tomllib.load(file)
         self.size = int(self.about["input"]["size"])
@@ -54,6 +57,8 @@ class Pack:
         self.shapes: dict[str, tuple[int, ...]] = {}
         for graph in self.about["graph"]:
             model = onnx.load(root / graph["files"][precision])
+            if reveal and graph["name"] == "mask_decoder":
+                _reveal_choice(model)
             if precision != "fp32":
                 model = half.emulate(model)
             self.sessions[graph["name"]] = ort.InferenceSession(model.SerializeToString(), options,
@@ -76,6 +81,21 @@ class Pack:
         if mask.shape == (self.size, self.size):
             return mask.astype(np.float32)[None, None]
         return (resize_f32(mask.astype(np.float32), self.size, self.size) >= 0.5).astype(np.float32)[None, None]
+
+
+def _reveal_choice(model: onnx.ModelProto) -> None:
+    """Makes outputs of two values inside mask_decoder: "best" of the three masks, and "chosen", whether it was taken.
+
+    They are the result of the only ArgMax and of the Or that reads the only negated stability.
+    """
+    (best,) = [n for n in model.graph.node if n.op_type == "ArgMax"]
+    negated = {n.output[0] for n in model.graph.node if n.op_type == "Not"}
+    taken = [n for n in model.graph.node if n.op_type == "Or" and negated & set(n.input)]
+    if len(taken) != 1:
+        raise RuntimeError(f"mask_decoder: expected one choice of a mask, found {len(taken)}")
+    for node, name, kind in ((best, "best", onnx.TensorProto.INT64), (taken[0], "chosen", onnx.TensorProto.BOOL)):
+        model.graph.node.append(onnx.helper.make_node("Identity", [node.output[0]], [name]))
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
 
 
 # ----------------------------------------------------------------------------------------------------------- resizing
@@ -182,7 +202,10 @@ class Track:
                               mask_for_memory=out["mask_for_memory"], object_score=out["object_score"],
                               obj_ptr=out["obj_ptr"], is_prompt=_each(self.objects, is_prompt), **self.state)
         self.state = {name: after[f"{name}_out"] for name in self.state}
-        return [FrameResult(out["low_res_mask"][i, 0], float(out["object_score"][i, 0]), out["obj_ptr"][i])
+        chosen: list[int | None] = [None] * self.objects
+        if "chosen" in out:
+            chosen = [int(best) + 1 if used else 0 for best, used in zip(out["best"].reshape(-1), out["chosen"].reshape(-1))]
+        return [FrameResult(out["low_res_mask"][i, 0], float(out["object_score"][i, 0]), out["obj_ptr"][i], chosen[i])
                 for i in range(self.objects)]
 
     def begin(self, features: dict[str, Array], prompt: TrackPrompt, width: int, height: int) -> FrameResult:
@@ -192,7 +215,7 @@ class Track:
             given = self.pack.run("mask_prompt", mask=self.pack.mask_input(prompt.mask))
             out = self._decode(features, embed, origin, np.array([NOT_A_POINT]), multimask=True, is_prompt=True,
                                dense=given["dense_prompt"])
-            return self._remember(features, {**given, "obj_ptr": out["obj_ptr"]}, True)[0]
+            return self._remember(features, {**out, **given}, True)[0]
         scale = np.array([self.pack.size / width, self.pack.size / height])
         if prompt.kind == "bbox":
             points, labels = np.array(prompt.box, np.float64).reshape(2, 2), np.array(BOX_LABELS)

@@ -37,6 +37,17 @@ HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 OPSET = {"fp32": 20, "fp16": 20, "bf16": 22}            # Conv takes bfloat16 from opset 22 on
 IR_VERSION = {"fp32": 9, "fp16": 9, "bf16": 10}
 FP16_MAX = 65504.0
+# What the half precisions change and what they leave, for readers of a pack; to_half does it.
+RULES = (
+    "fp16 and bf16 graphs have the numerics of torch.autocast. Operands and results of MatMul, Gemm, Conv and ConvTranspose are",
+    "half precision: they hold nearly all of the arithmetic, and a device sums their products in fp32. All else stays fp32:",
+    "- Softmax: its exponentials span more than half precision resolves, and the -1e4 of keys that do not exist must give",
+    "  exactly zero; LayerNormalization: sums of squares over a row, which overflow fp16;",
+    "- Sin, Cos and the coordinates of prompts: bf16 would move a click by pixels; positions and rotary embedding likewise;",
+    "- residual sums, Gelu, Sigmoid: cheap, and errors there accumulate from layer to layer;",
+    "- choices (best mask, stability, presence) and the memory state: a flip is a jump in the output, and state is kept for frames;",
+    "- inputs and outputs of every graph, so that the tracking loop is the same in every precision.",
+)
 
 
 def bf16_bits(x: np.ndarray) -> np.ndarray:
@@ -268,17 +279,18 @@ def loop_table(root: Path, clips: list) -> list[str]:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="jetbench_models.precision", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors file that the pack was exported from")
+    parser.add_argument("--checkpoint", "--weights", dest="weights", type=Path, required=True,
+                        help="what the pack was exported from")
     parser.add_argument("--pack", type=Path, required=True, help="pack directory with golden references")
     parser.add_argument("--out", type=Path, help="also write the tables to this file")
     args = parser.parse_args(argv)
     import torch
 
-    from . import weights
+    from . import released
     from .export import fuse
     from .verify import read_golden
     torch.set_num_threads(1)
-    model, _, _ = weights.load(args.weights)
+    model = released.load(args.weights).model
     _, clips = read_golden(args.pack)
     return report(fuse(model), args.pack, clips, args.out)
 

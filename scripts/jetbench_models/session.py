@@ -5,6 +5,7 @@ Golden references and every equality claim come from here, not from the modules 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 import torch
@@ -17,12 +18,44 @@ from .prompts import TrackPrompt
 @dataclass(frozen=True)
 class Reference:
     """One track as the session leaves it: ``low_res`` [T,S/4,S/4] logits, ``object_score`` [T], ``obj_ptr`` [T,C],
-    ``masks`` bool [T,h,w] at source size."""
+    ``masks`` bool [T,h,w] at source size, ``chosen`` [T]: which of the decoder's four masks was taken (for a mask prompt,
+    whose token became the pointer)."""
 
     low_res: np.ndarray
     object_score: np.ndarray
     obj_ptr: np.ndarray
     masks: np.ndarray
+    chosen: np.ndarray
+
+
+def _watch_choices(decoder: nn.Module) -> tuple[list[int], Callable[[], None]]:
+    """Notes the mask that every call of the decoder leads to; the second value ends the watch.
+
+    With several masks the session takes the one with the largest predicted IoU; with one, the decoder itself has
+    replaced the first mask by the best of the others if it was unstable.
+    """
+    seen: list[int] = []
+    inner = decoder._dynamic_multimask_via_stability
+    fallback: list[int] = []
+
+    def stable(masks: torch.Tensor, ious: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        out = inner(masks, ious)
+        first = torch.equal(out[0], masks[:, :, :1])
+        fallback.append(0 if first else 1 + int(ious[..., 1:].argmax()))
+        return out
+
+    def note(_module: nn.Module, _inputs: tuple, output: tuple) -> None:
+        ious = output[1]
+        seen.append(1 + int(ious.argmax()) if ious.shape[-1] > 1 else fallback.pop())
+
+    decoder._dynamic_multimask_via_stability = stable
+    handle = decoder.register_forward_hook(note)
+
+    def end() -> None:
+        handle.remove()
+        del decoder._dynamic_multimask_via_stability
+
+    return seen, end
 
 
 def processor(size: int) -> Sam2VideoProcessor:
@@ -56,6 +89,7 @@ def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt
     count, height, width = frames.shape[:3]
     process = processor(model.config.image_size)
     session = process.init_video_session(video=torch.from_numpy(frames).permute(0, 3, 1, 2), dtype=torch.float32)
+    choices, end_watch = _watch_choices(model.mask_decoder)
     for i, prompt in enumerate(prompts):
         if prompt.kind == "mask":
             given = dict(input_masks=prompt.mask.astype(bool))
@@ -72,6 +106,9 @@ def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt
         masks.append((full[:, 0] > 0).numpy())
         low.append(out.pred_masks[:, 0].float().numpy().copy())
         scores.append(out.object_score_logits.float().reshape(len(prompts)).numpy().copy())
+    end_watch()
+    if len(choices) != len(prompts) * count:
+        raise RuntimeError(f"the session decoded {len(choices)} times for {len(prompts)} objects on {count} frames")
     results = []
     for i in range(len(prompts)):
         pointers = []
@@ -80,5 +117,6 @@ def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt
             kind = "cond_frame_outputs" if t in stored["cond_frame_outputs"] else "non_cond_frame_outputs"
             pointers.append(stored[kind][t]["object_pointer"].float().reshape(-1).numpy())
         results.append(Reference(np.stack([x[i] for x in low]), np.array([s[i] for s in scores], np.float32),
-                                 np.stack(pointers).astype(np.float32), np.stack([m[i] for m in masks])))
+                                 np.stack(pointers).astype(np.float32), np.stack([m[i] for m in masks]),
+                                 np.array(choices[i::len(prompts)])))
     return results

@@ -1,8 +1,8 @@
 """Proves that the exported graphs with the reference loop equal the transformers session, frame by frame.
 
-With ``--weights`` the session is run now; without, the stored golden references are read, which needs no torch. Every clip,
-object and prompt kind of the golden set is compared: mask logits, object score, object pointer, and masks at
-source size. ``--negative`` shows that the comparison can fail: it corrupts one slot of the memory bank or of the pointers, or removes
+With ``--checkpoint`` the session is run now; without, the stored golden references are read, which needs no torch. Every
+clip, object and prompt kind of the golden set is compared: mask logits, object score, object pointer, which of the
+decoder's masks was taken, and masks at source size. ``--batch`` tracks all objects and prompts of a clip as one batch. ``--negative`` shows that the comparison can fail: it corrupts one slot of the memory bank or of the pointers, or removes
 the temporal encoding from the graph; each must break the tolerance.
 
 Example:
@@ -15,7 +15,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 import onnx
@@ -24,6 +24,9 @@ from PIL import Image
 
 from .loop import FrameResult, Pack, run_clip, upsample
 from .prompts import TrackPrompt, from_run_lengths
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Array = np.ndarray
 
@@ -39,20 +42,23 @@ class Expected:
     object_score: Array
     obj_ptr: Array
     masks: Array
+    chosen: Array | None
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Largest differences of one track; ``pixels`` is the share of wrong mask pixels of the worst frame."""
+    """Largest differences of one track; ``pixels`` is the share of wrong mask pixels of the worst frame, ``choices`` the
+    number of frames on which another mask was taken (None if the reference does not say)."""
 
     low_res: float
     object_score: float
     obj_ptr: float
     pixels: float
+    choices: int | None
 
     def within(self, tolerance: dict[str, float]) -> bool:
         return (self.low_res <= tolerance["low_res"] and self.object_score <= tolerance["object_score"]
-                and self.obj_ptr <= tolerance["obj_ptr"] and self.pixels <= tolerance["mask_pixels"])
+                and self.obj_ptr <= tolerance["obj_ptr"] and self.pixels <= tolerance["mask_pixels"] and not self.choices)
 
 
 def _read_masks(data: bytes, count: int, height: int, width: int) -> Array:
@@ -82,34 +88,29 @@ def read_golden(root: Path) -> tuple[dict, list[tuple[Array, list[Expected]]]]:
                 clip["name"], track["object"], TrackPrompt.from_json(track["prompt"], clip["height"], clip["width"]),
                 decode_logits(data("low_res"), track["low_res"]["shape"], index["quantum"]),
                 np.array(track["object_score"]), unshuffled(data("obj_ptr"), "<f4").reshape(track["obj_ptr"]["shape"]),
-                _read_masks(data("masks"), clip["count"], clip["height"], clip["width"])))
+                _read_masks(data("masks"), clip["count"], clip["height"], clip["width"]),
+                np.array(track["chosen_mask"]) if "chosen_mask" in track else None))
         clips.append((frames, tracks))
     return index, clips
 
 
-def from_session(weights_path: Path) -> list[tuple[Array, list[Expected]]]:
-    """The same tracks as in the golden set, from a session that runs now."""
-    from . import weights
-    from .golden import golden_clips, object_prompts
+def from_session(model: "nn.Module", clips: list[tuple[Array, list[Expected]]]) -> list[tuple[Array, list[Expected]]]:
+    """The same tracks as in ``clips``, from a session that runs now."""
     from .session import run_session
-    model, _, size = weights.load(weights_path)
-    clips = []
-    for clip in golden_clips(size):
-        prompts = object_prompts(clip)
-        references = run_session(model, clip.frames, [p for _, p in prompts])
-        clips.append((clip.frames, [Expected(clip.name, number, prompt, r.low_res, r.object_score, r.obj_ptr, r.masks)
-                                    for (number, prompt), r in zip(prompts, references)]))
-    return clips
+    found = []
+    for frames, tracks in clips:
+        references = run_session(model, frames, [t.prompt for t in tracks])
+        found.append((frames, [Expected(t.clip, t.object, t.prompt, r.low_res, r.object_score, r.obj_ptr, r.masks, r.chosen)
+                               for t, r in zip(tracks, references)]))
+    return found
 
 
-def own_spread(weights_path: Path, clips: list[tuple[Array, list[Expected]]]) -> list[str]:
+def own_spread(model: "nn.Module", clips: list[tuple[Array, list[Expected]]]) -> list[str]:
     """How far the session is from itself when its convolutions run in other kernels (oneDNN off): no comparison with it
     can be tighter. SAM 2 keeps memories as bfloat16, where a value that lies on a rounding tie falls to either side."""
     import torch
 
-    from . import weights
     from .session import run_session
-    model, _, _ = weights.load(weights_path)
     lines = ["| clip | object | prompt | mask logits | object score | pointer |", "|---|---|---|---|---|---|"]
     with torch.backends.mkldnn.flags(enabled=False):
         for frames, tracks in clips:
@@ -122,9 +123,12 @@ def own_spread(weights_path: Path, clips: list[tuple[Array, list[Expected]]]) ->
 def compare(expected: Expected, found: list[FrameResult]) -> Gap:
     height, width = expected.masks.shape[1:]
     wrong = [float(((upsample(f.low_res, height, width) > 0) != m).mean()) for f, m in zip(found, expected.masks)]
+    choices = None
+    if expected.chosen is not None and found[0].chosen is not None:
+        choices = int(sum(f.chosen != e for f, e in zip(found, expected.chosen)))
     return Gap(max(float(np.abs(f.low_res - e).max()) for f, e in zip(found, expected.low_res)),
                max(abs(f.object_score - float(e)) for f, e in zip(found, expected.object_score)),
-               max(float(np.abs(f.obj_ptr - e).max()) for f, e in zip(found, expected.obj_ptr)), max(wrong))
+               max(float(np.abs(f.obj_ptr - e).max()) for f, e in zip(found, expected.obj_ptr)), max(wrong), choices)
 
 
 def corrupt_slot(state: dict[str, Array]) -> None:
@@ -142,16 +146,16 @@ def corrupt_pointer(state: dict[str, Array]) -> None:
 
 def drop_temporal_encoding(pack: Pack, root: Path) -> Pack:
     """The same pack without time in memory_attention: zeros in the table of memory slots and in the projection of the
-    pointers' time differences, which is the only Gemm of that graph."""
+    pointers' time differences, which is the only Gemm of that graph (SAM 2.0 and EdgeTAM as released have none)."""
     about = next(g for g in pack.about["graph"] if g["name"] == "memory_attention")
     model = onnx.load(root / about["files"]["fp32"])
     slots, channels = pack.about["memory"]["frames"], pack.about["memory"]["channels"]
     projections = [n for n in model.graph.node if n.op_type == "Gemm"]
     tables = [t for t in model.graph.initializer if list(t.dims) == [slots, 1, channels]]
-    if len(tables) != 1 or len(projections) != 1:
-        raise RuntimeError(f"memory_attention: expected one Gemm and one initializer of shape [{slots}, 1, {channels}], "
+    if len(tables) != 1 or len(projections) > 1:
+        raise RuntimeError(f"memory_attention: expected at most one Gemm and one initializer of shape [{slots}, 1, {channels}], "
                            f"found {len(projections)} and {len(tables)}")
-    doomed = {tables[0].name, *projections[0].input[1:]}
+    doomed = {tables[0].name, *(name for node in projections for name in node.input[1:])}
     for tensor in model.graph.initializer:
         if tensor.name in doomed:
             zeros = np.zeros_like(onnx.numpy_helper.to_array(tensor))
@@ -163,18 +167,20 @@ def drop_temporal_encoding(pack: Pack, root: Path) -> Pack:
 
 
 def table(clips: list[tuple[Array, list[Expected]]], pack: Pack, tolerance: dict[str, float],
-          tamper: Callable[[dict[str, Array]], None] | None = None, noise: float = 0.0) -> tuple[bool, list[str]]:
+          tamper: Callable[[dict[str, Array]], None] | None = None, noise: float = 0.0,
+          batch: bool = False) -> tuple[bool, list[str]]:
     """(all within tolerance, one line per track)."""
-    lines = ["| clip | object | prompt | mask logits | object score | pointer | wrong mask pixels | frames absent |",
-             "|---|---|---|---|---|---|---|---|"]
+    lines = ["| clip | object | prompt | mask logits | object score | pointer | other mask taken | wrong mask pixels | "
+             "frames absent |", "|---|---|---|---|---|---|---|---|---|"]
     good = True
     for frames, tracks in clips:
-        found = run_clip(pack, frames, [t.prompt for t in tracks], tamper, noise)
+        found = run_clip(pack, frames, [t.prompt for t in tracks], tamper, noise, batch=batch)
         for expected, results in zip(tracks, found):
             gap = compare(expected, results)
             good &= gap.within(tolerance)
             lines.append(f"| {expected.clip} | {expected.object} | {expected.prompt.kind} | {gap.low_res:.1e} | "
-                         f"{gap.object_score:.1e} | {gap.obj_ptr:.1e} | {100 * gap.pixels:.4f} % | "
+                         f"{gap.object_score:.1e} | {gap.obj_ptr:.1e} | "
+                         f"{'not known' if gap.choices is None else f'{gap.choices} of {len(results)} frames'} | {100 * gap.pixels:.4f} % | "
                          f"{int((expected.object_score <= 0).sum())} |")
     return good, lines
 
@@ -183,7 +189,12 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="jetbench_models verify", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, required=True, help="pack directory with reference/golden.json")
-    parser.add_argument("--weights", type=Path, help="run the session of these weights instead of reading the stored outputs")
+    parser.add_argument("--checkpoint", "--weights", type=Path, metavar="PATH",
+                        help="run the session of these weights instead of reading the stored outputs")
+    parser.add_argument("--model", help="architecture of an official checkpoint, as for export")
+    parser.add_argument("--batch", action="store_true", help="track all objects and prompts of a clip as one batch")
+    parser.add_argument("--prompts", help="only these prompt kinds, comma-separated")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--noise", type=float, default=0.0, metavar="SIGMA",
                         help="disturb the normalised pixels by this much (1e-6 is the size of rounding differences "
                              "between machines) to see how far the tracks hang on it")
@@ -191,23 +202,30 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--own-spread", action="store_true",
                         help="also show how far the session of --weights is from itself in other convolution kernels")
     args = parser.parse_args(argv)
-    if args.own_spread and not args.weights:
-        parser.error("--own-spread runs the session, so it needs --weights")
+    if args.own_spread and not args.checkpoint:
+        parser.error("--own-spread runs the session, so it needs --checkpoint")
     index, clips = read_golden(args.pack)
-    if args.weights:
-        clips = from_session(args.weights)
-    pack = Pack(args.pack)
-    good, lines = table(clips, pack, index["tolerance"], noise=args.noise)
-    print(f"{args.pack.name} against {'the running session' if args.weights else 'the stored references'}: "
-          f"{'pass' if good else 'FAIL'}")
+    if args.prompts:
+        clips = [(frames, [t for t in tracks if t.prompt.kind in args.prompts.split(",")]) for frames, tracks in clips]
+    pack = Pack(args.pack, threads=args.threads, objects=None if args.batch else 1, reveal=True)
+    if args.checkpoint:
+        import torch
+
+        from . import released
+        torch.set_num_threads(args.threads)
+        model = released.load(args.checkpoint, args.model, pack.size).model
+        clips = from_session(model, clips)
+    good, lines = table(clips, pack, index["tolerance"], noise=args.noise, batch=args.batch)
+    print(f"{args.pack.name} against {'the running session' if args.checkpoint else 'the stored references'}"
+          f"{', all tracks of a clip in one batch' if args.batch else ''}: {'pass' if good else 'FAIL'}")
     print("\n".join(lines))
     if args.own_spread:
-        print("the session against itself with oneDNN off:\n" + "\n".join(own_spread(args.weights, clips)))
+        print("the session against itself with oneDNN off:\n" + "\n".join(own_spread(model, clips)))
     if args.negative:
         for what, other, tamper in (("memory slot 2 emptied", pack, corrupt_slot),
                                     ("pointer slots 1 and 2 exchanged", pack, corrupt_pointer),
                                     ("temporal encoding removed", drop_temporal_encoding(pack, args.pack), None)):
-            passed, lines = table(clips, other, index["tolerance"], tamper)
+            passed, lines = table(clips, other, index["tolerance"], tamper, batch=args.batch)
             print(f"{what}: {'passed, so the comparison is blind: FAIL' if passed else 'noticed, as it must be'}")
             print("\n".join(lines))
             good &= not passed
