@@ -11,8 +11,10 @@ import sys
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train one miniature model from random weights on synthetic clips"),
     "evaluate": ("evaluate", "score trained weights on held-out synthetic clips through the transformers session API"),
-    "export": ("export", "write the ONNX graphs of a trained model"),
-    "verify": ("verify", "compare the exported graphs with the PyTorch model"),
+    "export": ("export", "write a pack from a checkpoint: graphs in three precisions, manifest, golden reference"),
+    "verify": ("verify", "compare a pack with the PyTorch session, or with its stored outputs"),
+    "official": ("official", "compare a pack with the official predictors, on the same random weights"),
+    "check": ("check", "show that a pack's graphs suit the runtimes of JetPack 6; load them in old ones"),
     "golden": ("golden", "write golden outputs that the benchmark's tests compare with"),
     "demo": ("demo", "draw the demo clips and their ground truth"),
     "heldout": ("heldout", "draw held-out clips as a data set, and read accuracy out of a run on it"),

@@ -110,7 +110,7 @@ def balance_presence(model: nn.Module, clip: Clip) -> float:
     scores = np.sort(reference.object_score[1:])
     low = len(scores) // 4
     gap = low + int(np.argmax(np.diff(scores[low:len(scores) - low])))
-    shift = -float(scores[gap] + scores[gap + 1]) / 2
+    shift = round(-float(scores[gap] + scores[gap + 1]) / 2, 4)      # short enough to be written down
     model.mask_decoder.pred_obj_score_head.proj_out.bias.add_(shift)
     return shift
 

@@ -95,15 +95,40 @@ class GridTable(nn.Module):
 
 # ------------------------------------------------------------------------------------------------------ image encoder
 class ImageEncoder(nn.Module):
-    """image [1,3,S,S] -> image_embed [1,C,f,f], high_res_0 [1,C/8,S/4,S/4], high_res_1 [1,C/4,S/8,S/8]."""
+    """image [1,3,S,S] -> image_embed [1,C,f,f], high_res_0 [1,C/8,S/4,S/4], high_res_1 [1,C/4,S/8,S/8].
+
+    Hiera enlarges a small table of positions with bicubic weights. TensorRT has no bicubic Resize, so the same weights stand
+    here as a matrix that multiplies the table from both sides. No input enters the product: it is done once, at load.
+    """
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.encoder = model.vision_encoder
         self.fine, self.middle = model.mask_decoder.conv_s0, model.mask_decoder.conv_s1
+        self.side = model.config.image_size // 4
+        table = getattr(self.encoder.backbone, "pos_embed", None)
+        if table is not None:
+            units = torch.eye(table.shape[-1]).reshape(table.shape[-1], 1, -1, 1).to(table)
+            spread = F.interpolate(units, size=(self.side, 1), mode="bicubic")
+            _constant(self, "spread", spread[:, 0, :, 0].t())
+
+    def _positions(self, _size: tuple[int, int]) -> Tensor:
+        """[1, S/4, S/4, channels]; stands in for transformers' _get_pos_embed."""
+        backbone = self.encoder.backbone
+        wide = torch.matmul(torch.matmul(self.spread, backbone.pos_embed), self.spread.t())
+        window = backbone.pos_embed_window
+        return (wide + window.repeat(1, 1, *(self.side // n for n in window.shape[2:]))).permute(0, 2, 3, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        maps = self.encoder(image, return_dict=True).fpn_hidden_states
+        backbone = self.encoder.backbone
+        hiera = hasattr(self, "spread")
+        if hiera:
+            backbone._get_pos_embed = self._positions
+        try:
+            maps = self.encoder(image, return_dict=True).fpn_hidden_states
+        finally:
+            if hiera:
+                del backbone._get_pos_embed
         return maps[2], self.fine(maps[0]), self.middle(maps[1])
 
 

@@ -46,6 +46,7 @@ RULES = (
     "- Sin, Cos and the coordinates of prompts: bf16 would move a click by pixels; positions and rotary embedding likewise;",
     "- residual sums, Gelu, Sigmoid: cheap, and errors there accumulate from layer to layer;",
     "- choices (best mask, stability, presence) and the memory state: a flip is a jump in the output, and state is kept for frames;",
+    "- whatever depends on no input, such as position tables: it is computed once, when the graph is loaded;",
     "- inputs and outputs of every graph, so that the tracking loop is the same in every precision.",
 )
 
@@ -77,8 +78,12 @@ def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     ready: dict[str, str] = {}
     nodes: list[onnx.NodeProto] = []
     stored: list[TensorProto] = []
+    varying = {port.name for port in graph.input}      # values that depend on an input
     for node in graph.node:
-        if node.op_type not in HALF_OPERATORS:
+        constant = varying.isdisjoint(node.input)
+        if not constant:
+            varying.update(node.output)
+        if node.op_type not in HALF_OPERATORS or constant:
             nodes.append(node)
             continue
         for i, name in enumerate(node.input):

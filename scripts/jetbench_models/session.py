@@ -14,6 +14,8 @@ from transformers import Sam2ImageProcessor, Sam2VideoProcessor, Sam2VideoVideoP
 
 from .prompts import TrackPrompt
 
+POINTERS = 16
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -74,6 +76,9 @@ def resized_frame(size: int, frame: np.ndarray) -> np.ndarray:
 def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]) -> list[Reference]:
     """All prompts on frame 0 of frames uint8 [T,h,w,3]; one session per prompt kind, one object per prompt.
 
+    A session that knows a video to be shorter than 16 frames measures the age of object pointers on that shorter scale, which
+    a device that films cannot know. Short clips are therefore announced as 16 frames long, of which T are tracked.
+
     Objects of a session do not see each other. Kinds are kept apart because the EdgeTAM session cannot hold a
     mask-prompted object beside a clicked one (their stored scores differ in rank and do not concatenate).
     """
@@ -88,7 +93,8 @@ def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]
 def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]) -> list[Reference]:
     count, height, width = frames.shape[:3]
     process = processor(model.config.image_size)
-    session = process.init_video_session(video=torch.from_numpy(frames).permute(0, 3, 1, 2), dtype=torch.float32)
+    longer = np.concatenate([frames, np.repeat(frames[-1:], max(0, POINTERS - count), 0)])
+    session = process.init_video_session(video=torch.from_numpy(longer).permute(0, 3, 1, 2), dtype=torch.float32)
     choices, end_watch = _watch_choices(model.mask_decoder)
     for i, prompt in enumerate(prompts):
         if prompt.kind == "mask":
@@ -101,7 +107,7 @@ def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt
         process.add_inputs_to_inference_session(session, 0, i + 1, **given)
         model(inference_session=session, frame_idx=0)
     low, scores, masks = [], [], []
-    for out in model.propagate_in_video_iterator(session):
+    for out in model.propagate_in_video_iterator(session, max_frame_num_to_track=count - 1):
         full = process.post_process_masks([out.pred_masks], original_sizes=[[height, width]], binarize=False)[0]
         masks.append((full[:, 0] > 0).numpy())
         low.append(out.pred_masks[:, 0].float().numpy().copy())
