@@ -3,7 +3,7 @@
 The official packages (``sam2`` on the package index for SAM 2, ``edgetam-dimos`` for EdgeTAM; both install a package named
 sam2, so each needs a folder of its own) build their predictor, which loads the .pt file; the exporter reads the same
 file. Both track the object of a clip that leaves and returns, from the same pixels: the official frame reader, which resizes with
-another filter, is replaced. Hole filling, which needs a CUDA extension, is off. No autocast.
+another filter, is replaced. Hole filling is off. No autocast.
 
 Example:
     pip install --target official/sam2 --no-deps sam2==1.1.0; pip install --no-deps hydra-core omegaconf iopath portalocker antlr4-python3-runtime==4.9.3
@@ -34,8 +34,10 @@ def predictor(name: str, image_size: int):
     timm.models.create_model = lambda *a, **k: create(*a, **{**k, "pretrained": False})     # it would download a backbone
     try:
         from sam2.build_sam import build_sam2_video_predictor
-        return build_sam2_video_predictor(CONFIGS[name], None, device="cpu", hydra_overrides_extra=[
-            f"++model.image_size={image_size}", "++model.fill_hole_area=0"])
+        made = build_sam2_video_predictor(CONFIGS[name], None, device="cpu",
+                                          hydra_overrides_extra=[f"++model.image_size={image_size}"])
+        made.fill_hole_area = 0
+        return made
     finally:
         timm.models.create_model = create
 
