@@ -147,6 +147,28 @@ pub struct RunArgs {
     #[arg(long, value_name = "HZ")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_hz: Option<f64>,
+    /// How frames are offered: single-stream, offline (throughput), realtime (on the clock, late ones are dropped)
+    /// [default: single-stream]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
+    /// Frames per second of the clock and of the deadline [default: the clip's own]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fps: Option<f64>,
+    /// Run every cell N times in fresh processes, the cells in turn; intervals over the repeats [default: 1]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<NonZeroUsize>,
+    /// What other processes that use the CPU while frames are timed do: `report` notes them, `strict` makes the cell
+    /// invalid [default: report]
+    #[arg(long, value_name = "POLICY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rival_policy: Option<String>,
+    /// Less time spent in frames than this makes a cell invalid [default: 0]
+    #[arg(long, value_name = "SECS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_seconds: Option<f64>,
     /// Fewer timed frames than this make a cell invalid [default: 20]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,8 @@ use jetbench_runners::RunnerError;
 use jetbench_runners::types::{Device, OpenReport, Options, Precision, PromptKind, StagePrecision};
 use serde::{Deserialize, Serialize};
 
-use crate::record::WarmupRecord;
+use crate::record::{NullRunRecord, WarmupRecord};
+use crate::scenario::Scenario;
 use crate::shard::Shard;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
@@ -42,6 +43,12 @@ pub struct Job {
     pub keep_going: bool,
     /// Loop each clip to this many frames.
     pub loop_frames: Option<usize>,
+    /// How frames are offered.
+    pub scenario: Scenario,
+    /// Frames per second of the clock; the clip's own when left out.
+    pub fps: Option<f64>,
+    /// Measure the harness itself and nothing else: no pack is opened.
+    pub null_run: bool,
     /// Existing directory for the spool files, one per sequence: `<index>.spool`.
     pub spool: PathBuf,
 }
@@ -180,6 +187,11 @@ pub enum Event {
         /// Resident set size, MiB.
         rss_mib: Option<f64>,
     },
+    /// The harness was measured.
+    NullRun {
+        /// Result.
+        record: NullRunRecord,
+    },
     /// A sequence is done, and its spool file is on disk.
     SequenceDone {
         /// Index in the plan.
@@ -196,6 +208,8 @@ pub enum Event {
         wall_ms: f64,
         /// Begin and end of that time on the monotonic clock, nanoseconds.
         span: (u64, u64),
+        /// In real time: frames that the decoder brought late, and by how much at most, milliseconds.
+        late: Option<(usize, f64)>,
     },
     /// The worker gives up; it exits after this line.
     Failed {

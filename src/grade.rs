@@ -35,7 +35,10 @@ pub struct Finished {
 
 /// One frame's share of the result.
 struct GradedFrame {
-    frame: FrameRecord,
+    /// Index in the (possibly looped) video.
+    index: u32,
+    /// Its times; `None` when it was dropped.
+    frame: Option<FrameRecord>,
     /// Per annotated object: index in the sequence, scores, object-score logit.
     scores: Vec<(usize, FrameScore, Option<f32>)>,
     non_finite: Vec<String>,
@@ -93,7 +96,7 @@ pub fn grade(
             grade_frame(sequence, &frame, image, writer.as_ref(), painter.as_ref())
         })
         .collect::<Result<_, DataError>>()?;
-    frames.sort_by_key(|f| f.frame.frame);
+    frames.sort_by_key(|f| f.index);
     if frames.len() != finished.frames {
         return Err(DataError(format!(
             "{}: {} frames, the worker counted {}",
@@ -109,9 +112,9 @@ pub fn grade(
         width,
         height,
         wall_ms: finished.wall_ms,
-        fps: Some(sequence.fps),
+        dropped: frames.iter().filter(|f| f.frame.is_none()).map(|f| f.index).collect(),
         objects: objects.collect(),
-        frames: frames.into_iter().map(|f| f.frame).collect(),
+        frames: frames.into_iter().filter_map(|f| f.frame).collect(),
         non_finite,
         ..SequenceRecord::default()
     })
@@ -179,14 +182,17 @@ fn grade_frame(
         };
         painter.paint(sequence, index, &image, &predicted, &truths, &scores)?;
     }
-    Ok(GradedFrame { frame: spooled.times.record(spooled.objects.len() as u32), scores, non_finite })
+    Ok(GradedFrame {
+        index: spooled.times.frame,
+        frame: (!spooled.dropped).then(|| spooled.times.record(spooled.objects.len() as u32)),
+        scores,
+        non_finite,
+    })
 }
 
 fn object_record(index: usize, object: &Object, frames: &[GradedFrame], protocol: Protocol) -> ObjectRecord {
-    let scored: Vec<(u32, FrameScore, Option<f32>)> = frames
-        .iter()
-        .flat_map(|f| f.scores.iter().filter(|s| s.0 == index).map(|s| (f.frame.frame, s.1, s.2)))
-        .collect();
+    let scored: Vec<(u32, FrameScore, Option<f32>)> =
+        frames.iter().flat_map(|f| f.scores.iter().filter(|s| s.0 == index).map(|s| (f.index, s.1, s.2))).collect();
     let scores: Vec<FrameScore> = scored.iter().map(|s| s.1).collect();
     let counted = protocol.counted(&scores, false);
     let total = protocol.aggregate(&scores);

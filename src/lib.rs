@@ -17,6 +17,7 @@ pub mod plan;
 pub mod progress;
 pub mod prompt;
 pub mod record;
+pub mod repeat;
 pub mod report;
 pub mod resume;
 pub mod run;

@@ -24,12 +24,13 @@ use crate::config;
 use crate::dataset::{self, DataError, Dataset, MaskSource, OpenOptions, Sequence};
 use crate::event::{Job, Limits, PROTOCOL};
 use crate::exit::{Stop, by_nearness, nearest};
+use crate::scenario::Scenario;
 use crate::shard::{self, Shard};
 
-/// What a precision other than the requested one does to a cell.
+/// What something that should not be does to a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum PrecisionPolicy {
+pub enum Policy {
     /// It is recorded.
     Report,
     /// The cell is invalid.
@@ -62,7 +63,7 @@ pub struct Settings {
     /// Options for the runners.
     pub options: Options,
     /// Precision policy.
-    pub precision_policy: PrecisionPolicy,
+    pub precision_policy: Policy,
     /// Write predicted masks.
     pub save_masks: bool,
     /// Draw overlays.
@@ -71,6 +72,16 @@ pub struct Settings {
     pub keep_going: bool,
     /// Samples of the sensors per second.
     pub sample_hz: f64,
+    /// How frames are offered.
+    pub scenario: Scenario,
+    /// Frames per second of the clock and of the deadline; `None`: the clip's own.
+    pub fps: Option<f64>,
+    /// Fresh processes per cell.
+    pub repeat: usize,
+    /// What other processes do to a cell.
+    pub rival_policy: Policy,
+    /// Less time in frames makes a cell invalid, seconds.
+    pub min_seconds: f64,
     /// Fewer timed frames make a cell invalid.
     pub min_frames: usize,
     /// Watchdog while tracking, seconds.
@@ -201,6 +212,11 @@ impl Plan {
         self.dataset.sequences.iter().map(|s| self.settings.loop_frames.unwrap_or(s.frames.len())).sum()
     }
 
+    /// Fresh processes: every cell as often as it is repeated, the cells in turn.
+    pub fn units(&self) -> usize {
+        self.cells.len() * self.settings.repeat
+    }
+
     /// Objects that one cell tracks.
     pub fn objects(&self) -> usize {
         self.dataset.sequences.iter().map(|s| s.objects.len()).sum()
@@ -230,6 +246,9 @@ impl Plan {
             skip,
             keep_going: self.settings.keep_going,
             loop_frames: self.settings.loop_frames,
+            scenario: self.settings.scenario,
+            fps: self.settings.fps,
+            null_run: false,
             spool,
         }
     }
@@ -314,13 +333,7 @@ fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
             }
         }
     }
-    let precision_policy = match args.precision_policy.as_deref() {
-        None | Some("report") => PrecisionPolicy::Report,
-        Some("strict") => PrecisionPolicy::Strict,
-        Some(other) => {
-            return Err(Stop::Usage(format!("unknown precision policy `{other}`; known: report, strict")));
-        }
-    };
+    let precision_policy = policy(args.precision_policy.as_deref(), "precision")?;
     let seconds = |value: Option<f64>, default: f64, name: &str| match value.unwrap_or(default) {
         s if s.is_finite() && s > 0.0 && s < 1e9 => Ok(s),
         s => Err(Stop::Usage(format!("--{name} {s}: a positive number of seconds is needed"))),
@@ -347,12 +360,34 @@ fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
         overlays: args.overlays.unwrap_or(false),
         keep_going: args.keep_going.unwrap_or(false),
         sample_hz: crate::telemetry::command::rate(args.sample_hz)?,
+        scenario: args.scenario.as_deref().map_or(Ok(Scenario::default()), |s| s.parse().map_err(Stop::Usage))?,
+        fps: match args.fps {
+            Some(fps) if !(0.01..=100_000.0).contains(&fps) => {
+                return Err(Stop::Usage(format!("--fps {fps}: a number of frames per second is needed")));
+            }
+            fps => fps,
+        },
+        repeat: args.repeat.map_or(1, Into::into),
+        rival_policy: policy(args.rival_policy.as_deref(), "rival")?,
+        min_seconds: match args.min_seconds.unwrap_or(0.0) {
+            s if (0.0..1e9).contains(&s) => s,
+            s => return Err(Stop::Usage(format!("--min-seconds {s}: a number of seconds is needed"))),
+        },
         min_frames: args.min_frames.unwrap_or(20),
         event_timeout_s: seconds(args.event_timeout, 120.0, "event-timeout")?,
         load_timeout_s: seconds(args.load_timeout, 1800.0, "load-timeout")?,
         loop_frames: args.loop_frames.map(Into::into),
     };
     Ok((settings, shard.map(|(_, said)| said)))
+}
+
+/// `report` (the default) or `strict`.
+fn policy(word: Option<&str>, what: &str) -> Result<Policy, Stop> {
+    match word {
+        None | Some("report") => Ok(Policy::Report),
+        Some("strict") => Ok(Policy::Strict),
+        Some(other) => Err(Stop::Usage(format!("unknown {what} policy `{other}`; known: report, strict"))),
+    }
 }
 
 /// Words of a list, each possibly a comma list itself (config files), without repetitions.

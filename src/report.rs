@@ -23,6 +23,9 @@ pub fn files(run: &RunRecord) -> Result<Vec<(String, Vec<u8>)>, ::png::EncodingE
         ("frames.csv".to_string(), csv::frames(run)),
         ("frame_scores.csv".to_string(), csv::frame_scores(run)),
         ("memory.csv".to_string(), csv::memory(run)),
+        ("videos.csv".to_string(), csv::videos(run)),
+        ("rails.csv".to_string(), csv::rails(run)),
+        ("repeats.csv".to_string(), csv::repeats(run)),
         ("summary.md".to_string(), table::markdown(run).into_bytes()),
         ("report.html".to_string(), html::report(run, &figures).into_bytes()),
     ];

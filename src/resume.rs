@@ -117,12 +117,15 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
         let what = "digest over program, packs, runtime and settings";
         return Err(differs(&path, what, &record.origin.job_sha256, &job));
     }
+    if complete && plan.settings.repeat > 1 {
+        return Err(fault("its repeats have been joined already; start a new run".to_string()));
+    }
     record.stopped = None;
     record.finished = None;
     if complete {
         dir.reopen(&record, &cells).map_err(|e| Stop::Environment(format!("{}: {e}", path.display())))?;
     }
-    let before = (0..plan.cells.len()).map(|i| from_disk(&plan, &dir, i)).collect::<Result<Vec<_>, _>>()?;
+    let before = (0..plan.units()).map(|i| from_disk(&plan, &dir, i)).collect::<Result<Vec<_>, _>>()?;
     let kept = before.iter().map(Before::kept).sum();
     record.origin.resumed.push(ResumeRecord { at: crate::run::now(), kept });
     Ok(Some(Resumed { dir, plan, record, before }))

@@ -16,14 +16,15 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::RunArgs;
 use crate::device;
-use crate::event::{Event, FaultClass, PROTOCOL, Phase};
+use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::exit::{self, Outcome, Stop};
 use crate::grade::{self, Extras, Finished};
 use crate::plan::{self, Cell, Plan};
 use crate::progress::Progress;
 use crate::record::{
-    CellRecord, DataRecord, MemoryPoint, MemoryRecord, Origin, RunRecord, RuntimeRecord, SCHEMA, Verdict,
+    CellRecord, DataRecord, MemoryPoint, MemoryRecord, NullRunRecord, Origin, RunRecord, RuntimeRecord, SCHEMA, Verdict,
 };
+use crate::repeat;
 use crate::report::{self, table};
 use crate::resume::{self, Before, Resumed};
 use crate::store::{self, RunDir};
@@ -67,7 +68,7 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
     listen(&interrupt)?;
     store::write_json(&dir.head(), &record).map_err(|e| disk(&dir.path, &e))?;
 
-    let progress = Progress::new(quiet, (plan.cells.len() * plan.frames()) as u64);
+    let progress = Progress::new(quiet, (plan.units() * plan.frames()) as u64);
     for note in &plan.notes {
         progress.note(note);
     }
@@ -79,24 +80,36 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
         ));
     }
     let mut classes = Vec::new();
-    for ((index, cell), before) in plan.cells.iter().enumerate().zip(before) {
-        progress.cell(index, plan.cells.len(), &cell.label());
+    if record.null_run.is_none() {
+        match null_run(&plan, &dir, &interrupt) {
+            Ok(null) => record.null_run = Some(null),
+            Err(why) => progress.note(&format!("the harness's own cost could not be measured: {why}")),
+        }
+        store::write_json(&dir.head(), &record).map_err(|e| disk(&dir.path, &e))?;
+    }
+    // Repeats take turns, so that a slow hour of the machine does not fall on one cell.
+    let mut runs: Vec<Vec<CellRecord>> = plan.cells.iter().map(|_| Vec::new()).collect();
+    let units = (0..plan.settings.repeat).flat_map(|repeat| plan.cells.iter().enumerate().map(move |c| (repeat, c)));
+    for ((index, (repeat, (n, cell))), before) in units.enumerate().zip(before) {
+        progress.cell(index, plan.units(), &cell.label());
         let part = match before {
             Before::Whole(cell) => {
-                record.cells.push(*cell);
+                runs[n].push(*cell);
                 continue;
             }
             Before::Part(part) => Some(*part),
             Before::Nothing => None,
         };
-        let run = CellRun { plan: &plan, cell, index, dir: &dir, root, interrupt: &interrupt, progress: &progress };
+        let run =
+            CellRun { plan: &plan, cell, index, repeat, dir: &dir, root, interrupt: &interrupt, progress: &progress };
         let (cell_record, class) = run.run(part);
         classes.extend(class);
         store::write_json(&dir.partial(index), &cell_record)
             .and_then(|()| store::remove(&dir.progress(index)))
             .map_err(|e| disk(&dir.path, &e))?;
-        record.cells.push(cell_record);
+        runs[n].push(cell_record);
     }
+    record.cells = runs.into_iter().filter_map(repeat::join).collect();
     if interrupt.load(Ordering::SeqCst) {
         record.stopped = Some("interrupted".into());
     }
@@ -144,7 +157,7 @@ fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Stop> {
             ..Origin::default()
         },
     };
-    let before = plan.cells.iter().map(|_| Before::Nothing).collect();
+    let before = (0..plan.units()).map(|_| Before::Nothing).collect();
     Ok(Resumed { dir, plan, record, before })
 }
 
@@ -269,7 +282,8 @@ fn exit_code(record: &RunRecord, classes: &[FaultClass]) -> u8 {
 
 /// Every file of the results, `run.json` last.
 fn write_all(dir: &RunDir, record: &RunRecord) -> std::io::Result<()> {
-    dir.join_telemetry(record.cells.len(), telemetry::CSV_HEADER)?;
+    let units = record.cells.iter().map(|c| c.repeats.len().max(1)).sum();
+    dir.join_telemetry(units, telemetry::CSV_HEADER)?;
     for (name, bytes) in report::files(record).map_err(std::io::Error::other)? {
         store::write_atomic(&dir.path.join(name), &bytes)?;
     }
@@ -328,11 +342,39 @@ fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> String 
     text
 }
 
+/// Has a worker measure the harness itself, on the first video of the plan.
+fn null_run(plan: &Plan, dir: &RunDir, interrupt: &AtomicBool) -> Result<NullRunRecord, String> {
+    let cell = plan.cells.first().ok_or("there is no cell")?;
+    let spool = dir.path.join("spool").join("null");
+    let job = Job { null_run: true, ..plan.job(cell, spool.clone(), Vec::new()) };
+    std::fs::create_dir_all(&spool).map_err(|e| e.to_string())?;
+    let job = serde_json::to_string(&job).map_err(|e| e.to_string())?;
+    let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    command.arg("worker");
+    let mut worker = Worker::spawn(command, &job, &dir.log()).map_err(|e| e.to_string())?;
+    let timeout = Duration::from_secs_f64(plan.settings.event_timeout_s);
+    let mut measured = None;
+    loop {
+        match worker.next(timeout, interrupt) {
+            Ok(Event::NullRun { record }) => measured = Some(record),
+            Ok(_) => {}
+            Err(Ended::Finished { .. }) => {
+                return measured.ok_or_else(|| "the worker said nothing about it".to_string());
+            }
+            Err(Ended::Failed { error, .. }) => return Err(error),
+            Err(Ended::Interrupted) => return Err("interrupted".to_string()),
+        }
+    }
+}
+
 /// One cell on its way.
 struct CellRun<'a> {
     plan: &'a Plan,
     cell: &'a Cell,
+    /// Its place among all processes of the run, repeats included.
     index: usize,
+    /// Which repeat, from 0.
+    repeat: usize,
     dir: &'a RunDir,
     root: &'a Path,
     interrupt: &'a AtomicBool,
@@ -371,6 +413,7 @@ impl CellRun<'_> {
         let (ended, telemetry) = self.work(&mut record, &mut observed, baseline);
         self.peak(&mut record, &mut observed, &telemetry, baseline);
         record.sensors = telemetry.sensors();
+        record.sensors.unjudged = verdict::unjudged(&record.sensors, telemetry::is_tegra(self.root));
         if let Err(e) = self.keep(&telemetry) {
             record.notes.push(format!("telemetry.csv could not be written: {e}"));
         }
@@ -402,8 +445,14 @@ impl CellRun<'_> {
             (Ended::Finished { remark }, Ok(())) => {
                 record.notes.extend(remark);
                 let conditions = self.conditions(mode, &observed, &telemetry);
+                record.notes.extend(verdict::rivals(&conditions));
                 let settings = &self.plan.settings;
-                let rules = Rules { min_frames: settings.min_frames, precision: settings.precision_policy };
+                let rules = Rules {
+                    min_frames: settings.min_frames,
+                    min_seconds: settings.min_seconds,
+                    precision: settings.precision_policy,
+                    rivals: settings.rival_policy,
+                };
                 (verdict::judge(&record, &conditions, &non_finite, rules), None)
             }
         };
@@ -421,6 +470,7 @@ impl CellRun<'_> {
             dtype: self.cell.dtype,
             device: self.cell.device.to_string(),
             options: self.cell.admitted.clone(),
+            scenario: self.plan.settings.scenario,
             ..CellRecord::default()
         }
     }
@@ -465,18 +515,12 @@ impl CellRun<'_> {
     }
 
     fn conditions(&self, mode: Option<String>, observed: &Observed, telemetry: &Telemetry) -> Conditions {
-        Conditions {
-            worker_swap_mib: telemetry
-                .largest("worker_swap_mib")
-                .into_iter()
-                .chain(observed.swap_mib)
-                .max_by(f64::total_cmp),
-            power_mode: mode.zip(telemetry::power_mode(self.root)),
-            over_current: ["oc1", "oc2", "oc3"]
-                .into_iter()
-                .filter_map(|oc| Some((oc.to_string(), telemetry.rise(&format!("{oc}_events"))? as u64)))
-                .collect(),
-        }
+        let spans: Vec<telemetry::Span> = observed.spans.iter().map(|s| s.1).collect();
+        let mut conditions = Conditions::seen(telemetry, &spans);
+        let swap = conditions.worker_swap_mib.into_iter().chain(observed.swap_mib);
+        conditions.worker_swap_mib = swap.max_by(f64::total_cmp);
+        conditions.power_mode = mode.zip(telemetry::power_mode(self.root));
+        conditions
     }
 
     /// Starts the worker and listens until it ends.
@@ -534,7 +578,7 @@ impl CellRun<'_> {
         baseline: SystemMemory,
     ) -> Result<(), String> {
         match event {
-            Event::Hello { .. } | Event::Finished | Event::Failed { .. } => {}
+            Event::Hello { .. } | Event::Finished | Event::Failed { .. } | Event::NullRun { .. } => {}
             Event::Phase { phase, memory } => {
                 observed.phase = Some(phase);
                 observed.swap_mib = observed.swap_mib.into_iter().chain(memory.swap_mib).max_by(f64::total_cmp);
@@ -570,6 +614,7 @@ impl CellRun<'_> {
                     path: report.runtime_path.display().to_string(),
                 });
                 record.notes.extend(report.notes);
+                record.fallbacks = report.fallbacks;
                 record.effective_dtype = effective(&precision);
                 record.precision = precision;
             }
@@ -595,9 +640,15 @@ impl CellRun<'_> {
                 let done: usize = observed.finished.iter().map(|f| f.frames).sum();
                 self.progress.frames((self.index * self.plan.frames() + done + frames) as u64);
             }
-            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span } => {
+            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span, late } => {
                 if observed.started.take() != Some(index) {
                     return Err(format!("the worker finished sequence {index}, which it had not started"));
+                }
+                if let Some((frames, worst_ms)) = late.filter(|l| l.0 > 0) {
+                    record.notes.push(format!(
+                        "video {video}: the decoder brought {} late, by up to {worst_ms:.0} ms; a camera would not",
+                        table::plural(frames, "frame", "frames")
+                    ));
                 }
                 let spool = resume::spool_file(self.dir, self.index, index);
                 observed.spans.push((video.clone(), span));
@@ -652,7 +703,7 @@ impl CellRun<'_> {
         let path = self.dir.telemetry(self.index);
         let mut bytes = std::fs::read(&path).unwrap_or_default();
         let key = format!("{},{},{}", self.cell.model, self.cell.dtype, self.cell.device);
-        bytes.extend_from_slice(telemetry.csv(&key).as_bytes());
+        bytes.extend_from_slice(telemetry.csv(&key, self.repeat + 1).as_bytes());
         store::write_atomic(&path, &bytes)
     }
 
@@ -683,7 +734,9 @@ impl CellRun<'_> {
     fn grade(&self, record: &mut CellRecord, observed: &Observed) -> Result<(), String> {
         let dataset = &self.plan.dataset;
         let settings = &self.plan.settings;
-        let place = |wanted: bool, name: &str| wanted.then(|| self.dir.path.join(name).join(self.cell.slug()));
+        let place = |wanted: bool, name: &str| {
+            (wanted && self.repeat == 0).then(|| self.dir.path.join(name).join(self.cell.slug()))
+        };
         let extras = Extras {
             masks: place(settings.save_masks, "masks"),
             overlays: place(settings.overlays, "overlays"),
@@ -694,7 +747,8 @@ impl CellRun<'_> {
         for finished in &observed.finished {
             let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);
             let sequence = sequence.ok_or_else(|| format!("the worker tracked an unknown video {}", finished.video))?;
-            let graded = grade::grade(sequence, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
+            let mut graded = grade::grade(sequence, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
+            graded.fps = Some(settings.fps.unwrap_or(sequence.fps)).filter(|fps| *fps > 0.0);
             record.sequences.push(graded);
         }
         // Plan order, whatever an interruption has done to it.

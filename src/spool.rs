@@ -11,7 +11,7 @@ use jetbench_runners::types::{FrameMasks, Mask, Stage, StageTimes};
 
 use crate::record::FrameRecord;
 
-const MAGIC: &[u8; 8] = b"JBSPOOL1";
+const MAGIC: &[u8; 8] = b"JBSPOOL2";
 
 /// Times of one frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct FrameTimes {
     pub latency: Duration,
     /// By stage, as the runner reports them.
     pub stages: StageTimes,
+    /// In real time: from arrival to masks.
+    pub response: Option<Duration>,
 }
 
 impl FrameTimes {
@@ -39,7 +41,7 @@ impl FrameTimes {
             decode_ms: ms(self.decode),
             stages_ms,
             latency_ms: ms(self.latency),
-            response_ms: None,
+            response_ms: self.response.map(ms),
         }
     }
 }
@@ -67,8 +69,10 @@ pub struct SpooledObject {
 /// One frame as read back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpooledFrame {
-    /// Its times.
+    /// Its times; of a dropped frame only the index.
     pub times: FrameTimes,
+    /// It was not worked on; its objects are those of the frame before.
+    pub dropped: bool,
     /// Live objects.
     pub objects: Vec<SpooledObject>,
 }
@@ -103,6 +107,7 @@ impl Writer {
         out.write_all(&times.frame.to_le_bytes())?;
         out.write_all(&nanos(times.decode))?;
         out.write_all(&nanos(times.latency))?;
+        out.write_all(&times.response.map_or(u64::MAX, |r| r.as_nanos() as u64).to_le_bytes())?;
         out.write_all(&[times.stages.len() as u8])?;
         for (stage, time) in &times.stages {
             let index = Stage::ALL.iter().position(|s| s == stage).unwrap_or(usize::MAX) as u8;
@@ -121,6 +126,17 @@ impl Writer {
                 out.write_all(&run.to_le_bytes())?;
             }
         }
+        self.frames += 1;
+        Ok(())
+    }
+
+    /// Notes a frame that was dropped: it keeps the masks of the one before.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn dropped(&mut self, frame: u32) -> io::Result<()> {
+        self.file.write_all(b"D")?;
+        self.file.write_all(&frame.to_le_bytes())?;
         self.frames += 1;
         Ok(())
     }
@@ -152,6 +168,7 @@ pub struct Reader {
     path: PathBuf,
     file: BufReader<File>,
     frames: u32,
+    last: Vec<SpooledObject>,
     done: bool,
     /// Mask width in pixels.
     pub width: u32,
@@ -173,7 +190,7 @@ impl Reader {
         }
         let width = u32::from_le_bytes(bytes(&mut file).map_err(fault)?);
         let height = u32::from_le_bytes(bytes(&mut file).map_err(fault)?);
-        Ok(Reader { path: path.to_path_buf(), file, frames: 0, done: false, width, height })
+        Ok(Reader { path: path.to_path_buf(), file, frames: 0, last: Vec::new(), done: false, width, height })
     }
 
     /// The mask of an object.
@@ -190,6 +207,11 @@ impl Reader {
         let file = &mut self.file;
         match &bytes::<1>(file)? {
             b"F" => {}
+            b"D" => {
+                let times = FrameTimes { frame: u32::from_le_bytes(bytes(file)?), ..FrameTimes::default() };
+                self.frames += 1;
+                return Ok(Some(SpooledFrame { times, dropped: true, objects: self.last.clone() }));
+            }
             b"E" => {
                 let frames = u32::from_le_bytes(bytes(file)?);
                 if frames != self.frames {
@@ -202,6 +224,10 @@ impl Reader {
         let frame = u32::from_le_bytes(bytes(file)?);
         let decode = Duration::from_nanos(u64::from_le_bytes(bytes(file)?));
         let latency = Duration::from_nanos(u64::from_le_bytes(bytes(file)?));
+        let response = match u64::from_le_bytes(bytes(file)?) {
+            u64::MAX => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        };
         let [count] = bytes(file)?;
         let mut stages = StageTimes::new();
         for _ in 0..count {
@@ -223,8 +249,9 @@ impl Reader {
             objects.push(SpooledObject { object, object_score, predicted_iou, finite: finite == 1, runs });
         }
         self.frames += 1;
-        let times = FrameTimes { frame, decode, latency, stages };
-        Ok(Some(SpooledFrame { times, objects }))
+        let times = FrameTimes { frame, decode, latency, stages, response };
+        self.last.clone_from(&objects);
+        Ok(Some(SpooledFrame { times, dropped: false, objects }))
     }
 }
 
@@ -259,6 +286,7 @@ mod tests {
             decode: Duration::from_micros(7),
             latency: Duration::from_millis(u64::from(i)),
             stages: vec![(Stage::ImageEncoder, Duration::from_nanos(u64::from(i) * 3))],
+            response: (i % 2 == 1).then(|| Duration::from_millis(9)),
         };
         let mask = Mask::from_fn(70, 3, |x, y| (x * 3 + y + i).is_multiple_of(4));
         let object =
@@ -290,6 +318,26 @@ mod tests {
             assert_eq!(Reader::mask(70, 3, &got.objects[0]).unwrap(), masks.objects[0].mask);
             assert!(got.objects[0].predicted_iou.is_nan() && got.objects[0].object_score == -1.5);
         }
+    }
+
+    #[test]
+    fn a_dropped_frame_keeps_the_masks_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.spool");
+        let mut writer = Writer::create(&path, 70, 3).unwrap();
+        writer.dropped(0).unwrap();
+        let (times, masks) = frame(1);
+        writer.frame(&times, &masks).unwrap();
+        writer.dropped(2).unwrap();
+        writer.finish().unwrap();
+        let back: Vec<_> = Reader::open(&path).unwrap().map(Result::unwrap).collect();
+        assert_eq!(
+            back.iter().map(|f| (f.times.frame, f.dropped)).collect::<Vec<_>>(),
+            [(0, true), (1, false), (2, true)]
+        );
+        assert!(back[0].objects.is_empty(), "nothing was seen before");
+        let mask = |i: usize| Reader::mask(70, 3, &back[i].objects[0]).unwrap();
+        assert_eq!(mask(2), masks.objects[0].mask);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{CellRecord, FrameRecord, SequenceRecord, SummaryRecord};
+use crate::record::{CellRecord, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
+use crate::scenario::Scenario;
+use crate::stats::Steadiness;
 use crate::{score, stats};
 
 /// Aggregates over the finished sequences of a cell; `None` when there are none.
@@ -25,7 +27,23 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
     let scored: Vec<&SequenceRecord> =
         videos.iter().copied().filter(|s| s.objects.iter().any(|o| o.j.is_some())).collect();
     let outside: Vec<f64> = frames(cell).map(outside_sessions_ms).collect();
+    let objects: Vec<&crate::record::ObjectRecord> =
+        cell.sequences.iter().flat_map(|s| &s.objects).filter(|o| o.jf.is_some()).collect();
+    let jitters = cell.sequences.iter().flat_map(|s| {
+        let latencies: Vec<f64> = s.frames.iter().map(|f| f.latency_ms).collect();
+        latencies.windows(2).map(|w| (w[1] - w[0]).abs()).collect::<Vec<_>>()
+    });
+    let realtime = cell.scenario == Scenario::Realtime;
+    let responses: Vec<f64> = frames(cell).filter_map(|f| f.response_ms).collect();
     Some(SummaryRecord {
+        jf_objects_interval: stats::bootstrap(&objects, |sample| {
+            score::mean(&sample.iter().filter_map(|o| o.jf).collect::<Vec<_>>())
+        }),
+        jitter_ms: score::mean(&jitters.collect::<Vec<_>>()),
+        deadline_misses: deadline_misses(cell),
+        dropped: realtime.then(|| cell.sequences.iter().map(|s| s.dropped.len()).sum()),
+        response: stats::latency(&responses),
+        steady: steady(cell),
         videos: cell.sequences.len(),
         objects: scores(|o| o.j).len(),
         frames: latencies.len(),
@@ -41,6 +59,32 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
             .then(|| score::pairwise_sum(&outside) / total_ms),
         energy_per_frame_j: None,
         ..SummaryRecord::default()
+    })
+}
+
+/// Frames that took longer than the time to the clip's next one; `None` where no clip says how fast it is.
+fn deadline_misses(cell: &CellRecord) -> Option<usize> {
+    let known: Vec<(f64, &SequenceRecord)> =
+        cell.sequences.iter().filter_map(|s| Some((1000.0 / s.fps.filter(|f| *f > 0.0)?, s))).collect();
+    (!known.is_empty())
+        .then(|| known.iter().map(|(limit, s)| s.frames.iter().filter(|f| f.latency_ms > *limit).count()).sum())
+}
+
+/// How the run went over time, by latencies relative to those of like frames.
+pub fn steadiness(cell: &CellRecord) -> Steadiness {
+    stats::steadiness(&relative_latencies(cell))
+}
+
+/// The figures of the steady part.
+fn steady(cell: &CellRecord) -> Option<SteadyRecord> {
+    let Steadiness::From(begin) = steadiness(cell) else { return None };
+    let latencies: Vec<f64> = frames(cell).skip(begin).map(|f| f.latency_ms).collect();
+    let total = score::pairwise_sum(&latencies);
+    Some(SteadyRecord {
+        begins_after: begin,
+        frames: latencies.len(),
+        latency: stats::latency(&latencies)?,
+        fps_model: (total > 0.0).then(|| latencies.len() as f64 * 1000.0 / total),
     })
 }
 

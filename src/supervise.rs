@@ -189,7 +189,7 @@ impl Worker {
     fn last_words(&self) -> String {
         let mut text = String::new();
         let read = File::open(&self.log).and_then(|mut log| {
-            let from = log.metadata()?.len().saturating_sub(2000).max(self.log_start);
+            let from = log.metadata()?.len().saturating_sub(16_384).max(self.log_start);
             log.seek(SeekFrom::Start(from))?;
             let mut bytes = Vec::new();
             log.read_to_end(&mut bytes)?;
@@ -199,11 +199,11 @@ impl Worker {
         if read.is_err() {
             return String::new();
         }
-        let lines: Vec<&str> = text
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty() && !l.starts_with("note: run with `RUST_BACKTRACE"))
-            .collect();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty() && !is_backtrace(l)).collect();
+        // What the allocators of Rust and C++ say when there is no more.
+        if let Some(line) = lines.iter().find(|l| l.contains("memory allocation of") || l.contains("std::bad_alloc")) {
+            return format!("out of memory: {line}");
+        }
         lines[lines.len().saturating_sub(3)..].join(" | ")
     }
 }
@@ -212,6 +212,17 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Lines of a Rust backtrace: they say where, not what.
+fn is_backtrace(line: &str) -> bool {
+    let numbered = line.split_once(": ").is_some_and(|(n, _)| n.parse::<u32>().is_ok());
+    numbered
+        || line.starts_with("at /")
+        || line.starts_with("at ./")
+        || line == "stack backtrace:"
+        || line.starts_with("note: Some details are omitted")
+        || line.starts_with("note: run with `RUST_BACKTRACE")
 }
 
 fn words(status: ExitStatus) -> String {
@@ -303,6 +314,16 @@ mod tests {
         assert_eq!(
             error("echo one >&2; echo two >&2; exit 1"),
             "the worker died: exit code 1; its last words: one | two"
+        );
+    }
+
+    #[test]
+    fn running_out_of_memory_is_named() {
+        let script = "echo 'memory allocation of 9 bytes failed' >&2; echo 'stack backtrace:' >&2; echo '   0: x' >&2; \
+                      echo '             at /src/x.rs:1' >&2; kill -ABRT $$";
+        assert_eq!(
+            error(script),
+            "the worker died: signal 6 (SIGABRT); its last words: out of memory: memory allocation of 9 bytes failed"
         );
     }
 

@@ -314,15 +314,15 @@ impl Telemetry {
         SensorsRecord { read, missing: self.missing.clone(), unjudged: Vec::new() }
     }
 
-    /// Rows of `telemetry.csv` for a cell whose key is `model,dtype,device`; times count from the first sample. What could
-    /// not be read has no row.
-    pub fn csv(&self, key: &str) -> String {
+    /// Rows of `telemetry.csv` for a repeat of a cell whose key is `model,dtype,device`; times count from the first sample.
+    /// What could not be read has no row.
+    pub fn csv(&self, key: &str, repeat: usize) -> String {
         let mut text = String::new();
         let Some(start) = self.samples.first().map(|s| s.at_ns) else { return text };
         for sample in &self.samples {
             let seconds = (sample.at_ns - start) as f64 / 1e9;
             for (channel, value) in self.channels.iter().zip(&sample.values).filter(|(_, v)| !v.is_nan()) {
-                text.push_str(&format!("{key},{seconds:.3},{},{value}\n", channel.name));
+                text.push_str(&format!("{key},{seconds:.3},{},{value},{repeat}\n", channel.name));
             }
         }
         text
@@ -330,7 +330,7 @@ impl Telemetry {
 }
 
 /// Header of `telemetry.csv`: one quantity of one source at one time per row.
-pub const CSV_HEADER: &str = "model,dtype,device,t_s,quantity,value\n";
+pub const CSV_HEADER: &str = "model,dtype,device,t_s,quantity,value,repeat\n";
 
 /// Integral of the piecewise linear curve through `points` from `from` to `to`, in value seconds; `None` where the curve
 /// does not reach, or has a hole longer than `gap`.

@@ -1,20 +1,155 @@
 //! May the figures of a cell be used? The rules, each with a sentence that says what was seen. A cell that breaks one is
-//! `Invalid`: its figures stay in the record, marked as unfit. What cannot be sensed here is not judged.
+//! `Invalid`: its figures stay in the record, marked as unfit. What cannot be sensed here is not judged, and the record
+//! says so: a sensor that is missing never counts as "all is well".
 
 use std::collections::BTreeMap;
 
-use crate::plan::PrecisionPolicy;
-use crate::record::{CellRecord, Verdict};
+use crate::plan::Policy;
+use crate::record::{CellRecord, SensorsRecord, Verdict};
+use crate::stats::Steadiness;
+use crate::summary;
+use crate::telemetry::{Span, Telemetry, nvml};
 
-/// What the machine said before and after the worker ran.
+/// What the machine said while the worker ran.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Conditions {
     /// Largest `VmSwap` of the worker, MiB.
     pub worker_swap_mib: Option<f64>,
     /// Power mode before and after, where there is one.
     pub power_mode: Option<(String, String)>,
+    /// Did the mode's number change between two samples?
+    pub mode_flickered: bool,
     /// Rise of the over-current counters.
     pub over_current: BTreeMap<String, u64>,
+    /// Rise of the processor's own counters of heat-induced clock cuts, all cores.
+    pub cpu_throttle_events: u64,
+    /// Throttle alerts of the kernel that were raised while frames were timed.
+    pub alerts: Vec<String>,
+    /// Reasons by which the NVIDIA driver cut clocks while frames were timed, as its own bits, by GPU.
+    pub driver_bits: BTreeMap<String, u64>,
+    /// Clocks that fell below their bound under full load while frames were timed, in words.
+    pub clock_drops: Vec<String>,
+    /// Processor cores that other processes used on average while frames were timed.
+    pub rival_cores: Option<f64>,
+}
+
+/// A GPU is fully loaded from here on, percent.
+const FULL_LOAD: f64 = 95.0;
+/// A clock below this share of its bound under full load is cut.
+const CUT: f64 = 0.9;
+/// So many samples in a row, because governors need a moment to follow the load.
+const IN_A_ROW: usize = 3;
+/// Other processes that use less than this many cores are the machine's housekeeping.
+const HOUSEKEEPING: f64 = 0.25;
+
+impl Conditions {
+    /// Reads them out of the telemetry; `spans` are the times in which frames were timed. An idle clock is no cut clock:
+    /// only samples inside the spans and under full load count.
+    pub fn seen(telemetry: &Telemetry, spans: &[Span]) -> Conditions {
+        let inside = |series: Vec<(u64, f64)>| -> Vec<f64> {
+            series.into_iter().filter(|(at, _)| spans.iter().any(|s| (s.0..=s.1).contains(at))).map(|p| p.1).collect()
+        };
+        let rise = |name: &str| telemetry.rise(name).map_or(0, |n| n.max(0.0) as u64);
+        let mut seen = Conditions { worker_swap_mib: telemetry.largest("worker_swap_mib"), ..Conditions::default() };
+        let modes = telemetry.series("power_mode_id");
+        seen.mode_flickered = modes.windows(2).any(|w| w[0].1 != w[1].1);
+        for name in telemetry.names("over-current") {
+            seen.over_current.insert(name.trim_end_matches("_events").to_string(), rise(name));
+        }
+        seen.cpu_throttle_events = telemetry.names("cpu throttle counters").into_iter().map(rise).sum();
+        for name in telemetry.names("throttle alerts") {
+            if inside(telemetry.series(name)).iter().any(|state| *state > 0.0) {
+                let short = name.trim_start_matches("alert_").trim_end_matches("_state");
+                seen.alerts.push(short.to_string());
+            }
+        }
+        for name in telemetry.names("nvml") {
+            if let Some(gpu) = name.strip_suffix("_throttle_reasons") {
+                let bits = inside(telemetry.series(name)).iter().fold(0, |all, bits| all | *bits as u64);
+                if bits & nvml::THROTTLE_BITS != 0 {
+                    seen.driver_bits.insert(gpu.to_string(), bits & nvml::THROTTLE_BITS);
+                }
+            }
+        }
+        seen.clock_drops = clock_drops(telemetry, spans);
+        seen.rival_cores = rival_cores(telemetry, spans);
+        seen
+    }
+}
+
+/// GPUs whose clock stayed below its bound for some samples in a row although the GPU was busy.
+fn clock_drops(telemetry: &Telemetry, spans: &[Span]) -> Vec<String> {
+    let mut drops = Vec::new();
+    for name in telemetry.names("gpu").into_iter().filter_map(|n| n.strip_suffix("_load_percent")) {
+        let loads = telemetry.series(&format!("{name}_load_percent"));
+        let clocks: BTreeMap<u64, f64> = telemetry.series(&format!("{name}_mhz")).into_iter().collect();
+        // The bound is read more rarely; the latest one that was known holds.
+        let bounds: BTreeMap<u64, f64> = telemetry.series(&format!("{name}_max_mhz")).into_iter().collect();
+        let (mut run, mut worst) = (0, None::<(f64, f64)>);
+        for (at, load) in loads {
+            let cut = spans.iter().any(|s| (s.0..=s.1).contains(&at)) && load >= FULL_LOAD;
+            let pair = clocks.get(&at).copied().zip(bounds.range(..=at).next_back().map(|b| *b.1));
+            match pair.filter(|(clock, bound)| cut && *clock < CUT * bound) {
+                Some((clock, bound)) => {
+                    run += 1;
+                    if run >= IN_A_ROW && worst.is_none_or(|w| clock < w.0) {
+                        worst = Some((clock, bound));
+                    }
+                }
+                None => run = 0,
+            }
+        }
+        if let Some((clock, bound)) = worst {
+            drops.push(format!("{name} ran at {clock:.0} MHz of {bound:.0} MHz under full load"));
+        }
+    }
+    drops
+}
+
+/// Cores that others used: all busy time less the worker's and our own.
+fn rival_cores(telemetry: &Telemetry, spans: &[Span]) -> Option<f64> {
+    let at = |series: &[(u64, f64)], when: u64, after: bool| -> Option<(u64, f64)> {
+        let i = series.partition_point(|p| p.0 < when);
+        // Only whole steps between samples inside the span: outside it the worker loads and we score.
+        if after { series.get(i).copied() } else { series.get(i.checked_sub(1)?).copied() }
+    };
+    let series = |name: &str| telemetry.series(name);
+    let (busy, worker, parent) = (series("cpu_busy_s"), series("worker_cpu_s"), series("parent_cpu_s"));
+    let (mut seconds, mut rivals) = (0.0, 0.0);
+    for &(from, to) in spans {
+        let used = |s: &[(u64, f64)]| {
+            let (a, b) = (at(s, from, true)?, at(s, to, false)?);
+            (b.0 > a.0).then(|| (b.1 - a.1, (b.0 - a.0) as f64 / 1e9))
+        };
+        let Some((all, time)) = used(&busy) else { continue };
+        rivals += all - used(&worker)?.0 - used(&parent).map_or(0.0, |p| p.0);
+        seconds += time;
+    }
+    // The kernel counts in hundredths of a second: half a second is the least to say anything about.
+    (seconds >= 0.5).then(|| (rivals / seconds).max(0.0))
+}
+
+/// What could not be judged, because the sensors for it are not there or gave nothing. `tegra`: boards that have a power
+/// mode and an over-current unit.
+pub fn unjudged(sensors: &SensorsRecord, tegra: bool) -> Vec<String> {
+    let read = |want: &str| sensors.read.iter().any(|name| name.contains(want));
+    let mut list = Vec::new();
+    let throttling = ["oc1_events", "alert_", "throttle_events", "throttle_reasons"];
+    if !throttling.iter().any(|name| read(name)) {
+        list.push("throttling: no throttle counter, alert or over-current unit can be read".to_string());
+    } else if tegra && !read("oc1_events") {
+        list.push("under-voltage and over-current: no counters can be read".to_string());
+    }
+    if tegra && !read("power_mode_id") {
+        list.push("a change of the power mode: it cannot be read".to_string());
+    }
+    if !read("worker_swap_mib") {
+        list.push("swapping of the worker: its memory cannot be read".to_string());
+    }
+    if !read("cpu_busy_s") || !read("worker_cpu_s") {
+        list.push("rival processes: processor times cannot be read".to_string());
+    }
+    list
 }
 
 /// What the rules need beside the record.
@@ -22,8 +157,12 @@ pub struct Conditions {
 pub struct Rules {
     /// Fewer timed frames make a cell invalid.
     pub min_frames: usize,
+    /// Less time spent in frames makes a cell invalid, seconds.
+    pub min_seconds: f64,
     /// What another precision than the requested one does.
-    pub precision: PrecisionPolicy,
+    pub precision: Policy,
+    /// What other processes that use the processor do.
+    pub rivals: Policy,
 }
 
 /// Verdict on a cell whose worker went through.
@@ -37,7 +176,8 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
         reasons.push(format!("non-finite output: {first}{rest}"));
     }
-    if rules.precision == PrecisionPolicy::Strict {
+    reasons.extend(cell.fallbacks.iter().map(|f| format!("provider fallback: {f}")));
+    if rules.precision == Policy::Strict {
         for stage in cell.precision.iter().filter(|s| s.effective != s.requested.as_str()) {
             reasons.push(format!(
                 "precision: {} was asked to compute in {} and computed in {}",
@@ -46,15 +186,41 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
         }
     }
     let frames: usize = cell.sequences.iter().map(|s| s.frames.len()).sum();
+    let seconds = cell.sequences.iter().flat_map(|s| &s.frames).map(|f| f.latency_ms).sum::<f64>() / 1000.0;
     let stopped_in_warm_up = frames == 0 && !reasons.is_empty();
     if frames < rules.min_frames && !stopped_in_warm_up {
         reasons.push(format!("too few frames: {frames} were timed, {} are needed (--min-frames)", rules.min_frames));
     }
+    if seconds < rules.min_seconds && !stopped_in_warm_up {
+        reasons.push(format!(
+            "too short: {seconds:.1} s were spent in frames, {} s are needed (--min-seconds)",
+            rules.min_seconds
+        ));
+    }
+    if summary::steadiness(cell) == Steadiness::Never {
+        reasons.push(
+            "no steady state: latency went on changing to the end; warm up longer, cool the device, or run longer"
+                .into(),
+        );
+    }
+    reasons.extend(machine_reasons(conditions, rules));
+    if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid { reasons } }
+}
+
+/// What the machine did that makes figures unfit.
+fn machine_reasons(conditions: &Conditions, rules: Rules) -> Vec<String> {
+    let mut reasons = Vec::new();
     if let Some(swapped) = conditions.worker_swap_mib.filter(|mib| *mib > 0.0) {
         reasons.push(format!("memory: up to {swapped:.1} MiB of the worker were swapped out"));
     }
-    if let Some((before, after)) = conditions.power_mode.as_ref().filter(|(before, after)| before != after) {
-        reasons.push(format!("power mode changed during the run: {before} before, {after} after"));
+    match conditions.power_mode.as_ref().filter(|(before, after)| before != after) {
+        Some((before, after)) => {
+            reasons.push(format!("power mode changed during the run: {before} before, {after} after"));
+        }
+        None if conditions.mode_flickered => {
+            reasons.push("power mode changed during the run, and back again".into());
+        }
+        None => {}
     }
     // The third counter (instantaneous) climbs on healthy boards; the first two mean that clocks were cut.
     for (counter, what) in [("oc1", "under-voltage"), ("oc2", "average over-current")] {
@@ -62,7 +228,40 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
             reasons.push(format!("throttled: {count} {what} events ({counter}) during the run"));
         }
     }
-    if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid { reasons } }
+    reasons.extend(conditions.alerts.iter().map(|alert| format!("throttled: the kernel raised {alert}")));
+    if conditions.cpu_throttle_events > 0 {
+        let n = conditions.cpu_throttle_events;
+        reasons.push(format!("throttled: the processor cut its clocks {n} times because of heat or power"));
+    }
+    for (gpu, bits) in &conditions.driver_bits {
+        reasons.push(format!("throttled: the NVIDIA driver cut the clocks of {gpu} ({})", bit_words(*bits)));
+    }
+    reasons.extend(conditions.clock_drops.iter().map(|drop| format!("throttled: {drop}")));
+    if rules.rivals == Policy::Strict
+        && let Some(remark) = rivals(conditions)
+    {
+        reasons.push(format!("rival processes: {remark}"));
+    }
+    reasons
+}
+
+/// Other processes that took more than housekeeping, in words.
+pub fn rivals(conditions: &Conditions) -> Option<String> {
+    let cores = conditions.rival_cores.filter(|c| *c > HOUSEKEEPING)?;
+    Some(format!("other processes used {cores:.1} cores on average while frames were timed"))
+}
+
+/// Names of the driver's reasons.
+fn bit_words(bits: u64) -> String {
+    let words = [
+        (0x4, "power cap"),
+        (0x8, "hardware slowdown"),
+        (0x20, "heat, software"),
+        (0x40, "heat, hardware"),
+        (0x80, "power brake"),
+    ];
+    let named: Vec<&str> = words.iter().filter(|(bit, _)| bits & bit != 0).map(|w| w.1).collect();
+    named.join(", ")
 }
 
 #[cfg(test)]
@@ -70,7 +269,8 @@ mod tests {
     use super::*;
     use jetbench_runners::types::{Precision, PromptKind, StagePrecision};
 
-    use crate::record::{FrameRecord, SequenceRecord, WarmupRecord};
+    use crate::record::{FrameRecord, MissingRecord, SequenceRecord, WarmupRecord};
+    use crate::telemetry::{Channel, Sample};
 
     fn cell(frames: u32) -> CellRecord {
         let frame = |frame| FrameRecord { frame, objects: 1, decode_ms: 1.0, latency_ms: 2.0, ..Default::default() };
@@ -99,7 +299,7 @@ mod tests {
         }
     }
 
-    const RULES: Rules = Rules { min_frames: 20, precision: PrecisionPolicy::Report };
+    const RULES: Rules = Rules { min_frames: 20, min_seconds: 0.0, precision: Policy::Report, rivals: Policy::Report };
 
     fn reasons(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], rules: Rules) -> String {
         judge(cell, conditions, non_finite, rules).reasons()
@@ -114,31 +314,168 @@ mod tests {
         // Instantaneous events climb on healthy boards.
         let oc3 = Conditions { over_current: BTreeMap::from([("oc3".into(), 9)]), ..Default::default() };
         assert_eq!(judge(&cell(20), &oc3, &[], RULES), Verdict::Valid);
+        // Rivals are reported by default, and housekeeping never counts.
+        let rivals = |cores| Conditions { rival_cores: Some(cores), ..Default::default() };
+        assert_eq!(judge(&cell(20), &rivals(3.0), &[], RULES), Verdict::Valid);
+        let strict = Rules { rivals: Policy::Strict, ..RULES };
+        assert_eq!(judge(&cell(20), &rivals(0.2), &[], strict), Verdict::Valid);
     }
 
     #[test]
     fn each_rule_has_its_sentence() {
         let fine = Conditions::default();
         let mut said = vec![reasons(&cell(19), &fine, &[], RULES)];
-        let strict = Rules { precision: PrecisionPolicy::Strict, ..RULES };
+        said.push(reasons(&cell(20), &fine, &[], Rules { min_seconds: 60.0, ..RULES }));
+        let strict = Rules { precision: Policy::Strict, ..RULES };
         said.push(reasons(&cell(20), &fine, &[], strict));
         said.push(reasons(&cell(20), &fine, &["video v, frame 3, object 0".into()], RULES));
         let mut faulty = cell(0);
         faulty.sequences.clear();
         faulty.warmup.as_mut().unwrap().faults = vec!["empty mask for object 0 (prompted frame)".into()];
         said.push(reasons(&faulty, &fine, &[], RULES));
+        let mut elsewhere = cell(20);
+        elsewhere.fallbacks = vec!["image_encoder ran on CPUExecutionProvider, CUDA was asked for".into()];
+        said.push(reasons(&elsewhere, &fine, &[], RULES));
+        let mut drifting = cell(200);
+        for (i, frame) in drifting.sequences[0].frames.iter_mut().enumerate() {
+            frame.latency_ms = 10.0 + i as f64 / 10.0;
+        }
+        said.push(reasons(&drifting, &fine, &[], RULES));
         let bad = Conditions {
             worker_swap_mib: Some(12.5),
             power_mode: Some(("25W (1)".into(), "15W (0)".into())),
             over_current: BTreeMap::from([("oc1".into(), 2), ("oc2".into(), 0)]),
+            ..Default::default()
         };
         said.push(reasons(&cell(20), &bad, &[], RULES));
+        let hot = Conditions {
+            mode_flickered: true,
+            over_current: BTreeMap::from([("oc2".into(), 1)]),
+            alerts: vec!["gpu-throttle-alert".into()],
+            cpu_throttle_events: 7,
+            driver_bits: BTreeMap::from([("nvidia0".into(), 0x44)]),
+            clock_drops: vec!["gpu ran at 306 MHz of 1300 MHz under full load".into()],
+            rival_cores: Some(1.5),
+            ..Default::default()
+        };
+        said.push(reasons(&cell(20), &hot, &[], Rules { rivals: Policy::Strict, ..RULES }).replace("; ", "\n"));
         insta::assert_snapshot!(said.join("\n"), @r"
         too few frames: 19 were timed, 20 are needed (--min-frames)
+        too short: 0.0 s were spent in frames, 60 s are needed (--min-seconds)
         precision: image_encoder was asked to compute in bf16 and computed in fp32
         non-finite output: video v, frame 3, object 0
         warm-up: empty mask for object 0 (prompted frame)
+        provider fallback: image_encoder ran on CPUExecutionProvider, CUDA was asked for
+        no steady state: latency went on changing to the end; warm up longer, cool the device, or run longer
         memory: up to 12.5 MiB of the worker were swapped out; power mode changed during the run: 25W (1) before, 15W (0) after; throttled: 2 under-voltage events (oc1) during the run
+        power mode changed during the run, and back again
+        throttled: 1 average over-current events (oc2) during the run
+        throttled: the kernel raised gpu-throttle-alert
+        throttled: the processor cut its clocks 7 times because of heat or power
+        throttled: the NVIDIA driver cut the clocks of nvidia0 (power cap, heat, hardware)
+        throttled: gpu ran at 306 MHz of 1300 MHz under full load
+        rival processes: other processes used 1.5 cores on average while frames were timed
         ");
+    }
+
+    /// Telemetry with these channels, a sample every tenth of a second.
+    fn telemetry(channels: &[(&'static str, &str, &[f64])]) -> Telemetry {
+        let length = channels.iter().map(|c| c.2.len()).max().unwrap_or(0);
+        let value = |values: &[f64], i: usize| values.get(i).copied().unwrap_or(f64::NAN);
+        Telemetry {
+            channels: channels.iter().map(|(source, name, _)| Channel { source, name: (*name).into() }).collect(),
+            samples: (0..length)
+                .map(|i| Sample {
+                    at_ns: i as u64 * 100_000_000,
+                    values: channels.iter().map(|c| value(c.2, i)).collect(),
+                })
+                .collect(),
+            missing: Vec::new(),
+        }
+    }
+
+    const TIMED: Span = (300_000_000, 1_200_000_000);
+
+    #[test]
+    fn a_cut_clock_is_throttling_and_an_idle_one_is_not() {
+        let bound: &[f64] = &[1300.0];
+        let gpu = |load: &[f64], clock: &[f64]| {
+            let t = telemetry(&[
+                ("gpu", "gpu_load_percent", load),
+                ("gpu", "gpu_mhz", clock),
+                ("gpu", "gpu_max_mhz", bound),
+            ]);
+            Conditions::seen(&t, &[TIMED]).clock_drops
+        };
+        let busy = [99.0; 14];
+        assert_eq!(gpu(&busy, &[1300.0; 14]), [""; 0]);
+        assert_eq!(gpu(&busy, &[306.0; 14]), ["gpu ran at 306 MHz of 1300 MHz under full load"]);
+        assert_eq!(gpu(&[5.0; 14], &[306.0; 14]), [""; 0], "idle between frames: the governor saves power");
+        let mut loading = [1300.0; 14];
+        loading[..3].fill(306.0);
+        loading[13] = 306.0;
+        assert_eq!(gpu(&busy, &loading), [""; 0], "before and after the timed span nothing counts");
+        let mut blinks = [1300.0; 14];
+        blinks[5..7].fill(306.0);
+        assert_eq!(gpu(&busy, &blinks), [""; 0], "a governor may need a moment");
+        blinks[7] = 900.0;
+        assert_eq!(gpu(&busy, &blinks).len(), 1);
+    }
+
+    #[test]
+    fn counters_alerts_and_the_drivers_word_are_read() {
+        let t = telemetry(&[
+            ("over-current", "oc1_events", &[4.0, 4.0, 6.0]),
+            ("cpu throttle counters", "cpu0_throttle_events", &[1.0, 1.0, 1.0]),
+            ("cpu throttle counters", "cpu1_throttle_events", &[1.0, 3.0, 3.0]),
+            ("throttle alerts", "alert_gpu-throttle-alert_state", &[0.0, 0.0, 0.0, 0.0, 1.0]),
+            ("throttle alerts", "alert_cpu-throttle-alert_state", &[1.0, 0.0, 0.0, 0.0, 0.0]),
+            ("nvml", "nvidia0_throttle_reasons", &[64.0, 1.0, 1.0, 1.0, 5.0]),
+            ("power mode", "power_mode_id", &[2.0, 3.0, 2.0]),
+            ("worker memory", "worker_swap_mib", &[0.0, 1.5, 0.0]),
+        ]);
+        let seen = Conditions::seen(&t, &[TIMED]);
+        assert_eq!(seen.over_current, BTreeMap::from([("oc1".to_string(), 2)]));
+        assert_eq!((seen.cpu_throttle_events, seen.mode_flickered, seen.worker_swap_mib), (2, true, Some(1.5)));
+        assert_eq!(seen.alerts, ["gpu-throttle-alert"], "the other one was over before frames were timed");
+        // Bit 0 says idle; bit 6 came before the span.
+        assert_eq!(seen.driver_bits, BTreeMap::from([("nvidia0".to_string(), 4)]));
+    }
+
+    #[test]
+    fn rivals_are_what_neither_the_worker_nor_we_used() {
+        let clock = |per_second: f64| -> Vec<f64> { (0..14).map(|i| f64::from(i) / 10.0 * per_second).collect() };
+        let seen = |busy: f64| {
+            let t = telemetry(&[
+                ("cpu use", "cpu_busy_s", &clock(busy)),
+                ("worker cpu", "worker_cpu_s", &clock(1.0)),
+                ("worker cpu", "parent_cpu_s", &clock(0.05)),
+            ]);
+            Conditions::seen(&t, &[TIMED])
+        };
+        let quiet = seen(1.1);
+        assert!((quiet.rival_cores.unwrap() - 0.05).abs() < 1e-9 && rivals(&quiet).is_none());
+        assert_eq!(rivals(&seen(3.05)).unwrap(), "other processes used 2.0 cores on average while frames were timed");
+        let blind = telemetry(&[("cpu use", "cpu_busy_s", &clock(1.0))]);
+        assert_eq!(Conditions::seen(&blind, &[TIMED]).rival_cores, None, "not known is not clean");
+    }
+
+    #[test]
+    fn what_cannot_be_sensed_is_said() {
+        let with = |names: &[&str]| SensorsRecord {
+            read: names.iter().map(|n| n.to_string()).collect(),
+            missing: vec![MissingRecord::default()],
+            unjudged: Vec::new(),
+        };
+        assert_eq!(unjudged(&with(&[]), true).len(), 4);
+        let all = ["oc1_events", "power_mode_id", "worker_swap_mib", "cpu_busy_s", "worker_cpu_s"];
+        assert!(unjudged(&with(&all), true).is_empty());
+        assert_eq!(
+            unjudged(&with(&["alert_gpu-throttle-alert_state", "worker_swap_mib", "cpu_busy_s", "worker_cpu_s"]), true),
+            [
+                "under-voltage and over-current: no counters can be read",
+                "a change of the power mode: it cannot be read"
+            ]
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! stdout what happened. It measures and does nothing else: scoring, judging and writing results are the parent's, after
 //! this process has gone. A fresh process per cell keeps one cell's memory, heat-up and crashes out of the next.
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,17 +12,23 @@ use std::time::{Duration, Instant};
 use jetbench_runners::types::{Frame, FrameMasks, Mask, OpenRequest, Prompt};
 use jetbench_runners::{Runner, RunnerError, packs};
 
-use crate::dataset::{DataError, Dataset, DecodedFrame, FrameReader, RgbFrame, Sequence};
+use crate::dataset::{DataError, Dataset, DecodedFrame, RgbFrame, Sequence};
 use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::exit;
 use crate::plan;
 use crate::prompt;
-use crate::record::WarmupRecord;
+use crate::record::{NullRunRecord, WarmupRecord};
+use crate::scenario::{self, Scenario};
 use crate::spool::{self, FrameTimes, ms};
+use crate::stats;
 use crate::telemetry;
 
 /// Frames decoded ahead of the one being tracked.
 const READ_AHEAD: usize = 2;
+/// The same when throughput counts, or a clock is running: far enough to hide any single slow frame.
+const READ_FAR_AHEAD: usize = 32;
+/// Frames of the null run.
+const NULL_FRAMES: usize = 1000;
 /// Time between two signs of life while tracking.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -128,8 +135,12 @@ fn private_stdout() -> io::Result<File> {
 fn work(job: &Job, voice: &mut Voice) -> Result<(), Fault> {
     voice.enter(Phase::Idle);
     let dataset = plan::open_data(&job.data, job.limits)?;
+    if job.null_run {
+        return null_run(job, &dataset, voice);
+    }
+    let began = Instant::now();
     let mut runner = open(job, voice)?;
-    let go_on = warm_up(job, &dataset, &mut runner, voice)?;
+    let go_on = warm_up(job, &dataset, &mut runner, voice, began)?;
     if go_on {
         let todo = dataset.sequences.iter().enumerate().filter(|(index, _)| !job.skip.contains(index));
         for (index, sequence) in todo {
@@ -171,7 +182,13 @@ fn request(job: &Job) -> OpenRequest {
 
 /// One frame, twice: with its prompts, then once more as a tracked frame, so that every graph has run (and every lazy
 /// initialisation happened) before anything is timed. Says whether to go on.
-fn warm_up(job: &Job, dataset: &Dataset, runner: &mut Box<dyn Runner>, voice: &mut Voice) -> Result<bool, Fault> {
+fn warm_up(
+    job: &Job,
+    dataset: &Dataset,
+    runner: &mut Box<dyn Runner>,
+    voice: &mut Voice,
+    began: Instant,
+) -> Result<bool, Fault> {
     voice.enter(Phase::Warmup);
     let sequence = &dataset.sequences[0];
     let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
@@ -181,6 +198,7 @@ fn warm_up(job: &Job, dataset: &Dataset, runner: &mut Box<dyn Runner>, voice: &m
     let mut record = WarmupRecord::default();
     let started = Instant::now();
     let result = step(runner.as_mut(), &image, &prompts).and_then(|first| {
+        record.first_mask_ms = Some(ms(began.elapsed()));
         record.faults.extend(mask_faults(&first, &full, "prompted"));
         let second = step(runner.as_mut(), &image, &[])?;
         record.faults.extend(mask_faults(&second, &full, "tracked"));
@@ -269,18 +287,56 @@ fn track(
 ) -> Result<(), Fault> {
     voice.phase = Phase::Track;
     let planned = prompts(job, sequence)?;
-    let tick = if job.loop_frames.is_some() { Duration::ZERO } else { TICK };
     let path = job.spool.join(format!("{index}.spool"));
+    let mut writer = spool::Writer::create(&path, sequence.width, sequence.height).map_err(|e| disk(&path, &e))?;
+    let tick = if job.loop_frames.is_some() { Duration::ZERO } else { TICK };
+    let length = job.loop_frames.unwrap_or(sequence.frames.len());
     runner.reset();
     voice.say(&Event::SequenceStarted { index });
     let started = telemetry::now_ns();
-    let frames = sequence.looped_reader(job.loop_frames.unwrap_or(sequence.frames.len()), READ_AHEAD);
-    let (writer, done) = track_frames(sequence, &planned, frames, &path, runner, voice, tick)?;
-    let span = (started, telemetry::now_ns());
+    let read = |ahead: usize| sequence.looped_reader(length, ahead).map(|frame| frame.map(Arrived::from));
+    let mut pulse = Pulse { voice, tick, ticked: Instant::now() };
+    let mut loop_ = Loop { video: &sequence.name, planned: &planned, runner, pulse: &mut pulse };
+    let mut late = None;
+    let (done, wall_end) = match job.scenario {
+        Scenario::SingleStream => {
+            let done = loop_.one_by_one(read(READ_AHEAD), &mut |times, masks| {
+                writer.frame(&times, &masks).map_err(|e| disk(&path, &e))
+            })?;
+            (done, telemetry::now_ns())
+        }
+        Scenario::Offline => {
+            // Run lengths are found and written beside the next frame's work.
+            let (send, receive) = std::sync::mpsc::sync_channel::<(FrameTimes, FrameMasks)>(8);
+            let done = std::thread::scope(|scope| {
+                let written = scope.spawn(|| receive.into_iter().try_for_each(|(t, m)| writer.frame(&t, &m)));
+                // A writer that has failed has hung up; its own error says why.
+                let done = loop_.one_by_one(read(READ_FAR_AHEAD), &mut |times, masks| {
+                    let _ = send.send((times, masks));
+                    Ok(())
+                });
+                drop(send);
+                written
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("the writing thread died")))
+                    .map_err(|e| disk(&path, &e))?;
+                done
+            })?;
+            (done, telemetry::now_ns())
+        }
+        Scenario::Realtime => {
+            let fps = job.fps.unwrap_or(sequence.fps);
+            let (done, behind) = loop_.on_the_clock(read(READ_FAR_AHEAD), length, fps, &mut writer, &path)?;
+            late = Some(behind);
+            (done, telemetry::now_ns())
+        }
+    };
+    let span = (started, wall_end);
     let wall_ms = (span.1 - span.0) as f64 / 1e6;
     writer.finish().map_err(|e| disk(&path, &e))?;
     let (width, height) = (sequence.width, sequence.height);
-    voice.say(&Event::SequenceDone { index, video: sequence.name.clone(), width, height, frames: done, wall_ms, span });
+    let video = sequence.name.clone();
+    voice.say(&Event::SequenceDone { index, video, width, height, frames: done, wall_ms, span, late });
     Ok(())
 }
 
@@ -288,36 +344,153 @@ fn disk(path: &Path, error: &io::Error) -> Fault {
     Fault { class: FaultClass::Environment, error: format!("cannot write {}: {error}", path.display()) }
 }
 
-/// The timed loop: from a decoded frame to its masks, then (outside the latency) the masks to the spool file.
-fn track_frames(
-    sequence: &Sequence,
-    planned: &[Planned],
-    frames: FrameReader,
-    path: &Path,
-    runner: &mut dyn Runner,
-    voice: &mut Voice,
+/// A decoded frame on its way into the loop.
+struct Arrived<F> {
+    index: usize,
+    frame: F,
+    decode: Duration,
+}
+
+impl From<DecodedFrame> for Arrived<RgbFrame> {
+    fn from(DecodedFrame { index, frame, decode }: DecodedFrame) -> Self {
+        Arrived { index, frame, decode }
+    }
+}
+
+/// Signs of life between frames.
+struct Pulse<'a> {
+    voice: &'a mut Voice,
     tick: Duration,
-) -> Result<(spool::Writer, usize), Fault> {
-    let mut writer = spool::Writer::create(path, sequence.width, sequence.height).map_err(|e| disk(path, &e))?;
-    let mut done = 0;
-    let mut ticked = Instant::now();
-    for image in frames {
-        let DecodedFrame { index, frame, decode } = image?;
-        let starting: Vec<Prompt> = planned.iter().filter(|p| p.frame == index).map(|p| p.prompt.clone()).collect();
+    ticked: Instant,
+}
+
+impl Pulse<'_> {
+    fn beat(&mut self, done: usize) {
+        if self.ticked.elapsed() >= self.tick {
+            self.ticked = Instant::now();
+            self.voice.say(&Event::Tick { frames: done, rss_mib: telemetry::resident_mib() });
+        }
+    }
+}
+
+/// What takes one frame after the other.
+type Taker<'a> = &'a mut dyn FnMut(FrameTimes, FrameMasks) -> Result<(), Fault>;
+
+/// The timed loop over one video.
+struct Loop<'a, 'b> {
+    video: &'a str,
+    planned: &'a [Planned],
+    runner: &'a mut dyn Runner,
+    pulse: &'a mut Pulse<'b>,
+}
+
+impl Loop<'_, '_> {
+    /// One frame: from RGB bytes in host memory to masks in host memory.
+    fn one(&mut self, arrived: &Arrived<impl Borrow<RgbFrame>>) -> Result<(FrameTimes, FrameMasks), Fault> {
+        let index = arrived.index;
+        let starting: Vec<Prompt> =
+            self.planned.iter().filter(|p| p.frame == index).map(|p| p.prompt.clone()).collect();
         let started = Instant::now();
-        let masks = step(runner, &frame, &starting);
+        let masks = step(self.runner, arrived.frame.borrow(), &starting);
         let latency = started.elapsed();
         let masks = masks.map_err(|e| Fault {
             class: FaultClass::from(&e),
-            error: format!("video {}, frame {index}: {e}", sequence.name),
+            error: format!("video {}, frame {index}: {e}", self.video),
         })?;
-        let times = FrameTimes { frame: index as u32, decode, latency, stages: runner.take_stage_times() };
-        writer.frame(&times, &masks).map_err(|e| disk(path, &e))?;
-        done = index + 1;
-        if ticked.elapsed() >= tick {
-            ticked = Instant::now();
-            voice.say(&Event::Tick { frames: done, rss_mib: telemetry::resident_mib() });
-        }
+        let stages = self.runner.take_stage_times();
+        Ok((FrameTimes { frame: index as u32, decode: arrived.decode, latency, stages, response: None }, masks))
     }
-    Ok((writer, done))
+
+    /// Every frame, each as soon as the one before is done. What happens to the masks is outside the latency.
+    fn one_by_one<F: Borrow<RgbFrame>>(
+        &mut self,
+        frames: impl Iterator<Item = Result<Arrived<F>, DataError>>,
+        take: Taker<'_>,
+    ) -> Result<usize, Fault> {
+        let mut done = 0;
+        for arrived in frames {
+            let arrived = arrived?;
+            let (times, masks) = self.one(&arrived)?;
+            take(times, masks)?;
+            done = arrived.index + 1;
+            self.pulse.beat(done);
+        }
+        Ok(done)
+    }
+
+    /// Frames on a camera's clock: see [`scenario::next_frame`]. The clock starts when the first frame is there. Gives the
+    /// frames of the clip, and how many frames the decoder brought late and by how much.
+    fn on_the_clock(
+        &mut self,
+        mut frames: impl Iterator<Item = Result<Arrived<RgbFrame>, DataError>>,
+        length: usize,
+        fps: f64,
+        writer: &mut spool::Writer,
+        path: &Path,
+    ) -> Result<(usize, (usize, f64)), Fault> {
+        let prompted = |index: usize| self.planned.iter().any(|p| p.frame == index);
+        let prompted: Vec<bool> = (0..length).map(prompted).collect();
+        let Some(mut waiting) = frames.next().transpose()? else { return Ok((0, (0, 0.0))) };
+        let clock = Instant::now();
+        let since = || clock.elapsed().as_nanos() as u64;
+        let (mut last, mut late) = (None, (0, 0.0f64));
+        while let Some(next) = scenario::next_frame(since(), last, length, fps, |i| prompted[i]) {
+            let asked = since();
+            while waiting.index < next.index {
+                let Some(frame) = frames.next().transpose()? else { break };
+                waiting = frame;
+            }
+            let there = since();
+            if let Some(wait) = next.arrives_ns.checked_sub(there) {
+                std::thread::sleep(Duration::from_nanos(wait));
+            } else if there - asked.max(next.arrives_ns) > (1e9 / fps / 2.0) as u64 {
+                // It should have waited in the camera's buffer; it was the decoder that kept us.
+                late = (late.0 + 1, late.1.max((there - asked.max(next.arrives_ns)) as f64 / 1e6));
+            }
+            for dropped in last.map_or(0, |l: usize| l + 1)..next.index {
+                writer.dropped(dropped as u32).map_err(|e| disk(path, &e))?;
+            }
+            let (mut times, masks) = self.one(&waiting)?;
+            times.response = Some(Duration::from_nanos(since().saturating_sub(next.arrives_ns)));
+            writer.frame(&times, &masks).map_err(|e| disk(path, &e))?;
+            last = Some(next.index);
+            self.pulse.beat(next.index + 1);
+        }
+        Ok((length, late))
+    }
+}
+
+/// Measures the harness itself: the scripted runner without latency, on one frame that is already decoded, through the
+/// loop and the spool of every cell.
+fn null_run(job: &Job, dataset: &Dataset, voice: &mut Voice) -> Result<(), Fault> {
+    let sequence = &dataset.sequences[0];
+    let mut runner = jetbench_runners::mock::null();
+    let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
+    let image = sequence.picker().frame(at)?;
+    // All objects start on this frame, so that each has a mask to be written from the first frame on.
+    let planned: Vec<Planned> = prompts(job, sequence)?.into_iter().map(|p| Planned { frame: 0, ..p }).collect();
+    let path = job.spool.join("null.spool");
+    let mut writer = spool::Writer::create(&path, image.width, image.height).map_err(|e| disk(&path, &e))?;
+    let mut begins = Vec::with_capacity(NULL_FRAMES + 1);
+    let mut pulse = Pulse { voice, tick: TICK, ticked: Instant::now() };
+    let mut loop_ = Loop { video: &sequence.name, planned: &planned, runner: runner.as_mut(), pulse: &mut pulse };
+    let frames = (0..NULL_FRAMES).map(|index| {
+        begins.push(Instant::now());
+        Ok(Arrived { index, frame: &image, decode: Duration::ZERO })
+    });
+    loop_.one_by_one(frames, &mut |times, masks| writer.frame(&times, &masks).map_err(|e| disk(&path, &e)))?;
+    begins.push(Instant::now());
+    writer.finish().map_err(|e| disk(&path, &e))?;
+    let costs: Vec<f64> = begins.windows(2).map(|w| (w[1] - w[0]).as_secs_f64() * 1e6).collect();
+    let sorted = stats::sorted(&costs);
+    let record = NullRunRecord {
+        frames: costs.len(),
+        objects: planned.len(),
+        width: image.width,
+        height: image.height,
+        median_us: stats::percentile(&sorted, 0.5).unwrap_or_default(),
+        p95_us: stats::percentile(&sorted, 0.95).unwrap_or_default(),
+    };
+    voice.say(&Event::NullRun { record });
+    Ok(())
 }

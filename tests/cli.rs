@@ -146,11 +146,14 @@ fn a_run_leaves_record_tables_and_verdicts_and_nothing_else() {
         "log.txt",
         "memory.csv",
         "objects.csv",
+        "rails.csv",
+        "repeats.csv",
         "report.html",
         "run.json",
         "summary.csv",
         "summary.md",
         "telemetry.csv",
+        "videos.csv",
     ];
     assert_eq!(names, expected);
     // The mask prompt moved one pixel per frame is the truth itself: every score must be perfect.
@@ -308,12 +311,17 @@ fn a_cell_that_goes_wrong_does_not_stop_the_others() {
         .pack("hang_load", "[[mock.fault]]\nkind = \"hang\"\n")
         .pack("error", "[[mock.fault]]\nframe = 3\nkind = \"error\"\n")
         .pack("no_load", "[[mock.fault]]\nkind = \"error\"\n")
+        .pack("killed", "[[mock.fault]]\nframe = 3\nkind = \"kill\"\n")
+        .pack("memory", "[[mock.fault]]\nframe = 3\nkind = \"out_of_memory\"\n")
+        .pack("memory_load", "[[mock.fault]]\nkind = \"out_of_memory\"\n")
         .pack("no_frame", "[[mock.fault]]\nstep = 0\nkind = \"error\"\n");
     let models =
-        ["crash", "panic", "hang", "hang_load", "error", "no_frame", "good"].map(|m| format!("{m}_mask")).join(",");
+        ["crash", "panic", "hang", "hang_load", "error", "no_frame", "killed", "memory", "memory_load", "good"]
+            .map(|m| format!("{m}_mask"))
+            .join(",");
     let ran = bench.run(&models, &["--event-timeout", "1", "--load-timeout", "2"]);
     assert_eq!(ran.code, 1);
-    let verdicts: Vec<String> = (0..7)
+    let verdicts: Vec<String> = (0..10)
         .map(|i| {
             let (verdict, reasons) = ran.verdict(i);
             format!("{}: {verdict}: {reasons}", ran.line["cells"][i]["model"].as_str().unwrap())
@@ -373,6 +381,146 @@ fn a_strict_precision_policy_refuses_another_precision() {
     let ran = Ran::new(&bench, bench.output(&report));
     assert_eq!(ran.code, 0, "{}", ran.line);
     assert_eq!(ran.record["cells"][0]["effective_dtype"], "bf16 operands, fp32 accumulation, emulated");
+}
+
+#[test]
+fn a_provider_fallback_makes_a_cell_invalid() {
+    let bench = Bench::new();
+    bench.pack("elsewhere", "fallback = \"image_encoder ran on CPUExecutionProvider\"\n");
+    let ran = bench.run("elsewhere_mask", &[]);
+    assert_eq!(
+        (ran.code, ran.verdict(0)),
+        (1, ("invalid", "provider fallback: image_encoder ran on CPUExecutionProvider".to_string()))
+    );
+}
+
+/// 5 frames a second, 1.35 periods of work per frame: the tracker is free 1.35, 2.7, 4.05 … periods after the first
+/// arrival; the sixth frame takes 2.3, until 9.05. Frames 3, 7 and 8 come and go while it works.
+#[test]
+fn real_time_drops_exactly_the_frames_that_arithmetic_says() {
+    let bench = Bench::new();
+    bench.pack("slow", "motion = [1.0, 0.0]\nframe_ms = [270, 270, 270, 270, 270, 460, 270, 270, 270, 270]\n");
+    let args = ["--scenario", "realtime", "--fps", "5", "--limit-videos", "1", "--min-frames", "1"];
+    let ran = bench.run("slow_mask", &args);
+    assert_eq!(ran.code, 0, "{}", ran.line);
+    let cell = &ran.record["cells"][0];
+    let sequence = &cell["sequences"][0];
+    assert_eq!(sequence["dropped"], serde_json::json!([3, 7, 8]));
+    let worked: Vec<u64> =
+        sequence["frames"].as_array().unwrap().iter().map(|f| f["frame"].as_u64().unwrap()).collect();
+    assert_eq!(worked, [0, 1, 2, 4, 5, 6, 9, 10, 11, 12]);
+    assert_eq!((&cell["summary"]["dropped"], &cell["scenario"]), (&3.into(), &"realtime".into()));
+    // Frame 2 came at 2 periods and was worked on from 2.7 to 4.05: 2.05 periods, give or take the machine's own delays.
+    let response = sequence["frames"][2]["response_ms"].as_f64().unwrap();
+    assert!((410.0..460.0).contains(&response), "{response}");
+    assert_eq!(cell["summary"]["deadline_misses"], 10, "270 ms are more than 200");
+    // The object is 12 pixels wide and moves one a frame; the mock moves one per frame it sees. So its mask lags by as many
+    // pixels as frames were dropped, and a dropped frame (8) is scored with the mask of the frame before (6, the sixth).
+    let per_frame = sequence["objects"][0]["per_frame"].as_array().unwrap();
+    for (frame, lag) in [(0, 0.0), (4, 1.0), (8, 3.0), (12, 3.0)] {
+        let j = per_frame.iter().find(|f| f["frame"] == frame).unwrap()["j"].as_f64().unwrap();
+        let expected = 100.0 * (12.0 - lag) / (12.0 + lag);
+        assert!((j - expected).abs() < 1e-9, "frame {frame}: {j}, {expected} expected");
+    }
+    let html = std::fs::read_to_string(ran.dir.join("report.html")).unwrap();
+    assert!(html.contains("3 frames dropped, 10 worked on"), "the report says what was dropped");
+
+    bench.pack("quick", "frame_ms = [1.0]\n");
+    let ran =
+        bench.run("quick_mask", &["--scenario", "realtime", "--fps", "20", "--limit-videos", "1", "--min-frames", "1"]);
+    assert_eq!(ran.record["cells"][0]["summary"]["dropped"], 0);
+    let wall = ran.record["cells"][0]["sequences"][0]["wall_ms"].as_f64().unwrap();
+    assert!(wall >= 600.0, "13 frames at 20 a second take 0.6 s, not {wall} ms");
+}
+
+#[test]
+fn offline_gives_the_same_masks_as_one_at_a_time() {
+    let bench = Bench::new();
+    let jf = |scenario: &str| {
+        let ran = bench.run("good_mask,good_points", &["--scenario", scenario]);
+        assert_eq!(ran.code, 0, "{}", ran.line);
+        let cells = ran.record["cells"].as_array().unwrap().clone();
+        cells.iter().map(|c| (c["summary"]["jf"].clone(), c["summary"]["frames"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(jf("offline"), jf("single-stream"));
+    let output = bench.output(&["--models", "good_mask", "--data", "data", "--scenario", "burst"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stderr(&output), "error: unknown scenario `burst`; known: single-stream, offline, realtime\n");
+}
+
+#[test]
+fn repeats_run_in_turn_in_fresh_processes_and_give_intervals() {
+    let bench = Bench::new();
+    bench.pack("other", "motion = [1.0, 0.0]\nframe_ms = [2.0]\n");
+    let ran = bench.run("good_mask,other_mask", &["--repeat", "5", "--limit-videos", "1", "--min-frames", "1"]);
+    assert_eq!(ran.code, 0, "{}", ran.line);
+    assert_eq!(ran.line["cells"].as_array().unwrap().len(), 2, "one line per cell, however often it ran");
+    for cell in ran.record["cells"].as_array().unwrap() {
+        let repeats = cell["repeats"].as_array().unwrap();
+        assert_eq!(repeats.len(), 5);
+        let own: Vec<f64> = repeats.iter().map(|r| r["summary"]["latency"]["p50_ms"].as_f64().unwrap()).collect();
+        let mut sorted = own.clone();
+        sorted.sort_by(f64::total_cmp);
+        assert_eq!(cell["summary"]["latency"]["p50_ms"], sorted[2], "the headline is the median of {own:?}");
+        let spread = &cell["summary"]["repeats"]["latency_p50_ms"];
+        assert_eq!(spread["interval"]["low"], sorted[0]);
+        assert!(spread["next_run"]["high"].as_f64().unwrap() >= sorted[2]);
+        // Repeats have processes of their own: each one loaded.
+        assert!(repeats.iter().all(|r| r["load_ms"].as_f64().is_some() && r["first_mask_ms"].as_f64().is_some()));
+    }
+    assert_eq!(ran.csv("repeats.csv").len(), 1 + 2 * 5);
+    assert_eq!(ran.csv("frames.csv").len(), 1 + 2 * 5 * 13, "every frame of every repeat is kept");
+    let telemetry = ran.csv("telemetry.csv");
+    let order: Vec<(String, String)> = telemetry[1..].iter().map(|r| (r[6].clone(), r[0].clone())).collect();
+    let mut turns = order.clone();
+    turns.dedup();
+    assert_eq!(turns.len(), 10, "cells take turns: {turns:?}");
+    assert_eq!((turns[0].1.as_str(), turns[1].1.as_str()), ("good_mask", "other_mask"));
+
+    bench.pack("shaky", "frame_ms = [0.0]\n[[mock.fault]]\nframe = 3\nkind = \"abort\"\n");
+    let ran = bench.run("shaky_mask,good_mask", &["--repeat", "2"]);
+    assert_eq!((ran.code, ran.verdict(0).0, ran.verdict(1).0), (1, "failed", "valid"));
+    assert!(ran.verdict(0).1.starts_with("track: repeat 1 of 2: the worker died"), "{:?}", ran.verdict(0));
+}
+
+#[test]
+fn every_run_says_what_the_harness_itself_costs() {
+    let bench = Bench::new();
+    let ran = bench.run("good_mask", &[]);
+    let null = &ran.record["null_run"];
+    assert_eq!((&null["frames"], &null["objects"], &null["width"]), (&1000.into(), &2.into(), &WIDTH.into()));
+    let median = null["median_us"].as_f64().unwrap();
+    assert!(median > 0.0 && median < 2000.0, "{median}");
+    let html = std::fs::read_to_string(ran.dir.join("report.html")).unwrap();
+    assert!(html.contains("The harness itself cost"), "the report says it");
+    let summary = ran.csv("summary.csv");
+    assert_eq!(summary[0].last().map(String::as_str), Some("harness_median_us"));
+    assert_eq!(summary[1].last().unwrap().parse::<f64>().unwrap(), median);
+}
+
+#[test]
+fn timing_figures_are_in_the_record() {
+    let bench = Bench::new();
+    bench.pack("timed", "frame_ms = [5.0]\nload_ms = 50.0\n");
+    let ran = bench.run("timed_mask", &["--fps", "250", "--min-seconds", "100"]);
+    assert_eq!(ran.verdict(0).0, "invalid");
+    assert!(ran.verdict(0).1.starts_with("too short: 0."), "{:?}", ran.verdict(0));
+    let cell = &ran.record["cells"][0];
+    let first = cell["warmup"]["first_mask_ms"].as_f64().unwrap();
+    assert!((55.0..2000.0).contains(&first), "loading takes 50 ms, the first frame 5: {first}");
+    assert_eq!(cell["summary"]["deadline_misses"], 26, "5 ms are more than 4");
+    assert!(cell["summary"]["jitter_ms"].as_f64().unwrap() < 5.0);
+    assert!(cell["summary"]["steady"].is_null(), "26 frames are too few to tell");
+    let sensors = cell["sensors"]["read"].as_array().unwrap();
+    assert!(sensors.contains(&"worker_rss_mib".into()) && sensors.contains(&"worker_cpu_s".into()), "{sensors:?}");
+    let missing = cell["sensors"]["missing"].as_array().unwrap();
+    assert!(missing.iter().all(|m| !m["reason"].as_str().unwrap().is_empty()));
+    let ran = bench.run("timed_mask", &["--loop-frames", "120", "--limit-videos", "1"]);
+    assert!(
+        ran.record["cells"][0]["summary"]["steady"]["frames"].as_u64().unwrap() >= 60,
+        "{}",
+        ran.record["cells"][0]["summary"]
+    );
 }
 
 #[test]

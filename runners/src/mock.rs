@@ -67,6 +67,8 @@ struct Behaviour {
     effective: Option<String>,
     /// Bytes kept per frame and never given back, to test the flatness check.
     leak_bytes: usize,
+    /// Graph that it claims to run on another provider, in words.
+    fallback: Option<String>,
     fault: Vec<Fault>,
 }
 
@@ -84,6 +86,7 @@ impl Default for Behaviour {
             motion: [0.0, 0.0],
             effective: None,
             leak_bytes: 0,
+            fallback: None,
             fault: Vec::new(),
         }
     }
@@ -117,6 +120,10 @@ enum FaultKind {
     Panic,
     /// The process ends at once, as on a native crash.
     Abort,
+    /// The process is killed from outside, as by the kernel when memory runs out.
+    Kill,
+    /// Asks for more memory than there is.
+    OutOfMemory,
     /// Never returns.
     Hang,
 }
@@ -139,15 +146,7 @@ fn read(dir: &Path) -> Result<Script, RunnerError> {
 }
 
 fn describe(pack: &Path, _device: Device) -> Result<Capabilities, RunnerError> {
-    let behaviour = read(pack)?.mock;
-    Ok(Capabilities {
-        prompts: behaviour.prompts,
-        precisions: behaviour.precisions,
-        options: behaviour.options,
-        max_objects: behaviour.max_objects,
-        max_points: behaviour.max_points,
-        refused: Default::default(),
-    })
+    Ok(capabilities(&read(pack)?.mock))
 }
 
 fn check(pack: &Path, precision: Precision) -> Result<(), RunnerError> {
@@ -168,21 +167,23 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     for fault in script.mock.fault.iter().filter(|f| f.step.is_none() && f.frame.is_none()) {
         fault.kind.happen("opening").map_err(RunnerError::Environment)?;
     }
-    Ok(Box::new(Mock {
-        capabilities: describe(&request.pack, request.device)?,
-        precision: request.precision,
-        report: OpenReport {
-            graph_load_ms: vec![("mock".to_string(), script.mock.load_ms)],
-            notes: vec!["mock runner: nothing is computed".to_string()],
-            ..OpenReport::default()
-        },
-        behaviour: script.mock,
-        steps: 0,
-        frames: 0,
-        objects: Vec::new(),
-        times: StageTimes::new(),
-        leaked: Vec::new(),
-    }))
+    Ok(Box::new(Mock::new(script.mock, request.precision)))
+}
+
+/// The runner with no latency at all, whose masks stay where the prompt was: what is left is the harness.
+pub fn null() -> Box<dyn Runner> {
+    Box::new(Mock::new(Behaviour::default(), Precision::Fp32))
+}
+
+fn capabilities(behaviour: &Behaviour) -> Capabilities {
+    Capabilities {
+        prompts: behaviour.prompts.clone(),
+        precisions: behaviour.precisions.clone(),
+        options: behaviour.options.clone(),
+        max_objects: behaviour.max_objects,
+        max_points: behaviour.max_points,
+        refused: Default::default(),
+    }
 }
 
 impl FaultKind {
@@ -192,6 +193,15 @@ impl FaultKind {
             FaultKind::Error => Err(format!("mock fault: error at {when}")),
             FaultKind::Panic => panic!("mock fault: panic at {when}"),
             FaultKind::Abort => std::process::abort(),
+            FaultKind::Kill => {
+                let me = std::process::id().to_string();
+                let _ = std::process::Command::new("kill").args(["-KILL", &me]).status();
+                Err("mock fault: could not kill itself".to_string())
+            }
+            FaultKind::OutOfMemory => {
+                let hoard: Vec<u8> = Vec::with_capacity(isize::MAX as usize);
+                Err(format!("mock fault: {} bytes were there", std::hint::black_box(hoard).capacity()))
+            }
             FaultKind::Hang => loop {
                 std::thread::sleep(Duration::from_secs(3600));
             },
@@ -207,12 +217,32 @@ struct Mock {
     behaviour: Behaviour,
     steps: u64,
     frames: u64,
-    objects: Vec<(Prompt, u64)>,
+    /// Prompt, frame it came on, and the mask where nothing moves.
+    objects: Vec<(Prompt, u64, Option<Mask>)>,
     times: StageTimes,
     leaked: Vec<Vec<u8>>,
 }
 
 impl Mock {
+    fn new(behaviour: Behaviour, precision: Precision) -> Self {
+        Mock {
+            capabilities: capabilities(&behaviour),
+            precision,
+            report: OpenReport {
+                graph_load_ms: vec![("mock".to_string(), behaviour.load_ms)],
+                notes: vec!["mock runner: nothing is computed".to_string()],
+                fallbacks: behaviour.fallback.clone().into_iter().collect(),
+                ..OpenReport::default()
+            },
+            behaviour,
+            steps: 0,
+            frames: 0,
+            objects: Vec::new(),
+            times: StageTimes::new(),
+            leaked: Vec::new(),
+        }
+    }
+
     fn faults(&self) -> impl Iterator<Item = &Fault> {
         let (step, frame) = (self.steps, self.frames);
         self.behaviour.fault.iter().filter(move |f| f.step == Some(step) || f.frame == Some(frame))
@@ -244,10 +274,13 @@ impl Runner for Mock {
 
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
         crate::check_frame(frame)?;
-        let live: Vec<u32> = self.objects.iter().map(|(prompt, _)| prompt.object).collect();
+        let live: Vec<u32> = self.objects.iter().map(|(prompt, ..)| prompt.object).collect();
         crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
         for prompt in prompts {
-            self.objects.push((prompt.clone(), self.frames));
+            // What stands still is drawn once: drawing is no part of the harness that this runner is there to show.
+            let still = self.behaviour.motion == [0.0, 0.0];
+            let mask = still.then(|| shape(&prompt.shape, [0.0; 2], frame.width, frame.height));
+            self.objects.push((prompt.clone(), self.frames, mask));
         }
         for fault in self.faults() {
             fault.kind.happen(&format!("frame {}", self.frames)).map_err(RunnerError::Inference)?;
@@ -255,16 +288,18 @@ impl Runner for Mock {
         let turn = |n: usize| (self.frames % n as u64) as usize;
         let started = Instant::now();
         let ms = self.behaviour.frame_ms[turn(self.behaviour.frame_ms.len())];
-        std::thread::sleep(Duration::from_secs_f64(ms / 1e3));
+        if ms > 0.0 {
+            std::thread::sleep(Duration::from_secs_f64(ms / 1e3));
+        }
         let encoded = Instant::now();
         let score = self.behaviour.object_scores[turn(self.behaviour.object_scores.len())];
         let mut masks = FrameMasks::default();
-        for (prompt, since) in &self.objects {
+        for (prompt, since, still) in &self.objects {
             let age = (self.frames - since) as f32;
             let shift = self.behaviour.motion.map(|v| (v * age).round());
             let mut result = ObjectMask {
                 object: prompt.object,
-                mask: shape(&prompt.shape, shift, frame.width, frame.height),
+                mask: still.clone().unwrap_or_else(|| shape(&prompt.shape, shift, frame.width, frame.height)),
                 claimed: true,
                 object_score: score,
                 predicted_iou: 1.0,

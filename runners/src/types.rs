@@ -549,4 +549,7 @@ pub struct OpenReport {
     pub dropped: Vec<DroppedOption>,
     /// Remarks for the record, e.g. dropped provider options.
     pub notes: Vec<String>,
+    /// Graphs that run on another provider than asked, in words. There is no way to ask for that; a cell with one is
+    /// invalid.
+    pub fallbacks: Vec<String>,
 }

@@ -48,6 +48,59 @@ pub const SUMMARY: &[&str] = &[
     "device_name",
     "device_digest",
     "run_id",
+    "scenario",
+    "jitter_ms",
+    "deadline_misses",
+    "first_mask_ms",
+    "engine_build_ms",
+    "steady_begins_after_frames",
+    "steady_frames",
+    "steady_latency_p50_ms",
+    "steady_latency_p95_ms",
+    "steady_fps_model",
+    "dropped_frames",
+    "response_p50_ms",
+    "response_p95_ms",
+    "energy_above_idle_per_frame_j",
+    "jf_objects_low95",
+    "jf_objects_high95",
+    "repeats",
+    "fps_wall_repeats_low95",
+    "fps_wall_repeats_high95",
+    "latency_p50_repeats_low95_ms",
+    "latency_p50_repeats_high95_ms",
+    "latency_p50_next_run_low95_ms",
+    "latency_p50_next_run_high95_ms",
+    "harness_median_us",
+];
+
+/// Columns of `videos.csv`: one row per cell, repeat and video. Energy per video is in `rails.csv`.
+pub const VIDEOS: &[&str] =
+    &["model", "dtype", "device", "repeat", "video", "frames", "dropped_frames", "wall_ms", "fps_wall", "fps"];
+
+/// Columns of `rails.csv`: one row per cell, video and rail; `video` is empty for all of them together.
+pub const RAILS: &[&str] =
+    &["model", "dtype", "device", "video", "rail", "energy_j", "energy_above_idle_j", "idle_power_w", "frames"];
+
+/// Columns of `repeats.csv`: one row per cell and repeat.
+pub const REPEATS: &[&str] = &[
+    "model",
+    "dtype",
+    "device",
+    "repeat",
+    "verdict",
+    "reasons",
+    "jf",
+    "fps_wall",
+    "fps_model",
+    "latency_mean_ms",
+    "latency_p50_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "latency_max_ms",
+    "load_ms",
+    "first_mask_ms",
+    "energy_per_frame_j",
 ];
 
 /// Columns of `objects.csv`: one row per cell and object.
@@ -70,6 +123,8 @@ pub const FRAMES: &[&str] = &[
     "postprocess_ms",
     "latency_ms",
     "objects",
+    "repeat",
+    "response_ms",
 ];
 
 /// Columns of `frame_scores.csv`: one row per cell, object and annotated frame.
@@ -85,6 +140,7 @@ pub fn summary(run: &RunRecord) -> Vec<u8> {
         let s = finished.filter(|_| !matches!(cell.verdict, Verdict::Failed { .. }));
         let latency = s.and_then(|s| s.latency);
         let peak = cell.memory.get("peak");
+        let repeats = s.and_then(|s| s.repeats);
         file.row([
             text(&cell.model),
             text(&cell.pack),
@@ -126,7 +182,127 @@ pub fn summary(run: &RunRecord) -> Vec<u8> {
             text(&run.device.name),
             text(&run.device.digest),
             text(&run.run_id),
+            text(cell.scenario),
+            maybe(s.and_then(|s| s.jitter_ms)),
+            maybe(s.and_then(|s| s.deadline_misses)),
+            maybe(cell.warmup.as_ref().and_then(|w| w.first_mask_ms)),
+            maybe(engine_build_ms(cell)),
+            maybe(s.and_then(|s| s.steady).map(|s| s.begins_after)),
+            maybe(s.and_then(|s| s.steady).map(|s| s.frames)),
+            maybe(s.and_then(|s| s.steady).map(|s| s.latency.p50_ms)),
+            maybe(s.and_then(|s| s.steady).map(|s| s.latency.p95_ms)),
+            maybe(s.and_then(|s| s.steady).and_then(|s| s.fps_model)),
+            maybe(s.and_then(|s| s.dropped)),
+            maybe(s.and_then(|s| s.response).map(|r| r.p50_ms)),
+            maybe(s.and_then(|s| s.response).map(|r| r.p95_ms)),
+            maybe(s.and_then(|s| s.energy_above_idle_per_frame_j)),
+            maybe(s.and_then(|s| s.jf_objects_interval).map(|i| i.low)),
+            maybe(s.and_then(|s| s.jf_objects_interval).map(|i| i.high)),
+            maybe(repeats.map(|r| r.count)),
+            maybe(repeats.and_then(|r| r.fps_wall?.interval).map(|i| i.low)),
+            maybe(repeats.and_then(|r| r.fps_wall?.interval).map(|i| i.high)),
+            maybe(repeats.and_then(|r| r.latency_p50_ms?.interval).map(|i| i.low)),
+            maybe(repeats.and_then(|r| r.latency_p50_ms?.interval).map(|i| i.high)),
+            maybe(repeats.and_then(|r| r.latency_p50_ms?.next_run).map(|i| i.low)),
+            maybe(repeats.and_then(|r| r.latency_p50_ms?.next_run).map(|i| i.high)),
+            maybe(run.null_run.as_ref().map(|n| n.median_us)),
         ]);
+    }
+    file.bytes()
+}
+
+/// Time spent building engines, all graphs; `None` where none were built.
+pub(super) fn engine_build_ms(cell: &CellRecord) -> Option<f64> {
+    cell.graph_build_ms.as_ref().map(|graphs| graphs.iter().map(|(_, ms)| ms).sum())
+}
+
+/// Every finished sequence of every repeat with its cell: cell, repeat from 1, sequence.
+fn repeated(run: &RunRecord) -> impl Iterator<Item = (&CellRecord, u32, &SequenceRecord)> {
+    run.cells.iter().flat_map(|cell| {
+        let first = cell.sequences.iter().map(move |s| (cell, 1, s));
+        let others = cell.repeats.iter().flat_map(move |r| r.sequences.iter().map(move |s| (cell, r.repeat, s)));
+        first.chain(others)
+    })
+}
+
+/// `videos.csv`.
+pub fn videos(run: &RunRecord) -> Vec<u8> {
+    let mut file = File::new(VIDEOS);
+    for (cell, repeat, sequence) in repeated(run) {
+        let [model, dtype, device] = key(cell);
+        let seconds = sequence.wall_ms / 1000.0;
+        file.row([
+            model,
+            dtype,
+            device,
+            text(repeat),
+            text(&sequence.video),
+            text(sequence.frames.len()),
+            text(sequence.dropped.len()),
+            text(sequence.wall_ms),
+            maybe((seconds > 0.0).then(|| sequence.frames.len() as f64 / seconds)),
+            maybe(sequence.fps),
+        ]);
+    }
+    file.bytes()
+}
+
+/// `rails.csv`: energy of the first repeat.
+pub fn rails(run: &RunRecord) -> Vec<u8> {
+    let mut file = File::new(RAILS);
+    for cell in &run.cells {
+        let whole =
+            ("", &cell.energy_j, &cell.energy_above_idle_j, cell.sequences.iter().map(|s| s.frames.len()).sum());
+        let videos =
+            cell.sequences.iter().map(|s| (s.video.as_str(), &s.energy_j, &s.energy_above_idle_j, s.frames.len()));
+        for (video, energy, above, frames) in std::iter::once(whole).chain(videos) {
+            for (rail, joules) in energy {
+                let [model, dtype, device] = key(cell);
+                file.row([
+                    model,
+                    dtype,
+                    device,
+                    text(video),
+                    text(rail),
+                    text(joules),
+                    maybe(above.get(rail)),
+                    maybe(cell.idle_power_w.get(rail)),
+                    text(frames),
+                ]);
+            }
+        }
+    }
+    file.bytes()
+}
+
+/// `repeats.csv`.
+pub fn repeats(run: &RunRecord) -> Vec<u8> {
+    let mut file = File::new(REPEATS);
+    for cell in &run.cells {
+        for repeat in &cell.repeats {
+            let [model, dtype, device] = key(cell);
+            let s = repeat.summary.as_ref().filter(|_| repeat.verdict != "failed");
+            let latency = s.and_then(|s| s.latency);
+            file.row([
+                model,
+                dtype,
+                device,
+                text(repeat.repeat),
+                text(&repeat.verdict),
+                text(&repeat.reasons),
+                maybe(s.and_then(|s| s.jf)),
+                maybe(s.and_then(|s| s.fps_wall)),
+                maybe(s.and_then(|s| s.fps_model)),
+                maybe(latency.map(|l| l.mean_ms)),
+                maybe(latency.map(|l| l.p50_ms)),
+                maybe(latency.map(|l| l.p95_ms)),
+                maybe(latency.map(|l| l.p99_ms)),
+                maybe(latency.map(|l| l.max_ms)),
+                maybe(repeat.load_ms),
+                maybe(repeat.first_mask_ms),
+                maybe(s.and_then(|s| s.energy_per_frame_j)),
+            ]);
+        }
     }
     file.bytes()
 }
@@ -162,7 +338,7 @@ pub fn objects(run: &RunRecord) -> Vec<u8> {
 /// `frames.csv`.
 pub fn frames(run: &RunRecord) -> Vec<u8> {
     let mut file = File::new(FRAMES);
-    for (cell, sequence) in sequences(run) {
+    for (cell, repeat, sequence) in repeated(run) {
         for frame in &sequence.frames {
             let [model, dtype, device] = key(cell);
             let stage = |name: &str| maybe(frame.stages_ms.get(name));
@@ -181,6 +357,8 @@ pub fn frames(run: &RunRecord) -> Vec<u8> {
                 stage("postprocess"),
                 text(frame.latency_ms),
                 text(frame.objects),
+                text(repeat),
+                maybe(frame.response_ms),
             ]);
         }
     }

@@ -148,7 +148,15 @@ fn cells(out: &mut String, run: &RunRecord) {
             }
         }
         for (rail, joules) in &cell.energy_j {
-            fact("energy", format!("{} J on rail {rail}, over the tracked videos", figure(*joules)));
+            let above = cell.energy_above_idle_j.get(rail).zip(cell.idle_power_w.get(rail));
+            let above = above.map_or_else(String::new, |(j, w)| {
+                format!("; {} J above an idle power of {} W", figure(*j), figure(*w))
+            });
+            fact("energy", format!("{} J on rail {rail}, over the tracked videos{above}", figure(*joules)));
+        }
+        timing(&mut fact, cell, figures);
+        if !cell.sensors.unjudged.is_empty() {
+            fact("could not be judged here", clean(&cell.sensors.unjudged.join("; ")));
         }
         for dropped in &cell.options.dropped {
             fact("option not passed on", format!("{} = {}: {}", dropped.name, dropped.value, dropped.reason));
@@ -160,11 +168,108 @@ fn cells(out: &mut String, run: &RunRecord) {
         pairs(out, facts.iter().map(|(k, v)| (k.as_str(), v.as_str())));
         if figures {
             stages(out, cell);
+            repeats(out, cell);
         }
         memory(out, cell);
         precision(out, cell);
+        sensors(out, cell);
         out.push_str("</details>\n");
     }
+}
+
+/// Times that the headline table has no room for.
+fn timing(fact: &mut impl FnMut(&str, String), cell: &CellRecord, figures: bool) {
+    fact("scenario", cell.scenario.to_string());
+    if let Some(ms) = cell.warmup.as_ref().and_then(|w| w.first_mask_ms) {
+        fact("time to first mask", format!("{} ms from the start of loading", figure(ms)));
+    }
+    if let Some(ms) = super::csv::engine_build_ms(cell) {
+        fact("engine build", format!("{} ms", figure(ms)));
+    }
+    let Some(s) = cell.summary.as_ref().filter(|_| figures) else { return };
+    if let Some(ms) = s.jitter_ms {
+        fact("jitter", format!("{} ms between neighbouring frames, on average", figure(ms)));
+    }
+    if let Some(missed) = s.deadline_misses {
+        fact(
+            "deadlines missed",
+            format!("{missed} of {} frames took longer than the time to the clip's next", s.frames),
+        );
+    }
+    if let Some(dropped) = s.dropped {
+        let response = s.response.map_or_else(String::new, |r| {
+            format!("; from arrival to masks p50 {} ms, p95 {} ms", figure(r.p50_ms), figure(r.p95_ms))
+        });
+        fact("real time", format!("{dropped} frames dropped, {} worked on{response}", s.frames));
+    }
+    match &s.steady {
+        Some(steady) => fact(
+            "steady state",
+            format!(
+                "begins after {} frames; p50 {} ms and p95 {} ms in it, {} ms and {} ms over all",
+                steady.begins_after,
+                figure(steady.latency.p50_ms),
+                figure(steady.latency.p95_ms),
+                figure(s.latency.map_or(f64::NAN, |l| l.p50_ms)),
+                figure(s.latency.map_or(f64::NAN, |l| l.p95_ms))
+            ),
+        ),
+        None => fact("steady state", "not found: too few frames to tell, or it never came (see the verdict)".into()),
+    }
+    if let (Some(jf), Some(i)) = (s.jf, s.jf_objects_interval) {
+        fact("J&F over objects", format!("{jf:.2}, 95 % interval {:.2} to {:.2}", i.low, i.high));
+    }
+}
+
+/// Every repeat, and the intervals over them.
+fn repeats(out: &mut String, cell: &CellRecord) {
+    if cell.repeats.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h3>Repeats in fresh processes</h3>\n<table><thead><tr><th>repeat</th><th>verdict</th><th class=\"number\">FPS wall</th>\
+         <th class=\"number\">p50, ms</th><th class=\"number\">p95, ms</th><th class=\"number\">load, ms</th></tr></thead><tbody>\n",
+    );
+    let show = |value: Option<f64>| value.map_or_else(|| "–".to_string(), figure);
+    for r in &cell.repeats {
+        let s = r.summary.as_ref();
+        let latency = s.and_then(|s| s.latency);
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>\
+             <td class=\"number\">{}</td></tr>",
+            r.repeat,
+            escape(&clean(&format!("{} {}", r.verdict, r.reasons))),
+            show(s.and_then(|s| s.fps_wall)),
+            show(latency.map(|l| l.p50_ms)),
+            show(latency.map(|l| l.p95_ms)),
+            show(r.load_ms)
+        );
+    }
+    out.push_str("</tbody></table>\n");
+    let spread = cell.summary.as_ref().and_then(|s| s.repeats?.latency_p50_ms);
+    if let Some(spread) = spread {
+        let range = |i: Option<crate::record::Interval>| {
+            i.map_or_else(|| "too few repeats".to_string(), |i| format!("{} to {} ms", figure(i.low), figure(i.high)))
+        };
+        let _ = writeln!(
+            out,
+            "<p>Median latency: {} ms; 95 % interval of that median {}; one more run is expected within {}.</p>",
+            figure(spread.median),
+            range(spread.interval),
+            range(spread.next_run)
+        );
+    }
+}
+
+/// Sensors that gave nothing, with the reason.
+fn sensors(out: &mut String, cell: &CellRecord) {
+    if cell.sensors.missing.is_empty() {
+        return;
+    }
+    let read = cell.sensors.read.len();
+    let _ = writeln!(out, "<h3>Sensors not read</h3>\n<p>{read} quantities were read. These were not:</p>");
+    pairs(out, cell.sensors.missing.iter().map(|m| (m.sensor.as_str(), m.reason.as_str())));
 }
 
 /// Mean time per stage; a stage counts as zero on the frames on which it did not run, so that the means add up.

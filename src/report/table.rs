@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 use crate::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
+use crate::scenario::Scenario;
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,6 +186,23 @@ impl Sheet {
         if run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.energy_per_frame_j.is_some())) {
             add("energy\nJ/frame", true, 9, &figures(|s| s.energy_per_frame_j, figure));
         }
+        if run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.energy_above_idle_per_frame_j.is_some())) {
+            add("above idle\nJ/frame", true, 18, &figures(|s| s.energy_above_idle_per_frame_j, figure));
+        }
+        if run.cells.iter().any(|c| c.scenario == Scenario::Realtime) {
+            add("dropped\nframes", true, 4, &figures(|s| s.dropped.map(|n| n as f64), |v| format!("{v:.0}")));
+            add("response\np95 ms", true, 11, &figures(|s| s.response.map(|r| r.p95_ms), figure));
+        }
+        if run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.repeats.is_some())) {
+            add("p50 ms\n95 %", true, 12, &|c| {
+                let spread = c.summary.as_ref().and_then(|s| s.repeats?.latency_p50_ms?.interval);
+                let range = spread.map(|i| format!("{}–{}", figure(i.low), figure(i.high)));
+                match &c.verdict {
+                    Verdict::Failed { .. } => "–".to_string(),
+                    _ => range.unwrap_or_else(|| "–".to_string()),
+                }
+            });
+        }
         sheet
     }
 
@@ -282,6 +300,34 @@ pub(super) fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
             "FPS wall includes decoding; FPS model and the percentiles are per frame, all objects, without it."
                 .to_string(),
         );
+    }
+    for (scenario, meaning) in [
+        (
+            Scenario::Offline,
+            "Offline: frames are decoded far ahead and masks written beside; throughput counts, not latency.",
+        ),
+        (
+            Scenario::Realtime,
+            "Real time: frames come on the clock; one that comes while another is worked on is dropped and keeps the masks \
+             before it, and J&F is scored with them. Frames with a prompt are never dropped.",
+        ),
+    ] {
+        if run.cells.iter().any(|c| c.scenario == scenario) {
+            notes.push(meaning.to_string());
+        }
+    }
+    if let Some(n) = run.cells.iter().filter_map(|c| Some(c.summary.as_ref()?.repeats?.count)).max() {
+        notes.push(format!("Speed figures are medians over {n} repeats in fresh processes; repeats.csv has each."));
+    }
+    if let Some(null) = &run.null_run {
+        notes.push(format!(
+            "The harness itself cost {:.0} µs per frame in this run (median of {} frames without a model, {}x{}, {}).",
+            null.median_us,
+            null.frames,
+            null.width,
+            null.height,
+            plural(null.objects, "object", "objects")
+        ));
     }
     if let Some(stopped) = &run.stopped {
         notes.push(clean(&format!("The run stopped early: {stopped}. Figures cover the finished videos only.")));

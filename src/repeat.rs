@@ -1,0 +1,166 @@
+//! Several runs of one cell, each in a fresh process, as one record: medians over them with intervals, every run's own
+//! figures and frames beside it. Within one process everything that scatters between processes (placement of memory,
+//! clocks, heat) stands still, so frames of one run say nothing about the next run.
+
+use crate::record::{CellRecord, RepeatRecord, RepeatsRecord, SpreadRecord, SummaryRecord, Verdict};
+use crate::stats;
+
+/// Joins the runs of a cell, in order. One run is the record itself.
+pub fn join(runs: Vec<CellRecord>) -> Option<CellRecord> {
+    let count = runs.len();
+    let mut runs = runs.into_iter();
+    let mut cell = runs.next()?;
+    if count == 1 {
+        return Some(cell);
+    }
+    let mut others: Vec<CellRecord> = runs.collect();
+    let verdicts: Vec<Verdict> = std::iter::once(&cell).chain(&others).map(|r| r.verdict.clone()).collect();
+    let spread = repeats(std::iter::once(&cell).chain(&others));
+    cell.repeats.push(record(1, &cell, false));
+    for (i, other) in others.iter_mut().enumerate() {
+        cell.repeats.push(record(i as u32 + 2, other, true));
+        for note in std::mem::take(&mut other.notes) {
+            let note = format!("repeat {}: {note}", i + 2);
+            // What every repeat says is said once.
+            if !cell.notes.iter().any(|n| note.ends_with(n.as_str())) {
+                cell.notes.push(note);
+            }
+        }
+    }
+    cell.notes.extend(different_scores(&cell));
+    cell.verdict = verdict(&verdicts);
+    if let Some(summary) = &mut cell.summary {
+        headline(summary, &cell.repeats);
+        summary.repeats = Some(spread);
+    }
+    Some(cell)
+}
+
+fn record(repeat: u32, run: &CellRecord, with_frames: bool) -> RepeatRecord {
+    RepeatRecord {
+        repeat,
+        verdict: run.verdict.as_str().into(),
+        reasons: run.verdict.reasons(),
+        load_ms: run.load_ms,
+        first_mask_ms: run.warmup.as_ref().and_then(|w| w.first_mask_ms),
+        summary: run.summary.clone(),
+        sequences: if with_frames { run.sequences.clone() } else { Vec::new() },
+    }
+}
+
+/// The worst of them: a cell is as good as its worst repeat.
+fn verdict(all: &[Verdict]) -> Verdict {
+    let n = all.len();
+    let mut reasons = Vec::new();
+    for (i, verdict) in all.iter().enumerate() {
+        match verdict {
+            Verdict::Valid => {}
+            Verdict::Invalid { reasons: r } => {
+                reasons.extend(r.iter().map(|r| format!("repeat {} of {n}: {r}", i + 1)))
+            }
+            Verdict::Failed { error, phase } => {
+                return Verdict::Failed { error: format!("repeat {} of {n}: {error}", i + 1), phase: phase.clone() };
+            }
+        }
+    }
+    if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid { reasons } }
+}
+
+/// Values of a figure over the repeats that have it.
+fn over(summaries: &[&SummaryRecord], pick: impl Fn(&SummaryRecord) -> Option<f64>) -> Vec<f64> {
+    summaries.iter().filter_map(|s| pick(s)).collect()
+}
+
+fn repeats<'a>(runs: impl Iterator<Item = &'a CellRecord>) -> RepeatsRecord {
+    let summaries: Vec<&SummaryRecord> = runs.filter_map(|r| r.summary.as_ref()).collect();
+    let spread =
+        |pick: fn(&SummaryRecord) -> Option<f64>| -> Option<SpreadRecord> { stats::spread(&over(&summaries, pick)) };
+    RepeatsRecord {
+        count: summaries.len(),
+        fps_wall: spread(|s| s.fps_wall),
+        fps_model: spread(|s| s.fps_model),
+        latency_p50_ms: spread(|s| s.latency.map(|l| l.p50_ms)),
+        latency_p95_ms: spread(|s| s.latency.map(|l| l.p95_ms)),
+    }
+}
+
+/// Speed figures of the cell become the medians over its repeats; each repeat keeps its own.
+fn headline(summary: &mut SummaryRecord, repeats: &[RepeatRecord]) {
+    let all: Vec<&SummaryRecord> = repeats.iter().filter_map(|r| r.summary.as_ref()).collect();
+    let median = |pick: &dyn Fn(&SummaryRecord) -> Option<f64>| stats::median(&over(&all, pick));
+    summary.fps_wall = median(&|s| s.fps_wall);
+    summary.fps_model = median(&|s| s.fps_model);
+    summary.jitter_ms = median(&|s| s.jitter_ms);
+    summary.energy_per_frame_j = median(&|s| s.energy_per_frame_j);
+    summary.energy_above_idle_per_frame_j = median(&|s| s.energy_above_idle_per_frame_j);
+    if let Some(latency) = &mut summary.latency {
+        let middle = |pick: fn(&crate::record::LatencyRecord) -> f64| {
+            stats::median(&over(&all, |s| s.latency.as_ref().map(pick))).unwrap_or_default()
+        };
+        latency.mean_ms = middle(|l| l.mean_ms);
+        latency.p50_ms = middle(|l| l.p50_ms);
+        latency.p90_ms = middle(|l| l.p90_ms);
+        latency.p95_ms = middle(|l| l.p95_ms);
+        latency.p99_ms = middle(|l| l.p99_ms);
+        latency.max_ms = middle(|l| l.max_ms);
+    }
+}
+
+/// The same model on the same frames should give the same scores in every process.
+fn different_scores(cell: &CellRecord) -> Option<String> {
+    let scores: Vec<f64> = cell.repeats.iter().filter_map(|r| r.summary.as_ref()?.jf).collect();
+    let low = scores.iter().copied().min_by(f64::total_cmp)?;
+    let high = scores.iter().copied().max_by(f64::total_cmp)?;
+    (high > low).then(|| {
+        format!("J&F differs between repeats, from {low:.3} to {high:.3}: the model is not deterministic here")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::LatencyRecord;
+
+    fn run(p50: f64, jf: f64) -> CellRecord {
+        let latency = LatencyRecord { p50_ms: p50, ..Default::default() };
+        CellRecord {
+            verdict: Verdict::Valid,
+            summary: Some(SummaryRecord {
+                latency: Some(latency),
+                fps_wall: Some(1000.0 / p50),
+                jf: Some(jf),
+                ..Default::default()
+            }),
+            notes: vec!["said by all".into()],
+            ..CellRecord::default()
+        }
+    }
+
+    #[test]
+    fn the_headline_is_the_median_and_every_run_is_kept() {
+        let cell = join([12.0, 10.0, 11.0, 14.0, 13.0].map(|ms| run(ms, 80.0)).to_vec()).unwrap();
+        let summary = cell.summary.as_ref().unwrap();
+        assert_eq!((summary.latency.unwrap().p50_ms, summary.fps_wall), (12.0, Some(1000.0 / 12.0)));
+        let spread = summary.repeats.unwrap();
+        let p50 = spread.latency_p50_ms.unwrap();
+        assert_eq!((spread.count, p50.median, p50.interval.map(|i| (i.low, i.high))), (5, 12.0, Some((10.0, 14.0))));
+        assert!(p50.next_run.unwrap().low < 10.0 && p50.next_run.unwrap().high > 14.0);
+        let own: Vec<f64> = cell.repeats.iter().map(|r| r.summary.as_ref().unwrap().latency.unwrap().p50_ms).collect();
+        assert_eq!(own, [12.0, 10.0, 11.0, 14.0, 13.0]);
+        assert_eq!((cell.verdict, cell.notes), (Verdict::Valid, vec!["said by all".to_string()]));
+    }
+
+    #[test]
+    fn a_cell_is_as_good_as_its_worst_repeat() {
+        let mut bad = run(10.0, 80.0);
+        bad.verdict = Verdict::Invalid { reasons: vec!["too few frames".into()] };
+        let cell = join(vec![run(10.0, 80.0), bad.clone(), run(10.0, 80.5)]).unwrap();
+        assert_eq!(cell.verdict.reasons(), "repeat 2 of 3: too few frames");
+        assert!(cell.notes[1].contains("from 80.000 to 80.500"), "{:?}", cell.notes);
+        bad.verdict = Verdict::Failed { error: "killed".into(), phase: "track".into() };
+        assert_eq!(join(vec![run(10.0, 80.0), bad]).unwrap().verdict.reasons(), "track: repeat 2 of 2: killed");
+        let one = run(10.0, 80.0);
+        assert_eq!(join(vec![one.clone()]), Some(one));
+        assert_eq!(join(Vec::new()), None);
+    }
+}
