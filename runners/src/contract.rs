@@ -139,6 +139,9 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
     let Some(&Axis::Size(hidden)) = embed.and_then(|t| t.shape.get(1)) else {
         return Err(wrong(format!("graph `{IMAGE_ENCODER}` has no output `image_embed` of four axes")));
     };
+    let Some(memory) = &manifest.memory else {
+        return Err(wrong(format!("[memory] is missing; family `{}` has one", manifest.family)));
+    };
     // One tensor tells; that all others agree with it is then checked.
     let bank = graph(MEMORY_ATTENTION)?.inputs.iter().find(|t| t.name == "bank");
     let batched = bank.and_then(|t| t.shape.first()) == Some(&Axis::Dynamic(OBJECTS.to_string()));
@@ -148,10 +151,10 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
     let sizes = Sizes {
         image: i64::from(manifest.input.size),
         hidden,
-        frames: i64::from(manifest.memory.frames),
-        tokens: i64::from(manifest.memory.tokens_per_frame),
-        channels: i64::from(manifest.memory.channels),
-        pointers: i64::from(manifest.memory.pointers),
+        frames: i64::from(memory.frames),
+        tokens: i64::from(memory.tokens_per_frame),
+        channels: i64::from(memory.channels),
+        pointers: i64::from(memory.pointers),
         points: i64::from(manifest.prompts.point_slots),
         batched,
     };

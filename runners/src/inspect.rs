@@ -128,7 +128,9 @@ pub fn inspect(dir: &Path, precision: Option<Precision>, objects: usize) -> Resu
     let batched = graphs.iter().any(|g| g.inputs.iter().any(|i| i.contains(&format!("[{OBJECTS}"))));
     // Without an object axis the object graphs run once per object.
     let runs = |graph: &GraphCost| {
-        let per_object = manifest.graph(&graph.name).is_some_and(|g| g.inputs.iter().any(|t| t.name != "image"));
+        let per_object = manifest
+            .graph(&graph.name)
+            .is_some_and(|g| g.inputs.iter().any(|t| !["image", "pixel_values"].contains(&t.name.as_str())));
         if per_object && !batched { objects as u64 } else { 1 }
     };
     let mut frame = FrameCost::default();
@@ -170,7 +172,21 @@ fn read(
     let bytes = std::fs::read(&path).map_err(|e| wrong(&e))?;
     let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
     let count = objects as i64;
-    let cost = cost::count(&model, &|name| [OBJECTS, COND_OBJECTS].contains(&name).then_some(count));
+    // Axes of other names count batches, points or boxes of one prompt: 1, and the report says so.
+    let ours = |name: &str| [OBJECTS, COND_OBJECTS].contains(&name);
+    let cost = cost::count(&model, &|name| Some(if ours(name) { count } else { 1 }));
+    let mut others: Vec<&str> = Vec::new();
+    for axis in model.inputs.iter().flat_map(|input| input.shape.iter().flatten()) {
+        if let Axis::Dynamic(name) = axis
+            && !ours(name)
+            && !others.contains(&name.as_str())
+        {
+            others.push(name);
+        }
+    }
+    if !others.is_empty() {
+        missing.push(format!("{}: sizes of axes counted as 1: {}", path.display(), others.join(", ")));
+    }
     if !cost.unknown.is_empty() {
         let list: Vec<String> = cost.unknown.iter().map(|(op, n)| format!("{op} {n}")).collect();
         missing.push(format!(

@@ -15,6 +15,7 @@ pub mod providers;
 pub mod roofline;
 pub mod runtime;
 pub mod sam2;
+pub mod sam2_image;
 pub mod session;
 pub mod state;
 pub mod tracker;
@@ -82,7 +83,7 @@ pub struct Entry {
 }
 
 /// Every family jetbench can run.
-pub const REGISTRY: &[Entry] = &[sam2::ENTRY, edgetam::ENTRY, mock::ENTRY];
+pub const REGISTRY: &[Entry] = &[sam2::ENTRY, edgetam::ENTRY, sam2_image::ENTRY, mock::ENTRY];
 
 /// A frame whose bytes match its size and which has at least one pixel.
 ///

@@ -39,15 +39,15 @@ pub struct Manifest {
     pub provenance: Provenance,
     /// The image the encoder wants.
     pub input: Input,
-    /// The memory bank.
-    pub memory: Memory,
+    /// The memory bank; left out by families without memory.
+    pub memory: Option<Memory>,
     /// The prompts it takes.
     pub prompts: Prompts,
     /// The graphs.
     #[serde(rename = "graph")]
     pub graphs: Vec<Graph>,
     /// Tensors that a graph takes in and gives back changed.
-    #[serde(rename = "state")]
+    #[serde(rename = "state", default)]
     pub states: Vec<State>,
     /// Reference outputs for `jetbench verify`.
     pub golden: Option<Golden>,
@@ -119,6 +119,17 @@ pub struct Memory {
     pub storage: Storage,
 }
 
+impl Memory {
+    fn sizes(&self) -> [(&'static str, u32); 4] {
+        [
+            ("frames", self.frames),
+            ("tokens_per_frame", self.tokens_per_frame),
+            ("channels", self.channels),
+            ("pointers", self.pointers),
+        ]
+    }
+}
+
 /// How memories are stored between frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -176,6 +187,8 @@ pub enum Dtype {
     F32,
     /// 32-bit integer.
     I32,
+    /// 64-bit integer.
+    I64,
 }
 
 impl Dtype {
@@ -183,6 +196,7 @@ impl Dtype {
         match self {
             Dtype::F32 => ElementType::F32,
             Dtype::I32 => ElementType::I32,
+            Dtype::I64 => ElementType::I64,
         }
     }
 }
@@ -327,7 +341,15 @@ fn compare(expected: &[Tensor], found: &[ValueInfo<'_>], kind: &str) -> Result<(
                 tensor.dtype.onnx()
             ));
         }
-        if value.shape.as_ref() != Some(&tensor.shape) {
+        // `?` in the manifest stands for an axis without a name.
+        let agrees = |(found, stated): (&Axis, &Axis)| {
+            found == stated || (*stated == Axis::Dynamic("?".into()) && *found == Axis::Dynamic(String::new()))
+        };
+        let same = value
+            .shape
+            .as_ref()
+            .is_some_and(|shape| shape.len() == tensor.shape.len() && shape.iter().zip(&tensor.shape).all(agrees));
+        if !same {
             let found = value.shape.as_ref().map_or("none stated".to_string(), |shape| shape_text(shape));
             let expected = shape_text(&tensor.shape);
             return Err(format!("{kind} `{}`: shape {expected} expected, found {found}", tensor.name));
@@ -369,13 +391,7 @@ impl Manifest {
                 return Err(format!("input.{field} = {values:?}: finite numbers expected, std above 0"));
             }
         }
-        let memory = &self.memory;
-        for (field, value) in [
-            ("frames", memory.frames),
-            ("tokens_per_frame", memory.tokens_per_frame),
-            ("channels", memory.channels),
-            ("pointers", memory.pointers),
-        ] {
+        for (field, value) in self.memory.iter().flat_map(Memory::sizes) {
             if !(1..=65536).contains(&value) {
                 return Err(format!("memory.{field} = {value}: 1 to 65536 expected"));
             }
@@ -410,9 +426,9 @@ pub(crate) fn check_id(id: &str) -> Result<(), String> {
     }
 }
 
-/// Names of axes are words, so that messages and provider profiles can hold them.
+/// Exporters name axes as they like, with dots and formulas; the name must only be fit to print.
 fn is_axis_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    !name.is_empty() && name.len() <= 128 && name.chars().all(|c| c.is_ascii_graphic() || c == ' ')
 }
 
 fn escape(field: &str, file: &str) -> String {

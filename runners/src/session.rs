@@ -9,7 +9,8 @@ use ort::ep::ArbitrarilyConfigurableExecutionProvider;
 use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{IoBinding, RunOptions, Session};
+use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
+use ort::value::DynValue;
 
 use crate::RunnerError;
 use crate::contract::{COND_OBJECTS, OBJECTS};
@@ -389,6 +390,21 @@ impl Graph {
             Ok(_outputs) => Ok(()),
             Err(e) => Err(RunnerError::Inference(format!("graph `{}`: {e}", self.name))),
         }
+    }
+
+    /// Runs the graph on values and gives back the named outputs, in host memory. For graphs whose output shapes are not
+    /// known beforehand; the others are bound.
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] naming the graph, with ONNX Runtime's text, or the output that is missing.
+    pub fn run_values(
+        &mut self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        outputs: &[&str],
+    ) -> Result<Vec<DynValue>, RunnerError> {
+        let failed = |text: &dyn std::fmt::Display| RunnerError::Inference(format!("graph `{}`: {text}", self.name));
+        let mut results = self.session.run(inputs).map_err(|e| failed(&e))?;
+        outputs.iter().map(|name| results.remove(*name).ok_or_else(|| failed(&format!("no output `{name}`")))).collect()
     }
 
     /// Runs the graph on bound tensors and waits for the device.

@@ -151,16 +151,7 @@ impl Tracker {
             // All inputs of memory attention are device memory: raw features and the state.
             let on_device = name == contract::MEMORY_ATTENTION;
             let graph = Graph::open(name, &file, &settings, runtime, on_device)?;
-            report.graph_load_ms.push((name.to_string(), graph.load_ms));
-            if let Some(build_ms) = graph.build_ms {
-                report.graph_build_ms.get_or_insert_default().push((name.to_string(), build_ms));
-            }
-            report.notes.extend(graph.notes.iter().cloned());
-            for option in &graph.dropped {
-                if !report.dropped.contains(option) {
-                    report.dropped.push(option.clone());
-                }
-            }
+            report.take(name, graph.load_ms, graph.build_ms, &graph.notes, &graph.dropped);
             Ok(graph)
         };
         let image_encoder = load(contract::IMAGE_ENCODER)?;

@@ -553,3 +553,26 @@ pub struct OpenReport {
     /// invalid.
     pub fallbacks: Vec<String>,
 }
+
+impl OpenReport {
+    /// Takes in what loading one graph showed.
+    pub(crate) fn take(
+        &mut self,
+        graph: &str,
+        load_ms: f64,
+        build_ms: Option<f64>,
+        notes: &[String],
+        dropped: &[DroppedOption],
+    ) {
+        self.graph_load_ms.push((graph.to_string(), load_ms));
+        if let Some(build_ms) = build_ms {
+            self.graph_build_ms.get_or_insert_default().push((graph.to_string(), build_ms));
+        }
+        self.notes.extend(notes.iter().cloned());
+        for option in dropped {
+            if !self.dropped.contains(option) {
+                self.dropped.push(option.clone());
+            }
+        }
+    }
+}

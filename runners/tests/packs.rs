@@ -310,3 +310,53 @@ fn what_cannot_run_says_so() {
         step(runner.as_mut(), 0, &[click(1, 60.0, 50.0)]); // refused input leaves the runner usable
     });
 }
+
+/// Masks and scores of a foreign export in image mode against a plain Python loop over the same two graphs.
+#[test]
+fn a_foreign_image_export_runs_as_the_python_loop_does() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = root.join("tests/data/sam2_image_mini");
+    let info = packs::describe(&dir, Device::Cpu).unwrap();
+    assert_eq!(info.family, "sam2_image");
+    packs::check(&dir, Precision::Fp32).unwrap();
+    if let Err(e) = runtime::load(None) {
+        return skipped(&format!("a_foreign_image_export_runs_as_the_python_loop_does: {e}"));
+    }
+    let text = std::fs::read_to_string(dir.join("reference.json")).unwrap();
+    let reference: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let number = |value: &serde_json::Value| value.as_f64().unwrap() as f32;
+    let (width, height) = (number(&reference["width"]) as u32, number(&reference["height"]) as u32);
+    let at = &reference["click"];
+    let corners: Vec<f32> = reference["box"].as_array().unwrap().iter().map(number).collect();
+    let prompts = [
+        ("points", click(1, number(&at[0]), number(&at[1]))),
+        ("bbox", Prompt { object: 1, shape: PromptShape::Bbox([corners[0], corners[1], corners[2], corners[3]]) }),
+    ];
+    let mut runner = packs::open(&request(&dir, Precision::Fp32)).unwrap();
+    for (kind, prompt) in prompts {
+        runner.reset();
+        for (t, expected) in reference[kind].as_array().unwrap().iter().enumerate() {
+            let file = std::fs::File::open(root.join(format!("../assets/golden/g0/{t:05}.png"))).unwrap();
+            let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().unwrap();
+            let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
+            reader.next_frame(&mut rgb).unwrap();
+            let prompts = if t == 0 { std::slice::from_ref(&prompt) } else { &[] };
+            let found = runner.step(Frame { width, height, rgb: &rgb }, prompts).unwrap().objects.remove(0);
+            let what = format!("{kind}, frame {t}");
+            assert!((found.object_score - number(&expected["object_score"])).abs() < 1e-3, "{what}");
+            assert!((found.predicted_iou - number(&expected["predicted_iou"])).abs() < 1e-3, "{what}");
+            let runs: Vec<u32> =
+                expected["runs"].as_array().unwrap().iter().map(|r| r.as_u64().unwrap() as u32).collect();
+            let mask = Mask::from_runs(width, height, &runs).unwrap();
+            let differing: u32 = mask.words().iter().zip(found.mask.words()).map(|(a, b)| (a ^ b).count_ones()).sum();
+            // Another ONNX Runtime sums in another order, and random weights give masks full of rims.
+            assert!(differing <= width * height / 1000, "{what}: {differing} pixels differ");
+            assert!(found.finite && !found.mask.is_empty());
+        }
+    }
+    let mask = Prompt { object: 1, shape: PromptShape::Mask(Mask::from_fn(width, height, |x, _| x < 9)) };
+    runner.reset();
+    let rgb = vec![0; (width * height * 3) as usize];
+    let text = runner.step(Frame { width, height, rgb: &rgb }, &[mask]).unwrap_err().to_string();
+    assert!(text.contains("mask"), "{text}");
+}

@@ -1,0 +1,339 @@
+//! SAM 2 in image mode: other people's two-graph exports (the onnx-community layout: `vision_encoder` and
+//! `prompt_encoder_mask_decoder`), which have no memory. Every frame is segmented for itself and prompted with the tight
+//! box of the object's last non-empty mask; the first frame with the user's clicks or box. This is the baseline that shows
+//! what memory is worth, and it runs under a family and runner name of its own so that nobody takes it for tracking.
+//!
+//! Of the decoder's candidate masks the one with the highest predicted IoU is taken, as that export offers no other
+//! choice. A box goes in as two points with the labels of corners. Where the object score is not positive the mask is
+//! empty and the last box stays.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ort::memory::Allocator;
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, Tensor};
+
+use crate::image::{Preprocess, Thresholder};
+use crate::manifest::{Dtype, FILE_NAME, Pack};
+use crate::session::{Graph, Settings};
+use crate::state::{Floats, tensor};
+use crate::types::{
+    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
+    PromptShape, Stage, StagePrecision, StageTimes,
+};
+use crate::{Entry, Runner, RunnerError, providers, runtime};
+
+/// Registry entry of the `sam2_image` family.
+pub const ENTRY: Entry = Entry {
+    family: "sam2_image",
+    aliases: &[],
+    summary: "SAM 2 in image mode (onnx-community exports): each frame prompted with the last mask's box, no memory",
+    hidden: false,
+    describe,
+    check,
+    open,
+};
+
+const ENCODER: &str = "vision_encoder";
+const DECODER: &str = "prompt_encoder_mask_decoder";
+const FEATURES: [&str; 3] = ["image_embeddings.0", "image_embeddings.1", "image_embeddings.2"];
+const RESULTS: [&str; 3] = ["iou_scores", "pred_masks", "object_score_logits"];
+/// Labels of a box's corners.
+const CORNERS: [i64; 2] = [2, 3];
+
+/// The two graphs with the tensors that this runner feeds and reads; shapes are the export's own.
+fn contract(pack: &Pack) -> Result<(), RunnerError> {
+    let at = pack.dir.join(FILE_NAME);
+    let wrong = |text: String| Err(RunnerError::Pack(format!("{}: {text}", at.display())));
+    let f32s = |names: &[&'static str]| names.iter().map(|name| (*name, Dtype::F32)).collect::<Vec<_>>();
+    let decoder_inputs = [
+        &[("input_points", Dtype::F32), ("input_labels", Dtype::I64), ("input_boxes", Dtype::F32)],
+        &f32s(&FEATURES)[..],
+    ];
+    let table =
+        [(ENCODER, f32s(&["pixel_values"]), f32s(&FEATURES)), (DECODER, decoder_inputs.concat(), f32s(&RESULTS))];
+    for (name, inputs, outputs) in &table {
+        let Some(graph) = pack.manifest.graph(name) else { return wrong(format!("graph `{name}` is missing")) };
+        for (kind, expected, found) in [("input", inputs, &graph.inputs), ("output", outputs, &graph.outputs)] {
+            for (tensor, dtype) in expected {
+                match found.iter().find(|t| t.name == *tensor) {
+                    None => return wrong(format!("graph `{name}`: {kind} `{tensor}` is missing")),
+                    Some(t) if t.dtype != *dtype => {
+                        return wrong(format!(
+                            "graph `{name}`: {kind} `{tensor}`: {dtype:?} expected, found {:?}",
+                            t.dtype
+                        ));
+                    }
+                    Some(_) => {}
+                }
+            }
+            if let Some(extra) = found.iter().find(|t| !expected.iter().any(|(tensor, _)| *tensor == t.name)) {
+                return wrong(format!("graph `{name}`: {kind} `{}` has no place in this family", extra.name));
+            }
+        }
+    }
+    if let Some(extra) = pack.manifest.graphs.iter().find(|g| g.name != ENCODER && g.name != DECODER) {
+        return wrong(format!("graph `{}` has no place in family `sam2_image`", extra.name));
+    }
+    if pack.manifest.prompts.kinds.contains(&PromptKind::Mask) {
+        return wrong("prompts.kinds names mask: the decoder of this family takes no masks".to_string());
+    }
+    Ok(())
+}
+
+fn capabilities(pack: &Pack, device: Device) -> Capabilities {
+    Capabilities {
+        prompts: pack.manifest.prompts.kinds.clone(),
+        precisions: pack.manifest.precisions(),
+        options: providers::options(device),
+        max_objects: None,
+        max_points: pack.manifest.prompts.point_slots,
+        refused: providers::refused(),
+    }
+}
+
+fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
+    let pack = Pack::read(dir)?;
+    contract(&pack)?;
+    Ok(capabilities(&pack, device))
+}
+
+fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
+    let pack = Pack::read(dir)?;
+    contract(&pack)?;
+    pack.check(precision)
+}
+
+fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
+    Ok(Box::new(ImageMode::open(request)?))
+}
+
+/// One object: what the next frame is prompted with, in model pixels.
+struct Track {
+    object: u32,
+    points: Vec<([f32; 2], i64)>,
+}
+
+/// An open runner.
+struct ImageMode {
+    tracks: Vec<Track>,
+    pixels: Floats,
+    /// No boxes: `[1, 0, 4]`.
+    no_boxes: Floats,
+    encoder: Graph,
+    decoder: Graph,
+    capabilities: Capabilities,
+    report: OpenReport,
+    size: u32,
+    preprocess: Preprocess,
+    thresholder: Thresholder,
+    times: Vec<(Stage, Duration)>,
+}
+
+impl ImageMode {
+    fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
+        let pack = Pack::read(&request.pack)?;
+        contract(&pack)?;
+        let settings = Settings::new(request.device, request.precision, &request.options)?;
+        let runtime = runtime::load(request.ort_lib.as_deref())?;
+        runtime.take_messages();
+        let mut report = OpenReport {
+            runtime_version: runtime.version.clone(),
+            runtime_path: runtime.path.clone(),
+            notes: settings.notes(),
+            ..OpenReport::default()
+        };
+        let mut load = |name: &str| -> Result<Graph, RunnerError> {
+            let spec = pack
+                .manifest
+                .graph(name)
+                .ok_or_else(|| RunnerError::Pack(format!("{}: no graph `{name}`", pack.dir.display())))?;
+            let file = pack.check_graph(spec, request.precision)?;
+            let graph = Graph::open(name, &file, &settings, runtime, false)?;
+            report.take(&graph.name, graph.load_ms, graph.build_ms, &graph.notes, &graph.dropped);
+            Ok(graph)
+        };
+        let (encoder, decoder) = (load(ENCODER)?, load(DECODER)?);
+        report.notes.extend(runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
+        report
+            .notes
+            .push("image mode: no memory; each frame is prompted with the box of the last non-empty mask".to_string());
+        if settings.on_gpu() {
+            report
+                .notes
+                .push("image features pass through the host between the two graphs; that is in the times".to_string());
+        }
+        let host = Allocator::default();
+        let size = pack.manifest.input.size;
+        Ok(ImageMode {
+            tracks: Vec::new(),
+            pixels: tensor(&host, &[1, 3, i64::from(size), i64::from(size)])?,
+            no_boxes: tensor(&host, &[1, 0, 4])?,
+            encoder,
+            decoder,
+            capabilities: capabilities(&pack, request.device),
+            report,
+            size,
+            preprocess: Preprocess::new(&pack.manifest.input),
+            thresholder: Thresholder::default(),
+            times: Vec::new(),
+        })
+    }
+
+    /// Candidate masks of one object from its points: scores, logits with their side, object score.
+    fn decode(&mut self, features: &[DynValue], points: &[([f32; 2], i64)]) -> Result<Decoded, RunnerError> {
+        let failed = |e: &dyn std::fmt::Display| RunnerError::Inference(format!("graph `{DECODER}`: {e}"));
+        let count = points.len();
+        let coords: Vec<f32> = points.iter().flat_map(|(at, _)| *at).collect();
+        let labels: Vec<i64> = points.iter().map(|(_, label)| *label).collect();
+        let coords = Tensor::from_array(([1, 1, count, 2], coords)).map_err(|e| failed(&e))?;
+        let labels = Tensor::from_array(([1, 1, count], labels)).map_err(|e| failed(&e))?;
+        let mut inputs: Vec<(&str, SessionInputValue<'_>)> = vec![
+            ("input_points", SessionInputValue::from(&coords)),
+            ("input_labels", SessionInputValue::from(&labels)),
+            ("input_boxes", SessionInputValue::from(&self.no_boxes)),
+        ];
+        inputs.extend(FEATURES.iter().zip(features).map(|(name, value)| (*name, SessionInputValue::from(value))));
+        let results = self.decoder.run_values(inputs, &RESULTS)?;
+        let floats = |i: usize| results[i].try_extract_tensor::<f32>().map_err(|e| failed(&e));
+        let ((_, ious), (shape, masks), (_, scores)) = (floats(0)?, floats(1)?, floats(2)?);
+        let side = match shape.as_ref() {
+            [1, 1, n, height, width] if height == width && *n >= 1 && ious.len() == *n as usize => *width as usize,
+            other => {
+                return Err(RunnerError::Pack(format!(
+                    "graph `{DECODER}`: pred_masks has shape {other:?} and iou_scores {} values; [1, 1, masks, side, side] \
+                     and one value per mask expected",
+                    ious.len()
+                )));
+            }
+        };
+        let (Some(&object_score), Some((best, &iou))) =
+            (scores.first(), ious.iter().enumerate().reduce(|a, b| if b.1 > a.1 { b } else { a }))
+        else {
+            return Err(failed(&"no scores"));
+        };
+        let low_res = masks[best * side * side..(best + 1) * side * side].to_vec();
+        Ok(Decoded { low_res, side, iou, object_score })
+    }
+
+    fn lap(&mut self, stage: Stage, since: &mut Instant) {
+        let now = Instant::now();
+        match self.times.iter_mut().find(|(s, _)| *s == stage) {
+            Some((_, time)) => *time += now - *since,
+            None => self.times.push((stage, now - *since)),
+        }
+        *since = now;
+    }
+}
+
+/// The chosen candidate.
+struct Decoded {
+    low_res: Vec<f32>,
+    side: usize,
+    iou: f32,
+    object_score: f32,
+}
+
+/// Clicks or corners in model pixels.
+fn points(shape: &PromptShape, width: u32, height: u32, size: u32) -> Vec<([f32; 2], i64)> {
+    let scale = |at: f32, source: u32| (f64::from(at) * f64::from(size) / f64::from(source)) as f32;
+    let point = |x: f32, y: f32, label: i64| ([scale(x, width), scale(y, height)], label);
+    match shape {
+        PromptShape::Points(clicks) => clicks.iter().map(|c| point(c.x, c.y, i64::from(c.positive))).collect(),
+        PromptShape::Bbox([x0, y0, x1, y1]) => vec![point(*x0, *y0, CORNERS[0]), point(*x1, *y1, CORNERS[1])],
+        PromptShape::Mask(_) => Vec::new(),
+    }
+}
+
+/// Tight box of a mask: first and last foreground column and row; `None` for an empty one.
+fn tight_box(mask: &Mask) -> Option<[f32; 4]> {
+    let rows = |y: &u32| mask.row(*y).iter().any(|&word| word != 0);
+    let (top, bottom) = ((0..mask.height()).find(rows)?, (0..mask.height()).rev().find(rows)?);
+    let mut columns = vec![0u64; mask.words_per_row()];
+    for y in top..=bottom {
+        columns.iter_mut().zip(mask.row(y)).for_each(|(all, &word)| *all |= word);
+    }
+    let inside = |x: &u32| columns[*x as usize / 64] >> (x % 64) & 1 == 1;
+    let (left, right) = ((0..mask.width()).find(inside)?, (0..mask.width()).rev().find(inside)?);
+    Some([left as f32, top as f32, right as f32, bottom as f32])
+}
+
+impl Runner for ImageMode {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn precision(&self) -> Vec<StagePrecision> {
+        vec![self.encoder.precision.clone(), self.decoder.precision.clone()]
+    }
+
+    fn open_report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    fn reset(&mut self) {
+        self.tracks.clear();
+    }
+
+    fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
+        crate::check_frame(frame)?;
+        let live: Vec<u32> = self.tracks.iter().map(|track| track.object).collect();
+        crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
+        self.times.clear();
+        let mut since = Instant::now();
+        self.preprocess.fill(frame, self.pixels.extract_tensor_mut().1)?;
+        self.lap(Stage::Preprocess, &mut since);
+        let features =
+            self.encoder.run_values(vec![("pixel_values", SessionInputValue::from(&self.pixels))], &FEATURES)?;
+        self.lap(Stage::ImageEncoder, &mut since);
+
+        let mut tracks = std::mem::take(&mut self.tracks);
+        tracks.extend(prompts.iter().map(|prompt| Track {
+            object: prompt.object,
+            points: points(&prompt.shape, frame.width, frame.height, self.size),
+        }));
+        let mut masks = FrameMasks::default();
+        for track in &mut tracks {
+            let found = self.decode(&features, &track.points)?;
+            self.lap(Stage::MaskDecoder, &mut since);
+            let mask = if found.object_score > 0.0 {
+                self.thresholder.mask(&found.low_res, found.side, frame.width, frame.height)
+            } else {
+                Mask::empty(frame.width, frame.height)
+            };
+            if let Some(corners) = tight_box(&mask) {
+                track.points = points(&PromptShape::Bbox(corners), frame.width, frame.height, self.size);
+            }
+            masks.objects.push(ObjectMask {
+                object: track.object,
+                mask,
+                object_score: found.object_score,
+                predicted_iou: found.iou,
+                finite: found.object_score.is_finite() && found.low_res.iter().all(|v| v.is_finite()),
+            });
+            self.lap(Stage::Postprocess, &mut since);
+        }
+        self.tracks = tracks;
+        Ok(masks)
+    }
+
+    fn take_stage_times(&mut self) -> StageTimes {
+        let mut times = std::mem::take(&mut self.times);
+        times.sort_by_key(|(stage, _)| *stage);
+        times
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tight_box_holds_the_mask_and_nothing_else() {
+        let mask = Mask::from_fn(130, 20, |x, y| (x == 3 && y == 15) || (x == 129 && y == 4));
+        assert_eq!(tight_box(&mask), Some([3.0, 4.0, 129.0, 15.0]));
+        assert_eq!(tight_box(&Mask::empty(130, 20)), None);
+        assert_eq!(tight_box(&Mask::from_fn(64, 1, |_, _| true)), Some([0.0, 0.0, 63.0, 0.0]));
+    }
+}
