@@ -14,7 +14,8 @@ use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor};
 
-use crate::image::{Preprocess, Thresholder};
+use crate::contract::OVERLAPS;
+use crate::image::{Preprocess, Thresholder, resolve_overlaps};
 use crate::manifest::{Dtype, FILE_NAME, Pack};
 use crate::session::{Graph, Settings};
 use crate::state::{Floats, tensor};
@@ -83,10 +84,12 @@ fn contract(pack: &Pack) -> Result<(), RunnerError> {
 }
 
 fn capabilities(pack: &Pack, device: Device) -> Capabilities {
+    let mut options = providers::options(device);
+    options.push(OVERLAPS.to_string());
     Capabilities {
         prompts: pack.manifest.prompts.kinds.clone(),
         precisions: pack.manifest.precisions(),
-        options: providers::options(device),
+        options,
         max_objects: None,
         max_points: pack.manifest.prompts.point_slots,
         refused: providers::refused(),
@@ -126,6 +129,8 @@ struct ImageMode {
     capabilities: Capabilities,
     report: OpenReport,
     size: u32,
+    /// Does a pixel that several objects claim go to one of them?
+    exclusive: bool,
     preprocess: Preprocess,
     thresholder: Thresholder,
     times: Vec<(Stage, Duration)>,
@@ -175,6 +180,7 @@ impl ImageMode {
             capabilities: capabilities(&pack, request.device),
             report,
             size,
+            exclusive: settings.exclusive(),
             preprocess: Preprocess::new(&pack.manifest.input),
             thresholder: Thresholder::default(),
             times: Vec::new(),
@@ -294,6 +300,7 @@ impl Runner for ImageMode {
             points: points(&prompt.shape, frame.width, frame.height, self.size),
         }));
         let mut masks = FrameMasks::default();
+        let (mut planes, mut side) = (Vec::new(), 0);
         for track in &mut tracks {
             let found = self.decode(&features, &track.points)?;
             self.lap(Stage::MaskDecoder, &mut since);
@@ -305,8 +312,19 @@ impl Runner for ImageMode {
             if let Some(corners) = tight_box(&mask) {
                 track.points = points(&PromptShape::Bbox(corners), frame.width, frame.height, self.size);
             }
+            if self.exclusive {
+                if side != 0 && side != found.side {
+                    return Err(RunnerError::Pack(format!(
+                        "graph `{DECODER}`: masks of {side} and {} pixels for objects of one frame",
+                        found.side
+                    )));
+                }
+                side = found.side;
+                planes.extend_from_slice(&found.low_res);
+            }
             masks.objects.push(ObjectMask {
                 object: track.object,
+                claimed: !mask.is_empty(),
                 mask,
                 object_score: found.object_score,
                 predicted_iou: found.iou,
@@ -315,6 +333,11 @@ impl Runner for ImageMode {
             self.lap(Stage::Postprocess, &mut since);
         }
         self.tracks = tracks;
+        if self.exclusive && masks.objects.len() > 1 {
+            let mut claims: Vec<&mut Mask> = masks.objects.iter_mut().map(|o| &mut o.mask).collect();
+            resolve_overlaps(&mut claims, &planes, side);
+            self.lap(Stage::Postprocess, &mut since);
+        }
         Ok(masks)
     }
 
