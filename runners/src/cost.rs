@@ -11,6 +11,8 @@
 //! | ConvTranspose | 2 x input elements x output channels / groups x kernel elements |
 //! | Attention, MultiHeadAttention | 2 x queries x keys x (width of queries + width of values), per batch entry |
 //! | everything else that computes | counted apart: 1 per result element, for reductions and normalisations per input element |
+//!
+//! What is computed from constants alone costs nothing here: a runtime does it once, when it loads the graph.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -72,8 +74,13 @@ pub fn count(model: &Model<'_>, axis: &dyn Fn(&str) -> Option<i64>) -> Cost {
     let bytes_of = |shapes: &Shapes<'_>, name: &str| {
         shapes.elements(name).zip(types.get(name)).map_or(0, |(n, t)| n.saturating_mul(t.bytes()))
     };
+    let constants = model.constants();
     for node in &model.nodes {
-        if !shapes.infer(node) {
+        let inferred = shapes.infer(node);
+        if node.outputs.first().is_some_and(|name| constants.contains(name)) {
+            continue; // computed once, when the graph is loaded
+        }
+        if !inferred {
             *cost.unknown.entry(node.op.to_string()).or_default() += 1;
             continue;
         }

@@ -581,12 +581,25 @@ impl<'a> Model<'a> {
         types
     }
 
-    /// Counts for the precision evidence.
+    /// Values that depend on no input of the graph: constants and what is computed from constants alone, which a runtime
+    /// computes once when it loads the graph.
+    pub fn constants(&self) -> HashSet<&'a str> {
+        let mut constants: HashSet<&str> = self.initializers.iter().map(|i| i.name).collect();
+        for node in self.nodes.iter().filter(|node| node.subgraph_ops.is_empty()) {
+            if node.inputs.iter().all(|name| name.is_empty() || constants.contains(name)) && !is_random(node) {
+                constants.extend(node.outputs.iter().filter(|name| !name.is_empty()));
+            }
+        }
+        constants
+    }
+
+    /// Counts for the precision evidence. Products of constants are not counted: they are no part of a run.
     pub fn facts(&self) -> GraphFacts {
         let types = self.types();
+        let constants = self.constants();
         let mut facts = GraphFacts { opset: self.opset(), nodes: self.nodes.len(), ..GraphFacts::default() };
         for node in &self.nodes {
-            if is_contraction(node) {
+            if is_contraction(node) && !node.outputs.first().is_some_and(|name| constants.contains(name)) {
                 let operands = node.inputs.iter().take(2).map(|name| types.get(name).copied());
                 let names: Vec<String> = operands.map(|t| t.map_or("unknown".to_string(), |t| t.to_string())).collect();
                 let name = match names.as_slice() {
@@ -609,6 +622,11 @@ const CONTRACTIONS: [&str; 5] = ["MatMul", "Gemm", "Conv", "ConvTranspose", "Ein
 
 fn is_contraction(node: &Node<'_>) -> bool {
     (node.domain.is_empty() || node.domain == "ai.onnx") && CONTRACTIONS.contains(&node.op)
+}
+
+/// Operators that give another result each time.
+fn is_random(node: &Node<'_>) -> bool {
+    node.op.starts_with("Random") || matches!(node.op, "Bernoulli" | "Multinomial")
 }
 
 /// What a graph file shows about the precision it computes in.
@@ -1168,6 +1186,26 @@ mod tests {
         let emulated = Model::parse(&bytes).unwrap().emulate_half().unwrap();
         assert_eq!(emulated.bytes, bytes);
         assert_eq!((emulated.casts_in, emulated.casts_out), (0, 0));
+    }
+
+    #[test]
+    fn products_of_constants_are_no_part_of_a_run() {
+        let raw = [0; 16];
+        let graph = [
+            (1, build::node("MatMul", &["a", "b"], &["ab"], &[])),
+            (1, build::node("Relu", &["ab"], &["table"], &[])),
+            (1, build::node("Cast", &["x"], &["xh"], &[("to", 16)])),
+            (1, build::node("Cast", &["table"], &["th"], &[("to", 16)])),
+            (1, build::node("MatMul", &["xh", "th"], &["y"], &[])),
+            (5, build::initializer("a", ElementType::F32, &[2, 2], &raw)),
+            (5, build::initializer("b", ElementType::F32, &[2, 2], &raw)),
+            (11, build::value_info("x", ElementType::F32, &[2, 2])),
+            (12, build::value_info("y", ElementType::BF16, &[2, 2])),
+        ];
+        let bytes = build::model(9, 22, &graph);
+        let model = Model::parse(&bytes).unwrap();
+        assert!(model.constants().contains("th") && !model.constants().contains("y"));
+        assert_eq!(model.facts().share(ElementType::BF16), (1, 1));
     }
 
     #[test]
