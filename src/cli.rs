@@ -269,8 +269,9 @@ pub struct ScoreArgs {
     /// Write everything as JSON; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub export_json: Option<PathBuf>,
-    /// Write the reference's own result file, byte for byte, to PRED/results.csv: `sav`
-    #[arg(long, value_name = "TOOL", value_parser = ["sav"])]
+    /// Write the reference's own result files to PRED, byte for byte: `sav` (results.csv), `davis2017`
+    /// (global_results-val.csv and per-sequence_results-val.csv)
+    #[arg(long, value_name = "TOOL", value_parser = ["sav", "davis2017"])]
     pub compat: Option<String>,
     /// Print JSON (short for --export-json -)
     #[arg(long)]

@@ -51,11 +51,19 @@ pub fn evaluate(args: &ScoreArgs) -> Result<Outcome, Stop> {
     if args.json {
         export(Path::new("-"), report.to_json())?;
     }
-    if args.compat.is_some() {
-        let content = report
-            .to_sav_results()
-            .ok_or_else(|| Stop::Usage("--compat sav: the DAVIS protocols have other result files".into()))?;
-        export(&args.pred.join("results.csv"), content)?;
+    let other = |tool: &str| {
+        Stop::Usage(format!("--compat {tool}: the {} protocol has other result files; see --protocol", report.protocol))
+    };
+    match args.compat.as_deref() {
+        Some("davis2017") => {
+            let (global, sequences) = report.to_davis_results().ok_or_else(|| other("davis2017"))?;
+            export(&args.pred.join("global_results-val.csv"), global)?;
+            export(&args.pred.join("per-sequence_results-val.csv"), sequences)?;
+        }
+        Some(tool) => {
+            export(&args.pred.join("results.csv"), report.to_sav_results().ok_or_else(|| other(tool))?)?;
+        }
+        None => {}
     }
     if !printed {
         stdout = text(&report);

@@ -309,3 +309,29 @@ fn what_a_run_says_is_what_its_masks_score() {
         }
     }
 }
+
+/// What `evaluation_method.py --task semi-supervised` of davis2017-evaluation (commit ac7c43f) wrote for this drawing, its
+/// frames renamed to .jpg, which it counts and does not open.
+#[test]
+fn the_davis_tools_own_files_are_written_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let size = ["--videos", "2", "--frames", "13", "--size", "96x64", "--predictions", "p", "-q"];
+    let args = [&["data", "synth", "d", "--layout", "davis2017"][..], &size].concat();
+    assert_eq!(jetbench(root, &args).status.code(), Some(0));
+    let out = jetbench(root, &["score", "d", "p", "--compat", "davis2017", "--quiet"]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let read = |name: &str| std::fs::read_to_string(root.join("p").join(name)).unwrap();
+    assert_eq!(
+        read("global_results-val.csv"),
+        "J&F-Mean,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay\n0.795,0.745,0.864,-0.148,0.844,0.879,-0.125\n"
+    );
+    assert_eq!(
+        read("per-sequence_results-val.csv"),
+        "Sequence,J-Mean,F-Mean\nsynth_000_1,0.693,0.801\nsynth_000_2,0.814,0.904\nsynth_000_3,0.667,0.745\n\
+         synth_001_1,0.748,0.885\nsynth_001_2,0.866,0.958\nsynth_001_3,0.683,0.773\n"
+    );
+    let out = jetbench(root, &["score", "d", "p", "--compat", "sav", "--quiet"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("has other result files"), "{}", text(&out.stderr));
+}
