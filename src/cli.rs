@@ -81,7 +81,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_frames: Option<NonZeroUsize>,
-    /// Results go to DIR/<device>/<run-id>/ [env: JETBENCH_RESULTS] [default: results]
+    /// Results go to `DIR/<device>/<run-id>/` [env: JETBENCH_RESULTS] [default: results]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<PathBuf>,

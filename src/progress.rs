@@ -77,7 +77,7 @@ impl Progress {
 /// A bar for one pass over many things; taken away when dropped.
 pub struct Counter(ProgressBar);
 
-/// `verb` [bar] 3/10 `things`, hidden when `quiet` or where stderr is no terminal.
+/// `verb` (bar) 3/10 `things`, hidden when `quiet` or where stderr is no terminal.
 pub fn counter(quiet: bool, verb: &str, things: &str) -> Counter {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
     let bar = ProgressBar::with_draw_target(None, target);
