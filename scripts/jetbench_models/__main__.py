@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "score trained weights on held-out synthetic clips through the transformers session API"),
     "export": ("export", "write a pack from a checkpoint: graphs in three precisions, manifest, golden reference"),
     "verify": ("verify", "compare a pack with the PyTorch session, or with its stored outputs"),
+    "variants": ("variants", "compare the fixed-shape form with the one whose memory grows: masks and cost"),
     "official": ("official", "compare a pack with the official predictors, on the same random weights"),
     "check": ("check", "show that a pack's graphs suit the runtimes of JetPack 6; load them in old ones"),
     "golden": ("golden", "write golden outputs that the benchmark's tests compare with"),

@@ -34,7 +34,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from . import precision, released
-from .graphs import COND_OBJECTS, OBJECTS, Geometry, POINT_SLOTS, Port, Signature, example_inputs, is_edgetam, signatures
+from .graphs import COND_OBJECTS, MEMORIES, OBJECTS, POINTERS, Geometry, POINT_SLOTS, Port, Signature, example_inputs, is_edgetam, signatures
 
 VERSION = "0.1.0"
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -194,7 +194,7 @@ def _declare_shapes(graph: onnx.GraphProto, signature: Signature) -> None:
     for value in (*graph.input, *graph.output):
         for i, size in enumerate(declared[value.name].shape if value.name in declared else ()):
             dim = value.type.tensor_type.shape.dim[i]
-            if size == OBJECTS and dim.dim_param or size == COND_OBJECTS and dim.dim_value == 1:
+            if isinstance(size, str) and (dim.dim_param or size == COND_OBJECTS and dim.dim_value == 1):
                 dim.Clear()
                 dim.dim_param = size
 
@@ -203,8 +203,9 @@ def export_graph(model: nn.Module, name: str, signature: Signature) -> onnx.Mode
     """One fp32 graph, stripped and checked."""
     module = signature.module(model).eval()
     examples = example_inputs(signature, objects=2)
-    objects = torch.export.Dim(OBJECTS, min=1)
-    free = tuple({i: objects for i, size in enumerate(port.shape) if size == OBJECTS} for port in signature.inputs)
+    axes = {OBJECTS: torch.export.Dim(OBJECTS, min=1), MEMORIES: torch.export.Dim(MEMORIES, min=1, max=64),
+            POINTERS: torch.export.Dim(POINTERS, min=1, max=64)}
+    free = tuple({i: axes[size] for i, size in enumerate(port.shape) if size in axes} for port in signature.inputs)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(module, tuple(examples.values()), dynamo=True, optimize=False, verbose=False,
@@ -247,7 +248,7 @@ def describe(checkpoint: released.Checkpoint, g: Geometry) -> str:
 
 
 def manifest(identity: str, family: str, description: str, g: Geometry, provenance: dict,
-             digests: dict[str, dict[str, str]], golden: bool) -> str:
+             digests: dict[str, dict[str, str]], golden: bool, grows: bool = False) -> str:
     """Text of pack.toml. ``digests``: graph name -> precision -> sha256."""
     kinds = list(next(iter(digests.values())))
     lines = [
@@ -263,7 +264,7 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
         "", "[prompts]", 'kinds = ["points", "bbox", "mask"]', f"point_slots = {POINT_SLOTS}",
         "", *(f"# {line}" for line in precision.RULES),
     ]
-    for name, signature in signatures(g).items():
+    for name, signature in signatures(g, grows).items():
         lines += ["", "[[graph]]", f'name = "{name}"',
                   f"files = {_inline({p: f'{p}/{name}.onnx' for p in kinds})}", f"sha256 = {_inline(digests[name])}",
                   f"inputs = {_toml_ports(signature.inputs)}", f"outputs = {_toml_ports(signature.outputs)}"]
@@ -275,11 +276,12 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
     return "\n".join(lines) + "\n"
 
 
-def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None]) -> dict[str, dict[str, str]]:
+def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None],
+                 grows: bool = False) -> dict[str, dict[str, str]]:
     """Writes the graphs; returns their digests, graph -> precision -> sha256. RepViT in ``model`` is fused on the way."""
     fuse(model)
     digests: dict[str, dict[str, str]] = {}
-    for name, signature in signatures(Geometry.of(model)).items():
+    for name, signature in signatures(Geometry.of(model), grows).items():
         single = export_graph(model, name, signature)
         digests[name], row = {}, []
         for kind in kinds:
@@ -323,6 +325,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--frames", type=int, default=12,
                         help="length of the golden clip, at least 8 (default: 12); 0 leaves the golden reference out")
     parser.add_argument("--prompts", default="points,bbox,mask", help="prompt kinds of the golden reference")
+    parser.add_argument("--variant", choices=("fixed", "dynamic"), default="fixed",
+                        help="dynamic: memory grows as in the original, for comparison (see variants); the runner wants fixed")
+    parser.add_argument("--score-shift", type=float, metavar="X",
+                        help="with --random-init: added to the bias of the object score (default: searched for, so that the "
+                             "object counts as absent on some frames of the golden clip)")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     if args.random_init == bool(args.checkpoint):
@@ -355,24 +362,29 @@ def main(argv: list[str]) -> int:
         f"weights {checkpoint.source} {checkpoint.sha256[:12]}")
     notes, digest = [args.notes, FOLLOWS], checkpoint.sha256
     golden = args.frames > 0 and checkpoint.source != "trained here"     # the miniature packs share their clips: see golden
-    if golden:
-        from . import golden as reference
-        clips = [reference.leaving_clip(geometry.size, args.frames)]
-        if checkpoint.source == "random":
+    from . import golden as reference
+    clips = [reference.leaving_clip(geometry.size, args.frames)] if golden else []
+    if checkpoint.source == "random" and (golden or args.score_shift is not None):
+        shift = args.score_shift
+        if shift is None:
             shift = reference.balance_presence(model, clips[0])
-            digest = released.state_digest(model)
-            notes.append(f"Random weights of seed {args.seed}; the bias of the object score was moved by {shift:.4f} so that "
-                         "the object counts as absent on some frames of the golden clip.")
-            say(f"object score moved by {shift:+.4f}")
+        else:
+            reference.shift_score(model, shift)
+        digest = released.state_digest(model)
+        notes.append(f"Random weights of seed {args.seed}; the bias of the object score was moved by {shift:.4f} so that "
+                     "the object counts as absent on some frames of the golden clip.")
+        say(f"object score moved by {shift:+.4f}")
+    if golden:
         command = _command(argv, identity)
         for line in reference.write_golden(model, args.out / "reference", args.out / "reference" / "frames", clips, command,
                                            library_versions(reference.LIBRARIES), tuple(args.prompts.split(","))):
             say(line)
-    digests = write_graphs(model, args.out, kinds, say)
+    grows = args.variant == "dynamic"
+    digests = write_graphs(model, args.out, kinds, say, grows)
     provenance = dict(checkpoint_sha256=digest, command=_command(argv, identity), libraries=library_versions(),
                       notes=" ".join(filter(None, notes)))
     (args.out / "pack.toml").write_text(manifest(identity, checkpoint.family, describe(checkpoint, geometry), geometry,
-                                                 provenance, digests, golden or checkpoint.source == "trained here"))
+                                                 provenance, digests, golden or checkpoint.source == "trained here", grows))
     licence = {"random": RANDOM_LICENCE, "trained here": MINI_LICENCE}.get(checkpoint.source, RELEASED_LICENCE)
     (args.out / "LICENSE").write_text(licence + (f"\n{checkpoint.licence}" if checkpoint.licence else ""))
     total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())

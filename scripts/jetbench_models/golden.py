@@ -99,7 +99,6 @@ def leaving_clip(size: int, count: int) -> Clip:
     return Clip("leaving", frames, masks)
 
 
-@torch.no_grad()
 def balance_presence(model: nn.Module, clip: Clip) -> float:
     """Shifts the object score of a model with random weights so that it changes sign in ``clip``; returns the shift.
 
@@ -111,8 +110,14 @@ def balance_presence(model: nn.Module, clip: Clip) -> float:
     low = len(scores) // 4
     gap = low + int(np.argmax(np.diff(scores[low:len(scores) - low])))
     shift = round(-float(scores[gap] + scores[gap + 1]) / 2, 4)      # short enough to be written down
-    model.mask_decoder.pred_obj_score_head.proj_out.bias.add_(shift)
+    shift_score(model, shift)
     return shift
+
+
+@torch.no_grad()
+def shift_score(model: nn.Module, shift: float) -> None:
+    """Adds to the bias of the object score."""
+    model.mask_decoder.pred_obj_score_head.proj_out.bias.add_(shift)
 
 
 def write_frames(clip: Clip, folder: Path) -> int:

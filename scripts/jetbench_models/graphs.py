@@ -9,6 +9,9 @@ registers inside ``memory_encoder``, and slots that are not filled yet get an ad
 Symbols in the shape comments: O objects, S input size, C hidden channels, f = S/16, M memory tokens per frame, D = 64
 memory channels, N = 7 memory slots, P = 16 pointer slots. Slot 0 is the prompted frame, slot j the frame j steps back.
 
+``grows=True`` builds the form in which the state holds only what exists, as in the original: shapes change from frame to frame
+until all slots are filled. It serves comparison; engines want fixed shapes.
+
 Objects are a batch axis, the only one without a fixed size (``OBJECTS`` in the ONNX file). What belongs to the frame and
 not to an object has a batch of 1 and is broadcast inside; what does not depend on the object, such as the first
 self-attention of ``memory_attention``, is computed once.
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable
 
 import torch
@@ -27,6 +31,7 @@ POINT_SLOTS = 4
 PATCH = 16
 OBJECTS = "objects"            # symbol of the batch axis
 COND_OBJECTS = "cond_objects"  # of cond_embed in mask_decoder: the number of objects, or 1, which is broadcast
+MEMORIES, POINTERS = "memories", "pointers"    # of the state in the form that grows: 0 before the prompt, up to N and P
 NO_OBJECT = -1024.0       # mask logit that transformers writes where the object score is not positive
 EXCLUDED = -1e4           # added to attention scores of keys that do not exist
 UNUSED_POINT = -10        # label of a point slot that does not exist
@@ -325,8 +330,9 @@ class MemoryAttention(nn.Module):
     pointer slot 0 is age, of slot j it is j, both divided by P-1; SAM 2.0 gives pointers no place in time.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, grows: bool = False):
         super().__init__()
+        self.grows = grows
         config, geometry = model.config, Geometry.of(model)
         self.attention, self.time = model.memory_attention, None
         if config.enable_temporal_pos_encoding_for_object_pointers:
@@ -377,21 +383,26 @@ class MemoryAttention(nn.Module):
         pieces = g.channels // g.memory_channels
         # the batch is 1 until the first memories are added: what comes before is the same for every object
         x = image_embed.flatten(2).transpose(1, 2) + self.image_pe()               # [1, f*f, C]
-        pointers = ptrs.reshape(-1, g.pointers, pieces, g.memory_channels)         # [O, P, pieces, D]
+        pointers = ptrs.reshape(-1, ptrs.shape[1], pieces, g.memory_channels)      # [O, P, pieces, D]
+        temporal, pointer_number = self.temporal, self.pointer_number
+        if self.grows:
+            temporal, pointer_number = temporal[:bank.shape[1]], pointer_number[:ptrs.shape[1]]
         place = torch.cat([self.no_place, self.memory_pe()], 0) if self.unplaced else self.memory_pe()
-        memory_keys = (bank + place) + self.temporal                               # [O, N, M, D]
+        memory_keys = (bank + place) + temporal                                    # [O, N, M, D]
         age = age.unsqueeze(1)                                                     # [O, 1]
         pointer_keys = pointers
         if self.time is not None:
-            elapsed = torch.where(self.pointer_number == 0, age, self.pointer_number) / (g.pointers - 1)
+            elapsed = torch.where(pointer_number == 0, age, pointer_number) / (g.pointers - 1)
             angle = elapsed.unsqueeze(2) / self.frequency
             when = self.time(torch.cat([angle.sin(), angle.cos()], -1).flatten(0, 1))
-            pointer_keys = pointers + when.reshape(-1, g.pointers, 1, g.memory_channels)
+            pointer_keys = pointers + when.reshape(-1, ptrs.shape[1], 1, g.memory_channels)
         pointers, pointer_keys = pointers.flatten(1, 2), pointer_keys.flatten(1, 2)
-        number = torch.cat([self.slot_number.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
-                            self.pointer_number.unsqueeze(1).expand(-1, pieces).reshape(-1)])
-        exists = (number == 0) | (number < age)
-        bias = torch.where(exists, 0.0, EXCLUDED).unsqueeze(1)                     # [O, 1, keys]
+        bias = None
+        if not self.grows:
+            number = torch.cat([self.slot_number.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
+                                self.pointer_number.unsqueeze(1).expand(-1, pieces).reshape(-1)])
+            exists = (number == 0) | (number < age)
+            bias = torch.where(exists, 0.0, EXCLUDED).unsqueeze(1)                 # [O, 1, keys]
         for layer in self.attention.layers:
             attention = layer.self_attn
             h = layer.layer_norm1(x)
@@ -459,8 +470,8 @@ class MemoryEncoder(nn.Module):
         local = self._latents(perceiver.latents_2d.unsqueeze(1), windows.reshape(-1, side * side, window * window, d), None)
         return torch.cat([everywhere, local.reshape(-1, side * side, d)], 1)
 
-    def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor,
-                is_prompt: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def new_memory(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor) -> Tensor:
+        """Memory of one frame, [O, M, D]."""
         encoder = self.encoder
         x = encoder.feature_projection(image_embed) + encoder.mask_downsampler(mask_for_memory)
         x = encoder.projection(encoder.memory_fuser(x))
@@ -468,9 +479,12 @@ class MemoryEncoder(nn.Module):
             x = x + torch.where(object_score.reshape(-1, 1, 1, 1) > 0, 0.0, self.occlusion)
         if self.perceiver is None:
             # transformers keeps SAM 2 memories as bfloat16; the rounding stays, the type does not
-            new = x.to(torch.bfloat16).to(torch.float32).flatten(2).transpose(1, 2)
-        else:
-            new = self.perceive(x)
+            return x.to(torch.bfloat16).to(torch.float32).flatten(2).transpose(1, 2)
+        return self.perceive(x)
+
+    def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor,
+                is_prompt: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        new = self.new_memory(image_embed, mask_for_memory, object_score)
         start = is_prompt > 0.5
 
         def shift(kept: Tensor, latest: Tensor) -> Tensor:
@@ -479,6 +493,25 @@ class MemoryEncoder(nn.Module):
             return torch.cat([torch.where(first, latest, kept[:, :1]), torch.where(first, 0.0, past)], 1)
 
         return shift(bank, new.unsqueeze(1)), shift(ptrs, obj_ptr.unsqueeze(1)), torch.where(start, 1.0, age + 1.0)
+
+
+class GrowingMemoryEncoder(MemoryEncoder):
+    """As MemoryEncoder, with a state of n memories and p pointers that becomes one longer, up to N and P. A track starts
+    with a state of none; there is no is_prompt."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.geometry = Geometry.of(model)
+
+    def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor, bank: Tensor,
+                ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        new = self.new_memory(image_embed, mask_for_memory, object_score)
+
+        def shift(kept: Tensor, latest: Tensor, most: int) -> Tensor:
+            return torch.cat([kept[:, :1], latest, kept[:, 1:]], 1)[:, :most]
+
+        g = self.geometry
+        return (shift(bank, new.unsqueeze(1), g.slots), shift(ptrs, obj_ptr.unsqueeze(1), g.pointers), age + 1.0)
 
 
 # -------------------------------------------------------------------------------------------------------- signatures
@@ -504,8 +537,8 @@ class Signature:
     outputs: tuple[Port, ...]
 
 
-def signatures(g: Geometry) -> dict[str, Signature]:
-    """Graphs of a pack in the order in which they are written to pack.toml."""
+def signatures(g: Geometry, grows: bool = False) -> dict[str, Signature]:
+    """Graphs of a pack in the order in which they are written to pack.toml; ``grows``: with a state of changing length."""
     def port(name: str, *shape: int | str, dtype: str = "f32") -> Port:
         return Port(name, dtype, shape)
 
@@ -516,17 +549,24 @@ def signatures(g: Geometry) -> dict[str, Signature]:
     low, for_memory = port("low_res_mask", o, 1, s // 4, s // 4), port("mask_for_memory", o, 1, s, s)
     score, iou, pointer = port("object_score", o, 1), port("predicted_iou", o, 1), port("obj_ptr", o, c)
     has_mask, is_prompt, multimask = (port(n, o) for n in ("has_mask", "is_prompt", "multimask"))
-    state = [("bank", (o, g.slots, g.memory_tokens, g.memory_channels)), ("ptrs", (o, g.pointers, c)), ("age", (o,))]
+    slots, pointers = (MEMORIES, POINTERS) if grows else (g.slots, g.pointers)
+    state = [("bank", (o, slots, g.memory_tokens, g.memory_channels)), ("ptrs", (o, pointers, c)), ("age", (o,))]
     before = tuple(port(name, *shape) for name, shape in state)
-    after = tuple(port(f"{name}_out", *shape) for name, shape in state)
+    after = tuple(port(f"{name}_out", *(f"{n}_out" if n in (MEMORIES, POINTERS) else n for n in shape))
+                  for name, shape in state)
+    attention, encoder = MemoryAttention, MemoryEncoder
+    to_remember = (embed, for_memory, score, pointer, is_prompt, *before)
+    if grows:
+        attention, encoder = partial(MemoryAttention, grows=True), GrowingMemoryEncoder
+        to_remember = tuple(p for p in to_remember if p is not is_prompt)
     points = (port("point_coords", o, POINT_SLOTS, 2), port("point_labels", o, POINT_SLOTS, dtype="i32"))
     to_decode = (port("cond_embed", COND_OBJECTS, c, f, f), fine, middle, *points, dense, has_mask, is_prompt, multimask)
     return {
         "image_encoder": Signature(ImageEncoder, (port("image", 1, 3, s, s),), (embed, fine, middle)),
         "mask_prompt": Signature(MaskPrompt, (port("mask", o, 1, s, s),), (dense, low, for_memory, score)),
         "mask_decoder": Signature(MaskDecoder, to_decode, (low, for_memory, iou, score, pointer)),
-        "memory_attention": Signature(MemoryAttention, (embed, *before), (conditioned,)),
-        "memory_encoder": Signature(MemoryEncoder, (embed, for_memory, score, pointer, is_prompt, *before), after),
+        "memory_attention": Signature(attention, (embed, *before), (conditioned,)),
+        "memory_encoder": Signature(encoder, to_remember, after),
     }
 
 
@@ -535,7 +575,7 @@ def example_inputs(signature: Signature, objects: int = 1, cond_objects: int = 1
     generator = torch.Generator().manual_seed(seed)
     values: dict[str, Tensor] = {}
     for port in signature.inputs:
-        shape = port.sized(**{OBJECTS: objects, COND_OBJECTS: cond_objects})
+        shape = port.sized(**{OBJECTS: objects, COND_OBJECTS: cond_objects, MEMORIES: 3, POINTERS: 5})
         value = torch.randn(shape, generator=generator)
         if port.name == "point_coords":
             value = torch.rand(shape, generator=generator) * 100

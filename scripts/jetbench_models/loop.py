@@ -63,9 +63,12 @@ class Pack:
                 model = half.emulate(model)
             self.sessions[graph["name"]] = ort.InferenceSession(model.SerializeToString(), options,
                                                                 providers=["CPUExecutionProvider"])
-            # objects are the only axis without a fixed size; packs for one object have 1 in its place
-            self.shapes.update({port["name"]: tuple(1 if isinstance(n, str) else n for n in port["shape"])
+            # objects are the only axis without a fixed size; packs for one object have 1 in its place. In the form whose
+            # memory grows, a state starts with none
+            first = {"memories": 0, "pointers": 0}
+            self.shapes.update({port["name"]: tuple(first.get(n, 1) if isinstance(n, str) else n for n in port["shape"])
                                 for port in graph["inputs"]})
+        self.grows = self.shapes["bank"][1] == 0
 
     def run(self, graph: str, **inputs: Array) -> dict[str, Array]:
         session = self.sessions[graph]
@@ -198,9 +201,10 @@ class Track:
                         multimask=_each(count, multimask))
 
     def _remember(self, features: dict[str, Array], out: dict[str, Array], is_prompt: bool) -> list[FrameResult]:
+        started = {} if self.pack.grows else {"is_prompt": _each(self.objects, is_prompt)}
         after = self.pack.run("memory_encoder", image_embed=features["image_embed"],
                               mask_for_memory=out["mask_for_memory"], object_score=out["object_score"],
-                              obj_ptr=out["obj_ptr"], is_prompt=_each(self.objects, is_prompt), **self.state)
+                              obj_ptr=out["obj_ptr"], **started, **self.state)
         self.state = {name: after[f"{name}_out"] for name in self.state}
         chosen: list[int | None] = [None] * self.objects
         if "chosen" in out:

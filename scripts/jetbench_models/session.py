@@ -83,18 +83,21 @@ def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]
     mask-prompted object beside a clicked one (their stored scores differ in rank and do not concatenate).
     """
     results: dict[int, Reference] = {}
+    features: dict = {}      # of the frames, which do not depend on the prompts; shared by the sessions
     for kind in dict.fromkeys(p.kind for p in prompts):
         chosen = [i for i, p in enumerate(prompts) if p.kind == kind]
-        results.update(zip(chosen, _one_session(model, frames, [prompts[i] for i in chosen])))
+        results.update(zip(chosen, _one_session(model, frames, [prompts[i] for i in chosen], features)))
     return [results[i] for i in range(len(prompts))]
 
 
 @torch.inference_mode()
-def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]) -> list[Reference]:
+def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt], features: dict) -> list[Reference]:
     count, height, width = frames.shape[:3]
     process = processor(model.config.image_size)
     longer = np.concatenate([frames, np.repeat(frames[-1:], max(0, POINTERS - count), 0)])
     session = process.init_video_session(video=torch.from_numpy(longer).permute(0, 3, 1, 2), dtype=torch.float32)
+    session.cache.max_vision_features_cache_size = len(longer)
+    session.cache._vision_features = features
     choices, end_watch = _watch_choices(model.mask_decoder)
     for i, prompt in enumerate(prompts):
         if prompt.kind == "mask":

@@ -1,0 +1,188 @@
+"""Tests of the model kit that need seconds: file formats, key names, graph rewriting, refusals. What needs a model's
+arithmetic is proven by the commands ``verify``, ``check``, ``official`` and ``variants``.
+
+    PYTHONPATH=scripts python -m unittest discover -s scripts/tests
+"""
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from jetbench_models import check, loop, precision, prompts, verify  # noqa: E402
+
+try:
+    import torch
+    from jetbench_models import export, golden, released
+except ImportError:     # the packages that only the exporter needs
+    torch = None
+
+
+def graph(nodes: list, weights: dict[str, np.ndarray], opset: int = 20) -> onnx.ModelProto:
+    """A model with float input x [2,2] and output y [2,2]."""
+    port = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2])  # noqa: E731
+    model = helper.make_model(helper.make_graph(nodes, "g", [port("x")], [port("y")], [
+        numpy_helper.from_array(value, name) for name, value in weights.items()]),
+        opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 9
+    return model
+
+
+SQUARE = np.array([[1.0, 2.0], [3.0, 4.001]], np.float32)
+
+
+class Precision(unittest.TestCase):
+    def product(self) -> onnx.ModelProto:
+        """y = x @ (w @ w): one product that depends on the input, one that does not."""
+        return graph([helper.make_node("MatMul", ["w", "w"], ["c"]), helper.make_node("MatMul", ["x", "c"], ["y"])],
+                     {"w": SQUARE})
+
+    def test_only_products_that_depend_on_an_input_become_half(self):
+        half = precision.to_half(self.product(), "fp16")
+        precision.check(half)
+        products = [n for n in half.graph.node if n.op_type == "MatMul"]
+        self.assertEqual(list(products[0].input), ["w", "w"])
+        self.assertTrue(all(name.endswith("_fp16") for name in products[1].input))
+        self.assertEqual(half.graph.output[0].type.tensor_type.elem_type, TensorProto.FLOAT)
+
+    def test_weights_are_stored_once(self):
+        half = precision.to_half(graph([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": SQUARE}), "bf16")
+        self.assertEqual([t.data_type for t in half.graph.initializer], [TensorProto.BFLOAT16])
+
+    def test_emulation_rounds_operands_and_result(self):
+        import onnxruntime as ort
+        half = precision.to_half(graph([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": SQUARE}), "fp16")
+        session = ort.InferenceSession(precision.emulate(half).SerializeToString(), providers=["CPUExecutionProvider"])
+        x = np.array([[0.1, 1.0], [2.0, 3.0]], np.float32)
+        (found,) = session.run(None, {"x": x})
+        wanted = (x.astype(np.float16).astype(np.float32) @ SQUARE.astype(np.float16).astype(np.float32)).astype(np.float16)
+        np.testing.assert_array_equal(found, wanted.astype(np.float32))
+
+    def test_bfloat16_rounds_ties_to_even(self):
+        exact, tie_down, tie_up = 0x3F800000, 0x3F808000, 0x3F818000
+        values = np.array([exact, tie_down, tie_up], np.uint32).view(np.float32)
+        self.assertEqual(precision.bf16_bits(values).tolist(), [0x3F80, 0x3F80, 0x3F82])
+
+    def test_weights_beyond_half_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "65504"):
+            precision.half_tensor("w", np.array([7e4], np.float32), "fp16")
+
+
+class Check(unittest.TestCase):
+    def faults(self, node: onnx.NodeProto, opset: int = 20, ir: int = 9) -> list[str]:
+        model = graph([node], {"w": SQUARE}, opset)
+        model.ir_version = ir
+        return check.faults(model, "fp32")
+
+    def test_a_plain_graph_has_none(self):
+        self.assertEqual(self.faults(helper.make_node("MatMul", ["x", "w"], ["y"])), [])
+
+    def test_each_fault_is_named(self):
+        cases = {"custom operator com.x.Fast": helper.make_node("Fast", ["x"], ["y"], domain="com.x"),
+                 "TopK is not in the list": helper.make_node("TopK", ["x", "w"], ["y", "i"]),
+                 "Resize with mode": helper.make_node("Resize", ["x", "", "w"], ["y"], mode="cubic"),
+                 "input 1 of Unsqueeze is not a constant": helper.make_node("Unsqueeze", ["w", "x"], ["y"])}
+        for text, node in cases.items():
+            self.assertIn(text, " ".join(self.faults(node)))
+
+    def test_versions(self):
+        plain = helper.make_node("MatMul", ["x", "w"], ["y"])
+        self.assertIn("opset 21, at most 20", self.faults(plain, opset=21))
+        self.assertIn("IR version 10, at most 9", self.faults(plain, ir=10))
+
+
+class Formats(unittest.TestCase):
+    def test_run_lengths_survive(self):
+        for mask in (np.zeros((3, 4), bool), np.ones((3, 4), bool), np.eye(4, dtype=bool)):
+            np.testing.assert_array_equal(prompts.from_run_lengths(prompts.run_lengths(mask), *mask.shape), mask)
+
+    def test_resize_of_the_same_size_changes_nothing(self):
+        image = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+        np.testing.assert_array_equal(loop.resize_u8(image, 5, 7), image)
+
+    def test_another_mask_taken_is_a_failure(self):
+        tolerance = {"low_res": 1, "object_score": 1, "obj_ptr": 1, "mask_pixels": 1}
+        self.assertTrue(verify.Gap(0, 0, 0, 0, 0).within(tolerance))
+        self.assertTrue(verify.Gap(0, 0, 0, 0, None).within(tolerance))
+        self.assertFalse(verify.Gap(0, 0, 0, 0, 1).within(tolerance))
+
+    def test_a_decoder_without_a_choice_is_refused(self):
+        with self.assertRaises((RuntimeError, ValueError)):
+            loop._reveal_choice(graph([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": SQUARE}))
+
+
+@unittest.skipIf(torch is None, "torch and transformers are not installed")
+class Checkpoints(unittest.TestCase):
+    def test_official_names(self):
+        pairs = {
+            "image_encoder.trunk.blocks.3.mlp.layers.1.weight": "vision_encoder.backbone.blocks.3.mlp.proj_out.weight",
+            "image_encoder.trunk.blocks.0.norm2.bias": "vision_encoder.backbone.blocks.0.layer_norm2.bias",
+            "image_encoder.neck.convs.2.conv.weight": "vision_encoder.neck.convs.2.weight",
+            "memory_attention.layers.1.cross_attn_image.out_proj.bias": "memory_attention.layers.1.cross_attn_image.o_proj.bias",
+            "memory_encoder.mask_downsampler.encoder.10.weight": "memory_encoder.mask_downsampler.layers.3.layer_norm.weight",
+            "memory_encoder.mask_downsampler.encoder.12.bias": "memory_encoder.mask_downsampler.final_conv.bias",
+            "memory_encoder.fuser.layers.0.gamma": "memory_encoder.memory_fuser.layers.0.scale",
+            "memory_encoder.out_proj.weight": "memory_encoder.projection.weight",
+            "sam_mask_decoder.iou_prediction_head.layers.2.weight": "mask_decoder.iou_prediction_head.proj_out.weight",
+            "sam_mask_decoder.transformer.layers.0.mlp.layers.0.bias": "mask_decoder.transformer.layers.0.mlp.proj_in.bias",
+            "obj_ptr_proj.layers.1.weight": "object_pointer_proj.layers.0.weight",
+            "no_obj_embed_spatial": "occlusion_spatial_embedding_parameter",
+        }
+        for official, ours in pairs.items():
+            self.assertEqual(released.rename(official, "sam2"), ours)
+        self.assertEqual(released.rename("memory_attention.layers.0.linear2.bias", "edgetam"),
+                         "memory_attention.layers.0.mlp.down_proj.bias")
+        self.assertEqual(released.rename("spatial_perceiver.layers.1.self_ff.3.weight", "edgetam"),
+                         "spatial_perceiver.layers.1.self_mlp.down_proj.weight")
+
+    def test_what_does_not_fit_is_named(self):
+        model = torch.nn.Linear(2, 3)
+        with self.assertRaises(released.DoesNotFit) as caught:
+            released.put(model, {"weight": torch.zeros(3, 5), "extra": torch.zeros(1)}, "here")
+        text = str(caught.exception)
+        for part in ("bias", "extra", "weight: [3, 5] in the checkpoint, [3, 2] in the model"):
+            self.assertIn(part, text)
+
+    def test_sizes_that_an_architecture_cannot_have(self):
+        for name, size in (("sam2.1_tiny", 1000), ("edgetam", 640), ("sam2_large", 0)):
+            with self.assertRaisesRegex(released.DoesNotFit, "multiples"):
+                released.config(name, size)
+
+    def test_names_give_the_public_sizes(self):
+        self.assertEqual(len(released.NAMES), 9)
+        for name in released.NAMES:
+            self.assertEqual(released._recognise(released.config(name)), name)
+
+    def test_files_that_are_no_checkpoints(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "weights.pt"
+            path.write_bytes(b"not a checkpoint")
+            with self.assertRaisesRegex(released.DoesNotFit, "not a torch checkpoint"):
+                released.load(path)
+            torch.save({"model": {"a": torch.zeros(1)}}, path)
+            with self.assertRaisesRegex(released.DoesNotFit, "no released model"):
+                released.load(path)
+            with self.assertRaisesRegex(released.DoesNotFit, "model.safetensors"):
+                released.load(Path(folder))
+            with self.assertRaisesRegex(released.DoesNotFit, "no such file"):
+                released.load(Path(folder) / "missing")
+
+    def test_a_pack_names_no_directories(self):
+        command = export._command(["--checkpoint", os.path.join(os.sep, "home", "me", "a.pt"), "--out", "/tmp/p"], "p")
+        self.assertEqual(command, "python -m jetbench_models export --checkpoint a.pt --out p")
+
+    def test_logits_survive_within_half_a_step(self):
+        logits = np.random.default_rng(1).normal(0, 5, (2, 8, 8)).astype(np.float32)
+        back = golden.decode_logits(golden.encode_logits(logits), [2, 8, 8], golden.QUANTUM)
+        self.assertLessEqual(np.abs(back - logits).max(), golden.QUANTUM / 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
