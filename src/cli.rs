@@ -44,6 +44,8 @@ pub enum Command {
     Telemetry(TelemetryArgs),
     /// Look into model packs
     Packs(PacksArgs),
+    /// Join the parts of one job, or set boards that did the same job beside each other
+    Merge(MergeArgs),
     /// One cell, driven by the parent process (JSON on stdin and stdout)
     #[command(hide = true)]
     Worker,
@@ -351,6 +353,32 @@ pub struct DataSynthArgs {
     #[arg(long)]
     pub no_frames: bool,
     /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Flags of `merge`.
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// Runs, or directories with runs below them
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    /// The joined result goes to DIR/<device>/<run-id>/ [env: JETBENCH_RESULTS] [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Join what there is although videos are missing; the result says that it is partial
+    #[arg(long)]
+    pub partial: bool,
+    /// Price of a kilowatt hour: adds the cost of the energy per 1,000 frames where energy was measured
+    #[arg(long, value_name = "PRICE")]
+    pub energy_price: Option<f64>,
+    /// Its currency
+    #[arg(long, value_name = "NAME", default_value = "EUR")]
+    pub currency: String,
+    /// Print one last line of JSON: directory and verdicts
+    #[arg(long)]
+    pub json: bool,
+    /// No notes or table
     #[arg(short, long)]
     pub quiet: bool,
 }

@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod event;
 pub mod exit;
 pub mod grade;
+pub mod merge;
 pub mod models;
 pub mod overlay;
 pub mod packs_inspect;

@@ -34,7 +34,7 @@ use crate::telemetry::{self, Sampler, SystemMemory, Telemetry};
 use crate::verdict::{self, Conditions, Rules};
 
 /// The rail that measures the whole module, on boards that have it. Other rails measure parts, and parts are not added.
-const WHOLE_MODULE_RAIL: &str = "VDD_IN";
+pub(crate) const WHOLE_MODULE_RAIL: &str = "VDD_IN";
 
 /// How long idle power is measured before a worker is started.
 const IDLE: Duration = Duration::from_millis(1500);
@@ -193,18 +193,36 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Digest of everything that decides the figures but the machine: see [`Origin::job_sha256`]. Settings that only say where
-/// things lie, or how patient to be, are left out; so is the part of the data, which every shard has of its own.
-pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
-    let mut settings = settings(plan);
-    for place in
-        ["models", "dtype", "device", "alias", "data", "out", "packs", "ort_lib", "event_timeout_s", "load_timeout_s"]
-    {
-        settings.remove(place);
-    }
+/// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are
+/// left out. What the cells tell of themselves (models, precisions, devices) is left to them.
+pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, serde_json::Value> {
+    const LEFT_OUT: [&str; 14] = [
+        "models",
+        "dtype",
+        "device",
+        "alias",
+        "data",
+        "out",
+        "packs",
+        "ort_lib",
+        "event_timeout_s",
+        "load_timeout_s",
+        "save_masks",
+        "overlays",
+        "waiting",
+        "keep",
+    ];
+    let mut settings = settings.clone();
+    settings.retain(|name, _| !LEFT_OUT.contains(&name.as_str()));
     if let Some(limits) = settings.get_mut("limits").and_then(|l| l.as_object_mut()) {
         limits.remove("shard");
     }
+    settings
+}
+
+/// Digest of everything that decides the figures but the machine: see [`Origin::job_sha256`]. Settings as in [`deciding`].
+pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
+    let settings = deciding(&settings(plan));
     let cells: Vec<_> = plan
         .cells
         .iter()
@@ -266,7 +284,7 @@ fn dry_run(plan: &Plan, as_json: bool) -> Outcome {
 
 /// Exit code of a whole run. A device or environment that is not there weighs most: nothing about it can be repaired on
 /// the command line.
-fn exit_code(record: &RunRecord, classes: &[FaultClass]) -> u8 {
+pub(crate) fn exit_code(record: &RunRecord, classes: &[FaultClass]) -> u8 {
     if record.stopped.is_some() {
         exit::INTERRUPTED
     } else if classes.contains(&FaultClass::Environment) {
@@ -309,7 +327,7 @@ struct LastCell<'a> {
 }
 
 /// What the user sees on stdout at the end.
-fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> String {
+pub(crate) fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> String {
     let mut text = String::new();
     if !quiet {
         text.push_str(&table::text(record, crate::progress::table_style()));

@@ -174,6 +174,27 @@ pub fn head_of(run: &Path) -> PathBuf {
     run.join("partial").join(RECORD)
 }
 
+/// Is this the directory of a run, finished or not?
+pub fn is_run(path: &Path) -> bool {
+    path.join(RECORD).is_file() || head_of(path).is_file()
+}
+
+/// Adds every run at or below `path` to `found`, in order of their paths; nothing is looked for inside a run.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn find_runs(path: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if is_run(path) {
+        found.push(path.to_path_buf());
+        return Ok(());
+    }
+    let mut below: Vec<PathBuf> = std::fs::read_dir(path)?.flatten().map(|e| e.path()).collect();
+    // Links are not followed: they could lead in a circle.
+    below.retain(|p| p.symlink_metadata().is_ok_and(|m| m.is_dir()));
+    below.sort();
+    below.iter().try_for_each(|p| find_runs(p, found))
+}
+
 /// Time stamp and six digits that two runs of the same second do not share.
 fn run_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

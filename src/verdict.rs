@@ -189,7 +189,7 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
     let seconds = cell.sequences.iter().flat_map(|s| &s.frames).map(|f| f.latency_ms).sum::<f64>() / 1000.0;
     let stopped_in_warm_up = frames == 0 && !reasons.is_empty();
     if frames < rules.min_frames && !stopped_in_warm_up {
-        reasons.push(format!("too few frames: {frames} were timed, {} are needed (--min-frames)", rules.min_frames));
+        reasons.push(too_few_frames(frames, rules.min_frames));
     }
     if seconds < rules.min_seconds && !stopped_in_warm_up {
         reasons.push(format!(
@@ -262,6 +262,14 @@ fn bit_words(bits: u64) -> String {
     ];
     let named: Vec<&str> = words.iter().filter(|(bit, _)| bits & bit != 0).map(|w| w.1).collect();
     named.join(", ")
+}
+
+/// How the reason of [`too_few_frames`] begins.
+pub const TOO_FEW_FRAMES: &str = "too few frames";
+
+/// The reason of a run that is too short.
+pub fn too_few_frames(frames: usize, needed: usize) -> String {
+    format!("{TOO_FEW_FRAMES}: {frames} were timed, {needed} are needed (--min-frames)")
 }
 
 #[cfg(test)]

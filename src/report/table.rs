@@ -185,6 +185,12 @@ impl Sheet {
         }
         if run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.energy_per_frame_j.is_some())) {
             add("energy\nJ/frame", true, 9, &figures(|s| s.energy_per_frame_j, figure));
+            if let Some((price, currency)) = energy_price(run) {
+                add(&format!("energy\n{currency}/1000 frames"), true, 11, &|c| {
+                    let joules = c.summary.as_ref().and_then(|s| s.energy_per_frame_j);
+                    number(c, joules.map(|j| cost_per_1000_frames(j, price)), |v| format!("{v:.5}"))
+                });
+            }
         }
         if run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.energy_above_idle_per_frame_j.is_some())) {
             add("above idle\nJ/frame", true, 18, &figures(|s| s.energy_above_idle_per_frame_j, figure));
@@ -213,6 +219,17 @@ impl Sheet {
         ranks.truncate(ranks.len().saturating_sub(hidden));
         self.columns.iter().filter(|c| ranks.contains(&c.rank)).collect()
     }
+}
+
+/// The price of a kilowatt hour that the user gave, and its currency.
+fn energy_price(run: &RunRecord) -> Option<(f64, String)> {
+    let price = run.settings.get("energy_price")?.as_f64()?;
+    Some((price, clean(run.settings.get("currency")?.as_str()?)))
+}
+
+/// What the energy of 1,000 frames costs: a kilowatt hour has 3.6 million joules.
+fn cost_per_1000_frames(joules_per_frame: f64, price: f64) -> f64 {
+    joules_per_frame * 1000.0 / 3.6e6 * price
 }
 
 /// How a memory figure is read: its name, how soon its column leaves, where it stands in the record.
