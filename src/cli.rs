@@ -44,6 +44,10 @@ pub enum Command {
     Telemetry(TelemetryArgs),
     /// Look into model packs
     Packs(PacksArgs),
+    /// Compare runs: improved, regressed, within noise, or not comparable
+    Compare(CompareArgs),
+    /// Trends over the runs of a results directory
+    History(HistoryArgs),
     /// Join the parts of one job, or set boards that did the same job beside each other
     Merge(MergeArgs),
     /// One cell, driven by the parent process (JSON on stdin and stdout)
@@ -355,6 +359,52 @@ pub struct DataSynthArgs {
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// Flags of `compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Runs; the first is the base that the others are compared with, unless --baseline names one
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// Compare with the run that was saved under this name
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+    /// Save the one run given under this name, and compare nothing
+    #[arg(long, value_name = "NAME", conflicts_with = "baseline")]
+    pub save_baseline: Option<String>,
+    /// Exit with 1 when something has regressed, or could not be compared
+    #[arg(long)]
+    pub fail_on_regression: bool,
+    /// Changes of latency up to this many percent are noise [default: learnt from the results directory]
+    #[arg(long, value_name = "PERCENT")]
+    pub noise_floor: Option<f64>,
+    /// Results directory: history and baselines are in it [env: JETBENCH_RESULTS] [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `history`.
+#[derive(Args, Debug)]
+pub struct HistoryArgs {
+    /// Results directory [env: JETBENCH_RESULTS] [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Only these model tags
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',')]
+    pub models: Vec<String>,
+    /// Write all runs as one CSV table; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_csv: Option<PathBuf>,
+    /// Draw the trends, as .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `merge`.

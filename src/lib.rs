@@ -1,6 +1,7 @@
 //! The half of jetbench that measures: plan, run, score, judge, report. `main.rs` only parses and dispatches.
 
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod data;
 pub mod dataset;
@@ -10,6 +11,7 @@ pub mod evaluate;
 pub mod event;
 pub mod exit;
 pub mod grade;
+pub mod history;
 pub mod merge;
 pub mod models;
 pub mod overlay;

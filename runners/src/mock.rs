@@ -8,6 +8,7 @@
 //! family = "mock"
 //! [mock]
 //! frame_ms = [2.0, 3.0]          # per frame, used in turn
+//! jitter = [0.03, 0.005]         # relative noise from frame to frame, and from process to process
 //! motion = [1.5, 0.0]            # pixels per frame that the prompted shape moves
 //! [[mock.fault]]
 //! frame = 3                      # third frame after the first of a sequence; or step = 0: first frame after opening
@@ -59,6 +60,8 @@ struct Behaviour {
     load_ms: f64,
     /// Sleep per frame, milliseconds, used in turn.
     frame_ms: Vec<f64>,
+    /// How unsteady those times are: relative standard deviation from frame to frame, and from process to process.
+    jitter: [f64; 2],
     /// Object scores per frame, used in turn.
     object_scores: Vec<f32>,
     /// Movement of the prompted shape per frame, pixels.
@@ -82,6 +85,7 @@ impl Default for Behaviour {
             max_points: 4,
             load_ms: 0.0,
             frame_ms: vec![0.0],
+            jitter: [0.0, 0.0],
             object_scores: vec![5.0],
             motion: [0.0, 0.0],
             effective: None,
@@ -141,6 +145,9 @@ fn read(dir: &Path) -> Result<Script, RunnerError> {
     }
     if script.mock.frame_ms.iter().chain([&script.mock.load_ms]).any(|ms| !(0.0..=3_600_000.0).contains(ms)) {
         return Err(wrong("mock: times from 0 to 3600000 ms expected".to_string()));
+    }
+    if script.mock.jitter.iter().any(|sigma| !(0.0..=1.0).contains(sigma)) {
+        return Err(wrong("mock.jitter: two shares from 0 to 1 expected".to_string()));
     }
     Ok(script)
 }
@@ -210,11 +217,47 @@ impl FaultKind {
     }
 }
 
+/// Normal noise around 1, another one in every process.
+struct Noise {
+    state: u64,
+    frame: f64,
+    process: f64,
+}
+
+impl Noise {
+    fn new([frame, process]: [f64; 2]) -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let state = (now.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32);
+        let mut noise = Noise { state, frame, process: 1.0 };
+        noise.process = 1.0 + process * noise.normal();
+        noise
+    }
+
+    /// Standard normal, by Box and Muller, from SplitMix64.
+    fn normal(&mut self) -> f64 {
+        let mut uniform = || {
+            self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let (a, b) = (1.0 - uniform(), uniform());
+        (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+    }
+
+    /// The factor of the next frame; never below a tenth.
+    fn next(&mut self) -> f64 {
+        (self.process * (1.0 + self.frame * self.normal())).max(0.1)
+    }
+}
+
 struct Mock {
     capabilities: Capabilities,
     precision: Precision,
     report: OpenReport,
     behaviour: Behaviour,
+    noise: Noise,
     steps: u64,
     frames: u64,
     /// Prompt, frame it came on, and the mask where nothing moves.
@@ -234,6 +277,7 @@ impl Mock {
                 fallbacks: behaviour.fallback.clone().into_iter().collect(),
                 ..OpenReport::default()
             },
+            noise: Noise::new(behaviour.jitter),
             behaviour,
             steps: 0,
             frames: 0,
@@ -289,7 +333,7 @@ impl Runner for Mock {
         let started = Instant::now();
         let ms = self.behaviour.frame_ms[turn(self.behaviour.frame_ms.len())];
         if ms > 0.0 {
-            std::thread::sleep(Duration::from_secs_f64(ms / 1e3));
+            std::thread::sleep(Duration::from_secs_f64(ms * self.noise.next() / 1e3));
         }
         let encoded = Instant::now();
         let score = self.behaviour.object_scores[turn(self.behaviour.object_scores.len())];

@@ -1,0 +1,531 @@
+//! `jetbench compare`: did it get better, worse, or is that noise? Runs are joined by cell, video, object and frame, so that
+//! only like is compared with like; a change counts when its whole interval lies beyond what the same thing differs from
+//! itself on this machine. What cannot be compared is said with the fields that differ, never guessed.
+//!
+//! The test follows criterion.rs in its words and its noise threshold; the resampled units are whole videos, because
+//! frames of one video are not independent.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::CompareArgs;
+use crate::exit::{self, Outcome, Stop};
+use crate::history;
+use crate::record::{CellRecord, Interval, RunRecord, Verdict};
+use crate::report::table::{clean, figure, plural};
+use crate::stats;
+use crate::store;
+
+/// J&F points (0 to 100) below which a change is noise: kernels that sum in another order move scores that much.
+pub const SCORE_FLOOR: f64 = 0.1;
+/// Frames per unit when there are fewer videos than an interval needs.
+const BLOCK: usize = 10;
+
+/// What became of a quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// Better, by more than noise.
+    Improved,
+    /// Worse, by more than noise.
+    Regressed,
+    /// No change that could be told from noise.
+    WithinNoise,
+    /// Fields differ that must not, or there is too little to tell.
+    NotComparable,
+}
+
+impl Word {
+    /// As printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Word::Improved => "improved",
+            Word::Regressed => "regressed",
+            Word::WithinNoise => "within noise",
+            Word::NotComparable => "not comparable",
+        }
+    }
+}
+
+/// One quantity of one cell in two runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// What became of it.
+    pub word: Word,
+    /// Its value in the base.
+    pub base: Option<f64>,
+    /// Its value in the other run.
+    pub other: Option<f64>,
+    /// J&F: points; latency: share of the base (0.05 is 5 % slower). Paired, so not simply the difference of the values.
+    pub change: Option<f64>,
+    /// 95 % interval of `change`.
+    pub interval: Option<Interval>,
+    /// Changes up to this are noise.
+    pub floor: f64,
+    /// Where the floor comes from, in words.
+    pub floor_from: String,
+    /// Why it is not comparable, or on what the interval rests.
+    pub remark: String,
+}
+
+/// One cell in two runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CellChange {
+    /// Model tag.
+    pub model: String,
+    /// Precision.
+    pub dtype: String,
+    /// Device.
+    pub device: String,
+    /// Videos in both.
+    pub videos: usize,
+    /// Fields that differ and are no obstacle: what the change may come from.
+    pub changed: Vec<String>,
+    /// J&F.
+    pub jf: Change,
+    /// Latency per frame.
+    pub latency: Change,
+    /// 99th percentile of latency in base and other, milliseconds; shown, not judged: it rests on few frames.
+    pub p99_ms: Option<(f64, f64)>,
+    /// The verdict, where it is not the same: a cell that was valid and no longer is has regressed.
+    pub verdict: Option<String>,
+    /// Did the verdict get worse?
+    pub verdict_regressed: bool,
+    /// Videos whose J&F moved most: name, points.
+    pub moved: Vec<(String, f64)>,
+}
+
+impl CellChange {
+    /// Is anything of it worse?
+    pub fn regressed(&self) -> bool {
+        self.verdict_regressed || [&self.jf, &self.latency].iter().any(|c| c.word == Word::Regressed)
+    }
+
+    /// Could nothing of it be compared?
+    fn blind(&self) -> bool {
+        [&self.jf, &self.latency].iter().any(|c| c.word == Word::NotComparable)
+    }
+}
+
+/// Two runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Directory of the base.
+    pub base: String,
+    /// Directory of the other run.
+    pub other: String,
+    /// Cells in both.
+    pub cells: Vec<CellChange>,
+    /// Cells in one of them only.
+    pub unmatched: Vec<String>,
+}
+
+/// How far the latency of the same thing differs from run to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Floor {
+    /// Share of the latency.
+    pub share: f64,
+    /// Where it comes from.
+    pub from: String,
+}
+
+/// Compares the runs that `args` name.
+///
+/// # Errors
+/// A run that cannot be read; fewer than two; a baseline that is not there.
+pub fn compare(args: &CompareArgs) -> Result<Outcome, Stop> {
+    let out = crate::plan::default_out(args.out.clone());
+    if let Some(name) = &args.save_baseline {
+        let [run] = args.runs.as_slice() else {
+            return Err(Stop::Usage("--save-baseline NAME takes one run".into()));
+        };
+        return save_baseline(&out, name, run);
+    }
+    let mut dirs = Vec::new();
+    if let Some(name) = &args.baseline {
+        dirs.push(baseline(&out, name)?);
+    }
+    dirs.extend(args.runs.iter().cloned());
+    if dirs.len() < 2 {
+        return Err(Stop::Usage("two runs are needed: jetbench compare BASE RUN…, or --baseline NAME RUN…".into()));
+    }
+    let records = dirs.iter().map(|dir| store::load(dir)).collect::<Result<Vec<RunRecord>, _>>()?;
+    let past = history::rows(&out).unwrap_or_default();
+    let comparisons: Vec<Comparison> = records[1..]
+        .iter()
+        .zip(&dirs[1..])
+        .map(|(record, dir)| {
+            let floor = |cell: &CellRecord| latency_floor(&past, &records[0], cell, args.noise_floor);
+            let (cells, unmatched) = pair(&records[0], record, &floor);
+            Comparison { base: dirs[0].display().to_string(), other: dir.display().to_string(), cells, unmatched }
+        })
+        .collect();
+    let cells = || comparisons.iter().flat_map(|c| &c.cells);
+    let bad = cells().any(|c| c.regressed() || c.blind()) || comparisons.iter().any(|c| c.cells.is_empty());
+    let code = if args.fail_on_regression && bad { exit::NOT_VALID } else { exit::OK };
+    let stdout = match args.json {
+        true => format!("{}\n", serde_json::json!({"schema": 1, "comparisons": comparisons})),
+        false => comparisons.iter().map(text).collect::<Vec<_>>().join("\n"),
+    };
+    Ok(Outcome { stdout, code })
+}
+
+/// A named run to compare with.
+#[derive(Serialize, Deserialize)]
+struct Baseline {
+    run: PathBuf,
+}
+
+fn baseline_file(out: &Path, name: &str) -> Result<PathBuf, Stop> {
+    let fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(fit) {
+        return Err(Stop::Usage(format!("baseline `{name}`: use letters, digits, dots and dashes")));
+    }
+    Ok(out.join("baselines").join(format!("{name}.json")))
+}
+
+fn save_baseline(out: &Path, name: &str, run: &Path) -> Result<Outcome, Stop> {
+    let file = baseline_file(out, name)?;
+    store::load(run)?;
+    let run = run.canonicalize().map_err(|e| Stop::Usage(format!("{}: {e}", run.display())))?;
+    let text = format!("baseline {name} is {}\n", run.display());
+    store::write_json(&file, &Baseline { run })
+        .map_err(|e| Stop::Environment(format!("cannot write {}: {e}", file.display())))?;
+    Ok(Outcome::ok(text))
+}
+
+fn baseline(out: &Path, name: &str) -> Result<PathBuf, Stop> {
+    let file = baseline_file(out, name)?;
+    let known = || {
+        let names: Vec<String> = std::fs::read_dir(out.join("baselines"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|e| Some(e.file_name().to_str()?.strip_suffix(".json")?.to_string()))
+            .collect();
+        if names.is_empty() { "there are none".to_string() } else { format!("there are: {}", names.join(", ")) }
+    };
+    let bytes = std::fs::read(&file).map_err(|_| {
+        Stop::Usage(format!(
+            "no baseline `{name}` in {}; {}; make one with `jetbench compare RUN --save-baseline {name}`",
+            out.display(),
+            known()
+        ))
+    })?;
+    let baseline: Baseline =
+        serde_json::from_slice(&bytes).map_err(|e| Stop::Usage(format!("{}: {e}", file.display())))?;
+    Ok(baseline.run)
+}
+
+/// Directories that baselines below `out` name: retention keeps its hands off them.
+pub fn baselines(out: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(out.join("baselines")).into_iter().flatten().flatten();
+    files.filter_map(|e| Some(serde_json::from_slice::<Baseline>(&std::fs::read(e.path()).ok()?).ok()?.run)).collect()
+}
+
+/// What latencies of this cell differ by from run to run: what the user says, else what the results directory shows, else
+/// a default.
+fn latency_floor(past: &[history::Row], base: &RunRecord, cell: &CellRecord, said: Option<f64>) -> Floor {
+    match said {
+        Some(percent) => Floor { share: percent / 100.0, from: "as asked".into() },
+        None => history::noise(past, &history::Key::of(base, cell)),
+    }
+}
+
+/// Pairs the cells of two runs.
+pub fn pair(
+    base: &RunRecord,
+    other: &RunRecord,
+    floor: &dyn Fn(&CellRecord) -> Floor,
+) -> (Vec<CellChange>, Vec<String>) {
+    let same = |a: &CellRecord, b: &CellRecord| (&a.model, a.dtype, &a.device) == (&b.model, b.dtype, &b.device);
+    let name = |c: &CellRecord| format!("{} {} {}", c.model, c.dtype, c.device);
+    let mut cells = Vec::new();
+    let mut unmatched = Vec::new();
+    for a in &base.cells {
+        match other.cells.iter().find(|b| same(a, b)) {
+            Some(b) => cells.push(cell_change(base, other, a, b, &floor(a))),
+            None => unmatched.push(format!("{} is only in the base", name(a))),
+        }
+    }
+    let new = other.cells.iter().filter(|b| !base.cells.iter().any(|a| same(a, b)));
+    unmatched.extend(new.map(|b| format!("{} is not in the base", name(b))));
+    (cells, unmatched)
+}
+
+/// Fields that differ: name, base, other.
+fn differing(fields: &[(&str, String, String)]) -> Vec<String> {
+    let show = |text: &str| {
+        if text.is_empty() { "none".to_string() } else { clean(&text.chars().take(24).collect::<String>()) }
+    };
+    fields.iter().filter(|f| f.1 != f.2).map(|f| format!("{} ({} → {})", f.0, show(&f.1), show(&f.2))).collect()
+}
+
+fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellRecord, floor: &Floor) -> CellChange {
+    let text = |value: Option<&serde_json::Value>| value.map(ToString::to_string).unwrap_or_default();
+    let setting = |run: &RunRecord, name: &str| text(run.settings.get(name));
+    let version = |c: &CellRecord| c.runtime.as_ref().map(|r| r.version.clone()).unwrap_or_default();
+    let data = [
+        ("list of videos", base.data.list_sha256.clone(), other.data.list_sha256.clone()),
+        ("protocol", base.data.protocol.clone(), other.data.protocol.clone()),
+    ];
+    let machine = [
+        ("device digest", base.device.digest.clone(), other.device.digest.clone()),
+        ("list of videos", base.data.list_sha256.clone(), other.data.list_sha256.clone()),
+        ("scenario", setting(base, "scenario"), setting(other, "scenario")),
+    ];
+    let options =
+        |c: &CellRecord| c.options.passed.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+    let changed = differing(&[
+        ("jetbench", base.version.clone(), other.version.clone()),
+        ("program", base.origin.program_sha256.clone(), other.origin.program_sha256.clone()),
+        ("pack", a.pack.clone(), b.pack.clone()),
+        ("pack digest", a.pack_digest.clone(), b.pack_digest.clone()),
+        (
+            "precision in effect",
+            a.effective_dtype.clone().unwrap_or_default(),
+            b.effective_dtype.clone().unwrap_or_default(),
+        ),
+        ("ONNX Runtime", version(a), version(b)),
+        ("options", options(a), options(b)),
+        ("clicks", setting(base, "clicks"), setting(other, "clicks")),
+        ("device digest", base.device.digest.clone(), other.device.digest.clone()),
+    ]);
+    // Figures of a cell that is not valid must not be quoted, so they are not compared either.
+    let unfit = [("base", a), ("other run", b)]
+        .iter()
+        .find(|(_, c)| c.verdict != Verdict::Valid)
+        .map(|(which, c)| format!("the {which} is {}: {}", c.verdict.as_str(), clean(&c.verdict.reasons())));
+    let (data, machine) = (differing(&data), differing(&machine));
+    let pairs = Pairs::of(a, b);
+    let mut jf = pairs.scores();
+    let mut latency = pairs.latencies(floor);
+    let refuse = |change: &mut Change, why: String| {
+        *change = Change { word: Word::NotComparable, change: None, interval: None, remark: why, ..change.clone() };
+    };
+    if !data.is_empty() {
+        refuse(&mut jf, format!("different {}", data.join(", ")));
+    }
+    if !machine.is_empty() {
+        refuse(&mut latency, format!("different {}", machine.join(", ")));
+    }
+    if let Some(why) = unfit {
+        refuse(&mut jf, why.clone());
+        refuse(&mut latency, why);
+    }
+    let rank = |v: &Verdict| match v {
+        Verdict::Valid => 0,
+        Verdict::Invalid { .. } => 1,
+        Verdict::Failed { .. } => 2,
+    };
+    let worse = rank(&b.verdict) > rank(&a.verdict);
+    let verdict = (rank(&a.verdict) != rank(&b.verdict)).then(|| {
+        let reasons = if worse { format!(": {}", clean(&b.verdict.reasons())) } else { String::new() };
+        format!(
+            "{}: {} → {}{reasons}",
+            if worse { "regressed" } else { "improved" },
+            a.verdict.as_str(),
+            b.verdict.as_str()
+        )
+    });
+    CellChange {
+        model: a.model.clone(),
+        dtype: a.dtype.to_string(),
+        device: a.device.clone(),
+        videos: pairs.videos.len(),
+        changed,
+        jf,
+        latency,
+        p99_ms: a
+            .summary
+            .as_ref()
+            .and_then(|s| s.latency)
+            .zip(b.summary.as_ref().and_then(|s| s.latency))
+            .map(|(a, b)| (a.p99_ms, b.p99_ms)),
+        verdict,
+        verdict_regressed: worse,
+        moved: pairs.moved(),
+    }
+}
+
+/// One video in both runs.
+struct Pair<'a> {
+    video: &'a str,
+    /// J&F of each object in base and other.
+    jf: Vec<(f64, f64)>,
+    /// Latency of each frame in base and other, in run order.
+    frames: Vec<(f64, f64)>,
+}
+
+struct Pairs<'a> {
+    videos: Vec<Pair<'a>>,
+}
+
+impl<'a> Pairs<'a> {
+    fn of(a: &'a CellRecord, b: &CellRecord) -> Self {
+        let videos = a.sequences.iter().filter_map(|sa| {
+            let sb = b.sequences.iter().find(|s| s.video == sa.video)?;
+            let scores: BTreeMap<&str, f64> =
+                sb.objects.iter().filter_map(|o| Some((o.object.as_str(), o.jf?))).collect();
+            let times: BTreeMap<u32, f64> = sb.frames.iter().map(|f| (f.frame, f.latency_ms)).collect();
+            Some(Pair {
+                video: &sa.video,
+                jf: sa.objects.iter().filter_map(|o| Some((o.jf?, *scores.get(o.object.as_str())?))).collect(),
+                frames: sa.frames.iter().filter_map(|f| Some((f.latency_ms, *times.get(&f.frame)?))).collect(),
+            })
+        });
+        Pairs { videos: videos.collect() }
+    }
+
+    /// J&F over the objects of all videos.
+    fn scores(&self) -> Change {
+        let units: Vec<&[(f64, f64)]> = self.videos.iter().map(|v| v.jf.as_slice()).filter(|o| !o.is_empty()).collect();
+        let all: Vec<(f64, f64)> = units.concat();
+        let mean = |pick: fn(&(f64, f64)) -> f64| crate::score::mean(&all.iter().map(pick).collect::<Vec<_>>());
+        let difference = |units: &[&&[(f64, f64)]]| {
+            crate::score::mean(&units.iter().flat_map(|u| u.iter().map(|(a, b)| b - a)).collect::<Vec<_>>())
+        };
+        let floor = Floor { share: SCORE_FLOOR, from: "by default".into() };
+        let mut change = Change {
+            word: Word::NotComparable,
+            base: mean(|p| p.0),
+            other: mean(|p| p.1),
+            change: difference(&units.iter().collect::<Vec<_>>()),
+            interval: stats::bootstrap(&units, difference),
+            floor: floor.share,
+            floor_from: floor.from,
+            remark: String::new(),
+        };
+        if !all.is_empty() && all.iter().all(|(a, b)| a == b) {
+            // Nothing moved: that needs no interval.
+            (change.word, change.interval) = (Word::WithinNoise, Some(Interval { low: 0.0, high: 0.0 }));
+        } else if let Some(interval) = change.interval {
+            change.word = judge(interval, SCORE_FLOOR, true);
+        } else {
+            change.remark = too_few(units.len(), "videos with scores in both");
+        }
+        change
+    }
+
+    /// Latency: the median of the ratios of like frames, which a few frames that stumble in one run do not move. What they
+    /// do to the tail is shown beside it.
+    fn latencies(&self, floor: &Floor) -> Change {
+        let logs = |frames: &[(f64, f64)]| -> Vec<f64> {
+            frames.iter().filter(|(a, b)| *a > 0.0 && *b > 0.0).map(|(a, b)| (b / a).ln()).collect()
+        };
+        let videos: Vec<Vec<f64>> = self.videos.iter().map(|v| logs(&v.frames)).filter(|l| !l.is_empty()).collect();
+        let enough = videos.len() >= stats::MIN_UNITS;
+        let units: Vec<Vec<f64>> = match enough {
+            true => videos,
+            false => videos.iter().flat_map(|v| v.chunks(BLOCK).map(<[f64]>::to_vec)).collect(),
+        };
+        let ratio = |units: &[&Vec<f64>]| {
+            stats::median(&units.iter().flat_map(|u| u.iter().copied()).collect::<Vec<_>>()).map(|m| m.exp() - 1.0)
+        };
+        let all: Vec<(f64, f64)> = self.videos.iter().flat_map(|v| v.frames.iter().copied()).collect();
+        let median = |pick: fn(&(f64, f64)) -> f64| stats::median(&all.iter().map(pick).collect::<Vec<_>>());
+        let mut change = Change {
+            word: Word::NotComparable,
+            base: median(|p| p.0),
+            other: median(|p| p.1),
+            change: ratio(&units.iter().collect::<Vec<_>>()),
+            interval: stats::bootstrap(&units, ratio),
+            floor: floor.share,
+            floor_from: floor.from.clone(),
+            remark: String::new(),
+        };
+        match change.interval {
+            Some(interval) => {
+                change.word = judge(interval, floor.share, false);
+                if !enough {
+                    change.remark =
+                        format!("interval over blocks of {BLOCK} frames: fewer than {} videos", stats::MIN_UNITS);
+                }
+            }
+            None => change.remark = too_few(units.len(), "videos or blocks of frames in both"),
+        }
+        change
+    }
+
+    /// The three videos whose J&F moved most.
+    fn moved(&self) -> Vec<(String, f64)> {
+        let mean = |v: &Pair| crate::score::mean(&v.jf.iter().map(|(a, b)| b - a).collect::<Vec<_>>());
+        let mut moved: Vec<(String, f64)> =
+            self.videos.iter().filter_map(|v| Some((v.video.to_string(), mean(v)?))).filter(|m| m.1 != 0.0).collect();
+        moved.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        moved.truncate(3);
+        moved
+    }
+}
+
+fn too_few(found: usize, what: &str) -> String {
+    format!("{found} {what}; an interval needs {}", stats::MIN_UNITS)
+}
+
+/// A change counts when its whole interval lies beyond the floor.
+fn judge(interval: Interval, floor: f64, more_is_better: bool) -> Word {
+    let (up, down) = (interval.low > floor, interval.high < -floor);
+    match (up, down) {
+        (false, false) => Word::WithinNoise,
+        (up, _) if up == more_is_better => Word::Improved,
+        _ => Word::Regressed,
+    }
+}
+
+/// A comparison for readers.
+fn text(comparison: &Comparison) -> String {
+    let mut out = format!("base  {}\nrun   {}\n", comparison.base, comparison.other);
+    for cell in &comparison.cells {
+        let _ = writeln!(
+            out,
+            "\n{}, {}",
+            clean(&format!("{} {} {}", cell.model, cell.dtype, cell.device)),
+            plural(cell.videos, "video", "videos")
+        );
+        if let Some(verdict) = &cell.verdict {
+            let _ = writeln!(out, "  verdict  {verdict}");
+        }
+        line(&mut out, "J&F", &cell.jf, |v| format!("{v:.2}"), |v| format!("{v:+.2}"));
+        line(&mut out, "latency", &cell.latency, |v| format!("{} ms", figure(v)), |v| format!("{:+.1} %", v * 100.0));
+        if let Some((base, other)) = cell.p99_ms {
+            let _ = writeln!(out, "  p99      not judged      {} ms → {} ms", figure(base), figure(other));
+        }
+        if !cell.changed.is_empty() {
+            let _ = writeln!(out, "  changed  {}", cell.changed.join(", "));
+        }
+        if cell.jf.word != Word::WithinNoise && !cell.moved.is_empty() {
+            let moved: Vec<String> = cell.moved.iter().map(|(v, d)| format!("{} {d:+.2}", clean(v))).collect();
+            let _ = writeln!(out, "  moved    {}", moved.join(", "));
+        }
+    }
+    for name in &comparison.unmatched {
+        let _ = writeln!(out, "\n{}", clean(name));
+    }
+    out
+}
+
+fn line(out: &mut String, name: &str, c: &Change, value: impl Fn(f64) -> String, step: impl Fn(f64) -> String) {
+    let _ = write!(out, "  {name:7}  {:14}", c.word.as_str());
+    if let (Some(base), Some(other)) = (c.base, c.other) {
+        let _ = write!(out, "  {} → {}", value(base), value(other));
+    }
+    if let (Some(change), Some(i)) = (c.change, c.interval) {
+        let floor = step(c.floor);
+        let floor = floor.trim_start_matches('+');
+        let _ = write!(
+            out,
+            "  ({}, 95 % interval {} to {}; noise up to {floor}, {})",
+            step(change),
+            step(i.low),
+            step(i.high),
+            c.floor_from
+        );
+    }
+    if !c.remark.is_empty() {
+        let _ = write!(out, "  {}", c.remark);
+    }
+    out.push('\n');
+}

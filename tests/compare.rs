@@ -1,0 +1,221 @@
+//! Comparing runs: the same thing twice is noise, 5 % slower is not; what cannot be compared is said. The statistics are
+//! tried on made-up runs with known noise, many times; `scripts/compare_trials.sh` tries them on real processes.
+
+#[allow(dead_code)] // each test file uses its part
+mod synthetic;
+mod workshop;
+
+use jetbench::compare::{Floor, Word, pair};
+use jetbench::record::{RunRecord, Verdict};
+use jetbench::summary::summarise;
+use serde_json::Value;
+use synthetic::Numbers;
+use workshop::{Workshop, rows, text};
+
+/// Standard normal.
+fn normal(n: &mut Numbers) -> f64 {
+    (0..12).map(|_| n.next()).sum::<f64>() - 6.0
+}
+
+/// A run as a machine would time it: 4 % noise from frame to frame, a frame in a hundred that takes three times as long,
+/// 0.6 % from process to process. Scores do not depend on the time.
+fn timed(base: &RunRecord, slower: f64, seed: u64) -> RunRecord {
+    let mut run = base.clone();
+    let mut n = Numbers::new(seed * 7919 + 13);
+    for _ in 0..20 {
+        n.next();
+    }
+    for cell in &mut run.cells {
+        let process = 1.0 + 0.006 * normal(&mut n);
+        for frame in cell.sequences.iter_mut().flat_map(|s| &mut s.frames) {
+            let stumble = if n.next() > 0.99 { 3.0 } else { 1.0 };
+            frame.latency_ms = 20.0 * slower * process * (1.0 + 0.04 * normal(&mut n)).max(0.1) * stumble;
+        }
+        cell.summary = summarise(cell);
+    }
+    run
+}
+
+fn one_cell() -> RunRecord {
+    let mut run = synthetic::run();
+    run.cells.truncate(1);
+    run
+}
+
+fn default_floor() -> Floor {
+    Floor { share: jetbench::history::DEFAULT_FLOOR, from: "by default".into() }
+}
+
+#[test]
+fn the_same_thing_is_within_noise_and_five_percent_are_seen() {
+    let base = one_cell();
+    let words = |slower: f64, trials: u64| -> Vec<Word> {
+        (0..trials)
+            .map(|t| {
+                let (a, b) = (timed(&base, 1.0, 2 * t), timed(&base, slower, 2 * t + 1));
+                let (cells, _) = pair(&a, &b, &|_| default_floor());
+                assert_eq!(cells[0].jf.word, Word::WithinNoise, "the scores are the same");
+                cells[0].latency.word
+            })
+            .collect()
+    };
+    let count = |words: &[Word], word| words.iter().filter(|w| **w == word).count();
+    let same = words(1.0, 40);
+    let slower = words(1.05, 40);
+    let faster = words(1.0 / 1.05, 20);
+    println!(
+        "of 40: same within noise {}, 5 % slower regressed {}; of 20: 5 % faster improved {}",
+        count(&same, Word::WithinNoise),
+        count(&slower, Word::Regressed),
+        count(&faster, Word::Improved)
+    );
+    assert!(count(&same, Word::WithinNoise) >= 38, "{same:?}");
+    assert!(count(&slower, Word::Regressed) >= 38, "{slower:?}");
+    assert!(count(&faster, Word::Improved) >= 19, "{faster:?}");
+    assert_eq!(count(&slower, Word::Improved), 0);
+}
+
+#[test]
+fn scores_that_fall_are_seen_and_their_video_named() {
+    let base = one_cell();
+    let mut worse = timed(&base, 1.0, 3);
+    for (i, object) in worse.cells[0].sequences.iter_mut().flat_map(|s| &mut s.objects).enumerate() {
+        object.jf = object.jf.map(|jf| jf - 1.5 - 0.3 * (i % 4) as f64);
+    }
+    for object in &mut worse.cells[0].sequences[3].objects {
+        object.jf = object.jf.map(|jf| jf - 4.0);
+    }
+    let (cells, _) = pair(&base, &worse, &|_| default_floor());
+    assert_eq!(cells[0].jf.word, Word::Regressed, "{:?}", cells[0].jf);
+    assert_eq!(cells[0].moved[0].0, base.cells[0].sequences[3].video);
+    let (cells, _) = pair(&worse, &base, &|_| default_floor());
+    assert_eq!(cells[0].jf.word, Word::Improved);
+    // One video alone proves nothing either way.
+    let mut one = base.clone();
+    one.cells[0].sequences[3].objects[0].jf = one.cells[0].sequences[3].objects[0].jf.map(|jf| jf - 30.0);
+    let (cells, _) = pair(&base, &one, &|_| default_floor());
+    assert_eq!(cells[0].jf.word, Word::WithinNoise, "{:?}", cells[0].jf);
+}
+
+#[test]
+fn what_differs_is_named_and_never_guessed_over() {
+    let base = one_cell();
+    let with = |change: &dyn Fn(&mut RunRecord)| {
+        let mut run = timed(&base, 1.2, 5);
+        change(&mut run);
+        let (cells, unmatched) = pair(&base, &run, &|_| default_floor());
+        (cells.into_iter().next(), unmatched)
+    };
+    let (cell, _) = with(&|r| r.device.digest = "feedc0de".into());
+    let cell = cell.unwrap();
+    assert_eq!((cell.jf.word, cell.latency.word), (Word::WithinNoise, Word::NotComparable));
+    assert!(cell.latency.remark.contains("device digest (0badcafe → feedc0de)"), "{}", cell.latency.remark);
+    let (cell, _) = with(&|r| r.data.list_sha256 = "another".into());
+    let cell = cell.unwrap();
+    assert_eq!((cell.jf.word, cell.latency.word), (Word::NotComparable, Word::NotComparable));
+    let (cell, _) = with(&|r| r.cells[0].pack_digest = "9999".into());
+    let cell = cell.unwrap();
+    assert_eq!(cell.changed, ["pack digest (5f0c → 9999)"]);
+    assert_ne!(cell.latency.word, Word::NotComparable, "another pack is what one wants to compare");
+    let (cell, _) = with(&|r| {
+        r.cells[0].verdict = Verdict::Invalid { reasons: vec!["throttled".into()] };
+    });
+    let cell = cell.unwrap();
+    assert!(cell.regressed() && cell.latency.word == Word::NotComparable);
+    assert_eq!(cell.verdict.as_deref(), Some("regressed: valid → invalid: throttled"));
+    let (cell, unmatched) = with(&|r| r.cells[0].model = "other_mask".into());
+    assert!(cell.is_none() && unmatched.len() == 2, "{unmatched:?}");
+    let (cell, _) = with(&|r| r.cells[0].sequences.iter_mut().for_each(|s| s.video.push('x')));
+    let cell = cell.unwrap();
+    assert_eq!((cell.videos, cell.jf.word, cell.latency.word), (0, Word::NotComparable, Word::NotComparable));
+}
+
+/// Real processes. `JETBENCH_TRIALS` pairs (2 when not said): the mock against itself, and against one that is 5 % slower.
+#[test]
+fn processes_are_compared() {
+    let trials: usize = std::env::var("JETBENCH_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+    let shop = Workshop::new(6, 24);
+    let pack = |ms: f64| format!("frame_ms = [{ms}]\njitter = [0.03, 0.005]");
+    shop.pack("same", &pack(8.0));
+    shop.pack("slow", &pack(8.0));
+    let job = |model: &str| shop.run(&["--models", model]);
+    let compare = |a: &std::path::Path, b: &std::path::Path, more: &[&str]| -> (Option<i32>, Value) {
+        let mut args = vec!["compare", a.to_str().unwrap(), b.to_str().unwrap(), "--json", "--fail-on-regression"];
+        args.extend(more);
+        let output = shop.output(&args);
+        let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)));
+        (output.status.code(), json)
+    };
+    // History first: the machine shows how steady it is.
+    for _ in 0..if trials > 2 { 8 } else { 2 } {
+        job("same_mask");
+    }
+    let mut words = (Vec::new(), Vec::new());
+    let mut seen = (Vec::new(), String::new());
+    for _ in 0..trials {
+        let (a, b) = (job("same_mask"), job("same_mask"));
+        let (code, json) = compare(&a, &b, &[]);
+        let cell = &json["comparisons"][0]["cells"][0];
+        assert_eq!(cell["jf"]["word"], "within_noise");
+        words.0.push((code, cell["latency"]["word"].as_str().unwrap().to_string()));
+        seen.0.push(cell["latency"]["change"].as_f64().unwrap() * 100.0);
+        seen.1 =
+            format!("{:.1} %, {}", cell["latency"]["floor"].as_f64().unwrap() * 100.0, cell["latency"]["floor_from"]);
+        // The same pack, grown slower: its digest changes, its name does not.
+        let before = job("slow_mask");
+        shop.pack("slow", &pack(8.0 * 1.05));
+        let after = job("slow_mask");
+        shop.pack("slow", &pack(8.0));
+        let floor = format!("{}", cell["latency"]["floor"].as_f64().unwrap() * 100.0);
+        let (code, json) = compare(&before, &after, &["--noise-floor", &floor]);
+        let cell = &json["comparisons"][0]["cells"][0];
+        assert!(cell["changed"][0].as_str().unwrap().starts_with("pack digest"), "{cell}");
+        words.1.push((code, cell["latency"]["word"].as_str().unwrap().to_string()));
+    }
+    let same = words.0.iter().filter(|w| w.1 == "within_noise" && w.0 == Some(0)).count();
+    let slower = words.1.iter().filter(|w| w.1 == "regressed" && w.0 == Some(1)).count();
+    println!("{same} of {trials} same within noise, {slower} of {trials} 5 % slower regressed; floor {}", seen.1);
+    println!("changes of the same: {:?} %", seen.0.iter().map(|c| (c * 100.0).round() / 100.0).collect::<Vec<_>>());
+    if trials >= 20 {
+        assert!(same * 20 >= trials * 19 && slower * 20 >= trials * 19, "{words:?}");
+    }
+    let history = shop.expect(0, &["history", "--export-csv", "-", "--plot", "trend.svg"]);
+    assert!(history.starts_with("run_id,device_name"));
+    assert!(rows_of(&history) >= 2 + 4 * trials);
+    let plot = std::fs::read_to_string(shop.path("trend.svg")).unwrap();
+    assert!(plot.starts_with("<svg") && plot.contains("same_mask"));
+    shop.expect(0, &["history", "--models", "same_mask", "--plot", "trend.png"]);
+    shop.expect(2, &["history", "--models", "nobody_mask"]);
+    shop.expect(2, &["history", "--plot", "trend.pdf"]);
+    assert!(rows(&shop.runs("results")[0].join("summary.csv")).len() == 2);
+}
+
+fn rows_of(csv: &str) -> usize {
+    csv.lines().count() - 1
+}
+
+#[test]
+fn baselines_have_names() {
+    let shop = Workshop::new(2, 9);
+    shop.pack("calm", "motion = [1.0, 0.0]");
+    let (a, b) = (
+        shop.run(&["--models", "calm_mask", "--min-frames", "1"]),
+        shop.run(&["--models", "calm_mask", "--min-frames", "1"]),
+    );
+    let (a, b) = (a.to_str().unwrap(), b.to_str().unwrap());
+    let said = shop.expect(0, &["compare", a, "--save-baseline", "main"]);
+    assert!(said.starts_with("baseline main is "), "{said}");
+    let said = shop.expect(0, &["compare", b, "--baseline", "main"]);
+    assert!(
+        said.contains("J&F      within noise    100.00 → 100.00") || said.contains("J&F      within noise"),
+        "{said}"
+    );
+    let error = |args: &[&str]| {
+        let output = shop.output(args);
+        assert_eq!(output.status.code(), Some(2));
+        text(&output.stderr)
+    };
+    assert!(error(&["compare", b, "--baseline", "trunk"]).contains("there are: main"));
+    assert!(error(&["compare", a, "--save-baseline", "../main"]).contains("use letters"));
+    assert!(error(&["compare", a]).contains("two runs are needed"));
+}
