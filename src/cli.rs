@@ -48,6 +48,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Trends over the runs of a results directory
     History(HistoryArgs),
+    /// Measure again and again: a systemd service and timer, or a line for cron
+    Schedule(ScheduleArgs),
     /// Join the parts of one job, or set boards that did the same job beside each other
     Merge(MergeArgs),
     /// One cell, driven by the parent process (JSON on stdin and stdout)
@@ -195,6 +197,35 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiet: Option<bool>,
+    /// Before each cell, wait until the hottest zone is at or below CELSIUS
+    #[arg(long, value_name = "CELSIUS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cool_to: Option<f64>,
+    /// Before each cell, wait until the processors are busy at or below PERCENT
+    #[arg(long, value_name = "PERCENT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<f64>,
+    /// Longest wait for the device (another run may hold it), for --cool-to and for --idle [default: 30m]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<String>,
+    /// Least free disk space where results go, looked at before each cell [default: 256]
+    #[arg(long, value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_free_mib: Option<u64>,
+    /// Do nothing when program, packs, data and settings are those of a finished run on this device
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_changed: Option<bool>,
+    /// Afterwards keep the newest N runs of this device that were made with --keep, and remove older ones of them;
+    /// baselines stay
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<NonZeroUsize>,
+    /// Write how the run stands, and how it ended, to FILE as JSON
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<PathBuf>,
     /// Loop each clip to N frames, to watch memory over long videos; only the first pass is scored
     #[arg(long, value_name = "N", hide = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -405,6 +436,90 @@ pub struct HistoryArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `schedule`.
+#[derive(Args, Debug)]
+pub struct ScheduleArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ScheduleCommand,
+}
+
+/// Sub-commands of `schedule`.
+#[derive(Subcommand, Debug)]
+pub enum ScheduleCommand {
+    /// Install a service and its timer
+    Install(Box<ScheduleInstall>),
+    /// Show schedules, and how their last runs ended
+    List {
+        /// Where to look.
+        #[command(flatten)]
+        place: SchedulePlace,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a schedule; its results stay
+    Remove {
+        /// Its name
+        name: String,
+        /// Where to look.
+        #[command(flatten)]
+        place: SchedulePlace,
+    },
+}
+
+/// Where units are.
+#[derive(Args, Debug)]
+pub struct SchedulePlace {
+    /// Units of this user (the default)
+    #[arg(long, conflicts_with = "system")]
+    pub user: bool,
+    /// Units of the system: hardened further, needs root to install, does not run as root
+    #[arg(long)]
+    pub system: bool,
+    /// Write units to DIR, or look there, and leave systemd alone
+    #[arg(long, value_name = "DIR")]
+    pub unit_dir: Option<PathBuf>,
+}
+
+/// Flags of `schedule install`.
+#[derive(Args, Debug)]
+pub struct ScheduleInstall {
+    /// When, as systemd writes it: "*-*-* 02:00", "Mon..Fri 22:00", daily
+    #[arg(long, value_name = "WHEN")]
+    pub on_calendar: String,
+    /// The job: a config file of `jetbench run`
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Name of the schedule [default: that of the config file]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where units go.
+    #[command(flatten)]
+    pub place: SchedulePlace,
+    /// Print units and cron line; install nothing
+    #[arg(long)]
+    pub print: bool,
+    /// As of `run`
+    #[arg(long, value_name = "CELSIUS")]
+    pub cool_to: Option<f64>,
+    /// As of `run`
+    #[arg(long, value_name = "PERCENT")]
+    pub idle: Option<f64>,
+    /// As of `run`
+    #[arg(long, value_name = "TIME")]
+    pub max_wait: Option<String>,
+    /// As of `run`
+    #[arg(long, value_name = "N")]
+    pub keep: Option<NonZeroUsize>,
+    /// As of `run`
+    #[arg(long, value_name = "MIB")]
+    pub min_free_mib: Option<u64>,
+    /// As of `run`
+    #[arg(long)]
+    pub if_changed: bool,
 }
 
 /// Flags of `merge`.

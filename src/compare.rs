@@ -1,6 +1,6 @@
 //! `jetbench compare`: did it get better, worse, or is that noise? Runs are joined by cell, video, object and frame, so that
-//! only like is compared with like; a change counts when its whole interval lies beyond what the same thing differs from
-//! itself on this machine. What cannot be compared is said with the fields that differ, never guessed.
+//! only like is compared with like; a change counts when its interval leaves out zero and it is larger than what the same
+//! thing differs from itself on this machine. What cannot be compared is said with the fields that differ, never guessed.
 //!
 //! The test follows criterion.rs in its words and its noise threshold; the resampled units are whole videos, because
 //! frames of one video are not independent.
@@ -403,7 +403,7 @@ impl<'a> Pairs<'a> {
             // Nothing moved: that needs no interval.
             (change.word, change.interval) = (Word::WithinNoise, Some(Interval { low: 0.0, high: 0.0 }));
         } else if let Some(interval) = change.interval {
-            change.word = judge(interval, SCORE_FLOOR, true);
+            change.word = judge(change.change, interval, SCORE_FLOOR, true);
         } else {
             change.remark = too_few(units.len(), "videos with scores in both");
         }
@@ -439,7 +439,7 @@ impl<'a> Pairs<'a> {
         };
         match change.interval {
             Some(interval) => {
-                change.word = judge(interval, floor.share, false);
+                change.word = judge(change.change, interval, floor.share, false);
                 if !enough {
                     change.remark =
                         format!("interval over blocks of {BLOCK} frames: fewer than {} videos", stats::MIN_UNITS);
@@ -465,9 +465,11 @@ fn too_few(found: usize, what: &str) -> String {
     format!("{found} {what}; an interval needs {}", stats::MIN_UNITS)
 }
 
-/// A change counts when its whole interval lies beyond the floor.
-fn judge(interval: Interval, floor: f64, more_is_better: bool) -> Word {
-    let (up, down) = (interval.low > floor, interval.high < -floor);
+/// A change counts when its interval leaves out zero (it is no accident of these frames) and it is larger than the floor
+/// (it is no accident of these two runs).
+fn judge(change: Option<f64>, interval: Interval, floor: f64, more_is_better: bool) -> Word {
+    let change = change.unwrap_or(0.0);
+    let (up, down) = (interval.low > 0.0 && change > floor, interval.high < 0.0 && change < -floor);
     match (up, down) {
         (false, false) => Word::WithinNoise,
         (up, _) if up == more_is_better => Word::Improved,

@@ -21,7 +21,7 @@ const SMALLEST_FLOOR: f64 = 0.01;
 /// Steps between successive runs from which the noise is learnt.
 const STEPS: usize = 4;
 /// The floor in standard deviations of the steps.
-const SIGMAS: f64 = 2.0;
+const SIGMAS: f64 = 2.5;
 
 /// What must be equal for two runs to be of the same thing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,7 +127,7 @@ fn read(dir: &Path) -> Vec<Row> {
     rows
 }
 
-/// How much the median latency of one thing differs from run to run: two standard deviations of the steps between
+/// How much the median latency of one thing differs from run to run: 2.5 standard deviations of the steps between
 /// successive valid runs, the deviation taken from their median so that one real change does not count as noise.
 pub fn noise(rows: &[Row], key: &Key) -> Floor {
     let series: Vec<f64> = rows

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::exit::{Outcome, Stop};
-use jetbench::{compare, data, doctor, evaluate, history, merge, models, packs_inspect, run, telemetry, verify, worker};
+use jetbench::{compare, data, doctor, evaluate, history, merge, models, packs_inspect, run, schedule, telemetry, verify, worker};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Some(Command::Worker) => return ExitCode::from(worker::main()),
         Some(Command::Run(args)) => run::run(*args, argv),
         Some(Command::Compare(args)) => compare::compare(&args),
+        Some(Command::Schedule(args)) => schedule::schedule(&args),
         Some(Command::History(args)) => history::history(&args),
         Some(Command::Merge(args)) => merge::merge(&args, argv),
         None => run::run(cli.run, argv),

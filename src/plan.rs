@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cli::RunArgs;
-use crate::config;
 use crate::dataset::{self, DataError, Dataset, MaskSource, OpenOptions, Sequence};
 use crate::event::{Job, Limits, PROTOCOL};
 use crate::exit::{Stop, by_nearness, nearest};
 use crate::scenario::Scenario;
+use crate::lock::{self, Waiting};
 use crate::shard::{self, Shard};
 
 /// What something that should not be does to a cell.
@@ -90,6 +90,10 @@ pub struct Settings {
     pub load_timeout_s: f64,
     /// Loop clips to this many frames.
     pub loop_frames: Option<usize>,
+    /// What to wait for before measuring.
+    pub waiting: Waiting,
+    /// Retention: newest runs of this device that stay.
+    pub keep: Option<usize>,
 }
 
 /// One model tag x precision x device, ready to be handed to a worker.
@@ -338,6 +342,10 @@ fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
         s if s.is_finite() && s > 0.0 && s < 1e9 => Ok(s),
         s => Err(Stop::Usage(format!("--{name} {s}: a positive number of seconds is needed"))),
     };
+    let finite = |value: Option<f64>, name: &str| match value {
+        Some(v) if !v.is_finite() => Err(Stop::Usage(format!("--{name} {v}: a number is needed"))),
+        other => Ok(other),
+    };
     let settings = Settings {
         models,
         dtype: parsed(&default(&args.dtype, "bf16"))?,
@@ -377,6 +385,14 @@ fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
         event_timeout_s: seconds(args.event_timeout, 120.0, "event-timeout")?,
         load_timeout_s: seconds(args.load_timeout, 1800.0, "load-timeout")?,
         loop_frames: args.loop_frames.map(Into::into),
+        waiting: Waiting {
+            cool_to_celsius: finite(args.cool_to, "cool-to")?,
+            idle_percent: finite(args.idle, "idle")?,
+            max_wait_s: lock::seconds(args.max_wait.as_deref().unwrap_or("30m"))
+                .map_err(|e| Stop::Usage(format!("--max-wait: {e}")))?,
+            min_free_mib: args.min_free_mib.unwrap_or(256),
+        },
+        keep: args.keep.map(Into::into),
     };
     Ok((settings, shard.map(|(_, said)| said)))
 }
@@ -731,14 +747,4 @@ fn mask_fits(path: &Path, sequence: &Sequence) -> Result<(), Stop> {
         )));
     }
     is_whole(path)
-}
-
-/// Flags with their config file behind them, as a plan.
-///
-/// # Errors
-/// As [`Plan::new`], and a config file that cannot be used.
-pub fn from_args(args: RunArgs) -> Result<(RunArgs, Plan), Stop> {
-    let args = config::with_file(args)?;
-    let plan = Plan::new(&args)?;
-    Ok((args, plan))
 }

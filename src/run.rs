@@ -3,22 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jetbench_runners::runtime;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::cli::RunArgs;
+use crate::config;
 use crate::device;
 use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::exit::{self, Outcome, Stop};
 use crate::grade::{self, Extras, Finished};
+use crate::lock;
 use crate::plan::{self, Cell, Plan};
 use crate::progress::Progress;
 use crate::record::{
@@ -27,6 +29,7 @@ use crate::record::{
 use crate::repeat;
 use crate::report::{self, table};
 use crate::resume::{self, Before, Resumed};
+use crate::schedule;
 use crate::store::{self, RunDir};
 use crate::summary;
 use crate::supervise::{Ended, Worker};
@@ -44,40 +47,118 @@ const IDLE: Duration = Duration::from_millis(1500);
 /// # Errors
 /// What is wrong before anything is measured. What goes wrong afterwards is in the record and in the exit code.
 pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
+    let (args, status) = match &args.resume {
+        Some(_) => (args.clone(), args.status.clone()),
+        None => {
+            let args = config::with_file(args)?;
+            let status = args.status.clone();
+            (args, status)
+        }
+    };
+    let Some(status) = status.filter(|_| !args.dry_run.unwrap_or(false)) else {
+        return Ok(measure(args, argv)?.0);
+    };
+    let mut said = Status { started: now(), ..Status::default() };
+    said.write(&status)?;
+    let result = measure(args, argv);
+    said.finished = Some(now());
+    let result = match result {
+        Ok((outcome, dir)) => {
+            (said.code, said.run) = (Some(outcome.code), dir.map(|d| d.display().to_string()));
+            Ok(outcome)
+        }
+        Err(stop) => {
+            (said.code, said.error) = (Some(stop.code()), Some(stop.to_string()));
+            Err(stop)
+        }
+    };
+    said.write(&status)?;
+    result
+}
+
+/// What `--status FILE` holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// RFC 3339, UTC.
+    pub started: String,
+    /// RFC 3339, UTC; `None` while it runs, and after it was killed.
+    pub finished: Option<String>,
+    /// Exit code.
+    pub code: Option<u8>,
+    /// Directory of the run; `None` when nothing was run.
+    pub run: Option<String>,
+    /// Why nothing was run.
+    pub error: Option<String>,
+}
+
+impl Status {
+    fn write(&self, path: &Path) -> Result<(), Stop> {
+        store::write_json(path, self)
+            .map_err(|e| Stop::Environment(format!("--status: cannot write {}: {e}", path.display())))
+    }
+}
+
+/// The run itself, and its directory.
+fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>), Stop> {
     let root = Path::new("/");
-    let (args, resumed) = match args.resume.clone() {
+    let (quiet, as_json) = (args.quiet.unwrap_or(false), args.json.unwrap_or(false));
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let tell = |text: &str| {
+        if !quiet {
+            eprintln!("note: {text}");
+        }
+    };
+    let claim = |plan: &Plan| {
+        listen(&interrupt)?;
+        let settings = &plan.settings;
+        let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+        let names = lock::names(&settings.device, telemetry::is_tegra(root), visible.as_deref());
+        let patience = Duration::from_secs_f64(settings.waiting.max_wait_s);
+        let held = lock::acquire(&lock::directory(), &names, patience, &interrupt, &tell)?;
+        lock::until_fit(root, &settings.out, &settings.waiting, &interrupt, &tell)?;
+        Ok::<_, Stop>(held)
+    };
+    let (resumed, _held) = match args.resume.clone() {
         Some(path) => {
             let device = device::describe(root);
             let Some(resumed) = resume::take_up(&args, &path, &device.digest)? else {
-                return complete(&args, &path);
+                return Ok((complete(&args, &path)?, Some(path)));
             };
-            (args, resumed)
+            let held = claim(&resumed.plan)?;
+            (resumed, held)
         }
         None => {
-            let (args, plan) = plan::from_args(args)?;
+            let plan = Plan::new(&args)?;
             if args.dry_run.unwrap_or(false) {
-                return Ok(dry_run(&plan, args.json.unwrap_or(false)));
+                return Ok((dry_run(&plan, as_json), None));
             }
-            let fresh = begin(plan, root, argv)?;
-            (args, fresh)
+            if args.if_changed.unwrap_or(false)
+                && let Some(run) = schedule::unchanged(
+                    &plan.settings.out,
+                    &device::describe(root),
+                    &job_sha256(&plan, &program_sha256()),
+                )
+            {
+                let text = format!("nothing has changed since {}; nothing was run\n", run.display());
+                return Ok((Outcome::ok(if quiet { String::new() } else { text }), None));
+            }
+            let held = claim(&plan)?;
+            (begin(plan, root, argv)?, held)
         }
     };
     let Resumed { dir, plan, mut record, before } = resumed;
-    let (quiet, as_json) = (args.quiet.unwrap_or(false), args.json.unwrap_or(false));
-    let interrupt = Arc::new(AtomicBool::new(false));
-    listen(&interrupt)?;
     store::write_json(&dir.head(), &record).map_err(|e| disk(&dir.path, &e))?;
+    if let Some(keep) = plan.settings.keep {
+        schedule::mark(&dir.path, keep).map_err(|e| disk(&dir.path, &e))?;
+    }
 
     let progress = Progress::new(quiet, (plan.units() * plan.frames()) as u64);
     for note in &plan.notes {
         progress.note(note);
     }
     if let Some(resumed) = record.origin.resumed.last() {
-        progress.note(&format!(
-            "{}: {} kept",
-            dir.path.display(),
-            table::plural(resumed.kept, "sequence", "sequences")
-        ));
+        let kept = table::plural(resumed.kept, "sequence", "sequences");
+        progress.note(&format!("{}: {kept} kept", dir.path.display()));
     }
     let mut classes = Vec::new();
     if record.null_run.is_none() {
@@ -89,6 +170,7 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
     }
     // Repeats take turns, so that a slow hour of the machine does not fall on one cell.
     let mut runs: Vec<Vec<CellRecord>> = plan.cells.iter().map(|_| Vec::new()).collect();
+    let mut first = true;
     let units = (0..plan.settings.repeat).flat_map(|repeat| plan.cells.iter().enumerate().map(move |c| (repeat, c)));
     for ((index, (repeat, (n, cell))), before) in units.enumerate().zip(before) {
         progress.cell(index, plan.units(), &cell.label());
@@ -100,8 +182,15 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
             Before::Part(part) => Some(*part),
             Before::Nothing => None,
         };
-        let run =
-            CellRun { plan: &plan, cell, index, repeat, dir: &dir, root, interrupt: &interrupt, progress: &progress };
+        if !std::mem::take(&mut first) && record.stopped.is_none() {
+            let fit =
+                lock::until_fit(root, &plan.settings.out, &plan.settings.waiting, &interrupt, &|t| progress.note(t));
+            record.stopped = fit.err().filter(|_| !interrupt.load(Ordering::SeqCst)).map(|e| e.to_string());
+        }
+        // A machine that is not fit gets no more cells; what they have from before is kept.
+        let halted = AtomicBool::new(true);
+        let stop: &AtomicBool = if record.stopped.is_some() { &halted } else { &interrupt };
+        let run = CellRun { plan: &plan, cell, index, repeat, dir: &dir, root, interrupt: stop, progress: &progress };
         let (cell_record, class) = run.run(part);
         classes.extend(class);
         store::write_json(&dir.partial(index), &cell_record)
@@ -111,15 +200,24 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
     }
     record.cells = runs.into_iter().filter_map(repeat::join).collect();
     if interrupt.load(Ordering::SeqCst) {
-        record.stopped = Some("interrupted".into());
+        record.stopped = Some(INTERRUPTED.into());
     }
     progress.done();
     record.finished = Some(now());
     write_all(&dir, &record).map_err(|e| disk(&dir.path, &e))?;
+    if let Some(keep) = plan.settings.keep {
+        for gone in schedule::retain(&plan.settings.out, &dir.path, keep) {
+            tell(&format!("--keep {keep}: removed {}", gone.display()));
+        }
+    }
 
     let code = exit_code(&record, &classes);
-    Ok(Outcome { stdout: screen(&record, &dir.path, quiet, as_json), code })
+    let path = dir.path.clone();
+    Ok((Outcome { stdout: screen(&record, &path, quiet, as_json), code }, Some(path)))
 }
+
+/// Why a run stopped when the user or a signal ended it.
+const INTERRUPTED: &str = "interrupted";
 
 /// A new run: its directory and its record without cells.
 fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Stop> {
@@ -285,9 +383,9 @@ fn dry_run(plan: &Plan, as_json: bool) -> Outcome {
 /// Exit code of a whole run. A device or environment that is not there weighs most: nothing about it can be repaired on
 /// the command line.
 pub(crate) fn exit_code(record: &RunRecord, classes: &[FaultClass]) -> u8 {
-    if record.stopped.is_some() {
+    if record.stopped.as_deref() == Some(INTERRUPTED) {
         exit::INTERRUPTED
-    } else if classes.contains(&FaultClass::Environment) {
+    } else if record.stopped.is_some() || classes.contains(&FaultClass::Environment) {
         exit::ENVIRONMENT
     } else if classes.contains(&FaultClass::Input) {
         exit::USAGE

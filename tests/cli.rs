@@ -76,6 +76,8 @@ impl Bench {
         }
         // The repository's own packs and clips must not be found from where the executable lies.
         command.env("JETBENCH_HOME", self.dir.path());
+        // Nor may tests wait for each other.
+        command.env("JETBENCH_LOCKS", self.path("locks"));
         command
     }
 

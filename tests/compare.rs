@@ -134,10 +134,10 @@ fn what_differs_is_named_and_never_guessed_over() {
 #[test]
 fn processes_are_compared() {
     let trials: usize = std::env::var("JETBENCH_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
-    let shop = Workshop::new(6, 24);
-    let pack = |ms: f64| format!("frame_ms = [{ms}]\njitter = [0.03, 0.005]");
-    shop.pack("same", &pack(8.0));
-    shop.pack("slow", &pack(8.0));
+    let shop = Workshop::new(6, 16);
+    let pack = |ms: f64| format!("frame_ms = [{ms}]\njitter = [0.03, 0.003]");
+    shop.pack("same", &pack(30.0));
+    shop.pack("slow", &pack(30.0));
     let job = |model: &str| shop.run(&["--models", model]);
     let compare = |a: &std::path::Path, b: &std::path::Path, more: &[&str]| -> (Option<i32>, Value) {
         let mut args = vec!["compare", a.to_str().unwrap(), b.to_str().unwrap(), "--json", "--fail-on-regression"];
@@ -163,9 +163,9 @@ fn processes_are_compared() {
             format!("{:.1} %, {}", cell["latency"]["floor"].as_f64().unwrap() * 100.0, cell["latency"]["floor_from"]);
         // The same pack, grown slower: its digest changes, its name does not.
         let before = job("slow_mask");
-        shop.pack("slow", &pack(8.0 * 1.05));
+        shop.pack("slow", &pack(30.0 * 1.05));
         let after = job("slow_mask");
-        shop.pack("slow", &pack(8.0));
+        shop.pack("slow", &pack(30.0));
         let floor = format!("{}", cell["latency"]["floor"].as_f64().unwrap() * 100.0);
         let (code, json) = compare(&before, &after, &["--noise-floor", &floor]);
         let cell = &json["comparisons"][0]["cells"][0];

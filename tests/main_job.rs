@@ -40,7 +40,7 @@ fn real_packs(test: &str, needs_runtime: bool) -> Option<Vec<packs::PackInfo>> {
 
 fn jetbench(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(cargo_bin!("jetbench"));
-    command.current_dir(dir).args(args);
+    command.current_dir(dir).args(args).env("JETBENCH_LOCKS", dir.join("locks"));
     for name in ["JETBENCH_PACKS", "JETBENCH_CONFIG", "JETBENCH_RESULTS", "JETBENCH_HOME", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }

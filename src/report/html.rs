@@ -385,7 +385,7 @@ fn pairs<'a>(out: &mut String, facts: impl Iterator<Item = (&'a str, &'a str)>) 
 }
 
 /// A word as a POSIX shell takes it.
-fn shell_word(word: &str) -> String {
+pub(crate) fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_string()

@@ -1,0 +1,329 @@
+//! What a run waits for before it measures: the device to itself, a machine cool and idle enough, space on the disk. All
+//! runs on a machine, of all users, share one lock per device, so that two never share a GPU; the kernel gives it back
+//! when its holder ends, however it ends.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jetbench_runners::types::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Stop;
+use crate::telemetry;
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+/// What to wait for, and how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The hottest zone must be at or below this, degrees Celsius.
+    pub cool_to_celsius: Option<f64>,
+    /// The processors must be busy at or below this, percent of all.
+    pub idle_percent: Option<f64>,
+    /// Longest wait for each: lock, temperature, idleness; seconds.
+    pub max_wait_s: f64,
+    /// Least free space where results go, MiB.
+    pub min_free_mib: u64,
+}
+
+/// `90`, `90s`, `30m`, `2h`, `1d` as seconds.
+///
+/// # Errors
+/// Any other text.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let factor = match unit {
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => f64::NAN,
+    };
+    match number.trim().parse::<f64>().map(|n| n * factor) {
+        Ok(s) if (0.0..1e9).contains(&s) => Ok(s),
+        _ => Err(format!("`{text}` is no span of time; expected a number with s, m, h or d, such as 30m")),
+    }
+}
+
+/// The locks that runs on these devices need. A Tegra board is one device: its GPU and CPUs share memory, power and heat.
+/// Elsewhere each GPU is one, under the name that `CUDA_VISIBLE_DEVICES` gives it.
+pub fn names(devices: &[Device], tegra: bool, visible: Option<&str>) -> BTreeSet<String> {
+    if tegra {
+        return BTreeSet::from(["board".to_string()]);
+    }
+    let visible: Vec<&str> = visible.unwrap_or_default().split(',').map(str::trim).filter(|t| !t.is_empty()).collect();
+    let gpu = |n: u32| match visible.get(n as usize) {
+        Some(token) => token.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect(),
+        None => n.to_string(),
+    };
+    devices
+        .iter()
+        .map(|device| match device {
+            Device::Cpu => "cpu".to_string(),
+            Device::Cuda(n) | Device::TensorRt(n) => format!("gpu-{}", gpu(*n as u32)),
+        })
+        .collect()
+}
+
+/// Where the locks are: a directory that all users can write to and that does not outlive a boot.
+pub fn directory() -> PathBuf {
+    if let Some(dir) = std::env::var_os("JETBENCH_LOCKS").filter(|d| !d.is_empty()) {
+        return dir.into();
+    }
+    let shared = PathBuf::from("/run/lock");
+    if shared.is_dir() { shared } else { std::env::temp_dir() }
+}
+
+/// Held locks; dropping them gives them back.
+#[derive(Debug)]
+pub struct Held {
+    _files: Vec<File>,
+}
+
+/// Takes the locks, waiting for other runs to end; `tell` hears of it once per lock.
+///
+/// # Errors
+/// A lock that is still held after `max_wait`, or an interrupt: exit 3, or a file that cannot be opened.
+pub fn acquire(
+    dir: &Path,
+    names: &BTreeSet<String>,
+    max_wait: Duration,
+    interrupt: &AtomicBool,
+    tell: &dyn Fn(&str),
+) -> Result<Held, Stop> {
+    let mut files = Vec::new();
+    // Always in the same order, so that two runs with several devices cannot block each other.
+    for name in names {
+        let path = dir.join(format!("jetbench-{name}.lock"));
+        let fault = |e: std::io::Error| {
+            Stop::Environment(format!(
+                "device lock {}: {e}; name another directory with JETBENCH_LOCKS",
+                path.display()
+            ))
+        };
+        let mut file = open(&path).map_err(fault)?;
+        let started = Instant::now();
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(std::fs::TryLockError::Error(e)) => return Err(fault(e)),
+                Err(std::fs::TryLockError::WouldBlock) => {}
+            }
+            let holder = std::fs::read_to_string(&path).unwrap_or_default();
+            let holder = if holder.trim().is_empty() { "another run".into() } else { holder.trim().to_string() };
+            if started.elapsed() >= max_wait {
+                return Err(Stop::Environment(format!(
+                    "device {name} is still in use by {holder} after {:.0} s; raise --max-wait, or end that run",
+                    max_wait.as_secs_f64()
+                )));
+            }
+            if !told {
+                tell(&format!("device {name} is in use by {holder}; waiting"));
+                told = true;
+            }
+            pause(interrupt)?;
+        }
+        // Who holds it is a courtesy: where it cannot be written, the lock holds all the same.
+        let _ = file.set_len(0).and_then(|()| file.write_all(format!("process {}\n", std::process::id()).as_bytes()));
+        files.push(file);
+    }
+    Ok(Held { _files: files })
+}
+
+/// Opens a lock file that other users may have made. It is opened as it is first: in directories for all, kernels forbid
+/// to open another user's file with the wish to create it.
+fn open(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::PermissionsExt;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    match File::options().write(true).open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let file = File::options().write(true).create(true).truncate(false).open(path)?;
+            // For all users, whatever the umask; a file that another process just made is its own to open up.
+            let _ = file.set_permissions(std::fs::Permissions::from_mode(0o666));
+            Ok(file)
+        }
+        other => other,
+    }
+}
+
+fn pause(interrupt: &AtomicBool) -> Result<(), Stop> {
+    std::thread::sleep(POLL);
+    match interrupt.load(Ordering::SeqCst) {
+        true => Err(Stop::Environment("interrupted while waiting".into())),
+        false => Ok(()),
+    }
+}
+
+/// Waits until the machine is fit for the next cell.
+///
+/// # Errors
+/// It is not after the longest wait, a condition cannot be sensed here, or the disk is full: exit 3.
+pub fn until_fit(
+    root: &Path,
+    out: &Path,
+    waiting: &Waiting,
+    interrupt: &AtomicBool,
+    tell: &dyn Fn(&str),
+) -> Result<(), Stop> {
+    if let Some(free) = free_mib(out).filter(|free| *free < waiting.min_free_mib) {
+        return Err(Stop::Environment(format!(
+            "{}: {free} MiB of disk space are free, {} are needed (--min-free-mib); remove old runs, or let --keep N do it",
+            out.display(),
+            waiting.min_free_mib
+        )));
+    }
+    if let Some(limit) = waiting.cool_to_celsius {
+        let hottest = || telemetry::thermal::hottest(root).map(|(_, celsius)| celsius);
+        wait_for("the hottest zone", "°C", "--cool-to", limit, waiting.max_wait_s, &hottest, interrupt, tell)?;
+    }
+    if let Some(limit) = waiting.idle_percent {
+        let busy = || {
+            let before = busy_and_total(root)?;
+            std::thread::sleep(Duration::from_secs(1));
+            let after = busy_and_total(root)?;
+            let total = after.1.checked_sub(before.1).filter(|t| *t > 0)?;
+            Some(100.0 * after.0.saturating_sub(before.0) as f64 / total as f64)
+        };
+        wait_for("the processors' load", "%", "--idle", limit, waiting.max_wait_s, &busy, interrupt, tell)?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // one call per condition, each in one line
+fn wait_for(
+    what: &str,
+    unit: &str,
+    flag: &str,
+    limit: f64,
+    max_wait_s: f64,
+    read: &dyn Fn() -> Option<f64>,
+    interrupt: &AtomicBool,
+    tell: &dyn Fn(&str),
+) -> Result<(), Stop> {
+    let started = Instant::now();
+    let mut told = false;
+    loop {
+        let Some(now) = read() else {
+            return Err(Stop::Environment(format!(
+                "{flag} {limit}: {what} cannot be read on this machine; leave it out"
+            )));
+        };
+        if now <= limit {
+            return Ok(());
+        }
+        if started.elapsed().as_secs_f64() >= max_wait_s {
+            return Err(Stop::Environment(format!(
+                "{what}: still {now:.1} {unit} after {max_wait_s:.0} s, {flag} wants {limit} {unit}; raise --max-wait"
+            )));
+        }
+        if !told {
+            tell(&format!("{what}: {now:.1} {unit}; waiting for {limit} {unit}"));
+            told = true;
+        }
+        pause(interrupt)?;
+    }
+}
+
+/// Busy and total time of all processors since boot, in ticks, from `/proc/stat`.
+fn busy_and_total(root: &Path) -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string(root.join("proc/stat")).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("cpu "))?;
+    // user nice system idle iowait irq softirq steal; guest time is part of user.
+    let ticks: Vec<u64> = line.split_whitespace().take(8).map_while(|t| t.parse().ok()).collect();
+    let total = ticks.iter().sum::<u64>();
+    let idle = ticks.get(3)? + ticks.get(4).copied().unwrap_or(0);
+    Some((total - idle, total))
+}
+
+/// Free space for this user where `path` is or will be, MiB.
+pub fn free_mib(path: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    let name = std::ffi::CString::new(there.as_os_str().as_bytes()).ok()?;
+    // SAFETY: the kernel fills in the structure it is given; the name ends with a zero byte.
+    unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(name.as_ptr(), &mut stat) == 0).then(|| stat.f_bavail as u64 * stat.f_frsize as u64 / (1 << 20))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::tree;
+
+    #[test]
+    fn spans_of_time_are_read() {
+        assert_eq!(
+            ["90", "90s", "30m", "2h", "1d", "0"].map(|t| seconds(t).unwrap()),
+            [90.0, 90.0, 1800.0, 7200.0, 86400.0, 0.0]
+        );
+        for bad in ["", "m", "-1s", "3 weeks", "1e99", "NaN"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_device_has_its_lock() {
+        let of = |devices: &[Device], tegra, visible| {
+            names(devices, tegra, visible).into_iter().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of(&[Device::Cpu], false, None), "cpu");
+        assert_eq!(of(&[Device::Cuda(0), Device::TensorRt(0), Device::Cuda(1)], false, None), "gpu-0 gpu-1");
+        assert_eq!(of(&[Device::Cuda(0)], false, Some("3,GPU-ab/cd")), "gpu-3");
+        assert_eq!(of(&[Device::TensorRt(1)], false, Some("3,GPU-ab/cd")), "gpu-GPU-ab-cd");
+        assert_eq!(of(&[Device::Cpu, Device::Cuda(0)], true, None), "board");
+    }
+
+    #[test]
+    fn two_never_hold_one_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = BTreeSet::from(["gpu-0".to_string()]);
+        let go_on = AtomicBool::new(false);
+        let held = acquire(dir.path(), &names, Duration::ZERO, &go_on, &|_| {}).unwrap();
+        let error = acquire(dir.path(), &names, Duration::ZERO, &go_on, &|_| {}).unwrap_err();
+        assert!(error.to_string().contains(&format!("in use by process {}", std::process::id())), "{error}");
+        assert_eq!(error.code(), 3);
+        let other = BTreeSet::from(["gpu-1".to_string()]);
+        acquire(dir.path(), &other, Duration::ZERO, &go_on, &|_| {}).unwrap();
+        drop(held);
+        acquire(dir.path(), &names, Duration::ZERO, &go_on, &|_| {}).unwrap();
+    }
+
+    #[test]
+    fn a_hot_busy_or_full_machine_is_not_fit() {
+        let hot = tree(&[
+            ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
+            ("sys/class/thermal/thermal_zone0/temp", "52000\n"),
+            ("proc/stat", "cpu  100 0 50 800 50 0 0 0 0 0\n"),
+        ]);
+        let go_on = AtomicBool::new(false);
+        let calm = Waiting { cool_to_celsius: None, idle_percent: None, max_wait_s: 0.0, min_free_mib: 0 };
+        let fit = |root: &Path, waiting: &Waiting| {
+            until_fit(root, root, waiting, &go_on, &|_| {}).err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        assert_eq!(fit(hot.path(), &calm), "");
+        assert_eq!(fit(hot.path(), &Waiting { cool_to_celsius: Some(52.0), ..calm.clone() }), "");
+        let said = fit(hot.path(), &Waiting { cool_to_celsius: Some(45.0), ..calm.clone() });
+        assert!(said.contains("still 52.0 °C after 0 s"), "{said}");
+        let said = fit(tree(&[]).path(), &Waiting { cool_to_celsius: Some(45.0), ..calm.clone() });
+        assert!(said.contains("cannot be read on this machine"), "{said}");
+        // A clock that stands still tells nothing about load.
+        let said = fit(hot.path(), &Waiting { idle_percent: Some(20.0), ..calm.clone() });
+        assert!(said.contains("load cannot be read"), "{said}");
+        assert_eq!(fit(Path::new("/"), &Waiting { idle_percent: Some(100.0), ..calm.clone() }), "");
+        let said = fit(hot.path(), &Waiting { min_free_mib: u64::MAX, ..calm });
+        assert!(said.contains("MiB of disk space are free"), "{said}");
+        assert_eq!(busy_and_total(hot.path()), Some((150, 1000)));
+    }
+}

@@ -1,0 +1,179 @@
+//! Unattended runs: units that systemd accepts, one run per device at a time, nothing repeated without need, old runs
+//! removed and no others.
+
+mod workshop;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use workshop::{Workshop, text, tree};
+
+const JOB: [&str; 8] = ["--models", "calm_mask", "--data", "data", "--dtype", "fp32", "--min-frames", "1"];
+
+fn shop() -> Workshop {
+    let shop = Workshop::new(2, 5);
+    shop.pack("calm", "motion = [1.0, 0.0]");
+    let job = "models = \"calm_mask\"\ndata = \"data\"\ndtype = \"fp32\"\nmin-frames = 1\n";
+    std::fs::write(shop.path("night.toml"), job).unwrap();
+    shop
+}
+
+#[test]
+fn units_are_made_accepted_listed_and_removed() {
+    let shop = shop();
+    let install = |more: &[&str]| {
+        let mut args = vec![
+            "schedule",
+            "install",
+            "--on-calendar",
+            "*-*-* 02:00",
+            "--config",
+            "night.toml",
+            "--unit-dir",
+            "units",
+        ];
+        args.extend(more);
+        let mut command = shop.command(&args);
+        // Words that a unit would expand if they were not quoted.
+        command.env("JETBENCH_PACKS", "a dir/50%/$HOME/\"packs\"").output().unwrap()
+    };
+    let more = ["--cool-to", "45", "--max-wait", "30m", "--if-changed", "--keep", "30"];
+    for place in ["--user", "--system"] {
+        let output = install(&[&more[..], &[place]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let units = [shop.path("units/jetbench-night.service"), shop.path("units/jetbench-night.timer")];
+        let service = std::fs::read_to_string(&units[0]).unwrap();
+        for word in [
+            "\"--cool-to\" \"45\"",
+            "\"--max-wait\" \"30m\"",
+            "\"--keep\" \"30\"",
+            "\"--if-changed\"",
+            "NoNewPrivileges=yes",
+        ] {
+            assert!(service.contains(word), "{word}: {service}");
+        }
+        assert!(service.contains(r#"Environment="JETBENCH_PACKS=a dir/50%%/$HOME/\"packs\"""#), "{service}");
+        assert_eq!(service.contains("ProtectSystem=strict"), place == "--system");
+        assert!(std::fs::read_to_string(&units[1]).unwrap().contains("\nOnCalendar=*-*-* 02:00\nPersistent=yes\n"));
+        match Command::new("systemd-analyze").arg("verify").arg("--man=no").args(&units).output() {
+            Ok(verified) => {
+                let said = text(&verified.stderr);
+                let ours: Vec<&str> = said.lines().filter(|l| l.contains("jetbench-night")).collect();
+                assert!(verified.status.success() && ours.is_empty(), "{said}");
+            }
+            Err(e) => println!("skipped: units were not verified, systemd-analyze cannot be run: {e}"),
+        }
+    }
+    let said = shop.expect(0, &["schedule", "list", "--unit-dir", "units"]);
+    assert!(said.starts_with("night\n  when    *-*-* 02:00\n") && said.contains("has not run yet"), "{said}");
+
+    // What the unit would run, run by hand: the list shows how it ended.
+    let service = std::fs::read_to_string(shop.path("units/jetbench-night.service")).unwrap();
+    let line = service.lines().find_map(|l| l.strip_prefix("ExecStart=")).unwrap();
+    let words: Vec<String> = line.trim_matches('"').split("\" \"").map(String::from).collect();
+    let args: Vec<&str> = words[1..].iter().map(String::as_str).filter(|w| !["--cool-to", "45"].contains(w)).collect();
+    shop.expect(0, &args);
+    let said = shop.expect(0, &["schedule", "list", "--unit-dir", "units"]);
+    assert!(said.contains("all cells valid, "), "{said}");
+    shop.expect(0, &args);
+    let said = shop.expect(0, &["schedule", "list", "--unit-dir", "units"]);
+    assert!(said.contains("skipped, nothing had changed"), "{said}");
+    assert_eq!(shop.runs("results").iter().filter(|r| r.join("run.json").exists()).count(), 1);
+    let json: Value =
+        serde_json::from_str(&shop.expect(0, &["schedule", "list", "--unit-dir", "units", "--json"])).unwrap();
+    assert_eq!(
+        (&json["schedules"][0]["schedule"]["name"], &json["schedules"][0]["last"]["code"]),
+        (&"night".into(), &0.into())
+    );
+
+    shop.expect(2, &["schedule", "remove", "day", "--unit-dir", "units"]);
+    shop.expect(0, &["schedule", "remove", "night", "--unit-dir", "units"]);
+    assert!(tree(&shop.path("units")).is_empty());
+}
+
+#[test]
+fn what_cannot_be_scheduled_is_said_at_once() {
+    let shop = shop();
+    let print = |calendar: &str, more: &[&str]| {
+        let mut args = vec!["schedule", "install", "--print", "--on-calendar", calendar];
+        args.extend(more);
+        shop.output(&args)
+    };
+    let printed = print("*-*-* 02:00", &["--config", "night.toml"]);
+    let said = text(&printed.stdout);
+    assert!(printed.status.success() && said.contains("# 0 2 * * * cd ") && said.contains("OnCalendar="), "{said}");
+    assert!(!shop.path("results").exists(), "--print leaves nothing");
+    std::fs::write(shop.path("typo.toml"), "modles = \"calm_mask\"\n").unwrap();
+    for (calendar, more) in [
+        ("*-*-* 02:00", &["--config", "typo.toml"][..]),
+        ("*-*-* 02:00", &["--config", "missing.toml"]),
+        ("*-*-* 02:00", &["--config", "night.toml", "--name", "../evil"]),
+        ("*-*-* 02:00\nExecStartPre=x", &["--config", "night.toml"]),
+        ("*-*-* 02:00", &["--config", "night.toml", "--max-wait", "soon"]),
+    ] {
+        let output = print(calendar, more);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn two_runs_never_share_a_device() {
+    let shop = shop();
+    shop.pack("slow", "frame_ms = [150.0]");
+    let slow = ["--models", "slow_mask", "--data", "data", "--dtype", "fp32", "--min-frames", "1", "--out", "first"];
+    let mut first = shop.command(&slow).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while shop.runs("first").is_empty() {
+        assert!(Instant::now() < deadline, "the first run did not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let hasty = shop.output(&[&JOB[..], &["--max-wait", "0", "--out", "second"]].concat());
+    assert_eq!(hasty.status.code(), Some(3), "{}", text(&hasty.stderr));
+    assert!(
+        text(&hasty.stderr).contains(&format!("still in use by process {}", first.id())),
+        "{}",
+        text(&hasty.stderr)
+    );
+    assert!(!shop.path("second").exists(), "nothing is left of a run that never began");
+    let patient = shop.output(&[&JOB[..], &["--max-wait", "1m", "--out", "second"]].concat());
+    assert_eq!(patient.status.code(), Some(0));
+    assert!(text(&patient.stderr).contains("waiting"), "{}", text(&patient.stderr));
+    // The second began after the first had ended.
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    let time = |root: &str| jetbench::store::load(&shop.runs(root)[0]).unwrap();
+    assert!(time("first").finished.unwrap() <= time("second").started);
+}
+
+#[test]
+fn retention_removes_its_own_and_nothing_else() {
+    let shop = shop();
+    let by_hand = shop.run(&["--models", "calm_mask"]);
+    let saved = shop.run(&["--models", "calm_mask", "--keep", "2"]);
+    shop.expect(0, &["compare", saved.to_str().unwrap(), "--save-baseline", "main"]);
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        // Ids of one second are in no order.
+        std::thread::sleep(Duration::from_millis(1010));
+        kept.push(shop.run(&["--models", "calm_mask", "--keep", "2"]));
+    }
+    assert!(by_hand.exists() && saved.exists());
+    assert_eq!(kept.iter().map(|r| r.exists()).collect::<Vec<_>>(), [false, false, true, true]);
+}
+
+#[test]
+fn conditions_that_cannot_be_met_stop_before_anything_is_measured() {
+    let shop = shop();
+    let stopped = |more: &[&str]| {
+        let output = shop.output(&[&JOB[..], more].concat());
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        assert!(!shop.path("results").exists());
+        text(&output.stderr)
+    };
+    assert!(stopped(&["--min-free-mib", "99999999999"]).contains("--min-free-mib"));
+    assert!(stopped(&["--cool-to=-200", "--max-wait", "0"]).contains("--cool-to"));
+    let status = shop.path("status.json");
+    stopped(&["--min-free-mib", "99999999999", "--status", status.to_str().unwrap()]);
+    let status: Value = serde_json::from_slice(&std::fs::read(status).unwrap()).unwrap();
+    assert_eq!((&status["code"], status["error"].as_str().unwrap().contains("disk space")), (&3.into(), true));
+}
