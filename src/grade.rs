@@ -11,7 +11,7 @@ use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
 use crate::overlay::{self, Layer};
 use crate::prompt;
 use crate::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord};
-use crate::report;
+use crate::report::{self, thumb};
 use crate::score::{FrameScore, Protocol, frame_score};
 use crate::spool::{Reader, SpooledFrame};
 
@@ -216,6 +216,43 @@ fn object_record(index: usize, object: &Object, frames: &[GradedFrame], protocol
             })
             .collect(),
     }
+}
+
+/// A small picture of one frame of a spooled sequence: what was true, as contours, and what was predicted, as fills.
+///
+/// # Errors
+/// The frame, its annotation or the spool file cannot be read, or it holds no such frame.
+pub fn picture(sequence: &Sequence, spool: &Path, frame: usize) -> Result<RgbFrame, DataError> {
+    let wrong = |e: String| DataError(e);
+    let reader = Reader::open(spool).map_err(|e| wrong(e.to_string()))?;
+    let (width, height) = (reader.width, reader.height);
+    for spooled in reader {
+        let spooled = spooled.map_err(|e| wrong(e.to_string()))?;
+        if spooled.times.frame as usize != frame {
+            continue;
+        }
+        let mut predicted = BTreeMap::new();
+        for object in &spooled.objects {
+            predicted.insert(object.object, Reader::mask(width, height, object).map_err(wrong)?);
+        }
+        let annotated: Vec<Object> =
+            sequence.objects.iter().filter(|o| o.annotated.binary_search(&frame).is_ok()).cloned().collect();
+        let truths = sequence.truths(&annotated, frame)?;
+        let image = sequence.picker().frame(frame)?;
+        let layers: Vec<Layer> = annotated
+            .iter()
+            .zip(&truths)
+            .map(|(object, truth)| Layer {
+                name: &object.name,
+                object: object.id,
+                predicted: predicted.get(&object.id),
+                truth: Some(truth),
+                ..Layer::default()
+            })
+            .collect();
+        return Ok(thumb::shrink(&overlay::draw(&image, &layers, false)));
+    }
+    Err(DataError(format!("{}: no frame {frame}", spool.display())))
 }
 
 /// Draws the frames of one sequence.

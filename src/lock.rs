@@ -66,7 +66,7 @@ pub fn names(devices: &[Device], tegra: bool, visible: Option<&str>) -> BTreeSet
         .iter()
         .map(|device| match device {
             Device::Cpu => "cpu".to_string(),
-            Device::Cuda(n) | Device::TensorRt(n) => format!("gpu-{}", gpu(*n as u32)),
+            Device::Cuda(n) | Device::TensorRt(n) => format!("gpu-{}", gpu(*n)),
         })
         .collect()
 }

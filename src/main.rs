@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::exit::{Outcome, Stop};
-use jetbench::{compare, data, doctor, evaluate, history, merge, models, packs_inspect, run, schedule, telemetry, verify, worker};
+use jetbench::{
+    compare, data, doctor, evaluate, history, merge, models, packs_inspect, run, schedule, telemetry, verify, worker,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -320,11 +320,14 @@ fn join_cell(cells: &[&CellRecord], list: &[String], min_frames: usize) -> CellR
         }
     }
     // A rail that one part could not read has no sum.
-    joined.energy_j = joined
-        .energy_j
-        .keys()
-        .filter_map(|rail| Some((rail.clone(), cells.iter().map(|c| c.energy_j.get(rail)).sum::<Option<f64>>()?)))
-        .collect();
+    let sum = |of: fn(&CellRecord) -> &BTreeMap<String, f64>| -> BTreeMap<String, f64> {
+        let rails = of(cells[0]).keys();
+        rails.filter_map(|r| Some((r.clone(), cells.iter().map(|c| of(c).get(r)).sum::<Option<f64>>()?))).collect()
+    };
+    (joined.energy_j, joined.energy_above_idle_j) = (sum(|c| &c.energy_j), sum(|c| &c.energy_above_idle_j));
+    if cells.len() > 1 {
+        joined.repeats.clear();
+    }
     joined.track_wall_s = cells.iter().map(|c| c.track_wall_s).sum();
     let mut notes: Vec<String> = Vec::new();
     for note in cells.iter().flat_map(|c| &c.notes) {
@@ -341,8 +344,11 @@ fn join_cell(cells: &[&CellRecord], list: &[String], min_frames: usize) -> CellR
     joined.notes = notes;
     joined.summary = summary::summarise(&joined);
     if let Some(figures) = &mut joined.summary {
-        let joules = joined.energy_j.get(run::WHOLE_MODULE_RAIL).filter(|_| figures.frames > 0);
-        figures.energy_per_frame_j = joules.map(|j| j / figures.frames as f64);
+        let per_frame = |joules: &BTreeMap<String, f64>| {
+            joules.get(run::WHOLE_MODULE_RAIL).filter(|_| figures.frames > 0).map(|j| j / figures.frames as f64)
+        };
+        let (whole, above) = (per_frame(&joined.energy_j), per_frame(&joined.energy_above_idle_j));
+        (figures.energy_per_frame_j, figures.energy_above_idle_per_frame_j) = (whole, above);
     }
     joined.verdict = join_verdicts(cells, &joined, min_frames);
     joined
@@ -377,6 +383,8 @@ fn scores_only(joined: &mut RunRecord, boards: &[(String, Vec<&Part>)]) {
         cell.memory.clear();
         cell.memory_curve.clear();
         cell.energy_j.clear();
+        cell.energy_above_idle_j.clear();
+        cell.idle_power_w.clear();
         cell.graph_load_ms.clear();
         (cell.load_ms, cell.track_wall_s) = (None, None);
         if let Some(s) = &mut cell.summary {
@@ -393,6 +401,8 @@ fn scores_only(joined: &mut RunRecord, boards: &[(String, Vec<&Part>)]) {
         }
         for sequence in &mut cell.sequences {
             sequence.frames.clear();
+            sequence.energy_j.clear();
+            sequence.energy_above_idle_j.clear();
         }
         cell.notes.push(format!(
             "the parts ran on {} devices: scores are joined, latencies, memory and energy are not; they stand in each part's \

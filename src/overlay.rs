@@ -25,8 +25,13 @@ pub struct Layer<'a> {
     pub j: Option<f64>,
 }
 
-/// The frame with its layers, of the frame's size.
+/// The frame with its layers and a legend, of the frame's size.
 pub fn render(frame: &RgbFrame, layers: &[Layer]) -> RgbFrame {
+    draw(frame, layers, true)
+}
+
+/// The frame with its layers; the legend would be too small to read where the picture is made smaller.
+pub fn draw(frame: &RgbFrame, layers: &[Layer], with_legend: bool) -> RgbFrame {
     let mut image = frame.clone();
     let (width, height) = (frame.width, frame.height);
     if frame.rgb.len() != width as usize * height as usize * 3 {
@@ -76,7 +81,9 @@ pub fn render(frame: &RgbFrame, layers: &[Layer]) -> RgbFrame {
             _ => {}
         }
     }
-    legend(&mut marks, layers, unit);
+    if with_legend {
+        legend(&mut marks, layers, unit);
+    }
     marks.paint_over(&mut image, 1.0);
     image
 }

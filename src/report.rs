@@ -7,6 +7,9 @@ pub mod plot;
 pub mod png;
 pub mod scene;
 pub mod table;
+pub mod thumb;
+
+use rayon::prelude::*;
 
 use crate::record::RunRecord;
 
@@ -16,7 +19,19 @@ use crate::record::RunRecord;
 /// # Errors
 /// When a PNG cannot be encoded.
 pub fn files(run: &RunRecord) -> Result<Vec<(String, Vec<u8>)>, ::png::EncodingError> {
-    let figures = plot::figures(run);
+    files_with(run, &[], &[])
+}
+
+/// The same with what the record does not hold: the rows of `telemetry.csv`, and pictures.
+///
+/// # Errors
+/// As [`files`].
+pub fn files_with(
+    run: &RunRecord,
+    telemetry: &[u8],
+    thumbs: &[thumb::Thumb],
+) -> Result<Vec<(String, Vec<u8>)>, ::png::EncodingError> {
+    let figures = plot::figures_with(run, telemetry);
     let mut files = vec![
         ("summary.csv".to_string(), csv::summary(run)),
         ("objects.csv".to_string(), csv::objects(run)),
@@ -27,11 +42,15 @@ pub fn files(run: &RunRecord) -> Result<Vec<(String, Vec<u8>)>, ::png::EncodingE
         ("rails.csv".to_string(), csv::rails(run)),
         ("repeats.csv".to_string(), csv::repeats(run)),
         ("summary.md".to_string(), table::markdown(run).into_bytes()),
-        ("report.html".to_string(), html::report(run, &figures).into_bytes()),
+        ("report.html".to_string(), html::report(run, &figures, thumbs).into_bytes()),
     ];
-    for figure in &figures {
-        files.push((format!("plots/{}.svg", figure.name), figure.svg().into_bytes()));
-        files.push((format!("plots/{}.png", figure.name), figure.png()?));
+    let drawn: Vec<_> = figures
+        .par_iter()
+        .map(|figure| Ok((figure.name.as_str(), figure.svg().into_bytes(), figure.png()?)))
+        .collect::<Result<_, ::png::EncodingError>>()?;
+    for (name, svg, png) in drawn {
+        files.push((format!("plots/{name}.svg"), svg));
+        files.push((format!("plots/{name}.png"), png));
     }
     Ok(files)
 }

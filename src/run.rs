@@ -27,7 +27,8 @@ use crate::record::{
     CellRecord, DataRecord, MemoryPoint, MemoryRecord, NullRunRecord, Origin, RunRecord, RuntimeRecord, SCHEMA, Verdict,
 };
 use crate::repeat;
-use crate::report::{self, table};
+use crate::report::plot::sensed::PHASE;
+use crate::report::{self, table, thumb};
 use crate::resume::{self, Before, Resumed};
 use crate::schedule;
 use crate::store::{self, RunDir};
@@ -400,7 +401,9 @@ pub(crate) fn exit_code(record: &RunRecord, classes: &[FaultClass]) -> u8 {
 fn write_all(dir: &RunDir, record: &RunRecord) -> std::io::Result<()> {
     let units = record.cells.iter().map(|c| c.repeats.len().max(1)).sum();
     dir.join_telemetry(units, telemetry::CSV_HEADER)?;
-    for (name, bytes) in report::files(record).map_err(std::io::Error::other)? {
+    let sensed = std::fs::read(dir.path.join("telemetry.csv"))?;
+    let thumbs = thumb::read(&dir.path, record.cells.len());
+    for (name, bytes) in report::files_with(record, &sensed, &thumbs).map_err(std::io::Error::other)? {
         store::write_atomic(&dir.path.join(name), &bytes)?;
     }
     dir.finish(record)
@@ -507,6 +510,8 @@ struct Observed {
     finished: Vec<Finished>,
     swap_mib: Option<f64>,
     lowest_available_mib: Option<f64>,
+    /// Phases, and when they began.
+    begun: Vec<(Phase, u64)>,
     /// Phases whose fall of system memory says nothing.
     no_fall: Vec<String>,
 }
@@ -530,7 +535,7 @@ impl CellRun<'_> {
         self.peak(&mut record, &mut observed, &telemetry, baseline);
         record.sensors = telemetry.sensors();
         record.sensors.unjudged = verdict::unjudged(&record.sensors, telemetry::is_tegra(self.root));
-        if let Err(e) = self.keep(&telemetry) {
+        if let Err(e) = self.keep(&telemetry, &observed.begun) {
             record.notes.push(format!("telemetry.csv could not be written: {e}"));
         }
 
@@ -697,6 +702,7 @@ impl CellRun<'_> {
             Event::Hello { .. } | Event::Finished | Event::Failed { .. } | Event::NullRun { .. } => {}
             Event::Phase { phase, memory } => {
                 observed.phase = Some(phase);
+                observed.begun.push((phase, telemetry::now_ns()));
                 observed.swap_mib = observed.swap_mib.into_iter().chain(memory.swap_mib).max_by(f64::total_cmp);
                 self.progress.phase(phase);
                 if matches!(phase, Phase::Idle | Phase::Loaded | Phase::Warmed | Phase::Last) {
@@ -744,6 +750,9 @@ impl CellRun<'_> {
                 record.warmup = Some(warmup);
             }
             Event::SequenceStarted { index } => {
+                if observed.phase != Some(Phase::Track) {
+                    observed.begun.push((Phase::Track, telemetry::now_ns()));
+                }
                 observed.phase = Some(Phase::Track);
                 observed.started = Some(index);
                 self.progress.sequence(self.plan.dataset.sequences.get(index).map_or("", |s| s.name.as_str()));
@@ -815,11 +824,17 @@ impl CellRun<'_> {
     }
 
     /// Writes the samples beside those of an earlier attempt.
-    fn keep(&self, telemetry: &Telemetry) -> std::io::Result<()> {
+    fn keep(&self, telemetry: &Telemetry, begun: &[(Phase, u64)]) -> std::io::Result<()> {
         let path = self.dir.telemetry(self.index);
         let mut bytes = std::fs::read(&path).unwrap_or_default();
         let key = format!("{},{},{}", self.cell.model, self.cell.dtype, self.cell.device);
         bytes.extend_from_slice(telemetry.csv(&key, self.repeat + 1).as_bytes());
+        if let Some(start) = telemetry.samples.first().map(|s| s.at_ns) {
+            for (phase, at) in begun {
+                let seconds = at.saturating_sub(start) as f64 / 1e9;
+                bytes.extend_from_slice(format!("{key},{seconds:.3},{PHASE}{},1,{}\n", phase.as_str(), self.repeat + 1).as_bytes());
+            }
+        }
         store::write_atomic(&path, &bytes)
     }
 
@@ -870,7 +885,43 @@ impl CellRun<'_> {
         // Plan order, whatever an interruption has done to it.
         let place = |name: &str| dataset.sequences.iter().position(|s| s.name == name);
         record.sequences.sort_by_cached_key(|s| place(&s.video));
+        if let Err(e) = self.picture(record, observed) {
+            record.notes.push(format!("pictures of the worst moments could not be made: {e}"));
+        }
         Ok(())
+    }
+
+    /// Leaves pictures of the worst moments for the report. A sequence that was scored before an interruption has no masks
+    /// any more; its pictures from then are kept.
+    fn picture(&self, record: &CellRecord, observed: &Observed) -> Result<(), String> {
+        let dir = self.dir.path.join(thumb::DIR).join(self.index.to_string());
+        let old: Vec<thumb::Moment> = std::fs::read(dir.join("moments.json"))
+            .ok()
+            .and_then(|b| serde_json::from_slice(&b).ok())
+            .unwrap_or_default();
+        let mut kept = Vec::new();
+        for mut moment in thumb::worst(&record.sequences) {
+            let finished = observed.finished.iter().find(|f| f.video == moment.video);
+            let sequence = finished.and_then(|f| Some((f, self.plan.dataset.sequences.get(f.index)?)));
+            let before =
+                old.iter().find(|m| (&m.video, &m.object, m.frame) == (&moment.video, &moment.object, moment.frame));
+            if let Some((finished, sequence)) = sequence {
+                let image =
+                    grade::picture(sequence, &finished.spool, moment.frame as usize).map_err(|e| e.to_string())?;
+                let png = report::png::encode(&image).map_err(|e| e.to_string())?;
+                moment.file = format!("{}-{}.png", finished.index, moment.frame);
+                store::write_atomic(&dir.join(&moment.file), &png).map_err(|e| e.to_string())?;
+            } else if let Some(before) = before {
+                moment.file = before.file.clone();
+            } else {
+                continue;
+            }
+            kept.push(moment);
+        }
+        match kept.is_empty() {
+            true => Ok(()),
+            false => store::write_json(&dir.join("moments.json"), &kept).map_err(|e| e.to_string()),
+        }
     }
 }
 

@@ -315,7 +315,8 @@ fn draw_figures_for_eyes() {
             std::fs::write(dir.join(format!("{name}_{}.svg", figure.name)), figure.svg()).unwrap();
             std::fs::write(dir.join(format!("{name}_{}.png", figure.name)), figure.png().unwrap()).unwrap();
         }
-        std::fs::write(dir.join(format!("{name}.html")), report::html::report(&run, &plot::figures(&run))).unwrap();
+        std::fs::write(dir.join(format!("{name}.html")), report::html::report(&run, &plot::figures(&run), &[]))
+            .unwrap();
     }
 }
 

@@ -1,19 +1,20 @@
 //! `report.html`: one self-contained file with the headline table, the figures, every warning, and how to do it again.
 //! No script, no fetched part; readable in light and dark and on paper. Everything that came from outside is escaped.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::record::{CellRecord, RunRecord, Verdict};
 use crate::report::plot::Figure;
+use crate::report::plot::stages;
 use crate::report::scene::escape;
-use crate::report::table::{self, Sheet, cell_name, clean, dtype_short, figure, strip_marks};
+use crate::report::table::{self, Sheet, cell_name, clean, dtype_short, figure, plural, strip_marks};
+use crate::report::thumb::Thumb;
 
 /// Figures that stand in the report itself; a full data set has dozens more, which lie beside it under `plots/`.
 const INLINE: usize = 12;
 
-/// The report, with figures drawn by [`crate::report::plot::figures`].
-pub fn report(run: &RunRecord, figures: &[Figure]) -> String {
+/// The report, with figures drawn by [`crate::report::plot::figures_with`], and pictures.
+pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
     let mut out = String::new();
     let title = format!("jetbench on {}", clean(&run.device.name));
     let _ = write!(
@@ -28,13 +29,20 @@ pub fn report(run: &RunRecord, figures: &[Figure]) -> String {
     let _ = writeln!(out, "<p class=\"under\">{}</p>", escape(&table::heading(run)));
     verdict(&mut out, run);
     headline(&mut out, run);
+    out.push_str("<h2>Figures</h2>\n");
     for figure in figures.iter().take(INLINE) {
         let _ = writeln!(out, "<figure>{}</figure>", figure.svg());
     }
-    if figures.len() > INLINE {
-        let more = figures.len() - INLINE;
-        let _ = writeln!(out, "<p>{more} more figures lie beside this file, under <code>plots/</code>.</p>");
+    if figures.is_empty() {
+        out.push_str("<p>Nothing was measured that could be drawn.</p>\n");
     }
+    if figures.len() > INLINE {
+        let more = plural(figures.len() - INLINE, "more figure lies", "more figures lie");
+        let _ = writeln!(out, "<p>{more} beside this file, under <code>plots/</code>.</p>");
+    }
+    moments(&mut out, run, thumbs);
+    precisions(&mut out, run);
+    device(&mut out, run);
     cells(&mut out, run);
     reproduce(&mut out, run);
     out.push_str("</main>\n</body>\n</html>\n");
@@ -68,7 +76,9 @@ fn verdict(out: &mut String, run: &RunRecord) {
 /// The headline table and its notes.
 fn headline(out: &mut String, run: &RunRecord) {
     let sheet = Sheet::new(run);
-    out.push_str("<div class=\"wide\"><table>\n<thead><tr>");
+    out.push_str(
+        "<div class=\"wide\"><table>\n<caption>One row per cell: model, precision and device</caption>\n<thead><tr>",
+    );
     for column in &sheet.columns {
         let class = if column.number { " class=\"number\"" } else { "" };
         let _ = write!(out, "<th scope=\"col\"{class}>{}</th>", escape(&column.title).replace('\n', "<br>"));
@@ -82,24 +92,35 @@ fn headline(out: &mut String, run: &RunRecord) {
                 (_, "verdict") => " class=\"word\"",
                 _ => "",
             };
-            let _ = write!(out, "<td{class}>{}</td>", escape(&strip_marks(&column.values[row])));
+            let value = escape(&strip_marks(&column.values[row]));
+            let _ = match column.title.as_str() {
+                "model" => write!(out, "<th scope=\"row\">{value}</th>"),
+                _ => write!(out, "<td{class}>{value}</td>"),
+            };
         }
         out.push_str("</tr>\n");
     }
-    out.push_str("</tbody></table></div>\n<ul class=\"notes\">\n");
-    for note in table::footnotes(run, &sheet) {
-        let _ = writeln!(out, "<li>{}</li>", escape(&note));
+    out.push_str("</tbody></table></div>\n");
+    let notes = table::footnotes(run, &sheet);
+    if !notes.is_empty() {
+        out.push_str("<h2>Warnings, remedies, notes</h2>\n<ul class=\"notes\">\n");
+        for note in notes {
+            let class = if note.starts_with('[') { " class=\"warning\"" } else { "" };
+            let _ = writeln!(out, "<li{class}>{}</li>", escape(&note));
+        }
+        out.push_str("</ul>\n");
     }
-    out.push_str("</ul>\n");
 }
 
 /// What lies behind every cell: intervals, stages, memory, precision, options.
 fn cells(out: &mut String, run: &RunRecord) {
     out.push_str("<h2>Behind the figures</h2>\n");
+    // Folded text is not printed; a few cells are shown at once.
+    let open = if run.cells.len() <= 6 { " open" } else { "" };
     for cell in &run.cells {
         let _ = writeln!(
             out,
-            "<details><summary>{} <span class=\"word {}\">{}</span></summary>",
+            "<details{open}><summary>{} <span class=\"word {}\">{}</span></summary>",
             escape(&cell_name(run, cell)),
             cell.verdict.as_str(),
             cell.verdict.as_str()
@@ -171,7 +192,6 @@ fn cells(out: &mut String, run: &RunRecord) {
             repeats(out, cell);
         }
         memory(out, cell);
-        precision(out, cell);
         sensors(out, cell);
         out.push_str("</details>\n");
     }
@@ -227,8 +247,8 @@ fn repeats(out: &mut String, cell: &CellRecord) {
         return;
     }
     out.push_str(
-        "<h3>Repeats in fresh processes</h3>\n<table><thead><tr><th>repeat</th><th>verdict</th><th class=\"number\">FPS wall</th>\
-         <th class=\"number\">p50, ms</th><th class=\"number\">p95, ms</th><th class=\"number\">load, ms</th></tr></thead><tbody>\n",
+        "<h3>Repeats in fresh processes</h3>\n<table><thead><tr><th scope=\"col\">repeat</th><th scope=\"col\">verdict</th><th scope=\"col\" class=\"number\">FPS wall</th>\
+         <th scope=\"col\" class=\"number\">p50, ms</th><th scope=\"col\" class=\"number\">p95, ms</th><th scope=\"col\" class=\"number\">load, ms</th></tr></thead><tbody>\n",
     );
     let show = |value: Option<f64>| value.map_or_else(|| "–".to_string(), figure);
     for r in &cell.repeats {
@@ -272,31 +292,19 @@ fn sensors(out: &mut String, cell: &CellRecord) {
     pairs(out, cell.sensors.missing.iter().map(|m| (m.sensor.as_str(), m.reason.as_str())));
 }
 
-/// Mean time per stage; a stage counts as zero on the frames on which it did not run, so that the means add up.
+/// Mean time per stage.
 fn stages(out: &mut String, cell: &CellRecord) {
-    let frames: Vec<_> = cell.sequences.iter().flat_map(|s| &s.frames).collect();
-    let total: f64 = frames.iter().map(|f| f.latency_ms).sum();
-    let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
-    for frame in &frames {
-        for (stage, ms) in &frame.stages_ms {
-            *sums.entry(stage).or_default() += ms;
-        }
-    }
-    if sums.is_empty() || total <= 0.0 {
-        return;
-    }
-    out.push_str("<h3>Time per frame, by stage</h3>\n<table><thead><tr><th>stage</th><th class=\"number\">mean, ms</th><th class=\"number\">share</th></tr></thead><tbody>\n");
-    let known = jetbench_runners::types::Stage::ALL.map(|s| s.as_str());
-    let mut order: Vec<&str> = sums.keys().copied().collect();
-    order.sort_by_key(|s| known.iter().position(|k| k == s).unwrap_or(known.len()));
-    let between = total - sums.values().sum::<f64>();
-    let rows = order.into_iter().map(|s| (s, sums[s])).chain([("between stages", between)]);
-    for (stage, ms) in rows {
+    let Some(means) = stages::means(cell) else { return };
+    let total: f64 = means.iter().map(|m| m.1).sum();
+    out.push_str(
+        "<h3>Time per frame, by stage</h3>\n<table><thead><tr><th scope=\"col\">stage</th><th scope=\"col\" \
+         class=\"number\">mean, ms</th><th scope=\"col\" class=\"number\">share</th></tr></thead><tbody>\n",
+    );
+    for (stage, ms) in means {
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td class=\"number\">{:.2}</td><td class=\"number\">{:.1} %</td></tr>",
-            escape(&stage.replace('_', " ")),
-            ms / frames.len() as f64,
+            "<tr><th scope=\"row\">{}</th><td class=\"number\">{ms:.2}</td><td class=\"number\">{:.1} %</td></tr>",
+            escape(&clean(&stage)),
             100.0 * ms / total
         );
     }
@@ -309,15 +317,16 @@ fn memory(out: &mut String, cell: &CellRecord) {
         return;
     }
     out.push_str(
-        "<h3>Memory, MiB</h3>\n<table><thead><tr><th>phase</th><th class=\"number\">system, fall of MemAvailable</th>\
-         <th class=\"number\">Pss of the worker</th><th class=\"number\">resident set</th></tr></thead><tbody>\n",
+        "<h3>Memory, MiB</h3>\n<table><thead><tr><th scope=\"col\">phase</th><th scope=\"col\" class=\"number\">system, fall of \
+         MemAvailable</th><th scope=\"col\" class=\"number\">Pss of the worker</th><th scope=\"col\" class=\"number\">resident \
+         set</th></tr></thead><tbody>\n",
     );
     let known = ["idle", "loaded", "warmed", "peak", "last"];
     let mut phases: Vec<&String> = cell.memory.keys().collect();
     phases.sort_by_key(|p| known.iter().position(|k| k == p).unwrap_or(known.len()));
     for phase in phases {
         let m = &cell.memory[phase];
-        let _ = write!(out, "<tr><td>{}</td>", escape(phase));
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&clean(phase)));
         for value in [m.system_mib, m.pss_mib, m.rss_mib] {
             let text = value.map_or_else(|| "–".to_string(), |v| format!("{v:.1}"));
             let _ = write!(out, "<td class=\"number\">{text}</td>");
@@ -327,51 +336,133 @@ fn memory(out: &mut String, cell: &CellRecord) {
     out.push_str("</tbody></table>\n");
 }
 
-/// Precision per graph, with what supports it.
-fn precision(out: &mut String, cell: &CellRecord) {
-    if cell.precision.is_empty() {
+/// Precision of every cell: asked, in effect, and what supports it. Graphs that agree share a row.
+fn precisions(out: &mut String, run: &RunRecord) {
+    if run.cells.iter().all(|c| c.precision.is_empty()) {
         return;
     }
-    out.push_str("<h3>Precision by graph</h3>\n<table><thead><tr><th>graph</th><th>asked</th><th>in effect</th><th>evidence</th></tr></thead><tbody>\n");
-    for p in &cell.precision {
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escape(&clean(&p.graph)),
-            p.requested,
-            escape(&clean(&p.effective)),
-            escape(&clean(&p.evidence.join("; ")))
+    out.push_str("<h2>Precision</h2>\n<div class=\"wide\"><table>\n<caption>What was asked for, what was in effect, and how we know</caption>\n<thead><tr>");
+    for title in ["cell", "graphs", "asked", "in effect", "evidence"] {
+        let _ = write!(out, "<th scope=\"col\">{title}</th>");
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for cell in &run.cells {
+        let mut rows: Vec<(Vec<&str>, &jetbench_runners::types::StagePrecision)> = Vec::new();
+        for p in &cell.precision {
+            let alike = |o: &&mut (Vec<&str>, &jetbench_runners::types::StagePrecision)| {
+                (o.1.requested, &o.1.effective, &o.1.evidence) == (p.requested, &p.effective, &p.evidence)
+            };
+            match rows.iter_mut().find(alike) {
+                Some((graphs, _)) => graphs.push(&p.graph),
+                None => rows.push((vec![&p.graph], p)),
+            }
+        }
+        for (graphs, p) in rows {
+            let _ = writeln!(
+                out,
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td class=\"prose\">{}</td></tr>",
+                escape(&cell_name(run, cell)),
+                escape(&clean(&graphs.join(", ").replace('_', " "))),
+                p.requested,
+                escape(&clean(&p.effective)),
+                escape(&clean(&p.evidence.join("; ")))
+            );
+        }
+    }
+    out.push_str("</tbody></table></div>\n");
+    if run.cells.iter().any(|c| dtype_short(c).contains("emulated")) {
+        out.push_str(
+            "<p>Emulated means: this device has no kernels of that precision; operands are rounded to it and the sums are \
+             kept in fp32. Its scores are those of the precision, its speed is not.</p>\n",
         );
     }
-    out.push_str("</tbody></table>\n");
+}
+
+/// The board, in its own words.
+fn device(out: &mut String, run: &RunRecord) {
+    let _ = writeln!(out, "<section class=\"card\">\n<h2>Device: {}</h2>", escape(&clean(&run.device.name)));
+    let digest = if run.device.digest.is_empty() { "none: several devices" } else { &run.device.digest };
+    let facts = run.device.facts.iter().map(|(k, v)| (k.replace('_', " "), v.clone()));
+    let facts: Vec<(String, String)> = facts.chain([("digest".to_string(), digest.to_string())]).collect();
+    pairs(out, facts.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    out.push_str("</section>\n");
+}
+
+/// Pictures of the frames on which objects were lost.
+fn moments(out: &mut String, run: &RunRecord, thumbs: &[Thumb]) {
+    if thumbs.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h2>Worst moments</h2>\n<p>Filled: what the model predicted. Light contour: what was true. The frames with the lowest J \
+         that count, at most one per object.</p>\n<div class=\"moments\">\n",
+    );
+    for thumb in thumbs {
+        let Some(cell) = run.cells.get(thumb.cell) else { continue };
+        let m = &thumb.moment;
+        let text =
+            format!("{}: {}, object {}, frame {}, J {:.1}", cell_name(run, cell), m.video, m.object, m.frame, m.j);
+        let text = escape(&clean(&text));
+        let _ = writeln!(
+            out,
+            "<figure class=\"moment\"><img alt=\"{text}: predicted mask and true contour\" \
+             src=\"data:image/png;base64,{}\"><figcaption>{text}</figcaption></figure>",
+            base64(&thumb.png)
+        );
+    }
+    out.push_str("</div>\n");
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for part in bytes.chunks(3) {
+        let word = part.iter().fold(0u32, |w, b| w << 8 | u32::from(*b)) << (8 * (3 - part.len()));
+        for i in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * i)) as usize & 63] as char;
+            out.push(if i <= part.len() { digit } else { '=' });
+        }
+    }
+    out
 }
 
 /// Command, device, data, settings.
 fn reproduce(out: &mut String, run: &RunRecord) {
     let command: Vec<String> = run.argv.iter().map(|a| shell_word(a)).collect();
     let _ = writeln!(out, "<h2>How to do it again</h2>\n<pre><code>{}</code></pre>", escape(&command.join(" ")));
+    let origin = &run.origin;
     let mut facts = vec![
         ("run", run.run_id.clone()),
         ("started", run.started.clone()),
         ("finished", run.finished.clone().unwrap_or_else(|| "not finished".to_string())),
         ("jetbench", run.version.clone()),
         ("data", format!("{} ({}), scored as {}", run.data.root, run.data.layout, run.data.protocol)),
-        ("device", format!("{}, digest {}", run.device.name, run.device.digest)),
     ];
-    facts.extend(run.device.facts.iter().map(|(k, v)| (k.as_str(), v.clone())));
+    let mut digest = |name, value: &str| facts.extend((!value.is_empty()).then(|| (name, value.to_string())));
+    digest("started in", &origin.directory);
+    digest("program, SHA-256", &origin.program_sha256);
+    digest("job, SHA-256", &origin.job_sha256);
+    digest("list of videos, SHA-256", &run.data.list_sha256);
+    let mut packs: Vec<String> = run.cells.iter().map(|c| format!("{} {}", c.pack, c.pack_digest)).collect();
+    packs.dedup();
+    facts.push(("packs, SHA-256", packs.join(", ")));
+    if let Some(shard) = origin.shard {
+        facts.push(("part of the videos", shard.to_string()));
+    }
+    for resumed in &origin.resumed {
+        facts.push(("resumed", format!("{}, {} kept", resumed.at, plural(resumed.kept, "sequence", "sequences"))));
+    }
+    for part in &origin.parts {
+        let shard = part.shard.map_or_else(|| "all".to_string(), |s| format!("part {s}"));
+        facts.push(("joined from", format!("{} ({shard}, {} {})", part.run_id, part.device, part.device_digest)));
+    }
     pairs(out, facts.iter().map(|(k, v)| (*k, v.as_str())));
     if !run.settings.is_empty() {
         out.push_str("<details><summary>Every setting in effect</summary>\n");
         let settings: Vec<(&str, String)> = run.settings.iter().map(|(k, v)| (k.as_str(), v.to_string())).collect();
         pairs(out, settings.iter().map(|(k, v)| (*k, v.as_str())));
         out.push_str("</details>\n");
-    }
-    let dtypes: Vec<String> = run.cells.iter().map(dtype_short).collect();
-    if dtypes.iter().any(|d| d.contains("emulated")) {
-        out.push_str(
-            "<p>Emulated means: this device has no kernels of that precision; operands are rounded to it and the sums are \
-             kept in fp32. Its scores are those of the precision, its speed is not.</p>\n",
-        );
     }
 }
 
@@ -394,28 +485,42 @@ pub(crate) fn shell_word(word: &str) -> String {
     }
 }
 
+/// Colours are variables, so that a test can compute their contrast in both schemes. Figures are drawn for white paper; in
+/// the dark their paper, ink and lines are exchanged by what they are filled with.
 const STYLE: &str = "
-:root{color-scheme:light dark;--ink:#212529;--soft:#5c636a;--paper:#fff;--card:#fff;--rule:#dee2e6;--good:#00704f;--warn:#8a5a00;--bad:#b00020}
-@media (prefers-color-scheme:dark){:root{--ink:#e9ecef;--soft:#adb5bd;--paper:#16191c;--card:#f8f9fa;--rule:#343a40;--good:#4cc38a;--warn:#e6b34d;--bad:#ff8a80}}
+:root{color-scheme:light dark;--ink:#212529;--soft:#5c636a;--paper:#ffffff;--card:#f8f9fa;--rule:#dee2e6;--good:#00704f;--warn:#8a5a00;--bad:#b00020}
+@media (prefers-color-scheme:dark){:root{--ink:#e9ecef;--soft:#adb5bd;--paper:#16191c;--card:#1e2226;--rule:#3a4147;--good:#4cc38a;--warn:#e6b34d;--bad:#ff8a80}
+figure svg [fill='#ffffff']{fill:#1e2226}figure svg [stroke='#ffffff']{stroke:#1e2226}figure svg [fill='#212529']{fill:#e9ecef}figure svg [stroke='#212529']{stroke:#e9ecef}
+figure svg [fill='#5c636a']{fill:#adb5bd}figure svg [stroke='#5c636a']{stroke:#adb5bd}figure svg [stroke='#e9ecef']{stroke:#30363c}figure svg [stroke='#c4c9ce']{stroke:#5c636a}
+figure svg [fill='#dde1e5']{fill:#343b42}figure svg [fill='#495057']{fill:#868e96}figure svg [stroke='#495057']{stroke:#868e96}figure svg [fill='#882255']{fill:#c65b92}figure svg [stroke='#882255']{stroke:#c65b92}
+figure svg [fill='#0072b2']{fill:#3d9ad6}figure svg [stroke='#0072b2']{stroke:#3d9ad6}}
+*{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:1240px;margin:0 auto;padding:24px 20px 64px}
-h1{font-size:1.7rem;margin:0}h2{font-size:1.25rem;margin:2.2em 0 .6em}h3{font-size:1rem;margin:1.2em 0 .4em}
-.under{color:var(--soft);margin:.2em 0 1em}
+h1{font-size:1.7rem;line-height:1.2;margin:0;overflow-wrap:anywhere}h2{font-size:1.25rem;margin:2.2em 0 .6em}h3{font-size:1rem;margin:1.2em 0 .4em}
+.under{color:var(--soft);margin:.4em 0 1em;overflow-wrap:anywhere}
 .verdict{border-left:4px solid var(--good);padding:.3em .8em}.verdict.invalid{border-color:var(--warn)}.verdict.failed{border-color:var(--bad)}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.94rem}
+caption{text-align:left;color:var(--soft);padding-bottom:.4em}
 th,td{padding:.35em .8em;text-align:left;border-bottom:1px solid var(--rule);vertical-align:bottom}
-th{color:var(--soft);font-weight:600}
+tbody th,tbody td{vertical-align:top}
+thead th{color:var(--soft);font-weight:600}tbody th{font-weight:600}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.prose{min-width:22em}
 tr.valid .word,.word.valid{color:var(--good)}tr.invalid .word,.word.invalid{color:var(--warn)}tr.failed .word,.word.failed{color:var(--bad)}
 tr.invalid .number{color:var(--soft)}
-.notes{color:var(--soft);padding-left:1.2em;font-size:.94rem}
-figure{margin:1.6em 0;background:var(--card);border:1px solid var(--rule);border-radius:6px;overflow:hidden}
-figure svg{display:block;width:100%;height:auto}
-details{border-bottom:1px solid var(--rule);padding:.5em 0}summary{cursor:pointer}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.15em 1.2em;margin:.8em 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-pre{overflow-x:auto;border:1px solid var(--rule);border-radius:6px;padding:.8em 1em}
-@media print{figure{break-inside:avoid}}
+.notes{color:var(--soft);padding-left:1.2em;font-size:.94rem;overflow-wrap:anywhere}.notes .warning{color:var(--ink)}
+figure{margin:1.6em 0;background:var(--card);border:1px solid var(--rule);border-radius:6px;overflow-x:auto}
+figure svg{display:block;width:100%;min-width:760px;height:auto}
+.moments{display:grid;grid-template-columns:repeat(auto-fill,minmax(240px,1fr));gap:14px}
+.moment{margin:0}.moment img{display:block;width:100%;height:auto}.moment figcaption{padding:.5em .7em;font-size:.86rem;overflow-wrap:anywhere}
+.card{background:var(--card);border:1px solid var(--rule);border-radius:6px;padding:0 1.1em;margin-top:2.2em}.card h2{margin-top:.8em}
+details{border-bottom:1px solid var(--rule);padding:.5em 0}summary{cursor:pointer;font-weight:600}
+dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.15em 1.2em;margin:.8em 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+pre{overflow-x:auto;border:1px solid var(--rule);border-radius:6px;padding:.8em 1em;white-space:pre-wrap;overflow-wrap:anywhere}
+@media (max-width:620px){main{padding:16px 12px 48px}dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .5em}th,td{padding:.3em .5em}}
+@media print{:root{color-scheme:light;--ink:#000000;--soft:#333333;--paper:#ffffff;--card:#ffffff}main{max-width:none;padding:0}figure,tr,.card{break-inside:avoid}h2,h3{break-after:avoid}.wide,figure{overflow:visible}figure svg{min-width:0}table{font-size:.72rem}}
 ";
 
 #[cfg(test)]

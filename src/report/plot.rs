@@ -7,7 +7,9 @@
 pub mod frames;
 pub mod history;
 pub mod latency;
+pub mod sensed;
 pub mod speed;
+pub mod stages;
 
 use jetbench_runners::types::Precision;
 
@@ -46,9 +48,16 @@ impl Figure {
 
 /// Every figure of a run; a run in which nothing was measured has none.
 pub fn figures(run: &RunRecord) -> Vec<Figure> {
+    figures_with(run, &[])
+}
+
+/// The same, with what the sensors saw: the rows of `telemetry.csv`.
+pub fn figures_with(run: &RunRecord, telemetry: &[u8]) -> Vec<Figure> {
     let mut figures = Vec::new();
     figures.extend(speed::figure(run));
     figures.extend(latency::figure(run));
+    figures.extend(stages::figure(run));
+    figures.extend(sensed::figures(run, telemetry));
     figures.extend(frames::figures(run));
     figures
 }
