@@ -45,13 +45,51 @@ pub enum Command {
     /// Look into model packs
     Packs(PacksArgs),
     /// Compare runs: improved, regressed, within noise, or not comparable
+    #[command(after_help = "\
+Examples:
+  jetbench compare OLD NEW
+  jetbench compare NEW --save-baseline main
+  jetbench compare NEW --baseline main --fail-on-regression")]
     Compare(CompareArgs),
     /// Trends over the runs of a results directory
+    #[command(after_help = "\
+Examples:
+  jetbench history --plot trend.svg
+  jetbench history --models sam2_points --export-csv -")]
     History(HistoryArgs),
+    #[command(after_help = "\
+Examples:
+  jetbench schedule install --on-calendar '*-*-* 02:00' --config configs/demo.toml --cool-to 45 --keep 30
+  jetbench schedule list
+  jetbench schedule remove demo")]
     /// Measure again and again: a systemd service and timer, or a line for cron
     Schedule(ScheduleArgs),
+    #[command(after_help = "\
+Examples:
+  jetbench merge results/part-1 results/part-2
+  jetbench merge boards/ --energy-price 0.30 --currency EUR")]
     /// Join the parts of one job, or set boards that did the same job beside each other
     Merge(MergeArgs),
+    /// Write the report of a run anew from its record, or print it as Markdown or JSON
+    #[command(after_help = "\
+Examples:
+  jetbench report results/board/20261121T093000Z-ab12cd
+  jetbench report RUN --export-markdown - >> notes.md")]
+    Report(ReportArgs),
+    /// Print the completions of a shell: bash, elvish, fish, powershell, zsh
+    #[command(after_help = "\
+Examples:
+  jetbench completions bash > ~/.local/share/bash-completion/completions/jetbench
+  jetbench completions zsh > ~/.zfunc/_jetbench")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    #[command(after_help = "\
+Examples:
+  jetbench man > ~/.local/share/man/man1/jetbench.1")]
+    Man,
     /// One cell, driven by the parent process (JSON on stdin and stdout)
     #[command(hide = true)]
     Worker,
@@ -193,6 +231,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<bool>,
+    /// Write the headline table as Markdown to FILE too; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export_markdown: Option<PathBuf>,
+    /// Say more on stderr: every cell's plan, options and files
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verbose: Option<bool>,
     /// No progress, notes or table
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -388,6 +434,22 @@ pub struct DataSynthArgs {
     #[arg(long)]
     pub no_frames: bool,
     /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Flags of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Directory of the run
+    pub run: PathBuf,
+    /// Write the headline table as Markdown to FILE, and nothing else; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_markdown: Option<PathBuf>,
+    /// Print the record without frames as JSON, and write nothing
+    #[arg(long, conflicts_with = "export_markdown")]
+    pub json: bool,
+    /// No table
     #[arg(short, long)]
     pub quiet: bool,
 }

@@ -18,6 +18,11 @@ pub const INTERRUPTED: u8 = 130;
 
 /// Shown at the end of `--help`.
 pub const HELP: &str = "\
+Examples:
+  jetbench --models sam2_points,edgetam_points --dtype bf16
+  jetbench --config configs/demo.toml --device cuda:0 --out results
+  jetbench --resume results/board/20261121T093000Z-ab12cd
+
 Exit codes:
   0    every cell is valid
   1    a cell is invalid or failed, or a check did not pass

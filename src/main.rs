@@ -7,7 +7,8 @@ use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::exit::{Outcome, Stop};
 use jetbench::{
-    compare, data, doctor, evaluate, history, merge, models, packs_inspect, run, schedule, telemetry, verify, worker,
+    compare, data, doctor, evaluate, history, merge, models, packs_inspect, report, run, schedule, telemetry, verify,
+    worker,
 };
 
 fn main() -> ExitCode {
@@ -18,6 +19,9 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(*args, argv),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Schedule(args)) => schedule::schedule(&args),
+        Some(Command::Report(args)) => report::command::report(&args),
+        Some(Command::Completions { shell }) => Ok(report::command::completions(shell)),
+        Some(Command::Man) => report::command::man(),
         Some(Command::History(args)) => history::history(&args),
         Some(Command::Merge(args)) => merge::merge(&args, argv),
         None => run::run(cli.run, argv),

@@ -23,8 +23,8 @@ use crate::cli::RunArgs;
 use crate::dataset::{self, DataError, Dataset, MaskSource, OpenOptions, Sequence};
 use crate::event::{Job, Limits, PROTOCOL};
 use crate::exit::{Stop, by_nearness, nearest};
-use crate::scenario::Scenario;
 use crate::lock::{self, Waiting};
+use crate::scenario::Scenario;
 use crate::shard::{self, Shard};
 
 /// What something that should not be does to a cell.

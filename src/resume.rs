@@ -141,7 +141,16 @@ fn differs(path: &Path, what: &str, then: &str, now: &str) -> Stop {
 
 /// A resumed run takes its settings from its record; only flags about the screen make sense beside it.
 fn only_output_flags(args: &RunArgs) -> Result<(), Stop> {
-    let rest = RunArgs { resume: None, json: None, quiet: None, config: None, status: None, ..args.clone() };
+    let rest = RunArgs {
+        resume: None,
+        json: None,
+        quiet: None,
+        verbose: None,
+        export_markdown: None,
+        config: None,
+        status: None,
+        ..args.clone()
+    };
     let said = serde_json::to_value(&rest).unwrap_or_default();
     let names: Vec<String> = said.as_object().into_iter().flatten().map(|(name, _)| format!("--{name}")).collect();
     match names.is_empty() && args.config.is_none() {

@@ -157,6 +157,10 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
     for note in &plan.notes {
         progress.note(note);
     }
+    if args.verbose.unwrap_or(false) {
+        plan.describe().lines().for_each(|line| progress.note(line));
+        progress.note(&format!("writing to {}, workers speak to {}", dir.path.display(), dir.log().display()));
+    }
     if let Some(resumed) = record.origin.resumed.last() {
         let kept = table::plural(resumed.kept, "sequence", "sequences");
         progress.note(&format!("{}: {kept} kept", dir.path.display()));
@@ -214,7 +218,12 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
 
     let code = exit_code(&record, &classes);
     let path = dir.path.clone();
-    Ok((Outcome { stdout: screen(&record, &path, quiet, as_json), code }, Some(path)))
+    let mut stdout = match &args.export_markdown {
+        Some(file) => report::command::markdown(&record, file)?,
+        None => String::new(),
+    };
+    stdout.push_str(&screen(&record, &path, quiet, as_json));
+    Ok((Outcome { stdout, code }, Some(path)))
 }
 
 /// Why a run stopped when the user or a signal ended it.
@@ -832,7 +841,9 @@ impl CellRun<'_> {
         if let Some(start) = telemetry.samples.first().map(|s| s.at_ns) {
             for (phase, at) in begun {
                 let seconds = at.saturating_sub(start) as f64 / 1e9;
-                bytes.extend_from_slice(format!("{key},{seconds:.3},{PHASE}{},1,{}\n", phase.as_str(), self.repeat + 1).as_bytes());
+                bytes.extend_from_slice(
+                    format!("{key},{seconds:.3},{PHASE}{},1,{}\n", phase.as_str(), self.repeat + 1).as_bytes(),
+                );
             }
         }
         store::write_atomic(&path, &bytes)

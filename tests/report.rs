@@ -400,3 +400,95 @@ fn draw_overlays_for_eyes() {
         }
     }
 }
+
+/// WCAG 2.1's relative luminance of `#rrggbb`.
+fn luminance(colour: &str) -> f64 {
+    let part = |i: usize| {
+        let v = f64::from(u8::from_str_radix(&colour[i..i + 2], 16).unwrap()) / 255.0;
+        if v <= 0.03928 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+    };
+    0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
+}
+
+fn contrast(a: &str, b: &str) -> f64 {
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
+
+#[test]
+fn the_report_is_readable_for_all() {
+    let run = synthetic::run();
+    let files = report::files(&run).unwrap();
+    let html = String::from_utf8(files.iter().find(|f| f.0 == "report.html").unwrap().1.clone()).unwrap();
+    // Contrast of every text colour on every background, in both schemes: at least 4.5, as WCAG AA asks of text.
+    let schemes: Vec<&str> = html.split(":root{").skip(1).take(2).map(|s| s.split('}').next().unwrap()).collect();
+    assert_eq!(schemes.len(), 2, "light and dark");
+    for scheme in schemes {
+        let colour = |name: &str| scheme.split(&format!("--{name}:")).nth(1).unwrap()[..7].to_string();
+        for text in ["ink", "soft", "good", "warn", "bad"] {
+            for paper in ["paper", "card"] {
+                let ratio = contrast(&colour(text), &colour(paper));
+                assert!(ratio >= 4.5, "{text} on {paper}: {ratio:.2} in {scheme}");
+            }
+        }
+    }
+    assert!((contrast("#000000", "#ffffff") - 21.0).abs() < 1e-9);
+    // Every header cell says what it heads, every drawing and picture what it shows, and headings skip no level.
+    let body = html.split("<body>").nth(1).unwrap();
+    for th in body.split("<th").skip(1).filter(|t| !t.starts_with("ead")) {
+        assert!(th.starts_with(" scope=\"col\"") || th.starts_with(" scope=\"row\""), "<th{}", &th[..40]);
+    }
+    for svg in body.split("<svg").skip(1) {
+        let title = svg.split("<title>").nth(1).and_then(|t| t.split("</title>").next()).unwrap_or_default();
+        assert!(svg.contains("role=\"img\"") && title.len() > 20, "{title}");
+    }
+    for img in body.split("<img").skip(1) {
+        assert!(img.split('>').next().unwrap().contains("alt=\""));
+    }
+    assert!(html.starts_with("<!doctype html>\n<html lang=\"en\">") && html.contains("<title>jetbench on "));
+    let levels: Vec<u32> = body.split("<h").skip(1).filter_map(|h| h.chars().next()?.to_digit(10)).collect();
+    assert_eq!(levels[0], 1);
+    assert!(levels.windows(2).all(|w| w[1] <= w[0] + 1), "{levels:?}");
+}
+
+/// 200 sequences x 4 cells: the page in under 2 s (in a release build; a test build gets 6) and under 5 MB.
+#[test]
+fn a_large_run_has_a_small_report_soon() {
+    let run = synthetic::large_run(200);
+    assert_eq!(run.cells.iter().map(|c| c.sequences.len()).sum::<usize>(), 800);
+    let mut telemetry = String::from("model,dtype,device,t_s,quantity,value,repeat\n");
+    for cell in &run.cells {
+        for i in 0..36_000 {
+            let row = format!(
+                "{},{},{},{:.1},worker_rss_mib,{},1\n",
+                cell.model,
+                cell.dtype,
+                cell.device,
+                i as f64 / 10.0,
+                900 + i % 77
+            );
+            telemetry.push_str(&row);
+        }
+    }
+    let thumbs: Vec<report::thumb::Thumb> = (0..12)
+        .map(|i| report::thumb::Thumb {
+            cell: i / 3,
+            moment: report::thumb::Moment {
+                video: "v".into(),
+                object: "000".into(),
+                frame: i as u32,
+                j: 1.0,
+                file: String::new(),
+            },
+            png: vec![7; 120_000],
+        })
+        .collect();
+    let started = std::time::Instant::now();
+    let figures = plot::figures_with(&run, telemetry.as_bytes());
+    let html = report::html::report(&run, &figures, &thumbs);
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{} figures, {:.2} MB of HTML in {seconds:.2} s", figures.len(), html.len() as f64 / 1e6);
+    assert!(html.len() < 5_000_000, "{}", html.len());
+    let limit = if cfg!(debug_assertions) { 6.0 } else { 2.0 };
+    assert!(seconds < limit, "{seconds}");
+}

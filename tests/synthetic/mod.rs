@@ -232,3 +232,22 @@ fn object_record(object: u32, video: u32, level: f64, n: &mut Numbers) -> Object
         per_frame,
     }
 }
+
+/// Four cells over `videos` videos.
+pub fn large_run(videos: usize) -> RunRecord {
+    use Precision::{Bf16, Fp32};
+    let mut cells = Vec::new();
+    for (model, pack, j, ms) in
+        [("sam2_points", "sam2_mini", 78.0, 31.0), ("edgetam_points", "edgetam_mini", 74.0, 17.0)]
+    {
+        for (dtype, effective) in [(Fp32, "fp32"), (Bf16, EMULATED)] {
+            let behaviour = Behaviour { model, pack, prompt: PromptKind::Points, dtype, effective, j, ms };
+            let mut cell = synthetic_cell(&behaviour, videos);
+            for (i, sequence) in cell.sequences.iter_mut().enumerate() {
+                sequence.video = format!("sav_{i:06}");
+            }
+            cells.push(cell);
+        }
+    }
+    record(cells)
+}

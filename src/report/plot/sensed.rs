@@ -29,7 +29,8 @@ pub fn figures(run: &RunRecord, telemetry: &[u8]) -> Vec<Figure> {
     for row in reader.records().flatten() {
         let field = |i: usize| row.get(i).unwrap_or_default();
         let (Ok(at), Ok(value)) = (field(3).parse::<f64>(), field(5).parse::<f64>()) else { continue };
-        if !(at.is_finite() && value.is_finite()) {
+        // Repeats are fresh processes with times of their own; the first one is drawn.
+        if !(at.is_finite() && value.is_finite() && matches!(field(6), "" | "1")) {
             continue;
         }
         let sensed = cells.entry([0, 1, 2].map(|i| field(i).to_string())).or_default();
@@ -48,11 +49,14 @@ pub fn figures(run: &RunRecord, telemetry: &[u8]) -> Vec<Figure> {
     figures
 }
 
-/// A panel: title, unit, the quantities in it.
-fn panels(sensed: &Sensed) -> Vec<(&'static str, Vec<(String, &Vec<(f64, f64)>)>)> {
-    let pick = |wanted: &dyn Fn(&str) -> Option<String>| -> Vec<(String, &Vec<(f64, f64)>)> {
+/// A curve with its name: (seconds, value).
+type Curve<'a> = (String, &'a [(f64, f64)]);
+
+/// Panels: title with the unit, the curves in it.
+fn panels(sensed: &Sensed) -> Vec<(&'static str, Vec<Curve<'_>>)> {
+    let pick = |wanted: &dyn Fn(&str) -> Option<String>| -> Vec<Curve<'_>> {
         let found = sensed.curves.iter().filter(|(_, c)| c.len() > 1);
-        found.filter_map(|(name, curve)| Some((wanted(name)?, curve))).collect()
+        found.filter_map(|(name, curve)| Some((wanted(name)?, curve.as_slice()))).collect()
     };
     let words = |name: &str, unit: &str| clean(&name.strip_suffix(unit)?.replace('_', " ")).into();
     let system = pick(&|n| (n == "mem_available_mib" || n == "nvmap_mib").then(|| words(n, "_mib")).flatten());
@@ -104,7 +108,7 @@ fn draw(name: &str, index: usize, sensed: &Sensed) -> Option<Figure> {
 fn panel(
     scene: &mut Scene,
     title: &str,
-    curves: &[(String, &Vec<(f64, f64)>)],
+    curves: &[Curve<'_>],
     sensed: &Sensed,
     x: Axis,
     (head, foot): (f64, f64),
