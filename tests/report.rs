@@ -258,7 +258,7 @@ fn no_text_of_a_figure_covers_another_or_leaves_the_page() {
 fn figures_say_what_they_leave_out() {
     let run = synthetic::run();
     let names: Vec<String> = plot::figures(&run).into_iter().map(|f| f.name).collect();
-    assert_eq!(names, ["accuracy_speed", "latency", "j_per_frame_01", "j_per_frame_02"]);
+    assert_eq!(names, ["accuracy_speed", "latency", "stages", "j_per_frame_01", "j_per_frame_02"]);
     for figure in plot::figures(&run) {
         let svg = figure.svg();
         assert!(svg.contains("edgetam_points fp32 (failed)"), "{}", figure.name);
@@ -334,7 +334,7 @@ fn a_run_leaves_its_files_and_the_report_stands_alone() {
         let own = html.replace("http://www.w3.org/2000/svg", "");
         assert!(!own.contains(outside), "{outside}");
     }
-    assert_eq!(html.matches("<svg").count(), 4);
+    assert_eq!(html.matches("<svg").count(), 5);
     assert!(html.contains("4 of 6 cells valid") && html.contains("1 not valid, 1 failed"));
     assert!(
         html.contains("&#39;it&#39;\\&#39;&#39;s &lt;b&gt;&#39;"),
