@@ -12,6 +12,7 @@ pub mod event;
 pub mod exit;
 pub mod grade;
 pub mod history;
+pub mod limits;
 pub mod lock;
 pub mod merge;
 pub mod models;

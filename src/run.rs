@@ -20,6 +20,7 @@ use crate::device;
 use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::exit::{self, Outcome, Stop};
 use crate::grade::{self, Extras, Finished};
+use crate::limits;
 use crate::lock;
 use crate::plan::{self, Cell, Plan};
 use crate::progress::Progress;
@@ -565,6 +566,10 @@ impl CellRun<'_> {
             figures.energy_above_idle_per_frame_j = per_frame(&record.energy_above_idle_j);
         }
         record.notes.extend(summary::remarks(&record));
+        let cap = telemetry::gpu::nodes(self.root).first().and_then(|node| {
+            Some(std::fs::read_to_string(node.join("max_freq")).ok()?.trim().parse::<f64>().ok()? / 1e6)
+        });
+        record.notes.extend(limits::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap));
 
         let phase = observed.phase.unwrap_or(Phase::Spawn);
         let failed = |phase: Phase, error: String| Verdict::Failed { error, phase: phase.as_str().into() };

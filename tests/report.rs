@@ -492,3 +492,21 @@ fn a_large_run_has_a_small_report_soon() {
     let limit = if cfg!(debug_assertions) { 6.0 } else { 2.0 };
     assert!(seconds < limit, "{seconds}");
 }
+
+#[test]
+fn a_known_board_is_told_how_far_each_stage_is_from_its_limit() {
+    let run = synthetic::run();
+    let mut cell = run.cells.iter().find(|c| c.sequences.iter().any(|s| s.frames.len() > 1)).unwrap().clone();
+    let pack = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs/sam2_mini");
+    let mut device = run.device.clone();
+    device.facts.insert("module".into(), "Jetson Orin Nano 8 GB (p3767-0003)".into());
+    cell.device = "cpu".into();
+    assert_eq!(jetbench::limits::remark(&cell, &device, &pack, None), None, "a CPU's peak is not in a table");
+    cell.device = "cuda:0".into();
+    let text = jetbench::limits::remark(&cell, &device, &pack, Some(625.0)).unwrap();
+    for part in ["orin-nano-8gb, GPU 625 MHz", "image_encoder ", "memory_attention ", " % (compute)", "computed from"] {
+        assert!(text.contains(part), "{text:?} does not say {part:?}");
+    }
+    device.facts.insert("module".into(), "something else".into());
+    assert_eq!(jetbench::limits::remark(&cell, &device, &pack, None), None);
+}

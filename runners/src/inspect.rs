@@ -59,7 +59,9 @@ pub struct GraphCost {
     pub outputs: Vec<String>,
     /// Does it run on every tracked frame?
     pub every_frame: bool,
-    /// What one run costs, all objects together.
+    /// Runs per frame: one, or one per object where the graph takes one object at a time.
+    pub runs: u64,
+    /// What one run costs.
     pub cost: Cost,
 }
 
@@ -133,9 +135,12 @@ pub fn inspect(dir: &Path, precision: Option<Precision>, objects: usize) -> Resu
             .is_some_and(|g| g.inputs.iter().any(|t| !["image", "pixel_values"].contains(&t.name.as_str())));
         if per_object && !batched { objects as u64 } else { 1 }
     };
+    for graph in &mut graphs {
+        graph.runs = runs(graph);
+    }
     let mut frame = FrameCost::default();
     for graph in graphs.iter().filter(|g| g.every_frame) {
-        let times = runs(graph);
+        let times = graph.runs;
         frame.flops = frame.flops.saturating_add(graph.cost.total_flops().saturating_mul(times));
         frame.elementwise = frame.elementwise.saturating_add(graph.cost.elementwise.saturating_mul(times));
         frame.minimal_bytes = frame.minimal_bytes.saturating_add(graph.cost.minimal_bytes().saturating_mul(times));
@@ -210,6 +215,7 @@ fn read(
         inputs: tensors(&graph.inputs),
         outputs: tensors(&graph.outputs),
         every_frame: graph.name != MASK_PROMPT,
+        runs: 1,
         cost,
     })
 }
