@@ -242,6 +242,8 @@ def error_table(model: "nn.Module", root: Path, clip: tuple) -> list[str]:
     for precision in HALF_TYPES:
         emulated, cast = Pack(root, precision), autocast_outputs(model, seen, precision)
         for name, signature in signatures(Geometry.of(model)).items():
+            if not seen[name]:
+                continue     # no track with a mask prompt
             plain = [single.run(name, **inputs) for inputs in seen[name]]
             ours = [emulated.run(name, **inputs) for inputs in seen[name]]
             for i, port in enumerate(signature.outputs):
