@@ -127,14 +127,14 @@ fn panel(
     for (value, text) in x.ticks(9.0) {
         scene.text((x.at(value), foot + 18.0), text, tick.middle());
     }
-    let mut free = x.from + label.width(title) + 20.0;
+    // Phases that follow each other closely have their names on lines of their own, as many as there are.
+    let mut free = [x.from; 6];
     for (at, phase) in &sensed.phases {
         let place = x.at(*at);
         scene.line((place, head), (place, foot), Line::new(SOFT, 1.0).dashed(4.0, 3.0));
-        // Names that would cover each other are left to the first ones; the lines stay.
-        if named && place >= free {
-            scene.text((place, head - 12.0), clean(phase), tick);
-            free = place + tick.width(phase) + 10.0;
+        if let Some(row) = free.iter().position(|f| place >= *f).filter(|_| named) {
+            scene.text((place + 4.0, head + 12.0 + 15.0 * row as f64), clean(phase), tick);
+            free[row] = place + tick.width(phase) + 14.0;
         }
     }
     scene.polyline(vec![(x.from, head), (x.from, foot), (x.to, foot)], Line::new(RULE, 1.2));
