@@ -37,8 +37,12 @@ pub enum Command {
     Score(ScoreArgs),
     /// Look at a dataset before a night is spent on it, or draw a small one
     Data(DataArgs),
-    /// Compare a pack's outputs on this machine with its golden reference
+    /// Compare a pack's outputs on this machine with its golden reference, or with itself on another device, precision,
+    /// thread count or ONNX Runtime
     Verify(VerifyArgs),
+    /// Where every node runs and what is copied between host and device per frame, by severity, with remedies
+    #[command(after_help = exit::HELP)]
+    Audit(AuditArgs),
     /// Print or record this machine's sensors by themselves: clocks, loads, power rails, temperatures, memory
     #[command(after_help = exit::HELP)]
     Telemetry(TelemetryArgs),
@@ -93,6 +97,9 @@ Examples:
     /// One cell, driven by the parent process (JSON on stdin and stdout)
     #[command(hide = true)]
     Worker,
+    /// The other side of `verify --against`
+    #[command(hide = true)]
+    VerifySide,
 }
 
 /// Flags of `run`, and keys of its config file. Empty and `None` mean "not said"; defaults are filled in by the plan.
@@ -624,6 +631,60 @@ pub struct VerifyArgs {
     /// ONNX Runtime library to load; searched for when left out
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
+    /// Threads inside one operator on the CPU
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Compare with the same pack run otherwise, instead of with its reference: keys device, dtype, threads, ort-lib
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub against: Option<String>,
+    /// With --against: largest absolute difference of logits, scores and pointers [default: the pack's tolerance for the same
+    /// dtype, none for another]
+    #[arg(long, value_name = "X")]
+    pub max_abs: Option<f64>,
+    /// With --against: largest relative root mean square of logits and pointers [default: 0.1 for another dtype]
+    #[arg(long, value_name = "X")]
+    pub max_rel_rms: Option<f64>,
+    /// With --against: largest share of a frame's mask pixels that may differ [default: 0.001, 0.02 for another dtype]
+    #[arg(long, value_name = "X")]
+    pub max_mask_share: Option<f64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `audit`.
+#[derive(Args, Debug)]
+pub struct AuditArgs {
+    /// Model tags, as for `run`
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',', required = true)]
+    pub models: Vec<String>,
+    /// Precisions [default: bf16]
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
+    pub dtype: Vec<String>,
+    /// Devices: cpu, cuda:N, tensorrt:N [default: cpu]
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
+    pub device: Vec<String>,
+    /// Annotated videos, of which the first is used [default: assets/demo]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Frames to track
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub frames: NonZeroUsize,
+    /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub packs: Vec<PathBuf>,
+    /// Binds a model name to a pack (repeatable)
+    #[arg(long, value_name = "NAME=PACK")]
+    pub alias: Vec<String>,
+    /// ONNX Runtime library to load; searched for when left out
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Threads inside one operator on the CPU
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Exit with 1 when there is a copy of this severity or worse
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<crate::audit::Severity>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

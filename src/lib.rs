@@ -1,5 +1,6 @@
 //! The half of jetbench that measures: plan, run, score, judge, report. `main.rs` only parses and dispatches.
 
+pub mod audit;
 pub mod cli;
 pub mod compare;
 pub mod config;

@@ -7,7 +7,7 @@ use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::exit::{Outcome, Stop};
 use jetbench::{
-    compare, data, doctor, evaluate, history, merge, models, packs_inspect, report, run, schedule, telemetry, verify,
+    audit, compare, data, doctor, evaluate, history, merge, models, packs_inspect, report, run, schedule, telemetry, verify,
     worker,
 };
 
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let argv: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let outcome = match cli.command {
+        Some(Command::VerifySide) => return ExitCode::from(verify::side()),
         Some(Command::Worker) => return ExitCode::from(worker::main()),
         Some(Command::Run(args)) => run::run(*args, argv),
         Some(Command::Compare(args)) => compare::compare(&args),
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Some(Command::Score(args)) => evaluate::evaluate(&args),
         Some(Command::Data(args)) => data::data(&args),
         Some(Command::Verify(args)) => verify::verify(&args),
+        Some(Command::Audit(args)) => audit::audit(&args),
         Some(Command::Telemetry(args)) => telemetry::command::telemetry(&args),
     };
     ExitCode::from(finish(outcome))

@@ -212,3 +212,52 @@ fn a_missing_runtime_or_device_is_an_environment_error() {
     }
     assert!(!dir.path().join("results").exists(), "nothing may be written");
 }
+
+#[test]
+fn fp32_on_the_cpu_copies_the_image_in_and_the_mask_out_and_nothing_else() {
+    let Some(packs) = real_packs("fp32_on_the_cpu_copies_the_image_in_and_the_mask_out", true) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let data = repository().join("assets/demo").display().to_string();
+    for pack in packs {
+        let (model, place) = (format!("{}_mask", pack.id), pack.dir.display().to_string());
+        let args =
+            ["audit", "--models", &model, "--dtype", "fp32", "--packs", &place, "--data", &data, "--frames", "4"];
+        let args: Vec<&str> = args.into_iter().chain(["--json", "--fail-on", "minor"]).collect();
+        let output = jetbench(dir.path(), &args);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["transfers"], serde_json::json!({"critical": 0, "medium": 0, "minor": 0}));
+        let items = report["items"].as_array().unwrap();
+        let tensors: Vec<&str> = items.iter().map(|i| i["tensor"].as_str().unwrap()).collect();
+        assert_eq!(tensors, ["image", "low_res_mask"], "{items:?}");
+        for graph in report["graphs"].as_array().unwrap() {
+            assert_eq!((&graph["provider"], &graph["time_share"]), (&"CPUExecutionProvider".into(), &1.0.into()));
+            assert!(graph["nodes"].as_u64().unwrap() > 10, "{graph}");
+        }
+        assert!(report["graphs"].as_array().unwrap().len() >= 5, "every graph of a mask prompt ran");
+    }
+}
+
+#[test]
+fn a_pack_is_compared_with_itself_run_otherwise() {
+    let Some(packs) = real_packs("a_pack_is_compared_with_itself_run_otherwise", true) else { return };
+    let Some(pack) = packs.iter().find(|p| p.family == "edgetam") else { return };
+    let verify = |against: &str, more: &[&str]| {
+        let mut args = vec!["verify", pack.dir.to_str().unwrap(), "--threads", "2", "--json", "--against", against];
+        args.extend(more);
+        let output = jetbench(repository(), &args);
+        let report: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stderr(&output)));
+        (output.status.code(), report)
+    };
+    let (code, report) = verify("threads=1", &[]);
+    assert_eq!((code, &report["pass"]), (Some(0), &Value::Bool(true)), "{}", report["worst"]);
+    let graphs: std::collections::BTreeSet<&str> =
+        report["comparisons"].as_array().unwrap().iter().map(|c| c["graph"].as_str().unwrap()).collect();
+    assert!(graphs.contains("image_encoder") && graphs.contains("memory_encoder"), "{graphs:?}");
+    // Rounding to bf16 must show, and a limit that it breaks must fail.
+    let (code, report) = verify("dtype=bf16", &["--max-abs", "1e-3"]);
+    assert_eq!((code, &report["pass"]), (Some(1), &Value::Bool(false)));
+    assert!(report["worst"]["max_abs"].as_f64().unwrap() > 1e-3);
+    assert!(report["masks"]["min_iou"].as_f64().unwrap() <= 1.0);
+}

@@ -59,6 +59,8 @@ pub struct Difference {
     pub frame: usize,
     /// Largest absolute difference; `None` (JSON null) when one side is not finite.
     pub max_abs: Option<f64>,
+    /// Root mean square of the difference over that of the reference, on the worst frame; `None` when not finite.
+    pub rel_rms: Option<f64>,
 }
 
 /// One object of one clip, tracked from one kind of prompt.
@@ -80,6 +82,10 @@ pub struct TrackReport {
     pub mask_pixels: u64,
     /// Mask pixels compared.
     pub mask_pixels_of: u64,
+    /// Smallest mask IoU on a frame; 1 where both masks are empty.
+    pub min_iou: f64,
+    /// Largest share of a frame's mask pixels that differ.
+    pub max_differing_fraction: f64,
     /// Within tolerance?
     pub pass: bool,
 }
@@ -164,34 +170,16 @@ const LARGEST: usize = 1 << 28;
 /// are no error: they are in the report.
 pub fn verify(request: &OpenRequest, sabotage: Option<Sabotage>) -> Result<GoldenReport, RunnerError> {
     let pack = Pack::read(&request.pack)?;
-    let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
-        RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", request.pack.display()))
-    })?;
-    let index_path = pack.dir.join(&golden.index);
-    let dir = index_path.parent().unwrap_or(&pack.dir);
-    let wrong = |text: &str| RunnerError::Pack(format!("{}: {text}", index_path.display()));
-    let text = std::fs::read_to_string(&index_path).map_err(|e| wrong(&e.to_string()))?;
-    let index: Index = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
-    if index.schema != SCHEMA {
-        return Err(wrong(&format!("schema {}, this program reads {SCHEMA}", index.schema)));
-    }
-    if index.clips.iter().all(|clip| clip.tracks.is_empty()) {
-        return Err(wrong("no tracks, nothing to verify against"));
-    }
+    let (index, dir) = read_index(&pack)?;
+    let dir = dir.as_path();
     // The manifest's tolerance is a promise of the pack; the index cannot widen it.
     let mut tolerance = index.tolerance;
+    let promised = pack.manifest.golden.as_ref().map_or(f64::INFINITY, |golden| golden.tolerance);
     for value in [&mut tolerance.low_res, &mut tolerance.object_score, &mut tolerance.obj_ptr] {
-        *value = value.min(golden.tolerance);
+        *value = value.min(promised);
     }
 
-    // The reference was computed object by object. With the object axis fixed to one, ONNX Runtime chooses the kernels of
-    // a graph without that axis; a free axis changes the order of sums, and SAM 2's bf16 memories turn a last bit into
-    // 1e-3 of a logit where a value lies on a rounding tie.
-    let mut request = request.clone();
-    if contract::sizes(&pack)?.batched {
-        request.options.extra.entry(contract::OBJECTS.to_string()).or_insert_with(|| "loop".to_string());
-    }
-    let request = &request;
+    let request = &one_by_one(request, &pack)?;
     let mut tracker = Tracker::open(request)?;
     tracker.set_sabotage(sabotage);
     let mut report = GoldenReport {
@@ -227,6 +215,38 @@ pub fn verify(request: &OpenRequest, sabotage: Option<Sabotage>) -> Result<Golde
     Ok(report)
 }
 
+/// The index of golden clips, and the directory that its paths start from.
+fn read_index(pack: &Pack) -> Result<(Index, PathBuf), RunnerError> {
+    let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
+        RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
+    })?;
+    let path = pack.dir.join(&golden.index);
+    let dir = path.parent().unwrap_or(&pack.dir).to_path_buf();
+    let wrong = |text: &str| RunnerError::Pack(format!("{}: {text}", path.display()));
+    let text = std::fs::read_to_string(&path).map_err(|e| wrong(&e.to_string()))?;
+    let index: Index = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+    if index.schema != SCHEMA {
+        return Err(wrong(&format!("schema {}, this program reads {SCHEMA}", index.schema)));
+    }
+    if index.clips.iter().all(|clip| clip.tracks.is_empty()) {
+        return Err(wrong("no tracks, nothing to verify against"));
+    }
+    Ok((index, dir))
+}
+
+/// The request with objects run one by one.
+///
+/// The reference was computed object by object. With the object axis fixed to one, ONNX Runtime chooses the kernels of a
+/// graph without that axis; a free axis changes the order of sums, and SAM 2's bf16 memories turn a last bit into 1e-3 of
+/// a logit where a value lies on a rounding tie.
+fn one_by_one(request: &OpenRequest, pack: &Pack) -> Result<OpenRequest, RunnerError> {
+    let mut request = request.clone();
+    if contract::sizes(pack)?.batched {
+        request.options.extra.entry(contract::OBJECTS.to_string()).or_insert_with(|| "loop".to_string());
+    }
+    Ok(request)
+}
+
 fn run_clip(
     tracker: &mut Tracker,
     clip: &Clip,
@@ -256,12 +276,14 @@ fn run_clip(
             let expected_score = track.object_score[t];
             if expected_score > 0.0 {
                 compared.present += 1;
-                compared.low_res.take(t, max_abs(raw.low_res, low_res));
+                compared.low_res.compare(t, raw.low_res, low_res);
             }
-            compared.object_score.take(t, max_abs(&[raw.object_score], &[expected_score as f32]));
-            compared.obj_ptr.take(t, max_abs(raw.obj_ptr, pointer));
-            let both = raw.mask.words().iter().zip(reference.masks[t].words());
-            compared.mask_pixels += both.map(|(a, b)| u64::from((a ^ b).count_ones())).sum::<u64>();
+            compared.object_score.compare(t, &[raw.object_score], &[expected_score as f32]);
+            compared.obj_ptr.compare(t, raw.obj_ptr, pointer);
+            let agreement = agreement(raw.mask, &reference.masks[t]);
+            compared.mask_pixels += agreement.differing;
+            compared.min_iou = compared.min_iou.min(agreement.iou);
+            compared.max_differing = compared.max_differing.max(agreement.differing);
         })?;
         if let Some(track) = wrong_size {
             return Err(RunnerError::Pack(format!(
@@ -283,14 +305,122 @@ fn at_frame(values: &[f32], t: usize, count: usize, length: usize) -> Option<&[f
     (values.len() == count * length).then(|| &values[t * length..(t + 1) * length])
 }
 
+/// How two masks of one size agree.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Agreement {
+    /// Intersection over union; 1 where both are empty.
+    pub iou: f64,
+    /// Pixels that differ.
+    pub differing: u64,
+}
+
+/// Compares two masks of one size.
+pub fn agreement(a: &Mask, b: &Mask) -> Agreement {
+    let (mut both, mut either) = (0u64, 0u64);
+    for (a, b) in a.words().iter().zip(b.words()) {
+        both += u64::from((a & b).count_ones());
+        either += u64::from((a | b).count_ones());
+    }
+    Agreement { iou: if either == 0 { 1.0 } else { both as f64 / either as f64 }, differing: either - both }
+}
+
+/// Largest absolute difference, and the root mean square of the difference over that of `theirs`; infinite when a value is
+/// not finite.
+pub fn difference(ours: &[f32], theirs: &[f32]) -> (f64, f64) {
+    let (mut squares, mut of) = (0.0, 0.0);
+    for (&a, &b) in ours.iter().zip(theirs) {
+        squares += (f64::from(a) - f64::from(b)).powi(2);
+        of += f64::from(b).powi(2);
+    }
+    let rel = if squares == 0.0 { 0.0 } else { (squares / of).sqrt() };
+    (max_abs(ours, theirs), if rel.is_nan() { f64::INFINITY } else { rel })
+}
+
+/// What one object gave on one frame of a golden clip.
+pub struct Seen<'a> {
+    /// Clip name.
+    pub clip: &'a str,
+    /// Object in the clip.
+    pub object: u32,
+    /// Kind of its prompt.
+    pub prompt: PromptKind,
+    /// Frame index.
+    pub frame: usize,
+    /// Graph, tensor, values: what the inner graphs gave (on the CPU), then logits, score and pointer.
+    pub tensors: Vec<(&'static str, &'static str, Vec<f32>)>,
+    /// Mask at source size.
+    pub mask: &'a Mask,
+}
+
+/// Runs the pack's golden clips, every kind of prompt, and shows what came out, in a fixed order. Nothing is compared.
+/// Gives the version of ONNX Runtime.
+///
+/// # Errors
+/// As [`verify`]; an error of `see` ends it.
+pub fn observe(
+    request: &OpenRequest,
+    see: &mut dyn FnMut(Seen<'_>) -> Result<(), RunnerError>,
+) -> Result<String, RunnerError> {
+    let pack = Pack::read(&request.pack)?;
+    let (index, dir) = read_index(&pack)?;
+    let request = one_by_one(request, &pack)?;
+    let mut tracker = Tracker::open(&request)?;
+    for clip in &index.clips {
+        let frames = clip.read_frames(&dir)?;
+        for kind in PromptKind::ALL {
+            let tracks: Vec<&Track> = clip.tracks.iter().filter(|t| t.prompt.kind() == kind).collect();
+            if tracks.is_empty() {
+                continue;
+            }
+            let prompts = tracks.iter().map(|t| t.prompt(clip)).collect::<Result<Vec<_>, _>>()?;
+            tracker.reset();
+            for (t, rgb) in frames.iter().enumerate() {
+                let prompts = if t == 0 { prompts.as_slice() } else { &[] };
+                let mut failed = None;
+                tracker.step_observed(clip.frame(rgb), prompts, &mut |raw| {
+                    let mut tensors = (raw.inner)();
+                    let logits_from = if kind == PromptKind::Mask && t == 0 { MASK_PROMPT } else { MASK_DECODER };
+                    tensors.push((logits_from, "low_res_mask", raw.low_res.to_vec()));
+                    tensors.push((MASK_DECODER, "object_score", vec![raw.object_score]));
+                    tensors.push((MASK_DECODER, "obj_ptr", raw.obj_ptr.to_vec()));
+                    let seen =
+                        Seen { clip: &clip.name, object: raw.object, prompt: kind, frame: t, tensors, mask: raw.mask };
+                    if failed.is_none() {
+                        failed = see(seen).err();
+                    }
+                })?;
+                if let Some(error) = failed {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(tracker.open_report().runtime_version.clone())
+}
+
 /// Running maxima of one track.
-#[derive(Default)]
 struct Compared {
     low_res: Largest,
     object_score: Largest,
     obj_ptr: Largest,
     mask_pixels: u64,
+    min_iou: f64,
+    max_differing: u64,
     present: usize,
+}
+
+impl Default for Compared {
+    fn default() -> Self {
+        Compared {
+            low_res: Largest::default(),
+            object_score: Largest::default(),
+            obj_ptr: Largest::default(),
+            mask_pixels: 0,
+            min_iou: 1.0,
+            max_differing: 0,
+            present: 0,
+        }
+    }
 }
 
 /// A running maximum with its frame; not finite counts as largest.
@@ -298,13 +428,21 @@ struct Compared {
 struct Largest {
     frame: usize,
     value: f64,
+    rel_rms: f64,
     seen: bool,
 }
 
 impl Largest {
+    fn compare(&mut self, frame: usize, ours: &[f32], theirs: &[f32]) {
+        let (value, rel_rms) = difference(ours, theirs);
+        let worst = self.rel_rms.max(rel_rms);
+        self.take(frame, value);
+        self.rel_rms = worst;
+    }
+
     fn take(&mut self, frame: usize, value: f64) {
         if !self.seen || value > self.value {
-            *self = Largest { frame, value, seen: true };
+            *self = Largest { frame, value, seen: true, rel_rms: self.rel_rms };
         }
     }
 }
@@ -336,6 +474,8 @@ impl GoldenReport {
             differences: Vec::new(),
             mask_pixels: compared.mask_pixels,
             mask_pixels_of: clip.count as u64 * u64::from(clip.width) * u64::from(clip.height),
+            min_iou: compared.min_iou,
+            max_differing_fraction: compared.max_differing as f64 / (f64::from(clip.width) * f64::from(clip.height)),
             pass: true,
         };
         let place = format!("clip {}, object {}, {kind} prompt", clip.name, track.object);
@@ -351,6 +491,7 @@ impl GoldenReport {
                 prompt: kind,
                 frame: largest.frame,
                 max_abs: largest.value.is_finite().then_some(largest.value),
+                rel_rms: largest.rel_rms.is_finite().then_some(largest.rel_rms),
             };
             if largest.value > tolerance {
                 entry.pass = false;

@@ -1,6 +1,7 @@
 //! What is measured: model packs behind one trait. The root crate sees [`Runner`], [`REGISTRY`] and plain data; ONNX
 //! Runtime is named only where graphs are loaded, bound and run. Runners never print and never write results.
 
+pub mod audit;
 pub mod contract;
 pub mod cost;
 pub mod edgetam;

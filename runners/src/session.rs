@@ -2,6 +2,7 @@
 //! really holds with the facts that show it, and every setting recorded.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use ort::ep;
@@ -48,6 +49,8 @@ pub struct Settings {
     together: usize,
     /// Does a pixel belong to one object at most?
     exclusive: bool,
+    /// Directory for the profiles of the graphs, for the placement audit.
+    pub(crate) profile: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,7 @@ impl Settings {
             given: Given::default(),
             together: usize::MAX,
             exclusive: false,
+            profile: None,
         };
         let usage = |name: &str, value: &str, expected: &str| {
             Err(RunnerError::Usage(format!("option {name} = {value}: {expected} expected on {device}")))
@@ -419,6 +423,19 @@ impl Graph {
     }
 }
 
+impl Graph {
+    /// Ends profiling and gives the file that ONNX Runtime wrote.
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] with ONNX Runtime's text; also when no profile was asked for.
+    pub fn end_profile(&mut self) -> Result<PathBuf, RunnerError> {
+        self.session
+            .end_profiling()
+            .map(PathBuf::from)
+            .map_err(|e| RunnerError::Inference(format!("graph `{}`: no profile: {e}", self.name)))
+    }
+}
+
 fn refused(settings: &Settings, runtime: &Runtime, name: &str, error: &dyn std::fmt::Display) -> RunnerError {
     RunnerError::Environment(format!(
         "device `{}` cannot be used for graph `{name}`; ONNX Runtime {} ({}) says: {error}",
@@ -452,6 +469,9 @@ fn register(
                     continue 'anew;
                 }
             };
+        }
+        if let Some(dir) = &settings.profile {
+            builder = builder.with_profiling(dir.join(name)).map_err(|e| refused(settings, runtime, name, &e))?;
         }
         if !registration.is_empty() {
             builder = builder.with_disable_cpu_fallback().map_err(|e| refused(settings, runtime, name, &e))?;

@@ -216,6 +216,11 @@ impl Memories {
         Ok(())
     }
 
+    /// The current state.
+    pub fn current(&self) -> &Memory {
+        &self.pair[self.current]
+    }
+
     /// The current state, writable, for proofs that a golden test can fail. Host memory only.
     pub fn current_mut(&mut self) -> &mut Memory {
         &mut self.pair[self.current]

@@ -18,7 +18,7 @@ use crate::image::{Preprocess, Thresholder, resize_mask, resolve_overlaps};
 use crate::manifest::Pack;
 use crate::runtime::Runtime;
 use crate::session::{Graph, Settings};
-use crate::state::{Joiner, Memories, input};
+use crate::state::{Floats, Joiner, Memories, input};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
     PromptShape, Stage, StagePrecision, StageTimes,
@@ -71,6 +71,9 @@ pub struct RawOutput<'a> {
     pub obj_ptr: &'a [f32],
     /// Mask at source size.
     pub mask: &'a crate::types::Mask,
+    /// Copies of what the inner graphs gave (graph, tensor, values): raw features, conditioned features on tracked frames,
+    /// the memory bank. Nothing on a GPU: there they never leave the device.
+    pub inner: &'a dyn Fn() -> Vec<(&'static str, &'static str, Vec<f32>)>,
 }
 
 /// Damage done to an object's state after every frame, to prove that a comparison with reference outputs can fail.
@@ -83,6 +86,21 @@ pub enum Sabotage {
     ZeroPointer(usize),
     /// The age stays at 1: all but the conditioning frame are taken for missing, temporal positions stand still.
     FreezeAge,
+}
+
+/// A copy between host and device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Graph that reads or wrote the tensor.
+    pub graph: &'static str,
+    /// Tensor name.
+    pub tensor: &'static str,
+    /// Down to the host, or up to the device.
+    pub to_host: bool,
+    /// Bytes.
+    pub bytes: u64,
+    /// Once per prompt, not on every frame.
+    pub prompted: bool,
 }
 
 /// Objects that run through the graphs together.
@@ -121,6 +139,8 @@ pub struct Tracker {
     /// A frame failed half-way: the memories no longer belong together.
     broken: bool,
     sabotage: Option<Sabotage>,
+    /// Copies made, where they are counted.
+    copies: Option<Vec<Copied>>,
 }
 
 impl Tracker {
@@ -130,9 +150,19 @@ impl Tracker {
     /// # Errors
     /// [`RunnerError::Pack`], [`RunnerError::Environment`] or [`RunnerError::Usage`], by whose fault it is.
     pub fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
+        Self::open_with(request, None)
+    }
+
+    /// As [`Tracker::open`]; with a directory, ONNX Runtime profiles every graph into it and copies are counted. That costs
+    /// time: figures of such a tracker are no measurements.
+    ///
+    /// # Errors
+    /// As [`Tracker::open`].
+    pub fn open_with(request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
         let pack = Pack::read(&request.pack)?;
         let sizes = contract::sizes(&pack)?;
-        let settings = Settings::new(request.device, request.precision, &request.options)?;
+        let mut settings = Settings::new(request.device, request.precision, &request.options)?;
+        settings.profile = profile.map(Path::to_path_buf);
         let runtime = runtime::load(request.ort_lib.as_deref())?;
         runtime.take_messages();
 
@@ -192,7 +222,47 @@ impl Tracker {
             times: [Duration::ZERO; Stage::ALL.len()],
             broken: false,
             sabotage: None,
+            copies: profile.map(|_| Vec::new()),
         })
+    }
+
+    /// Copies between host and device that this loop has made since opening, where they are counted.
+    pub fn copies(&self) -> &[Copied] {
+        self.copies.as_deref().unwrap_or_default()
+    }
+
+    /// Ends profiling: graph name and file of every graph.
+    ///
+    /// # Errors
+    /// As [`Graph::end_profile`].
+    pub fn end_profiles(&mut self) -> Result<Vec<(String, std::path::PathBuf)>, RunnerError> {
+        [&mut self.image_encoder, &mut self.memory_attention, &mut self.mask_decoder, &mut self.memory_encoder]
+            .into_iter()
+            .chain(&mut self.mask_prompt)
+            .map(|graph| Ok((graph.name.clone(), graph.end_profile()?)))
+            .collect()
+    }
+
+    /// Notes a copy; `prompted`: it happens once per prompt, not on every frame.
+    fn copied(&mut self, graph: &'static str, tensor: &'static str, to_host: bool, values: i64, prompted: bool) {
+        if let Some(copies) = &mut self.copies {
+            copies.push(Copied { graph, tensor, to_host, bytes: values as u64 * 4, prompted });
+        }
+    }
+
+    /// Copies of `objects` objects that ran together. On the CPU host and device are one: only the masks come out. On a GPU
+    /// score and pointer come to the host, where the loop checks them, and go back up into the memory encoder.
+    fn copied_group(&mut self, objects: usize, prompted: bool) {
+        let (n, s) = (objects as i64, &self.sizes);
+        let (mask, hidden) = ((s.mask() * s.mask()) as i64, s.hidden);
+        self.copied(contract::MASK_DECODER, "low_res_mask", true, n * mask, prompted);
+        if self.settings.on_gpu() {
+            for (tensor, values) in [("object_score", 1), ("obj_ptr", hidden)] {
+                self.copied(contract::MASK_DECODER, tensor, true, n * values, prompted);
+                self.copied(contract::MEMORY_ENCODER, tensor, false, n * values, prompted);
+            }
+            self.copied(contract::MASK_DECODER, "predicted_iou", true, n, prompted);
+        }
     }
 
     /// Damages the state after every frame; see [`Sabotage`]. Only on the CPU.
@@ -238,6 +308,7 @@ impl Tracker {
         if on_gpu {
             input(&mut self.features.encode, "image", &self.features.image)?;
         }
+        self.copied(contract::IMAGE_ENCODER, "image", false, 3 * self.sizes.image * self.sizes.image, false);
         clock.lap(&mut self.times, Stage::Preprocess);
         self.image_encoder.run(&self.features.encode)?;
         clock.lap(&mut self.times, Stage::ImageEncoder);
@@ -255,7 +326,8 @@ impl Tracker {
             clock.lap(&mut self.times, Stage::MaskDecoder);
             group.memories.remember(&mut self.memory_encoder, &wiring.passed, on_gpu)?;
             clock.lap(&mut self.times, Stage::MemoryEncoder);
-            self.results(&group.objects, false, frame, &mut masks, observe)?;
+            self.copied_group(group.objects.len(), false);
+            self.results(&group, false, frame, &mut masks, observe)?;
             self.damage(&mut group);
             self.groups.push(group);
             clock.lap(&mut self.times, Stage::Postprocess);
@@ -270,7 +342,20 @@ impl Tracker {
             let embed = &self.features.image_embed;
             group.memories.start(&mut self.memory_encoder, embed, passed, blank, on_gpu)?;
             clock.lap(&mut self.times, Stage::MemoryEncoder);
-            self.results(&group.objects, bypassed, frame, &mut masks, observe)?;
+            self.copied_group(group.objects.len(), true);
+            if on_gpu {
+                let (n, s) = (together.len() as i64, &self.sizes);
+                let (graph, tensor, values) = match bypassed {
+                    true => (contract::MASK_PROMPT, "mask", s.image * s.image),
+                    false => (contract::MASK_DECODER, "point_coords, point_labels, multimask", 3 * s.points + 1),
+                };
+                self.copied(graph, tensor, false, n * values, true);
+            }
+            self.results(&group, true, frame, &mut masks, observe)?;
+            if bypassed {
+                let first = masks.objects.len() - group.objects.len();
+                masks.objects[first..].iter_mut().for_each(|o| o.predicted_iou = f32::NAN);
+            }
             self.damage(&mut group);
             self.admit(group)?;
             clock.lap(&mut self.times, Stage::Postprocess);
@@ -399,26 +484,46 @@ impl Tracker {
     /// Results of the objects that just ran together, from the tensors they were written to.
     fn results(
         &mut self,
-        objects: &[u32],
-        bypassed: bool,
+        group: &Group,
+        prompted: bool,
         frame: Frame<'_>,
         masks: &mut FrameMasks,
         observe: &mut dyn FnMut(RawOutput<'_>),
     ) -> Result<(), RunnerError> {
         let side = self.sizes.mask();
         let exclusive = self.settings.exclusive();
+        let on_gpu = self.settings.on_gpu();
+        let objects = &group.objects;
         let wiring = wiring(&mut self.wirings, objects.len())?;
         let low_res = wiring.low_res.extract_tensor().1.chunks_exact(side * side);
         let pointers = wiring.passed.obj_ptr.extract_tensor().1.chunks_exact(self.sizes.hidden as usize);
         let scores = wiring.passed.object_score.extract_tensor().1;
         let ious = wiring.predicted_iou.extract_tensor().1;
-        for ((((&object, low_res), obj_ptr), &object_score), &iou) in
-            objects.iter().zip(low_res).zip(pointers).zip(scores).zip(ious)
+        for (i, ((((&object, low_res), obj_ptr), &object_score), &iou)) in
+            objects.iter().zip(low_res).zip(pointers).zip(scores).zip(ious).enumerate()
         {
+            // This object's share of tensors that are on the host anyway.
+            let share = |tensor: &'_ Floats| -> Vec<f32> {
+                let values = tensor.extract_tensor().1;
+                let length = values.len() / objects.len();
+                values[i * length..(i + 1) * length].to_vec()
+            };
+            let inner = || -> Vec<(&'static str, &'static str, Vec<f32>)> {
+                if on_gpu {
+                    return Vec::new();
+                }
+                let embed = self.features.image_embed.extract_tensor().1.to_vec();
+                let mut inner = vec![(contract::IMAGE_ENCODER, "image_embed", embed)];
+                if !prompted {
+                    inner.push((contract::MEMORY_ATTENTION, "cond_embed", share(&wiring.passed.cond_embed)));
+                }
+                inner.push((contract::MEMORY_ENCODER, "bank_out", share(&group.memories.current().bank)));
+                inner
+            };
             let finite = object_score.is_finite() && low_res.iter().chain(obj_ptr).all(|v| v.is_finite());
             let mask = self.thresholder.mask(low_res, side, frame.width, frame.height);
-            observe(RawOutput { object, low_res, side, object_score, obj_ptr, mask: &mask });
-            let predicted_iou = if bypassed { f32::NAN } else { iou };
+            observe(RawOutput { object, low_res, side, object_score, obj_ptr, mask: &mask, inner: &inner });
+            let predicted_iou = iou;
             let claimed = !mask.is_empty();
             masks.objects.push(ObjectMask { object, mask, claimed, object_score, predicted_iou, finite });
             if exclusive {

@@ -1,0 +1,264 @@
+//! `jetbench audit`: which provider runs which nodes of each graph, and what is copied between host and device per frame.
+//! The profile is ONNX Runtime's own; the copies that this program makes are counted where it makes them. Weights that go
+//! up while a session loads are not listed: no interface tells them.
+
+use std::collections::BTreeMap;
+
+use jetbench_runners::audit::{self, Audit};
+use jetbench_runners::types::{Device, OpenRequest, Prompt};
+use jetbench_runners::{RunnerError, contract};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::{AuditArgs, RunArgs};
+use crate::exit::{NOT_VALID, OK, Outcome, Stop};
+use crate::plan::{self, Cell, Plan};
+use crate::prompt;
+
+/// How much a copy costs a video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Inside the frame loop.
+    Critical,
+    /// Once per sequence or prompt.
+    Medium,
+    /// At load.
+    Minor,
+    /// The image in and the mask out: what the job itself is.
+    #[value(skip)]
+    Expected,
+}
+
+/// One kind of copy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Item {
+    /// Model tag.
+    pub model: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// `ours`: bound or read back by this program; `runtime`: a Memcpy node that ONNX Runtime put into the graph.
+    pub category: &'static str,
+    /// Graph.
+    pub component: String,
+    /// Tensor, where it has a name.
+    pub tensor: String,
+    /// `to device` or `to host`.
+    pub direction: &'static str,
+    /// Bytes per frame (per prompt for medium ones).
+    pub bytes: u64,
+    /// How often per frame.
+    pub count_per_frame: f64,
+    /// What to do; empty where nothing should be done.
+    pub remedy: String,
+}
+
+/// Audits every cell of the plan that the flags describe.
+///
+/// # Errors
+/// As a run's plan; a pack without graphs; a profile that cannot be read.
+pub fn audit(args: &AuditArgs) -> Result<Outcome, Stop> {
+    let run = RunArgs {
+        models: args.models.clone(),
+        dtype: args.dtype.clone(),
+        device: args.device.clone(),
+        data: args.data.clone(),
+        packs: args.packs.clone(),
+        alias: args.alias.clone(),
+        ort_lib: args.ort_lib.clone(),
+        threads: args.threads,
+        limit_videos: std::num::NonZeroUsize::new(1),
+        limit_frames: Some(args.frames),
+        ..RunArgs::default()
+    };
+    let plan = Plan::new(&run)?;
+    let mut graphs = Vec::new();
+    let mut items = Vec::new();
+    for cell in &plan.cells {
+        let audit = one(&plan, cell)?;
+        for p in &audit.placements {
+            graphs.push(json!({"model": cell.model, "dtype": cell.dtype, "device": cell.device, "graph": p.graph,
+                "provider": p.provider, "nodes": p.nodes, "time_share": p.time_share}));
+        }
+        items.extend(judge(&cell.model, cell.device, &audit));
+    }
+    items.sort_by_key(|i| i.severity);
+    let count = |severity| items.iter().filter(|i| i.severity == severity).count();
+    let worst = items.iter().map(|i| i.severity).min();
+    let failed =
+        args.fail_on.is_some_and(|limit| worst.is_some_and(|worst| worst <= limit && worst != Severity::Expected));
+    let stdout = if args.json {
+        let report = json!({"schema": 1, "graphs": graphs,
+            "transfers": {"critical": count(Severity::Critical), "medium": count(Severity::Medium), "minor": count(Severity::Minor)},
+            "items": items});
+        format!("{report}\n")
+    } else {
+        text(&graphs, &items)
+    };
+    Ok(Outcome { stdout, code: if failed { NOT_VALID } else { OK } })
+}
+
+/// Runs one cell with profiling on the first video of the plan.
+fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Stop> {
+    let sequence = &plan.dataset.sequences[0];
+    let begin = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
+    let clicks = plan::clicks(&cell.pack, &plan.settings);
+    let mut prompts = Vec::new();
+    for object in sequence.objects.iter().filter(|o| o.prompt_frame == begin) {
+        let truth = sequence.truth(object, begin)?;
+        if let Some(shape) = prompt::prompt_shape(cell.prompt, &truth, clicks) {
+            prompts.push(Prompt { object: object.id, shape });
+        }
+    }
+    let job = plan.job(cell, std::path::PathBuf::new(), Vec::new());
+    let request = OpenRequest {
+        pack: job.pack,
+        precision: job.dtype,
+        device: job.device,
+        options: job.options,
+        ort_lib: job.ort_lib,
+    };
+    let mut frames = sequence.reader(2).skip(begin).map(|frame| {
+        let frame = frame.map_err(|e| RunnerError::Usage(e.to_string()))?.frame;
+        Ok((frame.width, frame.height, frame.rgb))
+    });
+    let place = tempfile::tempdir().map_err(|e| Stop::Environment(format!("no place for profiles: {e}")))?;
+    Ok(audit::audit(&request, &mut frames, &prompts, place.path())?)
+}
+
+/// Copies as items, each kind once, with its severity.
+pub fn judge(model: &str, device: Device, audit: &Audit) -> Vec<Item> {
+    let mut kinds: BTreeMap<(bool, &str, &str, bool), (u64, u64)> = BTreeMap::new();
+    for copy in &audit.copies {
+        // On a prompted frame the mask comes out as on any other.
+        let prompted = copy.prompted && copy.tensor != MASK;
+        let kind = kinds.entry((prompted, copy.graph, copy.tensor, copy.to_host)).or_default();
+        kind.0 += 1;
+        kind.1 += copy.bytes;
+    }
+    let frames = audit.frames.max(1) as f64;
+    let direction = |to_host| if to_host { "to host" } else { "to device" };
+    let mut items = Vec::new();
+    for ((prompted, graph, tensor, to_host), (count, bytes)) in kinds {
+        let needed =
+            (graph, tensor, to_host) == (contract::IMAGE_ENCODER, "image", false) || (tensor == MASK && to_host);
+        let severity = match (needed, prompted) {
+            (true, _) => Severity::Expected,
+            (false, true) => Severity::Medium,
+            (false, false) => Severity::Critical,
+        };
+        let remedy = match severity {
+            Severity::Expected => String::new(),
+            Severity::Medium => "happens once per prompt; nothing to gain".to_string(),
+            _ => format!("keep {tensor} on {device} between the graphs, and read it back only for checks"),
+        };
+        let per = if prompted { count as f64 } else { frames };
+        items.push(Item {
+            model: model.to_string(),
+            severity,
+            category: "ours",
+            component: graph.to_string(),
+            tensor: tensor.to_string(),
+            direction: direction(to_host),
+            bytes: (bytes as f64 / per).round() as u64,
+            count_per_frame: count as f64 / frames,
+            remedy,
+        });
+    }
+    for copy in &audit.memcpy {
+        items.push(Item {
+            model: model.to_string(),
+            severity: Severity::Critical,
+            category: "runtime",
+            component: copy.graph.clone(),
+            tensor: String::new(),
+            direction: direction(copy.to_host),
+            bytes: (copy.bytes as f64 / frames).round() as u64,
+            count_per_frame: copy.count as f64 / frames,
+            remedy:
+                "an operator of this graph runs on another provider: export the graph without it, or use a runtime \
+                     whose provider has it"
+                    .to_string(),
+        });
+    }
+    items
+}
+
+/// The tensor that comes out of every frame.
+const MASK: &str = "low_res_mask";
+
+fn text(graphs: &[serde_json::Value], items: &[Item]) -> String {
+    let mut text = String::new();
+    let word = |v: &serde_json::Value| v.as_str().unwrap_or_default().to_string();
+    for g in graphs {
+        text.push_str(&format!(
+            "{:14} {:5} {:16} {:26} {:5} nodes  {:5.1} % of its time\n",
+            word(&g["model"]),
+            word(&g["dtype"]),
+            word(&g["graph"]),
+            word(&g["provider"]),
+            g["nodes"],
+            g["time_share"].as_f64().unwrap_or(0.0) * 100.0
+        ));
+    }
+    text.push('\n');
+    for item in items {
+        let severity = serde_json::to_value(item.severity).map(|v| word(&v)).unwrap_or_default();
+        text.push_str(&format!(
+            "{severity:9} {:8} {:14} {:17} {:26} {:9} {:10} bytes  {:.2} per frame\n",
+            item.category, item.model, item.component, item.tensor, item.direction, item.bytes, item.count_per_frame
+        ));
+        if !item.remedy.is_empty() {
+            text.push_str(&format!("{:10}→ {}\n", "", item.remedy));
+        }
+    }
+    let bad = items.iter().filter(|i| i.severity != Severity::Expected).count();
+    text.push_str(&match bad {
+        0 => "no copies besides the image in and the mask out\n".to_string(),
+        n => format!("{n} kinds of copies besides the image in and the mask out\n"),
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jetbench_runners::audit::Memcpy;
+    use jetbench_runners::tracker::Copied;
+
+    fn copied(graph: &'static str, tensor: &'static str, to_host: bool, prompted: bool) -> Copied {
+        Copied { graph, tensor, to_host, bytes: 400, prompted }
+    }
+
+    #[test]
+    fn copies_are_judged_by_how_often_they_happen() {
+        let mut audit = Audit { frames: 4, ..Audit::default() };
+        for frame in 0..4 {
+            audit.copies.push(copied("image_encoder", "image", false, false));
+            audit.copies.push(copied("mask_decoder", "low_res_mask", true, frame == 0));
+            audit.copies.push(copied("memory_encoder", "obj_ptr", false, false));
+        }
+        audit.copies.push(copied("mask_prompt", "mask", false, true));
+        audit.memcpy.push(Memcpy { graph: "memory_attention".into(), to_host: true, count: 8, bytes: 800 });
+        let items = judge("m", Device::Cuda(0), &audit);
+        let said: Vec<String> = items
+            .iter()
+            .map(|i| {
+                format!(
+                    "{:?} {} {} {} {} {}",
+                    i.severity, i.category, i.component, i.direction, i.bytes, i.count_per_frame
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(said.join("\n"), @r"
+        Expected ours image_encoder to device 400 1
+        Expected ours mask_decoder to host 400 1
+        Critical ours memory_encoder to device 400 1
+        Medium ours mask_prompt to device 400 0.25
+        Critical runtime memory_attention to host 200 2
+        ");
+        assert!(items.iter().all(|i| (i.severity == Severity::Expected) == i.remedy.is_empty()));
+        assert!(items[2].remedy.contains("keep obj_ptr on cuda:0"));
+        assert!(text(&[], &items).ends_with("3 kinds of copies besides the image in and the mask out\n"));
+    }
+}
