@@ -7,8 +7,8 @@ use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::exit::{Outcome, Stop};
 use jetbench::{
-    audit, compare, data, doctor, evaluate, history, merge, models, packs_inspect, report, run, schedule, telemetry, verify,
-    worker,
+    audit, compare, data, doctor, evaluate, history, merge, models, packs_inspect, report, run, schedule, telemetry,
+    verify, worker,
 };
 
 fn main() -> ExitCode {
