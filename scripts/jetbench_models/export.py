@@ -272,7 +272,7 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
         lines += ["", "[[state]]", f'input = "{state}"', f'output = "{state}_out"']
     if golden:
         from .golden import tolerance
-        lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {tolerance(family)['low_res']}"]
+        lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {tolerance(family, g.size)['low_res']}"]
     return "\n".join(lines) + "\n"
 
 
