@@ -120,6 +120,8 @@ pub enum Steadiness {
     TooShort,
     /// Steady from this sample on.
     From(usize),
+    /// It jumped about, without a direction: other load, most likely.
+    Restless,
     /// It went on getting slower, or faster, to its end.
     Never,
 }
@@ -130,13 +132,14 @@ const MIN_COURSE: usize = 100;
 const BLOCK: usize = 10;
 /// How far the median of a block may lie from that of the second half, for the run to have settled.
 const SETTLED: f64 = 0.10;
-/// How much the medians of the quarters must move in one direction, from first to last and from third to last, to say that
-/// a run never settled.
+/// How much the medians of eighths of a run must move in one direction, over all and over the second half, to say that it
+/// never settled.
 const NEVER: (f64, f64) = (0.25, 0.12);
 
 /// Where the steady part of a run begins: at the first block of ten samples whose median, like that of the next block,
-/// lies within a tenth of the median of the run's second half. A run that only gets there in its second half has none, nor
-/// one whose quarters go on moving in one direction (by a quarter over all, by an eighth in the second half).
+/// lies within a tenth of the median of the run's second half. A run whose eighths go on moving in one direction (by a
+/// quarter over all, by an eighth in the second half) never has one; one that gets there only in its second half, and has
+/// no direction, is restless.
 pub fn steadiness(samples: &[f64]) -> Steadiness {
     if samples.len() < MIN_COURSE {
         return Steadiness::TooShort;
@@ -144,22 +147,16 @@ pub fn steadiness(samples: &[f64]) -> Steadiness {
     let Some(settled) = median(&samples[samples.len() / 2..]).filter(|m| *m > 0.0) else { return Steadiness::TooShort };
     let near = |block: &[f64]| median(block).is_some_and(|m| (m / settled - 1.0).abs() <= SETTLED);
     let blocks: Vec<&[f64]> = samples.chunks_exact(BLOCK).collect();
-    let Some(begin) = blocks.windows(2).position(|pair| near(pair[0]) && near(pair[1])) else {
-        return Steadiness::Never;
-    };
-    if begin * BLOCK > samples.len() / 2 {
-        return Steadiness::Never;
-    }
-    let steady = &samples[begin * BLOCK..];
-    let quarters: Vec<f64> = steady.chunks(steady.len().div_ceil(4)).filter_map(median).collect();
-    let one_way = quarters.windows(2).all(|w| w[1] > w[0]) || quarters.windows(2).all(|w| w[1] < w[0]);
-    if let (true, [first, _, third, last]) = (one_way, quarters.as_slice())
-        && (last / first - 1.0).abs() > NEVER.0
-        && (last / third - 1.0).abs() > NEVER.1
-    {
+    let eighths: Vec<f64> = samples.chunks(samples.len().div_ceil(8)).filter_map(median).collect();
+    let one_way = eighths.windows(2).all(|w| w[1] > w[0]) || eighths.windows(2).all(|w| w[1] < w[0]);
+    let moved = |from: usize| (eighths[eighths.len() - 1] / eighths[from] - 1.0).abs();
+    if one_way && moved(0) > NEVER.0 && moved(eighths.len() / 2) > NEVER.1 {
         return Steadiness::Never;
     }
-    Steadiness::From(begin * BLOCK)
+    match blocks.windows(2).position(|pair| near(pair[0]) && near(pair[1])) {
+        Some(begin) if begin * BLOCK <= samples.len() / 2 => Steadiness::From(begin * BLOCK),
+        _ => Steadiness::Restless,
+    }
 }
 
 /// Mean absolute difference between neighbours; `None` of fewer than two.
@@ -317,6 +314,9 @@ mod tests {
         let mut burst = noise.clone();
         burst[200..215].iter_mut().for_each(|v| *v *= 3.0);
         assert_eq!(steadiness(&burst), Steadiness::From(0), "other load for a moment is no lack of steadiness");
+        let restless: Vec<f64> =
+            generated(300).iter().enumerate().map(|(i, v)| 50.0 + v * (i / 7 % 5) as f64).collect();
+        assert_eq!(steadiness(&restless), Steadiness::Restless, "jumping about is no trend");
         let heating: Vec<f64> = noise.iter().enumerate().map(|(i, v)| v * (1.0 + i as f64 / 300.0)).collect();
         assert_eq!(steadiness(&heating), Steadiness::Never);
         let slightly: Vec<f64> = noise.iter().enumerate().map(|(i, v)| v * (1.0 + i as f64 / 3000.0)).collect();

@@ -361,8 +361,8 @@ pub struct Recorder {
     found: Found,
     slow_due: Option<Instant>,
     readings: Vec<Reading>,
-    /// Per channel: readings given, readings failed, the first reason.
-    tally: Vec<(u64, u64, Option<String>)>,
+    /// Per channel: readings given, readings failed, how many of these since the last good one, the first reason.
+    tally: Vec<(u64, u64, u64, Option<String>)>,
     samples: Vec<Sample>,
 }
 
@@ -374,7 +374,7 @@ impl Recorder {
             found,
             slow_due: None,
             readings: Vec::with_capacity(channels),
-            tally: vec![(0, 0, None); channels],
+            tally: vec![(0, 0, 0, None); channels],
             samples: Vec::new(),
         }
     }
@@ -400,11 +400,13 @@ impl Recorder {
                 match reading {
                     Ok(value) => {
                         tally.0 += 1;
+                        tally.2 = 0;
                         values.push(value);
                     }
                     Err(reason) => {
                         tally.1 += 1;
-                        tally.2.get_or_insert(reason);
+                        tally.2 += 1;
+                        tally.3.get_or_insert(reason);
                         values.push(f64::NAN);
                     }
                 }
@@ -423,8 +425,10 @@ impl Recorder {
     pub fn finish(self) -> Telemetry {
         let channels = self.found.channels();
         let mut missing = self.found.missing;
-        for (channel, (good, bad, reason)) in channels.iter().zip(self.tally) {
-            if let Some(reason) = reason {
+        for (channel, (good, bad, since, reason)) in channels.iter().zip(self.tally) {
+            // A process that has ended can no longer be read; that is no fault of the sensor.
+            let ended = channel.source.starts_with("worker") && good > 0 && since == bad;
+            if let Some(reason) = reason.filter(|_| !ended) {
                 let reason = format!("{bad} of {} readings failed: {reason}", good + bad);
                 missing.push(MissingRecord { sensor: channel.name.clone(), reason });
             }

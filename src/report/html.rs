@@ -234,7 +234,10 @@ fn timing(fact: &mut impl FnMut(&str, String), cell: &CellRecord, figures: bool)
                 figure(s.latency.map_or(f64::NAN, |l| l.p95_ms))
             ),
         ),
-        None => fact("steady state", "not found: too few frames to tell, or it never came (see the verdict)".into()),
+        None => fact(
+            "steady state",
+            "not found: too few frames to tell, too restless, or it never came (then the verdict says so)".into(),
+        ),
     }
     if let (Some(jf), Some(i)) = (s.jf, s.jf_objects_interval) {
         fact("J&F over objects", format!("{jf:.2}, 95 % interval {:.2} to {:.2}", i.low, i.high));
