@@ -934,10 +934,19 @@ impl CellRun<'_> {
             }
             kept.push(moment);
         }
-        match kept.is_empty() {
-            true => Ok(()),
-            false => store::write_json(&dir.join("moments.json"), &kept).map_err(|e| e.to_string()),
+        if !kept.is_empty() {
+            store::write_json(&dir.join("moments.json"), &kept).map_err(|e| e.to_string())?;
         }
+        // What a killed part of this run left: half a picture, or moments that are no longer among the worst.
+        let Ok(entries) = std::fs::read_dir(&dir) else { return Ok(()) };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let stale = name.ends_with(".png") && !kept.iter().any(|moment| moment.file == name);
+            if stale || name.starts_with(store::WRITING) {
+                std::fs::remove_file(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 }
 

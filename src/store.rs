@@ -15,7 +15,7 @@ use crate::record::{CellRecord, RunRecord, SCHEMA};
 use crate::resume;
 
 /// How the names of files begin that are being written.
-const WRITING: &str = ".writing-";
+pub const WRITING: &str = ".writing-";
 
 /// File name of what was sensed while workers ran.
 const TELEMETRY: &str = "telemetry.csv";
