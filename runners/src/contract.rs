@@ -207,11 +207,11 @@ fn compare(graph: &Graph, sizes: &Sizes) -> Result<(), String> {
     Ok(())
 }
 
-/// What the tracker can do with this pack on this device.
-pub fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
+/// What a runner can do with this pack on this device; `batched`: its graphs have an object axis.
+pub fn capabilities(pack: &Pack, batched: bool, device: Device) -> Capabilities {
     let mut options = providers::options(device);
     options.push(OVERLAPS.to_string());
-    if sizes.batched {
+    if batched {
         options.push(OBJECTS.to_string());
     }
     Capabilities {

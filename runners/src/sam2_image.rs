@@ -14,7 +14,7 @@ use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor};
 
-use crate::contract::OVERLAPS;
+use crate::contract::capabilities;
 use crate::image::{Preprocess, Thresholder, resolve_overlaps};
 use crate::manifest::{Dtype, FILE_NAME, Pack};
 use crate::session::{Graph, Settings};
@@ -23,7 +23,7 @@ use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
     PromptShape, Stage, StagePrecision, StageTimes,
 };
-use crate::{Entry, Runner, RunnerError, providers, runtime};
+use crate::{Entry, Runner, RunnerError, runtime};
 
 /// Registry entry of the `sam2_image` family.
 pub const ENTRY: Entry = Entry {
@@ -83,23 +83,10 @@ fn contract(pack: &Pack) -> Result<(), RunnerError> {
     Ok(())
 }
 
-fn capabilities(pack: &Pack, device: Device) -> Capabilities {
-    let mut options = providers::options(device);
-    options.push(OVERLAPS.to_string());
-    Capabilities {
-        prompts: pack.manifest.prompts.kinds.clone(),
-        precisions: pack.manifest.precisions(),
-        options,
-        max_objects: None,
-        max_points: pack.manifest.prompts.point_slots,
-        refused: providers::refused(),
-    }
-}
-
 fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
     let pack = Pack::read(dir)?;
     contract(&pack)?;
-    Ok(capabilities(&pack, device))
+    Ok(capabilities(&pack, false, device))
 }
 
 fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
@@ -149,16 +136,7 @@ impl ImageMode {
             notes: settings.notes(),
             ..OpenReport::default()
         };
-        let mut load = |name: &str| -> Result<Graph, RunnerError> {
-            let spec = pack
-                .manifest
-                .graph(name)
-                .ok_or_else(|| RunnerError::Pack(format!("{}: no graph `{name}`", pack.dir.display())))?;
-            let file = pack.check_graph(spec, request.precision)?;
-            let graph = Graph::open(name, &file, &settings, runtime, false)?;
-            report.take(&graph.name, graph.load_ms, graph.build_ms, &graph.notes, &graph.dropped);
-            Ok(graph)
-        };
+        let mut load = |name: &str| Graph::of_pack(&pack, name, &settings, runtime, false, &mut report);
         let (encoder, decoder) = (load(ENCODER)?, load(DECODER)?);
         report.notes.extend(runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
         report
@@ -177,7 +155,7 @@ impl ImageMode {
             no_boxes: tensor(&host, &[1, 0, 4])?,
             encoder,
             decoder,
-            capabilities: capabilities(&pack, request.device),
+            capabilities: capabilities(&pack, false, request.device),
             report,
             size,
             exclusive: settings.exclusive(),

@@ -15,11 +15,11 @@ use ort::value::DynValue;
 
 use crate::RunnerError;
 use crate::contract::{COND_OBJECTS, OBJECTS};
-use crate::manifest::CheckedGraph;
+use crate::manifest::{CheckedGraph, Pack};
 use crate::onnx::{Axis, ElementType, Model};
 use crate::providers::{self, Engine, EngineKey, Given, Pairs, Provider};
 use crate::runtime::{self, Runtime, cache_dir};
-use crate::types::{Device, DroppedOption, Options, Precision, StagePrecision};
+use crate::types::{Device, DroppedOption, OpenReport, Options, Precision, StagePrecision};
 
 /// Most objects in one batch of a TensorRT engine, unless asked for otherwise.
 const MOST_OBJECTS: usize = 8;
@@ -216,6 +216,29 @@ pub struct Graph {
 type Registration = Vec<(Provider, Pairs)>;
 
 impl Graph {
+    /// Checks the graph `name` of a pack against its manifest, loads it, and enters what that showed in the report.
+    /// `on_device` as for [`Graph::open`].
+    ///
+    /// # Errors
+    /// [`RunnerError::Pack`] when the pack has no such graph or its file is another; else as [`Graph::open`].
+    pub fn of_pack(
+        pack: &Pack,
+        name: &str,
+        settings: &Settings,
+        runtime: &Runtime,
+        on_device: bool,
+        report: &mut OpenReport,
+    ) -> Result<Self, RunnerError> {
+        let spec = pack
+            .manifest
+            .graph(name)
+            .ok_or_else(|| RunnerError::Pack(format!("{}: no graph `{name}`", pack.dir.display())))?;
+        let file = pack.check_graph(spec, settings.precision)?;
+        let graph = Graph::open(name, &file, settings, runtime, on_device)?;
+        report.take(name, graph.load_ms, graph.build_ms, &graph.notes, &graph.dropped);
+        Ok(graph)
+    }
+
     /// Loads a checked graph file on the device of the settings; half-typed graphs are rewritten for the CPU first.
     /// `on_device`: all inputs of the graph will be bound to device memory, once.
     ///

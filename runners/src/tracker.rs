@@ -36,7 +36,7 @@ const CORNERS: [i32; 2] = [2, 3];
 pub fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
     let pack = Pack::read(dir)?;
     let sizes = contract::sizes(&pack)?;
-    Ok(contract::capabilities(&pack, &sizes, device))
+    Ok(contract::capabilities(&pack, sizes.batched, device))
 }
 
 /// Compares the pack's files with its manifest and the family's contract.
@@ -172,17 +172,10 @@ impl Tracker {
             notes: settings.notes(),
             ..OpenReport::default()
         };
-        let mut load = |name: &str| -> Result<Graph, RunnerError> {
-            let spec = pack
-                .manifest
-                .graph(name)
-                .ok_or_else(|| RunnerError::Pack(format!("{}: no graph `{name}`", pack.dir.display())))?;
-            let file = pack.check_graph(spec, request.precision)?;
+        let mut load = |name: &str| {
             // All inputs of memory attention are device memory: raw features and the state.
             let on_device = name == contract::MEMORY_ATTENTION;
-            let graph = Graph::open(name, &file, &settings, runtime, on_device)?;
-            report.take(name, graph.load_ms, graph.build_ms, &graph.notes, &graph.dropped);
-            Ok(graph)
+            Graph::of_pack(&pack, name, &settings, runtime, on_device, &mut report)
         };
         let image_encoder = load(contract::IMAGE_ENCODER)?;
         let memory_attention = load(contract::MEMORY_ATTENTION)?;
@@ -199,7 +192,7 @@ impl Tracker {
         let device = image_encoder.device_allocator(request.device)?;
         let host = Allocator::default();
         Ok(Tracker {
-            capabilities: contract::capabilities(&pack, &sizes, request.device),
+            capabilities: contract::capabilities(&pack, sizes.batched, request.device),
             report,
             features: Features::new(&device, &host, &sizes, &image_encoder)?,
             sizes,
