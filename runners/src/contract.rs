@@ -31,6 +31,8 @@ pub const COND_OBJECTS: &str = "cond_objects";
 /// The option that says what becomes of a pixel that several objects claim: `keep` (the default), or `exclusive`, which
 /// gives it to the object with the highest logit.
 pub const OVERLAPS: &str = "overlaps";
+/// The option that says whether the time of each stage is taken: `on` (the default) or `off`.
+pub const STAGE_TIMES: &str = "stage_times";
 
 /// Sizes that fix every tensor shape of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +212,7 @@ fn compare(graph: &Graph, sizes: &Sizes) -> Result<(), String> {
 /// What a runner can do with this pack on this device; `batched`: its graphs have an object axis.
 pub fn capabilities(pack: &Pack, batched: bool, device: Device) -> Capabilities {
     let mut options = providers::options(device);
-    options.push(OVERLAPS.to_string());
+    options.extend([OVERLAPS, STAGE_TIMES].map(str::to_string));
     if batched {
         options.push(OBJECTS.to_string());
     }

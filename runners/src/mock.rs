@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::contract::STAGE_TIMES;
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
     PromptShape, Stage, StagePrecision, StageTimes,
@@ -80,7 +81,7 @@ impl Default for Behaviour {
         Behaviour {
             prompts: PromptKind::ALL.to_vec(),
             precisions: Precision::ALL.to_vec(),
-            options: vec!["threads".to_string()],
+            options: vec!["threads".to_string(), STAGE_TIMES.to_string()],
             max_objects: None,
             max_points: 4,
             load_ms: 0.0,
@@ -174,12 +175,17 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     for fault in script.mock.fault.iter().filter(|f| f.step.is_none() && f.frame.is_none()) {
         fault.kind.happen("opening").map_err(RunnerError::Environment)?;
     }
-    Ok(Box::new(Mock::new(script.mock, request.precision)))
+    let stage_times = match request.options.extra.get(STAGE_TIMES).map(String::as_str) {
+        None | Some("on") => true,
+        Some("off") => false,
+        Some(other) => return Err(RunnerError::Usage(format!("option {STAGE_TIMES} = {other}: on or off expected"))),
+    };
+    Ok(Box::new(Mock::new(script.mock, request.precision, stage_times)))
 }
 
 /// The runner with no latency at all, whose masks stay where the prompt was: what is left is the harness.
 pub fn null() -> Box<dyn Runner> {
-    Box::new(Mock::new(Behaviour::default(), Precision::Fp32))
+    Box::new(Mock::new(Behaviour::default(), Precision::Fp32, true))
 }
 
 fn capabilities(behaviour: &Behaviour) -> Capabilities {
@@ -262,12 +268,14 @@ struct Mock {
     frames: u64,
     /// Prompt, frame it came on, and the mask where nothing moves.
     objects: Vec<(Prompt, u64, Option<Mask>)>,
+    /// Are stage times taken?
+    stage_times: bool,
     times: StageTimes,
     leaked: Vec<Vec<u8>>,
 }
 
 impl Mock {
-    fn new(behaviour: Behaviour, precision: Precision) -> Self {
+    fn new(behaviour: Behaviour, precision: Precision, stage_times: bool) -> Self {
         Mock {
             capabilities: capabilities(&behaviour),
             precision,
@@ -282,6 +290,7 @@ impl Mock {
             steps: 0,
             frames: 0,
             objects: Vec::new(),
+            stage_times,
             times: StageTimes::new(),
             leaked: Vec::new(),
         }
@@ -330,12 +339,12 @@ impl Runner for Mock {
             fault.kind.happen(&format!("frame {}", self.frames)).map_err(RunnerError::Inference)?;
         }
         let turn = |n: usize| (self.frames % n as u64) as usize;
-        let started = Instant::now();
+        let started = self.stage_times.then(Instant::now);
         let ms = self.behaviour.frame_ms[turn(self.behaviour.frame_ms.len())];
         if ms > 0.0 {
             std::thread::sleep(Duration::from_secs_f64(ms * self.noise.next() / 1e3));
         }
-        let encoded = Instant::now();
+        let encoded = self.stage_times.then(Instant::now);
         let score = self.behaviour.object_scores[turn(self.behaviour.object_scores.len())];
         let mut masks = FrameMasks::default();
         for (prompt, since, still) in &self.objects {
@@ -364,7 +373,12 @@ impl Runner for Mock {
             masks.objects.push(result);
         }
         self.leaked.extend((self.behaviour.leak_bytes > 0).then(|| vec![1; self.behaviour.leak_bytes]));
-        self.times = vec![(Stage::ImageEncoder, encoded - started), (Stage::Postprocess, encoded.elapsed())];
+        self.times = match started.zip(encoded) {
+            Some((started, encoded)) => {
+                vec![(Stage::ImageEncoder, encoded - started), (Stage::Postprocess, encoded.elapsed())]
+            }
+            None => StageTimes::new(),
+        };
         self.steps += 1;
         self.frames += 1;
         Ok(masks)
@@ -404,6 +418,10 @@ mod tests {
     use crate::types::{Click, Options};
 
     fn open_script(script: &str) -> Result<Box<dyn Runner>, RunnerError> {
+        open_with(script, Options::default())
+    }
+
+    fn open_with(script: &str, options: Options) -> Result<Box<dyn Runner>, RunnerError> {
         let dir = tempfile::tempdir().unwrap();
         let text = format!("schema = 1\nid = \"m\"\nfamily = \"mock\"\n{script}");
         std::fs::write(dir.path().join("pack.toml"), text).unwrap();
@@ -411,7 +429,7 @@ mod tests {
             pack: dir.path().to_path_buf(),
             precision: Precision::Fp32,
             device: Device::Cpu,
-            options: Options::default(),
+            options,
             ort_lib: None,
         })
     }
@@ -433,6 +451,22 @@ mod tests {
         runner.reset();
         assert!(runner.step(frame, &[]).unwrap().objects.is_empty());
         assert_eq!(runner.take_stage_times().len(), 2);
+    }
+
+    #[test]
+    fn stage_times_can_be_left_out() {
+        let options = |value: &str| Options {
+            extra: [(STAGE_TIMES.to_string(), value.to_string())].into(),
+            ..Options::default()
+        };
+        let rgb = vec![0; 8 * 8 * 3];
+        for (value, stages) in [("on", 2), ("off", 0)] {
+            let mut runner = open_with("", options(value)).unwrap();
+            assert!(runner.capabilities().options.iter().any(|o| o == STAGE_TIMES));
+            runner.step(Frame { width: 8, height: 8, rgb: &rgb }, &[click(1)]).unwrap();
+            assert_eq!(runner.take_stage_times().len(), stages, "{value}");
+        }
+        assert!(matches!(open_with("", options("maybe")), Err(RunnerError::Usage(_))));
     }
 
     #[test]

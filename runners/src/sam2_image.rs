@@ -120,6 +120,8 @@ struct ImageMode {
     exclusive: bool,
     preprocess: Preprocess,
     thresholder: Thresholder,
+    /// Are stage times taken?
+    stage_times: bool,
     times: Vec<(Stage, Duration)>,
 }
 
@@ -161,6 +163,7 @@ impl ImageMode {
             exclusive: settings.exclusive(),
             preprocess: Preprocess::new(&pack.manifest.input),
             thresholder: Thresholder::default(),
+            stage_times: settings.stage_times(),
             times: Vec::new(),
         })
     }
@@ -202,6 +205,9 @@ impl ImageMode {
     }
 
     fn lap(&mut self, stage: Stage, since: &mut Instant) {
+        if !self.stage_times {
+            return;
+        }
         let now = Instant::now();
         match self.times.iter_mut().find(|(s, _)| *s == stage) {
             Some((_, time)) => *time += now - *since,

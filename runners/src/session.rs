@@ -49,6 +49,8 @@ pub struct Settings {
     together: usize,
     /// Does a pixel belong to one object at most?
     exclusive: bool,
+    /// Are stage times taken?
+    stage_times: bool,
     /// Directory for the profiles of the graphs, for the placement audit.
     pub(crate) profile: Option<PathBuf>,
 }
@@ -92,6 +94,7 @@ impl Settings {
             given: Given::default(),
             together: usize::MAX,
             exclusive: false,
+            stage_times: true,
             profile: None,
         };
         let usage = |name: &str, value: &str, expected: &str| {
@@ -120,6 +123,9 @@ impl Settings {
                 ("overlaps", "exclusive", _) => settings.exclusive = true,
                 ("overlaps", "keep", _) => settings.exclusive = false,
                 ("overlaps", _, _) => return usage(name, value, "keep or exclusive"),
+                ("stage_times", "on", _) => settings.stage_times = true,
+                ("stage_times", "off", _) => settings.stage_times = false,
+                ("stage_times", _, _) => return usage(name, value, "on or off"),
                 ("objects", "batch", _) => settings.together = usize::MAX,
                 ("objects", "loop", _) => settings.together = 1,
                 ("objects", _, _) => match value.parse::<usize>() {
@@ -156,6 +162,11 @@ impl Settings {
         self.exclusive
     }
 
+    /// Are stage times taken? They are unless the option `stage_times` says `off`.
+    pub fn stage_times(&self) -> bool {
+        self.stage_times
+    }
+
     /// Most objects that may run together. A TensorRT engine takes no more than it was built for; another number would
     /// mean another build in the middle of a video.
     pub fn together(&self) -> usize {
@@ -184,6 +195,9 @@ impl Settings {
             Device::Cuda(_) => notes.push("no operator may run on the CPU".to_string()),
             Device::TensorRt(_) => notes
                 .push("operators that TensorRT does not take run on the CUDA provider, none on the CPU".to_string()),
+        }
+        if !self.stage_times {
+            notes.push("stage times: off".to_string());
         }
         if let Some(on) = self.cpu_arena {
             notes.push(format!("CPU memory arena: {}", if on { "on" } else { "off" }));

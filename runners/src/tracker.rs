@@ -296,7 +296,7 @@ impl Tracker {
         observe: &mut dyn FnMut(RawOutput<'_>),
     ) -> Result<FrameMasks, RunnerError> {
         let on_gpu = self.settings.on_gpu();
-        let mut clock = Clock::start();
+        let mut clock = Clock::start(self.settings.stage_times());
         self.preprocess.fill(frame, self.features.image.extract_tensor_mut().1)?;
         if on_gpu {
             input(&mut self.features.encode, "image", &self.features.image)?;
@@ -612,18 +612,21 @@ impl Runner for Tracker {
     }
 }
 
-/// Splits a frame's time into stages without gaps: every lap ends where the next begins.
-struct Clock(Instant);
+/// Splits a frame's time into stages without gaps: every lap ends where the next begins. Where no stage times are wanted
+/// it never looks at the time.
+struct Clock(Option<Instant>);
 
 impl Clock {
-    fn start() -> Self {
-        Clock(Instant::now())
+    fn start(wanted: bool) -> Self {
+        Clock(wanted.then(Instant::now))
     }
 
     fn lap(&mut self, times: &mut [Duration; Stage::ALL.len()], stage: Stage) {
-        let now = Instant::now();
-        times[stage as usize] += now - self.0;
-        self.0 = now;
+        if let Some(since) = &mut self.0 {
+            let now = Instant::now();
+            times[stage as usize] += now - *since;
+            *since = now;
+        }
     }
 }
 
