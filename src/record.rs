@@ -334,7 +334,8 @@ pub struct SpreadRecord {
     pub median: f64,
     /// 95 % bootstrap interval of that median; `None` below five repeats.
     pub interval: Option<Interval>,
-    /// 95 % interval for one further run (Student's t on the logarithms); `None` below three repeats.
+    /// 95 % interval for one further run (Student's t on the logarithms, neighbouring runs taken to be somewhat alike);
+    /// `None` below three repeats.
     pub next_run: Option<Interval>,
 }
 
