@@ -54,6 +54,9 @@ fn limits(found: &Inspection, peak: &Peak) -> BTreeMap<String, Limit> {
 fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>) -> String {
     let mut text =
         format!("{} ({}), {} graphs, {} object(s)\n", found.pack, found.family, found.precision, found.objects);
+    if let Some(follows) = found.follows {
+        let _ = writeln!(text, "gives the masks of {} where implementations differ", follows.describe());
+    }
     let giga = |n: u64| format!("{:.3}", n as f64 / 1e9);
     let mib = |n: u64| format!("{:.1}", n as f64 / f64::from(1 << 20));
     let _ = writeln!(

@@ -759,6 +759,7 @@ fn packs_inspect_counts_what_the_files_hold() {
         let value: serde_json::Value = serde_json::from_str(&run(&["--json", "--roofline", "orin-nano-8gb"])).unwrap();
         assert_eq!((value["schema"].as_u64(), value["family"].as_str()), (Some(1), Some(family)));
         assert_eq!(value["missing"], serde_json::json!([]), "the shipped packs say everything");
+        assert_eq!(value["follows"], "transformers");
         let graphs = value["graphs"].as_array().unwrap();
         assert_eq!(graphs.len(), 5);
         for graph in graphs {
@@ -769,5 +770,6 @@ fn packs_inspect_counts_what_the_files_hold() {
         let text = run(&["--dtype", "bf16", "--objects", "2"]);
         assert!(text.contains("tracked frame") && text.contains("MatMul") && text.contains("bf16"), "{text}");
         assert!(text.contains("nothing is missing"), "{text}");
+        assert!(text.contains("the masks of transformers' video session"), "{text}");
     }
 }

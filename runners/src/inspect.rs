@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::contract::{COND_OBJECTS, MASK_PROMPT, OBJECTS};
 use crate::cost::{self, Cost};
-use crate::manifest::{Graph, Pack, Tensor};
+use crate::manifest::{Follows, Graph, Pack, Tensor};
 use crate::onnx::{Axis, Model, shape_text};
 use crate::types::{Precision, PromptKind};
 use crate::{RunnerError, packs};
@@ -26,6 +26,8 @@ pub struct Inspection {
     pub family: String,
     /// SPDX expression.
     pub licence: String,
+    /// Whose masks the graphs give where implementations differ; `None`: the manifest does not say.
+    pub follows: Option<Follows>,
     /// Precision whose graphs were read.
     pub precision: Precision,
     /// Number of objects that the figures hold for.
@@ -152,6 +154,7 @@ pub fn inspect(dir: &Path, precision: Option<Precision>, objects: usize) -> Resu
         pack: manifest.id.clone(),
         family: manifest.family.clone(),
         licence: manifest.licence.clone(),
+        follows: manifest.provenance.follows,
         precision,
         objects,
         graphs,
@@ -275,6 +278,10 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
     );
     say(provenance.exporter.trim().is_empty(), "provenance.exporter: empty");
     say(provenance.command.trim().is_empty(), "provenance.command: empty, so the pack cannot be made again");
+    say(
+        provenance.follows.is_none() && manifest.memory.is_some(),
+        "provenance.follows: transformers or official, whose masks these are where the two differ",
+    );
     say(provenance.libraries.is_empty(), "provenance.libraries: no versions of the libraries that took part");
     match &manifest.golden {
         None => say(true, "[golden]: no reference outputs, so `jetbench verify` has nothing to compare with"),

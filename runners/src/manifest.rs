@@ -66,9 +66,33 @@ pub struct Provenance {
     /// Versions of the libraries that took part.
     #[serde(default)]
     pub libraries: BTreeMap<String, String>,
+    /// Whose masks the graphs give where implementations differ.
+    #[serde(default)]
+    pub follows: Option<Follows>,
     /// Anything else a reader should know.
     #[serde(default)]
     pub notes: String,
+}
+
+/// Implementations of the video models. They differ in the memory and the pointer of a mask prompt and in how EdgeTAM's
+/// memories are stored (docs/exporting.md); the graphs hold the difference, the tracking loop is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Follows {
+    /// The video session of the transformers library.
+    Transformers,
+    /// The predictors of the official packages.
+    Official,
+}
+
+impl Follows {
+    /// For readers of a listing.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Follows::Transformers => "transformers' video session",
+            Follows::Official => "the official predictor",
+        }
+    }
 }
 
 /// The image the encoder wants.
@@ -575,6 +599,7 @@ tolerance = 1e-3
         refused("reference/golden.json", "../golden.json", &["golden.index"]);
         refused("size = 256", "size = 100", &["input.size"]);
         refused("std = [0.2,", "std = [0.0,", &["input.std"]);
+        refused("command = \"c\"", "command = \"c\"\nfollows = \"me\"", &["follows", "me", "official"]);
         refused("shape = [2, 2]", "shape = [0, 2]", &["shape [0, 2]"]);
         refused("shape = [2, 2]", "shape = [\"objects\", 2]", &["[objects, 2] expected", "found [2, 2]"]);
         refused("shape = [2, 2]", "shape = [\"\", 2]", &["each a size from 1 or a name"]);

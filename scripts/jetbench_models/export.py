@@ -59,8 +59,7 @@ The graphs in this directory hold the weights of the checkpoint named in pack.to
 stay under the licence of that checkpoint. The SAM 2, SAM 2.1 and EdgeTAM checkpoints are published by Meta under the
 Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0); weights that were trained further may have other terms.
 """
-FOLLOWS = ("Follows transformers' video session, not the official predictor, where the two differ: docs/exporting.md lists the "
-           "differences.")
+FOLLOWS = ("transformers", "official")     # the implementation whose masks a pack gives where the two differ
 TITLES = {"sam2": "SAM 2.0 video", "sam2.1": "SAM 2.1 video", "edgetam": "EdgeTAM video"}
 
 
@@ -214,6 +213,9 @@ def export_graph(model: nn.Module, name: str, signature: Signature) -> onnx.Mode
     # constants larger than this stay an expression: position tables are put together when the graph is loaded
     optimizer.optimize(program.model, output_size_limit=FOLD_LIMIT)
     graph = _strip(program.model_proto, name)
+    asking = [n.name for n in graph.graph.node if n.op_type in ("Shape", "Size")]
+    if asking and {MEMORIES, POINTERS}.isdisjoint(size for port in signature.inputs for size in port.shape):
+        raise RuntimeError(f"{name}: {asking} would run on the CPU in a CUDA session; write the sizes as constants")
     custom = sorted({f"{n.domain}.{n.op_type}" for n in graph.graph.node if n.domain})
     if custom:
         raise RuntimeError(f"{name}: needs custom operators {custom}")
@@ -248,19 +250,19 @@ def describe(checkpoint: released.Checkpoint, g: Geometry) -> str:
 
 
 def manifest(identity: str, family: str, description: str, g: Geometry, provenance: dict,
-             digests: dict[str, dict[str, str]], golden: bool, grows: bool = False) -> str:
-    """Text of pack.toml. ``digests``: graph name -> precision -> sha256."""
+             digests: dict[str, dict[str, str]], golden: bool, grows: bool = False, follows: str = FOLLOWS[0]) -> str:
+    """Text of pack.toml. ``digests``: graph name -> precision -> sha256; ``follows``: one of FOLLOWS."""
     kinds = list(next(iter(digests.values())))
     lines = [
         "schema = 1", f'id = "{identity}"', f'family = "{family}"', f"description = {json.dumps(description)}",
         'licence = "Apache-2.0"', "", "[provenance]",
         f'checkpoint_sha256 = "{provenance["checkpoint_sha256"]}"', f'exporter = "jetbench_models {VERSION}"',
         f'command = {json.dumps(provenance["command"])}', f'libraries = {_inline(provenance["libraries"])}',
-        f'notes = {json.dumps(provenance["notes"])}',
+        f'follows = "{follows}"', f'notes = {json.dumps(provenance["notes"])}',
         "", "[input]", f"size = {g.size}", 'resize = "bilinear_antialias_u8"', 'colour = "rgb"',
         "mean = [0.485, 0.456, 0.406]", "std = [0.229, 0.224, 0.225]",
         "", "[memory]", f"frames = {g.slots}", f"tokens_per_frame = {g.memory_tokens}", f"channels = {g.memory_channels}",
-        f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if family == "sam2" else "fp32"}"',
+        f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if family == "sam2" or follows == "official" else "fp32"}"',
         "", "[prompts]", 'kinds = ["points", "bbox", "mask"]', f"point_slots = {POINT_SLOTS}",
         "", *(f"# {line}" for line in precision.RULES),
     ]
@@ -277,11 +279,12 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
 
 
 def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None],
-                 grows: bool = False) -> dict[str, dict[str, str]]:
-    """Writes the graphs; returns their digests, graph -> precision -> sha256. RepViT in ``model`` is fused on the way."""
+                 grows: bool = False, official: bool = False) -> dict[str, dict[str, str]]:
+    """Writes the graphs; returns their digests, graph -> precision -> sha256. RepViT in ``model`` is fused on the way.
+    ``grows`` and ``official`` as for ``signatures``."""
     fuse(model)
     digests: dict[str, dict[str, str]] = {}
-    for name, signature in signatures(Geometry.of(model), grows).items():
+    for name, signature in signatures(Geometry.of(model), grows, official).items():
         single = export_graph(model, name, signature)
         digests[name], row = {}, []
         for kind in kinds:
@@ -327,6 +330,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--prompts", default="points,bbox,mask", help="prompt kinds of the golden reference")
     parser.add_argument("--variant", choices=("fixed", "dynamic"), default="fixed",
                         help="dynamic: memory grows as in the original, for comparison (see variants); the runner wants fixed")
+    parser.add_argument("--follow", choices=FOLLOWS,
+                        help="whose masks the pack gives where transformers' session and the official predictors differ (default: "
+                             "official for an official .pt file, else transformers; docs/exporting.md lists the differences)")
     parser.add_argument("--score-shift", type=float, metavar="X",
                         help="with --random-init: added to the bias of the object score (default: searched for, so that the "
                              "object counts as absent on some frames of the golden clip)")
@@ -358,9 +364,11 @@ def main(argv: list[str]) -> int:
         return 2
     model, identity = checkpoint.model, args.id or args.out.resolve().name
     geometry = Geometry.of(model)
+    follows = args.follow or ("official" if checkpoint.source == "official" else "transformers")
+    official = follows == "official"
     say(f"{checkpoint.name}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {geometry.size} px, "
-        f"weights {checkpoint.source} {checkpoint.sha256[:12]}")
-    notes, digest = [args.notes, FOLLOWS], checkpoint.sha256
+        f"weights {checkpoint.source} {checkpoint.sha256[:12]}, follows {follows}")
+    notes, digest = [args.notes], checkpoint.sha256
     golden = args.frames > 0 and checkpoint.source != "trained here"     # the miniature packs share their clips: see golden
     from . import golden as reference
     clips = [reference.leaving_clip(geometry.size, args.frames)] if golden else []
@@ -377,14 +385,15 @@ def main(argv: list[str]) -> int:
     if golden:
         command = _command(argv, identity)
         for line in reference.write_golden(model, args.out / "reference", args.out / "reference" / "frames", clips, command,
-                                           library_versions(reference.LIBRARIES), tuple(args.prompts.split(","))):
+                                           library_versions(reference.LIBRARIES), tuple(args.prompts.split(",")), official):
             say(line)
     grows = args.variant == "dynamic"
-    digests = write_graphs(model, args.out, kinds, say, grows)
+    digests = write_graphs(model, args.out, kinds, say, grows, official)
     provenance = dict(checkpoint_sha256=digest, command=_command(argv, identity), libraries=library_versions(),
                       notes=" ".join(filter(None, notes)))
     (args.out / "pack.toml").write_text(manifest(identity, checkpoint.family, describe(checkpoint, geometry), geometry,
-                                                 provenance, digests, golden or checkpoint.source == "trained here", grows))
+                                                 provenance, digests, golden or checkpoint.source == "trained here", grows,
+                                                 follows))
     licence = {"random": RANDOM_LICENCE, "trained here": MINI_LICENCE}.get(checkpoint.source, RELEASED_LICENCE)
     (args.out / "LICENSE").write_text(licence + (f"\n{checkpoint.licence}" if checkpoint.licence else ""))
     total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())

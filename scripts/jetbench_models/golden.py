@@ -182,8 +182,8 @@ def _track_entry(out: Path, stem: str, number: int, prompt: TrackPrompt, referen
 
 
 def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Clip], command: str, libraries: dict[str, str],
-                 kinds: tuple[str, ...] = KINDS) -> Iterator[str]:
-    """Writes the frames and ``out``/golden.json with its files; yields a line per track."""
+                 kinds: tuple[str, ...] = KINDS, official: bool = False) -> Iterator[str]:
+    """Writes the frames and ``out``/golden.json with its files; yields a line per track. ``official``: see ``run_session``."""
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.z"):
         old.unlink()
@@ -192,7 +192,7 @@ def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Cli
         folder = frames_root / clip.name
         write_frames(clip, folder)
         prompts = object_prompts(clip, kinds)
-        references = run_session(model, clip.frames, [p for _, p in prompts])
+        references = run_session(model, clip.frames, [p for _, p in prompts], official)
         tracks = [_track_entry(out, f"{clip.name}_{number}_{prompt.kind}", number, prompt, reference)
                   for (number, prompt), reference in zip(prompts, references)]
         _, height, width, _ = clip.frames.shape

@@ -12,6 +12,9 @@ memory channels, N = 7 memory slots, P = 16 pointer slots. Slot 0 is the prompte
 ``grows=True`` builds the form in which the state holds only what exists, as in the original: shapes change from frame to frame
 until all slots are filled. It serves comparison; engines want fixed shapes.
 
+``official=True`` builds the form that follows the official predictors where transformers' session differs from them and a graph
+can: the pointer and the memory of a mask prompt, and EdgeTAM's memory as bfloat16. Names and shapes are the same.
+
 Objects are a batch axis, the only one without a fixed size (``OBJECTS`` in the ONNX file). What belongs to the frame and
 not to an object has a batch of 1 and is broadcast inside; what does not depend on the object, such as the first
 self-attention of ``memory_attention``, is computed once.
@@ -152,10 +155,15 @@ def _quarter_last(x: Tensor, share: Tensor, left: Tensor, right: Tensor) -> Tens
 
 class MaskPrompt(nn.Module):
     """mask [O,1,S,S] of {0,1} -> dense_prompt [O,C,f,f], low_res_mask [O,1,S/4,S/4], mask_for_memory [O,1,S,S],
-    object_score [O,1] (+10 if the mask has any pixel, else -10)."""
+    object_score [O,1] (+10 if the mask has any pixel, else -10).
 
-    def __init__(self, model: nn.Module):
+    The memory is made of the mask as it is given; in the official code of the mask reduced to a quarter, enlarged again and
+    cut at zero.
+    """
+
+    def __init__(self, model: nn.Module, official: bool = False):
         super().__init__()
+        self.official = official
         self.down, self.embed = model.mask_downsample, model.prompt_encoder.mask_embed
         config = model.config
         self.scale, self.bias = config.sigmoid_scale_for_mem_enc, config.sigmoid_bias_for_mem_enc
@@ -172,7 +180,11 @@ class MaskPrompt(nn.Module):
         low = _quarter_last(logits, self.share, self.left, self.right).transpose(2, 3)
         low = _quarter_last(low, self.share, self.left, self.right).transpose(2, 3)
         present = (mask.amax((2, 3)) > 0).to(mask.dtype)
-        return dense, low, mask * self.scale + self.bias, present * LOGIT_SCALE + LOGIT_BIAS
+        remembered = mask
+        if self.official:
+            full = F.interpolate(low, scale_factor=4.0, mode="bilinear", align_corners=False)
+            remembered = (full > 0).to(mask.dtype)
+        return dense, low, remembered * self.scale + self.bias, present * LOGIT_SCALE + LOGIT_BIAS
 
 
 # ------------------------------------------------------------------------------------------------------ mask decoder
@@ -198,10 +210,13 @@ class MaskDecoder(nn.Module):
     [O,4] int32 (1/0 click, 2/3 box corners, -1 not a point, -10 no such slot), dense_prompt [O,C,f,f], has_mask [O],
     is_prompt [O], multimask [O] -> low_res_mask [O,1,S/4,S/4], mask_for_memory [O,1,S,S], predicted_iou [O,1],
     object_score [O,1], obj_ptr [O,C].
+
+    ``multimask`` holds for mask prompts too, as in transformers; the official code takes the first mask's token then.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, official: bool = False):
         super().__init__()
+        self.official = official
         self.prompts, self.decoder, self.pointer = model.prompt_encoder, model.mask_decoder, model.object_pointer_proj
         config = model.config
         self.size = config.image_size
@@ -268,12 +283,20 @@ class MaskDecoder(nn.Module):
             return x.reshape(-1, 1, 1, 1)
 
         masked, prompted, multi = has_mask > 0.5, is_prompt > 0.5, multimask.unsqueeze(1) > 0.5
+        if self.official:
+            multi = multi & ~masked.unsqueeze(1)
         image = torch.where(each(prompted & ~masked), cond_embed + self.no_memory, cond_embed)
         image = image + torch.where(each(masked), dense_prompt, self.no_mask)
         slots = self.embed_points(point_coords, point_labels)
-        fixed = self.out_tokens.expand(slots.shape[0], -1, -1)
+
+        def repeated(tokens: Tensor) -> Tensor:
+            """The same tokens [1, n, C] for every object. A choice between equals: ``expand`` would ask for the number of
+            objects, and CUDA sessions put the Shape operator that answers on the CPU."""
+            return torch.where(masked.reshape(-1, 1, 1), tokens, tokens)
+
+        fixed = repeated(self.out_tokens)
         # transformers and the official code always add one "not a point"
-        padding = self.prompts.not_a_point_embed.weight.expand(slots.shape[0], 1, -1)
+        padding = repeated(self.prompts.not_a_point_embed.weight.unsqueeze(0))
         absent_slot = torch.where(point_labels == UNUSED_POINT, EXCLUDED, 0.0)
         bias = F.pad(absent_slot, (self.out_tokens.shape[1], 1)).unsqueeze(1).unsqueeze(1)
         tokens, keys = self.two_way(torch.cat([fixed, slots, padding], 1), image, bias)
@@ -429,9 +452,11 @@ class MemoryEncoder(nn.Module):
     move one step back in time (the oldest is dropped), slot 1 is the new memory, and age grows by one.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, official: bool = False):
         super().__init__()
         self.encoder = model.memory_encoder
+        # transformers keeps SAM 2's memories as bfloat16, the official code EdgeTAM's too; the rounding stays, the type does not
+        self.rounds = official or not is_edgetam(model)
         self.perceiver = getattr(model, "spatial_perceiver", None)
         g = Geometry.of(model)
         self.occlusion = None       # SAM 2.0 does not mark memories of frames without the object
@@ -477,10 +502,11 @@ class MemoryEncoder(nn.Module):
         x = encoder.projection(encoder.memory_fuser(x))
         if self.occlusion is not None:
             x = x + torch.where(object_score.reshape(-1, 1, 1, 1) > 0, 0.0, self.occlusion)
-        if self.perceiver is None:
-            # transformers keeps SAM 2 memories as bfloat16; the rounding stays, the type does not
-            return x.to(torch.bfloat16).to(torch.float32).flatten(2).transpose(1, 2)
-        return self.perceive(x)
+        if self.perceiver is not None:
+            x = self.perceive(x)
+        if self.rounds:
+            x = x.to(torch.bfloat16).to(torch.float32)
+        return x if self.perceiver is not None else x.flatten(2).transpose(1, 2)
 
     def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor,
                 is_prompt: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -499,8 +525,8 @@ class GrowingMemoryEncoder(MemoryEncoder):
     """As MemoryEncoder, with a state of n memories and p pointers that becomes one longer, up to N and P. A track starts
     with a state of none; there is no is_prompt."""
 
-    def __init__(self, model: nn.Module):
-        super().__init__(model)
+    def __init__(self, model: nn.Module, official: bool = False):
+        super().__init__(model, official)
         self.geometry = Geometry.of(model)
 
     def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor, bank: Tensor,
@@ -537,8 +563,9 @@ class Signature:
     outputs: tuple[Port, ...]
 
 
-def signatures(g: Geometry, grows: bool = False) -> dict[str, Signature]:
-    """Graphs of a pack in the order in which they are written to pack.toml; ``grows``: with a state of changing length."""
+def signatures(g: Geometry, grows: bool = False, official: bool = False) -> dict[str, Signature]:
+    """Graphs of a pack in the order in which they are written to pack.toml; ``grows``: with a state of changing length;
+    ``official``: as the official predictors do it, not transformers."""
     def port(name: str, *shape: int | str, dtype: str = "f32") -> Port:
         return Port(name, dtype, shape)
 
@@ -563,10 +590,10 @@ def signatures(g: Geometry, grows: bool = False) -> dict[str, Signature]:
     to_decode = (port("cond_embed", COND_OBJECTS, c, f, f), fine, middle, *points, dense, has_mask, is_prompt, multimask)
     return {
         "image_encoder": Signature(ImageEncoder, (port("image", 1, 3, s, s),), (embed, fine, middle)),
-        "mask_prompt": Signature(MaskPrompt, (port("mask", o, 1, s, s),), (dense, low, for_memory, score)),
-        "mask_decoder": Signature(MaskDecoder, to_decode, (low, for_memory, iou, score, pointer)),
+        "mask_prompt": Signature(partial(MaskPrompt, official=official), (port("mask", o, 1, s, s),), (dense, low, for_memory, score)),
+        "mask_decoder": Signature(partial(MaskDecoder, official=official), to_decode, (low, for_memory, iou, score, pointer)),
         "memory_attention": Signature(attention, (embed, *before), (conditioned,)),
-        "memory_encoder": Signature(encoder, to_remember, after),
+        "memory_encoder": Signature(partial(encoder, official=official), to_remember, after),
     }
 
 

@@ -47,6 +47,7 @@ class Pack:
         self.mean = np.array(self.about["input"]["mean"], np.float32)
         self.std = np.array(self.about["input"]["std"], np.float32)
         self.slots = int(self.about["prompts"]["point_slots"])
+        self.official = self.about["provenance"].get("follows") == "official"      # else transformers' session
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         options.log_severity_level = 3

@@ -3,7 +3,8 @@
 The official packages (``sam2`` on the package index for SAM 2, ``edgetam-dimos`` for EdgeTAM; both install a package named
 sam2, so each needs a folder of its own) build their predictor, which loads the .pt file; the exporter reads the same
 file. Both track the object of a clip that leaves and returns, from the same pixels: the official frame reader, which resizes with
-another filter, is replaced. Hole filling is off. No autocast.
+another filter, is replaced. Hole filling is off. No autocast. The pack follows the official code; ``--follow transformers`` shows what
+the other choice differs by.
 
 Example:
     pip install --target official/sam2 --no-deps sam2==1.1.0; pip install --no-deps hydra-core omegaconf iopath portalocker antlr4-python3-runtime==4.9.3
@@ -70,8 +71,9 @@ def official_track(model, pixels, height: int, width: int, prompt) -> dict[str, 
             "object_score": np.array([float(frames[t].get("object_score_logits", np.nan)) for t in range(len(pixels))])}
 
 
-def compare(name: str, image_size: int, seed: int, count: int, threads: int, kinds: list[str], keep: Path | None) -> list[str]:
-    """Table of the differences, one line per prompt kind."""
+def compare(name: str, image_size: int, seed: int, count: int, threads: int, kinds: list[str], keep: Path | None,
+            follows: str) -> list[str]:
+    """Table of the differences, one line per prompt kind; ``follows``: as for ``export``."""
     import torch
 
     from . import export, golden, released
@@ -102,10 +104,11 @@ def compare(name: str, image_size: int, seed: int, count: int, threads: int, kin
         if wrong or loaded.name != name:
             raise RuntimeError(f"{path}: read as {loaded.name}; {len(wrong)} weights changed on the way: {wrong[:5]}")
         say(f"{len(state)} official weights, read back as {loaded.name}, {len(ours)} weights equal bit by bit")
-        digests = export.write_graphs(loaded.model, folder, ("fp32",), say)
+        digests = export.write_graphs(loaded.model, folder, ("fp32",), say, official=follows == "official")
         (folder / "pack.toml").write_text(export.manifest(
             name, loaded.family, "official weights for a proof", export.Geometry.of(loaded.model),
-            dict(checkpoint_sha256=loaded.sha256, command="", libraries={}, notes=""), digests, False))
+            dict(checkpoint_sha256=loaded.sha256, command="", libraries={}, notes=""), digests, False,
+            follows=follows))
         pack = Pack(folder, threads=threads)
         height, width = clip.frames.shape[1:3]
         pixels = np.concatenate([pack.pixels(f) for f in clip.frames])
@@ -117,11 +120,12 @@ def compare(name: str, image_size: int, seed: int, count: int, threads: int, kin
             present = (theirs["logits"].max((1, 2)) > -1000) & (logits.max((1, 2)) > -1000)
             differ = ((logits > 0) != (theirs["logits"] > 0)).mean((1, 2))
             presence = int(((theirs["logits"].max((1, 2)) > -1000) != (logits.max((1, 2)) > -1000)).sum())
+            score = np.abs(np.array([f.object_score for f in found]) - theirs["object_score"])    # NaN: the package keeps none
             gap = np.abs(logits - theirs["logits"]).max((1, 2))
             pointer = np.abs(np.stack([f.obj_ptr for f in found]) - theirs["obj_ptr"]).max(1)
             lines.append(f"| {name} | {image_size} | {kind} | {len(found)} | {int((~present).sum())} | {presence} | "
-                         f"{gap[0]:.1e} | {gap[present].max():.1e} | {pointer.max():.1e} | {100 * differ.max():.4f} % | "
-                         f"{100 * differ.mean():.4f} % |")
+                         f"{gap[0]:.1e} | {gap[present].max():.1e} | {score.max():.1e} | {pointer.max():.1e} | "
+                         f"{100 * differ.max():.4f} % | {100 * differ.mean():.4f} % |")
             say(lines[-1])
     return lines
 
@@ -135,6 +139,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--prompts", default="points,bbox,mask")
+    parser.add_argument("--follow", choices=("official", "transformers"), default="official", help="as for export (default: official)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder to keep the .pt file and the pack in")
     args = parser.parse_args(argv)
@@ -143,9 +148,11 @@ def main(argv: list[str]) -> int:
     warnings.simplefilter("ignore")
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
-    lines = compare(args.model, args.image_size, args.seed, args.frames, args.threads, args.prompts.split(","), args.keep)
+    lines = compare(args.model, args.image_size, args.seed, args.frames, args.threads, args.prompts.split(","), args.keep,
+                    args.follow)
+    print(f"The pack follows {args.follow}.")
     print("| model | px | prompt | frames | absent | presence differs | logits, prompted frame | logits, all frames with the object | "
-          "pointer | wrong pixels, worst frame | mean |\n|---|---|---|---|---|---|---|---|---|---|---|")
+          "object score | pointer | wrong pixels, worst frame | mean |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
     print("\n".join(lines))
     return 0
 

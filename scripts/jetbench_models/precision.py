@@ -215,7 +215,7 @@ def _relative_rms(found: list[np.ndarray], reference: list[np.ndarray]) -> float
     return float(np.sqrt(difference / sum(float((b.astype(np.float64) ** 2).sum()) for b in reference)))
 
 
-def autocast_outputs(model: "nn.Module", seen: dict, precision: str) -> dict[str, list[list[np.ndarray]]]:
+def autocast_outputs(model: "nn.Module", seen: dict, precision: str, official: bool) -> dict[str, list[list[np.ndarray]]]:
     """Outputs of the torch modules under torch.autocast: graph -> call -> output."""
     import torch
 
@@ -223,7 +223,7 @@ def autocast_outputs(model: "nn.Module", seen: dict, precision: str) -> dict[str
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     results: dict[str, list[list[np.ndarray]]] = {}
     with torch.inference_mode(), torch.autocast("cpu", dtype=half):
-        for name, signature in signatures(Geometry.of(model)).items():
+        for name, signature in signatures(Geometry.of(model), official=official).items():
             module = signature.module(model).eval()
             results[name] = []
             for inputs in seen[name]:
@@ -240,7 +240,7 @@ def error_table(model: "nn.Module", root: Path, clip: tuple) -> list[str]:
     lines = ["| graph | output | precision | emulated against fp32 | torch.autocast against fp32 | emulated against autocast |",
              "|---|---|---|---|---|---|"]
     for precision in HALF_TYPES:
-        emulated, cast = Pack(root, precision), autocast_outputs(model, seen, precision)
+        emulated, cast = Pack(root, precision), autocast_outputs(model, seen, precision, single.official)
         for name, signature in signatures(Geometry.of(model)).items():
             if not seen[name]:
                 continue     # no track with a mask prompt

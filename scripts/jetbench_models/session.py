@@ -1,14 +1,20 @@
 """The transformers video session as the source of truth: whole clips through processor and session, nothing of ours between.
 
+For packs that follow the official predictors the same session does three things as those do (``as_official``); that this is
+all it takes, ``official`` shows against the official code itself.
+
 Golden references and every equality claim come from here, not from the modules in ``graphs``.
 """
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable
+from functools import partial
+from typing import Callable, Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import Sam2ImageProcessor, Sam2VideoProcessor, Sam2VideoVideoProcessor
 
@@ -20,8 +26,8 @@ POINTERS = 16
 @dataclass(frozen=True)
 class Reference:
     """One track as the session leaves it: ``low_res`` [T,S/4,S/4] logits, ``object_score`` [T], ``obj_ptr`` [T,C],
-    ``masks`` bool [T,h,w] at source size, ``chosen`` [T]: which of the decoder's four masks was taken (for a mask prompt,
-    whose token became the pointer)."""
+    ``masks`` bool [T,h,w] at source size, ``chosen`` [T]: which of the decoder's four masks was taken (on the frame
+    of a mask prompt it is the one that the decoder would have taken: the prompt itself is the mask)."""
 
     low_res: np.ndarray
     object_score: np.ndarray
@@ -73,7 +79,38 @@ def resized_frame(size: int, frame: np.ndarray) -> np.ndarray:
     return out["pixel_values_videos"][0, 0].permute(1, 2, 0).to(torch.uint8).numpy()
 
 
-def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]) -> list[Reference]:
+@contextmanager
+def as_official(model: nn.Module) -> Iterator[None]:
+    """Inside, the session treats mask prompts as the official predictors do: the object pointer comes from the first of the
+    decoder's masks, not from the best of the others, and the memory from the mask reduced to a quarter and enlarged again.
+    EdgeTAM's memories are kept as bfloat16."""
+    inner, single = model._use_mask_as_output, model._single_frame_forward
+
+    def use_mask_as_output(*args, **kwargs):
+        model._single_frame_forward = partial(single, multimask_output=False)
+        try:
+            out = inner(*args, **kwargs)
+        finally:
+            del model._single_frame_forward
+        size = model.config.image_size
+        out.high_res_masks = F.interpolate(out.pred_masks, size=(size, size), mode="bilinear", align_corners=False)
+        return out
+
+    def rounded(_module: nn.Module, _inputs: tuple, output: tuple) -> tuple:
+        return (output[0].to(torch.bfloat16).to(output[0].dtype), *output[1:])
+
+    perceiver = getattr(model, "spatial_perceiver", None)
+    handle = perceiver.register_forward_hook(rounded) if perceiver is not None else None
+    model._use_mask_as_output = use_mask_as_output
+    try:
+        yield
+    finally:
+        del model._use_mask_as_output
+        if handle is not None:
+            handle.remove()
+
+
+def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt], official: bool = False) -> list[Reference]:
     """All prompts on frame 0 of frames uint8 [T,h,w,3]; one session per prompt kind, one object per prompt.
 
     A session that knows a video to be shorter than 16 frames measures the age of object pointers on that shorter scale, which
@@ -81,7 +118,12 @@ def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]
 
     Objects of a session do not see each other. Kinds are kept apart because the EdgeTAM session cannot hold a
     mask-prompted object beside a clicked one (their stored scores differ in rank and do not concatenate).
+
+    ``official``: with the official predictors' mask prompts and memory, see ``as_official``.
     """
+    if official:
+        with as_official(model):
+            return run_session(model, frames, prompts)
     results: dict[int, Reference] = {}
     features: dict = {}      # of the frames, which do not depend on the prompts; shared by the sessions
     for kind in dict.fromkeys(p.kind for p in prompts):

@@ -94,18 +94,19 @@ def read_golden(root: Path) -> tuple[dict, list[tuple[Array, list[Expected]]]]:
     return index, clips
 
 
-def from_session(model: "nn.Module", clips: list[tuple[Array, list[Expected]]]) -> list[tuple[Array, list[Expected]]]:
-    """The same tracks as in ``clips``, from a session that runs now."""
+def from_session(model: "nn.Module", clips: list[tuple[Array, list[Expected]]],
+                 official: bool = False) -> list[tuple[Array, list[Expected]]]:
+    """The same tracks as in ``clips``, from a session that runs now; ``official``: see ``session.run_session``."""
     from .session import run_session
     found = []
     for frames, tracks in clips:
-        references = run_session(model, frames, [t.prompt for t in tracks])
+        references = run_session(model, frames, [t.prompt for t in tracks], official)
         found.append((frames, [Expected(t.clip, t.object, t.prompt, r.low_res, r.object_score, r.obj_ptr, r.masks, r.chosen)
                                for t, r in zip(tracks, references)]))
     return found
 
 
-def own_spread(model: "nn.Module", clips: list[tuple[Array, list[Expected]]]) -> list[str]:
+def own_spread(model: "nn.Module", clips: list[tuple[Array, list[Expected]]], official: bool = False) -> list[str]:
     """How far the session is from itself when its convolutions run in other kernels (oneDNN off): no comparison with it
     can be tighter. SAM 2 keeps memories as bfloat16, where a value that lies on a rounding tie falls to either side."""
     import torch
@@ -114,7 +115,7 @@ def own_spread(model: "nn.Module", clips: list[tuple[Array, list[Expected]]]) ->
     lines = ["| clip | object | prompt | mask logits | object score | pointer |", "|---|---|---|---|---|---|"]
     with torch.backends.mkldnn.flags(enabled=False):
         for frames, tracks in clips:
-            for t, r in zip(tracks, run_session(model, frames, [t.prompt for t in tracks])):
+            for t, r in zip(tracks, run_session(model, frames, [t.prompt for t in tracks], official)):
                 lines.append(f"| {t.clip} | {t.object} | {t.prompt.kind} | {np.abs(r.low_res - t.low_res).max():.1e} | "
                              f"{np.abs(r.object_score - t.object_score).max():.1e} | {np.abs(r.obj_ptr - t.obj_ptr).max():.1e} |")
     return lines
@@ -214,13 +215,13 @@ def main(argv: list[str]) -> int:
         from . import released
         torch.set_num_threads(args.threads)
         model = released.load(args.checkpoint, args.model, pack.size).model
-        clips = from_session(model, clips)
+        clips = from_session(model, clips, pack.official)
     good, lines = table(clips, pack, index["tolerance"], noise=args.noise, batch=args.batch)
     print(f"{args.pack.name} against {'the running session' if args.checkpoint else 'the stored references'}"
           f"{', all tracks of a clip in one batch' if args.batch else ''}: {'pass' if good else 'FAIL'}")
     print("\n".join(lines))
     if args.own_spread:
-        print("the session against itself with oneDNN off:\n" + "\n".join(own_spread(model, clips)))
+        print("the session against itself with oneDNN off:\n" + "\n".join(own_spread(model, clips, pack.official)))
     if args.negative:
         for what, other, tamper in (("memory slot 2 emptied", pack, corrupt_slot),
                                     ("pointer slots 1 and 2 exchanged", pack, corrupt_pointer),

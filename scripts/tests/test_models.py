@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import tomllib
 import unittest
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from jetbench_models import check, loop, precision, prompts, verify  # noqa: E40
 
 try:
     import torch
-    from jetbench_models import export, golden, released
+    from jetbench_models import configs, export, golden, graphs, released, session
 except ImportError:     # the packages that only the exporter needs
     torch = None
 
@@ -182,6 +183,84 @@ class Checkpoints(unittest.TestCase):
         logits = np.random.default_rng(1).normal(0, 5, (2, 8, 8)).astype(np.float32)
         back = golden.decode_logits(golden.encode_logits(logits), [2, 8, 8], golden.QUANTUM)
         self.assertLessEqual(np.abs(back - logits).max(), golden.QUANTUM / 2)
+
+
+@unittest.skipIf(torch is None, "torch and transformers are not installed")
+class Follows(unittest.TestCase):
+    """A mask prompt and one tracked frame, the graphs' modules against the session, in both ways to treat a mask prompt."""
+
+    SIZE = 256
+
+    def setUp(self):
+        torch.manual_seed(0)
+        mask = np.zeros((self.SIZE, self.SIZE), bool)
+        mask[90:150, 80:170], mask[30, 20:200] = True, True        # a line of one pixel is lost at a quarter of the size
+        frames = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.uint8)
+        self.frames = frames.repeat(self.SIZE // 4, 1).repeat(self.SIZE // 4, 2)
+        self.prompt = prompts.derive(mask, "mask")
+
+    def random(self, family: str) -> "torch.nn.Module":
+        model = configs.build(family, self.SIZE).eval()
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.dim() > 1:
+                    weight.normal_(0, weight[0].numel() ** -0.5)
+        return model
+
+    @staticmethod
+    def run_graphs(model: "torch.nn.Module", pixels: "torch.Tensor", mask: "torch.Tensor", official: bool) -> tuple:
+        """(pointer of the prompted frame, memory of the prompted frame, logits of the tracked frame)"""
+        made = {name: s.module(model).eval() for name, s in graphs.signatures(graphs.Geometry.of(model), official=official).items()}
+        g, one = graphs.Geometry.of(model), torch.ones(1)
+        coords, labels = torch.zeros(1, 4, 2), torch.tensor([[-1, -10, -10, -10]], dtype=torch.int32)
+        with torch.no_grad():
+            embed, fine, middle = made["image_encoder"](pixels[:1])
+            dense, _, memory, score = made["mask_prompt"](mask)
+            pointer = made["mask_decoder"](embed, fine, middle, coords, labels, dense, one, one, one)[4]
+            state = (torch.zeros(1, g.slots, g.memory_tokens, g.memory_channels), torch.zeros(1, g.pointers, g.channels), 0 * one)
+            state = made["memory_encoder"](embed, memory, score, pointer, one, *state)
+            embed, fine, middle = made["image_encoder"](pixels[1:])
+            cond = made["memory_attention"](embed, *state)
+            out = made["mask_decoder"](cond, fine, middle, coords, labels, 0 * dense, 0 * one, 0 * one, one)
+        return pointer[0].numpy(), state[0][0, 0].numpy(), out[0][0, 0].numpy()
+
+    def test_the_graphs_do_as_the_session_in_both_ways(self):
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        pixels = ((torch.from_numpy(self.frames) / 255 - mean) / std).permute(0, 3, 1, 2)
+        mask = torch.from_numpy(self.prompt.mask)[None, None].float()
+        for family in ("sam2", "edgetam"):
+            model, found = self.random(family), {}
+            golden.shift_score(model, 100.0)         # present on both frames
+            for official in (False, True):
+                (wanted,) = session.run_session(model, self.frames, [self.prompt], official)
+                pointer, memory, logits = found[official] = self.run_graphs(model, pixels, mask, official)
+                np.testing.assert_allclose(pointer, wanted.obj_ptr[0], atol=1e-4)
+                np.testing.assert_allclose(logits, wanted.low_res[1], atol=1e-3)
+            for what in range(2):      # random weights see little of a memory in the logits
+                self.assertGreater(np.abs(found[True][what] - found[False][what]).max(), 1e-2, f"{family}, output {what}")
+            rounded = torch.from_numpy(found[True][1])
+            self.assertTrue(torch.equal(rounded, rounded.bfloat16().float()))
+
+    def test_a_session_is_left_as_it_was(self):
+        model = self.random("edgetam")
+        before = session.run_session(model, self.frames, [self.prompt])[0]
+        session.run_session(model, self.frames, [self.prompt], official=True)
+        np.testing.assert_array_equal(before.low_res, session.run_session(model, self.frames, [self.prompt])[0].low_res)
+
+    def test_no_graph_asks_for_a_size(self):
+        """Shape operators run on the CPU in a CUDA session."""
+        root = Path(__file__).parents[2] / "assets/packs"
+        for path in sorted(root.glob("*/*/*.onnx")):
+            asking = [n.name for n in onnx.load(path).graph.node if n.op_type in ("Shape", "Size")]
+            self.assertEqual(asking, [], path.relative_to(root))
+
+    def test_a_manifest_says_whom_the_pack_follows(self):
+        g = graphs.Geometry.of(configs.build("edgetam", self.SIZE))
+        about = dict(checkpoint_sha256="", command="", libraries={}, notes="")
+        digests = {name: {"fp32": ""} for name in graphs.signatures(g)}
+        for follows, storage in (("transformers", "fp32"), ("official", "bf16_rounded")):
+            made = tomllib.loads(export.manifest("p", "edgetam", "", g, about, digests, False, follows=follows))
+            self.assertEqual((made["provenance"]["follows"], made["memory"]["storage"]), (follows, storage))
 
 
 if __name__ == "__main__":
