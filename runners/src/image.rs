@@ -3,89 +3,121 @@
 //! (resize of 8-bit images) and in the same order of f32 operations elsewhere, because a model sees a difference of one
 //! grey level as several hundredths of a logit.
 
-use fast_image_resize as fir;
-use fir::images::{TypedImage, TypedImageRef};
-use fir::pixels::U8x3;
-use fir::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-
 use crate::RunnerError;
 use crate::manifest::Input;
-use crate::types::{Frame, Mask};
+use crate::resize::Resize;
+use crate::types::{Frame, Mask, ObjectMask};
 
 /// Turns frames into the encoder's input: antialiased bilinear resize with 8-bit rounding, then `(v / 255 - mean) / std`
 /// per channel, planes one after the other.
 pub struct Preprocess {
-    size: u32,
-    /// Normalised value of each 8-bit value, per channel.
-    table: [[f32; 256]; 3],
-    resizer: Resizer,
-    options: ResizeOptions,
-    /// After the horizontal pass: `size` wide, as high as the frame.
-    wide: TypedImage<'static, U8x3>,
-    /// After both passes.
-    square: TypedImage<'static, U8x3>,
+    size: usize,
+    resize: Resize,
+    channels: [Channel; 3],
+}
+
+/// How the samples of one colour are normalised.
+struct Channel {
+    mean: f32,
+    std: f32,
+    /// Normalised value of each 8-bit value.
+    table: [f32; 256],
+    /// Does [`divided`] give exactly these values? Then it is used: vector registers have no room for the table.
+    computes: bool,
+}
+
+impl Channel {
+    fn new(mean: f32, std: f32) -> Channel {
+        let table = std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
+        let (units, parts) = ([1.0 / 255.0, 255.0], [1.0 / std, std]);
+        let exact = |v: u8| divided(divided(f32::from(v), units) - mean, parts).to_bits();
+        let computes = (0..=255u8).all(|v| exact(v) == table[usize::from(v)].to_bits());
+        Channel { mean, std, table, computes }
+    }
+
+    fn fill(&self, samples: &[u8], values: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.computes && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the instructions are there.
+            return unsafe { self.compute_with_fma(samples, values) };
+        }
+        #[cfg(target_arch = "aarch64")]
+        if self.computes {
+            return self.compute(samples, values);
+        }
+        for (value, &sample) in values.iter_mut().zip(samples) {
+            *value = self.table[usize::from(sample)];
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn compute_with_fma(&self, samples: &[u8], values: &mut [f32]) {
+        self.compute(samples, values);
+    }
+
+    /// Only where fused multiply-add is one instruction.
+    #[inline(always)]
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code))]
+    fn compute(&self, samples: &[u8], values: &mut [f32]) {
+        let (units, parts) = ([1.0 / 255.0, 255.0], [1.0 / self.std, self.std]);
+        for (value, &sample) in values.iter_mut().zip(samples) {
+            *value = divided(divided(f32::from(sample), units) - self.mean, parts);
+        }
+    }
+}
+
+/// `a / b` by one step of Newton's method from the product with the rounded reciprocal: three operations that vector
+/// units do in one cycle each, where a division takes ten. `by`: the reciprocal of `b`, and `b`.
+#[inline(always)]
+fn divided(a: f32, by: [f32; 2]) -> f32 {
+    let [reciprocal, b] = by;
+    let quotient = a * reciprocal;
+    (-quotient).mul_add(b, a).mul_add(reciprocal, quotient)
 }
 
 impl Preprocess {
     /// For the input that a manifest describes.
     pub fn new(input: &Input) -> Self {
-        let size = input.size;
-        let table = std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - input.mean[c]) / input.std[c]));
-        Preprocess {
-            size,
-            table,
-            resizer: Resizer::new(),
-            options: ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)),
-            wide: TypedImage::new(1, 1),
-            square: TypedImage::new(size, size),
-        }
+        let channels = std::array::from_fn(|c| Channel::new(input.mean[c], input.std[c]));
+        Preprocess { size: input.size as usize, resize: Resize::new(input.size), channels }
     }
 
-    /// The frame resized to `size` x `size` pixels.
-    ///
-    /// The horizontal pass comes first and is rounded to 8 bits, then the vertical one: PyTorch's order. (One call of the
-    /// resizer would do the vertical pass first, which gives other roundings.) A pass is skipped when the size is right.
+    /// The frame resized to `size` x `size` pixels, interleaved RGB. For comparisons; [`Preprocess::fill`] does not make it.
     ///
     /// # Errors
     /// [`RunnerError::Usage`] when the frame's bytes do not fit its size.
-    pub fn resize(&mut self, frame: Frame<'_>) -> Result<&[U8x3], RunnerError> {
+    pub fn resize(&mut self, frame: Frame<'_>) -> Result<Vec<u8>, RunnerError> {
         crate::check_frame(frame)?;
-        let failed = |e: &dyn std::fmt::Display| {
-            RunnerError::Usage(format!("cannot resize a frame of {}x{} pixels: {e}", frame.width, frame.height))
-        };
-        let size = self.size;
-        let source =
-            TypedImageRef::<U8x3>::from_buffer(frame.width, frame.height, frame.rgb).map_err(|e| failed(&e))?;
-        // `resize_typed` instead of `resize`: it compiles the filter for one pixel type instead of fourteen.
-        if frame.width == size || frame.height == size {
-            self.resizer.resize_typed(&source, &mut self.square, &self.options).map_err(|e| failed(&e))?;
-        } else {
-            use fir::ImageView;
-            if (self.wide.width(), self.wide.height()) != (size, frame.height) {
-                self.wide = TypedImage::new(size, frame.height);
-            }
-            self.resizer.resize_typed(&source, &mut self.wide, &self.options).map_err(|e| failed(&e))?;
-            self.resizer.resize_typed(&self.wide, &mut self.square, &self.options).map_err(|e| failed(&e))?;
-        }
-        Ok(self.square.pixels())
+        let mut pixels = Vec::with_capacity(3 * self.size * self.size);
+        self.resize.rows(frame, |_, row| {
+            let (red, rest) = row.split_at(self.size);
+            let (green, blue) = rest.split_at(self.size);
+            pixels.extend(red.iter().zip(green).zip(blue).flat_map(|((r, g), b)| [*r, *g, *b]));
+        });
+        Ok(pixels)
     }
 
-    /// Writes the normalised frame into `planes` (3 x `size` x `size`).
+    /// Writes the normalised frame into `planes` (3 x `size` x `size`), row by row as it is resized.
     ///
     /// # Errors
-    /// As [`Preprocess::resize`].
+    /// [`RunnerError::Usage`] when the frame's bytes do not fit its size.
     pub fn fill(&mut self, frame: Frame<'_>, planes: &mut [f32]) -> Result<(), RunnerError> {
-        let table = self.table;
-        let pixels = self.resize(frame)?;
-        let (red, rest) = planes.split_at_mut(pixels.len());
-        let (green, blue) = rest.split_at_mut(pixels.len());
-        for (((pixel, r), g), b) in pixels.iter().zip(red).zip(green).zip(blue) {
-            let [red, green, blue] = pixel.0;
-            *r = table[0][usize::from(red)];
-            *g = table[1][usize::from(green)];
-            *b = table[2][usize::from(blue)];
-        }
+        crate::check_frame(frame)?;
+        let (size, channels) = (self.size, &self.channels);
+        self.resize.rows(frame, |y, row| {
+            for ((samples, plane), channel) in
+                row.chunks_exact(size).zip(planes.chunks_exact_mut(size * size)).zip(channels)
+            {
+                channel.fill(samples, &mut plane[y * size..][..size]);
+            }
+        });
         Ok(())
+    }
+
+    /// Leaves the vector instructions of the resize alone, for comparisons.
+    pub fn set_plain(&mut self, plain: bool) {
+        self.resize.set_plain(plain);
     }
 }
 
@@ -141,17 +173,32 @@ pub fn resize_mask(mask: &Mask, size: u32, plane: &mut [f32]) {
 }
 
 /// Upsamples square low-resolution logits to source size (bilinear, half-pixel centres, edges clamped) and keeps the
-/// sign only: the float image at source size is never stored.
+/// sign only, as bits: there is no float image at source size, nor any part of one larger than 16 pixels.
+///
+/// An upsampled value is a weighted mean of four logits. Where none of the four is above 0, it is not above 0 either;
+/// where all four are, and none is so small or so large that f32 would lose it, it is above 0. Only between logits of
+/// both signs is anything computed, with the same operations in the same order as for a whole image.
 #[derive(Default)]
 pub struct Thresholder {
     side: usize,
     width: u32,
+    height: u32,
+    /// Per column of the mask, filled up to a multiple of [`BLOCK`].
     columns: Vec<Tap>,
-    /// Every low-resolution row, resampled to source width.
-    rows: Vec<f32>,
-    /// Per row of `rows`: the columns between which it has positive values (empty range: none).
-    positive: Vec<(usize, usize)>,
+    /// First column of the mask between logit columns `i` and `i + 1`, per `i`, and the mask's width.
+    starts: Vec<u32>,
+    /// Per row of logits, a bit per column `i`: logits `i` and `i + 1` are both above 0 (and of ordinary size).
+    inside: Vec<u64>,
+    /// Likewise: neither is above 0.
+    outside: Vec<u64>,
+    /// A row of the mask with the runs that lie inside.
+    template: Vec<u64>,
+    /// Blocks of the current rows that must be computed, a bit each.
+    blocks: Vec<u64>,
 }
+
+/// Pixels that are computed together.
+const BLOCK: usize = 16;
 
 /// Two neighbours and the weight of the second.
 #[derive(Clone, Copy, Default)]
@@ -168,114 +215,226 @@ fn bilinear_tap(i: u32, target: u32, source: usize) -> Tap {
     Tap { low, high: (low + 1).min(source - 1), weight: (position - low as f32).clamp(0.0, 1.0) }
 }
 
+/// Logits between these are above 0 in every weighted mean of them: a product with a weight of 1/2 or more does not
+/// vanish, and none becomes infinite.
+const ORDINARY: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
+
 impl Thresholder {
     /// Mask of the pixels whose upsampled logit is above 0. `logits`: `side` x `side`.
     pub fn mask(&mut self, logits: &[f32], side: usize, width: u32, height: u32) -> Mask {
-        let wide = width as usize;
-        if (self.side, self.width) != (side, width) {
-            self.columns = (0..width).map(|x| bilinear_tap(x, width, side)).collect();
-            self.rows = vec![0.0; side * wide];
-            self.positive = vec![(0, 0); side];
-            (self.side, self.width) = (side, width);
-        }
-        for ((logits, row), positive) in
-            logits.chunks_exact(side).zip(self.rows.chunks_exact_mut(wide)).zip(&mut self.positive)
-        {
-            *positive = (0, 0);
-            // A row without a positive logit has no positive resampled value, and its values are not needed either
-            // when the neighbouring row has none; they are computed because the neighbour may have some.
-            for (value, tap) in row.iter_mut().zip(&self.columns) {
-                *value = (1.0 - tap.weight) * logits[tap.low] + tap.weight * logits[tap.high];
-            }
-            if logits.iter().any(|&v| v > 0.0) {
-                let first = row.iter().position(|&v| v > 0.0).unwrap_or(0);
-                *positive = (first, row.iter().rposition(|&v| v > 0.0).map_or(0, |last| last + 1));
-            }
-        }
-        let mut mask = Mask::empty(width, height);
-        let words_per_row = mask.words_per_row();
-        for (y, words) in mask.words_mut().chunks_exact_mut(words_per_row.max(1)).enumerate() {
-            let tap = bilinear_tap(y as u32, height, side);
-            let (low, high) = (self.positive[tap.low], self.positive[tap.high]);
-            // A weighted mean is positive only where one of its terms is.
-            let (first, last) = match (low.0 < low.1, high.0 < high.1) {
-                (true, true) => (low.0.min(high.0), low.1.max(high.1)),
-                (true, false) => low,
-                (false, true) => high,
-                (false, false) => continue,
-            };
-            let upper = &self.rows[tap.low * wide..][..wide];
-            let lower = &self.rows[tap.high * wide..][..wide];
-            let (a, b) = (1.0 - tap.weight, tap.weight);
-            for (i, word) in words.iter_mut().enumerate().take(last.div_ceil(64)).skip(first / 64) {
-                let from = i * 64;
-                let to = (from + 64).min(wide);
-                let mut flags = [0u8; 64];
-                for ((flag, u), l) in flags.iter_mut().zip(&upper[from..to]).zip(&lower[from..to]) {
-                    *flag = u8::from(a * u + b * l > 0.0);
-                }
-                *word = pack(&flags);
-            }
-        }
+        let mut mask = Mask::default();
+        self.fill(logits, side, width, height, &mut mask);
         mask
+    }
+
+    /// As [`Thresholder::mask`], into a mask of any size, whose memory is used again.
+    pub fn fill(&mut self, logits: &[f32], side: usize, width: u32, height: u32, mask: &mut Mask) {
+        self.prepare(side, width, height);
+        mask.reset(width, height);
+        if width == 0 {
+            return;
+        }
+        self.classify(logits);
+        let (bits, words) = (side.div_ceil(64), mask.words_per_row());
+        let whole = |i: usize| if i == bits - 1 { u64::MAX >> (bits * 64 - side) } else { u64::MAX };
+        let mut rest = mask.words_mut();
+        let mut first = 0;
+        while first < height {
+            // All rows of the mask between the same two rows of logits.
+            let tap = bilinear_tap(first, height, side);
+            let last = (first..height).take_while(|&y| bilinear_tap(y, height, side).low == tap.low).count() as u32;
+            let (rows, after) = rest.split_at_mut(last as usize * words);
+            rest = after;
+            let row = |of: &[u64], i: usize| of[tap.low * bits + i] & of[tap.high * bits + i];
+            if (0..bits).any(|i| row(&self.outside, i) != whole(i)) {
+                self.template.fill(0);
+                self.blocks.fill(0);
+                for i in 0..bits {
+                    let (inside, outside) = (row(&self.inside, i), row(&self.outside, i));
+                    let (starts, columns) = (&self.starts, self.width);
+                    let span = |run: (usize, usize)| {
+                        let at = |bit: usize| starts.get(i * 64 + bit).copied().unwrap_or(columns) as usize;
+                        at(run.0)..at(run.1)
+                    };
+                    runs(inside, |run| set_bits(&mut self.template, span(run)));
+                    runs(whole(i) & !inside & !outside, |run| {
+                        let pixels = span(run);
+                        if !pixels.is_empty() {
+                            set_bits(&mut self.blocks, pixels.start / BLOCK..(pixels.end - 1) / BLOCK + 1);
+                        }
+                    });
+                }
+                rows.chunks_exact_mut(words).for_each(|row| row.copy_from_slice(&self.template));
+                let pair = [tap.low, tap.high].map(|row| &logits[row * side..][..side]);
+                self.compute(pair, first, rows);
+            }
+            first += last;
+        }
+    }
+
+    fn prepare(&mut self, side: usize, width: u32, height: u32) {
+        if (self.side, self.width, self.height) == (side, width, height) {
+            return;
+        }
+        (self.side, self.width, self.height) = (side, width, height);
+        self.columns.clear();
+        self.columns.extend((0..width).map(|x| bilinear_tap(x, width, side)));
+        self.starts.clear();
+        for x in 0..width {
+            let reached = self.columns[x as usize].low + 1;
+            self.starts.resize(reached.max(self.starts.len()), x);
+        }
+        self.starts.resize(side + 1, width);
+        self.columns.resize((width as usize).next_multiple_of(BLOCK), Tap::default());
+        let words = (width as usize).div_ceil(64);
+        for (part, length) in [
+            (&mut self.inside, side * side.div_ceil(64)),
+            (&mut self.outside, side * side.div_ceil(64)),
+            (&mut self.template, words),
+            (&mut self.blocks, words.div_ceil(BLOCK)),
+        ] {
+            part.clear();
+            part.resize(length, 0);
+        }
+    }
+
+    /// Fills `inside` and `outside`.
+    fn classify(&mut self, logits: &[f32]) {
+        let (side, bits) = (self.side, self.side.div_ceil(64));
+        let rows = self.inside.chunks_exact_mut(bits).zip(self.outside.chunks_exact_mut(bits));
+        for (row, (inside, outside)) in logits.chunks_exact(side).zip(rows) {
+            for ((values, inside), outside) in row.chunks(64).zip(&mut *inside).zip(&mut *outside) {
+                let (mut ordinary, mut above) = ([0u8; 64], [0u8; 64]);
+                for ((&value, ordinary), above) in values.iter().zip(&mut ordinary).zip(&mut above) {
+                    *ordinary = u8::from(value >= *ORDINARY.start()) & u8::from(value <= *ORDINARY.end());
+                    *above = u8::from(value > 0.0);
+                }
+                (*inside, *outside) = (pack(&ordinary), !pack(&above));
+            }
+            // Each with its right neighbour; the last column is its own.
+            for part in [inside, outside] {
+                for i in 0..bits {
+                    let next = match part.get(i + 1) {
+                        Some(next) => next << 63,
+                        None => part[i] & 1 << ((side - 1) % 64),
+                    };
+                    let kept = if i + 1 == bits { u64::MAX >> (bits * 64 - side) } else { u64::MAX };
+                    part[i] &= (part[i] >> 1 & kept >> 1) | next & kept;
+                }
+            }
+        }
+    }
+
+    /// Computes the marked blocks of `rows`, which begin at row `first` and lie between the logits of `pair`.
+    fn compute(&self, pair: [&[f32]; 2], first: u32, rows: &mut [u64]) {
+        let words = self.template.len();
+        for (i, &marked) in self.blocks.iter().enumerate() {
+            let mut marked = marked;
+            while marked != 0 {
+                let block = i * 64 + marked.trailing_zeros() as usize;
+                marked &= marked - 1;
+                let at = block * BLOCK;
+                let taps = &self.columns[at..][..BLOCK];
+                let mut across = [[0f32; BLOCK]; 2];
+                for (across, row) in across.iter_mut().zip(pair) {
+                    for (value, tap) in across.iter_mut().zip(taps) {
+                        *value = (1.0 - tap.weight) * row[tap.low] + tap.weight * row[tap.high];
+                    }
+                }
+                let valid = u16::MAX >> BLOCK.saturating_sub(self.width as usize - at);
+                for (y, row) in rows.chunks_exact_mut(words).enumerate() {
+                    let weight = bilinear_tap(first + y as u32, self.height, self.side).weight;
+                    let (a, b) = (1.0 - weight, weight);
+                    let mut flags = [0u8; BLOCK];
+                    for ((flag, u), l) in flags.iter_mut().zip(&across[0]).zip(&across[1]) {
+                        *flag = u8::from(a * u + b * l > 0.0);
+                    }
+                    let (low, high) = flags.split_at(8);
+                    let found = (u16::from(eight(low)) | u16::from(eight(high)) << 8) & valid;
+                    let word = &mut row[at / 64];
+                    *word = *word & !(0xffff << (at % 64)) | u64::from(found) << (at % 64);
+                }
+            }
+        }
+    }
+
+    /// Gives every pixel that several masks claim to the object with the highest upsampled logit there, the first of
+    /// equals: what SAM 2's own evaluation does with the masks of one label map (`non_overlap_masks`). `logits` holds
+    /// `side` x `side` values per mask, in the same order; the masks are those that [`Thresholder::fill`] made of them.
+    pub fn resolve_overlaps(&mut self, objects: &mut [ObjectMask], logits: &[f32], side: usize) {
+        let Some((width, height, words)) =
+            objects.first().map(|o| (o.mask.width(), o.mask.height(), o.mask.words_per_row()))
+        else {
+            return;
+        };
+        self.prepare(side, width, height);
+        for y in 0..height {
+            for i in 0..words {
+                let at = y as usize * words + i;
+                let (mut once, mut contested) = (0, 0);
+                for object in objects.iter() {
+                    contested |= once & object.mask.words()[at];
+                    once |= object.mask.words()[at];
+                }
+                while contested != 0 {
+                    let bit = contested.trailing_zeros();
+                    contested &= contested - 1;
+                    let (row, column) = (bilinear_tap(y, height, side), self.columns[i * 64 + bit as usize]);
+                    let mut best: Option<(usize, f32)> = None;
+                    for (k, _) in objects.iter().enumerate().filter(|(_, o)| o.mask.words()[at] >> bit & 1 == 1) {
+                        let plane = &logits[k * side * side..][..side * side];
+                        let across = |y: usize| {
+                            let row = &plane[y * side..][..side];
+                            (1.0 - column.weight) * row[column.low] + column.weight * row[column.high]
+                        };
+                        let value = (1.0 - row.weight) * across(row.low) + row.weight * across(row.high);
+                        if best.is_none_or(|(_, highest)| value > highest) {
+                            best = Some((k, value));
+                        }
+                    }
+                    let winner = best.map(|(k, _)| k);
+                    for (_, object) in objects.iter_mut().enumerate().filter(|(k, _)| Some(*k) != winner) {
+                        object.mask.words_mut()[at] &= !(1 << bit);
+                    }
+                }
+            }
+        }
     }
 }
 
-/// Gives every pixel that several masks claim to the object with the highest upsampled logit there, the first of equals:
-/// what SAM 2's own evaluation does with the masks of one label map (`non_overlap_masks`). `logits` holds `side` x `side`
-/// values per mask, in the same order; the masks are those that [`Thresholder::mask`] made of them.
-pub fn resolve_overlaps(masks: &mut [&mut Mask], logits: &[f32], side: usize) {
-    let Some((width, height, words)) = masks.first().map(|m| (m.width(), m.height(), m.words_per_row())) else {
-        return;
-    };
-    let mut columns: Vec<Tap> = Vec::new();
-    for y in 0..height {
-        for i in 0..words {
-            let at = y as usize * words + i;
-            let (mut once, mut contested) = (0, 0);
-            for mask in masks.iter() {
-                contested |= once & mask.words()[at];
-                once |= mask.words()[at];
-            }
-            while contested != 0 {
-                let bit = contested.trailing_zeros();
-                contested &= contested - 1;
-                if columns.is_empty() {
-                    columns = (0..width).map(|x| bilinear_tap(x, width, side)).collect();
-                }
-                let (row, column) = (bilinear_tap(y, height, side), columns[i * 64 + bit as usize]);
-                let mut best: Option<(usize, f32)> = None;
-                for (k, mask) in masks.iter().enumerate().filter(|(_, m)| m.words()[at] >> bit & 1 == 1) {
-                    let plane = &logits[k * side * side..][..side * side];
-                    let across = |y: usize| {
-                        let row = &plane[y * side..][..side];
-                        (1.0 - column.weight) * row[column.low] + column.weight * row[column.high]
-                    };
-                    let value = (1.0 - row.weight) * across(row.low) + row.weight * across(row.high);
-                    debug_assert!(mask.get(i as u32 * 64 + bit, y));
-                    if best.is_none_or(|(_, highest)| value > highest) {
-                        best = Some((k, value));
-                    }
-                }
-                let winner = best.map(|(k, _)| k);
-                for (_, mask) in masks.iter_mut().enumerate().filter(|(k, _)| Some(*k) != winner) {
-                    mask.words_mut()[at] &= !(1 << bit);
-                }
-            }
+/// Calls `take` with begin and end of every run of ones.
+fn runs(mut word: u64, mut take: impl FnMut((usize, usize))) {
+    let mut at = 0;
+    while word != 0 {
+        let begin = at + word.trailing_zeros() as usize;
+        word >>= word.trailing_zeros();
+        let length = word.trailing_ones() as usize;
+        take((begin, begin + length));
+        at = begin + length;
+        word = word.checked_shr(length as u32).unwrap_or(0);
+    }
+}
+
+/// Sets a range of bits.
+fn set_bits(words: &mut [u64], range: std::ops::Range<usize>) {
+    for i in range.start / 64..range.end.div_ceil(64) {
+        let (from, to) = (range.start.saturating_sub(i * 64), (range.end - i * 64).min(64));
+        if from < to {
+            words[i] |= u64::MAX >> (64 - to) & u64::MAX << from;
         }
     }
 }
 
 /// 64 flags of 0 or 1 as bits, the first one lowest.
 fn pack(flags: &[u8; 64]) -> u64 {
-    let mut word = 0;
-    for (i, eight) in flags.chunks_exact(8).enumerate() {
-        let bytes =
-            u64::from_le_bytes([eight[0], eight[1], eight[2], eight[3], eight[4], eight[5], eight[6], eight[7]]);
-        // The product gathers bit 0 of every byte, in order, in the highest byte.
-        word |= (bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
-    }
-    word
+    flags.chunks_exact(8).enumerate().fold(0, |word, (i, flags)| word | u64::from(eight(flags)) << (8 * i))
+}
+
+/// Eight flags of 0 or 1 as bits.
+fn eight(flags: &[u8]) -> u8 {
+    let bytes = u64::from_le_bytes([flags[0], flags[1], flags[2], flags[3], flags[4], flags[5], flags[6], flags[7]]);
+    // The product gathers bit 0 of every byte, in order, in the highest byte.
+    (bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }
 
 #[cfg(test)]
@@ -300,8 +459,16 @@ mod tests {
         let mut thresholder = Thresholder::default();
         let alone: Vec<Mask> =
             logits.chunks_exact(side * side).map(|l| thresholder.mask(l, side, width, height)).collect();
-        let mut masks = alone.clone();
-        resolve_overlaps(&mut masks.iter_mut().collect::<Vec<_>>(), &logits, side);
+        let object = |(i, mask): (usize, &Mask)| ObjectMask {
+            object: i as u32,
+            mask: mask.clone(),
+            claimed: true,
+            object_score: 1.0,
+            predicted_iou: 1.0,
+            finite: true,
+        };
+        let mut masks: Vec<ObjectMask> = alone.iter().enumerate().map(object).collect();
+        thresholder.resolve_overlaps(&mut masks, &logits, side);
         let value = |k: usize, x: u32, y: u32| {
             let (row, column) = (bilinear_tap(y, height, side), bilinear_tap(x, width, side));
             let at = |y: usize, x: usize| logits[k * side * side + y * side + x];
@@ -314,7 +481,7 @@ mod tests {
             let highest = values.iter().copied().fold(f32::MIN, f32::max);
             let owner = values.iter().position(|&v| v == highest).filter(|_| highest > 0.0);
             contested += usize::from(alone.iter().filter(|m| m.get(x, y)).count() > 1);
-            let owners: Vec<usize> = (0..objects).filter(|&k| masks[k].get(x, y)).collect();
+            let owners: Vec<usize> = (0..objects).filter(|&k| masks[k].mask.get(x, y)).collect();
             assert_eq!(owners, owner.into_iter().collect::<Vec<_>>(), "({x}, {y}): {values:?}");
         }
         assert!(contested > 1000, "{contested}");
@@ -391,15 +558,24 @@ mod tests {
             (768, 1024),
             (3, 900),
         ];
-        for size in [128u32, 256] {
+        for size in [128u32, 250, 256] {
             for (w, h) in sizes {
                 let rgb = noise(w * h * 3, (w * 31 + h) as u64);
                 let mut preprocess = Preprocess::new(&input(size));
                 let frame = Frame { width: w as u32, height: h as u32, rgb: &rgb };
-                let ours = preprocess.resize(frame).unwrap().iter().flat_map(|p| p.0);
                 let theirs = reference(&rgb, w, h, size as usize);
-                let different = ours.zip(&theirs).filter(|(a, b)| a != *b).count();
-                assert_eq!(different, 0, "{w}x{h} -> {size}: {different} of {} bytes differ", theirs.len());
+                for plain in [false, true] {
+                    preprocess.set_plain(plain);
+                    let ours = preprocess.resize(frame).unwrap();
+                    assert_eq!(ours.len(), theirs.len());
+                    let different = ours.iter().zip(&theirs).filter(|(a, b)| a != b).count();
+                    assert_eq!(
+                        different,
+                        0,
+                        "{w}x{h} -> {size}, plain {plain}: {different} of {} differ",
+                        theirs.len()
+                    );
+                }
             }
         }
     }
@@ -426,6 +602,15 @@ mod tests {
         assert!((0..64 * 64).all(|i| (plane[i] == 1.0) == same.get(i as u32 % 64, i as u32 / 64)));
     }
 
+    /// Every pixel by itself.
+    fn plain_threshold(logits: &[f32], side: usize, width: u32, height: u32) -> Mask {
+        Mask::from_fn(width, height, |x, y| {
+            let (cx, cy) = (bilinear_tap(x, width, side), bilinear_tap(y, height, side));
+            let row = |r: usize| (1.0 - cx.weight) * logits[r * side + cx.low] + cx.weight * logits[r * side + cx.high];
+            (1.0 - cy.weight) * row(cy.low) + cy.weight * row(cy.high) > 0.0
+        })
+    }
+
     #[test]
     fn threshold_equals_the_plain_form() {
         let mut thresholder = Thresholder::default();
@@ -439,16 +624,90 @@ mod tests {
                 .map(|i| if i / side % 7 < 3 { -5.0 } else { f32::from(bytes[i]) / 32.0 - 4.0 })
                 .collect();
             let mask = thresholder.mask(&logits, side, w, h);
-            let plain = Mask::from_fn(w, h, |x, y| {
-                let (cx, cy) = (bilinear_tap(x, w, side), bilinear_tap(y, h, side));
-                let row =
-                    |r: usize| (1.0 - cx.weight) * logits[r * side + cx.low] + cx.weight * logits[r * side + cx.high];
-                (1.0 - cy.weight) * row(cy.low) + cy.weight * row(cy.high) > 0.0
-            });
-            assert_eq!(mask, plain, "{w}x{h}");
+            assert_eq!(mask, plain_threshold(&logits, side, w, h), "{w}x{h}");
             assert!(!mask.is_full() && (h == 1 || w == 1 || !mask.is_empty()), "{w}x{h}: the case must show something");
         }
         assert!(thresholder.mask(&[f32::NAN; 16], 4, 10, 10).is_empty());
         assert!(thresholder.mask(&[1.0; 16], 4, 130, 10).is_full());
+        assert_eq!(thresholder.mask(&[1.0; 16], 4, 0, 0), Mask::empty(0, 0));
+    }
+
+    /// Values at which a shortcut by signs could go wrong, beside ordinary ones.
+    const EDGES: [f32; 16] = [
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        0.0,
+        -0.0,
+        1e-45,
+        -1e-45,
+        1e-38,
+        1e-31,
+        1e-30,
+        1e30,
+        3e38,
+        -3e38,
+        1.0,
+        -1.0,
+        1e-20,
+    ];
+
+    proptest::proptest! {
+        #[test]
+        fn threshold_equals_the_plain_form_everywhere(
+            side in 1usize..140,
+            width in 1u32..200,
+            height in 1u32..90,
+            seed in 1u64..u64::MAX,
+            island in 1usize..20,
+            edges in 0u8..60,
+        ) {
+            let bytes = noise(2 * side * side, seed);
+            // Islands of one sign, ragged where the noise outweighs the sign, with edge values strewn in.
+            let logits: Vec<f32> = (0..side * side)
+                .map(|i| match bytes[i] {
+                    edge if edge < edges => EDGES[usize::from(bytes[side * side + i]) % EDGES.len()],
+                    value => {
+                        let sign = (i / side / island + i % side / island) % 2;
+                        f32::from(value) / 16.0 - 3.0 - 8.0 * sign as f32
+                    }
+                })
+                .collect();
+            let mut thresholder = Thresholder::default();
+            // Left over from another size: nothing of it may show.
+            let mut mask = thresholder.mask(&[2.0; 9], 3, 77, 31);
+            thresholder.fill(&logits, side, width, height, &mut mask);
+            proptest::prop_assert_eq!(&mask, &plain_threshold(&logits, side, width, height));
+            thresholder.fill(&logits, side, width, height, &mut mask);
+            proptest::prop_assert_eq!(&mask, &plain_threshold(&logits, side, width, height));
+        }
+
+        #[test]
+        fn resize_equals_pytorchs_kernel_at_any_size(width in 1usize..400, height in 1usize..300, size in 1u32..300, seed in 1u64..u64::MAX) {
+            let rgb = noise(width * height * 3, seed);
+            let frame = Frame { width: width as u32, height: height as u32, rgb: &rgb };
+            let theirs = reference(&rgb, width, height, size as usize);
+            let mut preprocess = Preprocess::new(&input(size));
+            proptest::prop_assert_eq!(&preprocess.resize(frame).unwrap(), &theirs);
+            preprocess.set_plain(true);
+            proptest::prop_assert_eq!(&preprocess.resize(frame).unwrap(), &theirs);
+        }
+    }
+
+    #[test]
+    fn computed_values_are_those_of_the_table() {
+        let samples: Vec<u8> = (0..=255).collect();
+        let mut all_compute = true;
+        for (mean, std) in [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225), (0.5, 0.5), (0.0, 1.0), (0.1234567, 0.0101)]
+        {
+            let channel = Channel::new(mean, std);
+            all_compute &= channel.computes;
+            let mut values = [0f32; 256];
+            channel.fill(&samples, &mut values);
+            for (v, value) in values.iter().enumerate() {
+                assert_eq!(value.to_bits(), ((v as f32 / 255.0 - mean) / std).to_bits(), "{v}, {mean}, {std}");
+            }
+        }
+        assert!(all_compute, "the fast form is exact for ordinary constants");
     }
 }

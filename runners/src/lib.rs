@@ -13,6 +13,7 @@ pub mod mock;
 pub mod onnx;
 pub mod packs;
 pub mod providers;
+pub mod resize;
 pub mod roofline;
 pub mod runtime;
 pub mod sam2;

@@ -15,7 +15,7 @@ use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor};
 
 use crate::contract::capabilities;
-use crate::image::{Preprocess, Thresholder, resolve_overlaps};
+use crate::image::{Preprocess, Thresholder};
 use crate::manifest::{Dtype, FILE_NAME, Pack};
 use crate::session::{Graph, Settings};
 use crate::state::{Floats, tensor};
@@ -318,8 +318,7 @@ impl Runner for ImageMode {
         }
         self.tracks = tracks;
         if self.exclusive && masks.objects.len() > 1 {
-            let mut claims: Vec<&mut Mask> = masks.objects.iter_mut().map(|o| &mut o.mask).collect();
-            resolve_overlaps(&mut claims, &planes, side);
+            self.thresholder.resolve_overlaps(&mut masks.objects, &planes, side);
             self.lap(Stage::Postprocess, &mut since);
         }
         Ok(masks)

@@ -14,13 +14,13 @@ use half::{bf16, f16};
 use ort::memory::Allocator;
 
 use crate::contract::{self, Sizes};
-use crate::image::{Preprocess, Thresholder, resize_mask, resolve_overlaps};
+use crate::image::{Preprocess, Thresholder, resize_mask};
 use crate::manifest::Pack;
 use crate::runtime::Runtime;
 use crate::session::{Graph, Settings};
 use crate::state::{Floats, Joiner, Memories, input};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
+    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
     PromptShape, Stage, StagePrecision, StageTimes,
 };
 use crate::wiring::{Features, Tools, UNUSED, Wiring};
@@ -354,8 +354,7 @@ impl Tracker {
             clock.lap(&mut self.times, Stage::Postprocess);
         }
         if self.settings.exclusive() && masks.objects.len() > 1 {
-            let mut claims: Vec<&mut Mask> = masks.objects.iter_mut().map(|o| &mut o.mask).collect();
-            resolve_overlaps(&mut claims, &self.planes, self.sizes.mask());
+            self.thresholder.resolve_overlaps(&mut masks.objects, &self.planes, self.sizes.mask());
             clock.lap(&mut self.times, Stage::Postprocess);
         }
         Ok(masks)

@@ -148,6 +148,13 @@ impl Mask {
         Mask { width, height, words }
     }
 
+    /// Makes this an all-background mask of `width` x `height` pixels, in the memory it has.
+    pub fn reset(&mut self, width: u32, height: u32) {
+        (self.width, self.height) = (width, height);
+        self.words.clear();
+        self.words.resize(words_per_row(width) * height as usize, 0);
+    }
+
     /// Mask from a predicate on (column, row).
     pub fn from_fn(width: u32, height: u32, mut inside: impl FnMut(u32, u32) -> bool) -> Self {
         let mut mask = Mask::empty(width, height);
