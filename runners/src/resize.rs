@@ -168,12 +168,14 @@ fn resample_rows<'a>(
     bits: u32,
     to: &mut [u8],
 ) {
-    let mut done = 0;
     #[cfg(target_arch = "x86_64")]
-    if !plain && is_x86_feature_detected!("avx2") {
+    let done = match !plain && is_x86_feature_detected!("avx2") {
         // SAFETY: the instructions are there.
-        done = unsafe { x86::rows(&row, weights, half, bits, to) };
-    }
+        true => unsafe { x86::rows(&row, weights, half, bits, to) },
+        false => 0,
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let done = 0;
     let _ = plain;
     rows_plain(row, weights, half, bits, to, done);
 }
