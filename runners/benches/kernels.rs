@@ -149,7 +149,7 @@ fn ripples() -> Vec<f32> {
 
 /// Signs without any order: nothing can be left out.
 fn noisy() -> Vec<f32> {
-    (0..SIDE * SIDE as usize).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 16) as f32 / 32_768.0 - 1.0).collect()
+    (0..SIDE * SIDE).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 16) as f32 / 32_768.0 - 1.0).collect()
 }
 
 fn mask(rounds: usize, name: &str, logits: &[f32]) {

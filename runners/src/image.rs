@@ -417,10 +417,11 @@ fn runs(mut word: u64, mut take: impl FnMut((usize, usize))) {
 
 /// Sets a range of bits.
 fn set_bits(words: &mut [u64], range: std::ops::Range<usize>) {
-    for i in range.start / 64..range.end.div_ceil(64) {
+    let touched = words.iter_mut().enumerate().take(range.end.div_ceil(64)).skip(range.start / 64);
+    for (i, word) in touched {
         let (from, to) = (range.start.saturating_sub(i * 64), (range.end - i * 64).min(64));
         if from < to {
-            words[i] |= u64::MAX >> (64 - to) & u64::MAX << from;
+            *word |= u64::MAX >> (64 - to) & u64::MAX << from;
         }
     }
 }

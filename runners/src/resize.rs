@@ -285,14 +285,15 @@ mod x86 {
         for (pair, two) in pairs.iter_mut().zip(weights[..used].chunks_exact(2)) {
             *pair = _mm256_set1_epi32(i32::from(two[0] as u16) | i32::from(two[1]) << 16);
         }
-        let run: unsafe fn(&[*const u8; MOST], &[__m256i; MOST / 2], i32, u32, &mut [u8]) -> usize = match used / 2 {
-            1 => window::<1>,
-            2 => window::<2>,
-            3 => window::<3>,
-            _ => window::<4>,
-        };
         // SAFETY: the first `used` pointers lead to as many samples as `to` has.
-        unsafe { run(&sources, &pairs, half, bits, to) }
+        unsafe {
+            match used / 2 {
+                1 => window::<1>(&sources, &pairs, half, bits, to),
+                2 => window::<2>(&sources, &pairs, half, bits, to),
+                3 => window::<3>(&sources, &pairs, half, bits, to),
+                _ => window::<4>(&sources, &pairs, half, bits, to),
+            }
+        }
     }
 
     /// # Safety
