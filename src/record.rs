@@ -322,6 +322,15 @@ pub struct RepeatRecord {
     pub first_mask_ms: Option<f64>,
     /// Its own aggregates.
     pub summary: Option<SummaryRecord>,
+    /// Its energy over the tracked sequences per rail, joules.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub energy_j: BTreeMap<String, f64>,
+    /// The same without what the machine drew when idle before it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub energy_above_idle_j: BTreeMap<String, f64>,
+    /// Idle power per rail before it, watts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub idle_power_w: BTreeMap<String, f64>,
     /// Its sequences with every frame; empty for the first repeat, whose sequences are the cell's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sequences: Vec<SequenceRecord>,

@@ -44,6 +44,9 @@ fn record(repeat: u32, run: &CellRecord, with_frames: bool) -> RepeatRecord {
         load_ms: run.load_ms,
         first_mask_ms: run.warmup.as_ref().and_then(|w| w.first_mask_ms),
         summary: run.summary.clone(),
+        energy_j: run.energy_j.clone(),
+        energy_above_idle_j: run.energy_above_idle_j.clone(),
+        idle_power_w: run.idle_power_w.clone(),
         sequences: if with_frames { run.sequences.clone() } else { Vec::new() },
     }
 }

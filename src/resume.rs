@@ -5,7 +5,7 @@
 //!
 //! `partial/run.json` is the record without cells, `partial/cell-<i>.progress.json` a cell under way (its finished
 //! sequences lie in `spool/`), `partial/cell-<i>.json` a whole one. `run.json` replaces them all; cells in it that failed
-//! can be taken up too.
+//! can be taken up too (with `--repeat`, their single repeats stay in `partial/` for that).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -117,8 +117,11 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
         let what = "digest over program, packs, runtime and settings";
         return Err(differs(&path, what, &record.origin.job_sha256, &job));
     }
-    if complete && plan.settings.repeat > 1 {
-        return Err(fault("its repeats have been joined already; start a new run".to_string()));
+    if complete && plan.settings.repeat > 1 && !(0..plan.units()).all(|i| dir.partial(i).is_file()) {
+        return Err(fault(
+            "its repeats have been joined, and what each was by itself is no longer in partial/; start a new run"
+                .to_string(),
+        ));
     }
     record.stopped = None;
     record.finished = None;
@@ -174,7 +177,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Stop> {
 }
 
 /// A cell that failed can be tried again; any other verdict is final.
-fn whole(cell: &CellRecord) -> bool {
+pub(crate) fn whole(cell: &CellRecord) -> bool {
     !matches!(cell.verdict, Verdict::Failed { .. })
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jetbench_runners::runtime;
+use jetbench_runners::types::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -522,8 +523,10 @@ struct Observed {
     lowest_available_mib: Option<f64>,
     /// Phases, and when they began.
     begun: Vec<(Phase, u64)>,
-    /// Phases whose fall of system memory says nothing.
-    no_fall: Vec<String>,
+    /// Phases whose fall of system memory is smaller than what the worker alone took: something else was freed.
+    freed: Vec<String>,
+    /// Phases whose fall is larger than the worker and we ourselves can account for: other programs took memory.
+    taken: Vec<String>,
 }
 
 impl CellRun<'_> {
@@ -724,7 +727,13 @@ impl CellRun<'_> {
                     record.memory.insert(
                         phase.as_str().into(),
                         MemoryRecord {
-                            system_mib: observed.fall(phase.as_str(), baseline, system, memory.pss_anon_mib),
+                            system_mib: observed.fall(
+                                phase.as_str(),
+                                baseline,
+                                system,
+                                memory.pss_anon_mib,
+                                self.most(memory.rss_mib),
+                            ),
                             pss_mib: memory.pss_mib,
                             pss_anon_mib: memory.pss_anon_mib,
                             rss_mib: memory.rss_mib,
@@ -816,13 +825,26 @@ impl CellRun<'_> {
         peak.nvmap_worker_mib = telemetry.largest("worker_nvmap_mib");
         let lowest = observed.lowest_available_mib.into_iter().chain(telemetry.smallest("mem_available_mib"));
         let lowest = SystemMemory { available_mib: lowest.min_by(f64::total_cmp), ..SystemMemory::default() };
-        peak.system_mib = observed.fall("peak", baseline, lowest, peak.pss_anon_mib);
-        if !observed.no_fall.is_empty() {
-            record.notes.push(format!(
-                "system memory is left empty for {}: MemAvailable fell by less than the worker's own anonymous memory, so \
-                 other memory was freed meanwhile",
-                observed.no_fall.join(", ")
-            ));
+        peak.system_mib = observed.fall("peak", baseline, lowest, peak.pss_anon_mib, self.most(peak.rss_mib));
+        for (phases, why) in [
+            (&observed.freed, "less than the worker's own anonymous memory, so other memory was freed meanwhile"),
+            (&observed.taken, "more than the worker's resident memory, so other programs took some meanwhile"),
+        ] {
+            if !phases.is_empty() {
+                record
+                    .notes
+                    .push(format!("system memory is left empty for {}: MemAvailable fell by {why}", phases.join(", ")));
+            }
+        }
+        // On a GPU the worker's memory is not all in its resident set, so there is no such bound; busy neighbours are
+        // reason enough to name nobody.
+        let spans: Vec<telemetry::Span> = observed.spans.iter().map(|s| s.1).collect();
+        let rivals = verdict::rivals(&Conditions::seen(telemetry, &spans));
+        if let Some(remark) = rivals.filter(|_| self.cell.device != Device::Cpu) {
+            record.memory.values_mut().for_each(|m| m.system_mib = None);
+            record
+                .notes
+                .push(format!("system memory is left empty: {remark}, and what MemAvailable fell by may be theirs"));
         }
         let swap = telemetry.smallest("swap_free_mib");
         if let Some((before, lowest)) = baseline.swap_free_mib.zip(swap).filter(|(before, low)| before - low > 1.0) {
@@ -835,6 +857,12 @@ impl CellRun<'_> {
         if let Some(celsius) = hottest.filter_map(|c| telemetry.largest(&c.name)).max_by(f64::total_cmp) {
             record.notes.push(format!("hottest sensor: {celsius:.1} °C"));
         }
+    }
+
+    /// The most by which the worker can have made MemAvailable fall: its resident set on a CPU. Elsewhere the driver holds
+    /// memory in its name that is not in there.
+    fn most(&self, resident_mib: Option<f64>) -> Option<f64> {
+        resident_mib.filter(|_| self.cell.device == Device::Cpu)
     }
 
     /// Writes the samples beside those of an earlier attempt.
@@ -985,22 +1013,28 @@ impl Earlier {
 
 impl Observed {
     /// How far MemAvailable has fallen since before the worker was spawned; nothing where that is less than the worker's
-    /// own anonymous memory, because then something else was freed and the figure would flatter.
+    /// own anonymous memory, because then something else was freed and the figure would flatter, nor where it is more than
+    /// the worker can hold (`most_mib`), because then it is other programs' memory too.
     fn fall(
         &mut self,
         phase: &str,
         baseline: SystemMemory,
         now: SystemMemory,
         anonymous_mib: Option<f64>,
+        most_mib: Option<f64>,
     ) -> Option<f64> {
         let available = now.available_mib?;
         self.lowest_available_mib = self.lowest_available_mib.into_iter().chain([available]).min_by(f64::total_cmp);
         let fall = baseline.available_mib? - available;
-        if fall_is_sound(fall, anonymous_mib) {
-            return Some(fall);
+        if !fall_is_sound(fall, anonymous_mib) {
+            self.freed.push(phase.to_string());
+            return None;
         }
-        self.no_fall.push(phase.to_string());
-        None
+        if most_mib.is_some_and(|most| fall > most + SLACK_MIB.max(0.05 * most)) {
+            self.taken.push(phase.to_string());
+            return None;
+        }
+        Some(fall)
     }
 }
 
@@ -1036,11 +1070,14 @@ mod tests {
         assert!(!fall_is_sound(0.0, None) && !fall_is_sound(-3.0, Some(1.0)));
         let memory = |mib: f64| SystemMemory { available_mib: Some(mib), ..SystemMemory::default() };
         let mut observed = Observed::default();
-        assert_eq!(observed.fall("loaded", memory(1000.0), memory(900.0), Some(90.0)), Some(100.0));
-        assert_eq!(observed.fall("warmed", memory(1000.0), memory(990.0), Some(90.0)), None);
+        assert_eq!(observed.fall("loaded", memory(1000.0), memory(900.0), Some(90.0), Some(95.0)), Some(100.0));
+        assert_eq!(observed.fall("warmed", memory(1000.0), memory(990.0), Some(90.0), Some(95.0)), None);
+        assert_eq!(observed.fall("peak", memory(1000.0), memory(880.0), Some(90.0), Some(95.0)), None);
+        assert_eq!(observed.fall("last", memory(1000.0), memory(880.0), Some(90.0), None), Some(120.0), "no bound");
         assert_eq!(
-            (observed.no_fall.as_slice(), observed.lowest_available_mib),
-            (&["warmed".to_string()][..], Some(900.0))
+            (observed.freed.as_slice(), observed.taken.as_slice()),
+            (&["warmed".into()][..], &["peak".into()][..])
         );
+        assert_eq!(observed.lowest_available_mib, Some(880.0));
     }
 }

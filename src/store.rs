@@ -128,14 +128,19 @@ impl RunDir {
         self.path.join("partial").join("telemetry-before.csv")
     }
 
-    /// Makes a finished run an unfinished one again: its cells go back to `partial/`. Interrupted at any point, it is one
-    /// or the other.
+    /// Makes a finished run an unfinished one again: its cells go back to `partial/`, except where repeats were joined: they
+    /// are still there. Interrupted at any point, it is one or the other.
     ///
     /// # Errors
     /// The file system's.
     pub fn reopen(&self, head: &RunRecord, cells: &[CellRecord]) -> std::io::Result<()> {
-        for (index, cell) in cells.iter().enumerate() {
-            write_json(&self.partial(index), cell)?;
+        if cells.iter().all(|cell| cell.repeats.is_empty()) {
+            for (index, cell) in cells.iter().enumerate() {
+                write_json(&self.partial(index), cell)?;
+            }
+        }
+        for index in 0..cells.iter().map(|cell| cell.repeats.len().max(1)).sum() {
+            remove(&self.telemetry(index))?; // it is in the joined file
         }
         write_json(&self.head(), head)?;
         match std::fs::rename(self.path.join(TELEMETRY), self.telemetry_before()) {
@@ -145,13 +150,26 @@ impl RunDir {
         std::fs::remove_file(self.path.join(RECORD))
     }
 
-    /// Writes `run.json` and removes what only an unfinished run needs.
+    /// Writes `run.json` and removes what only an unfinished run needs. Where something of it can still be taken up, repeats
+    /// that were joined stay in `partial/`, because they cannot be taken apart again.
     ///
     /// # Errors
     /// The file system's.
     pub fn finish(&self, record: &RunRecord) -> std::io::Result<()> {
         write_json(&self.path.join(RECORD), record)?;
-        self.clean()
+        let joined: usize = record.cells.iter().map(|cell| cell.repeats.len()).sum();
+        if joined == 0 || (record.stopped.is_none() && record.cells.iter().all(resume::whole)) {
+            return self.clean();
+        }
+        let kept: Vec<PathBuf> = (0..joined).map(|index| self.partial(index)).collect();
+        for entry in std::fs::read_dir(self.path.join("partial"))? {
+            let path = entry?.path();
+            if !kept.contains(&path) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        self.clear("spool")?;
+        remove(&self.path.join(".lock"))
     }
 
     /// Removes what only an unfinished run needs.
@@ -159,13 +177,16 @@ impl RunDir {
     /// # Errors
     /// The file system's.
     pub fn clean(&self) -> std::io::Result<()> {
-        for leftover in ["partial", "spool"] {
-            match std::fs::remove_dir_all(self.path.join(leftover)) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-        }
+        self.clear("partial")?;
+        self.clear("spool")?;
         remove(&self.path.join(".lock"))
+    }
+
+    fn clear(&self, folder: &str) -> std::io::Result<()> {
+        match std::fs::remove_dir_all(self.path.join(folder)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -23,6 +23,28 @@ fn field<'a>(file: &'a (Vec<String>, Vec<Vec<String>>), row: usize, column: &str
 }
 
 #[test]
+fn energy_of_every_repeat_is_in_rails_csv() {
+    let with = |joules: f64| {
+        let mut cell = synthetic::run().cells.remove(0);
+        cell.sequences.truncate(1);
+        cell.energy_j = [("VDD_IN".to_string(), joules)].into();
+        cell.idle_power_w = [("VDD_IN".to_string(), 0.5)].into();
+        cell.sequences[0].energy_j = cell.energy_j.clone();
+        cell
+    };
+    let joined = jetbench::repeat::join(vec![with(3.0), with(4.0)]).unwrap();
+    let frames = joined.sequences[0].frames.len().to_string();
+    let video = joined.sequences[0].video.clone();
+    let (header, rows) = parse(&csv::rails(&synthetic::record(vec![joined])));
+    assert_eq!(header[3..], ["video", "rail", "energy_j", "energy_above_idle_j", "idle_power_w", "frames", "repeat"]);
+    let row = |video: &str, joules: &str, repeat: &str| {
+        [video, "VDD_IN", joules, "", "0.5", &frames, repeat].map(String::from).to_vec()
+    };
+    let expected = [row("", "3", "1"), row(&video, "3", "1"), row("", "4", "2"), row(&video, "4", "2")];
+    assert_eq!(rows.iter().map(|r| r[3..].to_vec()).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn csv_columns_are_the_published_ones_and_new_ones_come_last() {
     // The published names, word for word. Never edit these lines: add columns after them.
     let published = [

@@ -39,11 +39,14 @@ fn outcome(run: &Path) -> Vec<(String, String)> {
         kept.push((name.to_string(), std::fs::read_to_string(run.join(name)).unwrap()));
     }
     let frames = rows(&run.join("frames.csv"));
-    let keys: Vec<String> = frames.iter().map(|r| format!("{} {}", r[..5].join(" "), r[13])).collect();
+    let keys: Vec<String> = frames.iter().map(|r| format!("{} {}", r[..5].join(" "), r[13..15].join(" "))).collect();
     kept.push(("frames.csv".into(), keys.join("\n")));
     let summary = rows(&run.join("summary.csv"));
     // Up to J&F: verdict and reasons, counts, scores.
     kept.push(("summary.csv".into(), summary.iter().map(|r| r[..14].join(" ")).collect::<Vec<_>>().join("\n")));
+    // Up to J&F of every repeat: verdict and reasons.
+    let repeats = rows(&run.join("repeats.csv"));
+    kept.push(("repeats.csv".into(), repeats.iter().map(|r| r[..7].join(" ")).collect::<Vec<_>>().join("\n")));
     for row in rows(&run.join("telemetry.csv")).iter().skip(1).chain(rows(&run.join("memory.csv")).iter().skip(1)) {
         let figure: f64 = row[5].parse().unwrap_or_else(|e| panic!("{e}: {row:?}"));
         assert!(figure.is_finite(), "{row:?}");
@@ -86,19 +89,58 @@ fn kill(child: &mut Child, moment: Duration, worker: bool) {
 #[test]
 fn killed_at_any_moment_and_resumed_it_equals_an_undisturbed_run() {
     let kills: usize = std::env::var("JETBENCH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    killed_and_resumed(&JOB, kills, 20_261_121);
+}
+
+/// The same with every cell three times in fresh processes: every repeat is there, once.
+#[test]
+fn killed_with_repeats_and_resumed_it_equals_an_undisturbed_run() {
+    let kills: usize = std::env::var("JETBENCH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
+    let job: Vec<&str> = JOB.into_iter().chain(["--repeat", "3"]).collect();
+    killed_and_resumed(&job, kills, 7);
+}
+
+/// One failed repeat is taken up from its first unfinished sequence; the others stay as they are.
+#[test]
+fn a_failed_repeat_is_tried_again() {
+    let shop = shop();
+    shop.pack("stumble", "[[mock.fault]]\nstep = 21\nkind = \"abort\"");
+    let run = shop.run(&["--models", "calm_mask,stumble_mask", "--repeat", "2"]);
+    let first = jetbench::store::load(&run).unwrap();
+    assert_eq!([first.cells[0].verdict.as_str(), first.cells[1].verdict.as_str()], ["valid", "failed"]);
+    assert!(!jetbench::store::head_of(&run).exists(), "it is complete");
+    let resume = ["--resume", run.to_str().unwrap()];
+    shop.expect(0, &resume);
+    let second = jetbench::store::load(&run).unwrap();
+    assert_eq!(second.cells[1].verdict.as_str(), "valid");
+    assert_eq!(second.cells[0], first.cells[0], "what was whole stays");
+    let repeats: Vec<_> = second.cells[1].repeats.iter().map(|r| (r.repeat, r.verdict.as_str())).collect();
+    assert_eq!(repeats, [(1, "valid"), (2, "valid")]);
+    assert_eq!(second.cells[1].repeats[1].sequences.len(), 4);
+    assert!(!run.join("partial").exists(), "nothing is left to do");
+
+    // Without the single repeats it is refused.
+    let run = shop.run(&["--models", "stumble_mask", "--repeat", "2"]);
+    std::fs::remove_dir_all(run.join("partial")).unwrap();
+    let output = shop.output(&["--resume", run.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("start a new run"), "{}", text(&output.stderr));
+}
+
+fn killed_and_resumed(job: &[&str], kills: usize, seed: u64) {
     let shop = shop();
     let started = Instant::now();
-    let calm = shop.output(&JOB);
+    let calm = shop.output(job);
     let whole = started.elapsed();
     assert_eq!(calm.status.code(), Some(0), "{}", text(&calm.stderr));
     let expected = outcome(&shop.runs("results")[0]);
     assert!(expected.len() > 4 + 2 * 4 * 2, "masks are compared too: {}", expected.len());
 
-    let mut moments = Moments(20_261_121);
+    let mut moments = Moments(seed);
     let (mut killed, mut workers, mut resumes, mut early) = (0, 0, 0, 0);
     while killed < kills {
         let root = format!("kill{killed}");
-        let mut args = JOB.to_vec();
+        let mut args = job.to_vec();
         args.extend(["--out", &root]);
         let spawn = |args: &[&str]| {
             shop.command(args).stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn().unwrap()

@@ -78,9 +78,19 @@ pub const SUMMARY: &[&str] = &[
 pub const VIDEOS: &[&str] =
     &["model", "dtype", "device", "repeat", "video", "frames", "dropped_frames", "wall_ms", "fps_wall", "fps"];
 
-/// Columns of `rails.csv`: one row per cell, video and rail; `video` is empty for all of them together.
-pub const RAILS: &[&str] =
-    &["model", "dtype", "device", "video", "rail", "energy_j", "energy_above_idle_j", "idle_power_w", "frames"];
+/// Columns of `rails.csv`: one row per cell, repeat, video and rail; `video` is empty for all of them together.
+pub const RAILS: &[&str] = &[
+    "model",
+    "dtype",
+    "device",
+    "video",
+    "rail",
+    "energy_j",
+    "energy_above_idle_j",
+    "idle_power_w",
+    "frames",
+    "repeat",
+];
 
 /// Columns of `repeats.csv`: one row per cell and repeat.
 pub const REPEATS: &[&str] = &[
@@ -247,28 +257,33 @@ pub fn videos(run: &RunRecord) -> Vec<u8> {
     file.bytes()
 }
 
-/// `rails.csv`: energy of the first repeat.
+/// `rails.csv`.
 pub fn rails(run: &RunRecord) -> Vec<u8> {
     let mut file = File::new(RAILS);
     for cell in &run.cells {
-        let whole =
-            ("", &cell.energy_j, &cell.energy_above_idle_j, cell.sequences.iter().map(|s| s.frames.len()).sum());
-        let videos =
-            cell.sequences.iter().map(|s| (s.video.as_str(), &s.energy_j, &s.energy_above_idle_j, s.frames.len()));
-        for (video, energy, above, frames) in std::iter::once(whole).chain(videos) {
-            for (rail, joules) in energy {
-                let [model, dtype, device] = key(cell);
-                file.row([
-                    model,
-                    dtype,
-                    device,
-                    text(video),
-                    text(rail),
-                    text(joules),
-                    maybe(above.get(rail)),
-                    maybe(cell.idle_power_w.get(rail)),
-                    text(frames),
-                ]);
+        let first = (1, &cell.energy_j, &cell.energy_above_idle_j, &cell.idle_power_w, &cell.sequences);
+        let others = cell.repeats.iter().filter(|r| r.repeat > 1);
+        let others = others.map(|r| (r.repeat, &r.energy_j, &r.energy_above_idle_j, &r.idle_power_w, &r.sequences));
+        for (repeat, energy, above, idle, sequences) in std::iter::once(first).chain(others) {
+            let whole = ("", energy, above, sequences.iter().map(|s| s.frames.len()).sum());
+            let videos =
+                sequences.iter().map(|s| (s.video.as_str(), &s.energy_j, &s.energy_above_idle_j, s.frames.len()));
+            for (video, energy, above, frames) in std::iter::once(whole).chain(videos) {
+                for (rail, joules) in energy {
+                    let [model, dtype, device] = key(cell);
+                    file.row([
+                        model,
+                        dtype,
+                        device,
+                        text(video),
+                        text(rail),
+                        text(joules),
+                        maybe(above.get(rail)),
+                        maybe(idle.get(rail)),
+                        text(frames),
+                        text(repeat),
+                    ]);
+                }
             }
         }
     }
