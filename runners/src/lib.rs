@@ -18,6 +18,7 @@ pub mod roofline;
 pub mod runtime;
 pub mod sam2;
 pub mod sam2_image;
+pub mod sam2export;
 pub mod session;
 pub mod state;
 pub mod tracker;
@@ -85,7 +86,7 @@ pub struct Entry {
 }
 
 /// Every family jetbench can run.
-pub const REGISTRY: &[Entry] = &[sam2::ENTRY, edgetam::ENTRY, sam2_image::ENTRY, mock::ENTRY];
+pub const REGISTRY: &[Entry] = &[sam2::ENTRY, edgetam::ENTRY, sam2_image::ENTRY, sam2export::ENTRY, mock::ENTRY];
 
 /// A frame whose bytes match its size and which has at least one pixel.
 ///

@@ -34,10 +34,19 @@ pub struct Module {
 
 /// Jetson Orin modules at the highest clocks of their data sheets.
 ///
-/// Sources: cores, GPU clock, bus width and memory clock from the "Technical Specifications" of NVIDIA's module data
-/// sheets: AGX Orin Series DS-10662-001, Orin NX Series DS-10712-001, Orin Nano Series DS-11105-001. The `-super` clocks
-/// are those of the MAXN_SUPER mode that JetPack 6.2 added (NVIDIA technical blog, "JetPack 6.2 Brings Super Mode to
-/// Jetson Orin Nano and Jetson Orin NX Modules"). A lower power mode caps both clocks: give the caps the board states
+/// Sources. Cores, GPU clock, bus width and memory clock are those of NVIDIA's module data sheets (AGX Orin Series
+/// DS-10662-001, Orin NX Series DS-10712-001, Orin Nano Series DS-11105-001); the `-super` clocks those of JetPack 6.2
+/// (NVIDIA technical blog, "JetPack 6.2 Brings Super Mode to Jetson Orin Nano and Jetson Orin NX Modules"). The data sheets
+/// themselves could not be opened; the table was checked against what NVIDIA ships and boards report:
+/// - the power-mode files of Jetson Linux (`nvpmodel_p3701_0000`, `_0004`, `nvpmodel_p3767_0000`, `_0001`, `_0003`, `_0004`, with
+///   and without `_super`; copies in github.com/LineageOS/android_device_nvidia_concord): TPCs left on, of two SMs with 128
+///   CUDA and 4 tensor cores each, by module 8, 7, 4, 4, 4, 2; GPU 1173 MHz in the 40 W mode of both Orin NX, 1020 MHz and memory
+///   3199 MHz in the 25 W mode of the Orin Nano 4 GB; memory 2133 MHz in the 15 W and 10 W modes of the Orin Nano;
+/// - CUDA's deviceQuery on an Orin NX 16 GB: 1024 CUDA cores, 918 MHz (gist.github.com/atinfinity/8cede915acda05d0ff427c09604735dd);
+/// - NVIDIA's sparse int8 rates for each module, which the test below recomputes from cores and clock: these alone vouch for
+///   the clocks of 625, 930 and 1300 MHz; nothing beyond the data sheet does for the Orin NX 8 GB's 765 MHz.
+///
+/// A lower power mode caps both clocks: give the caps the board states
 /// (`max_freq` of the GPU's devfreq node; the EMC rate) as `NAME@GPU_MHZ/MEMORY_MHZ`. TPCs that a mode switches off
 /// lower the peak further and are not modelled.
 pub const MODULES: &[Module] = &[

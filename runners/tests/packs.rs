@@ -312,39 +312,42 @@ fn what_cannot_run_says_so() {
 }
 
 /// Masks and scores of a foreign export in image mode against a plain Python loop over the same two graphs.
-#[test]
-fn a_foreign_image_export_runs_as_the_python_loop_does() {
+/// Runs a foreign export from a click and from a box over the clip of its reference, and compares every frame.
+fn foreign(name: &str, family: &str, same: impl Fn(&ObjectMask, &serde_json::Value, &str)) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let dir = root.join("tests/data/sam2_image_mini");
+    let dir = root.join("tests/data").join(name);
     let info = packs::describe(&dir, Device::Cpu).unwrap();
-    assert_eq!(info.family, "sam2_image");
+    assert_eq!(info.family, family);
     packs::check(&dir, Precision::Fp32).unwrap();
     if let Err(e) = runtime::load(None) {
-        return skipped(&format!("a_foreign_image_export_runs_as_the_python_loop_does: {e}"));
+        return skipped(&format!("{name}: {e}"));
     }
     let text = std::fs::read_to_string(dir.join("reference.json")).unwrap();
     let reference: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let number = |value: &serde_json::Value| value.as_f64().unwrap() as f32;
     let (width, height) = (number(&reference["width"]) as u32, number(&reference["height"]) as u32);
     let at = &reference["click"];
     let corners: Vec<f32> = reference["box"].as_array().unwrap().iter().map(number).collect();
-    let prompts = [
-        ("points", click(1, number(&at[0]), number(&at[1]))),
-        ("bbox", Prompt { object: 1, shape: PromptShape::Bbox([corners[0], corners[1], corners[2], corners[3]]) }),
-    ];
-    let mut runner = packs::open(&request(&dir, Precision::Fp32)).unwrap();
-    for (kind, prompt) in prompts {
-        runner.reset();
-        for (t, expected) in reference[kind].as_array().unwrap().iter().enumerate() {
+    let corners = PromptShape::Bbox([corners[0], corners[1], corners[2], corners[3]]);
+    let prompts =
+        [("points", click(1, number(&at[0]), number(&at[1]))), ("bbox", Prompt { object: 2, shape: corners })];
+    let frames: Vec<Vec<u8>> = (0..number(&reference["count"]) as u32)
+        .map(|t| {
             let file = std::fs::File::open(root.join(format!("../assets/golden/g0/{t:05}.png"))).unwrap();
             let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().unwrap();
             let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
             reader.next_frame(&mut rgb).unwrap();
-            let prompts = if t == 0 { std::slice::from_ref(&prompt) } else { &[] };
-            let found = runner.step(Frame { width, height, rgb: &rgb }, prompts).unwrap().objects.remove(0);
+            rgb
+        })
+        .collect();
+    let mut runner = packs::open(&request(&dir, Precision::Fp32)).unwrap();
+    let mut alone = Vec::new();
+    for (kind, prompt) in &prompts {
+        runner.reset();
+        for (t, expected) in reference[kind].as_array().unwrap().iter().enumerate() {
+            let prompts = if t == 0 { std::slice::from_ref(prompt) } else { &[] };
+            let found = runner.step(Frame { width, height, rgb: &frames[t] }, prompts).unwrap().objects.remove(0);
             let what = format!("{kind}, frame {t}");
-            assert!((found.object_score - number(&expected["object_score"])).abs() < 1e-3, "{what}");
-            assert!((found.predicted_iou - number(&expected["predicted_iou"])).abs() < 1e-3, "{what}");
+            same(&found, expected, &what);
             let runs: Vec<u32> =
                 expected["runs"].as_array().unwrap().iter().map(|r| r.as_u64().unwrap() as u32).collect();
             let mask = Mask::from_runs(width, height, &runs).unwrap();
@@ -352,11 +355,63 @@ fn a_foreign_image_export_runs_as_the_python_loop_does() {
             // Another ONNX Runtime sums in another order, and random weights give masks full of rims.
             assert!(differing <= width * height / 1000, "{what}: {differing} pixels differ");
             assert!(found.finite && !found.mask.is_empty());
+            alone.push(found.mask);
         }
+    }
+    runner.reset();
+    for t in 0..frames.len() {
+        let prompts: Vec<Prompt> = if t == 0 { prompts.iter().map(|(_, p)| p.clone()).collect() } else { Vec::new() };
+        let found = runner.step(Frame { width, height, rgb: &frames[t] }, &prompts).unwrap().objects;
+        assert_eq!(found.iter().map(|o| o.object).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(found[0].mask, alone[t], "objects of one run are tracked as alone: 1, frame {t}");
+        assert_eq!(found[1].mask, alone[frames.len() + t], "2, frame {t}");
     }
     let mask = Prompt { object: 1, shape: PromptShape::Mask(Mask::from_fn(width, height, |x, _| x < 9)) };
     runner.reset();
-    let rgb = vec![0; (width * height * 3) as usize];
-    let text = runner.step(Frame { width, height, rgb: &rgb }, &[mask]).unwrap_err().to_string();
+    let text = runner.step(Frame { width, height, rgb: &frames[0] }, &[mask]).unwrap_err().to_string();
     assert!(text.contains("mask"), "{text}");
+}
+
+fn number(value: &serde_json::Value) -> f32 {
+    value.as_f64().unwrap() as f32
+}
+
+#[test]
+fn a_foreign_image_export_runs_as_the_python_loop_does() {
+    foreign("sam2_image_mini", "sam2_image", |found, expected, what| {
+        assert!((found.object_score - number(&expected["object_score"])).abs() < 1e-3, "{what}");
+        assert!((found.predicted_iou - number(&expected["predicted_iou"])).abs() < 1e-3, "{what}");
+    });
+}
+
+#[test]
+fn a_foreign_video_export_tracks_as_transformers_does() {
+    foreign("sam2export_mini", "sam2export", |found, _, what| {
+        assert!(found.object_score.is_nan() && found.predicted_iou.is_nan(), "{what}: the layout has no scores");
+    });
+}
+
+#[test]
+fn a_foreign_video_export_says_where_its_memory_is_and_what_does_not_fit() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sam2export_mini");
+    if runtime::load(None).is_ok() {
+        let runner = packs::open(&request(&dir, Precision::Fp32)).unwrap();
+        let notes = runner.open_report().notes.join("\n");
+        assert!(notes.contains("memory on the host") && notes.contains("no object score"), "{notes}");
+    }
+    let manifest = std::fs::read_to_string(dir.join("pack.toml")).unwrap();
+    for (from, to, named) in [
+        ("name = \"memory_pos_embed\"", "name = \"memory_pos\"", "input `memory_pos_embed` is missing"),
+        ("shape = [\"memory_0_0\", 64]", "shape = [16, 64]", "input `memory_0`"),
+        ("name = \"frame_size\", dtype = \"i64\"", "name = \"frame_size\", dtype = \"f32\"", "[I64, I32]"),
+        ("tokens_per_frame = 64", "tokens_per_frame = 63", "64 tokens"),
+        ("kinds = [\"points\", \"bbox\"]", "kinds = [\"mask\"]", "takes no masks"),
+        ("[memory]\nframes = 7", "[memory]\nframes = 1", "at least 2 frames"),
+    ] {
+        let changed = tempfile::tempdir().unwrap();
+        assert!(manifest.contains(from), "{from}");
+        std::fs::write(changed.path().join("pack.toml"), manifest.replacen(from, to, 1)).unwrap();
+        let text = packs::describe(changed.path(), Device::Cpu).unwrap_err().to_string();
+        assert!(text.contains(named) && text.contains("pack.toml"), "{to}: {text}");
+    }
 }

@@ -110,7 +110,8 @@ def as_official(model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt], official: bool = False) -> list[Reference]:
+def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt], official: bool = False,
+                features: dict | None = None) -> list[Reference]:
     """All prompts on frame 0 of frames uint8 [T,h,w,3]; one session per prompt kind, one object per prompt.
 
     A session that knows a video to be shorter than 16 frames measures the age of object pointers on that shorter scale, which
@@ -119,13 +120,14 @@ def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]
     Objects of a session do not see each other. Kinds are kept apart because the EdgeTAM session cannot hold a
     mask-prompted object beside a clicked one (their stored scores differ in rank and do not concatenate).
 
-    ``official``: with the official predictors' mask prompts and memory, see ``as_official``.
+    ``official``: with the official predictors' mask prompts and memory, see ``as_official``. ``features``: what the image encoder
+    made of the frames, kept by the caller from one call to the next; it depends on no prompt.
     """
     if official:
         with as_official(model):
-            return run_session(model, frames, prompts)
+            return run_session(model, frames, prompts, False, features)
     results: dict[int, Reference] = {}
-    features: dict = {}      # of the frames, which do not depend on the prompts; shared by the sessions
+    features = {} if features is None else features
     for kind in dict.fromkeys(p.kind for p in prompts):
         chosen = [i for i, p in enumerate(prompts) if p.kind == kind]
         results.update(zip(chosen, _one_session(model, frames, [prompts[i] for i in chosen], features)))

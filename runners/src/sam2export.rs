@@ -1,0 +1,572 @@
+//! SAM 2.0 as other people export it for video (the SAM2Export layout): `image_encoder`, `memory_attention`,
+//! `image_decoder` and `memory_encoder`, where the memory is a list that the caller keeps. Every memory and object pointer
+//! comes to the host after a frame and goes back for the next, in inputs that grow until all slots are filled; that work
+//! is part of these graphs' contract, so it is in the times (stage `memory_attention`) and the record says where the memory
+//! is. Such packs run under a family of their own so that their times are not taken for those of a resident memory.
+//!
+//! Which memories a frame sees is SAM 2's rule: the prompted frame with the last row of the temporal codes, the frame j
+//! steps back with row j - 1, and the pointers of the prompted frame and of the last ones, without a place in time (SAM 2.0
+//! gives them none). The decoder of the layout always takes the best of three masks, also for boxes, and tells no scores.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ort::memory::Allocator;
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, Tensor};
+
+use crate::contract::capabilities;
+use crate::image::{Preprocess, Thresholder};
+use crate::manifest::{Dtype, FILE_NAME, Memory, Pack};
+use crate::onnx::{Axis, shape_text};
+use crate::session::{Graph, Settings};
+use crate::state::{Floats, tensor};
+use crate::types::{
+    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
+    PromptShape, Stage, StagePrecision, StageTimes,
+};
+use crate::{Entry, Runner, RunnerError, runtime};
+
+/// Registry entry of the `sam2export` family.
+pub const ENTRY: Entry = Entry {
+    family: "sam2export",
+    aliases: &[],
+    summary: "SAM 2.0 video in four graphs (SAM2Export layout): memory kept on the host, copied to the graphs every frame",
+    hidden: false,
+    describe,
+    check,
+    open,
+};
+
+const ENCODER: &str = "image_encoder";
+const ATTENTION: &str = "memory_attention";
+const DECODER: &str = "image_decoder";
+const MEMORY: &str = "memory_encoder";
+const FEATURES: [&str; 5] = ["pix_feat", "high_res_feat0", "high_res_feat1", "vision_feats", "vision_pos_embed"];
+const DECODED: [&str; 3] = ["obj_ptr", "mask_for_mem", "pred_mask"];
+const REMEMBERED: [&str; 3] = ["maskmem_features", "maskmem_pos_enc", "temporal_code"];
+/// Positions in [`FEATURES`].
+const RAW: usize = 0;
+const FINE: usize = 1;
+const MIDDLE: usize = 2;
+const UNCONDITIONED: usize = 3;
+const PLACES: usize = 4;
+/// Labels of a box's corners, and of the point that is none.
+const CORNERS: [f32; 2] = [2.0, 3.0];
+const NO_POINT: f32 = -1.0;
+
+/// Sizes of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    /// Side of the model input and of the low-resolution mask.
+    image: i64,
+    low: usize,
+    /// Width of the image features and of a pointer.
+    hidden: i64,
+    /// Side of the grid of tokens.
+    grid: i64,
+    /// Channels of a memory, slots, pointers.
+    channels: i64,
+    slots: usize,
+    pointers: usize,
+    /// Is `frame_size` of 64 bits?
+    wide: bool,
+}
+
+type Wanted = (&'static str, Vec<Dtype>, Vec<Option<i64>>);
+
+/// Compares the manifest with the layout. `None` in a wanted shape is an axis whose size is decided at run time or does not
+/// matter.
+fn contract(pack: &Pack) -> Result<Sizes, RunnerError> {
+    let at = pack.dir.join(FILE_NAME);
+    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", at.display()));
+    let manifest = &pack.manifest;
+    let Some(&Memory { frames, tokens_per_frame, channels, pointers, .. }) = manifest.memory.as_ref() else {
+        return Err(wrong("[memory] is missing; family `sam2export` has one".to_string()));
+    };
+    let size_of = |graph: &str, name: &str, axis: usize| {
+        let found = manifest.graph(graph).and_then(|g| g.outputs.iter().find(|t| t.name == name));
+        match found.and_then(|t| t.shape.get(axis)) {
+            Some(Axis::Size(n)) => Ok(*n),
+            _ => Err(wrong(format!("graph `{graph}`: output `{name}` of fixed size is missing"))),
+        }
+    };
+    let image = i64::from(manifest.input.size);
+    let (hidden, grid) = (size_of(ENCODER, "pix_feat", 1)?, image / 16);
+    let channels = i64::from(channels);
+    if i64::from(tokens_per_frame) != grid * grid || hidden % channels != 0 || frames < 2 || pointers < 1 {
+        return Err(wrong(format!(
+            "[memory]: {tokens_per_frame} tokens of {channels} channels in {frames} frames and {pointers} pointers; {} tokens, \
+             channels that divide {hidden}, at least 2 frames and 1 pointer expected",
+            grid * grid
+        )));
+    }
+    let slots = i64::from(frames);
+    let f32s =
+        |name, shape: &[i64]| (name, vec![Dtype::F32], shape.iter().map(|&n| (n > 0).then_some(n)).collect::<Vec<_>>());
+    let maps = [hidden, grid, grid];
+    let embed = |name| f32s(name, &[1, maps[0], maps[1], maps[2]]);
+    let fine = |name| f32s(name, &[1, hidden / 8, image / 4, image / 4]);
+    let middle = |name| f32s(name, &[1, hidden / 4, image / 8, image / 8]);
+    let places = |name| f32s(name, &[grid * grid, 1, hidden]);
+    let full = |name| f32s(name, &[1, 1, image, image]);
+    // Zero stands for an axis that is decided at run time.
+    let table: [(&str, Vec<Wanted>, Vec<Wanted>); 4] = [
+        (
+            ENCODER,
+            vec![f32s("image", &[1, 3, image, image])],
+            vec![
+                embed(FEATURES[RAW]),
+                fine(FEATURES[FINE]),
+                middle(FEATURES[MIDDLE]),
+                embed(FEATURES[UNCONDITIONED]),
+                places(FEATURES[PLACES]),
+            ],
+        ),
+        (
+            ATTENTION,
+            vec![
+                embed("current_vision_feat"),
+                places("current_vision_pos_embed"),
+                f32s("memory_0", &[0, hidden]),
+                f32s("memory_1", &[0, channels, grid, grid]),
+                f32s("memory_pos_embed", &[0, 1, channels]),
+            ],
+            vec![embed("image_embed")],
+        ),
+        (
+            DECODER,
+            vec![
+                f32s("point_coords", &[0, 0, 2]),
+                f32s("point_labels", &[0, 0]),
+                ("frame_size", vec![Dtype::I64, Dtype::I32], vec![Some(2)]),
+                embed("image_embed"),
+                fine("high_res_feats_0"),
+                middle("high_res_feats_1"),
+            ],
+            vec![f32s(DECODED[0], &[0, 0]), full(DECODED[1]), f32s(DECODED[2], &[0, 0, 0, 0])],
+        ),
+        (
+            MEMORY,
+            vec![full("mask_for_mem"), embed("pix_feat")],
+            vec![
+                f32s(REMEMBERED[0], &[1, channels, grid, grid]),
+                f32s(REMEMBERED[1], &[grid * grid, 1, channels]),
+                f32s(REMEMBERED[2], &[slots, 1, 1, channels]),
+            ],
+        ),
+    ];
+    for (name, inputs, outputs) in &table {
+        let graph = manifest.graph(name).ok_or_else(|| wrong(format!("graph `{name}` is missing")))?;
+        for (kind, wanted, found) in [("input", inputs, &graph.inputs), ("output", outputs, &graph.outputs)] {
+            for (tensor, types, shape) in wanted {
+                let Some(t) = found.iter().find(|t| t.name == *tensor) else {
+                    return Err(wrong(format!("graph `{name}`: {kind} `{tensor}` is missing")));
+                };
+                // A free axis may have any size in the file; a fixed one must agree unless the file leaves it open.
+                let fits = t.shape.len() == shape.len()
+                    && t.shape.iter().zip(shape).all(|(found, wanted)| match (found, wanted) {
+                        (Axis::Size(n), Some(wanted)) => n == wanted,
+                        (Axis::Dynamic(_), _) => true,
+                        (Axis::Size(_), None) => kind == "output",
+                    });
+                if !types.contains(&t.dtype) || !fits {
+                    let sizes: Vec<String> =
+                        shape.iter().map(|n| n.map_or("any".to_string(), |n| n.to_string())).collect();
+                    return Err(wrong(format!(
+                        "graph `{name}`: {kind} `{tensor}`: {types:?} [{}] expected, found {:?} {}",
+                        sizes.join(", "),
+                        t.dtype,
+                        shape_text(&t.shape)
+                    )));
+                }
+            }
+            if let Some(extra) = found.iter().find(|t| !wanted.iter().any(|(tensor, ..)| *tensor == t.name)) {
+                return Err(wrong(format!("graph `{name}`: {kind} `{}` has no place in this family", extra.name)));
+            }
+        }
+    }
+    if let Some(extra) = manifest.graphs.iter().find(|g| !table.iter().any(|(name, ..)| *name == g.name)) {
+        return Err(wrong(format!("graph `{}` has no place in family `sam2export`", extra.name)));
+    }
+    if manifest.prompts.kinds.contains(&PromptKind::Mask) {
+        return Err(wrong("prompts.kinds names mask: the decoder of this family takes no masks".to_string()));
+    }
+    let wide = manifest.graph(DECODER).and_then(|g| g.inputs.iter().find(|t| t.name == "frame_size"));
+    Ok(Sizes {
+        image,
+        low: (image / 4) as usize,
+        hidden,
+        grid,
+        channels,
+        slots: frames as usize,
+        pointers: pointers as usize,
+        wide: wide.is_none_or(|t| t.dtype == Dtype::I64),
+    })
+}
+
+fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
+    let pack = Pack::read(dir)?;
+    contract(&pack)?;
+    Ok(capabilities(&pack, false, device))
+}
+
+fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
+    let pack = Pack::read(dir)?;
+    contract(&pack)?;
+    pack.check(precision)
+}
+
+fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
+    Ok(Box::new(HostMemory::open(request)?))
+}
+
+/// What one frame leaves: its memory `[channels, grid, grid]` and the places of its tokens `[grid², channels]`.
+struct Remembered {
+    features: Vec<f32>,
+    places: Vec<f32>,
+}
+
+/// One object's memory, on the host.
+struct Track {
+    object: u32,
+    prompted: Remembered,
+    /// The frame before the present one first.
+    recent: VecDeque<Remembered>,
+    /// Pointer of the prompted frame, then of the others, latest first.
+    pointer: Vec<f32>,
+    pointers: VecDeque<Vec<f32>>,
+}
+
+impl Track {
+    fn push(&mut self, sizes: &Sizes, memory: Remembered, pointer: Vec<f32>) {
+        self.recent.push_front(memory);
+        self.recent.truncate(sizes.slots - 1);
+        self.pointers.push_front(pointer);
+        self.pointers.truncate(sizes.pointers - 1);
+    }
+
+    /// Memories, pointers and places as `memory_attention` takes them. `codes` `[slots, channels]`.
+    fn gather(&self, sizes: &Sizes, codes: &[f32]) -> [Vec<f32>; 3] {
+        let width = sizes.channels as usize;
+        let frames = std::iter::once((&self.prompted, sizes.slots - 1))
+            .chain(self.recent.iter().enumerate().map(|(back, memory)| (memory, back)));
+        let (mut memories, mut places) = (Vec::new(), Vec::new());
+        for (memory, row) in frames {
+            memories.extend_from_slice(&memory.features);
+            let code = &codes[row * width..(row + 1) * width];
+            places.extend(memory.places.chunks(width).flat_map(|at| at.iter().zip(code).map(|(a, b)| a + b)));
+        }
+        let mut pointers = self.pointer.clone();
+        self.pointers.iter().for_each(|p| pointers.extend_from_slice(p));
+        // Pointers have no place: zeros, one row per piece of the memory's width.
+        places.resize(places.len() + pointers.len(), 0.0);
+        [memories, pointers, places]
+    }
+}
+
+/// An open runner.
+struct HostMemory {
+    tracks: Vec<Track>,
+    pixels: Floats,
+    encoder: Graph,
+    attention: Graph,
+    decoder: Graph,
+    memory: Graph,
+    /// Temporal codes `[slots, channels]`, an output of `memory_encoder` that is the same every time.
+    codes: Vec<f32>,
+    sizes: Sizes,
+    capabilities: Capabilities,
+    report: OpenReport,
+    /// Does a pixel that several objects claim go to one of them?
+    exclusive: bool,
+    preprocess: Preprocess,
+    thresholder: Thresholder,
+    times: Vec<(Stage, Duration)>,
+}
+
+/// What the decoder says about one object.
+struct Decoded {
+    pointer: Vec<f32>,
+    mask_for_memory: DynValue,
+    low_res: Vec<f32>,
+}
+
+fn floats(graph: &str, value: &DynValue) -> Result<Vec<f32>, RunnerError> {
+    let (_, values) = value
+        .try_extract_tensor::<f32>()
+        .map_err(|e| RunnerError::Inference(format!("graph `{graph}`: output cannot be read: {e}")))?;
+    Ok(values.to_vec())
+}
+
+fn host(graph: &str, shape: &[i64], values: Vec<f32>) -> Result<Floats, RunnerError> {
+    Tensor::from_array((shape.to_vec(), values)).map_err(|e| RunnerError::Inference(format!("graph `{graph}`: {e}")))
+}
+
+impl HostMemory {
+    fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
+        let pack = Pack::read(&request.pack)?;
+        let sizes = contract(&pack)?;
+        let settings = Settings::new(request.device, request.precision, &request.options)?;
+        let runtime = runtime::load(request.ort_lib.as_deref())?;
+        runtime.take_messages();
+        let mut report = OpenReport {
+            runtime_version: runtime.version.clone(),
+            runtime_path: runtime.path.clone(),
+            notes: settings.notes(),
+            ..OpenReport::default()
+        };
+        let mut load = |name: &str| Graph::of_pack(&pack, name, &settings, runtime, false, &mut report);
+        let (encoder, attention, decoder, memory) = (load(ENCODER)?, load(ATTENTION)?, load(DECODER)?, load(MEMORY)?);
+        report.notes.extend(runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
+        let tokens = sizes.slots as i64 * sizes.grid * sizes.grid;
+        let floats = 2 * tokens * sizes.channels + 2 * sizes.pointers as i64 * sizes.hidden;
+        report.notes.push(format!(
+            "memory on the host: up to {:.1} MiB per object and frame are put together there and given to memory_attention anew; \
+             that is in the time of the stage memory_attention",
+            floats as f64 * 4.0 / f64::from(1 << 20)
+        ));
+        report.notes.push(
+            "the decoder tells no object score and no predicted IoU, and takes the best of three masks for boxes too"
+                .to_string(),
+        );
+        let allocator = Allocator::default();
+        Ok(HostMemory {
+            tracks: Vec::new(),
+            pixels: tensor(&allocator, &[1, 3, sizes.image, sizes.image])?,
+            encoder,
+            attention,
+            decoder,
+            memory,
+            codes: Vec::new(),
+            sizes,
+            capabilities: capabilities(&pack, false, request.device),
+            report,
+            exclusive: settings.exclusive(),
+            preprocess: Preprocess::new(&pack.manifest.input),
+            thresholder: Thresholder::default(),
+            times: Vec::new(),
+        })
+    }
+
+    /// Image features of one object that see its memories.
+    fn attend(&mut self, features: &[DynValue], track: &Track) -> Result<DynValue, RunnerError> {
+        let s = &self.sizes;
+        let [memories, pointers, places] = track.gather(s, &self.codes);
+        let frame = s.channels * s.grid * s.grid;
+        let memories = host(ATTENTION, &[memories.len() as i64 / frame, s.channels, s.grid, s.grid], memories)?;
+        let pointers = host(ATTENTION, &[pointers.len() as i64 / s.hidden, s.hidden], pointers)?;
+        let places = host(ATTENTION, &[places.len() as i64 / s.channels, 1, s.channels], places)?;
+        let inputs = vec![
+            ("current_vision_feat", SessionInputValue::from(&features[UNCONDITIONED])),
+            ("current_vision_pos_embed", SessionInputValue::from(&features[PLACES])),
+            ("memory_0", SessionInputValue::from(&pointers)),
+            ("memory_1", SessionInputValue::from(&memories)),
+            ("memory_pos_embed", SessionInputValue::from(&places)),
+        ];
+        Ok(self.attention.run_values(inputs, &["image_embed"])?.remove(0))
+    }
+
+    /// The mask at a quarter of the input's side: the graph enlarges to the size that is asked for, and ours is the one at
+    /// which it has nothing to do.
+    fn decode(
+        &mut self,
+        features: &[DynValue],
+        embed: &DynValue,
+        points: &[([f32; 2], f32)],
+    ) -> Result<Decoded, RunnerError> {
+        let count = points.len() as i64;
+        let coords = host(DECODER, &[1, count, 2], points.iter().flat_map(|(at, _)| *at).collect())?;
+        let labels = host(DECODER, &[1, count], points.iter().map(|(_, label)| *label).collect())?;
+        let failed = |e: ort::Error| RunnerError::Inference(format!("graph `{DECODER}`: {e}"));
+        let side = self.sizes.low;
+        let size: DynValue = if self.sizes.wide {
+            Tensor::from_array(([2usize], vec![side as i64; 2])).map_err(failed)?.into_dyn()
+        } else {
+            Tensor::from_array(([2usize], vec![side as i32; 2])).map_err(failed)?.into_dyn()
+        };
+        let inputs = vec![
+            ("point_coords", SessionInputValue::from(&coords)),
+            ("point_labels", SessionInputValue::from(&labels)),
+            ("frame_size", SessionInputValue::from(&size)),
+            ("image_embed", SessionInputValue::from(embed)),
+            ("high_res_feats_0", SessionInputValue::from(&features[FINE])),
+            ("high_res_feats_1", SessionInputValue::from(&features[MIDDLE])),
+        ];
+        let mut found = self.decoder.run_values(inputs, &DECODED)?;
+        let (pointer, low_res) = (floats(DECODER, &found[0])?, floats(DECODER, &found[2])?);
+        if pointer.len() as i64 != self.sizes.hidden || low_res.len() != side * side {
+            return Err(RunnerError::Pack(format!(
+                "graph `{DECODER}`: obj_ptr of {} values and pred_mask of {}; {} and {side} x {side} expected",
+                pointer.len(),
+                low_res.len(),
+                self.sizes.hidden
+            )));
+        }
+        Ok(Decoded { pointer, mask_for_memory: found.swap_remove(1), low_res })
+    }
+
+    fn remember(&mut self, features: &[DynValue], mask: &DynValue) -> Result<Remembered, RunnerError> {
+        let inputs = vec![
+            ("mask_for_mem", SessionInputValue::from(mask)),
+            ("pix_feat", SessionInputValue::from(&features[RAW])),
+        ];
+        let found = self.memory.run_values(inputs, &REMEMBERED)?;
+        if self.codes.is_empty() {
+            self.codes = floats(MEMORY, &found[2])?;
+        }
+        Ok(Remembered { features: floats(MEMORY, &found[0])?, places: floats(MEMORY, &found[1])? })
+    }
+
+    fn lap(&mut self, stage: Stage, since: &mut Instant) {
+        let now = Instant::now();
+        match self.times.iter_mut().find(|(s, _)| *s == stage) {
+            Some((_, time)) => *time += now - *since,
+            None => self.times.push((stage, now - *since)),
+        }
+        *since = now;
+    }
+}
+
+/// Clicks or corners in model pixels.
+fn points(shape: &PromptShape, frame: Frame<'_>, size: i64) -> Vec<([f32; 2], f32)> {
+    let scale = |at: f32, source: u32| (f64::from(at) * size as f64 / f64::from(source)) as f32;
+    let point = |x: f32, y: f32, label: f32| ([scale(x, frame.width), scale(y, frame.height)], label);
+    match shape {
+        PromptShape::Points(clicks) => {
+            clicks.iter().map(|c| point(c.x, c.y, if c.positive { 1.0 } else { 0.0 })).collect()
+        }
+        PromptShape::Bbox([x0, y0, x1, y1]) => vec![point(*x0, *y0, CORNERS[0]), point(*x1, *y1, CORNERS[1])],
+        PromptShape::Mask(_) => Vec::new(),
+    }
+}
+
+impl Runner for HostMemory {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn precision(&self) -> Vec<StagePrecision> {
+        [&self.encoder, &self.attention, &self.decoder, &self.memory].map(|g| g.precision.clone()).to_vec()
+    }
+
+    fn open_report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    fn reset(&mut self) {
+        self.tracks.clear();
+    }
+
+    fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
+        crate::check_frame(frame)?;
+        let live: Vec<u32> = self.tracks.iter().map(|track| track.object).collect();
+        crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
+        self.times.clear();
+        let mut since = Instant::now();
+        self.preprocess.fill(frame, self.pixels.extract_tensor_mut().1)?;
+        self.lap(Stage::Preprocess, &mut since);
+        let features = self.encoder.run_values(vec![("image", SessionInputValue::from(&self.pixels))], &FEATURES)?;
+        self.lap(Stage::ImageEncoder, &mut since);
+
+        let mut tracks = std::mem::take(&mut self.tracks);
+        let tracked = tracks.len();
+        let (mut found, mut planes) = (Vec::new(), Vec::new());
+        for i in 0..tracked + prompts.len() {
+            let decoded = if let Some(track) = tracks.get(i).filter(|_| i < tracked) {
+                let embed = self.attend(&features, track)?;
+                self.lap(Stage::MemoryAttention, &mut since);
+                self.decode(&features, &embed, &[([0.0; 2], NO_POINT)])?
+            } else {
+                let points = points(&prompts[i - tracked].shape, frame, self.sizes.image);
+                self.decode(&features, &features[UNCONDITIONED], &points)?
+            };
+            self.lap(Stage::MaskDecoder, &mut since);
+            let memory = self.remember(&features, &decoded.mask_for_memory)?;
+            let finite = decoded.low_res.iter().chain(&decoded.pointer).all(|v| v.is_finite());
+            let object = match tracks.get_mut(i) {
+                Some(track) => {
+                    track.push(&self.sizes, memory, decoded.pointer);
+                    track.object
+                }
+                None => {
+                    let object = prompts[i - tracked].object;
+                    tracks.push(Track {
+                        object,
+                        prompted: memory,
+                        recent: VecDeque::new(),
+                        pointer: decoded.pointer,
+                        pointers: VecDeque::new(),
+                    });
+                    object
+                }
+            };
+            self.lap(Stage::MemoryEncoder, &mut since);
+            let mask = self.thresholder.mask(&decoded.low_res, self.sizes.low, frame.width, frame.height);
+            found.push(ObjectMask {
+                object,
+                claimed: !mask.is_empty(),
+                mask,
+                object_score: f32::NAN,
+                predicted_iou: f32::NAN,
+                finite,
+            });
+            if self.exclusive {
+                planes.extend_from_slice(&decoded.low_res);
+            }
+            self.lap(Stage::Postprocess, &mut since);
+        }
+        self.tracks = tracks;
+        if self.exclusive && found.len() > 1 {
+            self.thresholder.resolve_overlaps(&mut found, &planes, self.sizes.low);
+            self.lap(Stage::Postprocess, &mut since);
+        }
+        Ok(FrameMasks { objects: found })
+    }
+
+    fn take_stage_times(&mut self) -> StageTimes {
+        let mut times = std::mem::take(&mut self.times);
+        times.sort_by_key(|(stage, _)| *stage);
+        times
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes() -> Sizes {
+        Sizes { image: 32, low: 8, hidden: 4, grid: 2, channels: 2, slots: 3, pointers: 3, wide: true }
+    }
+
+    fn memory(value: f32) -> Remembered {
+        Remembered { features: vec![value; 8], places: vec![10.0 * value; 8] }
+    }
+
+    #[test]
+    fn slots_and_pointers_are_those_of_sam2() {
+        let s = sizes();
+        let mut track = Track {
+            object: 1,
+            prompted: memory(1.0),
+            recent: VecDeque::new(),
+            pointer: vec![1.0; 4],
+            pointers: VecDeque::new(),
+        };
+        let codes = [0.1, 0.1, 0.2, 0.2, 0.9, 0.9];
+        let [memories, pointers, places] = track.gather(&s, &codes);
+        assert_eq!((memories.len(), pointers.len(), places.len()), (8, 4, 8 + 4));
+        for value in [2.0, 3.0, 4.0] {
+            track.push(&s, memory(value), vec![value; 4]);
+        }
+        let [memories, pointers, places] = track.gather(&s, &codes);
+        // The prompted frame stays, of the others the two latest.
+        assert_eq!([memories[0], memories[8], memories[16]], [1.0, 4.0, 3.0]);
+        assert_eq!((memories.len(), pointers.len()), (24, 12));
+        assert_eq!([pointers[0], pointers[4], pointers[8]], [1.0, 4.0, 3.0]);
+        // Its code is the last row; one frame back row 0, two frames back row 1; pointers have none.
+        assert_eq!([places[0], places[8], places[16]], [10.9, 40.1, 30.2]);
+        assert_eq!((&places[24..], places.len()), (&[0.0; 12][..], 24 + 12));
+    }
+}
