@@ -634,7 +634,8 @@ pub struct VerifyArgs {
     /// Threads inside one operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// Compare with the same pack run otherwise, instead of with its reference: keys device, dtype, threads, ort-lib
+    /// Compare with the same pack run otherwise, instead of with its reference: keys device, dtype, threads,
+    /// ort-lib, form
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub against: Option<String>,
     /// With --against: largest absolute difference of logits, scores and pointers [default: the pack's tolerance for the same

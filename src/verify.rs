@@ -8,6 +8,7 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use jetbench_runners::contract::FORM;
 use jetbench_runners::golden::{self, GoldenReport, Seen};
 use jetbench_runners::types::{Device, Mask, OpenRequest, Options, Precision, PromptKind};
 use jetbench_runners::{RunnerError, manifest};
@@ -83,7 +84,7 @@ impl Limits {
 
 /// The request of the other side: the same but for what the words say.
 fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Stop> {
-    const KEYS: [&str; 4] = ["device", "dtype", "threads", "ort-lib"];
+    const KEYS: [&str; 5] = ["device", "dtype", "threads", "ort-lib", FORM];
     let mut other = request.clone();
     for word in words.split(',').map(str::trim).filter(|w| !w.is_empty()) {
         let wrong = |e: String| Stop::Usage(format!("--against {word}: {e}"));
@@ -95,6 +96,9 @@ fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Stop> {
             "dtype" => other.precision = value.parse::<Precision>().map_err(|e| wrong(e.to_string()))?,
             "threads" => other.options.threads = Some(value.parse().map_err(|_| wrong("a number is needed".into()))?),
             "ort-lib" => other.ort_lib = Some(value.into()),
+            FORM => {
+                other.options.extra.insert(FORM.to_string(), value.to_string());
+            }
             _ => {
                 let hint = nearest(key, KEYS).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
                 return Err(wrong(format!("unknown key; known: {}{hint}", KEYS.join(", "))));

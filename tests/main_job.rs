@@ -118,7 +118,9 @@ fn the_reference_is_met_through_the_program() {
         let report: Value =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stderr(&output)));
         assert_eq!((output.status.code(), &report["pass"]), (Some(0), &Value::Bool(true)), "{report:#}");
-        assert!(report["worst"]["max_abs"].as_f64().unwrap() < 1e-3);
+        // SAM 2 keeps memories as bfloat16, where ties flip with the order of a sum; see docs/exporting.md.
+        let limit = if pack.family == "sam2" { 2e-3 } else { 1e-3 };
+        assert!(report["worst"]["max_abs"].as_f64().unwrap() < limit);
     }
 }
 

@@ -34,6 +34,10 @@ pub const OVERLAPS: &str = "overlaps";
 /// The option that says whether the time of each stage is taken: `on` (the default) or `off`.
 pub const STAGE_TIMES: &str = "stage_times";
 
+/// The option that says which form of a graph the CPU provider gets where the pack has two: `cpu` (the default in fp32), on
+/// ONNX Runtime's own operators, or `plain`, the one for all providers.
+pub const FORM: &str = "form";
+
 /// Sizes that fix every tensor shape of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -215,6 +219,9 @@ pub fn capabilities(pack: &Pack, batched: bool, device: Device) -> Capabilities 
     options.extend([OVERLAPS, STAGE_TIMES].map(str::to_string));
     if batched {
         options.push(OBJECTS.to_string());
+    }
+    if device == Device::Cpu && pack.manifest.graphs.iter().any(|graph| graph.cpu.is_some()) {
+        options.push(FORM.to_string());
     }
     Capabilities {
         prompts: pack.manifest.prompts.kinds.clone(),

@@ -296,7 +296,8 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
     }
     // Every file of every precision is covered by a digest and present, also those that were not read above.
     for graph in &manifest.graphs {
-        for file in graph.files.values().filter(|file| !pack.dir.join(file).is_file()) {
+        let cpu = graph.cpu.iter().map(|form| &form.file);
+        for file in graph.files.values().chain(cpu).filter(|file| !pack.dir.join(file).is_file()) {
             say(true, &format!("graph `{}`: {file} does not exist", graph.name));
         }
     }

@@ -185,10 +185,24 @@ pub struct Graph {
     pub files: BTreeMap<Precision, String>,
     /// SHA-256 per precision, hexadecimal.
     pub sha256: BTreeMap<Precision, String>,
+    /// Its form for ONNX Runtime's CPU provider, where it has one.
+    pub cpu: Option<CpuForm>,
     /// Inputs.
     pub inputs: Vec<Tensor>,
     /// Outputs.
     pub outputs: Vec<Tensor>,
+}
+
+/// A graph in the form for ONNX Runtime's CPU provider: the same function in fp32, from the same inputs to the same outputs,
+/// on that provider's own operators. Other providers get the file of the precision. In this form `memory_attention` wants
+/// all objects of a batch to be of one age.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CpuForm {
+    /// File, relative to the pack directory.
+    pub file: String,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
 }
 
 /// One tensor of a graph.
@@ -316,12 +330,24 @@ impl Pack {
                 known.join(", ")
             ))
         })?;
+        let expected = graph.sha256.get(&precision).map_or("", String::as_str);
+        self.check_file(graph, file, expected, precision.as_str())
+    }
+
+    /// As [`Pack::check_graph`] for the form for the CPU provider; `None` where the graph has none.
+    ///
+    /// # Errors
+    /// As [`Pack::check_graph`].
+    pub fn check_cpu_form(&self, graph: &Graph) -> Result<Option<CheckedGraph>, RunnerError> {
+        graph.cpu.as_ref().map(|form| self.check_file(graph, &form.file, &form.sha256, "cpu")).transpose()
+    }
+
+    fn check_file(&self, graph: &Graph, file: &str, expected: &str, what: &str) -> Result<CheckedGraph, RunnerError> {
         let path = self.dir.join(file);
         let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
         let bytes = std::fs::read(&path)
-            .map_err(|e| wrong(format!("{e}; {FILE_NAME} names it for graph `{}`, {precision}", graph.name)))?;
+            .map_err(|e| wrong(format!("{e}; {FILE_NAME} names it for graph `{}`, {what}", graph.name)))?;
         let sha256 = sha256_hex(&bytes);
-        let expected = graph.sha256.get(&precision).map_or("", String::as_str);
         // A broken file is named as such; a whole but different one by its digest.
         let model = Model::parse(&bytes).map_err(|e| {
             wrong(format!("no usable ONNX file ({} bytes): {e}; fetch or export the pack again", bytes.len()))
@@ -342,12 +368,18 @@ impl Pack {
         Ok(CheckedGraph { path, bytes, sha256 })
     }
 
-    /// Checks every graph of `precision`.
+    /// Checks every graph of `precision`, and of fp32 also the forms for the CPU provider.
     ///
     /// # Errors
     /// As [`Pack::check_graph`].
     pub fn check(&self, precision: Precision) -> Result<(), RunnerError> {
-        self.manifest.graphs.iter().try_for_each(|graph| self.check_graph(graph, precision).map(drop))
+        self.manifest.graphs.iter().try_for_each(|graph| {
+            self.check_graph(graph, precision)?;
+            if precision == Precision::Fp32 {
+                self.check_cpu_form(graph)?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -462,14 +494,22 @@ fn escape(field: &str, file: &str) -> String {
 impl Graph {
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
-        for (precision, file) in &self.files {
-            if !stays_inside(file) {
-                return Err(escape(&format!("graph `{name}`: files.{precision}"), file));
-            }
+        let plain = self.files.iter().map(|(precision, file)| {
             let digest = self.sha256.get(precision).map_or("", String::as_str);
-            if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(format!("graph `{name}`: sha256.{precision} = {digest:?}: 64 hexadecimal digits expected"));
+            (format!("files.{precision}"), format!("sha256.{precision}"), file, digest)
+        });
+        let cpu =
+            self.cpu.iter().map(|form| ("cpu.file".into(), "cpu.sha256".into(), &form.file, form.sha256.as_str()));
+        for (of_file, of_digest, file, digest) in plain.chain(cpu) {
+            if !stays_inside(file) {
+                return Err(escape(&format!("graph `{name}`: {of_file}"), file));
             }
+            if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(format!("graph `{name}`: {of_digest} = {digest:?}: 64 hexadecimal digits expected"));
+            }
+        }
+        if self.cpu.is_some() && !self.files.contains_key(&Precision::Fp32) {
+            return Err(format!("graph `{name}`: cpu: a form of the fp32 graph, which has no file"));
         }
         if self.files.is_empty() {
             return Err(format!("graph `{name}` has no files"));

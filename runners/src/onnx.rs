@@ -559,6 +559,7 @@ impl<'a> Model<'a> {
                 "OneHot" => of(2),
                 "CastLike" => of(1),
                 "If" | "Loop" | "Scan" | "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" => None,
+                "MultiHeadAttention" | "RotaryEmbedding" if node.domain == RUNTIME_DOMAIN => of(0),
                 _ if node.domain.is_empty() || node.domain == "ai.onnx" => (0..node.inputs.len()).find_map(of),
                 _ => None,
             };
@@ -599,7 +600,9 @@ impl<'a> Model<'a> {
         let constants = self.constants();
         let mut facts = GraphFacts { opset: self.opset(), nodes: self.nodes.len(), ..GraphFacts::default() };
         for node in &self.nodes {
-            if is_contraction(node) && !node.outputs.first().is_some_and(|name| constants.contains(name)) {
+            let attention = node.domain == RUNTIME_DOMAIN && node.op == "MultiHeadAttention";
+            if (is_contraction(node) || attention) && !node.outputs.first().is_some_and(|name| constants.contains(name))
+            {
                 let operands = node.inputs.iter().take(2).map(|name| types.get(name).copied());
                 let names: Vec<String> = operands.map(|t| t.map_or("unknown".to_string(), |t| t.to_string())).collect();
                 let name = match names.as_slice() {
@@ -616,6 +619,9 @@ impl<'a> Model<'a> {
         facts
     }
 }
+
+/// The domain of ONNX Runtime's own operators.
+const RUNTIME_DOMAIN: &str = "com.microsoft";
 
 /// The operators whose operands are rounded in a half precision: sums of products.
 const CONTRACTIONS: [&str; 5] = ["MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"];

@@ -49,6 +49,8 @@ pub struct Settings {
     together: usize,
     /// Does a pixel belong to one object at most?
     exclusive: bool,
+    /// Take the forms for the CPU provider?
+    cpu_forms: bool,
     /// Are stage times taken?
     stage_times: bool,
     /// Directory for the profiles of the graphs, for the placement audit.
@@ -94,6 +96,7 @@ impl Settings {
             given: Given::default(),
             together: usize::MAX,
             exclusive: false,
+            cpu_forms: device == Device::Cpu && precision == Precision::Fp32,
             stage_times: true,
             profile: None,
         };
@@ -126,6 +129,12 @@ impl Settings {
                 ("stage_times", "on", _) => settings.stage_times = true,
                 ("stage_times", "off", _) => settings.stage_times = false,
                 ("stage_times", _, _) => return usage(name, value, "on or off"),
+                ("form", "plain", Device::Cpu) => settings.cpu_forms = false,
+                ("form", "cpu", Device::Cpu) if precision == Precision::Fp32 => settings.cpu_forms = true,
+                ("form", "cpu", Device::Cpu) => {
+                    return usage(name, value, "plain (only fp32 graphs have a form for the CPU)");
+                }
+                ("form", _, Device::Cpu) => return usage(name, value, "cpu or plain"),
                 ("objects", "batch", _) => settings.together = usize::MAX,
                 ("objects", "loop", _) => settings.together = 1,
                 ("objects", _, _) => match value.parse::<usize>() {
@@ -221,6 +230,8 @@ pub struct Graph {
     pub notes: Vec<String>,
     /// Options that ONNX Runtime refused to know.
     pub dropped: Vec<DroppedOption>,
+    /// Is it the pack's form for the CPU provider?
+    pub cpu_form: bool,
     /// Are its kernels captured and replayed?
     captures: bool,
     session: Session,
@@ -247,8 +258,16 @@ impl Graph {
             .manifest
             .graph(name)
             .ok_or_else(|| RunnerError::Pack(format!("{}: no graph `{name}`", pack.dir.display())))?;
-        let file = pack.check_graph(spec, settings.precision)?;
-        let graph = Graph::open(name, &file, settings, runtime, on_device)?;
+        let form = if settings.cpu_forms { pack.check_cpu_form(spec)? } else { None };
+        let cpu_form = form.is_some();
+        let file = form.map_or_else(|| pack.check_graph(spec, settings.precision), Ok)?;
+        let mut graph = Graph::open(name, &file, settings, runtime, on_device)?;
+        graph.cpu_form = cpu_form;
+        if spec.cpu.is_some() {
+            let form = if cpu_form { "for the CPU provider" } else { "for all providers" };
+            graph.precision.evidence.push(format!("form: the one {form}"));
+            graph.notes.push(format!("form of `{name}`: the one {form}"));
+        }
         report.take(name, graph.load_ms, graph.build_ms, &graph.notes, &graph.dropped);
         Ok(graph)
     }
@@ -355,7 +374,17 @@ impl Graph {
         if let Some(doubt) = tf32_doubt(settings, &registration) {
             precision.effective.push_str(doubt);
         }
-        Ok(Graph { name: name.to_string(), load_ms, build_ms, precision, notes, dropped, captures, session })
+        Ok(Graph {
+            name: name.to_string(),
+            load_ms,
+            build_ms,
+            precision,
+            notes,
+            dropped,
+            cpu_form: false,
+            captures,
+            session,
+        })
     }
 
     /// Loads a small f32 graph that this program built itself, on the same device. On a TensorRT device it runs on the
@@ -388,6 +417,7 @@ impl Graph {
             precision,
             notes: Vec::new(),
             dropped,
+            cpu_form: false,
             captures: false,
             session,
         })

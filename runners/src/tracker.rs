@@ -187,7 +187,7 @@ impl Tracker {
         };
         report.notes.extend(runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
 
-        report.notes.push(grouping_note(&sizes, &settings));
+        report.notes.push(grouping_note(&sizes, &settings, memory_attention.cpu_form));
 
         let device = image_encoder.device_allocator(request.device)?;
         let host = Allocator::default();
@@ -453,9 +453,10 @@ impl Tracker {
         }
     }
 
-    /// Takes a started group in: it joins the last one while that has room, else it stays a group of its own.
+    /// Takes a started group in: it joins the last one while that has room and its age does not matter, else it stays a
+    /// group of its own.
     fn admit(&mut self, started: Group) -> Result<(), RunnerError> {
-        let most = self.most_together();
+        let most = if self.memory_attention.cpu_form { 0 } else { self.most_together() };
         let room = |last: &mut Group| last.objects.len().saturating_add(started.objects.len()) <= most;
         let Some(last) = self.groups.pop_if(room) else {
             self.groups.push(started);
@@ -635,12 +636,14 @@ fn wiring(wirings: &mut BTreeMap<usize, Wiring>, objects: usize) -> Result<&mut 
 }
 
 /// How objects run, for the record.
-fn grouping_note(sizes: &Sizes, settings: &Settings) -> String {
+fn grouping_note(sizes: &Sizes, settings: &Settings, one_age: bool) -> String {
+    let together = if one_age { ", those that start on one frame" } else { "" };
     match (sizes.batched, settings.together()) {
         (false, _) => "objects: one after the other (the pack's graphs take one object at a time)".to_string(),
         (true, 1) => "objects: one after the other (asked for; the pack's graphs take any number)".to_string(),
+        (true, usize::MAX) if one_age => "objects: those that start on one frame in one batch".to_string(),
         (true, usize::MAX) => "objects: all in one batch".to_string(),
-        (true, n) => format!("objects: in batches of at most {n}"),
+        (true, n) => format!("objects: in batches of at most {n}{together}"),
     }
 }
 

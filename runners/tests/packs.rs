@@ -233,12 +233,12 @@ fn objects_in_a_batch_get_the_masks_they_get_alone() {
             let batch = crowd(dir, precision, "batch", None);
             let order: Vec<u32> = batch[5].iter().map(|o| o.object).collect();
             assert_eq!(order, [5, 2, 9, 1, 3, 4, 8, 7], "the order of the first prompts");
-            // Batches of any size run the same kernels. `loop` fixes the axis, which lets ONNX Runtime choose others: in
-            // fp32 no pixel may change, with operands rounded to bf16 one at the rim may.
-            let same = |a: &ObjectMask, b: &ObjectMask, loose: bool, what: &str| {
+            // ONNX Runtime may take other kernels for another number of objects: in fp32 no pixel may change, with operands
+            // rounded to bf16 one at the rim may.
+            let same = |a: &ObjectMask, b: &ObjectMask, what: &str| {
                 assert_eq!(a.object, b.object);
                 let differing: u32 = a.mask.words().iter().zip(b.mask.words()).map(|(a, b)| (a ^ b).count_ones()).sum();
-                let allowed = if loose && precision != Precision::Fp32 { 160 * 120 / 1000 } else { 0 };
+                let allowed = if precision != Precision::Fp32 { 160 * 120 / 1000 } else { 0 };
                 assert!(differing <= allowed, "{}, {precision}: {what}: {differing} pixels differ", dir.display());
                 // A vector times a matrix is summed in another order than a matrix times a matrix.
                 let close = precision != Precision::Fp32 || (a.object_score - b.object_score).abs() < 1e-3;
@@ -248,17 +248,68 @@ fn objects_in_a_batch_get_the_masks_they_get_alone() {
                 for (t, (batch, other)) in batch.iter().zip(crowd(dir, precision, objects, None)).enumerate() {
                     assert_eq!(batch.len(), other.len());
                     let what = format!("objects={objects}, frame {t}");
-                    batch.iter().zip(&other).for_each(|(a, b)| same(a, b, objects == "loop", &what));
+                    batch.iter().zip(&other).for_each(|(a, b)| same(a, b, &what));
                 }
             }
             for object in [2, 9, 4, 7] {
                 for (t, alone) in crowd(dir, precision, "batch", Some(object)).iter().enumerate() {
                     let beside = batch[t].iter().find(|o| o.object == object);
                     assert_eq!(beside.is_some(), !alone.is_empty());
-                    beside.into_iter().zip(alone).for_each(|(a, b)| same(a, b, false, &format!("alone, frame {t}")));
+                    beside.into_iter().zip(alone).for_each(|(a, b)| same(a, b, &format!("alone, frame {t}")));
                 }
             }
         }
+    });
+}
+
+#[test]
+fn both_forms_of_a_graph_give_the_same_masks() {
+    for_each_pack("both_forms_of_a_graph_give_the_same_masks", |dir| {
+        let info = packs::describe(dir, Device::Cpu).unwrap();
+        if !info.capabilities.options.iter().any(|o| o == "form") {
+            return skipped(&format!("the test of forms on {}: its graphs have one form", dir.display()));
+        }
+        let run = |form: &str| {
+            let mut request = request(dir, Precision::Fp32);
+            request.options.extra.insert("form".into(), form.into());
+            let mut runner = packs::open(&request).unwrap();
+            let said = format!(
+                "form of `memory_attention`: the one for {}",
+                ["all providers", "the CPU provider"][usize::from(form == "cpu")]
+            );
+            assert!(runner.open_report().notes.contains(&said), "{:?}", runner.open_report().notes);
+            let attention = runner.precision().into_iter().find(|stage| stage.graph == "memory_attention").unwrap();
+            assert_eq!(attention.effective, "fp32");
+            let counted = attention.evidence[0].contains("MultiHeadAttention");
+            assert_eq!(counted, form == "cpu", "{:?}", attention.evidence);
+            // objects of three ages, so that batches of one age are needed
+            let mut results = Vec::new();
+            for t in 0..12 {
+                let prompts: Vec<Prompt> = match t {
+                    0 => vec![click(1, 60.0, 50.0), click(2, 100.0, 70.0)],
+                    3 => vec![click(3, 30.0, 90.0)],
+                    7 => vec![click(4, 120.0, 40.0)],
+                    _ => Vec::new(),
+                };
+                results.push(step(runner.as_mut(), t, &prompts));
+            }
+            results
+        };
+        for (t, (plain, cpu)) in run("plain").iter().zip(run("cpu")).enumerate() {
+            assert_eq!(plain.objects.len(), cpu.objects.len());
+            for (a, b) in plain.objects.iter().zip(&cpu.objects) {
+                assert_eq!(a.object, b.object);
+                // The same function in another order of sums: the bar of the fidelity checks, 0.01 % of the pixels. These
+                // frames are drawn so that much of the mask is a ragged rim; on the golden clips no pixel differs.
+                let differing: u32 = a.mask.words().iter().zip(b.mask.words()).map(|(a, b)| (a ^ b).count_ones()).sum();
+                assert!(differing <= 160 * 120 / 10_000, "{}: frame {t}: {differing} pixels", dir.display());
+                assert!((a.object_score - b.object_score).abs() < 1e-3);
+            }
+        }
+        let mut half = request(dir, Precision::Bf16);
+        half.options.extra.insert("form".into(), "cpu".into());
+        let refusal = packs::open(&half).err().unwrap().to_string();
+        assert!(refusal.contains("form = cpu") && refusal.contains("only fp32"), "{refusal}");
     });
 }
 

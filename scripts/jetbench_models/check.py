@@ -35,7 +35,9 @@ LIMITS = {"fp32": (20, 9), "fp16": (20, 9), "bf16": (22, 10)}
 TENSORRT = frozenset(
     "Add And ArgMax Cast Clip Concat Constant Conv ConvTranspose Cos Div Equal Expand Gather Gelu Gemm Greater "
     "GreaterOrEqual Identity LayerNormalization Less LessOrEqual MatMul MaxPool Mul Neg Not Or Pad ReduceMax ReduceMean "
-    "ReduceSum Relu Reshape Resize Shape Sigmoid Sin Slice Softmax Split Squeeze Sub Tile Transpose Unsqueeze Where".split())
+    "ReduceSum Relu Reshape Resize Shape Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub Tile Transpose Unsqueeze Where".split())
+# Operators of ONNX Runtime itself that the forms for its CPU provider may use: 1.18 has kernels for them.
+RUNTIME_OPERATORS = {("com.microsoft", "MultiHeadAttention"), ("com.microsoft", "RotaryEmbedding")}
 # Inputs that the table wants as constants: operator -> positions.
 CONSTANT_INPUTS = {"Conv": (1,), "ConvTranspose": (1,), "Pad": (3,), "Slice": (3,), "Squeeze": (1,), "Unsqueeze": (1,)}
 # Run in the process of an old runtime: graph files and inputs from a JSON list, outputs into an npz file each.
@@ -60,8 +62,12 @@ for task in json.load(open(sys.argv[1])):
 def faults(model: onnx.ModelProto, kind: str) -> list[str]:
     """What the limits and TensorRT's table do not allow in one graph; empty if nothing."""
     found = []
-    opset, ir = LIMITS[kind]
+    opset, ir = LIMITS["fp32" if kind == "cpu" else kind]
     versions = {o.domain: o.version for o in model.opset_import}
+    if kind == "cpu":       # only ONNX Runtime's CPU provider gets it
+        found += [f"{n.name}: operator {n.domain}.{n.op_type}, which ONNX Runtime 1.18 has not" for n in model.graph.node
+                  if n.domain and (n.domain, n.op_type) not in RUNTIME_OPERATORS]
+        return found + [f"opset {versions['']}, at most {opset}"] * (versions.get("", 0) > opset)
     if list(versions) != [""]:
         found.append(f"operator sets {sorted(versions)}: only ONNX's own is allowed")
     if versions.get("", 0) > opset:
@@ -115,6 +121,11 @@ def _gap(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], rounded: b
     return max(gaps.values()), bank
 
 
+def with_cpu_form(about: dict) -> list[dict]:
+    """The graphs of a manifest that have a form for the CPU provider."""
+    return [graph for graph in about["graph"] if "cpu" in graph]
+
+
 def try_runtime(folder: Path | None, root: Path, about: dict, work: Path) -> tuple[str, dict[str, list[str]]]:
     """(version, precision -> answers in the order of the graphs). ``folder``: where ``pip install --target`` put the
     runtime; None for the installed one. Outputs of the fp32 graphs lie in ``work``/VERSION_GRAPH.npz afterwards."""
@@ -126,6 +137,9 @@ def try_runtime(folder: Path | None, root: Path, about: dict, work: Path) -> tup
                 given = str(work / f"{graph['name']}.npz") if kind == "fp32" else ""
                 tasks.append({"file": str(root / graph["files"][kind]), "inputs": given,
                               "outputs": str(work / f"{label}_{graph['name']}.npz"), "kind": kind})
+    for graph in with_cpu_form(about):
+        tasks.append({"file": str(root / graph["cpu"]["file"]), "inputs": str(work / f"{graph['name']}.npz"),
+                      "outputs": str(work / f"{label}_{graph['name']}.cpu.npz"), "kind": "cpu"})
     (work / "tasks.json").write_text(json.dumps(tasks))
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     if folder:
@@ -167,6 +181,13 @@ def main(argv: list[str]) -> int:
         if operators:
             print(f"{kind}: opset {model.opset_import[0].version}, IR {model.ir_version}, {sum(operators.values())} operators of "
                   f"{len(operators)} kinds: {' '.join(sorted(operators))}")
+    for graph in with_cpu_form(about):
+        model = onnx.load(args.pack / graph["cpu"]["file"])
+        found = faults(model, "cpu")
+        bad |= bool(found)
+        own = sum(bool(n.domain) for n in model.graph.node)
+        print("\n".join(f"FAULT {graph['cpu']['file']}: {fault}" for fault in found) or
+              f"cpu: {graph['cpu']['file']}, {len(model.graph.node)} operators, {own} of them ONNX Runtime's own")
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         for graph in about["graph"]:
@@ -178,11 +199,13 @@ def main(argv: list[str]) -> int:
             for kind, row in answers.items():
                 loaded = row.count("ok")
                 text = f"ONNX Runtime {version}, {kind}: {loaded} of {len(row)} graphs load"
-                if kind == "fp32" and loaded == len(row):
+                if kind in ("fp32", "cpu") and loaded == len(row):
+                    # forms for the CPU are held against the plain graphs in the installed runtime
+                    graphs, form = (about["graph"], "") if kind == "fp32" else (with_cpu_form(about), ".cpu")
                     rounded = about["memory"]["storage"] == "bf16_rounded"
                     plain, bank = (max(pair) for pair in zip(*(
-                        _gap(dict(np.load(work / f"{folder.name}_{g['name']}.npz")),
-                             dict(np.load(work / f"installed_{g['name']}.npz")), rounded) for g in about["graph"])))
+                        _gap(dict(np.load(work / f"{folder.name}_{g['name']}{form}.npz")),
+                             dict(np.load(work / f"installed_{g['name']}.npz")), rounded) for g in graphs)))
                     text += f" and run with two objects; largest relative difference from {newest} is {plain:.1e}"
                     text += f", of the bfloat16-rounded bank {bank:.1e}" if rounded else ""
                     bad |= plain > 1e-3 or bank > 2.0 ** -8

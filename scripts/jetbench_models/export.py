@@ -33,11 +33,12 @@ from onnx import numpy_helper
 from onnxscript import optimizer
 from torch import nn
 
-from . import precision, released
+from . import fused, precision, released
 from .graphs import COND_OBJECTS, MEMORIES, OBJECTS, POINTERS, Geometry, POINT_SLOTS, Port, Signature, example_inputs, is_edgetam, signatures
 
 VERSION = "0.1.0"
 PRECISIONS = ("fp32", "fp16", "bf16")
+CPU = "cpu"               # the form for ONNX Runtime's CPU provider, fp32: see fused
 FOLD_LIMIT = 1024         # elements
 LIBRARIES = ("torch", "torchvision", "transformers", "timm", "onnx", "onnxscript", "numpy")
 MINI_LICENCE = """\
@@ -198,28 +199,35 @@ def _declare_shapes(graph: onnx.GraphProto, signature: Signature) -> None:
                 dim.dim_param = size
 
 
-def export_graph(model: nn.Module, name: str, signature: Signature) -> onnx.ModelProto:
-    """One fp32 graph, stripped and checked."""
-    module = signature.module(model).eval()
-    examples = example_inputs(signature, objects=2)
-    axes = {OBJECTS: torch.export.Dim(OBJECTS, min=1), MEMORIES: torch.export.Dim(MEMORIES, min=1, max=64),
-            POINTERS: torch.export.Dim(POINTERS, min=1, max=64)}
-    free = tuple({i: axes[size] for i, size in enumerate(port.shape) if size in axes} for port in signature.inputs)
+def export_graph(model: nn.Module, name: str, signature: Signature, form: Callable | None = None) -> onnx.ModelProto:
+    """One fp32 graph, stripped and checked. ``form``: the module of its CPU form, which may use ONNX Runtime's own operators."""
+    g, sources = Geometry.of(model), signature
+    if form and name == "memory_attention":
+        sources = signatures(g, grows=True)[name]      # exported with a state of any length, which is cut to what exists
+    module = (form or signature.module)(model).eval()
+    examples = example_inputs(sources, objects=2)
+    axes = {OBJECTS: torch.export.Dim(OBJECTS, min=1), MEMORIES: torch.export.Dim(MEMORIES, min=1, max=g.slots if form else 64),
+            POINTERS: torch.export.Dim(POINTERS, min=1, max=g.pointers if form else 64)}
+    free = tuple({i: axes[size] for i, size in enumerate(port.shape) if size in axes} for port in sources.inputs)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(module, tuple(examples.values()), dynamo=True, optimize=False, verbose=False,
-                                    opset_version=precision.OPSET["fp32"], input_names=[p.name for p in signature.inputs],
-                                    output_names=[p.name for p in signature.outputs], dynamic_shapes=free)
+                                    opset_version=precision.OPSET["fp32"], input_names=[p.name for p in sources.inputs],
+                                    output_names=[p.name for p in sources.outputs], dynamic_shapes=free)
     # constants larger than this stay an expression: position tables are put together when the graph is loaded
     optimizer.optimize(program.model, output_size_limit=FOLD_LIMIT)
     graph = _strip(program.model_proto, name)
     asking = [n.name for n in graph.graph.node if n.op_type in ("Shape", "Size")]
-    if asking and {MEMORIES, POINTERS}.isdisjoint(size for port in signature.inputs for size in port.shape):
+    if asking and not form and {MEMORIES, POINTERS}.isdisjoint(size for port in signature.inputs for size in port.shape):
         raise RuntimeError(f"{name}: {asking} would run on the CPU in a CUDA session; write the sizes as constants")
-    custom = sorted({f"{n.domain}.{n.op_type}" for n in graph.graph.node if n.domain})
+    custom = sorted({f"{n.domain}.{n.op_type}" for n in graph.graph.node if n.domain and not (form and n.domain == fused.DOMAIN)})
     if custom:
         raise RuntimeError(f"{name}: needs custom operators {custom}")
     precision.set_versions(graph, "fp32")
+    if form:
+        graph.opset_import.append(onnx.helper.make_opsetid(fused.DOMAIN, 1))
+        if sources is not signature:
+            fused.cut_state(graph.graph, g)
     _declare_shapes(graph.graph, signature)
     _check_signature(graph, name, signature)
     precision.check(graph)
@@ -251,8 +259,8 @@ def describe(checkpoint: released.Checkpoint, g: Geometry) -> str:
 
 def manifest(identity: str, family: str, description: str, g: Geometry, provenance: dict,
              digests: dict[str, dict[str, str]], golden: bool, grows: bool = False, follows: str = FOLLOWS[0]) -> str:
-    """Text of pack.toml. ``digests``: graph name -> precision -> sha256; ``follows``: one of FOLLOWS."""
-    kinds = list(next(iter(digests.values())))
+    """Text of pack.toml. ``digests``: graph name -> precision or "cpu" -> sha256; ``follows``: one of FOLLOWS."""
+    kinds = [kind for kind in PRECISIONS if kind in next(iter(digests.values()))]
     lines = [
         "schema = 1", f'id = "{identity}"', f'family = "{family}"', f"description = {json.dumps(description)}",
         'licence = "Apache-2.0"', "", "[provenance]",
@@ -268,21 +276,25 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
     ]
     for name, signature in signatures(g, grows).items():
         lines += ["", "[[graph]]", f'name = "{name}"',
-                  f"files = {_inline({p: f'{p}/{name}.onnx' for p in kinds})}", f"sha256 = {_inline(digests[name])}",
-                  f"inputs = {_toml_ports(signature.inputs)}", f"outputs = {_toml_ports(signature.outputs)}"]
+                  f"files = {_inline({p: f'{p}/{name}.onnx' for p in kinds})}",
+                  f"sha256 = {_inline({p: digests[name][p] for p in kinds})}"]
+        if CPU in digests[name]:
+            lines.append(f"cpu = {_inline({'file': f'fp32/{name}.{CPU}.onnx', 'sha256': digests[name][CPU]})}")
+        lines += [f"inputs = {_toml_ports(signature.inputs)}", f"outputs = {_toml_ports(signature.outputs)}"]
     for state in ("bank", "ptrs", "age"):
         lines += ["", "[[state]]", f'input = "{state}"', f'output = "{state}_out"']
     if golden:
         from .golden import tolerance
-        lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {tolerance(family, g.size)['low_res']}"]
+        lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {tolerance(family)['low_res']}"]
     return "\n".join(lines) + "\n"
 
 
 def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None],
                  grows: bool = False, official: bool = False) -> dict[str, dict[str, str]]:
-    """Writes the graphs; returns their digests, graph -> precision -> sha256. RepViT in ``model`` is fused on the way.
-    ``grows`` and ``official`` as for ``signatures``."""
+    """Writes the graphs; returns their digests, graph -> precision or "cpu" -> sha256. RepViT in ``model`` is fused on
+    the way. ``grows`` and ``official`` as for ``signatures``."""
     fuse(model)
+    cpu = {} if grows else fused.forms(model)
     digests: dict[str, dict[str, str]] = {}
     for name, signature in signatures(Geometry.of(model), grows, official).items():
         single = export_graph(model, name, signature)
@@ -296,6 +308,13 @@ def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Calla
             path.write_bytes(graph.SerializeToString(deterministic=True))
             digests[name][kind] = released.sha256(path)
             row.append(f"{kind} {path.stat().st_size / 1e6:8.2f} MB {digests[name][kind][:12]}")
+            del graph
+        if name in cpu and "fp32" in kinds:
+            graph = export_graph(model, name, signature, cpu[name])
+            path = out / f"fp32/{name}.{CPU}.onnx"
+            path.write_bytes(graph.SerializeToString(deterministic=True))
+            digests[name][CPU] = released.sha256(path)
+            row.append(f"{CPU} {path.stat().st_size / 1e6:8.2f} MB {digests[name][CPU][:12]}")
             del graph
         say(f"{name:17s} {len(single.graph.node):4d} operators  " + "  ".join(row))
     return digests

@@ -21,6 +21,7 @@ self-attention of ``memory_attention``, is computed once.
 """
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -101,6 +102,39 @@ class GridTable(nn.Module):
         return GridTable(flat.reshape(side, side, -1))
 
 
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear layer of these weights [out, in] and biases [out], which may be of any precision."""
+    made = nn.Linear(weight.shape[1], weight.shape[0])
+    made.weight, made.bias = (nn.Parameter(x.detach().float().contiguous(), False) for x in (weight, bias))
+    return made
+
+
+class Pointwise(nn.Module):
+    """A linear layer on maps [B, h, w, C] as a convolution of one pixel.
+
+    ONNX Runtime's CPU provider computes convolutions in blocks of channels and is a third faster at it than at the same
+    matrix product; it joins the transposes with the change of layout.
+    """
+
+    def __init__(self, plain: nn.Linear):
+        super().__init__()
+        _constant(self, "weight", plain.weight[:, :, None, None])
+        _constant(self, "bias", plain.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x.permute(0, 3, 1, 2), self.weight, self.bias).permute(0, 2, 3, 1)
+
+
+def _one_after_the_other(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """Two convolutions of one pixel as one, merged in double precision. Between them the finest maps would have C channels,
+    67 MB at 1024 px, of which C/8 remain."""
+    a, b = first.weight.detach().double()[:, :, 0, 0], second.weight.detach().double()[:, :, 0, 0]
+    merged = nn.Conv2d(a.shape[1], b.shape[0], 1)
+    merged.weight = nn.Parameter((b @ a).float()[:, :, None, None], requires_grad=False)
+    merged.bias = nn.Parameter((b @ first.bias.double() + second.bias.double()).float().detach(), requires_grad=False)
+    return merged
+
+
 # ------------------------------------------------------------------------------------------------------ image encoder
 class ImageEncoder(nn.Module):
     """image [1,3,S,S] -> image_embed [1,C,f,f], high_res_0 [1,C/8,S/4,S/4], high_res_1 [1,C/4,S/8,S/8].
@@ -112,7 +146,11 @@ class ImageEncoder(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.encoder = model.vision_encoder
-        self.fine, self.middle = model.mask_decoder.conv_s0, model.mask_decoder.conv_s1
+        neck, decoder = self.encoder.neck, model.mask_decoder
+        if not {0, 1}.isdisjoint(neck.fpn_top_down_levels):
+            raise ValueError("the two finest levels are expected to get nothing from the coarser ones")
+        self.fine = _one_after_the_other(neck.convs[-1], decoder.conv_s0)
+        self.middle = _one_after_the_other(neck.convs[-2], decoder.conv_s1)
         self.side = model.config.image_size // 4
         table = getattr(self.encoder.backbone, "pos_embed", None)
         if table is not None:
@@ -133,11 +171,15 @@ class ImageEncoder(nn.Module):
         if hiera:
             backbone._get_pos_embed = self._positions
         try:
-            maps = self.encoder(image, return_dict=True).fpn_hidden_states
+            out = backbone(image, return_dict=True)
         finally:
             if hiera:
                 del backbone._get_pos_embed
-        return maps[2], self.fine(maps[0]), self.middle(maps[1])
+        # levels from fine to coarse, [1,h,w,C']; RepViT gives them as [1,C',h,w]
+        levels = out.intermediate_hidden_states if hiera else [level.permute(0, 2, 3, 1) for level in out.last_hidden_state]
+        coarse_to_fine, _ = self.encoder.neck(levels)
+        fine, middle = (level.permute(0, 3, 1, 2) for level in levels[:2])
+        return coarse_to_fine[1], self.fine(fine), self.middle(middle)
 
 
 # ------------------------------------------------------------------------------------------------------- mask prompt
@@ -267,8 +309,9 @@ class MaskDecoder(nn.Module):
             queries = layer.layer_norm2(queries + _attend(layer.cross_attn_token_to_image, queries + tokens,
                                                           keys + place, keys))
             queries = layer.layer_norm3(queries + layer.mlp(queries))
-            keys = layer.layer_norm4(keys + _attend(layer.cross_attn_image_to_token, keys + place,
-                                                    queries + tokens, queries, bias))
+            keys = keys + _attend(layer.cross_attn_image_to_token, keys + place, queries + tokens, queries, bias)
+            # as a map: ONNX Runtime has a kernel for "add, then normalise" of rows, which is the slower way on its CPU provider
+            keys = layer.layer_norm4(keys.unflatten(1, image.shape[2:])).flatten(1, 2)
         queries = queries + _attend(transformer.final_attn_token_to_image, queries + tokens, keys + place, keys)
         return transformer.layer_norm_final_attn(queries), keys
 
@@ -285,8 +328,8 @@ class MaskDecoder(nn.Module):
         masked, prompted, multi = has_mask > 0.5, is_prompt > 0.5, multimask.unsqueeze(1) > 0.5
         if self.official:
             multi = multi & ~masked.unsqueeze(1)
-        image = torch.where(each(prompted & ~masked), cond_embed + self.no_memory, cond_embed)
-        image = image + torch.where(each(masked), dense_prompt, self.no_mask)
+        no_prompt = self.no_mask + torch.where(each(prompted), self.no_memory, 0.0)      # [O, C, 1, 1]
+        image = cond_embed + torch.where(each(masked), dense_prompt, no_prompt)
         slots = self.embed_points(point_coords, point_labels)
 
         def repeated(tokens: Tensor) -> Tensor:
@@ -401,29 +444,35 @@ class MemoryAttention(nn.Module):
         rest = rest * self.key_cos() + _rotate_pairs(rest) * self.key_sin()
         return torch.cat([x[:, :, :self.unplaced], rest], 2) if self.unplaced else rest
 
-    def forward(self, image_embed: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> Tensor:
+    def _keys(self, bank: Tensor, ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the cross-attentions look at: memories with their places in image and time [O, N, M, D], pointers
+        [O, P * C / D, D], pointers with their places in time. ``age`` [O, 1]."""
         g = self.geometry
         pieces = g.channels // g.memory_channels
-        # the batch is 1 until the first memories are added: what comes before is the same for every object
-        x = image_embed.flatten(2).transpose(1, 2) + self.image_pe()               # [1, f*f, C]
         pointers = ptrs.reshape(-1, ptrs.shape[1], pieces, g.memory_channels)      # [O, P, pieces, D]
         temporal, pointer_number = self.temporal, self.pointer_number
         if self.grows:
             temporal, pointer_number = temporal[:bank.shape[1]], pointer_number[:ptrs.shape[1]]
         place = torch.cat([self.no_place, self.memory_pe()], 0) if self.unplaced else self.memory_pe()
         memory_keys = (bank + place) + temporal                                    # [O, N, M, D]
-        age = age.unsqueeze(1)                                                     # [O, 1]
         pointer_keys = pointers
         if self.time is not None:
             elapsed = torch.where(pointer_number == 0, age, pointer_number) / (g.pointers - 1)
             angle = elapsed.unsqueeze(2) / self.frequency
             when = self.time(torch.cat([angle.sin(), angle.cos()], -1).flatten(0, 1))
             pointer_keys = pointers + when.reshape(-1, ptrs.shape[1], 1, g.memory_channels)
-        pointers, pointer_keys = pointers.flatten(1, 2), pointer_keys.flatten(1, 2)
+        return memory_keys, pointers.flatten(1, 2), pointer_keys.flatten(1, 2)
+
+    def forward(self, image_embed: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> Tensor:
+        g = self.geometry
+        # the batch is 1 until the first memories are added: what comes before is the same for every object
+        x = image_embed.flatten(2).transpose(1, 2) + self.image_pe()               # [1, f*f, C]
+        age = age.unsqueeze(1)                                                     # [O, 1]
+        memory_keys, pointers, pointer_keys = self._keys(bank, ptrs, age)
         bias = None
         if not self.grows:
             number = torch.cat([self.slot_number.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
-                                self.pointer_number.unsqueeze(1).expand(-1, pieces).reshape(-1)])
+                                self.pointer_number.unsqueeze(1).expand(-1, g.channels // g.memory_channels).reshape(-1)])
             exists = (number == 0) | (number < age)
             bias = torch.where(exists, 0.0, EXCLUDED).unsqueeze(1)                 # [O, 1, keys]
         for layer in self.attention.layers:
@@ -444,6 +493,42 @@ class MemoryAttention(nn.Module):
 
 
 # ---------------------------------------------------------------------------------------------------- memory encoder
+class _Downsample(nn.Module):
+    """Sam2VideoMaskDownSamplerLayer without turning the map: the normalisation is over few channels of many pixels.
+
+    Its subtraction of the mean is linear, so it is done to the weights of the convolution before it.
+    """
+
+    def __init__(self, plain: nn.Module):
+        super().__init__()
+        conv, norm = plain.conv, plain.layer_norm
+        self.stride, self.padding, self.epsilon, self.activation = conv.stride, conv.padding, norm.eps, plain.activation
+        weight, bias = conv.weight.double(), conv.bias.double()
+        _constant(self, "weight", (weight - weight.mean(0, keepdim=True)).float())
+        _constant(self, "bias", (bias - bias.mean()).float())
+        _constant(self, "gain", norm.weight.reshape(-1, 1, 1))
+        _constant(self, "shift", norm.bias.reshape(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        return self.activation(x / ((x * x).mean(1, keepdim=True) + self.epsilon).sqrt() * self.gain + self.shift)
+
+
+class _Fuse(nn.Module):
+    """Sam2VideoMemoryFuserCXBlock with its two linear layers as convolutions, the second one scaled."""
+
+    def __init__(self, plain: nn.Module):
+        super().__init__()
+        self.across, self.norm, self.activation = plain.depthwise_conv, plain.layer_norm, plain.activation
+        self.up = Pointwise(plain.pointwise_conv1)
+        scale, down = plain.scale.double(), plain.pointwise_conv2
+        self.down = Pointwise(linear(scale[:, None] * down.weight.double(), scale * down.bias.double()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(self.across(x)).permute(0, 2, 3, 1)
+        return x + self.down(self.activation(self.up(h))).permute(0, 3, 1, 2)
+
+
 class MemoryEncoder(nn.Module):
     """image_embed (raw) [1,C,f,f], mask_for_memory [O,1,S,S], object_score [O,1], obj_ptr [O,C], is_prompt [O],
     bank [O,N,M,D], ptrs [O,P,C], age [O] -> bank_out, ptrs_out, age_out of the same shapes.
@@ -454,7 +539,10 @@ class MemoryEncoder(nn.Module):
 
     def __init__(self, model: nn.Module, official: bool = False):
         super().__init__()
-        self.encoder = model.memory_encoder
+        self.encoder = copy.deepcopy(model.memory_encoder)
+        masks, fuser = self.encoder.mask_downsampler, self.encoder.memory_fuser
+        masks.layers = nn.ModuleList(_Downsample(layer) if layer.conv.out_channels <= 64 else layer for layer in masks.layers)
+        fuser.layers = nn.ModuleList(_Fuse(layer) for layer in fuser.layers)
         # transformers keeps SAM 2's memories as bfloat16, the official code EdgeTAM's too; the rounding stays, the type does not
         self.rounds = official or not is_edgetam(model)
         self.perceiver = getattr(model, "spatial_perceiver", None)

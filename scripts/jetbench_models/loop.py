@@ -36,11 +36,12 @@ class Pack:
     """Loaded graphs of one precision. Half-precision graphs run in their CPU form (see ``precision.emulate``).
 
     ``objects`` fixes the object axis when the graphs are loaded: ONNX Runtime then knows every shape and computes as it
-    does for a graph without that axis. None leaves it free, for batches.
+    does for a graph without that axis. None leaves it free, for batches. ``plain``: the graphs that other engines get, also
+    where the pack has a form for the CPU (see ``fused``).
     """
 
     def __init__(self, root: Path, precision: str = "fp32", threads: int = 1, objects: int | None = 1,
-                 reveal: bool = False):
+                 reveal: bool = False, plain: bool = False):
         with open(root / "pack.toml", "rb") as file:
             self.about = tomllib.load(file)
         self.size = int(self.about["input"]["size"])
@@ -51,13 +52,15 @@ class Pack:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if objects is not None:
             options.add_free_dimension_override_by_name("objects", objects)
             options.add_free_dimension_override_by_name("cond_objects", objects)
         self.sessions: dict[str, ort.InferenceSession] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for graph in self.about["graph"]:
-            model = onnx.load(root / graph["files"][precision])
+            cpu = graph.get("cpu") if precision == "fp32" and not plain else None
+            model = onnx.load(root / (cpu["file"] if cpu else graph["files"][precision]))
             if reveal and graph["name"] == "mask_decoder":
                 _reveal_choice(model)
             if precision != "fp32":

@@ -2,8 +2,9 @@
 
 With ``--checkpoint`` the session is run now; without, the stored golden references are read, which needs no torch. Every
 clip, object and prompt kind of the golden set is compared: mask logits, object score, object pointer, which of the
-decoder's masks was taken, and masks at source size. ``--batch`` tracks all objects and prompts of a clip as one batch. ``--negative`` shows that the comparison can fail: it corrupts one slot of the memory bank or of the pointers, or removes
-the temporal encoding from the graph; each must break the tolerance.
+decoder's masks was taken, and masks at source size. ``--batch`` tracks all objects and prompts of a clip as one batch,
+``--plain`` takes the graphs that engines other than ONNX Runtime's CPU provider get. ``--negative`` shows that the comparison can fail: it corrupts one
+slot of the memory bank or of the pointers, or removes the temporal encoding from the graph; each must break the tolerance.
 
 Example:
     python -m jetbench_models verify --pack assets/packs/sam2_mini --negative
@@ -194,6 +195,7 @@ def main(argv: list[str]) -> int:
                         help="run the session of these weights instead of reading the stored outputs")
     parser.add_argument("--model", help="architecture of an official checkpoint, as for export")
     parser.add_argument("--batch", action="store_true", help="track all objects and prompts of a clip as one batch")
+    parser.add_argument("--plain", action="store_true", help="not the forms for the CPU where the pack has them")
     parser.add_argument("--prompts", help="only these prompt kinds, comma-separated")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--noise", type=float, default=0.0, metavar="SIGMA",
@@ -208,7 +210,7 @@ def main(argv: list[str]) -> int:
     index, clips = read_golden(args.pack)
     if args.prompts:
         clips = [(frames, [t for t in tracks if t.prompt.kind in args.prompts.split(",")]) for frames, tracks in clips]
-    pack = Pack(args.pack, threads=args.threads, objects=None if args.batch else 1, reveal=True)
+    pack = Pack(args.pack, threads=args.threads, objects=None if args.batch else 1, reveal=True, plain=args.plain)
     if args.checkpoint:
         import torch
 

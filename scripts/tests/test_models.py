@@ -99,6 +99,30 @@ class Check(unittest.TestCase):
         self.assertIn("IR version 10, at most 9", self.faults(plain, ir=10))
 
 
+class CpuForms(unittest.TestCase):
+    def test_they_compute_what_the_plain_graphs_compute(self):
+        import onnxruntime as ort
+        packs, seen = Path(__file__).parents[2] / "assets" / "packs", 0
+        for root in sorted(packs.iterdir()):
+            about = tomllib.loads((root / "pack.toml").read_text())
+            for entry in check.with_cpu_form(about):
+                sessions = [ort.InferenceSession(str(root / file), providers=["CPUExecutionProvider"])
+                            for file in (entry["files"]["fp32"], entry["cpu"]["file"])]
+                self.assertEqual(*([(p.name, p.shape) for p in s.get_inputs() + s.get_outputs()] for s in sessions))
+                for age in (1, 2, 5, 7, 8, 16, 40):        # one memory, some, all of them, all pointers
+                    values = check.inputs_for(entry, objects=2, seed=age)
+                    if "age" in values:
+                        values["age"][:] = age
+                    for plain, cpu in zip(*(s.run(None, values) for s in sessions)):
+                        np.testing.assert_allclose(cpu, plain, atol=2e-5, err_msg=f"{root.name} {entry['name']} age {age}")
+                    seen += 1
+        self.assertGreaterEqual(seen, 15, "both packs have such forms")
+
+    def test_other_operators_of_the_runtime_are_refused(self):
+        node = helper.make_node("GroupQueryAttention", ["x"], ["y"], domain="com.microsoft", name="a")
+        self.assertIn("GroupQueryAttention", check.faults(graph([node], {}), "cpu")[0])
+
+
 class Formats(unittest.TestCase):
     def test_run_lengths_survive(self):
         for mask in (np.zeros((3, 4), bool), np.ones((3, 4), bool), np.eye(4, dtype=bool)):
