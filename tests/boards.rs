@@ -430,3 +430,48 @@ fn telemetry_is_useful_alone() {
         assert_eq!(run(args).status.code(), Some(code), "{args:?}");
     }
 }
+
+/// What `scripts/capture_sysfs.sh` takes of a board is all that jetbench reads there, and no serial number.
+#[test]
+fn a_captured_board_is_the_board() {
+    for jetson in [agx(R35, 5), nx(R36, 6), nano(R39, 7)] {
+        let mut tree = jetson.tree();
+        tree.insert("proc/loadavg".into(), "0.10 0.20 0.30 1/200 4000\n".into());
+        let cpuinfo = tree["proc/cpuinfo"].clone();
+        tree.insert("proc/cpuinfo".into(), format!("{cpuinfo}Serial\t\t: 1420000000001\n"));
+        tree.insert("etc/hostname".into(), "board-of-somebody\n".into());
+        let board = write(&tree);
+        let out = tempfile::tempdir().unwrap();
+        let copy = out.path().join("copy");
+        let capture = || {
+            std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/capture_sysfs.sh"))
+                .args([&copy, board.path()])
+                .output()
+                .unwrap()
+        };
+        let output = capture();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(sensed(&copy), sensed(board.path()));
+        let (mut original, mut captured) = (device::describe(board.path()), device::describe(&copy));
+        let machines = [&mut original, &mut captured].map(|d| d.facts.remove("machine_sha256"));
+        assert_ne!(machines[0], machines[1], "the serial number was hashed once more");
+        assert_eq!((captured.name, captured.facts), (original.name, original.facts));
+
+        let mut todo = vec![copy.clone()];
+        let mut files = 0;
+        while let Some(dir) = todo.pop() {
+            for entry in std::fs::read_dir(dir).unwrap().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    todo.push(path);
+                    continue;
+                }
+                files += 1;
+                let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+                assert!(!text.contains("1420000000001") && !text.contains("somebody"), "{}: {text}", path.display());
+            }
+        }
+        assert!(files > 40, "{files}");
+        assert_eq!(capture().status.code(), Some(2), "a directory that holds something is not written to");
+    }
+}

@@ -775,3 +775,100 @@ fn packs_inspect_counts_what_the_files_hold() {
         assert!(text.contains("the masks of transformers' video session"), "{text}");
     }
 }
+
+/// Sub-commands that are shown, by clap's own account.
+fn commands() -> Vec<clap::Command> {
+    use clap::CommandFactory;
+    let mut command = jetbench::cli::Cli::command();
+    command.build();
+    command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help").cloned().collect()
+}
+
+#[test]
+fn completions_of_every_shell_know_every_command_and_flag() {
+    let bench = Bench::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = bench.output(&["completions", shell]);
+        assert!(output.status.success(), "{shell}: {}", stderr(&output));
+        let script = text(&output.stdout);
+        for command in commands() {
+            assert!(script.contains(command.get_name()), "{shell} does not know {}", command.get_name());
+            for flag in command.get_arguments().filter(|a| !a.is_hide_set()).filter_map(|a| a.get_long()) {
+                assert!(script.contains(flag), "{shell}: {} --{flag}", command.get_name());
+            }
+        }
+    }
+    let hidden = text(&bench.output(&["completions", "bash"]).stdout);
+    assert!(!hidden.contains("verify-side") && !hidden.contains("worker"), "hidden commands are offered");
+    let refused = bench.output(&["completions", "tcsh"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+}
+
+/// What a user gets who presses the tabulator key.
+#[test]
+fn bash_completes_a_flag() {
+    if Command::new("bash").arg("--version").output().is_err() {
+        eprintln!("skipped: no bash");
+        return;
+    }
+    let bench = Bench::new();
+    std::fs::write(bench.path("complete.sh"), bench.output(&["completions", "bash"]).stdout).unwrap();
+    let ask = |words: &str, at: usize| {
+        let script = format!(
+            "source ./complete.sh && COMP_WORDS=({words}) && COMP_CWORD={at} && _jetbench jetbench \"${{COMP_WORDS[{at}]}}\" \
+             \"${{COMP_WORDS[{}]}}\" && printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            at - 1
+        );
+        let output = Command::new("bash").current_dir(bench.dir.path()).args(["-c", &script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", stderr(&output));
+        text(&output.stdout)
+    };
+    assert_eq!(ask("jetbench run --rep", 2), "--repeat\n");
+    assert_eq!(ask("jetbench doc", 1), "doctor\n");
+    assert_eq!(ask("jetbench verify", 1), "verify\n", "not verify-side, which is hidden");
+}
+
+#[test]
+fn the_man_page_has_every_command_and_flag() {
+    let bench = Bench::new();
+    let output = bench.output(&["man"]);
+    assert!(output.status.success());
+    let page = text(&output.stdout);
+    assert!(page.contains(".TH jetbench 1"), "{}", &page[..200]);
+    for command in commands() {
+        let heading = format!(".SH \"{}\"", command.get_display_name().unwrap_or(command.get_name()).to_uppercase());
+        let section = page.split(&heading).nth(1).unwrap_or_else(|| panic!("no section {heading}"));
+        let section = section.split(".SH \"JETBENCH").next().unwrap();
+        for flag in command.get_arguments().filter(|a| !a.is_hide_set()).filter_map(|a| a.get_long()) {
+            let flag = format!("--{flag}").replace('-', "\\-");
+            assert!(section.contains(&flag), "{heading}: {flag}");
+        }
+    }
+    assert!(!page.contains("worker -"), "hidden commands stay hidden");
+}
+
+#[test]
+fn the_table_goes_to_markdown_and_verbose_says_more() {
+    let bench = Bench::new();
+    let quiet = bench.run("good_mask", &["--export-markdown", "table.md"]);
+    assert_eq!(quiet.code, 0);
+    let table = std::fs::read_to_string(bench.path("table.md")).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|l| l.starts_with('|')).collect();
+    assert_eq!(rows.len(), 3, "heading, rule, one cell: {table}");
+    assert!(rows[2].contains("good_mask") && rows[2].contains("valid"), "{table}");
+    let columns = |row: &str| row.matches('|').count();
+    assert!(rows.iter().all(|row| columns(row) == columns(rows[0])), "{table}");
+
+    // On stdout, before the line for scripts; the same table from the record later.
+    let run = quiet.dir.to_str().unwrap();
+    let again = bench.output(&["report", run, "--export-markdown", "-"]);
+    assert_eq!(text(&again.stdout), table);
+    let refused = bench.output(&["report", run, "--export-markdown", "table.md/table.md"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(stderr(&refused).contains("--export-markdown: cannot write table.md/table.md"), "{}", stderr(&refused));
+
+    let loud = bench.run("good_mask", &["-v"]);
+    let said = |ran: &Ran, part: &str| ran.stderr.contains(part);
+    assert!(said(&loud, "cell 1/1: good_mask fp32 cpu") && said(&loud, "workers speak to "), "{}", loud.stderr);
+    assert!(!said(&quiet, "cell 1/1: good_mask fp32 cpu") && !said(&quiet, "workers speak to "), "{}", quiet.stderr);
+}

@@ -53,10 +53,15 @@ pub fn markdown(record: &crate::record::RunRecord, path: &Path) -> Result<String
     Ok(String::new())
 }
 
-/// Completions of a shell.
+/// Completions of a shell. The generators offer hidden commands too, so they are given a program without them.
 pub fn completions(shell: clap_complete::Shell) -> Outcome {
+    let whole = Cli::command();
+    let mut shown = clap::Command::new("jetbench")
+        .args(whole.get_arguments().cloned())
+        .groups(whole.get_groups().cloned())
+        .subcommands(whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
     let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "jetbench", &mut bytes);
+    clap_complete::generate(shell, &mut shown, "jetbench", &mut bytes);
     Outcome::ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -132,9 +132,8 @@ fn panel(
     for (at, phase) in &sensed.phases {
         let place = x.at(*at);
         scene.line((place, head), (place, foot), Line::new(SOFT, 1.0).dashed(4.0, 3.0));
-        if let Some(row) = free.iter().position(|f| place >= *f).filter(|_| named) {
-            scene.text((place + 4.0, head + 12.0 + 15.0 * row as f64), clean(phase), tick);
-            free[row] = place + tick.width(phase) + 14.0;
+        if let Some((left, row)) = place_name(&mut free, place, tick.width(phase), x.to).filter(|_| named) {
+            scene.text((left, head + 12.0 + 15.0 * row as f64), clean(phase), tick);
         }
     }
     scene.polyline(vec![(x.from, head), (x.from, foot), (x.to, foot)], Line::new(RULE, 1.2));
@@ -149,6 +148,15 @@ fn panel(
     }
 }
 
+/// Left end and row of a phase's name: right of its line, or left of it where it would run out of the panel, which ends at
+/// `end`. `free` holds where each row is free from; `None` when none is.
+fn place_name(free: &mut [f64], line: f64, width: f64, end: f64) -> Option<(f64, usize)> {
+    let left = if line + 4.0 + width <= end { line + 4.0 } else { line - 4.0 - width };
+    let row = free.iter().position(|f| left >= *f)?;
+    free[row] = left + width + 10.0;
+    Some((left, row))
+}
+
 /// A curve; where samples are denser than columns, the smallest and largest of each column in the order in which they came.
 fn trace(scene: &mut Scene, curve: &[(f64, f64)], x: Axis, y: Axis, ink: Ink) {
     let mut points = Vec::new();
@@ -161,4 +169,22 @@ fn trace(scene: &mut Scene, curve: &[(f64, f64)], x: Axis, y: Axis, ink: Ink) {
         points.extend(ends.into_iter().map(|(t, v)| (x.at(t), y.at(v))));
     }
     scene.polyline(points, Line::new(ink, 1.6));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_phases_stay_in_the_panel_and_off_each_other() {
+        let mut free = [100.0; 3];
+        let names = [(100.0, 30.0), (110.0, 40.0), (120.0, 20.0), (300.0, 50.0), (490.0, 30.0), (498.0, 25.0)];
+        let placed: Vec<_> = names.iter().map(|(line, width)| place_name(&mut free, *line, *width, 500.0)).collect();
+        let expected = [(104.0, 0), (114.0, 1), (124.0, 2), (304.0, 0), (456.0, 0), (469.0, 1)];
+        assert_eq!(placed, expected.map(Some));
+        for (i, ((_, width), (left, _))) in names.iter().zip(&expected).enumerate() {
+            assert!(*left >= 100.0 && left + width <= 500.0, "name {i}");
+        }
+        assert_eq!(place_name(&mut [400.0], 300.0, 20.0, 500.0), None, "no row is free");
+    }
 }
