@@ -363,8 +363,9 @@ fn what_cannot_run_says_so() {
 }
 
 /// Masks and scores of a foreign export in image mode against a plain Python loop over the same two graphs.
-/// Runs a foreign export from a click and from a box over the clip of its reference, and compares every frame.
-fn foreign(name: &str, family: &str, same: impl Fn(&ObjectMask, &serde_json::Value, &str)) {
+/// Runs a foreign export from a click and from a box over the clip of its reference, and compares every frame; at most
+/// `wrong` pixels of a frame may differ.
+fn foreign(name: &str, family: &str, wrong: u32, same: impl Fn(&ObjectMask, &serde_json::Value, &str)) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let dir = root.join("tests/data").join(name);
     let info = packs::describe(&dir, Device::Cpu).unwrap();
@@ -404,7 +405,7 @@ fn foreign(name: &str, family: &str, same: impl Fn(&ObjectMask, &serde_json::Val
             let mask = Mask::from_runs(width, height, &runs).unwrap();
             let differing: u32 = mask.words().iter().zip(found.mask.words()).map(|(a, b)| (a ^ b).count_ones()).sum();
             // Another ONNX Runtime sums in another order, and random weights give masks full of rims.
-            assert!(differing <= width * height / 1000, "{what}: {differing} pixels differ");
+            assert!(differing <= wrong, "{what}: {differing} pixels differ");
             assert!(found.finite && !found.mask.is_empty());
             alone.push(found.mask);
         }
@@ -429,7 +430,7 @@ fn number(value: &serde_json::Value) -> f32 {
 
 #[test]
 fn a_foreign_image_export_runs_as_the_python_loop_does() {
-    foreign("sam2_image_mini", "sam2_image", |found, expected, what| {
+    foreign("sam2_image_mini", "sam2_image", 27, |found, expected, what| {
         assert!((found.object_score - number(&expected["object_score"])).abs() < 1e-3, "{what}");
         assert!((found.predicted_iou - number(&expected["predicted_iou"])).abs() < 1e-3, "{what}");
     });
@@ -437,7 +438,8 @@ fn a_foreign_image_export_runs_as_the_python_loop_does() {
 
 #[test]
 fn a_foreign_video_export_tracks_as_transformers_does() {
-    foreign("sam2export_mini", "sam2export", |found, _, what| {
+    // Lost or mistimed memories change 58 pixels and more of a frame, lost pointers 4.
+    foreign("sam2export_mini", "sam2export", 3, |found, _, what| {
         assert!(found.object_score.is_nan() && found.predicted_iou.is_nan(), "{what}: the layout has no scores");
     });
 }

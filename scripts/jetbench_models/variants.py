@@ -4,6 +4,10 @@ Both packs hold the same weights (``export --variant dynamic`` writes the second
 then memory_attention alone is timed with 1 to 7 memories and as many pointers. The fixed form computes all seven slots
 whatever is in them, the growing form what exists.
 
+The times are paired: each repeat runs both forms on inputs of the same values, first the one, then the other, and the next
+repeat the other way round; what is reported is the median ratio and its quartiles. With one thread the clock is the process's CPU
+time, which other work on the machine lengthens little; with more it is the wall's.
+
 Example:
     python -m jetbench_models variants --fixed packs/edgetam --dynamic packs/edgetam_dynamic
 """
@@ -13,6 +17,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
@@ -20,20 +25,32 @@ from .loop import Pack, run_clip, upsample
 from .verify import read_golden
 
 
-def timed(pack: Pack, memories: int, repeats: int) -> list[float]:
-    """Milliseconds of memory_attention with this many memories, one value per repeat after an untimed call."""
+def inputs_of(pack: Pack, memories: int) -> dict[str, np.ndarray]:
+    """Inputs of memory_attention with this many memories; the same values for both forms, as far as they go."""
     rng, about = np.random.default_rng(memories), pack.about["memory"]
     count = (memories, memories) if pack.grows else (about["frames"], about["pointers"])
-    inputs = {"image_embed": rng.standard_normal(pack.shapes["image_embed"], np.float32),
-              "bank": rng.standard_normal((1, count[0], *pack.shapes["bank"][2:]), np.float32),
-              "ptrs": rng.standard_normal((1, count[1], *pack.shapes["ptrs"][2:]), np.float32),
-              "age": np.full(1, memories, np.float32)}
-    found = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
+    full = {"bank": (about["frames"], *pack.shapes["bank"][2:]), "ptrs": (about["pointers"], *pack.shapes["ptrs"][2:])}
+    made = {"image_embed": rng.standard_normal(pack.shapes["image_embed"], np.float32), "age": np.full(1, memories, np.float32)}
+    for (name, shape), used in zip(full.items(), count):
+        made[name] = rng.standard_normal((1, *shape), np.float32)[:, :used]
+    return made
+
+
+def paired(fixed: Pack, dynamic: Pack, memories: int, repeats: int, clock: Callable[[], float]) -> np.ndarray:
+    """Milliseconds of memory_attention, [repeats, 2]: fixed and dynamic, after an untimed call of each."""
+    forms = [(fixed, inputs_of(fixed, memories)), (dynamic, inputs_of(dynamic, memories))]
+
+    def once(form: int) -> float:
+        pack, inputs = forms[form]
+        start = clock()
         pack.run("memory_attention", **inputs)
-        found.append(1000 * (time.perf_counter() - start))
-    return found[1:]
+        return 1000 * (clock() - start)
+
+    found = np.zeros((repeats, 2))
+    for repeat in range(-1, repeats):
+        for form in ((0, 1) if repeat % 2 else (1, 0)):
+            found[max(repeat, 0), form] = once(form)
+    return found
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +58,7 @@ def main(argv: list[str]) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fixed", type=Path, required=True, help="pack with a golden reference")
     parser.add_argument("--dynamic", type=Path, required=True, help="pack of the same weights, exported with --variant dynamic")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=20, help="pairs per number of memories (default: 20)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-track", action="store_true", help="only the times")
     args = parser.parse_args(argv)
@@ -59,12 +76,13 @@ def main(argv: list[str]) -> int:
         good = pixels <= 1e-4 * height * width * len(frames)
         print(f"{len(frames)} frames, {tracks[0].prompt.kind}: logits differ by {gap:.1e} at most, {pixels} of "
               f"{height * width * len(frames)} mask pixels differ: {'pass' if good else 'FAIL'}")
-    print("| memories | fixed, ms | dynamic, ms | dynamic / fixed |\n|---|---|---|---|")
+    clock, what = (time.process_time, "CPU time") if args.threads == 1 else (time.perf_counter, "wall time")
+    print(f"memory_attention, {what}, {args.threads} thread(s), {args.repeats} pairs each\n"
+          "| memories | fixed, ms | dynamic, ms | dynamic / fixed, median | quartiles |\n|---|---|---|---|---|")
     for memories in range(1, fixed.about["memory"]["frames"] + 1):
-        # interleaved, so that a change of load meets both
-        pairs = [(timed(fixed, memories, 1)[0], timed(dynamic, memories, 1)[0]) for _ in range(args.repeats)]
-        a, b = (float(np.median(column)) for column in zip(*pairs))
-        print(f"| {memories} | {a:.0f} | {b:.0f} | {b / a:.2f} |", flush=True)
+        times = paired(fixed, dynamic, memories, args.repeats, clock)
+        (a, b), (low, middle, high) = np.median(times, 0), np.quantile(times[:, 1] / times[:, 0], (0.25, 0.5, 0.75))
+        print(f"| {memories} | {a:.1f} | {b:.1f} | {middle:.2f} | {low:.2f} to {high:.2f} |", flush=True)
     return int(not good)
 
 
