@@ -272,9 +272,9 @@ class Follows(unittest.TestCase):
         np.testing.assert_array_equal(before.low_res, session.run_session(model, self.frames, [self.prompt])[0].low_res)
 
     def test_no_graph_asks_for_a_size(self):
-        """Shape operators run on the CPU in a CUDA session."""
+        """Shape operators run on the CPU in a CUDA session; the forms for the CPU provider may have them."""
         root = Path(__file__).parents[2] / "assets/packs"
-        for path in sorted(root.glob("*/*/*.onnx")):
+        for path in sorted(p for p in root.glob("*/*/*.onnx") if not p.name.endswith(".cpu.onnx")):
             asking = [n.name for n in onnx.load(path).graph.node if n.op_type in ("Shape", "Size")]
             self.assertEqual(asking, [], path.relative_to(root))
 
