@@ -765,6 +765,9 @@ pub struct InspectArgs {
     /// Precision whose graphs are counted [default: the first that every graph has]
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<String>,
+    /// Form of the graphs that have two: plain, for all providers [default], or cpu, for ONNX Runtime's CPU provider
+    #[arg(long, value_name = "FORM", value_parser = ["plain", "cpu"])]
+    pub form: Option<String>,
     /// Number of objects that are tracked
     #[arg(long, value_name = "N", default_value = "1")]
     pub objects: NonZeroUsize,

@@ -31,7 +31,7 @@ pub fn remark(cell: &CellRecord, device: &DeviceRecord, pack: &Path, gpu_mhz: Op
     }
     let peak = module(device.facts.get("module")?, gpu_mhz)?.peak();
     let (objects, stages) = medians(cell)?;
-    let found = inspect::inspect(pack, Some(cell.dtype), objects).ok()?;
+    let found = inspect::inspect(pack, Some(cell.dtype), objects, false).ok()?;
     let parts: Vec<String> = found
         .graphs
         .iter()

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use jetbench_runners::inspect::{self, Inspection};
 use jetbench_runners::roofline::{self, Limit, Peak};
+use jetbench_runners::types::Precision;
 use serde_json::json;
 
 use crate::cli::{InspectArgs, PacksArgs, PacksCommand};
@@ -26,7 +27,11 @@ fn inspect(args: &InspectArgs) -> Result<Outcome, Stop> {
         Some(word) => Some(word.parse().map_err(|e| Stop::Usage(format!("{e}")))?),
         None => None,
     };
-    let found = inspect::inspect(&args.pack, precision, args.objects.get())?;
+    let cpu_forms = args.form.as_deref() == Some("cpu");
+    if cpu_forms && precision.is_some_and(|precision| precision != Precision::Fp32) {
+        return Err(Stop::Usage("--form cpu: only fp32 graphs have a form for the CPU".to_string()));
+    }
+    let found = inspect::inspect(&args.pack, precision, args.objects.get(), cpu_forms)?;
     let peak = match args.roofline.as_deref() {
         None => None,
         Some("cpu") => Some(roofline::measure_cpu(args.ort_lib.as_deref(), args.threads.map(Into::into))?),

@@ -769,6 +769,18 @@ fn packs_inspect_counts_what_the_files_hold() {
             let name = graph["name"].as_str().unwrap();
             assert!(value["roofline"]["limits"][name]["ms"].as_f64().unwrap() > 0.0);
         }
+        let cpu: serde_json::Value =
+            serde_json::from_str(&run(&["--json", "--dtype", "fp32", "--form", "cpu"])).unwrap();
+        let attention = |value: &serde_json::Value| {
+            let graph = value["graphs"].as_array().unwrap().iter().find(|g| g["name"] == "memory_attention").unwrap();
+            assert_eq!(graph["cost"]["unknown"], serde_json::json!({}), "{graph}");
+            let flops = graph["cost"]["flops"].as_object().unwrap();
+            let all: u64 = flops.values().map(|n| n.as_u64().unwrap()).sum();
+            (flops.contains_key("MultiHeadAttention"), all, graph["cost"]["peak_activation_bytes"].as_u64().unwrap())
+        };
+        let (plain, fused) = (attention(&value), attention(&cpu));
+        assert_eq!((plain.0, fused.0), (false, true));
+        assert!(fused.1 < plain.1 && fused.2 < plain.2, "fewer operations, no matrix of scores: {plain:?} {fused:?}");
         let text = run(&["--dtype", "bf16", "--objects", "2"]);
         assert!(text.contains("tracked frame") && text.contains("MatMul") && text.contains("bf16"), "{text}");
         assert!(text.contains("nothing is missing"), "{text}");

@@ -59,10 +59,15 @@ impl Cost {
     }
 }
 
-/// Counts what one run of `model` costs when every axis called `name` has the size that `axis` gives for it.
-pub fn count(model: &Model<'_>, axis: &dyn Fn(&str) -> Option<i64>) -> Cost {
+/// Counts what one run of `model` costs when every axis called `name` has the size that `axis` gives for it, and the inputs
+/// on which shapes depend have these `values`.
+pub fn count<'a>(model: &Model<'a>, axis: &dyn Fn(&str) -> Option<i64>, values: &[(&'a str, i64)]) -> Cost {
     let types = model.types();
     let mut shapes = Shapes::new(model, axis);
+    for &(name, value) in values {
+        let count = shapes.elements(name).unwrap_or(1).min(64) as usize;
+        shapes.values.insert(name, vec![value; count]);
+    }
     let mut cost = Cost { nodes: model.nodes.len(), ..Cost::default() };
     for constant in &model.initializers {
         cost.weight_bytes =
@@ -298,7 +303,7 @@ impl<'a> Shapes<'a> {
                         _ => None,
                     }
                 }
-                "FastGelu" | "QuickGelu" | "BiasGelu" => Some(vec![input(0)?.to_vec()]),
+                "FastGelu" | "QuickGelu" | "BiasGelu" | "RotaryEmbedding" => Some(vec![input(0)?.to_vec()]),
                 _ => None,
             };
         }
@@ -577,9 +582,11 @@ impl<'a> Shapes<'a> {
                 let step = if node.inputs.len() > 4 { *values(4)?.first()? } else { 1 };
                 slice_of(&values(0)?, *values(1)?.first()?, *values(2)?.first()?, step)
             }
-            "Add" | "Sub" | "Mul" | "Div" => {
+            "Add" | "Sub" | "Mul" | "Div" | "Min" | "Max" if node.inputs.len() == 2 => {
                 let (a, b) = (values(0)?, values(1)?);
                 let operate = |x: i64, y: i64| match node.op {
+                    "Min" => Some(x.min(y)),
+                    "Max" => Some(x.max(y)),
                     "Add" => x.checked_add(y),
                     "Sub" => x.checked_sub(y),
                     "Mul" => x.checked_mul(y),
@@ -729,7 +736,7 @@ mod tests {
 
     fn infer(fields: &[(u32, Vec<u8>)], objects: i64) -> Cost {
         let bytes = build::model(9, 20, fields);
-        count(&Model::parse(&bytes).unwrap(), &|name| (name == "objects").then_some(objects))
+        count(&Model::parse(&bytes).unwrap(), &|name| (name == "objects").then_some(objects), &[])
     }
 
     fn i64s(name: &str, values: &[i64]) -> (u32, Vec<u8>) {
@@ -804,7 +811,7 @@ mod tests {
                 value(12, "y", &[0]),
             ],
         );
-        let cost = count(&Model::parse(&bytes).unwrap(), &|_| None);
+        let cost = count(&Model::parse(&bytes).unwrap(), &|_| None, &[]);
         assert_eq!(cost.unknown["Relu"], 1, "an axis of unknown size is not guessed");
     }
 
@@ -924,7 +931,7 @@ mod tests {
                 bytes[at] = value;
             }
             if let Ok(model) = Model::parse(&bytes) {
-                let _ = count(&model, &|_| Some(2));
+                let _ = count(&model, &|_| Some(2), &[("age", 5)]);
             }
         }
     }

@@ -101,12 +101,17 @@ impl MemoryNeed {
 }
 
 /// Reads the pack in `dir` and counts what its graphs of `precision` (`None`: the first that every graph has) cost for so
-/// many objects.
+/// many objects; `cpu_forms`: in the form for the CPU provider where they have one, all memories there.
 ///
 /// # Errors
 /// [`RunnerError::Pack`] when the manifest or a graph file cannot be read at all; wrong digests and missing facts are in
 /// the report instead. [`RunnerError::Usage`] when no graph has the precision.
-pub fn inspect(dir: &Path, precision: Option<Precision>, objects: usize) -> Result<Inspection, RunnerError> {
+pub fn inspect(
+    dir: &Path,
+    precision: Option<Precision>,
+    objects: usize,
+    cpu_forms: bool,
+) -> Result<Inspection, RunnerError> {
     let pack = Pack::read(dir)?;
     let manifest = &pack.manifest;
     let held = manifest.precisions();
@@ -127,7 +132,7 @@ pub fn inspect(dir: &Path, precision: Option<Precision>, objects: usize) -> Resu
     let mut missing = Vec::new();
     let mut graphs = Vec::new();
     for graph in &manifest.graphs {
-        graphs.push(read(&pack, graph, precision, objects, &mut missing)?);
+        graphs.push(read(&pack, graph, precision, objects, cpu_forms, &mut missing)?);
     }
     let batched = graphs.iter().any(|g| g.inputs.iter().any(|i| i.contains(&format!("[{OBJECTS}"))));
     // Without an object axis the object graphs run once per object.
@@ -169,12 +174,19 @@ fn read(
     graph: &Graph,
     precision: Precision,
     objects: usize,
+    cpu_forms: bool,
     missing: &mut Vec<String>,
 ) -> Result<GraphCost, RunnerError> {
-    if let Err(e) = pack.check_graph(graph, precision) {
+    let form = graph.cpu.as_ref().filter(|_| cpu_forms);
+    let checked = if form.is_some() {
+        pack.check_cpu_form(graph).map(drop)
+    } else {
+        pack.check_graph(graph, precision).map(drop)
+    };
+    if let Err(e) = checked {
         missing.push(e.to_string());
     }
-    let file = graph.files.get(&precision).cloned().unwrap_or_default();
+    let file = form.map(|form| &form.file).or(graph.files.get(&precision)).cloned().unwrap_or_default();
     let path = pack.dir.join(&file);
     let wrong = |e: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {e}", path.display()));
     let bytes = std::fs::read(&path).map_err(|e| wrong(&e))?;
@@ -182,7 +194,9 @@ fn read(
     let count = objects as i64;
     // Axes of other names count batches, points or boxes of one prompt: 1, and the report says so.
     let ours = |name: &str| [OBJECTS, COND_OBJECTS].contains(&name);
-    let cost = cost::count(&model, &|name| Some(if ours(name) { count } else { 1 }));
+    // The form for the CPU cuts the state down to the frames that passed: as many as there is room for.
+    let full = model.inputs.iter().find(|input| input.name == "age").map(|input| (input.name, i64::from(u16::MAX)));
+    let cost = cost::count(&model, &|name| Some(if ours(name) { count } else { 1 }), full.as_slice());
     let mut others: Vec<&str> = Vec::new();
     for axis in model.inputs.iter().flat_map(|input| input.shape.iter().flatten()) {
         if let Axis::Dynamic(name) = axis
