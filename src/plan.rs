@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jetbench_runners::REGISTRY;
-use jetbench_runners::contract::OVERLAPS;
+use jetbench_runners::contract::{OVERLAPS, PIPELINE};
 use jetbench_runners::manifest;
 use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::runtime;
@@ -180,7 +180,8 @@ impl Plan {
                         packs::check(&pack.dir, dtype)?;
                         checked.push((pack.dir.clone(), dtype));
                     }
-                    let admitted = admit(&pack, &settings, prompt);
+                    let mut admitted = admit(&pack, &settings, prompt);
+                    admit_pipeline(&mut admitted, &pack, settings.scenario);
                     cells.push(Cell { model: model.clone(), pack, prompt, dtype, device, admitted });
                 }
             }
@@ -231,9 +232,8 @@ impl Plan {
         let dropped = |name: &str| cell.admitted.dropped.iter().any(|d| d.name == name);
         let mut options = self.settings.options.clone();
         options.extra.retain(|name, _| !dropped(name));
-        if let Some((name, value)) = cell.admitted.passed.iter().find(|(name, _)| name == OVERLAPS) {
-            options.extra.insert(name.clone(), value.clone());
-        }
+        let settled = cell.admitted.passed.iter().filter(|(name, _)| [OVERLAPS, PIPELINE].contains(&name.as_str()));
+        options.extra.extend(settled.cloned());
         options.threads = options.threads.filter(|_| !dropped("threads"));
         options.spinning = options.spinning.filter(|_| !dropped("spinning"));
         Job {
@@ -307,6 +307,24 @@ fn admit(pack: &PackInfo, settings: &Settings, prompt: PromptKind) -> Admitted {
         }
     }
     admitted
+}
+
+/// Where throughput counts, a runner that can encode the next frame beside this one does so unless told otherwise; where
+/// frames come one at a time there is no next one.
+fn admit_pipeline(admitted: &mut Admitted, pack: &PackInfo, scenario: Scenario) {
+    if !pack.capabilities.options.iter().any(|o| o == PIPELINE) {
+        return;
+    }
+    let given = admitted.passed.iter().position(|(name, _)| name == PIPELINE);
+    match (scenario, given) {
+        (Scenario::Offline, None) => admitted.passed.push((PIPELINE.to_string(), "on".to_string())),
+        (Scenario::SingleStream | Scenario::Realtime, Some(at)) => {
+            let (name, value) = admitted.passed.remove(at);
+            let reason = format!("only in the scenario offline; in {scenario} no frame is there before its turn");
+            admitted.dropped.push(DroppedOption { name, value, reason });
+        }
+        _ => {}
+    }
 }
 
 /// Clicks per object that this pack is given.

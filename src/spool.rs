@@ -32,8 +32,8 @@ impl FrameTimes {
     /// As written to the record; `objects` is the number of live objects.
     pub fn record(&self, objects: u32) -> FrameRecord {
         let mut stages_ms = std::collections::BTreeMap::new();
-        for (stage, time) in &self.stages {
-            *stages_ms.entry(stage.as_str().to_string()).or_insert(0.0) += ms(*time);
+        for (stage, time) in self.stages.iter() {
+            *stages_ms.entry(stage.as_str().to_string()).or_insert(0.0) += ms(time);
         }
         FrameRecord {
             frame: self.frame,
@@ -81,6 +81,8 @@ pub struct SpooledFrame {
 pub struct Writer {
     file: BufWriter<File>,
     frames: u32,
+    /// Runs of the mask that is being written; its memory is used again.
+    runs: Vec<u32>,
 }
 
 impl Writer {
@@ -93,7 +95,7 @@ impl Writer {
         file.write_all(MAGIC)?;
         file.write_all(&width.to_le_bytes())?;
         file.write_all(&height.to_le_bytes())?;
-        Ok(Writer { file, frames: 0 })
+        Ok(Writer { file, frames: 0, runs: Vec::new() })
     }
 
     /// Appends one frame.
@@ -108,11 +110,10 @@ impl Writer {
         out.write_all(&nanos(times.decode))?;
         out.write_all(&nanos(times.latency))?;
         out.write_all(&times.response.map_or(u64::MAX, |r| r.as_nanos() as u64).to_le_bytes())?;
-        out.write_all(&[times.stages.len() as u8])?;
-        for (stage, time) in &times.stages {
-            let index = Stage::ALL.iter().position(|s| s == stage).unwrap_or(usize::MAX) as u8;
-            out.write_all(&[index])?;
-            out.write_all(&nanos(*time))?;
+        out.write_all(&[times.stages.iter().count() as u8])?;
+        for (stage, time) in times.stages.iter() {
+            out.write_all(&[stage as u8])?;
+            out.write_all(&nanos(time))?;
         }
         out.write_all(&(masks.objects.len() as u32).to_le_bytes())?;
         for object in &masks.objects {
@@ -120,9 +121,9 @@ impl Writer {
             out.write_all(&object.object_score.to_le_bytes())?;
             out.write_all(&object.predicted_iou.to_le_bytes())?;
             out.write_all(&[u8::from(object.finite)])?;
-            let runs = object.mask.to_runs();
-            out.write_all(&(runs.len() as u32).to_le_bytes())?;
-            for run in runs {
+            object.mask.runs_into(&mut self.runs);
+            out.write_all(&(self.runs.len() as u32).to_le_bytes())?;
+            for run in &self.runs {
                 out.write_all(&run.to_le_bytes())?;
             }
         }
@@ -229,11 +230,11 @@ impl Reader {
             nanos => Some(Duration::from_nanos(nanos)),
         };
         let [count] = bytes(file)?;
-        let mut stages = StageTimes::new();
+        let mut stages = StageTimes::default();
         for _ in 0..count {
             let [index] = bytes(file)?;
             let stage = *Stage::ALL.get(usize::from(index)).ok_or_else(|| invalid("unknown stage"))?;
-            stages.push((stage, Duration::from_nanos(u64::from_le_bytes(bytes(file)?))));
+            stages.add(stage, Duration::from_nanos(u64::from_le_bytes(bytes(file)?)));
         }
         let mut objects = Vec::new();
         for _ in 0..u32::from_le_bytes(bytes(file)?) {
@@ -285,7 +286,7 @@ mod tests {
             frame: i,
             decode: Duration::from_micros(7),
             latency: Duration::from_millis(u64::from(i)),
-            stages: vec![(Stage::ImageEncoder, Duration::from_nanos(u64::from(i) * 3))],
+            stages: [(Stage::ImageEncoder, Duration::from_nanos(u64::from(i) * 3))].into_iter().collect(),
             response: (i % 2 == 1).then(|| Duration::from_millis(9)),
         };
         let mask = Mask::from_fn(70, 3, |x, y| (x * 3 + y + i).is_multiple_of(4));

@@ -7,12 +7,13 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use jetbench_runners::types::{Frame, FrameMasks, Mask, OpenRequest, Prompt};
 use jetbench_runners::{Runner, RunnerError, packs};
 
-use crate::dataset::{DataError, Dataset, DecodedFrame, RgbFrame, Sequence};
+use crate::dataset::{DataError, Dataset, RgbFrame, Sequence};
 use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::exit;
 use crate::plan;
@@ -232,7 +233,11 @@ fn warm_up(
 }
 
 fn step(runner: &mut dyn Runner, image: &RgbFrame, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
-    runner.step(Frame { width: image.width, height: image.height, rgb: &image.rgb }, prompts)
+    runner.step(view(image), prompts)
+}
+
+fn view(image: &RgbFrame) -> Frame<'_> {
+    Frame { width: image.width, height: image.height, rgb: &image.rgb }
 }
 
 /// What is wrong with warm-up masks: nothing there, everything there (although the object does not fill the frame),
@@ -294,26 +299,41 @@ fn track(
     runner.reset();
     voice.say(&Event::SequenceStarted { index });
     let started = telemetry::now_ns();
-    let read = |ahead: usize| sequence.looped_reader(length, ahead).map(|frame| frame.map(Arrived::from));
+    let read = |ahead: usize| {
+        let reader = sequence.looped_reader(length, ahead);
+        let home = reader.home();
+        reader.map(move |frame| {
+            let decoded = frame?;
+            let frame = Lent { frame: decoded.frame, home: home.clone() };
+            Ok(Arrived { index: decoded.index, frame, decode: decoded.decode })
+        })
+    };
     let mut pulse = Pulse { voice, tick, ticked: Instant::now() };
     let mut loop_ = Loop { video: &sequence.name, planned: &planned, runner, pulse: &mut pulse };
     let mut late = None;
     let (done, wall_end) = match job.scenario {
         Scenario::SingleStream => {
-            let done = loop_.one_by_one(read(READ_AHEAD), &mut |times, masks| {
-                writer.frame(&times, &masks).map_err(|e| disk(&path, &e))
+            let done = loop_.one_by_one(read(READ_AHEAD), false, &mut |times, masks| {
+                writer.frame(&times, &masks).map_err(|e| disk(&path, &e))?;
+                Ok(Some(masks))
             })?;
             (done, telemetry::now_ns())
         }
         Scenario::Offline => {
             // Run lengths are found and written beside the next frame's work.
             let (send, receive) = std::sync::mpsc::sync_channel::<(FrameTimes, FrameMasks)>(8);
+            let (back, written_masks) = std::sync::mpsc::sync_channel::<FrameMasks>(16);
             let done = std::thread::scope(|scope| {
-                let written = scope.spawn(|| receive.into_iter().try_for_each(|(t, m)| writer.frame(&t, &m)));
-                // A writer that has failed has hung up; its own error says why.
-                let done = loop_.one_by_one(read(READ_FAR_AHEAD), &mut |times, masks| {
-                    let _ = send.send((times, masks));
+                let write = |(times, masks): (FrameTimes, FrameMasks)| {
+                    writer.frame(&times, &masks)?;
+                    let _ = back.try_send(masks);
                     Ok(())
+                };
+                let written = scope.spawn(|| receive.into_iter().try_for_each(write));
+                // A writer that has failed has hung up; its own error says why.
+                let done = loop_.one_by_one(read(READ_FAR_AHEAD), true, &mut |times, masks| {
+                    let _ = send.send((times, masks));
+                    Ok(written_masks.try_recv().ok())
                 });
                 drop(send);
                 written
@@ -351,9 +371,22 @@ struct Arrived<F> {
     decode: Duration,
 }
 
-impl From<DecodedFrame> for Arrived<RgbFrame> {
-    fn from(DecodedFrame { index, frame, decode }: DecodedFrame) -> Self {
-        Arrived { index, frame, decode }
+/// A frame whose memory goes back to the decoder when it is no longer needed.
+struct Lent {
+    frame: RgbFrame,
+    home: SyncSender<Vec<u8>>,
+}
+
+impl Borrow<RgbFrame> for Lent {
+    fn borrow(&self) -> &RgbFrame {
+        &self.frame
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // Where there is no room the memory is simply freed.
+        let _ = self.home.try_send(std::mem::take(&mut self.frame.rgb));
     }
 }
 
@@ -373,8 +406,8 @@ impl Pulse<'_> {
     }
 }
 
-/// What takes one frame after the other.
-type Taker<'a> = &'a mut dyn FnMut(FrameTimes, FrameMasks) -> Result<(), Fault>;
+/// What takes one frame after the other; gives back masks that it no longer needs, of this frame or an earlier one.
+type Taker<'a> = &'a mut dyn FnMut(FrameTimes, FrameMasks) -> Result<Option<FrameMasks>, Fault>;
 
 /// The timed loop over one video.
 struct Loop<'a, 'b> {
@@ -385,13 +418,20 @@ struct Loop<'a, 'b> {
 }
 
 impl Loop<'_, '_> {
-    /// One frame: from RGB bytes in host memory to masks in host memory.
-    fn one(&mut self, arrived: &Arrived<impl Borrow<RgbFrame>>) -> Result<(FrameTimes, FrameMasks), Fault> {
+    /// One frame: from RGB bytes in host memory to masks in host memory. `next` is begun with, where the runner works ahead;
+    /// `begun` is when that happened to this frame: its latency counts from then.
+    fn one<F: Borrow<RgbFrame>>(
+        &mut self,
+        arrived: &Arrived<F>,
+        next: Option<&Arrived<F>>,
+        begun: Option<Instant>,
+    ) -> Result<(FrameTimes, FrameMasks), Fault> {
         let index = arrived.index;
         let starting: Vec<Prompt> =
             self.planned.iter().filter(|p| p.frame == index).map(|p| p.prompt.clone()).collect();
-        let started = Instant::now();
-        let masks = step(self.runner, arrived.frame.borrow(), &starting);
+        let next = next.map(|next| view(next.frame.borrow()));
+        let started = begun.unwrap_or_else(Instant::now);
+        let masks = self.runner.step_ahead(view(arrived.frame.borrow()), &starting, next);
         let latency = started.elapsed();
         let masks = masks.map_err(|e| Fault {
             class: FaultClass::from(&e),
@@ -401,19 +441,28 @@ impl Loop<'_, '_> {
         Ok((FrameTimes { frame: index as u32, decode: arrived.decode, latency, stages, response: None }, masks))
     }
 
-    /// Every frame, each as soon as the one before is done. What happens to the masks is outside the latency.
+    /// Every frame, each as soon as the one before is done; with `ahead`, a runner that can do so begins with the next one
+    /// before that. What happens to the masks is outside the latency.
     fn one_by_one<F: Borrow<RgbFrame>>(
         &mut self,
-        frames: impl Iterator<Item = Result<Arrived<F>, DataError>>,
+        mut frames: impl Iterator<Item = Result<Arrived<F>, DataError>>,
+        ahead: bool,
         take: Taker<'_>,
     ) -> Result<usize, Fault> {
+        let ahead = ahead && self.runner.works_ahead();
         let mut done = 0;
-        for arrived in frames {
-            let arrived = arrived?;
-            let (times, masks) = self.one(&arrived)?;
-            take(times, masks)?;
+        let (mut waiting, mut begun) = (frames.next().transpose()?, None);
+        while let Some(arrived) = waiting {
+            let next = if ahead { frames.next().transpose()? } else { None };
+            let handed_over = next.as_ref().map(|_| Instant::now());
+            let (times, masks) = self.one(&arrived, next.as_ref(), begun)?;
+            if let Some(masks) = take(times, masks)? {
+                self.runner.recycle(masks);
+            }
             done = arrived.index + 1;
             self.pulse.beat(done);
+            drop(arrived);
+            (waiting, begun) = if ahead { (next, handed_over) } else { (frames.next().transpose()?, None) };
         }
         Ok(done)
     }
@@ -422,7 +471,7 @@ impl Loop<'_, '_> {
     /// frames of the clip, and how many frames the decoder brought late and by how much.
     fn on_the_clock(
         &mut self,
-        mut frames: impl Iterator<Item = Result<Arrived<RgbFrame>, DataError>>,
+        mut frames: impl Iterator<Item = Result<Arrived<Lent>, DataError>>,
         length: usize,
         fps: f64,
         writer: &mut spool::Writer,
@@ -450,9 +499,10 @@ impl Loop<'_, '_> {
             for dropped in last.map_or(0, |l: usize| l + 1)..next.index {
                 writer.dropped(dropped as u32).map_err(|e| disk(path, &e))?;
             }
-            let (mut times, masks) = self.one(&waiting)?;
+            let (mut times, masks) = self.one(&waiting, None, None)?;
             times.response = Some(Duration::from_nanos(since().saturating_sub(next.arrives_ns)));
             writer.frame(&times, &masks).map_err(|e| disk(path, &e))?;
+            self.runner.recycle(masks);
             last = Some(next.index);
             self.pulse.beat(next.index + 1);
         }
@@ -478,7 +528,10 @@ fn null_run(job: &Job, dataset: &Dataset, voice: &mut Voice) -> Result<(), Fault
         begins.push(Instant::now());
         Ok(Arrived { index, frame: &image, decode: Duration::ZERO })
     });
-    loop_.one_by_one(frames, &mut |times, masks| writer.frame(&times, &masks).map_err(|e| disk(&path, &e)))?;
+    loop_.one_by_one(frames, false, &mut |times, masks| {
+        writer.frame(&times, &masks).map_err(|e| disk(&path, &e))?;
+        Ok(Some(masks))
+    })?;
     begins.push(Instant::now());
     writer.finish().map_err(|e| disk(&path, &e))?;
     let costs: Vec<f64> = begins.windows(2).map(|w| (w[1] - w[0]).as_secs_f64() * 1e6).collect();

@@ -33,6 +33,9 @@ pub const COND_OBJECTS: &str = "cond_objects";
 pub const OVERLAPS: &str = "overlaps";
 /// The option that says whether the time of each stage is taken: `on` (the default) or `off`.
 pub const STAGE_TIMES: &str = "stage_times";
+/// The option that says whether the next frame may be encoded beside this one, where throughput counts: `on` or `off` (the
+/// default, save in the offline scenario). On the CPU only.
+pub const PIPELINE: &str = "pipeline";
 
 /// The option that says which form of a graph the CPU provider gets where the pack has two: `cpu` (the default in fp32), on
 /// ONNX Runtime's own operators, or `plain`, the one for all providers.

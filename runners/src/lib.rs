@@ -5,6 +5,7 @@ pub mod audit;
 pub mod contract;
 pub mod cost;
 pub mod edgetam;
+pub mod encoder;
 pub mod golden;
 pub mod image;
 pub mod inspect;
@@ -63,6 +64,26 @@ pub trait Runner {
     /// [`RunnerError::Usage`] for a frame or prompt it cannot take: nothing has happened, the runner can go on.
     /// [`RunnerError::Inference`] when the model fails: the sequence is lost, [`Runner::reset`] comes next.
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError>;
+    /// As [`Runner::step`], with a frame that comes next, if there is one: a runner that can do so begins with it while it
+    /// works on this one (on a thread of its own, which is done on return), and gives the same masks. The next step must
+    /// then be given that frame.
+    ///
+    /// # Errors
+    /// As [`Runner::step`]; [`RunnerError::Usage`] when `frame` is not the one that was announced.
+    fn step_ahead(
+        &mut self,
+        frame: Frame<'_>,
+        prompts: &[Prompt],
+        _next: Option<Frame<'_>>,
+    ) -> Result<FrameMasks, RunnerError> {
+        self.step(frame, prompts)
+    }
+    /// Does [`Runner::step_ahead`] begin with the next frame?
+    fn works_ahead(&self) -> bool {
+        false
+    }
+    /// Takes masks back that are no longer needed, so that the next frame need not allocate any.
+    fn recycle(&mut self, _masks: FrameMasks) {}
     /// Stage times of the last [`Runner::step`], drained.
     fn take_stage_times(&mut self) -> StageTimes;
 }

@@ -8,7 +8,7 @@
 //! empty and the last box stays.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ort::memory::Allocator;
 use ort::session::SessionInputValue;
@@ -122,7 +122,7 @@ struct ImageMode {
     thresholder: Thresholder,
     /// Are stage times taken?
     stage_times: bool,
-    times: Vec<(Stage, Duration)>,
+    times: StageTimes,
 }
 
 impl ImageMode {
@@ -164,7 +164,7 @@ impl ImageMode {
             preprocess: Preprocess::new(&pack.manifest.input),
             thresholder: Thresholder::default(),
             stage_times: settings.stage_times(),
-            times: Vec::new(),
+            times: StageTimes::default(),
         })
     }
 
@@ -209,10 +209,7 @@ impl ImageMode {
             return;
         }
         let now = Instant::now();
-        match self.times.iter_mut().find(|(s, _)| *s == stage) {
-            Some((_, time)) => *time += now - *since,
-            None => self.times.push((stage, now - *since)),
-        }
+        self.times.add(stage, now - *since);
         *since = now;
     }
 }
@@ -270,7 +267,7 @@ impl Runner for ImageMode {
         crate::check_frame(frame)?;
         let live: Vec<u32> = self.tracks.iter().map(|track| track.object).collect();
         crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
-        self.times.clear();
+        self.times = StageTimes::default();
         let mut since = Instant::now();
         self.preprocess.fill(frame, self.pixels.extract_tensor_mut().1)?;
         self.lap(Stage::Preprocess, &mut since);
@@ -325,9 +322,7 @@ impl Runner for ImageMode {
     }
 
     fn take_stage_times(&mut self) -> StageTimes {
-        let mut times = std::mem::take(&mut self.times);
-        times.sort_by_key(|(stage, _)| *stage);
-        times
+        std::mem::take(&mut self.times)
     }
 }
 

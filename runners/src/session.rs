@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use ort::AsPointer;
 use ort::ep;
 use ort::ep::ArbitrarilyConfigurableExecutionProvider;
 use ort::logging::LogLevel;
@@ -14,7 +15,7 @@ use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use crate::RunnerError;
-use crate::contract::{COND_OBJECTS, OBJECTS};
+use crate::contract::{COND_OBJECTS, OBJECTS, PIPELINE};
 use crate::manifest::{CheckedGraph, Pack};
 use crate::onnx::{Axis, ElementType, Model};
 use crate::providers::{self, Engine, EngineKey, Given, Pairs, Provider};
@@ -53,6 +54,8 @@ pub struct Settings {
     cpu_forms: bool,
     /// Are stage times taken?
     stage_times: bool,
+    /// CPU: may the next frame be encoded beside this one?
+    pipeline: bool,
     /// Directory for the profiles of the graphs, for the placement audit.
     pub(crate) profile: Option<PathBuf>,
 }
@@ -98,6 +101,7 @@ impl Settings {
             exclusive: false,
             cpu_forms: device == Device::Cpu && precision == Precision::Fp32,
             stage_times: true,
+            pipeline: false,
             profile: None,
         };
         let usage = |name: &str, value: &str, expected: &str| {
@@ -135,6 +139,9 @@ impl Settings {
                     return usage(name, value, "plain (only fp32 graphs have a form for the CPU)");
                 }
                 ("form", _, Device::Cpu) => return usage(name, value, "cpu or plain"),
+                (PIPELINE, "on", Device::Cpu) => settings.pipeline = true,
+                (PIPELINE, "off", Device::Cpu) => settings.pipeline = false,
+                (PIPELINE, _, Device::Cpu) => return usage(name, value, "on or off"),
                 ("objects", "batch", _) => settings.together = usize::MAX,
                 ("objects", "loop", _) => settings.together = 1,
                 ("objects", _, _) => match value.parse::<usize>() {
@@ -176,6 +183,16 @@ impl Settings {
         self.stage_times
     }
 
+    /// Settings of the image encoder and of the other graphs when the next frame is encoded beside this one: the threads are
+    /// shared out between the two, so that no more run than were asked for. `None`: one frame after the other.
+    pub fn split(&self) -> Option<[Settings; 2]> {
+        let all = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        if !self.pipeline || all < 2 {
+            return None;
+        }
+        Some([all / 2, all - all / 2].map(|n| Settings { threads: Some(n), ..self.clone() }))
+    }
+
     /// Most objects that may run together. A TensorRT engine takes no more than it was built for; another number would
     /// mean another build in the middle of a video.
     pub fn together(&self) -> usize {
@@ -204,6 +221,15 @@ impl Settings {
             Device::Cuda(_) => notes.push("no operator may run on the CPU".to_string()),
             Device::TensorRt(_) => notes
                 .push("operators that TensorRT does not take run on the CUDA provider, none on the CPU".to_string()),
+        }
+        if self.pipeline {
+            notes.push(match self.split().map(|parts| parts.map(|part| part.threads.unwrap_or_default())) {
+                Some([ahead, rest]) => format!(
+                    "pipeline: the next frame is encoded beside this one; threads: {ahead} for the image encoder, {rest} for \
+                     the other graphs"
+                ),
+                None => "pipeline: off, because there is only one thread".to_string(),
+            });
         }
         if !self.stage_times {
             notes.push("stage times: off".to_string());
@@ -483,10 +509,15 @@ impl Graph {
     /// # Errors
     /// [`RunnerError::Inference`] naming the graph, with ONNX Runtime's text.
     pub fn run(&mut self, binding: &IoBinding) -> Result<(), RunnerError> {
-        match self.session.run_binding(binding) {
-            Ok(_outputs) => Ok(()), // they are the bound tensors; dropping the handles frees nothing
-            Err(e) => Err(RunnerError::Inference(format!("graph `{}`: {e}", self.name))),
-        }
+        // Not `run_binding`: it makes a list of handles on the outputs, which are the bound tensors and known already.
+        // SAFETY: session and binding live; the exclusive borrow keeps this session from running twice at a time.
+        let status = unsafe {
+            let run = ort::api().RunWithBinding;
+            run(self.session.ptr().cast_mut(), std::ptr::null(), binding.ptr())
+        };
+        // SAFETY: the status comes from ONNX Runtime and is looked at once.
+        let outcome: Result<(), ort::Error> = unsafe { ort::Error::result_from_status(status) };
+        outcome.map_err(|e| RunnerError::Inference(format!("graph `{}`: {e}", self.name)))
     }
 }
 

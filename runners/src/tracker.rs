@@ -8,20 +8,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
 use ort::memory::Allocator;
 
 use crate::contract::{self, Sizes};
+use crate::encoder::Encoder;
 use crate::image::{Preprocess, Thresholder, resize_mask};
 use crate::manifest::Pack;
 use crate::runtime::Runtime;
 use crate::session::{Graph, Settings};
 use crate::state::{Floats, Joiner, Memories, input};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
-    PromptShape, Stage, StagePrecision, StageTimes,
+    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
+    PromptShape, Stage, StageClock, StagePrecision, StageTimes,
 };
 use crate::wiring::{Features, Tools, UNUSED, Wiring};
 use crate::{Runner, RunnerError, runtime};
@@ -36,7 +36,15 @@ const CORNERS: [i32; 2] = [2, 3];
 pub fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
     let pack = Pack::read(dir)?;
     let sizes = contract::sizes(&pack)?;
-    Ok(contract::capabilities(&pack, sizes.batched, device))
+    Ok(capabilities(&pack, &sizes, device))
+}
+
+fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
+    let mut capabilities = contract::capabilities(pack, sizes.batched, device);
+    if device == Device::Cpu {
+        capabilities.options.push(contract::PIPELINE.to_string());
+    }
+    capabilities
 }
 
 /// Compares the pack's files with its manifest and the family's contract.
@@ -118,7 +126,8 @@ pub struct Tracker {
     features: Features,
     device: Allocator,
     host: Allocator,
-    image_encoder: Graph,
+    /// `None` only while it works on another thread.
+    encoder: Option<Encoder>,
     mask_prompt: Option<Graph>,
     mask_decoder: Graph,
     memory_attention: Graph,
@@ -130,12 +139,17 @@ pub struct Tracker {
     report: OpenReport,
     sizes: Sizes,
     settings: Settings,
-    preprocess: Preprocess,
     thresholder: Thresholder,
     /// Low-resolution logits of all objects of a frame, where objects exclude each other.
     planes: Vec<f32>,
     lattice: Option<String>,
-    times: [Duration; Stage::ALL.len()],
+    times: StageTimes,
+    /// Objects that are tracked, for checks.
+    live: Vec<u32>,
+    /// Results that came back, to be filled again.
+    returned: Vec<FrameMasks>,
+    /// Their masks.
+    blank: Vec<Mask>,
     /// A frame failed half-way: the memories no longer belong together.
     broken: bool,
     sabotage: Option<Sabotage>,
@@ -172,10 +186,13 @@ impl Tracker {
             notes: settings.notes(),
             ..OpenReport::default()
         };
+        let split = settings.split();
+        let [encoding, others] = split.as_ref().map_or([&settings; 2], |parts| parts.each_ref());
         let mut load = |name: &str| {
             // All inputs of memory attention are device memory: raw features and the state.
             let on_device = name == contract::MEMORY_ATTENTION;
-            Graph::of_pack(&pack, name, &settings, runtime, on_device, &mut report)
+            let settings = if name == contract::IMAGE_ENCODER { encoding } else { others };
+            Graph::of_pack(&pack, name, settings, runtime, on_device, &mut report)
         };
         let image_encoder = load(contract::IMAGE_ENCODER)?;
         let memory_attention = load(contract::MEMORY_ATTENTION)?;
@@ -191,16 +208,18 @@ impl Tracker {
 
         let device = image_encoder.device_allocator(request.device)?;
         let host = Allocator::default();
+        let features = || Features::new(&device, &host, &sizes, &image_encoder);
+        let (features, ahead) = (features()?, split.is_some().then(features).transpose()?);
+        let encoder = Encoder::new(image_encoder, Preprocess::new(&pack.manifest.input), ahead);
         Ok(Tracker {
-            capabilities: contract::capabilities(&pack, sizes.batched, request.device),
+            capabilities: capabilities(&pack, &sizes, request.device),
             report,
-            features: Features::new(&device, &host, &sizes, &image_encoder)?,
+            features,
             sizes,
             settings,
-            preprocess: Preprocess::new(&pack.manifest.input),
             thresholder: Thresholder::default(),
             planes: Vec::new(),
-            image_encoder,
+            encoder: Some(encoder),
             mask_prompt,
             mask_decoder,
             memory_attention,
@@ -212,7 +231,10 @@ impl Tracker {
             groups: Vec::new(),
             wirings: BTreeMap::new(),
             lattice: None,
-            times: [Duration::ZERO; Stage::ALL.len()],
+            times: StageTimes::default(),
+            live: Vec::new(),
+            returned: Vec::new(),
+            blank: Vec::new(),
             broken: false,
             sabotage: None,
             copies: profile.map(|_| Vec::new()),
@@ -229,8 +251,8 @@ impl Tracker {
     /// # Errors
     /// As [`Graph::end_profile`].
     pub fn end_profiles(&mut self) -> Result<Vec<(String, std::path::PathBuf)>, RunnerError> {
-        [&mut self.image_encoder, &mut self.memory_attention, &mut self.mask_decoder, &mut self.memory_encoder]
-            .into_iter()
+        (self.encoder.iter_mut().map(|encoder| &mut encoder.graph))
+            .chain([&mut self.memory_attention, &mut self.mask_decoder, &mut self.memory_encoder])
             .chain(&mut self.mask_prompt)
             .map(|graph| Ok((graph.name.clone(), graph.end_profile()?)))
             .collect()
@@ -274,44 +296,70 @@ impl Tracker {
         prompts: &[Prompt],
         observe: &mut dyn FnMut(RawOutput<'_>),
     ) -> Result<FrameMasks, RunnerError> {
+        self.step_with(frame, prompts, None, observe)
+    }
+
+    fn step_with(
+        &mut self,
+        frame: Frame<'_>,
+        prompts: &[Prompt],
+        next: Option<Frame<'_>>,
+        observe: &mut dyn FnMut(RawOutput<'_>),
+    ) -> Result<FrameMasks, RunnerError> {
         crate::check_frame(frame)?;
-        let live: Vec<u32> = self.groups.iter().flat_map(|group| &group.objects).copied().collect();
-        crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
+        next.map_or(Ok(()), crate::check_frame)?;
+        self.live.clear();
+        self.live.extend(self.groups.iter().flat_map(|group| &group.objects));
+        crate::check_prompts(&self.capabilities, frame, prompts, &self.live)?;
         if self.broken {
             return Err(RunnerError::Inference(
                 "an earlier frame of this sequence failed; reset the runner first".to_string(),
             ));
         }
-        self.times = [Duration::ZERO; Stage::ALL.len()];
+        self.times = StageTimes::default();
         self.broken = true; // until this frame is through
-        let masks = self.advance(frame, prompts, observe)?;
-        self.broken = false;
-        Ok(masks)
+        let lost =
+            || RunnerError::Inference("the image encoder was lost in a panic; open the runner again".to_string());
+        let mut encoder = self.encoder.take().ok_or_else(lost)?;
+        let mut clock = StageClock::start(self.settings.stage_times());
+        let on_gpu = self.settings.on_gpu();
+        let masks = encoder.encode(frame, &mut self.features, on_gpu, &mut clock, &mut self.times).and_then(|()| {
+            self.copied(contract::IMAGE_ENCODER, "image", false, 3 * self.sizes.image * self.sizes.image, false);
+            if self.lattice.is_none() {
+                self.lattice = Some(self.lattice_evidence());
+            }
+            let Some(next) = next.filter(|_| encoder.works_ahead()) else {
+                return self.advance(frame, prompts, clock, observe);
+            };
+            let second = StageClock::start(self.settings.stage_times());
+            std::thread::scope(|scope| {
+                let ahead = scope.spawn(|| encoder.encode_ahead(next, second));
+                let masks = self.advance(frame, prompts, clock, observe);
+                match ahead.join() {
+                    Ok(encoded) => encoded.and(masks),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            })
+        });
+        self.encoder = Some(encoder);
+        // A frame that was refused has changed nothing.
+        self.broken = !matches!(masks, Ok(_) | Err(RunnerError::Usage(_)));
+        masks
     }
 
+    /// What comes after the image encoder.
     fn advance(
         &mut self,
         frame: Frame<'_>,
         prompts: &[Prompt],
+        mut clock: StageClock,
         observe: &mut dyn FnMut(RawOutput<'_>),
     ) -> Result<FrameMasks, RunnerError> {
         let on_gpu = self.settings.on_gpu();
-        let mut clock = Clock::start(self.settings.stage_times());
-        self.preprocess.fill(frame, self.features.image.extract_tensor_mut().1)?;
-        if on_gpu {
-            input(&mut self.features.encode, "image", &self.features.image)?;
-        }
-        self.copied(contract::IMAGE_ENCODER, "image", false, 3 * self.sizes.image * self.sizes.image, false);
-        clock.lap(&mut self.times, Stage::Preprocess);
-        self.image_encoder.run(&self.features.encode)?;
-        clock.lap(&mut self.times, Stage::ImageEncoder);
-        if self.lattice.is_none() {
-            self.lattice = Some(self.lattice_evidence());
-        }
-
-        let mut masks = FrameMasks::default();
+        let mut masks = self.returned.pop().unwrap_or_default();
         self.planes.clear();
-        for mut group in std::mem::take(&mut self.groups) {
+        let mut groups = std::mem::take(&mut self.groups);
+        let followed = groups.iter_mut().try_for_each(|group| -> Result<(), RunnerError> {
             let wiring = wiring(&mut self.wirings, group.objects.len())?;
             group.memories.attend(&mut self.memory_attention)?;
             clock.lap(&mut self.times, Stage::MemoryAttention);
@@ -320,11 +368,13 @@ impl Tracker {
             group.memories.remember(&mut self.memory_encoder, &wiring.passed, on_gpu)?;
             clock.lap(&mut self.times, Stage::MemoryEncoder);
             self.copied_group(group.objects.len(), false);
-            self.results(&group, false, frame, &mut masks, observe)?;
-            self.damage(&mut group);
-            self.groups.push(group);
+            self.results(group, false, frame, &mut masks, observe)?;
+            self.damage(group);
             clock.lap(&mut self.times, Stage::Postprocess);
-        }
+            Ok(())
+        });
+        self.groups = groups;
+        followed?;
         for together in batches(prompts, self.most_together()) {
             let mut group = self.new_group(together)?;
             clock.lap(&mut self.times, Stage::Postprocess);
@@ -514,7 +564,8 @@ impl Tracker {
                 inner
             };
             let finite = object_score.is_finite() && low_res.iter().chain(obj_ptr).all(|v| v.is_finite());
-            let mask = self.thresholder.mask(low_res, side, frame.width, frame.height);
+            let mut mask = self.blank.pop().unwrap_or_default();
+            self.thresholder.fill(low_res, side, frame.width, frame.height, &mut mask);
             observe(RawOutput { object, low_res, side, object_score, obj_ptr, mask: &mask, inner: &inner });
             let predicted_iou = iou;
             let claimed = !mask.is_empty();
@@ -581,8 +632,11 @@ impl Runner for Tracker {
     }
 
     fn precision(&self) -> Vec<StagePrecision> {
-        let graphs =
-            [&self.image_encoder, &self.memory_attention, &self.mask_decoder, &self.memory_encoder].into_iter();
+        let graphs = self.encoder.iter().map(|encoder| &encoder.graph).chain([
+            &self.memory_attention,
+            &self.mask_decoder,
+            &self.memory_encoder,
+        ]);
         let mut stages: Vec<StagePrecision> =
             graphs.chain(&self.mask_prompt).map(|graph| graph.precision.clone()).collect();
         stages[0].evidence.extend(self.lattice.clone());
@@ -599,6 +653,9 @@ impl Runner for Tracker {
                 wiring.spare.push(group.memories);
             }
         }
+        if let Some(encoder) = &mut self.encoder {
+            encoder.forget();
+        }
         self.broken = false;
     }
 
@@ -606,27 +663,26 @@ impl Runner for Tracker {
         self.step_observed(frame, prompts, &mut |_| {})
     }
 
+    fn step_ahead(
+        &mut self,
+        frame: Frame<'_>,
+        prompts: &[Prompt],
+        next: Option<Frame<'_>>,
+    ) -> Result<FrameMasks, RunnerError> {
+        self.step_with(frame, prompts, next, &mut |_| {})
+    }
+
+    fn works_ahead(&self) -> bool {
+        self.encoder.as_ref().is_some_and(Encoder::works_ahead)
+    }
+
+    fn recycle(&mut self, mut masks: FrameMasks) {
+        self.blank.extend(masks.objects.drain(..).map(|object| object.mask));
+        self.returned.push(masks);
+    }
+
     fn take_stage_times(&mut self) -> StageTimes {
-        let times = std::mem::replace(&mut self.times, [Duration::ZERO; Stage::ALL.len()]);
-        Stage::ALL.into_iter().zip(times).filter(|(_, time)| !time.is_zero()).collect()
-    }
-}
-
-/// Splits a frame's time into stages without gaps: every lap ends where the next begins. Where no stage times are wanted
-/// it never looks at the time.
-struct Clock(Option<Instant>);
-
-impl Clock {
-    fn start(wanted: bool) -> Self {
-        Clock(wanted.then(Instant::now))
-    }
-
-    fn lap(&mut self, times: &mut [Duration; Stage::ALL.len()], stage: Stage) {
-        if let Some(since) = &mut self.0 {
-            let now = Instant::now();
-            times[stage as usize] += now - *since;
-            *since = now;
-        }
+        std::mem::take(&mut self.times)
     }
 }
 

@@ -234,8 +234,15 @@ impl Mask {
 
     /// Run lengths in row-major order, background first (the first run may be 0), summing to `width * height`.
     pub fn to_runs(&self) -> Vec<u32> {
-        // Word by word: this runs once per object and frame while the clock of the whole run is ticking.
         let mut runs = Vec::new();
+        self.runs_into(&mut runs);
+        runs
+    }
+
+    /// As [`Mask::to_runs`], in place of what `runs` held, in its memory.
+    pub fn runs_into(&self, runs: &mut Vec<u32>) {
+        // Word by word: this runs once per object and frame while the clock of the whole run is ticking.
+        runs.clear();
         let (mut value, mut length) = (false, 0u32);
         for y in 0..self.height {
             let mut left = self.width;
@@ -256,7 +263,6 @@ impl Mask {
             }
         }
         runs.push(length);
-        runs
     }
 
     /// Inverse of [`Mask::to_runs`]; `None` when the runs do not sum to `width * height`.
@@ -423,8 +429,54 @@ impl Stage {
     }
 }
 
-/// Time spent per stage on one frame (all objects added up).
-pub type StageTimes = Vec<(Stage, Duration)>;
+/// Time spent per stage on one frame (all objects added up). Of fixed size, so that a frame allocates nothing for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageTimes([Duration; Stage::ALL.len()]);
+
+impl StageTimes {
+    /// Adds to what a stage has taken.
+    pub fn add(&mut self, stage: Stage, time: Duration) {
+        self.0[stage as usize] += time;
+    }
+
+    /// Did no stage take any time?
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The stages that took any time, in pipeline order.
+    pub fn iter(&self) -> impl Iterator<Item = (Stage, Duration)> {
+        Stage::ALL.into_iter().zip(self.0).filter(|(_, time)| !time.is_zero())
+    }
+}
+
+impl FromIterator<(Stage, Duration)> for StageTimes {
+    fn from_iter<I: IntoIterator<Item = (Stage, Duration)>>(times: I) -> Self {
+        let mut all = StageTimes::default();
+        times.into_iter().for_each(|(stage, time)| all.add(stage, time));
+        all
+    }
+}
+
+/// Splits a frame's time into stages without gaps: every lap ends where the next begins. Where no stage times are wanted
+/// it never looks at the time.
+pub struct StageClock(Option<std::time::Instant>);
+
+impl StageClock {
+    /// Starts now, or not at all.
+    pub fn start(wanted: bool) -> Self {
+        StageClock(wanted.then(std::time::Instant::now))
+    }
+
+    /// Adds the time since the last lap to a stage.
+    pub fn lap(&mut self, times: &mut StageTimes, stage: Stage) {
+        if let Some(since) = &mut self.0 {
+            let now = std::time::Instant::now();
+            times.add(stage, now - *since);
+            *since = now;
+        }
+    }
+}
 
 /// Settings a caller may ask a runner for. `None` means "not asked for": the runner's default holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -48,6 +48,14 @@ impl Features {
         output(&mut encode, "high_res_1", &mut high_res[1])?;
         Ok(Features { image, encode, image_embed, high_res })
     }
+
+    /// Copies the features of another set. Host memory only.
+    pub fn copy_from(&mut self, other: &Features) {
+        let own = self.high_res.iter_mut().chain([&mut self.image_embed]);
+        for (own, other) in own.zip(other.high_res.iter().chain([&other.image_embed])) {
+            own.extract_tensor_mut().1.copy_from_slice(other.extract_tensor().1);
+        }
+    }
 }
 
 /// What is needed to make more wiring.

@@ -176,7 +176,7 @@ fn sequences_do_not_leak_into_each_other() {
         assert_eq!(first[5].objects.len(), 2, "a late object is tracked beside the first");
         assert_eq!(first, sequence(), "the same frames give the same masks after a reset");
         let times = runner.take_stage_times();
-        assert_eq!(times.len(), 6, "{times:?}");
+        assert_eq!(times.iter().count(), 6, "{times:?}");
 
         // A late object sees only its own past: alone it gets the same masks.
         runner.reset();
@@ -310,6 +310,51 @@ fn both_forms_of_a_graph_give_the_same_masks() {
         half.options.extra.insert("form".into(), "cpu".into());
         let refusal = packs::open(&half).err().unwrap().to_string();
         assert!(refusal.contains("form = cpu") && refusal.contains("only fp32"), "{refusal}");
+    });
+}
+
+#[test]
+fn frames_encoded_ahead_give_the_same_masks() {
+    for_each_pack("frames_encoded_ahead_give_the_same_masks", |dir| {
+        let open = |pipeline: &str| {
+            let mut request = request(dir, Precision::Fp32);
+            request.options.threads = Some(2);
+            request.options.extra.insert("pipeline".to_string(), pipeline.to_string());
+            packs::open(&request).unwrap()
+        };
+        let (mut ahead, mut plain) = (open("on"), open("off"));
+        assert!(ahead.works_ahead() && !plain.works_ahead());
+        let notes = &ahead.open_report().notes;
+        assert!(notes.iter().any(|n| n.contains("threads: 1 for the image encoder, 1 for")), "{notes:?}");
+        let frames: Vec<Vec<u8>> = (0..14).map(frame).collect();
+        let view = |t: usize| frames.get(t).map(|rgb| Frame { width: 160, height: 120, rgb });
+        let starts = |t: usize| match t {
+            0 => vec![click(1, 60.0, 50.0)],
+            4 => vec![click(2, 100.0, 90.0), click(3, 64.0, 50.0)],
+            _ => Vec::new(),
+        };
+        for round in 0..2 {
+            ahead.reset();
+            plain.reset();
+            for t in 0..frames.len() {
+                // Now and then no frame is announced.
+                let next = if t % 5 == 3 { None } else { view(t + 1) };
+                let found = ahead.step_ahead(view(t).unwrap(), &starts(t), next).unwrap();
+                let expected = plain.step(view(t).unwrap(), &starts(t)).unwrap();
+                assert_eq!(found, expected, "{}, round {round}, frame {t}", dir.display());
+                let stages = ahead.take_stage_times();
+                assert!(stages.iter().count() >= 5, "what was encoded ahead is in the times: {stages:?}");
+                ahead.recycle(found);
+            }
+        }
+        // Another frame than the announced one is refused, and nothing is lost.
+        ahead.reset();
+        ahead.step_ahead(view(0).unwrap(), &starts(0), view(1)).unwrap();
+        let refused = ahead.step(view(9).unwrap(), &[]).unwrap_err();
+        assert!(matches!(&refused, RunnerError::Usage(text) if text.contains("announced")), "{refused}");
+        plain.reset();
+        plain.step(view(0).unwrap(), &starts(0)).unwrap();
+        assert_eq!(ahead.step(view(1).unwrap(), &[]).unwrap(), plain.step(view(1).unwrap(), &[]).unwrap());
     });
 }
 

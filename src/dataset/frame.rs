@@ -4,7 +4,7 @@
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::label_png::{MAX_SIDE, bound_size, png_fault, png_limits, read_file};
+use super::label_png::{MAX_SIDE, bound_size, png_fault, png_limits, read_file, read_file_into};
 use super::video::VideoStream;
 use super::{DataError, FFMPEG, FrameFile, RgbFrame};
 
@@ -23,8 +23,13 @@ use super::{DataError, FFMPEG, FrameFile, RgbFrame};
 /// # Errors
 /// Names the file and the fault: unreadable, neither JPEG nor PNG, truncated, absurd size.
 pub fn read_frame(path: &Path) -> Result<RgbFrame, DataError> {
-    let bytes = read_file(path)?;
-    decode_frame(&bytes).map_err(|fault| DataError(format!("{}: {fault}", path.display())))
+    read_frame_in(path, &mut Vec::new(), Vec::new())
+}
+
+/// As [`read_frame`], with the file in the memory of `bytes` and the pixels in that of `rgb`.
+fn read_frame_in(path: &Path, bytes: &mut Vec<u8>, rgb: Vec<u8>) -> Result<RgbFrame, DataError> {
+    read_file_into(path, bytes)?;
+    decode_frame_in(bytes, rgb).map_err(|fault| DataError(format!("{}: {fault}", path.display())))
 }
 
 /// Width and height of a frame file, from its header.
@@ -56,10 +61,15 @@ fn unknown(bytes: &[u8]) -> String {
 /// # Errors
 /// The fault, without a file name.
 pub fn decode_frame(bytes: &[u8]) -> Result<RgbFrame, String> {
+    decode_frame_in(bytes, Vec::new())
+}
+
+/// As [`decode_frame`], with the pixels in the memory of `rgb`.
+fn decode_frame_in(bytes: &[u8], rgb: Vec<u8>) -> Result<RgbFrame, String> {
     if bytes.starts_with(&PNG_MAGIC) {
-        decode_png(bytes)
+        decode_png(bytes, rgb)
     } else if bytes.starts_with(&JPEG_MAGIC) {
-        contain(|| decode_jpeg(bytes))
+        contain(|| decode_jpeg(bytes, rgb))
     } else {
         Err(unknown(bytes))
     }
@@ -86,12 +96,12 @@ fn jpeg_header(decoder: &mut JpegDecoder<ZCursor<&[u8]>>) -> Result<(u32, u32), 
     Ok((u32::from(info.width), u32::from(info.height)))
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<RgbFrame, String> {
+fn decode_jpeg(bytes: &[u8], mut rgb: Vec<u8>) -> Result<RgbFrame, String> {
     let mut decoder = jpeg_decoder(bytes);
     let (width, height) = jpeg_header(&mut decoder)?;
     // An 8x8 block takes at least a few bits per channel even when nothing is in it.
     bound_size(width, height, 1, bytes.len())?;
-    let mut rgb = vec![0; width as usize * height as usize * 3];
+    rgb.resize(width as usize * height as usize * 3, 0);
     decoder.decode_into(&mut rgb).map_err(|e| format!("damaged or truncated JPEG ({e:?}); copy the file again"))?;
     // The entropy decoder pads with zeros where the data stops: an image cut inside its last rows shows only by its
     // missing end marker.
@@ -104,7 +114,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbFrame, String> {
 /// How far before the end of the file the JPEG end marker may lie (cameras append maker data).
 const TRAILER: usize = 1 << 16;
 
-fn decode_png(bytes: &[u8]) -> Result<RgbFrame, String> {
+fn decode_png(bytes: &[u8], mut raw: Vec<u8>) -> Result<RgbFrame, String> {
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png_limits());
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     decoder.set_ignore_text_chunk(true);
@@ -113,7 +123,7 @@ fn decode_png(bytes: &[u8]) -> Result<RgbFrame, String> {
     let (width, height) = (header.width, header.height);
     bound_size(width, height, header.bits_per_pixel() as u64, bytes.len())?;
     let mut reader = decoder.read_info().map_err(png_fault)?;
-    let mut raw = vec![0; reader.output_buffer_size().ok_or("image too large")?];
+    raw.resize(reader.output_buffer_size().ok_or("image too large")?, 0);
     let info = reader.next_frame(&mut raw).map_err(png_fault)?;
     let rgb = match info.color_type.samples() {
         3 => raw,
@@ -186,6 +196,7 @@ impl DecodedFrame {
 /// last frame or after the first error; dropping the reader stops the thread.
 pub struct FrameReader {
     frames: Option<Receiver<Result<DecodedFrame, DataError>>>,
+    home: SyncSender<Vec<u8>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -198,9 +209,10 @@ impl FrameReader {
     /// Starts decoding `total` frames: `files`, over and over.
     pub(super) fn of_files(files: &[FrameFile], total: usize, ahead: usize) -> FrameReader {
         let files = files.to_vec();
-        FrameReader::start(total, ahead, move |index| {
+        let mut bytes = Vec::new();
+        FrameReader::start(total, ahead, move |index, rgb| {
             let file = &files[index % files.len()];
-            read_frame(&file.path).map(|frame| (frame, file.path.display().to_string()))
+            read_frame_in(&file.path, &mut bytes, rgb).map(|frame| (frame, file.path.display().to_string()))
         })
     }
 
@@ -208,7 +220,7 @@ impl FrameReader {
     pub(super) fn of_video(video: &Path, length: usize, total: usize, ahead: usize) -> FrameReader {
         let video = video.to_path_buf();
         let mut stream = None;
-        FrameReader::start(total, ahead, move |index| {
+        FrameReader::start(total, ahead, move |index, rgb| {
             if index % length == 0 {
                 stream = None;
             }
@@ -217,25 +229,33 @@ impl FrameReader {
                 Some(stream) => stream,
                 none => none.insert(VideoStream::open(Path::new(FFMPEG), &video)?),
             };
-            match stream.next_frame()? {
+            match stream.next_frame_in(rgb)? {
                 Some(frame) => Ok((frame, place)),
                 None => Err(DataError(format!("{place}: the video ends before it"))),
             }
         })
     }
 
-    /// Runs `read` for each index on a thread of its own; it gives a frame and its place for messages.
+    /// Where pixels that are no longer needed can be sent: the decoding thread uses their memory again.
+    pub fn home(&self) -> SyncSender<Vec<u8>> {
+        self.home.clone()
+    }
+
+    /// Runs `read` for each index on a thread of its own; it is given memory for pixels, and gives a frame and its place for
+    /// messages.
     fn start(
         total: usize,
         ahead: usize,
-        mut read: impl FnMut(usize) -> Result<(RgbFrame, String), DataError> + Send + 'static,
+        mut read: impl FnMut(usize, Vec<u8>) -> Result<(RgbFrame, String), DataError> + Send + 'static,
     ) -> FrameReader {
         let (send, frames) = sync_channel(ahead.max(1));
+        let (home, returned) = sync_channel(ahead.max(1) + 4);
         let thread = std::thread::spawn(move || {
             let mut size = None;
             for index in 0..total {
+                let rgb = returned.try_recv().unwrap_or_default();
                 let start = Instant::now();
-                let result = read(index).and_then(|(frame, place)| {
+                let result = read(index, rgb).and_then(|(frame, place)| {
                     let decode = start.elapsed();
                     let (width, height) = *size.get_or_insert((frame.width, frame.height));
                     if (frame.width, frame.height) != (width, height) {
@@ -252,7 +272,7 @@ impl FrameReader {
                 }
             }
         });
-        FrameReader { frames: Some(frames), thread: Some(thread) }
+        FrameReader { frames: Some(frames), home, thread: Some(thread) }
     }
 }
 

@@ -378,13 +378,22 @@ impl Splitter {
 
 /// Whole file, refusing what cannot be an image of ours.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    read_file_into(path, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// As [`read_file`], in place of what `bytes` held, in its memory.
+pub(super) fn read_file_into(path: &Path, bytes: &mut Vec<u8>) -> Result<(), DataError> {
     const MAX_FILE: u64 = 1 << 29;
     let fail = |e: std::io::Error| DataError(format!("{}: {e}", path.display()));
     let length = std::fs::metadata(path).map_err(fail)?.len();
     if length > MAX_FILE {
         return Err(DataError(format!("{}: {length} bytes is too large for an image", path.display())));
     }
-    std::fs::read(path).map_err(fail)
+    bytes.clear();
+    std::fs::File::open(path).and_then(|mut file| std::io::Read::read_to_end(&mut file, bytes)).map_err(fail)?;
+    Ok(())
 }
 
 /// Refuses sizes that no real image has, and sizes that the file is too short to hold.

@@ -97,6 +97,11 @@ impl VideoStream {
 
     /// The next frame; `None` after the last.
     pub(super) fn next_frame(&mut self) -> Result<Option<RgbFrame>, DataError> {
+        self.next_frame_in(Vec::new())
+    }
+
+    /// As [`VideoStream::next_frame`], with pixels in the memory of `rgb`.
+    pub(super) fn next_frame_in(&mut self, mut rgb: Vec<u8>) -> Result<Option<RgbFrame>, DataError> {
         let fail = |what: String| DataError(format!("{}: {what}", self.name));
         let mut fields = [0u64; 3];
         let mut magic = [0u8; 2];
@@ -118,7 +123,7 @@ impl VideoStream {
         {
             return Err(fail(format!("frames of {width}x{height} with {levels} levels are not read")));
         }
-        let mut rgb = vec![0; (width * height * 3) as usize];
+        rgb.resize((width * height * 3) as usize, 0);
         self.frames.read_exact(&mut rgb).map_err(|e| fail(format!("ffmpeg stopped inside a frame ({e})")))?;
         Ok(Some(RgbFrame { width: width as u32, height: height as u32, rgb }))
     }
