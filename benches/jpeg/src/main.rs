@@ -33,10 +33,8 @@ fn zune(bytes: &[u8], pixels: &mut Vec<u8>) {
     decoder.decode_into(pixels).expect("a JPEG");
 }
 
-fn turbo(fast: bool) -> Decode {
+fn turbo() -> Decode {
     let mut decoder = turbojpeg::Decompressor::new().expect("libturbojpeg");
-    decoder.set_fast_dct(fast).expect("libturbojpeg");
-    decoder.set_fast_upsample(fast).expect("libturbojpeg");
     Box::new(move |bytes, pixels| {
         let header = decoder.read_header(bytes).expect("a JPEG");
         let pitch = header.width * 3;
@@ -58,8 +56,7 @@ fn main() {
     let rounds = args.next().and_then(|n| n.parse().ok()).unwrap_or(40);
     let bytes = std::fs::read(&file).expect("a readable file");
     let mut decoders: Vec<(&str, Decode)> = vec![
-        ("turbojpeg (libjpeg-turbo)", turbo(false)),
-        ("turbojpeg, fast DCT and upsampling", turbo(true)),
+        ("turbojpeg (libjpeg-turbo)", turbo()),
         ("zune-jpeg, as jetbench", Box::new(zune)),
         (
             "image",
