@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ort::memory::Allocator;
 use ort::session::SessionInputValue;
@@ -283,7 +283,7 @@ struct HostMemory {
     exclusive: bool,
     preprocess: Preprocess,
     thresholder: Thresholder,
-    times: Vec<(Stage, Duration)>,
+    times: StageTimes,
 }
 
 /// What the decoder says about one object.
@@ -346,7 +346,7 @@ impl HostMemory {
             exclusive: settings.exclusive(),
             preprocess: Preprocess::new(&pack.manifest.input),
             thresholder: Thresholder::default(),
-            times: Vec::new(),
+            times: StageTimes::default(),
         })
     }
 
@@ -421,10 +421,7 @@ impl HostMemory {
 
     fn lap(&mut self, stage: Stage, since: &mut Instant) {
         let now = Instant::now();
-        match self.times.iter_mut().find(|(s, _)| *s == stage) {
-            Some((_, time)) => *time += now - *since,
-            None => self.times.push((stage, now - *since)),
-        }
+        self.times.add(stage, now - *since);
         *since = now;
     }
 }
@@ -463,7 +460,7 @@ impl Runner for HostMemory {
         crate::check_frame(frame)?;
         let live: Vec<u32> = self.tracks.iter().map(|track| track.object).collect();
         crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
-        self.times.clear();
+        self.times = StageTimes::default();
         let mut since = Instant::now();
         self.preprocess.fill(frame, self.pixels.extract_tensor_mut().1)?;
         self.lap(Stage::Preprocess, &mut since);
@@ -526,9 +523,7 @@ impl Runner for HostMemory {
     }
 
     fn take_stage_times(&mut self) -> StageTimes {
-        let mut times = std::mem::take(&mut self.times);
-        times.sort_by_key(|(stage, _)| *stage);
-        times
+        std::mem::take(&mut self.times)
     }
 }
 
