@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use jetbench_runners::contract::PIPELINE;
+
 use crate::record::{CellRecord, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
 use crate::scenario::Scenario;
 use crate::stats::Steadiness;
@@ -53,7 +55,7 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
         jf_interval: stats::bootstrap(&scored, jf_of),
         fps_wall: fps_of(&videos.iter().collect::<Vec<_>>()),
         fps_wall_interval: stats::bootstrap(&videos, fps_of),
-        fps_model: (total_ms > 0.0).then(|| latencies.len() as f64 * 1000.0 / total_ms),
+        fps_model: fps_of_latency(cell, latencies.len(), total_ms),
         latency: stats::latency(&latencies),
         overhead_share: (total_ms > 0.0 && frames(cell).any(|f| !f.stages_ms.is_empty()))
             .then(|| score::pairwise_sum(&outside) / total_ms),
@@ -75,6 +77,12 @@ pub fn steadiness(cell: &CellRecord) -> Steadiness {
     stats::steadiness(&relative_latencies(cell))
 }
 
+/// Frames over their summed latency; none where one frame is begun before the last is done, for then latencies overlap.
+fn fps_of_latency(cell: &CellRecord, frames: usize, total_ms: f64) -> Option<f64> {
+    let overlap = cell.options.passed.iter().any(|(name, value)| name == PIPELINE && value == "on");
+    (total_ms > 0.0 && !overlap).then(|| frames as f64 * 1000.0 / total_ms)
+}
+
 /// The figures of the steady part.
 fn steady(cell: &CellRecord) -> Option<SteadyRecord> {
     let Steadiness::From(begin) = steadiness(cell) else { return None };
@@ -84,7 +92,7 @@ fn steady(cell: &CellRecord) -> Option<SteadyRecord> {
         begins_after: begin,
         frames: latencies.len(),
         latency: stats::latency(&latencies)?,
-        fps_model: (total > 0.0).then(|| latencies.len() as f64 * 1000.0 / total),
+        fps_model: fps_of_latency(cell, latencies.len(), total),
     })
 }
 
