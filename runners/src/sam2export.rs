@@ -283,6 +283,8 @@ struct HostMemory {
     exclusive: bool,
     preprocess: Preprocess,
     thresholder: Thresholder,
+    /// Are stage times taken?
+    stage_times: bool,
     times: StageTimes,
 }
 
@@ -346,6 +348,7 @@ impl HostMemory {
             exclusive: settings.exclusive(),
             preprocess: Preprocess::new(&pack.manifest.input),
             thresholder: Thresholder::default(),
+            stage_times: settings.stage_times(),
             times: StageTimes::default(),
         })
     }
@@ -420,6 +423,9 @@ impl HostMemory {
     }
 
     fn lap(&mut self, stage: Stage, since: &mut Instant) {
+        if !self.stage_times {
+            return;
+        }
         let now = Instant::now();
         self.times.add(stage, now - *since);
         *since = now;
