@@ -8,6 +8,7 @@ matrix, but only without a mask. So this form
 - attends over the 64-wide memories themselves and projects the result: the rows of a softmax sum to 1, so that
   softmax(S) (m Wv + bv) Wo + bo = (softmax(S) m) (Wv Wo) + (bv Wo + bo), exactly; self-attention merges Wv and Wo likewise;
 - computes what treats every pixel alike as convolutions (see ``graphs.Pointwise``), outside Hiera's windows where it can;
+- takes Hiera's first two stages, whose maps are the largest, through all their layers in strips of windows;
 - places keys and queries by ``com.microsoft.RotaryEmbedding``, one pass in the place of six. Keys without a place, pointers and
   EdgeTAM's first latents, get the angle 0.
 
@@ -15,7 +16,7 @@ It holds the same weights and is proven like the plain form; engines other than 
 """
 from __future__ import annotations
 
-import copy
+import math
 from typing import Callable
 
 import numpy as np
@@ -110,9 +111,14 @@ class FusedMemoryAttention(MemoryAttention):
         return self.attention.layer_norm(x).permute(0, 3, 1, 2)
 
 
+def _thirds(plain: nn.Linear) -> tuple[nn.Linear, ...]:
+    """Hiera's one projection as those of queries, keys and values, so that nothing is split or turned."""
+    return tuple(linear(weight, bias) for weight, bias in zip(plain.weight.chunk(3), plain.bias.chunk(3)))
+
+
 class _HieraBlock(nn.Module):
-    """Sam2MultiScaleBlock with one projection each for queries, keys and values, so that nothing is split or turned. What
-    treats every pixel alike is done outside the windows, where there is no padding."""
+    """Sam2MultiScaleBlock on maps [1, h, w, C]. What treats every pixel alike is done outside the windows, where there is no
+    padding."""
 
     def __init__(self, plain: nn.Module):
         super().__init__()
@@ -120,12 +126,14 @@ class _HieraBlock(nn.Module):
         self.norm1, self.norm2, self.activation = plain.layer_norm1, plain.layer_norm2, mlp.activation
         self.heads, self.scale, self.stride = attention.num_attention_heads, attention.scale, attention.query_stride
         self.window = plain.window_size
-        parts = zip(attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3))
-        self.q, self.k, self.v = (Pointwise(linear(weight, bias)) for weight, bias in parts)
-        self.out, self.up, self.down = Pointwise(attention.proj), Pointwise(mlp.proj_in), Pointwise(mlp.proj_out)
-        self.widen = Pointwise(plain.proj) if plain.dim != plain.dim_out else None
+        self.q, self.k, self.v, self.out = map(self._layer, (*_thirds(attention.qkv), attention.proj))
+        self.up, self.down = Pointwise(mlp.proj_in), Pointwise(mlp.proj_out)
+        self.widen = self._layer(plain.proj) if plain.dim != plain.dim_out else None
         if mlp.layers or mlp.sigmoid_output:
             raise ValueError("a Hiera block with a network of two layers is expected")
+
+    def _layer(self, plain: nn.Linear) -> nn.Module:
+        return Pointwise(plain)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm1(x)
@@ -146,6 +154,23 @@ class _HieraBlock(nn.Module):
         return x + self.down(self.activation(self.up(self.norm2(x))))
 
 
+class _EarlyBlock(_HieraBlock):
+    """The same on windows [windows, n, C] whose tokens are in Z order: whatever four neighbours pool to one stand in a row."""
+
+    def _layer(self, plain: nn.Linear) -> nn.Module:
+        return plain         # so few channels do not repay two changes of layout
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (-1, 4)).amax(2) if self.stride else x
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm1(x)
+        if self.widen is not None:
+            x = self._pooled(self.widen(h))
+        x = x + self.out(_attend(self._pooled(self.q(h)), self.k(h), self.v(h), self.heads, self.scale))
+        return x + self.down(self.activation(self.up(self.norm2(x).unsqueeze(0)))).squeeze(0)
+
+
 def _windows(x: Tensor, side: int) -> Tensor:
     """[1, h, w, C] -> [windows, side, side, C], zeros where a window goes over the edge."""
     _, h, w, c = x.shape
@@ -160,14 +185,73 @@ def _from_windows(x: Tensor, side: int, height: int, width: int) -> Tensor:
     return x[:, :height, :width] if (rows * side, columns * side) != (height, width) else x
 
 
+def _z_windows(x: Tensor, side: int) -> Tensor:
+    """[1, h, w, C] -> [windows, side * side, C], the tokens of a window in Z order; side a power of two."""
+    _, h, w, c = x.shape
+    bits = side.bit_length() - 1
+    x = x.reshape(h // side, *[2] * bits, w // side, *[2] * bits, c)
+    inside = [axis for i in range(1, bits + 1) for axis in (i, bits + 1 + i)]
+    return x.permute(0, bits + 1, *inside, 2 * bits + 2).reshape(-1, side * side, c)
+
+
+def _from_z_windows(x: Tensor, grid: int) -> Tensor:
+    """[windows, n, C] -> [1, grid, grid, C]"""
+    side = math.isqrt(x.shape[1])
+    bits = side.bit_length() - 1
+    x = x.reshape(grid // side, grid // side, *[2] * 2 * bits, x.shape[2])
+    rows, columns = range(2, 2 * bits + 2, 2), range(3, 2 * bits + 2, 2)
+    return x.permute(0, *rows, 1, *columns, 2 * bits + 2).reshape(1, grid, grid, -1)
+
+
 class FusedImageEncoder(ImageEncoder):
-    """As ImageEncoder, for Hiera."""
+    """As ImageEncoder, for Hiera.
+
+    The windows of its first two stages fit into one another: 8 x 8 pool to 4 x 4, which are the next windows. So these
+    stages need a map only where they begin and end, and no window needs another: they go through all of them in strips
+    whose widest values stay in the caches (100 MB at once, at 1024 px, otherwise).
+    """
+
+    STRIP = 8192             # tokens of the first stage
 
     def __init__(self, model: nn.Module):
         super().__init__(model)
-        self.encoder = copy.deepcopy(self.encoder)
-        backbone = self.encoder.backbone
-        backbone.blocks = nn.ModuleList(_HieraBlock(block) for block in backbone.blocks)
+        backbone, neck = self.encoder.backbone, self.encoder.neck
+        self.ends, side, early = backbone.stage_ends, backbone.blocks[0].window_size, 0
+        self.window = side
+        for block in backbone.blocks:
+            if block.window_size != side:
+                break
+            side, early = (side // 2 if block.query_stride else side), early + 1
+        if early <= self.ends[1] + 1 or self.side % self.window or self.window & (self.window - 1):
+            raise ValueError("windows of Hiera's first two stages are expected to fit into one another")
+        if list(neck.fpn_top_down_levels) != [2, 3]:
+            raise ValueError("the third level is expected to get something from the fourth")
+        self.early = nn.ModuleList(map(_EarlyBlock, backbone.blocks[:early]))
+        self.late = nn.ModuleList(map(_HieraBlock, backbone.blocks[early:]))
+        self.fine, self.middle = (linear(conv.weight[:, :, 0, 0], conv.bias) for conv in (self.fine, self.middle))
+
+    def _strip(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Windows through the first two stages: what the two finest levels become, and what goes on."""
+        made = []
+        for i, block in enumerate(self.early):
+            x = block(x)
+            for end, level in zip(self.ends, (self.fine, self.middle)):
+                if i == end:
+                    made.append(level(x))
+        return *made, x
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        backbone, neck = self.encoder.backbone, self.encoder.neck
+        x = _z_windows(backbone.patch_embed(image) + self.positions(), self.window)
+        strips = [self._strip(x) for x in x.chunk(max(1, self.side * self.side // self.STRIP))]
+        fine, middle, x = (_from_z_windows(torch.cat(parts), self.side // n) for parts, n in zip(zip(*strips), (1, 2, 4)))
+        levels = []
+        for i, block in enumerate(self.late, len(self.early)):
+            x = block(x)
+            if i in self.ends[2:]:
+                levels.append(x.permute(0, 3, 1, 2))
+        embed, coarse = (conv(level) for conv, level in zip((neck.convs[1], neck.convs[0]), levels))
+        return embed + F.interpolate(coarse, scale_factor=2.0), fine.permute(0, 3, 1, 2), middle.permute(0, 3, 1, 2)
 
 
 def forms(model: nn.Module) -> dict[str, Callable[[nn.Module], nn.Module]]:

@@ -158,8 +158,8 @@ class ImageEncoder(nn.Module):
             spread = F.interpolate(units, size=(self.side, 1), mode="bicubic")
             _constant(self, "spread", spread[:, 0, :, 0].t())
 
-    def _positions(self, _size: tuple[int, int]) -> Tensor:
-        """[1, S/4, S/4, channels]; stands in for transformers' _get_pos_embed."""
+    def positions(self) -> Tensor:
+        """[1, S/4, S/4, channels]: transformers' _get_pos_embed."""
         backbone = self.encoder.backbone
         wide = torch.matmul(torch.matmul(self.spread, backbone.pos_embed), self.spread.t())
         window = backbone.pos_embed_window
@@ -169,7 +169,7 @@ class ImageEncoder(nn.Module):
         backbone = self.encoder.backbone
         hiera = hasattr(self, "spread")
         if hiera:
-            backbone._get_pos_embed = self._positions
+            backbone._get_pos_embed = lambda _size: self.positions()
         try:
             out = backbone(image, return_dict=True)
         finally:
