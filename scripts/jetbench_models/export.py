@@ -391,10 +391,11 @@ def main(argv: list[str]) -> int:
     golden = args.frames > 0 and checkpoint.source != "trained here"     # the miniature packs share their clips: see golden
     from . import golden as reference
     clips = [reference.leaving_clip(geometry.size, args.frames)] if golden else []
+    features: dict[str, dict] = {clip.name: {} for clip in clips}        # each frame goes through the image encoder once
     if checkpoint.source == "random" and (golden or args.score_shift is not None):
         shift = args.score_shift
         if shift is None:
-            shift = reference.balance_presence(model, clips[0])
+            shift = reference.balance_presence(model, clips[0], features[clips[0].name])
         else:
             reference.shift_score(model, shift)
         digest = released.state_digest(model)
@@ -404,8 +405,10 @@ def main(argv: list[str]) -> int:
     if golden:
         command = _command(argv, identity)
         for line in reference.write_golden(model, args.out / "reference", args.out / "reference" / "frames", clips, command,
-                                           library_versions(reference.LIBRARIES), tuple(args.prompts.split(",")), official):
+                                           library_versions(reference.LIBRARIES), tuple(args.prompts.split(",")), official,
+                                           features):
             say(line)
+    features.clear()
     grows = args.variant == "dynamic"
     digests = write_graphs(model, args.out, kinds, say, grows, official)
     provenance = dict(checkpoint_sha256=digest, command=_command(argv, identity), libraries=library_versions(),

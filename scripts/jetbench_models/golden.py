@@ -99,16 +99,16 @@ def leaving_clip(size: int, count: int) -> Clip:
     return Clip("leaving", frames, masks)
 
 
-def balance_presence(model: nn.Module, clip: Clip) -> float:
+def balance_presence(model: nn.Module, clip: Clip, features: dict | None = None) -> float:
     """Shifts the object score of a model with random weights so that it changes sign in ``clip``; returns the shift.
 
     Random weights see no objects, so their score has one sign from start to end, and the branch of the other sign would
     never run. The first shift puts zero into the widest gap between the scores of the middle frames of a click's track. Memories
     of frames without the object raise or lower the scores of later ones, so that this may leave it absent nearly everywhere
     or nowhere: then zero goes between the lower third of the scores and the others, until the object is there on half of the
-    frames or more and not on all.
+    frames or more and not on all. ``features``: see ``run_session``; the shift does not change them.
     """
-    features: dict = {}
+    features = {} if features is None else features
     prompt = derive(clip.masks[0][0], "points")
     scores = np.sort(run_session(model, clip.frames, [prompt], features=features)[0].object_score[1:])
     low = len(scores) // 4
@@ -193,8 +193,10 @@ def _track_entry(out: Path, stem: str, number: int, prompt: TrackPrompt, referen
 
 
 def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Clip], command: str, libraries: dict[str, str],
-                 kinds: tuple[str, ...] = KINDS, official: bool = False) -> Iterator[str]:
-    """Writes the frames and ``out``/golden.json with its files; yields a line per track. ``official``: see ``run_session``."""
+                 kinds: tuple[str, ...] = KINDS, official: bool = False,
+                 features: dict[str, dict] | None = None) -> Iterator[str]:
+    """Writes the frames and ``out``/golden.json with its files; yields a line per track. ``official`` and, for each clip by its
+    name, ``features``: see ``run_session``."""
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.z"):
         old.unlink()
@@ -203,7 +205,7 @@ def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Cli
         folder = frames_root / clip.name
         write_frames(clip, folder)
         prompts = object_prompts(clip, kinds)
-        references = run_session(model, clip.frames, [p for _, p in prompts], official)
+        references = run_session(model, clip.frames, [p for _, p in prompts], official, (features or {}).get(clip.name))
         tracks = [_track_entry(out, f"{clip.name}_{number}_{prompt.kind}", number, prompt, reference)
                   for (number, prompt), reference in zip(prompts, references)]
         _, height, width, _ = clip.frames.shape

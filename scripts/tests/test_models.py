@@ -265,6 +265,24 @@ class Follows(unittest.TestCase):
             rounded = torch.from_numpy(found[True][1])
             self.assertTrue(torch.equal(rounded, rounded.bfloat16().float()))
 
+    def test_a_reference_can_take_the_features_that_are_there(self):
+        """The exporter balances random weights on the clip that becomes the reference: its frames are encoded once."""
+        model, kinds, calls = self.random("edgetam"), ("points", "mask"), []
+        clip = golden.Clip("c", self.frames, self.prompt.mask[None, None].repeat(2, 1).astype(np.uint8))
+        model.vision_encoder.register_forward_hook(lambda *_: calls.append(1))
+        features: dict = {}
+        session.run_session(model, clip.frames, [self.prompt], features=features)
+        golden.shift_score(model, 1.0)
+        with tempfile.TemporaryDirectory() as folder:
+            written = []
+            for given, encoded in (({"c": features}, 2), (None, 4)):
+                out = Path(folder) / str(encoded)
+                list(golden.write_golden(model, out, out / "frames", [clip], "", {}, kinds, features=given))
+                self.assertEqual(len(calls), encoded)
+                written.append({p.name: p.read_bytes() for p in out.iterdir() if p.is_file()})
+            self.assertEqual(len(written[0]), 7)
+            self.assertEqual(*written)
+
     def test_a_session_is_left_as_it_was(self):
         model = self.random("edgetam")
         before = session.run_session(model, self.frames, [self.prompt])[0]
