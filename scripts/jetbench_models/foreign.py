@@ -12,7 +12,7 @@ Example:
     python -m jetbench_models foreign import-video --encoder image_encoder.onnx --attention memory_attention.onnx \\
         --decoder image_decoder.onnx --memory memory_encoder.onnx --licence Apache-2.0 --source "SAM2Export at …" --out packs/sam2_tiny_host
     python -m jetbench_models foreign mini --frames assets/golden/g0 --out runners/tests/data/sam2_image_mini
-    python -m jetbench_models foreign mini-video --frames assets/golden/g0 --out runners/tests/data/sam2export_mini
+    python -m jetbench_models foreign mini-video --seed 14 --frames assets/golden/g0 --out runners/tests/data/sam2export_mini
 """
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.helper
+import onnx.numpy_helper
 
 GRAPHS = ("vision_encoder", "prompt_encoder_mask_decoder")
 VIDEO_GRAPHS = ("image_encoder", "memory_attention", "image_decoder", "memory_encoder")
@@ -137,6 +139,7 @@ def _mini_model(seed: int):
                 weight.normal_(std=(weight[0].numel()) ** -0.5)
         model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
         model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(3.0)
+        _round(model)
     return model, size
 
 
@@ -155,7 +158,42 @@ def _traced(module, inputs: tuple, names: list[str], outputs: list[str], axes: d
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
     graph.graph.ClearField("value_info")
+    _slim(graph.graph)
     return graph
+
+
+def _slim(graph: onnx.GraphProto) -> None:
+    """Inner values get short names, and constants that are exact in fp16 are stored so: these files lie in git."""
+    ports = {value.name for value in (*graph.input, *graph.output)}
+    made = [name for node in graph.node for name in node.output if name and name not in ports]
+    short = {name: f"v{i}" for i, name in enumerate(made)}
+
+    def rename(nodes) -> None:
+        for node in nodes:
+            node.ClearField("name")
+            node.input[:] = [short.get(name, name) for name in node.input]
+            node.output[:] = [short.get(name, name) for name in node.output]
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    rename(attribute.g.node)
+
+    rename(graph.node)
+    casts = []
+    for constant in graph.initializer:
+        values = onnx.numpy_helper.to_array(constant)
+        if values.dtype == np.float32 and values.size >= 64 and (values == values.astype(np.float16)).all():
+            casts.append(onnx.helper.make_node("Cast", [f"{constant.name}_fp16"], [constant.name], to=onnx.TensorProto.FLOAT))
+            constant.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{constant.name}_fp16"))
+    rest = onnx.GraphProto()
+    rest.CopyFrom(graph)
+    graph.ClearField("node")
+    graph.node.extend((*casts, *rest.node))
+
+
+def _round(model) -> None:
+    """Weights that are exact in fp16; see ``_slim``."""
+    for weight in model.parameters():
+        weight.copy_(weight.half())
 
 
 def _mini_graphs(seed: int) -> tuple[dict[str, onnx.ModelProto], int]:
@@ -258,7 +296,7 @@ def mini(args: argparse.Namespace) -> None:
 
 
 def _mini_video_model(seed: int):
-    """Sam2VideoModel of SAM 2.0 (pointers without a place in time, no mark on absence), some 300,000 random parameters, 128 px."""
+    """Sam2VideoModel of SAM 2.0 (pointers without a place in time, no mark on absence), some 250,000 random parameters, 128 px."""
     import torch
     from transformers import Sam2VideoConfig, Sam2VideoModel
 
@@ -269,9 +307,10 @@ def _mini_video_model(seed: int):
     backbone.update(hidden_size=dims[0], num_attention_heads=1, embed_dim_per_stage=list(dims), num_attention_heads_per_stage=[1] * 4)
     vision.update(backbone_channel_list=list(dims[::-1]), fpn_hidden_size=hidden)
     made["prompt_encoder_config"].update(hidden_size=hidden, mask_input_channels=8)
-    made["mask_decoder_config"].update(hidden_size=hidden, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=32)
+    made["mask_decoder_config"].update(hidden_size=hidden, mlp_dim=32, num_hidden_layers=1, num_attention_heads=2,
+                                       iou_head_hidden_dim=32)
     made.update(memory_attention_num_layers=1, memory_attention_hidden_size=hidden, memory_attention_feed_forward_hidden_size=64,
-                memory_encoder_hidden_size=hidden, mask_downsampler_embed_dim=hidden, memory_fuser_embed_dim=hidden,
+                memory_encoder_hidden_size=hidden, mask_downsampler_stride=4, mask_downsampler_embed_dim=hidden, memory_fuser_embed_dim=hidden,
                 memory_fuser_intermediate_dim=64, enable_occlusion_spatial_embedding=False,
                 enable_temporal_pos_encoding_for_object_pointers=False)
     torch.manual_seed(seed)
@@ -284,6 +323,7 @@ def _mini_video_model(seed: int):
         model.no_memory_embedding.normal_(std=0.1)
         model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
         model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(3.0)
+        _round(model)
     return model, size
 
 
