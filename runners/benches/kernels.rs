@@ -5,9 +5,12 @@
 //!
 //! `cargo bench -p jetbench-runners --bench kernels -- [ROUNDS]`
 
+mod clock;
+
 use std::hint::black_box;
 use std::time::Instant;
 
+use clock::median;
 use fast_image_resize as fir;
 use jetbench_runners::image::{Preprocess, Thresholder};
 use jetbench_runners::manifest::{Colour, Input, Resize};
@@ -33,10 +36,7 @@ fn main() {
 
 /// CPU time of this thread, milliseconds.
 fn cpu() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call fills the struct it is given.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
+    1e3 * clock::cpu(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// Times the forms in turn and prints a line for each.
@@ -59,11 +59,6 @@ fn race(rounds: usize, what: &str, forms: &mut [(&str, &mut dyn FnMut())]) {
         let [used, wall, ratio] = [used.clone(), wall.clone(), ratios].map(median);
         println!("{what}: {name}: CPU {used:.3} ms, wall {wall:.3} ms, {ratio:.2} x");
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn input_tensor(rounds: usize) {

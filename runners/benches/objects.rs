@@ -4,9 +4,12 @@
 //!
 //! `cargo bench -p jetbench-runners --bench objects -- PACK [N [ROUNDS [THREADS]]]`
 
+mod clock;
+
 use std::path::Path;
 use std::time::Instant;
 
+use clock::median;
 use jetbench_runners::types::{Click, Device, Frame, FrameMasks, OpenRequest, Options, Precision, Prompt, PromptShape};
 use jetbench_runners::{Runner, packs};
 
@@ -21,22 +24,14 @@ fn prompt(object: u32) -> Prompt {
     Prompt { object, shape: PromptShape::Points(vec![Click { x: at, y: 256.0, positive: true }]) }
 }
 
-/// CPU seconds of this process, all threads; 10 ms ticks.
+/// CPU seconds of this process, all threads.
 fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after = stat.rsplit(')').next().unwrap_or("");
-    let ticks = |i: usize| after.split_whitespace().nth(i).and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
+    clock::cpu(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 fn step(runner: &mut dyn Runner, t: u32, prompts: &[Prompt]) -> FrameMasks {
     let rgb = frame(t);
     runner.step(Frame { width: SIDE, height: SIDE, rgb: &rgb }, prompts).expect("a frame")
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn main() {

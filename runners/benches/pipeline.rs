@@ -5,40 +5,28 @@
 //!
 //! `cargo bench -p jetbench-runners --bench pipeline -- PACK [PAIRS [THREADS [FRAMES]]]`
 
+#[path = "../tests/clip/mod.rs"]
+mod clip;
+mod clock;
+
 use std::path::Path;
 use std::time::Instant;
 
-use jetbench_runners::types::{Click, Device, Frame, Mask, OpenRequest, Options, Precision, Prompt, PromptShape};
+use clock::median;
+use jetbench_runners::types::{Device, Frame, Mask, OpenRequest, Options, Precision};
 use jetbench_runners::{Runner, packs};
 
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 360;
 
-fn frame(t: u32) -> Vec<u8> {
-    let pixel = |i: u32| {
-        let (x, y) = (i % WIDTH, i / WIDTH);
-        let inside = (x as f32 - 200.0 - 2.0 * t as f32).hypot(y as f32 - 170.0) < 70.0;
-        if inside { [220, 180, 40] } else { [40, (x / 4) as u8, (y / 4) as u8 + 30] }
-    };
-    (0..WIDTH * HEIGHT).flat_map(pixel).collect()
-}
-
 /// CPU seconds of this process, all threads.
 fn cpu() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call fills the struct it is given.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    clock::cpu(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 /// One pass: wall and CPU milliseconds per frame, and the last mask.
 fn pass(runner: &mut dyn Runner, frames: &[Vec<u8>]) -> ([f64; 2], Mask) {
-    let prompt = Prompt { object: 1, shape: PromptShape::Points(vec![Click { x: 200.0, y: 170.0, positive: true }]) };
+    let prompt = clip::click(1, 60.0, 50.0);
     let view = |t: usize| frames.get(t).map(|rgb| Frame { width: WIDTH, height: HEIGHT, rgb });
     runner.reset();
     let mut last = Mask::default();
@@ -69,7 +57,7 @@ fn main() {
     for note in runners[1].open_report().notes.iter().filter(|n| n.starts_with("pipeline")) {
         println!("{note}");
     }
-    let frames: Vec<Vec<u8>> = (0..count as u32).map(frame).collect();
+    let frames: Vec<Vec<u8>> = (0..count as u32).map(|t| clip::frame(WIDTH, HEIGHT, t)).collect();
     let mut equal = true;
     // wall and CPU, of each runner
     let mut times: [[Vec<f64>; 2]; 2] = Default::default();

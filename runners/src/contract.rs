@@ -7,6 +7,8 @@
 //! first axis of 1 in both; only the decoder's `cond_embed` may be one for all objects (a prompted frame) or one per
 //! object (a tracked frame), so its axis has a name of its own.
 
+use std::path::Path;
+
 use crate::RunnerError;
 use crate::manifest::{Dtype, FILE_NAME, Graph, Pack};
 use crate::onnx::{Axis, shape_text};
@@ -67,6 +69,16 @@ impl Sizes {
     pub fn mask(&self) -> usize {
         self.image as usize / 4
     }
+}
+
+/// Reads the pack in `dir` and holds it against the contract of its family.
+///
+/// # Errors
+/// [`RunnerError::Pack`] when the manifest is wrong or another family's.
+pub fn read<T>(dir: &Path, contract: impl FnOnce(&Pack) -> Result<T, RunnerError>) -> Result<(Pack, T), RunnerError> {
+    let pack = Pack::read(dir)?;
+    let agreed = contract(&pack)?;
+    Ok((pack, agreed))
 }
 
 type Expected = (&'static str, Dtype, Vec<Axis>);

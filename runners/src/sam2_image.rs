@@ -8,22 +8,21 @@
 //! empty and the last box stays.
 
 use std::path::Path;
-use std::time::Instant;
 
 use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor};
 
-use crate::contract::capabilities;
+use crate::contract::{capabilities, read};
 use crate::image::{Preprocess, Thresholder};
 use crate::manifest::{Dtype, FILE_NAME, Pack};
-use crate::session::{Graph, Settings};
+use crate::session::{Graph, Opening, Settings};
 use crate::state::{Floats, tensor};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
-    PromptShape, Stage, StagePrecision, StageTimes,
+    PromptShape, Stage, StageClock, StagePrecision, StageTimes,
 };
-use crate::{Entry, Runner, RunnerError, runtime};
+use crate::{Entry, Runner, RunnerError};
 
 /// Registry entry of the `sam2_image` family.
 pub const ENTRY: Entry = Entry {
@@ -40,8 +39,6 @@ const ENCODER: &str = "vision_encoder";
 const DECODER: &str = "prompt_encoder_mask_decoder";
 const FEATURES: [&str; 3] = ["image_embeddings.0", "image_embeddings.1", "image_embeddings.2"];
 const RESULTS: [&str; 3] = ["iou_scores", "pred_masks", "object_score_logits"];
-/// Labels of a box's corners.
-const CORNERS: [i64; 2] = [2, 3];
 
 /// The two graphs with the tensors that this runner feeds and reads; shapes are the export's own.
 fn contract(pack: &Pack) -> Result<(), RunnerError> {
@@ -84,15 +81,11 @@ fn contract(pack: &Pack) -> Result<(), RunnerError> {
 }
 
 fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
-    let pack = Pack::read(dir)?;
-    contract(&pack)?;
-    Ok(capabilities(&pack, false, device))
+    Ok(capabilities(&read(dir, contract)?.0, false, device))
 }
 
 fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
-    let pack = Pack::read(dir)?;
-    contract(&pack)?;
-    pack.check(precision)
+    read(dir, contract)?.0.check(precision)
 }
 
 fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
@@ -102,7 +95,7 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
 /// One object: what the next frame is prompted with, in model pixels.
 struct Track {
     object: u32,
-    points: Vec<([f32; 2], i64)>,
+    points: Vec<([f32; 2], i32)>,
 }
 
 /// An open runner.
@@ -127,20 +120,12 @@ struct ImageMode {
 
 impl ImageMode {
     fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
-        let pack = Pack::read(&request.pack)?;
-        contract(&pack)?;
+        let (pack, ()) = read(&request.pack, contract)?;
         let settings = Settings::new(request.device, request.precision, &request.options)?;
-        let runtime = runtime::load(request.ort_lib.as_deref())?;
-        runtime.take_messages();
-        let mut report = OpenReport {
-            runtime_version: runtime.version.clone(),
-            runtime_path: runtime.path.clone(),
-            notes: settings.notes(),
-            ..OpenReport::default()
-        };
-        let mut load = |name: &str| Graph::of_pack(&pack, name, &settings, runtime, false, &mut report);
+        let mut opening = Opening::begin(&pack, &settings, request.ort_lib.as_deref())?;
+        let mut load = |name: &str| opening.graph(name, &settings, false);
         let (encoder, decoder) = (load(ENCODER)?, load(DECODER)?);
-        report.notes.extend(runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
+        let mut report = opening.end();
         report
             .notes
             .push("image mode: no memory; each frame is prompted with the box of the last non-empty mask".to_string());
@@ -169,11 +154,11 @@ impl ImageMode {
     }
 
     /// Candidate masks of one object from its points: scores, logits with their side, object score.
-    fn decode(&mut self, features: &[DynValue], points: &[([f32; 2], i64)]) -> Result<Decoded, RunnerError> {
+    fn decode(&mut self, features: &[DynValue], points: &[([f32; 2], i32)]) -> Result<Decoded, RunnerError> {
         let failed = |e: &dyn std::fmt::Display| RunnerError::Inference(format!("graph `{DECODER}`: {e}"));
         let count = points.len();
         let coords: Vec<f32> = points.iter().flat_map(|(at, _)| *at).collect();
-        let labels: Vec<i64> = points.iter().map(|(_, label)| *label).collect();
+        let labels: Vec<i64> = points.iter().map(|(_, label)| i64::from(*label)).collect();
         let coords = Tensor::from_array(([1, 1, count, 2], coords)).map_err(|e| failed(&e))?;
         let labels = Tensor::from_array(([1, 1, count], labels)).map_err(|e| failed(&e))?;
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = vec![
@@ -203,15 +188,6 @@ impl ImageMode {
         let low_res = masks[best * side * side..(best + 1) * side * side].to_vec();
         Ok(Decoded { low_res, side, iou, object_score })
     }
-
-    fn lap(&mut self, stage: Stage, since: &mut Instant) {
-        if !self.stage_times {
-            return;
-        }
-        let now = Instant::now();
-        self.times.add(stage, now - *since);
-        *since = now;
-    }
 }
 
 /// The chosen candidate.
@@ -220,17 +196,6 @@ struct Decoded {
     side: usize,
     iou: f32,
     object_score: f32,
-}
-
-/// Clicks or corners in model pixels.
-fn points(shape: &PromptShape, width: u32, height: u32, size: u32) -> Vec<([f32; 2], i64)> {
-    let scale = |at: f32, source: u32| (f64::from(at) * f64::from(size) / f64::from(source)) as f32;
-    let point = |x: f32, y: f32, label: i64| ([scale(x, width), scale(y, height)], label);
-    match shape {
-        PromptShape::Points(clicks) => clicks.iter().map(|c| point(c.x, c.y, i64::from(c.positive))).collect(),
-        PromptShape::Bbox([x0, y0, x1, y1]) => vec![point(*x0, *y0, CORNERS[0]), point(*x1, *y1, CORNERS[1])],
-        PromptShape::Mask(_) => Vec::new(),
-    }
 }
 
 /// Tight box of a mask: first and last foreground column and row; `None` for an empty one.
@@ -268,30 +233,29 @@ impl Runner for ImageMode {
         let live: Vec<u32> = self.tracks.iter().map(|track| track.object).collect();
         crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
         self.times = StageTimes::default();
-        let mut since = Instant::now();
+        let mut clock = StageClock::start(self.stage_times);
         self.preprocess.fill(frame, self.pixels.extract_tensor_mut().1)?;
-        self.lap(Stage::Preprocess, &mut since);
+        clock.lap(&mut self.times, Stage::Preprocess);
         let features =
             self.encoder.run_values(vec![("pixel_values", SessionInputValue::from(&self.pixels))], &FEATURES)?;
-        self.lap(Stage::ImageEncoder, &mut since);
+        clock.lap(&mut self.times, Stage::ImageEncoder);
 
         let mut tracks = std::mem::take(&mut self.tracks);
-        tracks.extend(prompts.iter().map(|prompt| Track {
-            object: prompt.object,
-            points: points(&prompt.shape, frame.width, frame.height, self.size),
-        }));
+        tracks.extend(
+            prompts.iter().map(|prompt| Track { object: prompt.object, points: prompt.shape.points(frame, self.size) }),
+        );
         let mut masks = FrameMasks::default();
         let (mut planes, mut side) = (Vec::new(), 0);
         for track in &mut tracks {
             let found = self.decode(&features, &track.points)?;
-            self.lap(Stage::MaskDecoder, &mut since);
+            clock.lap(&mut self.times, Stage::MaskDecoder);
             let mask = if found.object_score > 0.0 {
                 self.thresholder.mask(&found.low_res, found.side, frame.width, frame.height)
             } else {
                 Mask::empty(frame.width, frame.height)
             };
             if let Some(corners) = tight_box(&mask) {
-                track.points = points(&PromptShape::Bbox(corners), frame.width, frame.height, self.size);
+                track.points = PromptShape::Bbox(corners).points(frame, self.size);
             }
             if self.exclusive {
                 if side != 0 && side != found.side {
@@ -311,12 +275,12 @@ impl Runner for ImageMode {
                 predicted_iou: found.iou,
                 finite: found.object_score.is_finite() && found.low_res.iter().all(|v| v.is_finite()),
             });
-            self.lap(Stage::Postprocess, &mut since);
+            clock.lap(&mut self.times, Stage::Postprocess);
         }
         self.tracks = tracks;
         if self.exclusive && masks.objects.len() > 1 {
             self.thresholder.resolve_overlaps(&mut masks.objects, &planes, side);
-            self.lap(Stage::Postprocess, &mut since);
+            clock.lap(&mut self.times, Stage::Postprocess);
         }
         Ok(masks)
     }

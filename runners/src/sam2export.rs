@@ -10,23 +10,22 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Instant;
 
 use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor};
 
-use crate::contract::capabilities;
+use crate::contract::{capabilities, read};
 use crate::image::{Preprocess, Thresholder};
 use crate::manifest::{Dtype, FILE_NAME, Memory, Pack};
 use crate::onnx::{Axis, shape_text};
-use crate::session::{Graph, Settings};
+use crate::session::{Graph, Opening, Settings};
 use crate::state::{Floats, tensor};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
-    PromptShape, Stage, StagePrecision, StageTimes,
+    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind, Stage,
+    StageClock, StagePrecision, StageTimes,
 };
-use crate::{Entry, Runner, RunnerError, runtime};
+use crate::{Entry, Runner, RunnerError};
 
 /// Registry entry of the `sam2export` family.
 pub const ENTRY: Entry = Entry {
@@ -52,9 +51,8 @@ const FINE: usize = 1;
 const MIDDLE: usize = 2;
 const UNCONDITIONED: usize = 3;
 const PLACES: usize = 4;
-/// Labels of a box's corners, and of the point that is none.
-const CORNERS: [f32; 2] = [2.0, 3.0];
-const NO_POINT: f32 = -1.0;
+/// Label of the point that is none.
+const NO_POINT: i32 = -1;
 
 /// Sizes of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,15 +205,11 @@ fn contract(pack: &Pack) -> Result<Sizes, RunnerError> {
 }
 
 fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
-    let pack = Pack::read(dir)?;
-    contract(&pack)?;
-    Ok(capabilities(&pack, false, device))
+    Ok(capabilities(&read(dir, contract)?.0, false, device))
 }
 
 fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
-    let pack = Pack::read(dir)?;
-    contract(&pack)?;
-    pack.check(precision)
+    read(dir, contract)?.0.check(precision)
 }
 
 fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
@@ -308,20 +302,12 @@ fn host(graph: &str, shape: &[i64], values: Vec<f32>) -> Result<Floats, RunnerEr
 
 impl HostMemory {
     fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
-        let pack = Pack::read(&request.pack)?;
-        let sizes = contract(&pack)?;
+        let (pack, sizes) = read(&request.pack, contract)?;
         let settings = Settings::new(request.device, request.precision, &request.options)?;
-        let runtime = runtime::load(request.ort_lib.as_deref())?;
-        runtime.take_messages();
-        let mut report = OpenReport {
-            runtime_version: runtime.version.clone(),
-            runtime_path: runtime.path.clone(),
-            notes: settings.notes(),
-            ..OpenReport::default()
-        };
-        let mut load = |name: &str| Graph::of_pack(&pack, name, &settings, runtime, false, &mut report);
+        let mut opening = Opening::begin(&pack, &settings, request.ort_lib.as_deref())?;
+        let mut load = |name: &str| opening.graph(name, &settings, false);
         let (encoder, attention, decoder, memory) = (load(ENCODER)?, load(ATTENTION)?, load(DECODER)?, load(MEMORY)?);
-        report.notes.extend(runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
+        let mut report = opening.end();
         let tokens = sizes.slots as i64 * sizes.grid * sizes.grid;
         let floats = 2 * tokens * sizes.channels + 2 * sizes.pointers as i64 * sizes.hidden;
         report.notes.push(format!(
@@ -377,11 +363,11 @@ impl HostMemory {
         &mut self,
         features: &[DynValue],
         embed: &DynValue,
-        points: &[([f32; 2], f32)],
+        points: &[([f32; 2], i32)],
     ) -> Result<Decoded, RunnerError> {
         let count = points.len() as i64;
         let coords = host(DECODER, &[1, count, 2], points.iter().flat_map(|(at, _)| *at).collect())?;
-        let labels = host(DECODER, &[1, count], points.iter().map(|(_, label)| *label).collect())?;
+        let labels = host(DECODER, &[1, count], points.iter().map(|(_, label)| *label as f32).collect())?;
         let failed = |e: ort::Error| RunnerError::Inference(format!("graph `{DECODER}`: {e}"));
         let side = self.sizes.low;
         let size: DynValue = if self.sizes.wide {
@@ -421,28 +407,6 @@ impl HostMemory {
         }
         Ok(Remembered { features: floats(MEMORY, &found[0])?, places: floats(MEMORY, &found[1])? })
     }
-
-    fn lap(&mut self, stage: Stage, since: &mut Instant) {
-        if !self.stage_times {
-            return;
-        }
-        let now = Instant::now();
-        self.times.add(stage, now - *since);
-        *since = now;
-    }
-}
-
-/// Clicks or corners in model pixels.
-fn points(shape: &PromptShape, frame: Frame<'_>, size: i64) -> Vec<([f32; 2], f32)> {
-    let scale = |at: f32, source: u32| (f64::from(at) * size as f64 / f64::from(source)) as f32;
-    let point = |x: f32, y: f32, label: f32| ([scale(x, frame.width), scale(y, frame.height)], label);
-    match shape {
-        PromptShape::Points(clicks) => {
-            clicks.iter().map(|c| point(c.x, c.y, if c.positive { 1.0 } else { 0.0 })).collect()
-        }
-        PromptShape::Bbox([x0, y0, x1, y1]) => vec![point(*x0, *y0, CORNERS[0]), point(*x1, *y1, CORNERS[1])],
-        PromptShape::Mask(_) => Vec::new(),
-    }
 }
 
 impl Runner for HostMemory {
@@ -467,11 +431,11 @@ impl Runner for HostMemory {
         let live: Vec<u32> = self.tracks.iter().map(|track| track.object).collect();
         crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
         self.times = StageTimes::default();
-        let mut since = Instant::now();
+        let mut clock = StageClock::start(self.stage_times);
         self.preprocess.fill(frame, self.pixels.extract_tensor_mut().1)?;
-        self.lap(Stage::Preprocess, &mut since);
+        clock.lap(&mut self.times, Stage::Preprocess);
         let features = self.encoder.run_values(vec![("image", SessionInputValue::from(&self.pixels))], &FEATURES)?;
-        self.lap(Stage::ImageEncoder, &mut since);
+        clock.lap(&mut self.times, Stage::ImageEncoder);
 
         let mut tracks = std::mem::take(&mut self.tracks);
         let tracked = tracks.len();
@@ -479,13 +443,13 @@ impl Runner for HostMemory {
         for i in 0..tracked + prompts.len() {
             let decoded = if let Some(track) = tracks.get(i).filter(|_| i < tracked) {
                 let embed = self.attend(&features, track)?;
-                self.lap(Stage::MemoryAttention, &mut since);
+                clock.lap(&mut self.times, Stage::MemoryAttention);
                 self.decode(&features, &embed, &[([0.0; 2], NO_POINT)])?
             } else {
-                let points = points(&prompts[i - tracked].shape, frame, self.sizes.image);
+                let points = prompts[i - tracked].shape.points(frame, self.sizes.image as u32);
                 self.decode(&features, &features[UNCONDITIONED], &points)?
             };
-            self.lap(Stage::MaskDecoder, &mut since);
+            clock.lap(&mut self.times, Stage::MaskDecoder);
             let memory = self.remember(&features, &decoded.mask_for_memory)?;
             let finite = decoded.low_res.iter().chain(&decoded.pointer).all(|v| v.is_finite());
             let object = match tracks.get_mut(i) {
@@ -505,7 +469,7 @@ impl Runner for HostMemory {
                     object
                 }
             };
-            self.lap(Stage::MemoryEncoder, &mut since);
+            clock.lap(&mut self.times, Stage::MemoryEncoder);
             let mask = self.thresholder.mask(&decoded.low_res, self.sizes.low, frame.width, frame.height);
             found.push(ObjectMask {
                 object,
@@ -518,12 +482,12 @@ impl Runner for HostMemory {
             if self.exclusive {
                 planes.extend_from_slice(&decoded.low_res);
             }
-            self.lap(Stage::Postprocess, &mut since);
+            clock.lap(&mut self.times, Stage::Postprocess);
         }
         self.tracks = tracks;
         if self.exclusive && found.len() > 1 {
             self.thresholder.resolve_overlaps(&mut found, &planes, self.sizes.low);
-            self.lap(Stage::Postprocess, &mut since);
+            clock.lap(&mut self.times, Stage::Postprocess);
         }
         Ok(FrameMasks { objects: found })
     }

@@ -183,6 +183,11 @@ impl Settings {
         self.stage_times
     }
 
+    /// Do graphs run in their form for the CPU provider, where they have one?
+    pub fn cpu_forms(&self) -> bool {
+        self.cpu_forms
+    }
+
     /// Settings of the image encoder and of the other graphs when the next frame is encoded beside this one: the threads are
     /// shared out between the two, so that no more run than were asked for. `None`: one frame after the other.
     pub fn split(&self) -> Option<[Settings; 2]> {
@@ -266,20 +271,38 @@ pub struct Graph {
 /// The provider options of one graph, in order of preference.
 type Registration = Vec<(Provider, Pairs)>;
 
-impl Graph {
-    /// Checks the graph `name` of a pack against its manifest, loads it, and enters what that showed in the report.
+/// The opening of a pack: its graphs are loaded one by one, and what that shows is kept for the record.
+pub struct Opening<'a> {
+    pack: &'a Pack,
+    /// Where the graphs are loaded.
+    pub runtime: &'static Runtime,
+    report: OpenReport,
+}
+
+impl<'a> Opening<'a> {
+    /// Loads ONNX Runtime and begins the report.
+    ///
+    /// # Errors
+    /// As [`runtime::load`].
+    pub fn begin(pack: &'a Pack, settings: &Settings, ort_lib: Option<&Path>) -> Result<Self, RunnerError> {
+        let runtime = runtime::load(ort_lib)?;
+        runtime.take_messages(); // those of another opening
+        let report = OpenReport {
+            runtime_version: runtime.version.clone(),
+            runtime_path: runtime.path.clone(),
+            notes: settings.notes(),
+            ..OpenReport::default()
+        };
+        Ok(Opening { pack, runtime, report })
+    }
+
+    /// Checks the graph `name` of the pack against its manifest, loads it, and enters what that showed in the report.
     /// `on_device` as for [`Graph::open`].
     ///
     /// # Errors
     /// [`RunnerError::Pack`] when the pack has no such graph or its file is another; else as [`Graph::open`].
-    pub fn of_pack(
-        pack: &Pack,
-        name: &str,
-        settings: &Settings,
-        runtime: &Runtime,
-        on_device: bool,
-        report: &mut OpenReport,
-    ) -> Result<Self, RunnerError> {
+    pub fn graph(&mut self, name: &str, settings: &Settings, on_device: bool) -> Result<Graph, RunnerError> {
+        let (pack, report) = (self.pack, &mut self.report);
         let spec = pack
             .manifest
             .graph(name)
@@ -287,17 +310,34 @@ impl Graph {
         let form = if settings.cpu_forms { pack.check_cpu_form(spec)? } else { None };
         let cpu_form = form.is_some();
         let file = form.map_or_else(|| pack.check_graph(spec, settings.precision), Ok)?;
-        let mut graph = Graph::open(name, &file, settings, runtime, on_device)?;
+        let mut graph = Graph::open(name, &file, settings, self.runtime, on_device)?;
         graph.cpu_form = cpu_form;
         if spec.cpu.is_some() {
             let form = if cpu_form { "for the CPU provider" } else { "for all providers" };
             graph.precision.evidence.push(format!("form: the one {form}"));
             graph.notes.push(format!("form of `{name}`: the one {form}"));
         }
-        report.take(name, graph.load_ms, graph.build_ms, &graph.notes, &graph.dropped);
+        report.graph_load_ms.push((name.to_string(), graph.load_ms));
+        if let Some(build_ms) = graph.build_ms {
+            report.graph_build_ms.get_or_insert_default().push((name.to_string(), build_ms));
+        }
+        report.notes.extend(graph.notes.iter().cloned());
+        for option in &graph.dropped {
+            if !report.dropped.contains(option) {
+                report.dropped.push(option.clone());
+            }
+        }
         Ok(graph)
     }
 
+    /// The report, with what ONNX Runtime had to say meanwhile.
+    pub fn end(mut self) -> OpenReport {
+        self.report.notes.extend(self.runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
+        self.report
+    }
+}
+
+impl Graph {
     /// Loads a checked graph file on the device of the settings; half-typed graphs are rewritten for the CPU first.
     /// `on_device`: all inputs of the graph will be bound to device memory, once.
     ///

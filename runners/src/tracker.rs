@@ -17,25 +17,21 @@ use crate::encoder::Encoder;
 use crate::image::{Preprocess, Thresholder, resize_mask};
 use crate::manifest::Pack;
 use crate::runtime::Runtime;
-use crate::session::{Graph, Settings};
+use crate::session::{Graph, Opening, Settings};
 use crate::state::{Floats, Joiner, Memories, input};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
     PromptShape, Stage, StageClock, StagePrecision, StageTimes,
 };
 use crate::wiring::{Features, Tools, UNUSED, Wiring};
-use crate::{Runner, RunnerError, runtime};
-
-/// Labels of a box's corners.
-const CORNERS: [i32; 2] = [2, 3];
+use crate::{Runner, RunnerError};
 
 /// What the pack in `dir` can do on `device`.
 ///
 /// # Errors
 /// [`RunnerError::Pack`] when the manifest is wrong.
 pub fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
-    let pack = Pack::read(dir)?;
-    let sizes = contract::sizes(&pack)?;
+    let (pack, sizes) = contract::read(dir, contract::sizes)?;
     Ok(capabilities(&pack, &sizes, device))
 }
 
@@ -52,9 +48,7 @@ fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
 /// # Errors
 /// [`RunnerError::Pack`] naming file, tensor, expected and found.
 pub fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
-    let pack = Pack::read(dir)?;
-    contract::sizes(&pack)?;
-    pack.check(precision)
+    contract::read(dir, contract::sizes)?.0.check(precision)
 }
 
 /// Opens the tracker behind the common trait.
@@ -173,26 +167,18 @@ impl Tracker {
     /// # Errors
     /// As [`Tracker::open`].
     pub fn open_with(request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
-        let pack = Pack::read(&request.pack)?;
-        let sizes = contract::sizes(&pack)?;
+        let (pack, sizes) = contract::read(&request.pack, contract::sizes)?;
         let mut settings = Settings::new(request.device, request.precision, &request.options)?;
         settings.profile = profile.map(Path::to_path_buf);
-        let runtime = runtime::load(request.ort_lib.as_deref())?;
-        runtime.take_messages();
-
-        let mut report = OpenReport {
-            runtime_version: runtime.version.clone(),
-            runtime_path: runtime.path.clone(),
-            notes: settings.notes(),
-            ..OpenReport::default()
-        };
+        let mut opening = Opening::begin(&pack, &settings, request.ort_lib.as_deref())?;
+        let runtime = opening.runtime;
         let split = settings.split();
         let [encoding, others] = split.as_ref().map_or([&settings; 2], |parts| parts.each_ref());
         let mut load = |name: &str| {
             // All inputs of memory attention are device memory: raw features and the state.
             let on_device = name == contract::MEMORY_ATTENTION;
             let settings = if name == contract::IMAGE_ENCODER { encoding } else { others };
-            Graph::of_pack(&pack, name, settings, runtime, on_device, &mut report)
+            opening.graph(name, settings, on_device)
         };
         let image_encoder = load(contract::IMAGE_ENCODER)?;
         let memory_attention = load(contract::MEMORY_ATTENTION)?;
@@ -202,8 +188,7 @@ impl Tracker {
             Some(_) => Some(load(contract::MASK_PROMPT)?),
             None => None,
         };
-        report.notes.extend(runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
-
+        let mut report = opening.end();
         report.notes.push(grouping_note(&sizes, &settings, memory_attention.cpu_form));
 
         let device = image_encoder.device_allocator(request.device)?;
@@ -446,7 +431,7 @@ impl Tracker {
         let labels = points.labels.extract_tensor_mut().1.chunks_exact_mut(slots);
         let multimask = points.multimask.extract_tensor_mut().1;
         for (((prompt, coords), labels), multimask) in prompts.iter().zip(coords).zip(labels).zip(multimask) {
-            let given = clicks(&prompt.shape, frame, self.sizes.image);
+            let given = prompt.shape.points(frame, self.sizes.image as u32);
             for (slot, (xy, label)) in coords.chunks_exact_mut(2).zip(labels).enumerate() {
                 let (at, kind) = given.get(slot).copied().unwrap_or(([0.0; 2], UNUSED));
                 xy.copy_from_slice(&at);
@@ -710,15 +695,4 @@ fn is_mask(prompt: &Prompt) -> bool {
 /// Prompts that can run together, in their order: neighbours that are all masks or all points and boxes, at most `most`.
 fn batches(prompts: &[Prompt], most: usize) -> impl Iterator<Item = &[Prompt]> {
     prompts.chunk_by(|a, b| is_mask(a) == is_mask(b)).flat_map(move |alike| alike.chunks(most.max(1)))
-}
-
-/// Places in model pixels and labels of a prompt's clicks or corners; a mask has none.
-fn clicks(shape: &PromptShape, frame: Frame<'_>, size: i64) -> Vec<([f32; 2], i32)> {
-    let scale = |at: f32, source: u32| (f64::from(at) * size as f64 / f64::from(source)) as f32;
-    let point = |x: f32, y: f32, label: i32| ([scale(x, frame.width), scale(y, frame.height)], label);
-    match shape {
-        PromptShape::Points(clicks) => clicks.iter().map(|c| point(c.x, c.y, i32::from(c.positive))).collect(),
-        PromptShape::Bbox([x0, y0, x1, y1]) => vec![point(*x0, *y0, CORNERS[0]), point(*x1, *y1, CORNERS[1])],
-        PromptShape::Mask(_) => Vec::new(),
-    }
 }

@@ -352,6 +352,18 @@ impl PromptShape {
             PromptShape::Mask(_) => PromptKind::Mask,
         }
     }
+
+    /// Places in model pixels (of an input of `size` x `size`) and SAM's labels: 1 and 0 of positive and negative clicks, 2
+    /// and 3 of a box's corners. A mask has none.
+    pub fn points(&self, frame: Frame<'_>, size: u32) -> Vec<([f32; 2], i32)> {
+        let scale = |at: f32, source: u32| (f64::from(at) * f64::from(size) / f64::from(source)) as f32;
+        let point = |x: f32, y: f32, label: i32| ([scale(x, frame.width), scale(y, frame.height)], label);
+        match self {
+            PromptShape::Points(clicks) => clicks.iter().map(|c| point(c.x, c.y, i32::from(c.positive))).collect(),
+            PromptShape::Bbox([x0, y0, x1, y1]) => vec![point(*x0, *y0, 2), point(*x1, *y1, 3)],
+            PromptShape::Mask(_) => Vec::new(),
+        }
+    }
 }
 
 /// Starts the track of one object on the frame it is handed over with.
@@ -611,27 +623,4 @@ pub struct OpenReport {
     /// Graphs that run on another provider than asked, in words. There is no way to ask for that; a cell with one is
     /// invalid.
     pub fallbacks: Vec<String>,
-}
-
-impl OpenReport {
-    /// Takes in what loading one graph showed.
-    pub(crate) fn take(
-        &mut self,
-        graph: &str,
-        load_ms: f64,
-        build_ms: Option<f64>,
-        notes: &[String],
-        dropped: &[DroppedOption],
-    ) {
-        self.graph_load_ms.push((graph.to_string(), load_ms));
-        if let Some(build_ms) = build_ms {
-            self.graph_build_ms.get_or_insert_default().push((graph.to_string(), build_ms));
-        }
-        self.notes.extend(notes.iter().cloned());
-        for option in dropped {
-            if !self.dropped.contains(option) {
-                self.dropped.push(option.clone());
-            }
-        }
-    }
 }

@@ -3,12 +3,15 @@
 //! steps; ONNX Runtime allocates by itself, in C++, which no Rust allocator sees. Needs ONNX Runtime; without it the test
 //! says so and passes. In a binary of its own, because the allocator is the whole program's.
 
+mod clip;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write;
 use std::path::Path;
 
-use jetbench_runners::types::{Click, Device, Frame, OpenRequest, Options, Precision, Prompt, PromptShape};
+use clip::{click, frame};
+use jetbench_runners::types::{Device, Frame, OpenRequest, Options, Precision, Prompt};
 use jetbench_runners::{Runner, packs, runtime};
 
 /// The system's allocator, with a count of the calls that can take memory.
@@ -58,22 +61,9 @@ fn allocations(work: impl FnOnce()) -> usize {
 const WIDTH: u32 = 210;
 const HEIGHT: u32 = 130;
 
-fn frame(t: u32) -> Vec<u8> {
-    let pixel = |i: u32| {
-        let (x, y) = (i % WIDTH, i / WIDTH);
-        let inside = (x as f32 - 60.0 - 2.0 * t as f32).hypot(y as f32 - 50.0) < 18.0;
-        if inside { [220, 180, 40] } else { [40, (x / 2) as u8, (y / 2) as u8 + 30] }
-    };
-    (0..WIDTH * HEIGHT).flat_map(pixel).collect()
-}
-
-fn click(object: u32, x: f32, y: f32) -> Prompt {
-    Prompt { object, shape: PromptShape::Points(vec![Click { x, y, positive: true }]) }
-}
-
 /// Allocator calls of each of 12 tracked frames, the first six left out; masks are handed back or not.
 fn per_frame(runner: &mut dyn Runner, prompts: &[Prompt], hand_back: bool) -> Vec<usize> {
-    let frames: Vec<Vec<u8>> = (0..12).map(frame).collect();
+    let frames: Vec<Vec<u8>> = (0..12).map(|t| frame(WIDTH, HEIGHT, t)).collect();
     runner.reset();
     let mut calls = Vec::with_capacity(frames.len());
     let mut held = Vec::with_capacity(frames.len());
