@@ -266,6 +266,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "MIB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_free_mib: Option<u64>,
+    /// Refuse, before anything is loaded, what is estimated to need more memory than SIZE (e.g. 1.5GiB), and say what
+    /// would fit; the runtime's own needs are not in the estimate
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_budget: Option<String>,
     /// Do nothing when program, packs, data and settings are those of a finished run on this device
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]

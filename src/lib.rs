@@ -1,6 +1,7 @@
 //! The half of jetbench that measures: plan, run, score, judge, report. `main.rs` only parses and dispatches.
 
 pub mod audit;
+pub mod budget;
 pub mod cli;
 pub mod compare;
 pub mod config;

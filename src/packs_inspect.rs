@@ -117,8 +117,8 @@ fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>)
     let need = &found.memory;
     let _ = writeln!(
         text,
-        "\nmemory needed, computed from the graphs: {} MiB (weights {}, state {}, bound tensors {}, largest live values {}); \
-         a runtime adds its own",
+        "\nmemory needed, computed from the graphs: {} MiB (weights {}, state {}, bound tensors {}, largest live values of \
+         each graph {}); a runtime adds its own",
         mib(need.total()),
         mib(need.weights_bytes),
         mib(need.state_bytes),

@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::budget;
 use crate::cli::RunArgs;
 use crate::dataset::{self, DataError, Dataset, MaskSource, OpenOptions, Sequence};
 use crate::event::{Job, Limits, PROTOCOL};
@@ -94,6 +95,9 @@ pub struct Settings {
     pub waiting: Waiting,
     /// Retention: newest runs of this device that stay.
     pub keep: Option<usize>,
+    /// Most memory that a cell may be estimated to need, bytes.
+    #[serde(default)]
+    pub memory_budget: Option<u64>,
 }
 
 /// One model tag x precision x device, ready to be handed to a worker.
@@ -208,6 +212,9 @@ impl Plan {
                 }
             }
         }
+        if let Some(most) = settings.memory_budget {
+            notes.extend(within_budget(&settings, &cells, &dataset, most)?);
+        }
         let ort_lib = find_runtime(&settings, &cells)?;
         Ok(Plan { settings, dataset, list, list_sha256, cells, notes, ort_lib })
     }
@@ -229,13 +236,6 @@ impl Plan {
 
     /// The job for a worker; `skip` names the sequences that an earlier worker finished.
     pub fn job(&self, cell: &Cell, spool: PathBuf, skip: Vec<usize>) -> Job {
-        let dropped = |name: &str| cell.admitted.dropped.iter().any(|d| d.name == name);
-        let mut options = self.settings.options.clone();
-        options.extra.retain(|name, _| !dropped(name));
-        let settled = cell.admitted.passed.iter().filter(|(name, _)| [OVERLAPS, PIPELINE].contains(&name.as_str()));
-        options.extra.extend(settled.cloned());
-        options.threads = options.threads.filter(|_| !dropped("threads"));
-        options.spinning = options.spinning.filter(|_| !dropped("spinning"));
         Job {
             protocol: PROTOCOL,
             pack: cell.pack.dir.clone(),
@@ -243,7 +243,7 @@ impl Plan {
             clicks: clicks(&cell.pack, &self.settings),
             dtype: cell.dtype,
             device: cell.device,
-            options,
+            options: options(&self.settings, cell),
             ort_lib: self.ort_lib.clone(),
             data: self.settings.data.clone(),
             limits: self.settings.limits,
@@ -288,6 +288,18 @@ impl Plan {
         let _ = writeln!(text, "results: {}", self.settings.out.display());
         text
     }
+}
+
+/// What the runner of a cell is given: the options that were asked for and admitted, and those the plan settles.
+fn options(settings: &Settings, cell: &Cell) -> Options {
+    let dropped = |name: &str| cell.admitted.dropped.iter().any(|d| d.name == name);
+    let mut options = settings.options.clone();
+    options.extra.retain(|name, _| !dropped(name));
+    let settled = cell.admitted.passed.iter().filter(|(name, _)| [OVERLAPS, PIPELINE].contains(&name.as_str()));
+    options.extra.extend(settled.cloned());
+    options.threads = options.threads.filter(|_| !dropped("threads"));
+    options.spinning = options.spinning.filter(|_| !dropped("spinning"));
+    options
 }
 
 /// The options that the runner gets and those it does not; clicks are an option of points prompts.
@@ -411,6 +423,8 @@ fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
             min_free_mib: args.min_free_mib.unwrap_or(256),
         },
         keep: args.keep.map(Into::into),
+        memory_budget: (args.memory_budget.as_deref().map(budget::parse).transpose())
+            .map_err(|e| Stop::Usage(format!("--memory-budget: {e}")))?,
     };
     Ok((settings, shard.map(|(_, said)| said)))
 }
@@ -506,6 +520,37 @@ pub fn pack_path(flags: &[PathBuf]) -> Vec<PathBuf> {
 /// Default bindings of model names to packs, from the registry.
 pub fn registry_aliases<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
     REGISTRY.iter().flat_map(|e| e.aliases.iter().copied())
+}
+
+/// Holds every cell against `--memory-budget`; the estimates, for the screen.
+fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u64) -> Result<Vec<String>, Stop> {
+    let objects = dataset.sequences.iter().map(|s| s.objects.len()).max().unwrap_or(1);
+    let mut notes = Vec::new();
+    for cell in cells {
+        let load = budget::Load {
+            pack: &cell.pack.dir,
+            precision: cell.dtype,
+            device: cell.device,
+            objects,
+            options: options(settings, cell),
+        };
+        let others = || {
+            let found = packs::list(&settings.packs, cell.device).into_iter().filter_map(|(_, info)| info.ok());
+            let found = found.filter(|p| !p.hidden && p.capabilities.prompts.contains(&cell.prompt));
+            found.map(|p| (format!("{}_{}", p.id, cell.prompt), p.dir)).collect()
+        };
+        let need = budget::check(&cell.label(), &load, most, others)?;
+        let note = format!(
+            "{}: about {} of memory without the runtime's own, an estimate from the graphs; the budget is {}",
+            cell.label(),
+            budget::mib(need),
+            budget::mib(most)
+        );
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    Ok(notes)
 }
 
 /// Finds the pack and the prompt kind that a model tag means. Order: the user's aliases, a pack of that name, the

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::budget;
 use crate::cli::RunArgs;
 use crate::config;
 use crate::device;
@@ -306,7 +307,7 @@ fn hex(bytes: &[u8]) -> String {
 /// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are
 /// left out. What the cells tell of themselves (models, precisions, devices) is left to them.
 pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, serde_json::Value> {
-    const LEFT_OUT: [&str; 14] = [
+    const LEFT_OUT: [&str; 15] = [
         "models",
         "dtype",
         "device",
@@ -320,6 +321,7 @@ pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeM
         "save_masks",
         "overlays",
         "waiting",
+        "memory_budget",
         "keep",
     ];
     let mut settings = settings.clone();
@@ -573,6 +575,9 @@ impl CellRun<'_> {
             Some(std::fs::read_to_string(node.join("max_freq")).ok()?.trim().parse::<f64>().ok()? / 1e6)
         });
         record.notes.extend(limits::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap));
+        if let (Some(budget), Some(peak)) = (self.plan.settings.memory_budget, record.memory.get("peak")) {
+            record.notes.extend(budget::remark(budget, peak));
+        }
 
         let phase = observed.phase.unwrap_or(Phase::Spawn);
         let failed = |phase: Phase, error: String| Verdict::Failed { error, phase: phase.as_str().into() };

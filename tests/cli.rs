@@ -884,3 +884,29 @@ fn the_table_goes_to_markdown_and_verbose_says_more() {
     assert!(said(&loud, "cell 1/1: good_mask fp32 cpu") && said(&loud, "workers speak to "), "{}", loud.stderr);
     assert!(!said(&quiet, "cell 1/1: good_mask fp32 cpu") && !said(&quiet, "workers speak to "), "{}", quiet.stderr);
 }
+
+#[test]
+fn what_does_not_fit_the_memory_budget_is_refused_before_anything_is_loaded() {
+    let bench = Bench::new();
+    let packs = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/packs");
+    let flags = ["--models", "sam2_mini_points", "--dtype", "fp32", "--data", "data", "--packs", packs];
+    let refused = |models: &str, budget: &str| {
+        let mut args = flags.to_vec();
+        args[1] = models;
+        args.extend(["--memory-budget", budget]);
+        let output = bench.output(&args);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(!bench.path("results").exists(), "nothing was begun");
+        stderr(&output)
+    };
+    let said = refused("sam2_mini_points", "10MiB");
+    for part in [
+        "--memory-budget: sam2_mini_points fp32 cpu: about",
+        "for 2 objects in one video",
+        "(an estimate from the graphs",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(refused("sam2_mini_points", "40").contains("a number with a unit is needed"));
+    assert!(refused("good_points", "4GiB").contains("its memory cannot be estimated"), "a mock has no graphs");
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use assert_cmd::cargo::cargo_bin;
-use jetbench_runners::types::Device;
+use jetbench_runners::types::{Device, Options, Precision};
 use jetbench_runners::{packs, runtime};
 use serde_json::Value;
 
@@ -108,6 +108,31 @@ fn memory_is_flat_in_video_length() {
         let growth = rss(700) - rss(200);
         assert!(growth < 3.0, "{} grew by {growth} MiB from frame 200 to frame 700", cell["model"]);
     }
+}
+
+#[test]
+fn a_memory_budget_is_recorded_and_held_against_the_measured_peak() {
+    let name = "a_memory_budget_is_recorded_and_held_against_the_measured_peak";
+    let Some(packs) = real_packs(name, true) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let notes = |budget: &str, bytes: u64| {
+        let more = ["--dtype", "fp32", "--limit-videos", "1", "--limit-frames", "6", "--memory-budget", budget];
+        let (_, record, _) = run(dir.path(), &packs[..1], &more);
+        assert_eq!(record["settings"]["memory_budget"], bytes);
+        record["cells"][0]["notes"].to_string()
+    };
+    assert!(!notes("1000GiB", 1000 << 30).contains("memory budget"));
+    // What the graphs need fits; with the runtime's own code it does not.
+    let load = jetbench::budget::Load {
+        pack: &packs[0].dir,
+        precision: Precision::Fp32,
+        device: Device::Cpu,
+        objects: 8,
+        options: Options::default(),
+    };
+    let graphs = load.estimate().unwrap();
+    let said = notes(&format!("{}KiB", graphs.div_ceil(1024)), graphs.div_ceil(1024) * 1024);
+    assert!(said.contains("the memory budget of") && said.contains("of the worker process"), "{said}");
 }
 
 #[test]

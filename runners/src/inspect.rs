@@ -87,7 +87,7 @@ pub struct MemoryNeed {
     pub state_bytes: u64,
     /// Inputs and outputs of the graphs that run on every frame, state not counted.
     pub bound_bytes: u64,
-    /// Largest live inner values of any one graph.
+    /// Largest live inner values of every graph, added up: each has a session of its own, which keeps what it once needed.
     pub activations_bytes: u64,
 }
 
@@ -101,7 +101,8 @@ impl MemoryNeed {
 }
 
 /// Reads the pack in `dir` and counts what its graphs of `precision` (`None`: the first that every graph has) cost for so
-/// many objects; `cpu_forms`: in the form for the CPU provider where they have one, all memories there.
+/// many objects; `on_cpu`: as the CPU provider gets them, in fp32 in the form for it where they have one, all memories there,
+/// in 16 bits with the casts that stand in for half kernels and on weights that these turn into fp32.
 ///
 /// # Errors
 /// [`RunnerError::Pack`] when the manifest or a graph file cannot be read at all; wrong digests and missing facts are in
@@ -110,7 +111,7 @@ pub fn inspect(
     dir: &Path,
     precision: Option<Precision>,
     objects: usize,
-    cpu_forms: bool,
+    on_cpu: bool,
 ) -> Result<Inspection, RunnerError> {
     let pack = Pack::read(dir)?;
     let manifest = &pack.manifest;
@@ -132,7 +133,7 @@ pub fn inspect(
     let mut missing = Vec::new();
     let mut graphs = Vec::new();
     for graph in &manifest.graphs {
-        graphs.push(read(&pack, graph, precision, objects, cpu_forms, &mut missing)?);
+        graphs.push(read(&pack, graph, precision, objects, on_cpu, &mut missing)?);
     }
     let batched = graphs.iter().any(|g| g.inputs.iter().any(|i| i.contains(&format!("[{OBJECTS}"))));
     // Without an object axis the object graphs run once per object.
@@ -174,10 +175,10 @@ fn read(
     graph: &Graph,
     precision: Precision,
     objects: usize,
-    cpu_forms: bool,
+    on_cpu: bool,
     missing: &mut Vec<String>,
 ) -> Result<GraphCost, RunnerError> {
-    let form = graph.cpu.as_ref().filter(|_| cpu_forms);
+    let form = graph.cpu.as_ref().filter(|_| on_cpu && precision == Precision::Fp32);
     let checked = if form.is_some() {
         pack.check_cpu_form(graph).map(drop)
     } else {
@@ -191,12 +192,20 @@ fn read(
     let wrong = |e: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {e}", path.display()));
     let bytes = std::fs::read(&path).map_err(|e| wrong(&e))?;
     let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
+    let emulated = (on_cpu && precision != Precision::Fp32).then(|| model.emulate_half());
+    let emulated = emulated.transpose().map_err(|e| wrong(&e))?;
+    let rewritten =
+        emulated.as_ref().map(|emulated| Model::parse(&emulated.bytes)).transpose().map_err(|e| wrong(&e))?;
+    let run = rewritten.as_ref().unwrap_or(&model);
     let count = objects as i64;
     // Axes of other names count batches, points or boxes of one prompt: 1, and the report says so.
     let ours = |name: &str| [OBJECTS, COND_OBJECTS].contains(&name);
     // The form for the CPU cuts the state down to the frames that passed: as many as there is room for.
-    let full = model.inputs.iter().find(|input| input.name == "age").map(|input| (input.name, i64::from(u16::MAX)));
-    let cost = cost::count(&model, &|name| Some(if ours(name) { count } else { 1 }), full.as_slice());
+    let full = run.inputs.iter().find(|input| input.name == "age").map(|input| (input.name, i64::from(u16::MAX)));
+    let mut cost = cost::count(run, &|name| Some(if ours(name) { count } else { 1 }), full.as_slice());
+    if rewritten.is_some() {
+        cost.weight_bytes = cost.weight_bytes.max(cost.parameters.saturating_mul(4));
+    }
     let mut others: Vec<&str> = Vec::new();
     for axis in model.inputs.iter().flat_map(|input| input.shape.iter().flatten()) {
         if let Axis::Dynamic(name) = axis
@@ -253,7 +262,7 @@ fn memory(pack: &Pack, graphs: &[GraphCost], objects: usize) -> MemoryNeed {
     let mut bound: Vec<&str> = Vec::new();
     for (graph, cost) in manifest.graphs.iter().zip(graphs) {
         need.weights_bytes = need.weights_bytes.saturating_add(cost.cost.weight_bytes);
-        need.activations_bytes = need.activations_bytes.max(cost.cost.peak_activation_bytes);
+        need.activations_bytes = need.activations_bytes.saturating_add(cost.cost.peak_activation_bytes);
         for tensor in graph.inputs.iter().chain(&graph.outputs) {
             let fixed = !tensor.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_)));
             if is_state(&tensor.name) {

@@ -1,0 +1,269 @@
+//! `--memory-budget`: does what is asked for fit into so much memory? Looked at before anything is loaded. The figure it is
+//! held against is an estimate, computed from the pack's graphs (weights, state of all objects, bound tensors, largest live
+//! values of every graph) and always called one: the runtime's own code and copies come on top, so the peak that was measured
+//! is held against the budget again after the run. What does not fit is refused with what would: one object after the other,
+//! no second frame beside this one, fewer objects, another precision, another pack.
+
+use std::path::{Path, PathBuf};
+
+use jetbench_runners::contract::{IMAGE_ENCODER, OBJECTS, PIPELINE};
+use jetbench_runners::session::Settings;
+use jetbench_runners::types::{Device, Options, Precision};
+use jetbench_runners::{RunnerError, inspect};
+
+use crate::exit::Stop;
+use crate::record::MemoryRecord;
+
+/// `900MiB`, `1.5GiB`, `2GB`: bytes.
+///
+/// # Errors
+/// What is expected, when it is no size.
+pub fn parse(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, f64); 6] =
+        [("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0), ("KB", 1e3), ("MB", 1e6), ("GB", 1e9)];
+    let lower = text.trim().to_ascii_lowercase();
+    UNITS
+        .iter()
+        .find_map(|(unit, factor)| Some((lower.strip_suffix(&unit.to_ascii_lowercase())?, factor)))
+        .and_then(|(number, factor)| Some(number.trim().parse::<f64>().ok()? * factor))
+        .filter(|bytes| (1.0..1e15).contains(bytes))
+        .map(|bytes| bytes as u64)
+        .ok_or_else(|| format!("`{text}` is no size; a number with a unit is needed, e.g. 900MiB or 1.5GiB"))
+}
+
+/// What is to fit: one pack with so many objects.
+#[derive(Clone, Debug)]
+pub struct Load<'a> {
+    /// Directory of the pack.
+    pub pack: &'a Path,
+    /// Precision.
+    pub precision: Precision,
+    /// Where it runs.
+    pub device: Device,
+    /// Most objects of any video.
+    pub objects: usize,
+    /// What the runner is given.
+    pub options: Options,
+}
+
+impl Load<'_> {
+    /// Estimate in bytes, computed from the graphs as the device gets them; the runtime's own needs come on top.
+    ///
+    /// # Errors
+    /// The graphs cannot be read, or not all of their operators counted; an option has no such value.
+    pub fn estimate(&self) -> Result<u64, RunnerError> {
+        let settings = Settings::new(self.device, self.precision, &self.options)?;
+        let batch = self.objects.min(settings.together()).max(1);
+        let on_cpu = self.device == Device::Cpu && (self.precision != Precision::Fp32 || settings.cpu_forms());
+        let found = inspect::inspect(self.pack, Some(self.precision), batch, on_cpu)?;
+        if let Some(graph) = found.graphs.iter().find(|graph| !graph.cost.unknown.is_empty()) {
+            return Err(RunnerError::Pack(format!(
+                "{}: the shapes of {} operators are not known (`jetbench packs inspect` names them)",
+                self.pack.join(&graph.file).display(),
+                graph.cost.unknown.values().sum::<usize>()
+            )));
+        }
+        // Image and features of the frame that is encoded beside this one.
+        let ahead = found.graphs.iter().filter(|graph| graph.name == IMAGE_ENCODER && settings.split().is_some());
+        let ahead: u64 = ahead.map(|graph| graph.cost.input_bytes.saturating_add(graph.cost.output_bytes)).sum();
+        // Every object has its state, also where they run one after the other.
+        let waiting = found.memory.state_bytes / batch as u64 * (self.objects.max(1) - batch) as u64;
+        Ok(found.memory.total().saturating_add(ahead).saturating_add(waiting))
+    }
+
+    /// The same with an option set.
+    fn with(&self, name: &str, value: &str) -> Self {
+        let mut load = self.clone();
+        load.options.extra.insert(name.to_string(), value.to_string());
+        load
+    }
+}
+
+/// Holds one cell against the budget; its estimate. `others`: tags and packs that could stand in for it, asked for only when
+/// it does not fit.
+///
+/// # Errors
+/// [`Stop::Usage`] when it does not fit, or cannot be estimated: with the estimate, and what would fit.
+pub fn check(
+    label: &str,
+    load: &Load<'_>,
+    budget: u64,
+    others: impl FnOnce() -> Vec<(String, PathBuf)>,
+) -> Result<u64, Stop> {
+    let refused = |text: String| Stop::Usage(format!("--memory-budget: {label}: {text}"));
+    let need = load.estimate().map_err(|e| refused(format!("its memory cannot be estimated: {e}")))?;
+    if need <= budget {
+        return Ok(need);
+    }
+    let mut would = Vec::new();
+    let mut offer = |way: String, load: &Load<'_>| {
+        let fits = load.estimate().ok().filter(|need| *need <= budget);
+        would.extend(fits.map(|need| format!("{way} ({})", mib(need))));
+    };
+    offer(format!("--option {OBJECTS}=loop, one object after the other"), &load.with(OBJECTS, "loop"));
+    if load.options.extra.get(PIPELINE).is_some_and(|on| on == "on") {
+        offer(format!("--option {PIPELINE}=off"), &load.with(PIPELINE, "off"));
+    }
+    let (mut fit, mut too_many) = (0, load.objects);
+    while too_many - fit > 1 {
+        let objects = fit + (too_many - fit) / 2;
+        let fits = Load { objects, ..load.clone() }.estimate().is_ok_and(|need| need <= budget);
+        if fits { fit = objects } else { too_many = objects }
+    }
+    if fit > 0 {
+        offer(format!("--limit-objects {fit}"), &Load { objects: fit, ..load.clone() });
+    }
+    for precision in Precision::ALL.into_iter().filter(|precision| *precision != load.precision) {
+        offer(format!("--dtype {precision}"), &Load { precision, ..load.clone() });
+    }
+    for (tag, pack) in others().iter().filter(|(_, pack)| pack != load.pack) {
+        offer(tag.clone(), &Load { pack, ..load.clone() });
+    }
+    let objects = if load.objects == 1 { "one object".to_string() } else { format!("{} objects", load.objects) };
+    let would = match would.is_empty() {
+        true => "nothing on the pack path would fit".to_string(),
+        false => format!("what would fit: {}", would.join("; ")),
+    };
+    Err(refused(format!(
+        "about {} for {objects} in one video, without the runtime's own (an estimate from the graphs), and the budget is {}; \
+         {would}",
+        mib(need),
+        mib(budget)
+    )))
+}
+
+/// What was measured, held against the budget: the estimate knows nothing of the runtime's own needs. `None`: it was kept,
+/// or nothing was measured.
+pub fn remark(budget: u64, peak: &MemoryRecord) -> Option<String> {
+    let figures = [("of the worker process", peak.rss_mib), ("of the system's memory", peak.system_mib)];
+    let above = figures.iter().filter_map(|(whose, found)| Some((whose, found.filter(|m| m * MIB > budget as f64)?)));
+    let above: Vec<String> = above.map(|(whose, found)| format!("{found:.1} MiB {whose}")).collect();
+    (!above.is_empty()).then(|| {
+        format!(
+            "the memory budget of {} was not kept: the measured peak is {}; the estimate that fitted leaves out the runtime's own",
+            mib(budget),
+            above.join(", ")
+        )
+    })
+}
+
+const MIB: f64 = 1_048_576.0;
+
+/// In MiB.
+pub fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / MIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse("900MiB"), Ok(900 << 20));
+        assert_eq!(parse(" 1.5 gib "), Ok(3 << 29));
+        assert_eq!(parse("2GB"), Ok(2_000_000_000));
+        for bad in ["", "900", "GiB", "-1GiB", "infGiB", "0MiB", "nanMB", "1TiB", "1e99GB"] {
+            assert!(parse(bad).unwrap_err().contains("900MiB"), "{bad}");
+        }
+    }
+
+    fn packs() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs")
+    }
+
+    fn load(pack: &Path, precision: Precision, device: Device, objects: usize) -> Load<'_> {
+        Load { pack, precision, device, objects, options: Options::default() }
+    }
+
+    fn refusal(load: &Load<'_>, budget: u64) -> String {
+        let ids = ["sam2_mini", "edgetam_mini"];
+        let others = || ids.map(|id| (format!("{id}_points"), packs().join(id))).to_vec();
+        check("cell", load, budget, others).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_what_would() {
+        let sam2 = packs().join("sam2_mini");
+        let eight = load(&sam2, Precision::Fp32, Device::Cpu, 8);
+        let whole = eight.estimate().unwrap();
+        assert_eq!(check("cell", &eight, whole, Vec::new).unwrap(), whole);
+        let text = refusal(&eight, whole - 1);
+        for part in [
+            "--memory-budget: cell: about",
+            "8 objects in one video",
+            "an estimate",
+            "objects=loop",
+            "--limit-objects 7 (",
+        ] {
+            assert!(text.contains(part), "{text:?} does not say {part:?}");
+        }
+        assert!(!text.contains("fp16"), "16-bit graphs need no less on a CPU: {text}");
+        assert!(!text.contains("sam2_mini_points"), "the pack itself is no way out: {text}");
+        let three = Load { objects: 3, ..eight.clone() }.estimate().unwrap();
+        assert!(refusal(&eight, three).contains("--limit-objects 3 ("), "the most that fit are offered");
+        let gpu = load(&sam2, Precision::Fp32, Device::Cuda(0), 8);
+        assert!(refusal(&gpu, gpu.estimate().unwrap() - 1).contains("--dtype fp16 ("));
+        assert!(refusal(&eight, 1 << 20).contains("nothing on the pack path would fit"));
+        // Where both packs could be had, the smaller one is named.
+        let edgetam = packs().join("edgetam_mini");
+        let one = |pack| load(pack, Precision::Fp32, Device::Cpu, 1);
+        let needs = [(&sam2, "sam2_mini_points ("), (&edgetam, "edgetam_mini_points (")]
+            .map(|(pack, tag)| (one(pack).estimate().unwrap(), pack, tag));
+        let [(small, _, tag), (_, large, _)] = if needs[0].0 < needs[1].0 { needs } else { [needs[1], needs[0]] };
+        assert!(refusal(&one(large), small).contains(tag));
+    }
+
+    #[test]
+    fn the_estimate_counts_what_a_run_holds() {
+        let sam2 = packs().join("sam2_mini");
+        let estimate = |objects: usize, precision: Precision, options: &[(&str, &str)]| {
+            let load = load(&sam2, precision, Device::Cpu, objects);
+            options.iter().fold(load, |load, (name, value)| load.with(name, value)).estimate().unwrap()
+        };
+        let fp32 = |objects, options: &[(&str, &str)]| estimate(objects, Precision::Fp32, options);
+        let (one, state) = (fp32(1, &[]), fp32(2, &[("objects", "loop")]) - fp32(1, &[("objects", "loop")]));
+        // 256 px: 7 memories of 256 tokens x 64, 16 pointers x 128, an age; two sets of them.
+        assert_eq!(state, 2 * 4 * (7 * 256 * 64 + 16 * 128 + 1), "each object has its state");
+        assert!(fp32(8, &[]) > fp32(8, &[("objects", "4")]) && fp32(8, &[("objects", "4")]) > one + 7 * state);
+        // A second image, its embedding and its two finer features.
+        let two_threads = |pipeline| {
+            let mut load = load(&sam2, Precision::Fp32, Device::Cpu, 1).with("pipeline", pipeline);
+            load.options.threads = Some(2);
+            load.estimate().unwrap()
+        };
+        let second = 4 * (3 * 256 * 256 + 128 * 16 * 16 + 16 * 64 * 64 + 32 * 32 * 32);
+        assert_eq!(two_threads("on") - two_threads("off"), second);
+        assert!(fp32(1, &[("form", "plain")]) > one, "on a CPU the forms for it are counted");
+        // Sixteen bits are held as thirty-two there, and the casts between need room.
+        let parameters: u64 = inspect::inspect(&sam2, Some(Precision::Bf16), 1, false)
+            .map(|found| found.graphs.iter().map(|graph| graph.cost.parameters).sum())
+            .unwrap();
+        assert!(estimate(1, Precision::Bf16, &[]) > 4 * parameters);
+        assert!(estimate(1, Precision::Bf16, &[]) >= one);
+    }
+
+    #[test]
+    fn what_cannot_be_estimated_is_refused() {
+        let nowhere = load(Path::new("/nonexistent"), Precision::Fp32, Device::Cpu, 1);
+        let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("runners/tests/data/sam2_image_mini");
+        let foreign = load(&foreign, Precision::Fp32, Device::Cpu, 1);
+        for (load, why) in [(nowhere, "/nonexistent"), (foreign, "vision_encoder.onnx: the shapes of")] {
+            let text = refusal(&load, u64::MAX);
+            assert!(text.contains("cannot be estimated") && text.contains(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_measured_peak_above_the_budget_is_said() {
+        let peak = MemoryRecord { rss_mib: Some(120.0), system_mib: Some(90.0), ..MemoryRecord::default() };
+        let text = remark(100 << 20, &peak).unwrap();
+        assert!(
+            text.contains("budget of 100.0 MiB was not kept") && text.contains("120.0 MiB of the worker"),
+            "{text}"
+        );
+        assert!(!text.contains("90.0"), "{text}");
+        assert_eq!(remark(120 << 20, &peak), None);
+        assert_eq!(remark(1, &MemoryRecord::default()), None);
+    }
+}
