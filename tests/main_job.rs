@@ -127,7 +127,7 @@ fn a_memory_budget_is_recorded_and_held_against_the_measured_peak() {
         pack: &packs[0].dir,
         precision: Precision::Fp32,
         device: Device::Cpu,
-        objects: 8,
+        objects: 2,
         options: Options::default(),
     };
     let graphs = load.estimate().unwrap();

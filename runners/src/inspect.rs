@@ -87,7 +87,8 @@ pub struct MemoryNeed {
     pub state_bytes: u64,
     /// Inputs and outputs of the graphs that run on every frame, state not counted.
     pub bound_bytes: u64,
-    /// Largest live inner values of every graph, added up: each has a session of its own, which keeps what it once needed.
+    /// Largest live inner values of every graph, added up. On a CPU the graphs share an arena and need less than that, but the arena
+    /// holds more than what lives in it.
     pub activations_bytes: u64,
 }
 

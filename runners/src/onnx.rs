@@ -969,18 +969,72 @@ impl Model<'_> {
             *emulated.rewritten.entry(node.op.to_string()).or_default() += 1;
         }
 
-        emulated.bytes.reserve(self.bytes.len() - self.graph_bytes.len() + work.graph.len() + 16);
+        emulated.bytes = self.with_graph(&work.graph)?;
+        Ok(emulated)
+    }
+
+    /// The whole model file with another graph in it.
+    fn with_graph(&self, graph: &[u8]) -> Result<Vec<u8>, OnnxError> {
+        let mut bytes = Vec::with_capacity(self.bytes.len() - self.graph_bytes.len() + graph.len() + 16);
         for field in Fields::new("the model", self.bytes) {
             let field = field?;
             if field.number == 7 {
-                put_bytes(&mut emulated.bytes, 7, &work.graph);
+                put_bytes(&mut bytes, 7, graph);
             } else {
-                emulated.bytes.extend_from_slice(field.raw);
+                bytes.extend_from_slice(field.raw);
             }
         }
-        Ok(emulated)
+        Ok(bytes)
+    }
+
+    /// The same model with every large constant of its graph as a reference into `file`, a file that holds exactly the bytes
+    /// this model was read from: ONNX Runtime then maps the weights instead of copying them twice. `None` when no constant is large.
+    ///
+    /// # Errors
+    /// When the bytes are broken.
+    pub fn with_references(&self, file: &str) -> Result<Option<Vec<u8>>, OnnxError> {
+        let (mut graph, mut any) = (Vec::new(), false);
+        for field in Fields::new("the graph", self.graph_bytes) {
+            let field = field?;
+            let constant = if field.number == 5 { self.reference(field.bytes("an initializer")?, file)? } else { None };
+            any |= constant.is_some();
+            match constant {
+                Some(tensor) => put_bytes(&mut graph, 5, &tensor),
+                None => graph.extend_from_slice(field.raw),
+            }
+        }
+        if any { self.with_graph(&graph).map(Some) } else { Ok(None) }
+    }
+
+    /// A constant as a reference to where its values lie in `file`; `None` when it is small or not kept as plain bytes.
+    fn reference(&self, tensor: &[u8], file: &str) -> Result<Option<Vec<u8>>, OnnxError> {
+        let (mut reference, mut values) = (Vec::new(), None);
+        for field in Fields::new("a tensor", tensor) {
+            let field = field?;
+            match (field.number, field.value) {
+                (9, Wire::Bytes(raw)) if raw.len() >= LEAST_REFERENCE => values = Some(raw),
+                (13 | 14, _) => return Ok(None),
+                _ => reference.extend_from_slice(field.raw),
+            }
+        }
+        let Some(values) = values else { return Ok(None) };
+        // Both are parts of one slice.
+        let offset = values.as_ptr() as usize - self.bytes.as_ptr() as usize;
+        let place =
+            [("location", file.to_string()), ("offset", offset.to_string()), ("length", values.len().to_string())];
+        for (key, value) in place {
+            let mut entry = Vec::new();
+            put_bytes(&mut entry, 1, key.as_bytes());
+            put_bytes(&mut entry, 2, value.as_bytes());
+            put_bytes(&mut reference, 13, &entry);
+        }
+        put_integer(&mut reference, 14, 1); // TensorProto.EXTERNAL
+        Ok(Some(reference))
     }
 }
+
+/// Bytes from which on a constant is worth a reference instead of a copy.
+const LEAST_REFERENCE: usize = 4096;
 
 /// Collects the bytes of the rewritten graph.
 struct Rewriter<'a> {
@@ -1184,6 +1238,49 @@ mod tests {
             fields.filter(|f| f.number != 1).map(|f| (f.number, f.raw.to_vec())).collect()
         };
         assert_eq!(fields(&bytes), fields(&emulated.bytes));
+    }
+
+    #[test]
+    fn large_constants_become_references_to_where_they_lie() {
+        let large: Vec<u8> = (0..LEAST_REFERENCE).map(|i| i as u8).collect();
+        let bytes = build::model(
+            9,
+            20,
+            &[
+                (5, build::initializer("small", ElementType::F32, &[1], &[1, 2, 3, 4])),
+                (1, build::node("MatMul", &["x", "large"], &["y"], &[])),
+                (5, build::initializer("large", ElementType::F32, &[32, 32], &large)),
+                (12, build::value_info("y", ElementType::F32, &[32, 32])),
+                (9999, b"from the future".to_vec()),
+            ],
+        );
+        let light = Model::parse(&bytes).unwrap().with_references("g.onnx").unwrap().unwrap();
+        assert!(light.len() < bytes.len() - large.len() + 100);
+        let model = Model::parse(&light).unwrap();
+        assert_eq!((model.external(), model.nodes.len()), (Some("large"), 1));
+        assert_eq!(model.initializers[0].floats(), Some(vec![f32::from_le_bytes([1, 2, 3, 4])]), "small ones stay");
+        assert_eq!(
+            (model.initializers[1].dtype, model.initializers[1].dims.as_slice()),
+            (ElementType::F32, &[32, 32][..])
+        );
+        let entries: Vec<(String, String)> = Fields::new("a tensor", model.initializers[1].raw)
+            .map(Result::unwrap)
+            .filter(|field| field.number == 13)
+            .map(|field| {
+                let part = |n| {
+                    let mut fields = Fields::new("an entry", field.bytes("an entry").unwrap()).map(Result::unwrap);
+                    fields.find(|f| f.number == n).unwrap().text("a part").unwrap().to_string()
+                };
+                (part(1), part(2))
+            })
+            .collect();
+        let number = |i: usize| entries[i].1.parse::<usize>().unwrap();
+        assert_eq!((entries[0].0.as_str(), entries[0].1.as_str()), ("location", "g.onnx"));
+        assert_eq!((entries[1].0.as_str(), entries[2].0.as_str()), ("offset", "length"));
+        assert_eq!(bytes[number(1)..number(1) + number(2)], large);
+        assert!(light.windows(15).any(|w| w == b"from the future"));
+        // What already refers to a file, or has nothing to gain, stays.
+        assert_eq!(model.with_references("h.onnx"), Ok(None));
     }
 
     #[test]

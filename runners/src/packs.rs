@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::types::{Capabilities, Device, OpenRequest, Precision};
-use crate::{Entry, REGISTRY, Runner, RunnerError, manifest};
+use crate::{Entry, REGISTRY, Runner, RunnerError, manifest, runtime};
 
 /// One pack, described without loading a graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,7 +100,9 @@ pub fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
 /// Any [`RunnerError`]; the class says whose fault it is.
 pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     let (_, _, entry) = header(&request.pack)?;
-    (entry.open)(request)
+    let runner = (entry.open)(request);
+    runtime::return_freed_memory();
+    runner
 }
 
 /// Every pack on the path, in path order, then by directory name: described, or why it could not be. A path entry may

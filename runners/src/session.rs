@@ -38,8 +38,8 @@ pub struct Settings {
     spinning: bool,
     /// `disable`, `basic`, `extended` or `all`.
     optimization: Optimization,
-    /// CPU: keep freed memory for the next frame? `None`: ONNX Runtime's default, yes.
-    cpu_arena: Option<bool>,
+    /// CPU: where inner values live.
+    cpu_arena: Arena,
     /// CUDA: capture and replay the kernels of graphs for which that is legal.
     cuda_graph: bool,
     /// TensorRT: largest and best number of objects of the engines.
@@ -93,7 +93,7 @@ impl Settings {
             threads: options.threads,
             spinning: options.spinning.unwrap_or(false),
             optimization: Optimization::All,
-            cpu_arena: None,
+            cpu_arena: Arena::Shared,
             cuda_graph: false,
             engine_objects: [MOST_OBJECTS, 1],
             given: Given::default(),
@@ -148,13 +148,13 @@ impl Settings {
                     Ok(n) if (1..=65536).contains(&n) => settings.together = n,
                     _ => return usage(name, value, "batch, loop, or the most objects to run together"),
                 },
-                ("cpu_arena", "true", Device::Cpu) => settings.cpu_arena = Some(true),
-                ("cpu_arena", "false", Device::Cpu) => settings.cpu_arena = Some(false),
+                ("cpu_arena", "shared", Device::Cpu) => settings.cpu_arena = Arena::Shared,
+                ("cpu_arena", "own", Device::Cpu) => settings.cpu_arena = Arena::Own,
+                ("cpu_arena", "off", Device::Cpu) => settings.cpu_arena = Arena::Off,
                 ("cuda_graph", "true", Device::Cuda(_)) => settings.cuda_graph = true,
                 ("cuda_graph", "false", Device::Cuda(_)) => settings.cuda_graph = false,
-                ("cpu_arena", _, Device::Cpu) | ("cuda_graph", _, Device::Cuda(_)) => {
-                    return usage(name, value, "true or false");
-                }
+                ("cpu_arena", _, Device::Cpu) => return usage(name, value, "shared, own or off"),
+                ("cuda_graph", _, Device::Cuda(_)) => return usage(name, value, "true or false"),
                 ("max_objects" | "opt_objects", _, Device::TensorRt(_)) => match value.parse::<usize>() {
                     Ok(n) if (1..=1024).contains(&n) => settings.engine_objects[usize::from(name == "opt_objects")] = n,
                     _ => return usage(name, value, "1 to 1024"),
@@ -239,10 +239,31 @@ impl Settings {
         if !self.stage_times {
             notes.push("stage times: off".to_string());
         }
-        if let Some(on) = self.cpu_arena {
-            notes.push(format!("CPU memory arena: {}", if on { "on" } else { "off" }));
+        if self.device == Device::Cpu {
+            notes.push(format!("CPU memory arena: {}", self.cpu_arena.text()));
         }
         notes
+    }
+}
+
+/// Where a CPU session keeps the inner values of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arena {
+    /// In one pool of the process. Graphs that run in turn use the same memory.
+    Shared,
+    /// In a pool of each graph's own, which is ONNX Runtime's default.
+    Own,
+    /// In memory that is asked for and given back every time.
+    Off,
+}
+
+impl Arena {
+    fn text(self) -> &'static str {
+        match self {
+            Arena::Shared => "one for all graphs",
+            Arena::Own => "one for each graph",
+            Arena::Off => "off",
+        }
     }
 }
 
@@ -267,6 +288,9 @@ pub struct Graph {
     captures: bool,
     session: Session,
 }
+
+/// Where ONNX Runtime looks for the weights of a model that it was given in memory (its session option).
+const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// The provider options of one graph, in order of preference.
 type Registration = Vec<(Provider, Pairs)>;
@@ -310,7 +334,7 @@ impl<'a> Opening<'a> {
         let form = if settings.cpu_forms { pack.check_cpu_form(spec)? } else { None };
         let cpu_form = form.is_some();
         let file = form.map_or_else(|| pack.check_graph(spec, settings.precision), Ok)?;
-        let mut graph = Graph::open(name, &file, settings, self.runtime, on_device)?;
+        let mut graph = Graph::open(name, file, settings, self.runtime, on_device)?;
         graph.cpu_form = cpu_form;
         if spec.cpu.is_some() {
             let form = if cpu_form { "for the CPU provider" } else { "for all providers" };
@@ -346,20 +370,39 @@ impl Graph {
     /// [`RunnerError::Pack`] when the graph cannot be rewritten or ONNX Runtime refuses it.
     pub fn open(
         name: &str,
-        file: &CheckedGraph,
+        file: CheckedGraph,
         settings: &Settings,
         runtime: &Runtime,
         on_device: bool,
     ) -> Result<Self, RunnerError> {
         let started = Instant::now();
-        let wrong = |text: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {text}", file.path.display()));
-        let model = Model::parse(&file.bytes).map_err(|e| wrong(&e))?;
-        let (mut precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(&e))?;
-        let bytes = rewritten.as_deref().unwrap_or(&file.bytes);
+        let CheckedGraph { path, bytes, sha256 } = file;
+        let wrong = |text: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {text}", path.display()));
+        let mut notes = Vec::new();
+        // What was read from the file is let go before ONNX Runtime takes memory of its own.
+        let (mut precision, bytes, folder) = {
+            let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
+            let (precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(&e))?;
+            let place = path.file_name().and_then(|file| file.to_str()).zip(path.parent().and_then(Path::to_str));
+            let mapped = match place {
+                Some((file, folder)) if rewritten.is_none() && !settings.on_gpu() && runtime.maps_weights() => {
+                    model.with_references(file).map_err(|e| wrong(&e))?.map(|bytes| (bytes, folder.to_string()))
+                }
+                _ => None,
+            };
+            match (mapped, rewritten) {
+                (Some((bytes, folder)), _) => (precision, bytes, Some(folder)),
+                (None, Some(rewritten)) => (precision, rewritten, None),
+                (None, None) => (precision, bytes, None),
+            }
+        };
+        if folder.is_some() {
+            notes.push(format!("weights of `{name}`: mapped from its file"));
+        }
+        let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
         let free = settings.together != 1
             && model.inputs.iter().any(|i| i.shape.iter().flatten().any(|axis| matches!(axis, Axis::Dynamic(_))));
 
-        let mut notes = Vec::new();
         let mut captures = false;
         if settings.cuda_graph {
             let verdict = providers::capturable(on_device, !free);
@@ -379,7 +422,7 @@ impl Graph {
         };
         let engine = engine_facts.as_ref().map(|(tensorrt, gpu, cache)| Engine {
             key: EngineKey {
-                graph: &file.sha256,
+                graph: &sha256,
                 precision: settings.precision,
                 runtime: &runtime.version,
                 tensorrt,
@@ -405,7 +448,12 @@ impl Graph {
 
         let commit = |registration: &mut Registration, dropped: &mut Vec<DroppedOption>| {
             let mut builder = register(settings, runtime, name, registration, dropped)?;
-            builder.commit_from_memory(bytes).map_err(|e| {
+            if let Some(folder) = &folder {
+                builder = builder
+                    .with_config_entry(WEIGHTS_FOLDER, folder)
+                    .map_err(|e| refused(settings, runtime, name, &e))?;
+            }
+            builder.commit_from_memory(&bytes).map_err(|e| {
                 if settings.on_gpu() {
                     refused(settings, runtime, name, &e)
                 } else if e.message().contains("under development") && e.message().contains("pset") {
@@ -663,10 +711,12 @@ fn configure(settings: &Settings, runtime: &Runtime) -> Result<SessionBuilder, o
         // The host side of a GPU session only launches kernels.
         _ => builder = builder.with_intra_threads(1)?,
     }
-    if let Some(on) = settings.cpu_arena {
-        builder = builder
-            .with_execution_providers([ep::CPU::default().with_arena_allocator(on).build().error_on_failure()])?;
-    }
+    builder = match (settings.device, settings.cpu_arena) {
+        (Device::Cpu, Arena::Shared) => builder.with_env_allocators()?,
+        (Device::Cpu, Arena::Off) => builder
+            .with_execution_providers([ep::CPU::default().with_arena_allocator(false).build().error_on_failure()])?,
+        _ => builder,
+    };
     if settings.together == 1 {
         // A fixed axis lets the optimiser do what it does for a graph of one object; graphs without these axes ignore it.
         builder = builder.with_dimension_override(OBJECTS, 1)?.with_dimension_override(COND_OBJECTS, 1)?;
@@ -779,7 +829,7 @@ mod tests {
         let file =
             CheckedGraph { path: PathBuf::from("test.onnx"), sha256: crate::manifest::sha256_hex(&bytes), bytes };
         let settings = Settings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
-        let mut graph = Graph::open("g", &file, &settings, runtime, false).unwrap();
+        let mut graph = Graph::open("g", file, &settings, runtime, false).unwrap();
         let host = Allocator::default();
         let mut input = crate::state::tensor(&host, &[2, 2]).unwrap();
         input.extract_tensor_mut().1.copy_from_slice(&x);
@@ -790,6 +840,49 @@ mod tests {
         graph.run(&binding).unwrap();
         let y = result.extract_tensor().1;
         Some(([y[0], y[1], y[2], y[3]], graph.precision.clone()))
+    }
+
+    #[test]
+    fn weights_mapped_from_the_file_are_the_weights() {
+        let runtime = match crate::runtime::load(None) {
+            Ok(runtime) => runtime,
+            Err(e) => {
+                let _ = writeln!(std::io::stderr(), "skipped the test of mapped weights: {e}");
+                return;
+            }
+        };
+        let side = 32usize;
+        let values: Vec<f32> = (0..side * side).map(|i| i as f32 * 0.25 - 100.0).collect();
+        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let shape = [side as i64, side as i64];
+        let bytes = crate::onnx::build::model(
+            9,
+            20,
+            &[
+                (1, crate::onnx::build::node("MatMul", &["x", "w"], &["y"], &[])),
+                (5, crate::onnx::build::initializer("w", ElementType::F32, &shape, &raw)),
+                (11, crate::onnx::build::value_info("x", ElementType::F32, &shape)),
+                (12, crate::onnx::build::value_info("y", ElementType::F32, &shape)),
+            ],
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("g.onnx");
+        std::fs::write(&path, &bytes).unwrap();
+        let file = CheckedGraph { path, sha256: crate::manifest::sha256_hex(&bytes), bytes };
+        let settings = Settings::new(Device::Cpu, Precision::Fp32, &options(&[])).unwrap();
+        let mut graph = Graph::open("g", file, &settings, runtime, false).unwrap();
+        let mapped = graph.notes.iter().any(|note| note == "weights of `g`: mapped from its file");
+        assert_eq!(mapped, runtime.maps_weights());
+        let host = Allocator::default();
+        let mut unit = crate::state::tensor(&host, &shape).unwrap();
+        let identity = |i: usize| f32::from(u8::from(i.is_multiple_of(side + 1)));
+        unit.extract_tensor_mut().1.iter_mut().enumerate().for_each(|(i, v)| *v = identity(i));
+        let mut result = crate::state::tensor(&host, &shape).unwrap();
+        let mut binding = graph.binding().unwrap();
+        crate::state::input(&mut binding, "x", &unit).unwrap();
+        crate::state::output(&mut binding, "y", &mut result).unwrap();
+        graph.run(&binding).unwrap();
+        assert_eq!(result.extract_tensor().1, values);
     }
 
     #[test]
