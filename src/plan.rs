@@ -321,7 +321,7 @@ fn admit(pack: &PackInfo, settings: &Settings, prompt: PromptKind) -> Admitted {
     admitted
 }
 
-/// Where throughput counts, a runner that can encode the next frame beside this one does so unless told otherwise; where
+/// Where throughput counts, a runner that gains by encoding the next frame beside this one does so unless told otherwise; where
 /// frames come one at a time there is no next one.
 fn admit_pipeline(admitted: &mut Admitted, pack: &PackInfo, scenario: Scenario) {
     if !pack.capabilities.options.iter().any(|o| o == PIPELINE) {
@@ -329,7 +329,10 @@ fn admit_pipeline(admitted: &mut Admitted, pack: &PackInfo, scenario: Scenario) 
     }
     let given = admitted.passed.iter().position(|(name, _)| name == PIPELINE);
     match (scenario, given) {
-        (Scenario::Offline, None) => admitted.passed.push((PIPELINE.to_string(), "on".to_string())),
+        (Scenario::Offline, None) => {
+            let ahead = if pack.capabilities.works_ahead { "on" } else { "off" };
+            admitted.passed.push((PIPELINE.to_string(), ahead.to_string()));
+        }
         (Scenario::SingleStream | Scenario::Realtime, Some(at)) => {
             let (name, value) = admitted.passed.remove(at);
             let reason = format!("only in the scenario offline; in {scenario} no frame is there before its turn");
@@ -810,4 +813,47 @@ fn mask_fits(path: &Path, sequence: &Sequence) -> Result<(), Stop> {
         )));
     }
     is_whole(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use jetbench_runners::types::Capabilities;
+
+    use super::*;
+
+    #[test]
+    fn frames_are_encoded_ahead_where_that_pays_or_was_asked_for() {
+        let pack = |works_ahead: bool, known: bool| PackInfo {
+            dir: "p".into(),
+            id: "p".into(),
+            family: "mock".into(),
+            description: String::new(),
+            licence: String::new(),
+            digest: String::new(),
+            capabilities: Capabilities {
+                prompts: Vec::new(),
+                precisions: Vec::new(),
+                options: known.then(|| PIPELINE.to_string()).into_iter().collect(),
+                max_objects: None,
+                max_points: 1,
+                works_ahead,
+                refused: Default::default(),
+            },
+            hidden: false,
+        };
+        let passed = |pack: PackInfo, scenario: Scenario, given: Option<&str>| {
+            let passed = given.map(|value| (PIPELINE.to_string(), value.to_string()));
+            let mut admitted = Admitted { passed: passed.into_iter().collect(), ..Admitted::default() };
+            admit_pipeline(&mut admitted, &pack, scenario);
+            (admitted.passed.first().map(|(_, value)| value.clone()), admitted.dropped.len())
+        };
+        let said = |value: &str| Some(value.to_string());
+        assert_eq!(passed(pack(true, true), Scenario::Offline, None), (said("on"), 0));
+        assert_eq!(passed(pack(false, true), Scenario::Offline, None), (said("off"), 0));
+        assert_eq!(passed(pack(false, true), Scenario::Offline, Some("on")), (said("on"), 0));
+        assert_eq!(passed(pack(true, true), Scenario::Offline, Some("off")), (said("off"), 0));
+        assert_eq!(passed(pack(true, false), Scenario::Offline, None), (None, 0));
+        assert_eq!(passed(pack(true, true), Scenario::SingleStream, Some("on")), (None, 1));
+        assert_eq!(passed(pack(true, true), Scenario::SingleStream, None), (None, 0));
+    }
 }

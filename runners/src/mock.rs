@@ -195,6 +195,7 @@ fn capabilities(behaviour: &Behaviour) -> Capabilities {
         options: behaviour.options.clone(),
         max_objects: behaviour.max_objects,
         max_points: behaviour.max_points,
+        works_ahead: false,
         refused: Default::default(),
     }
 }

@@ -39,6 +39,7 @@ fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
     let mut capabilities = contract::capabilities(pack, sizes.batched, device);
     if device == Device::Cpu {
         capabilities.options.push(contract::PIPELINE.to_string());
+        capabilities.works_ahead = sizes.image <= contract::PIPELINE_PAYS;
     }
     capabilities
 }

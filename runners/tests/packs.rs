@@ -313,6 +313,7 @@ fn frames_encoded_ahead_give_the_same_masks() {
         };
         let (mut ahead, mut plain) = (open("on"), open("off"));
         assert!(ahead.works_ahead() && !plain.works_ahead());
+        assert!(ahead.capabilities().works_ahead, "it pays for small inputs");
         let notes = &ahead.open_report().notes;
         assert!(notes.iter().any(|n| n.contains("threads: 1 for the image encoder, 1 for")), "{notes:?}");
         let frames: Vec<Vec<u8>> = (0..14).map(|t| frame(160, 120, t)).collect();
