@@ -125,7 +125,7 @@ fn load_once(ort_lib: Option<&Path>) -> Result<Runtime, String> {
 }
 
 /// Registers one arena of host memory for the inner values of all sessions that ask for it. The graphs of a pack run in turn, so that
-/// they need what the largest needs instead of the sum: 820 instead of 1,395 MiB for SAM 2.1 tiny.
+/// they need what the largest needs instead of the sum: 820 instead of 1,395 MiB for SAM 2.1 tiny's graphs, run in turn from Python.
 ///
 /// The binding to ONNX Runtime has no call for this, so its C API is called: `CreateAndRegisterAllocator`.
 fn share_arena(environment: &Environment) -> Result<(), String> {

@@ -381,7 +381,8 @@ impl Graph {
         let mut notes = Vec::new();
         // What was read from the file is let go before ONNX Runtime takes memory of its own.
         let (mut precision, bytes, folder) = {
-            let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
+            let read = bytes;
+            let model = Model::parse(&read).map_err(|e| wrong(&e))?;
             let (precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(&e))?;
             let place = path.file_name().and_then(|file| file.to_str()).zip(path.parent().and_then(Path::to_str));
             let mapped = match place {
@@ -393,7 +394,7 @@ impl Graph {
             match (mapped, rewritten) {
                 (Some((bytes, folder)), _) => (precision, bytes, Some(folder)),
                 (None, Some(rewritten)) => (precision, rewritten, None),
-                (None, None) => (precision, bytes, None),
+                (None, None) => (precision, read, None),
             }
         };
         if folder.is_some() {
