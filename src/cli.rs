@@ -77,7 +77,7 @@ Examples:
     /// Write the report of a run anew from its record, or print it as Markdown or JSON
     #[command(after_help = "\
 Examples:
-  jetbench report results/board/20261121T093000Z-ab12cd
+  jetbench report results/board/20261121T093000Z-048213
   jetbench report RUN --export-markdown - >> notes.md")]
     Report(ReportArgs),
     /// Print the completions of a shell: bash, elvish, fish, powershell, zsh

@@ -21,7 +21,7 @@ pub const HELP: &str = "\
 Examples:
   jetbench --models sam2_points,edgetam_points --dtype bf16
   jetbench --config configs/demo.toml --device cuda:0 --out results
-  jetbench --resume results/board/20261121T093000Z-ab12cd
+  jetbench --resume results/board/20261121T093000Z-048213
 
 Exit codes:
   0    every cell is valid

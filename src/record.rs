@@ -18,7 +18,7 @@ pub const SCHEMA: u32 = 1;
 pub struct RunRecord {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Directory name of the run, unique per device: `20261121T093000Z-ab12cd`.
+    /// Directory name of the run, unique per device: `20261121T093000Z-048213`.
     pub run_id: String,
     /// RFC 3339, UTC.
     pub started: String,

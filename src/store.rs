@@ -5,10 +5,8 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::exit::Stop;
 use crate::record::{CellRecord, RunRecord, SCHEMA};
@@ -39,16 +37,24 @@ impl RunDir {
     /// # Errors
     /// Names the place and the remedy; exit 2.
     pub fn create(out: &Path, device: &str) -> Result<RunDir, Stop> {
-        let id = run_id();
         let parent = out.join(device);
-        let path = parent.join(&id);
         let fault = |e: std::io::Error| {
             Stop::Usage(format!(
                 "cannot write results to {}: {e}; make the directory writable or choose another with --out DIR",
                 out.display()
             ))
         };
-        std::fs::create_dir_all(&parent).and_then(|()| std::fs::create_dir(&path)).map_err(fault)?;
+        std::fs::create_dir_all(&parent).map_err(fault)?;
+        // Another run that began in the same microsecond has its name: the next one is ours.
+        let (id, path) = loop {
+            let id = run_id(chrono::Utc::now());
+            let path = parent.join(&id);
+            match std::fs::create_dir(&path) {
+                Ok(()) => break (id, path),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(fault(e)),
+            }
+        };
         let run = RunDir { _claim: resume::claim(&path)?, path, id };
         std::fs::create_dir_all(run.spool_root()).map_err(fault)?;
         write_atomic(&run.path.join("log.txt"), b"").map_err(fault)?;
@@ -216,12 +222,10 @@ pub fn find_runs(path: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     below.iter().try_for_each(|p| find_runs(p, found))
 }
 
-/// Time stamp and six digits that two runs of the same second do not share.
-fn run_id() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = format!("{}.{}", now.as_nanos(), std::process::id());
-    let digits: String = Sha256::digest(seed.as_bytes()).iter().take(3).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{digits}", chrono::Utc::now().format("%Y%m%dT%H%M%SZ"))
+/// Time stamp to the second and the microseconds of it: names in the order in which runs began, which history, merge
+/// and comparison rely on.
+fn run_id(now: chrono::DateTime<chrono::Utc>) -> String {
+    now.format("%Y%m%dT%H%M%SZ-%6f").to_string()
 }
 
 /// Writes a file so that readers see the old content or the new, never a part.
@@ -300,10 +304,12 @@ mod tests {
     }
 
     #[test]
-    fn two_runs_of_one_second_have_two_directories() {
+    fn runs_of_one_second_have_names_in_the_order_they_began() {
         let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (RunDir::create(dir.path(), "d").unwrap(), RunDir::create(dir.path(), "d").unwrap());
-        assert_ne!(a.path, b.path);
+        let runs: Vec<RunDir> = (0..16).map(|_| RunDir::create(dir.path(), "d").unwrap()).collect();
+        assert!(runs.is_sorted_by(|a, b| a.id < b.id), "{:?}", runs.iter().map(|r| &r.id).collect::<Vec<_>>());
+        let at = "2026-11-21T09:30:00.048213999Z".parse().unwrap();
+        assert_eq!(run_id(at), "20261121T093000Z-048213");
     }
 
     #[test]
