@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use jetbench_runners::pool;
 use sha2::{Digest, Sha256};
 
 use crate::record::DeviceRecord;
 use crate::telemetry;
 
 /// Facts that make latencies comparable; the others describe.
-const DECISIVE: [&str; 11] = [
+const DECISIVE: [&str; 12] = [
     "model",
     "module",
     "cpu",
@@ -23,6 +24,7 @@ const DECISIVE: [&str; 11] = [
     "power_mode",
     "cpu_governor",
     "clocks_pinned",
+    "huge_pages",
 ];
 
 /// Describes the machine whose file tree is `root`.
@@ -66,6 +68,7 @@ pub fn describe(root: &Path) -> DeviceRecord {
     );
     note("arch", Some(std::env::consts::ARCH.to_string()));
     note("cpu_governor", text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
+    note("huge_pages", text(pool::SETTING).as_deref().and_then(pool::kernel).map(String::from));
     note("clocks_pinned", pinned(root).map(String::from));
     let packages = Packages::read(root);
     let l4t = text("etc/nv_tegra_release").as_deref().and_then(l4t_release);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jetbench_runners::packs;
+use jetbench_runners::pool;
 use jetbench_runners::runtime;
 use jetbench_runners::types::Device;
 use serde::Serialize;
@@ -224,6 +225,15 @@ fn conditions(root: &Path) -> Vec<Check> {
         )),
         None => checks.push(Check::ok("cpu governor", "not visible here")),
     }
+    checks.push(match read(pool::SETTING).as_deref().and_then(pool::kernel) {
+        Some("never") => Check::warn(
+            "huge pages",
+            "never: graphs on the CPU work in small pages and take longer",
+            format!("for as long as the machine runs: {}", pool::REMEDY),
+        ),
+        Some(setting) => Check::ok("huge pages", setting),
+        None => Check::ok("huge pages", "the kernel does not offer them"),
+    });
     let meminfo = read("proc/meminfo").unwrap_or_default();
     let mib = |key: &str| {
         let line = meminfo.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;

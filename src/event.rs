@@ -115,6 +115,8 @@ pub struct ProcessMemory {
     pub pss_mib: Option<f64>,
     /// The part of it that no file backs (`Pss_Anon`).
     pub pss_anon_mib: Option<f64>,
+    /// What lies in huge pages (`AnonHugePages`).
+    pub huge_mib: Option<f64>,
     /// Resident set size (`VmRSS`).
     pub rss_mib: Option<f64>,
     /// Its largest value so far (`VmHWM`).

@@ -416,6 +416,9 @@ pub struct MemoryRecord {
     /// The part of it that no file backs, where the kernel tells.
     #[serde(default)]
     pub pss_anon_mib: Option<f64>,
+    /// What of the worker lies in huge pages (`AnonHugePages`).
+    #[serde(default)]
+    pub huge_mib: Option<f64>,
     /// Resident set size of the worker (`VmRSS`; in phase `peak`: `VmHWM`).
     pub rss_mib: Option<f64>,
     /// All buffers of Tegra's memory manager (`NvMapMemUsed`), where the kernel reports them.

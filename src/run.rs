@@ -741,6 +741,7 @@ impl CellRun<'_> {
                             ),
                             pss_mib: memory.pss_mib,
                             pss_anon_mib: memory.pss_anon_mib,
+                            huge_mib: memory.huge_mib,
                             rss_mib: memory.rss_mib,
                             nvmap_mib: system.nvmap_mib,
                             nvmap_worker_mib: None,
@@ -751,6 +752,7 @@ impl CellRun<'_> {
                     peak.rss_mib = peak.rss_mib.into_iter().chain(memory.hwm_mib).max_by(f64::total_cmp);
                     peak.pss_mib = peak.pss_mib.into_iter().chain(memory.pss_mib).max_by(f64::total_cmp);
                     peak.pss_anon_mib = peak.pss_anon_mib.into_iter().chain(memory.pss_anon_mib).max_by(f64::total_cmp);
+                    peak.huge_mib = peak.huge_mib.into_iter().chain(memory.huge_mib).max_by(f64::total_cmp);
                 }
             }
             Event::Loaded { load_ms, report, precision } => {
@@ -825,6 +827,7 @@ impl CellRun<'_> {
         let peak = record.memory.entry("peak".into()).or_default();
         peak.pss_mib = most(telemetry.largest("worker_pss_mib"), peak.pss_mib);
         peak.pss_anon_mib = most(telemetry.largest("worker_pss_anon_mib"), peak.pss_anon_mib);
+        peak.huge_mib = most(telemetry.largest("worker_huge_mib"), peak.huge_mib);
         peak.rss_mib = most(telemetry.largest("worker_hwm_mib"), peak.rss_mib);
         peak.nvmap_mib = telemetry.largest("nvmap_mib");
         peak.nvmap_worker_mib = telemetry.largest("worker_nvmap_mib");
@@ -1010,6 +1013,7 @@ impl Earlier {
             new.nvmap_mib = larger(old.nvmap_mib, new.nvmap_mib);
             new.nvmap_worker_mib = larger(old.nvmap_worker_mib, new.nvmap_worker_mib);
             new.pss_anon_mib = larger(old.pss_anon_mib, new.pss_anon_mib);
+            new.huge_mib = larger(old.huge_mib, new.huge_mib);
         }
         // A worker that never came to load anything leaves the old one's runtime standing.
         record.runtime = record.runtime.take().or(self.runtime);

@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod mock;
 pub mod onnx;
 pub mod packs;
+pub mod pool;
 pub mod providers;
 pub mod resize;
 pub mod roofline;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::types::{Capabilities, Device, OpenRequest, Precision};
-use crate::{Entry, REGISTRY, Runner, RunnerError, manifest, runtime};
+use crate::{Entry, REGISTRY, Runner, RunnerError, manifest, pool};
 
 /// One pack, described without loading a graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +101,7 @@ pub fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
 pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     let (_, _, entry) = header(&request.pack)?;
     let runner = (entry.open)(request);
-    runtime::return_freed_memory();
+    pool::tidy_heap();
     runner
 }
 

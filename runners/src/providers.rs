@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::sha256_hex;
 use crate::onnx::{Axis, ValueInfo};
+use crate::pool;
 use crate::types::{Device, DroppedOption, Precision};
 
 /// Provider options in ONNX Runtime's own names and words.
@@ -132,7 +133,7 @@ const REFUSED: &[(&str, &str)] = &[
 /// Names of the options that a device knows, beyond those that belong to the pack.
 pub fn options(device: Device) -> Vec<String> {
     let own: &[&str] = match device {
-        Device::Cpu => &["threads", "spinning", "optimization", "cpu_arena"],
+        Device::Cpu => &["threads", "spinning", "optimization", "cpu_arena", pool::HUGE_PAGES],
         Device::Cuda(_) => &["optimization", "cuda_graph"],
         Device::TensorRt(_) => &["optimization", "max_objects", "opt_objects"],
     };

@@ -5,12 +5,11 @@ use std::ffi::{CStr, OsString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ort::AsPointer;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
-use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 
 use crate::RunnerError;
+use crate::pool;
 
 /// Oldest ONNX Runtime that is accepted: the C API level this crate is built for.
 pub const OLDEST: (u32, u32) = (1, ort::MINOR_VERSION);
@@ -120,45 +119,12 @@ fn load_once(ort_lib: Option<&Path>) -> Result<Runtime, String> {
         .map_err(|e| failed(&e))?;
     // The environment starts at the most verbose level; formatting those lines would cost time in every run.
     environment.set_log_level(LogLevel::Warning);
-    share_arena(&environment).map_err(|e| failed(&e))?;
+    pool::register(&environment).map_err(|e| failed(&e))?;
     Ok(Runtime { path: found.path, version: found.version, providers: found.providers, environment, messages })
-}
-
-/// Registers one arena of host memory for the inner values of all sessions that ask for it. The graphs of a pack run in turn, so that
-/// they need what the largest needs instead of the sum: 820 instead of 1,395 MiB for SAM 2.1 tiny's graphs, run in turn from Python.
-///
-/// The binding to ONNX Runtime has no call for this, so its C API is called: `CreateAndRegisterAllocator`.
-fn share_arena(environment: &Environment) -> Result<(), String> {
-    let info = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)
-        .map_err(|e| e.to_string())?;
-    let api = ort::api();
-    // SAFETY: both pointers are of live objects; no settings of the arena (null) means its defaults. The environment is not changed
-    // in any way that Rust code could see, and nobody else has it yet.
-    let status =
-        unsafe { (api.CreateAndRegisterAllocator)(environment.ptr().cast_mut(), info.ptr(), std::ptr::null()) };
-    if status.0.is_null() {
-        return Ok(());
-    }
-    // SAFETY: the status is not null; its message lives until it is released, once.
-    unsafe {
-        let text = CStr::from_ptr((api.GetErrorMessage)(status.0)).to_string_lossy().into_owned();
-        (api.ReleaseStatus)(status.0);
-        Err(format!("no common memory arena: {text}"))
-    }
 }
 
 /// Warnings kept per process; more of them say nothing new.
 const MOST_MESSAGES: usize = 32;
-
-/// Gives the system back what the C library keeps of memory that was freed. While it loads a graph ONNX Runtime frees more than
-/// it keeps, in pieces that glibc would hold on to: 180 MB after 108 MB of weights.
-pub(crate) fn return_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: takes a number, touches the allocator only and may be called from any thread.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
 
 impl Runtime {
     /// May a model given in memory refer to weights in a file?

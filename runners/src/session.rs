@@ -18,6 +18,7 @@ use crate::RunnerError;
 use crate::contract::{COND_OBJECTS, OBJECTS, PIPELINE};
 use crate::manifest::{CheckedGraph, Pack};
 use crate::onnx::{Axis, ElementType, Model};
+use crate::pool;
 use crate::providers::{self, Engine, EngineKey, Given, Pairs, Provider};
 use crate::runtime::{self, Runtime, cache_dir};
 use crate::types::{Device, DroppedOption, OpenReport, Options, Precision, StagePrecision};
@@ -40,6 +41,8 @@ pub struct Settings {
     optimization: Optimization,
     /// CPU: where inner values live.
     cpu_arena: Arena,
+    /// CPU: in huge pages, where they can be had?
+    huge_pages: bool,
     /// CUDA: capture and replay the kernels of graphs for which that is legal.
     cuda_graph: bool,
     /// TensorRT: largest and best number of objects of the engines.
@@ -94,6 +97,7 @@ impl Settings {
             spinning: options.spinning.unwrap_or(false),
             optimization: Optimization::All,
             cpu_arena: Arena::Shared,
+            huge_pages: true,
             cuda_graph: false,
             engine_objects: [MOST_OBJECTS, 1],
             given: Given::default(),
@@ -151,6 +155,9 @@ impl Settings {
                 ("cpu_arena", "shared", Device::Cpu) => settings.cpu_arena = Arena::Shared,
                 ("cpu_arena", "own", Device::Cpu) => settings.cpu_arena = Arena::Own,
                 ("cpu_arena", "off", Device::Cpu) => settings.cpu_arena = Arena::Off,
+                (pool::HUGE_PAGES, "on", Device::Cpu) => settings.huge_pages = true,
+                (pool::HUGE_PAGES, "off", Device::Cpu) => settings.huge_pages = false,
+                (pool::HUGE_PAGES, _, Device::Cpu) => return usage(name, value, "on or off"),
                 ("cuda_graph", "true", Device::Cuda(_)) => settings.cuda_graph = true,
                 ("cuda_graph", "false", Device::Cuda(_)) => settings.cuda_graph = false,
                 ("cpu_arena", _, Device::Cpu) => return usage(name, value, "shared, own or off"),
@@ -309,12 +316,19 @@ impl<'a> Opening<'a> {
     /// # Errors
     /// As [`runtime::load`].
     pub fn begin(pack: &'a Pack, settings: &Settings, ort_lib: Option<&Path>) -> Result<Self, RunnerError> {
+        let mut notes = settings.notes();
+        if settings.device == Device::Cpu {
+            notes.push(match settings.cpu_arena {
+                Arena::Shared => pool::settle(settings.huge_pages),
+                _ => "huge pages: not asked for, only the arena of all graphs can ask".to_string(),
+            });
+        }
         let runtime = runtime::load(ort_lib)?;
         runtime.take_messages(); // those of another opening
         let report = OpenReport {
             runtime_version: runtime.version.clone(),
             runtime_path: runtime.path.clone(),
-            notes: settings.notes(),
+            notes,
             ..OpenReport::default()
         };
         Ok(Opening { pack, runtime, report })
@@ -551,11 +565,11 @@ impl Graph {
     /// # Errors
     /// [`RunnerError::Environment`] with ONNX Runtime's text.
     pub fn device_allocator(&self, device: Device) -> Result<Allocator, RunnerError> {
-        let index = match device {
-            Device::Cpu => return Ok(Allocator::default()),
-            Device::Cuda(i) | Device::TensorRt(i) => i32::try_from(i).unwrap_or(i32::MAX),
+        let (kind, index) = match device {
+            Device::Cpu => (AllocationDevice::CPU, 0),
+            Device::Cuda(i) | Device::TensorRt(i) => (AllocationDevice::CUDA, i32::try_from(i).unwrap_or(i32::MAX)),
         };
-        MemoryInfo::new(AllocationDevice::CUDA, index, AllocatorType::Device, MemoryType::Default)
+        MemoryInfo::new(kind, index, AllocatorType::Device, MemoryType::Default)
             .and_then(|info| Allocator::new(&self.session, info))
             .map_err(|e| RunnerError::Environment(format!("no memory on device `{device}`: {e}")))
     }

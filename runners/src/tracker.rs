@@ -193,7 +193,7 @@ impl Tracker {
         report.notes.push(grouping_note(&sizes, &settings, memory_attention.cpu_form));
 
         let device = image_encoder.device_allocator(request.device)?;
-        let host = Allocator::default();
+        let host = image_encoder.device_allocator(Device::Cpu)?;
         let features = || Features::new(&device, &host, &sizes, &image_encoder);
         let (features, ahead) = (features()?, split.is_some().then(features).transpose()?);
         let encoder = Encoder::new(image_encoder, Preprocess::new(&pack.manifest.input), ahead);

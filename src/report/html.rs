@@ -322,7 +322,7 @@ fn memory(out: &mut String, cell: &CellRecord) {
     out.push_str(
         "<h3>Memory, MiB</h3>\n<table><thead><tr><th scope=\"col\">phase</th><th scope=\"col\" class=\"number\">system, fall of \
          MemAvailable</th><th scope=\"col\" class=\"number\">Pss of the worker</th><th scope=\"col\" class=\"number\">resident \
-         set</th></tr></thead><tbody>\n",
+         set</th><th scope=\"col\" class=\"number\">of it in huge pages</th></tr></thead><tbody>\n",
     );
     let known = ["idle", "loaded", "warmed", "peak", "last"];
     let mut phases: Vec<&String> = cell.memory.keys().collect();
@@ -330,7 +330,7 @@ fn memory(out: &mut String, cell: &CellRecord) {
     for phase in phases {
         let m = &cell.memory[phase];
         let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&clean(phase)));
-        for value in [m.system_mib, m.pss_mib, m.rss_mib] {
+        for value in [m.system_mib, m.pss_mib, m.rss_mib, m.huge_mib] {
             let text = value.map_or_else(|| "–".to_string(), |v| format!("{v:.1}"));
             let _ = write!(out, "<td class=\"number\">{text}</td>");
         }

@@ -16,6 +16,7 @@ pub fn process_memory(root: &Path, process: &str, pss: bool) -> ProcessMemory {
     ProcessMemory {
         pss_mib: field_mib(&rollup, "Pss"),
         pss_anon_mib: field_mib(&rollup, "Pss_Anon"),
+        huge_mib: field_mib(&rollup, "AnonHugePages"),
         rss_mib: field_mib(&status, "VmRSS"),
         hwm_mib: field_mib(&status, "VmHWM"),
         swap_mib: field_mib(&status, "VmSwap"),
@@ -100,7 +101,11 @@ pub(super) fn find(root: &Path, pid: u32, found: &mut Found) {
             let path = dir.join("smaps_rollup");
             match text(&path) {
                 Ok(content) => {
-                    let all = [("worker_pss_mib", "Pss"), ("worker_pss_anon_mib", "Pss_Anon")];
+                    let all = [
+                        ("worker_pss_mib", "Pss"),
+                        ("worker_pss_anon_mib", "Pss_Anon"),
+                        ("worker_huge_mib", "AnonHugePages"),
+                    ];
                     // Kernels before 5.13 do not split the figure.
                     let fields = all.into_iter().filter(|(_, key)| field_mib(&content, key).is_some()).collect();
                     found.add(Fields { path, fields, slow: true });
@@ -131,7 +136,7 @@ mod tests {
             ("proc/7/status", "Name:\tx\nVmHWM:\t    3072 kB\nVmRSS:\t    2048 kB\nVmSwap:\t       0 kB\n"),
             (
                 "proc/7/smaps_rollup",
-                "00-ff ---p 0 00:00 0 [rollup]\nRss: 2048 kB\nPss: 1024 kB\nPss_Dirty: 9 kB\nPss_Anon: 512 kB\n",
+                "00-ff ---p 0 00:00 0 [rollup]\nRss: 2048 kB\nPss: 1024 kB\nPss_Anon: 512 kB\nAnonHugePages: 256 kB\n",
             ),
         ]);
         let memory = process_memory(tree.path(), "7", true);
@@ -139,6 +144,7 @@ mod tests {
             (memory.pss_mib, memory.pss_anon_mib, memory.rss_mib, memory.hwm_mib, memory.swap_mib),
             (Some(1.0), Some(0.5), Some(2.0), Some(3.0), Some(0.0))
         );
+        assert_eq!(memory.huge_mib, Some(0.25));
         assert_eq!(process_memory(tree.path(), "7", false).pss_mib, None);
         assert_eq!(process_memory(tree.path(), "8", true), ProcessMemory::default());
     }

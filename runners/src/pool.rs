@@ -1,0 +1,460 @@
+//! One pool of host memory for the inner values and packed weights of all graphs of this process, in huge pages.
+//!
+//! One pool, because the graphs of a pack run in turn: together they need what the largest needs instead of the sum. Huge pages, because a
+//! pass over one map of 67 MB needs 16,000 address translations in pages of 4 KiB and 32 in pages of 2 MiB; an image encoder at 1024 px takes
+//! a seventh less time (`docs/performance.md`). Linux gives huge pages to whoever asks (`transparent_hugepage` set to `madvise`), to
+//! everybody (`always`) or to nobody (`never`); ONNX Runtime never asks. glibc can be told to ask by a tunable, but its releases 2.35
+//! and 2.36 compare the kernel's setting with a byte of uninitialised memory behind it and asked in two of three processes only.
+//!
+//! The pool is one range of addresses that grows in place. A block is cut from the smallest hole that holds it; before the pool grows, the
+//! pages of its holes go back to the system, so that what is resident is what is in use. (A general allocator for such a range, two-level
+//! segregated fit, kept a tenth more: it passes over holes of just the right size, of which repeated runs leave many.) ONNX Runtime
+//! takes the pool as an allocator of the environment, which a session uses when it is told to (`cpu_arena=shared`).
+
+use std::ffi::{CStr, c_void};
+use std::path::Path;
+use std::ptr::null_mut;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use ort::AsPointer;
+use ort::environment::Environment;
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::sys::{OrtAllocator, OrtMemoryInfo};
+
+/// Name of the option: `on` (the default on the CPU) or `off`.
+pub const HUGE_PAGES: &str = "huge_pages";
+
+/// Where the kernel's setting stands below the root directory: `always [madvise] never`.
+pub const SETTING: &str = "sys/kernel/mm/transparent_hugepage/enabled";
+
+/// What changes the kernel's setting, as long as the machine runs.
+pub const REMEDY: &str = "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled";
+
+/// Size of a huge page on x86-64, and on Arm with pages of 4 KiB.
+const HUGE: usize = 2 << 20;
+
+/// Linux's advice to gather pages at once; the `libc` crate does not name it.
+#[cfg(target_os = "linux")]
+const MADV_COLLAPSE: libc::c_int = 25;
+
+/// Alignment of every block: the largest that any ONNX Runtime asks of its own allocator.
+const ALIGN: usize = 256;
+
+/// Blocks and holes that the books have room for without another allocation; packs have some hundred.
+const ROOM: usize = 4096;
+
+/// Bytes from the start of the range, and how many.
+type Span = (usize, usize);
+
+/// A reserved range of addresses and what is where in it. Blocks and holes are in order of place, cover `0..top` without a gap, and no two
+/// holes are neighbours.
+struct Books {
+    start: usize,
+    /// Bytes reserved.
+    most: usize,
+    /// Bytes that may be touched.
+    usable: usize,
+    /// End of the last block that there ever was.
+    top: usize,
+    huge: bool,
+    blocks: Vec<Span>,
+    holes: Vec<Span>,
+}
+
+impl Books {
+    /// Reserves addresses for twice the machine's memory; nothing of it is backed yet.
+    fn reserve(&mut self) -> Option<()> {
+        // SAFETY: plain system calls; the new mapping overlaps nothing.
+        unsafe {
+            let (pages, page) = (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE));
+            let memory = usize::try_from(pages).ok()?.checked_mul(usize::try_from(page).ok()?)?;
+            let most = (2 * memory).next_multiple_of(HUGE) + HUGE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            let at = libc::mmap(null_mut(), most, libc::PROT_NONE, flags, -1, 0);
+            if at == libc::MAP_FAILED {
+                return None;
+            }
+            (self.start, self.most) = ((at as usize).next_multiple_of(HUGE), most - HUGE);
+            #[cfg(target_os = "linux")]
+            {
+                // Without effect where the kernel has none; `AnonHugePages` in the record says what came of it.
+                let advice = if self.huge { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
+                libc::madvise(self.start as *mut c_void, self.most, advice);
+            }
+        }
+        self.blocks.reserve(ROOM);
+        self.holes.reserve(ROOM);
+        Some(())
+    }
+
+    /// Moves the top to `top`, behind giving the pages of all holes back.
+    fn grow(&mut self, top: usize) -> Option<()> {
+        let usable = top.checked_next_multiple_of(HUGE).filter(|&n| n <= self.most)?;
+        if usable > self.usable {
+            // SAFETY: inside the reserved range, behind what is in use; and whole pages of holes, which nobody reads.
+            unsafe {
+                let (fresh, bytes) = (self.start + self.usable, usable - self.usable);
+                if libc::mprotect(fresh as *mut c_void, bytes, libc::PROT_READ | libc::PROT_WRITE) != 0 {
+                    return None;
+                }
+                for &(at, len) in &self.holes {
+                    let (first, end) = (at.next_multiple_of(HUGE), (at + len) / HUGE * HUGE);
+                    if first < end {
+                        libc::madvise((self.start + first) as *mut c_void, end - first, libc::MADV_DONTNEED);
+                    }
+                }
+            }
+            self.usable = usable;
+        }
+        self.top = top;
+        Some(())
+    }
+
+    /// Place of a block of `len` bytes.
+    fn take(&mut self, len: usize) -> Option<usize> {
+        if self.start == 0 {
+            self.reserve()?;
+        }
+        let fitting = self.holes.iter().enumerate().filter(|(_, hole)| hole.1 >= len);
+        let at = match fitting.min_by_key(|(_, hole)| hole.1).map(|(i, _)| i) {
+            Some(i) => {
+                let (at, hole) = self.holes[i];
+                if hole == len {
+                    self.holes.remove(i);
+                } else {
+                    self.holes[i] = (at + len, hole - len);
+                }
+                at
+            }
+            None => {
+                let last = self.holes.pop_if(|(at, hole)| *at + *hole == self.top);
+                let at = last.map_or(self.top, |(at, _)| at);
+                if at.checked_add(len).and_then(|top| self.grow(top)).is_none() {
+                    self.holes.extend(last);
+                    return None;
+                }
+                at
+            }
+        };
+        let i = self.blocks.partition_point(|block| block.0 < at);
+        self.blocks.insert(i, (at, len));
+        Some(at)
+    }
+
+    /// Makes the block at `at` a hole, joined with its neighbours.
+    fn give_back(&mut self, at: usize) {
+        let Ok(i) = self.blocks.binary_search_by_key(&at, |block| block.0) else { return };
+        let (_, mut len) = self.blocks.remove(i);
+        let next = self.holes.partition_point(|hole| hole.0 < at);
+        if let Some(&(after, more)) = self.holes.get(next).filter(|hole| hole.0 == at + len) {
+            debug_assert!(after > at);
+            len += more;
+            self.holes.remove(next);
+        }
+        match next.checked_sub(1).map(|i| &mut self.holes[i]).filter(|hole| hole.0 + hole.1 == at) {
+            Some(before) => before.1 += len,
+            None => self.holes.insert(next, (at, len)),
+        }
+    }
+}
+
+struct Pool(Mutex<Books>);
+
+impl Pool {
+    const fn new() -> Pool {
+        Pool(Mutex::new(Books {
+            start: 0,
+            most: 0,
+            usable: 0,
+            top: 0,
+            huge: true,
+            blocks: Vec::new(),
+            holes: Vec::new(),
+        }))
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A block of at least `size` bytes; null for none.
+    fn take(&self, size: usize) -> *mut u8 {
+        let Some(len) = size.checked_next_multiple_of(ALIGN).filter(|&len| len > 0) else { return null_mut() };
+        let mut books = self.books();
+        books.take(len).map_or(null_mut(), |at| (books.start + at) as *mut u8)
+    }
+
+    /// Takes back a block that `take` handed out; nobody may use it any more. Null is passed over.
+    fn give_back(&self, block: *mut u8) {
+        let mut books = self.books();
+        if let Some(at) = (block as usize).checked_sub(books.start) {
+            books.give_back(at);
+        }
+    }
+
+    /// Is it in use, and does it ask for huge pages?
+    fn asks(&self) -> bool {
+        let books = self.books();
+        books.start != 0 && books.huge
+    }
+
+    /// Decides about huge pages; `false` when the pool was begun the other way.
+    fn decide(&self, huge: bool) -> bool {
+        let mut books = self.books();
+        if books.start == 0 {
+            books.huge = huge;
+        }
+        books.huge == huge
+    }
+}
+
+static POOL: Pool = Pool::new();
+
+/// What ONNX Runtime gets to see.
+#[repr(C)]
+struct Shared {
+    calls: OrtAllocator,
+    info: MemoryInfo<'static>,
+}
+
+// SAFETY: the calls are functions, the description of the memory is never changed, the pool has a lock.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+unsafe extern "system" fn take(_: *mut OrtAllocator, size: usize) -> *mut c_void {
+    POOL.take(size).cast()
+}
+
+unsafe extern "system" fn reserve(_: *const OrtAllocator, size: usize) -> *mut c_void {
+    POOL.take(size).cast()
+}
+
+unsafe extern "system" fn give_back(_: *mut OrtAllocator, block: *mut c_void) {
+    POOL.give_back(block.cast());
+}
+
+unsafe extern "system" fn describe(this: *const OrtAllocator) -> *const OrtMemoryInfo {
+    // SAFETY: it is the first field of a `Shared` that lives as long as the process.
+    unsafe { &*this.cast::<Shared>() }.info.ptr()
+}
+
+/// Registers the pool as the allocator that sessions may share. The binding has no call for this, so the C API is called.
+///
+/// # Errors
+/// ONNX Runtime's own words.
+pub(crate) fn register(environment: &Environment) -> Result<(), String> {
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    let info = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)
+        .map_err(|e| e.to_string())?;
+    let shared = SHARED.get_or_init(|| {
+        let calls = OrtAllocator {
+            Alloc: Some(take),
+            Free: Some(give_back),
+            Info: Some(describe),
+            Reserve: Some(reserve),
+            // SAFETY: an allocator without functions, which are filled in above.
+            ..unsafe { OrtAllocator::default() }
+        };
+        Shared { calls, info }
+    });
+    let api = ort::api();
+    let calls = std::ptr::from_ref(&shared.calls).cast_mut();
+    // SAFETY: both pointers are of objects that live as long as the process; ONNX Runtime changes nothing in the allocator. The
+    // environment is not changed in any way that Rust code could see, and nobody else has it yet.
+    let status = unsafe { (api.RegisterAllocator)(environment.ptr().cast_mut(), calls) };
+    if status.0.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the status is not null; its message lives until it is released, once.
+    unsafe {
+        let text = CStr::from_ptr((api.GetErrorMessage)(status.0)).to_string_lossy().into_owned();
+        (api.ReleaseStatus)(status.0);
+        Err(format!("no common memory arena: {text}"))
+    }
+}
+
+/// Puts the C library's heap in order after loading, once, before anything is timed.
+///
+/// What was freed goes back to the system: while it loads a graph ONNX Runtime frees more than it keeps, in pieces that glibc would hold
+/// on to (180 MB after 108 MB of weights). What was kept, mostly weights in the order that its convolutions want, is gathered in
+/// huge pages. Linux does that on request since 6.1; an older kernel would do it bit by bit for a minute, in the middle of
+/// what is measured, and is not asked.
+pub(crate) fn tidy_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes a number, touches the allocator only and may be called from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    #[cfg(target_os = "linux")]
+    if let Some((start, end)) =
+        std::fs::read_to_string("/proc/self/maps").ok().filter(|_| POOL.asks()).as_deref().and_then(heap)
+    {
+        // SAFETY: whole pages of a mapping of this process, whose contents the call leaves as they are. It may fail for any of them,
+        // which then stay small: `AnonHugePages` in the record has what came of it.
+        unsafe {
+            libc::madvise(start as *mut c_void, end - start, MADV_COLLAPSE);
+        }
+    }
+}
+
+/// The part of the heap that huge pages can hold, from the text of `/proc/self/maps`.
+fn heap(maps: &str) -> Option<(usize, usize)> {
+    let line = maps.lines().find(|line| line.ends_with("[heap]"))?;
+    let (start, end) = line.split_whitespace().next()?.split_once('-')?;
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    let (start, end) = (address(start)?.checked_next_multiple_of(HUGE)?, address(end)? / HUGE * HUGE);
+    (start < end).then_some((start, end))
+}
+
+/// What the kernel does, from the text of [`SETTING`]: the word in brackets.
+pub fn kernel(setting: &str) -> Option<&str> {
+    setting.split_once('[')?.1.split_once(']').map(|(word, _)| word)
+}
+
+/// Settles whether the pool asks for huge pages, and says what that comes to. The first opening of a process decides.
+pub(crate) fn settle(wanted: bool) -> String {
+    let decided = POOL.decide(wanted);
+    let setting = std::fs::read_to_string(Path::new("/").join(SETTING)).unwrap_or_default();
+    said(if decided { wanted } else { !wanted }, decided, kernel(&setting))
+}
+
+/// The state in words, for the record.
+fn said(asking: bool, as_wanted: bool, kernel: Option<&str>) -> String {
+    let state = match (asking, kernel) {
+        (false, _) => "off".to_string(),
+        (true, Some("never")) => format!("none, the kernel's setting is never; `{REMEDY}` permits them"),
+        (true, None) => "none, the kernel does not offer them".to_string(),
+        (true, Some(_)) => "asked for".to_string(),
+    };
+    format!("huge pages: {state}{}", if as_wanted { "" } else { ", as this process began" })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Blocks do not overlap, are aligned, keep what was written, and what was given back is used again.
+    fn exercise(steps: &[(u32, bool)]) {
+        let pool = Pool::new();
+        let mut held: Vec<(*mut u8, usize, u8)> = Vec::new();
+        let whole = |&(block, size, mark): &(*mut u8, usize, u8)| {
+            // SAFETY: the block is ours and `size` bytes long.
+            unsafe { *block == mark && *block.add(size - 1) == mark && *block.add(size / 2) == mark }
+        };
+        for (n, &(size, give)) in steps.iter().enumerate() {
+            if give && !held.is_empty() {
+                let one = held.swap_remove(size as usize % held.len());
+                assert!(whole(&one));
+                pool.give_back(one.0);
+            } else {
+                let (size, mark) = (size as usize + 1, n as u8);
+                let block = pool.take(size);
+                assert!(!block.is_null() && (block as usize).is_multiple_of(ALIGN));
+                // SAFETY: the block is `size` bytes long.
+                unsafe { block.write_bytes(mark, size) };
+                held.push((block, size, mark));
+            }
+            let books = pool.books();
+            let mut spans: Vec<(Span, bool)> = books.blocks.iter().map(|&span| (span, true)).collect();
+            spans.extend(books.holes.iter().map(|&span| (span, false)));
+            spans.sort_unstable();
+            let end = spans.iter().fold(0, |end, &((at, len), _)| {
+                assert_eq!(at, end, "no gap, no overlap");
+                at + len
+            });
+            assert_eq!(end, books.top);
+            assert!(spans.windows(2).all(|w| w[0].1 || w[1].1), "neighbouring holes are one");
+        }
+        assert!(held.iter().all(whole));
+        let top = pool.books().top;
+        held.drain(..).for_each(|one| pool.give_back(one.0));
+        pool.give_back(pool.take(top));
+        assert_eq!(pool.books().top, top, "what was given back is joined and used again");
+        let books = pool.books();
+        // SAFETY: nobody holds a block any more.
+        unsafe { libc::munmap(books.start as *mut c_void, books.most) };
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn blocks_are_disjoint_and_used_again(steps in prop::collection::vec((0u32..3_000_000, any::<bool>()), 1..60)) {
+            exercise(&steps);
+        }
+    }
+
+    #[test]
+    fn the_smallest_hole_that_fits_is_taken() {
+        let pool = Pool::new();
+        let [big, _, small, _] = [4096, 256, 1024, 256].map(|size| pool.take(size));
+        pool.give_back(big);
+        pool.give_back(small);
+        assert_eq!(pool.take(1000), small);
+        assert_eq!(pool.take(1000), big);
+        assert_eq!(pool.take(3072), big.wrapping_add(1024));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn holes_are_not_resident_once_the_pool_grows() {
+        let pool = Pool::new();
+        let size = 8 * HUGE;
+        let [first, behind] = [size, 256].map(|size| pool.take(size));
+        let resident = || {
+            let mut pages = vec![0u8; size / 4096];
+            // SAFETY: the range is mapped, and there is a byte for every page.
+            assert_eq!(unsafe { libc::mincore(first.cast(), size, pages.as_mut_ptr()) }, 0);
+            pages.iter().filter(|&&page| page & 1 == 1).count()
+        };
+        // SAFETY: the block is `size` bytes long.
+        unsafe { first.write_bytes(1, size) };
+        assert_eq!(resident(), size / 4096);
+        pool.give_back(first);
+        assert!(pool.take(2 * size) > behind);
+        assert_eq!(resident(), 0);
+        assert_eq!(pool.take(size), first);
+        // SAFETY: the block is `size` bytes long and was just taken.
+        assert_eq!(unsafe { *first }, 0);
+    }
+
+    #[test]
+    fn nothing_and_too_much_are_null() {
+        let pool = Pool::new();
+        assert!(pool.take(0).is_null());
+        assert!(pool.take(usize::MAX).is_null() && pool.take(1 << 45).is_null());
+        assert!(!pool.take(1).is_null(), "a refusal leaves the pool as it was");
+        pool.give_back(null_mut());
+    }
+
+    #[test]
+    fn the_first_opening_decides_about_huge_pages() {
+        let pool = Pool::new();
+        assert!(pool.decide(false));
+        assert!(pool.decide(true), "nothing was taken yet");
+        pool.take(1);
+        assert!(!pool.decide(false));
+    }
+
+    #[test]
+    fn the_heap_is_found_and_cut_to_whole_huge_pages() {
+        let maps = "55d0ffe00000-55d100000000 r--p 00000000 08:01 42 /bin/x\n55d100001000-55d100a01000 rw-p 00000000 00:00 0    [heap]\n";
+        assert_eq!(heap(maps), Some((0x55d1_0020_0000, 0x55d1_00a0_0000)));
+        assert_eq!(heap("55d100001000-55d100201000 rw-p 00000000 00:00 0 [heap]"), None);
+        assert_eq!(heap("garbage [heap]\n"), None);
+        assert_eq!(heap(""), None);
+    }
+
+    #[test]
+    fn what_is_in_effect_is_said_with_its_reason() {
+        assert_eq!(kernel("always [madvise] never\n"), Some("madvise"));
+        assert_eq!(kernel(""), None);
+        assert_eq!(said(true, true, Some("madvise")), "huge pages: asked for");
+        assert_eq!(said(false, true, Some("always")), "huge pages: off");
+        assert_eq!(said(true, false, Some("always")), "huge pages: asked for, as this process began");
+        assert!(said(true, true, Some("never")).contains("echo madvise"));
+        assert!(said(true, true, None).contains("does not offer"));
+    }
+}
