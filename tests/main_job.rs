@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use assert_cmd::cargo::cargo_bin;
 use jetbench_runners::types::{Device, Options, Precision};
-use jetbench_runners::{packs, runtime};
+use jetbench_runners::{packs, pool, runtime};
 use serde_json::Value;
 
 fn repository() -> &'static Path {
@@ -107,6 +107,33 @@ fn memory_is_flat_in_video_length() {
         let rss = |n: u64| curve.iter().find(|p| p["frames"] == n).unwrap()["rss_mib"].as_f64().unwrap();
         let growth = rss(700) - rss(200);
         assert!(growth < 3.0, "{} grew by {growth} MiB from frame 200 to frame 700", cell["model"]);
+    }
+}
+
+#[test]
+fn graphs_work_in_huge_pages_unless_told_otherwise() {
+    let Some(packs) = real_packs("graphs_work_in_huge_pages_unless_told_otherwise", true) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let setting = std::fs::read_to_string(Path::new("/").join(pool::SETTING)).unwrap_or_default();
+    let cell = |option: &str| {
+        let more = ["--dtype", "fp32", "--limit-videos", "1", "--limit-frames", "6", "--option", option];
+        let (_, record, _) = run(dir.path(), &packs[..1], &more);
+        assert_eq!(record["device"]["facts"]["huge_pages"].as_str(), pool::kernel(&setting));
+        let cell = record["cells"][0].clone();
+        let note = |n: &Value| n.as_str().filter(|n| n.starts_with("huge pages: ")).map(str::to_string);
+        let note = cell["notes"].as_array().unwrap().iter().find_map(note).unwrap();
+        (note, cell["memory"]["peak"]["huge_mib"].as_f64(), cell["summary"]["jf"].clone())
+    };
+    let (on, off) = (cell("huge_pages=on"), cell("huge_pages=off"));
+    assert_eq!(off.0, "huge pages: off");
+    assert_eq!(on.2, off.2, "pages change no mask");
+    match pool::kernel(&setting) {
+        Some("madvise") => {
+            assert_eq!((on.0.as_str(), off.1), ("huge pages: asked for", Some(0.0)));
+            assert!(on.1.unwrap() > 8.0, "{on:?}");
+        }
+        Some("always") => assert_eq!(on.0, "huge pages: asked for"),
+        _ => assert!(on.0.starts_with("huge pages: none, ") && on.1.is_none_or(|mib| mib == 0.0), "{on:?}"),
     }
 }
 

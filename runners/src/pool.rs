@@ -4,12 +4,13 @@
 //! pass over one map of 67 MB needs 16,000 address translations in pages of 4 KiB and 32 in pages of 2 MiB; an image encoder at 1024 px takes
 //! a seventh less time (`docs/performance.md`). Linux gives huge pages to whoever asks (`transparent_hugepage` set to `madvise`), to
 //! everybody (`always`) or to nobody (`never`); ONNX Runtime never asks. glibc can be told to ask by a tunable, but its releases 2.35
-//! and 2.36 compare the kernel's setting with a byte of uninitialised memory behind it and asked in two of three processes only.
+//! and 2.36 compare the kernel's setting with a byte of uninitialised memory behind it, and ask in some processes only.
 //!
 //! The pool is one range of addresses that grows in place. A block is cut from the smallest hole that holds it; before the pool grows, the
-//! pages of its holes go back to the system, so that what is resident is what is in use. (A general allocator for such a range, two-level
-//! segregated fit, kept a tenth more: it passes over holes of just the right size, of which repeated runs leave many.) ONNX Runtime
-//! takes the pool as an allocator of the environment, which a session uses when it is told to (`cpu_arena=shared`).
+//! pages of its holes go back to the system, so that what is resident is little more than what was in use at once. (A general allocator for such
+//! a range, two-level segregated fit, was tried: 1.4 and 1.5 times the memory, because it passes over holes of just the right size, of which
+//! repeated runs leave many, and keeps their pages.) ONNX Runtime takes the pool as an allocator of the environment, which a session
+//! uses when it is told to (`cpu_arena=shared`).
 
 use std::ffi::{CStr, c_void};
 use std::path::Path;
@@ -62,13 +63,16 @@ struct Books {
 }
 
 impl Books {
-    /// Reserves addresses for twice the machine's memory; nothing of it is backed yet.
+    /// Reserves addresses for twice the machine's memory, or half of those that the process may have; nothing of it is backed yet.
     fn reserve(&mut self) -> Option<()> {
         // SAFETY: plain system calls; the new mapping overlaps nothing.
         unsafe {
             let (pages, page) = (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE));
             let memory = usize::try_from(pages).ok()?.checked_mul(usize::try_from(page).ok()?)?;
-            let most = (2 * memory).next_multiple_of(HUGE) + HUGE;
+            let mut limit: libc::rlimit = std::mem::zeroed();
+            let limited = libc::getrlimit(libc::RLIMIT_AS, &mut limit) == 0 && limit.rlim_cur != libc::RLIM_INFINITY;
+            let allowed = if limited { usize::try_from(limit.rlim_cur / 2).unwrap_or(usize::MAX) } else { usize::MAX };
+            let most = memory.saturating_mul(2).min(allowed) / HUGE * HUGE + HUGE;
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
             let at = libc::mmap(null_mut(), most, libc::PROT_NONE, flags, -1, 0);
             if at == libc::MAP_FAILED {
@@ -287,8 +291,9 @@ pub(crate) fn tidy_heap() {
         libc::malloc_trim(0);
     }
     #[cfg(target_os = "linux")]
-    if let Some((start, end)) =
-        std::fs::read_to_string("/proc/self/maps").ok().filter(|_| POOL.asks()).as_deref().and_then(heap)
+    if POOL.asks()
+        && kernel(&setting()).is_some_and(|setting| setting != "never")
+        && let Some((start, end)) = std::fs::read_to_string("/proc/self/maps").ok().as_deref().and_then(heap)
     {
         // SAFETY: whole pages of a mapping of this process, whose contents the call leaves as they are. It may fail for any of them,
         // which then stay small: `AnonHugePages` in the record has what came of it.
@@ -312,11 +317,14 @@ pub fn kernel(setting: &str) -> Option<&str> {
     setting.split_once('[')?.1.split_once(']').map(|(word, _)| word)
 }
 
+fn setting() -> String {
+    std::fs::read_to_string(Path::new("/").join(SETTING)).unwrap_or_default()
+}
+
 /// Settles whether the pool asks for huge pages, and says what that comes to. The first opening of a process decides.
 pub(crate) fn settle(wanted: bool) -> String {
     let decided = POOL.decide(wanted);
-    let setting = std::fs::read_to_string(Path::new("/").join(SETTING)).unwrap_or_default();
-    said(if decided { wanted } else { !wanted }, decided, kernel(&setting))
+    said(if decided { wanted } else { !wanted }, decided, kernel(&setting()))
 }
 
 /// The state in words, for the record.

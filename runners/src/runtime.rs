@@ -138,6 +138,19 @@ impl Runtime {
     }
 }
 
+/// Processors that this process may run on, counted from 0.
+pub(crate) fn processors() -> Vec<usize> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the set is plain bits, of which the kernel fills as many as were said; reading one is a bounds-checked shift.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) == 0 {
+            return (0..8 * size_of::<libc::cpu_set_t>()).filter(|&n| libc::CPU_ISSET(n, &set)).collect();
+        }
+    }
+    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
+}
+
 /// Version of the TensorRT library that the dynamic loader finds, e.g. `10.3.0`; `None` when there is none.
 pub(crate) fn tensorrt_version() -> Option<String> {
     let number = ["libnvinfer.so.10", "libnvinfer.so.8", "libnvinfer.so"].into_iter().find_map(|name| {

@@ -37,6 +37,8 @@ pub struct Settings {
     threads: Option<usize>,
     /// May idle threads spin?
     spinning: bool,
+    /// CPU: the processors (counted from 0) that the threads beside the calling one are tied to, one each; empty: none is tied.
+    pinned: Vec<usize>,
     /// `disable`, `basic`, `extended` or `all`.
     optimization: Optimization,
     /// CPU: where inner values live.
@@ -95,6 +97,7 @@ impl Settings {
             precision,
             threads: options.threads,
             spinning: options.spinning.unwrap_or(false),
+            pinned: Vec::new(),
             optimization: Optimization::All,
             cpu_arena: Arena::Shared,
             huge_pages: true,
@@ -155,6 +158,9 @@ impl Settings {
                 ("cpu_arena", "shared", Device::Cpu) => settings.cpu_arena = Arena::Shared,
                 ("cpu_arena", "own", Device::Cpu) => settings.cpu_arena = Arena::Own,
                 ("cpu_arena", "off", Device::Cpu) => settings.cpu_arena = Arena::Off,
+                ("pin_threads", "on", Device::Cpu) => settings.pinned = pins(options.threads, &runtime::processors())?,
+                ("pin_threads", "off", Device::Cpu) => settings.pinned.clear(),
+                ("pin_threads", _, Device::Cpu) => return usage(name, value, "on or off"),
                 (pool::HUGE_PAGES, "on", Device::Cpu) => settings.huge_pages = true,
                 (pool::HUGE_PAGES, "off", Device::Cpu) => settings.huge_pages = false,
                 (pool::HUGE_PAGES, _, Device::Cpu) => return usage(name, value, "on or off"),
@@ -202,7 +208,14 @@ impl Settings {
         if !self.pipeline || all < 2 {
             return None;
         }
-        Some([all / 2, all - all / 2].map(|n| Settings { threads: Some(n), ..self.clone() }))
+        // The calling thread of either side is tied to no processor; the other threads keep theirs.
+        let part = |n: usize, pinned: Option<&[usize]>| Settings {
+            threads: Some(n),
+            pinned: pinned.unwrap_or_default().to_vec(),
+            ..self.clone()
+        };
+        let ahead = all / 2;
+        Some([part(ahead, self.pinned.get(..ahead - 1)), part(all - ahead, self.pinned.get(ahead..))])
     }
 
     /// Most objects that may run together. A TensorRT engine takes no more than it was built for; another number would
@@ -229,6 +242,10 @@ impl Settings {
                     None => "threads: ONNX Runtime's default (all physical cores)".to_string(),
                 });
                 notes.push(format!("spinning: {}", if self.spinning { "on" } else { "off" }));
+                if !self.pinned.is_empty() {
+                    let list: Vec<String> = self.pinned.iter().map(usize::to_string).collect();
+                    notes.push(format!("threads beside the calling one: tied to processors {}", list.join(", ")));
+                }
             }
             Device::Cuda(_) => notes.push("no operator may run on the CPU".to_string()),
             Device::TensorRt(_) => notes
@@ -250,6 +267,18 @@ impl Settings {
             notes.push(format!("CPU memory arena: {}", self.cpu_arena.text()));
         }
         notes
+    }
+}
+
+/// The processors for all threads but the calling one, which is left alone because the decoder's thread would inherit its place.
+fn pins(threads: Option<usize>, processors: &[usize]) -> Result<Vec<usize>, RunnerError> {
+    let usage = |text: String| Err(RunnerError::Usage(format!("option pin_threads = on: {text}")));
+    match threads {
+        None => usage("say how many with --threads; without it ONNX Runtime ties them by itself".into()),
+        Some(n) if n > processors.len() => {
+            usage(format!("{n} threads, but {} processors to tie them to", processors.len()))
+        }
+        Some(n) => Ok(processors[1..n.max(1)].to_vec()),
     }
 }
 
@@ -726,6 +755,11 @@ fn configure(settings: &Settings, runtime: &Runtime) -> Result<SessionBuilder, o
         // The host side of a GPU session only launches kernels.
         _ => builder = builder.with_intra_threads(1)?,
     }
+    if !settings.pinned.is_empty() {
+        // ONNX Runtime counts processors from 1.
+        let places: Vec<String> = settings.pinned.iter().map(|n| (n + 1).to_string()).collect();
+        builder = builder.with_config_entry("session.intra_op_thread_affinities", places.join(";"))?;
+    }
     builder = match (settings.device, settings.cpu_arena) {
         (Device::Cpu, Arena::Shared) => builder.with_env_allocators()?,
         (Device::Cpu, Arena::Off) => builder
@@ -819,6 +853,14 @@ mod tests {
             let text = new(device, &[(name, value)]).unwrap_err().to_string();
             assert!(text.contains(name) && text.contains(&device.to_string()), "{text}");
         }
+        assert_eq!(pins(Some(1), &[4, 5]).unwrap(), [0usize; 0]);
+        assert_eq!(pins(Some(3), &[4, 5, 7]).unwrap(), [5, 7]);
+        assert!(pins(Some(3), &[4, 5]).unwrap_err().to_string().contains("2 processors"));
+        assert!(pins(None, &[4, 5]).unwrap_err().to_string().contains("--threads"));
+        let mut four = Settings::new(Device::Cpu, Precision::Fp32, &Options::default()).unwrap();
+        (four.threads, four.pinned, four.pipeline) = (Some(4), vec![1, 2, 3], true);
+        let [ahead, rest] = four.split().unwrap();
+        assert_eq!((ahead.pinned, rest.pinned), (vec![1], vec![3]), "one thread beside the calling one on either side");
         let threads = Options { threads: Some(0), ..Options::default() };
         assert!(Settings::new(Device::Cpu, Precision::Fp32, &threads).is_err());
         let threads = Options { threads: Some(2), ..Options::default() };
