@@ -2,7 +2,7 @@
 //!
 //! One pool, because the graphs of a pack run in turn: together they need what the largest needs instead of the sum. Huge pages, because a
 //! pass over one map of 67 MB needs 16,000 address translations in pages of 4 KiB and 32 in pages of 2 MiB; an image encoder at 1024 px takes
-//! a seventh less time (`docs/performance.md`). Linux gives huge pages to whoever asks (`transparent_hugepage` set to `madvise`), to
+//! a seventh to a fifth less time (`docs/performance.md`). Linux gives huge pages to whoever asks (`transparent_hugepage` set to `madvise`), to
 //! everybody (`always`) or to nobody (`never`); ONNX Runtime never asks. glibc can be told to ask by a tunable, but its releases 2.35
 //! and 2.36 compare the kernel's setting with a byte of uninitialised memory behind it, and ask in some processes only.
 //!
