@@ -39,7 +39,7 @@ pub const STAGE_TIMES: &str = "stage_times";
 /// is `off`, save in the offline scenario for packs of small input. On the CPU only.
 pub const PIPELINE: &str = "pipeline";
 /// Largest input side, pixels, at which that is the default. Small operators leave a second thread idle, large ones do not: on
-/// two cores it took 1.41 and 1.90 times less per frame at 256 px, 1.02 and 0.91 at 512, 0.80 at 1024 (`benches/pipeline.rs`).
+/// two cores it took 1.42 and 1.81 times less per frame at 256 px, 1.01 and 0.85 at 512, 0.77 at 1024 (`benches/pipeline.rs`).
 pub const PIPELINE_PAYS: i64 = 256;
 
 /// The option that says which form of a graph the CPU provider gets where the pack has two: `cpu` (the default in fp32), on
