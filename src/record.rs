@@ -429,6 +429,22 @@ pub struct MemoryRecord {
     pub nvmap_worker_mib: Option<f64>,
 }
 
+impl MemoryRecord {
+    /// Raises every figure to the other's where that is larger, or the only one.
+    pub fn raise_to(&mut self, other: &MemoryRecord) {
+        let larger = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).max_by(f64::total_cmp);
+        *self = MemoryRecord {
+            system_mib: larger(self.system_mib, other.system_mib),
+            pss_mib: larger(self.pss_mib, other.pss_mib),
+            pss_anon_mib: larger(self.pss_anon_mib, other.pss_anon_mib),
+            huge_mib: larger(self.huge_mib, other.huge_mib),
+            rss_mib: larger(self.rss_mib, other.rss_mib),
+            nvmap_mib: larger(self.nvmap_mib, other.nvmap_mib),
+            nvmap_worker_mib: larger(self.nvmap_worker_mib, other.nvmap_worker_mib),
+        };
+    }
+}
+
 /// Resident set size of the worker after so many frames of a video.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryPoint {

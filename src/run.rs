@@ -749,10 +749,13 @@ impl CellRun<'_> {
                     );
                     // The kernel keeps the high-water mark; the last one that was heard holds.
                     let peak = record.memory.entry("peak".into()).or_default();
-                    peak.rss_mib = peak.rss_mib.into_iter().chain(memory.hwm_mib).max_by(f64::total_cmp);
-                    peak.pss_mib = peak.pss_mib.into_iter().chain(memory.pss_mib).max_by(f64::total_cmp);
-                    peak.pss_anon_mib = peak.pss_anon_mib.into_iter().chain(memory.pss_anon_mib).max_by(f64::total_cmp);
-                    peak.huge_mib = peak.huge_mib.into_iter().chain(memory.huge_mib).max_by(f64::total_cmp);
+                    peak.raise_to(&MemoryRecord {
+                        pss_mib: memory.pss_mib,
+                        pss_anon_mib: memory.pss_anon_mib,
+                        huge_mib: memory.huge_mib,
+                        rss_mib: memory.hwm_mib,
+                        ..MemoryRecord::default()
+                    });
                 }
             }
             Event::Loaded { load_ms, report, precision } => {
@@ -823,14 +826,16 @@ impl CellRun<'_> {
         if observed.phase.is_none() {
             return;
         }
-        let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).max_by(f64::total_cmp);
         let peak = record.memory.entry("peak".into()).or_default();
-        peak.pss_mib = most(telemetry.largest("worker_pss_mib"), peak.pss_mib);
-        peak.pss_anon_mib = most(telemetry.largest("worker_pss_anon_mib"), peak.pss_anon_mib);
-        peak.huge_mib = most(telemetry.largest("worker_huge_mib"), peak.huge_mib);
-        peak.rss_mib = most(telemetry.largest("worker_hwm_mib"), peak.rss_mib);
-        peak.nvmap_mib = telemetry.largest("nvmap_mib");
-        peak.nvmap_worker_mib = telemetry.largest("worker_nvmap_mib");
+        peak.raise_to(&MemoryRecord {
+            system_mib: None,
+            pss_mib: telemetry.largest("worker_pss_mib"),
+            pss_anon_mib: telemetry.largest("worker_pss_anon_mib"),
+            huge_mib: telemetry.largest("worker_huge_mib"),
+            rss_mib: telemetry.largest("worker_hwm_mib"),
+            nvmap_mib: telemetry.largest("nvmap_mib"),
+            nvmap_worker_mib: telemetry.largest("worker_nvmap_mib"),
+        });
         let lowest = observed.lowest_available_mib.into_iter().chain(telemetry.smallest("mem_available_mib"));
         let lowest = SystemMemory { available_mib: lowest.min_by(f64::total_cmp), ..SystemMemory::default() };
         peak.system_mib = observed.fall("peak", baseline, lowest, peak.pss_anon_mib, self.most(peak.rss_mib));
@@ -1006,14 +1011,7 @@ impl Earlier {
         join(&mut record.energy_j, &self.energy_j);
         join(&mut record.energy_above_idle_j, &self.energy_above_idle_j);
         if let (Some(old), Some(new)) = (self.peak, record.memory.get_mut("peak")) {
-            let larger = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).max_by(f64::total_cmp);
-            new.system_mib = larger(old.system_mib, new.system_mib);
-            new.pss_mib = larger(old.pss_mib, new.pss_mib);
-            new.rss_mib = larger(old.rss_mib, new.rss_mib);
-            new.nvmap_mib = larger(old.nvmap_mib, new.nvmap_mib);
-            new.nvmap_worker_mib = larger(old.nvmap_worker_mib, new.nvmap_worker_mib);
-            new.pss_anon_mib = larger(old.pss_anon_mib, new.pss_anon_mib);
-            new.huge_mib = larger(old.huge_mib, new.huge_mib);
+            new.raise_to(&old);
         }
         // A worker that never came to load anything leaves the old one's runtime standing.
         record.runtime = record.runtime.take().or(self.runtime);
