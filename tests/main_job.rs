@@ -191,6 +191,28 @@ fn broken(pack: &packs::PackInfo, root: &Path, name: &str, change: impl FnOnce(&
     dir
 }
 
+/// ONNX Runtime 1.29 and newer keeps an identifier and a queue of what it reports below the user's cache directory.
+#[test]
+fn the_runtime_reports_to_nobody() {
+    let Some(packs) = real_packs("the_runtime_reports_to_nobody", true) else { return };
+    let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (data, model) = (repository().join("assets/demo"), format!("{}_points", packs[0].id));
+    let output = Command::new(cargo_bin!("jetbench"))
+        .current_dir(dir.path())
+        .args(["--models", &model, "--packs", packs[0].dir.to_str().unwrap(), "--data", data.to_str().unwrap()])
+        .args(["--dtype", "fp32", "--limit-videos", "1", "--quiet"])
+        .env("ORT_DYLIB_PATH", runtime::probe(None).chosen.unwrap())
+        .env("XDG_CACHE_HOME", home.path())
+        .env("HOME", home.path())
+        .env("JETBENCH_LOCKS", dir.path().join("locks"))
+        .env_remove("ORT_DISABLE_TELEMETRY")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.is_empty(), "a run leaves nothing at home: {left:?}");
+}
+
 #[test]
 fn broken_packs_are_refused_before_a_device_is_touched() {
     let Some(packs) = real_packs("broken_packs_are_refused_before_a_device_is_touched", false) else { return };

@@ -59,7 +59,7 @@ def main() -> int:
         return 0
     import tomllib
     manifest = tomllib.loads((args.pack / "pack.toml").read_text())
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "ORT_DISABLE_TELEMETRY": "1"}
     print(f"{args.pack.name}, {args.threads} threads, {args.rounds} rounds of {args.repeats} runs")
     print("| graph | before, ms (CPU ms) | now, ms (CPU ms) | now / before (lowest to highest) | peak before, MiB | now |\n|---|---|---|---|---|---|")
     for graph in manifest["graph"]:

@@ -181,7 +181,7 @@ def main() -> int:
         print(json.dumps(ARMS[args.one](args)))
         return 0
     names, rounds = args.arms.split(","), []
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "OMP_NUM_THREADS": str(args.threads)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": str(args.threads)}
     for number in range(args.rounds):
         row = {}
         for name in names:

@@ -5,7 +5,7 @@ use std::ffi::{CStr, OsString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ort::environment::Environment;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 
 use crate::RunnerError;
@@ -23,6 +23,36 @@ fn release(version: &str) -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
+/// The threads inside the operators of a CPU session, the calling one among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crew {
+    /// How many; `None`: ONNX Runtime's default, all physical cores.
+    pub threads: Option<usize>,
+    /// May idle threads spin?
+    pub spinning: bool,
+    /// The processors (counted from 0) that the threads beside the calling one are tied to, one each; empty: none is tied.
+    pub pinned: Vec<usize>,
+}
+
+impl Crew {
+    /// Where the threads are tied to, as ONNX Runtime wants it said: it counts processors from 1. `None`: nowhere.
+    pub(crate) fn places(&self) -> Option<String> {
+        let places: Vec<String> = self.pinned.iter().map(|n| (n + 1).to_string()).collect();
+        (!places.is_empty()).then(|| places.join(";"))
+    }
+
+    fn options(&self) -> ort::Result<GlobalThreadPoolOptions> {
+        let options = GlobalThreadPoolOptions::default()
+            .with_intra_threads(self.threads.unwrap_or(0))?
+            .with_inter_threads(1)?
+            .with_spin_control(self.spinning)?;
+        match self.places() {
+            Some(places) => options.with_intra_affinity(places),
+            None => Ok(options),
+        }
+    }
+}
+
 /// A loaded ONNX Runtime. One per process.
 pub struct Runtime {
     /// Library file.
@@ -32,6 +62,8 @@ pub struct Runtime {
     /// Execution providers compiled into it. A provider listed here can still fail to load its driver libraries.
     pub providers: Vec<String>,
     pub(crate) environment: Environment,
+    /// The crew that serves every session which asks for the same.
+    pub(crate) crew: Option<Crew>,
     messages: Arc<Mutex<Vec<String>>>,
 }
 
@@ -79,8 +111,16 @@ pub fn probe(ort_lib: Option<&Path>) -> Probe {
 /// [`RunnerError::Environment`]: no library found, or one that is broken or too old (every place looked at is named),
 /// or another library was loaded before in this process.
 pub fn load(ort_lib: Option<&Path>) -> Result<&'static Runtime, RunnerError> {
+    load_with(ort_lib, None)
+}
+
+/// As [`load`], with threads for the sessions of this process. The first loading decides: later ones get what is there.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_with(ort_lib: Option<&Path>, crew: Option<&Crew>) -> Result<&'static Runtime, RunnerError> {
     static LOADED: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    let loaded = LOADED.get_or_init(|| load_once(ort_lib));
+    let loaded = LOADED.get_or_init(|| load_once(ort_lib, crew));
     let runtime = loaded.as_ref().map_err(|e| RunnerError::Environment(e.clone()))?;
     if let Some(asked) = ort_lib {
         let same = |a: &Path, b: &Path| {
@@ -97,14 +137,25 @@ pub fn load(ort_lib: Option<&Path>) -> Result<&'static Runtime, RunnerError> {
     Ok(runtime)
 }
 
-fn load_once(ort_lib: Option<&Path>) -> Result<Runtime, String> {
+/// What keeps ONNX Runtime 1.29 and newer from reporting to its makers: it does so as it starts, before anything can be said to
+/// it through its interface, keeps an identifier below the user's cache directory, and has a thread that sends. Children inherit it.
+const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
+
+fn load_once(ort_lib: Option<&Path>, crew: Option<&Crew>) -> Result<Runtime, String> {
+    let (name, value) = NO_TELEMETRY;
+    // SAFETY: the standard library guards its own uses of the environment, and no C code that reads it runs in this process before
+    // ONNX Runtime has started: that is what comes next.
+    unsafe { std::env::set_var(name, value) };
     let mut looked_at = Vec::new();
     let found = search(ort_lib, &|name| std::env::var_os(name), &mut looked_at)?;
     let failed = |e: &dyn std::fmt::Display| format!("{}: cannot start ONNX Runtime: {e}", found.path.display());
     let messages = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&messages);
-    let environment = ort::init_from(&found.path)
-        .map_err(|e| failed(&e))?
+    let mut builder = ort::init_from(&found.path).map_err(|e| failed(&e))?;
+    if let Some(crew) = crew {
+        builder = builder.with_global_thread_pool(crew.options().map_err(|e| failed(&e))?);
+    }
+    let environment = builder
         .with_name("jetbench")
         .with_telemetry(false)
         .with_logger(Arc::new(move |level, _category: &str, _id: &str, _at: &str, message: &str| {
@@ -120,7 +171,8 @@ fn load_once(ort_lib: Option<&Path>) -> Result<Runtime, String> {
     // The environment starts at the most verbose level; formatting those lines would cost time in every run.
     environment.set_log_level(LogLevel::Warning);
     pool::register(&environment).map_err(|e| failed(&e))?;
-    Ok(Runtime { path: found.path, version: found.version, providers: found.providers, environment, messages })
+    let crew = crew.cloned();
+    Ok(Runtime { path: found.path, version: found.version, providers: found.providers, environment, crew, messages })
 }
 
 /// Warnings kept per process; more of them say nothing new.
@@ -136,19 +188,6 @@ impl Runtime {
     pub(crate) fn take_messages(&self) -> Vec<String> {
         std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Processors that this process may run on, counted from 0.
-pub(crate) fn processors() -> Vec<usize> {
-    #[cfg(target_os = "linux")]
-    // SAFETY: the set is plain bits, of which the kernel fills as many as were said; reading one is a bounds-checked shift.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) == 0 {
-            return (0..8 * size_of::<libc::cpu_set_t>()).filter(|&n| libc::CPU_ISSET(n, &set)).collect();
-        }
-    }
-    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
 }
 
 /// Version of the TensorRT library that the dynamic loader finds, e.g. `10.3.0`; `None` when there is none.

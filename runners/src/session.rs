@@ -20,7 +20,7 @@ use crate::manifest::{CheckedGraph, Pack};
 use crate::onnx::{Axis, ElementType, Model};
 use crate::pool;
 use crate::providers::{self, Engine, EngineKey, Given, Pairs, Provider};
-use crate::runtime::{self, Runtime, cache_dir};
+use crate::runtime::{self, Crew, Runtime, cache_dir};
 use crate::types::{Device, DroppedOption, OpenReport, Options, Precision, StagePrecision};
 
 /// Most objects in one batch of a TensorRT engine, unless asked for otherwise.
@@ -33,12 +33,10 @@ pub struct Settings {
     pub device: Device,
     /// Precision asked for.
     pub precision: Precision,
-    /// Threads inside one operator; `None`: ONNX Runtime's default, all physical cores.
-    threads: Option<usize>,
-    /// May idle threads spin?
-    spinning: bool,
-    /// CPU: the processors (counted from 0) that the threads beside the calling one are tied to, one each; empty: none is tied.
-    pinned: Vec<usize>,
+    /// CPU: the threads inside one operator.
+    crew: Crew,
+    /// CPU: does one crew serve all graphs?
+    one_crew: bool,
     /// `disable`, `basic`, `extended` or `all`.
     optimization: Optimization,
     /// CPU: where inner values live.
@@ -95,9 +93,8 @@ impl Settings {
         let mut settings = Settings {
             device,
             precision,
-            threads: options.threads,
-            spinning: options.spinning.unwrap_or(false),
-            pinned: Vec::new(),
+            crew: Crew { threads: options.threads, spinning: options.spinning.unwrap_or(false), ..Crew::default() },
+            one_crew: device == Device::Cpu,
             optimization: Optimization::All,
             cpu_arena: Arena::Shared,
             huge_pages: true,
@@ -158,8 +155,11 @@ impl Settings {
                 ("cpu_arena", "shared", Device::Cpu) => settings.cpu_arena = Arena::Shared,
                 ("cpu_arena", "own", Device::Cpu) => settings.cpu_arena = Arena::Own,
                 ("cpu_arena", "off", Device::Cpu) => settings.cpu_arena = Arena::Off,
-                ("pin_threads", "on", Device::Cpu) => settings.pinned = pins(options.threads, &runtime::processors())?,
-                ("pin_threads", "off", Device::Cpu) => settings.pinned.clear(),
+                ("thread_pool", "shared", Device::Cpu) => settings.one_crew = true,
+                ("thread_pool", "own", Device::Cpu) => settings.one_crew = false,
+                ("thread_pool", _, Device::Cpu) => return usage(name, value, "shared or own"),
+                ("pin_threads", "on", Device::Cpu) => settings.crew.pinned = pins(options.threads, &processors())?,
+                ("pin_threads", "off", Device::Cpu) => settings.crew.pinned.clear(),
                 ("pin_threads", _, Device::Cpu) => return usage(name, value, "on or off"),
                 (pool::HUGE_PAGES, "on", Device::Cpu) => settings.huge_pages = true,
                 (pool::HUGE_PAGES, "off", Device::Cpu) => settings.huge_pages = false,
@@ -204,18 +204,19 @@ impl Settings {
     /// Settings of the image encoder and of the other graphs when the next frame is encoded beside this one: the threads are
     /// shared out between the two, so that no more run than were asked for. `None`: one frame after the other.
     pub fn split(&self) -> Option<[Settings; 2]> {
-        let all = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let all = self.crew.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         if !self.pipeline || all < 2 {
             return None;
         }
         // The calling thread of either side is tied to no processor; the other threads keep theirs.
-        let part = |n: usize, pinned: Option<&[usize]>| Settings {
-            threads: Some(n),
-            pinned: pinned.unwrap_or_default().to_vec(),
+        let part = |n: usize, pinned: Option<&[usize]>, one_crew: bool| Settings {
+            crew: Crew { threads: Some(n), pinned: pinned.unwrap_or_default().to_vec(), ..self.crew },
+            one_crew,
             ..self.clone()
         };
-        let ahead = all / 2;
-        Some([part(ahead, self.pinned.get(..ahead - 1)), part(all - ahead, self.pinned.get(ahead..))])
+        let (ahead, pinned) = (all / 2, &self.crew.pinned);
+        // Two graphs run at a time, so the image encoder keeps threads of its own.
+        Some([part(ahead, pinned.get(..ahead - 1), false), part(all - ahead, pinned.get(ahead..), self.one_crew)])
     }
 
     /// Most objects that may run together. A TensorRT engine takes no more than it was built for; another number would
@@ -225,6 +226,11 @@ impl Settings {
             Device::TensorRt(_) => self.together.min(self.engine_objects[0]),
             _ => self.together,
         }
+    }
+
+    /// Does the runtime's crew run the graphs? Only if it is what these settings ask for.
+    fn shares(&self, runtime: &Runtime) -> bool {
+        self.one_crew && runtime.crew.as_ref() == Some(&self.crew)
     }
 
     /// Does the graph run on a GPU?
@@ -237,13 +243,13 @@ impl Settings {
         let mut notes = vec![format!("graph optimisation: {:?}", self.optimization).to_lowercase()];
         match self.device {
             Device::Cpu => {
-                notes.push(match self.threads {
+                notes.push(match self.crew.threads {
                     Some(n) => format!("threads: {n}"),
                     None => "threads: ONNX Runtime's default (all physical cores)".to_string(),
                 });
-                notes.push(format!("spinning: {}", if self.spinning { "on" } else { "off" }));
-                if !self.pinned.is_empty() {
-                    let list: Vec<String> = self.pinned.iter().map(usize::to_string).collect();
+                notes.push(format!("spinning: {}", if self.crew.spinning { "on" } else { "off" }));
+                if !self.crew.pinned.is_empty() {
+                    let list: Vec<String> = self.crew.pinned.iter().map(usize::to_string).collect();
                     notes.push(format!("threads beside the calling one: tied to processors {}", list.join(", ")));
                 }
             }
@@ -252,7 +258,7 @@ impl Settings {
                 .push("operators that TensorRT does not take run on the CUDA provider, none on the CPU".to_string()),
         }
         if self.pipeline {
-            notes.push(match self.split().map(|parts| parts.map(|part| part.threads.unwrap_or_default())) {
+            notes.push(match self.split().map(|parts| parts.map(|part| part.crew.threads.unwrap_or_default())) {
                 Some([ahead, rest]) => format!(
                     "pipeline: the next frame is encoded beside this one; threads: {ahead} for the image encoder, {rest} for \
                      the other graphs"
@@ -274,12 +280,25 @@ impl Settings {
 fn pins(threads: Option<usize>, processors: &[usize]) -> Result<Vec<usize>, RunnerError> {
     let usage = |text: String| Err(RunnerError::Usage(format!("option pin_threads = on: {text}")));
     match threads {
-        None => usage("say how many with --threads; without it ONNX Runtime ties them by itself".into()),
+        None => usage("say how many with --threads".into()),
         Some(n) if n > processors.len() => {
             usage(format!("{n} threads, but {} processors to tie them to", processors.len()))
         }
         Some(n) => Ok(processors[1..n.max(1)].to_vec()),
     }
+}
+
+/// Processors that this process may run on, counted from 0.
+fn processors() -> Vec<usize> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the set is plain bits, of which the kernel fills as many as were said; reading one is a bounds-checked shift.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) == 0 {
+            return (0..8 * size_of::<libc::cpu_set_t>()).filter(|&n| libc::CPU_ISSET(n, &set)).collect();
+        }
+    }
+    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
 }
 
 /// Where a CPU session keeps the inner values of a run.
@@ -346,13 +365,21 @@ impl<'a> Opening<'a> {
     /// As [`runtime::load`].
     pub fn begin(pack: &'a Pack, settings: &Settings, ort_lib: Option<&Path>) -> Result<Self, RunnerError> {
         let mut notes = settings.notes();
+        notes.push("ONNX Runtime's telemetry: off".to_string());
         if settings.device == Device::Cpu {
             notes.push(match settings.cpu_arena {
                 Arena::Shared => pool::settle(settings.huge_pages),
                 _ => "huge pages: not asked for, only the arena of all graphs can ask".to_string(),
             });
         }
-        let runtime = runtime::load(ort_lib)?;
+        let rest = settings.split().map(|[_, rest]| rest);
+        let most = rest.as_ref().unwrap_or(settings);
+        let runtime = runtime::load_with(ort_lib, most.one_crew.then_some(&most.crew))?;
+        if settings.device == Device::Cpu {
+            let whose = if most.shares(runtime) { "one for all graphs" } else { "one for each graph" };
+            let but = if rest.is_some() && most.shares(runtime) { " but the image encoder" } else { "" };
+            notes.push(format!("thread pool: {whose}{but}"));
+        }
         runtime.take_messages(); // those of another opening
         let report = OpenReport {
             runtime_version: runtime.version.clone(),
@@ -748,17 +775,18 @@ fn configure(settings: &Settings, runtime: &Runtime) -> Result<SessionBuilder, o
         .with_log_level(LogLevel::Warning)?
         .with_inter_threads(1)?
         .with_inter_op_spinning(false)?
-        .with_intra_op_spinning(settings.spinning)?;
-    match (settings.device, settings.threads) {
+        .with_intra_op_spinning(settings.crew.spinning)?;
+    if !settings.shares(runtime) {
+        builder = builder.with_independent_thread_pool()?;
+    }
+    match (settings.device, settings.crew.threads) {
         (Device::Cpu, Some(threads)) => builder = builder.with_intra_threads(threads)?,
         (Device::Cpu, None) => {}
         // The host side of a GPU session only launches kernels.
         _ => builder = builder.with_intra_threads(1)?,
     }
-    if !settings.pinned.is_empty() {
-        // ONNX Runtime counts processors from 1.
-        let places: Vec<String> = settings.pinned.iter().map(|n| (n + 1).to_string()).collect();
-        builder = builder.with_config_entry("session.intra_op_thread_affinities", places.join(";"))?;
+    if let Some(places) = settings.crew.places() {
+        builder = builder.with_config_entry("session.intra_op_thread_affinities", places)?;
     }
     builder = match (settings.device, settings.cpu_arena) {
         (Device::Cpu, Arena::Shared) => builder.with_env_allocators()?,
@@ -858,9 +886,11 @@ mod tests {
         assert!(pins(Some(3), &[4, 5]).unwrap_err().to_string().contains("2 processors"));
         assert!(pins(None, &[4, 5]).unwrap_err().to_string().contains("--threads"));
         let mut four = Settings::new(Device::Cpu, Precision::Fp32, &Options::default()).unwrap();
-        (four.threads, four.pinned, four.pipeline) = (Some(4), vec![1, 2, 3], true);
+        (four.crew.threads, four.crew.pinned, four.pipeline) = (Some(4), vec![1, 2, 3], true);
         let [ahead, rest] = four.split().unwrap();
-        assert_eq!((ahead.pinned, rest.pinned), (vec![1], vec![3]), "one thread beside the calling one on either side");
+        let pinned = (ahead.crew.pinned, rest.crew.pinned);
+        assert_eq!(pinned, (vec![1], vec![3]), "one thread beside the calling one on either side");
+        assert_eq!((ahead.one_crew, rest.one_crew), (false, true), "the sides must not wait for each other's threads");
         let threads = Options { threads: Some(0), ..Options::default() };
         assert!(Settings::new(Device::Cpu, Precision::Fp32, &threads).is_err());
         let threads = Options { threads: Some(2), ..Options::default() };
