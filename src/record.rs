@@ -206,7 +206,7 @@ pub struct CellRecord {
     pub options: Admitted,
     /// ONNX Runtime version and library.
     pub runtime: Option<RuntimeRecord>,
-    /// Load time per graph, milliseconds.
+    /// Load time per graph, milliseconds; the first one's overlaps with the others' where it is loaded beside them (a note says so).
     pub graph_load_ms: Vec<(String, f64)>,
     /// Engine build time per graph, milliseconds, not part of its load time; `None` when no engine was built.
     #[serde(default)]

@@ -11,7 +11,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use jetbench_runners::types::{Frame, FrameMasks, Mask, OpenRequest, Prompt};
-use jetbench_runners::{Runner, RunnerError, packs};
+use jetbench_runners::{Runner, RunnerError, packs, pool};
 
 use crate::dataset::{DataError, Dataset, RgbFrame, Sequence};
 use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
@@ -78,6 +78,7 @@ impl Voice {
 
 /// Runs the job on stdin; the exit code says whether it went through.
 pub fn main() -> u8 {
+    pool::one_heap();
     let out = match private_stdout() {
         Ok(out) => out,
         Err(e) => {

@@ -278,6 +278,21 @@ pub(crate) fn register(environment: &Environment) -> Result<(), String> {
     }
 }
 
+/// Has the C library take all blocks below 32 MiB, of all threads, from the one heap that [`tidy_heap`] gathers: reordered weights are such
+/// blocks. By itself glibc gives other threads heaps of their own, and takes blocks above a limit, which starts at 128 KiB and rises with what
+/// is freed, straight from the system; where the weights come to lie would depend on which graph is loaded when. (32 and 64 MiB are the
+/// values at which its own rise ends.) Called when ONNX Runtime is loaded; a process with threads calls it before it starts them,
+/// because heaps that exist already go on being used.
+pub fn one_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+    // SAFETY: takes two numbers, and may be called at any time.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
+    }
+}
+
 /// Puts the C library's heap in order after loading, once, before anything is timed.
 ///
 /// What was freed goes back to the system: while it loads a graph ONNX Runtime frees more than it keeps, in pieces that glibc would hold

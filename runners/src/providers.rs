@@ -133,9 +133,16 @@ const REFUSED: &[(&str, &str)] = &[
 /// Names of the options that a device knows, beyond those that belong to the pack.
 pub fn options(device: Device) -> Vec<String> {
     let own: &[&str] = match device {
-        Device::Cpu => {
-            &["threads", "spinning", "pin_threads", "thread_pool", "optimization", "cpu_arena", pool::HUGE_PAGES]
-        }
+        Device::Cpu => &[
+            "threads",
+            "spinning",
+            "pin_threads",
+            "thread_pool",
+            "load",
+            "optimization",
+            "cpu_arena",
+            pool::HUGE_PAGES,
+        ],
         Device::Cuda(_) => &["optimization", "cuda_graph"],
         Device::TensorRt(_) => &["optimization", "max_objects", "opt_objects"],
     };

@@ -16,7 +16,7 @@ use ort::value::{DynValue, Tensor};
 use crate::contract::{capabilities, read};
 use crate::image::{Preprocess, Thresholder};
 use crate::manifest::{Dtype, FILE_NAME, Pack};
-use crate::session::{Graph, Opening, Settings};
+use crate::session::{Graph, Opening, Order, Settings};
 use crate::state::{Floats, tensor};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
@@ -123,8 +123,8 @@ impl ImageMode {
         let (pack, ()) = read(&request.pack, contract)?;
         let settings = Settings::new(request.device, request.precision, &request.options)?;
         let mut opening = Opening::begin(&pack, &settings, request.ort_lib.as_deref())?;
-        let mut load = |name: &str| opening.graph(name, &settings, false);
-        let (encoder, decoder) = (load(ENCODER)?, load(DECODER)?);
+        let wanted = |name| Order { name, settings: &settings, on_device: false };
+        let [encoder, decoder] = opening.graphs([ENCODER, DECODER].map(wanted))?;
         let mut report = opening.end();
         report
             .notes

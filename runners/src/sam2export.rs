@@ -19,7 +19,7 @@ use crate::contract::{capabilities, read};
 use crate::image::{Preprocess, Thresholder};
 use crate::manifest::{Dtype, FILE_NAME, Memory, Pack};
 use crate::onnx::{Axis, shape_text};
-use crate::session::{Graph, Opening, Settings};
+use crate::session::{Graph, Opening, Order, Settings};
 use crate::state::{Floats, tensor};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind, Stage,
@@ -305,8 +305,9 @@ impl HostMemory {
         let (pack, sizes) = read(&request.pack, contract)?;
         let settings = Settings::new(request.device, request.precision, &request.options)?;
         let mut opening = Opening::begin(&pack, &settings, request.ort_lib.as_deref())?;
-        let mut load = |name: &str| opening.graph(name, &settings, false);
-        let (encoder, attention, decoder, memory) = (load(ENCODER)?, load(ATTENTION)?, load(DECODER)?, load(MEMORY)?);
+        let wanted = |name| Order { name, settings: &settings, on_device: false };
+        let [encoder, attention, decoder, memory] =
+            opening.graphs([ENCODER, ATTENTION, DECODER, MEMORY].map(wanted))?;
         let mut report = opening.end();
         let tokens = sizes.slots as i64 * sizes.grid * sizes.grid;
         let floats = 2 * tokens * sizes.channels + 2 * sizes.pointers as i64 * sizes.hidden;

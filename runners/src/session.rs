@@ -37,6 +37,8 @@ pub struct Settings {
     crew: Crew,
     /// CPU: does one crew serve all graphs?
     one_crew: bool,
+    /// CPU: is the first graph loaded beside the others?
+    load_parallel: bool,
     /// `disable`, `basic`, `extended` or `all`.
     optimization: Optimization,
     /// CPU: where inner values live.
@@ -95,6 +97,7 @@ impl Settings {
             precision,
             crew: Crew { threads: options.threads, spinning: options.spinning.unwrap_or(false), ..Crew::default() },
             one_crew: device == Device::Cpu,
+            load_parallel: device == Device::Cpu,
             optimization: Optimization::All,
             cpu_arena: Arena::Shared,
             huge_pages: true,
@@ -158,6 +161,9 @@ impl Settings {
                 ("thread_pool", "shared", Device::Cpu) => settings.one_crew = true,
                 ("thread_pool", "own", Device::Cpu) => settings.one_crew = false,
                 ("thread_pool", _, Device::Cpu) => return usage(name, value, "shared or own"),
+                ("load", "parallel", Device::Cpu) => settings.load_parallel = true,
+                ("load", "serial", Device::Cpu) => settings.load_parallel = false,
+                ("load", _, Device::Cpu) => return usage(name, value, "parallel or serial"),
                 ("pin_threads", "on", Device::Cpu) => settings.crew.pinned = pins(options.threads, &processors())?,
                 ("pin_threads", "off", Device::Cpu) => settings.crew.pinned.clear(),
                 ("pin_threads", _, Device::Cpu) => return usage(name, value, "on or off"),
@@ -390,13 +396,68 @@ impl<'a> Opening<'a> {
         Ok(Opening { pack, runtime, report })
     }
 
-    /// Checks the graph `name` of the pack against its manifest, loads it, and enters what that showed in the report.
-    /// `on_device` as for [`Graph::open`].
+    /// Checks graphs of the pack against its manifest, loads them, and enters what that showed in the report. On the CPU the first
+    /// one, which should be the largest, is loaded beside the others, unless the option `load` says otherwise.
     ///
     /// # Errors
     /// [`RunnerError::Pack`] when the pack has no such graph or its file is another; else as [`Graph::open`].
-    pub fn graph(&mut self, name: &str, settings: &Settings, on_device: bool) -> Result<Graph, RunnerError> {
-        let (pack, report) = (self.pack, &mut self.report);
+    pub fn graphs<const N: usize>(&mut self, orders: [Order<'_>; N]) -> Result<[Graph; N], RunnerError> {
+        let (pack, runtime) = (self.pack, self.runtime);
+        let mut loaded = [const { None }; N];
+        let beside = orders.first().filter(|first| first.settings.load_parallel && N > 1);
+        std::thread::scope(|scope| {
+            let mut rest = loaded.iter_mut().zip(orders);
+            if beside.is_some() {
+                let first = rest.next();
+                scope.spawn(|| first.into_iter().for_each(|(place, order)| *place = Some(order.load(pack, runtime))));
+            }
+            for (place, order) in rest {
+                if place.insert(order.load(pack, runtime)).is_err() {
+                    break;
+                }
+            }
+        });
+        let report = &mut self.report;
+        if let Some(first) = beside {
+            report.notes.push(format!("`{}` was loaded beside the other graphs; their load times overlap", first.name));
+        }
+        let graphs: Vec<Graph> = loaded.into_iter().flatten().collect::<Result<_, _>>()?;
+        for graph in &graphs {
+            report.graph_load_ms.push((graph.name.clone(), graph.load_ms));
+            if let Some(build_ms) = graph.build_ms {
+                report.graph_build_ms.get_or_insert_default().push((graph.name.clone(), build_ms));
+            }
+            report.notes.extend(graph.notes.iter().cloned());
+            for option in &graph.dropped {
+                if !report.dropped.contains(option) {
+                    report.dropped.push(option.clone());
+                }
+            }
+        }
+        graphs.try_into().map_err(|_| RunnerError::Inference("a graph was lost while it was loaded".to_string()))
+    }
+
+    /// The report, with what ONNX Runtime had to say meanwhile.
+    pub fn end(mut self) -> OpenReport {
+        self.report.notes.extend(self.runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
+        self.report
+    }
+}
+
+/// A graph to load.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    /// Its name in the pack.
+    pub name: &'a str,
+    /// How it is to run.
+    pub settings: &'a Settings,
+    /// As for [`Graph::open`].
+    pub on_device: bool,
+}
+
+impl Order<'_> {
+    fn load(&self, pack: &Pack, runtime: &Runtime) -> Result<Graph, RunnerError> {
+        let Order { name, settings, on_device } = *self;
         let spec = pack
             .manifest
             .graph(name)
@@ -404,30 +465,14 @@ impl<'a> Opening<'a> {
         let form = if settings.cpu_forms { pack.check_cpu_form(spec)? } else { None };
         let cpu_form = form.is_some();
         let file = form.map_or_else(|| pack.check_graph(spec, settings.precision), Ok)?;
-        let mut graph = Graph::open(name, file, settings, self.runtime, on_device)?;
+        let mut graph = Graph::open(name, file, settings, runtime, on_device)?;
         graph.cpu_form = cpu_form;
         if spec.cpu.is_some() {
             let form = if cpu_form { "for the CPU provider" } else { "for all providers" };
             graph.precision.evidence.push(format!("form: the one {form}"));
             graph.notes.push(format!("form of `{name}`: the one {form}"));
         }
-        report.graph_load_ms.push((name.to_string(), graph.load_ms));
-        if let Some(build_ms) = graph.build_ms {
-            report.graph_build_ms.get_or_insert_default().push((name.to_string(), build_ms));
-        }
-        report.notes.extend(graph.notes.iter().cloned());
-        for option in &graph.dropped {
-            if !report.dropped.contains(option) {
-                report.dropped.push(option.clone());
-            }
-        }
         Ok(graph)
-    }
-
-    /// The report, with what ONNX Runtime had to say meanwhile.
-    pub fn end(mut self) -> OpenReport {
-        self.report.notes.extend(self.runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
-        self.report
     }
 }
 
@@ -454,7 +499,9 @@ impl Graph {
             let read = bytes;
             let model = Model::parse(&read).map_err(|e| wrong(&e))?;
             let (precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(&e))?;
-            let place = path.file_name().and_then(|file| file.to_str()).zip(path.parent().and_then(Path::to_str));
+            // Where the file really is: ONNX Runtime refuses weights that a link leads to out of the graph's folder.
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let place = real.file_name().and_then(|file| file.to_str()).zip(real.parent().and_then(Path::to_str));
             let mapped = match place {
                 Some((file, folder)) if rewritten.is_none() && !settings.on_gpu() && runtime.maps_weights() => {
                     model.with_references(file).map_err(|e| wrong(&e))?.map(|bytes| (bytes, folder.to_string()))
@@ -953,8 +1000,11 @@ mod tests {
             ],
         );
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("g.onnx");
-        std::fs::write(&path, &bytes).unwrap();
+        // A link into another folder, as download caches have them.
+        let (path, blob) = (dir.path().join("snapshot/g.onnx"), dir.path().join("blob"));
+        std::fs::write(&blob, &bytes).unwrap();
+        std::fs::create_dir(dir.path().join("snapshot")).unwrap();
+        std::os::unix::fs::symlink(&blob, &path).unwrap();
         let file = CheckedGraph { path, sha256: crate::manifest::sha256_hex(&bytes), bytes };
         let settings = Settings::new(Device::Cpu, Precision::Fp32, &options(&[])).unwrap();
         let mut graph = Graph::open("g", file, &settings, runtime, false).unwrap();

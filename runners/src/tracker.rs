@@ -17,7 +17,7 @@ use crate::encoder::Encoder;
 use crate::image::{Preprocess, Thresholder, resize_mask};
 use crate::manifest::Pack;
 use crate::runtime::Runtime;
-use crate::session::{Graph, Opening, Settings};
+use crate::session::{Graph, Opening, Order, Settings};
 use crate::state::{Floats, Joiner, Memories, input};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
@@ -175,18 +175,18 @@ impl Tracker {
         let runtime = opening.runtime;
         let split = settings.split();
         let [encoding, others] = split.as_ref().map_or([&settings; 2], |parts| parts.each_ref());
-        let mut load = |name: &str| {
+        let wanted = |name: &'static str| Order {
+            name,
+            settings: if name == contract::IMAGE_ENCODER { encoding } else { others },
             // All inputs of memory attention are device memory: raw features and the state.
-            let on_device = name == contract::MEMORY_ATTENTION;
-            let settings = if name == contract::IMAGE_ENCODER { encoding } else { others };
-            opening.graph(name, settings, on_device)
+            on_device: name == contract::MEMORY_ATTENTION,
         };
-        let image_encoder = load(contract::IMAGE_ENCODER)?;
-        let memory_attention = load(contract::MEMORY_ATTENTION)?;
-        let mask_decoder = load(contract::MASK_DECODER)?;
-        let memory_encoder = load(contract::MEMORY_ENCODER)?;
+        let [image_encoder, memory_attention, mask_decoder, memory_encoder] = opening.graphs(
+            [contract::IMAGE_ENCODER, contract::MEMORY_ATTENTION, contract::MASK_DECODER, contract::MEMORY_ENCODER]
+                .map(wanted),
+        )?;
         let mask_prompt = match pack.manifest.graph(contract::MASK_PROMPT) {
-            Some(_) => Some(load(contract::MASK_PROMPT)?),
+            Some(_) => opening.graphs([wanted(contract::MASK_PROMPT)])?.into_iter().next(),
             None => None,
         };
         let mut report = opening.end();

@@ -613,7 +613,7 @@ pub struct OpenReport {
     pub runtime_version: String,
     /// Library file that was loaded.
     pub runtime_path: PathBuf,
-    /// Time to load and optimise each graph, in milliseconds.
+    /// Time to load and optimise each graph, in milliseconds; those of graphs that are loaded beside each other overlap.
     pub graph_load_ms: Vec<(String, f64)>,
     /// Time to build each engine, apart from loading it, in milliseconds; `None` when none was built.
     #[serde(default)]

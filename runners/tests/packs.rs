@@ -397,6 +397,45 @@ fn what_cannot_run_says_so() {
     });
 }
 
+#[test]
+fn graphs_loaded_beside_each_other_are_the_ones_loaded_in_turn() {
+    for_each_pack("graphs_loaded_beside_each_other_are_the_ones_loaded_in_turn", |dir| {
+        let open = |dir: &Path, load: &str| {
+            let mut request = request(dir, Precision::Fp32);
+            request.options.extra.insert("load".to_string(), load.to_string());
+            packs::open(&request)
+        };
+        let [mut parallel, mut serial] = ["parallel", "serial"].map(|load| open(dir, load).unwrap());
+        let names = |runner: &dyn Runner| -> Vec<String> {
+            runner.open_report().graph_load_ms.iter().map(|(name, _)| name.clone()).collect()
+        };
+        assert_eq!(names(parallel.as_ref()), names(serial.as_ref()));
+        let overlap = |runner: &dyn Runner| runner.open_report().notes.iter().any(|note| note.contains("overlap"));
+        assert!(overlap(parallel.as_ref()) && !overlap(serial.as_ref()));
+        for t in 0..3 {
+            let prompts = if t == 0 { vec![click(1, 60.0, 50.0)] } else { Vec::new() };
+            assert_eq!(step(parallel.as_mut(), t, &prompts), step(serial.as_mut(), t, &prompts));
+        }
+        // Whichever of them is broken, it is named.
+        for graph in parallel.precision().iter().map(|stage| &stage.graph) {
+            let broken = with_golden(dir, |_| {});
+            std::fs::remove_file(broken.path().join("fp32")).unwrap();
+            std::fs::create_dir(broken.path().join("fp32")).unwrap();
+            for entry in std::fs::read_dir(dir.join("fp32")).unwrap().flatten() {
+                let place = broken.path().join("fp32").join(entry.file_name());
+                match entry.file_name().to_string_lossy().starts_with(&format!("{graph}.")) {
+                    true => std::fs::write(place, "no graph").unwrap(),
+                    false => std::os::unix::fs::symlink(entry.path().canonicalize().unwrap(), place).unwrap(),
+                }
+            }
+            let [parallel, serial] =
+                ["parallel", "serial"].map(|load| open(broken.path(), load).err().unwrap().to_string());
+            assert_eq!(parallel, serial);
+            assert!(parallel.contains(graph.as_str()), "{graph}: {parallel}");
+        }
+    });
+}
+
 /// Runs a foreign export from a click and from a box over the clip of its reference, and compares every frame; at most
 /// `wrong` pixels of a frame may differ.
 fn foreign(name: &str, family: &str, wrong: u32, same: impl Fn(&ObjectMask, &serde_json::Value, &str)) {
