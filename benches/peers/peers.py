@@ -10,6 +10,8 @@ Arms, each a fresh process per round, in turns (A B C D A B C D …):
               prepared before its clock starts.
   ort-loop    a plain Python loop over the pack's graphs in ONNX Runtime: Pillow decodes and resizes, OpenCV enlarges the mask
   floor       session.run of the four graphs on fixed inputs at full memory, nothing else
+  limit       no run of the model: the multiplications and additions of one frame's graphs (as `jetbench packs inspect` counts them) at the
+              rate of the fastest kernels of ONNX Runtime, large products with constant weights, measured for every frame
   jetbench    the program: decode_ms + latency_ms of frames.csv; it decodes on a thread of its own, so the sum is not in its favour
 All on --threads threads without spinning, one object, one click, fp32. A frame counts when the memory is full (--skip). Per round the
 median over those frames; of the rounds median, lowest and highest. Ratios are medians of per-round ratios.
@@ -133,6 +135,38 @@ def floor(args) -> dict:
     return {**result, "graphs": {name: median(values[args.skip:]) for name, values in each.items()}}
 
 
+def limit(args) -> dict:
+    import numpy as np
+    import onnxruntime as ort
+    from onnx import TensorProto, helper, numpy_helper
+    inspected = subprocess.run([args.jetbench, "packs", "inspect", str(args.pack), "--dtype", "fp32", "--form", "cpu", "--json"],
+                               stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    flops = json.loads(inspected.stdout)["frame"]["flops"]
+    random = np.random.default_rng(0)
+    kernels = []
+    for operator, data, weights, result in (("MatMul", (4096, 256), (256, 4096), (4096, 4096)), ("MatMul", (4096, 2048), (2048, 256), (4096, 256)),
+                                            ("Conv", (1, 1024, 32, 32), (1024, 1024, 1, 1), (1, 1024, 32, 32))):
+        x, w = (random.standard_normal(shape).astype(np.float32) for shape in (data, weights))
+        graph = helper.make_graph([helper.make_node(operator, ["x", "w"], ["y"])], "kernel",
+                                  [helper.make_tensor_value_info("x", TensorProto.FLOAT, data)],
+                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, result)], [numpy_helper.from_array(w, "w")])
+        model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 20)])
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = args.threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        kernels.append((ort.InferenceSession(model.SerializeToString(), options), x, 2 * x.size * w.size // data[1]))
+    wall = []
+    for _ in range(args.frames):
+        rates = []
+        for session, x, work in kernels:
+            session.run(None, {"x": x})
+            start = time.perf_counter()
+            session.run(None, {"x": x})
+            rates.append(work / (time.perf_counter() - start))
+        wall.append(1e3 * flops / max(rates))
+    return {"wall": wall, "cpu": None}
+
+
 def jetbench(args) -> dict:
     with tempfile.TemporaryDirectory() as out:
         # random weights give empty masks, which make a run invalid (exit status 1) and would end it after the first frame
@@ -152,9 +186,10 @@ def jetbench(args) -> dict:
 
 
 ARMS = {"torch-sdpa": lambda a: torch_arm(a, "sdpa", False), "torch-eager": lambda a: torch_arm(a, "eager", False),
-        "torch-compile": lambda a: torch_arm(a, "sdpa", True), "ort-loop": ort_loop, "floor": floor, "jetbench": jetbench}
+        "torch-compile": lambda a: torch_arm(a, "sdpa", True), "ort-loop": ort_loop, "floor": floor, "limit": limit,
+        "jetbench": jetbench}
 RATIOS = (("jetbench", "floor"), ("ort-loop", "jetbench"), ("torch-sdpa", "jetbench"), ("torch-eager", "jetbench"),
-          ("torch-compile", "jetbench"))
+          ("torch-compile", "jetbench"), ("torch-compile", "limit"), ("jetbench", "limit"))
 
 
 def main() -> int:
