@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use jetbench_runners::contract::FORM;
 use jetbench_runners::golden::{self, GoldenReport, Seen};
 use jetbench_runners::types::{Device, Mask, OpenRequest, Options, Precision, PromptKind};
-use jetbench_runners::{RunnerError, manifest, pool};
+use jetbench_runners::{RunnerError, manifest};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -382,7 +382,6 @@ impl Drop for Side {
 
 /// The other side: request as JSON on stdin, what came out on stdout.
 pub fn side() -> u8 {
-    pool::one_heap();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut say = |word: &Word, tensors: &[(&'static str, &'static str, Vec<f32>)]| -> std::io::Result<()> {
         let text = serde_json::to_vec(word)?;

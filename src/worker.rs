@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use jetbench_runners::types::{Frame, FrameMasks, Mask, OpenRequest, Prompt};
+use jetbench_runners::types::{Device, Frame, FrameMasks, Mask, OpenRequest, Prompt};
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
 use crate::dataset::{DataError, Dataset, RgbFrame, Sequence};
@@ -78,7 +78,6 @@ impl Voice {
 
 /// Runs the job on stdin; the exit code says whether it went through.
 pub fn main() -> u8 {
-    pool::one_heap();
     let out = match private_stdout() {
         Ok(out) => out,
         Err(e) => {
@@ -136,6 +135,9 @@ fn private_stdout() -> io::Result<File> {
 
 fn work(job: &Job, voice: &mut Voice) -> Result<(), Fault> {
     voice.enter(Phase::Idle);
+    if job.device == Device::Cpu {
+        pool::one_heap(); // before the first thread: reading the dataset starts some
+    }
     let dataset = plan::open_data(&job.data, job.limits)?;
     if job.null_run {
         return null_run(job, &dataset, voice);

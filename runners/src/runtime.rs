@@ -146,7 +146,6 @@ fn load_once(ort_lib: Option<&Path>, crew: Option<&Crew>) -> Result<Runtime, Str
     // SAFETY: the standard library guards its own uses of the environment, and no C code that reads it runs in this process before
     // ONNX Runtime has started: that is what comes next.
     unsafe { std::env::set_var(name, value) };
-    pool::one_heap();
     let mut looked_at = Vec::new();
     let found = search(ort_lib, &|name| std::env::var_os(name), &mut looked_at)?;
     let failed = |e: &dyn std::fmt::Display| format!("{}: cannot start ONNX Runtime: {e}", found.path.display());

@@ -373,6 +373,7 @@ impl<'a> Opening<'a> {
         let mut notes = settings.notes();
         notes.push("ONNX Runtime's telemetry: off".to_string());
         if settings.device == Device::Cpu {
+            pool::one_heap();
             notes.push(match settings.cpu_arena {
                 Arena::Shared => pool::settle(settings.huge_pages),
                 _ => "huge pages: not asked for, only the arena of all graphs can ask".to_string(),
