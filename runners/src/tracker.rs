@@ -186,7 +186,10 @@ impl Tracker {
                 .map(wanted),
         )?;
         let mask_prompt = match pack.manifest.graph(contract::MASK_PROMPT) {
-            Some(_) => opening.graphs([wanted(contract::MASK_PROMPT)])?.into_iter().next(),
+            Some(_) => {
+                let [mask_prompt] = opening.graphs([wanted(contract::MASK_PROMPT)])?;
+                Some(mask_prompt)
+            }
             None => None,
         };
         let mut report = opening.end();
