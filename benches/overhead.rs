@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use jetbench::dataset::Dataset;
-use jetbench::prompt::prompt_shape;
-use jetbench::stats;
+use jetbench::judge::stats;
+use jetbench::run::prompt::prompt_shape;
 use jetbench::telemetry::Sampler;
 use jetbench_runners::contract::STAGE_TIMES;
 use jetbench_runners::types::{Device, Frame, OpenRequest, Options, Precision, Prompt, PromptKind};

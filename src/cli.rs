@@ -690,7 +690,7 @@ pub struct AuditArgs {
     pub threads: Option<NonZeroUsize>,
     /// Exit with 1 when there is a copy of this severity or worse
     #[arg(long, value_enum, value_name = "SEVERITY")]
-    pub fail_on: Option<crate::audit::Severity>,
+    pub fail_on: Option<crate::command::audit::Severity>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

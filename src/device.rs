@@ -8,7 +8,7 @@ use std::path::Path;
 use jetbench_runners::pool;
 use sha2::{Digest, Sha256};
 
-use crate::record::DeviceRecord;
+use crate::results::record::DeviceRecord;
 use crate::telemetry;
 
 /// Facts that make latencies comparable; the others describe.

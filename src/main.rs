@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use jetbench::cli::{Cli, Command};
-use jetbench::exit::{Outcome, Stop};
-use jetbench::{
-    audit, compare, data, doctor, evaluate, history, merge, models, packs_inspect, report, run, schedule, telemetry,
-    verify, worker,
+use jetbench::command::{
+    audit, compare, data, doctor, history, manual, merge, models, packs, report, schedule, score, telemetry, verify,
 };
+use jetbench::exit::{Outcome, Stop};
+use jetbench::run::{self, worker};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -20,20 +20,20 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(*args, argv),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Schedule(args)) => schedule::schedule(&args),
-        Some(Command::Report(args)) => report::command::report(&args),
-        Some(Command::Completions { shell }) => Ok(report::command::completions(shell)),
-        Some(Command::Man) => report::command::man(),
+        Some(Command::Report(args)) => report::report(&args),
+        Some(Command::Completions { shell }) => Ok(manual::completions(shell)),
+        Some(Command::Man) => manual::man(),
         Some(Command::History(args)) => history::history(&args),
         Some(Command::Merge(args)) => merge::merge(&args, argv),
         None => run::run(cli.run, argv),
-        Some(Command::Packs(args)) => packs_inspect::packs(&args),
+        Some(Command::Packs(args)) => packs::packs(&args),
         Some(Command::Models(args)) => Ok(models::models(&args)),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
-        Some(Command::Score(args)) => evaluate::evaluate(&args),
+        Some(Command::Score(args)) => score::score(&args),
         Some(Command::Data(args)) => data::data(&args),
         Some(Command::Verify(args)) => verify::verify(&args),
         Some(Command::Audit(args)) => audit::audit(&args),
-        Some(Command::Telemetry(args)) => telemetry::command::telemetry(&args),
+        Some(Command::Telemetry(args)) => telemetry::telemetry(&args),
     };
     ExitCode::from(finish(outcome))
 }

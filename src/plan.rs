@@ -2,6 +2,11 @@
 //! precision x device) over a list of sequences. Packs are checked and the data is opened here, so that every mistake
 //! that can be found without a device is found before one is touched.
 
+pub mod budget;
+pub mod config;
+pub mod scenario;
+pub mod shard;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -19,14 +24,13 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::budget;
 use crate::cli::RunArgs;
 use crate::dataset::{self, DataError, Dataset, MaskSource, OpenOptions, Sequence};
-use crate::event::{Job, Limits, PROTOCOL};
 use crate::exit::{Stop, by_nearness, nearest};
-use crate::lock::{self, Waiting};
-use crate::scenario::Scenario;
-use crate::shard::{self, Shard};
+use crate::plan::scenario::Scenario;
+use crate::plan::shard::Shard;
+use crate::run::event::{Job, Limits, PROTOCOL};
+use crate::run::lock::{self, Waiting};
 
 /// What something that should not be does to a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +142,7 @@ pub struct Plan {
     pub dataset: Dataset,
     /// Names of the sequences of all parts.
     pub list: Vec<String>,
-    /// SHA-256 over the list of all parts: see [`crate::record::DataRecord::list_sha256`].
+    /// SHA-256 over the list of all parts: see [`crate::results::record::DataRecord::list_sha256`].
     pub list_sha256: String,
     /// The cells, in order: model, then precision, then device.
     pub cells: Vec<Cell>,
@@ -400,7 +404,7 @@ fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
         save_masks: args.save_masks.unwrap_or(false),
         overlays: args.overlays.unwrap_or(false),
         keep_going: args.keep_going.unwrap_or(false),
-        sample_hz: crate::telemetry::command::rate(args.sample_hz)?,
+        sample_hz: crate::command::telemetry::rate(args.sample_hz)?,
         scenario: args.scenario.as_deref().map_or(Ok(Scenario::default()), |s| s.parse().map_err(Stop::Usage))?,
         fps: match args.fps {
             Some(fps) if !(0.01..=100_000.0).contains(&fps) => {

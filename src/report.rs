@@ -1,9 +1,9 @@
-//! From a run's record to files and text for readers. One exporter per format, each a pure function of the record: the
+//! What does a person see? From a run's record to files and text for readers. One exporter per format, each a pure function of the record: the
 //! same record always gives the same bytes, nothing is printed, nothing is read from elsewhere.
 
-pub mod command;
 pub mod csv;
 pub mod html;
+pub mod overlay;
 pub mod plot;
 pub mod png;
 pub mod scene;
@@ -12,7 +12,7 @@ pub mod thumb;
 
 use rayon::prelude::*;
 
-use crate::record::RunRecord;
+use crate::results::record::RunRecord;
 
 /// Every file that a run leaves for readers, as `(path below the run's directory, content)`: the CSV files, the
 /// plots as SVG and PNG, `report.html`, `summary.md`. `run.json` is the caller's.

@@ -1,6 +1,15 @@
 //! `jetbench run`, the parent's side: one fresh worker process per cell, its events, the machine's telemetry, grading
 //! after the worker has gone, the verdict, and the record. A cell that fails is a verdict; the other cells go on.
 
+pub mod event;
+pub mod lock;
+pub mod progress;
+pub mod prompt;
+pub mod resume;
+pub mod spool;
+pub mod supervise;
+pub mod worker;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,30 +24,29 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::budget;
 use crate::cli::RunArgs;
-use crate::config;
+use crate::command::schedule;
 use crate::device;
-use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::exit::{self, Outcome, Stop};
-use crate::grade::{self, Extras, Finished};
-use crate::limits;
-use crate::lock;
+use crate::judge::limits;
+use crate::judge::repeat;
+use crate::judge::summary;
+use crate::judge::verdict::{self, Conditions, Rules};
+use crate::plan::budget;
+use crate::plan::config;
 use crate::plan::{self, Cell, Plan};
-use crate::progress::Progress;
-use crate::record::{
-    CellRecord, DataRecord, MemoryPoint, MemoryRecord, NullRunRecord, Origin, RunRecord, RuntimeRecord, SCHEMA, Verdict,
-};
-use crate::repeat;
 use crate::report::plot::sensed::PHASE;
 use crate::report::{self, table, thumb};
-use crate::resume::{self, Before, Resumed};
-use crate::schedule;
-use crate::store::{self, RunDir};
-use crate::summary;
-use crate::supervise::{Ended, Worker};
+use crate::results::record::{
+    CellRecord, DataRecord, MemoryPoint, MemoryRecord, NullRunRecord, Origin, RunRecord, RuntimeRecord, SCHEMA, Verdict,
+};
+use crate::results::store::{self, RunDir};
+use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
+use crate::run::progress::Progress;
+use crate::run::resume::{Before, Resumed};
+use crate::run::supervise::{Ended, Worker};
+use crate::score::grade::{self, Extras, Finished};
 use crate::telemetry::{self, Sampler, SystemMemory, Telemetry};
-use crate::verdict::{self, Conditions, Rules};
 
 /// The rail that measures the whole module, on boards that have it. Other rails measure parts, and parts are not added.
 pub(crate) const WHOLE_MODULE_RAIL: &str = "VDD_IN";
@@ -222,7 +230,7 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
     let code = exit_code(&record, &classes);
     let path = dir.path.clone();
     let mut stdout = match &args.export_markdown {
-        Some(file) => report::command::markdown(&record, file)?,
+        Some(file) => crate::command::report::markdown(&record, file)?,
         None => String::new(),
     };
     stdout.push_str(&screen(&record, &path, quiet, as_json));
@@ -444,7 +452,7 @@ struct LastCell<'a> {
 pub(crate) fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> String {
     let mut text = String::new();
     if !quiet {
-        text.push_str(&table::text(record, crate::progress::table_style()));
+        text.push_str(&table::text(record, crate::run::progress::table_style()));
         text.push_str(&format!("results: {}\n", dir.display()));
         text.push_str(&format!("report:  {}\n", dir.join("report.html").display()));
     }

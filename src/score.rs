@@ -1,15 +1,16 @@
-//! J and F kernels and the protocols that turn them into scores, bit for bit as the reference evaluators do.
+//! How good? J and F kernels and the protocols that turn them into scores, bit for bit as the reference evaluators do.
 
 mod boundary_iou;
-mod command;
+pub mod directory;
 mod export;
 mod failure;
+pub mod grade;
 mod kernel;
 mod protocol;
 mod set_order;
 
 pub use boundary_iou::boundary_iou;
-pub use command::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreOptions, ScoreReport, VideoScore, score};
+pub use directory::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreOptions, ScoreReport, VideoScore, score};
 pub use failure::{FOUND_FROM, Failure, LOST_BELOW, failures};
 pub use kernel::{BOUNDARY_THRESHOLD, FrameCounts, FrameScorer, tolerance_radius};
 pub use protocol::{DavisStatistics, Protocol, TrackScore, UnknownProtocol, davis_statistics, mean, pairwise_sum};

@@ -3,7 +3,6 @@
 //! the way, is named with its reason; it never reads as 0 and never as "all is well". Figures of different sources are
 //! never added up.
 
-pub mod command;
 pub mod cpu;
 pub mod fan;
 pub mod gpu;
@@ -25,7 +24,7 @@ pub use memory::{SystemMemory, system_memory};
 pub use mode::power_mode;
 pub use process::{process_memory, resident_mib};
 
-use crate::record::{MissingRecord, SensorsRecord};
+use crate::results::record::{MissingRecord, SensorsRecord};
 
 /// Samples per second when nothing else is asked for: ample for rails whose converters average for milliseconds, and a
 /// load of less than a hundredth of a core.

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
+use jetbench::command::doctor;
+use jetbench::device;
 use jetbench::telemetry::{Recorder, find};
-use jetbench::{device, doctor};
 
 /// Files by path.
 type Tree = BTreeMap<String, String>;

@@ -173,7 +173,7 @@ fn a_run_leaves_record_tables_and_verdicts_and_nothing_else() {
     assert_eq!(cell["summary"]["frames"], 26);
     assert!(cell["summary"]["energy_per_frame_j"].is_null() || Path::new("/sys/bus/i2c").exists());
     assert_eq!(ran.record["settings"]["dtype"][0], "fp32");
-    let record = jetbench::store::load(&ran.dir).unwrap();
+    let record = jetbench::results::store::load(&ran.dir).unwrap();
     assert_eq!(record.cells.len(), 2);
     assert_eq!(serde_json::to_value(&record).unwrap(), ran.record, "run.json does not survive reading");
 }
@@ -615,7 +615,7 @@ fn ctrl_c_keeps_finished_sequences() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let line: Value = serde_json::from_str(&last).unwrap();
-    let record = jetbench::store::load(&bench.path(line["run"].as_str().unwrap())).unwrap();
+    let record = jetbench::results::store::load(&bench.path(line["run"].as_str().unwrap())).unwrap();
     assert_eq!(record.stopped.as_deref(), Some("interrupted"));
     let videos: Vec<_> = record.cells[0].sequences.iter().map(|s| s.video.as_str()).collect();
     assert_eq!(videos, ["a"]);

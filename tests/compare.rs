@@ -5,9 +5,9 @@
 mod synthetic;
 mod workshop;
 
-use jetbench::compare::{Floor, Word, pair};
-use jetbench::record::{RunRecord, Verdict};
-use jetbench::summary::summarise;
+use jetbench::command::compare::{Floor, Word, pair};
+use jetbench::judge::summary::summarise;
+use jetbench::results::record::{RunRecord, Verdict};
 use serde_json::Value;
 use synthetic::Numbers;
 use workshop::{Workshop, rows, text};
@@ -43,7 +43,7 @@ fn one_cell() -> RunRecord {
 }
 
 fn default_floor() -> Floor {
-    Floor { share: jetbench::history::DEFAULT_FLOOR, from: "by default".into() }
+    Floor { share: jetbench::command::history::DEFAULT_FLOOR, from: "by default".into() }
 }
 
 #[test]

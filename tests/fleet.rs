@@ -80,7 +80,7 @@ fn parts_join_to_exactly_the_single_run() {
     let whole = shop.run(&JOB);
     for shard in ["1/4", "3/4", "4/4", "2/4"] {
         let run = part(&shop, shard, "parts");
-        let record = jetbench::store::load(&run).unwrap();
+        let record = jetbench::results::store::load(&run).unwrap();
         assert!(record.cells[0].sequences.len() <= 2 && record.data.list.len() == 7);
     }
     let joined = merged(&shop, 0, &["parts"]);
@@ -88,7 +88,8 @@ fn parts_join_to_exactly_the_single_run() {
     let frames =
         |run: &Path| -> Vec<String> { rows(&run.join("frames.csv")).iter().map(|r| r[..5].join(" ")).collect() };
     assert_eq!(frames(&whole), frames(&joined));
-    let (one, four) = (jetbench::store::load(&whole).unwrap(), jetbench::store::load(&joined).unwrap());
+    let (one, four) =
+        (jetbench::results::store::load(&whole).unwrap(), jetbench::results::store::load(&joined).unwrap());
     assert_eq!(one.origin.job_sha256, four.origin.job_sha256);
     assert_eq!(four.origin.parts.len(), 4);
     assert_eq!(
@@ -111,7 +112,7 @@ fn what_is_missing_doubled_or_foreign_is_named() {
     }
     let mut said = vec![refused(&shop, &["parts"])];
     let partial = merged(&shop, 1, &["parts", "--partial"]);
-    let record = jetbench::store::load(&partial).unwrap();
+    let record = jetbench::results::store::load(&partial).unwrap();
     said.push(record.stopped.unwrap());
     assert!(std::fs::read_to_string(partial.join("report.html")).unwrap().contains("partial: 5 of 7 videos"));
     part(&shop, "1/4", "extra");
@@ -162,7 +163,7 @@ fn boards_stand_beside_each_other_and_keep_their_own_latencies() {
     let joined = merged(&shop, 0, &["spread"]);
     let objects = |run: &Path| std::fs::read_to_string(run.join("objects.csv")).unwrap();
     assert_eq!(objects(&whole), objects(&joined));
-    let record = jetbench::store::load(&joined).unwrap();
+    let record = jetbench::results::store::load(&joined).unwrap();
     let figures = record.cells[0].summary.as_ref().unwrap();
     assert!(figures.jf.is_some() && figures.latency.is_none() && figures.fps_wall.is_none());
     assert!(figures.energy_per_frame_j.is_none() && record.cells[0].memory.is_empty());

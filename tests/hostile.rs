@@ -47,7 +47,7 @@ fn hostile_names_stay_text_and_stay_inside() {
     }
     let before = tree(shop.dir.path());
     let run = shop.run(&["--models", "calm_mask", "--save-masks", "--overlays"]);
-    let record = jetbench::store::load(&run).unwrap();
+    let record = jetbench::results::store::load(&run).unwrap();
     assert_eq!(record.cells[0].sequences.len(), 5, "{:?}", record.cells[0].verdict);
     let inside = run.strip_prefix(shop.dir.path()).unwrap().to_str().unwrap().to_string();
     for file in tree(shop.dir.path()) {

@@ -150,7 +150,7 @@ fn a_memory_budget_is_recorded_and_held_against_the_measured_peak() {
     };
     assert!(!notes("1000GiB", 1000 << 30).contains("memory budget"));
     // What the graphs need fits; with the runtime's own code it does not.
-    let load = jetbench::budget::Load {
+    let load = jetbench::plan::budget::Load {
         pack: &packs[0].dir,
         precision: Precision::Fp32,
         device: Device::Cpu,

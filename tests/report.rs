@@ -3,11 +3,11 @@
 mod synthetic;
 
 use jetbench::dataset::{Dataset, read_frame};
-use jetbench::overlay::{self, Layer};
-use jetbench::record::{RunRecord, Verdict};
+use jetbench::judge::summary;
+use jetbench::report::overlay::{self, Layer};
 use jetbench::report::table::Style;
 use jetbench::report::{self, csv, plot, png, table};
-use jetbench::summary;
+use jetbench::results::record::{RunRecord, Verdict};
 use jetbench_runners::types::{Mask, PromptShape};
 
 /// Header and rows of a CSV file, by a reader that refuses rows of another width.
@@ -32,7 +32,7 @@ fn energy_of_every_repeat_is_in_rails_csv() {
         cell.sequences[0].energy_j = cell.energy_j.clone();
         cell
     };
-    let joined = jetbench::repeat::join(vec![with(3.0), with(4.0)]).unwrap();
+    let joined = jetbench::judge::repeat::join(vec![with(3.0), with(4.0)]).unwrap();
     let frames = joined.sequences[0].frames.len().to_string();
     let video = joined.sequences[0].video.clone();
     let (header, rows) = parse(&csv::rails(&synthetic::record(vec![joined])));
@@ -523,12 +523,12 @@ fn a_known_board_is_told_how_far_each_stage_is_from_its_limit() {
     let mut device = run.device.clone();
     device.facts.insert("module".into(), "Jetson Orin Nano 8 GB (p3767-0003)".into());
     cell.device = "cpu".into();
-    assert_eq!(jetbench::limits::remark(&cell, &device, &pack, None), None, "a CPU's peak is not in a table");
+    assert_eq!(jetbench::judge::limits::remark(&cell, &device, &pack, None), None, "a CPU's peak is not in a table");
     cell.device = "cuda:0".into();
-    let text = jetbench::limits::remark(&cell, &device, &pack, Some(625.0)).unwrap();
+    let text = jetbench::judge::limits::remark(&cell, &device, &pack, Some(625.0)).unwrap();
     for part in ["orin-nano-8gb, GPU 625 MHz", "image_encoder ", "memory_attention ", " % (compute)", "computed from"] {
         assert!(text.contains(part), "{text:?} does not say {part:?}");
     }
     device.facts.insert("module".into(), "something else".into());
-    assert_eq!(jetbench::limits::remark(&cell, &device, &pack, None), None);
+    assert_eq!(jetbench::judge::limits::remark(&cell, &device, &pack, None), None);
 }

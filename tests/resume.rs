@@ -55,7 +55,7 @@ fn outcome(run: &Path) -> Vec<(String, String)> {
         let bytes = std::fs::read(run.join("masks").join(&file)).unwrap();
         kept.push((file, format!("{bytes:?}")));
     }
-    let record = jetbench::store::load(run).unwrap();
+    let record = jetbench::results::store::load(run).unwrap();
     assert_eq!(record.stopped, None);
     let names: Vec<_> = tree(run).into_iter().filter(|f| !f.starts_with("plots/")).collect();
     kept.push(("files".into(), names.join("\n")));
@@ -106,12 +106,12 @@ fn a_failed_repeat_is_tried_again() {
     let shop = shop();
     shop.pack("stumble", "[[mock.fault]]\nstep = 21\nkind = \"abort\"");
     let run = shop.run(&["--models", "calm_mask,stumble_mask", "--repeat", "2"]);
-    let first = jetbench::store::load(&run).unwrap();
+    let first = jetbench::results::store::load(&run).unwrap();
     assert_eq!([first.cells[0].verdict.as_str(), first.cells[1].verdict.as_str()], ["valid", "failed"]);
-    assert!(!jetbench::store::head_of(&run).exists(), "it is complete");
+    assert!(!jetbench::results::store::head_of(&run).exists(), "it is complete");
     let resume = ["--resume", run.to_str().unwrap()];
     shop.expect(0, &resume);
-    let second = jetbench::store::load(&run).unwrap();
+    let second = jetbench::results::store::load(&run).unwrap();
     assert_eq!(second.cells[1].verdict.as_str(), "valid");
     assert_eq!(second.cells[0], first.cells[0], "what was whole stays");
     let repeats: Vec<_> = second.cells[1].repeats.iter().map(|r| (r.repeat, r.verdict.as_str())).collect();
@@ -154,8 +154,9 @@ fn killed_and_resumed(job: &[&str], kills: usize, seed: u64) {
             killed += 1;
             kill(&mut child, whole.mul_f64(0.04 + moments.next()), worker);
             run = shop.runs(&root).into_iter().next().or(run);
-            let begun =
-                run.as_ref().is_some_and(|r| jetbench::store::head_of(r).exists() || r.join("run.json").exists());
+            let begun = run
+                .as_ref()
+                .is_some_and(|r| jetbench::results::store::head_of(r).exists() || r.join("run.json").exists());
             if !begun {
                 break; // killed before there was anything to take up
             }
@@ -165,7 +166,7 @@ fn killed_and_resumed(job: &[&str], kills: usize, seed: u64) {
             resumes += 1;
             child = spawn(&["--resume", run.as_ref().unwrap().to_str().unwrap(), "--quiet"]);
         }
-        let begun = run.filter(|r| jetbench::store::head_of(r).exists() || r.join("run.json").exists());
+        let begun = run.filter(|r| jetbench::results::store::head_of(r).exists() || r.join("run.json").exists());
         let Some(run) = begun else {
             early += 1;
             continue;
@@ -193,14 +194,14 @@ fn finished_sequences_are_not_repeated() {
     // The third video fails; frames are counted since opening, so the resumed worker gets through.
     shop.pack("stumble", "[[mock.fault]]\nstep = 21\nkind = \"abort\"");
     let run = shop.run(&["--models", "stumble_mask"]);
-    let first = jetbench::store::load(&run).unwrap();
+    let first = jetbench::results::store::load(&run).unwrap();
     assert_eq!(first.cells[0].verdict.as_str(), "failed");
     let done = first.cells[0].sequences.clone();
     assert_eq!(done.len(), 2);
     let mut before = rows(&run.join("telemetry.csv"));
 
     shop.expect(0, &["--resume", run.to_str().unwrap()]);
-    let second = jetbench::store::load(&run).unwrap();
+    let second = jetbench::results::store::load(&run).unwrap();
     assert_eq!(second.cells[0].verdict.as_str(), "valid");
     assert_eq!(second.cells[0].sequences[..2], done[..]);
     assert_eq!(second.cells[0].sequences.len(), 4);
@@ -240,7 +241,7 @@ fn what_does_not_belong_together_is_refused() {
     let mut said = vec![refused(&["--resume", "data"]), refused(&["--resume", "nowhere"])];
     said.push(refused(&[resume[0], resume[1], "--models", "calm_mask", "--limit-videos", "1"]));
     // While another process holds the run.
-    let claim = jetbench::resume::claim(&run).unwrap();
+    let claim = jetbench::run::resume::claim(&run).unwrap();
     said.push(refused(&resume));
     drop(claim);
     shop.pack("stumble", "frame_ms = [1.0]");

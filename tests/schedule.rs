@@ -141,7 +141,7 @@ fn two_runs_never_share_a_device() {
     assert!(text(&patient.stderr).contains("waiting"), "{}", text(&patient.stderr));
     // The second began after the first had ended.
     assert_eq!(first.wait().unwrap().code(), Some(0));
-    let time = |root: &str| jetbench::store::load(&shop.runs(root)[0]).unwrap();
+    let time = |root: &str| jetbench::results::store::load(&shop.runs(root)[0]).unwrap();
     assert!(time("first").finished.unwrap() <= time("second").started);
 }
 

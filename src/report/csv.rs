@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use crate::record::{CellRecord, RunRecord, SequenceRecord, Verdict};
+use crate::results::record::{CellRecord, RunRecord, SequenceRecord, Verdict};
 
 /// Columns of `summary.csv`: one row per cell.
 pub const SUMMARY: &[&str] = &[

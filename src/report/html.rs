@@ -3,12 +3,12 @@
 
 use std::fmt::Write as _;
 
-use crate::record::{CellRecord, RunRecord, Verdict};
 use crate::report::plot::Figure;
 use crate::report::plot::stages;
 use crate::report::scene::escape;
 use crate::report::table::{self, Sheet, cell_name, clean, dtype_short, figure, plural, strip_marks};
 use crate::report::thumb::Thumb;
+use crate::results::record::{CellRecord, RunRecord, Verdict};
 
 /// Figures that stand in the report itself; a full data set has dozens more, which lie beside it under `plots/`.
 const INLINE: usize = 12;
@@ -272,7 +272,7 @@ fn repeats(out: &mut String, cell: &CellRecord) {
     out.push_str("</tbody></table>\n");
     let spread = cell.summary.as_ref().and_then(|s| s.repeats?.latency_p50_ms);
     if let Some(spread) = spread {
-        let range = |i: Option<crate::record::Interval>| {
+        let range = |i: Option<crate::results::record::Interval>| {
             i.map_or_else(|| "too few repeats".to_string(), |i| format!("{} to {} ms", figure(i.low), figure(i.high)))
         };
         let _ = writeln!(

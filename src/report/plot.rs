@@ -13,9 +13,9 @@ pub mod stages;
 
 use jetbench_runners::types::Precision;
 
-use crate::record::{CellRecord, RunRecord, Verdict};
 use crate::report::scene::{Ink, Line, Scene, Type};
 use crate::report::table::{cell_name, dataset_name, dtype_short, plural};
+use crate::results::record::{CellRecord, RunRecord, Verdict};
 
 /// Pixels of the PNG per pixel of the SVG.
 const PNG_SCALE: f64 = 2.0;

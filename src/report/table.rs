@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
-use crate::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
-use crate::scenario::Scenario;
+use crate::plan::scenario::Scenario;
+use crate::results::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

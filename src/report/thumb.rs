@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::RgbFrame;
-use crate::record::SequenceRecord;
+use crate::results::record::SequenceRecord;
 
 /// Pictures per cell.
 pub const MOST: usize = 3;

@@ -1,6 +1,6 @@
 //! Scores as text: JSON, CSV, and the references' own result files byte for byte.
 
-use super::command::{GroupScore, ScoreReport};
+use super::directory::{GroupScore, ScoreReport};
 use super::protocol::Protocol;
 
 impl ScoreReport {
@@ -43,7 +43,7 @@ impl ScoreReport {
             "recovered_at",
         ])?;
         for o in &self.objects {
-            let davis = |value: fn(&super::command::DavisScore) -> f64| {
+            let davis = |value: fn(&super::directory::DavisScore) -> f64| {
                 o.davis.as_ref().map_or_else(String::new, |d| number(value(d)))
             };
             let first = o.failures.first();

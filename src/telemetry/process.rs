@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::memory::field_mib;
 use super::{Channel, Found, Reading, Sensor, text};
-use crate::event::ProcessMemory;
+use crate::run::event::ProcessMemory;
 
 /// Reads `status` and, with `pss`, `smaps_rollup` of one process; `process` is its number or `self`.
 pub fn process_memory(root: &Path, process: &str, pss: bool) -> ProcessMemory {

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use jetbench::record::*;
-use jetbench::summary::summarise;
+use jetbench::judge::summary::summarise;
+use jetbench::results::record::*;
 use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
 
 /// Deterministic numbers in 0..1.
@@ -56,7 +56,7 @@ pub fn run() -> RunRecord {
     cells[4].verdict = Verdict::Invalid {
         reasons: vec!["the power mode changed during the run (15W to 7W); fix it with `sudo nvpmodel -m 0`".into()],
     };
-    cells[0].notes = jetbench::summary::remarks(&cells[0]);
+    cells[0].notes = jetbench::judge::summary::remarks(&cells[0]);
     cells[0].notes.push("the pack is a miniature for smoke tests: its scores say nothing about the full model".into());
     cells[1].notes.push("the pack is a miniature for smoke tests: its scores say nothing about the full model".into());
     cells[5].verdict = Verdict::Failed {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use jetbench_runners::types::Precision;
 
 use super::{Axis, Figure, GRID, INK, Look, MARGIN, RULE, SOFT, compares_dtypes, drawable, notes, page};
-use crate::record::{CellRecord, FrameScoreRecord, ObjectRecord, RunRecord};
 use crate::report::scene::{Ink, Line, Scene, Type};
 use crate::report::table::clean;
+use crate::results::record::{CellRecord, FrameScoreRecord, ObjectRecord, RunRecord};
 
 /// Panels per figure.
 const PANELS: usize = 12;

@@ -2,9 +2,9 @@
 //! quoted, on one common axis.
 
 use super::{Axis, Figure, GRID, INK, Look, MARGIN, PAPER, RULE, SOFT, drawable, notes, page};
-use crate::record::{LatencyRecord, RunRecord};
 use crate::report::scene::{Ink, Line, Scene, Type};
 use crate::report::table::figure as short;
+use crate::results::record::{LatencyRecord, RunRecord};
 
 /// Width of a histogram bin in scene units.
 const BIN: f64 = 4.0;

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::{Axis, Figure, GRID, INK, MARGIN, PALETTE, RULE, SOFT};
-use crate::record::RunRecord;
 use crate::report::scene::{Ink, Line, Scene, Type};
 use crate::report::table::{cell_name, clean};
+use crate::results::record::RunRecord;
 
 /// How the quantity of a row begins that marks a phase.
 pub const PHASE: &str = "phase_";

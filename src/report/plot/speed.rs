@@ -2,9 +2,9 @@
 //! enough videos for them.
 
 use super::{Axis, Figure, GRID, INK, Look, RULE, SOFT, compares_dtypes, drawable, frame, notes, page};
-use crate::record::{Interval, RunRecord};
 use crate::report::scene::{Line, Scene, Type};
 use crate::report::table::figure as short;
+use crate::results::record::{Interval, RunRecord};
 
 /// A cell as it lies in the plot.
 struct Dot {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use jetbench_runners::types::Stage;
 
 use super::{Axis, Figure, GRID, INK, Look, MARGIN, PALETTE, PAPER, SOFT, drawable, notes, page};
-use crate::record::{CellRecord, RunRecord};
 use crate::report::scene::{Ink, Line, Scene, Type};
 use crate::report::table::figure as short;
+use crate::results::record::{CellRecord, RunRecord};
 
 /// Mean milliseconds per frame by stage, in the order of a frame, the rest between the stages last; `None` when the
 /// runner told nothing.

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::tegrastats;
-use super::{Recorder, find};
 use crate::cli::{SensorSource, TelemetryArgs, TelemetryFormat};
 use crate::exit::{Outcome, Stop};
+use crate::telemetry::tegrastats;
+use crate::telemetry::{Recorder, find};
 
 /// One moment's readings, by name with unit.
 type Values = Vec<(String, f64)>;
@@ -91,7 +91,7 @@ pub fn telemetry(args: &TelemetryArgs) -> Result<Outcome, Stop> {
 /// # Errors
 /// Not between 0.1 and 1000 per second.
 pub fn rate(hz: Option<f64>) -> Result<f64, Stop> {
-    match hz.unwrap_or(super::DEFAULT_HZ) {
+    match hz.unwrap_or(crate::telemetry::DEFAULT_HZ) {
         hz if (0.1..=1000.0).contains(&hz) => Ok(hz),
         hz => Err(Stop::Usage(format!("--sample-hz {hz}: 0.1 to 1000 samples per second are possible"))),
     }

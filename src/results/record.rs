@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
 
-pub use crate::scenario::Scenario;
-use crate::shard::Shard;
+pub use crate::plan::scenario::Scenario;
+use crate::plan::shard::Shard;
 
 /// Schema number of `run.json`; raised on every incompatible change.
 pub const SCHEMA: u32 = 1;

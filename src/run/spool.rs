@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jetbench_runners::types::{FrameMasks, Mask, Stage, StageTimes};
 
-use crate::record::FrameRecord;
+use crate::results::record::FrameRecord;
 
 const MAGIC: &[u8; 8] = b"JBSPOOL2";
 

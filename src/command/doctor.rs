@@ -16,7 +16,7 @@ use crate::dataset::Dataset;
 use crate::device;
 use crate::exit::{ENVIRONMENT, OK, Outcome, Stop};
 use crate::plan;
-use crate::record::DeviceRecord;
+use crate::results::record::DeviceRecord;
 use crate::telemetry;
 
 /// Result of one check.

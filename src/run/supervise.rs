@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use crate::event::{Event, FaultClass, Phase};
+use crate::run::event::{Event, FaultClass, Phase};
 
 /// How often an interrupt is looked for.
 const POLL: Duration = Duration::from_millis(50);

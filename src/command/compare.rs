@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::CompareArgs;
+use crate::command::history;
 use crate::exit::{self, Outcome, Stop};
-use crate::history;
-use crate::record::{CellRecord, Interval, RunRecord, Verdict};
+use crate::judge::stats;
 use crate::report::table::{clean, figure, plural};
-use crate::stats;
-use crate::store;
+use crate::results::record::{CellRecord, Interval, RunRecord, Verdict};
+use crate::results::store;
 
 /// J&F points (0 to 100) below which a change is noise: kernels that sum in another order move scores that much.
 pub const SCORE_FLOOR: f64 = 0.1;

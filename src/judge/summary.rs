@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::contract::PIPELINE;
 
-use crate::record::{CellRecord, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
-use crate::scenario::Scenario;
-use crate::stats::Steadiness;
-use crate::{score, stats};
+use crate::judge::stats;
+use crate::judge::stats::Steadiness;
+use crate::plan::scenario::Scenario;
+use crate::results::record::{CellRecord, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
+use crate::score;
 
 /// Aggregates over the finished sequences of a cell; `None` when there are none.
 ///
@@ -21,7 +22,7 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
     }
     let latencies: Vec<f64> = frames(cell).map(|f| f.latency_ms).collect();
     let total_ms = score::pairwise_sum(&latencies);
-    let scores = |pick: fn(&crate::record::ObjectRecord) -> Option<f64>| -> Vec<f64> {
+    let scores = |pick: fn(&crate::results::record::ObjectRecord) -> Option<f64>| -> Vec<f64> {
         cell.sequences.iter().flat_map(|s| &s.objects).filter_map(pick).collect()
     };
     let (j, f) = (score::mean(&scores(|o| o.j)), score::mean(&scores(|o| o.f)));
@@ -29,7 +30,7 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
     let scored: Vec<&SequenceRecord> =
         videos.iter().copied().filter(|s| s.objects.iter().any(|o| o.j.is_some())).collect();
     let outside: Vec<f64> = frames(cell).map(outside_sessions_ms).collect();
-    let objects: Vec<&crate::record::ObjectRecord> =
+    let objects: Vec<&crate::results::record::ObjectRecord> =
         cell.sequences.iter().flat_map(|s| &s.objects).filter(|o| o.jf.is_some()).collect();
     let jitters = cell.sequences.iter().flat_map(|s| {
         let latencies: Vec<f64> = s.frames.iter().map(|f| f.latency_ms).collect();
@@ -151,7 +152,7 @@ fn outside_sessions_ms(frame: &FrameRecord) -> f64 {
 
 /// J&F over the objects of some videos.
 fn jf_of(videos: &[&&SequenceRecord]) -> Option<f64> {
-    let of = |pick: fn(&crate::record::ObjectRecord) -> Option<f64>| {
+    let of = |pick: fn(&crate::results::record::ObjectRecord) -> Option<f64>| {
         score::mean(&videos.iter().flat_map(|s| &s.objects).filter_map(pick).collect::<Vec<_>>())
     };
     Some((of(|o| o.j)? + of(|o| o.f)?) / 2.0)

@@ -2,8 +2,8 @@
 //! figures and frames beside it. Within one process everything that scatters between processes (placement of memory,
 //! clocks, heat) stands still, so frames of one run say nothing about the next run.
 
-use crate::record::{CellRecord, RepeatRecord, RepeatsRecord, SpreadRecord, SummaryRecord, Verdict};
-use crate::stats;
+use crate::judge::stats;
+use crate::results::record::{CellRecord, RepeatRecord, RepeatsRecord, SpreadRecord, SummaryRecord, Verdict};
 
 /// Joins the runs of a cell, in order. One run is the record itself.
 pub fn join(runs: Vec<CellRecord>) -> Option<CellRecord> {
@@ -97,7 +97,7 @@ fn headline(summary: &mut SummaryRecord, repeats: &[RepeatRecord]) {
     summary.energy_per_frame_j = median(&|s| s.energy_per_frame_j);
     summary.energy_above_idle_per_frame_j = median(&|s| s.energy_above_idle_per_frame_j);
     if let Some(latency) = &mut summary.latency {
-        let middle = |pick: fn(&crate::record::LatencyRecord) -> f64| {
+        let middle = |pick: fn(&crate::results::record::LatencyRecord) -> f64| {
             stats::median(&over(&all, |s| s.latency.as_ref().map(pick))).unwrap_or_default()
         };
         latency.mean_ms = middle(|l| l.mean_ms);
@@ -122,7 +122,7 @@ fn different_scores(cell: &CellRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::LatencyRecord;
+    use crate::results::record::LatencyRecord;
 
     fn run(p50: f64, jf: f64) -> CellRecord {
         let latency = LatencyRecord { p50_ms: p50, ..Default::default() };

@@ -7,9 +7,9 @@ use jetbench_runners::RunnerError;
 use jetbench_runners::types::{Device, OpenReport, Options, Precision, PromptKind, StagePrecision};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{NullRunRecord, WarmupRecord};
-use crate::scenario::Scenario;
-use crate::shard::Shard;
+use crate::plan::scenario::Scenario;
+use crate::plan::shard::Shard;
+use crate::results::record::{NullRunRecord, WarmupRecord};
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
 pub const PROTOCOL: u32 = 2;

@@ -8,13 +8,13 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{RunArgs, ScheduleArgs, ScheduleCommand, ScheduleInstall, SchedulePlace};
-use crate::compare;
-use crate::config;
+use crate::command::compare;
 use crate::exit::{self, Outcome, Stop};
-use crate::record::DeviceRecord;
-use crate::resume;
+use crate::plan::config;
+use crate::results::record::DeviceRecord;
+use crate::results::store;
 use crate::run::Status;
-use crate::store;
+use crate::run::resume;
 
 /// The comment line of our units that tells what they are.
 const MARK: &str = "# jetbench schedule: ";
@@ -138,7 +138,7 @@ fn job(install: &ScheduleInstall) -> Result<Job, Stop> {
     flag("--cool-to", install.cool_to.map(|c| c.to_string()));
     flag("--idle", install.idle.map(|p| p.to_string()));
     if let Some(wait) = &install.max_wait {
-        crate::lock::seconds(wait).map_err(|e| Stop::Usage(format!("--max-wait: {e}")))?;
+        crate::run::lock::seconds(wait).map_err(|e| Stop::Usage(format!("--max-wait: {e}")))?;
         flag("--max-wait", Some(wait.clone()));
     }
     flag("--keep", install.keep.map(|n| n.to_string()));
@@ -159,8 +159,10 @@ fn job(install: &ScheduleInstall) -> Result<Job, Stop> {
     .filter_map(|name| Some((name.to_string(), std::env::var(name).ok().filter(|v| !v.is_empty())?)))
     .collect();
     let directory = std::env::current_dir().map_err(|e| Stop::Environment(format!("no working directory: {e}")))?;
-    let writes =
-        [Some(out), cache.map(|c| c.join("jetbench")), Some(crate::lock::directory())].into_iter().flatten().collect();
+    let writes = [Some(out), cache.map(|c| c.join("jetbench")), Some(crate::run::lock::directory())]
+        .into_iter()
+        .flatten()
+        .collect();
     Ok(Job {
         only_cpu: settings.device.iter().all(|d| d == "cpu"),
         meta: Meta { name, on_calendar: install.on_calendar.clone(), config: config_file, status },
@@ -487,11 +489,11 @@ pub fn unchanged(out: &Path, device: &DeviceRecord, job_sha256: &str) -> Option<
         cells: Vec<Cell>,
         stopped: Option<String>,
         #[serde(default)]
-        origin: crate::record::Origin,
+        origin: crate::results::record::Origin,
     }
     #[derive(Deserialize)]
     struct Cell {
-        verdict: crate::record::Verdict,
+        verdict: crate::results::record::Verdict,
     }
     let mut runs = Vec::new();
     store::find_runs(&out.join(&device.name), &mut runs).ok()?;
@@ -501,7 +503,7 @@ pub fn unchanged(out: &Path, device: &DeviceRecord, job_sha256: &str) -> Option<
             head.origin.job_sha256 == job_sha256
                 && head.device.digest == device.digest
                 && head.stopped.is_none()
-                && !head.cells.iter().any(|c| matches!(c.verdict, crate::record::Verdict::Failed { .. }))
+                && !head.cells.iter().any(|c| matches!(c.verdict, crate::results::record::Verdict::Failed { .. }))
         })
     })
 }

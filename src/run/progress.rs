@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::event::Phase;
 use crate::report::table::Style;
+use crate::run::event::Phase;
 
 /// The bar.
 pub struct Progress {

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cli::HistoryArgs;
-use crate::compare::Floor;
+use crate::command::compare::Floor;
 use crate::exit::{Outcome, Stop};
-use crate::record::{CellRecord, RunRecord};
+use crate::judge::stats;
 use crate::report::plot;
 use crate::report::table::{clean, figure, plural};
-use crate::stats;
-use crate::store;
+use crate::results::record::{CellRecord, RunRecord};
+use crate::results::store;
 
 /// Changes of latency up to this share are noise while the history is too short to tell.
 pub const DEFAULT_FLOOR: f64 = 0.02;

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::judge::stats::Steadiness;
+use crate::judge::summary;
 use crate::plan::Policy;
-use crate::record::{CellRecord, SensorsRecord, Verdict};
-use crate::stats::Steadiness;
-use crate::summary;
+use crate::results::record::{CellRecord, SensorsRecord, Verdict};
 use crate::telemetry::{Span, Telemetry, nvml};
 
 /// What the machine said while the worker ran.
@@ -277,7 +277,7 @@ mod tests {
     use super::*;
     use jetbench_runners::types::{Precision, PromptKind, StagePrecision};
 
-    use crate::record::{FrameRecord, MissingRecord, SequenceRecord, WarmupRecord};
+    use crate::results::record::{FrameRecord, MissingRecord, SequenceRecord, WarmupRecord};
     use crate::telemetry::{Channel, Sample};
 
     fn cell(frames: u32) -> CellRecord {

@@ -1,7 +1,7 @@
 //! The statistics behind every figure: means, percentiles, intervals, slow starts, drift. Every sample counts: nothing
 //! here drops, trims or smooths one.
 
-use crate::record::{Interval, LatencyRecord, SpreadRecord};
+use crate::results::record::{Interval, LatencyRecord, SpreadRecord};
 use crate::score::mean;
 
 /// Fewest independent units (videos) from which an interval is drawn; below, the interval would say more about the

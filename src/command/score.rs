@@ -5,15 +5,15 @@ use std::path::Path;
 
 use crate::cli::ScoreArgs;
 use crate::exit::{Outcome, Stop};
-use crate::progress;
-use crate::score::{self, ScoreOptions, ScoreReport};
-use crate::store;
+use crate::results::store;
+use crate::run::progress;
+use crate::score::{self as scoring, ScoreOptions, ScoreReport};
 
 /// Scores predictions against ground truth.
 ///
 /// # Errors
 /// Anything that is missing or does not fit, each named (exit 2); a file that cannot be written.
-pub fn evaluate(args: &ScoreArgs) -> Result<Outcome, Stop> {
+pub fn score(args: &ScoreArgs) -> Result<Outcome, Stop> {
     let protocol = args.protocol.as_deref().map(|p| p.parse().map_err(|e| Stop::Usage(format!("{e}")))).transpose()?;
     let mut options = ScoreOptions::new(&args.gt, &args.pred);
     options.protocol = protocol;
@@ -27,7 +27,7 @@ pub fn evaluate(args: &ScoreArgs) -> Result<Outcome, Stop> {
     options.threads = args.threads.map(Into::into);
 
     let bar = progress::counter(args.quiet, "scoring", "frames");
-    let report = score::score(&options, &bar.tell());
+    let report = scoring::score(&options, &bar.tell());
     drop(bar);
     let report = report?;
 

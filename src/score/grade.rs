@@ -8,12 +8,12 @@ use jetbench_runners::types::{Mask, PromptKind, PromptShape};
 use rayon::prelude::*;
 
 use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
-use crate::overlay::{self, Layer};
-use crate::prompt;
-use crate::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord};
+use crate::report::overlay::{self, Layer};
 use crate::report::{self, thumb};
+use crate::results::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord};
+use crate::run::prompt;
+use crate::run::spool::{Reader, SpooledFrame};
 use crate::score::{FrameScore, Protocol, frame_score};
-use crate::spool::{Reader, SpooledFrame};
 
 /// A sequence that a worker finished.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

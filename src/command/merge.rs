@@ -10,10 +10,13 @@ use serde_json::{Value, json};
 
 use crate::cli::MergeArgs;
 use crate::exit::{self, Outcome, Stop};
-use crate::record::{CellRecord, DeviceRecord, Origin, PartRecord, RunRecord, SequenceRecord, SummaryRecord, Verdict};
+use crate::judge::summary;
 use crate::report::{self, table};
-use crate::store::{self, RECORD, RunDir};
-use crate::{run, summary};
+use crate::results::record::{
+    CellRecord, DeviceRecord, Origin, PartRecord, RunRecord, SequenceRecord, SummaryRecord, Verdict,
+};
+use crate::results::store::{self, RECORD, RunDir};
+use crate::run;
 
 /// Cells of a record that was joined over several devices are named after their board; this stands for all of them.
 const FLEET: &str = "fleet";
@@ -194,7 +197,7 @@ fn missing_words(parts: &[&Part], missing: &[String]) -> String {
     let mut words = Vec::new();
     let mut told = BTreeSet::new();
     for index in (1..=count).filter(|i| count > 1 && !present.contains(i)) {
-        let shard = crate::shard::Shard { index, count };
+        let shard = crate::plan::shard::Shard { index, count };
         let own: Vec<&String> = list.iter().enumerate().filter(|(p, _)| shard.holds(*p)).map(|(_, v)| v).collect();
         if own.iter().any(|v| missing.contains(v)) {
             words.push(format!("part {shard} is missing ({})", table::plural(own.len(), "video", "videos")));
@@ -309,7 +312,7 @@ fn join_cell(cells: &[&CellRecord], list: &[String], min_frames: usize) -> CellR
     joined.sequences.sort_by_cached_key(|s| place(&s.video));
     joined.memory_curve = cells.iter().flat_map(|c| c.memory_curve.iter().cloned()).collect();
     for phase in joined.memory.clone().keys() {
-        let largest = |pick: fn(&crate::record::MemoryRecord) -> Option<f64>| {
+        let largest = |pick: fn(&crate::results::record::MemoryRecord) -> Option<f64>| {
             cells.iter().filter_map(|c| pick(c.memory.get(phase)?)).max_by(f64::total_cmp)
         };
         if let Some(memory) = joined.memory.get_mut(phase) {
@@ -362,7 +365,7 @@ fn join_verdicts(cells: &[&CellRecord], joined: &CellRecord, min_frames: usize) 
     let mut reasons: Vec<String> = Vec::new();
     for cell in cells {
         if let Verdict::Invalid { reasons: own } = &cell.verdict {
-            for reason in own.iter().filter(|r| !r.starts_with(crate::verdict::TOO_FEW_FRAMES)) {
+            for reason in own.iter().filter(|r| !r.starts_with(crate::judge::verdict::TOO_FEW_FRAMES)) {
                 if !reasons.contains(reason) {
                     reasons.push(reason.clone());
                 }
@@ -371,7 +374,7 @@ fn join_verdicts(cells: &[&CellRecord], joined: &CellRecord, min_frames: usize) 
     }
     let frames: usize = joined.sequences.iter().map(|s| s.frames.len()).sum();
     if frames < min_frames && reasons.is_empty() {
-        reasons.push(crate::verdict::too_few_frames(frames, min_frames));
+        reasons.push(crate::judge::verdict::too_few_frames(frames, min_frames));
     }
     if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid { reasons } }
 }

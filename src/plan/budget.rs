@@ -12,7 +12,7 @@ use jetbench_runners::types::{Device, Options, Precision};
 use jetbench_runners::{RunnerError, inspect};
 
 use crate::exit::Stop;
-use crate::record::MemoryRecord;
+use crate::results::record::MemoryRecord;
 
 /// `900MiB`, `1.5GiB`, `2GB`: bytes.
 ///

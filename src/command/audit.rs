@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::cli::{AuditArgs, RunArgs};
 use crate::exit::{NOT_VALID, OK, Outcome, Stop};
 use crate::plan::{self, Cell, Plan};
-use crate::prompt;
+use crate::run::prompt;
 
 /// How much a copy costs a video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]

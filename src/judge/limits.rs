@@ -8,8 +8,8 @@ use std::path::Path;
 use jetbench_runners::inspect;
 use jetbench_runners::roofline::{MODULES, Module};
 
-use crate::record::{CellRecord, DeviceRecord};
-use crate::stats;
+use crate::judge::stats;
+use crate::results::record::{CellRecord, DeviceRecord};
 
 /// Part number of a module (as in the device's `module` fact) and its name in the table of peaks. The industrial module
 /// and the early developer kit of AGX Orin are left out: their clocks are others.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cli::{DataArgs, DataCheckArgs, DataCommand, DataSynthArgs};
 use crate::dataset::{self, CheckReport, Layout, OpenOptions, Severity, SynthOptions, UnknownLayout};
 use crate::exit::{NOT_VALID, Outcome, Stop};
-use crate::progress;
+use crate::run::progress;
 
 /// Runs one of the two.
 ///

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::exit::Stop;
-use crate::record::{CellRecord, RunRecord, SCHEMA};
-use crate::resume;
+use crate::results::record::{CellRecord, RunRecord, SCHEMA};
+use crate::run::resume;
 
 /// How the names of files begin that are being written.
 pub const WRITING: &str = ".writing-";

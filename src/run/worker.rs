@@ -14,14 +14,14 @@ use jetbench_runners::types::{Device, Frame, FrameMasks, Mask, OpenRequest, Prom
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
 use crate::dataset::{DataError, Dataset, RgbFrame, Sequence};
-use crate::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::exit;
+use crate::judge::stats;
 use crate::plan;
-use crate::prompt;
-use crate::record::{NullRunRecord, WarmupRecord};
-use crate::scenario::{self, Scenario};
-use crate::spool::{self, FrameTimes, ms};
-use crate::stats;
+use crate::plan::scenario::{self, Scenario};
+use crate::results::record::{NullRunRecord, WarmupRecord};
+use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
+use crate::run::prompt;
+use crate::run::spool::{self, FrameTimes, ms};
 use crate::telemetry;
 
 /// Frames decoded ahead of the one being tracked.

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
 use crate::exit::Stop;
-use crate::grade::Finished;
 use crate::plan::{Plan, Settings};
-use crate::record::{CellRecord, ResumeRecord, RunRecord, Verdict};
 use crate::report::table::plural;
-use crate::spool::Reader;
-use crate::store::{self, RECORD, RunDir};
+use crate::results::record::{CellRecord, ResumeRecord, RunRecord, Verdict};
+use crate::results::store::{self, RECORD, RunDir};
+use crate::run::spool::Reader;
+use crate::score::grade::Finished;
 
 /// A cell under way: what is known of it, and the sequences that lie in its spool directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]

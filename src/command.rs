@@ -1,0 +1,16 @@
+//! What did the user ask for? One file per verb: arguments in, outcome out.
+
+pub mod audit;
+pub mod compare;
+pub mod data;
+pub mod doctor;
+pub mod history;
+pub mod manual;
+pub mod merge;
+pub mod models;
+pub mod packs;
+pub mod report;
+pub mod schedule;
+pub mod score;
+pub mod telemetry;
+pub mod verify;

@@ -1,0 +1,52 @@
+//! `jetbench report`: the readers' files of a run once more from its record.
+
+use std::path::Path;
+
+use crate::cli::ReportArgs;
+use crate::exit::{Outcome, Stop};
+use crate::report::{files_with, table, thumb};
+use crate::results::store;
+use crate::run;
+
+/// Writes or prints the report of a finished run.
+///
+/// # Errors
+/// The run cannot be read, a file not be written.
+pub fn report(args: &ReportArgs) -> Result<Outcome, Stop> {
+    let mut record = store::load(&args.run)?;
+    let dir = if args.run.is_dir() { args.run.as_path() } else { args.run.parent().unwrap_or(Path::new(".")) };
+    let code = run::exit_code(&record, &[]);
+    if args.json {
+        for cell in &mut record.cells {
+            cell.sequences.clear();
+            cell.memory_curve.clear();
+            cell.repeats.iter_mut().for_each(|r| r.sequences.clear());
+        }
+        let text = serde_json::to_string(&record).map_err(|e| Stop::Usage(e.to_string()))?;
+        return Ok(Outcome { stdout: format!("{text}\n"), code });
+    }
+    if let Some(path) = &args.export_markdown {
+        return Ok(Outcome { stdout: markdown(&record, path)?, code });
+    }
+    let sensed = std::fs::read(dir.join("telemetry.csv")).unwrap_or_default();
+    let thumbs = thumb::read(dir, record.cells.len());
+    let written = files_with(&record, &sensed, &thumbs).map_err(std::io::Error::other);
+    written
+        .and_then(|files| files.iter().try_for_each(|(name, bytes)| store::write_atomic(&dir.join(name), bytes)))
+        .map_err(|e| Stop::Environment(format!("cannot write the report to {}: {e}", dir.display())))?;
+    Ok(Outcome { stdout: run::screen(&record, dir, args.quiet, false), code })
+}
+
+/// The headline table as Markdown: to the file, or returned for stdout when it is `-`.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn markdown(record: &crate::results::record::RunRecord, path: &Path) -> Result<String, Stop> {
+    let text = table::markdown(record);
+    if path.as_os_str() == "-" {
+        return Ok(text);
+    }
+    store::write_atomic(path, text.as_bytes())
+        .map_err(|e| Stop::Environment(format!("--export-markdown: cannot write {}: {e}", path.display())))?;
+    Ok(String::new())
+}
