@@ -12,3 +12,4 @@ pub mod results;
 pub mod run;
 pub mod score;
 pub mod telemetry;
+pub mod text;

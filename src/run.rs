@@ -47,6 +47,7 @@ use crate::run::resume::{Before, Resumed};
 use crate::run::supervise::{Ended, Worker};
 use crate::score::grade::{self, Extras, Finished};
 use crate::telemetry::{self, Sampler, SystemMemory, Telemetry};
+use crate::text::plural;
 
 /// The rail that measures the whole module, on boards that have it. Other rails measure parts, and parts are not added.
 pub(crate) const WHOLE_MODULE_RAIL: &str = "VDD_IN";
@@ -173,7 +174,7 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
         progress.note(&format!("writing to {}, workers speak to {}", dir.path.display(), dir.log().display()));
     }
     if let Some(resumed) = record.origin.resumed.last() {
-        let kept = table::plural(resumed.kept, "sequence", "sequences");
+        let kept = plural(resumed.kept, "sequence", "sequences");
         progress.note(&format!("{}: {kept} kept", dir.path.display()));
     }
     let mut classes = Vec::new();
@@ -637,7 +638,7 @@ impl CellRun<'_> {
         record.notes.push(format!(
             "{RESUMED}: {} finished by an earlier worker; what was sensed during an interrupted attempt (power, swap, \
              throttling) may be missing",
-            table::plural(kept, "sequence was", "sequences were")
+            plural(kept, "sequence was", "sequences were")
         ));
         record.sequences = old.sequences;
         observed.finished = finished;
@@ -813,7 +814,7 @@ impl CellRun<'_> {
                 if let Some((frames, worst_ms)) = late.filter(|l| l.0 > 0) {
                     record.notes.push(format!(
                         "video {video}: the decoder brought {} late, by up to {worst_ms:.0} ms; a camera would not",
-                        table::plural(frames, "frame", "frames")
+                        plural(frames, "frame", "frames")
                     ));
                 }
                 let spool = resume::spool_file(self.dir, self.index, index);

@@ -15,9 +15,9 @@ use crate::cli::CompareArgs;
 use crate::command::history;
 use crate::exit::{self, Outcome, Stop};
 use crate::judge::stats;
-use crate::report::table::{clean, figure, plural};
 use crate::results::record::{CellRecord, Interval, RunRecord, Verdict};
 use crate::results::store;
+use crate::text::{clean, figure, plural};
 
 /// J&F points (0 to 100) below which a change is noise: kernels that sum in another order move scores that much.
 pub const SCORE_FLOOR: f64 = 0.1;

@@ -66,8 +66,8 @@ fn text(dir: &Path, report: &CheckReport) -> String {
             Severity::Warning => "warning",
         };
         // The place may be any file name: no control character of it reaches the terminal.
-        let place = crate::report::table::clean(&finding.place);
-        text.push_str(&format!("{word}: {place}: {}\n", crate::report::table::clean(&finding.what)));
+        let place = crate::text::clean(&finding.place);
+        text.push_str(&format!("{word}: {place}: {}\n", crate::text::clean(&finding.what)));
     }
     let errors = report.findings.iter().filter(|f| f.severity == Severity::Error).count();
     let warnings = report.findings.len() - errors;

@@ -10,9 +10,9 @@ use crate::command::compare::Floor;
 use crate::exit::{Outcome, Stop};
 use crate::judge::stats;
 use crate::report::plot;
-use crate::report::table::{clean, figure, plural};
 use crate::results::record::{CellRecord, RunRecord};
 use crate::results::store;
+use crate::text::{clean, figure, plural};
 
 /// Changes of latency up to this share are noise while the history is too short to tell.
 pub const DEFAULT_FLOOR: f64 = 0.02;

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use crate::cli::MergeArgs;
 use crate::exit::{self, Outcome, Stop};
 use crate::judge::summary;
-use crate::report::{self, table};
+use crate::report;
 use crate::results::record::{
     CellRecord, DeviceRecord, Origin, PartRecord, RunRecord, SequenceRecord, SummaryRecord, Verdict,
 };
 use crate::results::store::{self, RECORD, RunDir};
 use crate::run;
+use crate::text::plural;
 
 /// Cells of a record that was joined over several devices are named after their board; this stands for all of them.
 const FLEET: &str = "fleet";
@@ -200,7 +201,7 @@ fn missing_words(parts: &[&Part], missing: &[String]) -> String {
         let shard = crate::plan::shard::Shard { index, count };
         let own: Vec<&String> = list.iter().enumerate().filter(|(p, _)| shard.holds(*p)).map(|(_, v)| v).collect();
         if own.iter().any(|v| missing.contains(v)) {
-            words.push(format!("part {shard} is missing ({})", table::plural(own.len(), "video", "videos")));
+            words.push(format!("part {shard} is missing ({})", plural(own.len(), "video", "videos")));
             told.extend(own);
         }
     }

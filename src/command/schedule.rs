@@ -285,7 +285,7 @@ fn timer(job: &Job) -> String {
 /// The line for `crontab -e`; `None` where cron cannot say it.
 fn crontab(job: &Job) -> Option<String> {
     let when = cron(&job.meta.on_calendar)?;
-    let quote = |word: &str| crate::report::html::shell_word(word).replace('%', "\\%");
+    let quote = |word: &str| crate::text::shell_word(word).replace('%', "\\%");
     let environment: Vec<String> = job.environment.iter().map(|(k, v)| format!("{k}={}", quote(v))).collect();
     let words: Vec<String> = job.words.iter().map(|w| quote(w)).collect();
     let directory = quote(&job.directory.to_string_lossy());

@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use crate::report::plot::Figure;
 use crate::report::plot::stages;
 use crate::report::scene::escape;
-use crate::report::table::{self, Sheet, cell_name, clean, dtype_short, figure, plural, strip_marks};
+use crate::report::table::{self, Sheet, cell_name, dtype_short, strip_marks};
 use crate::report::thumb::Thumb;
 use crate::results::record::{CellRecord, RunRecord, Verdict};
+use crate::text::{clean, figure, plural, shell_word};
 
 /// Figures that stand in the report itself; a full data set has dozens more, which lie beside it under `plots/`.
 const INLINE: usize = 12;
@@ -478,16 +479,6 @@ fn pairs<'a>(out: &mut String, facts: impl Iterator<Item = (&'a str, &'a str)>) 
     out.push_str("</dl>\n");
 }
 
-/// A word as a POSIX shell takes it.
-pub(crate) fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 /// Colours are variables, so that a test can compute their contrast in both schemes. Figures are drawn for white paper; in
 /// the dark their paper, ink and lines are exchanged by what they are filled with.
 const STYLE: &str = "
@@ -525,17 +516,3 @@ pre{overflow-x:auto;border:1px solid var(--rule);border-radius:6px;padding:.8em 
 @media (max-width:620px){main{padding:16px 12px 48px}dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .5em}th,td{padding:.3em .5em}}
 @media print{:root{color-scheme:light;--ink:#000000;--soft:#333333;--paper:#ffffff;--card:#ffffff}main{max-width:none;padding:0}figure,tr,.card{break-inside:avoid}h2,h3{break-after:avoid}.wide,figure{overflow:visible}figure svg{min-width:0}table{font-size:.72rem}}
 ";
-
-#[cfg(test)]
-mod tests {
-    use super::shell_word;
-
-    #[test]
-    fn commands_survive_a_shell() {
-        assert_eq!(shell_word("--models"), "--models");
-        assert_eq!(shell_word("a b"), "'a b'");
-        assert_eq!(shell_word("it's"), r"'it'\''s'");
-        assert_eq!(shell_word(""), "''");
-        assert_eq!(shell_word("$(rm)"), "'$(rm)'");
-    }
-}

@@ -6,7 +6,7 @@ use jetbench_runners::types::{Mask, PromptShape};
 use crate::dataset::RgbFrame;
 use crate::report::plot::PALETTE;
 use crate::report::scene::{Ink, Line, Scene, Type};
-use crate::report::table::clean;
+use crate::text::clean;
 
 /// What is drawn for one object. Masks must have the frame's size; others are left out.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyl
 
 use crate::plan::scenario::Scenario;
 use crate::results::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
+pub use crate::text::{clean, figure, plural}; // for the charts, until they are redrawn
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,30 +111,6 @@ pub fn dtype_short(cell: &CellRecord) -> String {
         format!("{asked} (emulated)")
     } else {
         clean(&format!("{asked} → {first}"))
-    }
-}
-
-/// Text from outside (names, errors) made safe for a terminal: control and invisible characters become `\u{fffd}`, line
-/// breaks become spaces.
-pub fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\r' | '\t' => ' ',
-            c if c.is_control() || ('\u{200b}'..='\u{200f}').contains(&c) || ('\u{2028}'..='\u{206f}').contains(&c) => {
-                '\u{fffd}'
-            }
-            c => c,
-        })
-        .collect()
-}
-
-/// A figure with as many digits as a reader can use: three or so, never an exponent.
-pub fn figure(value: f64) -> String {
-    match value.abs() {
-        v if !v.is_finite() => value.to_string(),
-        v if v >= 100.0 => format!("{value:.0}"),
-        v if v >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
     }
 }
 
@@ -405,11 +382,6 @@ fn wrap(line: &str, width: usize) -> String {
         used += length;
     }
     out
-}
-
-/// `1 video`, `3 videos`.
-pub(crate) fn plural(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 // Colours travel through the layout as invisible characters of width 0 and become escape codes at the end, so that the

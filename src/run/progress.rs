@@ -60,7 +60,7 @@ impl Progress {
 
     /// A sequence starts.
     pub fn sequence(&self, video: &str) {
-        self.bar.set_message(crate::report::table::clean(video));
+        self.bar.set_message(crate::text::clean(video));
     }
 
     /// Frames done, over all cells.

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::cli::RunArgs;
 use crate::exit::Stop;
 use crate::plan::{Plan, Settings};
-use crate::report::table::plural;
 use crate::results::record::{CellRecord, ResumeRecord, RunRecord, Verdict};
 use crate::results::store::{self, RECORD, RunDir};
 use crate::run::spool::Reader;
 use crate::score::grade::Finished;
+use crate::text::plural;
 
 /// A cell under way: what is known of it, and the sequences that lie in its spool directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
