@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use clock::median;
 use fast_image_resize as fir;
-use jetbench_runners::image::{Preprocess, Thresholder};
+use jetbench_runners::frame::{Preprocess, Thresholder};
 use jetbench_runners::manifest::{Colour, Input, Resize};
 use jetbench_runners::types::{Frame, Mask};
 

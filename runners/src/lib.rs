@@ -1,196 +1,29 @@
 //! What is measured: model packs behind one trait. The root crate sees [`Runner`], [`REGISTRY`] and plain data; ONNX
 //! Runtime is named only where graphs are loaded, bound and run. Runners never print and never write results.
 
-pub mod audit;
-pub mod contract;
-pub mod cost;
-pub mod edgetam;
-pub mod encoder;
-pub mod golden;
-pub mod image;
-pub mod inspect;
+pub mod digest;
+mod foreign;
+pub mod frame;
+mod host;
 pub mod manifest;
 pub mod mock;
-pub mod onnx;
+mod onnx;
+pub mod pack;
 pub mod packs;
-pub mod pool;
-pub mod providers;
-pub mod resize;
-pub mod roofline;
-pub mod runtime;
-pub mod sam2;
-pub mod sam2_image;
-pub mod sam2export;
-pub mod session;
-pub mod state;
-pub mod tracker;
+mod runner;
+mod sam;
+mod study;
 pub mod types;
-pub mod wiring;
 
-use types::{
-    Capabilities, Device, Frame, FrameMasks, OpenReport, OpenRequest, Precision, Prompt, PromptShape, StagePrecision,
-    StageTimes,
-};
+pub use host::{pool, runtime, settings as session};
+pub use packs::REGISTRY;
+pub use runner::{Entry, Runner, RunnerError};
+pub use sam::tracker;
 
-/// Why a runner could not be opened or could not go on. The class decides the exit code.
-#[derive(Debug, thiserror::Error)]
-pub enum RunnerError {
-    /// The pack or its files are wrong: names the file, what was expected, what was found. Exit code 2.
-    #[error("{0}")]
-    Pack(String),
-    /// Device, driver or runtime is missing or too old: says where it was looked for and what to do. Exit code 3.
-    #[error("{0}")]
-    Environment(String),
-    /// The caller asked for something this runner cannot do (too many clicks, unknown object). Exit code 2.
-    #[error("{0}")]
-    Usage(String),
-    /// The model failed while running: graph, frame, cause. The cell is `Failed`.
-    #[error("{0}")]
-    Inference(String),
+/// Names of graphs and options.
+pub mod contract {
+    pub use crate::host::options::{FORM, OVERLAPS, PIPELINE, STAGE_TIMES};
+    pub use crate::manifest::OBJECTS;
+    pub use crate::sam::contract::*;
 }
-
-/// A model that tracks objects through the frames of a sequence, one frame at a time.
-pub trait Runner {
-    /// What this runner can do.
-    fn capabilities(&self) -> &Capabilities;
-    /// Requested and effective precision per graph, with evidence.
-    fn precision(&self) -> Vec<StagePrecision>;
-    /// What opening showed.
-    fn open_report(&self) -> &OpenReport;
-    /// Forgets all objects: the next frame is the first of a sequence. Device memory is kept for re-use.
-    fn reset(&mut self);
-    /// Tracks every live object on `frame`; objects in `prompts` start on it. Device idle on return.
-    ///
-    /// # Errors
-    /// [`RunnerError::Usage`] for a frame or prompt it cannot take: nothing has happened, the runner can go on.
-    /// [`RunnerError::Inference`] when the model fails: the sequence is lost, [`Runner::reset`] comes next.
-    fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError>;
-    /// As [`Runner::step`], with a frame that comes next, if there is one: a runner that can do so begins with it while it
-    /// works on this one (on a thread of its own, which is done on return), and gives the same masks. The next step must
-    /// then be given that frame.
-    ///
-    /// # Errors
-    /// As [`Runner::step`]; [`RunnerError::Usage`] when `frame` is not the one that was announced.
-    fn step_ahead(
-        &mut self,
-        frame: Frame<'_>,
-        prompts: &[Prompt],
-        _next: Option<Frame<'_>>,
-    ) -> Result<FrameMasks, RunnerError> {
-        self.step(frame, prompts)
-    }
-    /// Does [`Runner::step_ahead`] begin with the next frame?
-    fn works_ahead(&self) -> bool {
-        false
-    }
-    /// Takes masks back that are no longer needed, so that the next frame need not allocate any.
-    fn recycle(&mut self, _masks: FrameMasks) {}
-    /// Stage times of the last [`Runner::step`], drained.
-    fn take_stage_times(&mut self) -> StageTimes;
-}
-
-/// One family of models; the registry is the single source for `--models`, `jetbench models`, completions and docs.
-pub struct Entry {
-    /// Family name, as in a pack's `family` field.
-    pub family: &'static str,
-    /// Model names (before `_<prompt>`) that mean a default pack: `(alias, pack id)`.
-    pub aliases: &'static [(&'static str, &'static str)],
-    /// One line for help and docs.
-    pub summary: &'static str,
-    /// Hidden from listings (test runners).
-    pub hidden: bool,
-    /// What the pack says it can do on a device, without opening any graph file.
-    pub describe: fn(&std::path::Path, Device) -> Result<Capabilities, RunnerError>,
-    /// Compares the pack's files with its manifest for one precision, without loading a runtime.
-    pub check: fn(&std::path::Path, Precision) -> Result<(), RunnerError>,
-    /// Opens the runner.
-    pub open: fn(&OpenRequest) -> Result<Box<dyn Runner>, RunnerError>,
-}
-
-/// Every family jetbench can run.
-pub const REGISTRY: &[Entry] = &[sam2::ENTRY, edgetam::ENTRY, sam2_image::ENTRY, sam2export::ENTRY, mock::ENTRY];
-
-/// A frame whose bytes match its size and which has at least one pixel.
-///
-/// # Errors
-/// [`RunnerError::Usage`] with the sizes.
-pub(crate) fn check_frame(frame: Frame<'_>) -> Result<(), RunnerError> {
-    let expected = frame.width as usize * frame.height as usize * 3;
-    if expected == 0 || frame.rgb.len() != expected {
-        return Err(RunnerError::Usage(format!(
-            "frame of {}x{} pixels with {} bytes: {expected} bytes of RGB expected, at least one pixel",
-            frame.width,
-            frame.height,
-            frame.rgb.len()
-        )));
-    }
-    Ok(())
-}
-
-/// The prompts of one frame fit the runner, the frame and the objects already tracked (`live`).
-///
-/// # Errors
-/// [`RunnerError::Usage`] naming the object and the limit.
-pub(crate) fn check_prompts(
-    capabilities: &Capabilities,
-    frame: Frame<'_>,
-    prompts: &[Prompt],
-    live: &[u32],
-) -> Result<(), RunnerError> {
-    let usage = |object: u32, text: String| Err(RunnerError::Usage(format!("prompt for object {object}: {text}")));
-    for (i, prompt) in prompts.iter().enumerate() {
-        let object = prompt.object;
-        if live.contains(&object) || prompts[..i].iter().any(|other| other.object == object) {
-            return usage(
-                object,
-                "it is already tracked; corrections of a running track are not supported".to_string(),
-            );
-        }
-        let kind = prompt.shape.kind();
-        if !capabilities.prompts.contains(&kind) {
-            return usage(object, format!("kind `{kind}` is not supported by this pack"));
-        }
-        let inside = |x: f32, y: f32| {
-            (-0.5..=frame.width as f32 + 0.5).contains(&x) && (-0.5..=frame.height as f32 + 0.5).contains(&y)
-        };
-        match &prompt.shape {
-            PromptShape::Points(clicks) => {
-                if clicks.is_empty() || clicks.len() > capabilities.max_points as usize {
-                    return usage(
-                        object,
-                        format!("{} clicks; 1 to {} expected", clicks.len(), capabilities.max_points),
-                    );
-                }
-                if let Some(click) = clicks.iter().find(|c| !inside(c.x, c.y)) {
-                    return usage(object, format!("click ({}, {}) is outside the frame", click.x, click.y));
-                }
-            }
-            PromptShape::Bbox([x0, y0, x1, y1]) => {
-                if !(inside(*x0, *y0) && inside(*x1, *y1) && x0 <= x1 && y0 <= y1) {
-                    return usage(object, format!("box ({x0}, {y0}, {x1}, {y1}) is not a box inside the frame"));
-                }
-            }
-            PromptShape::Mask(mask) => {
-                if (mask.width(), mask.height()) != (frame.width, frame.height) {
-                    return usage(
-                        object,
-                        format!(
-                            "mask of {}x{} pixels on a frame of {}x{}",
-                            mask.width(),
-                            mask.height(),
-                            frame.width,
-                            frame.height
-                        ),
-                    );
-                }
-            }
-        }
-    }
-    let objects = live.len() + prompts.len();
-    match capabilities.max_objects {
-        Some(most) if objects > most as usize => {
-            Err(RunnerError::Usage(format!("{objects} objects at once; this runner tracks at most {most}")))
-        }
-        _ => Ok(()),
-    }
-}
+pub use study::{audit, golden, inspect, roofline};

@@ -1,15 +1,11 @@
-//! `pack.toml`: what a model pack says about itself, and the check of that against its ONNX files. Everything that can
-//! be wrong with a pack is found here, before a runtime is loaded or a device touched, and named by file, tensor,
-//! expected and found value.
+//! What does a model pack say about itself? `pack.toml`, and whether it makes sense by itself.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::RunnerError;
-use crate::onnx::{Axis, ElementType, Model, ValueInfo, shape_text};
+use crate::onnx::{Axis, ElementType, shape_text};
 use crate::types::{Precision, PromptKind};
 
 /// Schema number of `pack.toml` that this program reads.
@@ -18,8 +14,10 @@ pub const SCHEMA: u32 = 1;
 /// File name of the manifest in a pack directory.
 pub const FILE_NAME: &str = "pack.toml";
 
-/// A manifest larger than this is refused unread.
-const LARGEST_MANIFEST: u64 = 4 << 20;
+/// Name of the axis that counts objects.
+pub const OBJECTS: &str = "objects";
+/// Name of the first axis of the decoder's `cond_embed`: 1 or the number of objects.
+pub const COND_OBJECTS: &str = "cond_objects";
 
 /// Contents of `pack.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -230,7 +228,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    fn onnx(self) -> ElementType {
+    pub(crate) fn onnx(self) -> ElementType {
         match self {
             Dtype::F32 => ElementType::F32,
             Dtype::I32 => ElementType::I32,
@@ -258,165 +256,6 @@ pub struct Golden {
     /// Largest absolute difference allowed.
     pub tolerance: f64,
 }
-
-/// A manifest with the directory it came from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pack {
-    /// Pack directory.
-    pub dir: PathBuf,
-    /// SHA-256 of `pack.toml`, hexadecimal.
-    pub digest: String,
-    /// Its contents.
-    pub manifest: Manifest,
-}
-
-/// A graph file that agrees with its manifest.
-pub struct CheckedGraph {
-    /// The file.
-    pub path: PathBuf,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// Its SHA-256, hexadecimal.
-    pub sha256: String,
-}
-
-/// SHA-256 as lower-case hexadecimal text.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Reads the manifest's text.
-///
-/// # Errors
-/// [`RunnerError::Pack`] when there is no readable manifest of sane size.
-pub(crate) fn read_text(dir: &Path) -> Result<String, RunnerError> {
-    let path = dir.join(FILE_NAME);
-    let fail = |e: std::io::Error| {
-        RunnerError::Pack(format!("{}: {e}; a model pack is a directory with a {FILE_NAME}", path.display()))
-    };
-    let size = std::fs::metadata(&path).map_err(fail)?.len();
-    if size > LARGEST_MANIFEST {
-        return Err(RunnerError::Pack(format!("{}: {size} bytes is too large for a manifest", path.display())));
-    }
-    std::fs::read_to_string(&path).map_err(fail)
-}
-
-impl Pack {
-    /// Reads and checks `pack.toml` in `dir`; graph files are not opened yet.
-    ///
-    /// # Errors
-    /// [`RunnerError::Pack`] naming the file, the line or field, and what is wrong.
-    pub fn read(dir: &Path) -> Result<Self, RunnerError> {
-        let text = read_text(dir)?;
-        let at = dir.join(FILE_NAME);
-        let manifest: Manifest =
-            toml::from_str(&text).map_err(|e| RunnerError::Pack(format!("{}: {e}", at.display())))?;
-        manifest.check().map_err(|e| RunnerError::Pack(format!("{}: {e}", at.display())))?;
-        Ok(Pack { dir: dir.to_path_buf(), digest: sha256_hex(text.as_bytes()), manifest })
-    }
-
-    /// Reads the file of `graph` in `precision` and compares it with the manifest: digest, names, types and shapes of
-    /// inputs and outputs.
-    ///
-    /// # Errors
-    /// [`RunnerError::Pack`] naming the file, the tensor, what was expected and what was found.
-    pub fn check_graph(&self, graph: &Graph, precision: Precision) -> Result<CheckedGraph, RunnerError> {
-        let file = graph.files.get(&precision).ok_or_else(|| {
-            let known: Vec<&str> = graph.files.keys().map(|p| p.as_str()).collect();
-            RunnerError::Pack(format!(
-                "{}: graph `{}` has no file for {precision}; it has: {}",
-                self.dir.join(FILE_NAME).display(),
-                graph.name,
-                known.join(", ")
-            ))
-        })?;
-        let expected = graph.sha256.get(&precision).map_or("", String::as_str);
-        self.check_file(graph, file, expected, precision.as_str())
-    }
-
-    /// As [`Pack::check_graph`] for the form for the CPU provider; `None` where the graph has none.
-    ///
-    /// # Errors
-    /// As [`Pack::check_graph`].
-    pub fn check_cpu_form(&self, graph: &Graph) -> Result<Option<CheckedGraph>, RunnerError> {
-        graph.cpu.as_ref().map(|form| self.check_file(graph, &form.file, &form.sha256, "cpu")).transpose()
-    }
-
-    fn check_file(&self, graph: &Graph, file: &str, expected: &str, what: &str) -> Result<CheckedGraph, RunnerError> {
-        let path = self.dir.join(file);
-        let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-        let bytes = std::fs::read(&path)
-            .map_err(|e| wrong(format!("{e}; {FILE_NAME} names it for graph `{}`, {what}", graph.name)))?;
-        let sha256 = sha256_hex(&bytes);
-        // A broken file is named as such; a whole but different one by its digest.
-        let model = Model::parse(&bytes).map_err(|e| {
-            wrong(format!("no usable ONNX file ({} bytes): {e}; fetch or export the pack again", bytes.len()))
-        })?;
-        if !expected.eq_ignore_ascii_case(&sha256) {
-            return Err(wrong(format!(
-                "SHA-256 is {sha256}, {FILE_NAME} says {expected}; the file or the manifest was changed: fetch or \
-                 export the pack again"
-            )));
-        }
-        if let Some(name) = model.external() {
-            return Err(wrong(format!(
-                "constant `{name}` is kept in another file, which the digest does not cover; export as one file"
-            )));
-        }
-        compare(&graph.inputs, &model.inputs, "input").map_err(wrong)?;
-        compare(&graph.outputs, &model.outputs, "output").map_err(wrong)?;
-        Ok(CheckedGraph { path, bytes, sha256 })
-    }
-
-    /// Checks every graph of `precision`, and of fp32 also the forms for the CPU provider.
-    ///
-    /// # Errors
-    /// As [`Pack::check_graph`].
-    pub fn check(&self, precision: Precision) -> Result<(), RunnerError> {
-        self.manifest.graphs.iter().try_for_each(|graph| {
-            self.check_graph(graph, precision)?;
-            if precision == Precision::Fp32 {
-                self.check_cpu_form(graph)?;
-            }
-            Ok(())
-        })
-    }
-}
-
-fn compare(expected: &[Tensor], found: &[ValueInfo<'_>], kind: &str) -> Result<(), String> {
-    for tensor in expected {
-        let Some(value) = found.iter().find(|value| value.name == tensor.name) else {
-            let names: Vec<&str> = found.iter().map(|v| v.name).collect();
-            return Err(format!("{kind} `{}` expected, found only: {}", tensor.name, names.join(", ")));
-        };
-        let stated = value.dtype.map_or("no tensor type".to_string(), |t| t.to_string());
-        if value.dtype != Some(tensor.dtype.onnx()) {
-            return Err(format!(
-                "{kind} `{}`: element type {} expected, found {stated}",
-                tensor.name,
-                tensor.dtype.onnx()
-            ));
-        }
-        // `?` in the manifest stands for an axis without a name.
-        let agrees = |(found, stated): (&Axis, &Axis)| {
-            found == stated || (*stated == Axis::Dynamic("?".into()) && *found == Axis::Dynamic(String::new()))
-        };
-        let same = value
-            .shape
-            .as_ref()
-            .is_some_and(|shape| shape.len() == tensor.shape.len() && shape.iter().zip(&tensor.shape).all(agrees));
-        if !same {
-            let found = value.shape.as_ref().map_or("none stated".to_string(), |shape| shape_text(shape));
-            let expected = shape_text(&tensor.shape);
-            return Err(format!("{kind} `{}`: shape {expected} expected, found {found}", tensor.name));
-        }
-    }
-    match found.iter().find(|value| !expected.iter().any(|tensor| tensor.name == value.name)) {
-        Some(extra) => Err(format!("{kind} `{}` found, not in {FILE_NAME}", extra.name)),
-        None => Ok(()),
-    }
-}
-
 /// A relative path that stays inside the pack; symbolic links are the pack owner's business.
 fn stays_inside(file: &str) -> bool {
     let path = Path::new(file);
@@ -434,7 +273,7 @@ impl Manifest {
         Precision::ALL.into_iter().filter(|p| self.graphs.iter().all(|g| g.files.contains_key(p))).collect()
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.schema != SCHEMA {
             return Err(format!("schema = {}, this program reads schema {SCHEMA}", self.schema));
         }
@@ -535,154 +374,5 @@ impl Graph {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::onnx::build;
-    use proptest::prelude::*;
-
-    /// A pack with one graph `y = x MatMul w`.
-    pub fn write_pack(dir: &Path, edit: impl Fn(String) -> String) {
-        let onnx = build::matmul(ElementType::F32);
-        std::fs::create_dir_all(dir.join("fp32")).unwrap();
-        std::fs::write(dir.join("fp32/g.onnx"), &onnx).unwrap();
-        let text = format!(
-            r#"
-schema = 1
-id = "tiny"
-family = "sam2"
-description = "d"
-licence = "Apache-2.0"
-[provenance]
-checkpoint_sha256 = "00"
-exporter = "e"
-command = "c"
-[input]
-size = 256
-resize = "bilinear_antialias_u8"
-colour = "rgb"
-mean = [0.5, 0.5, 0.5]
-std = [0.2, 0.2, 0.2]
-[memory]
-frames = 7
-tokens_per_frame = 256
-channels = 64
-pointers = 16
-storage = "bf16_rounded"
-[prompts]
-kinds = ["points", "bbox", "mask"]
-point_slots = 4
-[[graph]]
-name = "g"
-files = {{ fp32 = "fp32/g.onnx" }}
-sha256 = {{ fp32 = "{}" }}
-inputs = [{{ name = "x", dtype = "f32", shape = [2, 2] }}]
-outputs = [{{ name = "y", dtype = "f32", shape = [2, 2] }}]
-[[state]]
-input = "bank"
-output = "bank_out"
-[golden]
-index = "reference/golden.json"
-tolerance = 1e-3
-"#,
-            sha256_hex(&onnx)
-        );
-        std::fs::write(dir.join(FILE_NAME), edit(text)).unwrap();
-    }
-
-    fn outcome(edit: impl Fn(String) -> String, break_file: impl Fn(&Path)) -> Result<(), String> {
-        let dir = tempfile::tempdir().unwrap();
-        write_pack(dir.path(), edit);
-        break_file(&dir.path().join("fp32/g.onnx"));
-        let pack = Pack::read(dir.path()).map_err(|e| e.to_string())?;
-        pack.check(Precision::Fp32).map_err(|e| e.to_string())
-    }
-
-    fn refused(from: &str, to: &str, expected: &[&str]) {
-        let error = outcome(|text| text.replacen(from, to, 1), |_| {}).expect_err(to);
-        for part in expected {
-            assert!(error.contains(part), "{to}: {error:?} does not say {part:?}");
-        }
-    }
-
-    #[test]
-    fn a_good_pack_passes() {
-        outcome(|text| text, |_| {}).unwrap();
-    }
-
-    #[test]
-    fn mismatches_name_file_tensor_expected_and_found() {
-        refused(
-            "name = \"x\", dtype = \"f32\", shape = [2, 2]",
-            "name = \"x\", dtype = \"f32\", shape = [2, 3]",
-            &["fp32/g.onnx", "input `x`", "[2, 3] expected", "found [2, 2]"],
-        );
-        refused(
-            "name = \"x\", dtype = \"f32\"",
-            "name = \"x\", dtype = \"i32\"",
-            &["`x`", "i32 expected", "found f32"],
-        );
-        refused("name = \"y\"", "name = \"z\"", &["output `z` expected", "found only: y"]);
-        refused("inputs = [{ name = \"x\", dtype = \"f32\", shape = [2, 2] }]", "inputs = []", &["input `x` found"]);
-    }
-
-    #[test]
-    fn manifest_faults_name_the_field() {
-        refused("schema = 1", "schema = 2", &["pack.toml", "schema = 2"]);
-        refused("id = \"tiny\"", "id = \"../x\"", &["id = "]);
-        refused("point_slots", "point_slot", &["point_slot", "line"]);
-        refused("fp32/g.onnx", "../g.onnx", &["files.fp32", "inside the pack"]);
-        refused("fp32/g.onnx", "/etc/passwd", &["files.fp32", "inside the pack"]);
-        refused("reference/golden.json", "../golden.json", &["golden.index"]);
-        refused("size = 256", "size = 100", &["input.size"]);
-        refused("std = [0.2,", "std = [0.0,", &["input.std"]);
-        refused("command = \"c\"", "command = \"c\"\nfollows = \"me\"", &["follows", "me", "official"]);
-        refused("shape = [2, 2]", "shape = [0, 2]", &["shape [0, 2]"]);
-        refused("shape = [2, 2]", "shape = [\"objects\", 2]", &["[objects, 2] expected", "found [2, 2]"]);
-        refused("shape = [2, 2]", "shape = [\"\", 2]", &["each a size from 1 or a name"]);
-        refused("shape = [2, 2]", "shape = [2.5, 2]", &["the size of an axis or its name"]);
-        refused("shape = [2, 2]", "shape = [1000000000, 1000000000]", &["2^30"]);
-        refused("bilinear_antialias_u8", "nearest", &["nearest", "bilinear_antialias_u8"]);
-        refused("{ fp32 = \"fp32/g.onnx\" }", "{ bf16 = \"fp32/g.onnx\" }", &["sha256.bf16"]);
-    }
-
-    #[test]
-    fn file_faults_are_told_apart() {
-        let missing = outcome(|t| t, |file| std::fs::remove_file(file).unwrap()).unwrap_err();
-        assert!(missing.contains("g.onnx") && missing.contains("graph `g`"), "{missing}");
-        let cut = outcome(
-            |t| t,
-            |file| {
-                let bytes = std::fs::read(file).unwrap();
-                std::fs::write(file, &bytes[..60]).unwrap();
-            },
-        )
-        .unwrap_err();
-        assert!(cut.contains("no usable ONNX file (60 bytes)"), "{cut}");
-        let changed =
-            outcome(|t| t, |file| std::fs::write(file, build::matmul(ElementType::BF16)).unwrap()).unwrap_err();
-        assert!(changed.contains("SHA-256 is") && changed.contains("pack.toml says"), "{changed}");
-        let absent = Pack::read(Path::new("/nonexistent")).unwrap_err().to_string();
-        assert!(absent.contains("/nonexistent/pack.toml"), "{absent}");
-    }
-
-    proptest! {
-        #[test]
-        fn damaged_manifests_never_panic(
-            at in any::<proptest::sample::Index>(),
-            text in "[ -~\\n]{0,12}",
-        ) {
-            let dir = tempfile::tempdir().unwrap();
-            write_pack(dir.path(), |good| {
-                let at = at.index(good.len());
-                format!("{}{text}{}", &good[..at], &good[(at + text.len()).min(good.len())..])
-            });
-            if let Ok(pack) = Pack::read(dir.path()) {
-                let _ = pack.check(Precision::Fp32);
-            }
-        }
     }
 }

@@ -20,12 +20,14 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::contract::STAGE_TIMES;
+use crate::host::options::STAGE_TIMES;
+use crate::manifest;
+use crate::pack::read_text;
+use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
     PromptShape, Stage, StagePrecision, StageTimes,
 };
-use crate::{Entry, Runner, RunnerError, manifest};
 
 /// Registry entry of the mock runner.
 pub const ENTRY: Entry =
@@ -136,7 +138,7 @@ enum FaultKind {
 fn read(dir: &Path) -> Result<Script, RunnerError> {
     let at = dir.join(manifest::FILE_NAME);
     let wrong = |e: String| RunnerError::Pack(format!("{}: {e}", at.display()));
-    let script: Script = toml::from_str(&manifest::read_text(dir)?).map_err(|e| wrong(e.to_string()))?;
+    let script: Script = toml::from_str(&read_text(dir)?).map_err(|e| wrong(e.to_string()))?;
     if script.schema != manifest::SCHEMA {
         return Err(wrong(format!("schema = {}, this program reads schema {}", script.schema, manifest::SCHEMA)));
     }
@@ -327,9 +329,9 @@ impl Runner for Mock {
     }
 
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
-        crate::check_frame(frame)?;
+        crate::runner::check_frame(frame)?;
         let live: Vec<u32> = self.objects.iter().map(|(prompt, ..)| prompt.object).collect();
-        crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
+        crate::runner::check_prompts(&self.capabilities, frame, prompts, &live)?;
         for prompt in prompts {
             // What stands still is drawn once: drawing is no part of the harness that this runner is there to show.
             let still = self.behaviour.motion == [0.0, 0.0];

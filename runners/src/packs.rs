@@ -5,8 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::foreign::{sam2_image, sam2export};
+use crate::host::pool;
+use crate::pack::read_text;
+use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, OpenRequest, Precision};
-use crate::{Entry, REGISTRY, Runner, RunnerError, manifest, pool};
+use crate::{digest, manifest, mock, sam};
+
+/// Every family jetbench can run.
+pub const REGISTRY: &[Entry] = &[sam::SAM2, sam::EDGETAM, sam2_image::ENTRY, sam2export::ENTRY, mock::ENTRY];
 
 /// One pack, described without loading a graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +58,7 @@ pub fn resolve_alias(name: &str) -> &str {
 }
 
 fn header(dir: &Path) -> Result<(Header, String, &'static Entry), RunnerError> {
-    let text = manifest::read_text(dir)?;
+    let text = read_text(dir)?;
     let at = dir.join(manifest::FILE_NAME);
     let header: Header = toml::from_str(&text).map_err(|e| RunnerError::Pack(format!("{}: {e}", at.display())))?;
     let entry = entry(&header.family).ok_or_else(|| {
@@ -63,7 +70,7 @@ fn header(dir: &Path) -> Result<(Header, String, &'static Entry), RunnerError> {
             known.join(", ")
         ))
     })?;
-    Ok((header, manifest::sha256_hex(text.as_bytes()), entry))
+    Ok((header, digest::sha256_hex(text.as_bytes()), entry))
 }
 
 /// Describes the pack in `dir` as it would run on `device`.

@@ -8,10 +8,11 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use jetbench_runners::RunnerError;
 use jetbench_runners::contract::FORM;
 use jetbench_runners::golden::{self, GoldenReport, Seen};
+use jetbench_runners::pack::Pack;
 use jetbench_runners::types::{Device, Mask, OpenRequest, Options, Precision, PromptKind};
-use jetbench_runners::{RunnerError, manifest};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -149,7 +150,7 @@ struct MaskComparison {
 
 fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Result<Outcome, Stop> {
     let other = other_side(request, words)?;
-    let pack = manifest::Pack::read(&request.pack)?;
+    let pack = Pack::read(&request.pack)?;
     let tolerance = pack.manifest.golden.as_ref().map_or(1e-3, |g| g.tolerance);
     let limits = Limits::new(args, request.precision == other.precision, tolerance);
     let mut side = Side::start(&other)?;

@@ -1,19 +1,28 @@
-//! What each execution provider is told: which options exist, how their values are checked, what is set without being
-//! asked for, where engines are cached and under which key, and which options are refused and why. All of it is plain
-//! data and pure functions, so that it can be tested on a machine without the device; `session` hands the result to
-//! ONNX Runtime.
-//!
-//! Names are those of ONNX Runtime where they already name their provider (`trt_…`, `cudnn_…`); CUDA options without
-//! such a prefix get `cuda_` in front.
+//! Which options are there, what may their values be, and what do they set? What a provider is told is named as ONNX Runtime names it where
+//! the name tells the provider (`trt_…`, `cudnn_…`); CUDA options without such a prefix get `cuda_` in front.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
-use crate::manifest::sha256_hex;
-use crate::onnx::{Axis, ValueInfo};
-use crate::pool;
-use crate::types::{Device, DroppedOption, Precision};
+use super::pool;
+use super::runtime::Crew;
+use super::settings::{Arena, Optimization, Settings};
+use crate::runner::RunnerError;
+use crate::types::{Device, Options, Precision};
+
+/// The option that says what becomes of a pixel that several objects claim: `keep` (the default), or `exclusive`, which
+/// gives it to the object with the highest logit.
+pub const OVERLAPS: &str = "overlaps";
+/// The option that says whether the time of each stage is taken: `on` (the default) or `off`.
+pub const STAGE_TIMES: &str = "stage_times";
+/// The option that says whether the next frame may be encoded beside this one, where throughput counts: `on` or `off`. The default
+/// is `off`, save in the offline scenario for packs of small input. On the CPU only.
+pub const PIPELINE: &str = "pipeline";
+/// The option that says which form of a graph the CPU provider gets where the pack has two: `cpu` (the default in fp32), on
+/// ONNX Runtime's own operators, or `plain`, the one for all providers.
+pub const FORM: &str = "form";
+
+/// Most objects in one batch of a TensorRT engine, unless asked for otherwise.
+const MOST_OBJECTS: usize = 8;
 
 /// Provider options in ONNX Runtime's own names and words.
 pub type Pairs = BTreeMap<String, String>;
@@ -159,7 +168,6 @@ pub fn options(device: Device) -> Vec<String> {
 pub fn refused() -> BTreeMap<String, String> {
     REFUSED.iter().map(|(name, reason)| (name.to_string(), reason.to_string())).collect()
 }
-
 /// A provider to be registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
@@ -182,8 +190,8 @@ impl Provider {
 /// Options given by the user for the providers of a device, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
-    cuda: Pairs,
-    tensorrt: Pairs,
+    pub(super) cuda: Pairs,
+    pub(super) tensorrt: Pairs,
     /// Config names by ONNX Runtime's names, so that a refusal names what the user wrote.
     names: BTreeMap<String, (String, String)>,
 }
@@ -217,7 +225,7 @@ impl Given {
     }
 
     /// The option as the user wrote it, or ONNX Runtime's own name for one that this program set.
-    fn written(&self, key: &str, value: &str) -> (String, String) {
+    pub(super) fn written(&self, key: &str, value: &str) -> (String, String) {
         self.names.get(key).cloned().unwrap_or_else(|| (key.to_string(), value.to_string()))
     }
 }
@@ -249,203 +257,142 @@ impl Kind {
     }
 }
 
-/// What engines of a graph depend on. Another value of any field means another engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineKey<'a> {
-    /// SHA-256 of the graph file.
-    pub graph: &'a str,
-    /// Precision asked for.
-    pub precision: Precision,
-    /// ONNX Runtime's version.
-    pub runtime: &'a str,
-    /// TensorRT's version, `unknown` when its library does not say.
-    pub tensorrt: &'a str,
-    /// Name, compute capability and driver of the GPU, `unknown` when the driver does not say.
-    pub gpu: &'a str,
-    /// Smallest, best and largest number of objects; `None` where the shapes are fixed.
-    pub objects: Option<[usize; 3]>,
-}
-
-impl EngineKey<'_> {
-    /// Directory name: readable parts first, then a digest over everything, the provider options that shape an engine
-    /// included.
-    pub fn directory(&self, pairs: &Pairs) -> String {
-        let mut all = format!("{self:?}");
-        for (key, value) in pairs.iter().filter(|(key, _)| key.starts_with("trt_") && !key.ends_with("_path")) {
-            let _ = write!(all, ";{key}={value}");
-        }
-        let digest = sha256_hex(all.as_bytes());
-        let graph = self.graph.get(..12).unwrap_or(self.graph);
-        format!(
-            "{graph}-{}-ort{}-trt{}-{}-{}",
-            self.precision,
-            self.runtime,
-            self.tensorrt,
-            slug(self.gpu),
-            &digest[..12]
-        )
-    }
-
-    /// Directory name of timing caches: kernels' times depend on the device and on TensorRT, not on the graph.
-    pub fn timing_directory(&self) -> String {
-        format!("timing-trt{}-{}", self.tensorrt, slug(self.gpu))
-    }
-}
-
-/// Letters and digits, other characters as single dashes.
-fn slug(text: &str) -> String {
-    let dashed: String =
-        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-    dashed.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
-}
-
-/// Shape profile text for the inputs with named axes: `bank:2x7x512x64,age:2`. `cond_objects` counts 1 at the least.
-/// `None` when all shapes are fixed.
-pub fn profile(inputs: &[ValueInfo<'_>], objects: usize) -> Option<String> {
-    let mut parts = Vec::new();
-    for input in inputs {
-        let shape = input.shape.as_ref()?;
-        if !shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))) {
-            continue;
-        }
-        let sizes: Vec<String> = shape
-            .iter()
-            .map(|axis| match axis {
-                Axis::Size(n) => n.to_string(),
-                Axis::Dynamic(_) => objects.to_string(),
-            })
-            .collect();
-        parts.push(format!("{}:{}", input.name, sizes.join("x")));
-    }
-    (!parts.is_empty()).then(|| parts.join(","))
-}
-
-/// What a graph must be for its kernels to be captured once and replayed: CUDA graphs replay on the same addresses and
-/// shapes. `Err` says what stands against it.
-///
-/// # Errors
-/// The reason, for the record.
-pub fn capturable(inputs_on_device: bool, fixed_shapes: bool) -> Result<(), &'static str> {
-    if !inputs_on_device {
-        Err("an input comes from the host and gets a new device address on every frame")
-    } else if !fixed_shapes {
-        Err("the number of objects may change; objects=loop fixes it")
-    } else {
-        Ok(())
-    }
-}
-
-/// Everything the TensorRT provider needs to know about one graph.
-pub struct Engine<'a> {
-    /// Key of its engines.
-    pub key: EngineKey<'a>,
-    /// Root of the caches.
-    pub cache: &'a Path,
-    /// Inputs of the graph.
-    pub inputs: &'a [ValueInfo<'a>],
-}
-
-impl Engine<'_> {
-    /// Directory of this graph's engines.
-    pub fn directory(&self, given: &Given) -> PathBuf {
-        self.cache.join("tensorrt").join(self.key.directory(&given.tensorrt))
-    }
-
-    /// Directory of the timing caches.
-    pub fn timing_directory(&self) -> PathBuf {
-        self.cache.join("tensorrt").join(self.key.timing_directory())
-    }
-}
-
-/// Options of the TensorRT provider for one graph.
-pub fn tensorrt(index: u32, given: &Given, engine: &Engine<'_>) -> Pairs {
-    let mut pairs = Pairs::new();
-    let mut set = |key: &str, value: String| pairs.insert(key.to_string(), value);
-    set("device_id", index.to_string());
-    set("trt_engine_cache_enable", "1".to_string());
-    set("trt_engine_cache_path", engine.directory(given).display().to_string());
-    set("trt_timing_cache_enable", "1".to_string());
-    set("trt_timing_cache_path", engine.timing_directory().display().to_string());
-    match engine.key.precision {
-        Precision::Fp32 => {}
-        Precision::Fp16 => drop(set("trt_fp16_enable", "1".to_string())),
-        Precision::Bf16 => drop(set("trt_bf16_enable", "1".to_string())),
-    }
-    if let Some(counts) = engine.key.objects {
-        for (key, count) in
-            ["trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes"].iter().zip(counts)
-        {
-            if let Some(text) = profile(engine.inputs, count) {
-                set(key, text);
+impl Settings {
+    /// Reads the options of a request.
+    ///
+    /// # Errors
+    /// [`RunnerError::Usage`] for a value out of range and for an option that does not belong to the device: options
+    /// are admitted by the capabilities before a runner is opened.
+    pub fn new(device: Device, precision: Precision, options: &Options) -> Result<Self, RunnerError> {
+        let mut settings = Settings {
+            device,
+            precision,
+            crew: Crew { threads: options.threads, spinning: options.spinning.unwrap_or(false), ..Crew::default() },
+            one_crew: device == Device::Cpu,
+            load_parallel: device == Device::Cpu,
+            optimization: Optimization::All,
+            cpu_arena: Arena::Shared,
+            huge_pages: true,
+            cuda_graph: false,
+            engine_objects: [MOST_OBJECTS, 1],
+            given: Given::default(),
+            together: usize::MAX,
+            exclusive: false,
+            cpu_forms: device == Device::Cpu && precision == Precision::Fp32,
+            stage_times: true,
+            pipeline: false,
+            profile: None,
+        };
+        let usage = |name: &str, value: &str, expected: &str| {
+            Err(RunnerError::Usage(format!("option {name} = {value}: {expected} expected on {device}")))
+        };
+        if device != Device::Cpu {
+            for (name, value) in [
+                ("threads", options.threads.map(|n| n.to_string())),
+                ("spinning", options.spinning.map(|b| b.to_string())),
+            ] {
+                if let Some(value) = value {
+                    return usage(name, &value, "no such option");
+                }
             }
         }
+        if let Some(threads) = options.threads.filter(|n| !(1..=1024).contains(n)) {
+            return usage("threads", &threads.to_string(), "1 to 1024");
+        }
+        for (name, value) in &options.extra {
+            match (name.as_str(), value.as_str(), device) {
+                ("optimization", "disable", _) => settings.optimization = Optimization::Disable,
+                ("optimization", "basic", _) => settings.optimization = Optimization::Basic,
+                ("optimization", "extended", _) => settings.optimization = Optimization::Extended,
+                ("optimization", "all", _) => settings.optimization = Optimization::All,
+                ("optimization", _, _) => return usage(name, value, "disable, basic, extended or all"),
+                ("overlaps", "exclusive", _) => settings.exclusive = true,
+                ("overlaps", "keep", _) => settings.exclusive = false,
+                ("overlaps", _, _) => return usage(name, value, "keep or exclusive"),
+                ("stage_times", "on", _) => settings.stage_times = true,
+                ("stage_times", "off", _) => settings.stage_times = false,
+                ("stage_times", _, _) => return usage(name, value, "on or off"),
+                ("form", "plain", Device::Cpu) => settings.cpu_forms = false,
+                ("form", "cpu", Device::Cpu) if precision == Precision::Fp32 => settings.cpu_forms = true,
+                ("form", "cpu", Device::Cpu) => {
+                    return usage(name, value, "plain (only fp32 graphs have a form for the CPU)");
+                }
+                ("form", _, Device::Cpu) => return usage(name, value, "cpu or plain"),
+                (PIPELINE, "on", Device::Cpu) => settings.pipeline = true,
+                (PIPELINE, "off", Device::Cpu) => settings.pipeline = false,
+                (PIPELINE, _, Device::Cpu) => return usage(name, value, "on or off"),
+                ("objects", "batch", _) => settings.together = usize::MAX,
+                ("objects", "loop", _) => settings.together = 1,
+                ("objects", _, _) => match value.parse::<usize>() {
+                    Ok(n) if (1..=65536).contains(&n) => settings.together = n,
+                    _ => return usage(name, value, "batch, loop, or the most objects to run together"),
+                },
+                ("cpu_arena", "shared", Device::Cpu) => settings.cpu_arena = Arena::Shared,
+                ("cpu_arena", "own", Device::Cpu) => settings.cpu_arena = Arena::Own,
+                ("cpu_arena", "off", Device::Cpu) => settings.cpu_arena = Arena::Off,
+                ("thread_pool", "shared", Device::Cpu) => settings.one_crew = true,
+                ("thread_pool", "own", Device::Cpu) => settings.one_crew = false,
+                ("thread_pool", _, Device::Cpu) => return usage(name, value, "shared or own"),
+                ("load", "parallel", Device::Cpu) => settings.load_parallel = true,
+                ("load", "serial", Device::Cpu) => settings.load_parallel = false,
+                ("load", _, Device::Cpu) => return usage(name, value, "parallel or serial"),
+                ("pin_threads", "on", Device::Cpu) => settings.crew.pinned = pins(options.threads, &processors())?,
+                ("pin_threads", "off", Device::Cpu) => settings.crew.pinned.clear(),
+                ("pin_threads", _, Device::Cpu) => return usage(name, value, "on or off"),
+                (pool::HUGE_PAGES, "on", Device::Cpu) => settings.huge_pages = true,
+                (pool::HUGE_PAGES, "off", Device::Cpu) => settings.huge_pages = false,
+                (pool::HUGE_PAGES, _, Device::Cpu) => return usage(name, value, "on or off"),
+                ("cuda_graph", "true", Device::Cuda(_)) => settings.cuda_graph = true,
+                ("cuda_graph", "false", Device::Cuda(_)) => settings.cuda_graph = false,
+                ("cpu_arena", _, Device::Cpu) => return usage(name, value, "shared, own or off"),
+                ("cuda_graph", _, Device::Cuda(_)) => return usage(name, value, "true or false"),
+                ("max_objects" | "opt_objects", _, Device::TensorRt(_)) => match value.parse::<usize>() {
+                    Ok(n) if (1..=1024).contains(&n) => settings.engine_objects[usize::from(name == "opt_objects")] = n,
+                    _ => return usage(name, value, "1 to 1024"),
+                },
+                _ => match settings.given.take(device, name, value) {
+                    Some(Ok(())) => {}
+                    Some(Err(expected)) => return usage(name, value, &expected),
+                    None => return usage(name, value, "no such option"),
+                },
+            }
+        }
+        let [most, best] = settings.engine_objects;
+        if best > most {
+            return usage("opt_objects", &best.to_string(), &format!("at most max_objects, which is {most}"));
+        }
+        Ok(settings)
     }
-    pairs.extend(given.tensorrt.clone());
-    pairs
 }
 
-/// Options of the CUDA provider. TF32 is off unless asked for: fp32 means fp32.
-pub fn cuda(index: u32, given: &Given, capture: bool) -> Pairs {
-    let mut pairs =
-        Pairs::from([("device_id".to_string(), index.to_string()), ("use_tf32".to_string(), "0".to_string())]);
-    if capture {
-        pairs.insert("enable_cuda_graph".to_string(), "1".to_string());
+/// The processors for all threads but the calling one, which is left alone because the decoder's thread would inherit its place.
+fn pins(threads: Option<usize>, processors: &[usize]) -> Result<Vec<usize>, RunnerError> {
+    let usage = |text: String| Err(RunnerError::Usage(format!("option pin_threads = on: {text}")));
+    match threads {
+        None => usage("say how many with --threads".into()),
+        Some(n) if n > processors.len() => {
+            usage(format!("{n} threads, but {} processors to tie them to", processors.len()))
+        }
+        Some(n) => Ok(processors[1..n.max(1)].to_vec()),
     }
-    pairs.extend(given.cuda.clone());
-    pairs
 }
 
-/// Options without which the provider would compute something else than was asked for, or on another device.
-const NEEDED: [&str; 6] = [
-    "device_id",
-    "trt_fp16_enable",
-    "trt_bf16_enable",
-    "trt_profile_min_shapes",
-    "trt_profile_opt_shapes",
-    "trt_profile_max_shapes",
-];
-
-/// The option that ONNX Runtime refuses to know, from its own words (`Unknown provider option: "name".`).
-pub fn unknown_option(message: &str) -> Option<&str> {
-    message.split("Unknown provider option: \"").nth(1)?.split('"').next()
-}
-
-/// Removes an option that the linked ONNX Runtime does not know, so that the provider can be registered without it.
-///
-/// # Errors
-/// When the option must not be missing: says so.
-pub fn drop_unknown(
-    pairs: &mut Pairs,
-    key: &str,
-    given: &Given,
-    runtime_version: &str,
-) -> Result<DroppedOption, String> {
-    if NEEDED.contains(&key) {
-        return Err(format!(
-            "ONNX Runtime {runtime_version} has no option `{key}`, without which the device cannot be used as asked"
-        ));
+/// Processors that this process may run on, counted from 0.
+fn processors() -> Vec<usize> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the set is plain bits, of which the kernel fills as many as were said; reading one is a bounds-checked shift.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) == 0 {
+            return (0..8 * size_of::<libc::cpu_set_t>()).filter(|&n| libc::CPU_ISSET(n, &set)).collect();
+        }
     }
-    let value = pairs
-        .remove(key)
-        .ok_or_else(|| format!("ONNX Runtime {runtime_version} refuses `{key}`, which was not given"))?;
-    let (name, value) = given.written(key, &value);
-    Ok(DroppedOption {
-        name,
-        value,
-        reason: format!("ONNX Runtime {runtime_version} does not know the provider option `{key}`"),
-    })
-}
-
-/// The options in one line, for the record.
-pub fn note(provider: Provider, pairs: &Pairs) -> String {
-    let list: Vec<String> = pairs.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-    format!("{} provider: {}", provider.as_str(), list.join(", "))
+    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::ElementType;
 
     const GPU: Device = Device::TensorRt(0);
 
@@ -455,27 +402,6 @@ mod tests {
             given.take(GPU, name, value).unwrap_or_else(|| panic!("{name} is unknown")).unwrap();
         }
         given
-    }
-
-    fn inputs() -> Vec<ValueInfo<'static>> {
-        let objects = || Axis::Dynamic("objects".to_string());
-        let info = |name, shape| ValueInfo { name, dtype: Some(ElementType::F32), shape: Some(shape) };
-        vec![
-            info("image_embed", vec![Axis::Size(1), Axis::Size(256)]),
-            info("bank", vec![objects(), Axis::Size(7), Axis::Size(512), Axis::Size(64)]),
-            info("age", vec![objects()]),
-        ]
-    }
-
-    fn key() -> EngineKey<'static> {
-        EngineKey {
-            graph: "0123456789abcdef0123456789abcdef",
-            precision: Precision::Fp16,
-            runtime: "1.20.0",
-            tensorrt: "10.3.0",
-            gpu: "Orin (nvgpu), 8.7, driver 12.6",
-            objects: Some([1, 4, 8]),
-        }
     }
 
     #[test]
@@ -518,81 +444,47 @@ mod tests {
         assert!(options(GPU).contains(&"trt_workspace_mib".to_string()));
     }
 
+    fn asked(extra: &[(&str, &str)]) -> Options {
+        let extra = extra.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Options { extra, ..Options::default() }
+    }
+
     #[test]
-    fn engines_are_kept_apart_by_everything_they_depend_on() {
-        let none = Pairs::new();
-        let base = key().directory(&none);
-        assert!(base.starts_with("0123456789ab-fp16-ort1.20.0-trt10.3.0-orin-nvgpu-8-7-driver-12-6-"), "{base}");
-        let others = [
-            EngineKey { graph: "1123456789abcdef", ..key() },
-            EngineKey { precision: Precision::Bf16, ..key() },
-            EngineKey { runtime: "1.20.1", ..key() },
-            EngineKey { tensorrt: "10.4.0", ..key() },
-            EngineKey { gpu: "Orin (nvgpu), 8.7, driver 12.2", ..key() },
-            EngineKey { objects: Some([1, 4, 9]), ..key() },
-            EngineKey { objects: None, ..key() },
-        ];
-        for other in &others {
-            assert_ne!(other.directory(&none), base, "{other:?}");
+    fn options_are_checked_against_the_device() {
+        let new = |device, extra: &[(&str, &str)]| Settings::new(device, Precision::Fp32, &asked(extra));
+        assert!(new(Device::Cpu, &[("optimization", "basic")]).is_ok());
+        assert!(new(Device::Cuda(0), &[("tf32", "true")]).unwrap().given.tf32());
+        assert!(new(Device::Cuda(0), &[("cuda_graph", "true"), ("cuda_prefer_nhwc", "false")]).unwrap().cuda_graph);
+        let engines = new(Device::TensorRt(0), &[("max_objects", "4"), ("opt_objects", "2")]).unwrap();
+        assert_eq!((engines.together(), engines.engine_objects), (4, [4, 2]));
+        for (device, name, value) in [
+            (Device::Cpu, "tf32", "true"),
+            (Device::Cpu, "optimization", "most"),
+            (Device::Cuda(0), "trt_workspace_mib", "1"),
+            (Device::TensorRt(0), "trt_workspace_mib", "0"),
+            (Device::TensorRt(0), "opt_objects", "9"),
+            (Device::TensorRt(0), "trt_dla_enable", "true"),
+            (Device::Cpu, "cpu_arena", "1"),
+            (Device::Cpu, "objects", "0"),
+            (Device::Cpu, "speed", "9"),
+        ] {
+            let text = new(device, &[(name, value)]).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains(&device.to_string()), "{text}");
         }
-        let level = given(&[("trt_builder_optimization_level", "5")]);
-        assert_ne!(key().directory(&level.tensorrt), base, "an option that shapes the engine");
-        assert_eq!(key().timing_directory(), "timing-trt10.3.0-orin-nvgpu-8-7-driver-12-6");
-    }
-
-    #[test]
-    fn tensorrt_gets_caches_precision_and_profiles() {
-        let inputs = inputs();
-        let engine = Engine { key: key(), cache: Path::new("/c"), inputs: &inputs };
-        let given = given(&[("trt_timing_cache_enable", "false"), ("trt_workspace_mib", "1")]);
-        let pairs = tensorrt(2, &given, &engine);
-        assert_eq!(pairs["device_id"], "2");
-        assert_eq!(pairs["trt_fp16_enable"], "1");
-        assert!(!pairs.contains_key("trt_bf16_enable"));
-        assert_eq!(pairs["trt_profile_min_shapes"], "bank:1x7x512x64,age:1");
-        assert_eq!(pairs["trt_profile_opt_shapes"], "bank:4x7x512x64,age:4");
-        assert_eq!(pairs["trt_profile_max_shapes"], "bank:8x7x512x64,age:8");
-        assert_eq!(pairs["trt_timing_cache_enable"], "0", "the user's word holds");
-        assert!(pairs["trt_engine_cache_path"].starts_with("/c/tensorrt/0123456789ab-fp16-"));
-        let fixed = Engine { key: EngineKey { objects: None, ..key() }, cache: Path::new("/c"), inputs: &inputs[..1] };
-        let pairs = tensorrt(0, &Given::default(), &fixed);
-        assert!(!pairs.keys().any(|k| k.contains("profile")));
-        assert_eq!(profile(&inputs[..1], 3), None);
-    }
-
-    #[test]
-    fn cuda_computes_fp32_unless_asked() {
-        assert_eq!(
-            cuda(1, &Given::default(), false),
-            Pairs::from([("device_id".to_string(), "1".to_string()), ("use_tf32".to_string(), "0".to_string()),])
-        );
-        assert_eq!(cuda(0, &given(&[("tf32", "true")]), true)["use_tf32"], "1");
-        assert_eq!(cuda(0, &Given::default(), true)["enable_cuda_graph"], "1");
-    }
-
-    #[test]
-    fn what_the_runtime_does_not_know_is_dropped_by_its_own_word() {
-        let message = "provider_options_utils.h:151 Parse Unknown provider option: \"fuse_conv_bias\".";
-        assert_eq!(unknown_option(message), Some("fuse_conv_bias"));
-        assert_eq!(unknown_option("CUDA failure 100"), None);
-        let given = given(&[("cuda_fuse_conv_bias", "true")]);
-        let mut pairs = cuda(0, &given, false);
-        let dropped = drop_unknown(&mut pairs, "fuse_conv_bias", &given, "1.18.0").unwrap();
-        assert_eq!((dropped.name.as_str(), dropped.value.as_str()), ("cuda_fuse_conv_bias", "true"));
-        assert!(dropped.reason.contains("1.18.0") && !pairs.contains_key("fuse_conv_bias"));
-        assert!(drop_unknown(&mut pairs, "device_id", &given, "1.18.0").is_err());
-        assert!(drop_unknown(&mut pairs, "nonesuch", &given, "1.18.0").is_err(), "no endless retries");
-        assert!(
-            drop_unknown(&mut Pairs::new(), "trt_bf16_enable", &given, "1.18.0")
-                .unwrap_err()
-                .contains("trt_bf16_enable")
-        );
-    }
-
-    #[test]
-    fn capture_needs_fixed_addresses_and_shapes() {
-        assert!(capturable(true, true).is_ok());
-        assert!(capturable(false, true).unwrap_err().contains("host"));
-        assert!(capturable(true, false).unwrap_err().contains("objects=loop"));
+        assert_eq!(pins(Some(1), &[4, 5]).unwrap(), [0usize; 0]);
+        assert_eq!(pins(Some(3), &[4, 5, 7]).unwrap(), [5, 7]);
+        assert!(pins(Some(3), &[4, 5]).unwrap_err().to_string().contains("2 processors"));
+        assert!(pins(None, &[4, 5]).unwrap_err().to_string().contains("--threads"));
+        let mut four = Settings::new(Device::Cpu, Precision::Fp32, &Options::default()).unwrap();
+        (four.crew.threads, four.crew.pinned, four.pipeline) = (Some(4), vec![1, 2, 3], true);
+        let [ahead, rest] = four.split().unwrap();
+        let pinned = (ahead.crew.pinned, rest.crew.pinned);
+        assert_eq!(pinned, (vec![1], vec![3]), "one thread beside the calling one on either side");
+        assert_eq!((ahead.one_crew, rest.one_crew), (false, true), "the sides must not wait for each other's threads");
+        let threads = Options { threads: Some(0), ..Options::default() };
+        assert!(Settings::new(Device::Cpu, Precision::Fp32, &threads).is_err());
+        let threads = Options { threads: Some(2), ..Options::default() };
+        assert!(Settings::new(Device::Cuda(0), Precision::Fp32, &threads).is_err());
+        assert!(Settings::new(Device::Cpu, Precision::Fp32, &threads).unwrap().notes().contains(&"threads: 2".into()));
     }
 }

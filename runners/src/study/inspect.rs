@@ -5,12 +5,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::contract::{COND_OBJECTS, MASK_PROMPT, OBJECTS};
-use crate::cost::{self, Cost};
-use crate::manifest::{Follows, Graph, Pack, Tensor};
+use crate::manifest::{COND_OBJECTS, Follows, Graph, OBJECTS, Tensor};
 use crate::onnx::{Axis, Model, shape_text};
+use crate::pack::Pack;
+use crate::packs;
+use crate::runner::RunnerError;
+use crate::sam::contract::MASK_PROMPT;
+use crate::study::cost::{self, Cost};
 use crate::types::{Precision, PromptKind};
-use crate::{RunnerError, packs};
 
 /// Schema number of the JSON form.
 pub const SCHEMA: u32 = 1;

@@ -13,16 +13,19 @@ use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor};
 
-use crate::contract::{capabilities, read};
-use crate::image::{Preprocess, Thresholder};
-use crate::manifest::{Dtype, FILE_NAME, Pack};
-use crate::session::{Graph, Opening, Order, Settings};
-use crate::state::{Floats, tensor};
+use crate::frame::{Preprocess, Thresholder};
+use crate::host::loader::{Opening, Order};
+use crate::host::session::Graph;
+use crate::host::settings::Settings;
+use crate::host::tensor::{Floats, tensor};
+use crate::manifest::{Dtype, FILE_NAME};
+use crate::pack::Pack;
+use crate::runner::{Entry, Runner, RunnerError};
+use crate::sam::contract::{capabilities, read};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
     PromptShape, Stage, StageClock, StagePrecision, StageTimes,
 };
-use crate::{Entry, Runner, RunnerError};
 
 /// Registry entry of the `sam2_image` family.
 pub const ENTRY: Entry = Entry {
@@ -229,9 +232,9 @@ impl Runner for ImageMode {
     }
 
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
-        crate::check_frame(frame)?;
+        crate::runner::check_frame(frame)?;
         let live: Vec<u32> = self.tracks.iter().map(|track| track.object).collect();
-        crate::check_prompts(&self.capabilities, frame, prompts, &live)?;
+        crate::runner::check_prompts(&self.capabilities, frame, prompts, &live)?;
         self.times = StageTimes::default();
         let mut clock = StageClock::start(self.stage_times);
         self.preprocess.fill(frame, self.pixels.extract_tensor_mut().1)?;

@@ -6,10 +6,11 @@ use ort::memory::Allocator;
 use ort::session::IoBinding;
 use ort::value::Tensor;
 
-use crate::RunnerError;
-use crate::contract::Sizes;
-use crate::session::Graph;
-use crate::state::{Floats, Memories, Memory, Passed, input, output, tensor};
+use crate::host::session::Graph;
+use crate::host::tensor::{Floats, input, output, tensor};
+use crate::runner::RunnerError;
+use crate::sam::contract::Sizes;
+use crate::sam::state::{Memories, Memory, Passed};
 
 /// Label of a point slot that is not used; the graph masks it out of attention.
 pub const UNUSED: i32 = -10;

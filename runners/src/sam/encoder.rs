@@ -4,12 +4,12 @@
 
 use std::hash::Hasher;
 
-use crate::RunnerError;
-use crate::image::Preprocess;
-use crate::session::Graph;
-use crate::state::input;
+use crate::frame::Preprocess;
+use crate::host::session::Graph;
+use crate::host::tensor::input;
+use crate::runner::RunnerError;
+use crate::sam::wiring::Features;
 use crate::types::{Frame, Stage, StageClock, StageTimes};
-use crate::wiring::Features;
 
 /// The image encoder and what goes before it. Fields are dropped in order: bindings go before the session.
 pub struct Encoder {

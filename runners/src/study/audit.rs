@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::tracker::{Copied, Tracker};
+use crate::packs;
+use crate::runner::{Runner, RunnerError};
+use crate::sam::tracker::{Copied, Tracker};
 use crate::types::{Frame, OpenRequest, Prompt};
-use crate::{Runner, RunnerError, packs};
 
 /// Nodes of one graph on one provider.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,20 +2,19 @@
 //! gave for the same weights. Inputs are lossless PNG frames; the comparison covers the logits, the object score, the
 //! pointer that goes into memory and the final mask, so a fault anywhere in the loop shows up with its frame number.
 
-use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::contract::{self, MASK_DECODER, MASK_PROMPT};
-use crate::image::Preprocess;
-use crate::manifest::{Pack, sha256_hex};
-use crate::tracker::{Sabotage, Tracker};
-use crate::types::{Click, Frame, Mask, OpenRequest, Precision, Prompt, PromptKind, PromptShape};
-use crate::{Runner, RunnerError};
-
-/// Schema number of the golden index and of the report.
-pub const SCHEMA: u32 = 1;
+use crate::digest::sha256_hex;
+use crate::frame::Preprocess;
+use crate::manifest::OBJECTS;
+use crate::pack::Pack;
+use crate::runner::{Runner, RunnerError};
+use crate::sam::contract::{self, MASK_DECODER, MASK_PROMPT};
+use crate::sam::tracker::{Sabotage, Tracker};
+use crate::study::reference::{Clip, Index, SCHEMA, Tolerance, Track, read_index};
+use crate::types::{Mask, OpenRequest, Precision, PromptKind};
 
 /// What a verification showed. As JSON this is what `jetbench verify --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -90,78 +89,6 @@ pub struct TrackReport {
     pub pass: bool,
 }
 
-/// Largest differences allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tolerance {
-    /// Mask logits, absolute.
-    pub low_res: f64,
-    /// Object score logit, absolute.
-    pub object_score: f64,
-    /// Object pointer, absolute.
-    pub obj_ptr: f64,
-    /// Share of a track's mask pixels.
-    pub mask_pixels: f64,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    schema: u32,
-    tolerance: Tolerance,
-    quantum: f64,
-    clips: Vec<Clip>,
-}
-
-#[derive(Deserialize)]
-struct Clip {
-    name: String,
-    frames: String,
-    count: usize,
-    width: u32,
-    height: u32,
-    resized_sha256_frame0: String,
-    tracks: Vec<Track>,
-}
-
-#[derive(Deserialize)]
-struct Track {
-    object: u32,
-    prompt: GoldenPrompt,
-    object_score: Vec<f64>,
-    low_res: TensorFile,
-    obj_ptr: TensorFile,
-    masks: MaskFile,
-}
-
-#[derive(Deserialize)]
-struct TensorFile {
-    file: String,
-    shape: Vec<usize>,
-}
-
-#[derive(Deserialize)]
-struct MaskFile {
-    file: String,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-enum GoldenPrompt {
-    Points { points: Vec<[f32; 3]> },
-    Bbox { r#box: [f32; 4] },
-    Mask { runs: Vec<u32> },
-}
-
-/// Reference outputs of one track.
-struct Reference {
-    low_res: Vec<f32>,
-    obj_ptr: Vec<f32>,
-    masks: Vec<Mask>,
-}
-
-/// Largest number of elements of a reference tensor that is read.
-const LARGEST: usize = 1 << 28;
-
 /// Compares the pack in `request` with its golden outputs. Every prompt kind of every clip is run, all objects of a clip
 /// together. `sabotage` damages the state on purpose, to prove that the comparison can fail.
 ///
@@ -215,25 +142,6 @@ pub fn verify(request: &OpenRequest, sabotage: Option<Sabotage>) -> Result<Golde
     Ok(report)
 }
 
-/// The index of golden clips, and the directory that its paths start from.
-fn read_index(pack: &Pack) -> Result<(Index, PathBuf), RunnerError> {
-    let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
-        RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
-    })?;
-    let path = pack.dir.join(&golden.index);
-    let dir = path.parent().unwrap_or(&pack.dir).to_path_buf();
-    let wrong = |text: &str| RunnerError::Pack(format!("{}: {text}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|e| wrong(&e.to_string()))?;
-    let index: Index = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
-    if index.schema != SCHEMA {
-        return Err(wrong(&format!("schema {}, this program reads {SCHEMA}", index.schema)));
-    }
-    if index.clips.iter().all(|clip| clip.tracks.is_empty()) {
-        return Err(wrong("no tracks, nothing to verify against"));
-    }
-    Ok((index, dir))
-}
-
 /// The request with objects run one by one.
 ///
 /// The reference was computed object by object. With the object axis fixed to one, ONNX Runtime chooses the kernels of a
@@ -242,7 +150,7 @@ fn read_index(pack: &Pack) -> Result<(Index, PathBuf), RunnerError> {
 fn one_by_one(request: &OpenRequest, pack: &Pack) -> Result<OpenRequest, RunnerError> {
     let mut request = request.clone();
     if contract::sizes(pack)?.batched {
-        request.options.extra.entry(contract::OBJECTS.to_string()).or_insert_with(|| "loop".to_string());
+        request.options.extra.entry(OBJECTS.to_string()).or_insert_with(|| "loop".to_string());
     }
     Ok(request)
 }
@@ -525,156 +433,9 @@ impl GoldenReport {
     }
 }
 
-impl GoldenPrompt {
-    fn kind(&self) -> PromptKind {
-        match self {
-            GoldenPrompt::Points { .. } => PromptKind::Points,
-            GoldenPrompt::Bbox { .. } => PromptKind::Bbox,
-            GoldenPrompt::Mask { .. } => PromptKind::Mask,
-        }
-    }
-}
-
-/// A path in the index: relative; it may lead to frames that several packs share, so `..` is allowed here.
-fn relative(dir: &Path, file: &str) -> Result<PathBuf, RunnerError> {
-    let path = Path::new(file);
-    if file.is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_) | Component::ParentDir)) {
-        return Err(RunnerError::Pack(format!("golden index in {}: {file:?} is not a relative path", dir.display())));
-    }
-    Ok(dir.join(path))
-}
-
-impl Clip {
-    fn frame<'a>(&self, rgb: &'a [u8]) -> Frame<'a> {
-        Frame { width: self.width, height: self.height, rgb }
-    }
-
-    fn read_frames(&self, dir: &Path) -> Result<Vec<Vec<u8>>, RunnerError> {
-        if !(1..=100_000).contains(&self.count) {
-            return Err(RunnerError::Pack(format!("golden clip {}: {} frames", self.name, self.count)));
-        }
-        let frames = relative(dir, &self.frames)?;
-        (0..self.count).map(|t| read_png(&frames.join(format!("{t:05}.png")), self.width, self.height)).collect()
-    }
-}
-
-fn read_png(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, RunnerError> {
-    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
-    let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
-    decoder.set_transformations(png::Transformations::normalize_to_color8());
-    let mut reader = decoder.read_info().map_err(|e| wrong(e.to_string()))?;
-    let info = reader.info();
-    let found = (info.width, info.height);
-    if found != (width, height) || reader.output_color_type() != (png::ColorType::Rgb, png::BitDepth::Eight) {
-        return Err(wrong(format!(
-            "{width}x{height} pixels of 8-bit RGB expected, found {}x{} {:?}",
-            found.0,
-            found.1,
-            reader.output_color_type()
-        )));
-    }
-    let mut rgb = vec![0; width as usize * height as usize * 3];
-    reader.next_frame(&mut rgb).map_err(|e| wrong(e.to_string()))?;
-    Ok(rgb)
-}
-
-impl Track {
-    fn prompt(&self, clip: &Clip) -> Result<Prompt, RunnerError> {
-        let shape = match &self.prompt {
-            GoldenPrompt::Points { points } => {
-                PromptShape::Points(points.iter().map(|&[x, y, label]| Click { x, y, positive: label > 0.5 }).collect())
-            }
-            GoldenPrompt::Bbox { r#box } => PromptShape::Bbox(*r#box),
-            GoldenPrompt::Mask { runs } => {
-                PromptShape::Mask(Mask::from_runs(clip.width, clip.height, runs).ok_or_else(|| {
-                    RunnerError::Pack(format!("golden clip {}: the mask prompt's runs do not fit", clip.name))
-                })?)
-            }
-        };
-        Ok(Prompt { object: self.object, shape })
-    }
-
-    fn read(&self, clip: &Clip, dir: &Path, index: &Index) -> Result<Reference, RunnerError> {
-        let wrong = |file: &str, text: String| RunnerError::Pack(format!("{}: {text}", dir.join(file).display()));
-        if self.object_score.len() != clip.count {
-            return Err(RunnerError::Pack(format!(
-                "golden clip {}, object {}: {} object scores for {} frames",
-                clip.name,
-                self.object,
-                self.object_score.len(),
-                clip.count
-            )));
-        }
-        let planes = |tensor: &TensorFile| -> Result<(Vec<u32>, usize), RunnerError> {
-            let elements = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
-            let row = tensor.shape.last().copied().unwrap_or(0);
-            if tensor.shape.first() != Some(&clip.count) || row == 0 || elements > LARGEST {
-                return Err(wrong(&tensor.file, format!("shape {:?} for {} frames", tensor.shape, clip.count)));
-            }
-            let bytes = inflate(&relative(dir, &tensor.file)?, elements * 4)?;
-            if bytes.len() != elements * 4 {
-                return Err(wrong(&tensor.file, format!("{} bytes, {} expected", bytes.len(), elements * 4)));
-            }
-            Ok((unshuffle(&bytes), row))
-        };
-        let (coded, row) = planes(&self.low_res)?;
-        if self.low_res.shape.len() != 3 || self.low_res.shape[1] != row {
-            return Err(wrong(&self.low_res.file, format!("shape {:?}: square masks expected", self.low_res.shape)));
-        }
-        let mut low_res = Vec::with_capacity(coded.len());
-        for line in coded.chunks_exact(row) {
-            let mut value = 0i32;
-            for &step in line {
-                value = value.wrapping_add(step as i32);
-                low_res.push((f64::from(value) * index.quantum) as f32);
-            }
-        }
-        let obj_ptr = planes(&self.obj_ptr)?.0.into_iter().map(f32::from_bits).collect();
-
-        let pixels = clip.width as usize * clip.height as usize;
-        let most = clip.count.saturating_mul(pixels + 2).saturating_mul(4);
-        let bytes = inflate(&relative(dir, &self.masks.file)?, most)?;
-        let mut numbers = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        let mut masks = Vec::with_capacity(clip.count);
-        for t in 0..clip.count {
-            let count = numbers.next().unwrap_or(0) as usize;
-            let runs: Vec<u32> = numbers.by_ref().take(count).collect();
-            masks.push(Mask::from_runs(clip.width, clip.height, &runs).ok_or_else(|| {
-                wrong(&self.masks.file, format!("the runs of frame {t} do not fit {}x{}", clip.width, clip.height))
-            })?);
-        }
-        Ok(Reference { low_res, obj_ptr, masks })
-    }
-}
-
-/// Inflates a zlib file, refusing more than `most` bytes.
-fn inflate(path: &Path, most: usize) -> Result<Vec<u8>, RunnerError> {
-    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
-    let mut bytes = Vec::new();
-    let limit = most as u64 + 1;
-    flate2::read::ZlibDecoder::new(std::io::BufReader::new(file))
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|e| wrong(e.to_string()))?;
-    if bytes.len() > most { Err(wrong(format!("more than {most} bytes after inflating"))) } else { Ok(bytes) }
-}
-
-/// 32-bit values from four planes: all lowest bytes first, all highest last.
-fn unshuffle(bytes: &[u8]) -> Vec<u32> {
-    let n = bytes.len() / 4;
-    (0..n).map(|i| u32::from_le_bytes([bytes[i], bytes[n + i], bytes[2 * n + i], bytes[3 * n + i]])).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn byte_planes_are_put_together() {
-        assert_eq!(unshuffle(&[1, 2, 0, 0, 0, 0, 0x80, 0]), [0x8000_0001, 2]);
-    }
 
     #[test]
     fn a_difference_that_is_not_a_number_is_the_largest() {
@@ -685,19 +446,5 @@ mod tests {
         largest.take(4, 2.0);
         largest.take(5, 1.0);
         assert_eq!((largest.frame, largest.value), (4, 2.0));
-    }
-
-    #[test]
-    fn inflating_stops_at_the_limit() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("bomb.z");
-        let mut encoder =
-            flate2::write::ZlibEncoder::new(std::fs::File::create(&path).unwrap(), flate2::Compression::best());
-        std::io::Write::write_all(&mut encoder, &vec![0; 1 << 20]).unwrap();
-        encoder.finish().unwrap();
-        assert_eq!(inflate(&path, 1 << 20).unwrap().len(), 1 << 20);
-        assert!(inflate(&path, 1000).unwrap_err().to_string().contains("more than 1000"));
-        assert!(relative(dir.path(), "/etc/passwd").is_err());
-        assert!(relative(dir.path(), "../../golden/g0").is_ok());
     }
 }

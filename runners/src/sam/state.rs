@@ -2,49 +2,19 @@
 //! object, and the bindings that read one and write the other. Per frame the parity flips; nothing is allocated, copied
 //! or re-bound. Objects that join later get a memory of their own first, which is then joined with the others by a
 //! small graph, on the device too.
-//!
-//! Only tensors made by `Tensor::new` are bound. ort 2.0.0-rc.15 deadlocks when borrowed tensors are bound, and binding
-//! an output "to a device" would hand out the same buffer for every frame, which corrupts a memory bank silently.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ort::memory::Allocator;
 use ort::session::IoBinding;
-use ort::value::Tensor;
 
-use crate::RunnerError;
-use crate::contract::Sizes;
+use crate::host::runtime::Runtime;
+use crate::host::session::Graph;
+use crate::host::settings::Settings;
+use crate::host::tensor::{Floats, input, output, tensor};
 use crate::onnx::{Axis, ElementType, build};
-use crate::runtime::Runtime;
-use crate::session::{Graph, Settings};
-
-/// An f32 tensor, on the host or on the device.
-pub type Floats = Tensor<f32>;
-
-/// A new f32 tensor; zero-filled on the host, undefined on a device.
-///
-/// # Errors
-/// [`RunnerError::Environment`] when there is no memory left.
-pub fn tensor(allocator: &Allocator, shape: &[i64]) -> Result<Floats, RunnerError> {
-    Floats::new(allocator, shape.to_vec())
-        .map_err(|e| RunnerError::Environment(format!("cannot allocate a tensor of shape {shape:?}: {e}")))
-}
-
-/// Binds `tensor` as an input.
-///
-/// # Errors
-/// [`RunnerError::Inference`] naming the input.
-pub fn input(binding: &mut IoBinding, name: &str, tensor: &Floats) -> Result<(), RunnerError> {
-    binding.bind_input(name, tensor).map_err(|e| RunnerError::Inference(format!("cannot bind input `{name}`: {e}")))
-}
-
-/// Binds `tensor` as an output.
-///
-/// # Errors
-/// [`RunnerError::Inference`] naming the output.
-pub fn output(binding: &mut IoBinding, name: &str, tensor: &mut Floats) -> Result<(), RunnerError> {
-    binding.bind_output(name, tensor).map_err(|e| RunnerError::Inference(format!("cannot bind output `{name}`: {e}")))
-}
+use crate::runner::RunnerError;
+use crate::sam::contract::Sizes;
 
 /// One set of state tensors of `n` objects.
 pub struct Memory {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 
-use crate::RunnerError;
-use crate::pool;
+use crate::host::pool;
+use crate::runner::RunnerError;
 
 /// Oldest ONNX Runtime that is accepted: the C API level this crate is built for.
 pub const OLDEST: (u32, u32) = (1, ort::MINOR_VERSION);

@@ -9,10 +9,11 @@
 
 use std::path::Path;
 
-use crate::RunnerError;
-use crate::manifest::{Dtype, FILE_NAME, Graph, Pack};
+use crate::host::options::{self, FORM, OVERLAPS, STAGE_TIMES};
+use crate::manifest::{COND_OBJECTS, Dtype, FILE_NAME, Graph, OBJECTS};
 use crate::onnx::{Axis, shape_text};
-use crate::providers;
+use crate::pack::Pack;
+use crate::runner::RunnerError;
 use crate::types::{Capabilities, Device, PromptKind};
 
 /// Name of the image encoder graph.
@@ -26,25 +27,9 @@ pub const MEMORY_ATTENTION: &str = "memory_attention";
 /// Name of the memory encoder graph.
 pub const MEMORY_ENCODER: &str = "memory_encoder";
 
-/// Name of the axis that counts objects.
-pub const OBJECTS: &str = "objects";
-/// Name of the first axis of the decoder's `cond_embed`: 1 or the number of objects.
-pub const COND_OBJECTS: &str = "cond_objects";
-/// The option that says what becomes of a pixel that several objects claim: `keep` (the default), or `exclusive`, which
-/// gives it to the object with the highest logit.
-pub const OVERLAPS: &str = "overlaps";
-/// The option that says whether the time of each stage is taken: `on` (the default) or `off`.
-pub const STAGE_TIMES: &str = "stage_times";
-/// The option that says whether the next frame may be encoded beside this one, where throughput counts: `on` or `off`. The default
-/// is `off`, save in the offline scenario for packs of small input. On the CPU only.
-pub const PIPELINE: &str = "pipeline";
 /// Largest input side, pixels, at which that is the default. Small operators leave a second thread idle, large ones do not: on
 /// two cores it took 1.42 and 1.81 times less per frame at 256 px, 1.01 and 0.85 at 512, 0.77 at 1024 (`benches/pipeline.rs`).
 pub const PIPELINE_PAYS: i64 = 256;
-
-/// The option that says which form of a graph the CPU provider gets where the pack has two: `cpu` (the default in fp32), on
-/// ONNX Runtime's own operators, or `plain`, the one for all providers.
-pub const FORM: &str = "form";
 
 /// Sizes that fix every tensor shape of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +218,7 @@ fn compare(graph: &Graph, sizes: &Sizes) -> Result<(), String> {
 
 /// What a runner can do with this pack on this device; `batched`: its graphs have an object axis.
 pub fn capabilities(pack: &Pack, batched: bool, device: Device) -> Capabilities {
-    let mut options = providers::options(device);
+    let mut options = options::options(device);
     options.extend([OVERLAPS, STAGE_TIMES].map(str::to_string));
     if batched {
         options.push(OBJECTS.to_string());
@@ -248,14 +233,14 @@ pub fn capabilities(pack: &Pack, batched: bool, device: Device) -> Capabilities 
         max_objects: None,
         max_points: pack.manifest.prompts.point_slots,
         works_ahead: false,
-        refused: providers::refused(),
+        refused: options::refused(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::sha256_hex;
+    use crate::digest::sha256_hex;
 
     const SIZES: Sizes =
         Sizes { image: 128, hidden: 64, frames: 7, tokens: 64, channels: 64, pointers: 16, points: 4, batched: false };

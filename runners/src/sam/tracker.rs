@@ -12,19 +12,23 @@ use std::path::Path;
 use half::{bf16, f16};
 use ort::memory::Allocator;
 
-use crate::contract::{self, Sizes};
-use crate::encoder::Encoder;
-use crate::image::{Preprocess, Thresholder, resize_mask};
-use crate::manifest::Pack;
-use crate::runtime::Runtime;
-use crate::session::{Graph, Opening, Order, Settings};
-use crate::state::{Floats, Joiner, Memories, input};
+use crate::frame::{Preprocess, Thresholder, resize_mask};
+use crate::host::loader::{Opening, Order};
+use crate::host::options::PIPELINE;
+use crate::host::runtime::Runtime;
+use crate::host::session::Graph;
+use crate::host::settings::Settings;
+use crate::host::tensor::{Floats, input};
+use crate::pack::Pack;
+use crate::runner::{Runner, RunnerError};
+use crate::sam::contract::{self, Sizes};
+use crate::sam::encoder::Encoder;
+use crate::sam::state::{Joiner, Memories};
+use crate::sam::wiring::{Features, Tools, UNUSED, Wiring};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
     PromptShape, Stage, StageClock, StagePrecision, StageTimes,
 };
-use crate::wiring::{Features, Tools, UNUSED, Wiring};
-use crate::{Runner, RunnerError};
 
 /// What the pack in `dir` can do on `device`.
 ///
@@ -38,7 +42,7 @@ pub fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError>
 fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
     let mut capabilities = contract::capabilities(pack, sizes.batched, device);
     if device == Device::Cpu {
-        capabilities.options.push(contract::PIPELINE.to_string());
+        capabilities.options.push(PIPELINE.to_string());
         capabilities.works_ahead = sizes.image <= contract::PIPELINE_PAYS;
     }
     capabilities
@@ -295,11 +299,11 @@ impl Tracker {
         next: Option<Frame<'_>>,
         observe: &mut dyn FnMut(RawOutput<'_>),
     ) -> Result<FrameMasks, RunnerError> {
-        crate::check_frame(frame)?;
-        next.map_or(Ok(()), crate::check_frame)?;
+        crate::runner::check_frame(frame)?;
+        next.map_or(Ok(()), crate::runner::check_frame)?;
         self.live.clear();
         self.live.extend(self.groups.iter().flat_map(|group| &group.objects));
-        crate::check_prompts(&self.capabilities, frame, prompts, &self.live)?;
+        crate::runner::check_prompts(&self.capabilities, frame, prompts, &self.live)?;
         if self.broken {
             return Err(RunnerError::Inference(
                 "an earlier frame of this sequence failed; reset the runner first".to_string(),

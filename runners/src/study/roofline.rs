@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use ort::memory::Allocator;
 use serde::Serialize;
 
+use crate::host::session::Graph;
+use crate::host::settings::Settings;
+use crate::host::{runtime, tensor};
 use crate::onnx::{ElementType, build};
-use crate::session::{Graph, Settings};
+use crate::runner::RunnerError;
 use crate::types::{Device, Options, Precision};
-use crate::{RunnerError, runtime, state};
 
 /// A Jetson module at one pair of clocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -189,13 +191,13 @@ pub fn measure_cpu(ort_lib: Option<&Path>, threads: Option<usize>) -> Result<Pea
     let mut graph = Graph::open_built("arithmetic_probe", &build::model(7, 13, &fields), &settings, runtime)?;
     let host = Allocator::default();
     let mut binding = graph.binding()?;
-    let mut operands = [state::tensor(&host, &[SIDE, SIDE])?, state::tensor(&host, &[SIDE, SIDE])?];
+    let mut operands = [tensor::tensor(&host, &[SIDE, SIDE])?, tensor::tensor(&host, &[SIDE, SIDE])?];
     for (name, operand) in ["a", "b"].into_iter().zip(&mut operands) {
         operand.extract_tensor_mut().1.iter_mut().enumerate().for_each(|(i, v)| *v = (i % 7) as f32 - 3.0);
-        state::input(&mut binding, name, operand)?;
+        tensor::input(&mut binding, name, operand)?;
     }
-    let mut product = state::tensor(&host, &[SIDE, SIDE])?;
-    state::output(&mut binding, "c", &mut product)?;
+    let mut product = tensor::tensor(&host, &[SIDE, SIDE])?;
+    tensor::output(&mut binding, "c", &mut product)?;
     let seconds = best(|| graph.run(&binding))?;
     let fp32_gflops = 2.0 * (SIDE as f64).powi(3) / seconds / 1e9;
 

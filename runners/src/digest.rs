@@ -1,0 +1,8 @@
+//! How is content named? SHA-256 as text, the one form in manifests, keys and records.
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 as lower-case hexadecimal text.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,132 @@
+//! How is a pack opened? Its graphs are checked against the manifest and loaded, and what that shows is kept for the record.
+
+use std::path::Path;
+
+use super::pool;
+use super::runtime::{self, Runtime};
+use super::session::Graph;
+use super::settings::{Arena, Settings};
+use crate::pack::Pack;
+use crate::runner::RunnerError;
+use crate::types::{Device, OpenReport};
+
+/// The opening of a pack: its graphs are loaded one by one, and what that shows is kept for the record.
+pub struct Opening<'a> {
+    pack: &'a Pack,
+    /// Where the graphs are loaded.
+    pub runtime: &'static Runtime,
+    report: OpenReport,
+}
+
+impl<'a> Opening<'a> {
+    /// Loads ONNX Runtime and begins the report.
+    ///
+    /// # Errors
+    /// As [`runtime::load`].
+    pub fn begin(pack: &'a Pack, settings: &Settings, ort_lib: Option<&Path>) -> Result<Self, RunnerError> {
+        let mut notes = settings.notes();
+        notes.push("ONNX Runtime's telemetry: off".to_string());
+        if settings.device == Device::Cpu {
+            pool::one_heap();
+            notes.push(match settings.cpu_arena {
+                Arena::Shared => pool::settle(settings.huge_pages),
+                _ => "huge pages: not asked for, only the arena of all graphs can ask".to_string(),
+            });
+        }
+        let rest = settings.split().map(|[_, rest]| rest);
+        let most = rest.as_ref().unwrap_or(settings);
+        let runtime = runtime::load_with(ort_lib, most.one_crew.then_some(&most.crew))?;
+        if settings.device == Device::Cpu {
+            let whose = if most.shares(runtime) { "one for all graphs" } else { "one for each graph" };
+            let but = if rest.is_some() && most.shares(runtime) { " but the image encoder" } else { "" };
+            notes.push(format!("thread pool: {whose}{but}"));
+        }
+        runtime.take_messages(); // those of another opening
+        let report = OpenReport {
+            runtime_version: runtime.version.clone(),
+            runtime_path: runtime.path.clone(),
+            notes,
+            ..OpenReport::default()
+        };
+        Ok(Opening { pack, runtime, report })
+    }
+
+    /// Checks graphs of the pack against its manifest, loads them, and enters what that showed in the report. On the CPU the first
+    /// one, which should be the largest, is loaded beside the others, unless the option `load` says otherwise.
+    ///
+    /// # Errors
+    /// [`RunnerError::Pack`] when the pack has no such graph or its file is another; else as [`Graph::open`].
+    pub fn graphs<const N: usize>(&mut self, orders: [Order<'_>; N]) -> Result<[Graph; N], RunnerError> {
+        let (pack, runtime) = (self.pack, self.runtime);
+        let mut loaded = [const { None }; N];
+        let beside = orders.first().filter(|first| first.settings.load_parallel && N > 1);
+        std::thread::scope(|scope| {
+            let mut rest = loaded.iter_mut().zip(orders);
+            if beside.is_some() {
+                let first = rest.next();
+                scope.spawn(|| first.into_iter().for_each(|(place, order)| *place = Some(order.load(pack, runtime))));
+            }
+            for (place, order) in rest {
+                if place.insert(order.load(pack, runtime)).is_err() {
+                    break;
+                }
+            }
+        });
+        let report = &mut self.report;
+        if let Some(first) = beside {
+            report.notes.push(format!("`{}` was loaded beside the other graphs; their load times overlap", first.name));
+        }
+        let graphs: Vec<Graph> = loaded.into_iter().flatten().collect::<Result<_, _>>()?;
+        for graph in &graphs {
+            report.graph_load_ms.push((graph.name.clone(), graph.load_ms));
+            if let Some(build_ms) = graph.build_ms {
+                report.graph_build_ms.get_or_insert_default().push((graph.name.clone(), build_ms));
+            }
+            report.notes.extend(graph.notes.iter().cloned());
+            for option in &graph.dropped {
+                if !report.dropped.contains(option) {
+                    report.dropped.push(option.clone());
+                }
+            }
+        }
+        graphs.try_into().map_err(|_| RunnerError::Inference("a graph was lost while it was loaded".to_string()))
+    }
+
+    /// The report, with what ONNX Runtime had to say meanwhile.
+    pub fn end(mut self) -> OpenReport {
+        self.report.notes.extend(self.runtime.take_messages().into_iter().map(|m| format!("ONNX Runtime: {m}")));
+        self.report
+    }
+}
+
+/// A graph to load.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    /// Its name in the pack.
+    pub name: &'a str,
+    /// How it is to run.
+    pub settings: &'a Settings,
+    /// As for [`Graph::open`].
+    pub on_device: bool,
+}
+
+impl Order<'_> {
+    fn load(&self, pack: &Pack, runtime: &Runtime) -> Result<Graph, RunnerError> {
+        let Order { name, settings, on_device } = *self;
+        let spec = pack
+            .manifest
+            .graph(name)
+            .ok_or_else(|| RunnerError::Pack(format!("{}: no graph `{name}`", pack.dir.display())))?;
+        let form = if settings.cpu_forms { pack.check_cpu_form(spec)? } else { None };
+        let cpu_form = form.is_some();
+        let file = form.map_or_else(|| pack.check_graph(spec, settings.precision), Ok)?;
+        let mut graph = Graph::open(name, file, settings, runtime, on_device)?;
+        graph.cpu_form = cpu_form;
+        if spec.cpu.is_some() {
+            let form = if cpu_form { "for the CPU provider" } else { "for all providers" };
+            graph.precision.evidence.push(format!("form: the one {form}"));
+            graph.notes.push(format!("form of `{name}`: the one {form}"));
+        }
+        Ok(graph)
+    }
+}

@@ -1,0 +1,323 @@
+//! What is an execution provider told about one graph? Its options, where its engines are cached and under which key. All of it is plain
+//! data and pure functions, so that it can be tested on a machine without the device; `session` hands the result to
+//! ONNX Runtime.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::options::{Given, Pairs, Provider};
+use crate::digest::sha256_hex;
+use crate::onnx::{Axis, ValueInfo};
+use crate::types::{DroppedOption, Precision};
+
+/// The provider options of one graph, in order of preference.
+pub type Registration = Vec<(Provider, Pairs)>;
+
+/// What engines of a graph depend on. Another value of any field means another engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineKey<'a> {
+    /// SHA-256 of the graph file.
+    pub graph: &'a str,
+    /// Precision asked for.
+    pub precision: Precision,
+    /// ONNX Runtime's version.
+    pub runtime: &'a str,
+    /// TensorRT's version, `unknown` when its library does not say.
+    pub tensorrt: &'a str,
+    /// Name, compute capability and driver of the GPU, `unknown` when the driver does not say.
+    pub gpu: &'a str,
+    /// Smallest, best and largest number of objects; `None` where the shapes are fixed.
+    pub objects: Option<[usize; 3]>,
+}
+
+impl EngineKey<'_> {
+    /// Directory name: readable parts first, then a digest over everything, the provider options that shape an engine
+    /// included.
+    pub fn directory(&self, pairs: &Pairs) -> String {
+        let mut all = format!("{self:?}");
+        for (key, value) in pairs.iter().filter(|(key, _)| key.starts_with("trt_") && !key.ends_with("_path")) {
+            let _ = write!(all, ";{key}={value}");
+        }
+        let digest = sha256_hex(all.as_bytes());
+        let graph = self.graph.get(..12).unwrap_or(self.graph);
+        format!(
+            "{graph}-{}-ort{}-trt{}-{}-{}",
+            self.precision,
+            self.runtime,
+            self.tensorrt,
+            slug(self.gpu),
+            &digest[..12]
+        )
+    }
+
+    /// Directory name of timing caches: kernels' times depend on the device and on TensorRT, not on the graph.
+    pub fn timing_directory(&self) -> String {
+        format!("timing-trt{}-{}", self.tensorrt, slug(self.gpu))
+    }
+}
+
+/// Letters and digits, other characters as single dashes.
+fn slug(text: &str) -> String {
+    let dashed: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    dashed.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+/// Shape profile text for the inputs with named axes: `bank:2x7x512x64,age:2`. `cond_objects` counts 1 at the least.
+/// `None` when all shapes are fixed.
+pub fn profile(inputs: &[ValueInfo<'_>], objects: usize) -> Option<String> {
+    let mut parts = Vec::new();
+    for input in inputs {
+        let shape = input.shape.as_ref()?;
+        if !shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))) {
+            continue;
+        }
+        let sizes: Vec<String> = shape
+            .iter()
+            .map(|axis| match axis {
+                Axis::Size(n) => n.to_string(),
+                Axis::Dynamic(_) => objects.to_string(),
+            })
+            .collect();
+        parts.push(format!("{}:{}", input.name, sizes.join("x")));
+    }
+    (!parts.is_empty()).then(|| parts.join(","))
+}
+
+/// What a graph must be for its kernels to be captured once and replayed: CUDA graphs replay on the same addresses and
+/// shapes. `Err` says what stands against it.
+///
+/// # Errors
+/// The reason, for the record.
+pub fn capturable(inputs_on_device: bool, fixed_shapes: bool) -> Result<(), &'static str> {
+    if !inputs_on_device {
+        Err("an input comes from the host and gets a new device address on every frame")
+    } else if !fixed_shapes {
+        Err("the number of objects may change; objects=loop fixes it")
+    } else {
+        Ok(())
+    }
+}
+
+/// Everything the TensorRT provider needs to know about one graph.
+pub struct Engine<'a> {
+    /// Key of its engines.
+    pub key: EngineKey<'a>,
+    /// Root of the caches.
+    pub cache: &'a Path,
+    /// Inputs of the graph.
+    pub inputs: &'a [ValueInfo<'a>],
+}
+
+impl Engine<'_> {
+    /// Directory of this graph's engines.
+    pub fn directory(&self, given: &Given) -> PathBuf {
+        self.cache.join("tensorrt").join(self.key.directory(&given.tensorrt))
+    }
+
+    /// Directory of the timing caches.
+    pub fn timing_directory(&self) -> PathBuf {
+        self.cache.join("tensorrt").join(self.key.timing_directory())
+    }
+}
+
+/// Options of the TensorRT provider for one graph.
+pub fn tensorrt(index: u32, given: &Given, engine: &Engine<'_>) -> Pairs {
+    let mut pairs = Pairs::new();
+    let mut set = |key: &str, value: String| pairs.insert(key.to_string(), value);
+    set("device_id", index.to_string());
+    set("trt_engine_cache_enable", "1".to_string());
+    set("trt_engine_cache_path", engine.directory(given).display().to_string());
+    set("trt_timing_cache_enable", "1".to_string());
+    set("trt_timing_cache_path", engine.timing_directory().display().to_string());
+    match engine.key.precision {
+        Precision::Fp32 => {}
+        Precision::Fp16 => drop(set("trt_fp16_enable", "1".to_string())),
+        Precision::Bf16 => drop(set("trt_bf16_enable", "1".to_string())),
+    }
+    if let Some(counts) = engine.key.objects {
+        for (key, count) in
+            ["trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes"].iter().zip(counts)
+        {
+            if let Some(text) = profile(engine.inputs, count) {
+                set(key, text);
+            }
+        }
+    }
+    pairs.extend(given.tensorrt.clone());
+    pairs
+}
+
+/// Options of the CUDA provider. TF32 is off unless asked for: fp32 means fp32.
+pub fn cuda(index: u32, given: &Given, capture: bool) -> Pairs {
+    let mut pairs =
+        Pairs::from([("device_id".to_string(), index.to_string()), ("use_tf32".to_string(), "0".to_string())]);
+    if capture {
+        pairs.insert("enable_cuda_graph".to_string(), "1".to_string());
+    }
+    pairs.extend(given.cuda.clone());
+    pairs
+}
+
+/// Options without which the provider would compute something else than was asked for, or on another device.
+const NEEDED: [&str; 6] = [
+    "device_id",
+    "trt_fp16_enable",
+    "trt_bf16_enable",
+    "trt_profile_min_shapes",
+    "trt_profile_opt_shapes",
+    "trt_profile_max_shapes",
+];
+
+/// The option that ONNX Runtime refuses to know, from its own words (`Unknown provider option: "name".`).
+pub fn unknown_option(message: &str) -> Option<&str> {
+    message.split("Unknown provider option: \"").nth(1)?.split('"').next()
+}
+
+/// Removes an option that the linked ONNX Runtime does not know, so that the provider can be registered without it.
+///
+/// # Errors
+/// When the option must not be missing: says so.
+pub fn drop_unknown(
+    pairs: &mut Pairs,
+    key: &str,
+    given: &Given,
+    runtime_version: &str,
+) -> Result<DroppedOption, String> {
+    if NEEDED.contains(&key) {
+        return Err(format!(
+            "ONNX Runtime {runtime_version} has no option `{key}`, without which the device cannot be used as asked"
+        ));
+    }
+    let value = pairs
+        .remove(key)
+        .ok_or_else(|| format!("ONNX Runtime {runtime_version} refuses `{key}`, which was not given"))?;
+    let (name, value) = given.written(key, &value);
+    Ok(DroppedOption {
+        name,
+        value,
+        reason: format!("ONNX Runtime {runtime_version} does not know the provider option `{key}`"),
+    })
+}
+
+/// The options in one line, for the record.
+pub fn note(provider: Provider, pairs: &Pairs) -> String {
+    let list: Vec<String> = pairs.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    format!("{} provider: {}", provider.as_str(), list.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::ElementType;
+    use crate::types::Device;
+
+    const GPU: Device = Device::TensorRt(0);
+
+    fn given(options: &[(&str, &str)]) -> Given {
+        let mut given = Given::default();
+        for (name, value) in options {
+            given.take(GPU, name, value).unwrap_or_else(|| panic!("{name} is unknown")).unwrap();
+        }
+        given
+    }
+
+    fn inputs() -> Vec<ValueInfo<'static>> {
+        let objects = || Axis::Dynamic("objects".to_string());
+        let info = |name, shape| ValueInfo { name, dtype: Some(ElementType::F32), shape: Some(shape) };
+        vec![
+            info("image_embed", vec![Axis::Size(1), Axis::Size(256)]),
+            info("bank", vec![objects(), Axis::Size(7), Axis::Size(512), Axis::Size(64)]),
+            info("age", vec![objects()]),
+        ]
+    }
+
+    fn key() -> EngineKey<'static> {
+        EngineKey {
+            graph: "0123456789abcdef0123456789abcdef",
+            precision: Precision::Fp16,
+            runtime: "1.20.0",
+            tensorrt: "10.3.0",
+            gpu: "Orin (nvgpu), 8.7, driver 12.6",
+            objects: Some([1, 4, 8]),
+        }
+    }
+
+    #[test]
+    fn engines_are_kept_apart_by_everything_they_depend_on() {
+        let none = Pairs::new();
+        let base = key().directory(&none);
+        assert!(base.starts_with("0123456789ab-fp16-ort1.20.0-trt10.3.0-orin-nvgpu-8-7-driver-12-6-"), "{base}");
+        let others = [
+            EngineKey { graph: "1123456789abcdef", ..key() },
+            EngineKey { precision: Precision::Bf16, ..key() },
+            EngineKey { runtime: "1.20.1", ..key() },
+            EngineKey { tensorrt: "10.4.0", ..key() },
+            EngineKey { gpu: "Orin (nvgpu), 8.7, driver 12.2", ..key() },
+            EngineKey { objects: Some([1, 4, 9]), ..key() },
+            EngineKey { objects: None, ..key() },
+        ];
+        for other in &others {
+            assert_ne!(other.directory(&none), base, "{other:?}");
+        }
+        let level = given(&[("trt_builder_optimization_level", "5")]);
+        assert_ne!(key().directory(&level.tensorrt), base, "an option that shapes the engine");
+        assert_eq!(key().timing_directory(), "timing-trt10.3.0-orin-nvgpu-8-7-driver-12-6");
+    }
+
+    #[test]
+    fn tensorrt_gets_caches_precision_and_profiles() {
+        let inputs = inputs();
+        let engine = Engine { key: key(), cache: Path::new("/c"), inputs: &inputs };
+        let given = given(&[("trt_timing_cache_enable", "false"), ("trt_workspace_mib", "1")]);
+        let pairs = tensorrt(2, &given, &engine);
+        assert_eq!(pairs["device_id"], "2");
+        assert_eq!(pairs["trt_fp16_enable"], "1");
+        assert!(!pairs.contains_key("trt_bf16_enable"));
+        assert_eq!(pairs["trt_profile_min_shapes"], "bank:1x7x512x64,age:1");
+        assert_eq!(pairs["trt_profile_opt_shapes"], "bank:4x7x512x64,age:4");
+        assert_eq!(pairs["trt_profile_max_shapes"], "bank:8x7x512x64,age:8");
+        assert_eq!(pairs["trt_timing_cache_enable"], "0", "the user's word holds");
+        assert!(pairs["trt_engine_cache_path"].starts_with("/c/tensorrt/0123456789ab-fp16-"));
+        let fixed = Engine { key: EngineKey { objects: None, ..key() }, cache: Path::new("/c"), inputs: &inputs[..1] };
+        let pairs = tensorrt(0, &Given::default(), &fixed);
+        assert!(!pairs.keys().any(|k| k.contains("profile")));
+        assert_eq!(profile(&inputs[..1], 3), None);
+    }
+
+    #[test]
+    fn cuda_computes_fp32_unless_asked() {
+        assert_eq!(
+            cuda(1, &Given::default(), false),
+            Pairs::from([("device_id".to_string(), "1".to_string()), ("use_tf32".to_string(), "0".to_string()),])
+        );
+        assert_eq!(cuda(0, &given(&[("tf32", "true")]), true)["use_tf32"], "1");
+        assert_eq!(cuda(0, &Given::default(), true)["enable_cuda_graph"], "1");
+    }
+
+    #[test]
+    fn what_the_runtime_does_not_know_is_dropped_by_its_own_word() {
+        let message = "provider_options_utils.h:151 Parse Unknown provider option: \"fuse_conv_bias\".";
+        assert_eq!(unknown_option(message), Some("fuse_conv_bias"));
+        assert_eq!(unknown_option("CUDA failure 100"), None);
+        let given = given(&[("cuda_fuse_conv_bias", "true")]);
+        let mut pairs = cuda(0, &given, false);
+        let dropped = drop_unknown(&mut pairs, "fuse_conv_bias", &given, "1.18.0").unwrap();
+        assert_eq!((dropped.name.as_str(), dropped.value.as_str()), ("cuda_fuse_conv_bias", "true"));
+        assert!(dropped.reason.contains("1.18.0") && !pairs.contains_key("fuse_conv_bias"));
+        assert!(drop_unknown(&mut pairs, "device_id", &given, "1.18.0").is_err());
+        assert!(drop_unknown(&mut pairs, "nonesuch", &given, "1.18.0").is_err(), "no endless retries");
+        assert!(
+            drop_unknown(&mut Pairs::new(), "trt_bf16_enable", &given, "1.18.0")
+                .unwrap_err()
+                .contains("trt_bf16_enable")
+        );
+    }
+
+    #[test]
+    fn capture_needs_fixed_addresses_and_shapes() {
+        assert!(capturable(true, true).is_ok());
+        assert!(capturable(false, true).unwrap_err().contains("host"));
+        assert!(capturable(true, false).unwrap_err().contains("objects=loop"));
+    }
+}

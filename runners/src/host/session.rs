@@ -1,0 +1,525 @@
+//! One graph in one ONNX Runtime session: the provider that was asked for and no other, and every setting recorded.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ort::AsPointer;
+use ort::ep;
+use ort::ep::ArbitrarilyConfigurableExecutionProvider;
+use ort::logging::LogLevel;
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::builder::SessionBuilder;
+use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
+use ort::value::DynValue;
+
+use super::evidence::{evidence, tf32_doubt};
+use super::options::{Pairs, Provider};
+use super::providers::{self, Engine, EngineKey, Registration};
+use super::runtime::{self, Runtime, cache_dir};
+use super::settings::{Arena, Settings};
+use crate::manifest::{COND_OBJECTS, OBJECTS};
+use crate::onnx::{Axis, Model};
+use crate::pack::CheckedGraph;
+use crate::runner::RunnerError;
+use crate::types::{Device, DroppedOption, Precision, StagePrecision};
+
+/// A loaded graph.
+pub struct Graph {
+    /// Name, e.g. `image_encoder`.
+    pub name: String,
+    /// Time to rewrite (where needed), load and optimise it, milliseconds; of a graph whose engine was just built, the
+    /// time to load that engine.
+    pub load_ms: f64,
+    /// Time to build its engine, milliseconds; `None` when none was built.
+    pub build_ms: Option<f64>,
+    /// Precision with evidence.
+    pub precision: StagePrecision,
+    /// What the providers were told, in words.
+    pub notes: Vec<String>,
+    /// Options that ONNX Runtime refused to know.
+    pub dropped: Vec<DroppedOption>,
+    /// Is it the pack's form for the CPU provider?
+    pub cpu_form: bool,
+    /// Are its kernels captured and replayed?
+    captures: bool,
+    session: Session,
+}
+
+/// Where ONNX Runtime looks for the weights of a model that it was given in memory (its session option).
+const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
+impl Graph {
+    /// Loads a checked graph file on the device of the settings; half-typed graphs are rewritten for the CPU first.
+    /// `on_device`: all inputs of the graph will be bound to device memory, once.
+    ///
+    /// # Errors
+    /// [`RunnerError::Environment`] when the provider cannot be had (ONNX Runtime's own text follows verbatim),
+    /// [`RunnerError::Pack`] when the graph cannot be rewritten or ONNX Runtime refuses it.
+    pub fn open(
+        name: &str,
+        file: CheckedGraph,
+        settings: &Settings,
+        runtime: &Runtime,
+        on_device: bool,
+    ) -> Result<Self, RunnerError> {
+        let started = Instant::now();
+        let CheckedGraph { path, bytes, sha256 } = file;
+        let wrong = |text: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {text}", path.display()));
+        let mut notes = Vec::new();
+        // What was read from the file is let go before ONNX Runtime takes memory of its own.
+        let (mut precision, bytes, folder) = {
+            let read = bytes;
+            let model = Model::parse(&read).map_err(|e| wrong(&e))?;
+            let (precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(&e))?;
+            // Where the file really is: ONNX Runtime refuses weights that a link leads to out of the graph's folder.
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let place = real.file_name().and_then(|file| file.to_str()).zip(real.parent().and_then(Path::to_str));
+            let mapped = match place {
+                Some((file, folder)) if rewritten.is_none() && !settings.on_gpu() && runtime.maps_weights() => {
+                    model.with_references(file).map_err(|e| wrong(&e))?.map(|bytes| (bytes, folder.to_string()))
+                }
+                _ => None,
+            };
+            match (mapped, rewritten) {
+                (Some((bytes, folder)), _) => (precision, bytes, Some(folder)),
+                (None, Some(rewritten)) => (precision, rewritten, None),
+                (None, None) => (precision, read, None),
+            }
+        };
+        if folder.is_some() {
+            notes.push(format!("weights of `{name}`: mapped from its file"));
+        }
+        let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
+        let free = settings.together != 1
+            && model.inputs.iter().any(|i| i.shape.iter().flatten().any(|axis| matches!(axis, Axis::Dynamic(_))));
+
+        let mut captures = false;
+        if settings.cuda_graph {
+            let verdict = providers::capturable(on_device, !free);
+            captures = verdict.is_ok();
+            let outcome = verdict.map_or_else(|reason| format!("not captured: {reason}"), |()| "captured".to_string());
+            notes.push(format!("CUDA graph of `{name}`: {outcome}"));
+        }
+        let engine_facts = match settings.device {
+            Device::TensorRt(i) => Some((
+                runtime::tensorrt_version().unwrap_or_else(|| "unknown".to_string()),
+                runtime::gpu_identity(i).unwrap_or_else(|| "unknown".to_string()),
+                cache_dir(&|name| std::env::var_os(name)).ok_or_else(|| {
+                    RunnerError::Environment("no engine cache: neither XDG_CACHE_HOME nor HOME is set".to_string())
+                })?,
+            )),
+            _ => None,
+        };
+        let engine = engine_facts.as_ref().map(|(tensorrt, gpu, cache)| Engine {
+            key: EngineKey {
+                graph: &sha256,
+                precision: settings.precision,
+                runtime: &runtime.version,
+                tensorrt,
+                gpu,
+                objects: free.then_some([1, settings.engine_objects[1], settings.engine_objects[0]]),
+            },
+            cache,
+            inputs: &model.inputs,
+        });
+        let mut registration: Registration = match (settings.device, &engine) {
+            (Device::TensorRt(i), Some(engine)) => vec![
+                (Provider::TensorRt, providers::tensorrt(i, &settings.given, engine)),
+                (Provider::Cuda, providers::cuda(i, &settings.given, false)),
+            ],
+            (Device::Cuda(i), _) => vec![(Provider::Cuda, providers::cuda(i, &settings.given, captures))],
+            _ => Vec::new(),
+        };
+        for dir in engine.iter().flat_map(|e| [e.directory(&settings.given), e.timing_directory()]) {
+            std::fs::create_dir_all(&dir)
+                .map_err(|e| RunnerError::Environment(format!("engine cache {}: {e}", dir.display())))?;
+        }
+        let engines = || engine.as_ref().map_or(0, |engine| engine_files(&engine.directory(&settings.given)));
+
+        let commit = |registration: &mut Registration, dropped: &mut Vec<DroppedOption>| {
+            let mut builder = register(settings, runtime, name, registration, dropped)?;
+            if let Some(folder) = &folder {
+                builder = builder
+                    .with_config_entry(WEIGHTS_FOLDER, folder)
+                    .map_err(|e| refused(settings, runtime, name, &e))?;
+            }
+            builder.commit_from_memory(&bytes).map_err(|e| {
+                if settings.on_gpu() {
+                    refused(settings, runtime, name, &e)
+                } else if e.message().contains("under development") && e.message().contains("pset") {
+                    RunnerError::Environment(format!(
+                        "ONNX Runtime {} ({}) is too old for graph `{name}` of opset {}; install a newer one or run \
+                         another precision. It says: {e}",
+                        runtime.version,
+                        runtime.path.display(),
+                        model.opset()
+                    ))
+                } else {
+                    wrong(&format!("ONNX Runtime {} cannot load graph `{name}` on the CPU: {e}", runtime.version))
+                }
+            })
+        };
+        let mut dropped = Vec::new();
+        let built_before = engines();
+        let mut session = commit(&mut registration, &mut dropped)?;
+        let mut load_ms = started.elapsed().as_secs_f64() * 1e3;
+        let mut build_ms = None;
+        if engines() > built_before {
+            // That was a build. Loading is timed by doing it again, with the engine from the cache.
+            build_ms = Some(load_ms);
+            let again = Instant::now();
+            drop(session);
+            session = commit(&mut registration, &mut dropped)?;
+            load_ms = again.elapsed().as_secs_f64() * 1e3;
+        }
+        notes.extend(
+            registration.iter().map(|(provider, pairs)| format!("{name}: {}", providers::note(*provider, pairs))),
+        );
+        if let Some(doubt) = tf32_doubt(settings, &registration) {
+            precision.effective.push_str(doubt);
+        }
+        Ok(Graph {
+            name: name.to_string(),
+            load_ms,
+            build_ms,
+            precision,
+            notes,
+            dropped,
+            cpu_form: false,
+            captures,
+            session,
+        })
+    }
+
+    /// Loads a small f32 graph that this program built itself, on the same device. On a TensorRT device it runs on the
+    /// CUDA provider: an engine for it would take longer to build than it ever runs.
+    ///
+    /// # Errors
+    /// [`RunnerError::Environment`] with ONNX Runtime's text.
+    pub fn open_built(name: &str, bytes: &[u8], settings: &Settings, runtime: &Runtime) -> Result<Self, RunnerError> {
+        let started = Instant::now();
+        let mut registration: Registration = match settings.device {
+            Device::Cpu => Vec::new(),
+            Device::Cuda(i) | Device::TensorRt(i) => {
+                vec![(Provider::Cuda, providers::cuda(i, &settings.given, false))]
+            }
+        };
+        let mut dropped = Vec::new();
+        let session = register(settings, runtime, name, &mut registration, &mut dropped)?
+            .commit_from_memory(bytes)
+            .map_err(|e| refused(settings, runtime, name, &e))?;
+        let precision = StagePrecision {
+            graph: name.to_string(),
+            requested: Precision::Fp32,
+            effective: "fp32".to_string(),
+            evidence: vec!["built in".to_string()],
+        };
+        Ok(Graph {
+            name: name.to_string(),
+            load_ms: started.elapsed().as_secs_f64() * 1e3,
+            build_ms: None,
+            precision,
+            notes: Vec::new(),
+            dropped,
+            cpu_form: false,
+            captures: false,
+            session,
+        })
+    }
+
+    /// A new set of bound inputs and outputs.
+    ///
+    /// # Errors
+    /// [`RunnerError::Environment`] with ONNX Runtime's text.
+    pub fn binding(&self) -> Result<IoBinding, RunnerError> {
+        self.session.create_binding().map_err(|e| RunnerError::Environment(format!("graph `{}`: {e}", self.name)))
+    }
+
+    /// Memory of the device that the graph runs on.
+    ///
+    /// # Errors
+    /// [`RunnerError::Environment`] with ONNX Runtime's text.
+    pub fn device_allocator(&self, device: Device) -> Result<Allocator, RunnerError> {
+        let (kind, index) = match device {
+            Device::Cpu => (AllocationDevice::CPU, 0),
+            Device::Cuda(i) | Device::TensorRt(i) => (AllocationDevice::CUDA, i32::try_from(i).unwrap_or(i32::MAX)),
+        };
+        MemoryInfo::new(kind, index, AllocatorType::Device, MemoryType::Default)
+            .and_then(|info| Allocator::new(&self.session, info))
+            .map_err(|e| RunnerError::Environment(format!("no memory on device `{device}`: {e}")))
+    }
+
+    /// As [`Graph::run`] for one of several bindings with fixed addresses: where the graph's kernels are captured, each
+    /// `id` (from 1, never used again for other addresses) has a capture of its own.
+    ///
+    /// # Errors
+    /// As [`Graph::run`].
+    pub fn run_replayable(&mut self, binding: &IoBinding, id: u32) -> Result<(), RunnerError> {
+        if !self.captures {
+            return self.run(binding);
+        }
+        let failed = |e: ort::Error| RunnerError::Inference(format!("graph `{}`: {e}", self.name));
+        let mut options = RunOptions::new().map_err(failed)?;
+        options.set("gpu_graph_id", id.to_string()).map_err(failed)?;
+        match self.session.run_binding_with_options(binding, &options) {
+            Ok(_outputs) => Ok(()),
+            Err(e) => Err(RunnerError::Inference(format!("graph `{}`: {e}", self.name))),
+        }
+    }
+
+    /// Runs the graph on values and gives back the named outputs, in host memory. For graphs whose output shapes are not
+    /// known beforehand; the others are bound.
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] naming the graph, with ONNX Runtime's text, or the output that is missing.
+    pub fn run_values(
+        &mut self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        outputs: &[&str],
+    ) -> Result<Vec<DynValue>, RunnerError> {
+        let failed = |text: &dyn std::fmt::Display| RunnerError::Inference(format!("graph `{}`: {text}", self.name));
+        let mut results = self.session.run(inputs).map_err(|e| failed(&e))?;
+        outputs.iter().map(|name| results.remove(*name).ok_or_else(|| failed(&format!("no output `{name}`")))).collect()
+    }
+
+    /// Runs the graph on bound tensors and waits for the device.
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] naming the graph, with ONNX Runtime's text.
+    pub fn run(&mut self, binding: &IoBinding) -> Result<(), RunnerError> {
+        // Not `run_binding`: it makes a list of handles on the outputs, which are the bound tensors and known already.
+        // SAFETY: session and binding live; the exclusive borrow keeps this session from running twice at a time.
+        let status = unsafe {
+            let run = ort::api().RunWithBinding;
+            run(self.session.ptr().cast_mut(), std::ptr::null(), binding.ptr())
+        };
+        // SAFETY: the status comes from ONNX Runtime and is looked at once.
+        let outcome: Result<(), ort::Error> = unsafe { ort::Error::result_from_status(status) };
+        outcome.map_err(|e| RunnerError::Inference(format!("graph `{}`: {e}", self.name)))
+    }
+}
+
+impl Graph {
+    /// Ends profiling and gives the file that ONNX Runtime wrote.
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] with ONNX Runtime's text; also when no profile was asked for.
+    pub fn end_profile(&mut self) -> Result<PathBuf, RunnerError> {
+        self.session
+            .end_profiling()
+            .map(PathBuf::from)
+            .map_err(|e| RunnerError::Inference(format!("graph `{}`: no profile: {e}", self.name)))
+    }
+}
+
+fn refused(settings: &Settings, runtime: &Runtime, name: &str, error: &dyn std::fmt::Display) -> RunnerError {
+    RunnerError::Environment(format!(
+        "device `{}` cannot be used for graph `{name}`; ONNX Runtime {} ({}) says: {error}",
+        settings.device,
+        runtime.version,
+        runtime.path.display()
+    ))
+}
+
+/// A session builder with the providers registered. An option that the linked ONNX Runtime does not know is taken out by
+/// its own word and recorded; then everything is registered anew.
+fn register(
+    settings: &Settings,
+    runtime: &Runtime,
+    name: &str,
+    registration: &mut Registration,
+    dropped: &mut Vec<DroppedOption>,
+) -> Result<SessionBuilder, RunnerError> {
+    'anew: loop {
+        let mut builder = configure(settings, runtime).map_err(|e| refused(settings, runtime, name, &e))?;
+        for (provider, pairs) in registration.iter_mut() {
+            builder = match builder.with_execution_providers([dispatch(*provider, pairs)]) {
+                Ok(builder) => builder,
+                Err(e) => {
+                    let Some(key) = providers::unknown_option(e.message()) else {
+                        return Err(refused(settings, runtime, name, &e));
+                    };
+                    let option = providers::drop_unknown(pairs, key, &settings.given, &runtime.version)
+                        .map_err(|text| refused(settings, runtime, name, &text))?;
+                    dropped.push(option);
+                    continue 'anew;
+                }
+            };
+        }
+        if let Some(dir) = &settings.profile {
+            builder = builder.with_profiling(dir.join(name)).map_err(|e| refused(settings, runtime, name, &e))?;
+        }
+        if !registration.is_empty() {
+            builder = builder.with_disable_cpu_fallback().map_err(|e| refused(settings, runtime, name, &e))?;
+        }
+        return Ok(builder);
+    }
+}
+
+fn dispatch(provider: Provider, pairs: &Pairs) -> ep::ExecutionProviderDispatch {
+    let dispatch = match provider {
+        Provider::Cuda => pairs.iter().fold(ep::CUDA::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build(),
+        Provider::TensorRt => {
+            pairs.iter().fold(ep::TensorRT::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build()
+        }
+    };
+    dispatch.error_on_failure()
+}
+
+/// Engines in a cache directory.
+fn engine_files(dir: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "engine")).count()
+}
+
+fn configure(settings: &Settings, runtime: &Runtime) -> Result<SessionBuilder, ort::Error> {
+    let mut builder = Session::builder(&runtime.environment)?
+        .with_optimization_level(settings.optimization.level())?
+        .with_log_level(LogLevel::Warning)?
+        .with_inter_threads(1)?
+        .with_inter_op_spinning(false)?
+        .with_intra_op_spinning(settings.crew.spinning)?;
+    if !settings.shares(runtime) {
+        builder = builder.with_independent_thread_pool()?;
+    }
+    match (settings.device, settings.crew.threads) {
+        (Device::Cpu, Some(threads)) => builder = builder.with_intra_threads(threads)?,
+        (Device::Cpu, None) => {}
+        // The host side of a GPU session only launches kernels.
+        _ => builder = builder.with_intra_threads(1)?,
+    }
+    if let Some(places) = settings.crew.places() {
+        builder = builder.with_config_entry("session.intra_op_thread_affinities", places)?;
+    }
+    builder = match (settings.device, settings.cpu_arena) {
+        (Device::Cpu, Arena::Shared) => builder.with_env_allocators()?,
+        (Device::Cpu, Arena::Off) => builder
+            .with_execution_providers([ep::CPU::default().with_arena_allocator(false).build().error_on_failure()])?,
+        _ => builder,
+    };
+    if settings.together == 1 {
+        // A fixed axis lets the optimiser do what it does for a graph of one object; graphs without these axes ignore it.
+        builder = builder.with_dimension_override(OBJECTS, 1)?.with_dimension_override(COND_OBJECTS, 1)?;
+    }
+    Ok(builder)
+}
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::onnx::ElementType;
+    use crate::types::Options;
+
+    fn options(extra: &[(&str, &str)]) -> Options {
+        let extra = extra.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Options { extra, ..Options::default() }
+    }
+
+    /// Runs `y = x MatMul w` with w = [[1, 1 + 2^-9], [0, 1]] in a precision; `None` without ONNX Runtime.
+    fn product(
+        precision: Precision,
+        dtype: ElementType,
+        x: [f32; 4],
+        level: &str,
+    ) -> Option<([f32; 4], StagePrecision)> {
+        let runtime = match crate::host::runtime::load(None) {
+            Ok(runtime) => runtime,
+            Err(e) => {
+                let _ = writeln!(std::io::stderr(), "skipped the emulation test: {e}");
+                return None;
+            }
+        };
+        let bytes = crate::onnx::build::matmul(dtype);
+        let file = CheckedGraph { path: PathBuf::from("test.onnx"), sha256: crate::digest::sha256_hex(&bytes), bytes };
+        let settings = Settings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
+        let mut graph = Graph::open("g", file, &settings, runtime, false).unwrap();
+        let host = Allocator::default();
+        let mut input = crate::host::tensor::tensor(&host, &[2, 2]).unwrap();
+        input.extract_tensor_mut().1.copy_from_slice(&x);
+        let mut result = crate::host::tensor::tensor(&host, &[2, 2]).unwrap();
+        let mut binding = graph.binding().unwrap();
+        crate::host::tensor::input(&mut binding, "x", &input).unwrap();
+        crate::host::tensor::output(&mut binding, "y", &mut result).unwrap();
+        graph.run(&binding).unwrap();
+        let y = result.extract_tensor().1;
+        Some(([y[0], y[1], y[2], y[3]], graph.precision.clone()))
+    }
+
+    #[test]
+    fn weights_mapped_from_the_file_are_the_weights() {
+        let runtime = match crate::host::runtime::load(None) {
+            Ok(runtime) => runtime,
+            Err(e) => {
+                let _ = writeln!(std::io::stderr(), "skipped the test of mapped weights: {e}");
+                return;
+            }
+        };
+        let side = 32usize;
+        let values: Vec<f32> = (0..side * side).map(|i| i as f32 * 0.25 - 100.0).collect();
+        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let shape = [side as i64, side as i64];
+        let bytes = crate::onnx::build::model(
+            9,
+            20,
+            &[
+                (1, crate::onnx::build::node("MatMul", &["x", "w"], &["y"], &[])),
+                (5, crate::onnx::build::initializer("w", ElementType::F32, &shape, &raw)),
+                (11, crate::onnx::build::value_info("x", ElementType::F32, &shape)),
+                (12, crate::onnx::build::value_info("y", ElementType::F32, &shape)),
+            ],
+        );
+        let dir = tempfile::tempdir().unwrap();
+        // A link into another folder, as download caches have them.
+        let (path, blob) = (dir.path().join("snapshot/g.onnx"), dir.path().join("blob"));
+        std::fs::write(&blob, &bytes).unwrap();
+        std::fs::create_dir(dir.path().join("snapshot")).unwrap();
+        std::os::unix::fs::symlink(&blob, &path).unwrap();
+        let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes };
+        let settings = Settings::new(Device::Cpu, Precision::Fp32, &options(&[])).unwrap();
+        let mut graph = Graph::open("g", file, &settings, runtime, false).unwrap();
+        let mapped = graph.notes.iter().any(|note| note == "weights of `g`: mapped from its file");
+        assert_eq!(mapped, runtime.maps_weights());
+        let host = Allocator::default();
+        let mut unit = crate::host::tensor::tensor(&host, &shape).unwrap();
+        let identity = |i: usize| f32::from(u8::from(i.is_multiple_of(side + 1)));
+        unit.extract_tensor_mut().1.iter_mut().enumerate().for_each(|(i, v)| *v = identity(i));
+        let mut result = crate::host::tensor::tensor(&host, &shape).unwrap();
+        let mut binding = graph.binding().unwrap();
+        crate::host::tensor::input(&mut binding, "x", &unit).unwrap();
+        crate::host::tensor::output(&mut binding, "y", &mut result).unwrap();
+        graph.run(&binding).unwrap();
+        assert_eq!(result.extract_tensor().1, values);
+    }
+
+    #[test]
+    fn emulation_rounds_operands_and_results_and_nothing_else() {
+        use half::{bf16, f16};
+        let e = 2f32.powi(-9);
+        let x = [1.0 + e, 300.25, 1.0 / 3.0, 7.0];
+        let exact = |round: fn(f32) -> f32| {
+            let (a, b, c, d, w) = (round(x[0]), round(x[1]), round(x[2]), round(x[3]), round(1.0 + e));
+            // sums in f32, one rounding at the end
+            [round(a), round(a * w + b), round(c), round(c * w + d)]
+        };
+        let plain = exact(|v| v);
+        for level in ["all", "disable"] {
+            let Some((y, stage)) = product(Precision::Fp32, ElementType::F32, x, level) else { return };
+            assert_eq!((y, stage.effective.as_str()), (plain, "fp32"));
+            for (precision, dtype, round) in [
+                (Precision::Bf16, ElementType::BF16, (|v| bf16::from_f32(v).to_f32()) as fn(f32) -> f32),
+                (Precision::Fp16, ElementType::F16, |v| f16::from_f32(v).to_f32()),
+            ] {
+                let (y, stage) = product(precision, dtype, x, level).unwrap();
+                assert_eq!(y, exact(round), "{precision}, optimisation {level}");
+                assert_ne!(y, plain, "the case must tell the precisions apart");
+                assert_eq!(stage.effective, format!("{precision} operands, fp32 accumulation, emulated"));
+                assert!(stage.evidence[2].contains("2 casts to f32 before operands, 1 casts back"), "{stage:?}");
+            }
+        }
+        // A file that is not what its folder says is reported as what it is.
+        let (y, stage) = product(Precision::Bf16, ElementType::F32, x, "all").unwrap();
+        assert_eq!(y, plain);
+        assert!(stage.effective.starts_with("fp32 (bf16 asked for"), "{}", stage.effective);
+    }
+}

@@ -1,0 +1,180 @@
+//! How is a graph to run? The settings of a runner, read from its options, and in words for the record.
+
+use std::path::PathBuf;
+
+use ort::session::builder::GraphOptimizationLevel;
+
+use super::options::Given;
+use super::runtime::{Crew, Runtime};
+use crate::types::{Device, Precision};
+
+/// Settings common to all graphs of a runner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where it runs.
+    pub device: Device,
+    /// Precision asked for.
+    pub precision: Precision,
+    /// CPU: the threads inside one operator.
+    pub(super) crew: Crew,
+    /// CPU: does one crew serve all graphs?
+    pub(super) one_crew: bool,
+    /// CPU: is the first graph loaded beside the others?
+    pub(super) load_parallel: bool,
+    /// `disable`, `basic`, `extended` or `all`.
+    pub(super) optimization: Optimization,
+    /// CPU: where inner values live.
+    pub(super) cpu_arena: Arena,
+    /// CPU: in huge pages, where they can be had?
+    pub(super) huge_pages: bool,
+    /// CUDA: capture and replay the kernels of graphs for which that is legal.
+    pub(super) cuda_graph: bool,
+    /// TensorRT: largest and best number of objects of the engines.
+    pub(super) engine_objects: [usize; 2],
+    /// Options of the providers.
+    pub(super) given: Given,
+    /// Most objects that run together where the graphs have an object axis; `usize::MAX`: all.
+    pub(super) together: usize,
+    /// Does a pixel belong to one object at most?
+    pub(super) exclusive: bool,
+    /// Take the forms for the CPU provider?
+    pub(super) cpu_forms: bool,
+    /// Are stage times taken?
+    pub(super) stage_times: bool,
+    /// CPU: may the next frame be encoded beside this one?
+    pub(super) pipeline: bool,
+    /// Directory for the profiles of the graphs, for the placement audit.
+    pub(crate) profile: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Optimization {
+    Disable,
+    Basic,
+    Extended,
+    All,
+}
+
+impl Optimization {
+    // Never `Level3`: runtimes before 1.23 refuse it, and `All` includes it on newer ones.
+    pub(super) fn level(self) -> GraphOptimizationLevel {
+        match self {
+            Optimization::Disable => GraphOptimizationLevel::Disable,
+            Optimization::Basic => GraphOptimizationLevel::Level1,
+            Optimization::Extended => GraphOptimizationLevel::Level2,
+            Optimization::All => GraphOptimizationLevel::All,
+        }
+    }
+}
+
+impl Settings {
+    /// Does a pixel belong to one object at most?
+    pub fn exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    /// Are stage times taken? They are unless the option `stage_times` says `off`.
+    pub fn stage_times(&self) -> bool {
+        self.stage_times
+    }
+
+    /// Do graphs run in their form for the CPU provider, where they have one?
+    pub fn cpu_forms(&self) -> bool {
+        self.cpu_forms
+    }
+
+    /// Settings of the image encoder and of the other graphs when the next frame is encoded beside this one: the threads are
+    /// shared out between the two, so that no more run than were asked for. `None`: one frame after the other.
+    pub fn split(&self) -> Option<[Settings; 2]> {
+        let all = self.crew.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        if !self.pipeline || all < 2 {
+            return None;
+        }
+        // The calling thread of either side is tied to no processor; the other threads keep theirs.
+        let part = |n: usize, pinned: Option<&[usize]>, one_crew: bool| Settings {
+            crew: Crew { threads: Some(n), pinned: pinned.unwrap_or_default().to_vec(), ..self.crew },
+            one_crew,
+            ..self.clone()
+        };
+        let (ahead, pinned) = (all / 2, &self.crew.pinned);
+        // Two graphs run at a time, so the image encoder keeps threads of its own.
+        Some([part(ahead, pinned.get(..ahead - 1), false), part(all - ahead, pinned.get(ahead..), self.one_crew)])
+    }
+
+    /// Most objects that may run together. A TensorRT engine takes no more than it was built for; another number would
+    /// mean another build in the middle of a video.
+    pub fn together(&self) -> usize {
+        match self.device {
+            Device::TensorRt(_) => self.together.min(self.engine_objects[0]),
+            _ => self.together,
+        }
+    }
+
+    /// Does the runtime's crew run the graphs? Only if it is what these settings ask for.
+    pub(super) fn shares(&self, runtime: &Runtime) -> bool {
+        self.one_crew && runtime.crew.as_ref() == Some(&self.crew)
+    }
+
+    /// Does the graph run on a GPU?
+    pub fn on_gpu(&self) -> bool {
+        self.device != Device::Cpu
+    }
+
+    /// Every setting in effect, in words, for the record.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = vec![format!("graph optimisation: {:?}", self.optimization).to_lowercase()];
+        match self.device {
+            Device::Cpu => {
+                notes.push(match self.crew.threads {
+                    Some(n) => format!("threads: {n}"),
+                    None => "threads: ONNX Runtime's default (all physical cores)".to_string(),
+                });
+                notes.push(format!("spinning: {}", if self.crew.spinning { "on" } else { "off" }));
+                if !self.crew.pinned.is_empty() {
+                    let list: Vec<String> = self.crew.pinned.iter().map(usize::to_string).collect();
+                    notes.push(format!("threads beside the calling one: tied to processors {}", list.join(", ")));
+                }
+            }
+            Device::Cuda(_) => notes.push("no operator may run on the CPU".to_string()),
+            Device::TensorRt(_) => notes
+                .push("operators that TensorRT does not take run on the CUDA provider, none on the CPU".to_string()),
+        }
+        if self.pipeline {
+            notes.push(match self.split().map(|parts| parts.map(|part| part.crew.threads.unwrap_or_default())) {
+                Some([ahead, rest]) => format!(
+                    "pipeline: the next frame is encoded beside this one; threads: {ahead} for the image encoder, {rest} for \
+                     the other graphs"
+                ),
+                None => "pipeline: off, because there is only one thread".to_string(),
+            });
+        }
+        if !self.stage_times {
+            notes.push("stage times: off".to_string());
+        }
+        if self.device == Device::Cpu {
+            notes.push(format!("CPU memory arena: {}", self.cpu_arena.text()));
+        }
+        notes
+    }
+}
+
+/// Where a CPU session keeps the inner values of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arena {
+    /// In one pool of the process. Graphs that run in turn use the same memory.
+    Shared,
+    /// In a pool of each graph's own, which is ONNX Runtime's default.
+    Own,
+    /// In memory that is asked for and given back every time.
+    Off,
+}
+
+impl Arena {
+    fn text(self) -> &'static str {
+        match self {
+            Arena::Shared => "one for all graphs",
+            Arena::Own => "one for each graph",
+            Arena::Off => "off",
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! How do SAM 2, EdgeTAM and their kin track? One loop for the family; what differs between its members is in their graphs
+//! and manifests.
+
+pub mod contract;
+mod encoder;
+mod state;
+pub mod tracker;
+mod wiring;
+
+use crate::runner::Entry;
+
+/// Registry entry of SAM 2.1 video packs.
+pub const SAM2: Entry = Entry {
+    family: "sam2",
+    aliases: &[("sam2", "sam2_mini")],
+    summary: "SAM 2.1 video: Hiera image encoder, memory bank of 7 frames, stored as bf16 values",
+    hidden: false,
+    describe: tracker::describe,
+    check: tracker::check,
+    open: tracker::open,
+};
+
+/// Registry entry of EdgeTAM video packs. They differ from SAM 2 by their graphs (RepViT encoder, spatial perceiver: fewer
+/// memory tokens) and by storing memories unrounded.
+pub const EDGETAM: Entry = Entry {
+    family: "edgetam",
+    aliases: &[("edgetam", "edgetam_mini")],
+    summary: "EdgeTAM video: RepViT image encoder, memories compressed by a spatial perceiver",
+    ..SAM2
+};

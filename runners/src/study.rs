@@ -1,0 +1,9 @@
+//! What can be said about a pack beside its speed? What it costs, how fast it could be, where its operators run, and
+//! whether it computes what PyTorch computes.
+
+pub mod audit;
+mod cost;
+pub mod golden;
+pub mod inspect;
+mod reference;
+pub mod roofline;
