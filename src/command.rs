@@ -10,6 +10,7 @@ pub mod merge;
 pub mod models;
 pub mod packs;
 pub mod report;
+pub mod run;
 pub mod schedule;
 pub mod score;
 pub mod telemetry;

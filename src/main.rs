@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::command::{
-    audit, compare, data, doctor, history, manual, merge, models, packs, report, schedule, score, telemetry, verify,
+    audit, compare, data, doctor, history, manual, merge, models, packs, report, run, schedule, score, telemetry,
+    verify,
 };
 use jetbench::exit::{Outcome, Stop};
-use jetbench::run::{self, worker};
+use jetbench::run::worker;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -7,6 +7,7 @@ pub mod overlay;
 pub mod plot;
 pub mod png;
 pub mod scene;
+pub mod screen;
 pub mod table;
 pub mod thumb;
 

@@ -1,4 +1,8 @@
-//! What is kept? The record of a run as types, and where it lies.
+//! What is kept? The record of a run as types, where it lies, who may write there, and which runs stay.
 
+pub mod baseline;
+pub mod claim;
 pub mod record;
+pub mod retention;
+pub mod status;
 pub mod store;

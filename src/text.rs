@@ -52,3 +52,8 @@ mod tests {
         assert_eq!(shell_word("$(rm)"), "'$(rm)'");
     }
 }
+
+/// This moment as RFC 3339 in UTC, to the second.
+pub fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}

@@ -241,7 +241,7 @@ fn what_does_not_belong_together_is_refused() {
     let mut said = vec![refused(&["--resume", "data"]), refused(&["--resume", "nowhere"])];
     said.push(refused(&[resume[0], resume[1], "--models", "calm_mask", "--limit-videos", "1"]));
     // While another process holds the run.
-    let claim = jetbench::run::resume::claim(&run).unwrap();
+    let claim = jetbench::results::claim::claim(&run).unwrap();
     said.push(refused(&resume));
     drop(claim);
     shop.pack("stumble", "frame_ms = [1.0]");

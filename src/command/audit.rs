@@ -12,7 +12,9 @@ use serde_json::json;
 
 use crate::cli::{AuditArgs, RunArgs};
 use crate::exit::{NOT_VALID, OK, Outcome, Stop};
-use crate::plan::{self, Cell, Plan};
+use crate::plan::resolve::Cell;
+use crate::plan::{self, Plan};
+use crate::run::event::Job;
 use crate::run::prompt;
 
 /// How much a copy costs a video.
@@ -110,7 +112,7 @@ fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Stop> {
             prompts.push(Prompt { object: object.id, shape });
         }
     }
-    let job = plan.job(cell, std::path::PathBuf::new(), Vec::new());
+    let job = Job::new(plan, cell, std::path::PathBuf::new(), Vec::new());
     let request = OpenRequest {
         pack: job.pack,
         precision: job.dtype,

@@ -7,16 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::cli::CompareArgs;
 use crate::command::history;
 use crate::exit::{self, Outcome, Stop};
 use crate::judge::stats;
+use crate::plan::settings;
 use crate::results::record::{CellRecord, Interval, RunRecord, Verdict};
-use crate::results::store;
+use crate::results::{baseline, store};
 use crate::text::{clean, figure, plural};
 
 /// J&F points (0 to 100) below which a change is noise: kernels that sum in another order move scores that much.
@@ -137,16 +137,17 @@ pub struct Floor {
 /// # Errors
 /// A run that cannot be read; fewer than two; a baseline that is not there.
 pub fn compare(args: &CompareArgs) -> Result<Outcome, Stop> {
-    let out = crate::plan::default_out(args.out.clone());
+    let out = settings::default_out(args.out.clone());
     if let Some(name) = &args.save_baseline {
         let [run] = args.runs.as_slice() else {
             return Err(Stop::Usage("--save-baseline NAME takes one run".into()));
         };
-        return save_baseline(&out, name, run);
+        let run = baseline::save(&out, name, run)?;
+        return Ok(Outcome::ok(format!("baseline {name} is {}\n", run.display())));
     }
     let mut dirs = Vec::new();
     if let Some(name) = &args.baseline {
-        dirs.push(baseline(&out, name)?);
+        dirs.push(baseline::find(&out, name)?);
     }
     dirs.extend(args.runs.iter().cloned());
     if dirs.len() < 2 {
@@ -171,59 +172,6 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Stop> {
         false => comparisons.iter().map(text).collect::<Vec<_>>().join("\n"),
     };
     Ok(Outcome { stdout, code })
-}
-
-/// A named run to compare with.
-#[derive(Serialize, Deserialize)]
-struct Baseline {
-    run: PathBuf,
-}
-
-fn baseline_file(out: &Path, name: &str) -> Result<PathBuf, Stop> {
-    let fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(fit) {
-        return Err(Stop::Usage(format!("baseline `{name}`: use letters, digits, dots and dashes")));
-    }
-    Ok(out.join("baselines").join(format!("{name}.json")))
-}
-
-fn save_baseline(out: &Path, name: &str, run: &Path) -> Result<Outcome, Stop> {
-    let file = baseline_file(out, name)?;
-    store::load(run)?;
-    let run = run.canonicalize().map_err(|e| Stop::Usage(format!("{}: {e}", run.display())))?;
-    let text = format!("baseline {name} is {}\n", run.display());
-    store::write_json(&file, &Baseline { run })
-        .map_err(|e| Stop::Environment(format!("cannot write {}: {e}", file.display())))?;
-    Ok(Outcome::ok(text))
-}
-
-fn baseline(out: &Path, name: &str) -> Result<PathBuf, Stop> {
-    let file = baseline_file(out, name)?;
-    let known = || {
-        let names: Vec<String> = std::fs::read_dir(out.join("baselines"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|e| Some(e.file_name().to_str()?.strip_suffix(".json")?.to_string()))
-            .collect();
-        if names.is_empty() { "there are none".to_string() } else { format!("there are: {}", names.join(", ")) }
-    };
-    let bytes = std::fs::read(&file).map_err(|_| {
-        Stop::Usage(format!(
-            "no baseline `{name}` in {}; {}; make one with `jetbench compare RUN --save-baseline {name}`",
-            out.display(),
-            known()
-        ))
-    })?;
-    let baseline: Baseline =
-        serde_json::from_slice(&bytes).map_err(|e| Stop::Usage(format!("{}: {e}", file.display())))?;
-    Ok(baseline.run)
-}
-
-/// Directories that baselines below `out` name: retention keeps its hands off them.
-pub fn baselines(out: &Path) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(out.join("baselines")).into_iter().flatten().flatten();
-    files.filter_map(|e| Some(serde_json::from_slice::<Baseline>(&std::fs::read(e.path()).ok()?).ok()?.run)).collect()
 }
 
 /// What latencies of this cell differ by from run to run: what the user says, else what the results directory shows, else

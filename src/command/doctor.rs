@@ -63,15 +63,15 @@ impl Check {
 /// # Errors
 /// A device that is no device.
 pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Stop> {
-    let devices: Vec<Device> = plan::parsed(&args.device)?;
+    let devices: Vec<Device> = plan::settings::parsed(&args.device)?;
     let root = Path::new("/");
     let probe = runtime::probe(args.ort_lib.as_deref());
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let mut checks = vec![machine(&device)];
     checks.extend(runtime_checks(probe, &devices));
-    checks.extend(pack_checks(&plan::pack_path(&args.packs)));
-    checks.push(data(&args.data.clone().unwrap_or_else(plan::default_data)));
-    checks.push(results(&plan::default_out(args.out.clone())));
+    checks.extend(pack_checks(&plan::settings::pack_path(&args.packs)));
+    checks.push(data(&args.data.clone().unwrap_or_else(plan::settings::default_data)));
+    checks.push(results(&plan::settings::default_out(args.out.clone())));
     checks.extend(conditions(root));
     let failed = checks.iter().any(|c| c.status == Status::Fail);
     let stdout = if args.json {
@@ -323,7 +323,7 @@ fn runtime_checks(probe: runtime::Probe, devices: &[Device]) -> Vec<Check> {
     let mut checks = vec![Check::ok("onnxruntime", found)];
     for &device in devices {
         let name = format!("device {device}");
-        checks.push(match plan::missing_provider(device, &probe.providers) {
+        checks.push(match plan::resolve::missing_provider(device, &probe.providers) {
             None if device == Device::Cpu => Check::ok(&name, "always there"),
             None => match gpu(device) {
                 Ok(found) => Check::ok(&name, found),

@@ -9,6 +9,7 @@ use crate::cli::HistoryArgs;
 use crate::command::compare::Floor;
 use crate::exit::{Outcome, Stop};
 use crate::judge::stats;
+use crate::plan::settings;
 use crate::report::plot;
 use crate::results::record::{CellRecord, RunRecord};
 use crate::results::store;
@@ -182,7 +183,7 @@ pub fn series(rows: &[Row]) -> Vec<Series<'_>> {
 /// # Errors
 /// The results directory cannot be read, a file not be written.
 pub fn history(args: &HistoryArgs) -> Result<Outcome, Stop> {
-    let out = crate::plan::default_out(args.out.clone());
+    let out = settings::default_out(args.out.clone());
     let mut rows =
         rows(&out).map_err(|e| Stop::Usage(format!("{}: {e}; name the results with --out DIR", out.display())))?;
     let wanted = |row: &Row| args.models.is_empty() || args.models.contains(&row.key.cell[0]);

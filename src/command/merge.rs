@@ -10,13 +10,16 @@ use serde_json::{Value, json};
 
 use crate::cli::MergeArgs;
 use crate::exit::{self, Outcome, Stop};
+use crate::judge::outcome::exit_code;
 use crate::judge::summary;
+use crate::plan::{identity, settings};
 use crate::report;
+use crate::report::screen::screen;
 use crate::results::record::{
     CellRecord, DeviceRecord, Origin, PartRecord, RunRecord, SequenceRecord, SummaryRecord, Verdict,
 };
 use crate::results::store::{self, RECORD, RunDir};
-use crate::run;
+use crate::run::energy;
 use crate::text::plural;
 
 /// Cells of a record that was joined over several devices are named after their board; this stands for all of them.
@@ -43,7 +46,7 @@ pub fn merge(args: &MergeArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
         joined.settings.insert("energy_price".into(), json!(price));
         joined.settings.insert("currency".into(), json!(args.currency));
     }
-    let dir = RunDir::create(&crate::plan::default_out(args.out.clone()), &joined.device.name)?;
+    let dir = RunDir::create(&settings::default_out(args.out.clone()), &joined.device.name)?;
     joined.run_id = dir.id.clone();
     let written = report::files(&joined)
         .map_err(std::io::Error::other)
@@ -54,9 +57,9 @@ pub fn merge(args: &MergeArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
     if !args.quiet {
         notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
-    let code = run::exit_code(&joined, &[]);
+    let code = exit_code(&joined, &[]);
     let code = if joined.stopped.is_some() { exit::NOT_VALID } else { code };
-    Ok(Outcome { stdout: run::screen(&joined, &dir.path, args.quiet, args.json), code })
+    Ok(Outcome { stdout: screen(&joined, &dir.path, args.quiet, args.json), code })
 }
 
 /// Finds the runs in and below the directories. Joined ones are left out, with a note: their parts are what counts.
@@ -110,7 +113,7 @@ fn job(record: &RunRecord, same_device: bool) -> Vec<(&'static str, String)> {
             ("packs", cells(&|c| c.pack_digest.clone())),
             ("precision in effect", cells(&|c| c.effective_dtype.clone().unwrap_or_default())),
             ("ONNX Runtime", cells(&|c| c.runtime.as_ref().map(|r| r.version.clone()).unwrap_or_default())),
-            ("settings", json!(run::deciding(&record.settings)).to_string()),
+            ("settings", json!(identity::deciding(&record.settings)).to_string()),
         ]);
     }
     fields
@@ -347,13 +350,7 @@ fn join_cell(cells: &[&CellRecord], list: &[String], min_frames: usize) -> CellR
     }
     joined.notes = notes;
     joined.summary = summary::summarise(&joined);
-    if let Some(figures) = &mut joined.summary {
-        let per_frame = |joules: &BTreeMap<String, f64>| {
-            joules.get(run::WHOLE_MODULE_RAIL).filter(|_| figures.frames > 0).map(|j| j / figures.frames as f64)
-        };
-        let (whole, above) = (per_frame(&joined.energy_j), per_frame(&joined.energy_above_idle_j));
-        (figures.energy_per_frame_j, figures.energy_above_idle_per_frame_j) = (whole, above);
-    }
+    energy::per_frame(&mut joined);
     joined.verdict = join_verdicts(cells, &joined, min_frames);
     joined
 }

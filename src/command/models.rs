@@ -12,7 +12,7 @@ use crate::plan;
 
 /// Lists packs and their tags.
 pub fn models(args: &ModelsArgs) -> Outcome {
-    let path = plan::pack_path(&args.packs);
+    let path = plan::settings::pack_path(&args.packs);
     let found = packs::list(&path, Device::Cpu);
     let good: Vec<&PackInfo> = found.iter().filter_map(|(_, i)| i.as_ref().ok()).filter(|i| !i.hidden).collect();
     let broken: Vec<(String, String)> = found
@@ -25,7 +25,7 @@ pub fn models(args: &ModelsArgs) -> Outcome {
 
 /// Tags under the pack's own name, and tags under its aliases.
 fn tags(pack: &PackInfo) -> (Vec<String>, Vec<String>) {
-    plan::known_tags(&BTreeMap::new(), &[pack])
+    plan::resolve::known_tags(&BTreeMap::new(), &[pack])
         .into_iter()
         .partition(|tag| tag.rsplit_once('_').is_some_and(|(name, _)| name == pack.id))
 }

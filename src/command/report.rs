@@ -4,9 +4,10 @@ use std::path::Path;
 
 use crate::cli::ReportArgs;
 use crate::exit::{Outcome, Stop};
+use crate::judge::outcome::exit_code;
+use crate::report::screen::screen;
 use crate::report::{files_with, table, thumb};
 use crate::results::store;
-use crate::run;
 
 /// Writes or prints the report of a finished run.
 ///
@@ -15,7 +16,7 @@ use crate::run;
 pub fn report(args: &ReportArgs) -> Result<Outcome, Stop> {
     let mut record = store::load(&args.run)?;
     let dir = if args.run.is_dir() { args.run.as_path() } else { args.run.parent().unwrap_or(Path::new(".")) };
-    let code = run::exit_code(&record, &[]);
+    let code = exit_code(&record, &[]);
     if args.json {
         for cell in &mut record.cells {
             cell.sequences.clear();
@@ -34,7 +35,7 @@ pub fn report(args: &ReportArgs) -> Result<Outcome, Stop> {
     written
         .and_then(|files| files.iter().try_for_each(|(name, bytes)| store::write_atomic(&dir.join(name), bytes)))
         .map_err(|e| Stop::Environment(format!("cannot write the report to {}: {e}", dir.display())))?;
-    Ok(Outcome { stdout: run::screen(&record, dir, args.quiet, false), code })
+    Ok(Outcome { stdout: screen(&record, dir, args.quiet, false), code })
 }
 
 /// The headline table as Markdown: to the file, or returned for stdout when it is `-`.

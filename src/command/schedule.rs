@@ -8,19 +8,14 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{RunArgs, ScheduleArgs, ScheduleCommand, ScheduleInstall, SchedulePlace};
-use crate::command::compare;
 use crate::exit::{self, Outcome, Stop};
 use crate::plan::config;
-use crate::results::record::DeviceRecord;
+use crate::plan::settings;
+use crate::results::status::Status;
 use crate::results::store;
-use crate::run::Status;
-use crate::run::resume;
 
 /// The comment line of our units that tells what they are.
 const MARK: &str = "# jetbench schedule: ";
-
-/// File that marks a run as one that retention may remove.
-const RETENTION: &str = "retention.txt";
 
 /// What our units say about themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,7 +118,7 @@ fn job(install: &ScheduleInstall) -> Result<Job, Stop> {
     let name = install.name.clone().or_else(stem).unwrap_or_default();
     check_name(&name)?;
     check_calendar(&install.on_calendar)?;
-    let out = absolute(&crate::plan::default_out(settings.out.clone()))?;
+    let out = absolute(&settings::default_out(settings.out.clone()))?;
     let cache = std::env::var_os("XDG_CACHE_HOME").filter(|d| !d.is_empty()).map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let status = out.join("schedules").join(format!("{name}.json"));
@@ -478,66 +473,6 @@ fn remove(name: &str, place: &SchedulePlace) -> Result<Outcome, Stop> {
         systemctl(flags, &["daemon-reload"])?;
     }
     Ok(Outcome::ok(format!("removed schedule {name}; its results stay\n")))
-}
-
-/// The newest complete run of the same job on the same device, if there is one.
-pub fn unchanged(out: &Path, device: &DeviceRecord, job_sha256: &str) -> Option<PathBuf> {
-    // Only what decides is read; the frames of a run are many.
-    #[derive(Deserialize)]
-    struct Head {
-        device: DeviceRecord,
-        cells: Vec<Cell>,
-        stopped: Option<String>,
-        #[serde(default)]
-        origin: crate::results::record::Origin,
-    }
-    #[derive(Deserialize)]
-    struct Cell {
-        verdict: crate::results::record::Verdict,
-    }
-    let mut runs = Vec::new();
-    store::find_runs(&out.join(&device.name), &mut runs).ok()?;
-    runs.into_iter().rev().find(|run| {
-        let head = std::fs::read(run.join(store::RECORD)).ok().and_then(|b| serde_json::from_slice::<Head>(&b).ok());
-        head.is_some_and(|head| {
-            head.origin.job_sha256 == job_sha256
-                && head.device.digest == device.digest
-                && head.stopped.is_none()
-                && !head.cells.iter().any(|c| matches!(c.verdict, crate::results::record::Verdict::Failed { .. }))
-        })
-    })
-}
-
-/// Marks a run as one that retention may remove.
-///
-/// # Errors
-/// The file system's.
-pub fn mark(run: &Path, keep: usize) -> std::io::Result<()> {
-    let text =
-        format!("Made with --keep {keep}: when {keep} newer ones of this device are there, this run is removed.\n");
-    store::write_atomic(&run.join(RETENTION), text.as_bytes())
-}
-
-/// Removes the oldest marked runs beside `current` until `keep` are left, itself included. Baselines, runs without the
-/// mark, and runs that a process works on stay. Returns what was removed.
-pub fn retain(out: &Path, current: &Path, keep: usize) -> Vec<PathBuf> {
-    let Some(device) = current.parent() else { return Vec::new() };
-    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
-    let saved: Vec<PathBuf> = compare::baselines(out).iter().map(|p| real(p)).collect();
-    let mut runs = Vec::new();
-    if store::find_runs(device, &mut runs).is_err() {
-        return Vec::new();
-    }
-    runs.retain(|run| run.join(RETENTION).is_file() && !saved.contains(&real(run)));
-    let surplus = runs.len().saturating_sub(keep.max(1));
-    let mut gone = Vec::new();
-    for run in runs.into_iter().take(surplus).filter(|run| real(run) != real(current)) {
-        let free = resume::claim(&run).is_ok();
-        if free && std::fs::remove_dir_all(&run).is_ok() {
-            gone.push(run);
-        }
-    }
-    gone
 }
 
 #[cfg(test)]

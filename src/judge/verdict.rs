@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::judge::stats::Steadiness;
 use crate::judge::summary;
-use crate::plan::Policy;
+use crate::plan::settings::Policy;
 use crate::results::record::{CellRecord, SensorsRecord, Verdict};
 use crate::telemetry::{Span, Telemetry, nvml};
 

@@ -251,6 +251,13 @@ pub struct CellRecord {
     pub notes: Vec<String>,
 }
 
+impl CellRecord {
+    /// A cell that failed can be tried again; any other verdict is final.
+    pub fn is_final(&self) -> bool {
+        !matches!(self.verdict, Verdict::Failed { .. })
+    }
+}
+
 impl Default for CellRecord {
     /// A cell to which nothing has happened yet.
     fn default() -> Self {

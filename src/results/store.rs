@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::exit::Stop;
+use crate::results::claim::claim;
 use crate::results::record::{CellRecord, RunRecord, SCHEMA};
-use crate::run::resume;
 
 /// How the names of files begin that are being written.
 pub const WRITING: &str = ".writing-";
@@ -55,7 +55,7 @@ impl RunDir {
                 Err(e) => return Err(fault(e)),
             }
         };
-        let run = RunDir { _claim: resume::claim(&path)?, path, id };
+        let run = RunDir { _claim: claim(&path)?, path, id };
         std::fs::create_dir_all(run.spool_root()).map_err(fault)?;
         write_atomic(&run.path.join("log.txt"), b"").map_err(fault)?;
         Ok(run)
@@ -67,7 +67,7 @@ impl RunDir {
     /// Another process works on it.
     pub fn open(path: &Path) -> Result<RunDir, Stop> {
         let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let run = RunDir { _claim: resume::claim(path)?, path: path.to_path_buf(), id };
+        let run = RunDir { _claim: claim(path)?, path: path.to_path_buf(), id };
         for dir in [run.path.clone(), run.path.join("partial"), run.path.join("plots")] {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with(WRITING) {
@@ -86,6 +86,11 @@ impl RunDir {
     /// Directory of the spool files of cell `index`.
     pub fn spool(&self, index: usize) -> PathBuf {
         self.spool_root().join(index.to_string())
+    }
+
+    /// Spool file of sequence `sequence` of cell `cell`.
+    pub fn spool_file(&self, cell: usize, sequence: usize) -> PathBuf {
+        self.spool(cell).join(format!("{sequence}.spool"))
     }
 
     fn spool_root(&self) -> PathBuf {
@@ -164,7 +169,7 @@ impl RunDir {
     pub fn finish(&self, record: &RunRecord) -> std::io::Result<()> {
         write_json(&self.path.join(RECORD), record)?;
         let joined: usize = record.cells.iter().map(|cell| cell.repeats.len()).sum();
-        if joined == 0 || (record.stopped.is_none() && record.cells.iter().all(resume::whole)) {
+        if joined == 0 || (record.stopped.is_none() && record.cells.iter().all(CellRecord::is_final)) {
             return self.clean();
         }
         let kept: Vec<PathBuf> = (0..joined).map(|index| self.partial(index)).collect();

@@ -7,8 +7,10 @@ use jetbench_runners::RunnerError;
 use jetbench_runners::types::{Device, OpenReport, Options, Precision, PromptKind, StagePrecision};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::resolve::Cell;
 use crate::plan::scenario::Scenario;
-use crate::plan::shard::Shard;
+use crate::plan::settings::Limits;
+use crate::plan::{self, Plan};
 use crate::results::record::{NullRunRecord, WarmupRecord};
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
@@ -53,18 +55,30 @@ pub struct Job {
     pub spool: PathBuf,
 }
 
-/// The part of a dataset that is used: the first so many of each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Videos.
-    pub videos: Option<usize>,
-    /// Objects per video.
-    pub objects: Option<usize>,
-    /// Frames per video.
-    pub frames: Option<usize>,
-    /// Of the videos that are left, those of this part.
-    #[serde(default)]
-    pub shard: Option<Shard>,
+impl Job {
+    /// The job of `cell`; `skip` names the sequences that an earlier worker finished.
+    pub fn new(plan: &Plan, cell: &Cell, spool: PathBuf, skip: Vec<usize>) -> Job {
+        let settings = &plan.settings;
+        Job {
+            protocol: PROTOCOL,
+            pack: cell.pack.dir.clone(),
+            prompt: cell.prompt,
+            clicks: plan::clicks(&cell.pack, settings),
+            dtype: cell.dtype,
+            device: cell.device,
+            options: plan::options(settings, cell),
+            ort_lib: plan.ort_lib.clone(),
+            data: settings.data.clone(),
+            limits: settings.limits,
+            skip,
+            keep_going: settings.keep_going,
+            loop_frames: settings.loop_frames,
+            scenario: settings.scenario,
+            fps: settings.fps,
+            null_run: false,
+            spool,
+        }
+    }
 }
 
 /// How far a worker has come.

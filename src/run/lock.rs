@@ -9,27 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use jetbench_runners::types::Device;
-use serde::{Deserialize, Serialize};
-
 use crate::exit::Stop;
+use crate::plan::settings::Waiting;
 use crate::telemetry;
+use jetbench_runners::types::Device;
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(500);
-
-/// What to wait for, and how long.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Waiting {
-    /// The hottest zone must be at or below this, degrees Celsius.
-    pub cool_to_celsius: Option<f64>,
-    /// The processors must be busy at or below this, percent of all.
-    pub idle_percent: Option<f64>,
-    /// Longest wait for each: lock, temperature, idleness; seconds.
-    pub max_wait_s: f64,
-    /// Least free space where results go, MiB.
-    pub min_free_mib: u64,
-}
 
 /// `90`, `90s`, `30m`, `2h`, `1d` as seconds.
 ///

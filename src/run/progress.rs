@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::report::table::Style;
 use crate::run::event::Phase;
 
 /// The bar.
@@ -99,28 +98,5 @@ impl Counter {
 impl Drop for Counter {
     fn drop(&mut self) {
         self.0.finish_and_clear();
-    }
-}
-
-/// How stdout wants its table: as wide as the terminal, coloured where that is welcome.
-pub fn table_style() -> Style {
-    let terminal = std::io::stdout().is_terminal();
-    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    Style {
-        width: terminal.then(|| usize::from(console_width())),
-        color: set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb),
-    }
-}
-
-fn console_width() -> u16 {
-    // SAFETY: the kernel fills in the structure it is given.
-    unsafe {
-        let mut size: libc::winsize = std::mem::zeroed();
-        if libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) == 0 && size.ws_col > 0 {
-            size.ws_col
-        } else {
-            80
-        }
     }
 }

@@ -7,20 +7,20 @@
 //! sequences lie in `spool/`), `partial/cell-<i>.json` a whole one. `run.json` replaces them all; cells in it that failed
 //! can be taken up too (with `--repeat`, their single repeats stay in `partial/` for that).
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
 use crate::exit::Stop;
-use crate::plan::{Plan, Settings};
-use crate::results::record::{CellRecord, ResumeRecord, RunRecord, Verdict};
+use crate::plan::settings::Settings;
+use crate::plan::{Plan, identity};
+use crate::results::record::{CellRecord, ResumeRecord, RunRecord};
 use crate::results::store::{self, RECORD, RunDir};
 use crate::run::spool::Reader;
 use crate::score::grade::Finished;
-use crate::text::plural;
+use crate::text::{now, plural};
 
 /// A cell under way: what is known of it, and the sequences that lie in its spool directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
         return Err(fault("it was joined from other runs; resume those".to_string()));
     }
     let cells = std::mem::take(&mut record.cells);
-    if complete && cells.iter().all(whole) && record.stopped.is_none() {
+    if complete && cells.iter().all(CellRecord::is_final) && record.stopped.is_none() {
         dir.clean().map_err(|e| fault(e.to_string()))?;
         return Ok(None);
     }
@@ -111,8 +111,8 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
     if plan.list_sha256 != record.data.list_sha256 {
         return Err(differs(&path, "list of videos, frames and objects", &record.data.list_sha256, &plan.list_sha256));
     }
-    let program = crate::run::program_sha256();
-    let job = crate::run::job_sha256(&plan, &program);
+    let program = identity::program_sha256();
+    let job = identity::job_sha256(&plan, &program);
     if job != record.origin.job_sha256 {
         let what = "digest over program, packs, runtime and settings";
         return Err(differs(&path, what, &record.origin.job_sha256, &job));
@@ -130,7 +130,7 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
     }
     let before = (0..plan.units()).map(|i| from_disk(&plan, &dir, i)).collect::<Result<Vec<_>, _>>()?;
     let kept = before.iter().map(Before::kept).sum();
-    record.origin.resumed.push(ResumeRecord { at: crate::run::now(), kept });
+    record.origin.resumed.push(ResumeRecord { at: now(), kept });
     Ok(Some(Resumed { dir, plan, record, before }))
 }
 
@@ -176,17 +176,12 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Stop> {
     serde_json::from_slice(&bytes).map(Some).map_err(fault)
 }
 
-/// A cell that failed can be tried again; any other verdict is final.
-pub(crate) fn whole(cell: &CellRecord) -> bool {
-    !matches!(cell.verdict, Verdict::Failed { .. })
-}
-
 /// A cell out of `partial/` and `spool/`.
 fn from_disk(plan: &Plan, dir: &RunDir, index: usize) -> Result<Before, Stop> {
     let record = read::<CellRecord>(&dir.partial(index))?;
     // What is under way holds more than what has failed.
     let mut progress = match (record, read::<Progress>(&dir.progress(index))?) {
-        (Some(record), _) if whole(&record) => return Ok(Before::Whole(Box::new(record))),
+        (Some(record), _) if record.is_final() => return Ok(Before::Whole(Box::new(record))),
         (_, Some(progress)) => progress,
         (Some(record), None) => Progress { record, finished: Vec::new() },
         (None, None) => return Ok(Before::Nothing),
@@ -194,7 +189,7 @@ fn from_disk(plan: &Plan, dir: &RunDir, index: usize) -> Result<Before, Stop> {
     let before = progress.finished.len();
     progress.finished.retain_mut(|finished| {
         // The run may have been moved.
-        finished.spool = spool_file(dir, index, finished.index);
+        finished.spool = dir.spool_file(index, finished.index);
         let named = plan.dataset.sequences.get(finished.index).is_some_and(|s| s.name == finished.video);
         named && is_whole(&finished.spool, finished.frames)
     });
@@ -209,29 +204,7 @@ fn from_disk(plan: &Plan, dir: &RunDir, index: usize) -> Result<Before, Stop> {
     Ok(if nothing { Before::Nothing } else { Before::Part(Box::new(progress)) })
 }
 
-/// The spool file of a sequence.
-pub fn spool_file(dir: &RunDir, cell: usize, sequence: usize) -> PathBuf {
-    dir.spool(cell).join(format!("{sequence}.spool"))
-}
-
 /// Does the file hold this many frames and its end mark?
 fn is_whole(path: &Path, frames: usize) -> bool {
     Reader::open(path).is_ok_and(|reader| reader.into_iter().try_fold(0, |n, f| f.map(|_| n + 1)).ok() == Some(frames))
-}
-
-/// Takes the right to write in a run's directory; it ends with the process, however it ends.
-///
-/// # Errors
-/// Another process holds it, or the file cannot be made.
-pub fn claim(path: &Path) -> Result<File, Stop> {
-    let file = path.join(".lock");
-    let fault = |e: std::io::Error| Stop::Environment(format!("{}: {e}", file.display()));
-    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(fault)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Stop::Usage(format!("{}: another process is still working on this run", path.display())))
-        }
-        Err(std::fs::TryLockError::Error(e)) => Err(fault(e)),
-    }
 }

@@ -138,7 +138,7 @@ fn work(job: &Job, voice: &mut Voice) -> Result<(), Fault> {
     if job.device == Device::Cpu {
         pool::one_heap(); // before the first thread: reading the dataset starts some
     }
-    let dataset = plan::open_data(&job.data, job.limits)?;
+    let dataset = plan::data::open_data(&job.data, job.limits)?;
     if job.null_run {
         return null_run(job, &dataset, voice);
     }

@@ -1,0 +1,162 @@
+//! `jetbench run`: flags become a plan or an unfinished run, the device is claimed, the cells are run, the result is shown.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::cli::RunArgs;
+use crate::command::report::markdown;
+use crate::device;
+use crate::exit::{self, Outcome, Stop};
+use crate::judge::outcome::exit_code;
+use crate::plan::{Plan, config, identity};
+use crate::report::screen::screen;
+use crate::results::record::SCHEMA;
+use crate::results::status::Status;
+use crate::results::{retention, store};
+use crate::run::resume;
+use crate::run::{self, Words, lock};
+use crate::telemetry;
+use crate::text::now;
+
+/// Runs the plan that `args` describe, or the rest of an unfinished run; `argv` is the command line for the record.
+///
+/// # Errors
+/// What is wrong before anything is measured. What goes wrong afterwards is in the record and in the exit code.
+pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
+    let (args, status) = match &args.resume {
+        Some(_) => (args.clone(), args.status.clone()),
+        None => {
+            let args = config::with_file(args)?;
+            let status = args.status.clone();
+            (args, status)
+        }
+    };
+    let Some(status) = status.filter(|_| !args.dry_run.unwrap_or(false)) else {
+        return Ok(measure(args, argv)?.0);
+    };
+    let mut said = Status { started: now(), ..Status::default() };
+    said.write(&status)?;
+    let result = measure(args, argv);
+    said.finished = Some(now());
+    let result = match result {
+        Ok((outcome, dir)) => {
+            (said.code, said.run) = (Some(outcome.code), dir.map(|d| d.display().to_string()));
+            Ok(outcome)
+        }
+        Err(stop) => {
+            (said.code, said.error) = (Some(stop.code()), Some(stop.to_string()));
+            Err(stop)
+        }
+    };
+    said.write(&status)?;
+    result
+}
+
+/// The run itself, and its directory.
+fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>), Stop> {
+    let root = Path::new("/");
+    let as_json = args.json.unwrap_or(false);
+    let words = Words { quiet: args.quiet.unwrap_or(false), verbose: args.verbose.unwrap_or(false) };
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let (resumed, _held) = match args.resume.clone() {
+        Some(path) => {
+            let device = device::describe(root);
+            let Some(resumed) = resume::take_up(&args, &path, &device.digest)? else {
+                return Ok((complete(&args, &path)?, Some(path)));
+            };
+            let held = claim(&resumed.plan, root, &interrupt, &words)?;
+            (resumed, held)
+        }
+        None => {
+            let plan = Plan::new(&args)?;
+            if args.dry_run.unwrap_or(false) {
+                return Ok((dry_run(&plan, as_json), None));
+            }
+            if args.if_changed.unwrap_or(false)
+                && let Some(run) = retention::unchanged(
+                    &plan.settings.out,
+                    &device::describe(root),
+                    &identity::job_sha256(&plan, &identity::program_sha256()),
+                )
+            {
+                let text = format!("nothing has changed since {}; nothing was run\n", run.display());
+                return Ok((Outcome::ok(if words.quiet { String::new() } else { text }), None));
+            }
+            let held = claim(&plan, root, &interrupt, &words)?;
+            (run::begin(plan, root, argv)?, held)
+        }
+    };
+    let done = run::measure(resumed, root, &interrupt, &words)?;
+    if let Some(keep) = done.settings.keep {
+        for gone in retention::retain(&done.settings.out, &done.dir, keep) {
+            words.tell(&format!("--keep {keep}: removed {}", gone.display()));
+        }
+    }
+    let mut stdout = match &args.export_markdown {
+        Some(file) => markdown(&done.record, file)?,
+        None => String::new(),
+    };
+    stdout.push_str(&screen(&done.record, &done.dir, words.quiet, as_json));
+    Ok((Outcome { stdout, code: exit_code(&done.record, &done.faults) }, Some(done.dir)))
+}
+
+/// Waits for the device, and until the machine is fit. What is returned holds the device until it is dropped.
+fn claim(plan: &Plan, root: &Path, interrupt: &Arc<AtomicBool>, words: &Words) -> Result<lock::Held, Stop> {
+    listen(interrupt)?;
+    let settings = &plan.settings;
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let names = lock::names(&settings.device, telemetry::is_tegra(root), visible.as_deref());
+    let patience = Duration::from_secs_f64(settings.waiting.max_wait_s);
+    let tell = |text: &str| words.tell(text);
+    let held = lock::acquire(&lock::directory(), &names, patience, interrupt, &tell)?;
+    lock::until_fit(root, &settings.out, &settings.waiting, interrupt, &tell)?;
+    Ok(held)
+}
+
+/// Ctrl-C and termination signals: the first asks for an orderly end, the second ends at once.
+fn listen(interrupt: &Arc<AtomicBool>) -> Result<(), Stop> {
+    let flag = Arc::clone(interrupt);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            // Workers die with their parent.
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+    })
+    .map_err(|e| Stop::Environment(format!("cannot listen for Ctrl-C: {e}")))
+}
+
+/// What `--resume` says of a run that is complete.
+fn complete(args: &RunArgs, path: &Path) -> Result<Outcome, Stop> {
+    let record = store::load(path)?;
+    let quiet = args.quiet.unwrap_or(false);
+    if !quiet {
+        eprintln!("note: {} is complete; there is nothing to continue", path.display());
+    }
+    let code = exit_code(&record, &[]);
+    Ok(Outcome { stdout: screen(&record, path, quiet, args.json.unwrap_or(false)), code })
+}
+
+fn dry_run(plan: &Plan, as_json: bool) -> Outcome {
+    let mut text = plan.describe();
+    for note in &plan.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text.push_str("dry run: nothing was run\n");
+    if as_json {
+        let cells: Vec<_> = plan
+            .cells
+            .iter()
+            .map(|c| {
+                json!({"model": c.model, "pack": c.pack.id, "dtype": c.dtype, "device": c.device, "options": c.admitted})
+            })
+            .collect();
+        let line = json!({"schema": SCHEMA, "dry_run": true, "settings": plan.settings, "cells": cells,
+            "videos": plan.dataset.sequences.len(), "objects": plan.objects(), "frames": plan.frames()});
+        text.push_str(&format!("{line}\n"));
+    }
+    Outcome::ok(text)
+}

@@ -1,0 +1,94 @@
+//! What decides the figures, as digests: program, runtime, data and settings. Runs are joined, resumed and skipped by them.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use jetbench_runners::digest::hex;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::dataset::Dataset;
+use crate::plan::Plan;
+
+/// Digest of what is to be tracked: names, sizes, frames and annotated objects of all videos.
+pub(crate) fn list_sha256(dataset: &Dataset) -> String {
+    let mut digest = Sha256::new();
+    digest.update(format!("{}\n", dataset.layout));
+    for sequence in &dataset.sequences {
+        digest.update(format!("{:?} {}x{}\n", sequence.name, sequence.width, sequence.height));
+        for frame in &sequence.frames {
+            digest.update(format!("{:?}\n", frame.name));
+        }
+        for object in &sequence.objects {
+            digest.update(format!("{:?} {} {:?}\n", object.name, object.prompt_frame, object.annotated));
+        }
+    }
+    hex(&digest.finalize())
+}
+
+/// SHA-256 of the program file; empty when it cannot be read (it was replaced while it ran).
+pub(crate) fn program_sha256() -> String {
+    std::env::current_exe().ok().and_then(|path| file_sha256(&path)).unwrap_or_default()
+}
+
+fn file_sha256(path: &Path) -> Option<String> {
+    let mut digest = Sha256::new();
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).ok()? {
+            0 => return Some(hex(&digest.finalize())),
+            n => digest.update(&buffer[..n]),
+        }
+    }
+}
+
+/// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are
+/// left out. What the cells tell of themselves (models, precisions, devices) is left to them.
+pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, serde_json::Value> {
+    const LEFT_OUT: [&str; 15] = [
+        "models",
+        "dtype",
+        "device",
+        "alias",
+        "data",
+        "out",
+        "packs",
+        "ort_lib",
+        "event_timeout_s",
+        "load_timeout_s",
+        "save_masks",
+        "overlays",
+        "waiting",
+        "memory_budget",
+        "keep",
+    ];
+    let mut settings = settings.clone();
+    settings.retain(|name, _| !LEFT_OUT.contains(&name.as_str()));
+    if let Some(limits) = settings.get_mut("limits").and_then(|l| l.as_object_mut()) {
+        limits.remove("shard");
+    }
+    settings
+}
+
+/// Digest of everything that decides the figures but the machine: see [`Origin::job_sha256`]. Settings as in [`deciding`].
+pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
+    let settings = deciding(&settings(plan));
+    let cells: Vec<_> = plan
+        .cells
+        .iter()
+        .map(|c| json!([c.model, c.pack.id, c.pack.digest, c.prompt, c.dtype, c.device, c.admitted.passed]))
+        .collect();
+    let runtime = plan.ort_lib.as_deref().and_then(file_sha256);
+    let job =
+        json!([program_sha256, runtime, plan.list_sha256, plan.dataset.kind.protocol().to_string(), settings, cells]);
+    hex(&Sha256::digest(job.to_string().as_bytes()))
+}
+
+pub(crate) fn settings(plan: &Plan) -> BTreeMap<String, serde_json::Value> {
+    match serde_json::to_value(&plan.settings) {
+        Ok(serde_json::Value::Object(map)) => map.into_iter().collect(),
+        _ => BTreeMap::new(),
+    }
+}

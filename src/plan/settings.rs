@@ -1,0 +1,287 @@
+//! What was typed, as typed settings: flags and config file with the defaults filled in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use jetbench_runners::types::{Device, Options, Precision};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::RunArgs;
+use crate::exit::Stop;
+use crate::plan::budget;
+use crate::plan::scenario::Scenario;
+use crate::plan::shard::{self, Shard};
+use crate::run::lock;
+
+/// What something that should not be does to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// It is recorded.
+    Report,
+    /// The cell is invalid.
+    Strict,
+}
+
+/// The part of a dataset that is used: the first so many of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Videos.
+    pub videos: Option<usize>,
+    /// Objects per video.
+    pub objects: Option<usize>,
+    /// Frames per video.
+    pub frames: Option<usize>,
+    /// Of the videos that are left, those of this part.
+    #[serde(default)]
+    pub shard: Option<Shard>,
+}
+
+/// What to wait for, and how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The hottest zone must be at or below this, degrees Celsius.
+    pub cool_to_celsius: Option<f64>,
+    /// The processors must be busy at or below this, percent of all.
+    pub idle_percent: Option<f64>,
+    /// Longest wait for each: lock, temperature, idleness; seconds.
+    pub max_wait_s: f64,
+    /// Least free space where results go, MiB.
+    pub min_free_mib: u64,
+}
+
+/// Every setting in effect, defaults included; written to `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Model tags, in the order asked for.
+    pub models: Vec<String>,
+    /// Precisions, in the order asked for.
+    pub dtype: Vec<Precision>,
+    /// Devices, in the order asked for.
+    pub device: Vec<Device>,
+    /// Dataset root.
+    pub data: PathBuf,
+    /// Part of the dataset that is used.
+    pub limits: Limits,
+    /// Results root.
+    pub out: PathBuf,
+    /// Pack path, in search order.
+    pub packs: Vec<PathBuf>,
+    /// Model names bound to packs by the user.
+    pub alias: BTreeMap<String, String>,
+    /// ONNX Runtime library asked for.
+    pub ort_lib: Option<PathBuf>,
+    /// Clicks per object.
+    pub clicks: usize,
+    /// Options for the runners.
+    pub options: Options,
+    /// Precision policy.
+    pub precision_policy: Policy,
+    /// Write predicted masks.
+    pub save_masks: bool,
+    /// Draw overlays.
+    pub overlays: bool,
+    /// Track on after a faulty warm-up mask.
+    pub keep_going: bool,
+    /// Samples of the sensors per second.
+    pub sample_hz: f64,
+    /// How frames are offered.
+    pub scenario: Scenario,
+    /// Frames per second of the clock and of the deadline; `None`: the clip's own.
+    pub fps: Option<f64>,
+    /// Fresh processes per cell.
+    pub repeat: usize,
+    /// What other processes do to a cell.
+    pub rival_policy: Policy,
+    /// Less time in frames makes a cell invalid, seconds.
+    pub min_seconds: f64,
+    /// Fewer timed frames make a cell invalid.
+    pub min_frames: usize,
+    /// Watchdog while tracking, seconds.
+    pub event_timeout_s: f64,
+    /// Watchdog while loading and warming up, seconds.
+    pub load_timeout_s: f64,
+    /// Loop clips to this many frames.
+    pub loop_frames: Option<usize>,
+    /// What to wait for before measuring.
+    pub waiting: Waiting,
+    /// Retention: newest runs of this device that stay.
+    pub keep: Option<usize>,
+    /// Most memory that a cell may be estimated to need, bytes.
+    #[serde(default)]
+    pub memory_budget: Option<u64>,
+}
+
+/// Fills in defaults and reads every word of the flags.
+pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
+    let shard = shard::find(args.shard.as_deref(), |name| std::env::var(name).ok())?;
+    let models = split(&args.models);
+    if models.is_empty() {
+        return Err(Stop::Usage(
+            "no models given: say --models TAG,… (`jetbench models` lists the tags), or `models = [\"…\"]` in a config \
+             file"
+            .into(),
+        ));
+    }
+    let default = |words: &[String], word: &str| if words.is_empty() { vec![word.to_string()] } else { split(words) };
+    let mut options = Options { threads: args.threads.map(Into::into), ..Options::default() };
+    for (key, value) in pairs(&args.option, "--option", "KEY=VALUE")? {
+        let bad = |what: &str| Stop::Usage(format!("--option {key}={value}: `{value}` is not {what}"));
+        match key.as_str() {
+            "threads" => options.threads = Some(value.parse().map_err(|_| bad("a number"))?),
+            "spinning" => options.spinning = Some(value.parse().map_err(|_| bad("true or false"))?),
+            _ => {
+                options.extra.insert(key, value);
+            }
+        }
+    }
+    let precision_policy = policy(args.precision_policy.as_deref(), "precision")?;
+    let seconds = |value: Option<f64>, default: f64, name: &str| match value.unwrap_or(default) {
+        s if s.is_finite() && s > 0.0 && s < 1e9 => Ok(s),
+        s => Err(Stop::Usage(format!("--{name} {s}: a positive number of seconds is needed"))),
+    };
+    let finite = |value: Option<f64>, name: &str| match value {
+        Some(v) if !v.is_finite() => Err(Stop::Usage(format!("--{name} {v}: a number is needed"))),
+        other => Ok(other),
+    };
+    let settings = Settings {
+        models,
+        dtype: parsed(&default(&args.dtype, "bf16"))?,
+        device: parsed(&default(&args.device, "cpu"))?,
+        data: args.data.clone().unwrap_or_else(default_data),
+        limits: Limits {
+            videos: args.limit_videos.map(Into::into),
+            objects: args.limit_objects.map(Into::into),
+            frames: args.limit_frames.map(Into::into),
+            shard: shard.as_ref().map(|(shard, _)| *shard),
+        },
+        out: default_out(args.out.clone()),
+        packs: pack_path(&args.packs),
+        alias: pairs(&args.alias, "--alias", "NAME=PACK")?.into_iter().collect(),
+        ort_lib: args.ort_lib.clone(),
+        clicks: args.clicks.map_or(1, Into::into),
+        options,
+        precision_policy,
+        save_masks: args.save_masks.unwrap_or(false),
+        overlays: args.overlays.unwrap_or(false),
+        keep_going: args.keep_going.unwrap_or(false),
+        sample_hz: crate::command::telemetry::rate(args.sample_hz)?,
+        scenario: args.scenario.as_deref().map_or(Ok(Scenario::default()), |s| s.parse().map_err(Stop::Usage))?,
+        fps: match args.fps {
+            Some(fps) if !(0.01..=100_000.0).contains(&fps) => {
+                return Err(Stop::Usage(format!("--fps {fps}: a number of frames per second is needed")));
+            }
+            fps => fps,
+        },
+        repeat: args.repeat.map_or(1, Into::into),
+        rival_policy: policy(args.rival_policy.as_deref(), "rival")?,
+        min_seconds: match args.min_seconds.unwrap_or(0.0) {
+            s if (0.0..1e9).contains(&s) => s,
+            s => return Err(Stop::Usage(format!("--min-seconds {s}: a number of seconds is needed"))),
+        },
+        min_frames: args.min_frames.unwrap_or(20),
+        event_timeout_s: seconds(args.event_timeout, 120.0, "event-timeout")?,
+        load_timeout_s: seconds(args.load_timeout, 1800.0, "load-timeout")?,
+        loop_frames: args.loop_frames.map(Into::into),
+        waiting: Waiting {
+            cool_to_celsius: finite(args.cool_to, "cool-to")?,
+            idle_percent: finite(args.idle, "idle")?,
+            max_wait_s: lock::seconds(args.max_wait.as_deref().unwrap_or("30m"))
+                .map_err(|e| Stop::Usage(format!("--max-wait: {e}")))?,
+            min_free_mib: args.min_free_mib.unwrap_or(256),
+        },
+        keep: args.keep.map(Into::into),
+        memory_budget: (args.memory_budget.as_deref().map(budget::parse).transpose())
+            .map_err(|e| Stop::Usage(format!("--memory-budget: {e}")))?,
+    };
+    Ok((settings, shard.map(|(_, said)| said)))
+}
+
+/// `report` (the default) or `strict`.
+fn policy(word: Option<&str>, what: &str) -> Result<Policy, Stop> {
+    match word {
+        None | Some("report") => Ok(Policy::Report),
+        Some("strict") => Ok(Policy::Strict),
+        Some(other) => Err(Stop::Usage(format!("unknown {what} policy `{other}`; known: report, strict"))),
+    }
+}
+
+/// Words of a list, each possibly a comma list itself (config files), without repetitions.
+fn split(words: &[String]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for word in words.iter().flat_map(|w| w.split(',')).map(str::trim).filter(|w| !w.is_empty()) {
+        if !out.iter().any(|known| known == word) {
+            out.push(word.to_string());
+        }
+    }
+    out
+}
+
+/// Precisions or devices, without repetitions.
+pub fn parsed<T: FromStr + PartialEq>(words: &[String]) -> Result<Vec<T>, Stop>
+where
+    T::Err: std::fmt::Display,
+{
+    let mut out = Vec::new();
+    for word in words {
+        let value = word.parse().map_err(|e: T::Err| Stop::Usage(e.to_string()))?;
+        if !out.contains(&value) {
+            out.push(value);
+        }
+    }
+    Ok(out)
+}
+
+fn pairs(words: &[String], flag: &str, form: &str) -> Result<Vec<(String, String)>, Stop> {
+    words
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
+            _ => Err(Stop::Usage(format!("{flag} {word}: expected {form}"))),
+        })
+        .collect()
+}
+
+/// `assets/demo` below the current directory, else below the tree that the executable lies in.
+pub fn default_data() -> PathBuf {
+    below_tree("assets/demo").unwrap_or_else(|| PathBuf::from("assets/demo"))
+}
+
+/// `--out`, else `JETBENCH_RESULTS`, else `results`.
+pub fn default_out(out: Option<PathBuf>) -> PathBuf {
+    out.or_else(|| std::env::var_os("JETBENCH_RESULTS").map(Into::into)).unwrap_or_else(|| PathBuf::from("results"))
+}
+
+/// `relative` below the current directory, else below `JETBENCH_HOME` if that is set, else below any directory above the
+/// executable, if it is there.
+fn below_tree(relative: &str) -> Option<PathBuf> {
+    let here = PathBuf::from(relative);
+    if here.exists() {
+        return Some(here);
+    }
+    if let Some(home) = std::env::var_os("JETBENCH_HOME").filter(|h| !h.is_empty()) {
+        return Some(PathBuf::from(home).join(relative)).filter(|p| p.exists());
+    }
+    let exe = std::env::current_exe().ok()?;
+    exe.ancestors().skip(1).map(|dir| dir.join(relative)).find(|p| p.exists())
+}
+
+/// Where packs are looked for: `--packs`, `JETBENCH_PACKS` (colon list), `./packs`, `assets/packs`; only places that
+/// exist, except those that were asked for.
+pub fn pack_path(flags: &[PathBuf]) -> Vec<PathBuf> {
+    let mut path = flags.to_vec();
+    if let Some(list) = std::env::var_os("JETBENCH_PACKS") {
+        path.extend(std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()));
+    }
+    path.extend(Some(PathBuf::from("packs")).filter(|p| p.is_dir()));
+    path.extend(below_tree("assets/packs"));
+    let mut seen = Vec::new();
+    path.retain(|p| {
+        let real = p.canonicalize().unwrap_or_else(|_| p.clone());
+        let new = !seen.contains(&real);
+        seen.push(real);
+        new
+    });
+    path
+}

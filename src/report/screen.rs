@@ -1,0 +1,74 @@
+//! What the user reads on stdout when a command is done: the table, where the results are, and a last line of JSON.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::report::table::{self, Style};
+use crate::results::record::{RunRecord, SCHEMA, Verdict};
+
+/// The last line of `run --json`.
+#[derive(Serialize)]
+struct LastLine<'a> {
+    schema: u32,
+    run: String,
+    cells: Vec<LastCell<'a>>,
+}
+
+/// One cell in it.
+#[derive(Serialize)]
+struct LastCell<'a> {
+    model: &'a str,
+    dtype: &'a str,
+    device: &'a str,
+    verdict: &'a str,
+    reasons: Vec<String>,
+}
+
+/// What the user sees on stdout at the end.
+pub fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> String {
+    let mut text = String::new();
+    if !quiet {
+        text.push_str(&table::text(record, style()));
+        text.push_str(&format!("results: {}\n", dir.display()));
+        text.push_str(&format!("report:  {}\n", dir.join("report.html").display()));
+    }
+    if as_json {
+        let line = LastLine {
+            schema: SCHEMA,
+            run: dir.display().to_string(),
+            cells: record
+                .cells
+                .iter()
+                .map(|c| LastCell {
+                    model: &c.model,
+                    dtype: c.dtype.as_str(),
+                    device: &c.device,
+                    verdict: c.verdict.as_str(),
+                    reasons: match &c.verdict {
+                        Verdict::Valid => Vec::new(),
+                        Verdict::Invalid { reasons } => reasons.clone(),
+                        Verdict::Failed { .. } => vec![c.verdict.reasons()],
+                    },
+                })
+                .collect(),
+        };
+        let line = serde_json::to_string(&line).unwrap_or_default();
+        text.push_str(&format!("{line}\n"));
+    }
+    text
+}
+
+/// How stdout wants its table: as wide as the terminal, coloured where that is welcome.
+fn style() -> Style {
+    let terminal = std::io::stdout().is_terminal();
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    Style { width: terminal.then(|| width()), color: set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb) }
+}
+
+/// Columns of the terminal; 80 where it does not say.
+fn width() -> usize {
+    terminal_size::terminal_size_of(std::io::stdout()).map_or(80, |(width, _)| usize::from(width.0))
+}

@@ -1,0 +1,69 @@
+//! Runs with a name, to compare others with: `<out>/baselines/<name>.json`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Stop;
+use crate::results::store;
+
+/// What the file says.
+#[derive(Serialize, Deserialize)]
+struct Baseline {
+    run: PathBuf,
+}
+
+fn file_of(out: &Path, name: &str) -> Result<PathBuf, Stop> {
+    let fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(fit) {
+        return Err(Stop::Usage(format!("baseline `{name}`: use letters, digits, dots and dashes")));
+    }
+    Ok(out.join("baselines").join(format!("{name}.json")))
+}
+
+/// Gives `run` a name; returns its full path.
+///
+/// # Errors
+/// The name does not fit a file name, the run cannot be read, the file not be written.
+pub fn save(out: &Path, name: &str, run: &Path) -> Result<PathBuf, Stop> {
+    let file = file_of(out, name)?;
+    store::load(run)?;
+    let run = run.canonicalize().map_err(|e| Stop::Usage(format!("{}: {e}", run.display())))?;
+    let baseline = Baseline { run };
+    store::write_json(&file, &baseline)
+        .map_err(|e| Stop::Environment(format!("cannot write {}: {e}", file.display())))?;
+    Ok(baseline.run)
+}
+
+/// The run that has this name.
+///
+/// # Errors
+/// There is none; the names that there are, are given.
+pub fn find(out: &Path, name: &str) -> Result<PathBuf, Stop> {
+    let file = file_of(out, name)?;
+    let known = || {
+        let names: Vec<String> = std::fs::read_dir(out.join("baselines"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|e| Some(e.file_name().to_str()?.strip_suffix(".json")?.to_string()))
+            .collect();
+        if names.is_empty() { "there are none".to_string() } else { format!("there are: {}", names.join(", ")) }
+    };
+    let bytes = std::fs::read(&file).map_err(|_| {
+        Stop::Usage(format!(
+            "no baseline `{name}` in {}; {}; make one with `jetbench compare RUN --save-baseline {name}`",
+            out.display(),
+            known()
+        ))
+    })?;
+    let baseline: Baseline =
+        serde_json::from_slice(&bytes).map_err(|e| Stop::Usage(format!("{}: {e}", file.display())))?;
+    Ok(baseline.run)
+}
+
+/// Directories that baselines below `out` name: retention keeps its hands off them.
+pub fn all(out: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(out.join("baselines")).into_iter().flatten().flatten();
+    files.filter_map(|e| Some(serde_json::from_slice::<Baseline>(&std::fs::read(e.path()).ok()?).ok()?.run)).collect()
+}

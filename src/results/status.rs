@@ -1,0 +1,34 @@
+//! What `--status FILE` says of a run: that it goes on, or how it ended. Schedules are watched through it.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Stop;
+use crate::results::store;
+
+/// What `--status FILE` holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// RFC 3339, UTC.
+    pub started: String,
+    /// RFC 3339, UTC; `None` while it runs, and after it was killed.
+    pub finished: Option<String>,
+    /// Exit code.
+    pub code: Option<u8>,
+    /// Directory of the run; `None` when nothing was run.
+    pub run: Option<String>,
+    /// Why nothing was run.
+    pub error: Option<String>,
+}
+
+impl Status {
+    /// Writes the file, atomically.
+    ///
+    /// # Errors
+    /// It cannot be written: exit 3.
+    pub fn write(&self, path: &Path) -> Result<(), Stop> {
+        store::write_json(path, self)
+            .map_err(|e| Stop::Environment(format!("--status: cannot write {}: {e}", path.display())))
+    }
+}

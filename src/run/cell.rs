@@ -1,0 +1,410 @@
+//! One cell on its way: a worker is fed its job and listened to, what it finished is scored after it has gone, and the
+//! cell is judged.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jetbench_runners::types::{OpenReport, StagePrecision};
+
+use crate::device;
+use crate::judge::verdict::{self, Conditions, Rules};
+use crate::judge::{limits, summary};
+use crate::plan::resolve::Cell;
+use crate::plan::{self, Plan, budget};
+use crate::report::plot::sensed::PHASE;
+use crate::results::record::{CellRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
+use crate::results::store::{self, RunDir};
+use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
+use crate::run::memory::MemoryWatch;
+use crate::run::progress::Progress;
+use crate::run::supervise::{Ended, Worker};
+use crate::run::{energy, pictures, resume};
+use crate::score::grade::{self, Extras, Finished};
+use crate::telemetry::{self, Sampler, Telemetry};
+use crate::text::plural;
+
+/// One cell on its way.
+pub(super) struct CellRun<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) cell: &'a Cell,
+    /// Its place among all processes of the run, repeats included.
+    pub(super) index: usize,
+    /// Which repeat, from 0.
+    pub(super) repeat: usize,
+    pub(super) dir: &'a RunDir,
+    pub(super) root: &'a Path,
+    pub(super) interrupt: &'a AtomicBool,
+    pub(super) progress: &'a Progress,
+}
+
+/// What the worker said, put together.
+#[derive(Default)]
+struct Observed {
+    phase: Option<Phase>,
+    started: Option<usize>,
+    /// Sequences that this worker finished, and when: video, begin and end.
+    spans: Vec<(String, telemetry::Span)>,
+    finished: Vec<Finished>,
+    swap_mib: Option<f64>,
+    memory: MemoryWatch,
+    /// Phases, and when they began.
+    begun: Vec<(Phase, u64)>,
+}
+
+impl CellRun<'_> {
+    /// Runs the worker on what is left to do, grades what it finished, judges.
+    pub(super) fn run(&self, part: Option<resume::Progress>) -> (CellRecord, Option<FaultClass>) {
+        let mut record = self.blank();
+        let mut observed = Observed::default();
+        let earlier = part.map(|part| self.restore(part, &mut record, &mut observed));
+        if self.interrupt.load(Ordering::SeqCst) {
+            // What an earlier worker finished is scored all the same: the spool does not outlive this run.
+            let graded = self.grade(&mut record, &observed);
+            record.summary = summary::summarise(&record);
+            return (record, graded.err().map(|_| FaultClass::Input));
+        }
+        let mode = telemetry::power_mode(self.root);
+        record.idle_power_w = energy::idle_power(self.root, self.plan.settings.sample_hz);
+        observed.memory = MemoryWatch::begin(self.root, self.cell.device);
+        let (ended, telemetry) = self.work(&mut record, &mut observed);
+        self.peak(&mut record, &mut observed, &telemetry);
+        record.sensors = telemetry.sensors();
+        record.sensors.unjudged = verdict::unjudged(&record.sensors, telemetry::is_tegra(self.root));
+        if let Err(e) = self.keep(&telemetry, &observed.begun) {
+            record.notes.push(format!("telemetry.csv could not be written: {e}"));
+        }
+
+        let graded = self.grade(&mut record, &observed);
+        let non_finite: Vec<String> = record.sequences.iter().flat_map(|s| s.non_finite.clone()).collect();
+        energy::integrate(&mut record, &observed.spans, &telemetry);
+        if let Some(earlier) = earlier {
+            earlier.join(&mut record);
+        }
+        record.track_wall_s =
+            (!record.sequences.is_empty()).then(|| record.sequences.iter().map(|s| s.wall_ms).sum::<f64>() / 1000.0);
+        record.summary = summary::summarise(&record);
+        energy::per_frame(&mut record);
+        record.notes.extend(summary::remarks(&record));
+        let cap = telemetry::gpu::nodes(self.root).first().and_then(|node| {
+            Some(std::fs::read_to_string(node.join("max_freq")).ok()?.trim().parse::<f64>().ok()? / 1e6)
+        });
+        record.notes.extend(limits::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap));
+        if let (Some(budget), Some(peak)) = (self.plan.settings.memory_budget, record.memory.get("peak")) {
+            record.notes.extend(budget::remark(budget, peak));
+        }
+
+        let (verdict, class) = self.verdict(&mut record, &observed, &telemetry, (ended, graded), mode, &non_finite);
+        record.verdict = verdict;
+        (record, class)
+    }
+
+    /// The verdict, and whose fault a failure is.
+    fn verdict(
+        &self,
+        record: &mut CellRecord,
+        observed: &Observed,
+        telemetry: &Telemetry,
+        (ended, graded): (Ended, Result<(), String>),
+        mode: Option<String>,
+        non_finite: &[String],
+    ) -> (Verdict, Option<FaultClass>) {
+        let phase = observed.phase.unwrap_or(Phase::Spawn);
+        let failed = |phase: Phase, error: String| Verdict::Failed { error, phase: phase.as_str().into() };
+        match (ended, graded) {
+            (Ended::Failed { phase: named, class, error }, _) => (failed(named.unwrap_or(phase), error), Some(class)),
+            (Ended::Interrupted, _) => (failed(phase, "interrupted; finished sequences are kept".into()), None),
+            (_, Err(error)) => (failed(Phase::Score, error), Some(FaultClass::Input)),
+            (Ended::Finished { remark }, Ok(())) => {
+                record.notes.extend(remark);
+                let conditions = self.conditions(mode, observed, telemetry);
+                record.notes.extend(verdict::rivals(&conditions));
+                let settings = &self.plan.settings;
+                let rules = Rules {
+                    min_frames: settings.min_frames,
+                    min_seconds: settings.min_seconds,
+                    precision: settings.precision_policy,
+                    rivals: settings.rival_policy,
+                };
+                (verdict::judge(record, &conditions, non_finite, rules), None)
+            }
+        }
+    }
+
+    /// The record before anything has happened.
+    fn blank(&self) -> CellRecord {
+        CellRecord {
+            model: self.cell.model.clone(),
+            pack: self.cell.pack.id.clone(),
+            pack_digest: self.cell.pack.digest.clone(),
+            prompt: self.cell.prompt,
+            dtype: self.cell.dtype,
+            device: self.cell.device.to_string(),
+            options: self.cell.admitted.clone(),
+            scenario: self.plan.settings.scenario,
+            ..CellRecord::default()
+        }
+    }
+
+    /// Takes over what is left of the cell from before: its scored sequences, and those that only lie in the spool.
+    fn restore(&self, part: resume::Progress, record: &mut CellRecord, observed: &mut Observed) -> Earlier {
+        let resume::Progress { record: old, finished } = part;
+        let kept = old.sequences.len() + finished.len();
+        let names: Vec<&str> =
+            old.sequences.iter().map(|s| s.video.as_str()).chain(finished.iter().map(|f| f.video.as_str())).collect();
+        record.memory_curve = old.memory_curve.into_iter().filter(|p| names.contains(&p.video.as_str())).collect();
+        record.notes = old.notes.into_iter().filter(|n| n.starts_with(RESUMED)).collect();
+        record.notes.push(format!(
+            "{RESUMED}: {} finished by an earlier worker; what was sensed during an interrupted attempt (power, swap, \
+             throttling) may be missing",
+            plural(kept, "sequence was", "sequences were")
+        ));
+        record.sequences = old.sequences;
+        observed.finished = finished;
+        Earlier {
+            energy_j: old.energy_j,
+            energy_above_idle_j: old.energy_above_idle_j,
+            peak: old.memory.get("peak").cloned(),
+            runtime: old.runtime,
+        }
+    }
+
+    fn conditions(&self, mode: Option<String>, observed: &Observed, telemetry: &Telemetry) -> Conditions {
+        let spans: Vec<telemetry::Span> = observed.spans.iter().map(|s| s.1).collect();
+        let mut conditions = Conditions::seen(telemetry, &spans);
+        let swap = conditions.worker_swap_mib.into_iter().chain(observed.swap_mib);
+        conditions.worker_swap_mib = swap.max_by(f64::total_cmp);
+        conditions.power_mode = mode.zip(telemetry::power_mode(self.root));
+        conditions
+    }
+
+    /// Starts the worker and listens until it ends.
+    fn work(&self, record: &mut CellRecord, observed: &mut Observed) -> (Ended, Telemetry) {
+        let failed = |class: FaultClass, error: String| Ended::Failed { phase: Some(Phase::Spawn), class, error };
+        let spool = self.dir.spool(self.index);
+        let sequences = &self.plan.dataset.sequences;
+        let scored = |name: &str| record.sequences.iter().any(|s| s.video == name);
+        let tracked = |index: usize| observed.finished.iter().any(|f| f.index == index);
+        let skip = (0..sequences.len()).filter(|&i| tracked(i) || scored(&sequences[i].name)).collect();
+        let job = Job::new(self.plan, self.cell, spool.clone(), skip);
+        let started = std::fs::create_dir_all(&spool)
+            .and_then(|()| serde_json::to_string(&job).map_err(std::io::Error::from))
+            .and_then(|job| {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("worker");
+                Worker::spawn(command, &job, &self.dir.log())
+            });
+        let mut worker = match started {
+            Ok(worker) => worker,
+            Err(e) => {
+                let ended = failed(FaultClass::Environment, format!("cannot start a worker: {e}"));
+                return (ended, Telemetry::default());
+            }
+        };
+        let settings = &self.plan.settings;
+        let sampler = Sampler::start(self.root.to_path_buf(), Some(worker.pid()), settings.sample_hz);
+        let ended = loop {
+            let seconds = match observed.phase {
+                Some(Phase::Track) => settings.event_timeout_s,
+                _ => settings.load_timeout_s,
+            };
+            match worker.next(Duration::from_secs_f64(seconds), self.interrupt) {
+                Ok(Event::Hello { protocol }) if protocol != PROTOCOL => {
+                    break failed(FaultClass::Inference, format!("the worker speaks protocol {protocol}"));
+                }
+                Ok(event) => {
+                    if let Err(error) = self.take(event, record, observed) {
+                        break failed(FaultClass::Environment, error);
+                    }
+                }
+                Err(ended) => break ended,
+            }
+        };
+        drop(worker);
+        (ended, sampler.stop())
+    }
+
+    /// Takes in one event.
+    fn take(&self, event: Event, record: &mut CellRecord, observed: &mut Observed) -> Result<(), String> {
+        match event {
+            Event::Hello { .. } | Event::Finished | Event::Failed { .. } | Event::NullRun { .. } => {}
+            Event::Phase { phase, memory } => {
+                observed.phase = Some(phase);
+                observed.begun.push((phase, telemetry::now_ns()));
+                observed.swap_mib = observed.swap_mib.into_iter().chain(memory.swap_mib).max_by(f64::total_cmp);
+                self.progress.phase(phase);
+                if matches!(phase, Phase::Idle | Phase::Loaded | Phase::Warmed | Phase::Last) {
+                    observed.memory.phase(phase, self.root, &memory, &mut record.memory);
+                }
+            }
+            Event::Loaded { load_ms, report, precision } => {
+                record.load_ms = Some(load_ms);
+                record.precision = precision;
+                record.effective_dtype = effective(&record.precision);
+                loaded(record, report);
+            }
+            Event::Warmup { record: warmup } => {
+                if !warmup.faults.is_empty() && !self.plan.settings.keep_going {
+                    record.notes.push(
+                        "stopped after the warm-up frame because of its masks; --keep-going tracks on nevertheless"
+                            .into(),
+                    );
+                }
+                record.warmup = Some(warmup);
+            }
+            Event::SequenceStarted { index } => {
+                if observed.phase != Some(Phase::Track) {
+                    observed.begun.push((Phase::Track, telemetry::now_ns()));
+                }
+                observed.phase = Some(Phase::Track);
+                observed.started = Some(index);
+                self.progress.sequence(self.plan.dataset.sequences.get(index).map_or("", |s| s.name.as_str()));
+            }
+            Event::Tick { frames, rss_mib } => {
+                let video = observed.started.and_then(|i| self.plan.dataset.sequences.get(i)).map(|s| s.name.clone());
+                if let Some((video, rss_mib)) = video.zip(rss_mib) {
+                    record.memory_curve.push(MemoryPoint { video, frames: frames as u32, rss_mib });
+                }
+                self.progress.frames(self.frames_before(observed) + frames as u64);
+            }
+            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span, late } => {
+                if observed.started.take() != Some(index) {
+                    return Err(format!("the worker finished sequence {index}, which it had not started"));
+                }
+                if let Some((frames, worst_ms)) = late.filter(|l| l.0 > 0) {
+                    record.notes.push(format!(
+                        "video {video}: the decoder brought {} late, by up to {worst_ms:.0} ms; a camera would not",
+                        plural(frames, "frame", "frames")
+                    ));
+                }
+                let spool = self.dir.spool_file(self.index, index);
+                observed.spans.push((video.clone(), span));
+                observed.finished.push(Finished { index, video, frames, wall_ms, span, spool });
+                self.progress.frames(self.frames_before(observed));
+                let state = resume::Progress { record: record.clone(), finished: observed.finished.clone() };
+                let file = self.dir.progress(self.index);
+                store::write_json(&file, &state).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Frames of this run before the sequence under way.
+    fn frames_before(&self, observed: &Observed) -> u64 {
+        let done: usize = observed.finished.iter().map(|f| f.frames).sum();
+        (self.index * self.plan.frames() + done) as u64
+    }
+
+    /// What the sampling thread saw: peak memory and the hottest sensor. Nothing where no worker came up.
+    fn peak(&self, record: &mut CellRecord, observed: &mut Observed, telemetry: &Telemetry) {
+        if observed.phase.is_none() {
+            return;
+        }
+        let spans: Vec<telemetry::Span> = observed.spans.iter().map(|s| s.1).collect();
+        let rivals = verdict::rivals(&Conditions::seen(telemetry, &spans));
+        record.notes.extend(observed.memory.peak(telemetry, rivals, &mut record.memory));
+        let hottest = telemetry.channels.iter().filter(|c| c.name.ends_with("celsius"));
+        if let Some(celsius) = hottest.filter_map(|c| telemetry.largest(&c.name)).max_by(f64::total_cmp) {
+            record.notes.push(format!("hottest sensor: {celsius:.1} °C"));
+        }
+    }
+
+    /// Writes the samples beside those of an earlier attempt.
+    fn keep(&self, telemetry: &Telemetry, begun: &[(Phase, u64)]) -> std::io::Result<()> {
+        let path = self.dir.telemetry(self.index);
+        let mut bytes = std::fs::read(&path).unwrap_or_default();
+        let key = format!("{},{},{}", self.cell.model, self.cell.dtype, self.cell.device);
+        bytes.extend_from_slice(telemetry.csv(&key, self.repeat + 1).as_bytes());
+        if let Some(start) = telemetry.samples.first().map(|s| s.at_ns) {
+            for (phase, at) in begun {
+                let seconds = at.saturating_sub(start) as f64 / 1e9;
+                bytes.extend_from_slice(
+                    format!("{key},{seconds:.3},{PHASE}{},1,{}\n", phase.as_str(), self.repeat + 1).as_bytes(),
+                );
+            }
+        }
+        store::write_atomic(&path, &bytes)
+    }
+
+    /// Grades every finished sequence; stops at the first that cannot be graded.
+    fn grade(&self, record: &mut CellRecord, observed: &Observed) -> Result<(), String> {
+        let dataset = &self.plan.dataset;
+        let settings = &self.plan.settings;
+        let place = |wanted: bool, name: &str| {
+            (wanted && self.repeat == 0).then(|| self.dir.path.join(name).join(self.cell.slug()))
+        };
+        let extras = Extras {
+            masks: place(settings.save_masks, "masks"),
+            overlays: place(settings.overlays, "overlays"),
+            prompt: self.cell.prompt,
+            clicks: plan::clicks(&self.cell.pack, settings),
+        };
+        self.progress.phase(Phase::Score);
+        for finished in &observed.finished {
+            let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);
+            let sequence = sequence.ok_or_else(|| format!("the worker tracked an unknown video {}", finished.video))?;
+            let mut graded = grade::grade(sequence, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
+            graded.fps = Some(settings.fps.unwrap_or(sequence.fps)).filter(|fps| *fps > 0.0);
+            record.sequences.push(graded);
+        }
+        // Plan order, whatever an interruption has done to it.
+        let place = |name: &str| dataset.sequences.iter().position(|s| s.name == name);
+        record.sequences.sort_by_cached_key(|s| place(&s.video));
+        if let Err(e) = pictures::leave(self, &record.sequences, &observed.finished) {
+            record.notes.push(format!("pictures of the worst moments could not be made: {e}"));
+        }
+        Ok(())
+    }
+}
+
+/// How the remark of a resumed cell begins.
+const RESUMED: &str = "resumed";
+
+/// Figures of the worker before an interruption, which cover the sequences that are kept.
+struct Earlier {
+    energy_j: BTreeMap<String, f64>,
+    energy_above_idle_j: BTreeMap<String, f64>,
+    peak: Option<MemoryRecord>,
+    runtime: Option<RuntimeRecord>,
+}
+
+impl Earlier {
+    /// Joins them with those of the worker that did the rest. Energy that is not known for both halves is left out.
+    fn join(self, record: &mut CellRecord) {
+        let join = |new: &mut BTreeMap<String, f64>, old: &BTreeMap<String, f64>| {
+            *new = std::mem::take(new).into_iter().filter_map(|(r, j)| Some((r.clone(), j + old.get(&r)?))).collect();
+        };
+        join(&mut record.energy_j, &self.energy_j);
+        join(&mut record.energy_above_idle_j, &self.energy_above_idle_j);
+        if let (Some(old), Some(new)) = (self.peak, record.memory.get_mut("peak")) {
+            new.raise_to(&old);
+        }
+        // A worker that never came to load anything leaves the old one's runtime standing.
+        record.runtime = record.runtime.take().or(self.runtime);
+    }
+}
+
+/// Takes over what the runner says of itself once it is open.
+fn loaded(record: &mut CellRecord, report: OpenReport) {
+    record.graph_load_ms = report.graph_load_ms;
+    record.graph_build_ms = report.graph_build_ms;
+    record.options.passed.retain(|(name, _)| !report.dropped.iter().any(|d| d.name == *name));
+    record.options.dropped.extend(report.dropped);
+    record.runtime = (!report.runtime_version.is_empty())
+        .then(|| RuntimeRecord { version: report.runtime_version, path: report.runtime_path.display().to_string() });
+    record.notes.extend(report.notes);
+    record.fallbacks = report.fallbacks;
+}
+
+/// The precision in effect: one phrase when all graphs agree, else each phrase once.
+fn effective(stages: &[StagePrecision]) -> Option<String> {
+    let mut phrases: Vec<&str> = Vec::new();
+    for stage in stages {
+        if !phrases.contains(&stage.effective.as_str()) {
+            phrases.push(&stage.effective);
+        }
+    }
+    (!phrases.is_empty()).then(|| phrases.join("; "))
+}
