@@ -10,6 +10,7 @@ pub mod mock;
 mod onnx;
 pub mod pack;
 pub mod packs;
+mod requirements;
 mod runner;
 mod sam;
 mod study;
@@ -18,7 +19,10 @@ pub mod types;
 pub use host::{pool, runtime, settings as session};
 pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
-pub use sam::tracker;
+/// The tracker's copies.
+pub mod tracker {
+    pub use crate::sam::copies::Copied;
+}
 
 /// Names of graphs and options.
 pub mod contract {
@@ -27,3 +31,10 @@ pub mod contract {
     pub use crate::sam::contract::*;
 }
 pub use study::{audit, golden, inspect, roofline};
+
+// Tests of this crate share files with the tests beside it, which name it.
+#[cfg(test)]
+extern crate self as jetbench_runners;
+#[cfg(test)]
+#[path = "../tests/real_packs/mod.rs"]
+mod real_packs;

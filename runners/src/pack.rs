@@ -32,6 +32,7 @@ pub struct CheckedGraph {
     /// Its SHA-256, hexadecimal.
     pub sha256: String,
 }
+
 /// Reads the manifest's text.
 ///
 /// # Errors
@@ -62,6 +63,11 @@ impl Pack {
         Ok(Pack { dir: dir.to_path_buf(), digest: sha256_hex(text.as_bytes()), manifest })
     }
 
+    /// An error about this pack's manifest.
+    pub fn wrong(&self, text: impl std::fmt::Display) -> RunnerError {
+        RunnerError::Pack(format!("{}: {text}", self.dir.join(FILE_NAME).display()))
+    }
+
     /// Reads the file of `graph` in `precision` and compares it with the manifest: digest, names, types and shapes of
     /// inputs and outputs.
     ///
@@ -70,12 +76,7 @@ impl Pack {
     pub fn check_graph(&self, graph: &Graph, precision: Precision) -> Result<CheckedGraph, RunnerError> {
         let file = graph.files.get(&precision).ok_or_else(|| {
             let known: Vec<&str> = graph.files.keys().map(|p| p.as_str()).collect();
-            RunnerError::Pack(format!(
-                "{}: graph `{}` has no file for {precision}; it has: {}",
-                self.dir.join(FILE_NAME).display(),
-                graph.name,
-                known.join(", ")
-            ))
+            self.wrong(format!("graph `{}` has no file for {precision}; it has: {}", graph.name, known.join(", ")))
         })?;
         let expected = graph.sha256.get(&precision).map_or("", String::as_str);
         self.check_file(graph, file, expected, precision.as_str())

@@ -2,7 +2,11 @@
 //! and manifests.
 
 pub mod contract;
+pub mod copies;
 mod encoder;
+mod groups;
+#[cfg(test)]
+pub(crate) mod sabotage;
 mod state;
 pub mod tracker;
 mod wiring;

@@ -3,48 +3,15 @@
 //! it each test says so and passes. `JETBENCH_TEST_PACKS` names other pack directories (separated by `:`).
 
 mod clip;
+mod real_packs;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clip::{click, frame};
 use jetbench_runners::golden::verify;
-use jetbench_runners::tracker::Sabotage;
-use jetbench_runners::types::{
-    Click, Device, Frame, Mask, ObjectMask, OpenRequest, Options, Precision, Prompt, PromptShape,
-};
+use jetbench_runners::types::{Click, Device, Frame, Mask, ObjectMask, Options, Precision, Prompt, PromptShape};
 use jetbench_runners::{Runner, RunnerError, packs, runtime};
-
-/// Real packs, or the reason why there is nothing to test with.
-fn packs_under_test() -> Result<Vec<PathBuf>, String> {
-    let roots: Vec<PathBuf> = match std::env::var_os("JETBENCH_TEST_PACKS") {
-        Some(paths) => std::env::split_paths(&paths).collect(),
-        None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs")],
-    };
-    let dirs: Vec<PathBuf> = packs::list(&roots, Device::Cpu).into_iter().map(|(dir, _)| dir).collect();
-    if dirs.is_empty() {
-        return Err(format!("no packs in {roots:?}"));
-    }
-    runtime::load(None).map(|_| dirs).map_err(|e| e.to_string())
-}
-
-/// Runs `test` on every pack, or prints why it does not.
-fn for_each_pack(name: &str, test: impl Fn(&Path)) {
-    match packs_under_test() {
-        Ok(dirs) => dirs.iter().for_each(|dir| test(dir)),
-        Err(reason) => skipped(&format!("{name}: {reason}")),
-    }
-}
-
-/// Said on the real standard error, which the test harness does not swallow.
-fn skipped(what: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped {what}");
-}
-
-fn request(pack: &Path, precision: Precision) -> OpenRequest {
-    let options = Options { threads: Some(1), ..Options::default() };
-    OpenRequest { pack: pack.to_path_buf(), precision, device: Device::Cpu, options, ort_lib: None }
-}
+use real_packs::{for_each_pack, request, skipped, with_golden};
 
 fn step(runner: &mut dyn Runner, t: u32, prompts: &[Prompt]) -> jetbench_runners::types::FrameMasks {
     let rgb = frame(160, 120, t);
@@ -54,99 +21,13 @@ fn step(runner: &mut dyn Runner, t: u32, prompts: &[Prompt]) -> jetbench_runners
 #[test]
 fn fp32_reproduces_pytorch() {
     for_each_pack("fp32_reproduces_pytorch", |dir| {
-        let report = verify(&request(dir, Precision::Fp32), None).unwrap();
+        let report = verify(&request(dir, Precision::Fp32)).unwrap();
         assert!(report.pass, "{}: {:#?}", dir.display(), report.failures);
         assert!(report.tracks.iter().any(|t| t.present > 0));
         let json = serde_json::to_value(&report).unwrap();
         for field in ["graph", "tensor", "frame", "max_abs"] {
             assert!(!json["worst"][field].is_null(), "worst.{field} is missing");
         }
-    });
-}
-
-/// Keeps the point prompts: a third of the work.
-fn only_points(index: &mut serde_json::Value) {
-    for clip in index["clips"].as_array_mut().unwrap() {
-        clip["tracks"].as_array_mut().unwrap().retain(|track| track["prompt"]["kind"] == "points");
-    }
-}
-
-/// Keeps the point prompts of the first clip.
-fn only_first_points(index: &mut serde_json::Value) {
-    only_points(index);
-    index["clips"].as_array_mut().unwrap().truncate(1);
-}
-
-#[test]
-fn a_damaged_memory_is_noticed() {
-    for_each_pack("a_damaged_memory_is_noticed", |dir| {
-        // fp32_reproduces_pytorch shows that the same comparison passes without damage
-        let copy = with_golden(dir, only_points);
-        for sabotage in
-            [Sabotage::NegateSlot(0), Sabotage::NegateSlot(1), Sabotage::ZeroPointer(0), Sabotage::FreezeAge]
-        {
-            let report = verify(&request(copy.path(), Precision::Fp32), Some(sabotage)).unwrap();
-            assert!(!report.pass, "{}: {sabotage:?} went unnoticed: {:?}", dir.display(), report.worst);
-        }
-    });
-}
-
-/// The same pack with an edited golden index.
-fn with_golden(dir: &Path, edit: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    let dir = dir.canonicalize().unwrap();
-    let reference = copy.path().join("reference");
-    std::fs::create_dir(&reference).unwrap();
-    for name in ["pack.toml", "fp32", "fp16", "bf16"] {
-        std::os::unix::fs::symlink(dir.join(name), copy.path().join(name)).unwrap();
-    }
-    for file in std::fs::read_dir(dir.join("reference")).unwrap().flatten() {
-        if file.file_name() != "golden.json" {
-            std::os::unix::fs::symlink(file.path(), reference.join(file.file_name())).unwrap();
-        }
-    }
-    let text = std::fs::read_to_string(dir.join("reference/golden.json")).unwrap();
-    let mut index: serde_json::Value = serde_json::from_str(&text).unwrap();
-    for clip in index["clips"].as_array_mut().unwrap() {
-        let frames = dir.join("reference").join(clip["frames"].as_str().unwrap());
-        let name = clip["name"].as_str().unwrap().to_string();
-        std::os::unix::fs::symlink(frames.canonicalize().unwrap(), reference.join(&name)).unwrap();
-        clip["frames"] = name.into();
-    }
-    edit(&mut index);
-    std::fs::write(reference.join("golden.json"), index.to_string()).unwrap();
-    copy
-}
-
-#[test]
-fn broken_golden_files_are_named() {
-    for_each_pack("broken_golden_files_are_named", |dir| {
-        let outcome = |edit: &dyn Fn(&mut serde_json::Value)| {
-            let copy = with_golden(dir, |index| {
-                only_first_points(index);
-                edit(index);
-            });
-            verify(&request(copy.path(), Precision::Fp32), None)
-        };
-        let refused = |edit: &dyn Fn(&mut serde_json::Value), part: &str| {
-            let text = outcome(edit).expect_err(part).to_string();
-            assert!(text.contains(part), "{text:?} does not say {part:?}");
-        };
-        refused(&|index| index["schema"] = 9.into(), "schema 9");
-        refused(&|index| index["clips"] = serde_json::json!([]), "nothing to verify");
-        refused(&|index| index["clips"][0]["frames"] = "/".into(), "not a relative path");
-        refused(&|index| index["clips"][0]["frames"] = "nowhere".into(), "nowhere/00000.png");
-        refused(&|index| index["clips"][0]["width"] = 7.into(), "7x");
-        refused(&|index| index["clips"][0]["tracks"][0]["low_res"]["file"] = "x.z".into(), "x.z");
-        refused(&|index| index["clips"][0]["tracks"][0]["low_res"]["shape"][1] = 5.into(), "low_res.z");
-        refused(&|index| index["clips"][0]["tracks"][0]["object_score"] = serde_json::json!([1.0]), "1 object scores");
-        let swapped = |index: &mut serde_json::Value| {
-            let track = &mut index["clips"][0]["tracks"][0];
-            track["masks"]["file"] = track["obj_ptr"]["file"].clone();
-        };
-        refused(&swapped, "do not fit");
-        let report = outcome(&|index| index["clips"][0]["resized_sha256_frame0"] = "0".into()).unwrap();
-        assert!(!report.pass && report.failures[0].contains("after resizing"), "{:?}", report.failures);
     });
 }
 

@@ -38,7 +38,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Stop> {
 }
 
 fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome, Stop> {
-    let report = golden::verify(request, None)?;
+    let report = golden::verify(request)?;
     let code = if report.pass { OK } else { NOT_VALID };
     if !args.json {
         return Ok(Outcome { stdout: text(&report, &args.pack), code });

@@ -18,13 +18,14 @@ use crate::host::loader::{Opening, Order};
 use crate::host::session::Graph;
 use crate::host::settings::Settings;
 use crate::host::tensor::{Floats, tensor};
-use crate::manifest::{Dtype, FILE_NAME};
+use crate::manifest::Dtype;
 use crate::pack::Pack;
+use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::sam::contract::{capabilities, read};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
-    PromptShape, Stage, StageClock, StagePrecision, StageTimes,
+    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptShape,
+    Stage, StageClock, StagePrecision, StageTimes,
 };
 
 /// Registry entry of the `sam2_image` family.
@@ -45,42 +46,17 @@ const RESULTS: [&str; 3] = ["iou_scores", "pred_masks", "object_score_logits"];
 
 /// The two graphs with the tensors that this runner feeds and reads; shapes are the export's own.
 fn contract(pack: &Pack) -> Result<(), RunnerError> {
-    let at = pack.dir.join(FILE_NAME);
-    let wrong = |text: String| Err(RunnerError::Pack(format!("{}: {text}", at.display())));
-    let f32s = |names: &[&'static str]| names.iter().map(|name| (*name, Dtype::F32)).collect::<Vec<_>>();
-    let decoder_inputs = [
-        &[("input_points", Dtype::F32), ("input_labels", Dtype::I64), ("input_boxes", Dtype::F32)],
-        &f32s(&FEATURES)[..],
+    let tensor = |name, dtypes| TensorRequirement { name, dtypes, shape: ShapeRequirement::Any };
+    let floats = |names: &[&'static str]| names.iter().map(|&name| tensor(name, &[Dtype::F32])).collect::<Vec<_>>();
+    let mut prompts = floats(&["input_points", "input_boxes"]);
+    prompts.push(tensor("input_labels", &[Dtype::I64]));
+    prompts.extend(floats(&FEATURES));
+    let graphs = [
+        GraphRequirement { name: ENCODER, inputs: floats(&["pixel_values"]), outputs: floats(&FEATURES) },
+        GraphRequirement { name: DECODER, inputs: prompts, outputs: floats(&RESULTS) },
     ];
-    let table =
-        [(ENCODER, f32s(&["pixel_values"]), f32s(&FEATURES)), (DECODER, decoder_inputs.concat(), f32s(&RESULTS))];
-    for (name, inputs, outputs) in &table {
-        let Some(graph) = pack.manifest.graph(name) else { return wrong(format!("graph `{name}` is missing")) };
-        for (kind, expected, found) in [("input", inputs, &graph.inputs), ("output", outputs, &graph.outputs)] {
-            for (tensor, dtype) in expected {
-                match found.iter().find(|t| t.name == *tensor) {
-                    None => return wrong(format!("graph `{name}`: {kind} `{tensor}` is missing")),
-                    Some(t) if t.dtype != *dtype => {
-                        return wrong(format!(
-                            "graph `{name}`: {kind} `{tensor}`: {dtype:?} expected, found {:?}",
-                            t.dtype
-                        ));
-                    }
-                    Some(_) => {}
-                }
-            }
-            if let Some(extra) = found.iter().find(|t| !expected.iter().any(|(tensor, _)| *tensor == t.name)) {
-                return wrong(format!("graph `{name}`: {kind} `{}` has no place in this family", extra.name));
-            }
-        }
-    }
-    if let Some(extra) = pack.manifest.graphs.iter().find(|g| g.name != ENCODER && g.name != DECODER) {
-        return wrong(format!("graph `{}` has no place in family `sam2_image`", extra.name));
-    }
-    if pack.manifest.prompts.kinds.contains(&PromptKind::Mask) {
-        return wrong("prompts.kinds names mask: the decoder of this family takes no masks".to_string());
-    }
-    Ok(())
+    requirements::check(pack, &graphs)?;
+    requirements::no_mask_prompts(pack)
 }
 
 fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {

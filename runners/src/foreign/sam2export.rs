@@ -20,14 +20,15 @@ use crate::host::loader::{Opening, Order};
 use crate::host::session::Graph;
 use crate::host::settings::Settings;
 use crate::host::tensor::{Floats, tensor};
-use crate::manifest::{Dtype, FILE_NAME, Memory};
-use crate::onnx::{Axis, shape_text};
+use crate::manifest::{Dtype, Memory};
+use crate::onnx::Axis;
 use crate::pack::Pack;
+use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::sam::contract::{capabilities, read};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind, Stage,
-    StageClock, StagePrecision, StageTimes,
+    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, Stage, StageClock,
+    StagePrecision, StageTimes,
 };
 
 /// Registry entry of the `sam2export` family.
@@ -75,27 +76,19 @@ struct Sizes {
     wide: bool,
 }
 
-type Wanted = (&'static str, Vec<Dtype>, Vec<Option<i64>>);
-
-/// Compares the manifest with the layout. `None` in a wanted shape is an axis whose size is decided at run time or does not
-/// matter.
+/// Sizes of the pack after comparing its manifest with the layout.
 fn contract(pack: &Pack) -> Result<Sizes, RunnerError> {
-    let at = pack.dir.join(FILE_NAME);
-    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", at.display()));
+    let wrong = |text: String| pack.wrong(text);
     let manifest = &pack.manifest;
     let Some(&Memory { frames, tokens_per_frame, channels, pointers, .. }) = manifest.memory.as_ref() else {
         return Err(wrong("[memory] is missing; family `sam2export` has one".to_string()));
     };
-    let size_of = |graph: &str, name: &str, axis: usize| {
-        let found = manifest.graph(graph).and_then(|g| g.outputs.iter().find(|t| t.name == name));
-        match found.and_then(|t| t.shape.get(axis)) {
-            Some(Axis::Size(n)) => Ok(*n),
-            _ => Err(wrong(format!("graph `{graph}`: output `{name}` of fixed size is missing"))),
-        }
+    let features = manifest.graph(ENCODER).and_then(|g| g.outputs.iter().find(|t| t.name == FEATURES[RAW]));
+    let Some(&Axis::Size(hidden)) = features.and_then(|t| t.shape.get(1)) else {
+        return Err(wrong(format!("graph `{ENCODER}`: output `{}` of fixed size is missing", FEATURES[RAW])));
     };
     let image = i64::from(manifest.input.size);
-    let (hidden, grid) = (size_of(ENCODER, "pix_feat", 1)?, image / 16);
-    let channels = i64::from(channels);
+    let (grid, channels) = (image / 16, i64::from(channels));
     if i64::from(tokens_per_frame) != grid * grid || hidden % channels != 0 || frames < 2 || pointers < 1 {
         return Err(wrong(format!(
             "[memory]: {tokens_per_frame} tokens of {channels} channels in {frames} frames and {pointers} pointers; {} tokens, \
@@ -103,99 +96,8 @@ fn contract(pack: &Pack) -> Result<Sizes, RunnerError> {
             grid * grid
         )));
     }
-    let slots = i64::from(frames);
-    let f32s =
-        |name, shape: &[i64]| (name, vec![Dtype::F32], shape.iter().map(|&n| (n > 0).then_some(n)).collect::<Vec<_>>());
-    let maps = [hidden, grid, grid];
-    let embed = |name| f32s(name, &[1, maps[0], maps[1], maps[2]]);
-    let fine = |name| f32s(name, &[1, hidden / 8, image / 4, image / 4]);
-    let middle = |name| f32s(name, &[1, hidden / 4, image / 8, image / 8]);
-    let places = |name| f32s(name, &[grid * grid, 1, hidden]);
-    let full = |name| f32s(name, &[1, 1, image, image]);
-    // Zero stands for an axis that is decided at run time.
-    let table: [(&str, Vec<Wanted>, Vec<Wanted>); 4] = [
-        (
-            ENCODER,
-            vec![f32s("image", &[1, 3, image, image])],
-            vec![
-                embed(FEATURES[RAW]),
-                fine(FEATURES[FINE]),
-                middle(FEATURES[MIDDLE]),
-                embed(FEATURES[UNCONDITIONED]),
-                places(FEATURES[PLACES]),
-            ],
-        ),
-        (
-            ATTENTION,
-            vec![
-                embed("current_vision_feat"),
-                places("current_vision_pos_embed"),
-                f32s("memory_0", &[0, hidden]),
-                f32s("memory_1", &[0, channels, grid, grid]),
-                f32s("memory_pos_embed", &[0, 1, channels]),
-            ],
-            vec![embed("image_embed")],
-        ),
-        (
-            DECODER,
-            vec![
-                f32s("point_coords", &[0, 0, 2]),
-                f32s("point_labels", &[0, 0]),
-                ("frame_size", vec![Dtype::I64, Dtype::I32], vec![Some(2)]),
-                embed("image_embed"),
-                fine("high_res_feats_0"),
-                middle("high_res_feats_1"),
-            ],
-            vec![f32s(DECODED[0], &[0, 0]), full(DECODED[1]), f32s(DECODED[2], &[0, 0, 0, 0])],
-        ),
-        (
-            MEMORY,
-            vec![full("mask_for_mem"), embed("pix_feat")],
-            vec![
-                f32s(REMEMBERED[0], &[1, channels, grid, grid]),
-                f32s(REMEMBERED[1], &[grid * grid, 1, channels]),
-                f32s(REMEMBERED[2], &[slots, 1, 1, channels]),
-            ],
-        ),
-    ];
-    for (name, inputs, outputs) in &table {
-        let graph = manifest.graph(name).ok_or_else(|| wrong(format!("graph `{name}` is missing")))?;
-        for (kind, wanted, found) in [("input", inputs, &graph.inputs), ("output", outputs, &graph.outputs)] {
-            for (tensor, types, shape) in wanted {
-                let Some(t) = found.iter().find(|t| t.name == *tensor) else {
-                    return Err(wrong(format!("graph `{name}`: {kind} `{tensor}` is missing")));
-                };
-                // A free axis may have any size in the file; a fixed one must agree unless the file leaves it open.
-                let fits = t.shape.len() == shape.len()
-                    && t.shape.iter().zip(shape).all(|(found, wanted)| match (found, wanted) {
-                        (Axis::Size(n), Some(wanted)) => n == wanted,
-                        (Axis::Dynamic(_), _) => true,
-                        (Axis::Size(_), None) => kind == "output",
-                    });
-                if !types.contains(&t.dtype) || !fits {
-                    let sizes: Vec<String> =
-                        shape.iter().map(|n| n.map_or("any".to_string(), |n| n.to_string())).collect();
-                    return Err(wrong(format!(
-                        "graph `{name}`: {kind} `{tensor}`: {types:?} [{}] expected, found {:?} {}",
-                        sizes.join(", "),
-                        t.dtype,
-                        shape_text(&t.shape)
-                    )));
-                }
-            }
-            if let Some(extra) = found.iter().find(|t| !wanted.iter().any(|(tensor, ..)| *tensor == t.name)) {
-                return Err(wrong(format!("graph `{name}`: {kind} `{}` has no place in this family", extra.name)));
-            }
-        }
-    }
-    if let Some(extra) = manifest.graphs.iter().find(|g| !table.iter().any(|(name, ..)| *name == g.name)) {
-        return Err(wrong(format!("graph `{}` has no place in family `sam2export`", extra.name)));
-    }
-    if manifest.prompts.kinds.contains(&PromptKind::Mask) {
-        return Err(wrong("prompts.kinds names mask: the decoder of this family takes no masks".to_string()));
-    }
-    let wide = manifest.graph(DECODER).and_then(|g| g.inputs.iter().find(|t| t.name == "frame_size"));
-    Ok(Sizes {
+    let frame_size = manifest.graph(DECODER).and_then(|g| g.inputs.iter().find(|t| t.name == "frame_size"));
+    let sizes = Sizes {
         image,
         low: (image / 4) as usize,
         hidden,
@@ -203,8 +105,71 @@ fn contract(pack: &Pack) -> Result<Sizes, RunnerError> {
         channels,
         slots: frames as usize,
         pointers: pointers as usize,
-        wide: wide.is_none_or(|t| t.dtype == Dtype::I64),
-    })
+        wide: frame_size.is_none_or(|t| t.dtype == Dtype::I64),
+    };
+    requirements::check(pack, &requirements(&sizes))?;
+    requirements::no_mask_prompts(pack)?;
+    Ok(sizes)
+}
+
+/// The graphs of a pack of these sizes.
+fn requirements(s: &Sizes) -> [GraphRequirement; 4] {
+    let &Sizes { image, hidden, grid, channels, .. } = s;
+    let tensor = |name, dtypes, sizes| TensorRequirement { name, dtypes, shape: ShapeRequirement::Sizes(sizes) };
+    // Zero stands for an axis that is decided at run time.
+    let floats = |name, sizes: &[i64]| {
+        tensor(name, &[Dtype::F32], sizes.iter().map(|&n| (n > 0).then_some(n)).collect::<Vec<_>>())
+    };
+    let embed = |name| floats(name, &[1, hidden, grid, grid]);
+    let fine = |name| floats(name, &[1, hidden / 8, image / 4, image / 4]);
+    let middle = |name| floats(name, &[1, hidden / 4, image / 8, image / 8]);
+    let places = |name| floats(name, &[grid * grid, 1, hidden]);
+    let full = |name| floats(name, &[1, 1, image, image]);
+    [
+        GraphRequirement {
+            name: ENCODER,
+            inputs: vec![floats("image", &[1, 3, image, image])],
+            outputs: vec![
+                embed(FEATURES[RAW]),
+                fine(FEATURES[FINE]),
+                middle(FEATURES[MIDDLE]),
+                embed(FEATURES[UNCONDITIONED]),
+                places(FEATURES[PLACES]),
+            ],
+        },
+        GraphRequirement {
+            name: ATTENTION,
+            inputs: vec![
+                embed("current_vision_feat"),
+                places("current_vision_pos_embed"),
+                floats("memory_0", &[0, hidden]),
+                floats("memory_1", &[0, channels, grid, grid]),
+                floats("memory_pos_embed", &[0, 1, channels]),
+            ],
+            outputs: vec![embed("image_embed")],
+        },
+        GraphRequirement {
+            name: DECODER,
+            inputs: vec![
+                floats("point_coords", &[0, 0, 2]),
+                floats("point_labels", &[0, 0]),
+                tensor("frame_size", &[Dtype::I64, Dtype::I32], vec![Some(2)]),
+                embed("image_embed"),
+                fine("high_res_feats_0"),
+                middle("high_res_feats_1"),
+            ],
+            outputs: vec![floats(DECODED[0], &[0, 0]), full(DECODED[1]), floats(DECODED[2], &[0, 0, 0, 0])],
+        },
+        GraphRequirement {
+            name: MEMORY,
+            inputs: vec![full("mask_for_mem"), embed("pix_feat")],
+            outputs: vec![
+                floats(REMEMBERED[0], &[1, channels, grid, grid]),
+                floats(REMEMBERED[1], &[grid * grid, 1, channels]),
+                floats(REMEMBERED[2], &[s.slots as i64, 1, 1, channels]),
+            ],
+        },
+    ]
 }
 
 fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {

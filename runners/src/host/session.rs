@@ -48,6 +48,25 @@ pub struct Graph {
 /// Where ONNX Runtime looks for the weights of a model that it was given in memory (its session option).
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
+/// A graph file in the form in which ONNX Runtime gets it.
+struct Prepared {
+    precision: StagePrecision,
+    bytes: Vec<u8>,
+    /// Where the weights are mapped from; `None`: they are in `bytes`.
+    folder: Option<String>,
+}
+
+/// A graph on its way into a session.
+struct Loading<'a> {
+    name: &'a str,
+    path: &'a Path,
+    settings: &'a Settings,
+    runtime: &'a Runtime,
+    model: &'a Model<'a>,
+    bytes: &'a [u8],
+    folder: Option<&'a str>,
+}
+
 impl Graph {
     /// Loads a checked graph file on the device of the settings; half-typed graphs are rewritten for the CPU first.
     /// `on_device`: all inputs of the graph will be bound to device memory, once.
@@ -64,50 +83,23 @@ impl Graph {
     ) -> Result<Self, RunnerError> {
         let started = Instant::now();
         let CheckedGraph { path, bytes, sha256 } = file;
-        let wrong = |text: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {text}", path.display()));
+        let Prepared { mut precision, bytes, folder } = prepare(name, &path, bytes, settings, runtime)?;
         let mut notes = Vec::new();
-        // What was read from the file is let go before ONNX Runtime takes memory of its own.
-        let (mut precision, bytes, folder) = {
-            let read = bytes;
-            let model = Model::parse(&read).map_err(|e| wrong(&e))?;
-            let (precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(&e))?;
-            // Where the file really is: ONNX Runtime refuses weights that a link leads to out of the graph's folder.
-            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-            let place = real.file_name().and_then(|file| file.to_str()).zip(real.parent().and_then(Path::to_str));
-            let mapped = match place {
-                Some((file, folder)) if rewritten.is_none() && !settings.on_gpu() && runtime.maps_weights() => {
-                    model.with_references(file).map_err(|e| wrong(&e))?.map(|bytes| (bytes, folder.to_string()))
-                }
-                _ => None,
-            };
-            match (mapped, rewritten) {
-                (Some((bytes, folder)), _) => (precision, bytes, Some(folder)),
-                (None, Some(rewritten)) => (precision, rewritten, None),
-                (None, None) => (precision, read, None),
-            }
-        };
         if folder.is_some() {
             notes.push(format!("weights of `{name}`: mapped from its file"));
         }
-        let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
+        let model = Model::parse(&bytes).map_err(|e| wrong(&path, &e))?;
         let free = settings.together != 1
             && model.inputs.iter().any(|i| i.shape.iter().flatten().any(|axis| matches!(axis, Axis::Dynamic(_))));
 
-        let mut captures = false;
-        if settings.cuda_graph {
-            let verdict = providers::capturable(on_device, !free);
-            captures = verdict.is_ok();
+        let capture = settings.cuda_graph.then(|| providers::capturable(on_device, !free));
+        if let Some(verdict) = capture {
             let outcome = verdict.map_or_else(|reason| format!("not captured: {reason}"), |()| "captured".to_string());
             notes.push(format!("CUDA graph of `{name}`: {outcome}"));
         }
+        let captures = capture == Some(Ok(()));
         let engine_facts = match settings.device {
-            Device::TensorRt(i) => Some((
-                runtime::tensorrt_version().unwrap_or_else(|| "unknown".to_string()),
-                runtime::gpu_identity(i).unwrap_or_else(|| "unknown".to_string()),
-                cache_dir(&|name| std::env::var_os(name)).ok_or_else(|| {
-                    RunnerError::Environment("no engine cache: neither XDG_CACHE_HOME nor HOME is set".to_string())
-                })?,
-            )),
+            Device::TensorRt(i) => Some(engine_facts(i)?),
             _ => None,
         };
         let engine = engine_facts.as_ref().map(|(tensorrt, gpu, cache)| Engine {
@@ -122,46 +114,18 @@ impl Graph {
             cache,
             inputs: &model.inputs,
         });
-        let mut registration: Registration = match (settings.device, &engine) {
-            (Device::TensorRt(i), Some(engine)) => vec![
-                (Provider::TensorRt, providers::tensorrt(i, &settings.given, engine)),
-                (Provider::Cuda, providers::cuda(i, &settings.given, false)),
-            ],
-            (Device::Cuda(i), _) => vec![(Provider::Cuda, providers::cuda(i, &settings.given, captures))],
-            _ => Vec::new(),
-        };
+        let mut registration = registration(settings, engine.as_ref(), captures);
         for dir in engine.iter().flat_map(|e| [e.directory(&settings.given), e.timing_directory()]) {
             std::fs::create_dir_all(&dir)
                 .map_err(|e| RunnerError::Environment(format!("engine cache {}: {e}", dir.display())))?;
         }
         let engines = || engine.as_ref().map_or(0, |engine| engine_files(&engine.directory(&settings.given)));
 
-        let commit = |registration: &mut Registration, dropped: &mut Vec<DroppedOption>| {
-            let mut builder = register(settings, runtime, name, registration, dropped)?;
-            if let Some(folder) = &folder {
-                builder = builder
-                    .with_config_entry(WEIGHTS_FOLDER, folder)
-                    .map_err(|e| refused(settings, runtime, name, &e))?;
-            }
-            builder.commit_from_memory(&bytes).map_err(|e| {
-                if settings.on_gpu() {
-                    refused(settings, runtime, name, &e)
-                } else if e.message().contains("under development") && e.message().contains("pset") {
-                    RunnerError::Environment(format!(
-                        "ONNX Runtime {} ({}) is too old for graph `{name}` of opset {}; install a newer one or run \
-                         another precision. It says: {e}",
-                        runtime.version,
-                        runtime.path.display(),
-                        model.opset()
-                    ))
-                } else {
-                    wrong(&format!("ONNX Runtime {} cannot load graph `{name}` on the CPU: {e}", runtime.version))
-                }
-            })
-        };
+        let loading =
+            Loading { name, path: &path, settings, runtime, model: &model, bytes: &bytes, folder: folder.as_deref() };
         let mut dropped = Vec::new();
         let built_before = engines();
-        let mut session = commit(&mut registration, &mut dropped)?;
+        let mut session = loading.commit(&mut registration, &mut dropped)?;
         let mut load_ms = started.elapsed().as_secs_f64() * 1e3;
         let mut build_ms = None;
         if engines() > built_before {
@@ -169,7 +133,7 @@ impl Graph {
             build_ms = Some(load_ms);
             let again = Instant::now();
             drop(session);
-            session = commit(&mut registration, &mut dropped)?;
+            session = loading.commit(&mut registration, &mut dropped)?;
             load_ms = again.elapsed().as_secs_f64() * 1e3;
         }
         notes.extend(
@@ -198,12 +162,7 @@ impl Graph {
     /// [`RunnerError::Environment`] with ONNX Runtime's text.
     pub fn open_built(name: &str, bytes: &[u8], settings: &Settings, runtime: &Runtime) -> Result<Self, RunnerError> {
         let started = Instant::now();
-        let mut registration: Registration = match settings.device {
-            Device::Cpu => Vec::new(),
-            Device::Cuda(i) | Device::TensorRt(i) => {
-                vec![(Provider::Cuda, providers::cuda(i, &settings.given, false))]
-            }
-        };
+        let mut registration = registration(settings, None, false);
         let mut dropped = Vec::new();
         let session = register(settings, runtime, name, &mut registration, &mut dropped)?
             .commit_from_memory(bytes)
@@ -310,6 +269,90 @@ impl Graph {
             .map(PathBuf::from)
             .map_err(|e| RunnerError::Inference(format!("graph `{}`: no profile: {e}", self.name)))
     }
+}
+
+/// Reads the graph, rewrites it where the device has no half kernels, and refers to weights in its file where they can be
+/// mapped. What was read from the file is let go before ONNX Runtime takes memory of its own.
+fn prepare(
+    name: &str,
+    path: &Path,
+    read: Vec<u8>,
+    settings: &Settings,
+    runtime: &Runtime,
+) -> Result<Prepared, RunnerError> {
+    let model = Model::parse(&read).map_err(|e| wrong(path, &e))?;
+    let (precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(path, &e))?;
+    if let Some(bytes) = rewritten {
+        return Ok(Prepared { precision, bytes, folder: None });
+    }
+    // Where the file really is: ONNX Runtime refuses weights that a link leads to out of the graph's folder.
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let place = real.file_name().and_then(|file| file.to_str()).zip(real.parent().and_then(Path::to_str));
+    if let Some((file, folder)) = place.filter(|_| !settings.on_gpu() && runtime.maps_weights())
+        && let Some(bytes) = model.with_references(file).map_err(|e| wrong(path, &e))?
+    {
+        return Ok(Prepared { precision, bytes, folder: Some(folder.to_string()) });
+    }
+    Ok(Prepared { precision, bytes: read, folder: None })
+}
+
+/// What TensorRT engines depend on beside the graph: TensorRT's version, the GPU, and where they are kept.
+fn engine_facts(gpu: u32) -> Result<(String, String, PathBuf), RunnerError> {
+    let cache = cache_dir(&|name| std::env::var_os(name)).ok_or_else(|| {
+        RunnerError::Environment("no engine cache: neither XDG_CACHE_HOME nor HOME is set".to_string())
+    })?;
+    let or_unknown = |fact: Option<String>| fact.unwrap_or_else(|| "unknown".to_string());
+    Ok((or_unknown(runtime::tensorrt_version()), or_unknown(runtime::gpu_identity(gpu)), cache))
+}
+
+/// The providers of a device, in order of preference, with their options.
+fn registration(settings: &Settings, engine: Option<&Engine<'_>>, captures: bool) -> Registration {
+    match (settings.device, engine) {
+        (Device::TensorRt(i), Some(engine)) => vec![
+            (Provider::TensorRt, providers::tensorrt(i, &settings.given, engine)),
+            (Provider::Cuda, providers::cuda(i, &settings.given, false)),
+        ],
+        // Without an engine to cache, a graph for TensorRT is one that this program built: see `Graph::open_built`.
+        (Device::Cuda(i) | Device::TensorRt(i), _) => {
+            vec![(Provider::Cuda, providers::cuda(i, &settings.given, captures))]
+        }
+        (Device::Cpu, _) => Vec::new(),
+    }
+}
+
+impl Loading<'_> {
+    fn commit(
+        &self,
+        registration: &mut Registration,
+        dropped: &mut Vec<DroppedOption>,
+    ) -> Result<Session, RunnerError> {
+        let Loading { name, settings, runtime, .. } = *self;
+        let mut builder = register(settings, runtime, name, registration, dropped)?;
+        if let Some(folder) = self.folder {
+            builder =
+                builder.with_config_entry(WEIGHTS_FOLDER, folder).map_err(|e| refused(settings, runtime, name, &e))?;
+        }
+        builder.commit_from_memory(self.bytes).map_err(|e| {
+            if settings.on_gpu() {
+                refused(settings, runtime, name, &e)
+            } else if e.message().contains("under development") && e.message().contains("pset") {
+                RunnerError::Environment(format!(
+                    "ONNX Runtime {} ({}) is too old for graph `{name}` of opset {}; install a newer one or run another \
+                     precision. It says: {e}",
+                    runtime.version,
+                    runtime.path.display(),
+                    self.model.opset()
+                ))
+            } else {
+                let text = format!("ONNX Runtime {} cannot load graph `{name}` on the CPU: {e}", runtime.version);
+                wrong(self.path, &text)
+            }
+        })
+    }
+}
+
+fn wrong(path: &Path, text: &dyn std::fmt::Display) -> RunnerError {
+    RunnerError::Pack(format!("{}: {text}", path.display()))
 }
 
 fn refused(settings: &Settings, runtime: &Runtime, name: &str, error: &dyn std::fmt::Display) -> RunnerError {

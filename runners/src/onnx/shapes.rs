@@ -85,29 +85,70 @@ impl<'a> Shapes<'a> {
         }
     }
 
+    /// Shape of input `i`.
+    fn input(&self, node: &Node<'a>, i: usize) -> Option<&[i64]> {
+        self.get(node.inputs.get(i)?)
+    }
+
+    /// First value of input `i`, a short integer tensor.
+    fn value(&self, node: &Node<'a>, i: usize) -> Option<i64> {
+        self.values.get(node.inputs.get(i)?)?.first().copied()
+    }
+
+    /// Axes that a node names by input or attribute; `all` where it names none.
+    fn axes(&self, node: &Node<'a>, rank: usize, all: impl FnOnce() -> Vec<usize>) -> Option<Vec<usize>> {
+        match self.argument(node, 1, "axes") {
+            Some(axes) => axes.iter().map(|&a| axis_of(a, rank)).collect(),
+            None if given(node, 1) => None,
+            None => Some(all()),
+        }
+    }
+
     /// Shapes of a node's results, as far as its operator is known.
     fn results(&self, node: &Node<'a>) -> Option<Vec<Vec<i64>>> {
-        let input = |i: usize| node.inputs.get(i).and_then(|name| self.get(name));
-        let given = |i: usize| node.inputs.get(i).is_some_and(|name| !name.is_empty());
-        let axis_of = |axis: i64, rank: usize| {
-            let axis = if axis < 0 { axis + rank as i64 } else { axis };
-            usize::try_from(axis).ok().filter(|&a| a < rank)
-        };
-        if !node.is_standard() {
-            return match node.op {
-                // Three separate inputs of rank 3: the result has the queries' length and the values' width.
-                "MultiHeadAttention" if given(2) => {
-                    let (q, v) = (input(0)?, input(2)?);
-                    match (q, v) {
-                        ([b, n, _], [_, _, width]) => Some(vec![vec![*b, *n, *width]]),
-                        _ => None,
+        match node.op {
+            "Split" if node.is_standard() => {
+                let x = self.input(node, 0)?;
+                let axis = axis_of(node.integer("axis", 0), x.len())?;
+                let parts = node.outputs.len() as i64;
+                let sizes = match self.argument(node, 1, "split") {
+                    Some(sizes) => sizes,
+                    None if given(node, 1) => return None,
+                    None => {
+                        let each = (x[axis] + parts - 1).checked_div(parts)?;
+                        (0..parts).map(|i| (x[axis] - i * each).clamp(0, each)).collect()
                     }
-                }
-                "FastGelu" | "QuickGelu" | "BiasGelu" | "RotaryEmbedding" => Some(vec![input(0)?.to_vec()]),
-                _ => None,
-            };
+                };
+                let part = |&n: &i64| x.iter().enumerate().map(|(i, &d)| if i == axis { n } else { d }).collect();
+                Some(sizes.iter().map(part).collect())
+            }
+            "TopK" if node.is_standard() => {
+                let mut shape = self.input(node, 0)?.to_vec();
+                let axis = axis_of(node.integer("axis", -1), shape.len())?;
+                shape[axis] = self.value(node, 1)?;
+                Some(vec![shape.clone(), shape])
+            }
+            _ if node.is_standard() => self.computed(node).map(|shape| vec![shape]),
+            _ => self.of_runtime(node).map(|shape| vec![shape]),
         }
-        let one = |shape: Vec<i64>| Some(vec![shape]);
+    }
+
+    /// Result of an operator of ONNX Runtime's own set.
+    fn of_runtime(&self, node: &Node<'a>) -> Option<Vec<i64>> {
+        match node.op {
+            // Three separate inputs of rank 3: the result has the queries' length and the values' width.
+            "MultiHeadAttention" if given(node, 2) => match (self.input(node, 0)?, self.input(node, 2)?) {
+                ([b, n, _], [_, _, width]) => Some(vec![*b, *n, *width]),
+                _ => None,
+            },
+            "FastGelu" | "QuickGelu" | "BiasGelu" | "RotaryEmbedding" => Some(self.input(node, 0)?.to_vec()),
+            _ => None,
+        }
+    }
+
+    /// Result of an operator that computes: element by element, sums of products, reductions.
+    fn computed(&self, node: &Node<'a>) -> Option<Vec<i64>> {
+        let input = |i: usize| self.input(node, i);
         match node.op {
             "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Min" | "Max" | "Where" | "Equal" | "Greater" | "Less"
             | "GreaterOrEqual" | "LessOrEqual" | "And" | "Or" | "Xor" | "Sum" | "Mean" => {
@@ -115,68 +156,77 @@ impl<'a> Shapes<'a> {
                 for i in 1..node.inputs.len() {
                     shape = broadcast(&shape, input(i)?)?;
                 }
-                one(shape)
+                Some(shape)
             }
-            "Relu"
-            | "Gelu"
-            | "Sigmoid"
-            | "Tanh"
-            | "Erf"
-            | "Exp"
-            | "Log"
-            | "Sqrt"
-            | "Reciprocal"
-            | "Neg"
-            | "Abs"
-            | "Sin"
-            | "Cos"
-            | "Not"
-            | "Cast"
-            | "Clip"
-            | "Softmax"
-            | "LogSoftmax"
-            | "Identity"
-            | "Floor"
-            | "Ceil"
-            | "Round"
-            | "LeakyRelu"
-            | "Elu"
-            | "HardSigmoid"
-            | "HardSwish"
-            | "Softplus"
-            | "Sign"
-            | "LayerNormalization"
-            | "InstanceNormalization"
-            | "GroupNormalization"
-            | "BatchNormalization"
-            | "IsNaN"
-            | "IsInf"
-            | "CumSum"
-            | "Trilu"
-            | "Dropout"
-            | "LpNormalization" => one(input(0)?.to_vec()),
-            "MatMul" => one(matmul(input(0)?, input(1)?)?),
+            "Relu" | "Gelu" | "Sigmoid" | "Tanh" | "Erf" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Neg" | "Abs"
+            | "Sin" | "Cos" | "Not" | "Cast" | "Clip" | "Softmax" | "LogSoftmax" | "Identity" | "Floor" | "Ceil"
+            | "Round" | "LeakyRelu" | "Elu" | "HardSigmoid" | "HardSwish" | "Softplus" | "Sign" | "IsNaN" | "IsInf"
+            | "CumSum" | "Trilu" | "Dropout" | "LpNormalization" => Some(input(0)?.to_vec()),
+            "InstanceNormalization" | "LayerNormalization" | "GroupNormalization" | "BatchNormalization" => {
+                Some(input(0)?.to_vec())
+            }
+            "MatMul" => matmul(input(0)?, input(1)?),
             "Gemm" => {
                 let (a, b) = (input(0)?, input(1)?);
                 let rows = if node.integer("transA", 0) == 0 { a.first()? } else { a.get(1)? };
                 let columns = if node.integer("transB", 0) == 0 { b.get(1)? } else { b.first()? };
-                one(vec![*rows, *columns])
+                Some(vec![*rows, *columns])
             }
             "Attention" => {
                 let (q, v) = (input(0)?, input(2)?);
                 let mut shape = q.to_vec();
                 *shape.last_mut()? = *v.last()?;
-                one(shape)
+                Some(shape)
             }
-            "Conv" | "MaxPool" | "AveragePool" | "ConvTranspose" => one(window(node, input(0)?, input(1))?),
+            "Conv" | "MaxPool" | "AveragePool" | "ConvTranspose" => window(node, input(0)?, input(1)),
             "GlobalAveragePool" | "GlobalMaxPool" => {
                 let x = input(0)?;
-                one(x.iter().enumerate().map(|(i, &n)| if i < 2 { n } else { 1 }).collect())
+                Some(x.iter().enumerate().map(|(i, &n)| if i < 2 { n } else { 1 }).collect())
             }
+            "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2" | "ReduceSumSquare" => {
+                let x = input(0)?;
+                let axes = self.axes(node, x.len(), || (0..x.len()).collect())?;
+                Some(reduced(x, &axes, node.integer("keepdims", 1) != 0))
+            }
+            "ArgMax" | "ArgMin" => {
+                let x = input(0)?;
+                let axis = axis_of(node.integer("axis", 0), x.len())?;
+                Some(reduced(x, &[axis], node.integer("keepdims", 1) != 0))
+            }
+            "Resize" => self.resized(node),
+            _ => self.rearranged(node),
+        }
+    }
+
+    fn resized(&self, node: &Node<'a>) -> Option<Vec<i64>> {
+        let x = self.input(node, 0)?;
+        let axes = node.integers("axes").unwrap_or_else(|| (0..x.len() as i64).collect());
+        let sizes = if given(node, 3) {
+            self.values.get(node.inputs.get(3)?)?.clone()
+        } else {
+            let scaled = |(&axis, &scale): (&i64, &f32)| {
+                Some((x[axis_of(axis, x.len())?] as f64 * f64::from(scale)).floor() as i64)
+            };
+            axes.iter().zip(self.scales.get(node.inputs.get(2)?)?).map(scaled).collect::<Option<Vec<_>>>()?
+        };
+        if sizes.len() != axes.len() {
+            return None;
+        }
+        let mut shape = x.to_vec();
+        for (&axis, &n) in axes.iter().zip(&sizes) {
+            shape[axis_of(axis, x.len())?] = n;
+        }
+        Some(shape)
+    }
+
+    /// Result of an operator that gives its input back in another arrangement.
+    fn rearranged(&self, node: &Node<'a>) -> Option<Vec<i64>> {
+        let input = |i: usize| self.input(node, i);
+        match node.op {
             "Transpose" => {
                 let x = input(0)?;
                 let order = node.integers("perm").unwrap_or_else(|| (0..x.len() as i64).rev().collect());
-                one(order.iter().map(|&i| x.get(usize::try_from(i).ok()?).copied()).collect::<Option<_>>()?)
+                order.iter().map(|&i| x.get(usize::try_from(i).ok()?).copied()).collect()
             }
             "Reshape" => {
                 let x = input(0)?;
@@ -191,22 +241,18 @@ impl<'a> Shapes<'a> {
                     let known = checked_product(shape.iter().filter(|&&n| n != -1))?;
                     shape[free] = all.checked_div(known)?;
                 }
-                (checked_product(&shape)? == all).then_some(vec![shape])
+                (checked_product(&shape)? == all).then_some(shape)
             }
             "Flatten" => {
                 let x = input(0)?;
                 let axis = node.integer("axis", 1);
                 let axis = if axis == x.len() as i64 { x.len() } else { axis_of(axis, x.len())? };
-                one(vec![x[..axis].iter().product(), x[axis..].iter().product()])
+                Some(vec![x[..axis].iter().product(), x[axis..].iter().product()])
             }
             "Squeeze" => {
                 let x = input(0)?;
-                let axes = match self.argument(node, 1, "axes") {
-                    Some(axes) => axes.iter().map(|&a| axis_of(a, x.len())).collect::<Option<Vec<_>>>()?,
-                    None if given(1) => return None,
-                    None => (0..x.len()).filter(|&i| x[i] == 1).collect(),
-                };
-                one(x.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &n)| n).collect())
+                let axes = self.axes(node, x.len(), || (0..x.len()).filter(|&i| x[i] == 1).collect())?;
+                Some(x.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &n)| n).collect())
             }
             "Unsqueeze" => {
                 let x = input(0)?;
@@ -214,9 +260,7 @@ impl<'a> Shapes<'a> {
                 let rank = x.len() + axes.len();
                 let axes = axes.iter().map(|&a| axis_of(a, rank)).collect::<Option<Vec<_>>>()?;
                 let mut rest = x.iter();
-                one((0..rank)
-                    .map(|i| if axes.contains(&i) { Some(1) } else { rest.next().copied() })
-                    .collect::<Option<_>>()?)
+                (0..rank).map(|i| if axes.contains(&i) { Some(1) } else { rest.next().copied() }).collect()
             }
             "Concat" => {
                 let mut shape = input(0)?.to_vec();
@@ -224,133 +268,81 @@ impl<'a> Shapes<'a> {
                 for i in 1..node.inputs.len() {
                     shape[axis] = shape[axis].checked_add(*input(i)?.get(axis)?)?;
                 }
-                one(shape)
-            }
-            "Split" => {
-                let x = input(0)?;
-                let axis = axis_of(node.integer("axis", 0), x.len())?;
-                let parts = node.outputs.len() as i64;
-                let sizes = match self.argument(node, 1, "split") {
-                    Some(sizes) => sizes,
-                    None if given(1) => return None,
-                    None => {
-                        let each = (x[axis] + parts - 1).checked_div(parts)?;
-                        (0..parts).map(|i| (x[axis] - i * each).clamp(0, each)).collect()
-                    }
-                };
-                Some(
-                    sizes
-                        .iter()
-                        .map(|&n| x.iter().enumerate().map(|(i, &d)| if i == axis { n } else { d }).collect())
-                        .collect(),
-                )
-            }
-            "Slice" => {
-                let x = input(0)?;
-                let starts = self.argument(node, 1, "starts")?;
-                let ends = self.argument(node, 2, "ends")?;
-                let axes = if given(3) || self.opset < 10 { self.argument(node, 3, "axes") } else { None };
-                let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
-                let steps = if given(4) { self.argument(node, 4, "")? } else { vec![1; starts.len()] };
-                let mut shape = x.to_vec();
-                for (((start, end), axis), step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
-                    let axis = axis_of(*axis, x.len())?;
-                    shape[axis] = sliced(x[axis], *start, *end, *step)?.1;
-                }
-                one(shape)
+                Some(shape)
             }
             "Pad" => {
                 let x = input(0)?;
                 let pads = self.argument(node, 1, "pads")?;
-                let axes = if given(3) { self.argument(node, 3, "")? } else { (0..x.len() as i64).collect() };
+                let axes = if given(node, 3) { self.argument(node, 3, "")? } else { (0..x.len() as i64).collect() };
                 let mut shape = x.to_vec();
                 for (i, &axis) in axes.iter().enumerate() {
                     let axis = axis_of(axis, x.len())?;
                     shape[axis] = shape[axis].checked_add(*pads.get(i)?)?.checked_add(*pads.get(i + axes.len())?)?;
                 }
-                one(shape)
+                Some(shape)
             }
             "Tile" => {
                 let repeats = self.argument(node, 1, "repeats")?;
-                one(input(0)?.iter().zip(&repeats).map(|(n, r)| n.checked_mul(*r)).collect::<Option<_>>()?)
+                input(0)?.iter().zip(&repeats).map(|(n, r)| n.checked_mul(*r)).collect()
             }
-            "Expand" => one(broadcast(input(0)?, &self.argument(node, 1, "shape")?)?),
-            "ConstantOfShape" => one(self.argument(node, 0, "shape")?),
-            "Constant" => match node.tensor("value") {
-                Some(tensor) => one(tensor.dims),
-                None => one(node.integers("value_ints").map_or(Vec::new(), |list| vec![list.len() as i64])),
-            },
-            "Shape" => {
-                let rank = input(0)?.len() as i64;
-                one(vec![sliced(rank, node.integer("start", 0), node.integer("end", rank), 1)?.1])
-            }
-            "Size" => one(Vec::new()),
-            "Range" => {
-                let value = |i: usize| self.values.get(node.inputs.get(i)?)?.first().copied();
-                let (start, limit, step) = (value(0)?, value(1)?, value(2)?);
-                one(vec![limit.checked_sub(start)?.checked_add(step - step.signum())?.checked_div(step)?.max(0)])
+            "Expand" => broadcast(input(0)?, &self.argument(node, 1, "shape")?),
+            _ => self.selected(node),
+        }
+    }
+
+    /// Result of an operator that takes a part of its input, or makes values from sizes.
+    fn selected(&self, node: &Node<'a>) -> Option<Vec<i64>> {
+        let input = |i: usize| self.input(node, i);
+        match node.op {
+            "Slice" => {
+                let x = input(0)?;
+                let starts = self.argument(node, 1, "starts")?;
+                let ends = self.argument(node, 2, "ends")?;
+                let axes = if given(node, 3) || self.opset < 10 { self.argument(node, 3, "axes") } else { None };
+                let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+                let steps = if given(node, 4) { self.argument(node, 4, "")? } else { vec![1; starts.len()] };
+                let mut shape = x.to_vec();
+                for (((start, end), axis), step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+                    let axis = axis_of(*axis, x.len())?;
+                    shape[axis] = sliced(x[axis], *start, *end, *step)?.1;
+                }
+                Some(shape)
             }
             "Gather" => {
                 let (x, indices) = (input(0)?, input(1)?);
                 let axis = axis_of(node.integer("axis", 0), x.len())?;
-                one([&x[..axis], indices, &x[axis + 1..]].concat())
+                Some([&x[..axis], indices, &x[axis + 1..]].concat())
             }
-            "GatherElements" => one(input(1)?.to_vec()),
+            "GatherElements" => Some(input(1)?.to_vec()),
             "GatherND" => {
                 let (x, indices) = (input(0)?, input(1)?);
                 let batch = usize::try_from(node.integer("batch_dims", 0)).ok()?;
                 let depth = usize::try_from(*indices.last()?).ok()?;
-                one([indices.get(..indices.len() - 1)?, x.get(batch + depth..)?].concat())
+                Some([indices.get(..indices.len() - 1)?, x.get(batch + depth..)?].concat())
             }
-            "ScatterND" | "ScatterElements" => one(input(0)?.to_vec()),
+            "ScatterND" | "ScatterElements" => Some(input(0)?.to_vec()),
+            "ConstantOfShape" => self.argument(node, 0, "shape"),
+            "Constant" => match node.tensor("value") {
+                Some(tensor) => Some(tensor.dims),
+                None => Some(node.integers("value_ints").map_or(Vec::new(), |list| vec![list.len() as i64])),
+            },
+            "Shape" => {
+                let rank = input(0)?.len() as i64;
+                Some(vec![sliced(rank, node.integer("start", 0), node.integer("end", rank), 1)?.1])
+            }
+            "Size" => Some(Vec::new()),
+            "Range" => {
+                let (start, limit, step) = (self.value(node, 0)?, self.value(node, 1)?, self.value(node, 2)?);
+                Some(vec![limit.checked_sub(start)?.checked_add(step - step.signum())?.checked_div(step)?.max(0)])
+            }
             "OneHot" => {
                 let mut shape = input(0)?.to_vec();
-                let depth = *self.values.get(node.inputs.get(1)?)?.first()?;
+                let depth = self.value(node, 1)?;
                 let axis = node.integer("axis", -1);
                 let at = if axis < 0 { axis + shape.len() as i64 + 1 } else { axis };
                 let at = usize::try_from(at).ok().filter(|&a| a <= shape.len())?;
                 shape.insert(at, depth);
-                one(shape)
-            }
-            "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2" | "ReduceSumSquare" => {
-                let x = input(0)?;
-                let axes = match self.argument(node, 1, "axes") {
-                    Some(axes) => axes.iter().map(|&a| axis_of(a, x.len())).collect::<Option<Vec<_>>>()?,
-                    None if given(1) => return None,
-                    None => (0..x.len()).collect(),
-                };
-                one(reduced(x, &axes, node.integer("keepdims", 1) != 0))
-            }
-            "ArgMax" | "ArgMin" => {
-                let x = input(0)?;
-                let axis = axis_of(node.integer("axis", 0), x.len())?;
-                one(reduced(x, &[axis], node.integer("keepdims", 1) != 0))
-            }
-            "TopK" => {
-                let mut shape = input(0)?.to_vec();
-                let axis = axis_of(node.integer("axis", -1), shape.len())?;
-                shape[axis] = *self.values.get(node.inputs.get(1)?)?.first()?;
-                Some(vec![shape.clone(), shape])
-            }
-            "Resize" => {
-                let x = input(0)?;
-                let axes = node.integers("axes").unwrap_or_else(|| (0..x.len() as i64).collect());
-                let sizes = if given(3) {
-                    self.values.get(node.inputs.get(3)?)?.clone()
-                } else {
-                    let scaled = |(&axis, &scale): (&i64, &f32)| {
-                        Some((x[axis_of(axis, x.len())?] as f64 * f64::from(scale)).floor() as i64)
-                    };
-                    axes.iter().zip(self.scales.get(node.inputs.get(2)?)?).map(scaled).collect::<Option<Vec<_>>>()?
-                };
-                if sizes.len() != axes.len() {
-                    return None;
-                }
-                let mut shape = x.to_vec();
-                for (&axis, &n) in axes.iter().zip(&sizes) {
-                    shape[axis_of(axis, x.len())?] = n;
-                }
-                one(shape)
+                Some(shape)
             }
             _ => None,
         }
@@ -418,6 +410,17 @@ impl<'a> Shapes<'a> {
             _ => None,
         }
     }
+}
+
+/// Is there an input `i`? An empty name is one left out.
+fn given(node: &Node<'_>, i: usize) -> bool {
+    node.inputs.get(i).is_some_and(|name| !name.is_empty())
+}
+
+/// An axis counted from the front; negative ones count from the end.
+fn axis_of(axis: i64, rank: usize) -> Option<usize> {
+    let axis = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(axis).ok().filter(|&a| a < rank)
 }
 
 /// Numpy's rule: sizes are aligned at the end, 1 stretches.

@@ -10,9 +10,10 @@
 use std::path::Path;
 
 use crate::host::options::{self, FORM, OVERLAPS, STAGE_TIMES};
-use crate::manifest::{COND_OBJECTS, Dtype, FILE_NAME, Graph, OBJECTS};
-use crate::onnx::{Axis, shape_text};
+use crate::manifest::{COND_OBJECTS, Dtype, OBJECTS};
+use crate::onnx::Axis;
 use crate::pack::Pack;
+use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
 use crate::runner::RunnerError;
 use crate::types::{Capabilities, Device, PromptKind};
 
@@ -69,16 +70,16 @@ pub fn read<T>(dir: &Path, contract: impl FnOnce(&Pack) -> Result<T, RunnerError
     Ok((pack, agreed))
 }
 
-type Expected = (&'static str, Dtype, Vec<Axis>);
-
-fn expected(graph: &str, s: &Sizes) -> Option<(Vec<Expected>, Vec<Expected>)> {
-    let with = |first: Axis, rest: &[i64]| {
-        std::iter::once(first).chain(rest.iter().map(|&n| Axis::Size(n))).collect::<Vec<_>>()
-    };
+/// The graphs of a pack of these sizes.
+fn requirements(s: &Sizes) -> [GraphRequirement; 5] {
     let named = |name: &str| if s.batched { Axis::Dynamic(name.to_string()) } else { Axis::Size(1) };
+    let tensor = |name, dtypes, first: Axis, rest: &[i64]| {
+        let axes = std::iter::once(first).chain(rest.iter().map(|&n| Axis::Size(n))).collect();
+        TensorRequirement { name, dtypes, shape: ShapeRequirement::Exactly(axes) }
+    };
     // One for the whole image, and one per object.
-    let image = |name, rest: &[i64]| (name, Dtype::F32, with(Axis::Size(1), rest));
-    let object = |name, rest: &[i64]| (name, Dtype::F32, with(named(OBJECTS), rest));
+    let image = |name, rest: &[i64]| tensor(name, &[Dtype::F32], Axis::Size(1), rest);
+    let object = |name, rest: &[i64]| tensor(name, &[Dtype::F32], named(OBJECTS), rest);
     let f = s.image / 16;
     let embed = [s.hidden, f, f];
     let fine = |name| image(name, &[s.hidden / 8, s.image / 4, s.image / 4]);
@@ -90,34 +91,35 @@ fn expected(graph: &str, s: &Sizes) -> Option<(Vec<Expected>, Vec<Expected>)> {
     let flag = |name| object(name, &[]);
     let bank = |name| object(name, &[s.frames, s.tokens, s.channels]);
     let ptrs = |name| object(name, &[s.pointers, s.hidden]);
-    Some(match graph {
-        IMAGE_ENCODER => (
-            vec![image("image", &[3, s.image, s.image])],
-            vec![image("image_embed", &embed), fine("high_res_0"), middle("high_res_1")],
-        ),
-        MASK_PROMPT => {
-            (vec![full("mask")], vec![object("dense_prompt", &embed), low(), full("mask_for_memory"), score()])
-        }
-        MASK_DECODER => (
-            vec![
-                ("cond_embed", Dtype::F32, with(named(COND_OBJECTS), &embed)),
+    [
+        GraphRequirement {
+            name: IMAGE_ENCODER,
+            inputs: vec![image("image", &[3, s.image, s.image])],
+            outputs: vec![image("image_embed", &embed), fine("high_res_0"), middle("high_res_1")],
+        },
+        GraphRequirement {
+            name: MASK_DECODER,
+            inputs: vec![
+                tensor("cond_embed", &[Dtype::F32], named(COND_OBJECTS), &embed),
                 fine("high_res_0"),
                 middle("high_res_1"),
                 object("point_coords", &[s.points, 2]),
-                ("point_labels", Dtype::I32, with(named(OBJECTS), &[s.points])),
+                tensor("point_labels", &[Dtype::I32], named(OBJECTS), &[s.points]),
                 object("dense_prompt", &embed),
                 flag("has_mask"),
                 flag("is_prompt"),
                 flag("multimask"),
             ],
-            vec![low(), full("mask_for_memory"), object("predicted_iou", &[1]), score(), pointer()],
-        ),
-        MEMORY_ATTENTION => (
-            vec![image("image_embed", &embed), bank("bank"), ptrs("ptrs"), flag("age")],
-            vec![object("cond_embed", &embed)],
-        ),
-        MEMORY_ENCODER => (
-            vec![
+            outputs: vec![low(), full("mask_for_memory"), object("predicted_iou", &[1]), score(), pointer()],
+        },
+        GraphRequirement {
+            name: MEMORY_ATTENTION,
+            inputs: vec![image("image_embed", &embed), bank("bank"), ptrs("ptrs"), flag("age")],
+            outputs: vec![object("cond_embed", &embed)],
+        },
+        GraphRequirement {
+            name: MEMORY_ENCODER,
+            inputs: vec![
                 image("image_embed", &embed),
                 full("mask_for_memory"),
                 score(),
@@ -127,10 +129,15 @@ fn expected(graph: &str, s: &Sizes) -> Option<(Vec<Expected>, Vec<Expected>)> {
                 ptrs("ptrs"),
                 flag("age"),
             ],
-            vec![bank("bank_out"), ptrs("ptrs_out"), flag("age_out")],
-        ),
-        _ => return None,
-    })
+            outputs: vec![bank("bank_out"), ptrs("ptrs_out"), flag("age_out")],
+        },
+        // Last, because packs that take no masks have none.
+        GraphRequirement {
+            name: MASK_PROMPT,
+            inputs: vec![full("mask")],
+            outputs: vec![object("dense_prompt", &embed), low(), full("mask_for_memory"), score()],
+        },
+    ]
 }
 
 /// Sizes of the pack after comparing its manifest with the table.
@@ -139,8 +146,7 @@ fn expected(graph: &str, s: &Sizes) -> Option<(Vec<Expected>, Vec<Expected>)> {
 /// [`RunnerError::Pack`] naming the manifest, the graph, the tensor, what was expected and what was found.
 pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
     let manifest = &pack.manifest;
-    let at = pack.dir.join(FILE_NAME);
-    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", at.display()));
+    let wrong = |text: String| pack.wrong(text);
     let graph = |name: &str| {
         manifest.graph(name).ok_or_else(|| wrong(format!("graph `{name}` is missing; family `{}`", manifest.family)))
     };
@@ -167,19 +173,12 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
         points: i64::from(manifest.prompts.point_slots),
         batched,
     };
-    for name in [IMAGE_ENCODER, MASK_DECODER, MEMORY_ATTENTION, MEMORY_ENCODER] {
-        compare(graph(name)?, &sizes).map_err(wrong)?;
+    let takes_masks = manifest.graph(MASK_PROMPT).is_some();
+    if !takes_masks && manifest.prompts.kinds.contains(&PromptKind::Mask) {
+        return Err(wrong(format!("prompts.kinds names mask, but graph `{MASK_PROMPT}` is missing")));
     }
-    match manifest.graph(MASK_PROMPT) {
-        Some(graph) => compare(graph, &sizes).map_err(wrong)?,
-        None if manifest.prompts.kinds.contains(&PromptKind::Mask) => {
-            return Err(wrong(format!("prompts.kinds names mask, but graph `{MASK_PROMPT}` is missing")));
-        }
-        None => {}
-    }
-    if let Some(foreign) = manifest.graphs.iter().find(|g| expected(&g.name, &sizes).is_none()) {
-        return Err(wrong(format!("graph `{}` has no place in family `{}`", foreign.name, manifest.family)));
-    }
+    let graphs = requirements(&sizes);
+    requirements::check(pack, if takes_masks { &graphs } else { &graphs[..4] })?;
     let states: Vec<(&str, &str)> = manifest.states.iter().map(|s| (s.input.as_str(), s.output.as_str())).collect();
     if states != [("bank", "bank_out"), ("ptrs", "ptrs_out"), ("age", "age_out")] {
         return Err(wrong(format!(
@@ -187,33 +186,6 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
         )));
     }
     Ok(sizes)
-}
-
-fn compare(graph: &Graph, sizes: &Sizes) -> Result<(), String> {
-    let Some((inputs, outputs)) = expected(&graph.name, sizes) else {
-        return Err(format!("graph `{}` is unknown", graph.name));
-    };
-    for (kind, expected, found) in [("input", inputs, &graph.inputs), ("output", outputs, &graph.outputs)] {
-        for (name, dtype, shape) in &expected {
-            match found.iter().find(|t| t.name == *name) {
-                None => return Err(format!("graph `{}`: {kind} `{name}` is missing", graph.name)),
-                Some(t) if (t.dtype, &t.shape) != (*dtype, shape) => {
-                    return Err(format!(
-                        "graph `{}`: {kind} `{name}`: {dtype:?} {} expected, found {:?} {}",
-                        graph.name,
-                        shape_text(shape),
-                        t.dtype,
-                        shape_text(&t.shape)
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        if let Some(extra) = found.iter().find(|t| !expected.iter().any(|(name, ..)| *name == t.name)) {
-            return Err(format!("graph `{}`: {kind} `{}` has no place in this family", graph.name, extra.name));
-        }
-    }
-    Ok(())
 }
 
 /// What a runner can do with this pack on this device; `batched`: its graphs have an object axis.
@@ -241,6 +213,7 @@ pub fn capabilities(pack: &Pack, batched: bool, device: Device) -> Capabilities 
 mod tests {
     use super::*;
     use crate::digest::sha256_hex;
+    use crate::manifest::FILE_NAME;
 
     const SIZES: Sizes =
         Sizes { image: 128, hidden: 64, frames: 7, tokens: 64, channels: 64, pointers: 16, points: 4, batched: false };
@@ -258,11 +231,13 @@ mod tests {
              [memory]\nframes = 7\ntokens_per_frame = 64\nchannels = 64\npointers = 16\nstorage = \"fp32\"\n\
              [prompts]\nkinds = [\"points\", \"bbox\", \"mask\"]\npoint_slots = 4\n",
         );
-        for name in [IMAGE_ENCODER, MASK_PROMPT, MASK_DECODER, MEMORY_ATTENTION, MEMORY_ENCODER] {
-            let (inputs, outputs) = expected(name, sizes_of_pack).unwrap();
-            let list = |tensors: Vec<Expected>| {
-                let each = tensors.iter().map(|(name, dtype, shape)| {
-                    let dtype = format!("{dtype:?}").to_lowercase();
+        for GraphRequirement { name, inputs, outputs } in requirements(sizes_of_pack) {
+            let list = |tensors: Vec<TensorRequirement>| {
+                let each = tensors.iter().map(|tensor| {
+                    let ShapeRequirement::Exactly(shape) = &tensor.shape else {
+                        panic!("{} has no shape", tensor.name)
+                    };
+                    let (name, dtype) = (tensor.name, format!("{:?}", tensor.dtypes[0]).to_lowercase());
                     let axes: Vec<String> = shape
                         .iter()
                         .map(|axis| match axis {

@@ -191,7 +191,8 @@ impl Memories {
         &self.pair[self.current]
     }
 
-    /// The current state, writable, for proofs that a golden test can fail. Host memory only.
+    /// The current state, writable. Host memory only.
+    #[cfg(test)]
     pub fn current_mut(&mut self) -> &mut Memory {
         &mut self.pair[self.current]
     }

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use half::{bf16, f16};
 use ort::memory::Allocator;
 
 use crate::frame::{Preprocess, Thresholder, resize_mask};
@@ -22,12 +21,16 @@ use crate::host::tensor::{Floats, input};
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, Sizes};
+use crate::sam::copies::{Copied, Copies};
 use crate::sam::encoder::Encoder;
+use crate::sam::groups::{Group, batches, grouping_note, is_mask};
+#[cfg(test)]
+use crate::sam::sabotage::Sabotage;
 use crate::sam::state::{Joiner, Memories};
 use crate::sam::wiring::{Features, Tools, UNUSED, Wiring};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
-    PromptShape, Stage, StageClock, StagePrecision, StageTimes,
+    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptShape,
+    Stage, StageClock, StagePrecision, StageTimes,
 };
 
 /// What the pack in `dir` can do on `device`.
@@ -68,10 +71,8 @@ pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
 pub struct RawOutput<'a> {
     /// Caller's number of the object.
     pub object: u32,
-    /// Mask logits, `side` x `side`.
+    /// Mask logits, a square.
     pub low_res: &'a [f32],
-    /// Side of `low_res`, pixels.
-    pub side: usize,
     /// Object score logit.
     pub object_score: f32,
     /// Object pointer that was stored.
@@ -81,40 +82,6 @@ pub struct RawOutput<'a> {
     /// Copies of what the inner graphs gave (graph, tensor, values): raw features, conditioned features on tracked frames,
     /// the memory bank. Nothing on a GPU: there they never leave the device.
     pub inner: &'a dyn Fn() -> Vec<(&'static str, &'static str, Vec<f32>)>,
-}
-
-/// Damage done to an object's state after every frame, to prove that a comparison with reference outputs can fail.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sabotage {
-    /// The memory slot with this index changes its sign.
-    NegateSlot(usize),
-    /// The object pointer with this index becomes zero.
-    ZeroPointer(usize),
-    /// The age stays at 1: all but the conditioning frame are taken for missing, temporal positions stand still.
-    FreezeAge,
-}
-
-/// A copy between host and device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Copied {
-    /// Graph that reads or wrote the tensor.
-    pub graph: &'static str,
-    /// Tensor name.
-    pub tensor: &'static str,
-    /// Down to the host, or up to the device.
-    pub to_host: bool,
-    /// Bytes.
-    pub bytes: u64,
-    /// Once per prompt, not on every frame.
-    pub prompted: bool,
-}
-
-/// Objects that run through the graphs together.
-struct Group {
-    /// Caller's numbers of the objects, in the order of the tensors' first axis.
-    objects: Vec<u32>,
-    memories: Memories,
 }
 
 /// One open tracker. Fields are dropped in order: tensors and bindings go before the sessions whose memory they use.
@@ -151,9 +118,11 @@ pub struct Tracker {
     blank: Vec<Mask>,
     /// A frame failed half-way: the memories no longer belong together.
     broken: bool,
-    sabotage: Option<Sabotage>,
     /// Copies made, where they are counted.
-    copies: Option<Vec<Copied>>,
+    copies: Copies,
+    /// Only in builds for unit tests: no frame of a measurement passes by it.
+    #[cfg(test)]
+    sabotage: Option<Sabotage>,
 }
 
 impl Tracker {
@@ -229,14 +198,15 @@ impl Tracker {
             returned: Vec::new(),
             blank: Vec::new(),
             broken: false,
+            copies: Copies::new(profile.is_some()),
+            #[cfg(test)]
             sabotage: None,
-            copies: profile.map(|_| Vec::new()),
         })
     }
 
     /// Copies between host and device that this loop has made since opening, where they are counted.
     pub fn copies(&self) -> &[Copied] {
-        self.copies.as_deref().unwrap_or_default()
+        self.copies.list()
     }
 
     /// Ends profiling: graph name and file of every graph.
@@ -251,32 +221,17 @@ impl Tracker {
             .collect()
     }
 
-    /// Notes a copy; `prompted`: it happens once per prompt, not on every frame.
-    fn copied(&mut self, graph: &'static str, tensor: &'static str, to_host: bool, values: i64, prompted: bool) {
-        if let Some(copies) = &mut self.copies {
-            copies.push(Copied { graph, tensor, to_host, bytes: values as u64 * 4, prompted });
-        }
+    /// Damages the state after every frame. Only on the CPU.
+    #[cfg(test)]
+    pub(crate) fn set_sabotage(&mut self, sabotage: Sabotage) {
+        self.sabotage = Some(sabotage);
     }
 
-    /// Copies of `objects` objects that ran together. On the CPU host and device are one: only the masks come out. On a GPU
-    /// score and pointer come to the host, where the loop checks them, and go back up into the memory encoder.
-    fn copied_group(&mut self, objects: usize, prompted: bool) {
-        let (n, s) = (objects as i64, &self.sizes);
-        let (mask, hidden) = ((s.mask() * s.mask()) as i64, s.hidden);
-        self.copied(contract::MASK_DECODER, "low_res_mask", true, n * mask, prompted);
-        if self.settings.on_gpu() {
-            for (tensor, values) in [("object_score", 1), ("obj_ptr", hidden)] {
-                self.copied(contract::MASK_DECODER, tensor, true, n * values, prompted);
-                self.copied(contract::MEMORY_ENCODER, tensor, false, n * values, prompted);
-            }
-            self.copied(contract::MASK_DECODER, "predicted_iou", true, n, prompted);
+    #[cfg(test)]
+    fn damage(&self, group: &mut Group) {
+        if let Some(sabotage) = self.sabotage.filter(|_| !self.settings.on_gpu()) {
+            sabotage.apply(group.memories.current_mut(), group.objects.len(), &self.sizes);
         }
-    }
-
-    /// Damages the state after every frame; see [`Sabotage`]. Only on the CPU.
-    #[doc(hidden)]
-    pub fn set_sabotage(&mut self, sabotage: Option<Sabotage>) {
-        self.sabotage = sabotage;
     }
 
     /// As [`Runner::step`]; `observe` sees the model's outputs for every object, before the next object replaces them.
@@ -317,9 +272,12 @@ impl Tracker {
         let mut clock = StageClock::start(self.settings.stage_times());
         let on_gpu = self.settings.on_gpu();
         let masks = encoder.encode(frame, &mut self.features, on_gpu, &mut clock, &mut self.times).and_then(|()| {
-            self.copied(contract::IMAGE_ENCODER, "image", false, 3 * self.sizes.image * self.sizes.image, false);
+            self.copies.image(&self.sizes);
             if self.lattice.is_none() {
-                self.lattice = Some(self.lattice_evidence());
+                self.lattice = Some(match on_gpu {
+                    true => "lattice of the outputs: not read back from the device".to_string(),
+                    false => self.features.lattice(self.settings.precision),
+                });
             }
             let Some(next) = next.filter(|_| encoder.works_ahead()) else {
                 return self.advance(frame, prompts, clock, observe);
@@ -360,8 +318,9 @@ impl Tracker {
             clock.lap(&mut self.times, Stage::MaskDecoder);
             group.memories.remember(&mut self.memory_encoder, &wiring.passed, on_gpu)?;
             clock.lap(&mut self.times, Stage::MemoryEncoder);
-            self.copied_group(group.objects.len(), false);
+            self.copies.group(&self.sizes, on_gpu, group.objects.len(), false);
             self.results(group, false, frame, &mut masks, observe)?;
+            #[cfg(test)]
             self.damage(group);
             clock.lap(&mut self.times, Stage::Postprocess);
             Ok(())
@@ -378,20 +337,16 @@ impl Tracker {
             let embed = &self.features.image_embed;
             group.memories.start(&mut self.memory_encoder, embed, passed, blank, on_gpu)?;
             clock.lap(&mut self.times, Stage::MemoryEncoder);
-            self.copied_group(group.objects.len(), true);
+            self.copies.group(&self.sizes, on_gpu, group.objects.len(), true);
             if on_gpu {
-                let (n, s) = (together.len() as i64, &self.sizes);
-                let (graph, tensor, values) = match bypassed {
-                    true => (contract::MASK_PROMPT, "mask", s.image * s.image),
-                    false => (contract::MASK_DECODER, "point_coords, point_labels, multimask", 3 * s.points + 1),
-                };
-                self.copied(graph, tensor, false, n * values, true);
+                self.copies.prompts(&self.sizes, together.len(), bypassed);
             }
             self.results(&group, true, frame, &mut masks, observe)?;
             if bypassed {
                 let first = masks.objects.len() - group.objects.len();
                 masks.objects[first..].iter_mut().for_each(|o| o.predicted_iou = f32::NAN);
             }
+            #[cfg(test)]
             self.damage(&mut group);
             self.admit(group)?;
             clock.lap(&mut self.times, Stage::Postprocess);
@@ -559,7 +514,7 @@ impl Tracker {
             let finite = object_score.is_finite() && low_res.iter().chain(obj_ptr).all(|v| v.is_finite());
             let mut mask = self.blank.pop().unwrap_or_default();
             self.thresholder.fill(low_res, side, frame.width, frame.height, &mut mask);
-            observe(RawOutput { object, low_res, side, object_score, obj_ptr, mask: &mask, inner: &inner });
+            observe(RawOutput { object, low_res, object_score, obj_ptr, mask: &mask, inner: &inner });
             let predicted_iou = iou;
             let claimed = !mask.is_empty();
             masks.objects.push(ObjectMask { object, mask, claimed, object_score, predicted_iou, finite });
@@ -568,54 +523,6 @@ impl Tracker {
             }
         }
         Ok(())
-    }
-
-    /// Share of encoder outputs that lie on the grid of the 16-bit type, on the first frame after opening: all of them
-    /// where a rounded result is the output itself, fewer where rounded results are added up in f32, next to none in fp32.
-    fn lattice_evidence(&self) -> String {
-        if self.settings.on_gpu() {
-            return "lattice of the outputs: not read back from the device".to_string();
-        }
-        let outputs = [
-            ("image_embed", &self.features.image_embed),
-            ("high_res_0", &self.features.high_res[0]),
-            ("high_res_1", &self.features.high_res[1]),
-        ];
-        // Every bf16 value of ordinary size is also an fp16 value, so the other grid would say nothing.
-        let (grid, on_grid): (_, fn(f32) -> bool) = match self.settings.precision {
-            Precision::Fp16 => ("fp16", |v| f16::from_f32(v).to_f32() == v),
-            Precision::Fp32 | Precision::Bf16 => ("bf16", |v| bf16::from_f32(v).to_f32() == v),
-        };
-        let parts: Vec<String> = outputs
-            .iter()
-            .map(|(name, values)| {
-                let values = values.extract_tensor().1;
-                let count = values.iter().filter(|&&v| on_grid(v)).count();
-                format!("{name} {:.1} %", 100.0 * count as f64 / values.len() as f64)
-            })
-            .collect();
-        format!("values on the {grid} grid, first frame: {}", parts.join(", "))
-    }
-
-    fn damage(&self, group: &mut Group) {
-        let Some(sabotage) = self.sabotage.filter(|_| !self.settings.on_gpu()) else { return };
-        let memory = group.memories.current_mut();
-        let slot = |values: &mut [f32], index: usize, slots: i64, change: fn(&mut f32)| {
-            let objects = group.objects.len();
-            let length = values.len() / objects / slots as usize;
-            for object in values.chunks_exact_mut(length * slots as usize) {
-                object.iter_mut().skip(index * length).take(length).for_each(change);
-            }
-        };
-        match sabotage {
-            Sabotage::NegateSlot(i) => {
-                slot(memory.bank.extract_tensor_mut().1, i, self.sizes.frames, |v| *v = -*v);
-            }
-            Sabotage::ZeroPointer(i) => {
-                slot(memory.ptrs.extract_tensor_mut().1, i, self.sizes.pointers, |v| *v = 0.0);
-            }
-            Sabotage::FreezeAge => memory.age.extract_tensor_mut().1.fill(1.0),
-        }
     }
 }
 
@@ -682,25 +589,4 @@ impl Runner for Tracker {
 /// The wiring for so many objects; every live group has one.
 fn wiring(wirings: &mut BTreeMap<usize, Wiring>, objects: usize) -> Result<&mut Wiring, RunnerError> {
     wirings.get_mut(&objects).ok_or_else(|| RunnerError::Inference(format!("no tensors for {objects} objects")))
-}
-
-/// How objects run, for the record.
-fn grouping_note(sizes: &Sizes, settings: &Settings, one_age: bool) -> String {
-    let together = if one_age { ", those that start on one frame" } else { "" };
-    match (sizes.batched, settings.together()) {
-        (false, _) => "objects: one after the other (the pack's graphs take one object at a time)".to_string(),
-        (true, 1) => "objects: one after the other (asked for; the pack's graphs take any number)".to_string(),
-        (true, usize::MAX) if one_age => "objects: those that start on one frame in one batch".to_string(),
-        (true, usize::MAX) => "objects: all in one batch".to_string(),
-        (true, n) => format!("objects: in batches of at most {n}{together}"),
-    }
-}
-
-fn is_mask(prompt: &Prompt) -> bool {
-    prompt.shape.kind() == PromptKind::Mask
-}
-
-/// Prompts that can run together, in their order: neighbours that are all masks or all points and boxes, at most `most`.
-fn batches(prompts: &[Prompt], most: usize) -> impl Iterator<Item = &[Prompt]> {
-    prompts.chunk_by(|a, b| is_mask(a) == is_mask(b)).flat_map(move |alike| alike.chunks(most.max(1)))
 }

@@ -2,6 +2,7 @@
 //! number of objects that run together. Everything is allocated and bound when that number is first seen; a frame after
 //! that only fills host tensors and runs sessions.
 
+use half::{bf16, f16};
 use ort::memory::Allocator;
 use ort::session::IoBinding;
 use ort::value::Tensor;
@@ -11,6 +12,7 @@ use crate::host::tensor::{Floats, input, output, tensor};
 use crate::runner::RunnerError;
 use crate::sam::contract::Sizes;
 use crate::sam::state::{Memories, Memory, Passed};
+use crate::types::Precision;
 
 /// Label of a point slot that is not used; the graph masks it out of attention.
 pub const UNUSED: i32 = -10;
@@ -48,6 +50,24 @@ impl Features {
         output(&mut encode, "high_res_0", &mut high_res[0])?;
         output(&mut encode, "high_res_1", &mut high_res[1])?;
         Ok(Features { image, encode, image_embed, high_res })
+    }
+
+    /// Share of values that lie on the grid of the 16-bit type: all of them where a rounded result is the output itself,
+    /// fewer where rounded results are added up in f32, next to none in fp32. Host memory only.
+    pub fn lattice(&self, precision: Precision) -> String {
+        let [fine, middle] = &self.high_res;
+        // Every bf16 value of ordinary size is also an fp16 value, so the other grid would say nothing.
+        let (grid, on_grid): (_, fn(f32) -> bool) = match precision {
+            Precision::Fp16 => ("fp16", |v| f16::from_f32(v).to_f32() == v),
+            Precision::Fp32 | Precision::Bf16 => ("bf16", |v| bf16::from_f32(v).to_f32() == v),
+        };
+        let share = |(name, values): (&str, &Floats)| {
+            let values = values.extract_tensor().1;
+            let count = values.iter().filter(|&&v| on_grid(v)).count();
+            format!("{name} {:.1} %", 100.0 * count as f64 / values.len() as f64)
+        };
+        let parts = [("image_embed", &self.image_embed), ("high_res_0", fine), ("high_res_1", middle)].map(share);
+        format!("values on the {grid} grid, first frame: {}", parts.join(", "))
     }
 
     /// Copies the features of another set. Host memory only.

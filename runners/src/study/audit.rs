@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::packs;
 use crate::runner::{Runner, RunnerError};
-use crate::sam::tracker::{Copied, Tracker};
+use crate::sam::copies::Copied;
+use crate::sam::tracker::Tracker;
 use crate::types::{Frame, OpenRequest, Prompt};
 
 /// Nodes of one graph on one provider.

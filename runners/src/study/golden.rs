@@ -12,7 +12,7 @@ use crate::manifest::OBJECTS;
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, MASK_DECODER, MASK_PROMPT};
-use crate::sam::tracker::{Sabotage, Tracker};
+use crate::sam::tracker::Tracker;
 use crate::study::reference::{Clip, Index, SCHEMA, Tolerance, Track, read_index};
 use crate::types::{Mask, OpenRequest, Precision, PromptKind};
 
@@ -90,12 +90,17 @@ pub struct TrackReport {
 }
 
 /// Compares the pack in `request` with its golden outputs. Every prompt kind of every clip is run, all objects of a clip
-/// together. `sabotage` damages the state on purpose, to prove that the comparison can fail.
+/// together.
 ///
 /// # Errors
 /// [`RunnerError::Pack`] when the golden files are missing or broken, and whatever opening or running gives. Differences
 /// are no error: they are in the report.
-pub fn verify(request: &OpenRequest, sabotage: Option<Sabotage>) -> Result<GoldenReport, RunnerError> {
+pub fn verify(request: &OpenRequest) -> Result<GoldenReport, RunnerError> {
+    verify_with(request, |_| {})
+}
+
+/// As [`verify`], with a tracker that tests may damage: they prove that the comparison can fail.
+fn verify_with(request: &OpenRequest, prepare: impl FnOnce(&mut Tracker)) -> Result<GoldenReport, RunnerError> {
     let pack = Pack::read(&request.pack)?;
     let (index, dir) = read_index(&pack)?;
     let dir = dir.as_path();
@@ -108,7 +113,7 @@ pub fn verify(request: &OpenRequest, sabotage: Option<Sabotage>) -> Result<Golde
 
     let request = &one_by_one(request, &pack)?;
     let mut tracker = Tracker::open(request)?;
-    tracker.set_sabotage(sabotage);
+    prepare(&mut tracker);
     let mut report = GoldenReport {
         schema: SCHEMA,
         pass: false,
@@ -436,6 +441,73 @@ impl GoldenReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sam::sabotage::Sabotage;
+
+    use crate::real_packs::{for_each_pack, request, with_golden};
+
+    /// Keeps the point prompts: a third of the work.
+    fn only_points(index: &mut serde_json::Value) {
+        for clip in index["clips"].as_array_mut().unwrap() {
+            clip["tracks"].as_array_mut().unwrap().retain(|track| track["prompt"]["kind"] == "points");
+        }
+    }
+
+    /// Keeps the point prompts of the first clip.
+    fn only_first_points(index: &mut serde_json::Value) {
+        only_points(index);
+        index["clips"].as_array_mut().unwrap().truncate(1);
+    }
+
+    #[test]
+    fn a_damaged_memory_is_noticed() {
+        for_each_pack("a_damaged_memory_is_noticed", |dir| {
+            // fp32_reproduces_pytorch shows that the same comparison passes without damage
+            let copy = with_golden(dir, only_points);
+            for sabotage in
+                [Sabotage::NegateSlot(0), Sabotage::NegateSlot(1), Sabotage::ZeroPointer(0), Sabotage::FreezeAge]
+            {
+                let report =
+                    verify_with(&request(copy.path(), Precision::Fp32), |tracker| tracker.set_sabotage(sabotage))
+                        .unwrap();
+                assert!(!report.pass, "{}: {sabotage:?} went unnoticed: {:?}", dir.display(), report.worst);
+            }
+        });
+    }
+
+    #[test]
+    fn broken_golden_files_are_named() {
+        for_each_pack("broken_golden_files_are_named", |dir| {
+            let outcome = |edit: &dyn Fn(&mut serde_json::Value)| {
+                let copy = with_golden(dir, |index| {
+                    only_first_points(index);
+                    edit(index);
+                });
+                verify(&request(copy.path(), Precision::Fp32))
+            };
+            let refused = |edit: &dyn Fn(&mut serde_json::Value), part: &str| {
+                let text = outcome(edit).expect_err(part).to_string();
+                assert!(text.contains(part), "{text:?} does not say {part:?}");
+            };
+            refused(&|index| index["schema"] = 9.into(), "schema 9");
+            refused(&|index| index["clips"] = serde_json::json!([]), "nothing to verify");
+            refused(&|index| index["clips"][0]["frames"] = "/".into(), "not a relative path");
+            refused(&|index| index["clips"][0]["frames"] = "nowhere".into(), "nowhere/00000.png");
+            refused(&|index| index["clips"][0]["width"] = 7.into(), "7x");
+            refused(&|index| index["clips"][0]["tracks"][0]["low_res"]["file"] = "x.z".into(), "x.z");
+            refused(&|index| index["clips"][0]["tracks"][0]["low_res"]["shape"][1] = 5.into(), "low_res.z");
+            refused(
+                &|index| index["clips"][0]["tracks"][0]["object_score"] = serde_json::json!([1.0]),
+                "1 object scores",
+            );
+            let swapped = |index: &mut serde_json::Value| {
+                let track = &mut index["clips"][0]["tracks"][0];
+                track["masks"]["file"] = track["obj_ptr"]["file"].clone();
+            };
+            refused(&swapped, "do not fit");
+            let report = outcome(&|index| index["clips"][0]["resized_sha256_frame0"] = "0".into()).unwrap();
+            assert!(!report.pass && report.failures[0].contains("after resizing"), "{:?}", report.failures);
+        });
+    }
 
     #[test]
     fn a_difference_that_is_not_a_number_is_the_largest() {
