@@ -13,7 +13,7 @@ use std::time::Instant;
 use clock::median;
 use fast_image_resize as fir;
 use jetbench_runners::frame::{Preprocess, Thresholder};
-use jetbench_runners::manifest::{Colour, Input, Resize};
+use jetbench_runners::manifest::{Colour, InputSpec, ResizeFilter};
 use jetbench_runners::types::{Frame, Mask};
 
 const WIDTH: u32 = 1920;
@@ -70,9 +70,9 @@ fn input_tensor(rounds: usize) {
         })
         .collect();
     let frame = Frame { width: WIDTH, height: HEIGHT, rgb: &rgb };
-    let input = Input {
+    let input = InputSpec {
         size: SIZE,
-        resize: Resize::BilinearAntialiasU8,
+        resize: ResizeFilter::BilinearAntialiasU8,
         colour: Colour::Rgb,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],

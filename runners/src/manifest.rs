@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::onnx::{Axis, ElementType, shape_text};
+use crate::onnx::{Dimension, ElementType, shape_text};
 use crate::types::{Precision, PromptKind};
 
 /// Schema number of `pack.toml` that this program reads.
@@ -36,19 +36,19 @@ pub struct Manifest {
     /// Where the graphs come from.
     pub provenance: Provenance,
     /// The image the encoder wants.
-    pub input: Input,
+    pub input: InputSpec,
     /// The memory bank; left out by families without memory.
-    pub memory: Option<Memory>,
+    pub memory: Option<MemorySpec>,
     /// The prompts it takes.
-    pub prompts: Prompts,
+    pub prompts: PromptSpec,
     /// The graphs.
     #[serde(rename = "graph")]
-    pub graphs: Vec<Graph>,
+    pub graphs: Vec<GraphSpec>,
     /// Tensors that a graph takes in and gives back changed.
     #[serde(rename = "state", default)]
-    pub states: Vec<State>,
+    pub states: Vec<StateSpec>,
     /// Reference outputs for `jetbench verify`.
-    pub golden: Option<Golden>,
+    pub golden: Option<GoldenSpec>,
 }
 
 /// Where the graphs come from.
@@ -96,11 +96,11 @@ impl Follows {
 /// The image the encoder wants.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Input {
+pub struct InputSpec {
     /// Side of the square input in pixels.
     pub size: u32,
     /// How a frame becomes that square.
-    pub resize: Resize,
+    pub resize: ResizeFilter,
     /// Channel order.
     pub colour: Colour,
     /// Per channel, for values in 0..1.
@@ -112,7 +112,7 @@ pub struct Input {
 /// Resize filters a pack can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Resize {
+pub enum ResizeFilter {
     /// Antialiased bilinear on 8-bit values, rounded to 8 bits, aspect ratio not kept (Pillow, torchvision).
     BilinearAntialiasU8,
 }
@@ -128,7 +128,7 @@ pub enum Colour {
 /// The memory bank.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Memory {
+pub struct MemorySpec {
     /// Slots: the prompted frame and the last `frames - 1`.
     pub frames: u32,
     /// Tokens per slot.
@@ -141,7 +141,7 @@ pub struct Memory {
     pub storage: Storage,
 }
 
-impl Memory {
+impl MemorySpec {
     fn sizes(&self) -> [(&'static str, u32); 4] {
         [
             ("frames", self.frames),
@@ -165,7 +165,7 @@ pub enum Storage {
 /// The prompts a pack takes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Prompts {
+pub struct PromptSpec {
     /// Kinds.
     pub kinds: Vec<PromptKind>,
     /// Slots for points; a box takes two of them. One slot is the model's own padding point, so that at most
@@ -176,7 +176,7 @@ pub struct Prompts {
 /// One graph.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Graph {
+pub struct GraphSpec {
     /// Name, e.g. `image_encoder`.
     pub name: String,
     /// File per precision, relative to the pack directory.
@@ -186,9 +186,9 @@ pub struct Graph {
     /// Its form for ONNX Runtime's CPU provider, where it has one.
     pub cpu: Option<CpuForm>,
     /// Inputs.
-    pub inputs: Vec<Tensor>,
+    pub inputs: Vec<TensorSpec>,
     /// Outputs.
-    pub outputs: Vec<Tensor>,
+    pub outputs: Vec<TensorSpec>,
 }
 
 /// A graph in the form for ONNX Runtime's CPU provider: the same function in fp32, from the same inputs to the same outputs,
@@ -206,13 +206,13 @@ pub struct CpuForm {
 /// One tensor of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tensor {
+pub struct TensorSpec {
     /// Name.
     pub name: String,
     /// Element type.
     pub dtype: Dtype,
     /// Shape: sizes, and names for axes that are decided at run time (`"objects"`).
-    pub shape: Vec<Axis>,
+    pub shape: Vec<Dimension>,
 }
 
 /// Element types of graph inputs and outputs.
@@ -240,7 +240,7 @@ impl Dtype {
 /// A tensor that a graph takes in and gives back changed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct StateSpec {
     /// Input name.
     pub input: String,
     /// Output name.
@@ -250,7 +250,7 @@ pub struct State {
 /// Reference outputs for `jetbench verify`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Golden {
+pub struct GoldenSpec {
     /// Index file, relative to the pack directory.
     pub index: String,
     /// Largest absolute difference allowed.
@@ -264,7 +264,7 @@ fn stays_inside(file: &str) -> bool {
 
 impl Manifest {
     /// Graph by name.
-    pub fn graph(&self, name: &str) -> Option<&Graph> {
+    pub fn graph(&self, name: &str) -> Option<&GraphSpec> {
         self.graphs.iter().find(|graph| graph.name == name)
     }
 
@@ -286,7 +286,7 @@ impl Manifest {
                 return Err(format!("input.{field} = {values:?}: finite numbers expected, std above 0"));
             }
         }
-        for (field, value) in self.memory.iter().flat_map(Memory::sizes) {
+        for (field, value) in self.memory.iter().flat_map(MemorySpec::sizes) {
             if !(1..=65536).contains(&value) {
                 return Err(format!("memory.{field} = {value}: 1 to 65536 expected"));
             }
@@ -330,7 +330,7 @@ fn escape(field: &str, file: &str) -> String {
     format!("{field} = {file:?}: a relative path inside the pack expected (no `..`, not absolute)")
 }
 
-impl Graph {
+impl GraphSpec {
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
         let plain = self.files.iter().map(|(precision, file)| {
@@ -359,8 +359,8 @@ impl Graph {
                     return Err(format!("graph `{name}`: tensor `{}` is described twice", tensor.name));
                 }
                 let elements = tensor.shape.iter().try_fold(1i64, |n, axis| match axis {
-                    Axis::Size(size) if *size >= 1 => n.checked_mul(*size),
-                    Axis::Dynamic(name) if is_axis_name(name) => Some(n),
+                    Dimension::Size(size) if *size >= 1 => n.checked_mul(*size),
+                    Dimension::Dynamic(name) if is_axis_name(name) => Some(n),
                     _ => None,
                 });
                 if tensor.shape.len() > 8 || elements.is_none_or(|n| n > 1 << 30) {

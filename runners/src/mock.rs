@@ -75,7 +75,7 @@ struct Behaviour {
     leak_bytes: usize,
     /// Graph that it claims to run on another provider, in words.
     fallback: Option<String>,
-    fault: Vec<Fault>,
+    fault: Vec<ScriptedFault>,
 }
 
 impl Default for Behaviour {
@@ -102,7 +102,7 @@ impl Default for Behaviour {
 /// Something that goes wrong. Without `step` and `frame` it happens while opening.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fault {
+struct ScriptedFault {
     /// Frames since opening: 0 is the warm-up frame.
     step: Option<u64>,
     /// Frames since the last reset, in every sequence.
@@ -299,7 +299,7 @@ impl Mock {
         }
     }
 
-    fn faults(&self) -> impl Iterator<Item = &Fault> {
+    fn faults(&self) -> impl Iterator<Item = &ScriptedFault> {
         let (step, frame) = (self.steps, self.frames);
         self.behaviour.fault.iter().filter(move |f| f.step == Some(step) || f.frame == Some(frame))
     }

@@ -10,7 +10,7 @@ mod rewrite;
 mod shapes;
 mod wire;
 
-pub use dtype::{Axis, ElementType, shape_text};
+pub use dtype::{Dimension, ElementType, shape_text};
 pub use model::{Model, Node, ValueInfo};
 pub use shapes::Shapes;
 pub use wire::OnnxError;

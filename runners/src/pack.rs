@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::digest::sha256_hex;
-use crate::manifest::{FILE_NAME, Graph, Manifest, Tensor};
-use crate::onnx::{Axis, Model, ValueInfo, shape_text};
+use crate::manifest::{FILE_NAME, GraphSpec, Manifest, TensorSpec};
+use crate::onnx::{Dimension, Model, ValueInfo, shape_text};
 use crate::runner::RunnerError;
 use crate::types::Precision;
 
@@ -73,7 +73,7 @@ impl Pack {
     ///
     /// # Errors
     /// [`RunnerError::Pack`] naming the file, the tensor, what was expected and what was found.
-    pub fn check_graph(&self, graph: &Graph, precision: Precision) -> Result<CheckedGraph, RunnerError> {
+    pub fn check_graph(&self, graph: &GraphSpec, precision: Precision) -> Result<CheckedGraph, RunnerError> {
         let file = graph.files.get(&precision).ok_or_else(|| {
             let known: Vec<&str> = graph.files.keys().map(|p| p.as_str()).collect();
             self.wrong(format!("graph `{}` has no file for {precision}; it has: {}", graph.name, known.join(", ")))
@@ -86,11 +86,17 @@ impl Pack {
     ///
     /// # Errors
     /// As [`Pack::check_graph`].
-    pub fn check_cpu_form(&self, graph: &Graph) -> Result<Option<CheckedGraph>, RunnerError> {
+    pub fn check_cpu_form(&self, graph: &GraphSpec) -> Result<Option<CheckedGraph>, RunnerError> {
         graph.cpu.as_ref().map(|form| self.check_file(graph, &form.file, &form.sha256, "cpu")).transpose()
     }
 
-    fn check_file(&self, graph: &Graph, file: &str, expected: &str, what: &str) -> Result<CheckedGraph, RunnerError> {
+    fn check_file(
+        &self,
+        graph: &GraphSpec,
+        file: &str,
+        expected: &str,
+        what: &str,
+    ) -> Result<CheckedGraph, RunnerError> {
         let path = self.dir.join(file);
         let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
         let bytes = std::fs::read(&path)
@@ -131,7 +137,7 @@ impl Pack {
     }
 }
 
-fn compare(expected: &[Tensor], found: &[ValueInfo<'_>], kind: &str) -> Result<(), String> {
+fn compare(expected: &[TensorSpec], found: &[ValueInfo<'_>], kind: &str) -> Result<(), String> {
     for tensor in expected {
         let Some(value) = found.iter().find(|value| value.name == tensor.name) else {
             let names: Vec<&str> = found.iter().map(|v| v.name).collect();
@@ -146,8 +152,9 @@ fn compare(expected: &[Tensor], found: &[ValueInfo<'_>], kind: &str) -> Result<(
             ));
         }
         // `?` in the manifest stands for an axis without a name.
-        let agrees = |(found, stated): (&Axis, &Axis)| {
-            found == stated || (*stated == Axis::Dynamic("?".into()) && *found == Axis::Dynamic(String::new()))
+        let agrees = |(found, stated): (&Dimension, &Dimension)| {
+            found == stated
+                || (*stated == Dimension::Dynamic("?".into()) && *found == Dimension::Dynamic(String::new()))
         };
         let same = value
             .shape

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use crate::manifest::{Dtype, Tensor};
-use crate::onnx::{Axis, shape_text};
+use crate::manifest::{Dtype, TensorSpec};
+use crate::onnx::{Dimension, shape_text};
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::types::PromptKind;
@@ -34,22 +34,22 @@ pub enum ShapeRequirement {
     /// Whatever the pack says.
     Any,
     /// These sizes and names.
-    Exactly(Vec<Axis>),
+    Exactly(Vec<Dimension>),
     /// These sizes, which the pack may leave open; `None` is an axis that is decided at run time or, of an output, any size.
-    Sizes(Vec<Option<i64>>),
+    Open(Vec<Option<i64>>),
 }
 
 impl ShapeRequirement {
-    fn admits(&self, shape: &[Axis], is_output: bool) -> bool {
+    fn admits(&self, shape: &[Dimension], is_output: bool) -> bool {
         match self {
             ShapeRequirement::Any => true,
             ShapeRequirement::Exactly(axes) => axes == shape,
-            ShapeRequirement::Sizes(sizes) => {
+            ShapeRequirement::Open(sizes) => {
                 sizes.len() == shape.len()
                     && shape.iter().zip(sizes).all(|(found, size)| match (found, size) {
-                        (Axis::Size(n), Some(size)) => n == size,
-                        (Axis::Dynamic(_), _) => true,
-                        (Axis::Size(_), None) => is_output,
+                        (Dimension::Size(n), Some(size)) => n == size,
+                        (Dimension::Dynamic(_), _) => true,
+                        (Dimension::Size(_), None) => is_output,
                     })
             }
         }
@@ -65,7 +65,7 @@ impl fmt::Display for TensorRequirement {
         match &self.shape {
             ShapeRequirement::Any => Ok(()),
             ShapeRequirement::Exactly(axes) => write!(f, " {}", shape_text(axes)),
-            ShapeRequirement::Sizes(sizes) => {
+            ShapeRequirement::Open(sizes) => {
                 let sizes: Vec<String> = sizes.iter().map(|n| n.map_or("any".to_string(), |n| n.to_string())).collect();
                 write!(f, " [{}]", sizes.join(", "))
             }
@@ -97,7 +97,7 @@ pub fn check(pack: &Pack, graphs: &[GraphRequirement]) -> Result<(), RunnerError
     }
 }
 
-fn check_tensors(kind: &str, required: &[TensorRequirement], found: &[Tensor]) -> Result<(), String> {
+fn check_tensors(kind: &str, required: &[TensorRequirement], found: &[TensorSpec]) -> Result<(), String> {
     for tensor in required {
         let name = tensor.name;
         match found.iter().find(|t| t.name == name) {

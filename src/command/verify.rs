@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use jetbench_runners::RunnerError;
 use jetbench_runners::contract::FORM;
-use jetbench_runners::golden::{self, GoldenReport, Seen};
+use jetbench_runners::golden::{self, GoldenReport, Observation};
 use jetbench_runners::pack::Pack;
 use jetbench_runners::types::{Device, Mask, OpenRequest, Options, Precision, PromptKind};
 use serde::{Deserialize, Serialize};
@@ -218,7 +218,7 @@ fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Resu
 
 /// Adds one object on one frame.
 fn compare(
-    ours: &Seen<'_>,
+    ours: &Observation<'_>,
     theirs: &Shown,
     limits: &Limits,
     tensors: &mut BTreeMap<String, Comparison>,
@@ -517,7 +517,7 @@ mod tests {
         for frame in 0..3 {
             let mask = Mask::from_fn(10, 10, |x, _| x < 5);
             let there = Mask::from_fn(10, 10, |x, y| x < 5 || (frame == 2 && x == 5 && y < 3));
-            let seen = Seen {
+            let seen = Observation {
                 clip: "c",
                 object: 1,
                 prompt: PromptKind::Mask,

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use jetbench_runners::contract::{IMAGE_ENCODER, OBJECTS, PIPELINE};
-use jetbench_runners::session::Settings;
+use jetbench_runners::session::SessionSettings as Settings;
 use jetbench_runners::types::{Device, Options, Precision};
 use jetbench_runners::{RunnerError, inspect};
 

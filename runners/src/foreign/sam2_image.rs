@@ -14,10 +14,10 @@ use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor};
 
 use crate::frame::{Preprocess, Thresholder};
-use crate::host::loader::{Opening, Order};
-use crate::host::session::Graph;
-use crate::host::settings::Settings;
-use crate::host::tensor::{Floats, tensor};
+use crate::host::loader::{GraphRequest, PackLoader};
+use crate::host::session::GraphSession;
+use crate::host::settings::SessionSettings;
+use crate::host::tensor::{FloatTensor, tensor};
 use crate::manifest::Dtype;
 use crate::pack::Pack;
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
@@ -72,19 +72,19 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
 }
 
 /// One object: what the next frame is prompted with, in model pixels.
-struct Track {
+struct PromptedObject {
     object: u32,
     points: Vec<([f32; 2], i32)>,
 }
 
 /// An open runner.
 struct ImageMode {
-    tracks: Vec<Track>,
-    pixels: Floats,
+    tracks: Vec<PromptedObject>,
+    pixels: FloatTensor,
     /// No boxes: `[1, 0, 4]`.
-    no_boxes: Floats,
-    encoder: Graph,
-    decoder: Graph,
+    no_boxes: FloatTensor,
+    encoder: GraphSession,
+    decoder: GraphSession,
     capabilities: Capabilities,
     report: OpenReport,
     size: u32,
@@ -100,11 +100,11 @@ struct ImageMode {
 impl ImageMode {
     fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
         let (pack, ()) = read(&request.pack, contract)?;
-        let settings = Settings::new(request.device, request.precision, &request.options)?;
-        let mut opening = Opening::begin(&pack, &settings, request.ort_lib.as_deref())?;
-        let wanted = |name| Order { name, settings: &settings, on_device: false };
-        let [encoder, decoder] = opening.graphs([ENCODER, DECODER].map(wanted))?;
-        let mut report = opening.end();
+        let settings = SessionSettings::new(request.device, request.precision, &request.options)?;
+        let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
+        let wanted = |name| GraphRequest { name, settings: &settings, on_device: false };
+        let [encoder, decoder] = loader.graphs([ENCODER, DECODER].map(wanted))?;
+        let mut report = loader.end();
         report
             .notes
             .push("image mode: no memory; each frame is prompted with the box of the last non-empty mask".to_string());
@@ -133,7 +133,7 @@ impl ImageMode {
     }
 
     /// Candidate masks of one object from its points: scores, logits with their side, object score.
-    fn decode(&mut self, features: &[DynValue], points: &[([f32; 2], i32)]) -> Result<Decoded, RunnerError> {
+    fn decode(&mut self, features: &[DynValue], points: &[([f32; 2], i32)]) -> Result<MaskCandidate, RunnerError> {
         let failed = |e: &dyn std::fmt::Display| RunnerError::Inference(format!("graph `{DECODER}`: {e}"));
         let count = points.len();
         let coords: Vec<f32> = points.iter().flat_map(|(at, _)| *at).collect();
@@ -165,12 +165,12 @@ impl ImageMode {
             return Err(failed(&"no scores"));
         };
         let low_res = masks[best * side * side..(best + 1) * side * side].to_vec();
-        Ok(Decoded { low_res, side, iou, object_score })
+        Ok(MaskCandidate { low_res, side, iou, object_score })
     }
 }
 
 /// The chosen candidate.
-struct Decoded {
+struct MaskCandidate {
     low_res: Vec<f32>,
     side: usize,
     iou: f32,
@@ -221,7 +221,9 @@ impl Runner for ImageMode {
 
         let mut tracks = std::mem::take(&mut self.tracks);
         tracks.extend(
-            prompts.iter().map(|prompt| Track { object: prompt.object, points: prompt.shape.points(frame, self.size) }),
+            prompts
+                .iter()
+                .map(|prompt| PromptedObject { object: prompt.object, points: prompt.shape.points(frame, self.size) }),
         );
         let mut masks = FrameMasks::default();
         let (mut planes, mut side) = (Vec::new(), 0);

@@ -16,12 +16,12 @@ use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor};
 
 use crate::frame::{Preprocess, Thresholder};
-use crate::host::loader::{Opening, Order};
-use crate::host::session::Graph;
-use crate::host::settings::Settings;
-use crate::host::tensor::{Floats, tensor};
-use crate::manifest::{Dtype, Memory};
-use crate::onnx::Axis;
+use crate::host::loader::{GraphRequest, PackLoader};
+use crate::host::session::GraphSession;
+use crate::host::settings::SessionSettings;
+use crate::host::tensor::{FloatTensor, tensor};
+use crate::manifest::{Dtype, MemorySpec};
+use crate::onnx::Dimension;
 use crate::pack::Pack;
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
 use crate::runner::{Entry, Runner, RunnerError};
@@ -60,7 +60,7 @@ const NO_POINT: i32 = -1;
 
 /// Sizes of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sizes {
+struct ExportSizes {
     /// Side of the model input and of the low-resolution mask.
     image: i64,
     low: usize,
@@ -77,14 +77,14 @@ struct Sizes {
 }
 
 /// Sizes of the pack after comparing its manifest with the layout.
-fn contract(pack: &Pack) -> Result<Sizes, RunnerError> {
+fn contract(pack: &Pack) -> Result<ExportSizes, RunnerError> {
     let wrong = |text: String| pack.wrong(text);
     let manifest = &pack.manifest;
-    let Some(&Memory { frames, tokens_per_frame, channels, pointers, .. }) = manifest.memory.as_ref() else {
+    let Some(&MemorySpec { frames, tokens_per_frame, channels, pointers, .. }) = manifest.memory.as_ref() else {
         return Err(wrong("[memory] is missing; family `sam2export` has one".to_string()));
     };
     let features = manifest.graph(ENCODER).and_then(|g| g.outputs.iter().find(|t| t.name == FEATURES[RAW]));
-    let Some(&Axis::Size(hidden)) = features.and_then(|t| t.shape.get(1)) else {
+    let Some(&Dimension::Size(hidden)) = features.and_then(|t| t.shape.get(1)) else {
         return Err(wrong(format!("graph `{ENCODER}`: output `{}` of fixed size is missing", FEATURES[RAW])));
     };
     let image = i64::from(manifest.input.size);
@@ -97,7 +97,7 @@ fn contract(pack: &Pack) -> Result<Sizes, RunnerError> {
         )));
     }
     let frame_size = manifest.graph(DECODER).and_then(|g| g.inputs.iter().find(|t| t.name == "frame_size"));
-    let sizes = Sizes {
+    let sizes = ExportSizes {
         image,
         low: (image / 4) as usize,
         hidden,
@@ -113,9 +113,9 @@ fn contract(pack: &Pack) -> Result<Sizes, RunnerError> {
 }
 
 /// The graphs of a pack of these sizes.
-fn requirements(s: &Sizes) -> [GraphRequirement; 4] {
-    let &Sizes { image, hidden, grid, channels, .. } = s;
-    let tensor = |name, dtypes, sizes| TensorRequirement { name, dtypes, shape: ShapeRequirement::Sizes(sizes) };
+fn requirements(s: &ExportSizes) -> [GraphRequirement; 4] {
+    let &ExportSizes { image, hidden, grid, channels, .. } = s;
+    let tensor = |name, dtypes, sizes| TensorRequirement { name, dtypes, shape: ShapeRequirement::Open(sizes) };
     // Zero stands for an axis that is decided at run time.
     let floats = |name, sizes: &[i64]| {
         tensor(name, &[Dtype::F32], sizes.iter().map(|&n| (n > 0).then_some(n)).collect::<Vec<_>>())
@@ -185,24 +185,24 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
 }
 
 /// What one frame leaves: its memory `[channels, grid, grid]` and the places of its tokens `[grid², channels]`.
-struct Remembered {
+struct FrameMemory {
     features: Vec<f32>,
     places: Vec<f32>,
 }
 
 /// One object's memory, on the host.
-struct Track {
+struct ObjectMemory {
     object: u32,
-    prompted: Remembered,
+    prompted: FrameMemory,
     /// The frame before the present one first.
-    recent: VecDeque<Remembered>,
+    recent: VecDeque<FrameMemory>,
     /// Pointer of the prompted frame, then of the others, latest first.
     pointer: Vec<f32>,
     pointers: VecDeque<Vec<f32>>,
 }
 
-impl Track {
-    fn push(&mut self, sizes: &Sizes, memory: Remembered, pointer: Vec<f32>) {
+impl ObjectMemory {
+    fn push(&mut self, sizes: &ExportSizes, memory: FrameMemory, pointer: Vec<f32>) {
         self.recent.push_front(memory);
         self.recent.truncate(sizes.slots - 1);
         self.pointers.push_front(pointer);
@@ -210,7 +210,7 @@ impl Track {
     }
 
     /// Memories, pointers and places as `memory_attention` takes them. `codes` `[slots, channels]`.
-    fn gather(&self, sizes: &Sizes, codes: &[f32]) -> [Vec<f32>; 3] {
+    fn gather(&self, sizes: &ExportSizes, codes: &[f32]) -> [Vec<f32>; 3] {
         let width = sizes.channels as usize;
         let frames = std::iter::once((&self.prompted, sizes.slots - 1))
             .chain(self.recent.iter().enumerate().map(|(back, memory)| (memory, back)));
@@ -230,15 +230,15 @@ impl Track {
 
 /// An open runner.
 struct HostMemory {
-    tracks: Vec<Track>,
-    pixels: Floats,
-    encoder: Graph,
-    attention: Graph,
-    decoder: Graph,
-    memory: Graph,
+    tracks: Vec<ObjectMemory>,
+    pixels: FloatTensor,
+    encoder: GraphSession,
+    attention: GraphSession,
+    decoder: GraphSession,
+    memory: GraphSession,
     /// Temporal codes `[slots, channels]`, an output of `memory_encoder` that is the same every time.
     codes: Vec<f32>,
-    sizes: Sizes,
+    sizes: ExportSizes,
     capabilities: Capabilities,
     report: OpenReport,
     /// Does a pixel that several objects claim go to one of them?
@@ -251,7 +251,7 @@ struct HostMemory {
 }
 
 /// What the decoder says about one object.
-struct Decoded {
+struct DecoderOutput {
     pointer: Vec<f32>,
     mask_for_memory: DynValue,
     low_res: Vec<f32>,
@@ -264,19 +264,18 @@ fn floats(graph: &str, value: &DynValue) -> Result<Vec<f32>, RunnerError> {
     Ok(values.to_vec())
 }
 
-fn host(graph: &str, shape: &[i64], values: Vec<f32>) -> Result<Floats, RunnerError> {
+fn host(graph: &str, shape: &[i64], values: Vec<f32>) -> Result<FloatTensor, RunnerError> {
     Tensor::from_array((shape.to_vec(), values)).map_err(|e| RunnerError::Inference(format!("graph `{graph}`: {e}")))
 }
 
 impl HostMemory {
     fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
         let (pack, sizes) = read(&request.pack, contract)?;
-        let settings = Settings::new(request.device, request.precision, &request.options)?;
-        let mut opening = Opening::begin(&pack, &settings, request.ort_lib.as_deref())?;
-        let wanted = |name| Order { name, settings: &settings, on_device: false };
-        let [encoder, attention, decoder, memory] =
-            opening.graphs([ENCODER, ATTENTION, DECODER, MEMORY].map(wanted))?;
-        let mut report = opening.end();
+        let settings = SessionSettings::new(request.device, request.precision, &request.options)?;
+        let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
+        let wanted = |name| GraphRequest { name, settings: &settings, on_device: false };
+        let [encoder, attention, decoder, memory] = loader.graphs([ENCODER, ATTENTION, DECODER, MEMORY].map(wanted))?;
+        let mut report = loader.end();
         let tokens = sizes.slots as i64 * sizes.grid * sizes.grid;
         let floats = 2 * tokens * sizes.channels + 2 * sizes.pointers as i64 * sizes.hidden;
         report.notes.push(format!(
@@ -309,7 +308,7 @@ impl HostMemory {
     }
 
     /// Image features of one object that see its memories.
-    fn attend(&mut self, features: &[DynValue], track: &Track) -> Result<DynValue, RunnerError> {
+    fn attend(&mut self, features: &[DynValue], track: &ObjectMemory) -> Result<DynValue, RunnerError> {
         let s = &self.sizes;
         let [memories, pointers, places] = track.gather(s, &self.codes);
         let frame = s.channels * s.grid * s.grid;
@@ -333,7 +332,7 @@ impl HostMemory {
         features: &[DynValue],
         embed: &DynValue,
         points: &[([f32; 2], i32)],
-    ) -> Result<Decoded, RunnerError> {
+    ) -> Result<DecoderOutput, RunnerError> {
         let count = points.len() as i64;
         let coords = host(DECODER, &[1, count, 2], points.iter().flat_map(|(at, _)| *at).collect())?;
         let labels = host(DECODER, &[1, count], points.iter().map(|(_, label)| *label as f32).collect())?;
@@ -362,10 +361,10 @@ impl HostMemory {
                 self.sizes.hidden
             )));
         }
-        Ok(Decoded { pointer, mask_for_memory: found.swap_remove(1), low_res })
+        Ok(DecoderOutput { pointer, mask_for_memory: found.swap_remove(1), low_res })
     }
 
-    fn remember(&mut self, features: &[DynValue], mask: &DynValue) -> Result<Remembered, RunnerError> {
+    fn remember(&mut self, features: &[DynValue], mask: &DynValue) -> Result<FrameMemory, RunnerError> {
         let inputs = vec![
             ("mask_for_mem", SessionInputValue::from(mask)),
             ("pix_feat", SessionInputValue::from(&features[RAW])),
@@ -374,7 +373,7 @@ impl HostMemory {
         if self.codes.is_empty() {
             self.codes = floats(MEMORY, &found[2])?;
         }
-        Ok(Remembered { features: floats(MEMORY, &found[0])?, places: floats(MEMORY, &found[1])? })
+        Ok(FrameMemory { features: floats(MEMORY, &found[0])?, places: floats(MEMORY, &found[1])? })
     }
 }
 
@@ -428,7 +427,7 @@ impl Runner for HostMemory {
                 }
                 None => {
                     let object = prompts[i - tracked].object;
-                    tracks.push(Track {
+                    tracks.push(ObjectMemory {
                         object,
                         prompted: memory,
                         recent: VecDeque::new(),
@@ -470,18 +469,18 @@ impl Runner for HostMemory {
 mod tests {
     use super::*;
 
-    fn sizes() -> Sizes {
-        Sizes { image: 32, low: 8, hidden: 4, grid: 2, channels: 2, slots: 3, pointers: 3, wide: true }
+    fn sizes() -> ExportSizes {
+        ExportSizes { image: 32, low: 8, hidden: 4, grid: 2, channels: 2, slots: 3, pointers: 3, wide: true }
     }
 
-    fn memory(value: f32) -> Remembered {
-        Remembered { features: vec![value; 8], places: vec![10.0 * value; 8] }
+    fn memory(value: f32) -> FrameMemory {
+        FrameMemory { features: vec![value; 8], places: vec![10.0 * value; 8] }
     }
 
     #[test]
     fn slots_and_pointers_are_those_of_sam2() {
         let s = sizes();
-        let mut track = Track {
+        let mut track = ObjectMemory {
             object: 1,
             prompted: memory(1.0),
             recent: VecDeque::new(),

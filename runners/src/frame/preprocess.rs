@@ -2,8 +2,8 @@
 //! and in the same order of f32 operations elsewhere, because a model sees a difference of one grey level as several
 //! hundredths of a logit.
 
-use crate::frame::resize::Resize;
-use crate::manifest::Input;
+use crate::frame::resize::Resizer;
+use crate::manifest::InputSpec;
 use crate::runner::RunnerError;
 use crate::types::Frame;
 
@@ -11,12 +11,12 @@ use crate::types::Frame;
 /// per channel, planes one after the other.
 pub struct Preprocess {
     size: usize,
-    resize: Resize,
-    channels: [Channel; 3],
+    resize: Resizer,
+    channels: [Normalization; 3],
 }
 
 /// How the samples of one colour are normalised.
-struct Channel {
+struct Normalization {
     mean: f32,
     std: f32,
     /// Normalised value of each 8-bit value.
@@ -25,13 +25,13 @@ struct Channel {
     computes: bool,
 }
 
-impl Channel {
-    fn new(mean: f32, std: f32) -> Channel {
+impl Normalization {
+    fn new(mean: f32, std: f32) -> Normalization {
         let table = std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
         let (units, parts) = ([1.0 / 255.0, 255.0], [1.0 / std, std]);
         let exact = |v: u8| divided(divided(f32::from(v), units) - mean, parts).to_bits();
         let computes = (0..=255u8).all(|v| exact(v) == table[usize::from(v)].to_bits());
-        Channel { mean, std, table, computes }
+        Normalization { mean, std, table, computes }
     }
 
     fn fill(&self, samples: &[u8], values: &mut [f32]) {
@@ -77,9 +77,9 @@ fn divided(a: f32, by: [f32; 2]) -> f32 {
 
 impl Preprocess {
     /// For the input that a manifest describes.
-    pub fn new(input: &Input) -> Self {
-        let channels = std::array::from_fn(|c| Channel::new(input.mean[c], input.std[c]));
-        Preprocess { size: input.size as usize, resize: Resize::new(input.size), channels }
+    pub fn new(input: &InputSpec) -> Self {
+        let channels = std::array::from_fn(|c| Normalization::new(input.mean[c], input.std[c]));
+        Preprocess { size: input.size as usize, resize: Resizer::new(input.size), channels }
     }
 
     /// The frame resized to `size` x `size` pixels, interleaved RGB. For comparisons; [`Preprocess::fill`] does not make it.
@@ -124,12 +124,12 @@ impl Preprocess {
 mod tests {
     use super::*;
     use crate::frame::noise;
-    use crate::manifest::{Colour, Resize};
+    use crate::manifest::{Colour, ResizeFilter};
 
-    fn input(size: u32) -> Input {
-        Input {
+    fn input(size: u32) -> InputSpec {
+        InputSpec {
             size,
-            resize: Resize::BilinearAntialiasU8,
+            resize: ResizeFilter::BilinearAntialiasU8,
             colour: Colour::Rgb,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
@@ -249,7 +249,7 @@ mod tests {
         let mut all_compute = true;
         for (mean, std) in [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225), (0.5, 0.5), (0.0, 1.0), (0.1234567, 0.0101)]
         {
-            let channel = Channel::new(mean, std);
+            let channel = Normalization::new(mean, std);
             all_compute &= channel.computes;
             let mut values = [0f32; 256];
             channel.fill(&samples, &mut values);

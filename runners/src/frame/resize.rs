@@ -60,7 +60,7 @@ impl Taps {
 }
 
 /// Turns frames into `size` x `size` pixels, row by row.
-pub struct Resize {
+pub struct Resizer {
     size: usize,
     columns: Taps,
     rows: Taps,
@@ -72,13 +72,13 @@ pub struct Resize {
     plain: bool,
 }
 
-impl Resize {
+impl Resizer {
     /// To `size` x `size` pixels.
-    pub fn new(size: u32) -> Resize {
+    pub fn new(size: u32) -> Resizer {
         let size = size as usize;
         let line = vec![0; 3 * size];
         let (columns, rows) = (Taps::default(), Taps::default());
-        Resize { size, columns, rows, ring: Vec::new(), ring_rows: 0, line, plain: false }
+        Resizer { size, columns, rows, ring: Vec::new(), ring_rows: 0, line, plain: false }
     }
 
     /// Leaves the vector instructions alone, for comparisons.

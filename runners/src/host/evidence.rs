@@ -1,18 +1,19 @@
 //! Which precision does a graph really compute in, and how do we know?
 
-use super::options::{Pairs, Provider};
+use super::options::{Provider, ProviderPairs};
 use super::providers::Registration;
 use super::runtime::Runtime;
-use super::settings::Settings;
+use super::settings::SessionSettings;
 use crate::onnx::{ElementType, Model, OnnxError};
 use crate::types::{Device, Precision, StagePrecision};
 
 /// What to add to `fp32` where fp32 products may have been computed in TF32 although nobody asked for it.
-pub(super) fn tf32_doubt(settings: &Settings, registration: &Registration) -> Option<&'static str> {
-    if settings.precision != Precision::Fp32 || settings.given.tf32() {
+pub(super) fn tf32_doubt(settings: &SessionSettings, registration: &Registration) -> Option<&'static str> {
+    if settings.precision != Precision::Fp32 || settings.provider_options.tf32() {
         return None; // said elsewhere
     }
-    let told = |(provider, pairs): &(Provider, Pairs)| *provider != Provider::Cuda || pairs.contains_key("use_tf32");
+    let told =
+        |(provider, pairs): &(Provider, ProviderPairs)| *provider != Provider::Cuda || pairs.contains_key("use_tf32");
     match settings.device {
         Device::Cpu => None,
         _ if !registration.iter().all(told) => Some(" or tf32 (this ONNX Runtime has no switch for it)"),
@@ -27,7 +28,7 @@ pub(super) fn tf32_doubt(settings: &Settings, registration: &Registration) -> Op
 pub(super) fn evidence(
     name: &str,
     model: &Model<'_>,
-    settings: &Settings,
+    settings: &SessionSettings,
     runtime: &Runtime,
 ) -> Result<(StagePrecision, Option<Vec<u8>>), OnnxError> {
     let facts = model.facts();
@@ -53,7 +54,7 @@ pub(super) fn evidence(
         bytes = Some(emulated.bytes);
     }
     let pure = match (settings.precision, emulate) {
-        (Precision::Fp32, _) if settings.given.tf32() => "fp32, tf32 products allowed".to_string(),
+        (Precision::Fp32, _) if settings.provider_options.tf32() => "fp32, tf32 products allowed".to_string(),
         (Precision::Fp32, _) => "fp32".to_string(),
         (p, true) => format!("{p} operands, fp32 accumulation, emulated"),
         (p, false) => p.to_string(),

@@ -4,26 +4,26 @@ use std::path::Path;
 
 use super::pool;
 use super::runtime::{self, Runtime};
-use super::session::Graph;
-use super::settings::{Arena, Settings};
+use super::session::GraphSession;
+use super::settings::{Arena, SessionSettings};
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::types::{Device, OpenReport};
 
-/// The opening of a pack: its graphs are loaded one by one, and what that shows is kept for the record.
-pub struct Opening<'a> {
+/// Loads the graphs of a pack and keeps what that shows for the record.
+pub struct PackLoader<'a> {
     pack: &'a Pack,
     /// Where the graphs are loaded.
     pub runtime: &'static Runtime,
     report: OpenReport,
 }
 
-impl<'a> Opening<'a> {
+impl<'a> PackLoader<'a> {
     /// Loads ONNX Runtime and begins the report.
     ///
     /// # Errors
     /// As [`runtime::load`].
-    pub fn begin(pack: &'a Pack, settings: &Settings, ort_lib: Option<&Path>) -> Result<Self, RunnerError> {
+    pub fn begin(pack: &'a Pack, settings: &SessionSettings, ort_lib: Option<&Path>) -> Result<Self, RunnerError> {
         let mut notes = settings.notes();
         notes.push("ONNX Runtime's telemetry: off".to_string());
         if settings.device == Device::Cpu {
@@ -35,7 +35,7 @@ impl<'a> Opening<'a> {
         }
         let rest = settings.split().map(|[_, rest]| rest);
         let most = rest.as_ref().unwrap_or(settings);
-        let runtime = runtime::load_with(ort_lib, most.one_crew.then_some(&most.crew))?;
+        let runtime = runtime::load_with(ort_lib, most.one_pool.then_some(&most.thread_pool))?;
         if settings.device == Device::Cpu {
             let whose = if most.shares(runtime) { "one for all graphs" } else { "one for each graph" };
             let but = if rest.is_some() && most.shares(runtime) { " but the image encoder" } else { "" };
@@ -48,15 +48,15 @@ impl<'a> Opening<'a> {
             notes,
             ..OpenReport::default()
         };
-        Ok(Opening { pack, runtime, report })
+        Ok(PackLoader { pack, runtime, report })
     }
 
     /// Checks graphs of the pack against its manifest, loads them, and enters what that showed in the report. On the CPU the first
     /// one, which should be the largest, is loaded beside the others, unless the option `load` says otherwise.
     ///
     /// # Errors
-    /// [`RunnerError::Pack`] when the pack has no such graph or its file is another; else as [`Graph::open`].
-    pub fn graphs<const N: usize>(&mut self, orders: [Order<'_>; N]) -> Result<[Graph; N], RunnerError> {
+    /// [`RunnerError::Pack`] when the pack has no such graph or its file is another; else as [`GraphSession::open`].
+    pub fn graphs<const N: usize>(&mut self, orders: [GraphRequest<'_>; N]) -> Result<[GraphSession; N], RunnerError> {
         let (pack, runtime) = (self.pack, self.runtime);
         let mut loaded = [const { None }; N];
         let beside = orders.first().filter(|first| first.settings.load_parallel && N > 1);
@@ -76,7 +76,7 @@ impl<'a> Opening<'a> {
         if let Some(first) = beside {
             report.notes.push(format!("`{}` was loaded beside the other graphs; their load times overlap", first.name));
         }
-        let graphs: Vec<Graph> = loaded.into_iter().flatten().collect::<Result<_, _>>()?;
+        let graphs: Vec<GraphSession> = loaded.into_iter().flatten().collect::<Result<_, _>>()?;
         for graph in &graphs {
             report.graph_load_ms.push((graph.name.clone(), graph.load_ms));
             if let Some(build_ms) = graph.build_ms {
@@ -101,18 +101,18 @@ impl<'a> Opening<'a> {
 
 /// A graph to load.
 #[derive(Clone, Copy)]
-pub struct Order<'a> {
+pub struct GraphRequest<'a> {
     /// Its name in the pack.
     pub name: &'a str,
     /// How it is to run.
-    pub settings: &'a Settings,
-    /// As for [`Graph::open`].
+    pub settings: &'a SessionSettings,
+    /// As for [`GraphSession::open`].
     pub on_device: bool,
 }
 
-impl Order<'_> {
-    fn load(&self, pack: &Pack, runtime: &Runtime) -> Result<Graph, RunnerError> {
-        let Order { name, settings, on_device } = *self;
+impl GraphRequest<'_> {
+    fn load(&self, pack: &Pack, runtime: &Runtime) -> Result<GraphSession, RunnerError> {
+        let GraphRequest { name, settings, on_device } = *self;
         let spec = pack
             .manifest
             .graph(name)
@@ -120,7 +120,7 @@ impl Order<'_> {
         let form = if settings.cpu_forms { pack.check_cpu_form(spec)? } else { None };
         let cpu_form = form.is_some();
         let file = form.map_or_else(|| pack.check_graph(spec, settings.precision), Ok)?;
-        let mut graph = Graph::open(name, file, settings, runtime, on_device)?;
+        let mut graph = GraphSession::open(name, file, settings, runtime, on_device)?;
         graph.cpu_form = cpu_form;
         if spec.cpu.is_some() {
             let form = if cpu_form { "for the CPU provider" } else { "for all providers" };

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::pool;
-use super::runtime::Crew;
-use super::settings::{Arena, Optimization, Settings};
+use super::runtime::ThreadPool;
+use super::settings::{Arena, Optimization, SessionSettings};
 use crate::runner::RunnerError;
 use crate::types::{Device, Options, Precision};
 
@@ -25,7 +25,7 @@ pub const FORM: &str = "form";
 const MOST_OBJECTS: usize = 8;
 
 /// Provider options in ONNX Runtime's own names and words.
-pub type Pairs = BTreeMap<String, String>;
+pub type ProviderPairs = BTreeMap<String, String>;
 
 /// How the value of an option is checked and written for ONNX Runtime.
 #[derive(Clone, Copy, Debug)]
@@ -189,14 +189,14 @@ impl Provider {
 
 /// Options given by the user for the providers of a device, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given {
-    pub(super) cuda: Pairs,
-    pub(super) tensorrt: Pairs,
+pub struct ProviderOptions {
+    pub(super) cuda: ProviderPairs,
+    pub(super) tensorrt: ProviderPairs,
     /// Config names by ONNX Runtime's names, so that a refusal names what the user wrote.
     names: BTreeMap<String, (String, String)>,
 }
 
-impl Given {
+impl ProviderOptions {
     /// Takes one option in; `None` when no provider of the device has an option of this name.
     ///
     /// # Errors
@@ -257,25 +257,29 @@ impl Kind {
     }
 }
 
-impl Settings {
+impl SessionSettings {
     /// Reads the options of a request.
     ///
     /// # Errors
     /// [`RunnerError::Usage`] for a value out of range and for an option that does not belong to the device: options
     /// are admitted by the capabilities before a runner is opened.
     pub fn new(device: Device, precision: Precision, options: &Options) -> Result<Self, RunnerError> {
-        let mut settings = Settings {
+        let mut settings = SessionSettings {
             device,
             precision,
-            crew: Crew { threads: options.threads, spinning: options.spinning.unwrap_or(false), ..Crew::default() },
-            one_crew: device == Device::Cpu,
+            thread_pool: ThreadPool {
+                threads: options.threads,
+                spinning: options.spinning.unwrap_or(false),
+                ..ThreadPool::default()
+            },
+            one_pool: device == Device::Cpu,
             load_parallel: device == Device::Cpu,
             optimization: Optimization::All,
             cpu_arena: Arena::Shared,
             huge_pages: true,
             cuda_graph: false,
             engine_objects: [MOST_OBJECTS, 1],
-            given: Given::default(),
+            provider_options: ProviderOptions::default(),
             together: usize::MAX,
             exclusive: false,
             cpu_forms: device == Device::Cpu && precision == Precision::Fp32,
@@ -330,14 +334,16 @@ impl Settings {
                 ("cpu_arena", "shared", Device::Cpu) => settings.cpu_arena = Arena::Shared,
                 ("cpu_arena", "own", Device::Cpu) => settings.cpu_arena = Arena::Own,
                 ("cpu_arena", "off", Device::Cpu) => settings.cpu_arena = Arena::Off,
-                ("thread_pool", "shared", Device::Cpu) => settings.one_crew = true,
-                ("thread_pool", "own", Device::Cpu) => settings.one_crew = false,
+                ("thread_pool", "shared", Device::Cpu) => settings.one_pool = true,
+                ("thread_pool", "own", Device::Cpu) => settings.one_pool = false,
                 ("thread_pool", _, Device::Cpu) => return usage(name, value, "shared or own"),
                 ("load", "parallel", Device::Cpu) => settings.load_parallel = true,
                 ("load", "serial", Device::Cpu) => settings.load_parallel = false,
                 ("load", _, Device::Cpu) => return usage(name, value, "parallel or serial"),
-                ("pin_threads", "on", Device::Cpu) => settings.crew.pinned = pins(options.threads, &processors())?,
-                ("pin_threads", "off", Device::Cpu) => settings.crew.pinned.clear(),
+                ("pin_threads", "on", Device::Cpu) => {
+                    settings.thread_pool.pinned = pins(options.threads, &processors())?
+                }
+                ("pin_threads", "off", Device::Cpu) => settings.thread_pool.pinned.clear(),
                 ("pin_threads", _, Device::Cpu) => return usage(name, value, "on or off"),
                 (pool::HUGE_PAGES, "on", Device::Cpu) => settings.huge_pages = true,
                 (pool::HUGE_PAGES, "off", Device::Cpu) => settings.huge_pages = false,
@@ -350,7 +356,7 @@ impl Settings {
                     Ok(n) if (1..=1024).contains(&n) => settings.engine_objects[usize::from(name == "opt_objects")] = n,
                     _ => return usage(name, value, "1 to 1024"),
                 },
-                _ => match settings.given.take(device, name, value) {
+                _ => match settings.provider_options.take(device, name, value) {
                     Some(Ok(())) => {}
                     Some(Err(expected)) => return usage(name, value, &expected),
                     None => return usage(name, value, "no such option"),
@@ -396,8 +402,8 @@ mod tests {
 
     const GPU: Device = Device::TensorRt(0);
 
-    fn given(options: &[(&str, &str)]) -> Given {
-        let mut given = Given::default();
+    fn given(options: &[(&str, &str)]) -> ProviderOptions {
+        let mut given = ProviderOptions::default();
         for (name, value) in options {
             given.take(GPU, name, value).unwrap_or_else(|| panic!("{name} is unknown")).unwrap();
         }
@@ -424,10 +430,10 @@ mod tests {
             ("cudnn_conv_algo_search", "best", "exhaustive, heuristic, default"),
             ("trt_tactic_sources", "", "a text"),
         ] {
-            assert_eq!(Given::default().take(GPU, name, value).unwrap().unwrap_err(), expected);
+            assert_eq!(ProviderOptions::default().take(GPU, name, value).unwrap().unwrap_err(), expected);
         }
-        assert!(Given::default().take(Device::Cuda(0), "trt_workspace_mib", "1").is_none());
-        assert!(Given::default().take(Device::Cpu, "tf32", "true").is_none());
+        assert!(ProviderOptions::default().take(Device::Cuda(0), "trt_workspace_mib", "1").is_none());
+        assert!(ProviderOptions::default().take(Device::Cpu, "tf32", "true").is_none());
     }
 
     #[test]
@@ -451,9 +457,9 @@ mod tests {
 
     #[test]
     fn options_are_checked_against_the_device() {
-        let new = |device, extra: &[(&str, &str)]| Settings::new(device, Precision::Fp32, &asked(extra));
+        let new = |device, extra: &[(&str, &str)]| SessionSettings::new(device, Precision::Fp32, &asked(extra));
         assert!(new(Device::Cpu, &[("optimization", "basic")]).is_ok());
-        assert!(new(Device::Cuda(0), &[("tf32", "true")]).unwrap().given.tf32());
+        assert!(new(Device::Cuda(0), &[("tf32", "true")]).unwrap().provider_options.tf32());
         assert!(new(Device::Cuda(0), &[("cuda_graph", "true"), ("cuda_prefer_nhwc", "false")]).unwrap().cuda_graph);
         let engines = new(Device::TensorRt(0), &[("max_objects", "4"), ("opt_objects", "2")]).unwrap();
         assert_eq!((engines.together(), engines.engine_objects), (4, [4, 2]));
@@ -475,16 +481,21 @@ mod tests {
         assert_eq!(pins(Some(3), &[4, 5, 7]).unwrap(), [5, 7]);
         assert!(pins(Some(3), &[4, 5]).unwrap_err().to_string().contains("2 processors"));
         assert!(pins(None, &[4, 5]).unwrap_err().to_string().contains("--threads"));
-        let mut four = Settings::new(Device::Cpu, Precision::Fp32, &Options::default()).unwrap();
-        (four.crew.threads, four.crew.pinned, four.pipeline) = (Some(4), vec![1, 2, 3], true);
+        let mut four = SessionSettings::new(Device::Cpu, Precision::Fp32, &Options::default()).unwrap();
+        (four.thread_pool.threads, four.thread_pool.pinned, four.pipeline) = (Some(4), vec![1, 2, 3], true);
         let [ahead, rest] = four.split().unwrap();
-        let pinned = (ahead.crew.pinned, rest.crew.pinned);
+        let pinned = (ahead.thread_pool.pinned, rest.thread_pool.pinned);
         assert_eq!(pinned, (vec![1], vec![3]), "one thread beside the calling one on either side");
-        assert_eq!((ahead.one_crew, rest.one_crew), (false, true), "the sides must not wait for each other's threads");
+        assert_eq!((ahead.one_pool, rest.one_pool), (false, true), "the sides must not wait for each other's threads");
         let threads = Options { threads: Some(0), ..Options::default() };
-        assert!(Settings::new(Device::Cpu, Precision::Fp32, &threads).is_err());
+        assert!(SessionSettings::new(Device::Cpu, Precision::Fp32, &threads).is_err());
         let threads = Options { threads: Some(2), ..Options::default() };
-        assert!(Settings::new(Device::Cuda(0), Precision::Fp32, &threads).is_err());
-        assert!(Settings::new(Device::Cpu, Precision::Fp32, &threads).unwrap().notes().contains(&"threads: 2".into()));
+        assert!(SessionSettings::new(Device::Cuda(0), Precision::Fp32, &threads).is_err());
+        assert!(
+            SessionSettings::new(Device::Cpu, Precision::Fp32, &threads)
+                .unwrap()
+                .notes()
+                .contains(&"threads: 2".into())
+        );
     }
 }

@@ -41,15 +41,15 @@ const MADV_COLLAPSE: libc::c_int = 25;
 /// Alignment of every block: the largest that any ONNX Runtime asks of its own allocator.
 const ALIGN: usize = 256;
 
-/// Blocks and holes that the books have room for without another allocation; packs have some hundred.
+/// Blocks and holes that there is room for without another allocation; packs have some hundred.
 const ROOM: usize = 4096;
 
 /// Bytes from the start of the range, and how many.
-type Span = (usize, usize);
+type Extent = (usize, usize);
 
 /// A reserved range of addresses and what is where in it. Blocks and holes are in order of place, cover `0..top` without a gap, and no two
 /// holes are neighbours.
-struct Books {
+struct AllocatorState {
     start: usize,
     /// Bytes reserved.
     most: usize,
@@ -58,11 +58,11 @@ struct Books {
     /// End of the last block that there ever was.
     top: usize,
     huge: bool,
-    blocks: Vec<Span>,
-    holes: Vec<Span>,
+    blocks: Vec<Extent>,
+    holes: Vec<Extent>,
 }
 
-impl Books {
+impl AllocatorState {
     /// Reserves addresses for twice the machine's memory, or half of those that the process may have; nothing of it is backed yet.
     fn reserve(&mut self) -> Option<()> {
         // SAFETY: plain system calls; the new mapping overlaps nothing.
@@ -115,7 +115,7 @@ impl Books {
     }
 
     /// Place of a block of `len` bytes.
-    fn take(&mut self, len: usize) -> Option<usize> {
+    fn allocate(&mut self, len: usize) -> Option<usize> {
         if self.start == 0 {
             self.reserve()?;
         }
@@ -146,7 +146,7 @@ impl Books {
     }
 
     /// Makes the block at `at` a hole, joined with its neighbours.
-    fn give_back(&mut self, at: usize) {
+    fn free(&mut self, at: usize) {
         let Ok(i) = self.blocks.binary_search_by_key(&at, |block| block.0) else { return };
         let (_, mut len) = self.blocks.remove(i);
         let next = self.holes.partition_point(|hole| hole.0 < at);
@@ -162,11 +162,11 @@ impl Books {
     }
 }
 
-struct Pool(Mutex<Books>);
+struct Pool(Mutex<AllocatorState>);
 
 impl Pool {
     const fn new() -> Pool {
-        Pool(Mutex::new(Books {
+        Pool(Mutex::new(AllocatorState {
             start: 0,
             most: 0,
             usable: 0,
@@ -177,38 +177,38 @@ impl Pool {
         }))
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn lock(&self) -> MutexGuard<'_, AllocatorState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A block of at least `size` bytes; null for none.
-    fn take(&self, size: usize) -> *mut u8 {
+    fn allocate(&self, size: usize) -> *mut u8 {
         let Some(len) = size.checked_next_multiple_of(ALIGN).filter(|&len| len > 0) else { return null_mut() };
-        let mut books = self.books();
-        books.take(len).map_or(null_mut(), |at| (books.start + at) as *mut u8)
+        let mut state = self.lock();
+        state.allocate(len).map_or(null_mut(), |at| (state.start + at) as *mut u8)
     }
 
     /// Takes back a block that `take` handed out; nobody may use it any more. Null is passed over.
-    fn give_back(&self, block: *mut u8) {
-        let mut books = self.books();
-        if let Some(at) = (block as usize).checked_sub(books.start) {
-            books.give_back(at);
+    fn free(&self, block: *mut u8) {
+        let mut state = self.lock();
+        if let Some(at) = (block as usize).checked_sub(state.start) {
+            state.free(at);
         }
     }
 
     /// Is it in use, and does it ask for huge pages?
     fn asks(&self) -> bool {
-        let books = self.books();
-        books.start != 0 && books.huge
+        let state = self.lock();
+        state.start != 0 && state.huge
     }
 
     /// Decides about huge pages; `false` when the pool was begun the other way.
     fn decide(&self, huge: bool) -> bool {
-        let mut books = self.books();
-        if books.start == 0 {
-            books.huge = huge;
+        let mut state = self.lock();
+        if state.start == 0 {
+            state.huge = huge;
         }
-        books.huge == huge
+        state.huge == huge
     }
 }
 
@@ -226,16 +226,16 @@ unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
-unsafe extern "system" fn take(_: *mut OrtAllocator, size: usize) -> *mut c_void {
-    POOL.take(size).cast()
+unsafe extern "system" fn allocate(_: *mut OrtAllocator, size: usize) -> *mut c_void {
+    POOL.allocate(size).cast()
 }
 
 unsafe extern "system" fn reserve(_: *const OrtAllocator, size: usize) -> *mut c_void {
-    POOL.take(size).cast()
+    POOL.allocate(size).cast()
 }
 
-unsafe extern "system" fn give_back(_: *mut OrtAllocator, block: *mut c_void) {
-    POOL.give_back(block.cast());
+unsafe extern "system" fn free(_: *mut OrtAllocator, block: *mut c_void) {
+    POOL.free(block.cast());
 }
 
 unsafe extern "system" fn describe(this: *const OrtAllocator) -> *const OrtMemoryInfo {
@@ -253,8 +253,8 @@ pub(crate) fn register(environment: &Environment) -> Result<(), String> {
         .map_err(|e| e.to_string())?;
     let shared = SHARED.get_or_init(|| {
         let calls = OrtAllocator {
-            Alloc: Some(take),
-            Free: Some(give_back),
+            Alloc: Some(allocate),
+            Free: Some(free),
             Info: Some(describe),
             Reserve: Some(reserve),
             // SAFETY: an allocator without functions, which are filled in above.
@@ -371,34 +371,34 @@ mod tests {
             if give && !held.is_empty() {
                 let one = held.swap_remove(size as usize % held.len());
                 assert!(whole(&one));
-                pool.give_back(one.0);
+                pool.free(one.0);
             } else {
                 let (size, mark) = (size as usize + 1, n as u8);
-                let block = pool.take(size);
+                let block = pool.allocate(size);
                 assert!(!block.is_null() && (block as usize).is_multiple_of(ALIGN));
                 // SAFETY: the block is `size` bytes long.
                 unsafe { block.write_bytes(mark, size) };
                 held.push((block, size, mark));
             }
-            let books = pool.books();
-            let mut spans: Vec<(Span, bool)> = books.blocks.iter().map(|&span| (span, true)).collect();
-            spans.extend(books.holes.iter().map(|&span| (span, false)));
+            let state = pool.lock();
+            let mut spans: Vec<(Extent, bool)> = state.blocks.iter().map(|&span| (span, true)).collect();
+            spans.extend(state.holes.iter().map(|&span| (span, false)));
             spans.sort_unstable();
             let end = spans.iter().fold(0, |end, &((at, len), _)| {
                 assert_eq!(at, end, "no gap, no overlap");
                 at + len
             });
-            assert_eq!(end, books.top);
+            assert_eq!(end, state.top);
             assert!(spans.windows(2).all(|w| w[0].1 || w[1].1), "neighbouring holes are one");
         }
         assert!(held.iter().all(whole));
-        let top = pool.books().top;
-        held.drain(..).for_each(|one| pool.give_back(one.0));
-        pool.give_back(pool.take(top));
-        assert_eq!(pool.books().top, top, "what was given back is joined and used again");
-        let books = pool.books();
+        let top = pool.lock().top;
+        held.drain(..).for_each(|one| pool.free(one.0));
+        pool.free(pool.allocate(top));
+        assert_eq!(pool.lock().top, top, "what was given back is joined and used again");
+        let state = pool.lock();
         // SAFETY: nobody holds a block any more.
-        unsafe { libc::munmap(books.start as *mut c_void, books.most) };
+        unsafe { libc::munmap(state.start as *mut c_void, state.most) };
     }
 
     proptest! {
@@ -412,12 +412,12 @@ mod tests {
     #[test]
     fn the_smallest_hole_that_fits_is_taken() {
         let pool = Pool::new();
-        let [big, _, small, _] = [4096, 256, 1024, 256].map(|size| pool.take(size));
-        pool.give_back(big);
-        pool.give_back(small);
-        assert_eq!(pool.take(1000), small);
-        assert_eq!(pool.take(1000), big);
-        assert_eq!(pool.take(3072), big.wrapping_add(1024));
+        let [big, _, small, _] = [4096, 256, 1024, 256].map(|size| pool.allocate(size));
+        pool.free(big);
+        pool.free(small);
+        assert_eq!(pool.allocate(1000), small);
+        assert_eq!(pool.allocate(1000), big);
+        assert_eq!(pool.allocate(3072), big.wrapping_add(1024));
     }
 
     #[test]
@@ -425,7 +425,7 @@ mod tests {
     fn holes_are_not_resident_once_the_pool_grows() {
         let pool = Pool::new();
         let size = 8 * HUGE;
-        let [first, behind] = [size, 256].map(|size| pool.take(size));
+        let [first, behind] = [size, 256].map(|size| pool.allocate(size));
         let resident = || {
             let mut pages = vec![0u8; size / 4096];
             // SAFETY: the range is mapped, and there is a byte for every page.
@@ -435,10 +435,10 @@ mod tests {
         // SAFETY: the block is `size` bytes long.
         unsafe { first.write_bytes(1, size) };
         assert_eq!(resident(), size / 4096);
-        pool.give_back(first);
-        assert!(pool.take(2 * size) > behind);
+        pool.free(first);
+        assert!(pool.allocate(2 * size) > behind);
         assert_eq!(resident(), 0);
-        assert_eq!(pool.take(size), first);
+        assert_eq!(pool.allocate(size), first);
         // SAFETY: the block is `size` bytes long and was just taken.
         assert_eq!(unsafe { *first }, 0);
     }
@@ -446,10 +446,10 @@ mod tests {
     #[test]
     fn nothing_and_too_much_are_null() {
         let pool = Pool::new();
-        assert!(pool.take(0).is_null());
-        assert!(pool.take(usize::MAX).is_null() && pool.take(1 << 45).is_null());
-        assert!(!pool.take(1).is_null(), "a refusal leaves the pool as it was");
-        pool.give_back(null_mut());
+        assert!(pool.allocate(0).is_null());
+        assert!(pool.allocate(usize::MAX).is_null() && pool.allocate(1 << 45).is_null());
+        assert!(!pool.allocate(1).is_null(), "a refusal leaves the pool as it was");
+        pool.free(null_mut());
     }
 
     #[test]
@@ -457,7 +457,7 @@ mod tests {
         let pool = Pool::new();
         assert!(pool.decide(false));
         assert!(pool.decide(true), "nothing was taken yet");
-        pool.take(1);
+        pool.allocate(1);
         assert!(!pool.decide(false));
     }
 

@@ -5,13 +5,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::options::{Given, Pairs, Provider};
+use super::options::{Provider, ProviderOptions, ProviderPairs};
 use crate::digest::sha256_hex;
-use crate::onnx::{Axis, ValueInfo};
+use crate::onnx::{Dimension, ValueInfo};
 use crate::types::{DroppedOption, Precision};
 
 /// The provider options of one graph, in order of preference.
-pub type Registration = Vec<(Provider, Pairs)>;
+pub type Registration = Vec<(Provider, ProviderPairs)>;
 
 /// What engines of a graph depend on. Another value of any field means another engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct EngineKey<'a> {
 impl EngineKey<'_> {
     /// Directory name: readable parts first, then a digest over everything, the provider options that shape an engine
     /// included.
-    pub fn directory(&self, pairs: &Pairs) -> String {
+    pub fn directory(&self, pairs: &ProviderPairs) -> String {
         let mut all = format!("{self:?}");
         for (key, value) in pairs.iter().filter(|(key, _)| key.starts_with("trt_") && !key.ends_with("_path")) {
             let _ = write!(all, ";{key}={value}");
@@ -69,14 +69,14 @@ pub fn profile(inputs: &[ValueInfo<'_>], objects: usize) -> Option<String> {
     let mut parts = Vec::new();
     for input in inputs {
         let shape = input.shape.as_ref()?;
-        if !shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))) {
+        if !shape.iter().any(|axis| matches!(axis, Dimension::Dynamic(_))) {
             continue;
         }
         let sizes: Vec<String> = shape
             .iter()
             .map(|axis| match axis {
-                Axis::Size(n) => n.to_string(),
-                Axis::Dynamic(_) => objects.to_string(),
+                Dimension::Size(n) => n.to_string(),
+                Dimension::Dynamic(_) => objects.to_string(),
             })
             .collect();
         parts.push(format!("{}:{}", input.name, sizes.join("x")));
@@ -111,8 +111,8 @@ pub struct Engine<'a> {
 
 impl Engine<'_> {
     /// Directory of this graph's engines.
-    pub fn directory(&self, given: &Given) -> PathBuf {
-        self.cache.join("tensorrt").join(self.key.directory(&given.tensorrt))
+    pub fn directory(&self, options: &ProviderOptions) -> PathBuf {
+        self.cache.join("tensorrt").join(self.key.directory(&options.tensorrt))
     }
 
     /// Directory of the timing caches.
@@ -122,12 +122,12 @@ impl Engine<'_> {
 }
 
 /// Options of the TensorRT provider for one graph.
-pub fn tensorrt(index: u32, given: &Given, engine: &Engine<'_>) -> Pairs {
-    let mut pairs = Pairs::new();
+pub fn tensorrt(index: u32, options: &ProviderOptions, engine: &Engine<'_>) -> ProviderPairs {
+    let mut pairs = ProviderPairs::new();
     let mut set = |key: &str, value: String| pairs.insert(key.to_string(), value);
     set("device_id", index.to_string());
     set("trt_engine_cache_enable", "1".to_string());
-    set("trt_engine_cache_path", engine.directory(given).display().to_string());
+    set("trt_engine_cache_path", engine.directory(options).display().to_string());
     set("trt_timing_cache_enable", "1".to_string());
     set("trt_timing_cache_path", engine.timing_directory().display().to_string());
     match engine.key.precision {
@@ -144,18 +144,18 @@ pub fn tensorrt(index: u32, given: &Given, engine: &Engine<'_>) -> Pairs {
             }
         }
     }
-    pairs.extend(given.tensorrt.clone());
+    pairs.extend(options.tensorrt.clone());
     pairs
 }
 
 /// Options of the CUDA provider. TF32 is off unless asked for: fp32 means fp32.
-pub fn cuda(index: u32, given: &Given, capture: bool) -> Pairs {
+pub fn cuda(index: u32, options: &ProviderOptions, capture: bool) -> ProviderPairs {
     let mut pairs =
-        Pairs::from([("device_id".to_string(), index.to_string()), ("use_tf32".to_string(), "0".to_string())]);
+        ProviderPairs::from([("device_id".to_string(), index.to_string()), ("use_tf32".to_string(), "0".to_string())]);
     if capture {
         pairs.insert("enable_cuda_graph".to_string(), "1".to_string());
     }
-    pairs.extend(given.cuda.clone());
+    pairs.extend(options.cuda.clone());
     pairs
 }
 
@@ -179,9 +179,9 @@ pub fn unknown_option(message: &str) -> Option<&str> {
 /// # Errors
 /// When the option must not be missing: says so.
 pub fn drop_unknown(
-    pairs: &mut Pairs,
+    pairs: &mut ProviderPairs,
     key: &str,
-    given: &Given,
+    options: &ProviderOptions,
     runtime_version: &str,
 ) -> Result<DroppedOption, String> {
     if NEEDED.contains(&key) {
@@ -192,7 +192,7 @@ pub fn drop_unknown(
     let value = pairs
         .remove(key)
         .ok_or_else(|| format!("ONNX Runtime {runtime_version} refuses `{key}`, which was not given"))?;
-    let (name, value) = given.written(key, &value);
+    let (name, value) = options.written(key, &value);
     Ok(DroppedOption {
         name,
         value,
@@ -201,7 +201,7 @@ pub fn drop_unknown(
 }
 
 /// The options in one line, for the record.
-pub fn note(provider: Provider, pairs: &Pairs) -> String {
+pub fn note(provider: Provider, pairs: &ProviderPairs) -> String {
     let list: Vec<String> = pairs.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     format!("{} provider: {}", provider.as_str(), list.join(", "))
 }
@@ -214,8 +214,8 @@ mod tests {
 
     const GPU: Device = Device::TensorRt(0);
 
-    fn given(options: &[(&str, &str)]) -> Given {
-        let mut given = Given::default();
+    fn given(options: &[(&str, &str)]) -> ProviderOptions {
+        let mut given = ProviderOptions::default();
         for (name, value) in options {
             given.take(GPU, name, value).unwrap_or_else(|| panic!("{name} is unknown")).unwrap();
         }
@@ -223,11 +223,11 @@ mod tests {
     }
 
     fn inputs() -> Vec<ValueInfo<'static>> {
-        let objects = || Axis::Dynamic("objects".to_string());
+        let objects = || Dimension::Dynamic("objects".to_string());
         let info = |name, shape| ValueInfo { name, dtype: Some(ElementType::F32), shape: Some(shape) };
         vec![
-            info("image_embed", vec![Axis::Size(1), Axis::Size(256)]),
-            info("bank", vec![objects(), Axis::Size(7), Axis::Size(512), Axis::Size(64)]),
+            info("image_embed", vec![Dimension::Size(1), Dimension::Size(256)]),
+            info("bank", vec![objects(), Dimension::Size(7), Dimension::Size(512), Dimension::Size(64)]),
             info("age", vec![objects()]),
         ]
     }
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn engines_are_kept_apart_by_everything_they_depend_on() {
-        let none = Pairs::new();
+        let none = ProviderPairs::new();
         let base = key().directory(&none);
         assert!(base.starts_with("0123456789ab-fp16-ort1.20.0-trt10.3.0-orin-nvgpu-8-7-driver-12-6-"), "{base}");
         let others = [
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(pairs["trt_timing_cache_enable"], "0", "the user's word holds");
         assert!(pairs["trt_engine_cache_path"].starts_with("/c/tensorrt/0123456789ab-fp16-"));
         let fixed = Engine { key: EngineKey { objects: None, ..key() }, cache: Path::new("/c"), inputs: &inputs[..1] };
-        let pairs = tensorrt(0, &Given::default(), &fixed);
+        let pairs = tensorrt(0, &ProviderOptions::default(), &fixed);
         assert!(!pairs.keys().any(|k| k.contains("profile")));
         assert_eq!(profile(&inputs[..1], 3), None);
     }
@@ -288,11 +288,14 @@ mod tests {
     #[test]
     fn cuda_computes_fp32_unless_asked() {
         assert_eq!(
-            cuda(1, &Given::default(), false),
-            Pairs::from([("device_id".to_string(), "1".to_string()), ("use_tf32".to_string(), "0".to_string()),])
+            cuda(1, &ProviderOptions::default(), false),
+            ProviderPairs::from([
+                ("device_id".to_string(), "1".to_string()),
+                ("use_tf32".to_string(), "0".to_string()),
+            ])
         );
         assert_eq!(cuda(0, &given(&[("tf32", "true")]), true)["use_tf32"], "1");
-        assert_eq!(cuda(0, &Given::default(), true)["enable_cuda_graph"], "1");
+        assert_eq!(cuda(0, &ProviderOptions::default(), true)["enable_cuda_graph"], "1");
     }
 
     #[test]
@@ -308,7 +311,7 @@ mod tests {
         assert!(drop_unknown(&mut pairs, "device_id", &given, "1.18.0").is_err());
         assert!(drop_unknown(&mut pairs, "nonesuch", &given, "1.18.0").is_err(), "no endless retries");
         assert!(
-            drop_unknown(&mut Pairs::new(), "trt_bf16_enable", &given, "1.18.0")
+            drop_unknown(&mut ProviderPairs::new(), "trt_bf16_enable", &given, "1.18.0")
                 .unwrap_err()
                 .contains("trt_bf16_enable")
         );

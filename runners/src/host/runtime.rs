@@ -25,7 +25,7 @@ fn release(version: &str) -> (u32, u32) {
 
 /// The threads inside the operators of a CPU session, the calling one among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Crew {
+pub struct ThreadPool {
     /// How many; `None`: ONNX Runtime's default, all physical cores.
     pub threads: Option<usize>,
     /// May idle threads spin?
@@ -34,9 +34,9 @@ pub struct Crew {
     pub pinned: Vec<usize>,
 }
 
-impl Crew {
+impl ThreadPool {
     /// Where the threads are tied to, as ONNX Runtime wants it said: it counts processors from 1. `None`: nowhere.
-    pub(crate) fn places(&self) -> Option<String> {
+    pub(crate) fn affinities(&self) -> Option<String> {
         let places: Vec<String> = self.pinned.iter().map(|n| (n + 1).to_string()).collect();
         (!places.is_empty()).then(|| places.join(";"))
     }
@@ -46,7 +46,7 @@ impl Crew {
             .with_intra_threads(self.threads.unwrap_or(0))?
             .with_inter_threads(1)?
             .with_spin_control(self.spinning)?;
-        match self.places() {
+        match self.affinities() {
             Some(places) => options.with_intra_affinity(places),
             None => Ok(options),
         }
@@ -62,14 +62,14 @@ pub struct Runtime {
     /// Execution providers compiled into it. A provider listed here can still fail to load its driver libraries.
     pub providers: Vec<String>,
     pub(crate) environment: Environment,
-    /// The crew that serves every session which asks for the same.
-    pub(crate) crew: Option<Crew>,
+    /// The thread pool that serves every session which asks for the same.
+    pub(crate) thread_pool: Option<ThreadPool>,
     messages: Arc<Mutex<Vec<String>>>,
 }
 
 /// What a search for the runtime found, for `jetbench doctor`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Probe {
+pub struct RuntimeProbe {
     /// Every place looked at and what was there, in search order.
     pub looked_at: Vec<(String, String)>,
     /// The library that would be loaded.
@@ -83,7 +83,7 @@ pub struct Probe {
 }
 
 /// Where a library may be.
-struct Place<'a> {
+struct SearchPlace<'a> {
     label: String,
     /// Asked for by name: when it fails, nothing else is tried.
     explicit: bool,
@@ -92,8 +92,8 @@ struct Place<'a> {
 }
 
 /// Looks for the runtime as a run would, without keeping it loaded. Never panics.
-pub fn probe(ort_lib: Option<&Path>) -> Probe {
-    let mut probe = Probe::default();
+pub fn probe(ort_lib: Option<&Path>) -> RuntimeProbe {
+    let mut probe = RuntimeProbe::default();
     match search(ort_lib, &|name| std::env::var_os(name), &mut probe.looked_at) {
         Ok(found) => {
             probe.version = Some(found.version);
@@ -118,9 +118,12 @@ pub fn load(ort_lib: Option<&Path>) -> Result<&'static Runtime, RunnerError> {
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_with(ort_lib: Option<&Path>, crew: Option<&Crew>) -> Result<&'static Runtime, RunnerError> {
+pub(crate) fn load_with(
+    ort_lib: Option<&Path>,
+    thread_pool: Option<&ThreadPool>,
+) -> Result<&'static Runtime, RunnerError> {
     static LOADED: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    let loaded = LOADED.get_or_init(|| load_once(ort_lib, crew));
+    let loaded = LOADED.get_or_init(|| load_once(ort_lib, thread_pool));
     let runtime = loaded.as_ref().map_err(|e| RunnerError::Environment(e.clone()))?;
     if let Some(asked) = ort_lib {
         let same = |a: &Path, b: &Path| {
@@ -141,7 +144,7 @@ pub(crate) fn load_with(ort_lib: Option<&Path>, crew: Option<&Crew>) -> Result<&
 /// it through its interface, keeps an identifier below the user's cache directory, and has a thread that sends. Children inherit it.
 const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
 
-fn load_once(ort_lib: Option<&Path>, crew: Option<&Crew>) -> Result<Runtime, String> {
+fn load_once(ort_lib: Option<&Path>, thread_pool: Option<&ThreadPool>) -> Result<Runtime, String> {
     let (name, value) = NO_TELEMETRY;
     // SAFETY: the standard library guards its own uses of the environment, and no C code that reads it runs in this process before
     // ONNX Runtime has started: that is what comes next.
@@ -152,8 +155,8 @@ fn load_once(ort_lib: Option<&Path>, crew: Option<&Crew>) -> Result<Runtime, Str
     let messages = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&messages);
     let mut builder = ort::init_from(&found.path).map_err(|e| failed(&e))?;
-    if let Some(crew) = crew {
-        builder = builder.with_global_thread_pool(crew.options().map_err(|e| failed(&e))?);
+    if let Some(thread_pool) = thread_pool {
+        builder = builder.with_global_thread_pool(thread_pool.options().map_err(|e| failed(&e))?);
     }
     let environment = builder
         .with_name("jetbench")
@@ -171,8 +174,15 @@ fn load_once(ort_lib: Option<&Path>, crew: Option<&Crew>) -> Result<Runtime, Str
     // The environment starts at the most verbose level; formatting those lines would cost time in every run.
     environment.set_log_level(LogLevel::Warning);
     pool::register(&environment).map_err(|e| failed(&e))?;
-    let crew = crew.cloned();
-    Ok(Runtime { path: found.path, version: found.version, providers: found.providers, environment, crew, messages })
+    let thread_pool = thread_pool.cloned();
+    Ok(Runtime {
+        path: found.path,
+        version: found.version,
+        providers: found.providers,
+        environment,
+        thread_pool,
+        messages,
+    })
 }
 
 /// Warnings kept per process; more of them say nothing new.
@@ -239,7 +249,7 @@ pub(crate) fn gpu_identity(index: u32) -> Option<String> {
     }
 }
 
-struct Found {
+struct FoundLibrary {
     path: PathBuf,
     version: String,
     providers: Vec<String>,
@@ -247,7 +257,11 @@ struct Found {
 
 type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-fn search(ort_lib: Option<&Path>, variable: Variable<'_>, log: &mut Vec<(String, String)>) -> Result<Found, String> {
+fn search(
+    ort_lib: Option<&Path>,
+    variable: Variable<'_>,
+    log: &mut Vec<(String, String)>,
+) -> Result<FoundLibrary, String> {
     for place in places(ort_lib, variable) {
         let files = match (place.look)() {
             Ok(files) => files,
@@ -260,7 +274,7 @@ fn search(ort_lib: Option<&Path>, variable: Variable<'_>, log: &mut Vec<(String,
             match inspect(&path) {
                 Ok((version, providers)) => {
                     log.push((place.label, format!("{}: ONNX Runtime {version}", path.display())));
-                    return Ok(Found { path, version, providers });
+                    return Ok(FoundLibrary { path, version, providers });
                 }
                 Err(reason) => {
                     log.push((place.label.clone(), format!("{}: {reason}", path.display())));
@@ -280,8 +294,8 @@ fn search(ort_lib: Option<&Path>, variable: Variable<'_>, log: &mut Vec<(String,
     ))
 }
 
-fn places<'a>(ort_lib: Option<&Path>, variable: Variable<'a>) -> Vec<Place<'a>> {
-    let named = |label: &str, path: Option<PathBuf>, absent: &'static str| Place {
+fn places<'a>(ort_lib: Option<&Path>, variable: Variable<'a>) -> Vec<SearchPlace<'a>> {
+    let named = |label: &str, path: Option<PathBuf>, absent: &'static str| SearchPlace {
         label: label.to_string(),
         explicit: true,
         look: Box::new(move || {
@@ -292,7 +306,7 @@ fn places<'a>(ort_lib: Option<&Path>, variable: Variable<'a>) -> Vec<Place<'a>> 
         }),
     };
     let environment_path = variable("ORT_DYLIB_PATH").filter(|v| !v.is_empty()).map(PathBuf::from);
-    let searched = |label: &str, look: Box<dyn Fn() -> Result<Vec<PathBuf>, String> + 'a>| Place {
+    let searched = |label: &str, look: Box<dyn Fn() -> Result<Vec<PathBuf>, String> + 'a>| SearchPlace {
         label: label.to_string(),
         explicit: false,
         look,

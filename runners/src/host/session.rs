@@ -13,18 +13,18 @@ use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use super::evidence::{evidence, tf32_doubt};
-use super::options::{Pairs, Provider};
+use super::options::{Provider, ProviderPairs};
 use super::providers::{self, Engine, EngineKey, Registration};
 use super::runtime::{self, Runtime, cache_dir};
-use super::settings::{Arena, Settings};
+use super::settings::{Arena, SessionSettings};
 use crate::manifest::{COND_OBJECTS, OBJECTS};
-use crate::onnx::{Axis, Model};
+use crate::onnx::{Dimension, Model};
 use crate::pack::CheckedGraph;
 use crate::runner::RunnerError;
 use crate::types::{Device, DroppedOption, Precision, StagePrecision};
 
 /// A loaded graph.
-pub struct Graph {
+pub struct GraphSession {
     /// Name, e.g. `image_encoder`.
     pub name: String,
     /// Time to rewrite (where needed), load and optimise it, milliseconds; of a graph whose engine was just built, the
@@ -60,14 +60,14 @@ struct Prepared {
 struct Loading<'a> {
     name: &'a str,
     path: &'a Path,
-    settings: &'a Settings,
+    settings: &'a SessionSettings,
     runtime: &'a Runtime,
     model: &'a Model<'a>,
     bytes: &'a [u8],
     folder: Option<&'a str>,
 }
 
-impl Graph {
+impl GraphSession {
     /// Loads a checked graph file on the device of the settings; half-typed graphs are rewritten for the CPU first.
     /// `on_device`: all inputs of the graph will be bound to device memory, once.
     ///
@@ -77,7 +77,7 @@ impl Graph {
     pub fn open(
         name: &str,
         file: CheckedGraph,
-        settings: &Settings,
+        settings: &SessionSettings,
         runtime: &Runtime,
         on_device: bool,
     ) -> Result<Self, RunnerError> {
@@ -90,7 +90,7 @@ impl Graph {
         }
         let model = Model::parse(&bytes).map_err(|e| wrong(&path, &e))?;
         let free = settings.together != 1
-            && model.inputs.iter().any(|i| i.shape.iter().flatten().any(|axis| matches!(axis, Axis::Dynamic(_))));
+            && model.inputs.iter().any(|i| i.shape.iter().flatten().any(|axis| matches!(axis, Dimension::Dynamic(_))));
 
         let capture = settings.cuda_graph.then(|| providers::capturable(on_device, !free));
         if let Some(verdict) = capture {
@@ -115,11 +115,12 @@ impl Graph {
             inputs: &model.inputs,
         });
         let mut registration = registration(settings, engine.as_ref(), captures);
-        for dir in engine.iter().flat_map(|e| [e.directory(&settings.given), e.timing_directory()]) {
+        for dir in engine.iter().flat_map(|e| [e.directory(&settings.provider_options), e.timing_directory()]) {
             std::fs::create_dir_all(&dir)
                 .map_err(|e| RunnerError::Environment(format!("engine cache {}: {e}", dir.display())))?;
         }
-        let engines = || engine.as_ref().map_or(0, |engine| engine_files(&engine.directory(&settings.given)));
+        let engines =
+            || engine.as_ref().map_or(0, |engine| engine_files(&engine.directory(&settings.provider_options)));
 
         let loading =
             Loading { name, path: &path, settings, runtime, model: &model, bytes: &bytes, folder: folder.as_deref() };
@@ -142,7 +143,7 @@ impl Graph {
         if let Some(doubt) = tf32_doubt(settings, &registration) {
             precision.effective.push_str(doubt);
         }
-        Ok(Graph {
+        Ok(GraphSession {
             name: name.to_string(),
             load_ms,
             build_ms,
@@ -160,7 +161,12 @@ impl Graph {
     ///
     /// # Errors
     /// [`RunnerError::Environment`] with ONNX Runtime's text.
-    pub fn open_built(name: &str, bytes: &[u8], settings: &Settings, runtime: &Runtime) -> Result<Self, RunnerError> {
+    pub fn open_built(
+        name: &str,
+        bytes: &[u8],
+        settings: &SessionSettings,
+        runtime: &Runtime,
+    ) -> Result<Self, RunnerError> {
         let started = Instant::now();
         let mut registration = registration(settings, None, false);
         let mut dropped = Vec::new();
@@ -173,7 +179,7 @@ impl Graph {
             effective: "fp32".to_string(),
             evidence: vec!["built in".to_string()],
         };
-        Ok(Graph {
+        Ok(GraphSession {
             name: name.to_string(),
             load_ms: started.elapsed().as_secs_f64() * 1e3,
             build_ms: None,
@@ -208,11 +214,11 @@ impl Graph {
             .map_err(|e| RunnerError::Environment(format!("no memory on device `{device}`: {e}")))
     }
 
-    /// As [`Graph::run`] for one of several bindings with fixed addresses: where the graph's kernels are captured, each
+    /// As [`GraphSession::run`] for one of several bindings with fixed addresses: where the graph's kernels are captured, each
     /// `id` (from 1, never used again for other addresses) has a capture of its own.
     ///
     /// # Errors
-    /// As [`Graph::run`].
+    /// As [`GraphSession::run`].
     pub fn run_replayable(&mut self, binding: &IoBinding, id: u32) -> Result<(), RunnerError> {
         if !self.captures {
             return self.run(binding);
@@ -258,7 +264,7 @@ impl Graph {
     }
 }
 
-impl Graph {
+impl GraphSession {
     /// Ends profiling and gives the file that ONNX Runtime wrote.
     ///
     /// # Errors
@@ -277,7 +283,7 @@ fn prepare(
     name: &str,
     path: &Path,
     read: Vec<u8>,
-    settings: &Settings,
+    settings: &SessionSettings,
     runtime: &Runtime,
 ) -> Result<Prepared, RunnerError> {
     let model = Model::parse(&read).map_err(|e| wrong(path, &e))?;
@@ -306,15 +312,15 @@ fn engine_facts(gpu: u32) -> Result<(String, String, PathBuf), RunnerError> {
 }
 
 /// The providers of a device, in order of preference, with their options.
-fn registration(settings: &Settings, engine: Option<&Engine<'_>>, captures: bool) -> Registration {
+fn registration(settings: &SessionSettings, engine: Option<&Engine<'_>>, captures: bool) -> Registration {
     match (settings.device, engine) {
         (Device::TensorRt(i), Some(engine)) => vec![
-            (Provider::TensorRt, providers::tensorrt(i, &settings.given, engine)),
-            (Provider::Cuda, providers::cuda(i, &settings.given, false)),
+            (Provider::TensorRt, providers::tensorrt(i, &settings.provider_options, engine)),
+            (Provider::Cuda, providers::cuda(i, &settings.provider_options, false)),
         ],
         // Without an engine to cache, a graph for TensorRT is one that this program built: see `Graph::open_built`.
         (Device::Cuda(i) | Device::TensorRt(i), _) => {
-            vec![(Provider::Cuda, providers::cuda(i, &settings.given, captures))]
+            vec![(Provider::Cuda, providers::cuda(i, &settings.provider_options, captures))]
         }
         (Device::Cpu, _) => Vec::new(),
     }
@@ -355,7 +361,7 @@ fn wrong(path: &Path, text: &dyn std::fmt::Display) -> RunnerError {
     RunnerError::Pack(format!("{}: {text}", path.display()))
 }
 
-fn refused(settings: &Settings, runtime: &Runtime, name: &str, error: &dyn std::fmt::Display) -> RunnerError {
+fn refused(settings: &SessionSettings, runtime: &Runtime, name: &str, error: &dyn std::fmt::Display) -> RunnerError {
     RunnerError::Environment(format!(
         "device `{}` cannot be used for graph `{name}`; ONNX Runtime {} ({}) says: {error}",
         settings.device,
@@ -367,7 +373,7 @@ fn refused(settings: &Settings, runtime: &Runtime, name: &str, error: &dyn std::
 /// A session builder with the providers registered. An option that the linked ONNX Runtime does not know is taken out by
 /// its own word and recorded; then everything is registered anew.
 fn register(
-    settings: &Settings,
+    settings: &SessionSettings,
     runtime: &Runtime,
     name: &str,
     registration: &mut Registration,
@@ -382,7 +388,7 @@ fn register(
                     let Some(key) = providers::unknown_option(e.message()) else {
                         return Err(refused(settings, runtime, name, &e));
                     };
-                    let option = providers::drop_unknown(pairs, key, &settings.given, &runtime.version)
+                    let option = providers::drop_unknown(pairs, key, &settings.provider_options, &runtime.version)
                         .map_err(|text| refused(settings, runtime, name, &text))?;
                     dropped.push(option);
                     continue 'anew;
@@ -399,7 +405,7 @@ fn register(
     }
 }
 
-fn dispatch(provider: Provider, pairs: &Pairs) -> ep::ExecutionProviderDispatch {
+fn dispatch(provider: Provider, pairs: &ProviderPairs) -> ep::ExecutionProviderDispatch {
     let dispatch = match provider {
         Provider::Cuda => pairs.iter().fold(ep::CUDA::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build(),
         Provider::TensorRt => {
@@ -415,23 +421,23 @@ fn engine_files(dir: &Path) -> usize {
     entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "engine")).count()
 }
 
-fn configure(settings: &Settings, runtime: &Runtime) -> Result<SessionBuilder, ort::Error> {
+fn configure(settings: &SessionSettings, runtime: &Runtime) -> Result<SessionBuilder, ort::Error> {
     let mut builder = Session::builder(&runtime.environment)?
         .with_optimization_level(settings.optimization.level())?
         .with_log_level(LogLevel::Warning)?
         .with_inter_threads(1)?
         .with_inter_op_spinning(false)?
-        .with_intra_op_spinning(settings.crew.spinning)?;
+        .with_intra_op_spinning(settings.thread_pool.spinning)?;
     if !settings.shares(runtime) {
         builder = builder.with_independent_thread_pool()?;
     }
-    match (settings.device, settings.crew.threads) {
+    match (settings.device, settings.thread_pool.threads) {
         (Device::Cpu, Some(threads)) => builder = builder.with_intra_threads(threads)?,
         (Device::Cpu, None) => {}
         // The host side of a GPU session only launches kernels.
         _ => builder = builder.with_intra_threads(1)?,
     }
-    if let Some(places) = settings.crew.places() {
+    if let Some(places) = settings.thread_pool.affinities() {
         builder = builder.with_config_entry("session.intra_op_thread_affinities", places)?;
     }
     builder = match (settings.device, settings.cpu_arena) {
@@ -475,8 +481,8 @@ mod tests {
         };
         let bytes = crate::onnx::build::matmul(dtype);
         let file = CheckedGraph { path: PathBuf::from("test.onnx"), sha256: crate::digest::sha256_hex(&bytes), bytes };
-        let settings = Settings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
-        let mut graph = Graph::open("g", file, &settings, runtime, false).unwrap();
+        let settings = SessionSettings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
+        let mut graph = GraphSession::open("g", file, &settings, runtime, false).unwrap();
         let host = Allocator::default();
         let mut input = crate::host::tensor::tensor(&host, &[2, 2]).unwrap();
         input.extract_tensor_mut().1.copy_from_slice(&x);
@@ -519,8 +525,8 @@ mod tests {
         std::fs::create_dir(dir.path().join("snapshot")).unwrap();
         std::os::unix::fs::symlink(&blob, &path).unwrap();
         let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes };
-        let settings = Settings::new(Device::Cpu, Precision::Fp32, &options(&[])).unwrap();
-        let mut graph = Graph::open("g", file, &settings, runtime, false).unwrap();
+        let settings = SessionSettings::new(Device::Cpu, Precision::Fp32, &options(&[])).unwrap();
+        let mut graph = GraphSession::open("g", file, &settings, runtime, false).unwrap();
         let mapped = graph.notes.iter().any(|note| note == "weights of `g`: mapped from its file");
         assert_eq!(mapped, runtime.maps_weights());
         let host = Allocator::default();

@@ -4,21 +4,21 @@ use std::path::PathBuf;
 
 use ort::session::builder::GraphOptimizationLevel;
 
-use super::options::Given;
-use super::runtime::{Crew, Runtime};
+use super::options::ProviderOptions;
+use super::runtime::{Runtime, ThreadPool};
 use crate::types::{Device, Precision};
 
 /// Settings common to all graphs of a runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct SessionSettings {
     /// Where it runs.
     pub device: Device,
     /// Precision asked for.
     pub precision: Precision,
     /// CPU: the threads inside one operator.
-    pub(super) crew: Crew,
-    /// CPU: does one crew serve all graphs?
-    pub(super) one_crew: bool,
+    pub(super) thread_pool: ThreadPool,
+    /// CPU: does one thread pool serve all graphs?
+    pub(super) one_pool: bool,
     /// CPU: is the first graph loaded beside the others?
     pub(super) load_parallel: bool,
     /// `disable`, `basic`, `extended` or `all`.
@@ -32,7 +32,7 @@ pub struct Settings {
     /// TensorRT: largest and best number of objects of the engines.
     pub(super) engine_objects: [usize; 2],
     /// Options of the providers.
-    pub(super) given: Given,
+    pub(super) provider_options: ProviderOptions,
     /// Most objects that run together where the graphs have an object axis; `usize::MAX`: all.
     pub(super) together: usize,
     /// Does a pixel belong to one object at most?
@@ -67,7 +67,7 @@ impl Optimization {
     }
 }
 
-impl Settings {
+impl SessionSettings {
     /// Does a pixel belong to one object at most?
     pub fn exclusive(&self) -> bool {
         self.exclusive
@@ -85,20 +85,25 @@ impl Settings {
 
     /// Settings of the image encoder and of the other graphs when the next frame is encoded beside this one: the threads are
     /// shared out between the two, so that no more run than were asked for. `None`: one frame after the other.
-    pub fn split(&self) -> Option<[Settings; 2]> {
-        let all = self.crew.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    pub fn split(&self) -> Option<[SessionSettings; 2]> {
+        let all =
+            self.thread_pool.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         if !self.pipeline || all < 2 {
             return None;
         }
         // The calling thread of either side is tied to no processor; the other threads keep theirs.
-        let part = |n: usize, pinned: Option<&[usize]>, one_crew: bool| Settings {
-            crew: Crew { threads: Some(n), pinned: pinned.unwrap_or_default().to_vec(), ..self.crew },
-            one_crew,
+        let part = |n: usize, pinned: Option<&[usize]>, one_pool: bool| SessionSettings {
+            thread_pool: ThreadPool {
+                threads: Some(n),
+                pinned: pinned.unwrap_or_default().to_vec(),
+                ..self.thread_pool
+            },
+            one_pool,
             ..self.clone()
         };
-        let (ahead, pinned) = (all / 2, &self.crew.pinned);
+        let (ahead, pinned) = (all / 2, &self.thread_pool.pinned);
         // Two graphs run at a time, so the image encoder keeps threads of its own.
-        Some([part(ahead, pinned.get(..ahead - 1), false), part(all - ahead, pinned.get(ahead..), self.one_crew)])
+        Some([part(ahead, pinned.get(..ahead - 1), false), part(all - ahead, pinned.get(ahead..), self.one_pool)])
     }
 
     /// Most objects that may run together. A TensorRT engine takes no more than it was built for; another number would
@@ -110,9 +115,9 @@ impl Settings {
         }
     }
 
-    /// Does the runtime's crew run the graphs? Only if it is what these settings ask for.
+    /// Does the runtime's thread pool run the graphs? Only if it is what these settings ask for.
     pub(super) fn shares(&self, runtime: &Runtime) -> bool {
-        self.one_crew && runtime.crew.as_ref() == Some(&self.crew)
+        self.one_pool && runtime.thread_pool.as_ref() == Some(&self.thread_pool)
     }
 
     /// Does the graph run on a GPU?
@@ -125,13 +130,13 @@ impl Settings {
         let mut notes = vec![format!("graph optimisation: {:?}", self.optimization).to_lowercase()];
         match self.device {
             Device::Cpu => {
-                notes.push(match self.crew.threads {
+                notes.push(match self.thread_pool.threads {
                     Some(n) => format!("threads: {n}"),
                     None => "threads: ONNX Runtime's default (all physical cores)".to_string(),
                 });
-                notes.push(format!("spinning: {}", if self.crew.spinning { "on" } else { "off" }));
-                if !self.crew.pinned.is_empty() {
-                    let list: Vec<String> = self.crew.pinned.iter().map(usize::to_string).collect();
+                notes.push(format!("spinning: {}", if self.thread_pool.spinning { "on" } else { "off" }));
+                if !self.thread_pool.pinned.is_empty() {
+                    let list: Vec<String> = self.thread_pool.pinned.iter().map(usize::to_string).collect();
                     notes.push(format!("threads beside the calling one: tied to processors {}", list.join(", ")));
                 }
             }
@@ -140,7 +145,7 @@ impl Settings {
                 .push("operators that TensorRT does not take run on the CUDA provider, none on the CPU".to_string()),
         }
         if self.pipeline {
-            notes.push(match self.split().map(|parts| parts.map(|part| part.crew.threads.unwrap_or_default())) {
+            notes.push(match self.split().map(|parts| parts.map(|part| part.thread_pool.threads.unwrap_or_default())) {
                 Some([ahead, rest]) => format!(
                     "pipeline: the next frame is encoded beside this one; threads: {ahead} for the image encoder, {rest} for \
                      the other graphs"

@@ -9,14 +9,14 @@ use ort::value::Tensor;
 use crate::runner::RunnerError;
 
 /// An f32 tensor, on the host or on the device.
-pub type Floats = Tensor<f32>;
+pub type FloatTensor = Tensor<f32>;
 
 /// A new f32 tensor; zero-filled on the host, undefined on a device.
 ///
 /// # Errors
 /// [`RunnerError::Environment`] when there is no memory left.
-pub fn tensor(allocator: &Allocator, shape: &[i64]) -> Result<Floats, RunnerError> {
-    Floats::new(allocator, shape.to_vec())
+pub fn tensor(allocator: &Allocator, shape: &[i64]) -> Result<FloatTensor, RunnerError> {
+    FloatTensor::new(allocator, shape.to_vec())
         .map_err(|e| RunnerError::Environment(format!("cannot allocate a tensor of shape {shape:?}: {e}")))
 }
 
@@ -24,7 +24,7 @@ pub fn tensor(allocator: &Allocator, shape: &[i64]) -> Result<Floats, RunnerErro
 ///
 /// # Errors
 /// [`RunnerError::Inference`] naming the input.
-pub fn input(binding: &mut IoBinding, name: &str, tensor: &Floats) -> Result<(), RunnerError> {
+pub fn input(binding: &mut IoBinding, name: &str, tensor: &FloatTensor) -> Result<(), RunnerError> {
     binding.bind_input(name, tensor).map_err(|e| RunnerError::Inference(format!("cannot bind input `{name}`: {e}")))
 }
 
@@ -32,6 +32,6 @@ pub fn input(binding: &mut IoBinding, name: &str, tensor: &Floats) -> Result<(),
 ///
 /// # Errors
 /// [`RunnerError::Inference`] naming the output.
-pub fn output(binding: &mut IoBinding, name: &str, tensor: &mut Floats) -> Result<(), RunnerError> {
+pub fn output(binding: &mut IoBinding, name: &str, tensor: &mut FloatTensor) -> Result<(), RunnerError> {
     binding.bind_output(name, tensor).map_err(|e| RunnerError::Inference(format!("cannot bind output `{name}`: {e}")))
 }

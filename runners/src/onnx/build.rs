@@ -1,22 +1,22 @@
 //! How is a small ONNX file written? The graph that joins two memories, the probe of the roofline, and the graphs of tests.
 
-use super::dtype::{Axis, ElementType};
+use super::dtype::{Dimension, ElementType};
 use super::wire::{put_bytes, put_integer};
 
 /// A ValueInfoProto with fixed sizes.
 pub fn value_info(name: &str, dtype: ElementType, shape: &[i64]) -> Vec<u8> {
-    let axes: Vec<Axis> = shape.iter().map(|&size| Axis::Size(size)).collect();
+    let axes: Vec<Dimension> = shape.iter().map(|&size| Dimension::Size(size)).collect();
     value_info_of(name, dtype, &axes)
 }
 
 /// A ValueInfoProto; axes may have names.
-pub fn value_info_of(name: &str, dtype: ElementType, shape: &[Axis]) -> Vec<u8> {
+pub fn value_info_of(name: &str, dtype: ElementType, shape: &[Dimension]) -> Vec<u8> {
     let mut dims = Vec::new();
     for size in shape {
         let mut axis = Vec::new();
         match size {
-            Axis::Size(size) => put_integer(&mut axis, 1, *size),
-            Axis::Dynamic(name) => put_bytes(&mut axis, 2, name.as_bytes()),
+            Dimension::Size(size) => put_integer(&mut axis, 1, *size),
+            Dimension::Dynamic(name) => put_bytes(&mut axis, 2, name.as_bytes()),
         }
         put_bytes(&mut dims, 1, &axis);
     }

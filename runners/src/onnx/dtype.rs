@@ -71,7 +71,7 @@ impl fmt::Display for ElementType {
 /// Size of one axis. In a manifest a number or a name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "the size of an axis or its name")]
-pub enum Axis {
+pub enum Dimension {
     /// Fixed.
     Size(i64),
     /// Named or unknown: decided at run time.
@@ -79,16 +79,16 @@ pub enum Axis {
 }
 
 /// A shape as it is written in messages: `[objects, 7, 512, 64]`.
-pub fn shape_text(shape: &[Axis]) -> String {
-    format!("[{}]", shape.iter().map(Axis::to_string).collect::<Vec<_>>().join(", "))
+pub fn shape_text(shape: &[Dimension]) -> String {
+    format!("[{}]", shape.iter().map(Dimension::to_string).collect::<Vec<_>>().join(", "))
 }
 
-impl fmt::Display for Axis {
+impl fmt::Display for Dimension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Axis::Size(n) => write!(f, "{n}"),
-            Axis::Dynamic(name) if name.is_empty() => f.write_str("?"),
-            Axis::Dynamic(name) => f.write_str(name),
+            Dimension::Size(n) => write!(f, "{n}"),
+            Dimension::Dynamic(name) if name.is_empty() => f.write_str("?"),
+            Dimension::Dynamic(name) => f.write_str(name),
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::dtype::{Axis, ElementType};
-use super::wire::{Fields, MOST_AXES, OnnxError, Wire, error, push};
+use super::dtype::{Dimension, ElementType};
+use super::wire::{FieldReader, MOST_AXES, OnnxError, Wire, error, push};
 
 /// Name, element type and shape of a graph input, output or inner value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct ValueInfo<'a> {
     /// Element type; `None` when it is no tensor or not stated.
     pub dtype: Option<ElementType>,
     /// Shape; `None` when not stated.
-    pub shape: Option<Vec<Axis>>,
+    pub shape: Option<Vec<Dimension>>,
 }
 
 /// A constant of the graph.
@@ -47,7 +47,7 @@ impl Initializer<'_> {
             return None;
         }
         let mut values = Vec::with_capacity(count);
-        for field in Fields::new("a tensor", self.raw) {
+        for field in FieldReader::new("a tensor", self.raw) {
             let field = field.ok()?;
             if let (4 | 9, Wire::Bytes(bytes)) = (field.number, field.value) {
                 values.extend(
@@ -65,12 +65,12 @@ impl Initializer<'_> {
             return None;
         }
         let mut values = Vec::with_capacity(count);
-        for field in Fields::new("a tensor", self.raw) {
+        for field in FieldReader::new("a tensor", self.raw) {
             let field = field.ok()?;
             match (field.number, field.value) {
                 (5 | 7, Wire::Varint(value)) => values.push(value as i64),
                 (5 | 7, Wire::Bytes(bytes)) => {
-                    let mut packed = Fields::new("a tensor's values", bytes);
+                    let mut packed = FieldReader::new("a tensor's values", bytes);
                     while packed.at < bytes.len() && values.len() <= count {
                         values.push(packed.varint().ok()? as i64);
                     }
@@ -120,7 +120,7 @@ impl<'a> Node<'a> {
     /// Integers of an attribute, one or several; `None` when it is not there or holds no integers.
     pub fn integers(&self, name: &str) -> Option<Vec<i64>> {
         let mut list = Vec::new();
-        for field in Fields::new("an attribute", self.attribute(name)?) {
+        for field in FieldReader::new("an attribute", self.attribute(name)?) {
             let field = field.ok()?;
             match field.number {
                 3 => list.push(field.integer("an attribute's number").ok()?),
@@ -138,20 +138,20 @@ impl<'a> Node<'a> {
 
     /// Text of an attribute.
     pub fn text(&self, name: &str) -> Option<&'a str> {
-        let mut fields = Fields::new("an attribute", self.attribute(name)?).flatten();
+        let mut fields = FieldReader::new("an attribute", self.attribute(name)?).flatten();
         fields.find(|field| field.number == 4)?.text("an attribute's text").ok()
     }
 
     /// Tensor of an attribute, e.g. the value of Constant.
     pub fn tensor(&self, name: &str) -> Option<Initializer<'a>> {
-        let mut fields = Fields::new("an attribute", self.attribute(name)?).flatten();
+        let mut fields = FieldReader::new("an attribute", self.attribute(name)?).flatten();
         tensor(fields.find(|field| field.number == 5)?.bytes("an attribute's tensor").ok()?).ok()
     }
 
     fn attribute(&self, name: &str) -> Option<&'a [u8]> {
-        let attributes = Fields::new("a node", self.raw).flatten().filter(|field| field.number == 5);
+        let attributes = FieldReader::new("a node", self.raw).flatten().filter(|field| field.number == 5);
         attributes.filter_map(|field| field.bytes("an attribute").ok()).find(|bytes| {
-            let mut fields = Fields::new("an attribute", bytes).flatten();
+            let mut fields = FieldReader::new("an attribute", bytes).flatten();
             fields.find(|f| f.number == 1).and_then(|f| f.text("an attribute's name").ok()) == Some(name)
         })
     }
@@ -209,7 +209,7 @@ impl<'a> Model<'a> {
         };
         let mut graphs = 0;
         let mut producer = ("", "");
-        for field in Fields::new("the model", bytes) {
+        for field in FieldReader::new("the model", bytes) {
             let field = field?;
             match field.number {
                 1 => model.ir_version = field.integer("the model's ir_version")?,
@@ -236,7 +236,7 @@ impl<'a> Model<'a> {
     }
 
     fn read_graph(&mut self) -> Result<(), OnnxError> {
-        for field in Fields::new("the graph", self.graph_bytes) {
+        for field in FieldReader::new("the graph", self.graph_bytes) {
             let field = field?;
             match field.number {
                 1 => push(&mut self.nodes, node(field.bytes("a node")?)?, "node")?,
@@ -271,7 +271,7 @@ impl<'a> Model<'a> {
 
 fn opset(bytes: &[u8]) -> Result<(String, i64), OnnxError> {
     let mut opset = (String::new(), 0);
-    for field in Fields::new("an opset", bytes) {
+    for field in FieldReader::new("an opset", bytes) {
         let field = field?;
         match field.number {
             1 => opset.0 = field.text("an opset's domain")?.to_string(),
@@ -284,7 +284,7 @@ fn opset(bytes: &[u8]) -> Result<(String, i64), OnnxError> {
 
 fn function_name(bytes: &[u8]) -> Result<String, OnnxError> {
     let (mut name, mut domain) = ("", "");
-    for field in Fields::new("a function", bytes) {
+    for field in FieldReader::new("a function", bytes) {
         let field = field?;
         match field.number {
             1 => name = field.text("a function's name")?,
@@ -306,7 +306,7 @@ fn node(bytes: &[u8]) -> Result<Node<'_>, OnnxError> {
         subgraph_ops: Vec::new(),
         raw: bytes,
     };
-    for field in Fields::new("a node", bytes) {
+    for field in FieldReader::new("a node", bytes) {
         let field = field?;
         match field.number {
             1 => push(&mut node.inputs, field.text("a node's input")?, "node inputs")?,
@@ -326,7 +326,7 @@ const DEEPEST: usize = 16;
 
 fn attribute<'a>(bytes: &'a [u8], node: &mut Node<'a>, depth: usize) -> Result<(), OnnxError> {
     let (mut name, mut integer, mut tensor_type) = ("", None, None);
-    for field in Fields::new("an attribute", bytes) {
+    for field in FieldReader::new("an attribute", bytes) {
         let field = field?;
         match field.number {
             1 => name = field.text("an attribute's name")?,
@@ -350,12 +350,12 @@ fn subgraph<'a>(bytes: &'a [u8], owner: &mut Node<'a>, depth: usize) -> Result<(
     if depth >= DEEPEST {
         return error(format!("sub-graphs are nested more than {DEEPEST} deep"));
     }
-    for field in Fields::new("a sub-graph", bytes) {
+    for field in FieldReader::new("a sub-graph", bytes) {
         let field = field?;
         if field.number != 1 {
             continue;
         }
-        for inner in Fields::new("a node of a sub-graph", field.bytes("a node")?) {
+        for inner in FieldReader::new("a node of a sub-graph", field.bytes("a node")?) {
             let inner = inner?;
             match inner.number {
                 4 => push(&mut owner.subgraph_ops, inner.text("a node's operator")?, "nodes of sub-graphs")?,
@@ -369,7 +369,7 @@ fn subgraph<'a>(bytes: &'a [u8], owner: &mut Node<'a>, depth: usize) -> Result<(
 
 fn tensor(bytes: &[u8]) -> Result<Initializer<'_>, OnnxError> {
     let mut tensor = Initializer { name: "", dtype: ElementType(0), dims: Vec::new(), external: false, raw: bytes };
-    for field in Fields::new("a tensor", bytes) {
+    for field in FieldReader::new("a tensor", bytes) {
         let field = field?;
         match field.number {
             1 => field.integers("a tensor's dims", &mut tensor.dims)?,
@@ -386,7 +386,7 @@ fn tensor(bytes: &[u8]) -> Result<Initializer<'_>, OnnxError> {
 fn sparse_tensor(bytes: &[u8]) -> Result<Initializer<'_>, OnnxError> {
     let mut values = None;
     let mut dims = Vec::new();
-    for field in Fields::new("a sparse tensor", bytes) {
+    for field in FieldReader::new("a sparse tensor", bytes) {
         let field = field?;
         match field.number {
             1 => values = Some(tensor(field.bytes("a sparse tensor's values")?)?),
@@ -402,12 +402,12 @@ fn sparse_tensor(bytes: &[u8]) -> Result<Initializer<'_>, OnnxError> {
 
 fn value_info(bytes: &[u8]) -> Result<ValueInfo<'_>, OnnxError> {
     let mut info = ValueInfo { name: "", dtype: None, shape: None };
-    for field in Fields::new("a value_info", bytes) {
+    for field in FieldReader::new("a value_info", bytes) {
         let field = field?;
         match field.number {
             1 => info.name = field.text("a value's name")?,
             2 => {
-                for kind in Fields::new("a type", field.bytes("a value's type")?) {
+                for kind in FieldReader::new("a type", field.bytes("a value's type")?) {
                     let kind = kind?;
                     if kind.number == 1 {
                         tensor_type(kind.bytes("a tensor type")?, &mut info)?;
@@ -421,21 +421,21 @@ fn value_info(bytes: &[u8]) -> Result<ValueInfo<'_>, OnnxError> {
 }
 
 fn tensor_type(bytes: &[u8], info: &mut ValueInfo<'_>) -> Result<(), OnnxError> {
-    for field in Fields::new("a tensor type", bytes) {
+    for field in FieldReader::new("a tensor type", bytes) {
         let field = field?;
         match field.number {
             1 => info.dtype = Some(ElementType(field.integer("an element type")?)),
             2 => {
                 let mut shape = Vec::new();
-                for dim in Fields::new("a shape", field.bytes("a shape")?) {
+                for dim in FieldReader::new("a shape", field.bytes("a shape")?) {
                     let dim = dim?;
                     if dim.number == 1 {
-                        let mut axis = Axis::Dynamic(String::new());
-                        for part in Fields::new("an axis", dim.bytes("an axis")?) {
+                        let mut axis = Dimension::Dynamic(String::new());
+                        for part in FieldReader::new("an axis", dim.bytes("an axis")?) {
                             let part = part?;
                             match part.number {
-                                1 => axis = Axis::Size(part.integer("an axis size")?),
-                                2 => axis = Axis::Dynamic(part.text("an axis name")?.to_string()),
+                                1 => axis = Dimension::Size(part.integer("an axis size")?),
+                                2 => axis = Dimension::Dynamic(part.text("an axis name")?.to_string()),
                                 _ => {}
                             }
                         }
@@ -465,7 +465,7 @@ mod tests {
         let bytes = build::matmul(ElementType::BF16);
         let model = Model::parse(&bytes).unwrap();
         assert_eq!((model.ir_version, model.opset(), model.producer.as_str()), (9, 20, "jetbench"));
-        assert_eq!(model.inputs[0].shape, Some(vec![Axis::Size(2), Axis::Size(2)]));
+        assert_eq!(model.inputs[0].shape, Some(vec![Dimension::Size(2), Dimension::Size(2)]));
         assert_eq!(model.initializers[0].dims, [2, 2]);
         let facts = model.facts();
         assert_eq!(facts.share(ElementType::BF16), (1, 1));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::dtype::ElementType;
 use super::facts::{CONTRACTIONS, is_contraction};
 use super::model::{Model, Node};
-use super::wire::{Fields, OnnxError, Wire, error, put_bytes, put_integer};
+use super::wire::{FieldReader, OnnxError, Wire, error, put_bytes, put_integer};
 
 /// A graph rewritten for a provider without half kernels.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl Model<'_> {
         let mut emulated = Emulated { bytes: Vec::new(), casts_in: 0, casts_out: 0, rewritten: BTreeMap::new() };
 
         let mut nodes = self.nodes.iter();
-        for field in Fields::new("the graph", self.graph_bytes) {
+        for field in FieldReader::new("the graph", self.graph_bytes) {
             let field = field?;
             let Some(node) = (field.number == 1).then(|| nodes.next()).flatten() else {
                 work.graph.extend_from_slice(field.raw);
@@ -127,7 +127,7 @@ impl Model<'_> {
     /// The whole model file with another graph in it.
     fn with_graph(&self, graph: &[u8]) -> Result<Vec<u8>, OnnxError> {
         let mut bytes = Vec::with_capacity(self.bytes.len() - self.graph_bytes.len() + graph.len() + 16);
-        for field in Fields::new("the model", self.bytes) {
+        for field in FieldReader::new("the model", self.bytes) {
             let field = field?;
             if field.number == 7 {
                 put_bytes(&mut bytes, 7, graph);
@@ -145,7 +145,7 @@ impl Model<'_> {
     /// When the bytes are broken.
     pub fn with_references(&self, file: &str) -> Result<Option<Vec<u8>>, OnnxError> {
         let (mut graph, mut any) = (Vec::new(), false);
-        for field in Fields::new("the graph", self.graph_bytes) {
+        for field in FieldReader::new("the graph", self.graph_bytes) {
             let field = field?;
             let constant = if field.number == 5 { self.reference(field.bytes("an initializer")?, file)? } else { None };
             any |= constant.is_some();
@@ -160,7 +160,7 @@ impl Model<'_> {
     /// A constant as a reference to where its values lie in `file`; `None` when it is small or not kept as plain bytes.
     fn reference(&self, tensor: &[u8], file: &str) -> Result<Option<Vec<u8>>, OnnxError> {
         let (mut reference, mut values) = (Vec::new(), None);
-        for field in Fields::new("a tensor", tensor) {
+        for field in FieldReader::new("a tensor", tensor) {
             let field = field?;
             match (field.number, field.value) {
                 (9, Wire::Bytes(raw)) if raw.len() >= LEAST_REFERENCE => values = Some(raw),
@@ -235,7 +235,7 @@ impl Rewriter<'_> {
         for (output, _) in outputs {
             put_bytes(&mut bytes, 2, output.as_bytes());
         }
-        for field in Fields::new("a node", node.raw) {
+        for field in FieldReader::new("a node", node.raw) {
             let field = field?;
             if field.number != 1 && field.number != 2 {
                 bytes.extend_from_slice(field.raw);
@@ -265,7 +265,7 @@ mod tests {
         }
         let fields = |bytes: &[u8]| -> Vec<(u32, Vec<u8>)> {
             let model = Model::parse(bytes).unwrap();
-            let fields = Fields::new("graph", model.graph_bytes).map(|f| f.unwrap());
+            let fields = FieldReader::new("graph", model.graph_bytes).map(|f| f.unwrap());
             fields.filter(|f| f.number != 1).map(|f| (f.number, f.raw.to_vec())).collect()
         };
         assert_eq!(fields(&bytes), fields(&emulated.bytes));
@@ -294,12 +294,12 @@ mod tests {
             (model.initializers[1].dtype, model.initializers[1].dims.as_slice()),
             (ElementType::F32, &[32, 32][..])
         );
-        let entries: Vec<(String, String)> = Fields::new("a tensor", model.initializers[1].raw)
+        let entries: Vec<(String, String)> = FieldReader::new("a tensor", model.initializers[1].raw)
             .map(Result::unwrap)
             .filter(|field| field.number == 13)
             .map(|field| {
                 let part = |n| {
-                    let mut fields = Fields::new("an entry", field.bytes("an entry").unwrap()).map(Result::unwrap);
+                    let mut fields = FieldReader::new("an entry", field.bytes("an entry").unwrap()).map(Result::unwrap);
                     fields.find(|f| f.number == n).unwrap().text("a part").unwrap().to_string()
                 };
                 (part(1), part(2))

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::dtype::Axis;
+use super::dtype::Dimension;
 use super::model::{Model, Node};
 
 /// Shapes of all values with every named axis filled in, and the values of short integer tensors (shapes, axes).
@@ -33,8 +33,8 @@ impl<'a> Shapes<'a> {
         }
         for info in model.inputs.iter().chain(&model.values) {
             let sizes = info.shape.iter().flatten().map(|a| match a {
-                Axis::Size(n) => Some(*n),
-                Axis::Dynamic(name) => axis(name),
+                Dimension::Size(n) => Some(*n),
+                Dimension::Dynamic(name) => axis(name),
             });
             if let (true, Some(sizes)) = (info.shape.is_some(), sizes.collect::<Option<Vec<i64>>>()) {
                 shapes.put(info.name, sizes);

@@ -34,15 +34,15 @@ pub(super) enum Wire<'a> {
 }
 
 /// Iterates over the fields of one message.
-pub(super) struct Fields<'a> {
+pub(super) struct FieldReader<'a> {
     message: &'static str,
     bytes: &'a [u8],
     pub(super) at: usize,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> FieldReader<'a> {
     pub(super) fn new(message: &'static str, bytes: &'a [u8]) -> Self {
-        Fields { message, bytes, at: 0 }
+        FieldReader { message, bytes, at: 0 }
     }
 
     pub(super) fn varint(&mut self) -> Result<u64, OnnxError> {
@@ -99,7 +99,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for FieldReader<'a> {
     type Item = Result<Field<'a>, OnnxError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -138,7 +138,7 @@ impl<'a> Field<'a> {
         match self.value {
             Wire::Varint(value) => into.push(value as i64),
             Wire::Bytes(bytes) => {
-                let mut packed = Fields::new(what, bytes);
+                let mut packed = FieldReader::new(what, bytes);
                 while packed.at < bytes.len() && into.len() <= MOST_AXES {
                     into.push(packed.varint()? as i64);
                 }

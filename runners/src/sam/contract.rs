@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::host::options::{self, FORM, OVERLAPS, STAGE_TIMES};
 use crate::manifest::{COND_OBJECTS, Dtype, OBJECTS};
-use crate::onnx::Axis;
+use crate::onnx::Dimension;
 use crate::pack::Pack;
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
 use crate::runner::RunnerError;
@@ -34,7 +34,7 @@ pub const PIPELINE_PAYS: i64 = 256;
 
 /// Sizes that fix every tensor shape of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
+pub struct TensorSizes {
     /// Side of the square model input, pixels.
     pub image: i64,
     /// Hidden width: channels of the image embedding and of an object pointer.
@@ -53,7 +53,7 @@ pub struct Sizes {
     pub batched: bool,
 }
 
-impl Sizes {
+impl TensorSizes {
     /// Side of the low-resolution mask, pixels.
     pub fn mask(&self) -> usize {
         self.image as usize / 4
@@ -71,14 +71,14 @@ pub fn read<T>(dir: &Path, contract: impl FnOnce(&Pack) -> Result<T, RunnerError
 }
 
 /// The graphs of a pack of these sizes.
-fn requirements(s: &Sizes) -> [GraphRequirement; 5] {
-    let named = |name: &str| if s.batched { Axis::Dynamic(name.to_string()) } else { Axis::Size(1) };
-    let tensor = |name, dtypes, first: Axis, rest: &[i64]| {
-        let axes = std::iter::once(first).chain(rest.iter().map(|&n| Axis::Size(n))).collect();
+fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
+    let named = |name: &str| if s.batched { Dimension::Dynamic(name.to_string()) } else { Dimension::Size(1) };
+    let tensor = |name, dtypes, first: Dimension, rest: &[i64]| {
+        let axes = std::iter::once(first).chain(rest.iter().map(|&n| Dimension::Size(n))).collect();
         TensorRequirement { name, dtypes, shape: ShapeRequirement::Exactly(axes) }
     };
     // One for the whole image, and one per object.
-    let image = |name, rest: &[i64]| tensor(name, &[Dtype::F32], Axis::Size(1), rest);
+    let image = |name, rest: &[i64]| tensor(name, &[Dtype::F32], Dimension::Size(1), rest);
     let object = |name, rest: &[i64]| tensor(name, &[Dtype::F32], named(OBJECTS), rest);
     let f = s.image / 16;
     let embed = [s.hidden, f, f];
@@ -144,14 +144,14 @@ fn requirements(s: &Sizes) -> [GraphRequirement; 5] {
 ///
 /// # Errors
 /// [`RunnerError::Pack`] naming the manifest, the graph, the tensor, what was expected and what was found.
-pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
+pub fn sizes(pack: &Pack) -> Result<TensorSizes, RunnerError> {
     let manifest = &pack.manifest;
     let wrong = |text: String| pack.wrong(text);
     let graph = |name: &str| {
         manifest.graph(name).ok_or_else(|| wrong(format!("graph `{name}` is missing; family `{}`", manifest.family)))
     };
     let embed = graph(IMAGE_ENCODER)?.outputs.iter().find(|t| t.name == "image_embed");
-    let Some(&Axis::Size(hidden)) = embed.and_then(|t| t.shape.get(1)) else {
+    let Some(&Dimension::Size(hidden)) = embed.and_then(|t| t.shape.get(1)) else {
         return Err(wrong(format!("graph `{IMAGE_ENCODER}` has no output `image_embed` of four axes")));
     };
     let Some(memory) = &manifest.memory else {
@@ -159,11 +159,11 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
     };
     // One tensor tells; that all others agree with it is then checked.
     let bank = graph(MEMORY_ATTENTION)?.inputs.iter().find(|t| t.name == "bank");
-    let batched = bank.and_then(|t| t.shape.first()) == Some(&Axis::Dynamic(OBJECTS.to_string()));
+    let batched = bank.and_then(|t| t.shape.first()) == Some(&Dimension::Dynamic(OBJECTS.to_string()));
     if hidden % 8 != 0 {
         return Err(wrong(format!("`image_embed` has {hidden} channels: a multiple of 8 expected")));
     }
-    let sizes = Sizes {
+    let sizes = TensorSizes {
         image: i64::from(manifest.input.size),
         hidden,
         frames: i64::from(memory.frames),
@@ -215,15 +215,23 @@ mod tests {
     use crate::digest::sha256_hex;
     use crate::manifest::FILE_NAME;
 
-    const SIZES: Sizes =
-        Sizes { image: 128, hidden: 64, frames: 7, tokens: 64, channels: 64, pointers: 16, points: 4, batched: false };
+    const SIZES: TensorSizes = TensorSizes {
+        image: 128,
+        hidden: 64,
+        frames: 7,
+        tokens: 64,
+        channels: 64,
+        pointers: 16,
+        points: 4,
+        batched: false,
+    };
 
-    fn outcome(edit: impl Fn(String) -> String) -> Result<Sizes, String> {
+    fn outcome(edit: impl Fn(String) -> String) -> Result<TensorSizes, String> {
         outcome_of(&SIZES, edit)
     }
 
     /// A manifest that follows the table (its graph files do not exist), after `edit`.
-    fn outcome_of(sizes_of_pack: &Sizes, edit: impl Fn(String) -> String) -> Result<Sizes, String> {
+    fn outcome_of(sizes_of_pack: &TensorSizes, edit: impl Fn(String) -> String) -> Result<TensorSizes, String> {
         let mut text = String::from(
             "schema = 1\nid = \"t\"\nfamily = \"sam2\"\ndescription = \"\"\nlicence = \"\"\n[provenance]\n\
              checkpoint_sha256 = \"\"\nexporter = \"\"\ncommand = \"\"\n[input]\nsize = 128\n\
@@ -241,8 +249,8 @@ mod tests {
                     let axes: Vec<String> = shape
                         .iter()
                         .map(|axis| match axis {
-                            Axis::Size(n) => n.to_string(),
-                            Axis::Dynamic(name) => format!("{name:?}"),
+                            Dimension::Size(n) => n.to_string(),
+                            Dimension::Dynamic(name) => format!("{name:?}"),
                         })
                         .collect();
                     format!("{{ name = \"{name}\", dtype = \"{dtype}\", shape = [{}] }}", axes.join(", "))
@@ -269,13 +277,13 @@ mod tests {
     #[test]
     fn a_pack_that_follows_the_table_passes() {
         assert_eq!(outcome(|text| text).unwrap(), SIZES);
-        let batched = Sizes { batched: true, ..SIZES };
+        let batched = TensorSizes { batched: true, ..SIZES };
         assert_eq!(outcome_of(&batched, |text| text).unwrap(), batched);
     }
 
     #[test]
     fn an_object_axis_is_there_everywhere_or_nowhere() {
-        let batched = Sizes { batched: true, ..SIZES };
+        let batched = TensorSizes { batched: true, ..SIZES };
         let text = outcome_of(&batched, |text| text.replacen("[\"objects\", 16, 64]", "[1, 16, 64]", 1)).unwrap_err();
         assert!(text.contains("input `ptrs`: F32 [objects, 16, 64] expected, found F32 [1, 16, 64]"), "{text}");
         let text = outcome_of(&batched, |text| text.replacen("\"cond_objects\"", "\"objects\"", 1)).unwrap_err();

@@ -1,6 +1,6 @@
 //! What is copied between host and device? Counted for the placement audit; a tracker that measures counts nothing.
 
-use super::contract::{IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ENCODER, Sizes};
+use super::contract::{IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ENCODER, TensorSizes};
 
 /// A copy between host and device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +38,13 @@ impl Copies {
     }
 
     /// A frame that goes to the image encoder.
-    pub fn image(&mut self, s: &Sizes) {
+    pub fn image(&mut self, s: &TensorSizes) {
         self.push(IMAGE_ENCODER, "image", false, 3 * s.image * s.image, false);
     }
 
     /// Results of `objects` objects that ran together. On the CPU host and device are one: only the masks come out. On a GPU
     /// score and pointer come to the host, where the loop checks them, and go back up into the memory encoder.
-    pub fn group(&mut self, s: &Sizes, on_gpu: bool, objects: usize, prompted: bool) {
+    pub fn group(&mut self, s: &TensorSizes, on_gpu: bool, objects: usize, prompted: bool) {
         let n = objects as i64;
         self.push(MASK_DECODER, "low_res_mask", true, n * (s.mask() * s.mask()) as i64, prompted);
         if on_gpu {
@@ -57,7 +57,7 @@ impl Copies {
     }
 
     /// Prompts of `objects` objects that go up to a GPU, masks or points.
-    pub fn prompts(&mut self, s: &Sizes, objects: usize, masks: bool) {
+    pub fn prompts(&mut self, s: &TensorSizes, objects: usize, masks: bool) {
         let (graph, tensor, values) = match masks {
             true => (MASK_PROMPT, "mask", s.image * s.image),
             false => (MASK_DECODER, "point_coords, point_labels, multimask", 3 * s.points + 1),

@@ -5,7 +5,7 @@
 use std::hash::Hasher;
 
 use crate::frame::Preprocess;
-use crate::host::session::Graph;
+use crate::host::session::GraphSession;
 use crate::host::tensor::input;
 use crate::runner::RunnerError;
 use crate::sam::wiring::Features;
@@ -16,7 +16,7 @@ pub struct Encoder {
     /// Where there is a pipeline: tensors for the next frame.
     ahead: Option<Ahead>,
     /// The session.
-    pub graph: Graph,
+    pub graph: GraphSession,
     preprocess: Preprocess,
 }
 
@@ -30,7 +30,7 @@ struct Ahead {
 
 impl Encoder {
     /// With a second set of tensors it can work ahead.
-    pub fn new(graph: Graph, preprocess: Preprocess, ahead: Option<Features>) -> Encoder {
+    pub fn new(graph: GraphSession, preprocess: Preprocess, ahead: Option<Features>) -> Encoder {
         let ahead = ahead.map(|features| Ahead { features, holds: None, times: StageTimes::default() });
         Encoder { ahead, graph, preprocess }
     }

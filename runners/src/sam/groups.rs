@@ -1,8 +1,8 @@
 //! Which objects run through the graphs together? Where the graphs have an object axis, all tracked objects are one group
 //! and run as one batch (unless the option `objects` says otherwise); in other packs every object is a group of its own.
 
-use crate::host::settings::Settings;
-use crate::sam::contract::Sizes;
+use crate::host::settings::SessionSettings;
+use crate::sam::contract::TensorSizes;
 use crate::sam::state::Memories;
 use crate::types::{Prompt, PromptKind};
 
@@ -15,7 +15,7 @@ pub struct Group {
 }
 
 /// How objects run, for the record.
-pub fn grouping_note(sizes: &Sizes, settings: &Settings, one_age: bool) -> String {
+pub fn grouping_note(sizes: &TensorSizes, settings: &SessionSettings, one_age: bool) -> String {
     let together = if one_age { ", those that start on one frame" } else { "" };
     match (sizes.batched, settings.together()) {
         (false, _) => "objects: one after the other (the pack's graphs take one object at a time)".to_string(),

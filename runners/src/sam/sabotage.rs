@@ -1,7 +1,7 @@
 //! What must a comparison with reference outputs notice? Damage that unit tests do to the state.
 
-use super::contract::Sizes;
-use super::state::Memory;
+use super::contract::TensorSizes;
+use super::state::MemoryState;
 
 /// Damage done to an object's state after every frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Damages the state of `objects` objects, in host memory.
-    pub fn apply(self, memory: &mut Memory, objects: usize, sizes: &Sizes) {
+    pub fn apply(self, memory: &mut MemoryState, objects: usize, sizes: &TensorSizes) {
         let slot = |values: &mut [f32], index: usize, slots: i64, change: fn(&mut f32)| {
             let length = values.len() / objects / slots as usize;
             for object in values.chunks_exact_mut(length * slots as usize) {

@@ -9,31 +9,31 @@ use ort::memory::Allocator;
 use ort::session::IoBinding;
 
 use crate::host::runtime::Runtime;
-use crate::host::session::Graph;
-use crate::host::settings::Settings;
-use crate::host::tensor::{Floats, input, output, tensor};
-use crate::onnx::{Axis, ElementType, build};
+use crate::host::session::GraphSession;
+use crate::host::settings::SessionSettings;
+use crate::host::tensor::{FloatTensor, input, output, tensor};
+use crate::onnx::{Dimension, ElementType, build};
 use crate::runner::RunnerError;
-use crate::sam::contract::Sizes;
+use crate::sam::contract::TensorSizes;
 
 /// One set of state tensors of `n` objects.
-pub struct Memory {
+pub struct MemoryState {
     /// Memory slots `[n, frames, tokens, channels]`: slot 0 is the prompted frame, slot j the frame j steps back.
-    pub bank: Floats,
+    pub bank: FloatTensor,
     /// Object pointers `[n, pointers, hidden]`, in the same order.
-    pub ptrs: Floats,
+    pub ptrs: FloatTensor,
     /// Frames since the prompted one, `[n]`: 1 after it.
-    pub age: Floats,
+    pub age: FloatTensor,
 }
 
-impl Memory {
+impl MemoryState {
     /// Zero on the host, undefined on a device.
     ///
     /// # Errors
     /// [`RunnerError::Environment`] when there is no memory left.
-    pub fn new(allocator: &Allocator, s: &Sizes, objects: usize) -> Result<Self, RunnerError> {
+    pub fn new(allocator: &Allocator, s: &TensorSizes, objects: usize) -> Result<Self, RunnerError> {
         let n = objects as i64;
-        Ok(Memory {
+        Ok(MemoryState {
             bank: tensor(allocator, &[n, s.frames, s.tokens, s.channels])?,
             ptrs: tensor(allocator, &[n, s.pointers, s.hidden])?,
             age: tensor(allocator, &[n])?,
@@ -54,24 +54,24 @@ impl Memory {
 }
 
 /// Tensors of `n` objects that pass from one graph to the next within a frame, then are free for the next frame.
-pub struct Passed {
+pub struct FrameTensors {
     /// Image features conditioned on the memories, `[n, hidden, side, side]`.
-    pub cond_embed: Floats,
+    pub cond_embed: FloatTensor,
     /// Masks in the scale the memory encoder takes, `[n, 1, image, image]`.
-    pub mask_for_memory: Floats,
+    pub mask_for_memory: FloatTensor,
     /// Object score logits, on the host, `[n, 1]`.
-    pub object_score: Floats,
+    pub object_score: FloatTensor,
     /// Object pointers, on the host, `[n, hidden]`.
-    pub obj_ptr: Floats,
+    pub obj_ptr: FloatTensor,
     /// The flag 0, for tracked frames, `[n]`.
-    pub zero: Floats,
+    pub zero: FloatTensor,
     /// The flag 1, for prompted frames, `[n]`.
-    pub one: Floats,
+    pub one: FloatTensor,
 }
 
 /// The memories of `n` objects that run through the graphs together.
 pub struct Memories {
-    pair: [Memory; 2],
+    pair: [MemoryState; 2],
     /// Index of the set that holds the current state.
     current: usize,
     attend: [IoBinding; 2],
@@ -89,14 +89,14 @@ impl Memories {
     /// [`RunnerError::Environment`] or [`RunnerError::Inference`] with ONNX Runtime's text.
     pub fn new(
         allocator: &Allocator,
-        sizes: &Sizes,
+        sizes: &TensorSizes,
         objects: usize,
-        image_embed: &Floats,
-        passed: &mut Passed,
-        attention: &Graph,
-        encoder: &Graph,
+        image_embed: &FloatTensor,
+        passed: &mut FrameTensors,
+        attention: &GraphSession,
+        encoder: &GraphSession,
     ) -> Result<Self, RunnerError> {
-        let mut pair = [Memory::new(allocator, sizes, objects)?, Memory::new(allocator, sizes, objects)?];
+        let mut pair = [MemoryState::new(allocator, sizes, objects)?, MemoryState::new(allocator, sizes, objects)?];
         let mut attend = [attention.binding()?, attention.binding()?];
         for (binding, memory) in attend.iter_mut().zip(&pair) {
             input(binding, "image_embed", image_embed)?;
@@ -119,7 +119,7 @@ impl Memories {
     ///
     /// # Errors
     /// [`RunnerError::Inference`] naming the graph.
-    pub fn attend(&self, attention: &mut Graph) -> Result<(), RunnerError> {
+    pub fn attend(&self, attention: &mut GraphSession) -> Result<(), RunnerError> {
         attention.run_replayable(&self.attend[self.current], self.captures[self.current])
     }
 
@@ -130,10 +130,10 @@ impl Memories {
     /// [`RunnerError::Inference`] naming the graph.
     pub fn start(
         &mut self,
-        encoder: &mut Graph,
-        image_embed: &Floats,
-        passed: &Passed,
-        blank: &Memory,
+        encoder: &mut GraphSession,
+        image_embed: &FloatTensor,
+        passed: &FrameTensors,
+        blank: &MemoryState,
         on_gpu: bool,
     ) -> Result<(), RunnerError> {
         match &mut self.encode_prompt {
@@ -158,7 +158,12 @@ impl Memories {
     ///
     /// # Errors
     /// [`RunnerError::Inference`] naming the graph.
-    pub fn remember(&mut self, encoder: &mut Graph, passed: &Passed, on_gpu: bool) -> Result<(), RunnerError> {
+    pub fn remember(
+        &mut self,
+        encoder: &mut GraphSession,
+        passed: &FrameTensors,
+        on_gpu: bool,
+    ) -> Result<(), RunnerError> {
         let binding = &mut self.encode[self.current];
         if on_gpu {
             rebind_host_inputs(binding, passed)?;
@@ -187,13 +192,13 @@ impl Memories {
     }
 
     /// The current state.
-    pub fn current(&self) -> &Memory {
+    pub fn current(&self) -> &MemoryState {
         &self.pair[self.current]
     }
 
     /// The current state, writable. Host memory only.
     #[cfg(test)]
-    pub fn current_mut(&mut self) -> &mut Memory {
+    pub fn current_mut(&mut self) -> &mut MemoryState {
         &mut self.pair[self.current]
     }
 }
@@ -202,24 +207,24 @@ impl Memories {
 const PARTS: [[&str; 3]; 2] = [["first_bank", "first_ptrs", "first_age"], ["second_bank", "second_ptrs", "second_age"]];
 
 /// Puts the memories of two groups of objects behind each other, on the device where they are.
-pub struct Joiner(Graph);
+pub struct Joiner(GraphSession);
 
 impl Joiner {
     /// Builds and loads the joining graph: one Concat per state tensor.
     ///
     /// # Errors
-    /// As [`Graph::open_built`].
-    pub fn new(sizes: &Sizes, settings: &Settings, runtime: &Runtime) -> Result<Self, RunnerError> {
-        Graph::open_built("join_memories", &join_model(sizes), settings, runtime).map(Joiner)
+    /// As [`GraphSession::open_built`].
+    pub fn new(sizes: &TensorSizes, settings: &SessionSettings, runtime: &Runtime) -> Result<Self, RunnerError> {
+        GraphSession::open_built("join_memories", &join_model(sizes), settings, runtime).map(Joiner)
     }
 }
 
 /// ONNX file of the joining graph. Operator set 13 and file format 7 are known to every runtime that is accepted.
-fn join_model(s: &Sizes) -> Vec<u8> {
+fn join_model(s: &TensorSizes) -> Vec<u8> {
     let rests: [&[i64]; 3] = [&[s.frames, s.tokens, s.channels], &[s.pointers, s.hidden], &[]];
-    let shape = |objects: &str, rest: &[i64]| -> Vec<Axis> {
-        let first = Axis::Dynamic(objects.to_string());
-        std::iter::once(first).chain(rest.iter().map(|&n| Axis::Size(n))).collect()
+    let shape = |objects: &str, rest: &[i64]| -> Vec<Dimension> {
+        let first = Dimension::Dynamic(objects.to_string());
+        std::iter::once(first).chain(rest.iter().map(|&n| Dimension::Size(n))).collect()
     };
     let mut fields = Vec::new();
     for (i, out) in ["bank_out", "ptrs_out", "age_out"].into_iter().enumerate() {
@@ -238,9 +243,9 @@ fn join_model(s: &Sizes) -> Vec<u8> {
 
 fn bind_frame(
     binding: &mut IoBinding,
-    image_embed: &Floats,
-    passed: &Passed,
-    is_prompt: &Floats,
+    image_embed: &FloatTensor,
+    passed: &FrameTensors,
+    is_prompt: &FloatTensor,
 ) -> Result<(), RunnerError> {
     input(binding, "image_embed", image_embed)?;
     input(binding, "mask_for_memory", &passed.mask_for_memory)?;
@@ -250,7 +255,7 @@ fn bind_frame(
 
 /// Score and pointer live on the host, because the loop checks them. On the CPU a binding reads them in place; a GPU
 /// session copies them when they are bound, so there they are bound again on every frame.
-fn rebind_host_inputs(binding: &mut IoBinding, passed: &Passed) -> Result<(), RunnerError> {
+fn rebind_host_inputs(binding: &mut IoBinding, passed: &FrameTensors) -> Result<(), RunnerError> {
     input(binding, "object_score", &passed.object_score)?;
     input(binding, "obj_ptr", &passed.obj_ptr)
 }

@@ -12,22 +12,22 @@ use std::path::Path;
 use ort::memory::Allocator;
 
 use crate::frame::{Preprocess, Thresholder, resize_mask};
-use crate::host::loader::{Opening, Order};
+use crate::host::loader::{GraphRequest, PackLoader};
 use crate::host::options::PIPELINE;
 use crate::host::runtime::Runtime;
-use crate::host::session::Graph;
-use crate::host::settings::Settings;
-use crate::host::tensor::{Floats, input};
+use crate::host::session::GraphSession;
+use crate::host::settings::SessionSettings;
+use crate::host::tensor::{FloatTensor, input};
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
-use crate::sam::contract::{self, Sizes};
+use crate::sam::contract::{self, TensorSizes};
 use crate::sam::copies::{Copied, Copies};
 use crate::sam::encoder::Encoder;
 use crate::sam::groups::{Group, batches, grouping_note, is_mask};
 #[cfg(test)]
 use crate::sam::sabotage::Sabotage;
 use crate::sam::state::{Joiner, Memories};
-use crate::sam::wiring::{Features, Tools, UNUSED, Wiring};
+use crate::sam::wiring::{Features, UNUSED, Wiring, WiringContext};
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptShape,
     Stage, StageClock, StagePrecision, StageTimes,
@@ -42,7 +42,7 @@ pub fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError>
     Ok(capabilities(&pack, &sizes, device))
 }
 
-fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
+fn capabilities(pack: &Pack, sizes: &TensorSizes, device: Device) -> Capabilities {
     let mut capabilities = contract::capabilities(pack, sizes.batched, device);
     if device == Device::Cpu {
         capabilities.options.push(PIPELINE.to_string());
@@ -94,17 +94,17 @@ pub struct Tracker {
     host: Allocator,
     /// `None` only while it works on another thread.
     encoder: Option<Encoder>,
-    mask_prompt: Option<Graph>,
-    mask_decoder: Graph,
-    memory_attention: Graph,
-    memory_encoder: Graph,
+    mask_prompt: Option<GraphSession>,
+    mask_decoder: GraphSession,
+    memory_attention: GraphSession,
+    memory_encoder: GraphSession,
     /// Loaded when objects first join a running group.
     joiner: Option<Joiner>,
     runtime: &'static Runtime,
     capabilities: Capabilities,
     report: OpenReport,
-    sizes: Sizes,
-    settings: Settings,
+    sizes: TensorSizes,
+    settings: SessionSettings,
     thresholder: Thresholder,
     /// Low-resolution logits of all objects of a frame, where objects exclude each other.
     planes: Vec<f32>,
@@ -142,30 +142,30 @@ impl Tracker {
     /// As [`Tracker::open`].
     pub fn open_with(request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
         let (pack, sizes) = contract::read(&request.pack, contract::sizes)?;
-        let mut settings = Settings::new(request.device, request.precision, &request.options)?;
+        let mut settings = SessionSettings::new(request.device, request.precision, &request.options)?;
         settings.profile = profile.map(Path::to_path_buf);
-        let mut opening = Opening::begin(&pack, &settings, request.ort_lib.as_deref())?;
-        let runtime = opening.runtime;
+        let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
+        let runtime = loader.runtime;
         let split = settings.split();
         let [encoding, others] = split.as_ref().map_or([&settings; 2], |parts| parts.each_ref());
-        let wanted = |name: &'static str| Order {
+        let wanted = |name: &'static str| GraphRequest {
             name,
             settings: if name == contract::IMAGE_ENCODER { encoding } else { others },
             // All inputs of memory attention are device memory: raw features and the state.
             on_device: name == contract::MEMORY_ATTENTION,
         };
-        let [image_encoder, memory_attention, mask_decoder, memory_encoder] = opening.graphs(
+        let [image_encoder, memory_attention, mask_decoder, memory_encoder] = loader.graphs(
             [contract::IMAGE_ENCODER, contract::MEMORY_ATTENTION, contract::MASK_DECODER, contract::MEMORY_ENCODER]
                 .map(wanted),
         )?;
         let mask_prompt = match pack.manifest.graph(contract::MASK_PROMPT) {
             Some(_) => {
-                let [mask_prompt] = opening.graphs([wanted(contract::MASK_PROMPT)])?;
+                let [mask_prompt] = loader.graphs([wanted(contract::MASK_PROMPT)])?;
                 Some(mask_prompt)
             }
             None => None,
         };
-        let mut report = opening.end();
+        let mut report = loader.end();
         report.notes.push(grouping_note(&sizes, &settings, memory_attention.cpu_form));
 
         let device = image_encoder.device_allocator(request.device)?;
@@ -212,7 +212,7 @@ impl Tracker {
     /// Ends profiling: graph name and file of every graph.
     ///
     /// # Errors
-    /// As [`Graph::end_profile`].
+    /// As [`GraphSession::end_profile`].
     pub fn end_profiles(&mut self) -> Result<Vec<(String, std::path::PathBuf)>, RunnerError> {
         (self.encoder.iter_mut().map(|encoder| &mut encoder.graph))
             .chain([&mut self.memory_attention, &mut self.mask_decoder, &mut self.memory_encoder])
@@ -361,7 +361,7 @@ impl Tracker {
     /// Decodes prompts of one kind on the raw image features. True when the decoder was bypassed (mask prompts).
     fn decode_prompts(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<bool, RunnerError> {
         let on_gpu = self.settings.on_gpu();
-        let tools = Tools {
+        let tools = WiringContext {
             device: &self.device,
             host: &self.host,
             sizes: &self.sizes,
@@ -427,7 +427,7 @@ impl Tracker {
             // Only the sizes in use are kept, so that memory does not grow with the variety of the videos.
             let live: Vec<usize> = self.groups.iter().map(|group| group.objects.len()).collect();
             self.wirings.retain(|size, _| live.contains(size));
-            let tools = Tools {
+            let tools = WiringContext {
                 device: &self.device,
                 host: &self.host,
                 sizes: &self.sizes,
@@ -494,7 +494,7 @@ impl Tracker {
             objects.iter().zip(low_res).zip(pointers).zip(scores).zip(ious).enumerate()
         {
             // This object's share of tensors that are on the host anyway.
-            let share = |tensor: &'_ Floats| -> Vec<f32> {
+            let share = |tensor: &'_ FloatTensor| -> Vec<f32> {
                 let values = tensor.extract_tensor().1;
                 let length = values.len() / objects.len();
                 values[i * length..(i + 1) * length].to_vec()

@@ -7,11 +7,11 @@ use ort::memory::Allocator;
 use ort::session::IoBinding;
 use ort::value::Tensor;
 
-use crate::host::session::Graph;
-use crate::host::tensor::{Floats, input, output, tensor};
+use crate::host::session::GraphSession;
+use crate::host::tensor::{FloatTensor, input, output, tensor};
 use crate::runner::RunnerError;
-use crate::sam::contract::Sizes;
-use crate::sam::state::{Memories, Memory, Passed};
+use crate::sam::contract::TensorSizes;
+use crate::sam::state::{FrameTensors, Memories, MemoryState};
 use crate::types::Precision;
 
 /// Label of a point slot that is not used; the graph masks it out of attention.
@@ -22,13 +22,13 @@ const NOT_A_POINT: i32 = -1;
 /// The image and its features.
 pub struct Features {
     /// Encoder input `[1, 3, image, image]`, on the host.
-    pub image: Floats,
+    pub image: FloatTensor,
     /// Binds the encoder.
     pub encode: IoBinding,
     /// Raw features `[1, hidden, side, side]`.
-    pub image_embed: Floats,
+    pub image_embed: FloatTensor,
     /// Finer features, `high_res_0` and `high_res_1`.
-    pub high_res: [Floats; 2],
+    pub high_res: [FloatTensor; 2],
 }
 
 impl Features {
@@ -36,7 +36,12 @@ impl Features {
     ///
     /// # Errors
     /// [`RunnerError::Environment`] or [`RunnerError::Inference`] with ONNX Runtime's text.
-    pub fn new(device: &Allocator, host: &Allocator, s: &Sizes, encoder: &Graph) -> Result<Self, RunnerError> {
+    pub fn new(
+        device: &Allocator,
+        host: &Allocator,
+        s: &TensorSizes,
+        encoder: &GraphSession,
+    ) -> Result<Self, RunnerError> {
         let f = s.image / 16;
         let image = tensor(host, &[1, 3, s.image, s.image])?;
         let mut image_embed = tensor(device, &[1, s.hidden, f, f])?;
@@ -61,7 +66,7 @@ impl Features {
             Precision::Fp16 => ("fp16", |v| f16::from_f32(v).to_f32() == v),
             Precision::Fp32 | Precision::Bf16 => ("bf16", |v| bf16::from_f32(v).to_f32() == v),
         };
-        let share = |(name, values): (&str, &Floats)| {
+        let share = |(name, values): (&str, &FloatTensor)| {
             let values = values.extract_tensor().1;
             let count = values.iter().filter(|&&v| on_grid(v)).count();
             format!("{name} {:.1} %", 100.0 * count as f64 / values.len() as f64)
@@ -80,17 +85,17 @@ impl Features {
 }
 
 /// What is needed to make more wiring.
-pub struct Tools<'a> {
+pub struct WiringContext<'a> {
     /// Memory of the device.
     pub device: &'a Allocator,
     /// Memory of the host.
     pub host: &'a Allocator,
     /// Sizes of the pack.
-    pub sizes: &'a Sizes,
+    pub sizes: &'a TensorSizes,
     /// The image's tensors.
     pub features: &'a Features,
     /// The decoder.
-    pub decoder: &'a Graph,
+    pub decoder: &'a GraphSession,
 }
 
 /// Tensors and bindings for `n` objects that run together.
@@ -98,21 +103,21 @@ pub struct Wiring {
     /// Number of objects.
     pub objects: usize,
     /// Tensors that more than one graph uses.
-    pub passed: Passed,
+    pub passed: FrameTensors,
     /// Mask logits `[n, 1, side, side]`, on the host.
-    pub low_res: Floats,
+    pub low_res: FloatTensor,
     /// Predicted IoU `[n, 1]`, on the host.
-    pub predicted_iou: Floats,
+    pub predicted_iou: FloatTensor,
     /// Decoder on memory-conditioned features, no prompt.
     pub decode_tracked: IoBinding,
     /// Memories of objects of earlier sequences, used again: memory stays flat however many sequences are run.
     pub spare: Vec<Memories>,
     points: Option<Points>,
     mask: Option<MaskPrompts>,
-    blank: Option<Memory>,
-    no_coords: Floats,
+    blank: Option<MemoryState>,
+    no_coords: FloatTensor,
     no_point: Tensor<i32>,
-    no_dense: Floats,
+    no_dense: FloatTensor,
 }
 
 /// Decoder on raw features with clicks or boxes.
@@ -120,11 +125,11 @@ pub struct Points {
     /// Binds the decoder.
     pub decode: IoBinding,
     /// Places in model pixels, `[n, points, 2]`.
-    pub coords: Floats,
+    pub coords: FloatTensor,
     /// Labels, `[n, points]`.
     pub labels: Tensor<i32>,
     /// 1 where the best of three masks is wanted, `[n]`.
-    pub multimask: Floats,
+    pub multimask: FloatTensor,
 }
 
 impl Points {
@@ -142,13 +147,13 @@ impl Points {
 /// Mask prompts and the decoder run that only makes their pointers.
 pub struct MaskPrompts {
     /// Masks of {0, 1}, `[n, 1, image, image]`, on the host.
-    pub masks: Floats,
+    pub masks: FloatTensor,
     /// Binds the mask prompt graph.
     pub prompt: IoBinding,
     /// Binds the decoder.
     pub decode_pointer: IoBinding,
     /// Bound and never looked at; they live as long as the bindings.
-    _unused: Vec<Floats>,
+    _unused: Vec<FloatTensor>,
 }
 
 impl Wiring {
@@ -156,10 +161,10 @@ impl Wiring {
     ///
     /// # Errors
     /// [`RunnerError::Environment`] or [`RunnerError::Inference`] with ONNX Runtime's text.
-    pub fn new(tools: &Tools<'_>, objects: usize) -> Result<Self, RunnerError> {
+    pub fn new(tools: &WiringContext<'_>, objects: usize) -> Result<Self, RunnerError> {
         let (device, host, s) = (tools.device, tools.host, tools.sizes);
         let (f, n) = (s.image / 16, objects as i64);
-        let mut passed = Passed {
+        let mut passed = FrameTensors {
             cond_embed: tensor(device, &[n, s.hidden, f, f])?,
             mask_for_memory: tensor(device, &[n, 1, s.image, s.image])?,
             object_score: tensor(host, &[n, 1])?,
@@ -198,7 +203,7 @@ impl Wiring {
     ///
     /// # Errors
     /// As [`Wiring::new`].
-    pub fn points(&mut self, tools: &Tools<'_>) -> Result<&mut Points, RunnerError> {
+    pub fn points(&mut self, tools: &WiringContext<'_>) -> Result<&mut Points, RunnerError> {
         let points = match self.points.take() {
             Some(points) => points,
             None => {
@@ -221,7 +226,11 @@ impl Wiring {
     ///
     /// # Errors
     /// As [`Wiring::new`].
-    pub fn mask(&mut self, tools: &Tools<'_>, mask_prompt: &Graph) -> Result<&mut MaskPrompts, RunnerError> {
+    pub fn mask(
+        &mut self,
+        tools: &WiringContext<'_>,
+        mask_prompt: &GraphSession,
+    ) -> Result<&mut MaskPrompts, RunnerError> {
         let mask = match self.mask.take() {
             Some(mask) => mask,
             None => self.new_mask(tools, mask_prompt)?,
@@ -229,7 +238,7 @@ impl Wiring {
         Ok(self.mask.insert(mask))
     }
 
-    fn new_mask(&mut self, tools: &Tools<'_>, mask_prompt: &Graph) -> Result<MaskPrompts, RunnerError> {
+    fn new_mask(&mut self, tools: &WiringContext<'_>, mask_prompt: &GraphSession) -> Result<MaskPrompts, RunnerError> {
         let (device, host, s) = (tools.device, tools.host, tools.sizes);
         let (f, n) = (s.image / 16, self.objects as i64);
         let masks = tensor(host, &[n, 1, s.image, s.image])?;
@@ -265,16 +274,20 @@ impl Wiring {
     ///
     /// # Errors
     /// As [`Wiring::new`].
-    pub fn blank(&mut self, host: &Allocator, sizes: &Sizes) -> Result<(&Memory, &Passed), RunnerError> {
+    pub fn blank(
+        &mut self,
+        host: &Allocator,
+        sizes: &TensorSizes,
+    ) -> Result<(&MemoryState, &FrameTensors), RunnerError> {
         let blank = match self.blank.take() {
             Some(blank) => blank,
-            None => Memory::new(host, sizes, self.objects)?,
+            None => MemoryState::new(host, sizes, self.objects)?,
         };
         Ok((self.blank.insert(blank), &self.passed))
     }
 }
 
-fn flags(host: &Allocator, objects: i64, value: f32) -> Result<Floats, RunnerError> {
+fn flags(host: &Allocator, objects: i64, value: f32) -> Result<FloatTensor, RunnerError> {
     let mut flags = tensor(host, &[objects])?;
     flags.extract_tensor_mut().1.fill(value);
     Ok(flags)
@@ -297,11 +310,11 @@ fn bind_labels(binding: &mut IoBinding, labels: &Tensor<i32>) -> Result<(), Runn
 }
 
 fn bind_decoder(
-    tools: &Tools<'_>,
-    features: &Floats,
-    coords: &Floats,
+    tools: &WiringContext<'_>,
+    features: &FloatTensor,
+    coords: &FloatTensor,
     labels: &Tensor<i32>,
-    dense: &Floats,
+    dense: &FloatTensor,
 ) -> Result<IoBinding, RunnerError> {
     let mut binding = tools.decoder.binding()?;
     input(&mut binding, "cond_embed", features)?;
@@ -315,9 +328,9 @@ fn bind_decoder(
 
 fn bind_decoded(
     binding: &mut IoBinding,
-    passed: &mut Passed,
-    low_res: &mut Floats,
-    predicted_iou: &mut Floats,
+    passed: &mut FrameTensors,
+    low_res: &mut FloatTensor,
+    predicted_iou: &mut FloatTensor,
 ) -> Result<(), RunnerError> {
     output(binding, "low_res_mask", low_res)?;
     output(binding, "mask_for_memory", &mut passed.mask_for_memory)?;

@@ -209,7 +209,7 @@ fn elementwise(node: &Node<'_>, shapes: &Shapes<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::{Axis, build};
+    use crate::onnx::{Dimension, build};
 
     fn infer(fields: &[(u32, Vec<u8>)], objects: i64) -> Cost {
         let bytes = build::model(9, 20, fields);
@@ -267,7 +267,11 @@ mod tests {
     #[test]
     fn named_axes_scale_the_cost() {
         let graph = |objects| {
-            let x = build::value_info_of("x", ElementType::F32, &[Axis::Dynamic("objects".into()), Axis::Size(8)]);
+            let x = build::value_info_of(
+                "x",
+                ElementType::F32,
+                &[Dimension::Dynamic("objects".into()), Dimension::Size(8)],
+            );
             infer(
                 &[
                     (1, build::node("MatMul", &["x", "w"], &["y"], &[])),
@@ -284,7 +288,7 @@ mod tests {
             20,
             &[
                 (1, build::node("Relu", &["x"], &["y"], &[])),
-                (11, build::value_info_of("x", ElementType::F32, &[Axis::Dynamic("other".into())])),
+                (11, build::value_info_of("x", ElementType::F32, &[Dimension::Dynamic("other".into())])),
                 value(12, "y", &[0]),
             ],
         );

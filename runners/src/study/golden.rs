@@ -13,7 +13,7 @@ use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, MASK_DECODER, MASK_PROMPT};
 use crate::sam::tracker::Tracker;
-use crate::study::reference::{Clip, Index, SCHEMA, Tolerance, Track, read_index};
+use crate::study::reference::{ReferenceClip, ReferenceIndex, ReferenceTrack, SCHEMA, Tolerance, read_index};
 use crate::types::{Mask, OpenRequest, Precision, PromptKind};
 
 /// What a verification showed. As JSON this is what `jetbench verify --json` prints.
@@ -137,7 +137,7 @@ fn verify_with(request: &OpenRequest, prepare: impl FnOnce(&mut Tracker)) -> Res
             }
         }
         for kind in PromptKind::ALL {
-            let tracks: Vec<&Track> = clip.tracks.iter().filter(|t| t.prompt.kind() == kind).collect();
+            let tracks: Vec<&ReferenceTrack> = clip.tracks.iter().filter(|t| t.prompt.kind() == kind).collect();
             if !tracks.is_empty() {
                 run_clip(&mut tracker, clip, &tracks, &frames, dir, &index, &mut report)?;
             }
@@ -162,16 +162,16 @@ fn one_by_one(request: &OpenRequest, pack: &Pack) -> Result<OpenRequest, RunnerE
 
 fn run_clip(
     tracker: &mut Tracker,
-    clip: &Clip,
-    tracks: &[&Track],
+    clip: &ReferenceClip,
+    tracks: &[&ReferenceTrack],
     frames: &[Vec<u8>],
     dir: &Path,
-    index: &Index,
+    index: &ReferenceIndex,
     report: &mut GoldenReport,
 ) -> Result<(), RunnerError> {
     let references = tracks.iter().map(|t| t.read(clip, dir, index)).collect::<Result<Vec<_>, _>>()?;
     let prompts = tracks.iter().map(|t| t.prompt(clip)).collect::<Result<Vec<_>, _>>()?;
-    let mut compared: Vec<Compared> = tracks.iter().map(|_| Compared::default()).collect();
+    let mut compared: Vec<TrackComparison> = tracks.iter().map(|_| TrackComparison::default()).collect();
     tracker.reset();
     for (t, rgb) in frames.iter().enumerate() {
         let prompts = if t == 0 { prompts.as_slice() } else { &[] };
@@ -250,7 +250,7 @@ pub fn difference(ours: &[f32], theirs: &[f32]) -> (f64, f64) {
 }
 
 /// What one object gave on one frame of a golden clip.
-pub struct Seen<'a> {
+pub struct Observation<'a> {
     /// Clip name.
     pub clip: &'a str,
     /// Object in the clip.
@@ -272,7 +272,7 @@ pub struct Seen<'a> {
 /// As [`verify`]; an error of `see` ends it.
 pub fn observe(
     request: &OpenRequest,
-    see: &mut dyn FnMut(Seen<'_>) -> Result<(), RunnerError>,
+    see: &mut dyn FnMut(Observation<'_>) -> Result<(), RunnerError>,
 ) -> Result<String, RunnerError> {
     let pack = Pack::read(&request.pack)?;
     let (index, dir) = read_index(&pack)?;
@@ -281,7 +281,7 @@ pub fn observe(
     for clip in &index.clips {
         let frames = clip.read_frames(&dir)?;
         for kind in PromptKind::ALL {
-            let tracks: Vec<&Track> = clip.tracks.iter().filter(|t| t.prompt.kind() == kind).collect();
+            let tracks: Vec<&ReferenceTrack> = clip.tracks.iter().filter(|t| t.prompt.kind() == kind).collect();
             if tracks.is_empty() {
                 continue;
             }
@@ -296,8 +296,14 @@ pub fn observe(
                     tensors.push((logits_from, "low_res_mask", raw.low_res.to_vec()));
                     tensors.push((MASK_DECODER, "object_score", vec![raw.object_score]));
                     tensors.push((MASK_DECODER, "obj_ptr", raw.obj_ptr.to_vec()));
-                    let seen =
-                        Seen { clip: &clip.name, object: raw.object, prompt: kind, frame: t, tensors, mask: raw.mask };
+                    let seen = Observation {
+                        clip: &clip.name,
+                        object: raw.object,
+                        prompt: kind,
+                        frame: t,
+                        tensors,
+                        mask: raw.mask,
+                    };
                     if failed.is_none() {
                         failed = see(seen).err();
                     }
@@ -312,22 +318,22 @@ pub fn observe(
 }
 
 /// Running maxima of one track.
-struct Compared {
-    low_res: Largest,
-    object_score: Largest,
-    obj_ptr: Largest,
+struct TrackComparison {
+    low_res: WorstDifference,
+    object_score: WorstDifference,
+    obj_ptr: WorstDifference,
     mask_pixels: u64,
     min_iou: f64,
     max_differing: u64,
     present: usize,
 }
 
-impl Default for Compared {
+impl Default for TrackComparison {
     fn default() -> Self {
-        Compared {
-            low_res: Largest::default(),
-            object_score: Largest::default(),
-            obj_ptr: Largest::default(),
+        TrackComparison {
+            low_res: WorstDifference::default(),
+            object_score: WorstDifference::default(),
+            obj_ptr: WorstDifference::default(),
             mask_pixels: 0,
             min_iou: 1.0,
             max_differing: 0,
@@ -338,14 +344,14 @@ impl Default for Compared {
 
 /// A running maximum with its frame; not finite counts as largest.
 #[derive(Default)]
-struct Largest {
+struct WorstDifference {
     frame: usize,
     value: f64,
     rel_rms: f64,
     seen: bool,
 }
 
-impl Largest {
+impl WorstDifference {
     fn compare(&mut self, frame: usize, ours: &[f32], theirs: &[f32]) {
         let (value, rel_rms) = difference(ours, theirs);
         let worst = self.rel_rms.max(rel_rms);
@@ -355,7 +361,7 @@ impl Largest {
 
     fn take(&mut self, frame: usize, value: f64) {
         if !self.seen || value > self.value {
-            *self = Largest { frame, value, seen: true, rel_rms: self.rel_rms };
+            *self = WorstDifference { frame, value, seen: true, rel_rms: self.rel_rms };
         }
     }
 }
@@ -369,7 +375,7 @@ fn max_abs(ours: &[f32], theirs: &[f32]) -> f64 {
 }
 
 impl GoldenReport {
-    fn add(&mut self, clip: &Clip, track: &Track, compared: &Compared) {
+    fn add(&mut self, clip: &ReferenceClip, track: &ReferenceTrack, compared: &TrackComparison) {
         let kind = track.prompt.kind();
         let logits_from =
             if kind == PromptKind::Mask && compared.low_res.frame == 0 { MASK_PROMPT } else { MASK_DECODER };
@@ -513,7 +519,7 @@ mod tests {
     fn a_difference_that_is_not_a_number_is_the_largest() {
         assert_eq!(max_abs(&[1.0, 2.0], &[1.5, 2.0]), 0.5);
         assert_eq!(max_abs(&[f32::NAN, 2.0], &[1.5, 2.0]), f64::INFINITY);
-        let mut largest = Largest::default();
+        let mut largest = WorstDifference::default();
         largest.take(3, 0.0);
         largest.take(4, 2.0);
         largest.take(5, 1.0);

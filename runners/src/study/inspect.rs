@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::manifest::{COND_OBJECTS, Follows, Graph, OBJECTS, Tensor};
-use crate::onnx::{Axis, Model, shape_text};
+use crate::manifest::{COND_OBJECTS, Follows, GraphSpec, OBJECTS, TensorSpec};
+use crate::onnx::{Dimension, Model, shape_text};
 use crate::pack::Pack;
 use crate::packs;
 use crate::runner::RunnerError;
@@ -175,7 +175,7 @@ pub fn inspect(
 
 fn read(
     pack: &Pack,
-    graph: &Graph,
+    graph: &GraphSpec,
     precision: Precision,
     objects: usize,
     on_cpu: bool,
@@ -211,7 +211,7 @@ fn read(
     }
     let mut others: Vec<&str> = Vec::new();
     for axis in model.inputs.iter().flat_map(|input| input.shape.iter().flatten()) {
-        if let Axis::Dynamic(name) = axis
+        if let Dimension::Dynamic(name) = axis
             && !ours(name)
             && !others.contains(&name.as_str())
         {
@@ -230,7 +230,7 @@ fn read(
             list.join(", ")
         ));
     }
-    let tensors = |list: &[Tensor]| -> Vec<String> {
+    let tensors = |list: &[TensorSpec]| -> Vec<String> {
         list.iter()
             .map(|t| format!("{} {} {}", t.name, format!("{:?}", t.dtype).to_lowercase(), shape_text(&t.shape)))
             .collect()
@@ -252,11 +252,11 @@ fn read(
 fn memory(pack: &Pack, graphs: &[GraphCost], objects: usize) -> MemoryNeed {
     let manifest = &pack.manifest;
     let is_state = |name: &str| manifest.states.iter().any(|s| s.input == name || s.output == name);
-    let bytes = |tensor: &Tensor| {
+    let bytes = |tensor: &TensorSpec| {
         tensor.shape.iter().fold(4u64, |n, axis| {
             n.saturating_mul(match axis {
-                Axis::Size(size) => u64::try_from(*size).unwrap_or(0),
-                Axis::Dynamic(_) => objects as u64,
+                Dimension::Size(size) => u64::try_from(*size).unwrap_or(0),
+                Dimension::Dynamic(_) => objects as u64,
             })
         })
     };
@@ -267,7 +267,7 @@ fn memory(pack: &Pack, graphs: &[GraphCost], objects: usize) -> MemoryNeed {
         need.weights_bytes = need.weights_bytes.saturating_add(cost.cost.weight_bytes);
         need.activations_bytes = need.activations_bytes.saturating_add(cost.cost.peak_activation_bytes);
         for tensor in graph.inputs.iter().chain(&graph.outputs) {
-            let fixed = !tensor.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_)));
+            let fixed = !tensor.shape.iter().any(|axis| matches!(axis, Dimension::Dynamic(_)));
             if is_state(&tensor.name) {
                 // Inputs and outputs of the state are the two sets.
                 if !states.contains(&tensor.name.as_str()) {

@@ -27,26 +27,26 @@ pub struct Tolerance {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Index {
+pub(super) struct ReferenceIndex {
     pub(super) schema: u32,
     pub(super) tolerance: Tolerance,
     pub(super) quantum: f64,
-    pub(super) clips: Vec<Clip>,
+    pub(super) clips: Vec<ReferenceClip>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Clip {
+pub(super) struct ReferenceClip {
     pub(super) name: String,
     pub(super) frames: String,
     pub(super) count: usize,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) resized_sha256_frame0: String,
-    pub(super) tracks: Vec<Track>,
+    pub(super) tracks: Vec<ReferenceTrack>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Track {
+pub(super) struct ReferenceTrack {
     pub(super) object: u32,
     pub(super) prompt: GoldenPrompt,
     pub(super) object_score: Vec<f64>,
@@ -75,7 +75,7 @@ pub(super) enum GoldenPrompt {
 }
 
 /// Reference outputs of one track.
-pub(super) struct Reference {
+pub(super) struct ReferenceOutputs {
     pub(super) low_res: Vec<f32>,
     pub(super) obj_ptr: Vec<f32>,
     pub(super) masks: Vec<Mask>,
@@ -85,7 +85,7 @@ pub(super) struct Reference {
 const LARGEST: usize = 1 << 28;
 
 /// The index of golden clips, and the directory that its paths start from.
-pub(super) fn read_index(pack: &Pack) -> Result<(Index, PathBuf), RunnerError> {
+pub(super) fn read_index(pack: &Pack) -> Result<(ReferenceIndex, PathBuf), RunnerError> {
     let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
         RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
     })?;
@@ -93,7 +93,7 @@ pub(super) fn read_index(pack: &Pack) -> Result<(Index, PathBuf), RunnerError> {
     let dir = path.parent().unwrap_or(&pack.dir).to_path_buf();
     let wrong = |text: &str| RunnerError::Pack(format!("{}: {text}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|e| wrong(&e.to_string()))?;
-    let index: Index = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+    let index: ReferenceIndex = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
     if index.schema != SCHEMA {
         return Err(wrong(&format!("schema {}, this program reads {SCHEMA}", index.schema)));
     }
@@ -122,7 +122,7 @@ fn relative(dir: &Path, file: &str) -> Result<PathBuf, RunnerError> {
     Ok(dir.join(path))
 }
 
-impl Clip {
+impl ReferenceClip {
     pub(super) fn frame<'a>(&self, rgb: &'a [u8]) -> Frame<'a> {
         Frame { width: self.width, height: self.height, rgb }
     }
@@ -157,8 +157,8 @@ fn read_png(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, RunnerError
     Ok(rgb)
 }
 
-impl Track {
-    pub(super) fn prompt(&self, clip: &Clip) -> Result<Prompt, RunnerError> {
+impl ReferenceTrack {
+    pub(super) fn prompt(&self, clip: &ReferenceClip) -> Result<Prompt, RunnerError> {
         let shape = match &self.prompt {
             GoldenPrompt::Points { points } => {
                 PromptShape::Points(points.iter().map(|&[x, y, label]| Click { x, y, positive: label > 0.5 }).collect())
@@ -173,7 +173,12 @@ impl Track {
         Ok(Prompt { object: self.object, shape })
     }
 
-    pub(super) fn read(&self, clip: &Clip, dir: &Path, index: &Index) -> Result<Reference, RunnerError> {
+    pub(super) fn read(
+        &self,
+        clip: &ReferenceClip,
+        dir: &Path,
+        index: &ReferenceIndex,
+    ) -> Result<ReferenceOutputs, RunnerError> {
         let wrong = |file: &str, text: String| RunnerError::Pack(format!("{}: {text}", dir.join(file).display()));
         if self.object_score.len() != clip.count {
             return Err(RunnerError::Pack(format!(
@@ -222,7 +227,7 @@ impl Track {
                 wrong(&self.masks.file, format!("the runs of frame {t} do not fit {}x{}", clip.width, clip.height))
             })?);
         }
-        Ok(Reference { low_res, obj_ptr, masks })
+        Ok(ReferenceOutputs { low_res, obj_ptr, masks })
     }
 }
 

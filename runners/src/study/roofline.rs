@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ort::memory::Allocator;
 use serde::Serialize;
 
-use crate::host::session::Graph;
-use crate::host::settings::Settings;
+use crate::host::session::GraphSession;
+use crate::host::settings::SessionSettings;
 use crate::host::{runtime, tensor};
 use crate::onnx::{ElementType, build};
 use crate::runner::RunnerError;
@@ -184,11 +184,11 @@ pub fn measure_cpu(ort_lib: Option<&Path>, threads: Option<usize>) -> Result<Pea
     let runtime = runtime::load(ort_lib)?;
     let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     let options = Options { threads: Some(count), ..Options::default() };
-    let settings = Settings::new(Device::Cpu, Precision::Fp32, &options)?;
+    let settings = SessionSettings::new(Device::Cpu, Precision::Fp32, &options)?;
     let square = |field, name| (field, build::value_info(name, ElementType::F32, &[SIDE, SIDE]));
     let fields =
         [(1, build::node("MatMul", &["a", "b"], &["c"], &[])), square(11, "a"), square(11, "b"), square(12, "c")];
-    let mut graph = Graph::open_built("arithmetic_probe", &build::model(7, 13, &fields), &settings, runtime)?;
+    let mut graph = GraphSession::open_built("arithmetic_probe", &build::model(7, 13, &fields), &settings, runtime)?;
     let host = Allocator::default();
     let mut binding = graph.binding()?;
     let mut operands = [tensor::tensor(&host, &[SIDE, SIDE])?, tensor::tensor(&host, &[SIDE, SIDE])?];
