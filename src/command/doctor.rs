@@ -309,7 +309,7 @@ pub fn sensors(root: &Path) -> Vec<Check> {
 }
 
 /// ONNX Runtime: places tried, the library chosen, and whether the devices asked for are in it.
-fn runtime_checks(probe: runtime::Probe, devices: &[Device]) -> Vec<Check> {
+fn runtime_checks(probe: runtime::RuntimeProbe, devices: &[Device]) -> Vec<Check> {
     let Some(library) = probe.chosen else {
         return vec![Check::fail(
             "onnxruntime",
