@@ -12,8 +12,7 @@ use std::time::Instant;
 
 use clock::median;
 use fast_image_resize as fir;
-use jetbench_runners::frame::{Preprocess, Thresholder};
-use jetbench_runners::manifest::{Colour, InputSpec, ResizeFilter};
+use jetbench_runners::kernels::{Colour, InputSpec, Preprocess, ResizeFilter, Thresholder};
 use jetbench_runners::types::{Frame, Mask};
 
 const WIDTH: u32 = 1920;

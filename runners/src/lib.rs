@@ -1,14 +1,16 @@
-//! What is measured: model packs behind one trait. The root crate sees [`Runner`], [`REGISTRY`] and plain data; ONNX
-//! Runtime is named only where graphs are loaded, bound and run. Runners never print and never write results.
+//! What is measured: model packs behind one trait. The root crate sees [`Runner`], [`REGISTRY`], plain data and a few
+//! functions; ONNX Runtime is named only where graphs are loaded, bound and run. Runners never print and never write results.
+//!
+//! A runner is one file with an [`Entry`], and two lines here and in `packs.rs` that name it.
 
 pub mod digest;
 mod foreign;
-pub mod frame;
+mod frame;
 mod host;
-pub mod manifest;
-pub mod mock;
+mod manifest;
+mod mock;
 mod onnx;
-pub mod pack;
+mod pack;
 pub mod packs;
 mod requirements;
 mod runner;
@@ -16,21 +18,34 @@ mod sam;
 mod study;
 pub mod types;
 
-pub use host::{pool, runtime, settings as session};
+pub use mock::null as null_runner;
 pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
-/// The tracker's copies.
-pub mod tracker {
-    pub use crate::sam::copies::Copied;
-}
+pub use study::{audit, golden, inspect, roofline};
 
 /// Names of graphs and options.
 pub mod contract {
     pub use crate::host::options::{FORM, OVERLAPS, PIPELINE, STAGE_TIMES};
     pub use crate::manifest::OBJECTS;
-    pub use crate::sam::contract::*;
+    pub use crate::sam::contract::IMAGE_ENCODER;
 }
-pub use study::{audit, golden, inspect, roofline};
+
+/// The memory that graphs run in, and huge pages for it.
+pub mod pool {
+    pub use crate::host::pool::{REMEDY, SETTING, kernel, one_heap};
+}
+
+/// ONNX Runtime, as a run would find it.
+pub mod runtime {
+    pub use crate::host::runtime::{RuntimeProbe, load, probe};
+}
+
+/// Kernels around the model, for the bench that compares them with plain forms.
+#[doc(hidden)]
+pub mod kernels {
+    pub use crate::frame::{Preprocess, Thresholder};
+    pub use crate::manifest::{Colour, InputSpec, ResizeFilter};
+}
 
 // Tests of this crate share files with the tests beside it, which name it.
 #[cfg(test)]

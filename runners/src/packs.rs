@@ -10,7 +10,9 @@ use crate::host::pool;
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, OpenRequest, Precision};
-use crate::{digest, manifest, mock, sam};
+use crate::{digest, mock, sam};
+
+pub use crate::manifest::FILE_NAME;
 
 /// Every family jetbench can run.
 pub const REGISTRY: &[Entry] = &[sam::SAM2, sam::EDGETAM, sam2_image::ENTRY, sam2export::ENTRY, mock::ENTRY];
@@ -59,7 +61,7 @@ pub fn resolve_alias(name: &str) -> &str {
 
 fn header(dir: &Path) -> Result<(Header, String, &'static Entry), RunnerError> {
     let text = read_text(dir)?;
-    let at = dir.join(manifest::FILE_NAME);
+    let at = dir.join(FILE_NAME);
     let header: Header = toml::from_str(&text).map_err(|e| RunnerError::Pack(format!("{}: {e}", at.display())))?;
     let entry = entry(&header.family).ok_or_else(|| {
         let known: Vec<&str> = REGISTRY.iter().filter(|e| !e.hidden).map(|e| e.family).collect();
@@ -162,12 +164,12 @@ pub fn find(path: &[PathBuf], name: &str, device: Device) -> Result<PackInfo, Ru
 }
 
 fn candidates(root: &Path) -> Vec<PathBuf> {
-    if root.join(manifest::FILE_NAME).is_file() {
+    if root.join(FILE_NAME).is_file() {
         return vec![root.to_path_buf()];
     }
     let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
     let mut dirs: Vec<PathBuf> =
-        entries.flatten().map(|e| e.path()).filter(|dir| dir.join(manifest::FILE_NAME).is_file()).collect();
+        entries.flatten().map(|e| e.path()).filter(|dir| dir.join(FILE_NAME).is_file()).collect();
     dirs.sort();
     dirs
 }

@@ -225,8 +225,7 @@ fn text(graphs: &[serde_json::Value], items: &[Item]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jetbench_runners::audit::Memcpy;
-    use jetbench_runners::tracker::Copied;
+    use jetbench_runners::audit::{Copied, Memcpy};
 
     fn copied(graph: &'static str, tensor: &'static str, to_host: bool, prompted: bool) -> Copied {
         Copied { graph, tensor, to_host, bytes: 400, prompted }

@@ -8,11 +8,10 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use jetbench_runners::RunnerError;
 use jetbench_runners::contract::FORM;
 use jetbench_runners::golden::{self, GoldenReport, Observation};
-use jetbench_runners::pack::Pack;
 use jetbench_runners::types::{Device, Mask, OpenRequest, Options, Precision, PromptKind};
+use jetbench_runners::{RunnerError, packs};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -150,8 +149,8 @@ struct MaskComparison {
 
 fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Result<Outcome, Stop> {
     let other = other_side(request, words)?;
-    let pack = Pack::read(&request.pack)?;
-    let tolerance = pack.manifest.golden.as_ref().map_or(1e-3, |g| g.tolerance);
+    let pack = packs::describe(&request.pack, request.device)?;
+    let tolerance = golden::promised_tolerance(&request.pack)?.unwrap_or(1e-3);
     let limits = Limits::new(args, request.precision == other.precision, tolerance);
     let mut side = Side::start(&other)?;
     let mut tensors: BTreeMap<String, Comparison> = BTreeMap::new();
@@ -177,7 +176,7 @@ fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Resu
     let differing = masks.iter().map(|m| m.max_differing_fraction).fold(0.0, f64::max);
     let code = if pass { OK } else { NOT_VALID };
     let named = |r: &OpenRequest, runtime: &str| {
-        json!({"pack": pack.manifest.id, "dtype": r.precision, "device": r.device, "threads": r.options.threads,
+        json!({"pack": pack.id, "dtype": r.precision, "device": r.device, "threads": r.options.threads,
             "onnxruntime": runtime})
     };
     if args.json {

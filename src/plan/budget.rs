@@ -6,9 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::contract::{IMAGE_ENCODER, OBJECTS, PIPELINE};
-use jetbench_runners::session::SessionSettings as Settings;
-use jetbench_runners::types::{Device, Options, Precision};
+use jetbench_runners::contract::{OBJECTS, PIPELINE};
+use jetbench_runners::types::{Device, OpenRequest, Options, Precision};
 use jetbench_runners::{RunnerError, inspect};
 
 use crate::exit::Stop;
@@ -52,23 +51,14 @@ impl Load<'_> {
     /// # Errors
     /// The graphs cannot be read, or not all of their operators counted; an option has no such value.
     pub fn estimate(&self) -> Result<u64, RunnerError> {
-        let settings = Settings::new(self.device, self.precision, &self.options)?;
-        let batch = self.objects.min(settings.together()).max(1);
-        let on_cpu = self.device == Device::Cpu && (self.precision != Precision::Fp32 || settings.cpu_forms());
-        let found = inspect::inspect(self.pack, Some(self.precision), batch, on_cpu)?;
-        if let Some(graph) = found.graphs.iter().find(|graph| !graph.cost.unknown.is_empty()) {
-            return Err(RunnerError::Pack(format!(
-                "{}: the shapes of {} operators are not known (`jetbench packs inspect` names them)",
-                self.pack.join(&graph.file).display(),
-                graph.cost.unknown.values().sum::<usize>()
-            )));
-        }
-        // Image and features of the frame that is encoded beside this one.
-        let ahead = found.graphs.iter().filter(|graph| graph.name == IMAGE_ENCODER && settings.split().is_some());
-        let ahead: u64 = ahead.map(|graph| graph.cost.input_bytes.saturating_add(graph.cost.output_bytes)).sum();
-        // Every object has its state, also where they run one after the other.
-        let waiting = found.memory.state_bytes / batch as u64 * (self.objects.max(1) - batch) as u64;
-        Ok(found.memory.total().saturating_add(ahead).saturating_add(waiting))
+        let request = OpenRequest {
+            pack: self.pack.to_path_buf(),
+            precision: self.precision,
+            device: self.device,
+            options: self.options.clone(),
+            ort_lib: None,
+        };
+        inspect::memory_needed(&request, self.objects)
     }
 
     /// The same with an option set.

@@ -517,7 +517,7 @@ impl Loop<'_, '_> {
 /// loop and the spool of every cell.
 fn null_run(job: &Job, dataset: &Dataset, voice: &mut Voice) -> Result<(), Fault> {
     let sequence = &dataset.sequences[0];
-    let mut runner = jetbench_runners::mock::null();
+    let mut runner = jetbench_runners::null_runner();
     let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
     let image = sequence.picker().frame(at)?;
     // All objects start on this frame, so that each has a mask to be written from the first frame on.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::packs;
 use crate::runner::{Runner, RunnerError};
-use crate::sam::copies::Copied;
+pub use crate::sam::copies::Copied;
 use crate::sam::tracker::Tracker;
 use crate::types::{Frame, OpenRequest, Prompt};
 

@@ -89,6 +89,14 @@ pub struct TrackReport {
     pub pass: bool,
 }
 
+/// The largest absolute difference of a tensor that the pack in `dir` promises; `None` when it promises none.
+///
+/// # Errors
+/// [`RunnerError::Pack`] when the manifest is missing or wrong.
+pub fn promised_tolerance(dir: &Path) -> Result<Option<f64>, RunnerError> {
+    Ok(Pack::read(dir)?.manifest.golden.map(|golden| golden.tolerance))
+}
+
 /// Compares the pack in `request` with its golden outputs. Every prompt kind of every clip is run, all objects of a clip
 /// together.
 ///

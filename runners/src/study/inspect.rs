@@ -5,14 +5,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::host::settings::SessionSettings;
 use crate::manifest::{COND_OBJECTS, Follows, GraphSpec, OBJECTS, TensorSpec};
 use crate::onnx::{Dimension, Model, shape_text};
 use crate::pack::Pack;
 use crate::packs;
 use crate::runner::RunnerError;
-use crate::sam::contract::MASK_PROMPT;
+use crate::sam::contract::{IMAGE_ENCODER, MASK_PROMPT};
 use crate::study::cost::{self, Cost};
-use crate::types::{Precision, PromptKind};
+use crate::types::{Device, OpenRequest, Precision, PromptKind};
 
 /// Schema number of the JSON form.
 pub const SCHEMA: u32 = 1;
@@ -101,6 +102,31 @@ impl MemoryNeed {
             .iter()
             .fold(0, |n, &b| n.saturating_add(b))
     }
+}
+
+/// Memory in bytes that so many objects need with these options, computed from the graphs as the device gets them; the
+/// runtime's own needs come on top.
+///
+/// # Errors
+/// The graphs cannot be read, or not all of their operators counted; an option has no such value.
+pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, RunnerError> {
+    let settings = SessionSettings::new(request.device, request.precision, &request.options)?;
+    let batch = objects.min(settings.together()).max(1);
+    let on_cpu = request.device == Device::Cpu && (request.precision != Precision::Fp32 || settings.cpu_forms());
+    let found = inspect(&request.pack, Some(request.precision), batch, on_cpu)?;
+    if let Some(graph) = found.graphs.iter().find(|graph| !graph.cost.unknown.is_empty()) {
+        return Err(RunnerError::Pack(format!(
+            "{}: the shapes of {} operators are not known (`jetbench packs inspect` names them)",
+            request.pack.join(&graph.file).display(),
+            graph.cost.unknown.values().sum::<usize>()
+        )));
+    }
+    // Image and features of the frame that is encoded beside this one.
+    let ahead = found.graphs.iter().filter(|graph| graph.name == IMAGE_ENCODER && settings.split().is_some());
+    let ahead: u64 = ahead.map(|graph| graph.cost.input_bytes.saturating_add(graph.cost.output_bytes)).sum();
+    // Every object has its state, also where they run one after the other.
+    let waiting = found.memory.state_bytes / batch as u64 * (objects.max(1) - batch) as u64;
+    Ok(found.memory.total().saturating_add(ahead).saturating_add(waiting))
 }
 
 /// Reads the pack in `dir` and counts what its graphs of `precision` (`None`: the first that every graph has) cost for so
@@ -327,7 +353,7 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
             say(true, &format!("graph `{}`: {file} does not exist", graph.name));
         }
     }
-    if let Err(e) = packs::describe(&pack.dir, crate::types::Device::Cpu) {
+    if let Err(e) = packs::describe(&pack.dir, Device::Cpu) {
         say(true, &format!("cannot be run: {e}"));
     }
 }
