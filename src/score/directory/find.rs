@@ -1,0 +1,317 @@
+//! Which files? The annotations of every video and object and the predictions beside them. Everything that is missing or
+//! does not fit is collected and named.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::options::ScoreOptions;
+use crate::dataset::{DataError, Layout, directories, entries, plain_name, read_list};
+use crate::score::protocol::Protocol;
+
+/// Masks of one video, or of one of its objects.
+pub(super) struct Unit {
+    /// Folder name of the object; `None`: label maps of the whole video.
+    pub(super) object: Option<String>,
+    pub(super) truth: PathBuf,
+    pub(super) pred: PathBuf,
+    /// Every annotation, sorted.
+    pub(super) files: Vec<String>,
+    /// The part of `files` that is evaluated.
+    pub(super) evaluated: std::ops::Range<usize>,
+}
+
+pub(super) struct Video {
+    pub(super) name: String,
+    pub(super) units: Vec<Unit>,
+}
+
+impl Video {
+    /// Name of the object with this key.
+    pub(super) fn object_name(&self, unit: &Unit, key: u32) -> String {
+        match unit.object {
+            Some(_) => self.units[key as usize].object.clone().unwrap_or_default(),
+            None => key.to_string(),
+        }
+    }
+}
+
+/// Collects faults; the first so many are shown.
+#[derive(Default)]
+pub(super) struct Faults(pub(super) Vec<String>);
+
+impl Faults {
+    pub(super) fn into_error(self, options: &ScoreOptions) -> DataError {
+        const SHOWN: usize = 20;
+        let mut lines: Vec<String> = self.0.iter().take(SHOWN).map(|f| format!("  {f}")).collect();
+        if self.0.len() > SHOWN {
+            lines.push(format!("  … and {} more", self.0.len() - SHOWN));
+        }
+        DataError(format!(
+            "{} cannot be scored against {}: {} fault{}\n{}",
+            options.pred.display(),
+            options.truth.display(),
+            self.0.len(),
+            if self.0.len() == 1 { "" } else { "s" },
+            lines.join("\n")
+        ))
+    }
+}
+
+/// Finds the folder that holds the videos' annotations, the layout, and the list that its own tool would use.
+pub(super) fn annotation_root(given: &Path) -> Result<(PathBuf, Option<Layout>, Option<PathBuf>), DataError> {
+    if !given.is_dir() {
+        return Err(DataError(format!("{}: no such directory (ground truth)", given.display())));
+    }
+    if given.join("Annotations_6fps").is_dir() {
+        return Ok((given.join("Annotations_6fps"), Some(Layout::SaV), None));
+    }
+    let sets = |root: &Path, year: &str| {
+        let list = root.join("ImageSets").join(year).join("val.txt");
+        list.is_file().then_some(list)
+    };
+    let davis = |root: &Path, masks: PathBuf, list: bool| {
+        let new = root.join("ImageSets/2017").is_dir();
+        let year = if new { "2017" } else { "2016" };
+        let layout = if new { Layout::Davis2017 } else { Layout::Davis2016 };
+        (masks, Some(layout), if list { sets(root, year) } else { None })
+    };
+    let annotations = given.join("Annotations");
+    if annotations.is_dir() {
+        for resolution in ["480p", "1080p", "Full-Resolution"] {
+            if annotations.join(resolution).is_dir() {
+                return Ok(davis(given, annotations.join(resolution), true));
+            }
+        }
+        let meta = |end: &str| entries(given).is_ok_and(|names| names.iter().any(|n| n.ends_with(end)));
+        let layout = if given.join("meta.json").exists() {
+            Layout::YoutubeVos
+        } else if meta("_meta.json") {
+            Layout::Lvos
+        } else {
+            Layout::Mose
+        };
+        return Ok((annotations, Some(layout), None));
+    }
+    if given.join("masks").is_dir() || directories(given)?.iter().any(|n| given.join(n).join("masks").is_dir()) {
+        return Ok((given.to_path_buf(), Some(Layout::Plain), None));
+    }
+    let train = |dir: &Path| entries(dir).is_ok_and(|names| names.iter().any(|n| n.ends_with("_manual.json")));
+    if train(given) || directories(given)?.iter().any(|n| train(&given.join(n))) {
+        return Err(DataError(format!(
+            "{}: SA-V's training split keeps its masks in JSON files, which no evaluator reads; `jetbench --data` scores \
+             against them while it runs",
+            given.display()
+        )));
+    }
+    // The folder of annotations itself: its surroundings tell DAVIS.
+    let full = given.canonicalize().map_err(|e| DataError(format!("{}: {e}", given.display())))?;
+    let in_sav = full.file_name().is_some_and(|n| n == "Annotations_6fps");
+    let root = full.parent().and_then(Path::parent).filter(|r| {
+        r.join("ImageSets").is_dir() && full.parent().is_some_and(|p| p.file_name().is_some_and(|n| n == "Annotations"))
+    });
+    Ok(match root {
+        Some(root) => davis(root, given.to_path_buf(), false),
+        None => (given.to_path_buf(), in_sav.then_some(Layout::SaV), None),
+    })
+}
+
+/// Lists what is evaluated, and everything that is missing for it.
+pub(super) fn find_videos(
+    options: &ScoreOptions,
+    truth_root: &Path,
+    layout: Option<Layout>,
+    list: Option<&Path>,
+    faults: &mut Faults,
+    notes: &mut Vec<String>,
+) -> Result<(Vec<Video>, Protocol), DataError> {
+    if !options.pred.is_dir() {
+        return Err(DataError(format!("{}: no such directory (predictions)", options.pred.display())));
+    }
+    // Plain: `masks` in the root of one video, or in each video's folder.
+    let single = (layout == Some(Layout::Plain) && truth_root.join("masks").is_dir()).then(|| plain_name(truth_root));
+    let truth_dir = |name: &str| match (&single, layout) {
+        (Some(_), _) => truth_root.join("masks"),
+        (None, Some(Layout::Plain)) => truth_root.join(name).join("masks"),
+        _ => truth_root.join(name),
+    };
+    let mut names = match &single {
+        Some(name) => vec![name.clone()],
+        None => directories(truth_root)?.into_iter().filter(|n| truth_dir(n).is_dir()).collect(),
+    };
+    if let Some(list) = list {
+        let wanted = read_list(list)?;
+        for missing in wanted.iter().filter(|n| !names.contains(n)) {
+            faults.0.push(format!(
+                "{} lists video {missing}, but {} is missing",
+                list.display(),
+                truth_root.join(missing).display()
+            ));
+        }
+        // DAVIS goes through its list in the list's order, the others through sorted names.
+        names = wanted.into_iter().filter(|n| names.contains(n)).collect();
+        let by_list = options.protocol.map_or(layout.is_some_and(|l| l.protocol().is_davis()), Protocol::is_davis);
+        if !by_list {
+            names.sort_unstable();
+        }
+    }
+    if names.is_empty() && faults.0.is_empty() {
+        return Err(DataError(format!(
+            "{}: no video folder in it; give the dataset's root or its folder of annotations",
+            truth_root.display()
+        )));
+    }
+    let predicted = directories(&options.pred)?;
+    let extra: Vec<&str> = predicted.iter().filter(|n| !names.contains(n)).map(String::as_str).collect();
+    if !extra.is_empty() {
+        notes.push(format!("predicted videos that are not evaluated: {}", shorten(&extra)));
+    }
+    let absent: Vec<String> = names.iter().filter(|n| !predicted.contains(n)).cloned().collect();
+    if !absent.is_empty() {
+        if options.strict || absent.len() == names.len() {
+            for name in &absent {
+                faults
+                    .0
+                    .push(format!("no predictions for video {name}: {} is missing", options.pred.join(name).display()));
+            }
+        } else {
+            let absent: Vec<&str> = absent.iter().map(String::as_str).collect();
+            notes.push(format!("left out, no predictions (strict scoring refuses this): {}", shorten(&absent)));
+        }
+        names.retain(|n| predicted.contains(n));
+    }
+    let mut videos = Vec::new();
+    let mut folders_seen = false;
+    for name in names {
+        let units = units(options, &truth_dir(&name), &name, faults, notes)?;
+        folders_seen |= units.iter().any(|u| u.object.is_some());
+        if !units.is_empty() {
+            videos.push(Video { name, units });
+        }
+    }
+    let protocol = options.protocol.unwrap_or(match layout {
+        Some(layout) => layout.protocol(),
+        None if folders_seen => Protocol::Sav,
+        None => Protocol::Vos,
+    });
+    for video in &videos {
+        check_files(video, protocol, faults);
+    }
+    Ok((videos, protocol))
+}
+
+fn units(
+    options: &ScoreOptions,
+    dir: &Path,
+    name: &str,
+    faults: &mut Faults,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Unit>, DataError> {
+    let inside = entries(dir)?;
+    let pred = options.pred.join(name);
+    let unit = |object: Option<String>, truth: PathBuf, pred: PathBuf, files: Vec<String>| {
+        let n = files.len();
+        let evaluated = if options.keep_first_last { 0..n } else { 1.min(n)..n.saturating_sub(1).max(1.min(n)) };
+        Unit { object, truth, pred, files, evaluated }
+    };
+    if inside.iter().all(|n| n.ends_with(".png")) {
+        if inside.is_empty() {
+            faults.0.push(format!("{}: the video has no annotation", dir.display()));
+            return Ok(Vec::new());
+        }
+        return Ok(vec![unit(None, dir.to_path_buf(), pred, inside)]);
+    }
+    let mut units = Vec::new();
+    let is_dir = |n: &String| dir.join(n).is_dir();
+    for stray in inside.iter().filter(|n| !is_dir(n)) {
+        faults.0.push(format!(
+            "{}: neither an object's folder nor, with the others, a set of label maps (.png only); move it away",
+            dir.join(stray).display()
+        ));
+    }
+    let objects: Vec<String> = inside.into_iter().filter(is_dir).collect();
+    if pred.is_dir() {
+        let predicted = directories(&pred)?;
+        let extra: Vec<&str> = predicted.iter().filter(|o| !objects.contains(o)).map(String::as_str).collect();
+        if !extra.is_empty() {
+            notes.push(format!("{name}: predicted objects that the truth does not have, ignored: {}", shorten(&extra)));
+        }
+    }
+    for object in objects {
+        let files = entries(&dir.join(&object))?;
+        units.push(unit(Some(object.clone()), dir.join(&object), pred.join(&object), files));
+    }
+    Ok(units)
+}
+
+/// Reports evaluated frames without a prediction, and units with nothing to evaluate.
+fn check_files(video: &Video, protocol: Protocol, faults: &mut Faults) {
+    for unit in &video.units {
+        let what = match &unit.object {
+            Some(object) => format!("video {}, object {object}", video.name),
+            None => format!("video {}", video.name),
+        };
+        if unit.evaluated.is_empty() {
+            // vos-benchmark leaves such a video out without a word; the other references abort.
+            faults.0.push(format!(
+                "{what}: {} annotated frame{} leave{} nothing to score once the first and last are dropped ({protocol}); \
+                 score them too (--keep-first-last) or remove it from the truth",
+                unit.files.len(),
+                if unit.files.len() == 1 { "" } else { "s" },
+                if unit.files.len() == 1 { "s" } else { "" },
+            ));
+            continue;
+        }
+        if !unit.pred.is_dir() {
+            faults.0.push(format!(
+                "{what}: {} is missing; an object that was never found needs all-zero masks",
+                unit.pred.display()
+            ));
+            continue;
+        }
+        let there: BTreeSet<String> = match entries(&unit.pred) {
+            Ok(names) => names.into_iter().collect(),
+            Err(fault) => {
+                faults.0.push(fault.0);
+                continue;
+            }
+        };
+        let missing: Vec<&str> =
+            unit.files[unit.evaluated.clone()].iter().filter(|f| !there.contains(*f)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            faults.0.push(format!(
+                "{}: {} of {} evaluated frames {} missing: {}",
+                unit.pred.display(),
+                missing.len(),
+                unit.evaluated.len(),
+                if missing.len() == 1 { "is" } else { "are" },
+                shorten(&missing)
+            ));
+        }
+    }
+}
+
+fn shorten(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        text += &format!(", … ({} in all)", names.len());
+    }
+    text
+}
+
+/// `video` or `video object` per line.
+pub(super) fn read_unseen(path: &Path) -> Result<BTreeSet<(String, Option<String>)>, DataError> {
+    let text = std::fs::read_to_string(path).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
+    let mut listed = BTreeSet::new();
+    for (i, line) in text.lines().enumerate() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (None, ..) => {}
+            (Some(video), object, None) => {
+                listed.insert((video.to_string(), object.map(str::to_string)));
+            }
+            _ => return Err(DataError(format!("{}:{}: expected `video` or `video object`", path.display(), i + 1))),
+        }
+    }
+    Ok(listed)
+}

@@ -1,0 +1,395 @@
+//! From scored frames to the scores of objects, videos and the whole, summed in the references' order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::find::{Faults, Unit, Video};
+use super::options::ScoreOptions;
+use crate::dataset::{LabelMasks, Layout};
+use crate::score::FrameScore;
+use crate::score::failure::{Failure, failures};
+use crate::score::protocol::{Protocol, davis_statistics, mean};
+use crate::score::set_order::SetOrder;
+
+/// Scores of a dataset, on the scale of the protocol's reference ([`Protocol::scale`]).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScoreReport {
+    /// Schema number of the JSON form.
+    pub schema: u32,
+    /// Rules.
+    pub protocol: Protocol,
+    /// A perfect score: 100, or 1 for DAVIS.
+    pub scale: f64,
+    /// Layout, where the truth's folders show it.
+    pub layout: Option<Layout>,
+    /// Truth as given.
+    pub truth: String,
+    /// Predictions as given.
+    pub pred: String,
+    /// Were first and last frames scored too?
+    pub keep_first_last: bool,
+    /// Boundary tolerance as given.
+    pub boundary_threshold: f64,
+    /// All objects of all videos, each with the same weight.
+    pub global: GroupScore,
+    /// Objects outside the list of unseen ones, where there is a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<GroupScore>,
+    /// Objects on the list of unseen ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<GroupScore>,
+    /// Mean of seen and unseen J and F: the overall score of YouTube-VOS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen_unseen_mean: Option<f64>,
+    /// Names of the videos that were evaluated, those without a scored object too.
+    #[serde(skip)]
+    pub evaluated: Vec<String>,
+    /// Per video, in order.
+    pub videos: Vec<VideoScore>,
+    /// Per object, in the reference's order.
+    pub objects: Vec<ObjectScore>,
+    /// What the reader should know: videos left out, predictions ignored.
+    pub notes: Vec<String>,
+}
+
+/// Mean over objects.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GroupScore {
+    /// Mean J.
+    pub j: f64,
+    /// Mean F.
+    pub f: f64,
+    /// (J + F) / 2.
+    pub jf: f64,
+    /// Objects.
+    pub objects: usize,
+    /// Mean boundary IoU, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boundary_iou: Option<f64>,
+    /// DAVIS recall and decay.
+    #[serde(flatten)]
+    pub davis: Option<DavisScore>,
+}
+
+/// Mean over the objects of one video.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VideoScore {
+    /// Video.
+    pub video: String,
+    /// Its objects' means.
+    #[serde(flatten)]
+    pub score: GroupScore,
+}
+
+/// DAVIS statistics, 0..1; a decay that the reference leaves undefined is NaN (null in JSON).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DavisScore {
+    /// Share of frames with J above 0.5.
+    pub j_recall: f64,
+    /// Fall of J from the first to the last quarter.
+    pub j_decay: f64,
+    /// Share of frames with F above 0.5.
+    pub f_recall: f64,
+    /// Fall of F from the first to the last quarter.
+    pub f_decay: f64,
+}
+
+/// Score of one object.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ObjectScore {
+    /// Video.
+    pub video: String,
+    /// Folder name, or id.
+    pub object: String,
+    /// Is `object` a folder name?
+    #[serde(skip)]
+    pub folder: bool,
+    /// Mean J.
+    pub j: f64,
+    /// Mean F.
+    pub f: f64,
+    /// (J + F) / 2.
+    pub jf: f64,
+    /// Frames that counted.
+    pub frames: usize,
+    /// Mean boundary IoU over the same frames, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boundary_iou: Option<f64>,
+    /// DAVIS recall and decay.
+    #[serde(flatten)]
+    pub davis: Option<DavisScore>,
+    /// Where the object was lost, taken for another, and found again.
+    pub failures: Vec<Failure>,
+    /// Every evaluated frame, when asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub per_frame: Vec<FrameRow>,
+}
+
+/// One object on one evaluated frame, on the protocol's scale.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FrameRow {
+    /// Frame: file stem.
+    pub frame: String,
+    /// J.
+    pub j: f64,
+    /// F.
+    pub f: f64,
+    /// Boundary IoU, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boundary_iou: Option<f64>,
+    /// Does the frame count?
+    pub counted: bool,
+    /// Is the object visible in the truth?
+    pub visible: bool,
+    /// Is the predicted mask non-empty?
+    pub predicted: bool,
+}
+
+/// One object on one frame. `key` is the unit (object folders) or the id (label maps).
+#[derive(Clone, Copy)]
+pub(super) struct Scored {
+    pub(super) key: u32,
+    pub(super) score: FrameScore,
+    pub(super) boundary_iou: Option<f64>,
+    pub(super) taken_for: Option<u32>,
+}
+
+impl Scored {
+    fn both_empty(key: u32) -> Scored {
+        let score = FrameScore { j: 1.0, f: 1.0, pred_empty: true, truth_empty: true };
+        Scored { key, score, boundary_iou: Some(1.0), taken_for: None }
+    }
+}
+
+/// Turns one unit's frames into object scores.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn assemble(
+    video: &Video,
+    unit: &Unit,
+    frames: &[(usize, Scored)],
+    protocol: Protocol,
+    options: &ScoreOptions,
+    objects: &mut Vec<ObjectScore>,
+    faults: &mut Faults,
+    notes: &mut Vec<String>,
+) {
+    let mut series: BTreeMap<u32, Vec<Option<Scored>>> = BTreeMap::new();
+    for &(at, scored) in frames {
+        let row = series.entry(scored.key).or_insert_with(|| vec![None; unit.evaluated.len()]);
+        row[at - unit.evaluated.start] = Some(scored);
+    }
+    let order: Vec<u32> = match (&unit.object, protocol) {
+        (Some(_), _) => series.keys().copied().collect(),
+        (None, Protocol::Davis2016) => vec![1],
+        (None, Protocol::Sav | Protocol::Vos) => {
+            let mut set = SetOrder::default();
+            for i in 0..unit.evaluated.len() {
+                let visible = |row: &[Option<Scored>]| row[i].is_some_and(|s| !s.score.truth_empty);
+                let ids: Vec<u64> =
+                    series.iter().filter(|(_, row)| visible(row)).map(|(id, _)| u64::from(*id)).collect();
+                set.update(&ids);
+            }
+            set.iter().map(|id| id as u32).collect()
+        }
+        (None, Protocol::Davis2017Semi) => match davis_objects(video, unit, &series, faults, notes) {
+            Some(n) => (1..=n).collect(),
+            None => return,
+        },
+    };
+    for key in order {
+        let row: Vec<Scored> = match series.get(&key) {
+            Some(row) => row.iter().map(|s| s.unwrap_or(Scored::both_empty(key))).collect(),
+            None => vec![Scored::both_empty(key); unit.evaluated.len()],
+        };
+        let scores: Vec<FrameScore> = row.iter().map(|s| s.score).collect();
+        // First and last frame are gone already.
+        let counted = protocol.counted(&scores, true);
+        let object = unit.object.clone().unwrap_or_else(|| key.to_string());
+        let Some(result) = object_score(video, object.clone(), unit, &row, &counted, protocol, options) else {
+            let fault = format!(
+                "video {}, object {object}: never visible on an evaluated frame of the truth: {protocol} has no score for it",
+                video.name
+            );
+            if options.strict {
+                faults.0.push(fault)
+            } else {
+                notes.push(format!("left out: {fault}"))
+            }
+            continue;
+        };
+        objects.push(result);
+    }
+}
+
+/// Number of objects under DAVIS 2017: the largest id of the first annotation; `None` after a fault.
+fn davis_objects(
+    video: &Video,
+    unit: &Unit,
+    series: &BTreeMap<u32, Vec<Option<Scored>>>,
+    faults: &mut Faults,
+    notes: &mut Vec<String>,
+) -> Option<u32> {
+    const VOID: u16 = 255;
+    let first = unit.truth.join(&unit.files[0]);
+    let ids = match LabelMasks::read(&first) {
+        Ok(image) => image.masks.into_iter().map(|(id, _)| id).filter(|id| *id != VOID).collect::<Vec<_>>(),
+        Err(fault) => {
+            faults.0.push(fault.0);
+            return None;
+        }
+    };
+    let Some(n) = ids.iter().max().map(|id| u32::from(*id)) else {
+        faults
+            .0
+            .push(format!("{}: the first annotation has no object; DAVIS takes its objects from it", first.display()));
+        return None;
+    };
+    let beyond = |what: fn(&FrameScore) -> bool| -> Vec<String> {
+        let uses = |row: &[Option<Scored>]| row.iter().flatten().any(|s| !what(&s.score));
+        series.iter().filter(|(id, row)| **id > n && uses(row)).map(|(id, _)| id.to_string()).collect()
+    };
+    let predicted = beyond(|s| s.pred_empty);
+    if !predicted.is_empty() {
+        faults.0.push(format!(
+            "video {}: the predictions use id {}, but the first annotation has objects 1 to {n}; remove them, or score \
+             with --protocol vos",
+            video.name,
+            predicted.join(", ")
+        ));
+        return None;
+    }
+    let late = beyond(|s| s.truth_empty);
+    if !late.is_empty() {
+        notes.push(format!(
+            "video {}: DAVIS ignores id {}, absent from the first annotation",
+            video.name,
+            late.join(", ")
+        ));
+    }
+    Some(n)
+}
+
+fn object_score(
+    video: &Video,
+    object: String,
+    unit: &Unit,
+    row: &[Scored],
+    counted: &[bool],
+    protocol: Protocol,
+    options: &ScoreOptions,
+) -> Option<ObjectScore> {
+    let pick = |value: fn(&Scored) -> f64| -> Vec<f64> {
+        row.iter().zip(counted).filter(|(_, c)| **c).map(|(s, _)| value(s)).collect()
+    };
+    let (j, f) = (pick(|s| s.score.j), pick(|s| s.score.f));
+    let scale = protocol.scale();
+    let boundary_iou =
+        if options.boundary_iou { Some(mean(&pick(|s| s.boundary_iou.unwrap_or(f64::NAN)))? * scale) } else { None };
+    let names: Vec<&str> =
+        unit.files[unit.evaluated.clone()].iter().map(|f| f.strip_suffix(".png").unwrap_or(f)).collect();
+    let (mean_j, mean_f, davis) = if protocol.is_davis() {
+        let (j, f) = (davis_statistics(&j, protocol)?, davis_statistics(&f, protocol)?);
+        let davis = DavisScore { j_recall: j.recall, j_decay: j.decay, f_recall: f.recall, f_decay: f.decay };
+        (j.mean, f.mean, Some(davis))
+    } else {
+        (mean(&j)? * 100.0, mean(&f)? * 100.0, None)
+    };
+    let per_frame = if options.per_frame {
+        let rows = row.iter().zip(counted).zip(&names).map(|((s, counted), name)| FrameRow {
+            frame: (*name).to_string(),
+            j: s.score.j * scale,
+            f: s.score.f * scale,
+            boundary_iou: s.boundary_iou.filter(|_| options.boundary_iou).map(|b| b * scale),
+            counted: *counted,
+            visible: !s.score.truth_empty,
+            predicted: !s.score.pred_empty,
+        });
+        rows.collect()
+    } else {
+        Vec::new()
+    };
+    Some(ObjectScore {
+        video: video.name.clone(),
+        object,
+        folder: unit.object.is_some(),
+        j: mean_j,
+        f: mean_f,
+        jf: (mean_j + mean_f) / 2.0,
+        frames: j.len(),
+        boundary_iou,
+        davis,
+        failures: failures(row.iter().map(|s| (s.score, s.taken_for.map(|key| video.object_name(unit, key)))), &names),
+        per_frame,
+    })
+}
+
+fn group(objects: &[&ObjectScore]) -> Option<GroupScore> {
+    let over = |value: &dyn Fn(&ObjectScore) -> f64| mean(&objects.iter().map(|o| value(o)).collect::<Vec<_>>());
+    let davis = |value: fn(&DavisScore) -> f64| {
+        let values: Option<Vec<f64>> = objects.iter().map(|o| o.davis.as_ref().map(value)).collect();
+        mean(&values?)
+    };
+    let (j, f) = (over(&|o| o.j)?, over(&|o| o.f)?);
+    Some(GroupScore {
+        j,
+        f,
+        jf: (j + f) / 2.0,
+        objects: objects.len(),
+        boundary_iou: objects.iter().map(|o| o.boundary_iou).collect::<Option<Vec<f64>>>().and_then(|b| mean(&b)),
+        davis: davis(|d| d.j_recall)
+            .zip(davis(|d| d.j_decay))
+            .zip(davis(|d| d.f_recall).zip(davis(|d| d.f_decay)))
+            .map(|((j_recall, j_decay), (f_recall, f_decay))| DavisScore { j_recall, j_decay, f_recall, f_decay }),
+    })
+}
+
+pub(super) fn report(
+    options: &ScoreOptions,
+    protocol: Protocol,
+    layout: Option<Layout>,
+    videos: &[Video],
+    objects: Vec<ObjectScore>,
+    unseen: Option<&BTreeSet<(String, Option<String>)>>,
+    notes: Vec<String>,
+) -> ScoreReport {
+    let all: Vec<&ObjectScore> = objects.iter().collect();
+    let global = group(&all).expect("there are objects");
+    let (mut seen_score, mut unseen_score, mut overall) = (None, None, None);
+    if let Some(list) = unseen {
+        let listed = |o: &&ObjectScore| {
+            list.contains(&(o.video.clone(), None)) || list.contains(&(o.video.clone(), Some(o.object.clone())))
+        };
+        let (in_list, out): (Vec<&ObjectScore>, Vec<&ObjectScore>) = all.iter().copied().partition(listed);
+        (seen_score, unseen_score) = (group(&out), group(&in_list));
+        if let (Some(s), Some(u)) = (&seen_score, &unseen_score) {
+            overall = Some((s.j + s.f + u.j + u.f) / 4.0);
+        }
+    }
+    let evaluated = videos.iter().map(|v| v.name.clone()).collect();
+    let videos = videos
+        .iter()
+        .filter_map(|v| {
+            let own: Vec<&ObjectScore> = objects.iter().filter(|o| o.video == v.name).collect();
+            Some(VideoScore { video: v.name.clone(), score: group(&own)? })
+        })
+        .collect();
+    ScoreReport {
+        schema: 1,
+        protocol,
+        scale: protocol.scale(),
+        layout,
+        truth: options.truth.display().to_string(),
+        pred: options.pred.display().to_string(),
+        keep_first_last: options.keep_first_last,
+        boundary_threshold: options.boundary_threshold,
+        global,
+        seen: seen_score,
+        unseen: unseen_score,
+        seen_unseen_mean: overall,
+        evaluated,
+        videos,
+        objects,
+        notes,
+    }
+}
