@@ -2,7 +2,9 @@
 
 pub mod baseline;
 pub mod claim;
+pub mod note;
 pub mod record;
 pub mod retention;
 pub mod status;
 pub mod store;
+mod upgrade;

@@ -39,6 +39,11 @@ pub fn shell_word(word: &str) -> String {
     }
 }
 
+/// This moment as RFC 3339 in UTC, to the second.
+pub fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::shell_word;
@@ -51,9 +56,4 @@ mod tests {
         assert_eq!(shell_word(""), "''");
         assert_eq!(shell_word("$(rm)"), "'$(rm)'");
     }
-}
-
-/// This moment as RFC 3339 in UTC, to the second.
-pub fn now() -> String {
-    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }

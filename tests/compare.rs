@@ -7,6 +7,7 @@ mod workshop;
 
 use jetbench::command::compare::{Floor, Word, pair};
 use jetbench::judge::summary::summarise;
+use jetbench::results::note::{Reason, ReasonKind};
 use jetbench::results::record::{RunRecord, Verdict};
 use serde_json::Value;
 use synthetic::Numbers;
@@ -118,7 +119,7 @@ fn what_differs_is_named_and_never_guessed_over() {
     assert_eq!(cell.changed, ["pack digest (5f0c → 9999)"]);
     assert_ne!(cell.latency.word, Word::NotComparable, "another pack is what one wants to compare");
     let (cell, _) = with(&|r| {
-        r.cells[0].verdict = Verdict::Invalid { reasons: vec!["throttled".into()] };
+        r.cells[0].verdict = Verdict::Invalid { reasons: vec![Reason::new(ReasonKind::Throttled, "throttled")] };
     });
     let cell = cell.unwrap();
     assert!(cell.regressed() && cell.latency.word == Word::NotComparable);

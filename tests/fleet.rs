@@ -168,7 +168,7 @@ fn boards_stand_beside_each_other_and_keep_their_own_latencies() {
     assert!(figures.jf.is_some() && figures.latency.is_none() && figures.fps_wall.is_none());
     assert!(figures.energy_per_frame_j.is_none() && record.cells[0].memory.is_empty());
     assert_eq!(rows(&joined.join("frames.csv")).len(), 1);
-    assert!(record.cells[0].notes.iter().any(|n| n.contains("2 devices")), "{:?}", record.cells[0].notes);
+    assert!(record.cells[0].notes.iter().any(|n| n.text.contains("2 devices")), "{:?}", record.cells[0].notes);
 }
 
 /// What schedulers say about themselves is understood, and said.

@@ -120,7 +120,7 @@ fn graphs_work_in_huge_pages_unless_told_otherwise() {
         let (_, record, _) = run(dir.path(), &packs[..1], &more);
         assert_eq!(record["device"]["facts"]["huge_pages"].as_str(), pool::kernel(&setting));
         let cell = record["cells"][0].clone();
-        let note = |n: &Value| n.as_str().filter(|n| n.starts_with("huge pages: ")).map(str::to_string);
+        let note = |n: &Value| n["text"].as_str().filter(|n| n.starts_with("huge pages: ")).map(str::to_string);
         let note = cell["notes"].as_array().unwrap().iter().find_map(note).unwrap();
         (note, cell["memory"]["peak"]["huge_mib"].as_f64(), cell["summary"]["jf"].clone())
     };

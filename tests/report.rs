@@ -7,6 +7,7 @@ use jetbench::judge::summary;
 use jetbench::report::overlay::{self, Layer};
 use jetbench::report::table::Style;
 use jetbench::report::{self, csv, plot, png, table};
+use jetbench::results::note::{Note, NoteKind};
 use jetbench::results::record::{RunRecord, Verdict};
 use jetbench_runners::types::{Mask, PromptShape};
 
@@ -129,7 +130,7 @@ fn hostile_names_stay_in_their_field_and_out_of_the_terminal() {
     let evil = "a,b\"c\nd\u{1b}[31m|<x>\u{2063}";
     run.cells[0].sequences[0].video = evil.into();
     run.cells[0].sequences[0].objects[0].object = evil.into();
-    run.cells[0].notes.push(evil.into());
+    run.cells[0].notes.push(Note::new(NoteKind::Setup, evil));
     run.data.root = format!("/data/{evil}");
     for (write, column) in
         [(csv::objects as fn(&RunRecord) -> Vec<u8>, "video"), (csv::frames, "video"), (csv::frame_scores, "object")]
@@ -172,18 +173,19 @@ fn the_summary_is_what_its_sequences_say() {
 #[test]
 fn remarks_name_what_is_unsteady_and_only_that() {
     let cell = synthetic::run().cells.swap_remove(0);
-    assert_eq!(summary::remarks(&cell), Vec::<String>::new());
+    assert_eq!(summary::remarks(&cell), []);
+    let said = |cell| summary::remarks(cell).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let mut hot = cell.clone();
     let total = 576.0;
     for (i, frame) in hot.sequences.iter_mut().flat_map(|s| &mut s.frames).enumerate() {
         frame.latency_ms *= 1.0 + 0.4 * i as f64 / total;
     }
-    let remarks = summary::remarks(&hot).join("\n");
+    let remarks = said(&hot);
     assert!(remarks.contains("latency rose by"), "{remarks}");
     let mut cold = cell.clone();
     cold.sequences[0].frames[1].latency_ms *= 5.0;
     cold.sequences[0].frames[0].latency_ms *= 9.0;
-    let remarks = summary::remarks(&cold).join("\n");
+    let remarks = said(&cold);
     assert!(remarks.contains("the first "), "{remarks}");
 }
 
@@ -346,7 +348,7 @@ fn draw_figures_for_eyes() {
 fn a_run_leaves_its_files_and_the_report_stands_alone() {
     let mut run = synthetic::run();
     run.argv.push("it's <b>".into());
-    run.cells[0].notes.push("<script>alert(1)</script>".into());
+    run.cells[0].notes.push(Note::new(NoteKind::Setup, "<script>alert(1)</script>"));
     run.device.facts.insert("<i>".into(), "\" onload=\"x".into());
     let files = report::files(&run).unwrap();
     let names: Vec<&str> = files.iter().map(|f| f.0.as_str()).collect();

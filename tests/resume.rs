@@ -208,7 +208,7 @@ fn finished_sequences_are_not_repeated() {
     assert_eq!(second.origin.resumed.len(), 1);
     assert_eq!(second.origin.resumed[0].kept, 2);
     assert!(
-        second.cells[0].notes.iter().any(|n| n.starts_with("resumed: 2 sequences were")),
+        second.cells[0].notes.iter().any(|n| n.text.starts_with("resumed: 2 sequences were")),
         "{:?}",
         second.cells[0].notes
     );

@@ -15,6 +15,7 @@ use crate::judge::summary;
 use crate::plan::{identity, settings};
 use crate::report;
 use crate::report::screen::screen;
+use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{
     CellRecord, DeviceRecord, Origin, PartRecord, RunRecord, SequenceRecord, SummaryRecord, Verdict,
 };
@@ -336,17 +337,17 @@ fn join_cell(cells: &[&CellRecord], list: &[String], min_frames: usize) -> CellR
         joined.repeats.clear();
     }
     joined.track_wall_s = cells.iter().map(|c| c.track_wall_s).sum();
-    let mut notes: Vec<String> = Vec::new();
+    let mut notes: Vec<Note> = Vec::new();
     for note in cells.iter().flat_map(|c| &c.notes) {
         if !notes.contains(note) {
             notes.push(note.clone());
         }
     }
     if cells.len() > 1 {
-        notes.push(format!(
+        notes.push(Note::new(NoteKind::Joined, format!(
             "joined from {} processes: load and warm-up times are those of the first, memory figures the largest of any",
             cells.len()
-        ));
+        )));
     }
     joined.notes = notes;
     joined.summary = summary::summarise(&joined);
@@ -360,10 +361,10 @@ fn join_verdicts(cells: &[&CellRecord], joined: &CellRecord, min_frames: usize) 
     if let Some(failed) = cells.iter().map(|c| &c.verdict).find(|v| matches!(v, Verdict::Failed { .. })) {
         return failed.clone();
     }
-    let mut reasons: Vec<String> = Vec::new();
+    let mut reasons: Vec<Reason> = Vec::new();
     for cell in cells {
         if let Verdict::Invalid { reasons: own } = &cell.verdict {
-            for reason in own.iter().filter(|r| !r.starts_with(crate::judge::verdict::TOO_FEW_FRAMES)) {
+            for reason in own.iter().filter(|r| r.kind != ReasonKind::TooFewFrames) {
                 if !reasons.contains(reason) {
                     reasons.push(reason.clone());
                 }
@@ -405,11 +406,11 @@ fn scores_only(joined: &mut RunRecord, boards: &[(String, Vec<&Part>)]) {
             sequence.energy_j.clear();
             sequence.energy_above_idle_j.clear();
         }
-        cell.notes.push(format!(
+        cell.notes.push(Note::new(NoteKind::Joined, format!(
             "the parts ran on {} devices: scores are joined, latencies, memory and energy are not; they stand in each part's \
              own record",
             boards.len()
-        ));
+        )));
     }
 }
 

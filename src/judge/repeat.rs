@@ -3,6 +3,7 @@
 //! clocks, heat) stands still, so frames of one run say nothing about the next run.
 
 use crate::judge::stats;
+use crate::results::note::{Note, NoteKind, Reason};
 use crate::results::record::{CellRecord, RepeatRecord, RepeatsRecord, SpreadRecord, SummaryRecord, Verdict};
 
 /// Joins the runs of a cell, in order. One run is the record itself.
@@ -20,14 +21,13 @@ pub fn join(runs: Vec<CellRecord>) -> Option<CellRecord> {
     for (i, other) in others.iter_mut().enumerate() {
         cell.repeats.push(record(i as u32 + 2, other, true));
         for note in std::mem::take(&mut other.notes) {
-            let note = format!("repeat {}: {note}", i + 2);
             // What every repeat says is said once.
-            if !cell.notes.iter().any(|n| note.ends_with(n.as_str())) {
-                cell.notes.push(note);
+            if !cell.notes.iter().any(|n| n.text == note.text) {
+                cell.notes.push(Note { repeat: Some(i as u32 + 2), ..note });
             }
         }
     }
-    cell.notes.extend(different_scores(&cell));
+    cell.notes.extend(different_scores(&cell).map(|text| Note::new(NoteKind::Scores, text)));
     cell.verdict = verdict(&verdicts);
     if let Some(summary) = &mut cell.summary {
         headline(summary, &cell.repeats);
@@ -39,8 +39,7 @@ pub fn join(runs: Vec<CellRecord>) -> Option<CellRecord> {
 fn record(repeat: u32, run: &CellRecord, with_frames: bool) -> RepeatRecord {
     RepeatRecord {
         repeat,
-        verdict: run.verdict.as_str().into(),
-        reasons: run.verdict.reasons(),
+        verdict: run.verdict.clone(),
         load_ms: run.load_ms,
         first_mask_ms: run.warmup.as_ref().and_then(|w| w.first_mask_ms),
         summary: run.summary.clone(),
@@ -59,7 +58,7 @@ fn verdict(all: &[Verdict]) -> Verdict {
         match verdict {
             Verdict::Valid => {}
             Verdict::Invalid { reasons: r } => {
-                reasons.extend(r.iter().map(|r| format!("repeat {} of {n}: {r}", i + 1)))
+                reasons.extend(r.iter().map(|r| Reason::new(r.kind, format!("repeat {} of {n}: {r}", i + 1))))
             }
             Verdict::Failed { error, phase } => {
                 return Verdict::Failed { error: format!("repeat {} of {n}: {error}", i + 1), phase: phase.clone() };
@@ -122,6 +121,7 @@ fn different_scores(cell: &CellRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::note::ReasonKind;
     use crate::results::record::LatencyRecord;
 
     fn run(p50: f64, jf: f64) -> CellRecord {
@@ -134,7 +134,7 @@ mod tests {
                 jf: Some(jf),
                 ..Default::default()
             }),
-            notes: vec!["said by all".into()],
+            notes: vec![Note::new(NoteKind::Setup, "said by all")],
             ..CellRecord::default()
         }
     }
@@ -150,16 +150,16 @@ mod tests {
         assert!(p50.next_run.unwrap().low < 10.0 && p50.next_run.unwrap().high > 14.0);
         let own: Vec<f64> = cell.repeats.iter().map(|r| r.summary.as_ref().unwrap().latency.unwrap().p50_ms).collect();
         assert_eq!(own, [12.0, 10.0, 11.0, 14.0, 13.0]);
-        assert_eq!((cell.verdict, cell.notes), (Verdict::Valid, vec!["said by all".to_string()]));
+        assert_eq!((cell.verdict, cell.notes), (Verdict::Valid, vec![Note::new(NoteKind::Setup, "said by all")]));
     }
 
     #[test]
     fn a_cell_is_as_good_as_its_worst_repeat() {
         let mut bad = run(10.0, 80.0);
-        bad.verdict = Verdict::Invalid { reasons: vec!["too few frames".into()] };
+        bad.verdict = Verdict::Invalid { reasons: vec![Reason::new(ReasonKind::TooFewFrames, "too few frames")] };
         let cell = join(vec![run(10.0, 80.0), bad.clone(), run(10.0, 80.5)]).unwrap();
         assert_eq!(cell.verdict.reasons(), "repeat 2 of 3: too few frames");
-        assert!(cell.notes[1].contains("from 80.000 to 80.500"), "{:?}", cell.notes);
+        assert!(cell.notes[1].text.contains("from 80.000 to 80.500"), "{:?}", cell.notes);
         bad.verdict = Verdict::Failed { error: "killed".into(), phase: "track".into() };
         assert_eq!(join(vec![run(10.0, 80.0), bad]).unwrap().verdict.reasons(), "track: repeat 2 of 2: killed");
         let one = run(10.0, 80.0);

@@ -9,6 +9,7 @@ use jetbench_runners::contract::PIPELINE;
 use crate::judge::stats;
 use crate::judge::stats::Steadiness;
 use crate::plan::scenario::Scenario;
+use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
 use crate::score;
 
@@ -99,31 +100,35 @@ fn steady(cell: &CellRecord) -> Option<SteadyRecord> {
 
 /// What a reader should know about the steadiness of the timings, in whole sentences; empty when there is nothing to
 /// say. Frames are compared with frames of equal work only: the same number of objects.
-pub fn remarks(cell: &CellRecord) -> Vec<String> {
+pub fn remarks(cell: &CellRecord) -> Vec<Note> {
+    use NoteKind::{Drift, Outliers, SlowStart};
     let ratios = relative_latencies(cell);
     let mut remarks = Vec::new();
     let slow = stats::slow_start(&ratios);
     if slow > 0 {
-        remarks.push(format!(
-            "the first {slow} frame{} took up to {:.1} times the median of like frames: warm up with more frames",
-            if slow == 1 { "" } else { "s" },
-            ratios[..slow].iter().copied().fold(0.0, f64::max)
+        remarks.push(Note::new(
+            SlowStart,
+            format!(
+                "the first {slow} frame{} took up to {:.1} times the median of like frames: warm up with more frames",
+                if slow == 1 { "" } else { "s" },
+                ratios[..slow].iter().copied().fold(0.0, f64::max)
+            ),
         ));
     }
     if let Some(drift) = stats::drift(&ratios).filter(|d| d.abs() > 0.05) {
-        remarks.push(format!(
+        remarks.push(Note::new(Drift, format!(
             "latency {} by {:.0} % from the first to the last quarter of the run: look for heat, clocks or other load",
             if drift > 0.0 { "rose" } else { "fell" },
             drift.abs() * 100.0
-        ));
+        )));
     }
     let outliers = stats::outliers(&ratios);
     if outliers as f64 > 0.03 * ratios.len() as f64 {
-        remarks.push(format!(
+        remarks.push(Note::new(Outliers, format!(
             "{outliers} of {} frames are outliers (modified z-score above 3.5, over 1.25 times the median of like frames): look for \
              other load; none was removed",
             ratios.len()
-        ));
+        )));
     }
     remarks
 }

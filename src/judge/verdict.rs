@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::judge::stats::Steadiness;
 use crate::judge::summary;
 use crate::plan::settings::Policy;
+use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{CellRecord, SensorsRecord, Verdict};
 use crate::telemetry::{Span, Telemetry, nvml};
 
@@ -169,20 +170,22 @@ pub struct Rules {
 pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], rules: Rules) -> Verdict {
     let mut reasons = Vec::new();
     if let Some(warmup) = &cell.warmup {
-        reasons.extend(warmup.faults.iter().map(|fault| format!("warm-up: {fault}")));
+        reasons.extend(warmup.faults.iter().map(|fault| Reason::new(ReasonKind::WarmUp, format!("warm-up: {fault}"))));
     }
     if let Some(first) = non_finite.first() {
         let more = non_finite.len() - 1;
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        reasons.push(format!("non-finite output: {first}{rest}"));
+        reasons.push(Reason::new(ReasonKind::NonFinite, format!("non-finite output: {first}{rest}")));
     }
-    reasons.extend(cell.fallbacks.iter().map(|f| format!("provider fallback: {f}")));
+    let fallback = |f| Reason::new(ReasonKind::Fallback, format!("provider fallback: {f}"));
+    reasons.extend(cell.fallbacks.iter().map(fallback));
     if rules.precision == Policy::Strict {
         for stage in cell.precision.iter().filter(|s| s.effective != s.requested.as_str()) {
-            reasons.push(format!(
+            let text = format!(
                 "precision: {} was asked to compute in {} and computed in {}",
                 stage.graph, stage.requested, stage.effective
-            ));
+            );
+            reasons.push(Reason::new(ReasonKind::Precision, text));
         }
     }
     let frames: usize = cell.sequences.iter().map(|s| s.frames.len()).sum();
@@ -192,63 +195,74 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
         reasons.push(too_few_frames(frames, rules.min_frames));
     }
     if seconds < rules.min_seconds && !stopped_in_warm_up {
-        reasons.push(format!(
-            "too short: {seconds:.1} s were spent in frames, {} s are needed (--min-seconds)",
-            rules.min_seconds
-        ));
+        let needed = rules.min_seconds;
+        let text = format!("too short: {seconds:.1} s were spent in frames, {needed} s are needed (--min-seconds)");
+        reasons.push(Reason::new(ReasonKind::TooShort, text));
     }
     if summary::steadiness(cell) == Steadiness::Never {
-        reasons.push(
-            "no steady state: latency went on changing to the end; warm up longer, cool the device, or run longer"
-                .into(),
-        );
+        reasons.push(Reason::new(
+            ReasonKind::Unsteady,
+            "no steady state: latency went on changing to the end; warm up longer, cool the device, or run longer",
+        ));
     }
     reasons.extend(machine_reasons(conditions, rules));
     if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid { reasons } }
 }
 
 /// What the machine did that makes figures unfit.
-fn machine_reasons(conditions: &Conditions, rules: Rules) -> Vec<String> {
+fn machine_reasons(conditions: &Conditions, rules: Rules) -> Vec<Reason> {
     let mut reasons = Vec::new();
+    let mut say = |kind, text: String| reasons.push(Reason::new(kind, text));
     if let Some(swapped) = conditions.worker_swap_mib.filter(|mib| *mib > 0.0) {
-        reasons.push(format!("memory: up to {swapped:.1} MiB of the worker were swapped out"));
+        say(ReasonKind::Swapped, format!("memory: up to {swapped:.1} MiB of the worker were swapped out"));
     }
     match conditions.power_mode.as_ref().filter(|(before, after)| before != after) {
         Some((before, after)) => {
-            reasons.push(format!("power mode changed during the run: {before} before, {after} after"));
+            say(ReasonKind::PowerMode, format!("power mode changed during the run: {before} before, {after} after"));
         }
         None if conditions.mode_flickered => {
-            reasons.push("power mode changed during the run, and back again".into());
+            say(ReasonKind::PowerMode, "power mode changed during the run, and back again".into());
         }
         None => {}
     }
     // The third counter (instantaneous) climbs on healthy boards; the first two mean that clocks were cut.
     for (counter, what) in [("oc1", "under-voltage"), ("oc2", "average over-current")] {
         if let Some(count) = conditions.over_current.get(counter).filter(|n| **n > 0) {
-            reasons.push(format!("throttled: {count} {what} events ({counter}) during the run"));
+            say(ReasonKind::Throttled, format!("throttled: {count} {what} events ({counter}) during the run"));
         }
     }
-    reasons.extend(conditions.alerts.iter().map(|alert| format!("throttled: the kernel raised {alert}")));
+    for alert in &conditions.alerts {
+        say(ReasonKind::Throttled, format!("throttled: the kernel raised {alert}"));
+    }
     if conditions.cpu_throttle_events > 0 {
         let n = conditions.cpu_throttle_events;
-        reasons.push(format!("throttled: the processor cut its clocks {n} times because of heat or power"));
+        say(
+            ReasonKind::Throttled,
+            format!("throttled: the processor cut its clocks {n} times because of heat or power"),
+        );
     }
     for (gpu, bits) in &conditions.driver_bits {
-        reasons.push(format!("throttled: the NVIDIA driver cut the clocks of {gpu} ({})", bit_words(*bits)));
+        say(
+            ReasonKind::Throttled,
+            format!("throttled: the NVIDIA driver cut the clocks of {gpu} ({})", bit_words(*bits)),
+        );
     }
-    reasons.extend(conditions.clock_drops.iter().map(|drop| format!("throttled: {drop}")));
+    for drop in &conditions.clock_drops {
+        say(ReasonKind::Throttled, format!("throttled: {drop}"));
+    }
     if rules.rivals == Policy::Strict
         && let Some(remark) = rivals(conditions)
     {
-        reasons.push(format!("rival processes: {remark}"));
+        say(ReasonKind::Rivals, format!("rival processes: {}", remark.text));
     }
     reasons
 }
 
 /// Other processes that took more than housekeeping, in words.
-pub fn rivals(conditions: &Conditions) -> Option<String> {
+pub fn rivals(conditions: &Conditions) -> Option<Note> {
     let cores = conditions.rival_cores.filter(|c| *c > HOUSEKEEPING)?;
-    Some(format!("other processes used {cores:.1} cores on average while frames were timed"))
+    let text = format!("other processes used {cores:.1} cores on average while frames were timed");
+    Some(Note::new(NoteKind::Rivals, text))
 }
 
 /// Names of the driver's reasons.
@@ -264,12 +278,10 @@ fn bit_words(bits: u64) -> String {
     named.join(", ")
 }
 
-/// How the reason of [`too_few_frames`] begins.
-pub const TOO_FEW_FRAMES: &str = "too few frames";
-
 /// The reason of a run that is too short.
-pub fn too_few_frames(frames: usize, needed: usize) -> String {
-    format!("{TOO_FEW_FRAMES}: {frames} were timed, {needed} are needed (--min-frames)")
+pub fn too_few_frames(frames: usize, needed: usize) -> Reason {
+    let text = format!("too few frames: {frames} were timed, {needed} are needed (--min-frames)");
+    Reason::new(ReasonKind::TooFewFrames, text)
 }
 
 #[cfg(test)]
@@ -463,7 +475,10 @@ mod tests {
         };
         let quiet = seen(1.1);
         assert!((quiet.rival_cores.unwrap() - 0.05).abs() < 1e-9 && rivals(&quiet).is_none());
-        assert_eq!(rivals(&seen(3.05)).unwrap(), "other processes used 2.0 cores on average while frames were timed");
+        assert_eq!(
+            rivals(&seen(3.05)).unwrap().text,
+            "other processes used 2.0 cores on average while frames were timed"
+        );
         let blind = telemetry(&[("cpu use", "cpu_busy_s", &clock(1.0))]);
         assert_eq!(Conditions::seen(&blind, &[TIMED]).rival_cores, None, "not known is not clean");
     }

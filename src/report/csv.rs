@@ -296,15 +296,15 @@ pub fn repeats(run: &RunRecord) -> Vec<u8> {
     for cell in &run.cells {
         for repeat in &cell.repeats {
             let [model, dtype, device] = key(cell);
-            let s = repeat.summary.as_ref().filter(|_| repeat.verdict != "failed");
+            let s = repeat.summary.as_ref().filter(|_| !matches!(repeat.verdict, Verdict::Failed { .. }));
             let latency = s.and_then(|s| s.latency);
             file.row([
                 model,
                 dtype,
                 device,
                 text(repeat.repeat),
-                text(&repeat.verdict),
-                text(&repeat.reasons),
+                text(repeat.verdict.as_str()),
+                text(repeat.verdict.reasons()),
                 maybe(s.and_then(|s| s.jf)),
                 maybe(s.and_then(|s| s.fps_wall)),
                 maybe(s.and_then(|s| s.fps_model)),

@@ -263,7 +263,7 @@ fn repeats(out: &mut String, cell: &CellRecord) {
             "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>\
              <td class=\"number\">{}</td></tr>",
             r.repeat,
-            escape(&clean(&format!("{} {}", r.verdict, r.reasons))),
+            escape(&clean(&format!("{} {}", r.verdict.as_str(), r.verdict.reasons()))),
             show(s.and_then(|s| s.fps_wall)),
             show(latency.map(|l| l.p50_ms)),
             show(latency.map(|l| l.p95_ms)),

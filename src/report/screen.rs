@@ -48,7 +48,7 @@ pub fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> Str
                     verdict: c.verdict.as_str(),
                     reasons: match &c.verdict {
                         Verdict::Valid => Vec::new(),
-                        Verdict::Invalid { reasons } => reasons.clone(),
+                        Verdict::Invalid { reasons } => reasons.iter().map(ToString::to_string).collect(),
                         Verdict::Failed { .. } => vec![c.verdict.reasons()],
                     },
                 })
@@ -65,7 +65,7 @@ fn style() -> Style {
     let terminal = std::io::stdout().is_terminal();
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    Style { width: terminal.then(|| width()), color: set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb) }
+    Style { width: terminal.then(width), color: set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb) }
 }
 
 /// Columns of the terminal; 80 where it does not say.

@@ -272,11 +272,11 @@ pub(super) fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
     // A remark that several cells share is said once.
     let mut remarks: Vec<(String, Vec<String>)> = Vec::new();
     for cell in &run.cells {
-        for remark in &cell.notes {
+        for remark in cell.notes.iter().map(ToString::to_string) {
             let name = cell_name(run, cell);
-            match remarks.iter_mut().find(|(text, _)| text == remark) {
+            match remarks.iter_mut().find(|(text, _)| *text == remark) {
                 Some((_, cells)) => cells.push(name),
-                None => remarks.push((remark.clone(), vec![name])),
+                None => remarks.push((remark, vec![name])),
             }
         }
     }

@@ -9,9 +9,11 @@ use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
 
 pub use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
+use crate::results::note::{Note, Reason};
 
-/// Schema number of `run.json`; raised on every incompatible change.
-pub const SCHEMA: u32 = 1;
+/// Schema number of `run.json`; raised on every incompatible change. [`crate::results::upgrade`]
+/// reads older ones.
+pub const SCHEMA: u32 = 2;
 
 /// One run: what was asked, where it ran, what came out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,8 +151,8 @@ pub enum Verdict {
     Valid,
     /// They were measured, but these reasons forbid their use.
     Invalid {
-        /// One sentence each.
-        reasons: Vec<String>,
+        /// Every rule that was broken.
+        reasons: Vec<Reason>,
     },
     /// There are none, or not all.
     Failed {
@@ -175,7 +177,7 @@ impl Verdict {
     pub fn reasons(&self) -> String {
         match self {
             Verdict::Valid => String::new(),
-            Verdict::Invalid { reasons } => reasons.join("; "),
+            Verdict::Invalid { reasons } => reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             Verdict::Failed { error, phase } => format!("{phase}: {error}"),
         }
     }
@@ -248,7 +250,7 @@ pub struct CellRecord {
     /// Aggregates over `sequences`; `None` when nothing was finished.
     pub summary: Option<SummaryRecord>,
     /// Remarks for the reader, each with a remedy where there is one.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 impl CellRecord {
@@ -315,14 +317,12 @@ pub struct SensorsRecord {
 }
 
 /// One repeat of a cell in a process of its own.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RepeatRecord {
     /// Number, from 1.
     pub repeat: u32,
-    /// Word of its verdict: `valid`, `invalid`, `failed`.
-    pub verdict: String,
-    /// Reasons or error of the verdict.
-    pub reasons: String,
+    /// Its verdict.
+    pub verdict: Verdict,
     /// Whole load, milliseconds.
     pub load_ms: Option<f64>,
     /// From the start of loading to the first masks, milliseconds.

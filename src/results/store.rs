@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::exit::Stop;
 use crate::results::claim::claim;
 use crate::results::record::{CellRecord, RunRecord, SCHEMA};
+use crate::results::upgrade;
 
 /// How the names of files begin that are being written.
 pub const WRITING: &str = ".writing-";
@@ -286,10 +287,12 @@ pub fn load(path: &Path) -> Result<RunRecord, Stop> {
     let file = if path.is_dir() { path.join(RECORD) } else { path.to_path_buf() };
     let fault = |what: String| Stop::Usage(format!("{}: {what}", file.display()));
     let bytes = std::fs::read(&file).map_err(|e| fault(format!("{e}; a finished run has this file")))?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| fault(format!("not JSON: {e}")))?;
+    let mut value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| fault(format!("not JSON: {e}")))?;
     match value.get("schema").and_then(serde_json::Value::as_u64) {
+        Some(1) => upgrade::from_schema_1(&mut value),
         Some(schema) if schema == u64::from(SCHEMA) => {}
-        found => return Err(fault(format!("schema {found:?}; this program reads schema {SCHEMA}"))),
+        Some(schema) => return Err(fault(format!("schema {schema}; this program reads schemas 1 to {SCHEMA}"))),
+        None => return Err(fault("no schema number, so it is no record of a run".into())),
     }
     serde_json::from_value(value).map_err(|e| fault(e.to_string()))
 }

@@ -15,6 +15,7 @@ use crate::judge::{limits, summary};
 use crate::plan::resolve::Cell;
 use crate::plan::{self, Plan, budget};
 use crate::report::plot::sensed::PHASE;
+use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
 use crate::results::store::{self, RunDir};
 use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
@@ -74,7 +75,7 @@ impl CellRun<'_> {
         record.sensors = telemetry.sensors();
         record.sensors.unjudged = verdict::unjudged(&record.sensors, telemetry::is_tegra(self.root));
         if let Err(e) = self.keep(&telemetry, &observed.begun) {
-            record.notes.push(format!("telemetry.csv could not be written: {e}"));
+            record.notes.push(Note::new(NoteKind::Output, format!("telemetry.csv could not be written: {e}")));
         }
 
         let graded = self.grade(&mut record, &observed);
@@ -91,9 +92,10 @@ impl CellRun<'_> {
         let cap = telemetry::gpu::nodes(self.root).first().and_then(|node| {
             Some(std::fs::read_to_string(node.join("max_freq")).ok()?.trim().parse::<f64>().ok()? / 1e6)
         });
-        record.notes.extend(limits::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap));
+        let limit = limits::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap);
+        record.notes.extend(limit.map(|text| Note::new(NoteKind::Limit, text)));
         if let (Some(budget), Some(peak)) = (self.plan.settings.memory_budget, record.memory.get("peak")) {
-            record.notes.extend(budget::remark(budget, peak));
+            record.notes.extend(budget::remark(budget, peak).map(|text| Note::new(NoteKind::Budget, text)));
         }
 
         let (verdict, class) = self.verdict(&mut record, &observed, &telemetry, (ended, graded), mode, &non_finite);
@@ -118,7 +120,7 @@ impl CellRun<'_> {
             (Ended::Interrupted, _) => (failed(phase, "interrupted; finished sequences are kept".into()), None),
             (_, Err(error)) => (failed(Phase::Score, error), Some(FaultClass::Input)),
             (Ended::Finished { remark }, Ok(())) => {
-                record.notes.extend(remark);
+                record.notes.extend(remark.map(|text| Note::new(NoteKind::Worker, text)));
                 let conditions = self.conditions(mode, observed, telemetry);
                 record.notes.extend(verdict::rivals(&conditions));
                 let settings = &self.plan.settings;
@@ -155,12 +157,12 @@ impl CellRun<'_> {
         let names: Vec<&str> =
             old.sequences.iter().map(|s| s.video.as_str()).chain(finished.iter().map(|f| f.video.as_str())).collect();
         record.memory_curve = old.memory_curve.into_iter().filter(|p| names.contains(&p.video.as_str())).collect();
-        record.notes = old.notes.into_iter().filter(|n| n.starts_with(RESUMED)).collect();
-        record.notes.push(format!(
-            "{RESUMED}: {} finished by an earlier worker; what was sensed during an interrupted attempt (power, swap, \
+        record.notes = old.notes.into_iter().filter(|n| n.kind == NoteKind::Joined).collect();
+        record.notes.push(Note::new(NoteKind::Joined, format!(
+            "resumed: {} finished by an earlier worker; what was sensed during an interrupted attempt (power, swap, \
              throttling) may be missing",
             plural(kept, "sequence was", "sequences were")
-        ));
+        )));
         record.sequences = old.sequences;
         observed.finished = finished;
         Earlier {
@@ -247,10 +249,10 @@ impl CellRun<'_> {
             }
             Event::Warmup { record: warmup } => {
                 if !warmup.faults.is_empty() && !self.plan.settings.keep_going {
-                    record.notes.push(
-                        "stopped after the warm-up frame because of its masks; --keep-going tracks on nevertheless"
-                            .into(),
-                    );
+                    record.notes.push(Note::new(
+                        NoteKind::Stopped,
+                        "stopped after the warm-up frame because of its masks; --keep-going tracks on nevertheless",
+                    ));
                 }
                 record.warmup = Some(warmup);
             }
@@ -274,9 +276,12 @@ impl CellRun<'_> {
                     return Err(format!("the worker finished sequence {index}, which it had not started"));
                 }
                 if let Some((frames, worst_ms)) = late.filter(|l| l.0 > 0) {
-                    record.notes.push(format!(
-                        "video {video}: the decoder brought {} late, by up to {worst_ms:.0} ms; a camera would not",
-                        plural(frames, "frame", "frames")
+                    record.notes.push(Note::new(
+                        NoteKind::LateFrames,
+                        format!(
+                            "video {video}: the decoder brought {} late, by up to {worst_ms:.0} ms; a camera would not",
+                            plural(frames, "frame", "frames")
+                        ),
                     ));
                 }
                 let spool = self.dir.spool_file(self.index, index);
@@ -307,7 +312,7 @@ impl CellRun<'_> {
         record.notes.extend(observed.memory.peak(telemetry, rivals, &mut record.memory));
         let hottest = telemetry.channels.iter().filter(|c| c.name.ends_with("celsius"));
         if let Some(celsius) = hottest.filter_map(|c| telemetry.largest(&c.name)).max_by(f64::total_cmp) {
-            record.notes.push(format!("hottest sensor: {celsius:.1} °C"));
+            record.notes.push(Note::new(NoteKind::Temperature, format!("hottest sensor: {celsius:.1} °C")));
         }
     }
 
@@ -353,14 +358,13 @@ impl CellRun<'_> {
         let place = |name: &str| dataset.sequences.iter().position(|s| s.name == name);
         record.sequences.sort_by_cached_key(|s| place(&s.video));
         if let Err(e) = pictures::leave(self, &record.sequences, &observed.finished) {
-            record.notes.push(format!("pictures of the worst moments could not be made: {e}"));
+            record
+                .notes
+                .push(Note::new(NoteKind::Output, format!("pictures of the worst moments could not be made: {e}")));
         }
         Ok(())
     }
 }
-
-/// How the remark of a resumed cell begins.
-const RESUMED: &str = "resumed";
 
 /// Figures of the worker before an interruption, which cover the sequences that are kept.
 struct Earlier {
@@ -394,7 +398,7 @@ fn loaded(record: &mut CellRecord, report: OpenReport) {
     record.options.dropped.extend(report.dropped);
     record.runtime = (!report.runtime_version.is_empty())
         .then(|| RuntimeRecord { version: report.runtime_version, path: report.runtime_path.display().to_string() });
-    record.notes.extend(report.notes);
+    record.notes.extend(report.notes.into_iter().map(|text| Note::new(NoteKind::Setup, text)));
     record.fallbacks = report.fallbacks;
 }
 

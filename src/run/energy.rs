@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::results::note::{Note, NoteKind};
 use crate::results::record::CellRecord;
 use crate::telemetry::{self, Sampler, Span, Telemetry};
 
@@ -46,9 +47,9 @@ pub(super) fn integrate(record: &mut CellRecord, tracked: &[(String, Span)], tel
         sequence.energy_above_idle_j = above(&sequence.energy_j, &[*span]);
     }
     if !record.energy_j.is_empty() && !record.energy_j.contains_key(WHOLE_MODULE_RAIL) {
-        record.notes.push(format!(
+        record.notes.push(Note::new(NoteKind::EnergyUnknown, format!(
             "no {WHOLE_MODULE_RAIL} rail on this board: energy is given per rail, and energy_per_frame_j is left out"
-        ));
+        )));
     }
 }
 

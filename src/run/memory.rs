@@ -6,6 +6,7 @@ use std::path::Path;
 
 use jetbench_runners::types::Device;
 
+use crate::results::note::{Note, NoteKind};
 use crate::results::record::MemoryRecord;
 use crate::run::event::{Phase, ProcessMemory};
 use crate::telemetry::{self, SystemMemory, Telemetry};
@@ -64,9 +65,9 @@ impl MemoryWatch {
     pub(super) fn peak(
         &mut self,
         telemetry: &Telemetry,
-        rivals: Option<String>,
+        rivals: Option<Note>,
         memory: &mut BTreeMap<String, MemoryRecord>,
-    ) -> Vec<String> {
+    ) -> Vec<Note> {
         let mut notes = Vec::new();
         let peak = memory.entry("peak".into()).or_default();
         peak.raise_to(&MemoryRecord {
@@ -86,22 +87,31 @@ impl MemoryWatch {
             (&self.taken, "more than the worker's resident memory, so other programs took some meanwhile"),
         ] {
             if !phases.is_empty() {
-                notes
-                    .push(format!("system memory is left empty for {}: MemAvailable fell by {why}", phases.join(", ")));
+                notes.push(Note::new(
+                    NoteKind::MemoryUnknown,
+                    format!("system memory is left empty for {}: MemAvailable fell by {why}", phases.join(", ")),
+                ));
             }
         }
         // On a GPU the worker's memory is not all in its resident set, so there is no such bound; busy neighbours are
         // reason enough to name nobody.
         if let Some(remark) = rivals.filter(|_| !self.on_cpu) {
             memory.values_mut().for_each(|m| m.system_mib = None);
-            notes.push(format!("system memory is left empty: {remark}, and what MemAvailable fell by may be theirs"));
+            let remark = remark.text;
+            notes.push(Note::new(
+                NoteKind::MemoryUnknown,
+                format!("system memory is left empty: {remark}, and what MemAvailable fell by may be theirs"),
+            ));
         }
         let swap = telemetry.smallest("swap_free_mib");
         if let Some((before, lowest)) = self.baseline.swap_free_mib.zip(swap).filter(|(before, low)| before - low > 1.0)
         {
-            notes.push(format!(
-                "free swap fell by {:.0} MiB while the worker ran: something on this machine was swapped out",
-                before - lowest
+            notes.push(Note::new(
+                NoteKind::Swap,
+                format!(
+                    "free swap fell by {:.0} MiB while the worker ran: something on this machine was swapped out",
+                    before - lowest
+                ),
             ));
         }
         notes

@@ -16,6 +16,7 @@ use crate::cli::RunArgs;
 use crate::exit::Stop;
 use crate::plan::settings::Settings;
 use crate::plan::{Plan, identity};
+use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, ResumeRecord, RunRecord};
 use crate::results::store::{self, RECORD, RunDir};
 use crate::run::spool::Reader;
@@ -195,9 +196,12 @@ fn from_disk(plan: &Plan, dir: &RunDir, index: usize) -> Result<Before, Stop> {
     });
     let lost = before - progress.finished.len();
     if lost > 0 {
-        progress.record.notes.push(format!(
-            "finished before an interruption, could not be read back, tracked again: {}",
-            plural(lost, "sequence", "sequences")
+        progress.record.notes.push(Note::new(
+            NoteKind::Joined,
+            format!(
+                "finished before an interruption, could not be read back, tracked again: {}",
+                plural(lost, "sequence", "sequences")
+            ),
         ));
     }
     let nothing = progress.record.sequences.is_empty() && progress.finished.is_empty();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use jetbench::judge::summary::summarise;
+use jetbench::results::note::{Note, NoteKind, Reason, ReasonKind};
 use jetbench::results::record::*;
 use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
 
@@ -54,11 +55,16 @@ pub fn run() -> RunRecord {
         cell("edgetam_points", "edgetam_mini", Points, Fp32, "fp32", 74.2, 13.0),
     ];
     cells[4].verdict = Verdict::Invalid {
-        reasons: vec!["the power mode changed during the run (15W to 7W); fix it with `sudo nvpmodel -m 0`".into()],
+        reasons: vec![Reason::new(
+            ReasonKind::PowerMode,
+            "the power mode changed during the run (15W to 7W); fix it with `sudo nvpmodel -m 0`",
+        )],
     };
     cells[0].notes = jetbench::judge::summary::remarks(&cells[0]);
-    cells[0].notes.push("the pack is a miniature for smoke tests: its scores say nothing about the full model".into());
-    cells[1].notes.push("the pack is a miniature for smoke tests: its scores say nothing about the full model".into());
+    let miniature = "the pack is a miniature for smoke tests: its scores say nothing about the full model";
+    let miniature = || Note::new(NoteKind::Setup, miniature);
+    cells[0].notes.push(miniature());
+    cells[1].notes.push(miniature());
     cells[5].verdict = Verdict::Failed {
         error: "the worker was killed by signal 9 (out of memory?); see log.txt".into(),
         phase: "warmup".into(),
