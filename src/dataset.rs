@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jetbench_runners::types::Mask;
 
-pub use check::{CheckReport, Finding, Severity, check};
+pub use check::{CheckReport, Finding, FindingSeverity, check};
 pub use frame::{DecodedFrame, FramePicker, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
 pub use layout::{Layout, OpenOptions, UnknownLayout, parse_list, read_list};

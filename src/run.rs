@@ -39,14 +39,14 @@ use crate::text::{now, plural};
 
 /// How much is said on stderr while a run goes on.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Words {
+pub struct Verbosity {
     /// Nothing.
     pub quiet: bool,
     /// The plan and the files too.
     pub verbose: bool,
 }
 
-impl Words {
+impl Verbosity {
     /// A line that stays, before there is a progress bar.
     pub fn tell(&self, text: &str) {
         if !self.quiet {
@@ -115,15 +115,15 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Stop
 ///
 /// # Errors
 /// The results cannot be written. What goes wrong in a cell is its verdict.
-pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, words: &Words) -> Result<Done, Stop> {
+pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity: &Verbosity) -> Result<Done, Stop> {
     let Resumed { dir, plan, mut record, before } = resumed;
     let fault = |e: std::io::Error| disk(&dir.path, &e);
     store::write_json(&dir.head(), &record).map_err(fault)?;
     if let Some(keep) = plan.settings.keep {
         retention::mark(&dir.path, keep).map_err(fault)?;
     }
-    let progress = Progress::new(words.quiet, (plan.units() * plan.frames()) as u64);
-    introduce(&plan, &dir, &record, &progress, words);
+    let progress = Progress::new(verbosity.quiet, (plan.units() * plan.frames()) as u64);
+    introduce(&plan, &dir, &record, &progress, verbosity);
     if record.null_run.is_none() {
         match null_run::measure(&plan, &dir, interrupt) {
             Ok(null) => record.null_run = Some(null),
@@ -173,11 +173,11 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, words: &Wo
 }
 
 /// What the user should know before the first cell.
-fn introduce(plan: &Plan, dir: &RunDir, record: &RunRecord, progress: &Progress, words: &Words) {
+fn introduce(plan: &Plan, dir: &RunDir, record: &RunRecord, progress: &Progress, verbosity: &Verbosity) {
     for note in &plan.notes {
         progress.note(note);
     }
-    if words.verbose {
+    if verbosity.verbose {
         plan.describe().lines().for_each(|line| progress.note(line));
         progress.note(&format!("writing to {}, workers speak to {}", dir.path.display(), dir.log().display()));
     }

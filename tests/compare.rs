@@ -5,7 +5,7 @@
 mod synthetic;
 mod workshop;
 
-use jetbench::command::compare::{Floor, Word, pair};
+use jetbench::command::compare::{ChangeWord, Floor, pair};
 use jetbench::judge::summary::summarise;
 use jetbench::results::note::{Reason, ReasonKind};
 use jetbench::results::record::{RunRecord, Verdict};
@@ -50,30 +50,30 @@ fn default_floor() -> Floor {
 #[test]
 fn the_same_thing_is_within_noise_and_five_percent_are_seen() {
     let base = one_cell();
-    let words = |slower: f64, trials: u64| -> Vec<Word> {
+    let words = |slower: f64, trials: u64| -> Vec<ChangeWord> {
         (0..trials)
             .map(|t| {
                 let (a, b) = (timed(&base, 1.0, 2 * t), timed(&base, slower, 2 * t + 1));
                 let (cells, _) = pair(&a, &b, &|_| default_floor());
-                assert_eq!(cells[0].jf.word, Word::WithinNoise, "the scores are the same");
+                assert_eq!(cells[0].jf.word, ChangeWord::WithinNoise, "the scores are the same");
                 cells[0].latency.word
             })
             .collect()
     };
-    let count = |words: &[Word], word| words.iter().filter(|w| **w == word).count();
+    let count = |words: &[ChangeWord], word| words.iter().filter(|w| **w == word).count();
     let same = words(1.0, 40);
     let slower = words(1.05, 40);
     let faster = words(1.0 / 1.05, 20);
     println!(
         "of 40: same within noise {}, 5 % slower regressed {}; of 20: 5 % faster improved {}",
-        count(&same, Word::WithinNoise),
-        count(&slower, Word::Regressed),
-        count(&faster, Word::Improved)
+        count(&same, ChangeWord::WithinNoise),
+        count(&slower, ChangeWord::Regressed),
+        count(&faster, ChangeWord::Improved)
     );
-    assert!(count(&same, Word::WithinNoise) >= 38, "{same:?}");
-    assert!(count(&slower, Word::Regressed) >= 38, "{slower:?}");
-    assert!(count(&faster, Word::Improved) >= 19, "{faster:?}");
-    assert_eq!(count(&slower, Word::Improved), 0);
+    assert!(count(&same, ChangeWord::WithinNoise) >= 38, "{same:?}");
+    assert!(count(&slower, ChangeWord::Regressed) >= 38, "{slower:?}");
+    assert!(count(&faster, ChangeWord::Improved) >= 19, "{faster:?}");
+    assert_eq!(count(&slower, ChangeWord::Improved), 0);
 }
 
 #[test]
@@ -87,15 +87,15 @@ fn scores_that_fall_are_seen_and_their_video_named() {
         object.jf = object.jf.map(|jf| jf - 4.0);
     }
     let (cells, _) = pair(&base, &worse, &|_| default_floor());
-    assert_eq!(cells[0].jf.word, Word::Regressed, "{:?}", cells[0].jf);
+    assert_eq!(cells[0].jf.word, ChangeWord::Regressed, "{:?}", cells[0].jf);
     assert_eq!(cells[0].moved[0].0, base.cells[0].sequences[3].video);
     let (cells, _) = pair(&worse, &base, &|_| default_floor());
-    assert_eq!(cells[0].jf.word, Word::Improved);
+    assert_eq!(cells[0].jf.word, ChangeWord::Improved);
     // One video alone proves nothing either way.
     let mut one = base.clone();
     one.cells[0].sequences[3].objects[0].jf = one.cells[0].sequences[3].objects[0].jf.map(|jf| jf - 30.0);
     let (cells, _) = pair(&base, &one, &|_| default_floor());
-    assert_eq!(cells[0].jf.word, Word::WithinNoise, "{:?}", cells[0].jf);
+    assert_eq!(cells[0].jf.word, ChangeWord::WithinNoise, "{:?}", cells[0].jf);
 }
 
 #[test]
@@ -109,26 +109,29 @@ fn what_differs_is_named_and_never_guessed_over() {
     };
     let (cell, _) = with(&|r| r.device.digest = "feedc0de".into());
     let cell = cell.unwrap();
-    assert_eq!((cell.jf.word, cell.latency.word), (Word::WithinNoise, Word::NotComparable));
+    assert_eq!((cell.jf.word, cell.latency.word), (ChangeWord::WithinNoise, ChangeWord::NotComparable));
     assert!(cell.latency.remark.contains("device digest (0badcafe → feedc0de)"), "{}", cell.latency.remark);
     let (cell, _) = with(&|r| r.data.list_sha256 = "another".into());
     let cell = cell.unwrap();
-    assert_eq!((cell.jf.word, cell.latency.word), (Word::NotComparable, Word::NotComparable));
+    assert_eq!((cell.jf.word, cell.latency.word), (ChangeWord::NotComparable, ChangeWord::NotComparable));
     let (cell, _) = with(&|r| r.cells[0].pack_digest = "9999".into());
     let cell = cell.unwrap();
     assert_eq!(cell.changed, ["pack digest (5f0c → 9999)"]);
-    assert_ne!(cell.latency.word, Word::NotComparable, "another pack is what one wants to compare");
+    assert_ne!(cell.latency.word, ChangeWord::NotComparable, "another pack is what one wants to compare");
     let (cell, _) = with(&|r| {
         r.cells[0].verdict = Verdict::Invalid { reasons: vec![Reason::new(ReasonKind::Throttled, "throttled")] };
     });
     let cell = cell.unwrap();
-    assert!(cell.regressed() && cell.latency.word == Word::NotComparable);
+    assert!(cell.regressed() && cell.latency.word == ChangeWord::NotComparable);
     assert_eq!(cell.verdict.as_deref(), Some("regressed: valid → invalid: throttled"));
     let (cell, unmatched) = with(&|r| r.cells[0].model = "other_mask".into());
     assert!(cell.is_none() && unmatched.len() == 2, "{unmatched:?}");
     let (cell, _) = with(&|r| r.cells[0].sequences.iter_mut().for_each(|s| s.video.push('x')));
     let cell = cell.unwrap();
-    assert_eq!((cell.videos, cell.jf.word, cell.latency.word), (0, Word::NotComparable, Word::NotComparable));
+    assert_eq!(
+        (cell.videos, cell.jf.word, cell.latency.word),
+        (0, ChangeWord::NotComparable, ChangeWord::NotComparable)
+    );
 }
 
 /// Real processes. `JETBENCH_TRIALS` pairs (2 when not said): the mock against itself, and against one that is 5 % slower.

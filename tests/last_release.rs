@@ -42,7 +42,10 @@ fn its_report_is_made_anew_with_the_same_figures() {
     shop.expect(0, &["report", run.to_str().unwrap()]);
     assert_eq!(tables(&run), before);
     let page = std::fs::read_to_string(run.join("report.html")).unwrap();
-    assert!(page.contains("bf16 operands, fp32 accumulation, emulated") && page.contains("bf16 (emulated)"), "precision");
+    assert!(
+        page.contains("bf16 operands, fp32 accumulation, emulated") && page.contains("bf16 (emulated)"),
+        "precision"
+    );
     assert!(page.contains("repeat 2"), "what only the second repeat said is still said of it");
 }
 

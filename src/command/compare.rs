@@ -27,7 +27,7 @@ const BLOCK: usize = 10;
 /// What became of a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Word {
+pub enum ChangeWord {
     /// Better, by more than noise.
     Improved,
     /// Worse, by more than noise.
@@ -38,14 +38,14 @@ pub enum Word {
     NotComparable,
 }
 
-impl Word {
+impl ChangeWord {
     /// As printed.
     pub fn as_str(self) -> &'static str {
         match self {
-            Word::Improved => "improved",
-            Word::Regressed => "regressed",
-            Word::WithinNoise => "within noise",
-            Word::NotComparable => "not comparable",
+            ChangeWord::Improved => "improved",
+            ChangeWord::Regressed => "regressed",
+            ChangeWord::WithinNoise => "within noise",
+            ChangeWord::NotComparable => "not comparable",
         }
     }
 }
@@ -54,7 +54,7 @@ impl Word {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
     /// What became of it.
-    pub word: Word,
+    pub word: ChangeWord,
     /// Its value in the base.
     pub base: Option<f64>,
     /// Its value in the other run.
@@ -101,12 +101,12 @@ pub struct CellChange {
 impl CellChange {
     /// Is anything of it worse?
     pub fn regressed(&self) -> bool {
-        self.verdict_regressed || [&self.jf, &self.latency].iter().any(|c| c.word == Word::Regressed)
+        self.verdict_regressed || [&self.jf, &self.latency].iter().any(|c| c.word == ChangeWord::Regressed)
     }
 
     /// Could nothing of it be compared?
     fn blind(&self) -> bool {
-        [&self.jf, &self.latency].iter().any(|c| c.word == Word::NotComparable)
+        [&self.jf, &self.latency].iter().any(|c| c.word == ChangeWord::NotComparable)
     }
 }
 
@@ -252,7 +252,8 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
     let mut jf = pairs.scores();
     let mut latency = pairs.latencies(floor);
     let refuse = |change: &mut Change, why: String| {
-        *change = Change { word: Word::NotComparable, change: None, interval: None, remark: why, ..change.clone() };
+        *change =
+            Change { word: ChangeWord::NotComparable, change: None, interval: None, remark: why, ..change.clone() };
     };
     if !data.is_empty() {
         refuse(&mut jf, format!("different {}", data.join(", ")));
@@ -338,7 +339,7 @@ impl<'a> Pairs<'a> {
         };
         let floor = Floor { share: SCORE_FLOOR, from: "by default".into() };
         let mut change = Change {
-            word: Word::NotComparable,
+            word: ChangeWord::NotComparable,
             base: mean(|p| p.0),
             other: mean(|p| p.1),
             change: difference(&units.iter().collect::<Vec<_>>()),
@@ -349,7 +350,7 @@ impl<'a> Pairs<'a> {
         };
         if !all.is_empty() && all.iter().all(|(a, b)| a == b) {
             // Nothing moved: that needs no interval.
-            (change.word, change.interval) = (Word::WithinNoise, Some(Interval { low: 0.0, high: 0.0 }));
+            (change.word, change.interval) = (ChangeWord::WithinNoise, Some(Interval { low: 0.0, high: 0.0 }));
         } else if let Some(interval) = change.interval {
             change.word = judge(change.change, interval, SCORE_FLOOR, true);
         } else {
@@ -376,7 +377,7 @@ impl<'a> Pairs<'a> {
         let all: Vec<(f64, f64)> = self.videos.iter().flat_map(|v| v.frames.iter().copied()).collect();
         let median = |pick: fn(&(f64, f64)) -> f64| stats::median(&all.iter().map(pick).collect::<Vec<_>>());
         let mut change = Change {
-            word: Word::NotComparable,
+            word: ChangeWord::NotComparable,
             base: median(|p| p.0),
             other: median(|p| p.1),
             change: ratio(&units.iter().collect::<Vec<_>>()),
@@ -415,13 +416,13 @@ fn too_few(found: usize, what: &str) -> String {
 
 /// A change counts when its interval leaves out zero (it is no accident of these frames) and it is larger than the floor
 /// (it is no accident of these two runs).
-fn judge(change: Option<f64>, interval: Interval, floor: f64, more_is_better: bool) -> Word {
+fn judge(change: Option<f64>, interval: Interval, floor: f64, more_is_better: bool) -> ChangeWord {
     let change = change.unwrap_or(0.0);
     let (up, down) = (interval.low > 0.0 && change > floor, interval.high < 0.0 && change < -floor);
     match (up, down) {
-        (false, false) => Word::WithinNoise,
-        (up, _) if up == more_is_better => Word::Improved,
-        _ => Word::Regressed,
+        (false, false) => ChangeWord::WithinNoise,
+        (up, _) if up == more_is_better => ChangeWord::Improved,
+        _ => ChangeWord::Regressed,
     }
 }
 
@@ -446,7 +447,7 @@ fn text(comparison: &Comparison) -> String {
         if !cell.changed.is_empty() {
             let _ = writeln!(out, "  changed  {}", cell.changed.join(", "));
         }
-        if cell.jf.word != Word::WithinNoise && !cell.moved.is_empty() {
+        if cell.jf.word != ChangeWord::WithinNoise && !cell.moved.is_empty() {
             let moved: Vec<String> = cell.moved.iter().map(|(v, d)| format!("{} {d:+.2}", clean(v))).collect();
             let _ = writeln!(out, "  moved    {}", moved.join(", "));
         }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::cli::{DataArgs, DataCheckArgs, DataCommand, DataSynthArgs};
-use crate::dataset::{self, CheckReport, Layout, OpenOptions, Severity, SynthOptions, UnknownLayout};
+use crate::dataset::{self, CheckReport, FindingSeverity, Layout, OpenOptions, SynthOptions, UnknownLayout};
 use crate::exit::{NOT_VALID, Outcome, Stop};
 use crate::run::progress;
 
@@ -62,14 +62,14 @@ fn text(dir: &Path, report: &CheckReport) -> String {
     );
     for finding in &report.findings {
         let word = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
+            FindingSeverity::Error => "error",
+            FindingSeverity::Warning => "warning",
         };
         // The place may be any file name: no control character of it reaches the terminal.
         let place = crate::text::clean(&finding.place);
         text.push_str(&format!("{word}: {place}: {}\n", crate::text::clean(&finding.what)));
     }
-    let errors = report.findings.iter().filter(|f| f.severity == Severity::Error).count();
+    let errors = report.findings.iter().filter(|f| f.severity == FindingSeverity::Error).count();
     let warnings = report.findings.len() - errors;
     text.push_str(&match (errors, warnings) {
         (0, 0) => "nothing wrong\n".to_string(),

@@ -22,7 +22,7 @@ use crate::telemetry;
 /// Result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum CheckStatus {
     /// Fit.
     Ok,
     /// Usable; figures may suffer.
@@ -37,7 +37,7 @@ pub struct Check {
     /// What was looked at.
     pub name: String,
     /// Result.
-    pub status: Status,
+    pub status: CheckStatus,
     /// What was found.
     pub found: String,
     /// What to do; empty when all is well.
@@ -46,15 +46,15 @@ pub struct Check {
 
 impl Check {
     fn ok(name: &str, found: impl Into<String>) -> Self {
-        Check { name: name.into(), status: Status::Ok, found: found.into(), remedy: String::new() }
+        Check { name: name.into(), status: CheckStatus::Ok, found: found.into(), remedy: String::new() }
     }
 
     fn warn(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Check { name: name.into(), status: Status::Warn, found: found.into(), remedy: remedy.into() }
+        Check { name: name.into(), status: CheckStatus::Warn, found: found.into(), remedy: remedy.into() }
     }
 
     fn fail(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Check { name: name.into(), status: Status::Fail, found: found.into(), remedy: remedy.into() }
+        Check { name: name.into(), status: CheckStatus::Fail, found: found.into(), remedy: remedy.into() }
     }
 }
 
@@ -73,12 +73,12 @@ pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Stop> {
     checks.push(data(&args.data.clone().unwrap_or_else(plan::settings::default_data)));
     checks.push(results(&plan::settings::default_out(args.out.clone())));
     checks.extend(conditions(root));
-    let failed = checks.iter().any(|c| c.status == Status::Fail);
+    let failed = checks.iter().any(|c| c.status == CheckStatus::Fail);
     let stdout = if args.json {
         let checks: Vec<_> = checks
             .iter()
             .map(|c| {
-                let ok = c.status != Status::Fail;
+                let ok = c.status != CheckStatus::Fail;
                 json!({"name": c.name, "ok": ok, "status": c.status, "detail": c.found, "remedy": c.remedy})
             })
             .collect();
@@ -94,9 +94,9 @@ fn text(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         let mark = match check.status {
-            Status::Ok => "ok  ",
-            Status::Warn => "warn",
-            Status::Fail => "FAIL",
+            CheckStatus::Ok => "ok  ",
+            CheckStatus::Warn => "warn",
+            CheckStatus::Fail => "FAIL",
         };
         let indent = format!("\n{:width$}", "", width = width + 8);
         text.push_str(&format!("{mark}  {:width$}  {}\n", check.name, check.found.replace('\n', &indent)));
@@ -104,7 +104,7 @@ fn text(checks: &[Check]) -> String {
             text.push_str(&format!("      {:width$}  → {}\n", "", check.remedy.replace('\n', &indent)));
         }
     }
-    let (fails, warns) = (count(checks, Status::Fail), count(checks, Status::Warn));
+    let (fails, warns) = (count(checks, CheckStatus::Fail), count(checks, CheckStatus::Warn));
     text.push_str(&match (fails, warns) {
         (0, 0) => "all checks passed\n".to_string(),
         (0, n) => format!("usable; {n} of {} checks warn\n", checks.len()),
@@ -113,7 +113,7 @@ fn text(checks: &[Check]) -> String {
     text
 }
 
-fn count(checks: &[Check], status: Status) -> usize {
+fn count(checks: &[Check], status: CheckStatus) -> usize {
     checks.iter().filter(|c| c.status == status).count()
 }
 
@@ -369,12 +369,12 @@ mod tests {
             std::fs::write(path, content).unwrap();
         }
         let mut checks = conditions(dir.path());
-        assert_eq!(count(&checks, Status::Warn), 4, "{checks:?}");
+        assert_eq!(count(&checks, CheckStatus::Warn), 4, "{checks:?}");
         checks.extend(pack_checks(&[]));
         checks.push(data(&dir.path().join("nothing")));
         checks.push(results(Path::new("/proc/nothing")));
-        assert_eq!(count(&checks, Status::Fail), 3, "{checks:?}");
-        assert!(checks.iter().all(|c| (c.status == Status::Ok) == c.remedy.is_empty()), "{checks:?}");
+        assert_eq!(count(&checks, CheckStatus::Fail), 3, "{checks:?}");
+        assert!(checks.iter().all(|c| (c.status == CheckStatus::Ok) == c.remedy.is_empty()), "{checks:?}");
     }
 
     #[test]

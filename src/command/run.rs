@@ -18,7 +18,7 @@ use crate::results::record::SCHEMA;
 use crate::results::status::Status;
 use crate::results::{retention, store};
 use crate::run::resume;
-use crate::run::{self, Words, lock};
+use crate::run::{self, Verbosity, lock};
 use crate::telemetry;
 use crate::text::now;
 
@@ -60,7 +60,7 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
 fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>), Stop> {
     let root = Path::new("/");
     let as_json = args.json.unwrap_or(false);
-    let words = Words { quiet: args.quiet.unwrap_or(false), verbose: args.verbose.unwrap_or(false) };
+    let verbosity = Verbosity { quiet: args.quiet.unwrap_or(false), verbose: args.verbose.unwrap_or(false) };
     let interrupt = Arc::new(AtomicBool::new(false));
     let (resumed, _held) = match args.resume.clone() {
         Some(path) => {
@@ -68,7 +68,7 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
             let Some(resumed) = resume::take_up(&args, &path, &device.digest)? else {
                 return Ok((complete(&args, &path)?, Some(path)));
             };
-            let held = claim(&resumed.plan, root, &interrupt, &words)?;
+            let held = claim(&resumed.plan, root, &interrupt, &verbosity)?;
             (resumed, held)
         }
         None => {
@@ -84,34 +84,34 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
                 )
             {
                 let text = format!("nothing has changed since {}; nothing was run\n", run.display());
-                return Ok((Outcome::ok(if words.quiet { String::new() } else { text }), None));
+                return Ok((Outcome::ok(if verbosity.quiet { String::new() } else { text }), None));
             }
-            let held = claim(&plan, root, &interrupt, &words)?;
+            let held = claim(&plan, root, &interrupt, &verbosity)?;
             (run::begin(plan, root, argv)?, held)
         }
     };
-    let done = run::measure(resumed, root, &interrupt, &words)?;
+    let done = run::measure(resumed, root, &interrupt, &verbosity)?;
     if let Some(keep) = done.settings.keep {
         for gone in retention::retain(&done.settings.out, &done.dir, keep) {
-            words.tell(&format!("--keep {keep}: removed {}", gone.display()));
+            verbosity.tell(&format!("--keep {keep}: removed {}", gone.display()));
         }
     }
     let mut stdout = match &args.export_markdown {
         Some(file) => markdown(&done.record, file)?,
         None => String::new(),
     };
-    stdout.push_str(&screen(&done.record, &done.dir, words.quiet, as_json));
+    stdout.push_str(&screen(&done.record, &done.dir, verbosity.quiet, as_json));
     Ok((Outcome { stdout, code: exit_code(&done.record, &done.faults) }, Some(done.dir)))
 }
 
 /// Waits for the device, and until the machine is fit. What is returned holds the device until it is dropped.
-fn claim(plan: &Plan, root: &Path, interrupt: &Arc<AtomicBool>, words: &Words) -> Result<lock::Held, Stop> {
+fn claim(plan: &Plan, root: &Path, interrupt: &Arc<AtomicBool>, verbosity: &Verbosity) -> Result<lock::Held, Stop> {
     listen(interrupt)?;
     let settings = &plan.settings;
     let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let names = lock::names(&settings.device, telemetry::is_tegra(root), visible.as_deref());
     let patience = Duration::from_secs_f64(settings.waiting.max_wait_s);
-    let tell = |text: &str| words.tell(text);
+    let tell = |text: &str| verbosity.tell(text);
     let held = lock::acquire(&lock::directory(), &names, patience, interrupt, &tell)?;
     lock::until_fit(root, &settings.out, &settings.waiting, interrupt, &tell)?;
     Ok(held)

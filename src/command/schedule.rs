@@ -100,7 +100,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Stop> {
 }
 
 /// What one schedule comes to: command line, environment, paths it writes to.
-struct Job {
+struct ScheduledJob {
     meta: Meta,
     words: Vec<String>,
     environment: Vec<(String, String)>,
@@ -110,7 +110,7 @@ struct Job {
     only_cpu: bool,
 }
 
-fn job(install: &ScheduleInstall) -> Result<Job, Stop> {
+fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Stop> {
     let config_file = absolute(&install.config)?;
     // Read as the run will read it: a fault in it is found now, not at two in the morning.
     let settings = config::with_file(RunArgs { config: Some(config_file.clone()), ..RunArgs::default() })?;
@@ -158,7 +158,7 @@ fn job(install: &ScheduleInstall) -> Result<Job, Stop> {
         .into_iter()
         .flatten()
         .collect();
-    Ok(Job {
+    Ok(ScheduledJob {
         only_cpu: settings.device.iter().all(|d| d == "cpu"),
         meta: Meta { name, on_calendar: install.on_calendar.clone(), config: config_file, status },
         words,
@@ -182,7 +182,7 @@ fn check_calendar(expression: &str) -> Result<(), Stop> {
     }
 }
 
-fn service(job: &Job, system: bool) -> Result<String, Stop> {
+fn service(job: &ScheduledJob, system: bool) -> Result<String, Stop> {
     let meta = serde_json::to_string(&job.meta).unwrap_or_default();
     let mut text = format!(
         "{MARK}{meta}\n[Unit]\nDescription=jetbench measurement {}\nDocumentation=man:jetbench(1)\n\n[Service]\nType=oneshot\n",
@@ -266,7 +266,7 @@ fn service(job: &Job, system: bool) -> Result<String, Stop> {
     Ok(text)
 }
 
-fn timer(job: &Job) -> String {
+fn timer(job: &ScheduledJob) -> String {
     let meta = serde_json::to_string(&job.meta).unwrap_or_default();
     format!(
         "{MARK}{meta}\n[Unit]\nDescription=when to run jetbench measurement {}\n\n[Timer]\nOnCalendar={}\nPersistent=yes\n\
@@ -278,7 +278,7 @@ fn timer(job: &Job) -> String {
 }
 
 /// The line for `crontab -e`; `None` where cron cannot say it.
-fn crontab(job: &Job) -> Option<String> {
+fn crontab(job: &ScheduledJob) -> Option<String> {
     let when = cron(&job.meta.on_calendar)?;
     let quote = |word: &str| crate::text::shell_word(word).replace('%', "\\%");
     let environment: Vec<String> = job.environment.iter().map(|(k, v)| format!("{k}={}", quote(v))).collect();

@@ -53,7 +53,7 @@ fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome
 
 /// How far two sides may lie apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Limits {
+struct Tolerances {
     /// Mask logits, scores and pointers: largest absolute difference; `None`: not judged.
     max_abs: Option<f64>,
     /// Mask logits and pointers: relative root mean square; `None`: not judged.
@@ -62,15 +62,15 @@ struct Limits {
     mask_pixels: f64,
 }
 
-impl Limits {
+impl Tolerances {
     /// The same precision must give the golden tolerance. Another one rounds every operand: 2 % of a frame's pixels and a
     /// tenth of the logits' size are what this program allows; all can be said otherwise.
-    fn new(args: &VerifyArgs, same_precision: bool, tolerance: f64) -> Limits {
+    fn new(args: &VerifyArgs, same_precision: bool, tolerance: f64) -> Tolerances {
         let base = match same_precision {
-            true => Limits { max_abs: Some(tolerance), rel_rms: None, mask_pixels: 1e-3 },
-            false => Limits { max_abs: None, rel_rms: Some(0.1), mask_pixels: 0.02 },
+            true => Tolerances { max_abs: Some(tolerance), rel_rms: None, mask_pixels: 1e-3 },
+            false => Tolerances { max_abs: None, rel_rms: Some(0.1), mask_pixels: 0.02 },
         };
-        Limits {
+        Tolerances {
             max_abs: args.max_abs.or(base.max_abs.filter(|_| args.max_rel_rms.is_none())),
             rel_rms: args.max_rel_rms.or(base.rel_rms.filter(|_| args.max_abs.is_none())),
             mask_pixels: args.max_mask_share.unwrap_or(base.mask_pixels),
@@ -113,7 +113,7 @@ fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Stop> {
 
 /// One tensor of one track over all frames.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Comparison {
+struct TensorComparison {
     clip: String,
     object: u32,
     prompt: String,
@@ -151,9 +151,9 @@ fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Resu
     let other = other_side(request, words)?;
     let pack = packs::describe(&request.pack, request.device)?;
     let tolerance = golden::promised_tolerance(&request.pack)?.unwrap_or(1e-3);
-    let limits = Limits::new(args, request.precision == other.precision, tolerance);
+    let limits = Tolerances::new(args, request.precision == other.precision, tolerance);
     let mut side = Side::start(&other)?;
-    let mut tensors: BTreeMap<String, Comparison> = BTreeMap::new();
+    let mut tensors: BTreeMap<String, TensorComparison> = BTreeMap::new();
     let mut masks: BTreeMap<String, MaskComparison> = BTreeMap::new();
     let ours = golden::observe(request, &mut |seen| {
         let theirs = side.next().map_err(RunnerError::Inference)?;
@@ -165,7 +165,7 @@ fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Resu
         Err(error) => return Err(side.failure().unwrap_or_else(|| error.into())),
     };
     let theirs = side.finish()?;
-    let comparisons: Vec<Comparison> = tensors.into_values().collect();
+    let comparisons: Vec<TensorComparison> = tensors.into_values().collect();
     let masks: Vec<MaskComparison> = masks.into_values().collect();
     let pass = comparisons.iter().all(|c| c.pass) && masks.iter().all(|m| m.pass);
     let worst = comparisons.iter().filter(|c| c.judged).max_by(|a, b| match limits.max_abs {
@@ -219,8 +219,8 @@ fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Resu
 fn compare(
     ours: &Observation<'_>,
     theirs: &Shown,
-    limits: &Limits,
-    tensors: &mut BTreeMap<String, Comparison>,
+    limits: &Tolerances,
+    tensors: &mut BTreeMap<String, TensorComparison>,
     masks: &mut BTreeMap<String, MaskComparison>,
 ) -> Result<(), String> {
     let place = (ours.clip, ours.object, ours.prompt, ours.frame);
@@ -235,7 +235,7 @@ fn compare(
             return Err(format!("{graph}: {tensor} has {} values here and {} there", values.len(), other.2.len()));
         }
         let (max_abs, rel_rms) = golden::difference(values, &other.2);
-        let entry = tensors.entry(format!("{track} {graph} {tensor}")).or_insert_with(|| Comparison {
+        let entry = tensors.entry(format!("{track} {graph} {tensor}")).or_insert_with(|| TensorComparison {
             clip: ours.clip.to_string(),
             object: ours.object,
             prompt: ours.prompt.to_string(),
@@ -243,7 +243,7 @@ fn compare(
             tensor: (*tensor).to_string(),
             judged: matches!(*tensor, "low_res_mask" | "object_score" | "obj_ptr"),
             pass: true,
-            ..Comparison::default()
+            ..TensorComparison::default()
         });
         entry.frames += 1;
         if max_abs > entry.max_abs {
@@ -293,7 +293,7 @@ struct Shown {
 
 /// What the other side says.
 #[derive(Debug, Serialize, Deserialize)]
-enum Word {
+enum SideLine {
     /// One object on one frame; so many values of each tensor follow, little endian.
     Shown(Shown, Vec<usize>),
     /// All was shown; the version of its ONNX Runtime.
@@ -326,15 +326,15 @@ impl Side {
         Ok(Side { child, out, said: None })
     }
 
-    fn word(&mut self) -> Result<Word, String> {
+    fn word(&mut self) -> Result<SideLine, String> {
         let ended = |e: std::io::Error| format!("the other side ended early: {e}");
         let mut length = [0; 8];
         self.out.read_exact(&mut length).map_err(ended)?;
         let mut text = vec![0; usize::try_from(u64::from_le_bytes(length)).unwrap_or(0).min(1 << 28)];
         self.out.read_exact(&mut text).map_err(ended)?;
-        let mut word: Word =
+        let mut word: SideLine =
             serde_json::from_slice(&text).map_err(|e| format!("the other side cannot be understood: {e}"))?;
-        if let Word::Shown(shown, lengths) = &mut word {
+        if let SideLine::Shown(shown, lengths) = &mut word {
             for (tensor, &length) in shown.tensors.iter_mut().zip(lengths.iter()) {
                 let mut bytes = vec![0; length * 4];
                 self.out.read_exact(&mut bytes).map_err(ended)?;
@@ -346,9 +346,9 @@ impl Side {
 
     fn next(&mut self) -> Result<Shown, String> {
         match self.word()? {
-            Word::Shown(shown, _) => Ok(shown),
-            Word::Done(_) => Err("the other side showed less".into()),
-            Word::Failed(code, text) => {
+            SideLine::Shown(shown, _) => Ok(shown),
+            SideLine::Done(_) => Err("the other side showed less".into()),
+            SideLine::Failed(code, text) => {
                 self.said = Some((code, text.clone()));
                 Err(text)
             }
@@ -367,7 +367,7 @@ impl Side {
 
     fn finish(mut self) -> Result<String, Stop> {
         match self.word().map_err(Stop::Failed)? {
-            Word::Done(version) => Ok(version),
+            SideLine::Done(version) => Ok(version),
             _ => Err(Stop::Failed("the other side showed more".into())),
         }
     }
@@ -383,7 +383,7 @@ impl Drop for Side {
 /// The other side: request as JSON on stdin, what came out on stdout.
 pub fn side() -> u8 {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut say = |word: &Word, tensors: &[(&'static str, &'static str, Vec<f32>)]| -> std::io::Result<()> {
+    let mut say = |word: &SideLine, tensors: &[(&'static str, &'static str, Vec<f32>)]| -> std::io::Result<()> {
         let text = serde_json::to_vec(word)?;
         out.write_all(&(text.len() as u64).to_le_bytes())?;
         out.write_all(&text)?;
@@ -408,14 +408,14 @@ pub fn side() -> u8 {
                 runs: seen.mask.to_runs(),
             };
             let lengths = seen.tensors.iter().map(|t| t.2.len()).collect();
-            say(&Word::Shown(shown, lengths), &seen.tensors).map_err(|e| RunnerError::Inference(e.to_string()))
+            say(&SideLine::Shown(shown, lengths), &seen.tensors).map_err(|e| RunnerError::Inference(e.to_string()))
         })
     });
     let word = match result {
-        Ok(version) => Word::Done(version),
+        Ok(version) => SideLine::Done(version),
         Err(error) => {
             let stop = Stop::from(error);
-            Word::Failed(stop.code(), stop.to_string())
+            SideLine::Failed(stop.code(), stop.to_string())
         }
     };
     match say(&word, &[]) {
@@ -511,7 +511,7 @@ mod tests {
 
     #[test]
     fn differences_are_found_with_their_frame() {
-        let limits = Limits { max_abs: Some(0.1), rel_rms: None, mask_pixels: 0.01 };
+        let limits = Tolerances { max_abs: Some(0.1), rel_rms: None, mask_pixels: 0.01 };
         let (mut tensors, mut masks) = (BTreeMap::new(), BTreeMap::new());
         for frame in 0..3 {
             let mask = Mask::from_fn(10, 10, |x, _| x < 5);

@@ -15,7 +15,7 @@ use super::{DataError, LabelImage, Layout, Masklets, frame_size};
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Severity {
+pub enum FindingSeverity {
     /// A run or its scoring would fail, or be wrong.
     Error,
     /// It works, but probably not as meant.
@@ -26,7 +26,7 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// How bad.
-    pub severity: Severity,
+    pub severity: FindingSeverity,
     /// File or folder.
     pub place: String,
     /// What is wrong, and what to do.
@@ -51,7 +51,7 @@ pub struct CheckReport {
 impl CheckReport {
     /// Is there nothing that would make a run fail or its scores wrong?
     pub fn passed(&self) -> bool {
-        self.findings.iter().all(|f| f.severity != Severity::Error)
+        self.findings.iter().all(|f| f.severity != FindingSeverity::Error)
     }
 }
 
@@ -67,15 +67,15 @@ pub fn check(
     let places = layout::places(root, options)?;
     let mut findings: Vec<Finding> = Vec::new();
     for (name, what) in places.lone {
-        findings.push(Finding { severity: Severity::Warning, place: name, what });
+        findings.push(Finding { severity: FindingSeverity::Warning, place: name, what });
     }
     let done = AtomicUsize::new(0);
     let total = places.videos.len();
-    let checked: Vec<Video> = places
+    let checked: Vec<VideoCheck> = places
         .videos
         .par_iter()
         .map(|(_, (frames, masks))| {
-            let mut video = Video::default();
+            let mut video = VideoCheck::default();
             video.look(places.layout, frames, masks);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             video
@@ -89,21 +89,21 @@ pub fn check(
 }
 
 #[derive(Default)]
-struct Video {
+struct VideoCheck {
     frames: usize,
     masks: usize,
     findings: Vec<Finding>,
 }
 
-impl Video {
+impl VideoCheck {
     fn error(&mut self, place: impl AsRef<Path>, what: impl Into<String>) {
         let place = place.as_ref().display().to_string();
-        self.findings.push(Finding { severity: Severity::Error, place, what: what.into() });
+        self.findings.push(Finding { severity: FindingSeverity::Error, place, what: what.into() });
     }
 
     fn warn(&mut self, place: impl AsRef<Path>, what: impl Into<String>) {
         let place = place.as_ref().display().to_string();
-        self.findings.push(Finding { severity: Severity::Warning, place, what: what.into() });
+        self.findings.push(Finding { severity: FindingSeverity::Warning, place, what: what.into() });
     }
 
     fn look(&mut self, layout: Layout, frames_dir: &Path, masks_dir: &Path) {

@@ -23,7 +23,7 @@ const MAX_DEFLATE_RATIO: u64 = 1_032;
 pub struct LabelImage {
     width: u32,
     height: u32,
-    values: Values,
+    values: SampleValues,
     format: Format,
 }
 
@@ -52,7 +52,7 @@ impl Format {
         (self.width as usize * self.depth as usize).div_ceil(8)
     }
 
-    /// Values of a row of less than 8 bits per pixel.
+    /// SampleValues of a row of less than 8 bits per pixel.
     fn unpack(&self, packed: &[u8], row: &mut [u8]) {
         let bits = self.depth as usize;
         let scale = match (self.grey, self.depth) {
@@ -159,7 +159,7 @@ impl LabelMasks {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Values {
+enum SampleValues {
     Byte(Vec<u8>),
     Word(Vec<u16>),
 }
@@ -184,13 +184,15 @@ impl LabelImage {
         reader.next_frame(&mut raw).map_err(png_fault)?;
         let Format { width, height, depth, .. } = format;
         let values = match depth {
-            BitDepth::Eight => Values::Byte(raw),
-            BitDepth::Sixteen => Values::Word(raw.chunks_exact(2).map(|b| u16::from_be_bytes([b[0], b[1]])).collect()),
+            BitDepth::Eight => SampleValues::Byte(raw),
+            BitDepth::Sixteen => {
+                SampleValues::Word(raw.chunks_exact(2).map(|b| u16::from_be_bytes([b[0], b[1]])).collect())
+            }
             _ => {
                 let mut values = vec![0; width as usize * height as usize];
                 let rows = raw.chunks_exact(format.line()).zip(values.chunks_exact_mut(width as usize));
                 rows.for_each(|(packed, row)| format.unpack(packed, row));
-                Values::Byte(values)
+                SampleValues::Byte(values)
             }
         };
         Ok(LabelImage { width, height, values, format })
@@ -215,8 +217,8 @@ impl LabelImage {
     pub fn get(&self, x: u32, y: u32) -> u16 {
         let at = y as usize * self.width as usize + x as usize;
         match &self.values {
-            Values::Byte(v) => u16::from(v[at]),
-            Values::Word(v) => v[at],
+            SampleValues::Byte(v) => u16::from(v[at]),
+            SampleValues::Word(v) => v[at],
         }
     }
 
@@ -224,10 +226,10 @@ impl LabelImage {
     pub fn into_masks(self) -> LabelMasks {
         let mut splitter = Splitter::new(self.width, self.height);
         match &self.values {
-            Values::Byte(v) => {
+            SampleValues::Byte(v) => {
                 v.chunks_exact(self.width as usize).enumerate().for_each(|(y, row)| splitter.row(y, row));
             }
-            Values::Word(v) => {
+            SampleValues::Word(v) => {
                 v.chunks_exact(self.width as usize).enumerate().for_each(|(y, row)| splitter.wide_row(y, row));
             }
         }

@@ -147,7 +147,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// Folders that hold frames and masks.
-pub(super) struct Places {
+pub(super) struct FoundLayout {
     pub(super) layout: Layout,
     /// Per video: frames (a folder, or a video file), masks folder.
     pub(super) videos: BTreeMap<String, (PathBuf, PathBuf)>,
@@ -156,7 +156,7 @@ pub(super) struct Places {
 }
 
 /// Finds the videos that `options` ask for.
-pub(super) fn places(root: &Path, options: &OpenOptions) -> Result<Places, DataError> {
+pub(super) fn places(root: &Path, options: &OpenOptions) -> Result<FoundLayout, DataError> {
     let mut places = find(root, options.layout)?;
     if let Some(list) = &options.list {
         let names = read_list(list)?;
@@ -192,7 +192,7 @@ pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataEr
     Ok(Dataset { root: root.to_path_buf(), layout: layout.as_str(), kind: layout, sequences })
 }
 
-fn find(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> {
+fn find(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
     if !root.is_dir() {
         return Err(DataError(format!("{}: no such directory; give the dataset's root with --data", root.display())));
     }
@@ -258,12 +258,12 @@ fn find(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> {
             masks.display()
         )));
     }
-    Ok(Places { layout: wanted.unwrap_or(found), videos, lone })
+    Ok(FoundLayout { layout: wanted.unwrap_or(found), videos, lone })
 }
 
 /// SA-V train: videos beside their annotation files, in the root (`sav_000`) or in its folders (`sav_train`). `None` when
 /// there is no such pair.
-fn find_masklets(root: &Path) -> Result<Option<Places>, DataError> {
+fn find_masklets(root: &Path) -> Result<Option<FoundLayout>, DataError> {
     let mut videos: BTreeMap<String, (PathBuf, PathBuf)> = BTreeMap::new();
     let mut lone = Vec::new();
     let inner = directories(root)?.into_iter().map(|n| root.join(n));
@@ -278,10 +278,10 @@ fn find_masklets(root: &Path) -> Result<Option<Places>, DataError> {
             }
         }
     }
-    Ok((!videos.is_empty()).then_some(Places { layout: Layout::SaV, videos, lone }))
+    Ok((!videos.is_empty()).then_some(FoundLayout { layout: Layout::SaV, videos, lone }))
 }
 
-fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> {
+fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
     // `frames` may also be one video file of any name beside `masks`.
     let both = |dir: &Path| -> Result<Option<(PathBuf, PathBuf)>, DataError> {
         let (frames, masks) = (dir.join("frames"), dir.join("masks"));
@@ -309,7 +309,7 @@ fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<Places, DataError> 
         }
     }
     if !videos.is_empty() {
-        return Ok(Places { layout: wanted.unwrap_or(Layout::Plain), videos, lone: Vec::new() });
+        return Ok(FoundLayout { layout: wanted.unwrap_or(Layout::Plain), videos, lone: Vec::new() });
     }
     let inner: Vec<String> = directories(root)?
         .into_iter()

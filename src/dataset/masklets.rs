@@ -28,7 +28,7 @@ pub struct Masklets {
 }
 
 #[derive(Deserialize)]
-struct File {
+struct MaskletFile {
     masklet: Vec<Vec<Rle>>,
     masklet_id: Vec<u32>,
 }
@@ -48,7 +48,7 @@ impl Masklets {
     pub(super) fn read(path: &Path) -> Result<Masklets, DataError> {
         let fail = |what: String| DataError(format!("{}: {what}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
-        let file: File = serde_json::from_str(&text).map_err(|e| fail(format!("not a SA-V annotation: {e}")))?;
+        let file: MaskletFile = serde_json::from_str(&text).map_err(|e| fail(format!("not a SA-V annotation: {e}")))?;
         let names: Vec<String> = file.masklet_id.iter().map(|id| format!("{id:03}")).collect();
         if let Some(id) = (1..names.len()).find(|&i| names[..i].contains(&names[i])) {
             return Err(fail(format!("masklet_id {} is there twice", names[id])));

@@ -72,7 +72,7 @@ pub fn synthesise(options: &SynthOptions, progress: &(dyn Fn(usize, usize) + Syn
             return Err(DataError(format!("{}: not empty; give a new folder", dir.display())));
         }
     }
-    let places = Places::new(options);
+    let places = LayoutPaths::new(options);
     let done = std::sync::atomic::AtomicUsize::new(0);
     let total = options.videos * options.frames;
     (0..options.videos).into_par_iter().try_for_each(|v| {
@@ -105,15 +105,15 @@ pub fn synthesise(options: &SynthOptions, progress: &(dyn Fn(usize, usize) + Syn
 }
 
 /// Where a layout keeps things.
-struct Places {
+struct LayoutPaths {
     frames: PathBuf,
     masks: PathBuf,
     /// Every so many frames there is an annotation.
     stride: usize,
 }
 
-impl Places {
-    fn new(options: &SynthOptions) -> Places {
+impl LayoutPaths {
+    fn new(options: &SynthOptions) -> LayoutPaths {
         let (frames, masks, stride) = match options.layout {
             Layout::SaV => ("JPEGImages_24fps", "Annotations_6fps", 4),
             Layout::Davis2016 | Layout::Davis2017 => ("JPEGImages/480p", "Annotations/480p", 1),
@@ -121,7 +121,7 @@ impl Places {
             // One folder per video, which has both.
             Layout::Plain => ("", "", 1),
         };
-        Places { frames: options.out.join(frames), masks: options.out.join(masks), stride }
+        LayoutPaths { frames: options.out.join(frames), masks: options.out.join(masks), stride }
     }
 }
 
@@ -243,7 +243,7 @@ impl Scene {
         Scene { video, seed, shapes, background }
     }
 
-    fn sequence(&self, options: &SynthOptions, places: &Places) -> Sequence {
+    fn sequence(&self, options: &SynthOptions, places: &LayoutPaths) -> Sequence {
         let name = video_name(self.video);
         let plain = options.layout == Layout::Plain;
         let dir = if plain { options.out.join(&name).join("frames") } else { places.frames.join(&name) };

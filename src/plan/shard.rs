@@ -86,32 +86,32 @@ pub fn find(flag: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Result<
 }
 
 /// A fault in words that still wants the remedy, or a finished error.
-enum Fault {
+enum ShardFault {
     Words(String),
     Whole(Stop),
 }
 
-impl Fault {
+impl ShardFault {
     fn unwrap_or_else(self, finish: &impl Fn(String) -> Stop) -> Stop {
         match self {
-            Fault::Words(words) => finish(words),
-            Fault::Whole(stop) => stop,
+            ShardFault::Words(words) => finish(words),
+            ShardFault::Whole(stop) => stop,
         }
     }
 }
 
 /// Slurm numbers tasks from any start in any even step; `1,5,6` has gaps that nothing in the environment explains.
-fn slurm_part(task: usize, number: &impl Fn(&str) -> Result<Option<usize>, Stop>) -> Result<Shard, Fault> {
+fn slurm_part(task: usize, number: &impl Fn(&str) -> Result<Option<usize>, Stop>) -> Result<Shard, ShardFault> {
     let need = |name: &str| {
-        let found = number(name).map_err(Fault::Whole)?;
-        found.ok_or_else(|| Fault::Words(format!("SLURM_ARRAY_TASK_ID is set, but {name} is not")))
+        let found = number(name).map_err(ShardFault::Whole)?;
+        found.ok_or_else(|| ShardFault::Words(format!("SLURM_ARRAY_TASK_ID is set, but {name} is not")))
     };
     let (count, first, last) =
         (need("SLURM_ARRAY_TASK_COUNT")?, need("SLURM_ARRAY_TASK_MIN")?, need("SLURM_ARRAY_TASK_MAX")?);
-    let step = number("SLURM_ARRAY_TASK_STEP").map_err(Fault::Whole)?.unwrap_or(1).max(1);
+    let step = number("SLURM_ARRAY_TASK_STEP").map_err(ShardFault::Whole)?.unwrap_or(1).max(1);
     let even = last >= first && (last - first) / step + 1 == count && (last - first).is_multiple_of(step);
     if !even || !(first..=last).contains(&task) || !(task - first).is_multiple_of(step) {
-        return Err(Fault::Words(format!(
+        return Err(ShardFault::Words(format!(
             "task {task} of a Slurm array of {count} tasks from {first} to {last} in steps of {step}: the numbers are not \
              even, so no task knows its place"
         )));

@@ -16,13 +16,13 @@ pub fn unchanged(out: &Path, device: &DeviceRecord, job_sha256: &str) -> Option<
     #[derive(Deserialize)]
     struct Head {
         device: DeviceRecord,
-        cells: Vec<Cell>,
+        cells: Vec<FinishedCell>,
         stopped: Option<String>,
         #[serde(default)]
         origin: Origin,
     }
     #[derive(Deserialize)]
-    struct Cell {
+    struct FinishedCell {
         verdict: Verdict,
     }
     let mut runs = Vec::new();

@@ -40,7 +40,7 @@ pub fn score(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) -
 }
 
 /// One frame of one video: `(unit, index into the unit's files)` of everything that is evaluated on it.
-struct Job {
+struct FrameJob {
     video: usize,
     parts: Vec<(usize, usize)>,
 }
@@ -119,7 +119,7 @@ fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) 
 
 /// One job per video and frame name, in order; object folders that share a frame are scored together, so that a
 /// prediction can be recognised as another object.
-fn jobs(videos: &[Video]) -> Vec<Job> {
+fn jobs(videos: &[Video]) -> Vec<FrameJob> {
     let mut jobs = Vec::new();
     for (v, video) in videos.iter().enumerate() {
         let mut by_frame: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
@@ -128,7 +128,7 @@ fn jobs(videos: &[Video]) -> Vec<Job> {
                 by_frame.entry(&unit.files[at]).or_default().push((u, at));
             }
         }
-        jobs.extend(by_frame.into_values().map(|parts| Job { video: v, parts }));
+        jobs.extend(by_frame.into_values().map(|parts| FrameJob { video: v, parts }));
     }
     jobs
 }
@@ -136,7 +136,7 @@ fn jobs(videos: &[Video]) -> Vec<Job> {
 type Masks = Vec<(u32, Mask)>;
 
 fn run_job(
-    job: &Job,
+    job: &FrameJob,
     video: &Video,
     protocol: Protocol,
     options: &ScoreOptions,

@@ -68,19 +68,19 @@ pub fn tolerance_radius(width: u32, height: u32, threshold: f64) -> u32 {
 
 /// Half-open range of non-zero words in a row; empty when `from >= to`.
 #[derive(Clone, Copy, Default)]
-struct Span {
+struct ColumnSpan {
     from: u32,
     to: u32,
 }
 
-impl Span {
+impl ColumnSpan {
     #[inline(always)]
-    fn of(row: &[u64]) -> Span {
+    fn of(row: &[u64]) -> ColumnSpan {
         match row.iter().position(|&w| w != 0) {
-            None => Span::default(),
+            None => ColumnSpan::default(),
             Some(from) => {
                 let to = row.iter().rposition(|&w| w != 0).map_or(from, |i| i + 1);
-                Span { from: from as u32, to: to as u32 }
+                ColumnSpan { from: from as u32, to: to as u32 }
             }
         }
     }
@@ -91,13 +91,13 @@ impl Span {
     }
 
     #[inline(always)]
-    fn join(self, other: Span) -> Span {
+    fn join(self, other: ColumnSpan) -> ColumnSpan {
         if self.is_empty() {
             other
         } else if other.is_empty() {
             self
         } else {
-            Span { from: self.from.min(other.from), to: self.to.max(other.to) }
+            ColumnSpan { from: self.from.min(other.from), to: self.to.max(other.to) }
         }
     }
 }
@@ -107,8 +107,8 @@ impl Span {
 struct Boundary {
     /// Words of rows with an empty span may hold anything.
     words: Vec<u64>,
-    spans: Vec<Span>,
-    mask_spans: Vec<Span>,
+    spans: Vec<ColumnSpan>,
+    mask_spans: Vec<ColumnSpan>,
     count: u64,
 }
 
@@ -122,18 +122,18 @@ impl Boundary {
         self.words.resize(n * height, 0);
         self.spans.clear();
         self.mask_spans.clear();
-        self.mask_spans.extend((0..height).map(|y| Span::of(mask.row(y as u32))));
+        self.mask_spans.extend((0..height).map(|y| ColumnSpan::of(mask.row(y as u32))));
         self.count = 0;
         let last_bit = 1u64 << ((mask.width().max(1) - 1) % 64);
         for y in 0..height {
             let below_y = (y + 1).min(height - 1);
             let span = self.mask_spans[y].join(self.mask_spans[below_y]);
             if span.is_empty() {
-                self.spans.push(Span::default());
+                self.spans.push(ColumnSpan::default());
                 continue;
             }
             // The pixel left of the span sees the span's first pixel.
-            let span = Span { from: span.from.saturating_sub(1), to: span.to };
+            let span = ColumnSpan { from: span.from.saturating_sub(1), to: span.to };
             let (row, below) = (mask.row(y as u32), mask.row(below_y as u32));
             let out = &mut self.words[y * n..][..n];
             out.fill(0);
@@ -147,7 +147,7 @@ impl Boundary {
                 out[i] = (m ^ right) | (m ^ b) | (m ^ below_right);
                 self.count += u64::from(out[i].count_ones());
             }
-            self.spans.push(Span::of(out));
+            self.spans.push(ColumnSpan::of(out));
         }
     }
 }
@@ -336,8 +336,8 @@ impl Column {
     /// Dilates `b` by `reach` rows. Rows of the result are ORs of `2 reach + 1` rows, put together by doubling.
     #[inline(always)]
     fn fill(&mut self, b: &Boundary, reach: usize, n: usize) {
-        let filled = |s: &&Span| !s.is_empty();
-        let all = b.spans.iter().filter(filled).fold(Span::default(), |all, s| all.join(*s));
+        let filled = |s: &&ColumnSpan| !s.is_empty();
+        let all = b.spans.iter().filter(filled).fold(ColumnSpan::default(), |all, s| all.join(*s));
         let first = b.spans.iter().position(|s| !s.is_empty()).unwrap_or(0);
         let last = b.spans.iter().rposition(|s| !s.is_empty()).unwrap_or(0);
         let (from, words) = (all.from as usize, (all.to - all.from) as usize);
@@ -485,7 +485,7 @@ fn next_bit(row: &[u64], x: usize, set: bool) -> Option<usize> {
 /// Widens one row step by step as the disk's rows get longer towards its middle, and puts it over the rows above and
 /// below.
 #[inline(always)]
-fn widen_row(row: &[u64], span: Span, y: usize, half: &[u32], n: usize, wide: &mut [u64]) {
+fn widen_row(row: &[u64], span: ColumnSpan, y: usize, half: &[u32], n: usize, wide: &mut [u64]) {
     let reach = half.first().map_or(0, |w| w.div_ceil(64) as usize);
     let (from, to) = ((span.from as usize).saturating_sub(reach), (span.to as usize + reach).min(n));
     let mut run = row[from..to].to_vec();
