@@ -3,7 +3,6 @@
 pub mod cli;
 pub mod command;
 pub mod dataset;
-pub mod device;
 pub mod exit;
 pub mod judge;
 pub mod plan;

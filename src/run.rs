@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jetbench_runners::runtime;
 
-use crate::device;
 use crate::exit::Stop;
 use crate::judge::outcome::INTERRUPTED;
 use crate::judge::repeat;
@@ -34,7 +33,7 @@ use crate::run::cell::CellRun;
 use crate::run::event::FaultClass;
 use crate::run::progress::Progress;
 use crate::run::resume::{Before, Resumed};
-use crate::telemetry;
+use crate::telemetry::{self, device};
 use crate::text::{now, plural};
 
 /// How much is said on stderr while a run goes on.

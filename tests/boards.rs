@@ -8,8 +8,7 @@ use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
 use jetbench::command::doctor;
-use jetbench::device;
-use jetbench::telemetry::{Recorder, find};
+use jetbench::telemetry::{Recorder, device, find};
 
 /// Files by path.
 type Tree = BTreeMap<String, String>;
@@ -190,8 +189,7 @@ fn sensed(root: &Path) -> (BTreeMap<String, f64>, Vec<String>) {
     let mut recorder = Recorder::new(find(root, None));
     recorder.sample(true);
     let telemetry = recorder.finish();
-    let values =
-        telemetry.channels.iter().filter_map(|c| Some((c.name.clone(), telemetry.largest(&c.name)?))).collect();
+    let values = telemetry.channels.iter().filter_map(|c| Some((c.to_string(), telemetry.largest(c)?))).collect();
     let place = format!("{}/", root.display());
     let missing = telemetry.missing.iter().map(|m| format!("{}: {}", m.sensor, m.reason.replace(&place, ""))).collect();
     (values, missing)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jetbench_runners::packs;
 use jetbench_runners::pool;
@@ -13,11 +14,12 @@ use serde_json::json;
 
 use crate::cli::DoctorArgs;
 use crate::dataset::Dataset;
-use crate::device;
 use crate::exit::{ENVIRONMENT, OK, Outcome, Stop};
 use crate::plan;
 use crate::results::record::DeviceRecord;
-use crate::telemetry;
+use crate::run::lock;
+use crate::telemetry::rivals::{self, Watch};
+use crate::telemetry::{self, device};
 
 /// Result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -184,7 +186,7 @@ fn results(out: &Path) -> Check {
     };
     match tempfile::tempfile_in(place) {
         Ok(_) => {
-            let free = free_mib(place);
+            let free = lock::free_mib(place);
             let found =
                 format!("{} is writable{}", out.display(), free.map_or(String::new(), |m| format!(", {m} MiB free")));
             match free {
@@ -202,15 +204,8 @@ fn results(out: &Path) -> Check {
     }
 }
 
-fn free_mib(place: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(place.as_os_str().as_bytes()).ok()?;
-    // SAFETY: the path is a valid C string, and the kernel fills in the structure it is given.
-    unsafe {
-        let mut info: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(path.as_ptr(), &mut info) == 0).then(|| info.f_bavail * info.f_frsize / (1 << 20))
-    }
-}
+/// How long other programs are watched to see which are busy.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What makes figures worse or unsteady without making a run impossible.
 fn conditions(root: &Path) -> Vec<Check> {
@@ -234,13 +229,9 @@ fn conditions(root: &Path) -> Vec<Check> {
         Some(setting) => Check::ok("huge pages", setting),
         None => Check::ok("huge pages", "the kernel does not offer them"),
     });
-    let meminfo = read("proc/meminfo").unwrap_or_default();
-    let mib = |key: &str| {
-        let line = meminfo.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
-        Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
-    };
-    if let (Some(total), Some(free)) = (mib("SwapTotal"), mib("SwapFree")) {
-        let used = total.saturating_sub(free);
+    let memory = telemetry::system_memory(root);
+    if let (Some(total), Some(free)) = (memory.swap_total_mib, memory.swap_free_mib) {
+        let (total, used) = (total as u64, (total as u64).saturating_sub(free as u64));
         checks.push(match (total, used) {
             (0, _) => Check::ok("swap", "none"),
             (_, 0) => Check::ok("swap", format!("{total} MiB, unused")),
@@ -251,7 +242,7 @@ fn conditions(root: &Path) -> Vec<Check> {
             ),
         });
     }
-    if let Some(available) = telemetry::system_memory(root).available_mib {
+    if let Some(available) = memory.available_mib {
         let found = format!("{available:.0} MiB available");
         checks.push(if available < 1024.0 {
             Check::warn("memory", found, "close other programs")
@@ -262,8 +253,16 @@ fn conditions(root: &Path) -> Vec<Check> {
     let load = read("proc/loadavg").and_then(|t| t.split_whitespace().next()?.parse::<f64>().ok());
     if let Some(load) = load {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let found = format!("load average {load:.2} on {cores} cores");
-        checks.push(if load > 0.5 * cores as f64 {
+        let busy = load > 0.5 * cores as f64;
+        // Who it is can only be seen on the machine itself.
+        let who = (busy && root == Path::new("/")).then(|| {
+            let watch = Watch::start();
+            std::thread::sleep(LOOK);
+            rivals::names(&watch.busiest(&[std::process::id()]))
+        });
+        let who = who.flatten().map_or(String::new(), |names| format!("; busiest now, in cores: {names}"));
+        let found = format!("load average {load:.2} on {cores} cores{who}");
+        checks.push(if busy {
             Check::warn(
                 "other load",
                 found,
@@ -285,9 +284,9 @@ fn conditions(root: &Path) -> Vec<Check> {
 pub fn sensors(root: &Path) -> Vec<Check> {
     let found = telemetry::find(root, None);
     let channels = found.channels();
-    let sources: BTreeSet<&str> = channels.iter().map(|c| c.source).collect();
+    let sources: BTreeSet<&str> = channels.iter().map(|c| c.source()).collect();
     let names = |source: &str| {
-        let names: Vec<&str> = channels.iter().filter(|c| c.source == source).map(|c| c.name.as_str()).collect();
+        let names: Vec<String> = channels.iter().filter(|c| c.source() == source).map(ToString::to_string).collect();
         format!("{source}: {}", names.join(", "))
     };
     let read: Vec<String> = sources.into_iter().map(names).collect();

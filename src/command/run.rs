@@ -9,7 +9,6 @@ use serde_json::json;
 
 use crate::cli::RunArgs;
 use crate::command::report::markdown;
-use crate::device;
 use crate::exit::{self, Outcome, Stop};
 use crate::judge::outcome::exit_code;
 use crate::plan::{Plan, config, identity};
@@ -19,7 +18,7 @@ use crate::results::status::Status;
 use crate::results::{retention, store};
 use crate::run::resume;
 use crate::run::{self, Verbosity, lock};
-use crate::telemetry;
+use crate::telemetry::{self, device};
 use crate::text::now;
 
 /// Runs the plan that `args` describe, or the rest of an unfinished run; `argv` is the command line for the record.

@@ -13,8 +13,7 @@ use serde_json::json;
 
 use crate::cli::{SensorSource, TelemetryArgs, TelemetryFormat};
 use crate::exit::{Outcome, Stop};
-use crate::telemetry::tegrastats;
-use crate::telemetry::{Recorder, find};
+use crate::telemetry::{Recorder, find, rate, tegrastats};
 
 /// One moment's readings, by name with unit.
 type Values = Vec<(String, f64)>;
@@ -86,17 +85,6 @@ pub fn telemetry(args: &TelemetryArgs) -> Result<Outcome, Stop> {
     Ok(Outcome::ok(String::new()))
 }
 
-/// A sampling rate that a sensor thread can keep.
-///
-/// # Errors
-/// Not between 0.1 and 1000 per second.
-pub fn rate(hz: Option<f64>) -> Result<f64, Stop> {
-    match hz.unwrap_or(crate::telemetry::DEFAULT_HZ) {
-        hz if (0.1..=1000.0).contains(&hz) => Ok(hz),
-        hz => Err(Stop::Usage(format!("--sample-hz {hz}: 0.1 to 1000 samples per second are possible"))),
-    }
-}
-
 fn sysfs(args: &TelemetryArgs, hz: f64, sink: &mut Sink, over: &dyn Fn(Instant) -> bool) -> Result<(), Stop> {
     let found = find(&args.root, args.pid);
     for missing in found.missing.iter().filter(|_| !args.quiet) {
@@ -105,7 +93,7 @@ fn sysfs(args: &TelemetryArgs, hz: f64, sink: &mut Sink, over: &dyn Fn(Instant) 
     if found.sensors.is_empty() {
         return Err(Stop::Environment(format!("no sensor can be read below {}", args.root.display())));
     }
-    let names: Vec<String> = found.channels().into_iter().map(|c| c.name).collect();
+    let names: Vec<String> = found.channels().iter().map(ToString::to_string).collect();
     let mut recorder = Recorder::new(found);
     let interval = Duration::from_secs_f64(1.0 / hz);
     let mut due = Instant::now();

@@ -9,6 +9,8 @@ use crate::judge::summary;
 use crate::plan::settings::Policy;
 use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{CellRecord, SensorsRecord, Verdict};
+use crate::telemetry::key::{Channel, NvidiaQuantity, WorkerMemory};
+use crate::telemetry::rivals::{self, Rival};
 use crate::telemetry::{Span, Telemetry, nvml};
 
 /// What the machine said while the worker ran.
@@ -32,6 +34,8 @@ pub struct Conditions {
     pub clock_drops: Vec<String>,
     /// Processor cores that other processes used on average while frames were timed.
     pub rival_cores: Option<f64>,
+    /// The busiest of them over the worker's whole life.
+    pub rivals: Vec<Rival>,
 }
 
 /// A GPU is fully loaded from here on, percent.
@@ -50,26 +54,29 @@ impl Conditions {
         let inside = |series: Vec<(u64, f64)>| -> Vec<f64> {
             series.into_iter().filter(|(at, _)| spans.iter().any(|s| (s.0..=s.1).contains(at))).map(|p| p.1).collect()
         };
-        let rise = |name: &str| telemetry.rise(name).map_or(0, |n| n.max(0.0) as u64);
-        let mut seen = Conditions { worker_swap_mib: telemetry.largest("worker_swap_mib"), ..Conditions::default() };
-        let modes = telemetry.series("power_mode_id");
-        seen.mode_flickered = modes.windows(2).any(|w| w[0].1 != w[1].1);
-        for name in telemetry.names("over-current") {
-            seen.over_current.insert(name.trim_end_matches("_events").to_string(), rise(name));
-        }
-        seen.cpu_throttle_events = telemetry.names("cpu throttle counters").into_iter().map(rise).sum();
-        for name in telemetry.names("throttle alerts") {
-            if inside(telemetry.series(name)).iter().any(|state| *state > 0.0) {
-                let short = name.trim_start_matches("alert_").trim_end_matches("_state");
-                seen.alerts.push(short.to_string());
-            }
-        }
-        for name in telemetry.names("nvml") {
-            if let Some(gpu) = name.strip_suffix("_throttle_reasons") {
-                let bits = inside(telemetry.series(name)).iter().fold(0, |all, bits| all | *bits as u64);
-                if bits & nvml::THROTTLE_BITS != 0 {
-                    seen.driver_bits.insert(gpu.to_string(), bits & nvml::THROTTLE_BITS);
+        let swap = telemetry.largest(&Channel::Worker(WorkerMemory::Swap));
+        let mut seen = Conditions { worker_swap_mib: swap, ..Conditions::default() };
+        for channel in &telemetry.channels {
+            let rise = || telemetry.rise(channel).map_or(0, |n| n.max(0.0) as u64);
+            let timed = || inside(telemetry.series(channel));
+            match channel {
+                Channel::PowerMode => {
+                    seen.mode_flickered = telemetry.series(channel).windows(2).any(|w| w[0].1 != w[1].1);
                 }
+                Channel::OverCurrent(n) => {
+                    seen.over_current.insert(format!("oc{n}"), rise());
+                }
+                Channel::CpuThrottleEvents(_) => seen.cpu_throttle_events += rise(),
+                Channel::ThrottleAlert(name) if timed().iter().any(|state| *state > 0.0) => {
+                    seen.alerts.push(name.clone());
+                }
+                Channel::Nvidia(gpu, NvidiaQuantity::ThrottleReasons) => {
+                    let bits = timed().iter().fold(0, |all, bits| all | *bits as u64) & nvml::THROTTLE_BITS;
+                    if bits != 0 {
+                        seen.driver_bits.insert(format!("nvidia{gpu}"), bits);
+                    }
+                }
+                _ => {}
             }
         }
         seen.clock_drops = clock_drops(telemetry, spans);
@@ -81,11 +88,12 @@ impl Conditions {
 /// GPUs whose clock stayed below its bound for some samples in a row although the GPU was busy.
 fn clock_drops(telemetry: &Telemetry, spans: &[Span]) -> Vec<String> {
     let mut drops = Vec::new();
-    for name in telemetry.names("gpu").into_iter().filter_map(|n| n.strip_suffix("_load_percent")) {
-        let loads = telemetry.series(&format!("{name}_load_percent"));
-        let clocks: BTreeMap<u64, f64> = telemetry.series(&format!("{name}_mhz")).into_iter().collect();
+    for load in &telemetry.channels {
+        let Channel::GpuLoad(gpu) = *load else { continue };
+        let loads = telemetry.series(load);
+        let clocks: BTreeMap<u64, f64> = telemetry.series(&Channel::GpuClock(gpu)).into_iter().collect();
         // The bound is read more rarely; the latest one that was known holds.
-        let bounds: BTreeMap<u64, f64> = telemetry.series(&format!("{name}_max_mhz")).into_iter().collect();
+        let bounds: BTreeMap<u64, f64> = telemetry.series(&Channel::GpuClockCap(gpu)).into_iter().collect();
         let (mut run, mut worst) = (0, None::<(f64, f64)>);
         for (at, load) in loads {
             let cut = spans.iter().any(|s| (s.0..=s.1).contains(&at)) && load >= FULL_LOAD;
@@ -101,6 +109,7 @@ fn clock_drops(telemetry: &Telemetry, spans: &[Span]) -> Vec<String> {
             }
         }
         if let Some((clock, bound)) = worst {
+            let name = if gpu == 0 { "gpu".to_string() } else { format!("gpu{gpu}") };
             drops.push(format!("{name} ran at {clock:.0} MHz of {bound:.0} MHz under full load"));
         }
     }
@@ -114,8 +123,8 @@ fn rival_cores(telemetry: &Telemetry, spans: &[Span]) -> Option<f64> {
         // Only whole steps between samples inside the span: outside it the worker loads and we score.
         if after { series.get(i).copied() } else { series.get(i.checked_sub(1)?).copied() }
     };
-    let series = |name: &str| telemetry.series(name);
-    let (busy, worker, parent) = (series("cpu_busy_s"), series("worker_cpu_s"), series("parent_cpu_s"));
+    let [busy, worker, parent] =
+        [Channel::CpuBusy, Channel::WorkerCpu, Channel::ParentCpu].map(|channel| telemetry.series(&channel));
     let (mut seconds, mut rivals) = (0.0, 0.0);
     for &(from, to) in spans {
         let used = |s: &[(u64, f64)]| {
@@ -133,21 +142,29 @@ fn rival_cores(telemetry: &Telemetry, spans: &[Span]) -> Option<f64> {
 /// What could not be judged, because the sensors for it are not there or gave nothing. `tegra`: boards that have a power
 /// mode and an over-current unit.
 pub fn unjudged(sensors: &SensorsRecord, tegra: bool) -> Vec<String> {
-    let read = |want: &str| sensors.read.iter().any(|name| name.contains(want));
+    let read = |wanted: &Channel| sensors.read.contains(wanted);
+    let throttling = |channel: &Channel| {
+        matches!(
+            channel,
+            Channel::OverCurrent(1)
+                | Channel::ThrottleAlert(_)
+                | Channel::CpuThrottleEvents(_)
+                | Channel::Nvidia(_, NvidiaQuantity::ThrottleReasons)
+        )
+    };
     let mut list = Vec::new();
-    let throttling = ["oc1_events", "alert_", "throttle_events", "throttle_reasons"];
-    if !throttling.iter().any(|name| read(name)) {
+    if !sensors.read.iter().any(throttling) {
         list.push("throttling: no throttle counter, alert or over-current unit can be read".to_string());
-    } else if tegra && !read("oc1_events") {
+    } else if tegra && !read(&Channel::OverCurrent(1)) {
         list.push("under-voltage and over-current: no counters can be read".to_string());
     }
-    if tegra && !read("power_mode_id") {
+    if tegra && !read(&Channel::PowerMode) {
         list.push("a change of the power mode: it cannot be read".to_string());
     }
-    if !read("worker_swap_mib") {
+    if !read(&Channel::Worker(WorkerMemory::Swap)) {
         list.push("swapping of the worker: its memory cannot be read".to_string());
     }
-    if !read("cpu_busy_s") || !read("worker_cpu_s") {
+    if !read(&Channel::CpuBusy) || !read(&Channel::WorkerCpu) {
         list.push("rival processes: processor times cannot be read".to_string());
     }
     list
@@ -261,7 +278,9 @@ fn machine_reasons(conditions: &Conditions, rules: Rules) -> Vec<Reason> {
 /// Other processes that took more than housekeeping, in words.
 pub fn rivals(conditions: &Conditions) -> Option<Note> {
     let cores = conditions.rival_cores.filter(|c| *c > HOUSEKEEPING)?;
-    let text = format!("other processes used {cores:.1} cores on average while frames were timed");
+    let names = rivals::names(&conditions.rivals);
+    let who = names.map_or(String::new(), |names| format!(" (the busiest over the worker's whole life: {names})"));
+    let text = format!("other processes used {cores:.1} cores on average while frames were timed{who}");
     Some(Note::new(NoteKind::Rivals, text))
 }
 
@@ -290,7 +309,7 @@ mod tests {
     use jetbench_runners::types::{Precision, PromptKind, StagePrecision};
 
     use crate::results::record::{FrameRecord, MissingRecord, SequenceRecord, WarmupRecord};
-    use crate::telemetry::{Channel, Sample};
+    use crate::telemetry::Sample;
 
     fn cell(frames: u32) -> CellRecord {
         let frame = |frame| FrameRecord { frame, objects: 1, decode_ms: 1.0, latency_ms: 2.0, ..Default::default() };
@@ -399,15 +418,15 @@ mod tests {
     }
 
     /// Telemetry with these channels, a sample every tenth of a second.
-    fn telemetry(channels: &[(&'static str, &str, &[f64])]) -> Telemetry {
-        let length = channels.iter().map(|c| c.2.len()).max().unwrap_or(0);
+    fn telemetry(channels: &[(&str, &[f64])]) -> Telemetry {
+        let length = channels.iter().map(|c| c.1.len()).max().unwrap_or(0);
         let value = |values: &[f64], i: usize| values.get(i).copied().unwrap_or(f64::NAN);
         Telemetry {
-            channels: channels.iter().map(|(source, name, _)| Channel { source, name: (*name).into() }).collect(),
+            channels: channels.iter().map(|c| c.0.to_string().into()).collect(),
             samples: (0..length)
                 .map(|i| Sample {
                     at_ns: i as u64 * 100_000_000,
-                    values: channels.iter().map(|c| value(c.2, i)).collect(),
+                    values: channels.iter().map(|c| value(c.1, i)).collect(),
                 })
                 .collect(),
             missing: Vec::new(),
@@ -420,11 +439,7 @@ mod tests {
     fn a_cut_clock_is_throttling_and_an_idle_one_is_not() {
         let bound: &[f64] = &[1300.0];
         let gpu = |load: &[f64], clock: &[f64]| {
-            let t = telemetry(&[
-                ("gpu", "gpu_load_percent", load),
-                ("gpu", "gpu_mhz", clock),
-                ("gpu", "gpu_max_mhz", bound),
-            ]);
+            let t = telemetry(&[("gpu_load_percent", load), ("gpu_mhz", clock), ("gpu_max_mhz", bound)]);
             Conditions::seen(&t, &[TIMED]).clock_drops
         };
         let busy = [99.0; 14];
@@ -445,14 +460,14 @@ mod tests {
     #[test]
     fn counters_alerts_and_the_drivers_word_are_read() {
         let t = telemetry(&[
-            ("over-current", "oc1_events", &[4.0, 4.0, 6.0]),
-            ("cpu throttle counters", "cpu0_throttle_events", &[1.0, 1.0, 1.0]),
-            ("cpu throttle counters", "cpu1_throttle_events", &[1.0, 3.0, 3.0]),
-            ("throttle alerts", "alert_gpu-throttle-alert_state", &[0.0, 0.0, 0.0, 0.0, 1.0]),
-            ("throttle alerts", "alert_cpu-throttle-alert_state", &[1.0, 0.0, 0.0, 0.0, 0.0]),
-            ("nvml", "nvidia0_throttle_reasons", &[64.0, 1.0, 1.0, 1.0, 5.0]),
-            ("power mode", "power_mode_id", &[2.0, 3.0, 2.0]),
-            ("worker memory", "worker_swap_mib", &[0.0, 1.5, 0.0]),
+            ("oc1_events", &[4.0, 4.0, 6.0]),
+            ("cpu0_throttle_events", &[1.0, 1.0, 1.0]),
+            ("cpu1_throttle_events", &[1.0, 3.0, 3.0]),
+            ("alert_gpu-throttle-alert_state", &[0.0, 0.0, 0.0, 0.0, 1.0]),
+            ("alert_cpu-throttle-alert_state", &[1.0, 0.0, 0.0, 0.0, 0.0]),
+            ("nvidia0_throttle_reasons", &[64.0, 1.0, 1.0, 1.0, 5.0]),
+            ("power_mode_id", &[2.0, 3.0, 2.0]),
+            ("worker_swap_mib", &[0.0, 1.5, 0.0]),
         ]);
         let seen = Conditions::seen(&t, &[TIMED]);
         assert_eq!(seen.over_current, BTreeMap::from([("oc1".to_string(), 2)]));
@@ -467,9 +482,9 @@ mod tests {
         let clock = |per_second: f64| -> Vec<f64> { (0..14).map(|i| f64::from(i) / 10.0 * per_second).collect() };
         let seen = |busy: f64| {
             let t = telemetry(&[
-                ("cpu use", "cpu_busy_s", &clock(busy)),
-                ("worker cpu", "worker_cpu_s", &clock(1.0)),
-                ("worker cpu", "parent_cpu_s", &clock(0.05)),
+                ("cpu_busy_s", &clock(busy)),
+                ("worker_cpu_s", &clock(1.0)),
+                ("parent_cpu_s", &clock(0.05)),
             ]);
             Conditions::seen(&t, &[TIMED])
         };
@@ -479,14 +494,20 @@ mod tests {
             rivals(&seen(3.05)).unwrap().text,
             "other processes used 2.0 cores on average while frames were timed"
         );
-        let blind = telemetry(&[("cpu use", "cpu_busy_s", &clock(1.0))]);
+        let who = vec![Rival { name: "cargo".into(), cores: 1.94 }, Rival { name: "firefox".into(), cores: 0.25 }];
+        assert_eq!(
+            rivals(&Conditions { rivals: who, ..seen(3.05) }).unwrap().text,
+            "other processes used 2.0 cores on average while frames were timed (the busiest over the worker's whole life: \
+             cargo 1.9, firefox 0.2)"
+        );
+        let blind = telemetry(&[("cpu_busy_s", &clock(1.0))]);
         assert_eq!(Conditions::seen(&blind, &[TIMED]).rival_cores, None, "not known is not clean");
     }
 
     #[test]
     fn what_cannot_be_sensed_is_said() {
         let with = |names: &[&str]| SensorsRecord {
-            read: names.iter().map(|n| n.to_string()).collect(),
+            read: names.iter().map(|n| n.to_string().into()).collect(),
             missing: vec![MissingRecord::default()],
             unjudged: Vec::new(),
         };

@@ -166,7 +166,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Sto
         save_masks: args.save_masks.unwrap_or(false),
         overlays: args.overlays.unwrap_or(false),
         keep_going: args.keep_going.unwrap_or(false),
-        sample_hz: crate::command::telemetry::rate(args.sample_hz)?,
+        sample_hz: crate::telemetry::rate(args.sample_hz)?,
         scenario: args.scenario.as_deref().map_or(Ok(Scenario::default()), |s| s.parse().map_err(Stop::Usage))?,
         fps: match args.fps {
             Some(fps) if !(0.01..=100_000.0).contains(&fps) => {

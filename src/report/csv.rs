@@ -5,6 +5,7 @@
 use std::fmt::Display;
 
 use crate::results::record::{CellRecord, RunRecord, SequenceRecord, Verdict};
+use crate::telemetry::key::MemoryPhase;
 
 /// Columns of `summary.csv`: one row per cell.
 pub const SUMMARY: &[&str] = &[
@@ -149,7 +150,7 @@ pub fn summary(run: &RunRecord) -> Vec<u8> {
         // A cell that failed has finished some videos at most: counts, no figures.
         let s = finished.filter(|_| !matches!(cell.verdict, Verdict::Failed { .. }));
         let latency = s.and_then(|s| s.latency);
-        let peak = cell.memory.get("peak");
+        let peak = cell.memory.get(&MemoryPhase::Peak);
         let repeats = s.and_then(|s| s.repeats);
         file.row([
             text(&cell.model),

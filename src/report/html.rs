@@ -9,6 +9,7 @@ use crate::report::scene::escape;
 use crate::report::table::{self, Sheet, cell_name, dtype_short, strip_marks};
 use crate::report::thumb::Thumb;
 use crate::results::record::{CellRecord, RunRecord, Verdict};
+use crate::telemetry::key::MemoryPhase;
 use crate::text::{clean, figure, plural, shell_word};
 
 /// Figures that stand in the report itself; a full data set has dozens more, which lie beside it under `plots/`.
@@ -325,12 +326,8 @@ fn memory(out: &mut String, cell: &CellRecord) {
          MemAvailable</th><th scope=\"col\" class=\"number\">Pss of the worker</th><th scope=\"col\" class=\"number\">resident \
          set</th><th scope=\"col\" class=\"number\">of it in huge pages</th></tr></thead><tbody>\n",
     );
-    let known = ["idle", "loaded", "warmed", "peak", "last"];
-    let mut phases: Vec<&String> = cell.memory.keys().collect();
-    phases.sort_by_key(|p| known.iter().position(|k| k == p).unwrap_or(known.len()));
-    for phase in phases {
-        let m = &cell.memory[phase];
-        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&clean(phase)));
+    for (phase, m) in MemoryPhase::IN_LIFE_ORDER.iter().filter_map(|phase| Some((phase, cell.memory.get(phase)?))) {
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", phase.as_str());
         for value in [m.system_mib, m.pss_mib, m.rss_mib, m.huge_mib] {
             let text = value.map_or_else(|| "–".to_string(), |v| format!("{v:.1}"));
             let _ = write!(out, "<td class=\"number\">{text}</td>");

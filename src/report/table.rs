@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyl
 
 use crate::plan::scenario::Scenario;
 use crate::results::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
+use crate::telemetry::key::MemoryPhase;
 pub use crate::text::{clean, figure, plural}; // for the charts, until they are redrawn
 
 /// How the terminal wants it.
@@ -157,7 +158,7 @@ impl Sheet {
         add("p99\nms", true, 13, &figures(|s| s.latency.map(|l| l.p99_ms), figure));
         for (name, rank, pick) in memory_sources(run) {
             add(&format!("peak {name}\nMiB"), true, rank, &|c| {
-                number(c, c.memory.get("peak").and_then(pick), |v| format!("{v:.0}"))
+                number(c, c.memory.get(&MemoryPhase::Peak).and_then(pick), |v| format!("{v:.0}"))
             });
         }
         if run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.energy_per_frame_j.is_some())) {
@@ -215,7 +216,8 @@ type MemorySource = (&'static str, usize, fn(&MemoryRecord) -> Option<f64>);
 /// The memory figures shown, each under its own name: what the system lost (which other processes also move) beside what
 /// the worker held; the resident set only where neither was measured.
 fn memory_sources(run: &RunRecord) -> Vec<MemorySource> {
-    let measured = |source: &MemorySource| run.cells.iter().any(|c| c.memory.get("peak").and_then(source.2).is_some());
+    let measured =
+        |source: &MemorySource| run.cells.iter().any(|c| c.memory.get(&MemoryPhase::Peak).and_then(source.2).is_some());
     let sources: [MemorySource; 2] = [("system", 7, |m| m.system_mib), ("Pss", 10, |m| m.pss_mib)];
     let shown: Vec<MemorySource> = sources.into_iter().filter(measured).collect();
     let resident: MemorySource = ("RSS", 10, |m| m.rss_mib);

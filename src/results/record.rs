@@ -10,6 +10,7 @@ use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
 pub use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
 use crate::results::note::{Note, Reason};
+use crate::telemetry::key::{Channel, MemoryPhase};
 
 /// Schema number of `run.json`; raised on every incompatible change. [`crate::results::upgrade`]
 /// reads older ones.
@@ -217,8 +218,8 @@ pub struct CellRecord {
     pub load_ms: Option<f64>,
     /// Warm-up result.
     pub warmup: Option<WarmupRecord>,
-    /// Memory by phase (`idle`, `loaded`, `warmed`, `peak`, `last`) and source, MiB.
-    pub memory: BTreeMap<String, MemoryRecord>,
+    /// Memory by phase and source, MiB.
+    pub memory: BTreeMap<MemoryPhase, MemoryRecord>,
     /// Energy over the tracked sequences by rail, joules, each rail under the board's own name; never added up.
     #[serde(default)]
     pub energy_j: BTreeMap<String, f64>,
@@ -309,7 +310,7 @@ pub struct MissingRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SensorsRecord {
     /// Quantities that were read.
-    pub read: Vec<String>,
+    pub read: Vec<Channel>,
     /// Sources and quantities that were not, or not always.
     pub missing: Vec<MissingRecord>,
     /// What could not be judged for lack of sensors; it is not known to be clean.

@@ -9,12 +9,10 @@ use std::time::Duration;
 
 use jetbench_runners::types::{OpenReport, StagePrecision};
 
-use crate::device;
 use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{limits, summary};
 use crate::plan::resolve::Cell;
 use crate::plan::{self, Plan, budget};
-use crate::report::plot::sensed::PHASE;
 use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
 use crate::results::store::{self, RunDir};
@@ -24,7 +22,9 @@ use crate::run::progress::Progress;
 use crate::run::supervise::{Ended, Worker};
 use crate::run::{energy, pictures, resume};
 use crate::score::grade::{self, Extras, Finished};
-use crate::telemetry::{self, Sampler, Telemetry};
+use crate::telemetry::key::MemoryPhase;
+use crate::telemetry::rivals::{Rival, Watch};
+use crate::telemetry::{self, PHASE, Sampler, Telemetry, device};
 use crate::text::plural;
 
 /// One cell on its way.
@@ -51,6 +51,8 @@ struct Observed {
     finished: Vec<Finished>,
     swap_mib: Option<f64>,
     memory: MemoryWatch,
+    /// The busiest other programs over the worker's life.
+    rivals: Vec<Rival>,
     /// Phases, and when they began.
     begun: Vec<(Phase, u64)>,
 }
@@ -69,8 +71,10 @@ impl CellRun<'_> {
         }
         let mode = telemetry::power_mode(self.root);
         record.idle_power_w = energy::idle_power(self.root, self.plan.settings.sample_hz);
+        let others = Watch::start();
         observed.memory = MemoryWatch::begin(self.root, self.cell.device);
         let (ended, telemetry) = self.work(&mut record, &mut observed);
+        observed.rivals = others.busiest(&[std::process::id()]);
         self.peak(&mut record, &mut observed, &telemetry);
         record.sensors = telemetry.sensors();
         record.sensors.unjudged = verdict::unjudged(&record.sensors, telemetry::is_tegra(self.root));
@@ -89,12 +93,10 @@ impl CellRun<'_> {
         record.summary = summary::summarise(&record);
         energy::per_frame(&mut record);
         record.notes.extend(summary::remarks(&record));
-        let cap = telemetry::gpu::nodes(self.root).first().and_then(|node| {
-            Some(std::fs::read_to_string(node.join("max_freq")).ok()?.trim().parse::<f64>().ok()? / 1e6)
-        });
+        let cap = telemetry::gpu::clock_cap_mhz(self.root);
         let limit = limits::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap);
         record.notes.extend(limit.map(|text| Note::new(NoteKind::Limit, text)));
-        if let (Some(budget), Some(peak)) = (self.plan.settings.memory_budget, record.memory.get("peak")) {
+        if let (Some(budget), Some(peak)) = (self.plan.settings.memory_budget, record.memory.get(&MemoryPhase::Peak)) {
             record.notes.extend(budget::remark(budget, peak).map(|text| Note::new(NoteKind::Budget, text)));
         }
 
@@ -168,7 +170,7 @@ impl CellRun<'_> {
         Earlier {
             energy_j: old.energy_j,
             energy_above_idle_j: old.energy_above_idle_j,
-            peak: old.memory.get("peak").cloned(),
+            peak: old.memory.get(&MemoryPhase::Peak).cloned(),
             runtime: old.runtime,
         }
     }
@@ -178,6 +180,7 @@ impl CellRun<'_> {
         let mut conditions = Conditions::seen(telemetry, &spans);
         let swap = conditions.worker_swap_mib.into_iter().chain(observed.swap_mib);
         conditions.worker_swap_mib = swap.max_by(f64::total_cmp);
+        conditions.rivals = observed.rivals.clone();
         conditions.power_mode = mode.zip(telemetry::power_mode(self.root));
         conditions
     }
@@ -237,8 +240,8 @@ impl CellRun<'_> {
                 observed.begun.push((phase, telemetry::now_ns()));
                 observed.swap_mib = observed.swap_mib.into_iter().chain(memory.swap_mib).max_by(f64::total_cmp);
                 self.progress.phase(phase);
-                if matches!(phase, Phase::Idle | Phase::Loaded | Phase::Warmed | Phase::Last) {
-                    observed.memory.phase(phase, self.root, &memory, &mut record.memory);
+                if let Some(moment) = phase.memory() {
+                    observed.memory.phase(moment, self.root, &memory, &mut record.memory);
                 }
             }
             Event::Loaded { load_ms, report, precision } => {
@@ -310,8 +313,8 @@ impl CellRun<'_> {
         let spans: Vec<telemetry::Span> = observed.spans.iter().map(|s| s.1).collect();
         let rivals = verdict::rivals(&Conditions::seen(telemetry, &spans));
         record.notes.extend(observed.memory.peak(telemetry, rivals, &mut record.memory));
-        let hottest = telemetry.channels.iter().filter(|c| c.name.ends_with("celsius"));
-        if let Some(celsius) = hottest.filter_map(|c| telemetry.largest(&c.name)).max_by(f64::total_cmp) {
+        let hottest = telemetry.channels.iter().filter(|c| c.is_temperature());
+        if let Some(celsius) = hottest.filter_map(|c| telemetry.largest(c)).max_by(f64::total_cmp) {
             record.notes.push(Note::new(NoteKind::Temperature, format!("hottest sensor: {celsius:.1} °C")));
         }
     }
@@ -382,7 +385,7 @@ impl Earlier {
         };
         join(&mut record.energy_j, &self.energy_j);
         join(&mut record.energy_above_idle_j, &self.energy_above_idle_j);
-        if let (Some(old), Some(new)) = (self.peak, record.memory.get_mut("peak")) {
+        if let (Some(old), Some(new)) = (self.peak, record.memory.get_mut(&MemoryPhase::Peak)) {
             new.raise_to(&old);
         }
         // A worker that never came to load anything leaves the old one's runtime standing.

@@ -17,7 +17,7 @@ const IDLE: Duration = Duration::from_millis(1500);
 /// Mean power by rail while nothing of ours runs. Costs [`IDLE`] where there is a rail, and nothing where there is none.
 pub(super) fn idle_power(root: &Path, sample_hz: f64) -> BTreeMap<String, f64> {
     let found = telemetry::find(root, None);
-    if !found.channels().iter().any(|c| c.name.ends_with("_w")) {
+    if !found.channels().iter().any(|c| c.rail().is_some()) {
         return BTreeMap::new();
     }
     drop(found);

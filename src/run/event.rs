@@ -12,6 +12,8 @@ use crate::plan::scenario::Scenario;
 use crate::plan::settings::Limits;
 use crate::plan::{self, Plan};
 use crate::results::record::{NullRunRecord, WarmupRecord};
+use crate::telemetry::key::MemoryPhase;
+use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
 pub const PROTOCOL: u32 = 2;
@@ -120,23 +122,17 @@ impl Phase {
             Phase::Score => "score",
         }
     }
-}
 
-/// Memory of one process, in MiB, as the process itself or its parent reads it from procfs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ProcessMemory {
-    /// Proportional set size (`smaps_rollup`).
-    pub pss_mib: Option<f64>,
-    /// The part of it that no file backs (`Pss_Anon`).
-    pub pss_anon_mib: Option<f64>,
-    /// What lies in huge pages (`AnonHugePages`).
-    pub huge_mib: Option<f64>,
-    /// Resident set size (`VmRSS`).
-    pub rss_mib: Option<f64>,
-    /// Its largest value so far (`VmHWM`).
-    pub hwm_mib: Option<f64>,
-    /// Swapped out (`VmSwap`).
-    pub swap_mib: Option<f64>,
+    /// The moment at which the worker's memory is read when it enters this phase; most phases have none.
+    pub fn memory(self) -> Option<MemoryPhase> {
+        match self {
+            Phase::Idle => Some(MemoryPhase::Idle),
+            Phase::Loaded => Some(MemoryPhase::Loaded),
+            Phase::Warmed => Some(MemoryPhase::Warmed),
+            Phase::Last => Some(MemoryPhase::Last),
+            _ => None,
+        }
+    }
 }
 
 /// Whose fault an error is; decides the exit code.

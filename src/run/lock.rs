@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::exit::Stop;
 use crate::plan::settings::Waiting;
-use crate::telemetry;
+use crate::telemetry::{self, cpu::Ticks};
 use jetbench_runners::types::Device;
 
 /// How often a condition is looked at.
@@ -173,11 +173,10 @@ pub fn until_fit(
     }
     if let Some(limit) = waiting.idle_percent {
         let busy = || {
-            let before = busy_and_total(root)?;
+            let before = telemetry::cpu::ticks(root)?;
             std::thread::sleep(Duration::from_secs(1));
-            let after = busy_and_total(root)?;
-            let total = after.1.checked_sub(before.1).filter(|t| *t > 0)?;
-            Some(100.0 * after.0.saturating_sub(before.0) as f64 / total as f64)
+            let after = telemetry::cpu::ticks(root)?;
+            load_percent(before, after)
         };
         wait_for("the processors' load", "%", "--idle", limit, waiting.max_wait_s, &busy, interrupt, tell)?;
     }
@@ -219,15 +218,12 @@ fn wait_for(
     }
 }
 
-/// Busy and total time of all processors since boot, in ticks, from `/proc/stat`.
-fn busy_and_total(root: &Path) -> Option<(u64, u64)> {
-    let text = std::fs::read_to_string(root.join("proc/stat")).ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("cpu "))?;
-    // user nice system idle iowait irq softirq steal; guest time is part of user.
-    let ticks: Vec<u64> = line.split_whitespace().take(8).map_while(|t| t.parse().ok()).collect();
-    let total = ticks.iter().sum::<u64>();
-    let idle = ticks.get(3)? + ticks.get(4).copied().unwrap_or(0);
-    Some((total - idle, total))
+/// Load of all processors between two readings, percent; what a hypervisor took is load. `None` when no time has passed.
+fn load_percent(before: Ticks, after: Ticks) -> Option<f64> {
+    let taken = |ticks: Ticks| ticks.busy + ticks.stolen;
+    let total = |ticks: Ticks| taken(ticks) + ticks.idle;
+    let passed = total(after).checked_sub(total(before)).filter(|t| *t > 0)?;
+    Some(100.0 * taken(after).saturating_sub(taken(before)) as f64 / passed as f64)
 }
 
 /// Free space for this user where `path` is or will be, MiB.
@@ -310,6 +306,9 @@ mod tests {
         assert_eq!(fit(Path::new("/"), &Waiting { idle_percent: Some(100.0), ..calm.clone() }), "");
         let said = fit(hot.path(), &Waiting { min_free_mib: u64::MAX, ..calm });
         assert!(said.contains("MiB of disk space are free"), "{said}");
-        assert_eq!(busy_and_total(hot.path()), Some((150, 1000)));
+        let before = telemetry::cpu::ticks(hot.path()).unwrap();
+        assert_eq!(before, Ticks { busy: 150, idle: 850, stolen: 0 });
+        let after = Ticks { busy: 175, idle: 920, stolen: 5 };
+        assert_eq!((load_percent(before, after), load_percent(before, before)), (Some(30.0), None));
     }
 }

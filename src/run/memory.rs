@@ -8,7 +8,8 @@ use jetbench_runners::types::Device;
 
 use crate::results::note::{Note, NoteKind};
 use crate::results::record::MemoryRecord;
-use crate::run::event::{Phase, ProcessMemory};
+use crate::telemetry::key::{Channel, MemoryPhase, WorkerMemory};
+use crate::telemetry::process::ProcessMemory;
 use crate::telemetry::{self, SystemMemory, Telemetry};
 
 /// Memory of a worker and of the machine around it, watched from before the worker is spawned.
@@ -20,9 +21,9 @@ pub(super) struct MemoryWatch {
     on_cpu: bool,
     lowest_available_mib: Option<f64>,
     /// Phases whose fall of system memory is smaller than what the worker alone took: something else was freed.
-    freed: Vec<String>,
+    freed: Vec<MemoryPhase>,
     /// Phases whose fall is larger than the worker and we ourselves can account for: other programs took memory.
-    taken: Vec<String>,
+    taken: Vec<MemoryPhase>,
 }
 
 impl MemoryWatch {
@@ -35,14 +36,14 @@ impl MemoryWatch {
     /// The worker entered a phase in which memory is a figure, and says what it holds.
     pub(super) fn phase(
         &mut self,
-        phase: Phase,
+        phase: MemoryPhase,
         root: &Path,
         worker: &ProcessMemory,
-        memory: &mut BTreeMap<String, MemoryRecord>,
+        memory: &mut BTreeMap<MemoryPhase, MemoryRecord>,
     ) {
         let system = telemetry::system_memory(root);
         let figures = MemoryRecord {
-            system_mib: self.fall(phase.as_str(), system, worker.pss_anon_mib, worker.rss_mib),
+            system_mib: self.fall(phase, system, worker.pss_anon_mib, worker.rss_mib),
             pss_mib: worker.pss_mib,
             pss_anon_mib: worker.pss_anon_mib,
             huge_mib: worker.huge_mib,
@@ -50,9 +51,9 @@ impl MemoryWatch {
             nvmap_mib: system.nvmap_mib,
             nvmap_worker_mib: None,
         };
-        memory.insert(phase.as_str().into(), figures);
+        memory.insert(phase, figures);
         // The kernel keeps the high-water mark; the last one that was heard holds.
-        memory.entry("peak".into()).or_default().raise_to(&MemoryRecord {
+        memory.entry(MemoryPhase::Peak).or_default().raise_to(&MemoryRecord {
             pss_mib: worker.pss_mib,
             pss_anon_mib: worker.pss_anon_mib,
             huge_mib: worker.huge_mib,
@@ -66,27 +67,29 @@ impl MemoryWatch {
         &mut self,
         telemetry: &Telemetry,
         rivals: Option<Note>,
-        memory: &mut BTreeMap<String, MemoryRecord>,
+        memory: &mut BTreeMap<MemoryPhase, MemoryRecord>,
     ) -> Vec<Note> {
         let mut notes = Vec::new();
-        let peak = memory.entry("peak".into()).or_default();
+        let worker = |figure| telemetry.largest(&Channel::Worker(figure));
+        let peak = memory.entry(MemoryPhase::Peak).or_default();
         peak.raise_to(&MemoryRecord {
             system_mib: None,
-            pss_mib: telemetry.largest("worker_pss_mib"),
-            pss_anon_mib: telemetry.largest("worker_pss_anon_mib"),
-            huge_mib: telemetry.largest("worker_huge_mib"),
-            rss_mib: telemetry.largest("worker_hwm_mib"),
-            nvmap_mib: telemetry.largest("nvmap_mib"),
-            nvmap_worker_mib: telemetry.largest("worker_nvmap_mib"),
+            pss_mib: worker(WorkerMemory::Proportional),
+            pss_anon_mib: worker(WorkerMemory::Anonymous),
+            huge_mib: worker(WorkerMemory::Huge),
+            rss_mib: worker(WorkerMemory::HighWater),
+            nvmap_mib: telemetry.largest(&Channel::Nvmap),
+            nvmap_worker_mib: worker(WorkerMemory::Nvmap),
         });
-        let lowest = self.lowest_available_mib.into_iter().chain(telemetry.smallest("mem_available_mib"));
+        let lowest = self.lowest_available_mib.into_iter().chain(telemetry.smallest(&Channel::MemAvailable));
         let lowest = SystemMemory { available_mib: lowest.min_by(f64::total_cmp), ..SystemMemory::default() };
-        peak.system_mib = self.fall("peak", lowest, peak.pss_anon_mib, peak.rss_mib);
+        peak.system_mib = self.fall(MemoryPhase::Peak, lowest, peak.pss_anon_mib, peak.rss_mib);
         for (phases, why) in [
             (&self.freed, "less than the worker's own anonymous memory, so other memory was freed meanwhile"),
             (&self.taken, "more than the worker's resident memory, so other programs took some meanwhile"),
         ] {
             if !phases.is_empty() {
+                let phases: Vec<&str> = phases.iter().map(|p| p.as_str()).collect();
                 notes.push(Note::new(
                     NoteKind::MemoryUnknown,
                     format!("system memory is left empty for {}: MemAvailable fell by {why}", phases.join(", ")),
@@ -103,7 +106,7 @@ impl MemoryWatch {
                 format!("system memory is left empty: {remark}, and what MemAvailable fell by may be theirs"),
             ));
         }
-        let swap = telemetry.smallest("swap_free_mib");
+        let swap = telemetry.smallest(&Channel::SwapFree);
         if let Some((before, lowest)) = self.baseline.swap_free_mib.zip(swap).filter(|(before, low)| before - low > 1.0)
         {
             notes.push(Note::new(
@@ -123,7 +126,7 @@ impl MemoryWatch {
     /// memory in the worker's name that is not in there.
     fn fall(
         &mut self,
-        phase: &str,
+        phase: MemoryPhase,
         now: SystemMemory,
         anonymous_mib: Option<f64>,
         resident_mib: Option<f64>,
@@ -132,11 +135,11 @@ impl MemoryWatch {
         self.lowest_available_mib = self.lowest_available_mib.into_iter().chain([available]).min_by(f64::total_cmp);
         let fall = self.baseline.available_mib? - available;
         if !fall_is_sound(fall, anonymous_mib) {
-            self.freed.push(phase.to_string());
+            self.freed.push(phase);
             return None;
         }
         if resident_mib.is_some_and(|most| self.on_cpu && fall > most + SLACK_MIB.max(0.05 * most)) {
-            self.taken.push(phase.to_string());
+            self.taken.push(phase);
             return None;
         }
         Some(fall)
@@ -164,12 +167,19 @@ mod tests {
         assert!(!fall_is_sound(0.0, None) && !fall_is_sound(-3.0, Some(1.0)));
         let memory = |mib: f64| SystemMemory { available_mib: Some(mib), ..SystemMemory::default() };
         let mut watch = MemoryWatch { baseline: memory(1000.0), on_cpu: true, ..MemoryWatch::default() };
-        assert_eq!(watch.fall("loaded", memory(900.0), Some(90.0), Some(95.0)), Some(100.0));
-        assert_eq!(watch.fall("warmed", memory(990.0), Some(90.0), Some(95.0)), None);
-        assert_eq!(watch.fall("peak", memory(880.0), Some(90.0), Some(95.0)), None);
+        assert_eq!(watch.fall(MemoryPhase::Loaded, memory(900.0), Some(90.0), Some(95.0)), Some(100.0));
+        assert_eq!(watch.fall(MemoryPhase::Warmed, memory(990.0), Some(90.0), Some(95.0)), None);
+        assert_eq!(watch.fall(MemoryPhase::Peak, memory(880.0), Some(90.0), Some(95.0)), None);
         watch.on_cpu = false;
-        assert_eq!(watch.fall("last", memory(880.0), Some(90.0), Some(95.0)), Some(120.0), "no bound on a GPU");
-        assert_eq!((watch.freed.as_slice(), watch.taken.as_slice()), (&["warmed".into()][..], &["peak".into()][..]));
+        assert_eq!(
+            watch.fall(MemoryPhase::Last, memory(880.0), Some(90.0), Some(95.0)),
+            Some(120.0),
+            "no bound on a GPU"
+        );
+        assert_eq!(
+            (watch.freed.as_slice(), watch.taken.as_slice()),
+            (&[MemoryPhase::Warmed][..], &[MemoryPhase::Peak][..])
+        );
         assert_eq!(watch.lowest_available_mib, Some(880.0));
     }
 }

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::key::Channel;
 use super::process::ticks_per_second;
-use super::{Channel, Files, Found, Reading, Sensor, entries, text, why_not};
+use super::sensor::{Found, Numbers, Text, entries, text, why_not};
 
 /// Directories `cpu0`, `cpu1`, … in numerical order.
 pub(crate) fn cores(root: &Path) -> Vec<(u32, PathBuf)> {
@@ -15,51 +16,59 @@ pub(crate) fn cores(root: &Path) -> Vec<(u32, PathBuf)> {
     cores
 }
 
-/// Busy time of all cores together, seconds: `/proc/stat`, everything but idle and waiting.
-struct Busy(PathBuf);
+/// Time of all cores together since boot, in the kernel's ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticks {
+    /// Spent on work of this machine, interrupts and guests included.
+    pub busy: u64,
+    /// Idle, or waiting for a disk.
+    pub idle: u64,
+    /// Taken by a hypervisor for others.
+    pub stolen: u64,
+}
 
-impl Sensor for Busy {
-    fn channels(&self) -> Vec<Channel> {
-        vec![Channel { source: "cpu use", name: "cpu_busy_s".into() }]
-    }
+/// Reads `/proc/stat`.
+pub fn ticks(root: &Path) -> Option<Ticks> {
+    parse_ticks(&text(&root.join(STAT)).ok()?)
+}
 
-    fn read(&mut self, out: &mut Vec<Reading>) {
-        let seconds = text(&self.0)
-            .and_then(|t| busy_seconds(&t).ok_or_else(|| format!("{} is not as expected", self.0.display())));
-        out.push(seconds);
-    }
+const STAT: &str = "proc/stat";
+
+fn parse_ticks(stat: &str) -> Option<Ticks> {
+    let line = stat.lines().find_map(|l| l.strip_prefix("cpu "))?;
+    let all: Vec<u64> = line.split_whitespace().map_while(|w| w.parse().ok()).collect();
+    // Guest time, behind stolen time, is in user time already; kernels before 2.6.11 count no stolen time.
+    let [user, nice, system, idle, waiting, irq, softirq, ref rest @ ..] = all[..] else { return None };
+    let stolen = rest.first().copied().unwrap_or(0);
+    Some(Ticks { busy: user + nice + system + irq + softirq, idle: idle + waiting, stolen })
 }
 
 fn busy_seconds(stat: &str) -> Option<f64> {
-    let line = stat.lines().find(|l| l.starts_with("cpu "))?;
-    let ticks: Vec<f64> = line.split_whitespace().skip(1).map(|w| w.parse().unwrap_or(0.0)).collect();
-    // user nice system idle iowait irq softirq steal; guest time is in user already, stolen time is not ours.
-    let busy = [0, 1, 2, 5, 6].iter().map(|&i| ticks.get(i)).sum::<Option<f64>>()?;
-    Some(busy / ticks_per_second())
+    Some(parse_ticks(stat)?.busy as f64 / ticks_per_second())
 }
 
 /// Use, clocks and throttle counters of the cores.
 pub(super) fn find(root: &Path, found: &mut Found) {
-    let stat = root.join("proc/stat");
+    let stat = root.join(STAT);
     match text(&stat) {
-        Ok(_) => found.add(Busy(stat)),
+        Ok(_) => found.add(Text::new(stat, false).with(Channel::CpuBusy, "processor times", busy_seconds)),
         Err(reason) => found.miss("cpu use", reason),
     }
     let cores = cores(root);
-    let mut clocks = Files::new();
-    let mut caps = Files::new();
+    let mut clocks = Numbers::new();
+    let mut caps = Numbers::new();
     caps.slow = true;
-    let mut throttled = Files::new();
+    let mut throttled = Numbers::new();
     throttled.slow = true;
     for (n, core) in &cores {
         let clock = core.join("cpufreq/scaling_cur_freq");
         if clock.exists() {
-            clocks.push("cpu clocks", format!("cpu{n}_mhz"), clock, 1e-3);
-            caps.push("cpu clocks", format!("cpu{n}_max_mhz"), core.join("cpufreq/scaling_max_freq"), 1e-3);
+            clocks.push(Channel::CpuClock(*n), clock, 1e-3);
+            caps.push(Channel::CpuClockCap(*n), core.join("cpufreq/scaling_max_freq"), 1e-3);
         }
         let counter = core.join("thermal_throttle/core_throttle_count");
         if counter.exists() {
-            throttled.push("cpu throttle counters", format!("cpu{n}_throttle_events"), counter, 1.0);
+            throttled.push(Channel::CpuThrottleEvents(*n), counter, 1.0);
         }
     }
     let place = root.join("sys/devices/system/cpu");

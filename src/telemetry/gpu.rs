@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Channel, Files, Found, Reading, Sensor, entries, is_tegra, number, text, why_not};
+use super::key::Channel;
+use super::sensor::{Found, Numbers, Reading, Sensor, entries, is_tegra, number, text, why_not};
 
 /// Device tree names of the GPUs: Orin (`ga10b`, from JetPack 6 on plain `gpu`), Xavier, TX2, Thor.
 const NAMES: [&str; 5] = ["ga10b", "gpu", "gv11b", "gp10b", "gb10b"];
@@ -15,6 +16,14 @@ pub(crate) fn nodes(root: &Path) -> Vec<PathBuf> {
     entries(&root.join("sys/class/devfreq")).into_iter().filter(named).collect()
 }
 
+/// Upper bound of the clock in a devfreq node, Hz.
+const CAP: &str = "max_freq";
+
+/// The cap that the board states for the clock of its first GPU, MHz.
+pub(crate) fn clock_cap_mhz(root: &Path) -> Option<f64> {
+    number(&nodes(root).first()?.join(CAP)).ok().map(|hz| hz / 1e6)
+}
+
 /// GPU load in percent, clock and its upper bound.
 pub(super) fn find(root: &Path, found: &mut Found) {
     let nodes = nodes(root);
@@ -23,14 +32,13 @@ pub(super) fn find(root: &Path, found: &mut Found) {
         let reason = if is_tegra(root) { why_not(&place) } else { "no devfreq GPU: not a Tegra board".to_string() };
         return found.miss("gpu", reason);
     }
-    let mut files = Files::new();
-    let mut caps = Files::new();
+    let mut files = Numbers::new();
+    let mut caps = Numbers::new();
     caps.slow = true;
-    for (i, node) in nodes.iter().enumerate() {
-        let name = |what: &str| if i == 0 { format!("gpu_{what}") } else { format!("gpu{i}_{what}") };
-        files.push("gpu", name("load_percent"), node.join("device/load"), 0.1);
-        files.push("gpu", name("mhz"), node.join("cur_freq"), 1e-6);
-        caps.push("gpu", name("max_mhz"), node.join("max_freq"), 1e-6);
+    for (i, node) in (0..).zip(&nodes) {
+        files.push(Channel::GpuLoad(i), node.join("device/load"), 0.1);
+        files.push(Channel::GpuClock(i), node.join("cur_freq"), 1e-6);
+        caps.push(Channel::GpuClockCap(i), node.join(CAP), 1e-6);
     }
     files.settle(found);
     caps.settle(found);
@@ -44,7 +52,7 @@ struct EmcUse {
 
 impl Sensor for EmcUse {
     fn channels(&self) -> Vec<Channel> {
-        vec![Channel { source: "emc", name: "emc_percent".into() }]
+        vec![Channel::EmcLoad]
     }
 
     fn read(&mut self, out: &mut Vec<Reading>) {
@@ -64,8 +72,8 @@ pub(super) fn find_emc(root: &Path, found: &mut Found) {
     match number(&rate) {
         Err(reason) => found.miss("emc", reason),
         Ok(_) => {
-            let mut files = Files::new();
-            files.push("emc", "emc_mhz", rate.clone(), 1e-6);
+            let mut files = Numbers::new();
+            files.push(Channel::EmcClock, rate.clone(), 1e-6);
             files.settle(found);
             let places = [
                 "sys/kernel/debug/cactmon/mc_all",
@@ -74,7 +82,7 @@ pub(super) fn find_emc(root: &Path, found: &mut Found) {
             ];
             match places.iter().map(|p| root.join(p)).find(|p| number(p).is_ok()) {
                 Some(activity) => found.add(EmcUse { activity, rate }),
-                None => found.miss("emc_percent", format!("none of {} can be read", places.join(", "))),
+                None => found.miss(Channel::EmcLoad, format!("none of {} can be read", places.join(", "))),
             }
         }
     }

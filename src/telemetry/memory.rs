@@ -1,22 +1,18 @@
 //! Memory of the whole system from `/proc/meminfo`, and Tegra's buffer manager (nvmap), whose buffers are the GPU's share
 //! of the unified memory. The nvmap figures are not on every kernel, and per process only for root.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Channel, Found, Reading, Sensor, is_tegra, text};
-
-/// One line of a `key: value kB` file, in MiB.
-pub(super) fn field_mib(text: &str, key: &str) -> Option<f64> {
-    let line = text.lines().find(|l| l.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))?;
-    let kib: f64 = line[key.len() + 1..].split_whitespace().next()?.parse().ok()?;
-    Some(kib / 1024.0)
-}
+use super::key::{Channel, WorkerMemory};
+use super::sensor::{Found, Text, field_mib, is_tegra, text};
 
 /// System memory, MiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SystemMemory {
     /// `MemAvailable`.
     pub available_mib: Option<f64>,
+    /// `SwapTotal`.
+    pub swap_total_mib: Option<f64>,
     /// `SwapFree`.
     pub swap_free_mib: Option<f64>,
     /// `NvMapMemUsed`: all buffers of Tegra's memory manager, where the kernel reports it.
@@ -28,67 +24,31 @@ pub fn system_memory(root: &Path) -> SystemMemory {
     let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     SystemMemory {
         available_mib: field_mib(&text, "MemAvailable"),
+        swap_total_mib: field_mib(&text, "SwapTotal"),
         swap_free_mib: field_mib(&text, "SwapFree"),
         nvmap_mib: field_mib(&text, "NvMapMemUsed"),
     }
 }
 
-struct MemInfo {
-    path: PathBuf,
-    /// Channel name and key in the file.
-    fields: Vec<(&'static str, &'static str)>,
-}
-
-impl Sensor for MemInfo {
-    fn channels(&self) -> Vec<Channel> {
-        self.fields.iter().map(|(name, _)| Channel { source: "memory", name: (*name).to_string() }).collect()
-    }
-
-    fn read(&mut self, out: &mut Vec<Reading>) {
-        let text = text(&self.path);
-        out.extend(self.fields.iter().map(|(_, key)| match &text {
-            Ok(text) => field_mib(text, key).ok_or_else(|| format!("{} has no {key}", self.path.display())),
-            Err(reason) => Err(reason.clone()),
-        }));
-    }
-}
-
-/// `MemAvailable`, `SwapFree` and, on Tegra kernels that have it, `NvMapMemUsed`.
+/// `MemAvailable`, `SwapFree` and, on Tegra kernels that have it, `NvMapMemUsed`: three figures of one moment, from one
+/// reading of the file. A kernel without `MemAvailable` is named as such; libraries estimate one there.
 pub(super) fn find(root: &Path, found: &mut Found) {
     let path = root.join("proc/meminfo");
     let content = match text(&path) {
         Ok(content) => content,
         Err(reason) => return found.miss("memory", reason),
     };
-    let all = [("mem_available_mib", "MemAvailable"), ("swap_free_mib", "SwapFree"), ("nvmap_mib", "NvMapMemUsed")];
-    let (fields, absent): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, key)| field_mib(&content, key).is_some());
-    for (name, key) in absent.into_iter().filter(|(name, _)| *name != "nvmap_mib") {
-        found.miss(name, format!("{} has no {key}", path.display()));
+    let mut figures = Text::new(path.clone(), false);
+    for (channel, key) in
+        [(Channel::MemAvailable, "MemAvailable"), (Channel::SwapFree, "SwapFree"), (Channel::Nvmap, "NvMapMemUsed")]
+    {
+        if field_mib(&content, key).is_some() {
+            figures = figures.with_field(channel, key);
+        } else if channel != Channel::Nvmap {
+            found.miss(channel, format!("{} has no {key}", path.display()));
+        }
     }
-    if !fields.is_empty() {
-        found.add(MemInfo { path, fields });
-    }
-}
-
-/// nvmap buffers of one process, from the list that debugfs gives to root.
-struct NvmapClient {
-    path: PathBuf,
-    pid: u32,
-}
-
-impl Sensor for NvmapClient {
-    fn channels(&self) -> Vec<Channel> {
-        vec![Channel { source: "nvmap", name: "worker_nvmap_mib".into() }]
-    }
-
-    fn read(&mut self, out: &mut Vec<Reading>) {
-        // A process that holds no buffer has no line.
-        out.push(text(&self.path).map(|t| client_mib(&t, self.pid).unwrap_or(0.0)));
-    }
-
-    fn slow(&self) -> bool {
-        true
-    }
+    figures.settle(found);
 }
 
 /// Lines `CLIENT PROCESS PID SIZE`, sizes with a unit letter: `user python3 1234 4096K`.
@@ -122,15 +82,20 @@ pub(super) fn find_nvmap(root: &Path, pid: Option<u32>, found: &mut Found) {
     let Some(pid) = pid else { return };
     let path = root.join("sys/kernel/debug/nvmap/iovmm/clients");
     match text(&path) {
-        Ok(_) => found.add(NvmapClient { path, pid }),
+        // A process that holds no buffer has no line.
+        Ok(_) => {
+            found.add(Text::new(path, true).with(Channel::Worker(WorkerMemory::Nvmap), "clients", move |t| {
+                Some(client_mib(t, pid).unwrap_or(0.0))
+            }))
+        }
         Err(reason) => found.miss("worker nvmap", reason),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree;
     use super::*;
+    use crate::telemetry::tree;
 
     #[test]
     fn what_is_not_there_is_none_and_not_zero() {

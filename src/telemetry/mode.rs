@@ -1,22 +1,21 @@
 //! The Jetson's power mode, read from the files that `nvpmodel` keeps, because asking the program itself needs root. It is
 //! never changed from here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Channel, Found, Reading, Sensor, is_tegra, text};
+use super::key::Channel;
+use super::sensor::{Found, Text, is_tegra, text};
 
 const STATUS: &str = "var/lib/nvpmodel/status";
 
 /// The number in `pmode:0002`.
-fn id(path: &Path) -> Result<u32, String> {
-    let text = text(path)?;
-    let digits = text.rsplit(':').next().unwrap_or_default().trim();
-    digits.parse().map_err(|_| format!("{}: {text:?} is no power mode", path.display()))
+fn id(status: &str) -> Option<u32> {
+    status.rsplit(':').next()?.trim().parse().ok()
 }
 
 /// The power mode, e.g. `MODE_30W (2)`; `None` where there is none.
 pub fn power_mode(root: &Path) -> Option<String> {
-    let id = id(&root.join(STATUS)).ok()?;
+    let id = id(&text(&root.join(STATUS)).ok()?)?;
     let names = std::fs::read_to_string(root.join("etc/nvpmodel.conf")).unwrap_or_default();
     let name = names.lines().find_map(|line| {
         let inner = line.trim().strip_prefix("< POWER_MODEL")?.trim_end_matches('>');
@@ -26,27 +25,13 @@ pub fn power_mode(root: &Path) -> Option<String> {
     Some(name.map_or_else(|| id.to_string(), |name| format!("{name} ({id})")))
 }
 
-struct Mode(PathBuf);
-
-impl Sensor for Mode {
-    fn channels(&self) -> Vec<Channel> {
-        vec![Channel { source: "power mode", name: "power_mode_id".into() }]
-    }
-
-    fn read(&mut self, out: &mut Vec<Reading>) {
-        out.push(id(&self.0).map(f64::from));
-    }
-
-    fn slow(&self) -> bool {
-        true
-    }
-}
-
 /// The number of the mode, once a second: a change during a run makes its figures unfit.
 pub(super) fn find(root: &Path, found: &mut Found) {
     let path = root.join(STATUS);
-    match id(&path) {
-        Ok(_) => found.add(Mode(path)),
+    let known =
+        text(&path).and_then(|text| id(&text).ok_or_else(|| format!("{}: {text:?} is no power mode", path.display())));
+    match known {
+        Ok(_) => found.add(Text::new(path, true).with(Channel::PowerMode, "power mode", |t| id(t).map(f64::from))),
         Err(_) if !is_tegra(root) => found.miss("power mode", "not a Tegra board"),
         Err(reason) => found.miss("power mode", reason),
     }

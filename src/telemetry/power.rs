@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Channel, Found, Reading, Sensor, entries, number, text, why_not};
+use super::key::Channel;
+use super::sensor::{Found, Reading, Sensor, entries, number, text, why_not};
 
 /// One rail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ struct Rails(Vec<Rail>);
 
 impl Sensor for Rails {
     fn channels(&self) -> Vec<Channel> {
-        self.0.iter().map(|r| Channel { source: "rails", name: format!("{}_w", r.name) }).collect()
+        self.0.iter().map(|r| Channel::Rail(r.name.clone())).collect()
     }
 
     fn read(&mut self, out: &mut Vec<Reading>) {
@@ -71,7 +72,7 @@ pub(super) fn find(root: &Path, found: &mut Found) {
     }
     for rail in bad {
         let reason = number(&rail.millivolt).err().or_else(|| number(&rail.milliampere).err());
-        found.miss(&format!("{}_w", rail.name), reason.unwrap_or_default());
+        found.miss(Channel::Rail(rail.name), reason.unwrap_or_default());
     }
     if !good.is_empty() {
         found.add(Rails(good));
@@ -80,8 +81,8 @@ pub(super) fn find(root: &Path, found: &mut Found) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Recorder, find as find_all, tree};
     use super::*;
+    use crate::telemetry::{Recorder, find as find_all, tree};
 
     #[test]
     fn rails_are_volts_times_amperes_and_nothing_else_is_a_rail() {
@@ -95,10 +96,10 @@ mod tests {
         let board = tree(&files.iter().map(|(p, c)| (p.as_str(), *c)).collect::<Vec<_>>());
         let mut found = Found::default();
         find(board.path(), &mut found);
-        assert_eq!(found.channels(), [Channel { source: "rails", name: "VDD_IN_w".into() }]);
+        assert_eq!(found.channels(), [Channel::Rail("VDD_IN".into())]);
         assert!(found.missing[0].sensor == "VDD_SOC_w" && found.missing[0].reason.contains("not a number"));
         let mut recorder = Recorder::new(find_all(board.path(), None));
         recorder.sample(true);
-        assert_eq!(recorder.finish().largest("VDD_IN_w"), Some(3.0));
+        assert_eq!(recorder.finish().largest(&Channel::Rail("VDD_IN".into())), Some(3.0));
     }
 }

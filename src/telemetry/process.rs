@@ -1,11 +1,29 @@
 //! The worker's own memory and processor time from `/proc/<pid>`. The proportional set size walks every page table, so
 //! it is read once a second; the rest is cheap.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::memory::field_mib;
-use super::{Channel, Found, Reading, Sensor, text};
-use crate::run::event::ProcessMemory;
+use serde::{Deserialize, Serialize};
+
+use super::key::{Channel, WorkerMemory};
+use super::sensor::{Found, Text, field_mib, text};
+
+/// Memory of one process, in MiB, as the process itself or its parent reads it from procfs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessMemory {
+    /// Proportional set size (`smaps_rollup`).
+    pub pss_mib: Option<f64>,
+    /// The part of it that no file backs (`Pss_Anon`).
+    pub pss_anon_mib: Option<f64>,
+    /// What lies in huge pages (`AnonHugePages`).
+    pub huge_mib: Option<f64>,
+    /// Resident set size (`VmRSS`).
+    pub rss_mib: Option<f64>,
+    /// Its largest value so far (`VmHWM`).
+    pub hwm_mib: Option<f64>,
+    /// Swapped out (`VmSwap`).
+    pub swap_mib: Option<f64>,
+}
 
 /// Reads `status` and, with `pss`, `smaps_rollup` of one process; `process` is its number or `self`.
 pub fn process_memory(root: &Path, process: &str, pss: bool) -> ProcessMemory {
@@ -25,10 +43,7 @@ pub fn process_memory(root: &Path, process: &str, pss: bool) -> ProcessMemory {
 
 /// Resident set size of this process now, MiB; cheap enough to be read between frames.
 pub fn resident_mib() -> Option<f64> {
-    let pages: f64 = std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()?;
-    // SAFETY: no arguments beyond a constant, no memory involved.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    (page > 0).then_some(pages * page as f64 / (1024.0 * 1024.0))
+    field_mib(&text(Path::new("/proc/self/status")).ok()?, "VmRSS")
 }
 
 /// Clock ticks per second of the kernel's processor times.
@@ -47,88 +62,54 @@ pub(super) fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((ticks(11)? + ticks(12)?) / ticks_per_second())
 }
 
-/// A `key: value kB` file of a process.
-struct Fields {
-    path: PathBuf,
-    fields: Vec<(&'static str, &'static str)>,
-    slow: bool,
-}
-
-impl Sensor for Fields {
-    fn channels(&self) -> Vec<Channel> {
-        self.fields.iter().map(|(name, _)| Channel { source: "worker memory", name: (*name).to_string() }).collect()
-    }
-
-    fn read(&mut self, out: &mut Vec<Reading>) {
-        let text = text(&self.path);
-        out.extend(self.fields.iter().map(|(_, key)| match &text {
-            Ok(text) => field_mib(text, key).ok_or_else(|| format!("{} has no {key}", self.path.display())),
-            Err(reason) => Err(reason.clone()),
-        }));
-    }
-
-    fn slow(&self) -> bool {
-        self.slow
-    }
-}
-
-/// Processor time of one process.
-struct CpuTime {
-    path: PathBuf,
-    name: &'static str,
-}
-
-impl Sensor for CpuTime {
-    fn channels(&self) -> Vec<Channel> {
-        vec![Channel { source: "worker cpu", name: self.name.to_string() }]
-    }
-
-    fn read(&mut self, out: &mut Vec<Reading>) {
-        let seconds = text(&self.path)
-            .and_then(|t| cpu_seconds(&t).ok_or_else(|| format!("{} is not as expected", self.path.display())));
-        out.push(seconds);
-    }
-}
-
 /// Memory and processor time of process `pid`, and processor time of this one.
 pub(super) fn find(root: &Path, pid: u32, found: &mut Found) {
     let dir = root.join("proc").join(pid.to_string());
-    let status = dir.join("status");
-    match text(&status) {
-        Ok(_) => {
-            let fields = vec![("worker_rss_mib", "VmRSS"), ("worker_hwm_mib", "VmHWM"), ("worker_swap_mib", "VmSwap")];
-            found.add(Fields { path: status, fields, slow: false });
-            let path = dir.join("smaps_rollup");
-            match text(&path) {
-                Ok(content) => {
-                    let all = [
-                        ("worker_pss_mib", "Pss"),
-                        ("worker_pss_anon_mib", "Pss_Anon"),
-                        ("worker_huge_mib", "AnonHugePages"),
-                    ];
-                    // Kernels before 5.13 do not split the figure.
-                    let fields = all.into_iter().filter(|(_, key)| field_mib(&content, key).is_some()).collect();
-                    found.add(Fields { path, fields, slow: true });
-                }
-                Err(reason) => found.miss("worker_pss_mib", reason),
-            }
-        }
+    match text(&dir.join("status")) {
+        Ok(_) => find_memory(&dir, found),
         Err(reason) => found.miss("worker memory", reason),
     }
     let stat = dir.join("stat");
     match text(&stat) {
         Ok(_) => {
-            found.add(CpuTime { path: stat, name: "worker_cpu_s" });
-            found.add(CpuTime { path: root.join("proc/self/stat"), name: "parent_cpu_s" });
+            for (channel, path) in [(Channel::WorkerCpu, stat), (Channel::ParentCpu, root.join("proc/self/stat"))] {
+                found.add(Text::new(path, false).with(channel, "processor times", cpu_seconds));
+            }
         }
         Err(reason) => found.miss("worker cpu", reason),
     }
 }
 
+fn find_memory(dir: &Path, found: &mut Found) {
+    let worker = Channel::Worker;
+    let status = Text::new(dir.join("status"), false)
+        .with_field(worker(WorkerMemory::Resident), "VmRSS")
+        .with_field(worker(WorkerMemory::HighWater), "VmHWM")
+        .with_field(worker(WorkerMemory::Swap), "VmSwap");
+    found.add(status);
+    let path = dir.join("smaps_rollup");
+    let content = match text(&path) {
+        Ok(content) => content,
+        Err(reason) => return found.miss(worker(WorkerMemory::Proportional), reason),
+    };
+    let mut rollup = Text::new(path, true);
+    for (figure, key) in [
+        (WorkerMemory::Proportional, "Pss"),
+        (WorkerMemory::Anonymous, "Pss_Anon"),
+        (WorkerMemory::Huge, "AnonHugePages"),
+    ] {
+        // Kernels before 5.13 do not split the figure.
+        if field_mib(&content, key).is_some() {
+            rollup = rollup.with_field(worker(figure), key);
+        }
+    }
+    rollup.settle(found);
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tree;
     use super::*;
+    use crate::telemetry::tree;
 
     #[test]
     fn a_process_is_read() {

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use super::{Files, Found, entries, is_tegra, number, text, why_not};
+use super::key::Channel;
+use super::sensor::{Found, Numbers, entries, is_tegra, number, text, why_not};
 
 /// Temperatures that a chip can have and still run; gated zones read as -256 °C or as errors.
 const PLAUSIBLE: std::ops::Range<f64> = -40.0..200.0;
@@ -11,18 +12,19 @@ const PLAUSIBLE: std::ops::Range<f64> = -40.0..200.0;
 /// Every thermal zone, and the throttle alerts among the cooling devices.
 pub(super) fn find(root: &Path, found: &mut Found) {
     let place = root.join("sys/class/thermal");
-    let mut zones = Files::new();
+    let mut zones = Numbers::new();
     zones.range = PLAUSIBLE;
-    let mut alerts = Files::new();
+    let mut alerts = Numbers::new();
     for entry in entries(&place) {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Ok(kind) = text(&entry.join("type")) else { continue };
         if name.starts_with("thermal_zone") {
-            let same = zones.files.iter().filter(|f| f.0.name == format!("temp_{kind}_celsius")).count();
-            let kind = if same == 0 { kind } else { name };
-            zones.push("thermal", format!("temp_{kind}_celsius"), entry.join("temp"), 1e-3);
+            let zone = Channel::Temperature(kind);
+            // Zones of one kind are told apart by their number.
+            let zone = if zones.has(&zone) { Channel::Temperature(name) } else { zone };
+            zones.push(zone, entry.join("temp"), 1e-3);
         } else if name.starts_with("cooling_device") && kind.ends_with("throttle-alert") {
-            alerts.push("throttle alerts", format!("alert_{kind}_state"), entry.join("cur_state"), 1.0);
+            alerts.push(Channel::ThrottleAlert(kind), entry.join("cur_state"), 1.0);
         }
     }
     if zones.files.is_empty() {
@@ -38,7 +40,7 @@ pub(super) fn find(root: &Path, found: &mut Found) {
 
 /// Over-current events of the SoC (`oc1`: under-voltage, `oc2`: average, `oc3`: instantaneous), cumulative.
 pub(super) fn find_over_current(root: &Path, found: &mut Found) {
-    let mut files = Files::new();
+    let mut files = Numbers::new();
     for monitor in entries(&root.join("sys/class/hwmon")) {
         if text(&monitor.join("name")).as_deref() != Ok("soctherm_oc") {
             continue;
@@ -46,7 +48,7 @@ pub(super) fn find_over_current(root: &Path, found: &mut Found) {
         for n in 1..=3 {
             let path = monitor.join(format!("oc{n}_event_cnt"));
             if number(&path).is_ok() || path.exists() {
-                files.push("over-current", format!("oc{n}_events"), path, 1.0);
+                files.push(Channel::OverCurrent(n), path, 1.0);
             }
         }
     }

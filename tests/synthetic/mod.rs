@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jetbench::judge::summary::summarise;
 use jetbench::results::note::{Note, NoteKind, Reason, ReasonKind};
 use jetbench::results::record::*;
+use jetbench::telemetry::key::MemoryPhase;
 use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
 
 /// Deterministic numbers in 0..1.
@@ -174,7 +175,7 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
         graph_build_ms: None,
         load_ms: Some(412.25),
         warmup: Some(WarmupRecord { frame_ok: true, warmup_ms: Some(95.5), ..Default::default() }),
-        memory: [("loaded".to_string(), memory(200.0 + b.ms)), ("peak".to_string(), memory(260.0 + 2.0 * b.ms))].into(),
+        memory: [(MemoryPhase::Loaded, memory(200.0 + b.ms)), (MemoryPhase::Peak, memory(260.0 + 2.0 * b.ms))].into(),
         track_wall_s: Some(sequences.iter().map(|s| s.wall_ms).sum::<f64>() / 1000.0),
         sequences,
         summary: None,

@@ -8,9 +8,8 @@ use super::{Axis, Figure, GRID, INK, MARGIN, PALETTE, RULE, SOFT};
 use crate::report::scene::{Ink, Line, Scene, Type};
 use crate::report::table::{cell_name, clean};
 use crate::results::record::RunRecord;
-
-/// How the quantity of a row begins that marks a phase.
-pub const PHASE: &str = "phase_";
+use crate::telemetry::PHASE;
+use crate::telemetry::key::{Channel, WorkerMemory};
 
 /// Points along a curve; more samples are drawn as ranges.
 const COLUMNS: usize = 400;
@@ -54,15 +53,19 @@ type Curve<'a> = (String, &'a [(f64, f64)]);
 
 /// Panels: title with the unit, the curves in it.
 fn panels(sensed: &Sensed) -> Vec<(&'static str, Vec<Curve<'_>>)> {
-    let pick = |wanted: &dyn Fn(&str) -> Option<String>| -> Vec<Curve<'_>> {
-        let found = sensed.curves.iter().filter(|(_, c)| c.len() > 1);
-        found.filter_map(|(name, curve)| Some((wanted(name)?, curve.as_slice()))).collect()
+    let curves: Vec<(Channel, &[(f64, f64)])> = sensed
+        .curves
+        .iter()
+        .filter(|(_, curve)| curve.len() > 1)
+        .map(|(name, curve)| (name.clone().into(), curve.as_slice()))
+        .collect();
+    let pick = |wanted: &dyn Fn(&Channel) -> bool| -> Vec<Curve<'_>> {
+        curves.iter().filter(|(c, _)| wanted(c)).map(|(c, curve)| (clean(&c.label()), *curve)).collect()
     };
-    let words = |name: &str, unit: &str| clean(&name.strip_suffix(unit)?.replace('_', " ")).into();
-    let system = pick(&|n| (n == "mem_available_mib" || n == "nvmap_mib").then(|| words(n, "_mib")).flatten());
-    let worker = pick(&|n| if n.starts_with("worker_") && n != "worker_swap_mib" { words(n, "_mib") } else { None });
-    let power = pick(&|n| words(n, "_w"));
-    let heat = pick(&|n| words(n, "_celsius").or_else(|| words(n, "_c")));
+    let system = pick(&|c| matches!(c, Channel::MemAvailable | Channel::Nvmap));
+    let worker = pick(&|c| matches!(c, Channel::Worker(figure) if *figure != WorkerMemory::Swap));
+    let power = pick(&|c| c.rail().is_some());
+    let heat = pick(&Channel::is_temperature);
     [
         ("memory of the system, MiB", system),
         ("memory of the worker, MiB", worker),

@@ -1,6 +1,8 @@
-//! Which machine this is, as far as it matters for comparing measurements: a name for the results directory, facts for
+//! Which machine is this, as far as it matters for comparing measurements? A name for the results directory, facts for
 //! the record, and a digest of those facts that decide latencies. Serial numbers and host names never leave the
-//! machine: only a hash tells two boards of one kind apart.
+//! machine: only a hash tells two boards of one kind apart. Every fact is read below a given root, those that sysinfo knows
+//! too: it reads `/` only, and calls processors and systems by other names, which would give every device of earlier
+//! records another digest.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,8 +10,9 @@ use std::path::Path;
 use jetbench_runners::pool;
 use sha2::{Digest, Sha256};
 
+use super::sensor::{field_mib, text};
+use super::{cpu, gpu, mode};
 use crate::results::record::DeviceRecord;
-use crate::telemetry;
 
 /// Facts that make latencies comparable; the others describe.
 const DECISIVE: [&str; 12] = [
@@ -35,10 +38,7 @@ pub fn describe(root: &Path) -> DeviceRecord {
             facts.insert(name.to_string(), value);
         }
     };
-    let text = |path: &str| {
-        let bytes = std::fs::read(root.join(path)).ok()?;
-        Some(String::from_utf8_lossy(&bytes).trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_string())
-    };
+    let text = |path: &str| text(&root.join(path)).ok();
     let tree = |name: &str| {
         text(&format!("proc/device-tree/{name}")).or_else(|| text(&format!("sys/firmware/devicetree/base/{name}")))
     };
@@ -57,9 +57,7 @@ pub fn describe(root: &Path) -> DeviceRecord {
     note("physical_cores", physical_cores(&cpuinfo).map(|n| n.to_string()));
     note("cpu_flags", field("flags").or_else(|| field("Features")).map(|f| matrix_flags(&f)));
     let memory = text("proc/meminfo").unwrap_or_default();
-    let total =
-        memory.lines().find_map(|l| l.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
-    note("memory_mib", total.map(|kib| (kib / 1024).to_string()));
+    note("memory_mib", field_mib(&memory, "MemTotal").map(|mib| (mib as u64).to_string()));
     note("kernel", text("proc/sys/kernel/osrelease"));
     note(
         "os",
@@ -76,7 +74,7 @@ pub fn describe(root: &Path) -> DeviceRecord {
     let l4t = l4t.or_else(|| packages.version("nvidia-l4t-core").and_then(|v| Some(v.split('-').next()?.to_string())));
     note("jetpack", l4t.as_deref().and_then(jetpack).map(String::from));
     note("l4t", l4t);
-    note("power_mode", telemetry::power_mode(root));
+    note("power_mode", mode::power_mode(root));
     note("gpu", nvidia_gpu(root));
     note("nvidia_driver", text("sys/module/nvidia/version"));
     note("cuda", cuda(root).or_else(|| packages.version_of("cuda-cudart-")));
@@ -123,14 +121,13 @@ fn pinned(root: &Path) -> Option<&'static str> {
     let value = |path: &Path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let fixed = |dir: &Path, low: &str, high: &str| Some(value(&dir.join(low))? == value(&dir.join(high))?);
     let mut cores = Vec::new();
-    for (_, core) in telemetry::cpu::cores(root) {
+    for (_, core) in cpu::cores(root) {
         // A core that is switched off has no clock.
         if value(&core.join("online")) != Some(0) {
             cores.extend(fixed(&core.join("cpufreq"), "scaling_min_freq", "scaling_max_freq"));
         }
     }
-    let gpus: Vec<bool> =
-        telemetry::gpu::nodes(root).iter().filter_map(|node| fixed(node, "min_freq", "max_freq")).collect();
+    let gpus: Vec<bool> = gpu::nodes(root).iter().filter_map(|node| fixed(node, "min_freq", "max_freq")).collect();
     let all = |list: &[bool]| (!list.is_empty()).then(|| list.iter().all(|f| *f));
     match (all(&cores), all(&gpus)) {
         (None, None) => None,
