@@ -13,7 +13,7 @@ use jetbench::dataset::Dataset;
 use jetbench::judge::stats;
 use jetbench::run::prompt::prompt_shape;
 use jetbench::telemetry::Sampler;
-use jetbench_runners::contract::STAGE_TIMES;
+use jetbench_runners::options::STAGE_TIMES;
 use jetbench_runners::types::{Device, Frame, OpenRequest, Options, Precision, Prompt, PromptKind};
 use jetbench_runners::{Runner, packs};
 

@@ -1,6 +1,8 @@
 //! The command line as clap sees it: structs and help texts, nothing else. [`RunArgs`] is at the same time the schema
 //! of a config file, so that a file can say everything the flags say, under the same names.
 
+mod option;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -175,8 +177,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clicks: Option<NonZeroUsize>,
-    /// Option for the runner, by name (repeatable); one it does not know is dropped, shown and recorded
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Options for the runner, by name
+    #[arg(long, value_name = "KEY=VALUE", value_parser = option::OptionParser, hide_possible_values = true, help = option::help())]
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub option: Vec<String>,
     /// What a precision other than the requested one does: `report` records it, `strict` makes the cell invalid
@@ -296,6 +298,9 @@ pub struct ModelsArgs {
     /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
     #[arg(long, value_name = "DIR")]
     pub packs: Vec<PathBuf>,
+    /// List the options of the runners instead: what --option takes
+    #[arg(long)]
+    pub options: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod config;
 pub mod data;
 pub mod identity;
+pub mod options;
 pub mod resolve;
 pub mod scenario;
 pub mod settings;
@@ -15,15 +16,12 @@ mod sound;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use jetbench_runners::contract::{OVERLAPS, PIPELINE};
-use jetbench_runners::packs::{self, PackInfo};
-use jetbench_runners::types::{Admitted, DroppedOption, Options, PromptKind};
+use jetbench_runners::packs;
 
 use crate::cli::RunArgs;
 use crate::dataset::Dataset;
 use crate::exit::Stop;
 use crate::plan::resolve::Cell;
-use crate::plan::scenario::Scenario;
 use crate::plan::settings::Settings;
 
 /// What will be done.
@@ -81,9 +79,10 @@ impl Plan {
                         packs::check(&pack.dir, dtype)?;
                         checked.push((pack.dir.clone(), dtype));
                     }
-                    let mut admitted = admit(&pack, &settings, prompt);
-                    admit_pipeline(&mut admitted, &pack, settings.scenario);
-                    cells.push(Cell { model: model.clone(), pack, prompt, dtype, device, admitted });
+                    let admitted = options::admit(&pack, &settings, prompt);
+                    let cell = Cell { model: model.clone(), pack, prompt, dtype, device, admitted };
+                    options::check(&settings, &cell)?;
+                    cells.push(cell);
                 }
             }
         }
@@ -102,12 +101,7 @@ impl Plan {
         data::keep_part(&mut dataset, settings.limits.shard)?;
         sound::dataset_is_sound(&dataset, &cells)?;
         if dataset.exclusive() {
-            // Such data is scored on label maps: who gets a pixel that two objects claim is the model's to say.
-            for cell in cells.iter_mut().filter(|c| c.pack.capabilities.options.iter().any(|o| o == OVERLAPS)) {
-                if !settings.options.extra.contains_key(OVERLAPS) {
-                    cell.admitted.passed.push((OVERLAPS.to_string(), "exclusive".to_string()));
-                }
-            }
+            cells.iter_mut().for_each(|cell| options::exclude(cell, &settings));
         }
         if let Some(most) = settings.memory_budget {
             notes.extend(within_budget(&settings, &cells, &dataset, most)?);
@@ -164,63 +158,6 @@ impl Plan {
     }
 }
 
-/// What the runner of a cell is given: the options that were asked for and admitted, and those the plan settles.
-pub(crate) fn options(settings: &Settings, cell: &Cell) -> Options {
-    let dropped = |name: &str| cell.admitted.dropped.iter().any(|d| d.name == name);
-    let mut options = settings.options.clone();
-    options.extra.retain(|name, _| !dropped(name));
-    let settled = cell.admitted.passed.iter().filter(|(name, _)| [OVERLAPS, PIPELINE].contains(&name.as_str()));
-    options.extra.extend(settled.cloned());
-    options.threads = options.threads.filter(|_| !dropped("threads"));
-    options.spinning = options.spinning.filter(|_| !dropped("spinning"));
-    options
-}
-
-/// The options that the runner gets and those it does not; clicks are an option of points prompts.
-fn admit(pack: &PackInfo, settings: &Settings, prompt: PromptKind) -> Admitted {
-    let mut admitted = pack.capabilities.admit(&settings.options);
-    if prompt == PromptKind::Points && settings.clicks > 1 {
-        let given = clicks(pack, settings);
-        if given > 1 {
-            admitted.passed.push(("clicks".into(), given.to_string()));
-        }
-        if given < settings.clicks {
-            admitted.dropped.push(DroppedOption {
-                name: "clicks".into(),
-                value: settings.clicks.to_string(),
-                reason: format!("this pack takes at most {given} clicks per object; {given} are given"),
-            });
-        }
-    }
-    admitted
-}
-
-/// Where throughput counts, a runner that gains by encoding the next frame beside this one does so unless told otherwise; where
-/// frames come one at a time there is no next one.
-fn admit_pipeline(admitted: &mut Admitted, pack: &PackInfo, scenario: Scenario) {
-    if !pack.capabilities.options.iter().any(|o| o == PIPELINE) {
-        return;
-    }
-    let given = admitted.passed.iter().position(|(name, _)| name == PIPELINE);
-    match (scenario, given) {
-        (Scenario::Offline, None) => {
-            let ahead = if pack.capabilities.works_ahead { "on" } else { "off" };
-            admitted.passed.push((PIPELINE.to_string(), ahead.to_string()));
-        }
-        (Scenario::SingleStream | Scenario::Realtime, Some(at)) => {
-            let (name, value) = admitted.passed.remove(at);
-            let reason = format!("only in the scenario offline; in {scenario} no frame is there before its turn");
-            admitted.dropped.push(DroppedOption { name, value, reason });
-        }
-        _ => {}
-    }
-}
-
-/// Clicks per object that this pack is given.
-pub fn clicks(pack: &PackInfo, settings: &Settings) -> usize {
-    settings.clicks.min(pack.capabilities.max_points.max(1) as usize)
-}
-
 /// Holds every cell against `--memory-budget`; the estimates, for the screen.
 fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u64) -> Result<Vec<String>, Stop> {
     let objects = dataset.sequences.iter().map(|s| s.objects.len()).max().unwrap_or(1);
@@ -231,7 +168,7 @@ fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u
             precision: cell.dtype,
             device: cell.device,
             objects,
-            options: options(settings, cell),
+            options: options::given(settings, cell),
         };
         let others = || {
             let found = packs::list(&settings.packs, cell.device).into_iter().filter_map(|(_, info)| info.ok());
@@ -250,47 +187,4 @@ fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u
         }
     }
     Ok(notes)
-}
-
-#[cfg(test)]
-mod tests {
-    use jetbench_runners::types::Capabilities;
-
-    use super::*;
-
-    #[test]
-    fn frames_are_encoded_ahead_where_that_pays_or_was_asked_for() {
-        let pack = |works_ahead: bool, known: bool| PackInfo {
-            dir: "p".into(),
-            id: "p".into(),
-            family: "mock".into(),
-            description: String::new(),
-            licence: String::new(),
-            digest: String::new(),
-            capabilities: Capabilities {
-                prompts: Vec::new(),
-                precisions: Vec::new(),
-                options: known.then(|| PIPELINE.to_string()).into_iter().collect(),
-                max_objects: None,
-                max_points: 1,
-                works_ahead,
-                refused: Default::default(),
-            },
-            hidden: false,
-        };
-        let passed = |pack: PackInfo, scenario: Scenario, given: Option<&str>| {
-            let passed = given.map(|value| (PIPELINE.to_string(), value.to_string()));
-            let mut admitted = Admitted { passed: passed.into_iter().collect(), ..Admitted::default() };
-            admit_pipeline(&mut admitted, &pack, scenario);
-            (admitted.passed.first().map(|(_, value)| value.clone()), admitted.dropped.len())
-        };
-        let said = |value: &str| Some(value.to_string());
-        assert_eq!(passed(pack(true, true), Scenario::Offline, None), (said("on"), 0));
-        assert_eq!(passed(pack(false, true), Scenario::Offline, None), (said("off"), 0));
-        assert_eq!(passed(pack(false, true), Scenario::Offline, Some("on")), (said("on"), 0));
-        assert_eq!(passed(pack(true, true), Scenario::Offline, Some("off")), (said("off"), 0));
-        assert_eq!(passed(pack(true, false), Scenario::Offline, None), (None, 0));
-        assert_eq!(passed(pack(true, true), Scenario::SingleStream, Some("on")), (None, 1));
-        assert_eq!(passed(pack(true, true), Scenario::SingleStream, None), (None, 0));
-    }
 }

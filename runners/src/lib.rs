@@ -23,11 +23,17 @@ pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
 pub use study::{audit, golden, inspect, roofline};
 
-/// Names of graphs and options.
+/// Names of graphs.
 pub mod contract {
-    pub use crate::host::options::{FORM, OVERLAPS, PIPELINE, STAGE_TIMES};
-    pub use crate::manifest::OBJECTS;
     pub use crate::sam::contract::IMAGE_ENCODER;
+}
+
+/// The options of the runners.
+pub mod options {
+    pub use crate::host::options::{
+        DeviceKind, FORM, InvalidOption, OBJECTS, OVERLAPS, PIPELINE, PackNeed, Provider, REFUSED, RunnerOption,
+        STAGE_TIMES, TABLE, check_together, find,
+    };
 }
 
 /// The memory that graphs run in, and huge pages for it.

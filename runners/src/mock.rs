@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::host::options::STAGE_TIMES;
+use crate::host::options::{self, STAGE_TIMES};
+use crate::host::settings::SessionSettings;
 use crate::manifest;
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
@@ -177,11 +178,10 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     for fault in script.mock.fault.iter().filter(|f| f.step.is_none() && f.frame.is_none()) {
         fault.kind.happen("opening").map_err(RunnerError::Environment)?;
     }
-    let stage_times = match request.options.extra.get(STAGE_TIMES).map(String::as_str) {
-        None | Some("on") => true,
-        Some("off") => false,
-        Some(other) => return Err(RunnerError::Usage(format!("option {STAGE_TIMES} = {other}: on or off expected"))),
-    };
+    // A script may name options that nothing else knows.
+    let mut known = request.options.clone();
+    known.extra.retain(|name, _| options::find(name).is_some());
+    let stage_times = SessionSettings::new(request.device, request.precision, &known)?.stage_times();
     Ok(Box::new(Mock::new(script.mock, request.precision, stage_times)))
 }
 

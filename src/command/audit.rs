@@ -104,7 +104,7 @@ pub fn audit(args: &AuditArgs) -> Result<Outcome, Stop> {
 fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Stop> {
     let sequence = &plan.dataset.sequences[0];
     let begin = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
-    let clicks = plan::clicks(&cell.pack, &plan.settings);
+    let clicks = plan::options::clicks(&cell.pack, &plan.settings);
     let mut prompts = Vec::new();
     for object in sequence.objects.iter().filter(|o| o.prompt_frame == begin) {
         let truth = sequence.truth(object, begin)?;

@@ -1,5 +1,7 @@
 //! `jetbench models`: which model tags can be run here, from which packs, and which packs are there but broken.
 
+pub mod options;
+
 use std::collections::BTreeMap;
 
 use jetbench_runners::packs::{self, PackInfo};
@@ -10,8 +12,11 @@ use crate::cli::ModelsArgs;
 use crate::exit::Outcome;
 use crate::plan;
 
-/// Lists packs and their tags.
+/// Lists packs and their tags, or the options of the runners.
 pub fn models(args: &ModelsArgs) -> Outcome {
+    if args.options {
+        return Outcome::ok(if args.json { options::json() } else { options::text() });
+    }
     let path = plan::settings::pack_path(&args.packs);
     let found = packs::list(&path, Device::Cpu);
     let good: Vec<&PackInfo> = found.iter().filter_map(|(_, i)| i.as_ref().ok()).filter(|i| !i.hidden).collect();

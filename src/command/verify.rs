@@ -8,8 +8,8 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use jetbench_runners::contract::FORM;
 use jetbench_runners::golden::{self, GoldenReport, Observation};
+use jetbench_runners::options::FORM;
 use jetbench_runners::types::{Device, Mask, OpenRequest, Options, Precision, PromptKind};
 use jetbench_runners::{RunnerError, packs};
 use serde::{Deserialize, Serialize};
@@ -94,11 +94,8 @@ fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Stop> {
         match key {
             "device" => other.device = value.parse::<Device>().map_err(|e| wrong(e.to_string()))?,
             "dtype" => other.precision = value.parse::<Precision>().map_err(|e| wrong(e.to_string()))?,
-            "threads" => other.options.threads = Some(value.parse().map_err(|_| wrong("a number is needed".into()))?),
+            "threads" | FORM => other.options.set(key, value).map_err(|e| wrong(e.to_string()))?,
             "ort-lib" => other.ort_lib = Some(value.into()),
-            FORM => {
-                other.options.extra.insert(FORM.to_string(), value.to_string());
-            }
             _ => {
                 let hint = nearest(key, KEYS).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
                 return Err(wrong(format!("unknown key; known: {}{hint}", KEYS.join(", "))));

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use jetbench_runners::contract::PIPELINE;
+use jetbench_runners::options::PIPELINE;
 
 use crate::judge::stats;
 use crate::judge::stats::Steadiness;

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::contract::{OBJECTS, PIPELINE};
+use jetbench_runners::options::{OBJECTS, PIPELINE};
 use jetbench_runners::types::{Device, OpenRequest, Options, Precision};
 use jetbench_runners::{RunnerError, inspect};
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use clap::Args;
+use jetbench_runners::options;
 use serde_json::Value;
 
 use crate::cli::RunArgs;
@@ -37,7 +38,18 @@ fn parse(text: &str, path: &Path) -> Result<RunArgs, Stop> {
             }));
         }
     }
-    toml::from_str(text).map_err(fault)
+    let args: RunArgs = toml::from_str(text).map_err(fault)?;
+    let option = table.get_ref().iter().find(|(key, _)| key.get_ref() == "option");
+    for word in &args.option {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let Some(Err(wrong)) = options::find(name.trim()).map(|option| option.check(value.trim())) else { continue };
+        // In a table an option has a line of its own.
+        let own = option.and_then(|(_, value)| value.get_ref().as_table()?.keys().find(|key| key.get_ref() == name));
+        let at = own.or(option.map(|(key, _)| key)).map_or(0, |key| key.span().start);
+        let line = text[..at].matches('\n').count() + 1;
+        return Err(Stop::Usage(format!("{}:{line}: {wrong}", path.display())));
+    }
+    Ok(args)
 }
 
 /// Keys that a config file may have: the long names of the flags of `run`, without `config` itself.

@@ -125,17 +125,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Sto
         ));
     }
     let default = |words: &[String], word: &str| if words.is_empty() { vec![word.to_string()] } else { split(words) };
-    let mut options = Options { threads: args.threads.map(Into::into), ..Options::default() };
-    for (key, value) in pairs(&args.option, "--option", "KEY=VALUE")? {
-        let bad = |what: &str| Stop::Usage(format!("--option {key}={value}: `{value}` is not {what}"));
-        match key.as_str() {
-            "threads" => options.threads = Some(value.parse().map_err(|_| bad("a number"))?),
-            "spinning" => options.spinning = Some(value.parse().map_err(|_| bad("true or false"))?),
-            _ => {
-                options.extra.insert(key, value);
-            }
-        }
-    }
+    let options = options(args)?;
     let precision_policy = policy(args.precision_policy.as_deref(), "precision")?;
     let seconds = |value: Option<f64>, default: f64, name: &str| match value.unwrap_or(default) {
         s if s.is_finite() && s > 0.0 && s < 1e9 => Ok(s),
@@ -196,6 +186,19 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Sto
             .map_err(|e| Stop::Usage(format!("--memory-budget: {e}")))?,
     };
     Ok((settings, shard.map(|(_, said)| said)))
+}
+
+/// The options that the flags and the config file ask for.
+///
+/// # Errors
+/// A word that is no pair, a value that an option cannot have.
+fn options(args: &RunArgs) -> Result<Options, Stop> {
+    let mut options = Options::default();
+    let threads = args.threads.map(|n| ("threads".to_string(), n.to_string()));
+    for (name, value) in threads.into_iter().chain(pairs(&args.option, "--option", "KEY=VALUE")?) {
+        options.set(&name, &value).map_err(|e| Stop::Usage(e.to_string()))?;
+    }
+    Ok(options)
 }
 
 /// `report` (the default) or `strict`.

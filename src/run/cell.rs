@@ -347,7 +347,7 @@ impl CellRun<'_> {
             masks: place(settings.save_masks, "masks"),
             overlays: place(settings.overlays, "overlays"),
             prompt: self.cell.prompt,
-            clicks: plan::clicks(&self.cell.pack, settings),
+            clicks: plan::options::clicks(&self.cell.pack, settings),
         };
         self.progress.phase(Phase::Score);
         for finished in &observed.finished {

@@ -1,35 +1,121 @@
-//! Which options are there, what may their values be, and what do they set? What a provider is told is named as ONNX Runtime names it where
-//! the name tells the provider (`trt_…`, `cudnn_…`); CUDA options without such a prefix get `cuda_` in front.
+//! Which options are there, what may their values be, and what do they set? The [table](TABLE) says it once, for admission, checks,
+//! lists, documentation and completions. What a provider is told is named as ONNX Runtime names it where the name tells the
+//! provider (`trt_…`, `cudnn_…`); CUDA options without such a prefix get `cuda_` in front.
+
+mod table;
 
 use std::collections::BTreeMap;
 
-use super::pool;
 use super::runtime::ThreadPool;
 use super::settings::{Arena, Optimization, SessionSettings};
 use crate::runner::RunnerError;
 use crate::types::{Device, Options, Precision};
+pub use table::{REFUSED, TABLE};
 
-/// The option that says what becomes of a pixel that several objects claim: `keep` (the default), or `exclusive`, which
-/// gives it to the object with the highest logit.
+/// The option that says how many objects run together.
+pub const OBJECTS: &str = "objects";
+/// The option that says what becomes of a pixel that several objects claim.
 pub const OVERLAPS: &str = "overlaps";
-/// The option that says whether the time of each stage is taken: `on` (the default) or `off`.
+/// The option that says whether the time of each stage is taken.
 pub const STAGE_TIMES: &str = "stage_times";
-/// The option that says whether the next frame may be encoded beside this one, where throughput counts: `on` or `off`. The default
-/// is `off`, save in the offline scenario for packs of small input. On the CPU only.
+/// The option that says whether the next frame may be encoded beside this one.
 pub const PIPELINE: &str = "pipeline";
-/// The option that says which form of a graph the CPU provider gets where the pack has two: `cpu` (the default in fp32), on
-/// ONNX Runtime's own operators, or `plain`, the one for all providers.
+/// The option that says which form of a graph the CPU provider gets.
 pub const FORM: &str = "form";
-
-/// Most objects in one batch of a TensorRT engine, unless asked for otherwise.
-const MOST_OBJECTS: usize = 8;
 
 /// Provider options in ONNX Runtime's own names and words.
 pub type ProviderPairs = BTreeMap<String, String>;
 
-/// How the value of an option is checked and written for ONNX Runtime.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
+/// One option of the runners.
+pub struct RunnerOption {
+    /// Name in configs and records.
+    pub name: &'static str,
+    value: ValueType,
+    /// Devices on which it means something.
+    pub devices: &'static [DeviceKind],
+    /// Families that take it; empty: every family.
+    pub families: &'static [&'static str],
+    /// What a pack needs for it.
+    pub needs: PackNeed,
+    /// What holds when it is not given, in words.
+    pub default: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// What else there is to know, in Markdown; may be empty.
+    pub doc: &'static str,
+}
+
+/// A device without its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// ONNX Runtime's CPU provider.
+    Cpu,
+    /// The CUDA provider.
+    Cuda,
+    /// The TensorRT provider.
+    TensorRt,
+}
+
+impl DeviceKind {
+    /// `cpu`, `cuda` or `tensorrt`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Cuda => "cuda",
+            DeviceKind::TensorRt => "tensorrt",
+        }
+    }
+}
+
+impl From<Device> for DeviceKind {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Cpu => DeviceKind::Cpu,
+            Device::Cuda(_) => DeviceKind::Cuda,
+            Device::TensorRt(_) => DeviceKind::TensorRt,
+        }
+    }
+}
+
+/// What a pack must have so that an option means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackNeed {
+    /// Nothing.
+    Nothing,
+    /// Graphs with an object axis.
+    ObjectAxis,
+    /// A graph with a form for the CPU provider.
+    CpuForm,
+}
+
+impl PackNeed {
+    /// In words; empty for nothing.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PackNeed::Nothing => "",
+            PackNeed::ObjectAxis => "packs whose graphs have an object axis",
+            PackNeed::CpuForm => "packs with a form for the CPU provider",
+        }
+    }
+}
+
+/// Words, each with what it sets.
+type WordSetters = &'static [(&'static str, fn(&mut SessionSettings))];
+/// Sets a number that was found to be in range.
+type NumberSetter = fn(&mut SessionSettings, usize);
+
+/// Which values an option has, and what they set.
+enum ValueType {
+    Words(WordSetters),
+    Numbers((i64, i64), NumberSetter),
+    WordsOrNumber(WordSetters, (i64, i64), NumberSetter),
+    /// Handed to a provider under ONNX Runtime's name.
+    Passed(Provider, &'static str, ProviderValue),
+}
+
+/// How the value of a provider's option is written for ONNX Runtime.
+#[derive(Clone, Copy)]
+enum ProviderValue {
     /// `true` or `false`, passed as 1 or 0.
     Switch,
     /// A whole number in this range.
@@ -42,132 +128,170 @@ enum Kind {
     Text,
 }
 
-/// One option of one provider.
-struct Spec {
-    /// Name in configs and records.
-    name: &'static str,
-    /// ONNX Runtime's name.
-    key: &'static str,
-    kind: Kind,
+/// A value that an option cannot have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid value {value:?} for option {name}: expected {expected}")]
+pub struct InvalidOption {
+    /// Name of the option.
+    pub name: &'static str,
+    /// What was given.
+    pub value: String,
+    /// What can be given.
+    pub expected: String,
 }
 
-const fn spec(name: &'static str, key: &'static str, kind: Kind) -> Spec {
-    Spec { name, key, kind }
+impl RunnerOption {
+    /// The words that are values.
+    pub fn words(&self) -> Vec<&'static str> {
+        match self.value {
+            ValueType::Words(words) | ValueType::WordsOrNumber(words, ..) => {
+                words.iter().map(|(word, _)| *word).collect()
+            }
+            ValueType::Passed(_, _, ProviderValue::Switch) => vec!["true", "false"],
+            ValueType::Passed(_, _, ProviderValue::Word(words)) => words.iter().map(|(word, _)| *word).collect(),
+            ValueType::Numbers(..) | ValueType::Passed(..) => Vec::new(),
+        }
+    }
+
+    /// The least and the largest number that are values.
+    pub fn range(&self) -> Option<(i64, i64)> {
+        match self.value {
+            ValueType::Numbers(range, _) | ValueType::WordsOrNumber(_, range, _) => Some(range),
+            ValueType::Passed(_, _, ProviderValue::Number(low, high)) => Some((low, high)),
+            ValueType::Passed(_, _, ProviderValue::Mib) => Some((1, 1 << 20)),
+            ValueType::Words(_) | ValueType::Passed(..) => None,
+        }
+    }
+
+    /// The values in short: `batch|loop|N`, `1..1024`, `TEXT`.
+    pub fn values(&self) -> String {
+        match (self.words(), self.range()) {
+            (words, Some((low, high))) if words.is_empty() => format!("{low}..{high}"),
+            (words, None) if words.is_empty() => "TEXT".to_string(),
+            (mut words, range) => {
+                words.extend(range.map(|_| "N"));
+                words.join("|")
+            }
+        }
+    }
+
+    /// ONNX Runtime's name for it, of an option that is handed to a provider.
+    pub fn provider_key(&self) -> Option<&'static str> {
+        match self.value {
+            ValueType::Passed(_, key, _) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Does a family take it on a device?
+    fn belongs_to(&self, family: &str, device: Device) -> bool {
+        self.devices.contains(&device.into()) && (self.families.is_empty() || self.families.contains(&family))
+    }
+
+    fn invalid(&self, value: &str, expected: String) -> InvalidOption {
+        InvalidOption { name: self.name, value: value.to_string(), expected }
+    }
+
+    /// Is this one of its values?
+    ///
+    /// # Errors
+    /// It is not: with what is expected.
+    pub fn check(&self, value: &str) -> Result<(), InvalidOption> {
+        let (words, range, number) = (self.words(), self.range(), value.parse::<i64>());
+        let in_range = range.zip(number.as_ref().ok()).is_some_and(|((low, high), n)| (low..=high).contains(n));
+        let any_text = words.is_empty() && range.is_none();
+        if words.contains(&value) || in_range || (any_text && !value.is_empty()) {
+            return Ok(());
+        }
+        let mut expected: Vec<String> = words.iter().map(ToString::to_string).collect();
+        if let Some((low, high)) = range {
+            // Who gave a number knows already that it may be one.
+            let bare = !words.is_empty() && number.is_err();
+            expected.push(if bare { "a number".into() } else { format!("a number from {low} to {high}") });
+        }
+        expected.extend(any_text.then(|| "a text".to_string()));
+        let last = expected.pop().unwrap_or_default();
+        let list = if expected.is_empty() { last } else { format!("{} or {last}", expected.join(", ")) };
+        Err(self.invalid(value, list))
+    }
+
+    /// Sets what a value sets.
+    fn set(&self, settings: &mut SessionSettings, value: &str) -> Result<(), InvalidOption> {
+        self.check(value)?;
+        match self.value {
+            ValueType::Words(words) | ValueType::WordsOrNumber(words, ..) if self.words().contains(&value) => {
+                words.iter().filter(|(word, _)| *word == value).for_each(|(_, set)| set(settings));
+            }
+            ValueType::Words(_) => {}
+            ValueType::Numbers(_, set) | ValueType::WordsOrNumber(_, _, set) => {
+                value.parse().into_iter().for_each(|n| set(settings, n));
+            }
+            ValueType::Passed(provider, key, kind) => {
+                settings.provider_options.insert(provider, key, kind.translate(value), (self.name, value));
+            }
+        }
+        Ok(())
+    }
 }
 
-const SEARCH: Kind = Kind::Word(&[("exhaustive", "EXHAUSTIVE"), ("heuristic", "HEURISTIC"), ("default", "DEFAULT")]);
-const ARENA: Kind = Kind::Word(&[("power_of_two", "kNextPowerOfTwo"), ("as_requested", "kSameAsRequested")]);
+impl ProviderValue {
+    /// ONNX Runtime's spelling of a value that was found to be one.
+    fn translate(self, value: &str) -> String {
+        match self {
+            ProviderValue::Switch => u8::from(value == "true").to_string(),
+            ProviderValue::Mib => {
+                value.parse::<u64>().map_or_else(|_| value.to_string(), |mib| (mib << 20).to_string())
+            }
+            ProviderValue::Number(..) => value.parse::<i64>().map_or_else(|_| value.to_string(), |n| n.to_string()),
+            ProviderValue::Word(words) => {
+                words.iter().find(|(word, _)| *word == value).map_or(value, |(_, text)| text).to_string()
+            }
+            ProviderValue::Text => value.to_string(),
+        }
+    }
+}
 
-/// CUDA provider; key names from onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html.
-const CUDA: &[Spec] = &[
-    spec("tf32", "use_tf32", Kind::Switch),
-    spec("cudnn_conv_algo_search", "cudnn_conv_algo_search", SEARCH),
-    spec("cudnn_conv_use_max_workspace", "cudnn_conv_use_max_workspace", Kind::Switch),
-    spec("cudnn_conv1d_pad_to_nc1d", "cudnn_conv1d_pad_to_nc1d", Kind::Switch),
-    spec("cuda_mem_limit_mib", "gpu_mem_limit", Kind::Mib),
-    spec("cuda_arena_extend_strategy", "arena_extend_strategy", ARENA),
-    spec("cuda_copy_in_default_stream", "do_copy_in_default_stream", Kind::Switch),
-    spec("cuda_unified_stream", "use_ep_level_unified_stream", Kind::Switch),
-    spec("cuda_prefer_nhwc", "prefer_nhwc", Kind::Switch),
-    spec("cuda_fuse_conv_bias", "fuse_conv_bias", Kind::Switch),
-    spec("cuda_skip_layer_norm_strict_mode", "enable_skip_layer_norm_strict_mode", Kind::Switch),
-    spec("cuda_sdpa_kernel", "sdpa_kernel", Kind::Number(0, 255)),
-    spec("cuda_tunable_op", "tunable_op_enable", Kind::Switch),
-    spec("cuda_tunable_op_tuning", "tunable_op_tuning_enable", Kind::Switch),
-    spec("cuda_tunable_op_max_tuning_ms", "tunable_op_max_tuning_duration_ms", Kind::Number(0, i32::MAX as i64)),
-];
+/// The option of this name.
+pub fn find(name: &str) -> Option<&'static RunnerOption> {
+    TABLE.iter().find(|option| option.name == name)
+}
 
-/// TensorRT provider; key names from onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html.
-const TENSORRT: &[Spec] = &[
-    spec("trt_workspace_mib", "trt_max_workspace_size", Kind::Mib),
-    spec("trt_builder_optimization_level", "trt_builder_optimization_level", Kind::Number(0, 5)),
-    spec("trt_min_subgraph_size", "trt_min_subgraph_size", Kind::Number(1, 1 << 20)),
-    spec("trt_max_partition_iterations", "trt_max_partition_iterations", Kind::Number(1, 1 << 20)),
-    spec("trt_engine_cache_enable", "trt_engine_cache_enable", Kind::Switch),
-    spec("trt_timing_cache_enable", "trt_timing_cache_enable", Kind::Switch),
-    spec("trt_force_timing_cache", "trt_force_timing_cache", Kind::Switch),
-    spec("trt_force_sequential_engine_build", "trt_force_sequential_engine_build", Kind::Switch),
-    spec("trt_context_memory_sharing_enable", "trt_context_memory_sharing_enable", Kind::Switch),
-    spec("trt_layer_norm_fp32_fallback", "trt_layer_norm_fp32_fallback", Kind::Switch),
-    spec("trt_build_heuristics_enable", "trt_build_heuristics_enable", Kind::Switch),
-    spec("trt_sparsity_enable", "trt_sparsity_enable", Kind::Switch),
-    spec("trt_auxiliary_streams", "trt_auxiliary_streams", Kind::Number(-1, 64)),
-    spec("trt_tactic_sources", "trt_tactic_sources", Kind::Text),
-    spec("trt_preview_features", "trt_preview_features", Kind::Text),
-    spec("trt_op_types_to_exclude", "trt_op_types_to_exclude", Kind::Text),
-    spec("trt_extra_plugin_lib_paths", "trt_extra_plugin_lib_paths", Kind::Text),
-    spec("trt_engine_hw_compatible", "trt_engine_hw_compatible", Kind::Switch),
-    spec("trt_weight_stripped_engine_enable", "trt_weight_stripped_engine_enable", Kind::Switch),
-    spec("trt_detailed_build_log", "trt_detailed_build_log", Kind::Switch),
-    spec("trt_dump_subgraphs", "trt_dump_subgraphs", Kind::Switch),
-];
-
-/// Options that exist and are never passed on, each with its reason.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "trt_dla_enable",
-        "refused: the DLA computes in fp16 and int8 only and has no MatMul of two activations, no LayerNormalization and \
-         no Softmax as these graphs need them; what it cannot take would run on the GPU unseen, and an Orin Nano has none",
-    ),
-    ("trt_dla_core", "refused: the DLA is not used (see trt_dla_enable)"),
-    ("trt_int8_enable", "refused: packs hold no int8 graphs, and a record could not say what was computed in int8"),
-    ("trt_int8_calibration_table_name", "refused: int8 is not used (see trt_int8_enable)"),
-    ("trt_int8_use_native_calibration_table", "refused: int8 is not used (see trt_int8_enable)"),
-    ("trt_fp16_enable", "set by --dtype, so that the record's precision is what was computed"),
-    ("trt_bf16_enable", "set by --dtype, so that the record's precision is what was computed"),
-    ("trt_engine_cache_path", "set by jetbench: the directory is keyed by graph, versions, device and precision"),
-    ("trt_timing_cache_path", "set by jetbench: the directory is keyed by versions and device"),
-    ("trt_engine_cache_prefix", "set by jetbench: the directory is the key"),
-    ("trt_profile_min_shapes", "set by jetbench from the graph and from max_objects"),
-    ("trt_profile_opt_shapes", "set by jetbench from the graph and from opt_objects"),
-    ("trt_profile_max_shapes", "set by jetbench from the graph and from max_objects"),
-    ("trt_dump_ep_context_model", "not offered: engines are cached by trt_engine_cache_enable"),
-    ("trt_ep_context_file_path", "not offered: engines are cached by trt_engine_cache_enable"),
-    ("trt_ep_context_embed_mode", "not offered: engines are cached by trt_engine_cache_enable"),
-    ("trt_engine_decryption_enable", "not offered: packs are not encrypted"),
-    ("trt_engine_decryption_lib_path", "not offered: packs are not encrypted"),
-    ("trt_onnx_model_folder_path", "not offered: weights are in the graph files"),
-    (
-        "trt_cuda_graph_enable",
-        "refused: memories alternate between two sets of buffers, and no device was at hand to prove that the provider \
-         keeps the captures of both apart; on the cuda device cuda_graph does it with one id per set",
-    ),
-    ("enable_cuda_graph", "spelled cuda_graph here: it is given only to graphs for which it is legal"),
-    ("device_id", "set by --device"),
-    ("user_compute_stream", "not offered: streams are ONNX Runtime's own"),
-    ("gpu_external_alloc", "not offered: a function's address cannot come from a config"),
-    ("gpu_external_free", "not offered: a function's address cannot come from a config"),
-];
-
-/// Names of the options that a device knows, beyond those that belong to the pack.
-pub fn options(device: Device) -> Vec<String> {
-    let own: &[&str] = match device {
-        Device::Cpu => &[
-            "threads",
-            "spinning",
-            "pin_threads",
-            "thread_pool",
-            "load",
-            "optimization",
-            "cpu_arena",
-            pool::HUGE_PAGES,
-        ],
-        Device::Cuda(_) => &["optimization", "cuda_graph"],
-        Device::TensorRt(_) => &["optimization", "max_objects", "opt_objects"],
-    };
-    let specs: &[&[Spec]] = match device {
-        Device::Cpu => &[],
-        Device::Cuda(_) => &[CUDA],
-        Device::TensorRt(_) => &[TENSORRT, CUDA],
-    };
-    let named = specs.iter().flat_map(|list| list.iter().map(|spec| spec.name));
-    own.iter().copied().chain(named).map(str::to_string).collect()
+/// Names of the options that a family takes on a device; `has`: does the pack have what an option needs?
+pub fn names(family: &str, device: Device, has: impl Fn(PackNeed) -> bool) -> Vec<String> {
+    let taken = TABLE.iter().filter(|option| option.belongs_to(family, device) && has(option.needs));
+    taken.map(|option| option.name.to_string()).collect()
 }
 
 /// Options that are dropped with a reason of their own, by name.
 pub fn refused() -> BTreeMap<String, String> {
     REFUSED.iter().map(|(name, reason)| (name.to_string(), reason.to_string())).collect()
 }
+
+/// Can these options go together, and with a precision, a device and this machine?
+///
+/// # Errors
+/// As [`SessionSettings::new`].
+pub fn check_together(device: Device, precision: Precision, options: &Options) -> Result<(), RunnerError> {
+    SessionSettings::new(device, precision, options).map(drop)
+}
+
+impl Options {
+    /// Asks for an option. One that is not in the table is kept as it is: whether a runner takes it is decided by its
+    /// capabilities.
+    ///
+    /// # Errors
+    /// It cannot have that value.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidOption> {
+        find(name).map_or(Ok(()), |option| option.check(value))?;
+        match name {
+            "threads" => self.threads = value.parse().ok(),
+            "spinning" => self.spinning = value.parse().ok(),
+            _ => drop(self.extra.insert(name.to_string(), value.to_string())),
+        }
+        Ok(())
+    }
+}
+
 /// A provider to be registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
@@ -197,26 +321,13 @@ pub struct ProviderOptions {
 }
 
 impl ProviderOptions {
-    /// Takes one option in; `None` when no provider of the device has an option of this name.
-    ///
-    /// # Errors
-    /// What value is expected.
-    pub fn take(&mut self, device: Device, name: &str, value: &str) -> Option<Result<(), String>> {
-        let lists: &[(Provider, &[Spec])] = match device {
-            Device::Cpu => &[],
-            Device::Cuda(_) => &[(Provider::Cuda, CUDA)],
-            Device::TensorRt(_) => &[(Provider::TensorRt, TENSORRT), (Provider::Cuda, CUDA)],
+    fn insert(&mut self, provider: Provider, key: &str, text: String, (name, value): (&str, &str)) {
+        let pairs = match provider {
+            Provider::Cuda => &mut self.cuda,
+            Provider::TensorRt => &mut self.tensorrt,
         };
-        let (provider, spec) =
-            lists.iter().find_map(|(provider, list)| Some((*provider, list.iter().find(|s| s.name == name)?)))?;
-        Some(spec.kind.translate(value).map(|text| {
-            let pairs = match provider {
-                Provider::Cuda => &mut self.cuda,
-                Provider::TensorRt => &mut self.tensorrt,
-            };
-            pairs.insert(spec.key.to_string(), text);
-            self.names.insert(spec.key.to_string(), (name.to_string(), value.to_string()));
-        }))
+        pairs.insert(key.to_string(), text);
+        self.names.insert(key.to_string(), (name.to_string(), value.to_string()));
     }
 
     /// May the CUDA provider compute fp32 products in TF32? Only when asked.
@@ -230,55 +341,25 @@ impl ProviderOptions {
     }
 }
 
-impl Kind {
-    fn translate(self, value: &str) -> Result<String, String> {
-        match self {
-            Kind::Switch => match value {
-                "true" => Ok("1".to_string()),
-                "false" => Ok("0".to_string()),
-                _ => Err("true or false".to_string()),
-            },
-            Kind::Number(low, high) => match value.parse::<i64>() {
-                Ok(n) if (low..=high).contains(&n) => Ok(n.to_string()),
-                _ => Err(format!("{low} to {high}")),
-            },
-            Kind::Mib => match value.parse::<u64>() {
-                Ok(mib) if (1..=1 << 20).contains(&mib) => Ok((mib << 20).to_string()),
-                _ => Err("1 to 1048576".to_string()),
-            },
-            Kind::Word(words) => words
-                .iter()
-                .find(|(word, _)| *word == value)
-                .map(|(_, text)| text.to_string())
-                .ok_or(words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")),
-            Kind::Text if value.is_empty() => Err("a text".to_string()),
-            Kind::Text => Ok(value.to_string()),
-        }
-    }
-}
-
 impl SessionSettings {
     /// Reads the options of a request.
     ///
     /// # Errors
-    /// [`RunnerError::Usage`] for a value out of range and for an option that does not belong to the device: options
-    /// are admitted by the capabilities before a runner is opened.
+    /// [`RunnerError::Usage`] for a value that an option cannot have, alone or beside the others, and for an option that does
+    /// not belong to the device: options are admitted by the capabilities before a runner is opened.
     pub fn new(device: Device, precision: Precision, options: &Options) -> Result<Self, RunnerError> {
         let mut settings = SessionSettings {
             device,
             precision,
-            thread_pool: ThreadPool {
-                threads: options.threads,
-                spinning: options.spinning.unwrap_or(false),
-                ..ThreadPool::default()
-            },
+            thread_pool: ThreadPool::default(),
             one_pool: device == Device::Cpu,
             load_parallel: device == Device::Cpu,
+            pin_threads: false,
             optimization: Optimization::All,
             cpu_arena: Arena::Shared,
             huge_pages: true,
             cuda_graph: false,
-            engine_objects: [MOST_OBJECTS, 1],
+            engine_objects: [8, 1],
             provider_options: ProviderOptions::default(),
             together: usize::MAX,
             exclusive: false,
@@ -287,98 +368,43 @@ impl SessionSettings {
             pipeline: false,
             profile: None,
         };
-        let usage = |name: &str, value: &str, expected: &str| {
-            Err(RunnerError::Usage(format!("option {name} = {value}: {expected} expected on {device}")))
-        };
-        if device != Device::Cpu {
-            for (name, value) in [
-                ("threads", options.threads.map(|n| n.to_string())),
-                ("spinning", options.spinning.map(|b| b.to_string())),
-            ] {
-                if let Some(value) = value {
-                    return usage(name, &value, "no such option");
-                }
-            }
+        let wrong = |e: InvalidOption| RunnerError::Usage(e.to_string());
+        for (name, value) in options.entries() {
+            let option = find(&name).filter(|option| option.devices.contains(&device.into()));
+            let missing = || RunnerError::Usage(format!("option {name}={value}: there is no such option on {device}"));
+            option.ok_or_else(missing)?.set(&mut settings, &value).map_err(wrong)?;
         }
-        if let Some(threads) = options.threads.filter(|n| !(1..=1024).contains(n)) {
-            return usage("threads", &threads.to_string(), "1 to 1024");
-        }
-        for (name, value) in &options.extra {
-            match (name.as_str(), value.as_str(), device) {
-                ("optimization", "disable", _) => settings.optimization = Optimization::Disable,
-                ("optimization", "basic", _) => settings.optimization = Optimization::Basic,
-                ("optimization", "extended", _) => settings.optimization = Optimization::Extended,
-                ("optimization", "all", _) => settings.optimization = Optimization::All,
-                ("optimization", _, _) => return usage(name, value, "disable, basic, extended or all"),
-                ("overlaps", "exclusive", _) => settings.exclusive = true,
-                ("overlaps", "keep", _) => settings.exclusive = false,
-                ("overlaps", _, _) => return usage(name, value, "keep or exclusive"),
-                ("stage_times", "on", _) => settings.stage_times = true,
-                ("stage_times", "off", _) => settings.stage_times = false,
-                ("stage_times", _, _) => return usage(name, value, "on or off"),
-                ("form", "plain", Device::Cpu) => settings.cpu_forms = false,
-                ("form", "cpu", Device::Cpu) if precision == Precision::Fp32 => settings.cpu_forms = true,
-                ("form", "cpu", Device::Cpu) => {
-                    return usage(name, value, "plain (only fp32 graphs have a form for the CPU)");
-                }
-                ("form", _, Device::Cpu) => return usage(name, value, "cpu or plain"),
-                (PIPELINE, "on", Device::Cpu) => settings.pipeline = true,
-                (PIPELINE, "off", Device::Cpu) => settings.pipeline = false,
-                (PIPELINE, _, Device::Cpu) => return usage(name, value, "on or off"),
-                ("objects", "batch", _) => settings.together = usize::MAX,
-                ("objects", "loop", _) => settings.together = 1,
-                ("objects", _, _) => match value.parse::<usize>() {
-                    Ok(n) if (1..=65536).contains(&n) => settings.together = n,
-                    _ => return usage(name, value, "batch, loop, or the most objects to run together"),
-                },
-                ("cpu_arena", "shared", Device::Cpu) => settings.cpu_arena = Arena::Shared,
-                ("cpu_arena", "own", Device::Cpu) => settings.cpu_arena = Arena::Own,
-                ("cpu_arena", "off", Device::Cpu) => settings.cpu_arena = Arena::Off,
-                ("thread_pool", "shared", Device::Cpu) => settings.one_pool = true,
-                ("thread_pool", "own", Device::Cpu) => settings.one_pool = false,
-                ("thread_pool", _, Device::Cpu) => return usage(name, value, "shared or own"),
-                ("load", "parallel", Device::Cpu) => settings.load_parallel = true,
-                ("load", "serial", Device::Cpu) => settings.load_parallel = false,
-                ("load", _, Device::Cpu) => return usage(name, value, "parallel or serial"),
-                ("pin_threads", "on", Device::Cpu) => {
-                    settings.thread_pool.pinned = pins(options.threads, &processors())?
-                }
-                ("pin_threads", "off", Device::Cpu) => settings.thread_pool.pinned.clear(),
-                ("pin_threads", _, Device::Cpu) => return usage(name, value, "on or off"),
-                (pool::HUGE_PAGES, "on", Device::Cpu) => settings.huge_pages = true,
-                (pool::HUGE_PAGES, "off", Device::Cpu) => settings.huge_pages = false,
-                (pool::HUGE_PAGES, _, Device::Cpu) => return usage(name, value, "on or off"),
-                ("cuda_graph", "true", Device::Cuda(_)) => settings.cuda_graph = true,
-                ("cuda_graph", "false", Device::Cuda(_)) => settings.cuda_graph = false,
-                ("cpu_arena", _, Device::Cpu) => return usage(name, value, "shared, own or off"),
-                ("cuda_graph", _, Device::Cuda(_)) => return usage(name, value, "true or false"),
-                ("max_objects" | "opt_objects", _, Device::TensorRt(_)) => match value.parse::<usize>() {
-                    Ok(n) if (1..=1024).contains(&n) => settings.engine_objects[usize::from(name == "opt_objects")] = n,
-                    _ => return usage(name, value, "1 to 1024"),
-                },
-                _ => match settings.provider_options.take(device, name, value) {
-                    Some(Ok(())) => {}
-                    Some(Err(expected)) => return usage(name, value, &expected),
-                    None => return usage(name, value, "no such option"),
-                },
-            }
+        let clash =
+            |name: &'static str, value: String, expected: String| Err(wrong(InvalidOption { name, value, expected }));
+        if settings.cpu_forms && precision != Precision::Fp32 {
+            return clash(
+                FORM,
+                "cpu".into(),
+                format!("plain in {precision}, because only fp32 graphs have a form for the CPU"),
+            );
         }
         let [most, best] = settings.engine_objects;
         if best > most {
-            return usage("opt_objects", &best.to_string(), &format!("at most max_objects, which is {most}"));
+            return clash("opt_objects", best.to_string(), format!("at most max_objects, which is {most}"));
+        }
+        if settings.pin_threads {
+            match pins(settings.thread_pool.threads, &processors()) {
+                Ok(pinned) => settings.thread_pool.pinned = pinned,
+                Err(expected) => return clash("pin_threads", "on".into(), expected),
+            }
         }
         Ok(settings)
     }
 }
 
 /// The processors for all threads but the calling one, which is left alone because the decoder's thread would inherit its place.
-fn pins(threads: Option<usize>, processors: &[usize]) -> Result<Vec<usize>, RunnerError> {
-    let usage = |text: String| Err(RunnerError::Usage(format!("option pin_threads = on: {text}")));
+fn pins(threads: Option<usize>, processors: &[usize]) -> Result<Vec<usize>, String> {
     match threads {
-        None => usage("say how many with --threads".into()),
-        Some(n) if n > processors.len() => {
-            usage(format!("{n} threads, but {} processors to tie them to", processors.len()))
-        }
+        None => Err("--threads N beside it, which says how many".to_string()),
+        Some(n) if n > processors.len() => Err(format!(
+            "at most as many threads as processors to tie them to: {n} threads, {} processors",
+            processors.len()
+        )),
         Some(n) => Ok(processors[1..n.max(1)].to_vec()),
     }
 }
@@ -402,52 +428,78 @@ mod tests {
 
     const GPU: Device = Device::TensorRt(0);
 
-    fn given(options: &[(&str, &str)]) -> ProviderOptions {
-        let mut given = ProviderOptions::default();
-        for (name, value) in options {
-            given.take(GPU, name, value).unwrap_or_else(|| panic!("{name} is unknown")).unwrap();
-        }
-        given
-    }
-
     #[test]
     fn values_are_checked_and_translated() {
-        let given = given(&[
+        let options = asked(&[
             ("trt_workspace_mib", "512"),
             ("trt_builder_optimization_level", "3"),
             ("tf32", "true"),
             ("cudnn_conv_algo_search", "heuristic"),
             ("cuda_arena_extend_strategy", "as_requested"),
         ]);
+        let given = SessionSettings::new(GPU, Precision::Fp32, &options).unwrap().provider_options;
         assert_eq!(given.tensorrt["trt_max_workspace_size"], (512u64 << 20).to_string());
         assert_eq!(given.cuda["cudnn_conv_algo_search"], "HEURISTIC");
         assert_eq!(given.cuda["arena_extend_strategy"], "kSameAsRequested");
         assert!(given.tf32());
         for (name, value, expected) in [
-            ("trt_workspace_mib", "0", "1 to 1048576"),
-            ("trt_builder_optimization_level", "6", "0 to 5"),
+            ("trt_workspace_mib", "0", "a number from 1 to 1048576"),
+            ("trt_builder_optimization_level", "6", "a number from 0 to 5"),
             ("tf32", "yes", "true or false"),
-            ("cudnn_conv_algo_search", "best", "exhaustive, heuristic, default"),
+            ("cudnn_conv_algo_search", "best", "exhaustive, heuristic or default"),
             ("trt_tactic_sources", "", "a text"),
+            ("objects", "some", "batch, loop or a number"),
+            ("objects", "0", "batch, loop or a number from 1 to 65536"),
         ] {
-            assert_eq!(ProviderOptions::default().take(GPU, name, value).unwrap().unwrap_err(), expected);
+            assert_eq!(find(name).unwrap().check(value).unwrap_err().expected, expected);
         }
-        assert!(ProviderOptions::default().take(Device::Cuda(0), "trt_workspace_mib", "1").is_none());
-        assert!(ProviderOptions::default().take(Device::Cpu, "tf32", "true").is_none());
+    }
+
+    /// Every value that the lists show sets something or is passed on; a default that is a value is what holds without it.
+    #[test]
+    fn every_value_of_every_option_is_taken() {
+        let new = |device, options: &Options| SessionSettings::new(device, Precision::Fp32, options).unwrap();
+        for option in TABLE {
+            let device = match option.devices[0] {
+                DeviceKind::Cpu => Device::Cpu,
+                DeviceKind::Cuda => Device::Cuda(0),
+                DeviceKind::TensorRt => GPU,
+            };
+            let numbers = option.range().map(|(low, high)| [low.to_string(), high.to_string()]);
+            let mut values: Vec<String> = option.words().iter().map(ToString::to_string).collect();
+            values.extend(numbers.into_iter().flatten());
+            values.extend(values.is_empty().then(|| "text".to_string()));
+            let mut seen = Vec::new();
+            for value in values {
+                let mut settings = new(device, &Options::default());
+                option.set(&mut settings, &value).unwrap();
+                assert!(!seen.contains(&settings), "{}={value} sets what another value sets", option.name);
+                assert_eq!(
+                    settings == new(device, &Options::default()),
+                    option.default == value && option.provider_key().is_none(),
+                    "{}={value}",
+                    option.name
+                );
+                seen.push(settings);
+            }
+        }
     }
 
     #[test]
     fn every_option_is_offered_or_refused_and_never_both() {
         let refused = refused();
         for device in [Device::Cpu, Device::Cuda(0), GPU] {
-            let names = options(device);
+            let names = names("sam2", device, |_| true);
             for (i, name) in names.iter().enumerate() {
                 assert!(!refused.contains_key(name), "{name} is offered and refused");
                 assert!(!names[..i].contains(name), "{name} is offered twice");
             }
         }
         assert!(refused["trt_dla_enable"].contains("LayerNormalization"));
-        assert!(options(GPU).contains(&"trt_workspace_mib".to_string()));
+        assert!(names("sam2", GPU, |_| true).contains(&"trt_workspace_mib".to_string()));
+        let without = names("sam2export", Device::Cpu, |need| need == PackNeed::Nothing);
+        assert!(without.contains(&STAGE_TIMES.to_string()));
+        assert!([OBJECTS, FORM, PIPELINE, "tf32"].iter().all(|name| !without.contains(&name.to_string())));
     }
 
     fn asked(extra: &[(&str, &str)]) -> Options {
@@ -475,12 +527,13 @@ mod tests {
             (Device::Cpu, "speed", "9"),
         ] {
             let text = new(device, &[(name, value)]).unwrap_err().to_string();
-            assert!(text.contains(name) && text.contains(&device.to_string()), "{text}");
+            assert!(text.contains(name), "{text}");
+            assert!(text.contains(&format!("on {device}")) || text.contains("expected "), "{text}");
         }
         assert_eq!(pins(Some(1), &[4, 5]).unwrap(), [0usize; 0]);
         assert_eq!(pins(Some(3), &[4, 5, 7]).unwrap(), [5, 7]);
-        assert!(pins(Some(3), &[4, 5]).unwrap_err().to_string().contains("2 processors"));
-        assert!(pins(None, &[4, 5]).unwrap_err().to_string().contains("--threads"));
+        assert!(pins(Some(3), &[4, 5]).unwrap_err().contains("2 processors"));
+        assert!(pins(None, &[4, 5]).unwrap_err().contains("--threads"));
         let mut four = SessionSettings::new(Device::Cpu, Precision::Fp32, &Options::default()).unwrap();
         (four.thread_pool.threads, four.thread_pool.pinned, four.pipeline) = (Some(4), vec![1, 2, 3], true);
         let [ahead, rest] = four.split().unwrap();

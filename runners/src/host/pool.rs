@@ -22,9 +22,6 @@ use ort::environment::Environment;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::sys::{OrtAllocator, OrtMemoryInfo};
 
-/// Name of the option: `on` (the default on the CPU) or `off`.
-pub const HUGE_PAGES: &str = "huge_pages";
-
 /// Where the kernel's setting stands below the root directory: `always [madvise] never`.
 pub const SETTING: &str = "sys/kernel/mm/transparent_hugepage/enabled";
 

@@ -209,17 +209,16 @@ pub fn note(provider: Provider, pairs: &ProviderPairs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::settings::SessionSettings;
     use crate::onnx::ElementType;
-    use crate::types::Device;
+    use crate::types::{Device, Options};
 
     const GPU: Device = Device::TensorRt(0);
 
     fn given(options: &[(&str, &str)]) -> ProviderOptions {
-        let mut given = ProviderOptions::default();
-        for (name, value) in options {
-            given.take(GPU, name, value).unwrap_or_else(|| panic!("{name} is unknown")).unwrap();
-        }
-        given
+        let mut asked = Options::default();
+        options.iter().for_each(|(name, value)| asked.set(name, value).unwrap());
+        SessionSettings::new(GPU, Precision::Fp32, &asked).unwrap().provider_options
     }
 
     fn inputs() -> Vec<ValueInfo<'static>> {

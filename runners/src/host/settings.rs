@@ -21,6 +21,8 @@ pub struct SessionSettings {
     pub(super) one_pool: bool,
     /// CPU: is the first graph loaded beside the others?
     pub(super) load_parallel: bool,
+    /// CPU: are the threads beside the calling one tied to a processor each?
+    pub(super) pin_threads: bool,
     /// `disable`, `basic`, `extended` or `all`.
     pub(super) optimization: Optimization,
     /// CPU: where inner values live.

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use crate::host::options::{self, FORM, OVERLAPS, STAGE_TIMES};
+use crate::host::options::{self, PackNeed};
 use crate::manifest::{COND_OBJECTS, Dtype, OBJECTS};
 use crate::onnx::Dimension;
 use crate::pack::Pack;
@@ -190,18 +190,16 @@ pub fn sizes(pack: &Pack) -> Result<TensorSizes, RunnerError> {
 
 /// What a runner can do with this pack on this device; `batched`: its graphs have an object axis.
 pub fn capabilities(pack: &Pack, batched: bool, device: Device) -> Capabilities {
-    let mut options = options::options(device);
-    options.extend([OVERLAPS, STAGE_TIMES].map(str::to_string));
-    if batched {
-        options.push(OBJECTS.to_string());
-    }
-    if device == Device::Cpu && pack.manifest.graphs.iter().any(|graph| graph.cpu.is_some()) {
-        options.push(FORM.to_string());
-    }
+    let cpu_form = pack.manifest.graphs.iter().any(|graph| graph.cpu.is_some());
+    let has = |need| match need {
+        PackNeed::Nothing => true,
+        PackNeed::ObjectAxis => batched,
+        PackNeed::CpuForm => cpu_form,
+    };
     Capabilities {
         prompts: pack.manifest.prompts.kinds.clone(),
         precisions: pack.manifest.precisions(),
-        options,
+        options: options::names(&pack.manifest.family, device, has),
         max_objects: None,
         max_points: pack.manifest.prompts.point_slots,
         works_ahead: false,

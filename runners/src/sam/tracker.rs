@@ -13,7 +13,6 @@ use ort::memory::Allocator;
 
 use crate::frame::{Preprocess, Thresholder, resize_mask};
 use crate::host::loader::{GraphRequest, PackLoader};
-use crate::host::options::PIPELINE;
 use crate::host::runtime::Runtime;
 use crate::host::session::GraphSession;
 use crate::host::settings::SessionSettings;
@@ -45,7 +44,6 @@ pub fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError>
 fn capabilities(pack: &Pack, sizes: &TensorSizes, device: Device) -> Capabilities {
     let mut capabilities = contract::capabilities(pack, sizes.batched, device);
     if device == Device::Cpu {
-        capabilities.options.push(PIPELINE.to_string());
         capabilities.works_ahead = sizes.image <= contract::PIPELINE_PAYS;
     }
     capabilities

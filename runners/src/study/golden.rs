@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::digest::sha256_hex;
 use crate::frame::Preprocess;
-use crate::manifest::OBJECTS;
+use crate::host::options::OBJECTS;
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, MASK_DECODER, MASK_PROMPT};
