@@ -1,7 +1,7 @@
 //! What is measured: model packs behind one trait. The root crate sees [`Runner`], [`REGISTRY`], plain data and a few
 //! functions; ONNX Runtime is named only where graphs are loaded, bound and run. Runners never print and never write results.
 //!
-//! A runner is one file with an [`Entry`], and two lines here and in `packs.rs` that name it.
+//! A runner is one file with an [`Entry`], and two lines that name it: its `mod`, and its place in [`REGISTRY`].
 
 pub mod digest;
 mod foreign;
@@ -38,7 +38,7 @@ pub mod options {
 
 /// The memory that graphs run in, and huge pages for it.
 pub mod pool {
-    pub use crate::host::pool::{REMEDY, SETTING, kernel, one_heap};
+    pub use crate::host::pool::{REMEDY, SETTING, kernel, use_one_malloc_arena};
 }
 
 /// ONNX Runtime, as a run would find it.

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::foreign::{sam2_image, sam2export};
 use crate::host::pool;
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, OpenRequest, Precision};
-use crate::{digest, mock, sam};
+use crate::{digest, foreign, mock, sam};
 
 pub use crate::manifest::FILE_NAME;
 
 /// Every family jetbench can run.
-pub const REGISTRY: &[Entry] = &[sam::SAM2, sam::EDGETAM, sam2_image::ENTRY, sam2export::ENTRY, mock::ENTRY];
+pub const REGISTRY: &[Entry] =
+    &[sam::SAM2, sam::EDGETAM, foreign::sam2_image::ENTRY, foreign::sam2export::ENTRY, mock::ENTRY];
 
 /// One pack, described without loading a graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +110,7 @@ pub fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
 pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     let (_, _, entry) = header(&request.pack)?;
     let runner = (entry.open)(request);
-    pool::tidy_heap();
+    pool::trim_heap();
     runner
 }
 

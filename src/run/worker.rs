@@ -136,7 +136,7 @@ fn private_stdout() -> io::Result<File> {
 fn work(job: &Job, voice: &mut Voice) -> Result<(), Fault> {
     voice.enter(Phase::Idle);
     if job.device == Device::Cpu {
-        pool::one_heap(); // before the first thread: reading the dataset starts some
+        pool::use_one_malloc_arena(); // before the first thread: reading the dataset starts some
     }
     let dataset = plan::data::open_data(&job.data, job.limits)?;
     if job.null_run {

@@ -15,7 +15,7 @@ use ort::value::{DynValue, Tensor};
 
 use crate::frame::{Preprocess, Thresholder};
 use crate::host::loader::{GraphRequest, PackLoader};
-use crate::host::session::GraphSession;
+use crate::host::session::{GraphSession, failed};
 use crate::host::settings::SessionSettings;
 use crate::host::tensor::{FloatTensor, tensor};
 use crate::manifest::Dtype;
@@ -134,12 +134,11 @@ impl ImageMode {
 
     /// Candidate masks of one object from its points: scores, logits with their side, object score.
     fn decode(&mut self, features: &[DynValue], points: &[([f32; 2], i32)]) -> Result<MaskCandidate, RunnerError> {
-        let failed = |e: &dyn std::fmt::Display| RunnerError::Inference(format!("graph `{DECODER}`: {e}"));
         let count = points.len();
         let coords: Vec<f32> = points.iter().flat_map(|(at, _)| *at).collect();
         let labels: Vec<i64> = points.iter().map(|(_, label)| i64::from(*label)).collect();
-        let coords = Tensor::from_array(([1, 1, count, 2], coords)).map_err(|e| failed(&e))?;
-        let labels = Tensor::from_array(([1, 1, count], labels)).map_err(|e| failed(&e))?;
+        let coords = Tensor::from_array(([1, 1, count, 2], coords)).map_err(|e| failed(DECODER, e))?;
+        let labels = Tensor::from_array(([1, 1, count], labels)).map_err(|e| failed(DECODER, e))?;
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = vec![
             ("input_points", SessionInputValue::from(&coords)),
             ("input_labels", SessionInputValue::from(&labels)),
@@ -147,7 +146,7 @@ impl ImageMode {
         ];
         inputs.extend(FEATURES.iter().zip(features).map(|(name, value)| (*name, SessionInputValue::from(value))));
         let results = self.decoder.run_values(inputs, &RESULTS)?;
-        let floats = |i: usize| results[i].try_extract_tensor::<f32>().map_err(|e| failed(&e));
+        let floats = |i: usize| results[i].try_extract_tensor::<f32>().map_err(|e| failed(DECODER, e));
         let ((_, ious), (shape, masks), (_, scores)) = (floats(0)?, floats(1)?, floats(2)?);
         let side = match shape.as_ref() {
             [1, 1, n, height, width] if height == width && *n >= 1 && ious.len() == *n as usize => *width as usize,
@@ -162,7 +161,7 @@ impl ImageMode {
         let (Some(&object_score), Some((best, &iou))) =
             (scores.first(), ious.iter().enumerate().reduce(|a, b| if b.1 > a.1 { b } else { a }))
         else {
-            return Err(failed(&"no scores"));
+            return Err(failed(DECODER, "no scores"));
         };
         let low_res = masks[best * side * side..(best + 1) * side * side].to_vec();
         Ok(MaskCandidate { low_res, side, iou, object_score })

@@ -17,7 +17,7 @@ use ort::value::{DynValue, Tensor};
 
 use crate::frame::{Preprocess, Thresholder};
 use crate::host::loader::{GraphRequest, PackLoader};
-use crate::host::session::GraphSession;
+use crate::host::session::{GraphSession, failed};
 use crate::host::settings::SessionSettings;
 use crate::host::tensor::{FloatTensor, tensor};
 use crate::manifest::{Dtype, MemorySpec};
@@ -258,14 +258,13 @@ struct DecoderOutput {
 }
 
 fn floats(graph: &str, value: &DynValue) -> Result<Vec<f32>, RunnerError> {
-    let (_, values) = value
-        .try_extract_tensor::<f32>()
-        .map_err(|e| RunnerError::Inference(format!("graph `{graph}`: output cannot be read: {e}")))?;
+    let (_, values) =
+        value.try_extract_tensor::<f32>().map_err(|e| failed(graph, format!("output cannot be read: {e}")))?;
     Ok(values.to_vec())
 }
 
 fn host(graph: &str, shape: &[i64], values: Vec<f32>) -> Result<FloatTensor, RunnerError> {
-    Tensor::from_array((shape.to_vec(), values)).map_err(|e| RunnerError::Inference(format!("graph `{graph}`: {e}")))
+    Tensor::from_array((shape.to_vec(), values)).map_err(|e| failed(graph, e))
 }
 
 impl HostMemory {
@@ -336,12 +335,11 @@ impl HostMemory {
         let count = points.len() as i64;
         let coords = host(DECODER, &[1, count, 2], points.iter().flat_map(|(at, _)| *at).collect())?;
         let labels = host(DECODER, &[1, count], points.iter().map(|(_, label)| *label as f32).collect())?;
-        let failed = |e: ort::Error| RunnerError::Inference(format!("graph `{DECODER}`: {e}"));
         let side = self.sizes.low;
         let size: DynValue = if self.sizes.wide {
-            Tensor::from_array(([2usize], vec![side as i64; 2])).map_err(failed)?.into_dyn()
+            Tensor::from_array(([2usize], vec![side as i64; 2])).map_err(|e| failed(DECODER, e))?.into_dyn()
         } else {
-            Tensor::from_array(([2usize], vec![side as i32; 2])).map_err(failed)?.into_dyn()
+            Tensor::from_array(([2usize], vec![side as i32; 2])).map_err(|e| failed(DECODER, e))?.into_dyn()
         };
         let inputs = vec![
             ("point_coords", SessionInputValue::from(&coords)),

@@ -27,9 +27,9 @@ impl<'a> PackLoader<'a> {
         let mut notes = settings.notes();
         notes.push("ONNX Runtime's telemetry: off".to_string());
         if settings.device == Device::Cpu {
-            pool::one_heap();
+            pool::use_one_malloc_arena();
             notes.push(match settings.cpu_arena {
-                Arena::Shared => pool::settle(settings.huge_pages),
+                Arena::Shared => pool::configure_huge_pages(settings.huge_pages),
                 _ => "huge pages: not asked for, only the arena of all graphs can ask".to_string(),
             });
         }
@@ -56,18 +56,23 @@ impl<'a> PackLoader<'a> {
     ///
     /// # Errors
     /// [`RunnerError::Pack`] when the pack has no such graph or its file is another; else as [`GraphSession::open`].
-    pub fn graphs<const N: usize>(&mut self, orders: [GraphRequest<'_>; N]) -> Result<[GraphSession; N], RunnerError> {
+    pub fn graphs<const N: usize>(
+        &mut self,
+        requests: [GraphRequest<'_>; N],
+    ) -> Result<[GraphSession; N], RunnerError> {
         let (pack, runtime) = (self.pack, self.runtime);
         let mut loaded = [const { None }; N];
-        let beside = orders.first().filter(|first| first.settings.load_parallel && N > 1);
+        let beside = requests.first().filter(|first| first.settings.load_parallel && N > 1);
         std::thread::scope(|scope| {
-            let mut rest = loaded.iter_mut().zip(orders);
+            let mut rest = loaded.iter_mut().zip(requests);
             if beside.is_some() {
                 let first = rest.next();
-                scope.spawn(|| first.into_iter().for_each(|(place, order)| *place = Some(order.load(pack, runtime))));
+                scope.spawn(|| {
+                    first.into_iter().for_each(|(place, request)| *place = Some(request.load(pack, runtime)))
+                });
             }
-            for (place, order) in rest {
-                if place.insert(order.load(pack, runtime)).is_err() {
+            for (place, request) in rest {
+                if place.insert(request.load(pack, runtime)).is_err() {
                     break;
                 }
             }

@@ -194,13 +194,13 @@ impl Pool {
     }
 
     /// Is it in use, and does it ask for huge pages?
-    fn asks(&self) -> bool {
+    fn uses_huge_pages(&self) -> bool {
         let state = self.lock();
         state.start != 0 && state.huge
     }
 
     /// Decides about huge pages; `false` when the pool was begun the other way.
-    fn decide(&self, huge: bool) -> bool {
+    fn set_huge_pages(&self, huge: bool) -> bool {
         let mut state = self.lock();
         if state.start == 0 {
             state.huge = huge;
@@ -275,12 +275,12 @@ pub(crate) fn register(environment: &Environment) -> Result<(), String> {
     }
 }
 
-/// Has the C library take all blocks below 32 MiB, of all threads, from the one heap that [`tidy_heap`] gathers: reordered weights are such
+/// Has the C library take all blocks below 32 MiB, of all threads, from the one heap that [`trim_heap`] gathers: reordered weights are such
 /// blocks. By itself glibc gives other threads heaps of their own, and takes blocks above a limit, which starts at 128 KiB and rises with what
 /// is freed, straight from the system; where the weights come to lie would depend on which graph is loaded when. (32 and 64 MiB are the
 /// values at which its own rise ends.) Called when a pack is opened on the CPU; a process with threads calls it before it starts them,
 /// because heaps that exist already go on being used. Not for GPUs, where engines are built on many threads.
-pub fn one_heap() {
+pub fn use_one_malloc_arena() {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
     // SAFETY: takes two numbers, and may be called at any time.
     unsafe {
@@ -296,14 +296,14 @@ pub fn one_heap() {
 /// on to (180 MB after 108 MB of weights). What was kept, mostly weights in the order that its convolutions want, is gathered in
 /// huge pages. Linux does that on request since 6.1; an older kernel would do it bit by bit for a minute, in the middle of
 /// what is measured, and is not asked.
-pub(crate) fn tidy_heap() {
+pub(crate) fn trim_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: takes a number, touches the allocator only and may be called from any thread.
     unsafe {
         libc::malloc_trim(0);
     }
     #[cfg(target_os = "linux")]
-    if POOL.asks()
+    if POOL.uses_huge_pages()
         && kernel(&setting()).is_some_and(|setting| setting != "never")
         && let Some((start, end)) = std::fs::read_to_string("/proc/self/maps").ok().as_deref().and_then(heap)
     {
@@ -334,13 +334,13 @@ fn setting() -> String {
 }
 
 /// Settles whether the pool asks for huge pages, and says what that comes to. The first opening of a process decides.
-pub(crate) fn settle(wanted: bool) -> String {
-    let decided = POOL.decide(wanted);
-    said(if decided { wanted } else { !wanted }, decided, kernel(&setting()))
+pub(crate) fn configure_huge_pages(wanted: bool) -> String {
+    let decided = POOL.set_huge_pages(wanted);
+    huge_pages_note(if decided { wanted } else { !wanted }, decided, kernel(&setting()))
 }
 
 /// The state in words, for the record.
-fn said(asking: bool, as_wanted: bool, kernel: Option<&str>) -> String {
+fn huge_pages_note(asking: bool, as_wanted: bool, kernel: Option<&str>) -> String {
     let state = match (asking, kernel) {
         (false, _) => "off".to_string(),
         (true, Some("never")) => format!("none, the kernel's setting is never; `{REMEDY}` permits them"),
@@ -452,10 +452,10 @@ mod tests {
     #[test]
     fn the_first_opening_decides_about_huge_pages() {
         let pool = Pool::new();
-        assert!(pool.decide(false));
-        assert!(pool.decide(true), "nothing was taken yet");
+        assert!(pool.set_huge_pages(false));
+        assert!(pool.set_huge_pages(true), "nothing was taken yet");
         pool.allocate(1);
-        assert!(!pool.decide(false));
+        assert!(!pool.set_huge_pages(false));
     }
 
     #[test]
@@ -471,10 +471,10 @@ mod tests {
     fn what_is_in_effect_is_said_with_its_reason() {
         assert_eq!(kernel("always [madvise] never\n"), Some("madvise"));
         assert_eq!(kernel(""), None);
-        assert_eq!(said(true, true, Some("madvise")), "huge pages: asked for");
-        assert_eq!(said(false, true, Some("always")), "huge pages: off");
-        assert_eq!(said(true, false, Some("always")), "huge pages: asked for, as this process began");
-        assert!(said(true, true, Some("never")).contains("echo madvise"));
-        assert!(said(true, true, None).contains("does not offer"));
+        assert_eq!(huge_pages_note(true, true, Some("madvise")), "huge pages: asked for");
+        assert_eq!(huge_pages_note(false, true, Some("always")), "huge pages: off");
+        assert_eq!(huge_pages_note(true, false, Some("always")), "huge pages: asked for, as this process began");
+        assert!(huge_pages_note(true, true, Some("never")).contains("echo madvise"));
+        assert!(huge_pages_note(true, true, None).contains("does not offer"));
     }
 }

@@ -49,22 +49,14 @@ pub struct GraphSession {
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// A graph file in the form in which ONNX Runtime gets it.
-struct Prepared {
-    precision: StagePrecision,
-    bytes: Vec<u8>,
-    /// Where the weights are mapped from; `None`: they are in `bytes`.
-    folder: Option<String>,
-}
-
-/// A graph on its way into a session.
-struct Loading<'a> {
+struct Prepared<'a> {
     name: &'a str,
     path: &'a Path,
     settings: &'a SessionSettings,
     runtime: &'a Runtime,
-    model: &'a Model<'a>,
-    bytes: &'a [u8],
-    folder: Option<&'a str>,
+    bytes: Vec<u8>,
+    /// Where the weights are mapped from; `None`: they are in `bytes`.
+    folder: Option<String>,
 }
 
 impl GraphSession {
@@ -83,12 +75,12 @@ impl GraphSession {
     ) -> Result<Self, RunnerError> {
         let started = Instant::now();
         let CheckedGraph { path, bytes, sha256 } = file;
-        let Prepared { mut precision, bytes, folder } = prepare(name, &path, bytes, settings, runtime)?;
+        let (mut precision, prepared) = prepare(name, &path, bytes, settings, runtime)?;
         let mut notes = Vec::new();
-        if folder.is_some() {
+        if prepared.folder.is_some() {
             notes.push(format!("weights of `{name}`: mapped from its file"));
         }
-        let model = Model::parse(&bytes).map_err(|e| wrong(&path, &e))?;
+        let model = Model::parse(&prepared.bytes).map_err(|e| wrong(&path, &e))?;
         let free = settings.together != 1
             && model.inputs.iter().any(|i| i.shape.iter().flatten().any(|axis| matches!(axis, Dimension::Dynamic(_))));
 
@@ -122,11 +114,9 @@ impl GraphSession {
         let engines =
             || engine.as_ref().map_or(0, |engine| engine_files(&engine.directory(&settings.provider_options)));
 
-        let loading =
-            Loading { name, path: &path, settings, runtime, model: &model, bytes: &bytes, folder: folder.as_deref() };
         let mut dropped = Vec::new();
         let built_before = engines();
-        let mut session = loading.commit(&mut registration, &mut dropped)?;
+        let mut session = prepared.commit(&mut registration, &mut dropped)?;
         let mut load_ms = started.elapsed().as_secs_f64() * 1e3;
         let mut build_ms = None;
         if engines() > built_before {
@@ -134,7 +124,7 @@ impl GraphSession {
             build_ms = Some(load_ms);
             let again = Instant::now();
             drop(session);
-            session = loading.commit(&mut registration, &mut dropped)?;
+            session = prepared.commit(&mut registration, &mut dropped)?;
             load_ms = again.elapsed().as_secs_f64() * 1e3;
         }
         notes.extend(
@@ -223,13 +213,9 @@ impl GraphSession {
         if !self.captures {
             return self.run(binding);
         }
-        let failed = |e: ort::Error| RunnerError::Inference(format!("graph `{}`: {e}", self.name));
-        let mut options = RunOptions::new().map_err(failed)?;
-        options.set("gpu_graph_id", id.to_string()).map_err(failed)?;
-        match self.session.run_binding_with_options(binding, &options) {
-            Ok(_outputs) => Ok(()),
-            Err(e) => Err(RunnerError::Inference(format!("graph `{}`: {e}", self.name))),
-        }
+        let mut options = RunOptions::new().map_err(|e| failed(&self.name, e))?;
+        options.set("gpu_graph_id", id.to_string()).map_err(|e| failed(&self.name, e))?;
+        self.session.run_binding_with_options(binding, &options).map(drop).map_err(|e| failed(&self.name, e))
     }
 
     /// Runs the graph on values and gives back the named outputs, in host memory. For graphs whose output shapes are not
@@ -242,9 +228,9 @@ impl GraphSession {
         inputs: Vec<(&str, SessionInputValue<'_>)>,
         outputs: &[&str],
     ) -> Result<Vec<DynValue>, RunnerError> {
-        let failed = |text: &dyn std::fmt::Display| RunnerError::Inference(format!("graph `{}`: {text}", self.name));
-        let mut results = self.session.run(inputs).map_err(|e| failed(&e))?;
-        outputs.iter().map(|name| results.remove(*name).ok_or_else(|| failed(&format!("no output `{name}`")))).collect()
+        let mut results = self.session.run(inputs).map_err(|e| failed(&self.name, e))?;
+        let missing = |name| failed(&self.name, format!("no output `{name}`"));
+        outputs.iter().map(|name| results.remove(*name).ok_or_else(|| missing(name))).collect()
     }
 
     /// Runs the graph on bound tensors and waits for the device.
@@ -260,46 +246,47 @@ impl GraphSession {
         };
         // SAFETY: the status comes from ONNX Runtime and is looked at once.
         let outcome: Result<(), ort::Error> = unsafe { ort::Error::result_from_status(status) };
-        outcome.map_err(|e| RunnerError::Inference(format!("graph `{}`: {e}", self.name)))
+        outcome.map_err(|e| failed(&self.name, e))
     }
-}
 
-impl GraphSession {
     /// Ends profiling and gives the file that ONNX Runtime wrote.
     ///
     /// # Errors
     /// [`RunnerError::Inference`] with ONNX Runtime's text; also when no profile was asked for.
     pub fn end_profile(&mut self) -> Result<PathBuf, RunnerError> {
-        self.session
-            .end_profiling()
-            .map(PathBuf::from)
-            .map_err(|e| RunnerError::Inference(format!("graph `{}`: no profile: {e}", self.name)))
+        self.session.end_profiling().map(PathBuf::from).map_err(|e| failed(&self.name, format!("no profile: {e}")))
     }
+}
+
+/// A graph that could not be run.
+pub fn failed(graph: &str, text: impl std::fmt::Display) -> RunnerError {
+    RunnerError::Inference(format!("graph `{graph}`: {text}"))
 }
 
 /// Reads the graph, rewrites it where the device has no half kernels, and refers to weights in its file where they can be
 /// mapped. What was read from the file is let go before ONNX Runtime takes memory of its own.
-fn prepare(
-    name: &str,
-    path: &Path,
+fn prepare<'a>(
+    name: &'a str,
+    path: &'a Path,
     read: Vec<u8>,
-    settings: &SessionSettings,
-    runtime: &Runtime,
-) -> Result<Prepared, RunnerError> {
+    settings: &'a SessionSettings,
+    runtime: &'a Runtime,
+) -> Result<(StagePrecision, Prepared<'a>), RunnerError> {
     let model = Model::parse(&read).map_err(|e| wrong(path, &e))?;
     let (precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(path, &e))?;
-    if let Some(bytes) = rewritten {
-        return Ok(Prepared { precision, bytes, folder: None });
-    }
+    let mut folder = None;
     // Where the file really is: ONNX Runtime refuses weights that a link leads to out of the graph's folder.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let place = real.file_name().and_then(|file| file.to_str()).zip(real.parent().and_then(Path::to_str));
-    if let Some((file, folder)) = place.filter(|_| !settings.on_gpu() && runtime.maps_weights())
-        && let Some(bytes) = model.with_references(file).map_err(|e| wrong(path, &e))?
-    {
-        return Ok(Prepared { precision, bytes, folder: Some(folder.to_string()) });
-    }
-    Ok(Prepared { precision, bytes: read, folder: None })
+    let bytes = match (rewritten, place) {
+        (None, Some((file, dir))) if !settings.on_gpu() && runtime.maps_weights() => {
+            let mapped = model.with_references(file).map_err(|e| wrong(path, &e))?;
+            folder = mapped.is_some().then(|| dir.to_string());
+            mapped
+        }
+        (rewritten, _) => rewritten,
+    };
+    Ok((precision, Prepared { name, path, settings, runtime, bytes: bytes.unwrap_or(read), folder }))
 }
 
 /// What TensorRT engines depend on beside the graph: TensorRT's version, the GPU, and where they are kept.
@@ -326,19 +313,19 @@ fn registration(settings: &SessionSettings, engine: Option<&Engine<'_>>, capture
     }
 }
 
-impl Loading<'_> {
+impl Prepared<'_> {
     fn commit(
         &self,
         registration: &mut Registration,
         dropped: &mut Vec<DroppedOption>,
     ) -> Result<Session, RunnerError> {
-        let Loading { name, settings, runtime, .. } = *self;
+        let &Prepared { name, settings, runtime, .. } = self;
         let mut builder = register(settings, runtime, name, registration, dropped)?;
-        if let Some(folder) = self.folder {
+        if let Some(folder) = &self.folder {
             builder =
                 builder.with_config_entry(WEIGHTS_FOLDER, folder).map_err(|e| refused(settings, runtime, name, &e))?;
         }
-        builder.commit_from_memory(self.bytes).map_err(|e| {
+        builder.commit_from_memory(&self.bytes).map_err(|e| {
             if settings.on_gpu() {
                 refused(settings, runtime, name, &e)
             } else if e.message().contains("under development") && e.message().contains("pset") {
@@ -347,7 +334,7 @@ impl Loading<'_> {
                      precision. It says: {e}",
                     runtime.version,
                     runtime.path.display(),
-                    self.model.opset()
+                    Model::parse(&self.bytes).map_or(0, |model| model.opset())
                 ))
             } else {
                 let text = format!("ONNX Runtime {} cannot load graph `{name}` on the CPU: {e}", runtime.version);

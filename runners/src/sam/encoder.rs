@@ -62,7 +62,7 @@ impl Encoder {
         if let Some(ahead) = &mut self.ahead
             && let Some(held) = ahead.holds.take()
         {
-            if held != trace(frame) {
+            if held != fingerprint(frame) {
                 return Err(RunnerError::Usage("this is not the frame that was announced as the next one".to_string()));
             }
             features.copy_from(&ahead.features);
@@ -91,14 +91,14 @@ impl Encoder {
         clock.lap(&mut ahead.times, Stage::Preprocess);
         self.graph.run(&ahead.features.encode)?;
         clock.lap(&mut ahead.times, Stage::ImageEncoder);
-        ahead.holds = Some(trace(frame));
+        ahead.holds = Some(fingerprint(frame));
         Ok(())
     }
 }
 
 /// A number that tells a frame from its neighbours in a video, from its size and some thousand of its bytes: enough to
 /// notice a caller that mixes frames up.
-fn trace(frame: Frame<'_>) -> u64 {
+fn fingerprint(frame: Frame<'_>) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write_u32(frame.width);
     hasher.write_u32(frame.height);
