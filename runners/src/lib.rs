@@ -43,7 +43,7 @@ pub mod pool {
 
 /// ONNX Runtime, as a run would find it.
 pub mod runtime {
-    pub use crate::host::runtime::{RuntimeProbe, load, probe};
+    pub use crate::host::runtime::{RuntimeProbe, cache_dir, load, probe};
 }
 
 /// Kernels around the model, for the bench that compares them with plain forms.

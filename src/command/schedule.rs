@@ -119,8 +119,6 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Stop> {
     check_name(&name)?;
     check_calendar(&install.on_calendar)?;
     let out = absolute(&settings::default_out(settings.out.clone()))?;
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|d| !d.is_empty()).map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let status = out.join("schedules").join(format!("{name}.json"));
     let program =
         std::env::current_exe().map_err(|e| Stop::Environment(format!("cannot find this program's file: {e}")))?;
@@ -154,7 +152,7 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Stop> {
     .filter_map(|name| Some((name.to_string(), std::env::var(name).ok().filter(|v| !v.is_empty())?)))
     .collect();
     let directory = std::env::current_dir().map_err(|e| Stop::Environment(format!("no working directory: {e}")))?;
-    let writes = [Some(out), cache.map(|c| c.join("jetbench")), Some(crate::run::lock::directory())]
+    let writes = [Some(out), jetbench_runners::runtime::cache_dir(), Some(crate::run::lock::directory())]
         .into_iter()
         .flatten()
         .collect();

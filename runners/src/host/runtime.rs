@@ -331,7 +331,7 @@ fn places<'a>(ort_lib: Option<&Path>, variable: Variable<'a>) -> Vec<SearchPlace
 
 /// Libraries that scripts/get-runtime.sh put in the cache, newest version first.
 fn cached_libraries(variable: Variable<'_>) -> Result<Vec<PathBuf>, String> {
-    let cache = cache_dir(variable).ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
+    let cache = cache_dir_of(variable).ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
     let root = cache.join("ort");
     let mut versions: Vec<PathBuf> =
         std::fs::read_dir(&root).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
@@ -340,8 +340,13 @@ fn cached_libraries(variable: Variable<'_>) -> Result<Vec<PathBuf>, String> {
     if files.is_empty() { Err(format!("no library in {}/*/", root.display())) } else { Ok(files) }
 }
 
-/// jetbench's cache directory: `$XDG_CACHE_HOME/jetbench`, else `~/.cache/jetbench`.
-pub(crate) fn cache_dir(variable: Variable<'_>) -> Option<PathBuf> {
+/// jetbench's cache directory: `$XDG_CACHE_HOME/jetbench`, else `~/.cache/jetbench`; `None` where neither variable holds an
+/// absolute path.
+pub fn cache_dir() -> Option<PathBuf> {
+    cache_dir_of(&|name| std::env::var_os(name))
+}
+
+fn cache_dir_of(variable: Variable<'_>) -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache"))).map(|c| c.join("jetbench"))
 }

@@ -291,7 +291,7 @@ fn prepare<'a>(
 
 /// What TensorRT engines depend on beside the graph: TensorRT's version, the GPU, and where they are kept.
 fn engine_facts(gpu: u32) -> Result<(String, String, PathBuf), RunnerError> {
-    let cache = cache_dir(&|name| std::env::var_os(name)).ok_or_else(|| {
+    let cache = cache_dir().ok_or_else(|| {
         RunnerError::Environment("no engine cache: neither XDG_CACHE_HOME nor HOME is set".to_string())
     })?;
     let or_unknown = |fact: Option<String>| fact.unwrap_or_else(|| "unknown".to_string());

@@ -3,8 +3,7 @@
 //!
 //! A frame is encoded once. Then, group by group: tracked objects attend to their memories, are decoded without a prompt
 //! and remembered; objects that start here are decoded from their prompts on the raw image features and remembered as
-//! conditioning frames. Where the graphs have an object axis, all tracked objects are one group and run as one batch
-//! (unless the option `objects` says otherwise); in other packs every object is a group of its own.
+//! conditioning frames.
 
 use std::collections::BTreeMap;
 use std::path::Path;
