@@ -275,7 +275,7 @@ pub(crate) fn register(environment: &Environment) -> Result<(), String> {
     }
 }
 
-/// Has the C library take all blocks below 32 MiB, of all threads, from the one heap that [`trim_heap`] gathers: reordered weights are such
+/// Has the C library take all blocks below 32 MiB, of all threads, from the one heap that `trim_heap` gathers: reordered weights are such
 /// blocks. By itself glibc gives other threads heaps of their own, and takes blocks above a limit, which starts at 128 KiB and rises with what
 /// is freed, straight from the system; where the weights come to lie would depend on which graph is loaded when. (32 and 64 MiB are the
 /// values at which its own rise ends.) Called when a pack is opened on the CPU; a process with threads calls it before it starts them,

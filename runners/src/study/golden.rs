@@ -13,8 +13,10 @@ use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, MASK_DECODER, MASK_PROMPT};
 use crate::sam::tracker::Tracker;
-use crate::study::reference::{ReferenceClip, ReferenceIndex, ReferenceTrack, SCHEMA, Tolerance, read_index};
+use crate::study::reference::{ReferenceClip, ReferenceIndex, ReferenceTrack, read_index};
 use crate::types::{Mask, OpenRequest, Precision, PromptKind};
+
+pub use crate::study::reference::{SCHEMA, Tolerance};
 
 /// What a verification showed. As JSON this is what `jetbench verify --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
