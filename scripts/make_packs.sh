@@ -25,6 +25,6 @@ for pair in "sam2_mini=$1" "edgetam_mini=$2"; do
     "$python" -m jetbench_models golden --weights "$weights" --pack "$pack" --frames "$out/golden"
     "$python" -m jetbench_models verify --weights "$weights" --pack "$pack"
     "$python" -m jetbench_models verify --pack "$pack" --negative
-    "$python" -m jetbench_models.precision --weights "$weights" --pack "$pack"
+    "$python" -m jetbench_models precision --weights "$weights" --pack "$pack"
 done
 du -sk "$out/packs" "$out/golden"

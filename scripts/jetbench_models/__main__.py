@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "official": ("official", "compare a pack with the official predictors, on the same random weights"),
     "check": ("check", "show that a pack's graphs suit the runtimes of JetPack 6; load them in old ones"),
     "golden": ("golden", "write golden outputs that the benchmark's tests compare with"),
+    "precision": ("precision", "what half precision changes: errors of every output beside torch.autocast, masks of whole clips"),
     "foreign": ("foreign", "make packs of other people's exports (onnx-community layout of SAM 2)"),
     "demo": ("demo", "draw the demo clips and their ground truth"),
     "heldout": ("heldout", "draw held-out clips as a data set, and read accuracy out of a run on it"),

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from . import precision
+from . import half
 
 # Opset and IR version that a precision may have at most. ONNX Runtime 1.18 knows opset 21 and IR 10, TensorRT 10 parses
 # opsets 9 to 20. Convolutions in bfloat16 exist only from opset 22 on, which ONNX Runtime 1.20 still refuses.
@@ -131,7 +131,7 @@ def try_runtime(folder: Path | None, root: Path, about: dict, work: Path) -> tup
     runtime; None for the installed one. Outputs of the fp32 graphs lie in ``work``/VERSION_GRAPH.npz afterwards."""
     label = folder.name if folder else "installed"
     tasks = []
-    for kind in precision.IR_VERSION:
+    for kind in half.IR_VERSION:
         for graph in about["graph"]:
             if kind in graph["files"]:
                 given = str(work / f"{graph['name']}.npz") if kind == "fp32" else ""
@@ -166,7 +166,7 @@ def main(argv: list[str]) -> int:
     with open(args.pack / "pack.toml", "rb") as file:
         about = tomllib.load(file)
     bad = False
-    for kind in precision.IR_VERSION:
+    for kind in half.IR_VERSION:
         operators: Counter[str] = Counter()
         for graph in about["graph"]:
             if kind not in graph["files"]:
@@ -176,7 +176,7 @@ def main(argv: list[str]) -> int:
             for fault in faults(model, kind):
                 bad = True
                 print(f"FAULT {path.relative_to(args.pack)}: {fault}")
-            precision.check(model)
+            half.check(model)
             operators.update(n.op_type for n in model.graph.node)
         if operators:
             print(f"{kind}: opset {model.opset_import[0].version}, IR {model.ir_version}, {sum(operators.values())} operators of "

@@ -22,7 +22,6 @@ import resource
 import sys
 import time
 import warnings
-from importlib import metadata
 from pathlib import Path
 from typing import Callable
 
@@ -33,8 +32,11 @@ from onnx import numpy_helper
 from onnxscript import optimizer
 from torch import nn
 
-from . import fused, precision, released
+from . import fused, half, released
+from . import golden as reference
+from .golden import library_versions
 from .graphs import COND_OBJECTS, MEMORIES, OBJECTS, POINTERS, Geometry, POINT_SLOTS, Port, Signature, example_inputs, is_edgetam, signatures
+from .reference import tolerance
 
 VERSION = "0.1.0"
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -62,10 +64,6 @@ Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0); weigh
 """
 FOLLOWS = ("transformers", "official")     # the implementation whose masks a pack gives where the two differ
 TITLES = {"sam2": "SAM 2.0 video", "sam2.1": "SAM 2.1 video", "edgetam": "EdgeTAM video"}
-
-
-def library_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
-    return {name: metadata.version(name) for name in names}
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -212,7 +210,7 @@ def export_graph(model: nn.Module, name: str, signature: Signature, form: Callab
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(module, tuple(examples.values()), dynamo=True, optimize=False, verbose=False,
-                                    opset_version=precision.OPSET["fp32"], input_names=[p.name for p in sources.inputs],
+                                    opset_version=half.OPSET["fp32"], input_names=[p.name for p in sources.inputs],
                                     output_names=[p.name for p in sources.outputs], dynamic_shapes=free)
     # constants larger than this stay an expression: position tables are put together when the graph is loaded
     optimizer.optimize(program.model, output_size_limit=FOLD_LIMIT)
@@ -223,14 +221,14 @@ def export_graph(model: nn.Module, name: str, signature: Signature, form: Callab
     custom = sorted({f"{n.domain}.{n.op_type}" for n in graph.graph.node if n.domain and not (form and n.domain == fused.DOMAIN)})
     if custom:
         raise RuntimeError(f"{name}: needs custom operators {custom}")
-    precision.set_versions(graph, "fp32")
+    half.set_versions(graph, "fp32")
     if form:
         graph.opset_import.append(onnx.helper.make_opsetid(fused.DOMAIN, 1))
         if sources is not signature:
             fused.cut_state(graph.graph, g)
     _declare_shapes(graph.graph, signature)
     _check_signature(graph, name, signature)
-    precision.check(graph)
+    half.check(graph)
     return graph
 
 
@@ -272,7 +270,7 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
         "", "[memory]", f"frames = {g.slots}", f"tokens_per_frame = {g.memory_tokens}", f"channels = {g.memory_channels}",
         f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if family == "sam2" or follows == "official" else "fp32"}"',
         "", "[prompts]", 'kinds = ["points", "bbox", "mask"]', f"point_slots = {POINT_SLOTS}",
-        "", *(f"# {line}" for line in precision.RULES),
+        "", *(f"# {line}" for line in half.RULES),
     ]
     for name, signature in signatures(g, grows).items():
         lines += ["", "[[graph]]", f'name = "{name}"',
@@ -284,7 +282,6 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
     for state in ("bank", "ptrs", "age"):
         lines += ["", "[[state]]", f'input = "{state}"', f'output = "{state}_out"']
     if golden:
-        from .golden import tolerance
         lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {tolerance(family)['low_res']}"]
     return "\n".join(lines) + "\n"
 
@@ -300,9 +297,9 @@ def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Calla
         single = export_graph(model, name, signature)
         digests[name], row = {}, []
         for kind in kinds:
-            graph = single if kind == "fp32" else precision.to_half(single, kind)
+            graph = single if kind == "fp32" else half.to_half(single, kind)
             if kind != "fp32":
-                precision.check(graph)
+                half.check(graph)
             path = out / kind / f"{name}.onnx"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(graph.SerializeToString(deterministic=True))
@@ -363,7 +360,7 @@ def main(argv: list[str]) -> int:
         parser.error("--random-init needs --model NAME")
     if 0 < args.frames < 8:
         parser.error("--frames: at least 8, so that the object can leave and return and all memory slots fill; or 0")
-    kinds = tuple(dict.fromkeys(args.precision.split(",")))
+    kinds = tuple(dict.fromkeys(args.half.split(",")))
     if not set(kinds) <= set(PRECISIONS):
         parser.error(f"--precision: {args.precision!r} is not a list of {', '.join(PRECISIONS)}")
     logging.disable(logging.WARNING)      # torch.onnx reports every step
@@ -389,7 +386,6 @@ def main(argv: list[str]) -> int:
         f"weights {checkpoint.source} {checkpoint.sha256[:12]}, follows {follows}")
     notes, digest = [args.notes], checkpoint.sha256
     golden = args.frames > 0 and checkpoint.source != "trained here"     # the miniature packs share their clips: see golden
-    from . import golden as reference
     clips = [reference.leaving_clip(geometry.size, args.frames)] if golden else []
     features: dict[str, dict] = {clip.name: {} for clip in clips}        # each frame goes through the image encoder once
     if checkpoint.source == "random" and (golden or args.score_shift is not None):
@@ -411,7 +407,7 @@ def main(argv: list[str]) -> int:
     features.clear()
     grows = args.variant == "dynamic"
     digests = write_graphs(model, args.out, kinds, say, grows, official)
-    provenance = dict(checkpoint_sha256=digest, command=_command(argv, identity), libraries=library_versions(),
+    provenance = dict(checkpoint_sha256=digest, command=_command(argv, identity), libraries=library_versions(LIBRARIES),
                       notes=" ".join(filter(None, notes)))
     (args.out / "pack.toml").write_text(manifest(identity, checkpoint.family, describe(checkpoint, geometry), geometry,
                                                  provenance, digests, golden or checkpoint.source == "trained here", grows,

@@ -20,8 +20,8 @@ import hashlib
 import json
 import os
 import sys
-import zlib
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Iterator
 
@@ -31,20 +31,19 @@ from PIL import Image
 from torch import nn
 
 from . import released
-from .prompts import KINDS, TrackPrompt, derive, run_lengths
+from .prompts import KINDS, TrackPrompt, derive
+from .reference import QUANTUM, encode_logits, encode_masks, shuffled, tolerance
 from .session import Reference, resized_frame, run_session
 from .synth import Script, TextureBank, make_clip
 
 FRAMES = 24
 DIFFICULTY = 0.3          # calm textures and clear colours: little of a track hangs on rounding
-QUANTUM = 2.0 ** -12      # step of the stored logits; their error, half of it, is an eighth of the tolerance
 
 LIBRARIES = ("torch", "torchvision", "transformers", "timm", "numpy", "pillow", "opencv-python-headless")
 
 
-def tolerance(family: str) -> dict[str, float]:
-    """Largest differences that pass. SAM 2's logits get twice as much: see the note on ties at ``SCRIPTS``."""
-    return {"low_res": 2e-3 if family == "sam2" else 1e-3, "object_score": 1e-3, "obj_ptr": 1e-3, "mask_pixels": 1e-4}
+def library_versions(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: metadata.version(name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -143,35 +142,6 @@ def write_frames(clip: Clip, folder: Path) -> int:
     return total
 
 
-# --------------------------------------------------------------------------------------------------- compact encoding
-def shuffled(values: np.ndarray) -> bytes:
-    """zlib stream of little-endian 4-byte values, all first bytes, then all second bytes, and so on."""
-    flat = np.ascontiguousarray(values).reshape(-1)
-    flat = flat.astype(flat.dtype.newbyteorder("<"))
-    return zlib.compress(flat.view(np.uint8).reshape(-1, 4).T.tobytes(), 9)
-
-
-def unshuffled(data: bytes, dtype: str) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(data), np.uint8).reshape(4, -1).T.copy().view(dtype).reshape(-1)
-
-
-def encode_logits(low_res: np.ndarray) -> bytes:
-    steps = np.rint(low_res.astype(np.float64) / QUANTUM).astype(np.int32)
-    return shuffled(np.diff(steps, axis=-1, prepend=np.int32(0)).astype(np.int32))
-
-
-def decode_logits(data: bytes, shape: list[int], quantum: float) -> np.ndarray:
-    return np.cumsum(unshuffled(data, "<i4").reshape(shape), axis=-1, dtype=np.int64) * quantum
-
-
-def encode_masks(masks: np.ndarray) -> bytes:
-    parts = []
-    for mask in masks:
-        runs = run_lengths(mask)
-        parts += [np.array([len(runs)], "<u4"), runs.astype("<u4")]
-    return zlib.compress(np.concatenate(parts).tobytes(), 9)
-
-
 # ------------------------------------------------------------------------------------------------------------- writing
 def object_prompts(clip: Clip, kinds: tuple[str, ...] = KINDS) -> list[tuple[int, TrackPrompt]]:
     """(object number from 1, prompt) of every object and kind."""
@@ -234,7 +204,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--pack", type=Path, required=True, help="pack directory; its reference folder is written")
     parser.add_argument("--frames", type=Path, required=True, help="folder of the shared PNG clips g0, g1, g2")
     args = parser.parse_args(argv)
-    from .export import library_versions
     torch.set_num_threads(1)
     model = released.load(args.weights).model
     command = (f"python -m jetbench_models golden --weights {args.weights.name} --pack assets/packs/{args.pack.resolve().name} "

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from . import precision as half
+from . import half
 from .prompts import TrackPrompt
 
 Array = np.ndarray
@@ -33,7 +33,7 @@ class FrameResult:
 
 
 class Pack:
-    """Loaded graphs of one precision. Half-precision graphs run in their CPU form (see ``precision.emulate``).
+    """Loaded graphs of one precision. Half-precision graphs run in their CPU form (see ``half.emulate``).
 
     ``objects`` fixes the object axis when the graphs are loaded: ONNX Runtime then knows every shape and computes as it
     does for a graph without that axis. None leaves it free, for batches. ``plain``: the graphs that other engines get, also

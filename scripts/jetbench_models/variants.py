@@ -22,7 +22,7 @@ from typing import Callable
 import numpy as np
 
 from .loop import Pack, run_clip, upsample
-from .verify import read_golden
+from .reference import read_golden
 
 
 def inputs_of(pack: Pack, memories: int) -> dict[str, np.ndarray]:

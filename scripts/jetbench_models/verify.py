@@ -12,7 +12,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,29 +20,14 @@ from typing import TYPE_CHECKING, Callable
 import numpy as np
 import onnx
 import onnxruntime as ort
-from PIL import Image
 
 from .loop import FrameResult, Pack, run_clip, upsample
-from .prompts import TrackPrompt, from_run_lengths
+from .reference import Expected, read_golden
 
 if TYPE_CHECKING:
     from torch import nn
 
 Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Reference of one track: shapes as in ``session.Reference``."""
-
-    clip: str
-    object: int
-    prompt: TrackPrompt
-    low_res: Array
-    object_score: Array
-    obj_ptr: Array
-    masks: Array
-    chosen: Array | None
 
 
 @dataclass(frozen=True)
@@ -60,39 +44,6 @@ class Gap:
     def within(self, tolerance: dict[str, float]) -> bool:
         return (self.low_res <= tolerance["low_res"] and self.object_score <= tolerance["object_score"]
                 and self.obj_ptr <= tolerance["obj_ptr"] and self.pixels <= tolerance["mask_pixels"] and not self.choices)
-
-
-def _read_masks(data: bytes, count: int, height: int, width: int) -> Array:
-    import zlib
-    words, masks, at = np.frombuffer(zlib.decompress(data), "<u4"), [], 0
-    for _ in range(count):
-        runs = int(words[at])
-        masks.append(from_run_lengths(words[at + 1:at + 1 + runs], height, width))
-        at += 1 + runs
-    return np.stack(masks)
-
-
-def read_golden(root: Path) -> tuple[dict, list[tuple[Array, list[Expected]]]]:
-    """(index, [(frames uint8 [T,h,w,3], tracks)]) of a pack's reference folder."""
-    from .golden import decode_logits, unshuffled
-    folder = root / "reference"
-    index = json.loads((folder / "golden.json").read_text())
-    clips = []
-    for clip in index["clips"]:
-        images = [np.asarray(Image.open(folder / clip["frames"] / f"{t:05d}.png")) for t in range(clip["count"])]
-        frames, tracks = np.stack(images), []
-        for track in clip["tracks"]:
-            def data(name: str) -> bytes:
-                return (folder / track[name]["file"]).read_bytes()
-
-            tracks.append(Expected(
-                clip["name"], track["object"], TrackPrompt.from_json(track["prompt"], clip["height"], clip["width"]),
-                decode_logits(data("low_res"), track["low_res"]["shape"], index["quantum"]),
-                np.array(track["object_score"]), unshuffled(data("obj_ptr"), "<f4").reshape(track["obj_ptr"]["shape"]),
-                _read_masks(data("masks"), clip["count"], clip["height"], clip["width"]),
-                np.array(track["chosen_mask"]) if "chosen_mask" in track else None))
-        clips.append((frames, tracks))
-    return index, clips
 
 
 def from_session(model: "nn.Module", clips: list[tuple[Array, list[Expected]]],

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jetbench_models import check, loop, precision, prompts, verify  # noqa: E402
+from jetbench_models import check, half, loop, prompts, reference, verify  # noqa: E402
 
 try:
     import torch
@@ -46,21 +46,21 @@ class Precision(unittest.TestCase):
                      {"w": SQUARE})
 
     def test_only_products_that_depend_on_an_input_become_half(self):
-        half = precision.to_half(self.product(), "fp16")
-        precision.check(half)
-        products = [n for n in half.graph.node if n.op_type == "MatMul"]
+        made = half.to_half(self.product(), "fp16")
+        half.check(made)
+        products = [n for n in made.graph.node if n.op_type == "MatMul"]
         self.assertEqual(list(products[0].input), ["w", "w"])
         self.assertTrue(all(name.endswith("_fp16") for name in products[1].input))
-        self.assertEqual(half.graph.output[0].type.tensor_type.elem_type, TensorProto.FLOAT)
+        self.assertEqual(made.graph.output[0].type.tensor_type.elem_type, TensorProto.FLOAT)
 
     def test_weights_are_stored_once(self):
-        half = precision.to_half(graph([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": SQUARE}), "bf16")
-        self.assertEqual([t.data_type for t in half.graph.initializer], [TensorProto.BFLOAT16])
+        made = half.to_half(graph([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": SQUARE}), "bf16")
+        self.assertEqual([t.data_type for t in made.graph.initializer], [TensorProto.BFLOAT16])
 
     def test_emulation_rounds_operands_and_result(self):
         import onnxruntime as ort
-        half = precision.to_half(graph([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": SQUARE}), "fp16")
-        session = ort.InferenceSession(precision.emulate(half).SerializeToString(), providers=["CPUExecutionProvider"])
+        made = half.to_half(graph([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": SQUARE}), "fp16")
+        session = ort.InferenceSession(half.emulate(made).SerializeToString(), providers=["CPUExecutionProvider"])
         x = np.array([[0.1, 1.0], [2.0, 3.0]], np.float32)
         (found,) = session.run(None, {"x": x})
         wanted = (x.astype(np.float16).astype(np.float32) @ SQUARE.astype(np.float16).astype(np.float32)).astype(np.float16)
@@ -69,11 +69,11 @@ class Precision(unittest.TestCase):
     def test_bfloat16_rounds_ties_to_even(self):
         exact, tie_down, tie_up = 0x3F800000, 0x3F808000, 0x3F818000
         values = np.array([exact, tie_down, tie_up], np.uint32).view(np.float32)
-        self.assertEqual(precision.bf16_bits(values).tolist(), [0x3F80, 0x3F80, 0x3F82])
+        self.assertEqual(half.bf16_bits(values).tolist(), [0x3F80, 0x3F80, 0x3F82])
 
     def test_weights_beyond_half_are_refused(self):
         with self.assertRaisesRegex(ValueError, "65504"):
-            precision.half_tensor("w", np.array([7e4], np.float32), "fp16")
+            half.half_tensor("w", np.array([7e4], np.float32), "fp16")
 
 
 class Check(unittest.TestCase):
@@ -205,8 +205,8 @@ class Checkpoints(unittest.TestCase):
 
     def test_logits_survive_within_half_a_step(self):
         logits = np.random.default_rng(1).normal(0, 5, (2, 8, 8)).astype(np.float32)
-        back = golden.decode_logits(golden.encode_logits(logits), [2, 8, 8], golden.QUANTUM)
-        self.assertLessEqual(np.abs(back - logits).max(), golden.QUANTUM / 2)
+        back = reference.decode_logits(reference.encode_logits(logits), [2, 8, 8], reference.QUANTUM)
+        self.assertLessEqual(np.abs(back - logits).max(), reference.QUANTUM / 2)
 
 
 @unittest.skipIf(torch is None, "torch and transformers are not installed")
