@@ -100,14 +100,20 @@ def set_versions(model: onnx.ModelProto, precision: str) -> None:
 
 
 def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The CPU form of a native half graph: half operands cast to fp32, fp32 operator, result cast back to half."""
+    """The CPU form of a native half graph: half operands cast to fp32, fp32 operator, result cast back to half.
+
+    Products that depend on no input are fp32 in a native graph too (see ``to_half``) and stay as they are.
+    """
     out = onnx.ModelProto()
     out.CopyFrom(model)
     graph = out.graph
     nodes: list[onnx.NodeProto] = []
     raised: dict[str, str] = {}
-    half = half_of(model)
+    kinds = {t.name: t.data_type for t in graph.initializer if t.data_type in HALF_TYPES.values()}     # of half values
     for node in graph.node:
+        if node.op_type == "Cast":
+            kinds[node.output[0]] = next(a.i for a in node.attribute if a.name == "to")
+        half = next((kinds[n] for n in node.input if kinds.get(n) in HALF_TYPES.values()), None)
         if node.op_type not in HALF_OPERATORS or half is None:
             nodes.append(node)
             continue
@@ -125,17 +131,6 @@ def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.ClearField("node")
     graph.node.extend(nodes)
     return out
-
-
-def half_of(model: onnx.ModelProto) -> int | None:
-    """Element type of a native half graph: that of its first half-typed Cast; None for an fp32 graph."""
-    for node in model.graph.node:
-        if node.op_type == "Cast":
-            to = next(a.i for a in node.attribute if a.name == "to")
-            if to in HALF_TYPES.values() and any(
-                    n.op_type in HALF_OPERATORS and node.output[0] in n.input for n in model.graph.node):
-                return to
-    return None
 
 
 def check(model: onnx.ModelProto) -> None:

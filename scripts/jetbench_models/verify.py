@@ -97,9 +97,10 @@ def corrupt_pointer(state: dict[str, Array]) -> None:
         state["ptrs"][:, [1, 2]] = state["ptrs"][:, [2, 1]]
 
 
-def drop_temporal_encoding(pack: Pack, root: Path) -> Pack:
+def drop_temporal_encoding(pack: Pack, root: Path, objects: int | None = 1) -> Pack:
     """The same pack without time in memory_attention: zeros in the table of memory slots and in the projection of the
-    pointers' time differences, which is the only Gemm of that graph (SAM 2.0 and EdgeTAM as released have none)."""
+    pointers' time differences, which is the only Gemm of that graph (SAM 2.0 and EdgeTAM as released have none). ``objects``: as
+    for ``Pack``."""
     about = next(g for g in pack.about["graph"] if g["name"] == "memory_attention")
     model = onnx.load(root / about["files"]["fp32"])
     slots, channels = pack.about["memory"]["frames"], pack.about["memory"]["channels"]
@@ -113,7 +114,7 @@ def drop_temporal_encoding(pack: Pack, root: Path) -> Pack:
         if tensor.name in doomed:
             zeros = np.zeros_like(onnx.numpy_helper.to_array(tensor))
             tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
-    changed = Pack(root)
+    changed = Pack(root, objects=objects)
     changed.sessions["memory_attention"] = ort.InferenceSession(model.SerializeToString(),
                                                                 providers=["CPUExecutionProvider"])
     return changed
@@ -161,7 +162,8 @@ def main(argv: list[str]) -> int:
     index, clips = read_golden(args.pack)
     if args.prompts:
         clips = [(frames, [t for t in tracks if t.prompt.kind in args.prompts.split(",")]) for frames, tracks in clips]
-    pack = Pack(args.pack, threads=args.threads, objects=None if args.batch else 1, reveal=True, plain=args.plain)
+    objects = None if args.batch else 1
+    pack = Pack(args.pack, threads=args.threads, objects=objects, reveal=True, plain=args.plain)
     if args.checkpoint:
         import torch
 
@@ -178,7 +180,7 @@ def main(argv: list[str]) -> int:
     if args.negative:
         for what, other, tamper in (("memory slot 2 emptied", pack, corrupt_slot),
                                     ("pointer slots 1 and 2 exchanged", pack, corrupt_pointer),
-                                    ("temporal encoding removed", drop_temporal_encoding(pack, args.pack), None)):
+                                    ("temporal encoding removed", drop_temporal_encoding(pack, args.pack, objects), None)):
             passed, lines = table(clips, other, index["tolerance"], tamper, batch=args.batch)
             print(f"{what}: {'passed, so the comparison is blind: FAIL' if passed else 'noticed, as it must be'}")
             print("\n".join(lines))

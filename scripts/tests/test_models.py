@@ -36,6 +36,7 @@ def graph(nodes: list, weights: dict[str, np.ndarray], opset: int = 20) -> onnx.
     return model
 
 
+PACKS = Path(__file__).parents[2] / "assets" / "packs"
 SQUARE = np.array([[1.0, 2.0], [3.0, 4.001]], np.float32)
 
 
@@ -65,6 +66,17 @@ class Precision(unittest.TestCase):
         (found,) = session.run(None, {"x": x})
         wanted = (x.astype(np.float16).astype(np.float32) @ SQUARE.astype(np.float16).astype(np.float32)).astype(np.float16)
         np.testing.assert_array_equal(found, wanted.astype(np.float32))
+
+    def test_products_without_an_input_stay_as_they_are(self):
+        made = half.emulate(half.to_half(self.product(), "bf16"))
+        half.check(made)
+        self.assertEqual(list(made.graph.node[0].input), ["w", "w"])
+
+    def test_the_shipped_graphs_load_in_every_type(self):
+        for root in sorted(PACKS.iterdir()):
+            for dtype in half.IR_VERSION:
+                pack = loop.Pack(root, dtype)
+                self.assertEqual(sorted(pack.sessions), sorted(g["name"] for g in pack.about["graph"]))
 
     def test_bfloat16_rounds_ties_to_even(self):
         exact, tie_down, tie_up = 0x3F800000, 0x3F808000, 0x3F818000
@@ -102,8 +114,8 @@ class Check(unittest.TestCase):
 class CpuForms(unittest.TestCase):
     def test_they_compute_what_the_plain_graphs_compute(self):
         import onnxruntime as ort
-        packs, seen = Path(__file__).parents[2] / "assets" / "packs", 0
-        for root in sorted(packs.iterdir()):
+        seen = 0
+        for root in sorted(PACKS.iterdir()):
             about = tomllib.loads((root / "pack.toml").read_text())
             for entry in check.with_cpu_form(about):
                 sessions = [ort.InferenceSession(str(root / file), providers=["CPUExecutionProvider"])
@@ -137,6 +149,17 @@ class Formats(unittest.TestCase):
         self.assertTrue(verify.Gap(0, 0, 0, 0, 0).within(tolerance))
         self.assertTrue(verify.Gap(0, 0, 0, 0, None).within(tolerance))
         self.assertFalse(verify.Gap(0, 0, 0, 0, 1).within(tolerance))
+
+    def test_a_pack_without_time_takes_as_many_objects_as_before(self):
+        root = PACKS / "edgetam_mini"
+        for objects in (1, 2):
+            pack = loop.Pack(root, objects=objects)
+            changed = verify.drop_temporal_encoding(pack, root, objects)
+            entry = next(g for g in pack.about["graph"] if g["name"] == "memory_attention")
+            inputs = check.inputs_for(entry, objects)
+            before, after = (p.run("memory_attention", **inputs)["cond_embed"] for p in (pack, changed))
+            self.assertEqual((before.shape, after.shape), ((objects, *before.shape[1:]),) * 2)
+            self.assertFalse(np.array_equal(before, after))
 
     def test_a_decoder_without_a_choice_is_refused(self):
         with self.assertRaises((RuntimeError, ValueError)):
@@ -291,10 +314,9 @@ class Follows(unittest.TestCase):
 
     def test_no_graph_asks_for_a_size(self):
         """Shape operators run on the CPU in a CUDA session; the forms for the CPU provider may have them."""
-        root = Path(__file__).parents[2] / "assets/packs"
-        for path in sorted(p for p in root.glob("*/*/*.onnx") if not p.name.endswith(".cpu.onnx")):
+        for path in sorted(p for p in PACKS.glob("*/*/*.onnx") if not p.name.endswith(".cpu.onnx")):
             asking = [n.name for n in onnx.load(path).graph.node if n.op_type in ("Shape", "Size")]
-            self.assertEqual(asking, [], path.relative_to(root))
+            self.assertEqual(asking, [], path.relative_to(PACKS))
 
     def test_a_manifest_says_whom_the_pack_follows(self):
         g = graphs.Geometry.of(configs.build("edgetam", self.SIZE))
