@@ -20,7 +20,7 @@ import time
 
 
 def table(run, name):
-    with open(run / name, newline="") as file:
+    with (run / name).open(newline="") as file:
         return list(csv.DictReader(file))
 
 

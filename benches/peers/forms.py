@@ -25,7 +25,7 @@ def measure(file: Path, pack: Path, graph: str, threads: int, repeats: int) -> d
 
     import onnxruntime as ort
 
-    from jetbench_models.check import inputs_for
+    from jetbench_models.check.runtimes import inputs_for
     entry = next(g for g in tomllib.loads((pack / "pack.toml").read_text())["graph"] if g["name"] == graph)
     inputs = inputs_for(entry, 1)
     if "age" in inputs:

@@ -56,8 +56,8 @@ def torch_arm(args, attention: str, compiled: bool) -> dict:
     import torch
     from PIL import Image
 
-    from jetbench_models import released
-    from jetbench_models.session import processor
+    from jetbench_models.models import released
+    from jetbench_models.models.session import processor
     torch.set_num_threads(args.threads)
     model = (released.load(Path(args.weights)) if args.weights else released.random(args.model, args.seed)).model.eval()
     model.set_attn_implementation(attention)
@@ -89,8 +89,8 @@ def ort_loop(args) -> dict:
     import numpy as np
     from PIL import Image
 
-    from jetbench_models.loop import Pack, Track
-    from jetbench_models.prompts import TrackPrompt
+    from jetbench_models.pack.loop import Pack, Track
+    from jetbench_models.clips.prompts import TrackPrompt
     cv2.setNumThreads(args.threads)
     pack = Pack(args.pack, threads=args.threads)
     files, tracks = frames_of(args.clip, args.frames), []
@@ -115,8 +115,8 @@ def ort_loop(args) -> dict:
 
 
 def floor(args) -> dict:
-    from jetbench_models.check import inputs_for
-    from jetbench_models.loop import Pack
+    from jetbench_models.check.runtimes import inputs_for
+    from jetbench_models.pack.loop import Pack
     pack, inputs = Pack(args.pack, threads=args.threads), {}
     names = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
     for graph in pack.about["graph"]:

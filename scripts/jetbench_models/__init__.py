@@ -6,5 +6,7 @@ file under the models folder can be rebuilt from random numbers with the command
 
 import os
 
+__version__ = "0.1.0"
+
 # ONNX Runtime 1.29 and newer reports to its makers as it is imported, unless it is told not to.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

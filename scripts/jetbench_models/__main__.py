@@ -1,4 +1,4 @@
-"""Command line entry point: ``python -m jetbench_models COMMAND ...``.
+"""Command line entry point: ``jetbench-models COMMAND ...``, also as ``python -m jetbench_models COMMAND ...``.
 
 Each command lives in its own module with a ``main(argv)`` function and is imported only when it is asked for, so that
 commands which need no deep-learning library start quickly and work where none is installed.
@@ -8,38 +8,67 @@ from __future__ import annotations
 import importlib
 import sys
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("train", "train one miniature model from random weights on synthetic clips"),
-    "evaluate": ("evaluate", "score trained weights on held-out synthetic clips through the transformers session API"),
-    "export": ("export", "write a pack from a checkpoint: graphs in three precisions, manifest, golden reference"),
-    "verify": ("verify", "compare a pack with the PyTorch session, or with its stored outputs"),
-    "variants": ("variants", "compare the fixed-shape form with the one whose memory grows: masks and cost"),
-    "official": ("official", "compare a pack with the official predictors, on the same random weights"),
-    "check": ("check", "show that a pack's graphs suit the runtimes of JetPack 6; load them in old ones"),
-    "golden": ("golden", "write golden outputs that the benchmark's tests compare with"),
-    "precision": ("precision", "what half precision changes: errors of every output beside torch.autocast, masks of whole clips"),
-    "foreign": ("foreign", "make packs of other people's exports (onnx-community layout of SAM 2)"),
-    "demo": ("demo", "draw the demo clips and their ground truth"),
-    "heldout": ("heldout", "draw held-out clips as a data set, and read accuracy out of a run on it"),
+from .command import Refused
+
+COMMANDS: dict[str, tuple[str, str, str]] = {       # module, extra of pyproject.toml that it needs, what it does
+    "train": ("train.run", "train", "train one miniature model from random weights on synthetic clips"),
+    "evaluate": ("train.evaluate", "train", "score trained weights on held-out clips through the transformers session API"),
+    "export": ("export.command", "export", "write a pack from a checkpoint: graphs in three data types, manifest, golden reference"),
+    "golden": ("export.golden", "export", "write golden outputs that the benchmark's tests compare with"),
+    "foreign": ("export.foreign.command", "", "make packs of other people's exports (onnx-community and SAM2Export layouts)"),
+    "verify": ("check.verify", "", "compare a pack with the PyTorch session, or with its stored outputs"),
+    "check": ("check.runtimes", "", "show that a pack's graphs suit the runtimes of JetPack 6; load them in old ones"),
+    "precision": ("check.precision", "export", "errors of the half data types beside torch.autocast, and masks of whole clips"),
+    "variants": ("check.variants", "", "compare the fixed-shape form with the one whose memory grows: masks and cost"),
+    "official": ("check.official", "export", "compare a pack with the official predictors, on the same random weights"),
+    "demo": ("clips.demo", "", "draw the demo clips and their ground truth"),
+    "heldout": ("clips.heldout", "", "draw held-out clips as a data set, and read accuracy out of a run on it"),
 }
+# Packages by the name they are imported under, as pyproject.toml has them: always, and with an extra.
+PLAIN = ("numpy", "onnx", "onnxruntime", "PIL", "cv2")
+EXTRA = ("torch", "torchvision", "transformers", "timm", "safetensors", "onnxscript")
 
 
 def usage() -> str:
-    lines = ["usage: python -m jetbench_models COMMAND [options]", "", "commands:"]
-    lines += [f"  {name:10s}{text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(lines + ["", "COMMAND --help lists the options of one command."])
+    lines = ["usage: jetbench-models COMMAND [options]", "", "commands:"]
+    lines += [f"  {name:10s}{text}" for name, (_, _, text) in COMMANDS.items()]
+    needs = [f"{', '.join(n for n, (_, has, _) in COMMANDS.items() if has == extra)}: pip install './scripts[{extra}]'"
+             for extra in ("export", "train")]
+    return "\n".join([*lines, "", "COMMAND --help lists the options of one command.", "PyTorch is needed by", *(f"  {n}" for n in needs),
+                      "the others work with: pip install ./scripts"])
 
 
-def main(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help"):
+def missing(package: str, extra: str) -> str:
+    """What to do about a package that a command with this extra wants and that is not installed."""
+    if package not in PLAIN + EXTRA:
+        return f"the Python package {package} is not installed; the command's own text says what it needs"
+    if package in EXTRA:
+        extra = extra or "export"
+    return f"the Python package {package} is not installed: pip install " + (f"'./scripts[{extra}]'" if extra else "./scripts")
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in ("-h", "--help"):
         print(usage())
         return 0
-    if argv[0] not in COMMANDS:
-        print(f"unknown command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
+    if not argv or argv[0] not in COMMANDS:
+        wrong = f"unknown command {argv[0]!r}" if argv else "a command is missing"
+        print(f"jetbench-models: {wrong}\n\n{usage()}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"{__package__}.{COMMANDS[argv[0]][0]}")
-    return module.main(argv[1:]) or 0
+    module, extra, _ = COMMANDS[argv[0]]
+    try:
+        return importlib.import_module(f"{__package__}.{module}").main(argv[1:]) or 0
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", __package__):
+            raise
+        text = missing(package, extra)
+    except (Refused, OSError) as error:      # OSError: files that are not there or cannot be written
+        text = str(error)
+    print(f"jetbench-models {argv[0]}: {text}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

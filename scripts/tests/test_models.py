@@ -5,7 +5,6 @@ arithmetic is proven by the commands ``verify``, ``check``, ``official`` and ``v
 """
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import tomllib
@@ -14,21 +13,27 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jetbench_models import check, half, loop, prompts, reference, verify  # noqa: E402
+from jetbench_models.check import runtimes, verify
+from jetbench_models.clips import prompts
+from jetbench_models.pack import half, loop, reference
 
 try:
     import torch
-    from jetbench_models import configs, export, golden, graphs, released, session
+
+    from jetbench_models.export import command, golden, manifest
+    from jetbench_models.export.graphs import geometry, signatures
+    from jetbench_models.models import miniature, released, session
 except ImportError:     # the packages that only the exporter needs
     torch = None
 
 
 def graph(nodes: list, weights: dict[str, np.ndarray], opset: int = 20) -> onnx.ModelProto:
     """A model with float input x [2,2] and output y [2,2]."""
-    port = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2])  # noqa: E731
+    port = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2])
     model = helper.make_model(helper.make_graph(nodes, "g", [port("x")], [port("y")], [
         numpy_helper.from_array(value, name) for name, value in weights.items()]),
         opset_imports=[helper.make_opsetid("", opset)])
@@ -59,7 +64,6 @@ class Precision(unittest.TestCase):
         self.assertEqual([t.data_type for t in made.graph.initializer], [TensorProto.BFLOAT16])
 
     def test_emulation_rounds_operands_and_result(self):
-        import onnxruntime as ort
         made = half.to_half(graph([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": SQUARE}), "fp16")
         session = ort.InferenceSession(half.emulate(made).SerializeToString(), providers=["CPUExecutionProvider"])
         x = np.array([[0.1, 1.0], [2.0, 3.0]], np.float32)
@@ -92,7 +96,7 @@ class Check(unittest.TestCase):
     def faults(self, node: onnx.NodeProto, opset: int = 20, ir: int = 9) -> list[str]:
         model = graph([node], {"w": SQUARE}, opset)
         model.ir_version = ir
-        return check.faults(model, "fp32")
+        return runtimes.faults(model, "fp32")
 
     def test_a_plain_graph_has_none(self):
         self.assertEqual(self.faults(helper.make_node("MatMul", ["x", "w"], ["y"])), [])
@@ -113,16 +117,15 @@ class Check(unittest.TestCase):
 
 class CpuForms(unittest.TestCase):
     def test_they_compute_what_the_plain_graphs_compute(self):
-        import onnxruntime as ort
         seen = 0
         for root in sorted(PACKS.iterdir()):
             about = tomllib.loads((root / "pack.toml").read_text())
-            for entry in check.with_cpu_form(about):
+            for entry in runtimes.with_cpu_form(about):
                 sessions = [ort.InferenceSession(str(root / file), providers=["CPUExecutionProvider"])
                             for file in (entry["files"]["fp32"], entry["cpu"]["file"])]
                 self.assertEqual(*([(p.name, p.shape) for p in s.get_inputs() + s.get_outputs()] for s in sessions))
                 for age in (1, 2, 5, 7, 8, 16, 40):        # one memory, some, all of them, all pointers
-                    values = check.inputs_for(entry, objects=2, seed=age)
+                    values = runtimes.inputs_for(entry, objects=2, seed=age)
                     if "age" in values:
                         values["age"][:] = age
                     for plain, cpu in zip(*(s.run(None, values) for s in sessions)):
@@ -132,7 +135,7 @@ class CpuForms(unittest.TestCase):
 
     def test_other_operators_of_the_runtime_are_refused(self):
         node = helper.make_node("GroupQueryAttention", ["x"], ["y"], domain="com.microsoft", name="a")
-        self.assertIn("GroupQueryAttention", check.faults(graph([node], {}), "cpu")[0])
+        self.assertIn("GroupQueryAttention", runtimes.faults(graph([node], {}), "cpu")[0])
 
 
 class Formats(unittest.TestCase):
@@ -156,7 +159,7 @@ class Formats(unittest.TestCase):
             pack = loop.Pack(root, objects=objects)
             changed = verify.drop_temporal_encoding(pack, root, objects)
             entry = next(g for g in pack.about["graph"] if g["name"] == "memory_attention")
-            inputs = check.inputs_for(entry, objects)
+            inputs = runtimes.inputs_for(entry, objects)
             before, after = (p.run("memory_attention", **inputs)["cond_embed"] for p in (pack, changed))
             self.assertEqual((before.shape, after.shape), ((objects, *before.shape[1:]),) * 2)
             self.assertFalse(np.array_equal(before, after))
@@ -223,8 +226,8 @@ class Checkpoints(unittest.TestCase):
                 released.load(Path(folder) / "missing")
 
     def test_a_pack_names_no_directories(self):
-        command = export._command(["--checkpoint", os.path.join(os.sep, "home", "me", "a.pt"), "--out", "/tmp/p"], "p")
-        self.assertEqual(command, "python -m jetbench_models export --checkpoint a.pt --out p")
+        words = command.recorded(["--checkpoint", "/home/me/a.pt", "--out", "/tmp/p"], "p")
+        self.assertEqual(words, "python -m jetbench_models export --checkpoint a.pt --out p")
 
     def test_logits_survive_within_half_a_step(self):
         logits = np.random.default_rng(1).normal(0, 5, (2, 8, 8)).astype(np.float32)
@@ -246,8 +249,8 @@ class Follows(unittest.TestCase):
         self.frames = frames.repeat(self.SIZE // 4, 1).repeat(self.SIZE // 4, 2)
         self.prompt = prompts.derive(mask, "mask")
 
-    def random(self, family: str) -> "torch.nn.Module":
-        model = configs.build(family, self.SIZE).eval()
+    def random(self, family: str) -> torch.nn.Module:
+        model = miniature.build(family, self.SIZE).eval()
         with torch.no_grad():
             for weight in model.parameters():
                 if weight.dim() > 1:
@@ -255,10 +258,10 @@ class Follows(unittest.TestCase):
         return model
 
     @staticmethod
-    def run_graphs(model: "torch.nn.Module", pixels: "torch.Tensor", mask: "torch.Tensor", official: bool) -> tuple:
+    def run_graphs(model: torch.nn.Module, pixels: torch.Tensor, mask: torch.Tensor, official: bool) -> tuple:
         """(pointer of the prompted frame, memory of the prompted frame, logits of the tracked frame)"""
-        made = {name: s.module(model).eval() for name, s in graphs.signatures(graphs.Geometry.of(model), official=official).items()}
-        g, one = graphs.Geometry.of(model), torch.ones(1)
+        made = {name: s.module(model).eval() for name, s in signatures.signatures(geometry.Geometry.of(model), official=official).items()}
+        g, one = geometry.Geometry.of(model), torch.ones(1)
         coords, labels = torch.zeros(1, 4, 2), torch.tensor([[-1, -10, -10, -10]], dtype=torch.int32)
         with torch.no_grad():
             embed, fine, middle = made["image_encoder"](pixels[:1])
@@ -280,7 +283,7 @@ class Follows(unittest.TestCase):
             golden.shift_score(model, 100.0)         # present on both frames
             for official in (False, True):
                 (wanted,) = session.run_session(model, self.frames, [self.prompt], official)
-                pointer, memory, logits = found[official] = self.run_graphs(model, pixels, mask, official)
+                pointer, _, logits = found[official] = self.run_graphs(model, pixels, mask, official)
                 np.testing.assert_allclose(pointer, wanted.obj_ptr[0], atol=1e-4)
                 np.testing.assert_allclose(logits, wanted.low_res[1], atol=1e-3)
             for what in range(2):      # random weights see little of a memory in the logits
@@ -319,11 +322,11 @@ class Follows(unittest.TestCase):
             self.assertEqual(asking, [], path.relative_to(PACKS))
 
     def test_a_manifest_says_whom_the_pack_follows(self):
-        g = graphs.Geometry.of(configs.build("edgetam", self.SIZE))
+        g = geometry.Geometry.of(miniature.build("edgetam", self.SIZE))
         about = dict(checkpoint_sha256="", command="", libraries={}, notes="")
-        digests = {name: {"fp32": ""} for name in graphs.signatures(g)}
+        digests = {name: {"fp32": ""} for name in signatures.signatures(g)}
         for follows, storage in (("transformers", "fp32"), ("official", "bf16_rounded")):
-            made = tomllib.loads(export.manifest("p", "edgetam", "", g, about, digests, False, follows=follows))
+            made = tomllib.loads(manifest.manifest("p", "edgetam", "", g, about, digests, False, follows=follows))
             self.assertEqual((made["provenance"]["follows"], made["memory"]["storage"]), (follows, storage))
 
 

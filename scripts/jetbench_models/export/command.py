@@ -1,0 +1,156 @@
+"""Writes a pack: the five graphs of a model in fp32, fp16 and bf16, with the manifest that describes them, and for models
+of released size the golden golden.
+
+Weights come from a Hugging Face directory (Sam2VideoModel, EdgeTamVideoModel), an official .pt file, a file that
+``train`` wrote, or from random numbers; ``released`` reads them. Graphs have fixed shapes but for the number of objects,
+opset 20 (bf16: 22), real-arithmetic rotary embedding and no custom operators; ``check`` proves it. What the exporter
+leaves in them about the machine they were made on (stack traces, source paths) is removed, and nothing in them depends
+on the time or the directory, so that the same weights and library versions give the same bytes.
+
+Examples:
+    python -m jetbench_models export --checkpoint sam2.1_hiera_tiny.pt --out packs/sam2.1_tiny
+    python -m jetbench_models export --checkpoint facebook/sam2.1-hiera-tiny/ --out packs/sam2.1_tiny
+    python -m jetbench_models export --model edgetam --random-init --seed 0 --out packs/edgetam_random
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..clips.prompts import KINDS
+from ..command import not_negative, parser, positive, some_of
+from ..models import released
+from ..pack.half import DTYPES
+from . import golden
+from .convert import write_graphs
+from .graphs.geometry import Geometry
+from .manifest import FOLLOWS, LIBRARIES, describe, library_versions, licence, manifest
+
+
+def recorded(argv: list[str], identity: str) -> str:
+    """The command line with names in place of paths, so that a pack says nothing about the machine it was made on."""
+    words = []
+    for previous, word in zip(["", *argv], argv):
+        named = {"--out": identity, "--checkpoint": Path(word).name, "--weights": Path(word).name}
+        words.append(named.get(previous, word))
+    return " ".join(["python -m jetbench_models export", *words])
+
+
+def _options() -> argparse.ArgumentParser:
+    made = parser("export", __doc__)
+    made.add_argument("--checkpoint", "--weights", type=Path, metavar="PATH",
+                      help="Hugging Face directory, official .pt file, or safetensors file written by train")
+    made.add_argument("--random-init", action="store_true", help="random weights in the architecture of --model")
+    made.add_argument("--seed", type=not_negative, default=0, help="of the random weights (default: 0)")
+    made.add_argument("--model", choices=released.NAMES, metavar="NAME",
+                      help=f"architecture that the weights must have: {', '.join(released.NAMES)} (default: what they are)")
+    made.add_argument("--image-size", type=positive, metavar="PIXELS",
+                      help="input size (default: the checkpoint's, 1024); SAM 2 takes multiples of 32, EdgeTAM of 256")
+    made.add_argument("--out", type=Path, required=True, help="pack directory to write")
+    made.add_argument("--id", help="name of the pack (default: name of the directory)")
+    made.add_argument("--notes", default="", help="free text for the manifest's provenance")
+    made.add_argument("--dtype", "--precision", type=some_of(DTYPES), default=DTYPES, metavar="LIST",
+                      help="comma-separated (default: fp32,fp16,bf16)")
+    made.add_argument("--frames", type=not_negative, default=12,
+                      help="length of the golden clip, at least 8 (default: 12); 0 leaves the golden reference out")
+    made.add_argument("--prompts", type=some_of(KINDS), default=KINDS, metavar="LIST",
+                      help="prompt kinds of the golden reference (default: points,bbox,mask)")
+    made.add_argument("--variant", choices=("fixed", "dynamic"), default="fixed",
+                      help="dynamic: memory grows as in the original, for comparison (see variants); the runner wants fixed")
+    made.add_argument("--follow", choices=FOLLOWS,
+                      help="whose masks the pack gives where transformers' session and the official predictors differ (default: "
+                           "official for an official .pt file, else transformers; docs/exporting.md lists the differences)")
+    made.add_argument("--score-shift", type=float, metavar="X",
+                      help="with --random-init: added to the bias of the object score (default: searched for, so that the "
+                           "object counts as absent on some frames of the golden clip)")
+    made.add_argument("--threads", type=positive, default=1)
+    return made
+
+
+@dataclass
+class Start:
+    """What stands before the graphs are written: the digest of the weights as they are now, and what the manifest notes."""
+
+    digest: str
+    notes: list[str]
+    clips: list[golden.Clip]                                             # of the golden reference; none for the miniatures
+    features: dict[str, dict] = field(default_factory=dict)              # each frame goes through the image encoder once
+
+
+def _balance(args: argparse.Namespace, checkpoint: released.Checkpoint, say: Callable[[str], None]) -> Start:
+    """The golden clip, and random weights moved so that the object is there on some of its frames and absent on others."""
+    # the miniature packs share their clips: see golden
+    own = args.frames > 0 and checkpoint.source != "trained here"
+    clips = [golden.leaving_clip(Geometry.of(checkpoint.model).size, args.frames)] if own else []
+    start = Start(checkpoint.sha256, [args.notes], clips, {clip.name: {} for clip in clips})
+    if checkpoint.source == "random" and (clips or args.score_shift is not None):
+        shift = args.score_shift
+        if shift is None:
+            shift = golden.balance_presence(checkpoint.model, clips[0], start.features[clips[0].name])
+        else:
+            golden.shift_score(checkpoint.model, shift)
+        start.digest = released.state_digest(checkpoint.model)
+        start.notes.append(f"Random weights of seed {args.seed}; the bias of the object score was moved by {shift:.4f} so that "
+                           "the object counts as absent on some frames of the golden clip.")
+        say(f"object score moved by {shift:+.4f}")
+    return start
+
+
+def _write(args: argparse.Namespace, checkpoint: released.Checkpoint, command: str, identity: str, follows: str,
+           say: Callable[[str], None]) -> None:
+    """Golden reference, graphs, pack.toml and LICENSE."""
+    model: nn.Module = checkpoint.model
+    geometry, official, grows = Geometry.of(model), follows == "official", args.variant == "dynamic"
+    start = _balance(args, checkpoint, say)
+    if start.clips:
+        reference = args.out / "reference"
+        for line in golden.write_golden(model, reference, reference / "frames", start.clips, command,
+                                        library_versions(golden.LIBRARIES), args.prompts, official, start.features):
+            say(line)
+    start.features.clear()
+    digests = write_graphs(model, args.out, args.dtype, say, grows, official)
+    provenance = dict(checkpoint_sha256=start.digest, command=command, libraries=library_versions(LIBRARIES),
+                      notes=" ".join(filter(None, start.notes)))
+    (args.out / "pack.toml").write_text(manifest(
+        identity, checkpoint.family, describe(checkpoint, geometry), geometry, provenance, digests,
+        bool(start.clips) or checkpoint.source == "trained here", grows, follows))
+    (args.out / "LICENSE").write_text(licence(checkpoint))
+
+
+def main(argv: list[str]) -> int:
+    options = _options()
+    args = options.parse_args(argv)
+    if args.random_init == bool(args.checkpoint):
+        options.error("give either --checkpoint PATH or --random-init")
+    if args.random_init and not args.model:
+        options.error("--random-init needs --model NAME")
+    if 0 < args.frames < 8:
+        options.error("--frames: at least 8, so that the object can leave and return and all memory slots fill; or 0")
+    logging.disable(logging.WARNING)      # torch.onnx reports every step
+    torch.set_num_threads(args.threads)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
+
+    if args.random_init:
+        checkpoint = released.random(args.model, args.seed, args.image_size or released.IMAGE_SIZE)
+    else:
+        checkpoint = released.load(args.checkpoint, args.model, args.image_size)
+    identity = args.id or args.out.resolve().name
+    follows = args.follow or ("official" if checkpoint.source == "official" else "transformers")
+    say(f"{checkpoint.name}: {sum(p.numel() for p in checkpoint.model.parameters()) / 1e6:.1f} M parameters, "
+        f"{Geometry.of(checkpoint.model).size} px, weights {checkpoint.source} {checkpoint.sha256[:12]}, follows {follows}")
+    _write(args, checkpoint, recorded(argv, identity), identity, follows, say)
+    total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    say(f"{args.out}: {total / 1e6:.1f} MB in all; peak memory of this process {peak:.0f} MiB")
+    return 0

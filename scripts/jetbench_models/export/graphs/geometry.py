@@ -1,0 +1,35 @@
+"""The sizes of a model, as its graphs and its pack state them."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ...models import PATCH
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Everything a pack says about sizes; read from the model's own configuration."""
+
+    size: int                # S, pixels
+    channels: int            # C
+    grid: int                # f
+    memory_tokens: int       # M
+    memory_channels: int     # D
+    slots: int               # N
+    pointers: int            # P
+
+    @staticmethod
+    def of(model: nn.Module) -> Geometry:
+        config = model.config
+        grid = config.image_size // PATCH
+        tokens = grid * grid
+        if is_edgetam(model):
+            tokens = config.perceiver_resampler_num_latents + config.perceiver_resampler_num_latents_2d
+        return Geometry(config.image_size, config.memory_attention_hidden_size, grid, tokens, model.mem_dim,
+                        config.num_maskmem, config.max_object_pointers_in_encoder)
+
+
+def is_edgetam(model: nn.Module) -> bool:
+    return hasattr(model, "spatial_perceiver")

@@ -1,0 +1,96 @@
+"""What a pack says about itself: pack.toml and LICENSE."""
+from __future__ import annotations
+
+import json
+from importlib import metadata
+
+from .. import __version__
+from ..models import MEAN, STD
+from ..models.released import Checkpoint
+from ..pack.half import DTYPES, RULES
+from ..pack.ports import as_toml
+from ..pack.reference import tolerance
+from .graphs.geometry import Geometry
+from .graphs.signatures import POINT_SLOTS, signatures
+
+CPU = "cpu"               # the form for ONNX Runtime's CPU provider, fp32: see fused
+LIBRARIES = ("torch", "torchvision", "transformers", "timm", "onnx", "onnxscript", "numpy")
+MINI_LICENCE = """\
+The graphs, weights and reference outputs in this directory are part of this project and are licensed under the Apache
+License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0).
+
+The weights were trained by this project from random numbers, on synthetic clips that its own script draws. No
+downloaded weights and no third-party images were used. They are smoke-test models: they exercise the SAM 2 and EdgeTAM
+video architectures and say nothing about the quality of the released models of those names.
+"""
+
+RANDOM_LICENCE = """\
+The graphs and reference outputs in this directory hold random numbers in the architecture of a released model. They are
+licensed under the Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0). No released weights were
+used. They show that graphs and runner compute what the PyTorch model computes, and say nothing about its quality.
+"""
+RELEASED_LICENCE = """\
+The graphs in this directory hold the weights of the checkpoint named in pack.toml, converted and otherwise unchanged. They
+stay under the licence of that checkpoint. The SAM 2, SAM 2.1 and EdgeTAM checkpoints are published by Meta under the
+Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0); weights that were trained further may have other terms.
+"""
+FOLLOWS = ("transformers", "official")     # the implementation whose masks a pack gives where the two differ
+TITLES = {"sam2": "SAM 2.0 video", "sam2.1": "SAM 2.1 video", "edgetam": "EdgeTAM video"}
+
+
+def library_versions(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: metadata.version(name) for name in names}
+
+
+def licence(checkpoint: Checkpoint) -> str:
+    """Text of LICENSE: ours, or that of the weights, with the file that lay beside them."""
+    text = {"random": RANDOM_LICENCE, "trained here": MINI_LICENCE}.get(checkpoint.source, RELEASED_LICENCE)
+    return text + (f"\n{checkpoint.licence}" if checkpoint.licence else "")
+
+
+def _inline(table: dict[str, str]) -> str:
+    return "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in table.items()) + " }"
+
+
+def describe(checkpoint: Checkpoint, g: Geometry) -> str:
+    """One line about the model, for the manifest."""
+    if checkpoint.source == "trained here":
+        title = {"sam2": "SAM 2.1 video", "edgetam": "EdgeTAM video"}[checkpoint.family]
+        return (f"{title} architecture in miniature ({g.size} px, {g.channels} channels), trained from random weights on "
+                "synthetic clips: a smoke-test model")
+    version, _, size = checkpoint.name.partition("_")
+    what = " ".join(filter(None, (TITLES.get(version, checkpoint.name), size.replace("_", " "))))
+    if checkpoint.source == "random":
+        return f"{what} at {g.size} px with RANDOM weights: right in size, speed and arithmetic, it segments nothing"
+    return f"{what} at {g.size} px, from {'a Hugging Face directory' if checkpoint.source == 'hugging face' else 'the official checkpoint'}"
+
+
+def manifest(identity: str, family: str, description: str, g: Geometry, provenance: dict,
+             digests: dict[str, dict[str, str]], golden: bool, grows: bool = False, follows: str = FOLLOWS[0]) -> str:
+    """Text of pack.toml. ``digests``: graph name -> precision or "cpu" -> sha256; ``follows``: one of FOLLOWS."""
+    kinds = [kind for kind in DTYPES if kind in next(iter(digests.values()))]
+    lines = [
+        "schema = 1", f'id = "{identity}"', f'family = "{family}"', f"description = {json.dumps(description)}",
+        'licence = "Apache-2.0"', "", "[provenance]",
+        f'checkpoint_sha256 = "{provenance["checkpoint_sha256"]}"', f'exporter = "jetbench_models {__version__}"',
+        f'command = {json.dumps(provenance["command"])}', f'libraries = {_inline(provenance["libraries"])}',
+        f'follows = "{follows}"', f'notes = {json.dumps(provenance["notes"])}',
+        "", "[input]", f"size = {g.size}", 'resize = "bilinear_antialias_u8"', 'colour = "rgb"',
+        f"mean = {MEAN}", f"std = {STD}",
+        "", "[memory]", f"frames = {g.slots}", f"tokens_per_frame = {g.memory_tokens}", f"channels = {g.memory_channels}",
+        f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if family == "sam2" or follows == "official" else "fp32"}"',
+        "", "[prompts]", 'kinds = ["points", "bbox", "mask"]', f"point_slots = {POINT_SLOTS}",
+        "", *(f"# {line}" for line in RULES),
+    ]
+    for name, signature in signatures(g, grows).items():
+        lines += ["", "[[graph]]", f'name = "{name}"',
+                  f"files = {_inline({p: f'{p}/{name}.onnx' for p in kinds})}",
+                  f"sha256 = {_inline({p: digests[name][p] for p in kinds})}"]
+        if CPU in digests[name]:
+            lines.append(f"cpu = {_inline({'file': f'fp32/{name}.{CPU}.onnx', 'sha256': digests[name][CPU]})}")
+        lines += [f"inputs = {as_toml(signature.inputs)}", f"outputs = {as_toml(signature.outputs)}"]
+    for state in ("bank", "ptrs", "age"):
+        lines += ["", "[[state]]", f'input = "{state}"', f'output = "{state}_out"']
+    if golden:
+        lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {tolerance(family)['low_res']}"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,416 @@
+"""The released architectures in full size, and every way to get weights into them.
+
+Names are those of the checkpoints: ``sam2.1_tiny`` and on, ``sam2_tiny`` and on, ``edgetam``. Weights come from a Hugging
+Face directory (config.json and safetensors), from an official ``.pt`` file, whose keys are renamed here, from a file that
+``train`` wrote, or from random numbers. Whatever does not fit is refused with the keys and shapes that do not.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import (
+    EdgeTamVideoConfig,
+    EdgeTamVideoModel,
+    PreTrainedConfig,
+    Sam2VideoConfig,
+    Sam2VideoModel,
+)
+
+from . import PATCH, DoesNotFit, weights
+
+IMAGE_SIZE = 1024
+
+# Hiera: width of the first stage, its heads, blocks per stage, blocks with global attention, background size of the window
+# positions, window per stage. From the public configuration files of SAM 2 (facebookresearch/sam2, sam2/configs).
+HIERA: dict[str, tuple[int, int, list[int], list[int], list[int], list[int]]] = {
+    "tiny": (96, 1, [1, 2, 7, 2], [5, 7, 9], [7, 7], [8, 4, 14, 7]),
+    "small": (96, 1, [1, 2, 11, 2], [7, 10, 13], [7, 7], [8, 4, 14, 7]),
+    "base_plus": (112, 2, [2, 3, 16, 3], [12, 16, 20], [14, 14], [8, 4, 14, 7]),
+    "large": (144, 2, [2, 6, 36, 4], [23, 33, 43], [7, 7], [8, 4, 16, 8]),
+}
+NAMES = (*(f"sam2.1_{size}" for size in HIERA), *(f"sam2_{size}" for size in HIERA), "edgetam")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with its weights, and what a pack has to say about where they come from."""
+
+    model: nn.Module
+    name: str                # architecture: one of NAMES, or "sam2_mini" and "edgetam_mini"
+    source: str              # "hugging face", "official", "trained here" or "random"
+    sha256: str              # of the weights
+    licence: str | None      # text of a licence file beside the weights
+
+    @property
+    def family(self) -> str:
+        return "edgetam" if hasattr(self.model, "spatial_perceiver") else "sam2"
+
+
+# ------------------------------------------------------------------------------------------------------ configurations
+def config(name: str, image_size: int = IMAGE_SIZE) -> PreTrainedConfig:
+    """transformers' configuration of a released architecture."""
+    if name not in NAMES:
+        raise DoesNotFit(f"unknown model {name!r}; known are {', '.join(NAMES)}")
+    shared = dict(prompt_encoder_config={}, mask_decoder_config={})
+    if name == "edgetam":
+        # as its public configuration: no place in time for pointers, no mark on memories of frames without the object
+        backbone = dict(model_type="timm_wrapper", architecture="repvit_m1", num_classes=2,
+                        model_args=dict(in_chans=3, features_only=True, out_indices=[0, 1, 2, 3]))
+        made = EdgeTamVideoConfig(vision_config=dict(model_type="edgetam_vision_model", backbone_config=backbone),
+                                  enable_occlusion_spatial_embedding=False,
+                                  enable_temporal_pos_encoding_for_object_pointers=False, **shared)
+    else:
+        version, size = name.split("_", 1)
+        width, heads, blocks, wide, background, windows = HIERA[size]
+        widths, count = [width << i for i in range(4)], [heads << i for i in range(4)]
+        backbone = dict(model_type="sam2_hiera_det_model", hidden_size=width, num_attention_heads=heads,
+                        blocks_per_stage=blocks, global_attention_blocks=wide, embed_dim_per_stage=widths,
+                        num_attention_heads_per_stage=count, window_size_per_stage=windows,
+                        window_positional_embedding_background_size=background)
+        made = Sam2VideoConfig(vision_config=dict(model_type="sam2_vision_model", backbone_config=backbone,
+                                                  backbone_channel_list=widths[::-1]),
+                               enable_occlusion_spatial_embedding=version == "sam2.1",
+                               enable_temporal_pos_encoding_for_object_pointers=version == "sam2.1", **shared)
+    return resize(made, image_size)
+
+
+def resize(made: PreTrainedConfig, image_size: int) -> PreTrainedConfig:
+    """Sets the input size wherever a configuration repeats it; refuses sizes that the architecture cannot have."""
+    edgetam = made.model_type == "edgetam_video"
+    # Hiera tiles its positions in windows of 8 at a quarter of the size; EdgeTAM's 16 x 16 latents each own a window of tokens
+    step = PATCH * round(made.perceiver_resampler_num_latents_2d ** 0.5) if edgetam else 32
+    if image_size < step or image_size % step:
+        raise DoesNotFit(f"image size {image_size}: {made.model_type} takes multiples of {step} pixels")
+    grid = image_size // PATCH
+    made.image_size = made.prompt_encoder_config.image_size = image_size
+    made.memory_attention_rope_feat_sizes = [grid, grid]
+    made.vision_config.backbone_feature_sizes = [[k * grid, k * grid] for k in (4, 2, 1)]
+    if not edgetam:
+        made.vision_config.backbone_config.image_size = [image_size, image_size]
+    return made
+
+
+def empty(made: PreTrainedConfig) -> nn.Module:
+    """The model of a configuration, with weights that are to be replaced."""
+    kind = EdgeTamVideoModel if made.model_type == "edgetam_video" else Sam2VideoModel
+    return kind(made).eval()
+
+
+# ---------------------------------------------------------------------------------------------------------- key mapping
+# Official name -> transformers' name, tried in order; the first pattern that matches a whole prefix replaces it. Applied after
+# the parts that hold several tensors in one, or one in several, have been taken out by ``from_official``.
+_MLP = {"0": "proj_in", "1": "layers.0", "2": "proj_out"}
+_RENAMES: tuple[tuple[str, str], ...] = (
+    (r"maskmem_tpos_enc", "memory_temporal_positional_encoding"),
+    (r"no_mem_embed", "no_memory_embedding"),
+    (r"no_mem_pos_enc", "no_memory_positional_encoding"),
+    (r"no_obj_ptr", "no_object_pointer"),
+    (r"no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"),
+    (r"obj_ptr_tpos_proj", "temporal_positional_encoding_projection_layer"),
+    (r"obj_ptr_proj", "object_pointer_proj"),
+    (r"image_encoder\.trunk\.body", "vision_encoder.backbone.timm_model"),
+    (r"image_encoder\.trunk\.patch_embed\.proj", "vision_encoder.backbone.patch_embed.projection"),
+    (r"image_encoder\.trunk", "vision_encoder.backbone"),
+    (r"image_encoder\.neck\.convs\.(\d+)\.conv", r"vision_encoder.neck.convs.\1"),
+    (r"memory_attention\.norm", "memory_attention.layer_norm"),
+    (r"memory_encoder\.pix_feat_proj", "memory_encoder.feature_projection"),
+    (r"memory_encoder\.out_proj", "memory_encoder.projection"),
+    (r"memory_encoder\.fuser", "memory_encoder.memory_fuser"),
+    (r"memory_encoder\.mask_downsampler\.encoder\.12", "memory_encoder.mask_downsampler.final_conv"),
+    (r"sam_prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix",
+     "prompt_encoder.shared_embedding.positional_embedding"),
+    (r"sam_prompt_encoder\.mask_downscaling\.0", "prompt_encoder.mask_embed.conv1"),
+    (r"sam_prompt_encoder\.mask_downscaling\.1", "prompt_encoder.mask_embed.layer_norm1"),
+    (r"sam_prompt_encoder\.mask_downscaling\.3", "prompt_encoder.mask_embed.conv2"),
+    (r"sam_prompt_encoder\.mask_downscaling\.4", "prompt_encoder.mask_embed.layer_norm2"),
+    (r"sam_prompt_encoder\.mask_downscaling\.6", "prompt_encoder.mask_embed.conv3"),
+    (r"sam_prompt_encoder", "prompt_encoder"),
+    (r"sam_mask_decoder\.transformer\.norm_final_attn", "mask_decoder.transformer.layer_norm_final_attn"),
+    (r"sam_mask_decoder\.output_upscaling\.0", "mask_decoder.upscale_conv1"),
+    (r"sam_mask_decoder\.output_upscaling\.1", "mask_decoder.upscale_layer_norm"),
+    (r"sam_mask_decoder\.output_upscaling\.3", "mask_decoder.upscale_conv2"),
+    (r"sam_mask_decoder", "mask_decoder"),
+    (r"spatial_perceiver\.latents$", "spatial_perceiver.latents_1d"),
+    (r"spatial_perceiver\.norm", "spatial_perceiver.layer_norm"),
+)
+_PERCEIVER: tuple[tuple[str, str], ...] = (
+    (r"attn\.norm_x", "layer_norm_input"), (r"attn\.norm_latents", "layer_norm_latents"),
+    (r"attn\.to_q", "cross_attention.q_proj"), (r"attn\.to_out", "cross_attention.o_proj"),
+    (r"self_attn\.norm", "layer_norm_self"), (r"self_attn\.to_q", "self_attention.q_proj"),
+    (r"self_attn\.to_out", "self_attention.o_proj"),
+    (r"ff\.0", "mlp.layer_norm"), (r"ff\.1", "mlp.up_proj"), (r"ff\.3", "mlp.down_proj"),
+    (r"self_ff\.0", "self_mlp.layer_norm"), (r"self_ff\.1", "self_mlp.up_proj"), (r"self_ff\.3", "self_mlp.down_proj"),
+)
+_FUSER = (("gamma", "scale"), ("dwconv", "depthwise_conv"), ("norm", "layer_norm"),
+          ("pwconv1", "pointwise_conv1"), ("pwconv2", "pointwise_conv2"))
+
+
+def rename(key: str, family: str) -> str:
+    """transformers' name of one official weight. Names that are the same in both come back as they are."""
+    for pattern, target in _RENAMES:
+        if match := re.match(pattern, key):
+            key = match.expand(target) + key[match.end():]
+            break
+    if match := re.fullmatch(r"(vision_encoder\.backbone\.blocks\.\d+|mask_decoder\.transformer\.layers\.\d+)\.(.+)", key):
+        block, rest = match.groups()
+        rest = re.sub(r"^norm(\d)", r"layer_norm\1", rest)
+        rest = re.sub(r"^mlp\.layers\.([01])", lambda m: f"mlp.{('proj_in', 'proj_out')[int(m[1])]}", rest)
+        key = f"{block}.{rest}"
+    elif match := re.fullmatch(r"memory_attention\.layers\.(\d+)\.(.+)", key):
+        layer, rest = match.groups()
+        rest = re.sub(r"^norm(\d)", r"layer_norm\1", rest)
+        if family == "edgetam":
+            rest = re.sub(r"^linear1", "mlp.up_proj", re.sub(r"^linear2", "mlp.down_proj", rest))
+        key = f"memory_attention.layers.{layer}.{rest}"
+    elif match := re.fullmatch(r"memory_encoder\.mask_downsampler\.encoder\.(\d+)\.(.+)", key):
+        # a flat list of convolution, norm and activation, four times
+        step, rest = int(match[1]), match[2]
+        key = f"memory_encoder.mask_downsampler.layers.{step // 3}.{('conv', 'layer_norm')[step % 3]}.{rest}"
+    elif match := re.fullmatch(r"(memory_encoder\.memory_fuser\.layers\.\d+)\.(\w+)(.*)", key):
+        key = f"{match[1]}.{dict(_FUSER)[match[2]]}{match[3]}"
+    elif match := re.fullmatch(r"(spatial_perceiver\.layers\.\d+)\.(.+)", key):
+        for pattern, target in _PERCEIVER:
+            if found := re.match(pattern + r"(?=\.)", match[2]):
+                key = f"{match[1]}.{target}{match[2][found.end():]}"
+                break
+    # three-layer perceptrons outside the transformer blocks
+    if match := re.fullmatch(r"(mask_decoder\.output_hypernetworks_mlps\.\d+|mask_decoder\.iou_prediction_head|"
+                             r"mask_decoder\.pred_obj_score_head|object_pointer_proj)\.layers\.([012])\.(.+)", key):
+        key = f"{match[1]}.{_MLP[match[2]]}.{match[3]}"
+    return re.sub(r"\.out_proj\.", ".o_proj.", key)
+
+
+def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Official weights under transformers' names and in its shapes."""
+    family = "edgetam" if any(k.startswith("spatial_perceiver.") for k in state) else "sam2"
+    out: dict[str, Tensor] = {}
+    points: dict[int, Tensor] = {}
+    for key, value in state.items():
+        if match := re.fullmatch(r"sam_prompt_encoder\.point_embeddings\.(\d+)\.weight", key):
+            points[int(match[1])] = value
+        elif match := re.fullmatch(r"(spatial_perceiver\.layers\.\d+)\.(self_)?attn\.to_kv\.weight", key):
+            attention = f"{match[1]}.{'self' if match[2] else 'cross'}_attention"
+            out[f"{attention}.k_proj.weight"], out[f"{attention}.v_proj.weight"] = value.chunk(2)
+        else:
+            out[rename(key, family)] = value
+    if points:
+        out["prompt_encoder.point_embed.weight"] = torch.cat([points[i] for i in sorted(points)])
+    # one matrix of random Fourier frequencies serves prompts and image positions; transformers stores it twice
+    if (shared := out.get("prompt_encoder.shared_embedding.positional_embedding")) is not None:
+        out["shared_image_embedding.positional_embedding"] = shared
+    return out
+
+
+def to_official(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """transformers' weights under the official names and in the shapes of ``wanted``, a state dict of the official model.
+
+    Only proofs need it: it puts the same random weights into both implementations.
+    """
+    family = "edgetam" if any(k.startswith("spatial_perceiver.") for k in wanted) else "sam2"
+    out: dict[str, Tensor] = {}
+    for key in wanted:
+        if match := re.fullmatch(r"sam_prompt_encoder\.point_embeddings\.(\d+)\.weight", key):
+            row = int(match[1])
+            out[key] = state["prompt_encoder.point_embed.weight"][row:row + 1].clone()
+        elif match := re.fullmatch(r"(spatial_perceiver\.layers\.\d+)\.(self_)?attn\.to_kv\.weight", key):
+            attention = f"{match[1]}.{'self' if match[2] else 'cross'}_attention"
+            out[key] = torch.cat([state[f"{attention}.k_proj.weight"], state[f"{attention}.v_proj.weight"]])
+        else:
+            out[key] = state[rename(key, family)].clone()
+    return out
+
+
+# -------------------------------------------------------------------------------------------------------------- loading
+def _named(keys: list[str], most: int = 8) -> str:
+    listed = "\n".join(f"    {key}" for key in keys[:most])
+    return listed + (f"\n    … and {len(keys) - most} more" if len(keys) > most else "")
+
+
+def put(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    """Loads weights that fit exactly; otherwise says which keys and shapes do not."""
+    target = model.state_dict()
+    missing = [k for k in target if k not in state and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in state if k not in target and not k.endswith("num_batches_tracked")]
+    shapes = [f"{k}: {list(state[k].shape)} in the checkpoint, {list(v.shape)} in the model"
+              for k, v in target.items() if k in state and state[k].shape != v.shape]
+    parts = [f"{len(keys)} {title}:\n{_named(keys)}" for title, keys in (
+        ("weights of the model are not in the checkpoint", missing), ("weights of the checkpoint are not in the model", unknown),
+        ("weights have another shape", shapes)) if keys]
+    if parts:
+        raise DoesNotFit(f"{what}\n  " + "\n  ".join(parts))
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items() if k in target}, strict=False)
+
+
+def guess(state: dict[str, Tensor]) -> str | None:
+    """Name of the released architecture that official weights belong to, from what only it has; None if there is none."""
+    if any(k.startswith("spatial_perceiver.") for k in state):
+        return "edgetam"
+    patch = state.get("image_encoder.trunk.patch_embed.proj.weight")
+    blocks = len({k.split(".")[3] for k in state if k.startswith("image_encoder.trunk.blocks.")})
+    version = "sam2.1" if "no_obj_embed_spatial" in state else "sam2"
+    for size, (width, _, depths, *_) in HIERA.items():
+        if patch is not None and patch.shape[0] == width and sum(depths) == blocks:
+            return f"{version}_{size}"
+    return None
+
+
+def _recognise(made: PreTrainedConfig) -> str:
+    """Name of the released architecture with this configuration, else "sam2" or "edgetam" with "(own sizes)"."""
+    if made.model_type == "edgetam_video":
+        return "edgetam"
+    backbone = made.vision_config.backbone_config
+    version = "sam2.1" if made.enable_occlusion_spatial_embedding else "sam2"
+    for size, (width, heads, blocks, *_) in HIERA.items():
+        if (backbone.hidden_size, backbone.num_attention_heads, list(backbone.blocks_per_stage)) == (width, heads, blocks):
+            return f"{version}_{size}"
+    return f"{version} (own sizes)"
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a Hugging Face directory: those of its index, or its only one."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        return [folder / name for name in names]
+    if not (folder / "model.safetensors").is_file():
+        raise DoesNotFit(f"{folder}: a Hugging Face directory has config.json and model.safetensors (or its index); "
+                         f"found {', '.join(sorted(p.name for p in folder.iterdir())) or 'nothing'}")
+    return [folder / "model.safetensors"]
+
+
+def _from_hugging_face(folder: Path, name: str | None, image_size: int | None) -> Checkpoint:
+    text = json.loads((folder / "config.json").read_text()) if (folder / "config.json").is_file() else None
+    files = _weight_files(folder)
+    kinds = {"sam2_video": Sam2VideoConfig, "edgetam_video": EdgeTamVideoConfig}
+    if text is None or text.get("model_type") not in kinds:
+        raise DoesNotFit(f"{folder / 'config.json'}: model_type is {text.get('model_type') if text else 'missing'}, "
+                         f"expected {' or '.join(kinds)}")
+    made = kinds[text["model_type"]].from_dict(text)
+    found = _recognise(made)
+    if name and name != found:
+        raise DoesNotFit(f"{folder}: its configuration is {found}, not {name}")
+    resize(made, image_size or made.image_size)
+    model = empty(made)
+    state: dict[str, Tensor] = {}
+    for file in files:
+        state.update(load_file(file))
+    put(model, state, f"{folder} does not fit its own configuration ({found}):")
+    digest = sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+    licence = next((p.read_text(errors="replace") for p in sorted(folder.iterdir()) if p.name.startswith("LICENSE")), None)
+    return Checkpoint(model, found, "hugging face", digest, licence)
+
+
+def _from_official_file(path: Path, name: str | None, image_size: int | None) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:     # torch raises many kinds for files that are none of its own
+        raise DoesNotFit(f"{path}: not a torch checkpoint ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+    state = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise DoesNotFit(f'{path}: expected a dictionary of weights, or one under "model"')
+    found = guess(state)
+    name = name or found
+    if name is None:
+        raise DoesNotFit(f"{path}: these weights are of no released model known here; {len(state)} weights, first:\n"
+                         f"{_named(list(state))}\n  name the architecture with --model to see what differs")
+    model = empty(config(name, image_size or IMAGE_SIZE))
+    put(model, from_official(state), f"{path} does not fit {name}" + (f"; it looks like {found}:" if found != name else ":"))
+    licence = path.parent / "LICENSE"
+    return Checkpoint(model, name, "official", sha256(path), licence.read_text(errors="replace") if licence.is_file() else None)
+
+
+def load(path: Path, name: str | None = None, image_size: int | None = None) -> Checkpoint:
+    """The model of a checkpoint in evaluation mode. ``name``: architecture it must have (default: what it is)."""
+    if path.is_dir():
+        return _from_hugging_face(path, name, image_size)
+    if not path.is_file():
+        raise DoesNotFit(f"{path}: no such file or directory")
+    if path.suffix == ".safetensors":
+        try:
+            arch, size = weights.read_header(path)["arch"], int(weights.read_header(path)["image_size"])
+        except (KeyError, TypeError):
+            raise DoesNotFit(f"{path}: a safetensors file alone does not name its architecture; give its Hugging Face "
+                             "directory") from None
+        if image_size not in (None, size) or name not in (None, f"{arch}_mini"):
+            raise DoesNotFit(f"{path}: is {arch}_mini at {size} px, which cannot be changed")
+        return Checkpoint(weights.load(path)[0], f"{arch}_mini", "trained here", sha256(path), None)
+    return _from_official_file(path, name, image_size)
+
+
+# --------------------------------------------------------------------------------------------------------- random weights
+@torch.no_grad()
+def random(name: str, seed: int, image_size: int = IMAGE_SIZE) -> Checkpoint:
+    """Random weights with which every part of the model does something.
+
+    transformers starts several parameters at zero (temporal table, embeddings of absence, layer scales), which would hide
+    faults. Here every weight is drawn: matrices so that signals keep their size, the rest small. The digest is that of
+    the values.
+    """
+    torch.manual_seed(seed)
+    model = empty(config(name, image_size))
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(parameter: Tensor, deviation: float) -> None:
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * deviation)
+
+    special = {"no_memory_embedding": 0.05, "no_object_pointer": 0.1, "memory_temporal_positional_encoding": 0.2,
+               "occlusion_spatial_embedding_parameter": 0.1}
+    for key, parameter in sorted(model.named_parameters()):
+        module, _, leaf = key.rpartition(".")
+        if key in special:
+            draw(parameter, special[key])
+        elif leaf == "scale":
+            parameter.fill_(0.3)
+        elif leaf in ("pos_embed", "pos_embed_window"):
+            draw(parameter, 0.05)
+        elif leaf.startswith("latents"):
+            draw(parameter, 1.0)
+        elif "embed" in module.split(".")[-1] or module.endswith(("_token", "mask_tokens")):
+            draw(parameter, 0.5 if parameter.dim() == 2 else parameter[0].numel() ** -0.5)
+        elif leaf == "weight" and parameter.dim() >= 2:
+            draw(parameter, parameter[0].numel() ** -0.5)
+        elif leaf == "bias":
+            draw(parameter, 0.02)
+    model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
+    if name == "edgetam":
+        _settle_batch_norm(model, generator)
+    return Checkpoint(model.eval(), name, "random", state_digest(model), None)
+
+
+def _settle_batch_norm(model: nn.Module, generator: torch.Generator) -> None:
+    """Gives RepViT's batch norms the statistics of noise images, without which random weights overflow or vanish."""
+    backbone = model.vision_encoder.backbone
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.5
+    backbone.train()
+    for _ in range(3):
+        backbone(torch.randn(2, 3, 256, 256, generator=generator))
+    backbone.eval()
+
+
+def state_digest(model: nn.Module) -> str:
+    """SHA-256 over names and values of all weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_hugging_face(model: nn.Module, folder: Path) -> None:
+    """Writes config.json and model.safetensors, as a released directory has them."""
+    model.save_pretrained(folder)

@@ -1,0 +1,1 @@
+"""What a pack holds and how it is run, without torch: half-precision graphs, golden references, the tracking loop."""
