@@ -4,8 +4,8 @@
 #
 #   scripts/make_packs.sh SAM2.safetensors EDGETAM.safetensors [OUT]
 #
-# OUT (default: assets) receives packs/sam2_mini, packs/edgetam_mini and golden/. Needs the Python packages of
-# scripts/requirements.txt; PYTHON names the interpreter (default: python3).
+# OUT (default: assets) receives packs/sam2_mini, packs/edgetam_mini and golden/. Needs what pip install './scripts[export]'
+# brings; PYTHON names the interpreter (default: python3).
 set -eu
 
 if [ $# -lt 2 ]; then

@@ -1,6 +1,6 @@
 """One clip through jetbench and through what else could run the same model on this machine, side by side in one run.
 
-    pip install -r benches/peers/requirements.txt
+    pip install -c scripts/requirements.lock './scripts[export]'
     cargo build --release
     python benches/peers/peers.py --pack PACK --weights CHECKPOINT [--rounds 3]
 

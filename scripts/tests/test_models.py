@@ -1,10 +1,13 @@
 """Tests of the model kit that need seconds: file formats, key names, graph rewriting, refusals. What needs a model's
 arithmetic is proven by the commands ``verify``, ``check``, ``official`` and ``variants``.
 
-    PYTHONPATH=scripts python -m unittest discover -s scripts/tests
+    scripts/test-python.sh
 """
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
 import sys
 import tempfile
 import tomllib
@@ -16,19 +19,18 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from jetbench_models import __main__ as kit
 from jetbench_models.check import runtimes, verify
 from jetbench_models.clips import prompts
 from jetbench_models.pack import half, loop, reference
 
-try:
+torch = None
+if importlib.util.find_spec("torch"):     # what only the exporter needs; a broken import of ours must not look like a missing package
     import torch
 
     from jetbench_models.export import command, golden, manifest
     from jetbench_models.export.graphs import geometry, signatures
     from jetbench_models.models import miniature, released, session
-except ImportError:     # the packages that only the exporter needs
-    torch = None
 
 
 def graph(nodes: list, weights: dict[str, np.ndarray], opset: int = 20) -> onnx.ModelProto:
@@ -41,6 +43,7 @@ def graph(nodes: list, weights: dict[str, np.ndarray], opset: int = 20) -> onnx.
     return model
 
 
+SCRIPTS = Path(__file__).parents[1]
 PACKS = Path(__file__).parents[2] / "assets" / "packs"
 SQUARE = np.array([[1.0, 2.0], [3.0, 4.001]], np.float32)
 
@@ -136,6 +139,58 @@ class CpuForms(unittest.TestCase):
     def test_other_operators_of_the_runtime_are_refused(self):
         node = helper.make_node("GroupQueryAttention", ["x"], ["y"], domain="com.microsoft", name="a")
         self.assertIn("GroupQueryAttention", runtimes.faults(graph([node], {}), "cpu")[0])
+
+
+class Commands(unittest.TestCase):
+    """The command line, as a person without the packages meets it: ``python -S`` knows none."""
+
+    @staticmethod
+    def run_kit(*words: str, packages: bool = False) -> tuple[int, str]:
+        python = [sys.executable] if packages else [sys.executable, "-S"]
+        ran = subprocess.run([*python, "-m", "jetbench_models", *words], capture_output=True, text=True, check=False,
+                             env={**os.environ, "PYTHONPATH": str(SCRIPTS)})
+        return ran.returncode, ran.stdout + ran.stderr
+
+    def test_help_lists_every_command_without_any_package(self):
+        code, text = self.run_kit("--help")
+        self.assertEqual(code, 0)
+        for name in kit.COMMANDS:
+            self.assertIn(f"\n  {name} ", text)
+
+    def test_a_command_says_what_to_install(self):
+        for name, (_, extra, _) in kit.COMMANDS.items():
+            code, text = self.run_kit(name, "--help")
+            self.assertEqual(code, 2, text)
+            self.assertIn(f"pip install './scripts[{extra}]'" if extra else "pip install ./scripts", text)
+            self.assertNotIn("Traceback", text)
+
+    def test_torch_that_only_an_option_wants_is_named_too(self):
+        self.assertIn("'./scripts[export]'", kit.missing("torch", ""))
+        self.assertNotIn("pip install", kit.missing("sam2", "export"))
+
+    def test_wrong_arguments_are_usage_errors(self):
+        golden_less = str(Path(__file__).parents[2] / "runners/tests/data/sam2_image_mini")
+        for words, part in ((["check", "--pack", "nowhere"], "nowhere: not a pack"), (["verify"], "--pack"),
+                            (["verify", "--pack", str(PACKS / "sam2_mini"), "--prompts", "click"], "known are points, bbox, mask"),
+                            (["verify", "--pack", golden_less], "no golden reference"),
+                            (["heldout", "draw", "--mode", "easy", "--out", "x", "--clips", "0"], "from 1 on"),
+                            (["heldout", "read", str(SCRIPTS)], "run.json"), (["nothing"], "unknown command"), ([], "is missing")):
+            code, text = self.run_kit(*words, packages=True)
+            self.assertEqual(code, 2, text)
+            self.assertIn(part, text)
+            self.assertNotIn("Traceback", text)
+
+    def test_the_lock_has_every_package_that_is_asked_for(self):
+        project = tomllib.loads((SCRIPTS / "pyproject.toml").read_text())["project"]
+        lines = [line for line in (SCRIPTS / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+        locked = dict(line.split("==") for line in lines)
+        self.assertEqual(len(lines), len(locked), "a package stands twice")
+        groups = project["optional-dependencies"]
+        for wanted in (*project["dependencies"], *(w for group in groups.values() for w in group)):
+            name, bound = wanted.split(">=")
+            numbers = [[int(n) for n in version.split(".")] for version in (bound, locked[name])]
+            self.assertLessEqual(*numbers, name)
+        self.assertLessEqual({w.split(">=")[0] for w in groups["train"]}, {w.split(">=")[0] for w in groups["export"]})
 
 
 class Formats(unittest.TestCase):

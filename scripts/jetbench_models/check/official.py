@@ -29,7 +29,7 @@ from ..command import existing_folder, not_negative, parser, positive, some_of
 from ..export import golden
 from ..export.convert import write_graphs
 from ..export.graphs.geometry import Geometry
-from ..manifest import FOLLOWS, manifest
+from ..export.manifest import FOLLOWS, manifest
 from ..models import MAX_POINTERS, released
 from ..pack.loop import Pack, run_clip, upsample
 

@@ -59,7 +59,7 @@ def real_inputs(pack: Pack, clip: tuple) -> dict[str, list[dict[str, np.ndarray]
             seen[graph].append(inputs)
         return run(graph, **inputs)
 
-    pack.run = record
+    pack.run = record      # type: ignore[method-assign]
     height, width = frames.shape[1:3]
     started = [(Track(pack), t.prompt) for t in tracks if t.object == 1]
     for t, frame in enumerate(frames[:max(CAPTURED_FRAMES) + 1]):
@@ -67,7 +67,7 @@ def real_inputs(pack: Pack, clip: tuple) -> dict[str, list[dict[str, np.ndarray]
         features = pack.run("image_encoder", image=pack.pixels(frame))
         for track, prompt in started:
             track.begin(features, prompt, width, height) if t == 0 else track.track(features)
-    pack.run = run
+    pack.run = run      # type: ignore[method-assign]
     return seen
 
 

@@ -97,7 +97,8 @@ def faults(model: onnx.ModelProto, kind: str) -> list[str]:
 
 def inputs_for(graph: dict, objects: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random inputs of the shapes that a manifest declares, with flags and labels that mean something."""
-    rng, values = np.random.default_rng(seed), {}
+    rng = np.random.default_rng(seed)
+    values: dict[str, np.ndarray] = {}
     for port in graph["inputs"]:
         shape = [n if isinstance(n, int) else objects for n in port["shape"]]
         if port["dtype"] == "i32":
@@ -190,7 +191,7 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         for graph in about["graph"]:
-            np.savez(work / f"{graph['name']}.npz", **inputs_for(graph, objects=2))
+            np.savez(work / f"{graph['name']}.npz", allow_pickle=False, **inputs_for(graph, objects=2))
         if args.runtime:
             newest, _ = try_runtime(None, args.pack, about, work)
         for folder in args.runtime:

@@ -28,7 +28,8 @@ PROMPT_AREA = 0.006       # smallest share of the frame that a prompted object c
 
 def held_out_clips(mode: str, count: int, frames: int, size: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """``count`` clips: frames uint8 [T, S, S, 3] and masks bool [n, T, S, S] of the targets."""
-    bank, clips, draw = TextureBank(seed + 5), [], 0
+    bank, draw = TextureBank(seed + 5), 0
+    clips: list[tuple[np.ndarray, np.ndarray]] = []
     while len(clips) < count:
         images, masks = make_clip(np.random.default_rng([seed, draw]), frames, size, size, mode, bank=bank)
         draw += 1
@@ -68,11 +69,13 @@ def read(run: Path) -> list[dict]:
     """Per cell: mean J over the frames after the prompt (0..1), and how well the object score tells absent from visible."""
     rows = []
     for cell in json.loads((run / "run.json").read_text(encoding="utf-8"))["cells"]:
-        tracks, visible, absent = [], [], []
+        tracks: list[float] = []
+        visible: list[float] = []
+        absent: list[float] = []
         for video in cell["sequences"]:
             for item in video["objects"]:
                 after = [f for f in item["per_frame"] if f["frame"] > item["prompt_frame"]]
-                tracks.append(np.mean([f["j"] for f in after]) / 100)
+                tracks.append(float(np.mean([f["j"] for f in after])) / 100)
                 for f in after:
                     (visible if f["visible"] else absent).append(f["object_score"])
         seen, gone = np.array(visible), np.array(absent)

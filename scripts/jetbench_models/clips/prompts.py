@@ -19,12 +19,18 @@ class TrackPrompt:
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
     mask: np.ndarray | None = None
 
+    def full_mask(self) -> np.ndarray:
+        """The mask of a mask prompt."""
+        if self.mask is None:
+            raise ValueError(f"a prompt of kind {self.kind} has no mask")
+        return self.mask
+
     def as_json(self) -> dict:
         if self.kind == "points":
             return {"kind": "points", "points": [list(p) for p in self.points]}
         if self.kind == "bbox":
             return {"kind": "bbox", "box": list(self.box)}
-        return {"kind": "mask", "runs": run_lengths(self.mask).tolist()}
+        return {"kind": "mask", "runs": run_lengths(self.full_mask()).tolist()}
 
     @staticmethod
     def from_json(value: dict, height: int, width: int) -> TrackPrompt:

@@ -31,7 +31,8 @@ def _texture(rng: Generator) -> FloatArray:
     """float32 [TEXTURE, TEXTURE, 3], roughly zero mean and within -0.5..0.5."""
     kind = int(rng.integers(0, 8))
     y, x = np.mgrid[0:TEXTURE, 0:TEXTURE].astype(np.float32) / TEXTURE
-    tint = rng.uniform(-1, 1, 3).astype(np.float32)
+    tint: FloatArray = rng.uniform(-1, 1, 3).astype(np.float32)
+    tile: FloatArray
     if kind == 0:      # flat
         tile = np.zeros((TEXTURE, TEXTURE, 3), np.float32)
     elif kind == 1:    # gradient
@@ -185,6 +186,7 @@ class Body:
         zoom = TEXTURE / (2.3 * size)   # texture pixels per image pixel
         matrix = np.array([[cos * zoom, sin * zoom, 0], [-sin * zoom, cos * zoom, 0]])
         matrix[:, 2] = TEXTURE / 2 - matrix[:, :2] @ (centre - [x0, y0])
+        assert self.pixels is not None, "make_clip paints every body"
         skin = cv2.warpAffine(self.pixels, matrix, (x1 - x0, y1 - y0),
                               flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
         region = image[y0:y1, x0:x1]
@@ -384,12 +386,12 @@ def make_clip(rng: Generator, frames: int, height: int, width: int, mode: str = 
     for t in range(frames):
         image = camera.ground(rng, ground)
         labels = np.zeros((height, width), np.uint8)
-        for i in order:
+        for i in order.tolist():
             body = bodies[i]
             if i in leaves:
                 body.away = _absence(body, size, leaves[i], t)
             if not (i in hidden and hidden[i][0] <= t < hidden[i][1]):
-                body.draw(image, labels, int(i) + 1)
+                body.draw(image, labels, i + 1)
         images[t] = camera.expose(rng, bank, image, t)
         for i in range(count):
             np.equal(labels, i + 1, out=masks[i, t].view(bool))
@@ -414,11 +416,11 @@ def _grain(rng: Generator, bank: TextureBank, image: np.ndarray, sigma: float) -
 # ---------------------------------------------------------------------------------------------------------- prompts
 @dataclass(frozen=True)
 class Prompt:
-    """One object prompt in pixels of its frame. ``labels``: 1 inside, 0 outside, 2/3 = box corners; None for a mask."""
+    """One object prompt in pixels of its frame. ``labels``: 1 inside, 0 outside, 2/3 = box corners; a mask has none."""
 
-    kind: str                       # "point" | "two" | "box" | "mask"
-    points: np.ndarray | None       # float32 [n, 2], x and y
-    labels: np.ndarray | None       # int64 [n]
+    kind: str                # "point" | "two" | "box" | "mask"
+    points: np.ndarray       # float32 [n, 2], x and y
+    labels: np.ndarray       # int64 [n]
 
 
 PROMPT_SHARES = {"point": 0.42, "box": 0.30, "two": 0.05, "mask": 0.23}
@@ -444,7 +446,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 def exact_prompt(mask: np.ndarray, kind: str) -> Prompt:
     """The prompt that the benchmark derives from a mask: its deepest pixel, its tight box or the mask itself."""
     if kind == "mask":
-        return Prompt(kind, None, None)
+        return Prompt(kind, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
     if kind == "box":
         return Prompt(kind, np.array(tight_box(mask), np.float32).reshape(2, 2), np.array([2, 3]))
     return Prompt(kind, np.array([deepest_pixel(mask)], np.float32), np.array([1]))
@@ -491,7 +493,8 @@ def make_batch(rng: Generator, *, clips: int, frames: int, size: int, per_clip: 
                difficulty: float, pairs: float, events: float) -> Batch:
     """Random training batch. 80 % of the clips have the given ``difficulty``, the others any; ``pairs`` = share of
     clips with look-alike pairs, ``events`` = chance per object of vanishing for a while."""
-    images, targets, labels, prompts = [], [], [], []
+    images: list[np.ndarray] = []
+    targets, labels, prompts = [], [], []
     while len(images) < clips:
         level = difficulty if rng.random() < 0.8 else float(rng.random())
         mode = "pairs" if rng.random() < pairs else "train"

@@ -88,7 +88,7 @@ def _merge_equal_initializers(graph: onnx.GraphProto) -> None:
     same: dict[str, str] = {}
     for tensor in graph.initializer:
         value = numpy_helper.to_array(tensor)
-        digest = hashlib.sha256(np.ascontiguousarray(value)).digest()
+        digest = hashlib.sha256(np.ascontiguousarray(value).data).digest()
         same[tensor.name] = first.setdefault((tensor.data_type, value.shape, digest), tensor.name)
     for node in graph.node:
         for i, name in enumerate(node.input):

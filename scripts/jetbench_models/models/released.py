@@ -58,7 +58,7 @@ def config(name: str, image_size: int = IMAGE_SIZE) -> PreTrainedConfig:
     """transformers' configuration of a released architecture."""
     if name not in NAMES:
         raise DoesNotFit(f"unknown model {name!r}; known are {', '.join(NAMES)}")
-    shared = dict(prompt_encoder_config={}, mask_decoder_config={})
+    shared: dict[str, dict] = dict(prompt_encoder_config={}, mask_decoder_config={})
     if name == "edgetam":
         # as its public configuration: no place in time for pointers, no mark on memories of frames without the object
         backbone = dict(model_type="timm_wrapper", architecture="repvit_m1", num_classes=2,

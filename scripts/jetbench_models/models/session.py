@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -143,8 +144,9 @@ def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt
     session.cache._vision_features = features
     choices, end_watch = _watch_choices(model.mask_decoder)
     for i, prompt in enumerate(prompts):
+        given: dict[str, Any]
         if prompt.kind == "mask":
-            given = dict(input_masks=prompt.mask.astype(bool))
+            given = dict(input_masks=prompt.full_mask().astype(bool))
         elif prompt.kind == "bbox":
             given = dict(input_boxes=[[[float(v) for v in prompt.box]]])
         else:

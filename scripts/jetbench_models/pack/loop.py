@@ -219,7 +219,7 @@ class Track:
         """Prompted frame of one object. ``features``: outputs of image_encoder."""
         embed, origin = features["image_embed"], np.zeros((1, 2), np.float32)
         if prompt.kind == "mask":
-            given = self.pack.run("mask_prompt", mask=self.pack.mask_input(prompt.mask))
+            given = self.pack.run("mask_prompt", mask=self.pack.mask_input(prompt.full_mask()))
             out = self._decode(features, embed, origin, np.array([NOT_A_POINT]), multimask=True, is_prompt=True,
                                dense=given["dense_prompt"])
             return self._remember(features, {**out, **given}, True)[0]
@@ -266,7 +266,8 @@ def run_clip(pack: Pack, frames: Array, prompts: list[TrackPrompt],
     """
     height, width = frames.shape[1:3]
     rng = np.random.default_rng(seed)
-    tracks, results = [Track(pack, tamper) for _ in prompts], [[] for _ in prompts]
+    tracks = [Track(pack, tamper) for _ in prompts]
+    results: list[list[FrameResult]] = [[] for _ in prompts]
     for t, frame in enumerate(frames):
         pixels = pack.pixels(frame)
         if noise:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-DTYPES = {onnx.TensorProto.FLOAT: "f32", onnx.TensorProto.INT32: "i32", onnx.TensorProto.INT64: "i64"}
+DTYPES: dict[int, str] = {onnx.TensorProto.FLOAT: "f32", onnx.TensorProto.INT32: "i32", onnx.TensorProto.INT64: "i64"}
 
 
 @dataclass(frozen=True)

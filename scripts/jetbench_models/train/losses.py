@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..clips.synth import Batch
 from ..models.miniature import HIDDEN
-from .tracker import Tracker, normalise, resize
+from .tracker import Memory, Tracker, normalise, resize
 
 BCE, DICE, ALL_MASKS, IOU = 5.0, 1.0, 0.2, 0.5
 SCORE_ABSENT, EMPTY_MASK = 2.0, 0.2
@@ -200,7 +200,9 @@ def clip_loss(tracker: Tracker, head: AuxiliaryHead, batch: Batch, rng: np.rando
         prompted = tracker.memorise(start[2], torch.cat(masks_seen)[order], present)
         first_pointer = tracker.pointer(torch.cat(tokens_seen)[order], present)
         away = int(rng.integers(1, 41)) if rng.random() < FAR else 0
-        recent, pointers, every = [], [], torch.ones(count, dtype=torch.bool)
+        every = torch.ones(count, dtype=torch.bool)
+        recent: list[tuple[int, Memory]] = []
+        pointers: list[tuple[int, Tensor]] = []
         for t in range(1, time):
             now, target = [f[:, t][owner] for f in features], truth[:, t]
             near = [(t - s, memory) for s, memory in recent if t - s < tracker.model.num_maskmem]

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..clips.synth import Batch
 from ..command import existing_file, not_negative, parser
 from ..models import miniature, weights
 from .feed import BatchPlan, Feed, generator
@@ -181,7 +182,8 @@ class Run:
         self.arch, self.out, self.seed = arch, out, seed
         self.schedule = SCHEDULES[arch]
         self.stage, self.step, self.updates, self.cpu, self.stop = 0, 0, 0, 0.0, False
-        self.teacher_path, self.teacher = teacher, None
+        self.teacher_path = teacher
+        self.teacher: Tracker | None = None
         torch.manual_seed(seed)
         self.head = AuxiliaryHead()
         model = miniature.initialise(miniature.build(arch, self.schedule[0].plan.size))
@@ -247,9 +249,11 @@ class Run:
                 if p.shape == q.shape:
                     after.state[q] = before.state[p]
 
-    def loss(self, stage: Stage, batch: object, meter: Meter) -> Tensor:
+    def loss(self, stage: Stage, batch: Batch, meter: Meter) -> Tensor:
         if stage.distil:
             if self.teacher is None:
+                if self.teacher_path is None:
+                    raise ValueError(f"stage {stage.name} learns from a teacher, and there is none")
                 self.teacher = Tracker(weights.load(self.teacher_path)[0], "sam2")
             frames = normalise(batch.frames.reshape(-1, *batch.frames.shape[2:]))
             return distillation_loss(self.tracker, self.teacher, frames, meter)

@@ -104,7 +104,7 @@ class Tracker:
             mask logits [N, 4, 4g, 4g], predicted IoU [N, 4], mask tokens [N, 4, C], object score logit [N, 1].
         """
         model, decoder, count = self.model, self.model.mask_decoder, image.shape[0]
-        if points is None:
+        if points is None or labels is None:
             points, labels = torch.zeros(count, 1, 2), -torch.ones(count, 1, dtype=torch.int32)
         sparse, dense = model.prompt_encoder(input_points=points[:, None], input_labels=labels[:, None],
                                              input_boxes=None, input_masks=mask)
@@ -180,7 +180,9 @@ def track(tracker: Tracker, frames: np.ndarray, prompt: Prompt, mask: np.ndarray
     """
     model, size, count = tracker.model, tracker.size, len(frames)
     limit = min(count, MAX_POINTERS)
-    logits, scores, recent, pointers = [], [], [], []
+    logits, scores = [], []
+    recent: list[tuple[int, Memory]] = []
+    pointers: list[tuple[int, Tensor]] = []
     prompted: Memory | None = None
     for t in range(count):
         features, positions = tracker.encode(normalise(frames[t:t + 1]))
@@ -196,6 +198,7 @@ def track(tracker: Tracker, frames: np.ndarray, prompt: Prompt, mask: np.ndarray
                 image = tracker.no_memory(features[2])
                 points, labels = torch.from_numpy(prompt.points)[None], torch.from_numpy(prompt.labels)[None].int()
             else:
+                assert prompted is not None, "frame 0 sets it"
                 near = [(t - s, memory) for s, memory in recent if t - s < model.num_maskmem]
                 known = [(t - s, p) for s, p in pointers if s == 0 or t - s < limit]
                 image = tracker.condition(features[2], positions, prompted, near, known, limit)

@@ -157,7 +157,7 @@ def _image_graphs(model: nn.Module, size: int) -> dict[str, onnx.ModelProto]:
     return dict(zip(GRAPHS, (vision, decoder)))
 
 
-def _track(out: Path, frames: list[np.ndarray], size: int, start: tuple[np.ndarray, np.ndarray]) -> list[dict]:
+def _track(out: Path, frames: np.ndarray, size: int, start: tuple[np.ndarray, np.ndarray]) -> list[dict]:
     """The image-mode loop in plain Python: argmax of the predicted IoU, next prompt = box of the last non-empty mask."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -167,8 +167,8 @@ def _track(out: Path, frames: list[np.ndarray], size: int, start: tuple[np.ndarr
     rows = []
     for frame in frames:
         height, width = frame.shape[:2]
-        small = np.asarray(Image.fromarray(frame).resize((size, size), Image.BILINEAR), np.float32) / 255
-        pixels = ((small - np.float32(MEAN)) / np.float32(STD)).astype(np.float32).transpose(2, 0, 1)[None]
+        small = np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR), np.float32) / 255
+        pixels = ((small - np.array(MEAN, np.float32)) / np.array(STD, np.float32)).astype(np.float32).transpose(2, 0, 1)[None]
         maps = vision.run(None, {"pixel_values": np.ascontiguousarray(pixels)})
         ious, masks, score = decoder.run(None, {
             "input_points": points[None, None], "input_labels": labels[None, None],

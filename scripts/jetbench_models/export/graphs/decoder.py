@@ -185,13 +185,14 @@ class MaskDecoder(nn.Module):
 
         best = torch.argmax(ious[:, 1:], -1)
 
-        def chosen(one: Tensor, two: Tensor, three: Tensor, shape: tuple[int, ...]) -> Tensor:
-            """Per object the candidate with the best predicted IoU."""
+        def chosen(candidates: tuple[Tensor, ...], *shape: int) -> Tensor:
+            """Per object the one of three candidates with the best predicted IoU."""
+            one, two, three = candidates
             return torch.where((best == 0).reshape(shape), one, torch.where((best == 1).reshape(shape), two, three))
 
-        best_mask = chosen(*masks[:, 1:].split(1, 1), (-1, 1, 1, 1))
-        best_iou = chosen(*ious[:, 1:].split(1, 1), (-1, 1))
-        best_token = chosen(*mask_tokens[:, 1:].unbind(1), (-1, 1))
+        best_mask = chosen(masks[:, 1:].split(1, 1), -1, 1, 1, 1)
+        best_iou = chosen(ious[:, 1:].split(1, 1), -1, 1)
+        best_token = chosen(mask_tokens[:, 1:].unbind(1), -1, 1)
         first = masks[:, :1]
         delta = decoder.dynamic_multimask_stability_delta
         inner = (first > delta).to(first.dtype).sum((2, 3))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -178,9 +179,9 @@ class MemoryEncoder(nn.Module):
         fuser.layers = nn.ModuleList(_Fuse(layer) for layer in fuser.layers)
         # transformers keeps SAM 2's memories as bfloat16, the official code EdgeTAM's too; the rounding stays, the type does not
         self.rounds = official or not is_edgetam(model)
-        self.perceiver = getattr(model, "spatial_perceiver", None)
+        self.perceiver: Any = getattr(model, "spatial_perceiver", None)
         g = Geometry.of(model)
-        self.occlusion = None       # SAM 2.0 does not mark memories of frames without the object
+        self.occlusion: Tensor | None = None       # SAM 2.0 does not mark memories of frames without the object
         if model.occlusion_spatial_embedding_parameter is not None:
             del self.occlusion
             constant(self, "occlusion", model.occlusion_spatial_embedding_parameter.reshape(1, -1, 1, 1))
@@ -250,8 +251,8 @@ class GrowingMemoryEncoder(MemoryEncoder):
         super().__init__(model, official)
         self.geometry = Geometry.of(model)
 
-    def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor, bank: Tensor,
-                ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor,   # type: ignore[override]
+                bank: Tensor, ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         new = self.new_memory(image_embed, mask_for_memory, object_score)
 
         def shift(kept: Tensor, latest: Tensor, most: int) -> Tensor:

@@ -21,11 +21,14 @@ COND_OBJECTS = "cond_objects"  # of cond_embed in mask_decoder: the number of ob
 MEMORIES, POINTERS = "memories", "pointers"    # of the state in the form that grows: 0 before the prompt, up to N and P
 
 
+Build = Callable[[nn.Module], nn.Module]      # a model of transformers -> the module of one of its graphs
+
+
 @dataclass(frozen=True)
 class Signature:
     """One graph of a pack: how to build its module and what goes in and comes out, in order."""
 
-    module: Callable[[nn.Module], nn.Module]
+    module: Build
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
@@ -48,7 +51,8 @@ def signatures(g: Geometry, grows: bool = False, official: bool = False) -> dict
     before = tuple(port(name, *shape) for name, shape in state)
     after = tuple(port(f"{name}_out", *(f"{n}_out" if n in (MEMORIES, POINTERS) else n for n in shape))
                   for name, shape in state)
-    attention, encoder = MemoryAttention, MemoryEncoder
+    attention: Build = MemoryAttention
+    encoder: Callable[..., nn.Module] = MemoryEncoder
     to_remember = (embed, for_memory, score, pointer, is_prompt, *before)
     if grows:
         attention, encoder = partial(MemoryAttention, grows=True), GrowingMemoryEncoder
