@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clips.synth import Batch
+from ..clips.synth import Batch, Prompt
 from ..models.miniature import HIDDEN
 from .tracker import Memory, Tracker, normalise, resize
 
@@ -142,6 +142,12 @@ class AuxiliaryHead(nn.Module):
         return ((BCE * bce + DICE * dice).mean(1) * visible).sum() / visible.sum().clamp(min=1)
 
 
+def _clicks(prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
+    """Points [N, n, 2] and labels [N, n] of prompts with as many points each."""
+    points, labels = (torch.from_numpy(np.stack(rows)) for rows in zip(*((p.points, p.labels) for p in prompts)))
+    return points, labels.int()
+
+
 def clip_loss(tracker: Tracker, head: AuxiliaryHead, batch: Batch, rng: np.random.Generator, *, aux: float,
               score_weight: float, own_score: float, meter: Meter) -> Tensor:
     """Loss of a batch of clips.
@@ -176,9 +182,7 @@ def clip_loss(tracker: Tracker, head: AuxiliaryHead, batch: Batch, rng: np.rando
             whole = target[:, None]
             out = tracker.decode(start[2][rows], fine, mask=tracker.model.mask_downsample(whole))
         else:
-            points = torch.from_numpy(np.stack([batch.prompts[i].points for i in rows]))
-            labels = torch.from_numpy(np.stack([batch.prompts[i].labels for i in rows])).int()
-            out = tracker.decode(tracker.no_memory(start[2][rows]), fine, points, labels)
+            out = tracker.decode(tracker.no_memory(start[2][rows]), fine, *_clicks([batch.prompts[i] for i in rows]))
         masks, iou, tokens, score = out
         multi = torch.full((len(rows),), group != "corners")
         result = frame_loss(masks, iou, score, target, multi, score_weight, meter)
