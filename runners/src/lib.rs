@@ -31,9 +31,10 @@ pub mod contract {
 /// The options of the runners.
 pub mod options {
     pub use crate::host::options::{
-        DeviceKind, FORM, InvalidOption, OBJECTS, OVERLAPS, PIPELINE, PackNeed, Provider, REFUSED, RunnerOption,
-        STAGE_TIMES, TABLE, check_together, find,
+        DeviceKind, FORM, InvalidOption, OBJECTS, OVERLAPS, PIPELINE, PackNeed, REFUSED, RunnerOption, STAGE_TIMES,
+        TABLE, check_together, find,
     };
+    pub use crate::host::providers::Provider;
 }
 
 /// The memory that graphs run in, and huge pages for it.

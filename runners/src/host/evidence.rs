@@ -1,7 +1,6 @@
 //! Which precision does a graph really compute in, and how do we know?
 
-use super::options::{Provider, ProviderPairs};
-use super::providers::Registration;
+use super::providers::{Provider, ProviderPairs, Registration};
 use super::runtime::Runtime;
 use super::settings::SessionSettings;
 use crate::onnx::{ElementType, Model, OnnxError};

@@ -6,6 +6,7 @@ mod table;
 
 use std::collections::BTreeMap;
 
+use super::providers::{Provider, ProviderOptions};
 use super::runtime::ThreadPool;
 use super::settings::{Arena, Optimization, SessionSettings};
 use crate::runner::RunnerError;
@@ -22,9 +23,6 @@ pub const STAGE_TIMES: &str = "stage_times";
 pub const PIPELINE: &str = "pipeline";
 /// The option that says which form of a graph the CPU provider gets.
 pub const FORM: &str = "form";
-
-/// Provider options in ONNX Runtime's own names and words.
-pub type ProviderPairs = BTreeMap<String, String>;
 
 /// One option of the runners.
 pub struct RunnerOption {
@@ -289,55 +287,6 @@ impl Options {
             _ => drop(self.extra.insert(name.to_string(), value.to_string())),
         }
         Ok(())
-    }
-}
-
-/// A provider to be registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// ONNX Runtime's CUDA provider.
-    Cuda,
-    /// ONNX Runtime's TensorRT provider.
-    TensorRt,
-}
-
-impl Provider {
-    /// Name in texts.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Provider::Cuda => "CUDA",
-            Provider::TensorRt => "TensorRT",
-        }
-    }
-}
-
-/// Options given by the user for the providers of a device, checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProviderOptions {
-    pub(super) cuda: ProviderPairs,
-    pub(super) tensorrt: ProviderPairs,
-    /// Config names by ONNX Runtime's names, so that a refusal names what the user wrote.
-    names: BTreeMap<String, (String, String)>,
-}
-
-impl ProviderOptions {
-    fn insert(&mut self, provider: Provider, key: &str, text: String, (name, value): (&str, &str)) {
-        let pairs = match provider {
-            Provider::Cuda => &mut self.cuda,
-            Provider::TensorRt => &mut self.tensorrt,
-        };
-        pairs.insert(key.to_string(), text);
-        self.names.insert(key.to_string(), (name.to_string(), value.to_string()));
-    }
-
-    /// May the CUDA provider compute fp32 products in TF32? Only when asked.
-    pub fn tf32(&self) -> bool {
-        self.cuda.get("use_tf32").is_some_and(|v| v == "1")
-    }
-
-    /// The option as the user wrote it, or ONNX Runtime's own name for one that this program set.
-    pub(super) fn written(&self, key: &str, value: &str) -> (String, String) {
-        self.names.get(key).cloned().unwrap_or_else(|| (key.to_string(), value.to_string()))
     }
 }
 

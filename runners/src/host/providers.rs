@@ -2,13 +2,66 @@
 //! data and pure functions, so that it can be tested on a machine without the device; `session` hands the result to
 //! ONNX Runtime.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::options::{Provider, ProviderOptions, ProviderPairs};
 use crate::digest::sha256_hex;
 use crate::onnx::{Dimension, ValueInfo};
 use crate::types::{DroppedOption, Precision};
+
+/// Provider options in ONNX Runtime's own names and words.
+pub type ProviderPairs = BTreeMap<String, String>;
+
+/// A provider to be registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// ONNX Runtime's CUDA provider.
+    Cuda,
+    /// ONNX Runtime's TensorRT provider.
+    TensorRt,
+}
+
+impl Provider {
+    /// Name in texts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Provider::Cuda => "CUDA",
+            Provider::TensorRt => "TensorRT",
+        }
+    }
+}
+
+/// Options given by the user for the providers of a device, checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderOptions {
+    pub(super) cuda: ProviderPairs,
+    pub(super) tensorrt: ProviderPairs,
+    /// Config names by ONNX Runtime's names, so that a refusal names what the user wrote.
+    names: BTreeMap<String, (String, String)>,
+}
+
+impl ProviderOptions {
+    /// Takes one option in: what ONNX Runtime is told, and how the user wrote it.
+    pub(super) fn insert(&mut self, provider: Provider, key: &str, text: String, (name, value): (&str, &str)) {
+        let pairs = match provider {
+            Provider::Cuda => &mut self.cuda,
+            Provider::TensorRt => &mut self.tensorrt,
+        };
+        pairs.insert(key.to_string(), text);
+        self.names.insert(key.to_string(), (name.to_string(), value.to_string()));
+    }
+
+    /// May the CUDA provider compute fp32 products in TF32? Only when asked.
+    pub fn tf32(&self) -> bool {
+        self.cuda.get("use_tf32").is_some_and(|v| v == "1")
+    }
+
+    /// The option as the user wrote it, or ONNX Runtime's own name for one that this program set.
+    fn written(&self, key: &str, value: &str) -> (String, String) {
+        self.names.get(key).cloned().unwrap_or_else(|| (key.to_string(), value.to_string()))
+    }
+}
 
 /// The provider options of one graph, in order of preference.
 pub type Registration = Vec<(Provider, ProviderPairs)>;

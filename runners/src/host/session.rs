@@ -13,8 +13,7 @@ use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use super::evidence::{evidence, tf32_doubt};
-use super::options::{Provider, ProviderPairs};
-use super::providers::{self, Engine, EngineKey, Registration};
+use super::providers::{self, Engine, EngineKey, Provider, ProviderPairs, Registration};
 use super::runtime::{self, Runtime, cache_dir};
 use super::settings::{Arena, SessionSettings};
 use crate::manifest::{COND_OBJECTS, OBJECTS};

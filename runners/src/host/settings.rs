@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ort::session::builder::GraphOptimizationLevel;
 
-use super::options::ProviderOptions;
+use super::providers::ProviderOptions;
 use super::runtime::{Runtime, ThreadPool};
 use crate::types::{Device, Precision};
 

@@ -3,7 +3,8 @@
 use super::DeviceKind::{Cpu, Cuda, TensorRt};
 use super::ProviderValue::{Mib, Number, Switch, Text, Word};
 use super::ValueType::{Numbers, Passed, Words, WordsOrNumber};
-use super::{DeviceKind, PackNeed, Provider, ProviderValue, RunnerOption, ValueType};
+use super::{DeviceKind, PackNeed, ProviderValue, RunnerOption, ValueType};
+use crate::host::providers::Provider;
 use crate::host::settings::{Arena, Optimization};
 
 const EVERY: &[DeviceKind] = &[Cpu, Cuda, TensorRt];
