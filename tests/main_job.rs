@@ -83,6 +83,7 @@ fn every_precision_runs_and_says_what_it_computed() {
         };
         assert_eq!(cell["effective_dtype"], expected);
         for stage in cell["precision"].as_array().unwrap() {
+            assert_eq!(stage["kind"], if asked == "fp32" { "native" } else { "emulated" });
             assert!(!stage["evidence"].as_array().unwrap().is_empty(), "{stage} has no evidence");
         }
         assert!(!cell["runtime"]["version"].as_str().unwrap().is_empty());

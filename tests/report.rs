@@ -9,7 +9,7 @@ use jetbench::report::table::Style;
 use jetbench::report::{self, csv, plot, png, table};
 use jetbench::results::note::{Note, NoteKind};
 use jetbench::results::record::{RunRecord, Verdict};
-use jetbench_runners::types::{Mask, PromptShape};
+use jetbench_runners::types::{Mask, PromptShape, StagePrecision};
 
 /// Header and rows of a CSV file, by a reader that refuses rows of another width.
 fn parse(bytes: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {
@@ -21,6 +21,28 @@ fn parse(bytes: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {
 
 fn field<'a>(file: &'a (Vec<String>, Vec<Vec<String>>), row: usize, column: &str) -> &'a str {
     &file.1[row][file.0.iter().position(|c| c == column).unwrap()]
+}
+
+#[test]
+fn precision_in_short_goes_by_the_kind_of_the_graph_that_is_furthest_from_what_was_asked() {
+    use jetbench_runners::types::Effective::{Doubtful, Emulated, Native, Other};
+    let mut cell = synthetic::run().cells.swap_remove(0);
+    let stage = cell.precision[0].clone();
+    let mut short = |graphs: &[(_, &str)]| {
+        let stage = |&(kind, words): &(_, &str)| StagePrecision { kind, effective: words.into(), ..stage.clone() };
+        cell.precision = graphs.iter().map(stage).collect();
+        table::dtype_short(&cell)
+    };
+    let emulated = (Emulated, "bf16 operands, fp32 accumulation, emulated");
+    assert_eq!(short(&[]), "bf16", "nothing was ever loaded");
+    assert_eq!(short(&[(Native, "bf16"), (Native, "bf16")]), "bf16");
+    assert_eq!(short(&[(Native, "bf16"), emulated]), "bf16 (emulated)");
+    let other = (Other, "fp32 (bf16 asked for; no operand in the file has that type)");
+    assert_eq!(short(&[emulated, other, (Other, "mixed: 1 of 2")]), "bf16 → fp32");
+    assert_eq!(
+        short(&[other, (Doubtful, "fp32 or tf32 (this ONNX Runtime has no switch for it)")]),
+        "bf16 → fp32 or tf32"
+    );
 }
 
 #[test]

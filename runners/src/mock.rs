@@ -26,8 +26,8 @@ use crate::manifest;
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptKind,
-    PromptShape, Stage, StagePrecision, StageTimes,
+    Capabilities, Device, Effective, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt,
+    PromptKind, PromptShape, Stage, StagePrecision, StageTimes,
 };
 
 /// Registry entry of the mock runner.
@@ -311,10 +311,14 @@ impl Runner for Mock {
     }
 
     fn precision(&self) -> Vec<StagePrecision> {
+        let requested = self.precision;
+        let effective = self.behaviour.effective.clone().unwrap_or_else(|| requested.to_string());
         vec![StagePrecision {
             graph: "mock".to_string(),
-            requested: self.precision,
-            effective: self.behaviour.effective.clone().unwrap_or_else(|| self.precision.to_string()),
+            requested,
+            // A script claims words; they are taken for what a runner would mean by them.
+            kind: Effective::from_words(requested, &effective),
+            effective,
             evidence: vec!["mock runner: nothing is computed".to_string()],
         }]
     }

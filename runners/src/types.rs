@@ -3,6 +3,7 @@
 //! it without a runtime being present.
 
 mod mask;
+mod precision;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,56 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use mask::Mask;
-
-/// Numeric precision asked for (`--dtype`). What was really computed is recorded per graph in [`StagePrecision`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// IEEE binary32.
-    Fp32,
-    /// IEEE binary16.
-    Fp16,
-    /// bfloat16: 8 exponent bits, 7 stored mantissa bits.
-    Bf16,
-}
-
-impl Precision {
-    /// Every precision, in the order in which help texts list them.
-    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Fp16, Precision::Bf16];
-
-    /// Canonical name: `fp32`, `fp16`, `bf16`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Precision::Fp32 => "fp32",
-            Precision::Fp16 => "fp16",
-            Precision::Bf16 => "bf16",
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// A word that is no precision.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown dtype `{0}`; known: fp32 (float32), fp16 (float16, half), bf16 (bfloat16)")]
-pub struct UnknownPrecision(pub String);
-
-impl FromStr for Precision {
-    type Err = UnknownPrecision;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word.trim().to_ascii_lowercase().as_str() {
-            "fp32" | "float32" | "f32" => Ok(Precision::Fp32),
-            "fp16" | "float16" | "f16" | "half" => Ok(Precision::Fp16),
-            "bf16" | "bfloat16" => Ok(Precision::Bf16),
-            _ => Err(UnknownPrecision(word.to_string())),
-        }
-    }
-}
+pub use precision::{Effective, Precision, StagePrecision, UnknownPrecision};
 
 /// Execution device: the provider and, for GPUs, its index. Written `cpu`, `cuda:0`, `tensorrt:0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -423,19 +375,6 @@ impl Options {
         entries.extend(self.extra.iter().map(|(k, v)| (k.clone(), v.clone())));
         entries
     }
-}
-
-/// Precision of one graph: asked for, in effect, and how we know.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StagePrecision {
-    /// Graph name, e.g. `image_encoder`.
-    pub graph: String,
-    /// What was asked for.
-    pub requested: Precision,
-    /// What was computed, in words: `fp32`, `bf16`, `bf16 operands, fp32 accumulation, emulated`.
-    pub effective: String,
-    /// Facts that support it: graph value types, cast pairs inserted, node placement, lattice of the outputs.
-    pub evidence: Vec<String>,
 }
 
 /// Everything needed to open a runner.

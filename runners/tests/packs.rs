@@ -9,7 +9,9 @@ use std::path::Path;
 
 use clip::{click, frame};
 use jetbench_runners::golden::verify;
-use jetbench_runners::types::{Click, Device, Frame, Mask, ObjectMask, Options, Precision, Prompt, PromptShape};
+use jetbench_runners::types::{
+    Click, Device, Effective, Frame, Mask, ObjectMask, Options, Precision, Prompt, PromptShape,
+};
 use jetbench_runners::{Runner, RunnerError, packs, runtime};
 use real_packs::{for_each_pack, request, skipped, with_golden};
 
@@ -149,7 +151,7 @@ fn both_forms_of_a_graph_give_the_same_masks() {
             );
             assert!(runner.open_report().notes.contains(&said), "{:?}", runner.open_report().notes);
             let attention = runner.precision().into_iter().find(|stage| stage.graph == "memory_attention").unwrap();
-            assert_eq!(attention.effective, "fp32");
+            assert_eq!((attention.effective.as_str(), attention.kind), ("fp32", Effective::Native));
             let counted = attention.evidence[0].contains("MultiHeadAttention");
             assert_eq!(counted, form == "cpu", "{:?}", attention.evidence);
             // objects of three ages, so that batches of one age are needed
@@ -238,8 +240,8 @@ fn half_precisions_are_what_the_record_says() {
             assert!(masks.objects[0].finite);
             for stage in runner.precision() {
                 assert_eq!(
-                    stage.effective,
-                    format!("{precision} operands, fp32 accumulation, emulated"),
+                    (stage.effective, stage.kind),
+                    (format!("{precision} operands, fp32 accumulation, emulated"), Effective::Emulated),
                     "{}: {:?}",
                     stage.graph,
                     stage.evidence

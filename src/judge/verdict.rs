@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use jetbench_runners::types::Effective;
+
 use crate::judge::stats::Steadiness;
 use crate::judge::summary;
 use crate::plan::settings::Policy;
@@ -197,7 +199,7 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
     let fallback = |f| Reason::new(ReasonKind::Fallback, format!("provider fallback: {f}"));
     reasons.extend(cell.fallbacks.iter().map(fallback));
     if rules.precision == Policy::Strict {
-        for stage in cell.precision.iter().filter(|s| s.effective != s.requested.as_str()) {
+        for stage in cell.precision.iter().filter(|s| s.kind != Effective::Native) {
             let text = format!(
                 "precision: {} was asked to compute in {} and computed in {}",
                 stage.graph, stage.requested, stage.effective
@@ -323,6 +325,7 @@ mod tests {
                 graph: "image_encoder".into(),
                 requested: Precision::Bf16,
                 effective: "fp32".into(),
+                kind: Effective::Other,
                 evidence: Vec::new(),
             }],
             warmup: Some(WarmupRecord { frame_ok: true, ..Default::default() }),
@@ -358,6 +361,22 @@ mod tests {
         assert_eq!(judge(&cell(20), &rivals(3.0), &[], RULES), Verdict::Valid);
         let strict = Rules { rivals: Policy::Strict, ..RULES };
         assert_eq!(judge(&cell(20), &rivals(0.2), &[], strict), Verdict::Valid);
+    }
+
+    #[test]
+    fn a_strict_precision_policy_goes_by_the_kind_and_not_by_the_words() {
+        let strict = Rules { precision: Policy::Strict, ..RULES };
+        let mut cell = cell(20);
+        for (kind, words, refused) in [
+            (Effective::Native, "bf16 in all operators", false),
+            (Effective::Emulated, "bf16", true),
+            (Effective::Other, "bf16", true),
+            (Effective::Doubtful, "bf16", true),
+        ] {
+            (cell.precision[0].kind, cell.precision[0].effective) = (kind, words.into());
+            assert_eq!(!reasons(&cell, &Conditions::default(), &[], strict).is_empty(), refused, "{kind:?}");
+            assert_eq!(judge(&cell, &Conditions::default(), &[], RULES), Verdict::Valid);
+        }
     }
 
     #[test]

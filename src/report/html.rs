@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::report::plot::Figure;
 use crate::report::plot::stages;
 use crate::report::scene::escape;
-use crate::report::table::{self, Sheet, cell_name, dtype_short, strip_marks};
+use crate::report::table::{self, Sheet, cell_name, strip_marks};
 use crate::report::thumb::Thumb;
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::telemetry::key::MemoryPhase;
@@ -351,7 +351,8 @@ fn precisions(out: &mut String, run: &RunRecord) {
         let mut rows: Vec<(Vec<&str>, &jetbench_runners::types::StagePrecision)> = Vec::new();
         for p in &cell.precision {
             let alike = |o: &&mut (Vec<&str>, &jetbench_runners::types::StagePrecision)| {
-                (o.1.requested, &o.1.effective, &o.1.evidence) == (p.requested, &p.effective, &p.evidence)
+                (o.1.requested, &o.1.effective, o.1.kind, &o.1.evidence)
+                    == (p.requested, &p.effective, p.kind, &p.evidence)
             };
             match rows.iter_mut().find(alike) {
                 Some((graphs, _)) => graphs.push(&p.graph),
@@ -371,7 +372,7 @@ fn precisions(out: &mut String, run: &RunRecord) {
         }
     }
     out.push_str("</tbody></table></div>\n");
-    if run.cells.iter().any(|c| dtype_short(c).contains("emulated")) {
+    if run.cells.iter().any(CellRecord::emulated) {
         out.push_str(
             "<p>Emulated means: this device has no kernels of that precision; operands are rounded to it and the sums are \
              kept in fp32. Its scores are those of the precision, its speed is not.</p>\n",

@@ -14,7 +14,7 @@ pub mod stages;
 use jetbench_runners::types::Precision;
 
 use crate::report::scene::{Ink, Line, Scene, Type};
-use crate::report::table::{cell_name, dataset_name, dtype_short, plural};
+use crate::report::table::{cell_name, dataset_name, plural};
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 
 /// Pixels of the PNG per pixel of the SVG.
@@ -202,8 +202,7 @@ fn notes(run: &RunRecord) -> Vec<String> {
     if run.cells.iter().any(|c| drawable(c) && c.verdict != Verdict::Valid) {
         notes.push("Hollow or pale: the cell is not valid; its figures must not be quoted.".to_string());
     }
-    let mut emulated: Vec<&str> =
-        run.cells.iter().filter(|c| dtype_short(c).contains("emulated")).map(|c| c.dtype.as_str()).collect();
+    let mut emulated: Vec<&str> = run.cells.iter().filter(|c| c.emulated()).map(|c| c.dtype.as_str()).collect();
     emulated.sort_unstable();
     emulated.dedup();
     if !emulated.is_empty() {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use jetbench_runners::types::Effective;
 
 use crate::plan::scenario::Scenario;
 use crate::results::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
@@ -104,14 +105,12 @@ pub fn cell_name(run: &RunRecord, cell: &CellRecord) -> String {
 /// Asked-for and effective precision in short: `fp32`; `bf16 (emulated)`; `bf16 → fp32`.
 pub fn dtype_short(cell: &CellRecord) -> String {
     let asked = cell.dtype.as_str();
-    let Some(effective) = cell.effective_dtype.as_deref() else { return asked.to_string() };
-    let first = effective.split([',', ';']).next().unwrap_or_default().trim();
-    if effective == asked {
-        asked.to_string()
-    } else if effective.contains("emulated") && first.split(' ').next() == Some(asked) {
-        format!("{asked} (emulated)")
-    } else {
-        clean(&format!("{asked} → {first}"))
+    // The graph that is furthest from what was asked for; the first of several.
+    let furthest = cell.precision.iter().rev().max_by_key(|stage| stage.kind);
+    match furthest.map(|stage| (stage.kind, stage.effective.split([',', ';', '(']).next().unwrap_or_default())) {
+        None | Some((Effective::Native, _)) => asked.to_string(),
+        Some((Effective::Emulated, _)) => format!("{asked} (emulated)"),
+        Some((Effective::Other | Effective::Doubtful, words)) => clean(&format!("{asked} → {}", words.trim())),
     }
 }
 

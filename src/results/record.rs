@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
+use jetbench_runners::types::{Admitted, Effective, Precision, PromptKind, StagePrecision};
 
 pub use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
@@ -258,6 +258,11 @@ impl CellRecord {
     /// A cell that failed can be tried again; any other verdict is final.
     pub fn is_final(&self) -> bool {
         !matches!(self.verdict, Verdict::Failed { .. })
+    }
+
+    /// Was any graph computed in an emulated precision?
+    pub fn emulated(&self) -> bool {
+        self.precision.iter().any(|stage| stage.kind == Effective::Emulated)
     }
 }
 

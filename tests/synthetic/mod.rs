@@ -7,7 +7,7 @@ use jetbench::judge::summary::summarise;
 use jetbench::results::note::{Note, NoteKind, Reason, ReasonKind};
 use jetbench::results::record::*;
 use jetbench::telemetry::key::MemoryPhase;
-use jetbench_runners::types::{Admitted, Precision, PromptKind, StagePrecision};
+use jetbench_runners::types::{Admitted, Effective, Precision, PromptKind, StagePrecision};
 
 /// Deterministic numbers in 0..1.
 pub struct Numbers(u64);
@@ -167,6 +167,7 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
             graph: "image_encoder".into(),
             requested: b.dtype,
             effective: b.effective.into(),
+            kind: if b.effective == EMULATED { Effective::Emulated } else { Effective::Native },
             evidence: vec!["made up".into()],
         }],
         options: Admitted::default(),

@@ -4,7 +4,7 @@ use super::providers::{Provider, ProviderPairs, Registration};
 use super::runtime::Runtime;
 use super::settings::SessionSettings;
 use crate::onnx::{ElementType, Model, OnnxError};
-use crate::types::{Device, Precision, StagePrecision};
+use crate::types::{Device, Effective, Precision, StagePrecision};
 
 /// What to add to `fp32` where fp32 products may have been computed in TF32 although nobody asked for it.
 pub(super) fn tf32_doubt(settings: &SessionSettings, registration: &Registration) -> Option<&'static str> {
@@ -52,19 +52,21 @@ pub(super) fn evidence(
         ));
         bytes = Some(emulated.bytes);
     }
-    let pure = match (settings.precision, emulate) {
-        (Precision::Fp32, _) if settings.provider_options.tf32() => "fp32, tf32 products allowed".to_string(),
-        (Precision::Fp32, _) => "fp32".to_string(),
-        (p, true) => format!("{p} operands, fp32 accumulation, emulated"),
-        (p, false) => p.to_string(),
+    let (pure, kind) = match (settings.precision, emulate) {
+        (Precision::Fp32, _) if settings.provider_options.tf32() => {
+            ("fp32, tf32 products allowed".to_string(), Effective::Doubtful)
+        }
+        (Precision::Fp32, _) => ("fp32".to_string(), Effective::Native),
+        (p, true) => (format!("{p} operands, fp32 accumulation, emulated"), Effective::Emulated),
+        (p, false) => (p.to_string(), Effective::Native),
     };
-    let effective = if agreeing == all && (all > 0 || !half) {
-        pure
+    let (effective, kind) = if agreeing == all && (all > 0 || !half) {
+        (pure, kind)
     } else if agreeing == 0 {
-        format!("fp32 ({} asked for; no operand in the file has that type)", settings.precision)
+        (format!("fp32 ({} asked for; no operand in the file has that type)", settings.precision), Effective::Other)
     } else {
-        format!("mixed: {agreeing} of {all} MatMul, Gemm and Conv: {pure}")
+        (format!("mixed: {agreeing} of {all} MatMul, Gemm and Conv: {pure}"), kind.max(Effective::Other))
     };
-    let stage = StagePrecision { graph: name.to_string(), requested: settings.precision, effective, evidence };
+    let stage = StagePrecision { graph: name.to_string(), requested: settings.precision, effective, kind, evidence };
     Ok((stage, bytes))
 }

@@ -20,7 +20,7 @@ use crate::manifest::{COND_OBJECTS, OBJECTS};
 use crate::onnx::{Dimension, Model};
 use crate::pack::CheckedGraph;
 use crate::runner::RunnerError;
-use crate::types::{Device, DroppedOption, Precision, StagePrecision};
+use crate::types::{Device, DroppedOption, Effective, Precision, StagePrecision};
 
 /// A loaded graph.
 pub struct GraphSession {
@@ -131,6 +131,7 @@ impl GraphSession {
         );
         if let Some(doubt) = tf32_doubt(settings, &registration) {
             precision.effective.push_str(doubt);
+            precision.kind = Effective::Doubtful;
         }
         Ok(GraphSession {
             name: name.to_string(),
@@ -166,6 +167,7 @@ impl GraphSession {
             graph: name.to_string(),
             requested: Precision::Fp32,
             effective: "fp32".to_string(),
+            kind: Effective::Native,
             evidence: vec!["built in".to_string()],
         };
         Ok(GraphSession {
@@ -540,7 +542,7 @@ mod tests {
         let plain = exact(|v| v);
         for level in ["all", "disable"] {
             let Some((y, stage)) = product(Precision::Fp32, ElementType::F32, x, level) else { return };
-            assert_eq!((y, stage.effective.as_str()), (plain, "fp32"));
+            assert_eq!((y, stage.effective.as_str(), stage.kind), (plain, "fp32", Effective::Native));
             for (precision, dtype, round) in [
                 (Precision::Bf16, ElementType::BF16, (|v| bf16::from_f32(v).to_f32()) as fn(f32) -> f32),
                 (Precision::Fp16, ElementType::F16, |v| f16::from_f32(v).to_f32()),
@@ -549,6 +551,7 @@ mod tests {
                 assert_eq!(y, exact(round), "{precision}, optimisation {level}");
                 assert_ne!(y, plain, "the case must tell the precisions apart");
                 assert_eq!(stage.effective, format!("{precision} operands, fp32 accumulation, emulated"));
+                assert_eq!(stage.kind, Effective::Emulated);
                 assert!(stage.evidence[2].contains("2 casts to f32 before operands, 1 casts back"), "{stage:?}");
             }
         }
@@ -556,5 +559,6 @@ mod tests {
         let (y, stage) = product(Precision::Bf16, ElementType::F32, x, "all").unwrap();
         assert_eq!(y, plain);
         assert!(stage.effective.starts_with("fp32 (bf16 asked for"), "{}", stage.effective);
+        assert_eq!(stage.kind, Effective::Other);
     }
 }
