@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use assert_cmd::cargo::cargo_bin;
 use jetbench::dataset::Dataset;
+use jetbench::results::record::{CellRecord, PromptRecord};
+use jetbench_runners::digest::sha256_hex;
 use jetbench_runners::types::Mask;
 use serde_json::Value;
 
@@ -334,4 +336,115 @@ fn the_davis_tools_own_files_are_written_byte_for_byte() {
     let out = jetbench(root, &["score", "d", "p", "--compat", "sav", "--quiet"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(text(&out.stderr).contains("has other result files"), "{}", text(&out.stderr));
+}
+
+/// Every prompt stands in the record as it was given, and is that of the annotation; a record of the time before prompts
+/// (and kinds of precision) were recorded is still read.
+#[test]
+fn prompts_in_the_record_are_those_of_the_truth_masks() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    std::fs::create_dir_all(root.join("packs/still")).unwrap();
+    let mock = "schema = 1\nid = \"still\"\nfamily = \"mock\"\n[mock]\n\
+                effective = \"fp16 operands, fp32 accumulation, emulated\"\n";
+    std::fs::write(root.join("packs/still/pack.toml"), mock).unwrap();
+    // Of three objects the last one comes late.
+    let args = ["data", "synth", "drawn", "--objects", "3", "--frames", "13", "--size", "96x64", "-q"];
+    assert_eq!(jetbench(root, &args).status.code(), Some(0));
+    let run = |more: &[&str]| {
+        let mut args = vec!["--models", "still_points,still_bbox,still_mask", "--data", "drawn", "--packs", "packs"];
+        args.extend(["--dtype", "fp16", "--clicks", "2", "--min-frames", "1", "--overlays", "--json"]);
+        args.extend(more);
+        let out = jetbench(root, &args);
+        assert_eq!(out.status.code(), Some(0), "{}{}", text(&out.stdout), text(&out.stderr));
+        let last: Value = serde_json::from_str(text(&out.stdout).lines().last().unwrap()).unwrap();
+        root.join(last["run"].as_str().unwrap())
+    };
+    let path = run(&[]);
+    let record = jetbench::results::store::load(&path).unwrap();
+    let data = Dataset::open(&root.join("drawn")).unwrap();
+    let (mut seen, mut late) = (0, 0);
+    for (cell, sequence) in record.cells.iter().flat_map(|c| c.sequences.iter().map(move |s| (c, s))) {
+        let source = data.sequences.iter().find(|s| s.name == sequence.video).unwrap();
+        for (object, drawn) in sequence.objects.iter().zip(&source.objects) {
+            let truth = source.truth(drawn, object.prompt_frame as usize).unwrap();
+            let pixels: Vec<(u32, u32)> = (0..truth.height())
+                .flat_map(|y| (0..truth.width()).map(move |x| (x, y)))
+                .filter(|&(x, y)| truth.get(x, y))
+                .collect();
+            let prompt = object.prompt.as_ref().unwrap_or_else(|| panic!("{}: no prompt", object.object));
+            assert_eq!((prompt_kind(prompt), object.prompt_frame), (cell.prompt.as_str(), drawn.prompt_frame as u32));
+            match prompt {
+                PromptRecord::Points { clicks } => {
+                    assert_eq!(clicks.len(), 2);
+                    assert!(clicks.iter().all(|c| c.positive && truth.get(c.x as u32, c.y as u32)), "{clicks:?}");
+                    let (x, y, _) = pixels
+                        .iter()
+                        .map(|&(x, y)| (x, y, depth(&truth, x, y)))
+                        .fold((0, 0, 0), |best, next| if next.2 > best.2 { next } else { best });
+                    assert_eq!(
+                        (clicks[0].x, clicks[0].y),
+                        (x as f32, y as f32),
+                        "the first click is the deepest pixel"
+                    );
+                }
+                PromptRecord::Bbox { corners } => {
+                    let side = |pick: fn(&(u32, u32)) -> u32| {
+                        let all = pixels.iter().map(pick);
+                        (all.clone().min().unwrap() as f32, all.max().unwrap() as f32)
+                    };
+                    let ((x0, x1), (y0, y1)) = (side(|p| p.0), side(|p| p.1));
+                    assert_eq!(*corners, [x0, y0, x1, y1]);
+                }
+                PromptRecord::Mask { sha256, area } => {
+                    let mut bytes = vec![0u8; (truth.width() * truth.height()) as usize];
+                    pixels.iter().for_each(|&(x, y)| bytes[(y * truth.width() + x) as usize] = 1);
+                    assert_eq!((sha256, *area), (&sha256_hex(&bytes), pixels.len() as u64));
+                }
+            }
+            (seen, late) = (seen + 1, late + usize::from(object.prompt_frame > 0));
+        }
+    }
+    assert_eq!(seen, 3 * data.object_count());
+    assert!(late > 0, "an object must come late");
+
+    // A loop that ends before an object comes gives it no prompt.
+    let short = jetbench::results::store::load(&run(&["--loop-frames", "2"])).unwrap();
+    let objects = short.cells[0].sequences.iter().flat_map(|s| &s.objects);
+    assert!(objects.clone().any(|o| o.prompt_frame > 0) && objects.clone().any(|o| o.prompt_frame == 0));
+    assert!(objects.clone().all(|o| o.prompt.is_some() == (o.prompt_frame < 2)));
+
+    // What the release before wrote: no prompts, and precision in words alone.
+    let mut old: Value = serde_json::from_slice(&std::fs::read(path.join("run.json")).unwrap()).unwrap();
+    for cell in old["cells"].as_array_mut().unwrap() {
+        assert_eq!(cell["precision"][0].as_object_mut().unwrap().remove("kind").unwrap(), "emulated");
+        for sequence in cell["sequences"].as_array_mut().unwrap() {
+            for object in sequence["objects"].as_array_mut().unwrap() {
+                assert!(object.as_object_mut().unwrap().remove("prompt").is_some());
+            }
+        }
+    }
+    std::fs::write(path.join("run.json"), old.to_string()).unwrap();
+    let read = jetbench::results::store::load(&path).unwrap();
+    assert!(read.cells.iter().all(CellRecord::emulated));
+    assert!(read.cells[0].sequences[0].objects.iter().all(|o| o.prompt.is_none()));
+    let out = jetbench(root, &["report", path.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+}
+
+fn prompt_kind(prompt: &PromptRecord) -> &'static str {
+    match prompt {
+        PromptRecord::Points { .. } => "points",
+        PromptRecord::Bbox { .. } => "bbox",
+        PromptRecord::Mask { .. } => "mask",
+    }
+}
+
+/// Squared distance of a pixel to the nearest one outside the mask; beyond the border all are outside.
+fn depth(mask: &Mask, x: u32, y: u32) -> i64 {
+    let (w, h) = (i64::from(mask.width()), i64::from(mask.height()));
+    let outside = |x: i64, y: i64| x < 0 || y < 0 || x >= w || y >= h || !mask.get(x as u32, y as u32);
+    let all = (-1..=h).flat_map(|v| (-1..=w).map(move |u| (u, v)));
+    let (x, y) = (i64::from(x), i64::from(y));
+    all.filter(|&(u, v)| outside(u, v)).map(|(u, v)| (u - x).pow(2) + (v - y).pow(2)).min().unwrap()
 }

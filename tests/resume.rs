@@ -57,6 +57,10 @@ fn outcome(run: &Path) -> Vec<(String, String)> {
     }
     let record = jetbench::results::store::load(run).unwrap();
     assert_eq!(record.stopped, None);
+    for object in record.cells.iter().flat_map(|c| &c.sequences).flat_map(|s| &s.objects) {
+        let prompt = object.prompt.as_ref().expect("every object was prompted");
+        kept.push(("prompt".into(), format!("{} {}: {prompt:?}", object.object, object.prompt_frame)));
+    }
     let names: Vec<_> = tree(run).into_iter().filter(|f| !f.starts_with("plots/")).collect();
     kept.push(("files".into(), names.join("\n")));
     kept

@@ -105,13 +105,8 @@ fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Stop> {
     let sequence = &plan.dataset.sequences[0];
     let begin = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
     let clicks = plan::options::clicks(&cell.pack, &plan.settings);
-    let mut prompts = Vec::new();
-    for object in sequence.objects.iter().filter(|o| o.prompt_frame == begin) {
-        let truth = sequence.truth(object, begin)?;
-        if let Some(shape) = prompt::prompt_shape(cell.prompt, &truth, clicks) {
-            prompts.push(Prompt { object: object.id, shape });
-        }
-    }
+    let planned = prompt::plan(sequence, cell.prompt, clicks)?;
+    let prompts: Vec<Prompt> = planned.into_iter().filter(|p| p.frame == begin).map(|p| p.prompt).collect();
     let job = Job::new(plan, cell, std::path::PathBuf::new(), Vec::new());
     let request = OpenRequest {
         pack: job.pack,

@@ -1,6 +1,8 @@
 //! The types written to `run.json`, with their schema number: everything a reader needs to judge a measurement. A
 //! quantity that was not measured is `None` (an empty CSV field), never 0.
 
+mod prompt;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,7 @@ pub use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
 use crate::results::note::{Note, Reason};
 use crate::telemetry::key::{Channel, MemoryPhase};
+pub use prompt::PromptRecord;
 
 /// Schema number of `run.json`; raised on every incompatible change. [`crate::results::upgrade`]
 /// reads older ones.
@@ -519,13 +522,17 @@ pub struct FrameRecord {
     pub response_ms: Option<f64>,
 }
 
-/// Scores of one object.
+/// One object: how it was prompted, and its scores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObjectRecord {
     /// Object name in the dataset (folder name or id).
     pub object: String,
     /// Frame index of the prompt.
     pub prompt_frame: u32,
+    /// The prompt as the model was given it on that frame. `None`: the loop (`--loop-frames`) ended before that frame, or
+    /// the record was written before prompts were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptRecord>,
     /// Frames that count under the protocol.
     pub frames_scored: u32,
     /// Mean J, 0..100; `None` when the protocol counts no frame of it.

@@ -12,13 +12,14 @@ use jetbench_runners::types::{OpenReport, StagePrecision};
 use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{limits, summary};
 use crate::plan::resolve::Cell;
-use crate::plan::{self, Plan, budget};
+use crate::plan::{Plan, budget};
 use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
 use crate::results::store::{self, RunDir};
 use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::run::memory::MemoryWatch;
 use crate::run::progress::Progress;
+use crate::run::prompt::GivenPrompt;
 use crate::run::supervise::{Ended, Worker};
 use crate::run::{energy, pictures, resume};
 use crate::score::grade::{self, Extras, Finished};
@@ -45,7 +46,8 @@ pub(super) struct CellRun<'a> {
 #[derive(Default)]
 struct Observed {
     phase: Option<Phase>,
-    started: Option<usize>,
+    /// The sequence under way, and the prompts that are given in it.
+    started: Option<(usize, Vec<GivenPrompt>)>,
     /// Sequences that this worker finished, and when: video, begin and end.
     spans: Vec<(String, telemetry::Span)>,
     finished: Vec<Finished>,
@@ -259,25 +261,29 @@ impl CellRun<'_> {
                 }
                 record.warmup = Some(warmup);
             }
-            Event::SequenceStarted { index } => {
+            Event::SequenceStarted { index, prompts } => {
                 if observed.phase != Some(Phase::Track) {
                     observed.begun.push((Phase::Track, telemetry::now_ns()));
                 }
                 observed.phase = Some(Phase::Track);
-                observed.started = Some(index);
+                observed.started = Some((index, prompts));
                 self.progress.sequence(self.plan.dataset.sequences.get(index).map_or("", |s| s.name.as_str()));
             }
             Event::Tick { frames, rss_mib } => {
-                let video = observed.started.and_then(|i| self.plan.dataset.sequences.get(i)).map(|s| s.name.clone());
+                let video = observed
+                    .started
+                    .as_ref()
+                    .and_then(|s| self.plan.dataset.sequences.get(s.0))
+                    .map(|s| s.name.clone());
                 if let Some((video, rss_mib)) = video.zip(rss_mib) {
                     record.memory_curve.push(MemoryPoint { video, frames: frames as u32, rss_mib });
                 }
                 self.progress.frames(self.frames_before(observed) + frames as u64);
             }
             Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span, late } => {
-                if observed.started.take() != Some(index) {
+                let Some((_, prompts)) = observed.started.take().filter(|started| started.0 == index) else {
                     return Err(format!("the worker finished sequence {index}, which it had not started"));
-                }
+                };
                 if let Some((frames, worst_ms)) = late.filter(|l| l.0 > 0) {
                     record.notes.push(Note::new(
                         NoteKind::LateFrames,
@@ -289,7 +295,7 @@ impl CellRun<'_> {
                 }
                 let spool = self.dir.spool_file(self.index, index);
                 observed.spans.push((video.clone(), span));
-                observed.finished.push(Finished { index, video, frames, wall_ms, span, spool });
+                observed.finished.push(Finished { index, video, frames, wall_ms, span, prompts, spool });
                 self.progress.frames(self.frames_before(observed));
                 let state = resume::Progress { record: record.clone(), finished: observed.finished.clone() };
                 let file = self.dir.progress(self.index);
@@ -343,12 +349,8 @@ impl CellRun<'_> {
         let place = |wanted: bool, name: &str| {
             (wanted && self.repeat == 0).then(|| self.dir.path.join(name).join(self.cell.slug()))
         };
-        let extras = Extras {
-            masks: place(settings.save_masks, "masks"),
-            overlays: place(settings.overlays, "overlays"),
-            prompt: self.cell.prompt,
-            clicks: plan::options::clicks(&self.cell.pack, settings),
-        };
+        let extras =
+            Extras { masks: place(settings.save_masks, "masks"), overlays: place(settings.overlays, "overlays") };
         self.progress.phase(Phase::Score);
         for finished in &observed.finished {
             let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);

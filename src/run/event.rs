@@ -12,11 +12,12 @@ use crate::plan::scenario::Scenario;
 use crate::plan::settings::Limits;
 use crate::plan::{self, Plan};
 use crate::results::record::{NullRunRecord, WarmupRecord};
+use crate::run::prompt::GivenPrompt;
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -191,6 +192,8 @@ pub enum Event {
     SequenceStarted {
         /// Index in the plan.
         index: usize,
+        /// Every prompt that is given in it.
+        prompts: Vec<GivenPrompt>,
     },
     /// Sign of life between frames, a few times per second.
     Tick {

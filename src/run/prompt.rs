@@ -5,7 +5,56 @@
 //! everything beyond the image border counts as background, as the trainer of the miniature packs has it, so a click is
 //! never pulled to the border of an object that the frame cuts. Ties go to the smallest row, then the smallest column.
 
-use jetbench_runners::types::{Click, Mask, PromptKind, PromptShape};
+use jetbench_runners::types::{Click, Mask, Prompt, PromptKind, PromptShape};
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::{DataError, Object, Sequence};
+use crate::results::record::PromptRecord;
+
+/// A prompt, the frame it is given on, and whether the object fills that frame.
+#[derive(Clone, Debug)]
+pub struct PlannedPrompt {
+    /// Frame index.
+    pub frame: usize,
+    /// The prompt.
+    pub prompt: Prompt,
+    /// Is there no background on that frame?
+    pub full: bool,
+}
+
+/// What a worker says of a prompt that it gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GivenPrompt {
+    /// Number of the object within its sequence.
+    pub object: u32,
+    /// Frame index.
+    pub frame: u32,
+    /// The prompt.
+    pub prompt: PromptRecord,
+}
+
+impl From<&PlannedPrompt> for GivenPrompt {
+    fn from(planned: &PlannedPrompt) -> Self {
+        let PlannedPrompt { frame, prompt: Prompt { object, shape }, .. } = planned;
+        GivenPrompt { object: *object, frame: *frame as u32, prompt: shape.into() }
+    }
+}
+
+/// All prompts of a sequence, one per object; `clicks` per object for [`PromptKind::Points`].
+///
+/// # Errors
+/// The annotation of a prompt frame cannot be read, or has no pixel.
+pub fn plan(sequence: &Sequence, kind: PromptKind, clicks: usize) -> Result<Vec<PlannedPrompt>, DataError> {
+    let prompt = |object: &Object| {
+        let frame = object.prompt_frame;
+        let truth = sequence.truth(object, frame)?;
+        let shape = prompt_shape(kind, &truth, clicks).ok_or_else(|| {
+            DataError(format!("video {}, object {}: its prompt frame has an empty mask", sequence.name, object.name))
+        })?;
+        Ok(PlannedPrompt { frame, prompt: Prompt { object: object.id, shape }, full: truth.is_full() })
+    };
+    sequence.objects.iter().map(prompt).collect()
+}
 
 /// Prompt of the given kind for `mask`; `None` for an empty mask. `clicks` is the number of clicks for
 /// [`PromptKind::Points`] (at least 1 is placed; fewer than asked for when the object has no pixels left for more).

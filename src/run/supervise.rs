@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_finishes() {
-        let script = r#"cat >/dev/null; echo '{"event":"hello","protocol":3}'; echo '{"event":"finished"}'"#;
+        let script = r#"cat >/dev/null; echo '{"event":"hello","protocol":4}'; echo '{"event":"finished"}'"#;
         assert_eq!(end(script, Duration::from_secs(10)), Ended::Finished { remark: None });
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use jetbench_runners::types::{Device, Frame, FrameMasks, Mask, OpenRequest, Prompt};
+use jetbench_runners::types::{Device, Frame, FrameMasks, OpenRequest, Prompt};
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
 use crate::dataset::{DataError, Dataset, RgbFrame, Sequence};
@@ -20,7 +20,7 @@ use crate::plan;
 use crate::plan::scenario::{self, Scenario};
 use crate::results::record::{NullRunRecord, WarmupRecord};
 use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
-use crate::run::prompt;
+use crate::run::prompt::{self, GivenPrompt, PlannedPrompt};
 use crate::run::spool::{self, FrameTimes, ms};
 use crate::telemetry;
 
@@ -197,8 +197,9 @@ fn warm_up(
     let sequence = &dataset.sequences[0];
     let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
     let image = sequence.picker().frame(at)?;
+    let planned = prompt::plan(sequence, job.prompt, job.clicks)?;
     let (prompts, full): (Vec<_>, Vec<_>) =
-        prompts(job, sequence)?.into_iter().filter(|p| p.frame == at).map(|p| (p.prompt, p.full)).unzip();
+        planned.into_iter().filter(|p| p.frame == at).map(|p| (p.prompt, p.full)).unzip();
     let mut record = WarmupRecord::default();
     let started = Instant::now();
     let result = step(runner.as_mut(), &image, &prompts).and_then(|first| {
@@ -263,28 +264,6 @@ fn mask_faults(masks: &FrameMasks, full: &[bool], pass: &str) -> Vec<String> {
     faults
 }
 
-/// A prompt, the frame it is given on, and whether the object fills that frame.
-struct Planned {
-    frame: usize,
-    prompt: Prompt,
-    full: bool,
-}
-
-/// All prompts of a sequence, made before its clock starts.
-fn prompts(job: &Job, sequence: &Sequence) -> Result<Vec<Planned>, Fault> {
-    let mut planned = Vec::new();
-    for object in &sequence.objects {
-        let frame = object.prompt_frame;
-        let truth: Mask = sequence.truth(object, frame)?;
-        let shape = prompt::prompt_shape(job.prompt, &truth, job.clicks).ok_or_else(|| Fault {
-            class: FaultClass::Input,
-            error: format!("video {}, object {}: its prompt frame has an empty mask", sequence.name, object.name),
-        })?;
-        planned.push(Planned { frame, prompt: Prompt { object: object.id, shape }, full: truth.is_full() });
-    }
-    Ok(planned)
-}
-
 /// Tracks one sequence and leaves its spool file.
 fn track(
     job: &Job,
@@ -294,13 +273,14 @@ fn track(
     voice: &mut Voice,
 ) -> Result<(), Fault> {
     voice.phase = Phase::Track;
-    let planned = prompts(job, sequence)?;
+    let mut planned = prompt::plan(sequence, job.prompt, job.clicks)?;
     let path = job.spool.join(format!("{index}.spool"));
     let mut writer = spool::Writer::create(&path, sequence.width, sequence.height).map_err(|e| disk(&path, &e))?;
     let tick = if job.loop_frames.is_some() { Duration::ZERO } else { TICK };
     let length = job.loop_frames.unwrap_or(sequence.frames.len());
+    planned.retain(|p| p.frame < length);
     runner.reset();
-    voice.say(&Event::SequenceStarted { index });
+    voice.say(&Event::SequenceStarted { index, prompts: planned.iter().map(GivenPrompt::from).collect() });
     let started = telemetry::now_ns();
     let read = |ahead: usize| {
         let reader = sequence.looped_reader(length, ahead);
@@ -415,7 +395,7 @@ type Taker<'a> = &'a mut dyn FnMut(FrameTimes, FrameMasks) -> Result<Option<Fram
 /// The timed loop over one video.
 struct Loop<'a, 'b> {
     video: &'a str,
-    planned: &'a [Planned],
+    planned: &'a [PlannedPrompt],
     runner: &'a mut dyn Runner,
     pulse: &'a mut Pulse<'b>,
 }
@@ -521,7 +501,8 @@ fn null_run(job: &Job, dataset: &Dataset, voice: &mut Voice) -> Result<(), Fault
     let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
     let image = sequence.picker().frame(at)?;
     // All objects start on this frame, so that each has a mask to be written from the first frame on.
-    let planned: Vec<Planned> = prompts(job, sequence)?.into_iter().map(|p| Planned { frame: 0, ..p }).collect();
+    let mut planned = prompt::plan(sequence, job.prompt, job.clicks)?;
+    planned.iter_mut().for_each(|p| p.frame = 0);
     let path = job.spool.join("null.spool");
     let mut writer = spool::Writer::create(&path, image.width, image.height).map_err(|e| disk(&path, &e))?;
     let mut begins = Vec::with_capacity(NULL_FRAMES + 1);

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::types::{Mask, PromptKind, PromptShape};
+use jetbench_runners::types::{Mask, PromptShape};
 use rayon::prelude::*;
 
 use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
 use crate::report::overlay::{self, Layer};
 use crate::report::{self, thumb};
 use crate::results::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord};
-use crate::run::prompt;
+use crate::run::prompt::GivenPrompt;
 use crate::run::spool::{Reader, SpooledFrame};
 use crate::score::{FrameScore, Protocol, frame_score};
 
@@ -29,6 +29,9 @@ pub struct Finished {
     /// Begin and end on the monotonic clock, nanoseconds.
     #[serde(default)]
     pub span: (u64, u64),
+    /// The prompts that were given.
+    #[serde(default)]
+    pub prompts: Vec<GivenPrompt>,
     /// Its spool file.
     pub spool: PathBuf,
 }
@@ -51,10 +54,6 @@ pub struct Extras {
     pub masks: Option<PathBuf>,
     /// Root for frames with everything drawn on them: `<video>/<frame>.png`.
     pub overlays: Option<PathBuf>,
-    /// Prompt kind, to draw it.
-    pub prompt: PromptKind,
-    /// Clicks per object, to draw them.
-    pub clicks: usize,
 }
 
 /// Scores a finished sequence, and writes masks and overlays where wanted.
@@ -79,7 +78,7 @@ pub fn grade(
         )));
     }
     let writer = extras.masks.as_deref().map(|root| MaskWriter::new(root, layout, sequence)).transpose()?;
-    let painter = extras.overlays.as_deref().map(|root| Painter::new(root, sequence, extras)).transpose()?;
+    let painter = extras.overlays.as_deref().map(|root| Painter::new(root, sequence, &finished.prompts)).transpose()?;
     // A video file is decoded forwards, so its frames are taken before the work is spread over threads.
     let mut video = sequence.video.as_ref().filter(|_| painter.is_some()).map(|_| sequence.picker());
     let mut frames: Vec<GradedFrame> = reader
@@ -106,7 +105,10 @@ pub fn grade(
         )));
     }
     let non_finite = frames.iter_mut().flat_map(|f| std::mem::take(&mut f.non_finite)).collect();
-    let objects = sequence.objects.iter().enumerate().map(|(i, o)| object_record(i, o, &frames, layout.protocol()));
+    let objects = sequence.objects.iter().enumerate().map(|(i, object)| {
+        let prompt = finished.prompts.iter().find(|p| p.object == object.id);
+        object_record(i, object, prompt, &frames, layout.protocol())
+    });
     Ok(SequenceRecord {
         video: sequence.name.clone(),
         width,
@@ -125,7 +127,7 @@ fn grade_frame(
     spooled: &SpooledFrame,
     image: Option<RgbFrame>,
     writer: Option<&MaskWriter>,
-    painter: Option<&Painter>,
+    painter: Option<&Painter<'_>>,
 ) -> Result<GradedFrame, DataError> {
     let index = spooled.times.frame as usize;
     let (width, height) = (sequence.width, sequence.height);
@@ -190,7 +192,13 @@ fn grade_frame(
     })
 }
 
-fn object_record(index: usize, object: &Object, frames: &[GradedFrame], protocol: Protocol) -> ObjectRecord {
+fn object_record(
+    index: usize,
+    object: &Object,
+    prompt: Option<&GivenPrompt>,
+    frames: &[GradedFrame],
+    protocol: Protocol,
+) -> ObjectRecord {
     let scored: Vec<(u32, FrameScore, Option<f32>)> =
         frames.iter().flat_map(|f| f.scores.iter().filter(|s| s.0 == index).map(|s| (f.index, s.1, s.2))).collect();
     let scores: Vec<FrameScore> = scored.iter().map(|s| s.1).collect();
@@ -198,7 +206,8 @@ fn object_record(index: usize, object: &Object, frames: &[GradedFrame], protocol
     let total = protocol.aggregate(&scores);
     ObjectRecord {
         object: object.name.clone(),
-        prompt_frame: object.prompt_frame as u32,
+        prompt_frame: prompt.map_or(object.prompt_frame as u32, |p| p.frame),
+        prompt: prompt.map(|p| p.prompt.clone()),
         frames_scored: total.map_or(0, |t| t.counted as u32),
         j: total.map(|t| t.j),
         f: total.map(|t| t.f),
@@ -256,21 +265,28 @@ pub fn picture(sequence: &Sequence, spool: &Path, frame: usize) -> Result<RgbFra
 }
 
 /// Draws the frames of one sequence.
-struct Painter {
+struct Painter<'a> {
     dir: PathBuf,
-    /// Per object, as it was given to the model.
-    prompts: Vec<Option<PromptShape>>,
+    prompts: &'a [GivenPrompt],
 }
 
-impl Painter {
-    fn new(root: &Path, sequence: &Sequence, extras: &Extras) -> Result<Painter, DataError> {
+impl<'a> Painter<'a> {
+    fn new(root: &Path, sequence: &Sequence, prompts: &'a [GivenPrompt]) -> Result<Self, DataError> {
         let dir = root.join(&sequence.name);
         std::fs::create_dir_all(&dir).map_err(|e| DataError(format!("cannot write {}: {e}", dir.display())))?;
-        let prompt = |object: &Object| {
-            let truth = sequence.truth(object, object.prompt_frame)?;
-            Ok(prompt::prompt_shape(extras.prompt, &truth, extras.clicks))
+        Ok(Painter { dir, prompts })
+    }
+
+    /// What the model was given on this frame, if anything; a mask is the frame's annotation.
+    fn prompt(&self, object: &Object, frame: usize, truth: Option<&Mask>) -> Result<Option<PromptShape>, DataError> {
+        let given = self.prompts.iter().find(|p| p.object == object.id && p.frame as usize == frame);
+        let shape = |given: &GivenPrompt| {
+            given.prompt.shape(truth).ok_or_else(|| {
+                let name = &object.name;
+                DataError(format!("object {name}, frame {frame}: the annotation has changed since it was the prompt"))
+            })
         };
-        Ok(Painter { dir, prompts: sequence.objects.iter().map(prompt).collect::<Result<_, DataError>>()? })
+        given.map(shape).transpose()
     }
 
     fn paint(
@@ -283,6 +299,8 @@ impl Painter {
         scores: &[(usize, FrameScore, Option<f32>)],
     ) -> Result<(), DataError> {
         let file = &sequence.frames[index];
+        let prompts = sequence.objects.iter().enumerate().map(|(i, o)| self.prompt(o, index, truths.get(&i).copied()));
+        let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
         let layers: Vec<Layer> = sequence
             .objects
             .iter()
@@ -292,7 +310,7 @@ impl Painter {
                 object: object.id,
                 predicted: predicted.get(&object.id).map(|(mask, _)| mask),
                 truth: truths.get(&i).copied(),
-                prompt: self.prompts[i].as_ref().filter(|_| object.prompt_frame == index),
+                prompt: prompts[i].as_ref(),
                 j: scores.iter().find(|s| s.0 == i && object.prompt_frame <= index).map(|s| s.1.j * 100.0),
             })
             .collect();

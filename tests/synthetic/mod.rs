@@ -233,6 +233,7 @@ fn object_record(object: u32, video: u32, level: f64, n: &mut Numbers) -> Object
     ObjectRecord {
         object: format!("{object:03}"),
         prompt_frame,
+        prompt: None,
         frames_scored: counted.len() as u32,
         j: Some(j),
         f: Some(f),
