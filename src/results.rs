@@ -5,6 +5,7 @@ pub mod claim;
 pub mod note;
 pub mod record;
 pub mod retention;
+pub mod rows;
 pub mod status;
 pub mod store;
 mod upgrade;

@@ -5,7 +5,8 @@
 mod synthetic;
 mod workshop;
 
-use jetbench::command::compare::{ChangeWord, Floor, pair};
+use jetbench::command::compare::{ChangeWord, pair};
+use jetbench::judge::noise::{DEFAULT_FLOOR, Floor};
 use jetbench::judge::summary::summarise;
 use jetbench::results::note::{Reason, ReasonKind};
 use jetbench::results::record::{RunRecord, Verdict};
@@ -44,7 +45,7 @@ fn one_cell() -> RunRecord {
 }
 
 fn default_floor() -> Floor {
-    Floor { share: jetbench::command::history::DEFAULT_FLOOR, from: "by default".into() }
+    Floor { share: DEFAULT_FLOOR, from: "by default".into() }
 }
 
 #[test]

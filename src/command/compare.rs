@@ -11,11 +11,12 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::cli::CompareArgs;
-use crate::command::history;
 use crate::exit::{self, Outcome, Stop};
+use crate::judge::noise::{Floor, noise};
 use crate::judge::stats;
 use crate::plan::settings;
 use crate::results::record::{CellRecord, Interval, RunRecord, Verdict};
+use crate::results::rows::{self, Key, Row};
 use crate::results::{baseline, store};
 use crate::text::{clean, figure, plural};
 
@@ -123,15 +124,6 @@ pub struct Comparison {
     pub unmatched: Vec<String>,
 }
 
-/// How far the latency of the same thing differs from run to run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Floor {
-    /// Share of the latency.
-    pub share: f64,
-    /// Where it comes from.
-    pub from: String,
-}
-
 /// Compares the runs that `args` name.
 ///
 /// # Errors
@@ -154,7 +146,7 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Stop> {
         return Err(Stop::Usage("two runs are needed: jetbench compare BASE RUN…, or --baseline NAME RUN…".into()));
     }
     let records = dirs.iter().map(|dir| store::load(dir)).collect::<Result<Vec<RunRecord>, _>>()?;
-    let past = history::rows(&out).unwrap_or_default();
+    let past = rows::rows(&out).unwrap_or_default();
     let comparisons: Vec<Comparison> = records[1..]
         .iter()
         .zip(&dirs[1..])
@@ -176,10 +168,10 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Stop> {
 
 /// What latencies of this cell differ by from run to run: what the user says, else what the results directory shows, else
 /// a default.
-fn latency_floor(past: &[history::Row], base: &RunRecord, cell: &CellRecord, said: Option<f64>) -> Floor {
+fn latency_floor(past: &[Row], base: &RunRecord, cell: &CellRecord, said: Option<f64>) -> Floor {
     match said {
         Some(percent) => Floor { share: percent / 100.0, from: "as asked".into() },
-        None => history::noise(past, &history::Key::of(base, cell)),
+        None => noise(past, &Key::of(base, cell)),
     }
 }
 

@@ -2,9 +2,10 @@
 //! latencies are noise. A run that is not valid is hollow.
 
 use super::{Axis, Figure, GRID, INK, MARGIN, PALETTE, PAPER, RULE, SOFT};
-use crate::command::history::{Row, Series};
+use crate::judge::noise::Series;
 use crate::judge::stats;
 use crate::report::scene::{Ink, Line, Scene, Type};
+use crate::results::rows::Row;
 use crate::report::table::figure as short;
 
 const PANEL: f64 = 190.0;
