@@ -6,7 +6,6 @@ pub mod html;
 pub mod overlay;
 pub mod plot;
 pub mod png;
-pub mod scene;
 pub mod screen;
 pub mod table;
 pub mod thumb;
@@ -19,8 +18,8 @@ use crate::results::record::RunRecord;
 /// plots as SVG and PNG, `report.html`, `summary.md`. `run.json` is the caller's.
 ///
 /// # Errors
-/// When a PNG cannot be encoded.
-pub fn files(run: &RunRecord) -> Result<Vec<(String, Vec<u8>)>, ::png::EncodingError> {
+/// When a figure cannot be made a PNG.
+pub fn files(run: &RunRecord) -> Result<Vec<(String, Vec<u8>)>, plot::DrawError> {
     files_with(run, &[], &[])
 }
 
@@ -32,7 +31,7 @@ pub fn files_with(
     run: &RunRecord,
     telemetry: &[u8],
     thumbs: &[thumb::Thumb],
-) -> Result<Vec<(String, Vec<u8>)>, ::png::EncodingError> {
+) -> Result<Vec<(String, Vec<u8>)>, plot::DrawError> {
     let figures = plot::figures_with(run, telemetry);
     let mut files = vec![
         ("summary.csv".to_string(), csv::summary(run)),
@@ -48,8 +47,8 @@ pub fn files_with(
     ];
     let drawn: Vec<_> = figures
         .par_iter()
-        .map(|figure| Ok((figure.name.as_str(), figure.svg().into_bytes(), figure.png()?)))
-        .collect::<Result<_, ::png::EncodingError>>()?;
+        .map(|figure| Ok((figure.name.as_str(), figure.svg().into(), figure.png()?)))
+        .collect::<Result<_, plot::DrawError>>()?;
     for (name, svg, png) in drawn {
         files.push((format!("plots/{name}.svg"), svg));
         files.push((format!("plots/{name}.png"), png));

@@ -14,6 +14,28 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
+/// Text without what XML 1.0 forbids even when escaped.
+pub fn printable(text: &str) -> String {
+    let forbidden = |c: char| (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{fffe}' | '\u{ffff}');
+    text.replace(forbidden, "\u{fffd}")
+}
+
+/// Text made safe inside XML and HTML, in content and in quoted attributes.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in printable(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// A figure with as many digits as a reader can use: three or so, never an exponent.
 pub fn figure(value: f64) -> String {
     match value.abs() {

@@ -10,6 +10,7 @@ use jetbench::report::{self, csv, plot, png, table};
 use jetbench::results::note::{Note, NoteKind};
 use jetbench::results::record::{RunRecord, Verdict};
 use jetbench_runners::types::{Mask, PromptShape, StagePrecision};
+use resvg::usvg;
 
 /// Header and rows of a CSV file, by a reader that refuses rows of another width.
 fn parse(bytes: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {
@@ -280,16 +281,40 @@ fn runs_to_draw() -> Vec<(&'static str, RunRecord)> {
     ]
 }
 
+/// Where every text of a picture stands, as resvg sets it: left, top of a capital, right, foot of a descender.
+fn text_areas(group: &usvg::Group, areas: &mut Vec<(String, [f32; 4])>) {
+    for node in group.children() {
+        match node {
+            usvg::Node::Group(group) => text_areas(group, areas),
+            usvg::Node::Text(text) => {
+                let [chunk] = text.chunks() else { panic!("{:?} is no single line", text.chunks()) };
+                let (size, wide) = (chunk.spans()[0].font_size().get(), text.bounding_box());
+                let baseline = chunk.y().unwrap() + text.dy()[0];
+                let mut corners = [(wide.left(), baseline - 0.73 * size), (wide.right(), baseline + 0.24 * size)]
+                    .map(|(x, y)| resvg::tiny_skia::Point::from_xy(x, y));
+                text.abs_transform().map_points(&mut corners);
+                let [a, b] = corners;
+                let area = [a.x.min(b.x), a.y.min(b.y), a.x.max(b.x), a.y.max(b.y)];
+                areas.push((chunk.text().trim().to_string(), area));
+            }
+            _ => {}
+        }
+    }
+}
+
 #[test]
 fn no_text_of_a_figure_covers_another_or_leaves_the_page() {
     for (name, run) in runs_to_draw() {
         let figures = plot::figures(&run);
         assert!(figures.len() >= 3, "{name}");
         for figure in figures {
-            let areas = figure.scene.text_areas();
+            let tree = plot::paper::tree(figure.svg()).unwrap();
+            let mut areas = Vec::new();
+            text_areas(tree.root(), &mut areas);
             assert!(areas.len() > 10, "{name} {}", figure.name);
             for (i, (text, a)) in areas.iter().enumerate() {
-                let inside = a[0] >= 0.0 && a[1] >= 0.0 && a[2] <= figure.scene.width && a[3] <= figure.scene.height;
+                let (width, height) = (tree.size().width(), tree.size().height());
+                let inside = a[0] >= 0.0 && a[1] >= 0.0 && a[2] <= width && a[3] <= height;
                 assert!(inside, "{name} {}: {text:?} at {a:?} leaves the page", figure.name);
                 for (other, b) in &areas[..i] {
                     let apart = a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];
@@ -375,6 +400,7 @@ fn a_run_leaves_its_files_and_the_report_stands_alone() {
     let files = report::files(&run).unwrap();
     let names: Vec<&str> = files.iter().map(|f| f.0.as_str()).collect();
     insta::assert_snapshot!("files", names.join("\n"));
+    assert_eq!(files, report::files(&run).unwrap(), "the same run, the same bytes");
     let html = String::from_utf8(files.iter().find(|f| f.0 == "report.html").unwrap().1.clone()).unwrap();
     for outside in ["<script", "<b>", "<i>", "src=", "href=", "http://", "https://", "url("] {
         let own = html.replace("http://www.w3.org/2000/svg", "");
@@ -442,7 +468,7 @@ fn draw_overlays_for_eyes() {
                 })
                 .collect();
             let out = dir.join(format!("overlay_{}_{frame:05}.png", sequence.name));
-            png::write(&out, &overlay::render(&image, &layers)).unwrap();
+            png::write(&out, &overlay::render(&image, &layers).unwrap()).unwrap();
         }
     }
 }
@@ -479,6 +505,17 @@ fn the_report_is_readable_for_all() {
         }
     }
     assert!((contrast("#000000", "#ffffff") - 21.0).abs() < 1e-9);
+    // So do the texts in the figures, which have their own colours in the dark.
+    let css = plot::paper::dark_style("figure");
+    let dark = |colour: &str| css.split(&format!("[fill='{colour}']{{fill:")).nth(1).unwrap()[..7].to_string();
+    let mut colours: Vec<&str> =
+        html.split("<text").skip(1).map(|t| &t.split("fill=\"").nth(1).unwrap()[..7]).collect();
+    colours.sort_unstable();
+    colours.dedup();
+    assert!(colours.len() > 1, "{colours:?}");
+    for colour in colours {
+        assert!(contrast(colour, "#FFFFFF") >= 4.5 && contrast(&dark(colour), &dark("#FFFFFF")) >= 4.5, "{colour}");
+    }
     // Every header cell says what it heads, every drawing and picture what it shows, and headings skip no level.
     let body = html.split("<body>").nth(1).unwrap();
     for th in body.split("<th").skip(1).filter(|t| !t.starts_with("ead")) {

@@ -43,7 +43,7 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Stop> {
     if let Some(path) = &args.plot {
         let figure = plot::history::figure(&series);
         let bytes = match path.extension().and_then(|e| e.to_str()) {
-            Some("svg") => figure.svg().into_bytes(),
+            Some("svg") => figure.svg().into(),
             Some("png") => figure.png().map_err(|e| Stop::Environment(format!("{}: {e}", path.display())))?,
             _ => return Err(Stop::Usage(format!("--plot {}: the name must end in .svg or .png", path.display()))),
         };

@@ -3,14 +3,12 @@
 
 use std::fmt::Write as _;
 
-use crate::report::plot::Figure;
-use crate::report::plot::stages;
-use crate::report::scene::escape;
+use crate::report::plot::{self, Figure, stages};
 use crate::report::table::{self, Sheet, cell_name, strip_marks};
 use crate::report::thumb::Thumb;
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::telemetry::key::MemoryPhase;
-use crate::text::{clean, figure, plural, shell_word};
+use crate::text::{clean, escape, figure, plural, shell_word};
 
 /// Figures that stand in the report itself; a full data set has dozens more, which lie beside it under `plots/`.
 const INLINE: usize = 12;
@@ -23,9 +21,10 @@ pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"generator\" content=\"jetbench {}\">\n<title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n",
+         <meta name=\"generator\" content=\"jetbench {}\">\n<title>{}</title>\n<style>{STYLE}{}</style>\n</head>\n<body>\n<main>\n",
         escape(&run.version),
-        escape(&title)
+        escape(&title),
+        plot::paper::dark_style("figure")
     );
     let _ = writeln!(out, "<h1>{}</h1>", escape(&title));
     let _ = writeln!(out, "<p class=\"under\">{}</p>", escape(&table::heading(run)));
@@ -477,15 +476,11 @@ fn pairs<'a>(out: &mut String, facts: impl Iterator<Item = (&'a str, &'a str)>) 
     out.push_str("</dl>\n");
 }
 
-/// Colours are variables, so that a test can compute their contrast in both schemes. Figures are drawn for white paper; in
-/// the dark their paper, ink and lines are exchanged by what they are filled with.
+/// Colours are variables, so that a test can compute their contrast in both schemes. What figures
+/// look like in the dark, their own module says.
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#212529;--soft:#5c636a;--paper:#ffffff;--card:#f8f9fa;--rule:#dee2e6;--good:#00704f;--warn:#8a5a00;--bad:#b00020}
-@media (prefers-color-scheme:dark){:root{--ink:#e9ecef;--soft:#adb5bd;--paper:#16191c;--card:#1e2226;--rule:#3a4147;--good:#4cc38a;--warn:#e6b34d;--bad:#ff8a80}
-figure svg [fill='#ffffff']{fill:#1e2226}figure svg [stroke='#ffffff']{stroke:#1e2226}figure svg [fill='#212529']{fill:#e9ecef}figure svg [stroke='#212529']{stroke:#e9ecef}
-figure svg [fill='#5c636a']{fill:#adb5bd}figure svg [stroke='#5c636a']{stroke:#adb5bd}figure svg [stroke='#e9ecef']{stroke:#30363c}figure svg [stroke='#c4c9ce']{stroke:#5c636a}
-figure svg [fill='#dde1e5']{fill:#343b42}figure svg [fill='#495057']{fill:#868e96}figure svg [stroke='#495057']{stroke:#868e96}figure svg [fill='#882255']{fill:#c65b92}figure svg [stroke='#882255']{stroke:#c65b92}
-figure svg [fill='#0072b2']{fill:#3d9ad6}figure svg [stroke='#0072b2']{stroke:#3d9ad6}}
+@media (prefers-color-scheme:dark){:root{--ink:#e9ecef;--soft:#adb5bd;--paper:#16191c;--card:#1e2226;--rule:#3a4147;--good:#4cc38a;--warn:#e6b34d;--bad:#ff8a80}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:1240px;margin:0 auto;padding:24px 20px 64px}

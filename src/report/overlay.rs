@@ -2,10 +2,10 @@
 //! a corner. A figure is judged by eye here, so what is not known (no truth on this frame, no score) is not drawn.
 
 use jetbench_runners::types::{Mask, PromptShape};
+use plotters::prelude::{Color, RGBAColor};
 
 use crate::dataset::RgbFrame;
-use crate::report::plot::PALETTE;
-use crate::report::scene::{Ink, Line, Scene, Type};
+use crate::report::plot::paper::{DrawError, Measure, PALETTE, Page, paint_over, text_style};
 use crate::text::clean;
 
 /// What is drawn for one object. Masks must have the frame's size; others are left out.
@@ -25,17 +25,27 @@ pub struct Layer<'a> {
     pub j: Option<f64>,
 }
 
+const WHITE: RGBAColor = RGBAColor(255, 255, 255, 1.0);
+const BLACK: RGBAColor = RGBAColor(0, 0, 0, 1.0);
+const RED: RGBAColor = RGBAColor(0xb0, 0x00, 0x20, 1.0);
+
 /// The frame with its layers and a legend, of the frame's size.
-pub fn render(frame: &RgbFrame, layers: &[Layer]) -> RgbFrame {
+///
+/// # Errors
+/// When the marks cannot be drawn, which would be a fault in them.
+pub fn render(frame: &RgbFrame, layers: &[Layer]) -> Result<RgbFrame, DrawError> {
     draw(frame, layers, true)
 }
 
 /// The frame with its layers; the legend would be too small to read where the picture is made smaller.
-pub fn draw(frame: &RgbFrame, layers: &[Layer], with_legend: bool) -> RgbFrame {
+///
+/// # Errors
+/// As [`render`].
+pub fn draw(frame: &RgbFrame, layers: &[Layer], with_legend: bool) -> Result<RgbFrame, DrawError> {
     let mut image = frame.clone();
     let (width, height) = (frame.width, frame.height);
     if frame.rgb.len() != width as usize * height as usize * 3 {
-        return image;
+        return Ok(image);
     }
     let fits = |mask: &&Mask| mask.width() == width && mask.height() == height;
     // Marks grow with the frame, so that they are as visible in a full-size frame as in a thumbnail.
@@ -44,7 +54,7 @@ pub fn draw(frame: &RgbFrame, layers: &[Layer], with_legend: bool) -> RgbFrame {
     for layer in layers {
         let ink = colour(layer.object);
         if let Some(mask) = layer.predicted.filter(fits) {
-            each_pixel(mask, |x, y| blend(&mut image, x, y, ink.faded(0.45)));
+            each_pixel(mask, |x, y| blend(&mut image, x, y, ink.mix(0.45)));
         }
     }
     for layer in layers {
@@ -54,72 +64,83 @@ pub fn draw(frame: &RgbFrame, layers: &[Layer], with_legend: bool) -> RgbFrame {
         }
         if let Some(mask) = layer.truth.filter(fits) {
             // A dark rim under a light line shows on every background.
-            rim(mask, contour + 1, |x, y| blend(&mut image, x, y, Ink(0, 0, 0, 0.55)));
-            rim(mask, contour, |x, y| blend(&mut image, x, y, ink.tinted(0.7)));
+            rim(mask, contour + 1, |x, y| blend(&mut image, x, y, BLACK.mix(0.55)));
+            rim(mask, contour, |x, y| blend(&mut image, x, y, lightened(ink)));
         }
         if let Some(PromptShape::Mask(mask)) = layer.prompt.filter(|p| matches!(p, PromptShape::Mask(m) if fits(&m))) {
-            rim(mask, 2 * contour + 1, |x, y| blend(&mut image, x, y, Ink(255, 255, 255, 1.0)));
+            rim(mask, 2 * contour + 1, |x, y| blend(&mut image, x, y, WHITE));
             rim(mask, contour, |x, y| blend(&mut image, x, y, ink));
         }
     }
-    let mut marks = Scene::new(f64::from(width), f64::from(height));
-    for layer in layers {
-        match layer.prompt {
-            Some(PromptShape::Points(clicks)) => {
-                for click in clicks {
-                    // The centre of a pixel is half a pixel from its corner.
-                    let at = (f64::from(click.x) + 0.5, f64::from(click.y) + 0.5);
-                    click_mark(&mut marks, at, click.positive, unit, colour(layer.object));
+    let size = (f64::from(width), f64::from(height));
+    let svg = Page::draw(size, "marks", None, |page| {
+        for layer in layers {
+            match layer.prompt {
+                Some(PromptShape::Points(clicks)) => {
+                    for click in clicks {
+                        // The centre of a pixel is half a pixel from its corner.
+                        let at = (f64::from(click.x) + 0.5, f64::from(click.y) + 0.5);
+                        click_mark(page, at, click.positive, unit, colour(layer.object));
+                    }
                 }
+                Some(PromptShape::Bbox(corners)) => {
+                    let [x0, y0, x1, y1] = corners.map(f64::from);
+                    let corners = [(x0, y0), (x1 + 1.0, y0), (x1 + 1.0, y1 + 1.0), (x0, y1 + 1.0)];
+                    page.outline(&corners, WHITE, 4.0 * unit);
+                    page.outline(&corners, colour(layer.object), 2.2 * unit);
+                }
+                _ => {}
             }
-            Some(PromptShape::Bbox([x0, y0, x1, y1])) => {
-                let (x0, y0) = (f64::from(*x0), f64::from(*y0));
-                let size = (f64::from(*x1) + 1.0 - x0, f64::from(*y1) + 1.0 - y0);
-                marks.rect((x0, y0), size, None, Some(Line::new(Ink(255, 255, 255, 1.0), 4.0 * unit)));
-                marks.rect((x0, y0), size, None, Some(Line::new(colour(layer.object), 2.2 * unit)));
-            }
-            _ => {}
         }
-    }
-    if with_legend {
-        legend(&mut marks, layers, unit);
-    }
-    marks.paint_over(&mut image, 1.0);
-    image
+        if with_legend {
+            legend(page, layers, unit);
+        }
+    });
+    paint_over(&svg, &mut image, 1.0)?;
+    Ok(image)
 }
 
 /// The colour of an object: those of the plots, the bright ones first.
-fn colour(object: u32) -> Ink {
+fn colour(object: u32) -> RGBAColor {
     const VIVID: [usize; 8] = [5, 1, 2, 3, 4, 0, 6, 7];
     PALETTE[VIVID[object as usize % VIVID.len()]]
 }
 
-/// A ring with a plus or a minus: the model was told "this" or "not this".
-fn click_mark(scene: &mut Scene, (x, y): (f64, f64), positive: bool, unit: f64, ink: Ink) {
-    let white = Ink(255, 255, 255, 1.0);
+/// Mixed with seven tenths of white.
+fn lightened(RGBAColor(r, g, b, a): RGBAColor) -> RGBAColor {
+    let mix = |c: u8| (f32::from(c) + (255.0 - f32::from(c)) * 0.7).round() as u8;
+    RGBAColor(mix(r), mix(g), mix(b), a)
+}
+
+/// A ring with a plus or a minus: the model was told "this" or "not this". A click outside the frame is not drawn: the page
+/// ends where the frame ends, and the mark would stand where no click was.
+fn click_mark(page: &Page, (x, y): (f64, f64), positive: bool, unit: f64, color: RGBAColor) {
+    if !((0.0..=page.size.0).contains(&x) && (0.0..=page.size.1).contains(&y)) {
+        return;
+    }
     let r = 6.5 * unit;
-    scene.circle((x, y), r + 1.5 * unit, Some(Ink(0, 0, 0, 0.6)), None);
-    scene.circle((x, y), r, Some(if positive { ink } else { white }), Some(Line::new(white, 1.6 * unit)));
-    let line = Line::new(if positive { white } else { Ink(0xb0, 0x00, 0x20, 1.0) }, 1.8 * unit);
-    let arm = 3.8 * unit;
-    scene.line((x - arm, y), (x + arm, y), line);
+    page.disc((x, y), r + 1.5 * unit, BLACK.mix(0.6));
+    page.disc((x, y), r, if positive { color } else { WHITE });
+    page.ring((x, y), r, WHITE, 1.6 * unit);
+    let (ink, width, arm) = (if positive { WHITE } else { RED }, 1.8 * unit, 3.8 * unit);
+    page.line(&[(x - arm, y), (x + arm, y)], ink, width);
     if positive {
-        scene.line((x, y - arm), (x, y + arm), line);
+        page.line(&[(x, y - arm), (x, y + arm)], ink, width);
     }
 }
 
 /// One row per object in the top left corner: colour, name, J.
-fn legend(scene: &mut Scene, layers: &[Layer], unit: f64) {
+fn legend(page: &Page, layers: &[Layer], unit: f64) {
     let size = (12.0 * unit).max(9.0);
     let (pad, row) = (0.45 * size, 1.45 * size);
-    let style = Type::new(size, Ink(255, 255, 255, 1.0));
-    let room = scene.width - 3.0 * size - 2.0 * pad;
+    let style = text_style(size, WHITE);
+    let room = page.size.0 - 3.0 * size - 2.0 * pad;
     // As many rows as fit; the rest are counted, not hidden.
-    let rows = (((scene.height - 3.0 * pad) / row).floor().max(1.0) as usize).min(layers.len());
+    let rows = (((page.size.1 - 3.0 * pad) / row).floor().max(1.0) as usize).min(layers.len());
     let mut texts: Vec<String> = layers
         .iter()
         .map(|l| {
-            let score = l.j.map_or_else(String::new, |j| format!("  J {j:.1}"));
+            let score = l.j.map_or_else(String::new, |j| format!(" · J {j:.1}"));
             style.fit(&format!("{}{score}", clean(l.name)), room)
         })
         .collect();
@@ -131,12 +152,11 @@ fn legend(scene: &mut Scene, layers: &[Layer], unit: f64) {
         return;
     }
     let wide = texts.iter().map(|t| style.width(t)).fold(0.0, f64::max) + 1.6 * size + 2.0 * pad;
-    scene.rect((pad, pad), (wide, rows as f64 * row + pad), Some(Ink(0, 0, 0, 0.6)), None);
+    page.rect((pad, pad), (wide, rows as f64 * row + pad), BLACK.mix(0.6));
     for (i, (text, layer)) in texts.iter().zip(layers).enumerate() {
         let middle = pad + (i as f64 + 0.5) * row + 0.5 * pad;
-        let swatch = (2.0 * pad, middle - 0.45 * size);
-        scene.rect(swatch, (0.9 * size, 0.9 * size), Some(colour(layer.object)), None);
-        scene.text((2.0 * pad + 1.4 * size, middle + style.half_cap()), text, style);
+        page.rect((2.0 * pad, middle - 0.45 * size), (0.9 * size, 0.9 * size), colour(layer.object));
+        page.text((2.0 * pad + 1.4 * size, middle + style.half_cap()), text, &style);
     }
 }
 
@@ -168,9 +188,9 @@ fn rim(mask: &Mask, thick: i64, mut paint: impl FnMut(u32, u32)) {
     });
 }
 
-fn blend(image: &mut RgbFrame, x: u32, y: u32, ink: Ink) {
+fn blend(image: &mut RgbFrame, x: u32, y: u32, RGBAColor(r, g, b, a): RGBAColor) {
     let at = (y as usize * image.width as usize + x as usize) * 3;
-    let Ink(r, g, b, a) = ink;
+    let a = a as f32;
     for (old, new) in image.rgb[at..at + 3].iter_mut().zip([r, g, b]) {
         *old = (f32::from(*old) * (1.0 - a) + f32::from(new) * a).round() as u8;
     }
@@ -183,6 +203,10 @@ mod tests {
 
     fn grey(width: u32, height: u32) -> RgbFrame {
         RgbFrame { width, height, rgb: vec![128; (width * height * 3) as usize] }
+    }
+
+    fn render(frame: &RgbFrame, layers: &[Layer]) -> RgbFrame {
+        super::render(frame, layers).unwrap()
     }
 
     fn pixel(image: &RgbFrame, x: u32, y: u32) -> [u8; 3] {

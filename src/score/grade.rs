@@ -259,7 +259,8 @@ pub fn picture(sequence: &Sequence, spool: &Path, frame: usize) -> Result<RgbFra
                 ..Layer::default()
             })
             .collect();
-        return Ok(thumb::shrink(&overlay::draw(&image, &layers, false)));
+        let drawn = overlay::draw(&image, &layers, false).map_err(|e| DataError(e.to_string()))?;
+        return Ok(thumb::shrink(&drawn));
     }
     Err(DataError(format!("{}: no frame {frame}", spool.display())))
 }
@@ -315,6 +316,7 @@ impl<'a> Painter<'a> {
             })
             .collect();
         let path = self.dir.join(format!("{}.png", file.name));
-        report::png::write(&path, &overlay::render(frame, &layers)).map_err(|e| DataError(e.to_string()))
+        let drawn = overlay::render(frame, &layers).map_err(|e| DataError(e.to_string()))?;
+        report::png::write(&path, &drawn).map_err(|e| DataError(e.to_string()))
     }
 }

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::types::Precision;
 
-use super::{Axis, Figure, GRID, INK, Look, MARGIN, RULE, SOFT, compares_dtypes, drawable, notes, page};
-use crate::report::scene::{Ink, Line, Scene, Type};
-use crate::report::table::clean;
+use plotters::prelude::Color;
+
+use super::{
+    Axes, Figure, INK, Look, MARGIN, Measure, Page, Plot, RULE, SHADE, Scale, WIDE, compares_dtypes, drawable, heading,
+    legend, legend_places, notes, text_style,
+};
 use crate::results::record::{CellRecord, FrameScoreRecord, ObjectRecord, RunRecord};
+use crate::text::clean;
 
 /// Panels per figure.
 const PANELS: usize = 12;
-const SHADE: Ink = Ink(0xdd, 0xe1, 0xe5, 1.0);
 
 /// What one panel shows: an object, and its record in every cell that scored it.
 struct Panel<'a> {
@@ -52,11 +55,11 @@ fn part(run: &RunRecord, dtype: Option<Precision>) -> Vec<Figure> {
             name.push_str(&format!("_{:02}", number + 1));
             title.push_str(&format!(" ({} of {})", number + 1, pages.len()));
         }
-        let scene = draw(run, &looks, panels, &title, dtype.is_none() && compares_dtypes(run));
         let first = panels.first().map_or("", |p| p.video);
         let last = panels.last().map_or("", |p| p.video);
         let caption = clean(&format!("{title} of {} objects, videos {first} to {last}", panels.len()));
-        figures.push(Figure { name, caption, scene });
+        let compares = dtype.is_none() && compares_dtypes(run);
+        figures.push(draw(run, &looks, panels, (name, title, caption), compares));
     }
     figures
 }
@@ -83,20 +86,19 @@ fn panels(run: &RunRecord, dtype: Option<Precision>) -> Vec<Panel<'_>> {
     panels
 }
 
-fn draw(run: &RunRecord, looks: &[Look], panels: &[Panel], title: &str, compares: bool) -> Scene {
+fn draw(run: &RunRecord, looks: &[Look], panels: &[Panel], words: (String, String, String), compares: bool) -> Figure {
+    let (name, title, caption) = words;
     let columns = match panels.len() {
         1 => 1,
         2..=4 => 2,
         _ => 3,
     };
     let rows = panels.len().div_ceil(columns);
-    let shown: Vec<&Look> = looks
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| panels.iter().any(|p| p.lines.iter().any(|l| l.0 == *i)))
-        .map(|l| l.1)
-        .collect();
-    let legend = legend_places(&shown).last().map_or(0, |p| p.1 + 1);
+    let in_panels = |i: usize| panels.iter().any(|p| p.lines.iter().any(|l| l.0 == i));
+    let shown: Vec<&Look> = looks.iter().enumerate().filter(|(i, _)| in_panels(*i)).map(|l| l.1).collect();
+    let entries = shown.iter().map(|look| (34.0, look.name.as_str()));
+    let entries: Vec<_> = entries.chain([(14.0, "prompt"), (20.0, "object out of sight")]).collect();
+    let legend_rows = legend_places(&entries, MARGIN).last().map_or(0, |p| p.1 + 1) as f64;
     let mut notes = notes(run);
     notes.push("Small rings: annotated frames that the protocol does not count (prompt, first, last).".to_string());
     let gap = (52.0, 66.0);
@@ -106,87 +108,71 @@ fn draw(run: &RunRecord, looks: &[Look], panels: &[Panel], title: &str, compares
         3 => 150.0,
         _ => 128.0,
     };
-    let height = 84.0 + 24.0 * legend as f64 + 44.0 + rows as f64 * (panel_height + gap.1) + 18.0 * notes.len() as f64;
-    let (mut scene, top, _) = page(run, title, (1200.0, height), &notes);
-    write_legend(&mut scene, &shown, compares, top + 18.0);
-    let width = (1200.0 - 2.0 * MARGIN - 44.0 - gap.0 * (columns - 1) as f64) / columns as f64;
-    for (i, panel) in panels.iter().enumerate() {
-        let left = MARGIN + 44.0 + (i % columns) as f64 * (width + gap.0);
-        let up = top + 24.0 * legend as f64 + 40.0 + (i / columns) as f64 * (panel_height + gap.1);
-        let x = Axis::linear(0.0, f64::from(panel.frames.max(2) - 1), left, left + width);
-        let y = Axis::linear(0.0, 100.0, up + panel_height, up);
-        let bottom = i + columns >= panels.len();
-        draw_panel(&mut scene, panel, looks, compares, &x, &y, i % columns == 0, bottom);
-    }
-    scene
+    let height = 128.0 + 24.0 * legend_rows + rows as f64 * (panel_height + gap.1) + 18.0 * notes.len() as f64;
+    Figure::draw(name, caption, height, |page| {
+        let (top, _) = heading(page, run, &title, &notes);
+        legend(page, &entries, (MARGIN, top + 18.0), |i, (x, y)| match shown.get(i) {
+            Some(look) => look.line(page, &[(x, y - 5.0), (x + 34.0, y - 5.0)], compares),
+            None if i == shown.len() => prompt_mark(page, x + 7.0, (y - 14.0, y + 2.0)),
+            None => page.rect((x, y - 12.0), (20.0, 14.0), SHADE),
+        });
+        let width = (WIDE - 2.0 * MARGIN - 44.0 - gap.0 * (columns - 1) as f64) / columns as f64;
+        for (i, panel) in panels.iter().enumerate() {
+            let left = MARGIN + 44.0 + (i % columns) as f64 * (width + gap.0);
+            let up = top + 24.0 * legend_rows + 40.0 + (i / columns) as f64 * (panel_height + gap.1);
+            let x = Scale::linear(0.0, f64::from(panel.frames.max(2) - 1), width / 62.0 + 1.0);
+            let y = Scale::linear(0.0, 100.0, 0.0).marked(&[0.0, 50.0, 100.0]);
+            let plot = Plot { x, y, left, top: up, right: left + width, bottom: up + panel_height };
+            let titles = (
+                if i + columns >= panels.len() { "frame" } else { "" },
+                if i % columns == 0 { "J (0 to 100)" } else { "" },
+            );
+            draw_panel(page, panel, looks, compares, &plot, titles);
+        }
+    })
 }
 
-#[allow(clippy::too_many_arguments, reason = "one call, all of it geometry")]
-fn draw_panel(
-    scene: &mut Scene,
-    panel: &Panel,
-    looks: &[Look],
-    compares: bool,
-    x: &Axis,
-    y: &Axis,
-    first_column: bool,
-    bottom: bool,
-) {
-    let title = Type::new(13.5, INK).bold();
-    let tick = Type::new(12.0, SOFT);
+fn draw_panel(page: &Page, panel: &Panel, looks: &[Look], compares: bool, plot: &Plot, titles: (&str, &str)) {
+    let title = text_style(13.5, INK).bold();
     let name = clean(&format!("{} · object {}", panel.video, panel.object));
-    scene.text((x.from, y.to - 9.0), title.fit(&name, x.to - x.from), title);
+    page.text((plot.left, plot.top - 9.0), &title.fit(&name, plot.right - plot.left), &title);
     let truth = panel.lines.first().map(|(_, o)| *o);
-    if let Some(object) = truth {
-        for (from, to) in absent_spans(&object.per_frame) {
-            let (from, to) = (x.at(from).max(x.from), x.at(to).min(x.to));
-            scene.rect((from, y.to), (to - from, y.from - y.to), Some(SHADE), None);
-        }
+    for (from, to) in truth.map(|object| absent_spans(&object.per_frame)).unwrap_or_default() {
+        let (from, to) = (plot.x(from).max(plot.left), plot.x(to).min(plot.right));
+        page.rect((from, plot.top), (to - from, plot.bottom - plot.top), SHADE);
     }
-    for (value, text) in [(0.0, "0"), (50.0, "50"), (100.0, "100")] {
-        scene.line((x.from, y.at(value)), (x.to, y.at(value)), Line::new(GRID, 1.0));
-        scene.text((x.from - 7.0, y.at(value) + tick.half_cap()), text, tick.end());
-    }
-    for (value, text) in x.ticks((x.to - x.from) / 62.0) {
-        scene.line((x.at(value), y.from), (x.at(value), y.from + 4.0), Line::new(RULE, 1.0));
-        scene.text((x.at(value), y.from + 18.0), text, tick.middle());
-    }
-    scene.polyline(vec![(x.from, y.to), (x.from, y.from), (x.to, y.from)], Line::new(RULE, 1.2));
-    if first_column {
-        let style = Type::new(13.0, INK).middle().upright();
-        scene.text((x.from - 38.0, (y.from + y.to) / 2.0), "J (0 to 100)", style);
-    }
-    if bottom {
-        scene.text(((x.from + x.to) / 2.0, y.from + 37.0), "frame", Type::new(13.0, INK).middle());
+    plot.axes(page, &Axes { tick: 12.0, title: 13.0, x: titles.0, y: titles.1, columns: false });
+    for tick in plot.x.ticks() {
+        page.line(&[(plot.x(*tick), plot.bottom), (plot.x(*tick), plot.bottom + 4.0)], RULE, 1.0);
     }
     if let Some(object) = truth {
-        let at = x.at(f64::from(object.prompt_frame));
-        scene.line((at, y.from), (at, y.to), Line::new(INK, 1.4).dashed(3.0, 3.0));
-        prompt_mark(scene, (at, y.from));
+        prompt_mark(page, plot.x(f64::from(object.prompt_frame)), (plot.top, plot.bottom));
     }
-    let dense = panel.frames as f64 / truth.map_or(1, |o| o.per_frame.len().max(1)) as f64 * (x.to - x.from)
-        / f64::from(panel.frames.max(1))
-        < 7.0;
+    let pixels_per_frame = (plot.right - plot.left) / f64::from(panel.frames.max(1));
+    let frames_per_score = f64::from(panel.frames) / truth.map_or(1, |o| o.per_frame.len().max(1)) as f64;
+    let dense = frames_per_score * pixels_per_frame < 7.0;
+    let at = |s: &FrameScoreRecord| (plot.x(f64::from(s.frame)), plot.y(s.j));
     for &(cell, object) in &panel.lines {
         let look = &looks[cell];
-        let points: Vec<(f64, f64)> =
-            object.per_frame.iter().filter(|s| s.counted).map(|s| (x.at(f64::from(s.frame)), y.at(s.j))).collect();
+        let points: Vec<(f64, f64)> = object.per_frame.iter().filter(|s| s.counted).map(at).collect();
         if points.len() == 1 || !dense {
             for &at in &points {
-                scene.circle(at, 2.1, Some(look.stroke(false).ink), None);
+                page.disc(at, 2.1, look.pale(0.45));
             }
         }
-        scene.polyline(points, look.stroke(compares));
+        if points.len() > 1 {
+            look.line(page, &points, compares);
+        }
         for s in object.per_frame.iter().filter(|s| !s.counted) {
-            let at = (x.at(f64::from(s.frame)), y.at(s.j));
-            scene.circle(at, 2.6, None, Some(Line::new(look.ink.faded(0.7), 1.0)));
+            page.ring(at(s), 2.6, look.color.mix(0.7), 1.0);
         }
     }
 }
 
-/// A small wedge on the frame axis.
-fn prompt_mark(scene: &mut Scene, (x, y): (f64, f64)) {
-    scene.polygon(vec![(x - 5.5, y + 1.0), (x + 5.5, y + 1.0), (x, y - 9.0)], Some(INK), None);
+/// The frame with the prompt: a dashed line, and a small wedge on the frame axis.
+fn prompt_mark(page: &Page, x: f64, (top, bottom): (f64, f64)) {
+    page.dashes(&[(x, bottom), (x, top)], INK, 1.4, (3.0, 3.0));
+    page.area(&[(x - 5.5, bottom + 1.0), (x + 5.5, bottom + 1.0), (x, bottom - 9.0)], INK);
 }
 
 /// Spans of frames in which the object is out of sight, half-way to the annotated frames on which it is seen again.
@@ -203,42 +189,6 @@ fn absent_spans(scores: &[FrameScoreRecord]) -> Vec<(f64, f64)> {
         }
     }
     spans
-}
-
-const KEYS: [&str; 2] = ["prompt", "object out of sight"];
-
-/// Places of the legend's entries: x and row.
-fn legend_places(shown: &[&Look]) -> Vec<(f64, usize)> {
-    let style = Type::new(14.0, INK);
-    let widths = shown.iter().map(|l| style.width(&l.name) + 66.0).chain(KEYS.iter().map(|k| style.width(k) + 50.0));
-    let (mut x, mut row) = (MARGIN, 0);
-    let mut places = Vec::new();
-    for width in widths {
-        if x > MARGIN && x + width > 1200.0 - MARGIN {
-            (x, row) = (MARGIN, row + 1);
-        }
-        places.push((x, row));
-        x += width;
-    }
-    places
-}
-
-fn write_legend(scene: &mut Scene, shown: &[&Look], compares: bool, y: f64) {
-    let style = Type::new(14.0, INK);
-    let places = legend_places(shown);
-    let at = |i: usize| (places[i].0, y + 24.0 * places[i].1 as f64);
-    for (i, look) in shown.iter().enumerate() {
-        let (x, y) = at(i);
-        scene.line((x, y - 5.0), (x + 34.0, y - 5.0), look.stroke(compares));
-        scene.text((x + 42.0, y), &look.name, style);
-    }
-    let (x, y_prompt) = at(shown.len());
-    scene.line((x + 7.0, y_prompt + 2.0), (x + 7.0, y_prompt - 14.0), Line::new(INK, 1.4).dashed(3.0, 3.0));
-    prompt_mark(scene, (x + 7.0, y_prompt + 1.0));
-    scene.text((x + 22.0, y_prompt), KEYS[0], style);
-    let (x, y_absent) = at(shown.len() + 1);
-    scene.rect((x, y_absent - 12.0), (20.0, 14.0), Some(SHADE), None);
-    scene.text((x + 28.0, y_absent), KEYS[1], style);
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Axis, Figure, GRID, INK, MARGIN, PALETTE, RULE, SOFT};
-use crate::report::scene::{Ink, Line, Scene, Type};
-use crate::report::table::{cell_name, clean};
+use plotters::prelude::{Color, RGBAColor};
+
+use super::{Axes, Figure, INK, MARGIN, Measure, PALETTE, PAPER, Page, Plot, SOFT, Scale, WIDE, text_style};
+use crate::report::table::cell_name;
 use crate::results::record::RunRecord;
 use crate::telemetry::PHASE;
 use crate::telemetry::key::{Channel, WorkerMemory};
+use crate::text::clean;
 
 /// Points along a curve; more samples are drawn as ranges.
 const COLUMNS: usize = 400;
@@ -77,76 +79,60 @@ fn panels(sensed: &Sensed) -> Vec<(&'static str, Vec<Curve<'_>>)> {
     .collect()
 }
 
+/// Height of a panel, and of what lies between two.
+const TALL: f64 = 150.0;
+const GAP: f64 = 62.0;
+
 fn draw(name: &str, index: usize, sensed: &Sensed) -> Option<Figure> {
     let panels = panels(sensed);
     let end = panels.iter().flat_map(|p| &p.1).flat_map(|c| c.1.iter().map(|p| p.0)).fold(0.0, f64::max);
     if panels.is_empty() || end <= 0.0 {
         return None;
     }
-    const TALL: f64 = 150.0;
-    let height = 120.0 + panels.len() as f64 * (TALL + 62.0) + 20.0;
-    let mut scene = Scene::new(1200.0, height);
-    let heading = Type::new(22.0, INK).bold();
-    scene.text((MARGIN, 42.0), heading.fit(&format!("Over time: {name}"), 1200.0 - 2.0 * MARGIN), heading);
-    let under = Type::new(15.0, SOFT);
-    scene.text(
-        (MARGIN, 68.0),
-        "Seconds since the first sample. Dashed lines: a phase begins. No sample is left out.",
-        under,
-    );
-    let (left, right) = (MARGIN + 60.0, 1200.0 - MARGIN - 170.0);
-    let x = Axis::linear(0.0, end, left, right);
-    for (i, (title, curves)) in panels.iter().enumerate() {
-        let head = 124.0 + i as f64 * (TALL + 62.0);
-        panel(&mut scene, title, curves, sensed, x, (head, head + TALL), i == 0);
-    }
     let shown: Vec<&str> = panels.iter().map(|p| p.0).collect();
-    Some(Figure {
-        name: format!("sensed_{:02}", index + 1),
-        caption: format!("{name} over {end:.1} seconds: {}", shown.join("; ")),
-        scene,
-    })
+    let caption = format!("{name} over {end:.1} seconds: {}", shown.join("; "));
+    let height = 104.0 + panels.len() as f64 * (TALL + GAP);
+    Some(Figure::draw(format!("sensed_{:02}", index + 1), caption, height, |page| {
+        let heading = text_style(22.0, INK).bold();
+        page.text((MARGIN, 42.0), &heading.fit(&format!("Over time: {name}"), WIDE - 2.0 * MARGIN), &heading);
+        let under = "Seconds since the first sample. Dashed lines: a phase begins. No sample is left out.";
+        page.text((MARGIN, 68.0), under, &text_style(15.0, SOFT));
+        for (i, (title, curves)) in panels.iter().enumerate() {
+            panel(page, title, curves, &sensed.phases, end, 124.0 + i as f64 * (TALL + GAP), i == 0);
+        }
+    }))
 }
 
-fn panel(
-    scene: &mut Scene,
-    title: &str,
-    curves: &[Curve<'_>],
-    sensed: &Sensed,
-    x: Axis,
-    (head, foot): (f64, f64),
-    named: bool,
-) {
+fn panel(page: &Page, title: &str, curves: &[Curve<'_>], phases: &[(f64, String)], end: f64, top: f64, named: bool) {
     let values = || curves.iter().flat_map(|c| c.1.iter().map(|p| p.1));
     let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(f64::MIN, f64::max));
     let air = ((high - low) * 0.08).max(high.abs() * 0.01).max(1e-9);
-    let y = Axis::linear(if low >= 0.0 { (low - air).max(0.0) } else { low - air }, high + air, foot, head);
-    let (tick, label) = (Type::new(13.0, SOFT), Type::new(14.0, INK).bold());
-    scene.text((x.from, head - 12.0), title, label);
-    for (value, text) in y.ticks(3.0) {
-        scene.line((x.from, y.at(value)), (x.to, y.at(value)), Line::new(GRID, 1.0));
-        scene.text((x.from - 8.0, y.at(value) + tick.half_cap()), text, tick.end());
+    let y = Scale::linear(if low >= 0.0 { (low - air).max(0.0) } else { low - air }, high + air, 5.0);
+    let x = Scale::linear(0.0, end, 10.0);
+    let plot = Plot { x, y, left: MARGIN + 60.0, top, right: WIDE - MARGIN - 170.0, bottom: top + TALL };
+    page.text((plot.left, top - 12.0), title, &text_style(14.0, INK).bold());
+    plot.axes(page, &Axes { tick: 13.0, title: 13.0, x: "", y: "", columns: false });
+    let tick = text_style(13.0, SOFT);
+    for (at, _) in phases {
+        page.dashes(&[(plot.x(*at), top), (plot.x(*at), plot.bottom)], SOFT, 1.0, (4.0, 3.0));
     }
-    for (value, text) in x.ticks(9.0) {
-        scene.text((x.at(value), foot + 18.0), text, tick.middle());
-    }
-    // Phases that follow each other closely have their names on lines of their own, as many as there are.
-    let mut free = [x.from; 6];
-    for (at, phase) in &sensed.phases {
-        let place = x.at(*at);
-        scene.line((place, head), (place, foot), Line::new(SOFT, 1.0).dashed(4.0, 3.0));
-        if let Some((left, row)) = place_name(&mut free, place, tick.width(phase), x.to).filter(|_| named) {
-            scene.text((left, head + 12.0 + 15.0 * row as f64), clean(phase), tick);
+    for (k, (name, curve)) in curves.iter().enumerate() {
+        let color = PALETTE[k % PALETTE.len()];
+        trace(page, curve, &plot, color);
+        let row = top + 12.0 + 20.0 * k as f64;
+        if row < plot.bottom + 14.0 {
+            page.rect((plot.right + 14.0, row - 9.0), (12.0, 12.0), color);
+            page.text((plot.right + 32.0, row + 1.0), &tick.fit(name, 140.0), &tick);
         }
     }
-    scene.polyline(vec![(x.from, head), (x.from, foot), (x.to, foot)], Line::new(RULE, 1.2));
-    for (k, (name, curve)) in curves.iter().enumerate() {
-        let ink = PALETTE[k % PALETTE.len()];
-        trace(scene, curve, x, y, ink);
-        let row = head + 12.0 + 20.0 * k as f64;
-        if row < foot + 14.0 {
-            scene.rect((x.to + 14.0, row - 9.0), (12.0, 12.0), Some(ink), None);
-            scene.text((x.to + 32.0, row + 1.0), tick.fit(name, 140.0), tick);
+    // Phases that follow each other closely have their names on lines of their own, as many as there are.
+    let mut free = [plot.left; 6];
+    for (at, phase) in phases.iter().filter(|_| named) {
+        let width = tick.width(phase);
+        if let Some((left, row)) = place_name(&mut free, plot.x(*at), width, plot.right) {
+            let y = top + 12.0 + 15.0 * row as f64;
+            page.rect((left - 1.0, y - 10.5), (width + 2.0, 13.0), PAPER.mix(0.8));
+            page.text((left, y), &clean(phase), &tick);
         }
     }
 }
@@ -161,7 +147,7 @@ fn place_name(free: &mut [f64], line: f64, width: f64, end: f64) -> Option<(f64,
 }
 
 /// A curve; where samples are denser than columns, the smallest and largest of each column in the order in which they came.
-fn trace(scene: &mut Scene, curve: &[(f64, f64)], x: Axis, y: Axis, ink: Ink) {
+fn trace(page: &Page, curve: &[(f64, f64)], plot: &Plot, color: RGBAColor) {
     let mut points = Vec::new();
     for part in curve.chunks(curve.len().div_ceil(COLUMNS).max(1)) {
         let by = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
@@ -169,9 +155,9 @@ fn trace(scene: &mut Scene, curve: &[(f64, f64)], x: Axis, y: Axis, ink: Ink) {
         let mut ends: Vec<(f64, f64)> = ends.into_iter().flatten().copied().collect();
         ends.sort_by(|a, b| a.0.total_cmp(&b.0));
         ends.dedup();
-        points.extend(ends.into_iter().map(|(t, v)| (x.at(t), y.at(v))));
+        points.extend(ends.into_iter().map(|(t, v)| (plot.x(t), plot.y(v))));
     }
-    scene.polyline(points, Line::new(ink, 1.6));
+    page.line(&points, color, 1.6);
 }
 
 #[cfg(test)]

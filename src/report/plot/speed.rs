@@ -1,10 +1,16 @@
 //! Accuracy against speed: one marker per cell, the Pareto front of the valid ones, 95 % intervals where there are
 //! enough videos for them.
 
-use super::{Axis, Figure, GRID, INK, Look, RULE, SOFT, compares_dtypes, drawable, frame, notes, page};
-use crate::report::scene::{Line, Scene, Type};
-use crate::report::table::figure as short;
+use jetbench_runners::types::Precision;
+use plotters::prelude::Color;
+use plotters::style::TextStyle;
+
+use super::{
+    Axes, Figure, GRID, INK, Look, Measure, PAPER, Page, Plot, RULE, SOFT, Scale, compares_dtypes, drawable, heading,
+    legend, notes, text_style,
+};
 use crate::results::record::{Interval, RunRecord};
+use crate::text::figure as short;
 
 /// A cell as it lies in the plot.
 struct Dot {
@@ -40,36 +46,6 @@ pub fn figure(run: &RunRecord) -> Option<Figure> {
     if dots.iter().any(|d| d.jf_interval.is_some()) {
         notes.push("Thin lines: 95 % interval of J&F from resampling whole videos. Cells share their videos: two intervals that overlap may still differ.".to_string());
     }
-    let (mut scene, top, floor) = page(run, "Accuracy against speed", (1200.0, 800.0), &notes);
-
-    let jf_ends = |d: &Dot| d.jf_interval.map_or([d.jf; 2], |i| [i.low, i.high]);
-    let (slow, fast) = ends(dots.iter().map(|d| d.fps));
-    let (poor, good) = ends(dots.iter().flat_map(jf_ends));
-    let (left, right) = (112.0, 1164.0);
-    let x = if slow > 0.0 && fast / slow > 12.0 {
-        Axis::log(slow, fast, left, right)
-    } else {
-        Axis::linear(0.0, fast * 1.2, left, right)
-    };
-    let air = (0.12 * (good - poor)).max(3.0);
-    let y = Axis::linear((poor - air).max(0.0), (good + air).min(100.0), floor - 64.0, top + 40.0);
-    let unit = if x.log { "frames per second, wall clock, log scale" } else { "frames per second, wall clock" };
-    frame(&mut scene, &x, &y, &format!("Speed ({unit})"), "Accuracy (mean J&F, 0 to 100)");
-    for dot in &mut dots {
-        dot.at = (x.at(dot.fps), y.at(dot.jf));
-        dot.whisker = dot.jf_interval.map(|i| (y.at(i.high), y.at(i.low)));
-    }
-    pareto(&mut scene, &dots, &x, &y);
-    legend(&mut scene, run, &dots, (left, top + 22.0));
-    for dot in &dots {
-        if let Some((top, bottom)) = dot.whisker {
-            scene.line((dot.at.0, top), (dot.at.0, bottom), Line::new(dot.look.ink.faded(0.5), 1.4));
-        }
-    }
-    labels(&mut scene, &dots, &x, &y);
-    for dot in &dots {
-        dot.look.marker(&mut scene, dot.at, RADIUS);
-    }
     let best = dots.iter().filter(|d| d.look.valid).max_by(|a, b| a.jf.total_cmp(&b.jf));
     let caption = match best {
         Some(b) => {
@@ -77,7 +53,43 @@ pub fn figure(run: &RunRecord) -> Option<Figure> {
         }
         None => "Accuracy against speed".to_string(),
     };
-    Some(Figure { name: "accuracy_speed".to_string(), caption, scene })
+    Some(Figure::draw("accuracy_speed", caption, 800.0, |page| draw(page, run, &mut dots, &notes)))
+}
+
+fn draw(page: &Page, run: &RunRecord, dots: &mut [Dot], notes: &[String]) {
+    let (top, floor) = heading(page, run, "Accuracy against speed", notes);
+    let jf_ends = |d: &Dot| d.jf_interval.map_or([d.jf; 2], |i| [i.low, i.high]);
+    let (slow, fast) = ends(dots.iter().map(|d| d.fps));
+    let (poor, good) = ends(dots.iter().flat_map(jf_ends));
+    let x =
+        if slow > 0.0 && fast / slow > 12.0 { Scale::log(slow, fast) } else { Scale::linear(0.0, fast * 1.2, 10.0) };
+    let air = (0.12 * (good - poor)).max(3.0);
+    let y = Scale::linear((poor - air).max(0.0), (good + air).min(100.0), 9.0);
+    let plot = Plot { x, y, left: 112.0, top: top + 40.0, right: 1164.0, bottom: floor - 64.0 };
+    let unit = if plot.x.log { "frames per second, wall clock, log scale" } else { "frames per second, wall clock" };
+    let axes = Axes {
+        tick: 14.0,
+        title: 15.0,
+        x: &format!("Speed ({unit})"),
+        y: "Accuracy (mean J&F, 0 to 100)",
+        columns: true,
+    };
+    plot.axes(page, &axes);
+    for dot in dots.iter_mut() {
+        dot.at = (plot.x(dot.fps), plot.y(dot.jf));
+        dot.whisker = dot.jf_interval.map(|i| (plot.y(i.high), plot.y(i.low)));
+    }
+    pareto(page, dots, &plot);
+    keys(page, run, dots, (plot.left, top + 22.0));
+    for dot in dots.iter() {
+        if let Some((top, bottom)) = dot.whisker {
+            page.line(&[(dot.at.0, top), (dot.at.0, bottom)], dot.look.color.mix(0.5), 1.4);
+        }
+    }
+    labels(page, dots, &[plot.left, plot.top, plot.right, plot.bottom]);
+    for dot in dots.iter() {
+        dot.look.marker(page, dot.at, RADIUS);
+    }
 }
 
 const RADIUS: f64 = 7.0;
@@ -105,12 +117,12 @@ fn front(dots: &[Dot]) -> Vec<usize> {
 }
 
 /// The edge of what is reached: everything on its lower left is beaten by a cell on it.
-fn pareto(scene: &mut Scene, dots: &[Dot], x: &Axis, y: &Axis) {
-    let edge = edge(dots, x.from, y.from);
-    let mut area = edge.clone();
-    area.push((x.from, y.from));
-    scene.polygon(area, Some(GRID.faded(0.5)), None);
-    scene.polyline(edge, Line::new(SOFT, 1.5).dashed(6.0, 4.0));
+fn pareto(page: &Page, dots: &[Dot], plot: &Plot) {
+    let edge = edge(dots, plot.left, plot.bottom);
+    if !edge.is_empty() {
+        page.area(&[&edge[..], &[(plot.left, plot.bottom)]].concat(), GRID.mix(0.5));
+        page.dashes(&edge, SOFT, 1.5, (6.0, 4.0));
+    }
 }
 
 /// The edge as a stair from the left side of the plot to its floor; empty when no cell is valid.
@@ -127,24 +139,22 @@ fn edge(dots: &[Dot], left: f64, floor: f64) -> Vec<(f64, f64)> {
 }
 
 /// What markers and lines mean.
-fn legend(scene: &mut Scene, run: &RunRecord, dots: &[Dot], (mut x, y): (f64, f64)) {
-    let style = Type::new(14.0, SOFT);
-    if front(dots).len() > 1 || dots.len() > 1 {
-        scene.line((x, y - 5.0), (x + 30.0, y - 5.0), Line::new(SOFT, 1.5).dashed(6.0, 4.0));
-        let text = "Pareto front: nothing valid is both faster and more accurate";
-        scene.text((x + 38.0, y), text, style);
-        x += 38.0 + style.width(text) + 36.0;
+fn keys(page: &Page, run: &RunRecord, dots: &[Dot], at: (f64, f64)) {
+    let (mut entries, mut samples) = (Vec::new(), Vec::new());
+    if dots.len() > 1 {
+        entries.push((30.0, "Pareto front: nothing valid is both faster and more accurate"));
+        samples.push(None);
     }
     if compares_dtypes(run) {
-        for dtype in jetbench_runners::types::Precision::ALL {
-            if dots.iter().any(|d| d.look.dtype == dtype) {
-                let sample = Look { name: String::new(), ink: SOFT, dtype, valid: true };
-                sample.marker(scene, (x + 6.0, y - 5.0), 6.0);
-                scene.text((x + 20.0, y), dtype.as_str(), style);
-                x += 20.0 + style.width(dtype.as_str()) + 26.0;
-            }
+        for dtype in Precision::ALL.into_iter().filter(|dtype| dots.iter().any(|d| d.look.dtype == *dtype)) {
+            entries.push((12.0, dtype.as_str()));
+            samples.push(Some(Look { name: String::new(), color: SOFT, dtype, valid: true }));
         }
     }
+    legend(page, &entries, at, |i, (x, y)| match &samples[i] {
+        None => page.dashes(&[(x, y - 5.0), (x + 30.0, y - 5.0)], SOFT, 1.5, (6.0, 4.0)),
+        Some(look) => look.marker(page, (x + 6.0, y - 5.0), 6.0),
+    });
 }
 
 /// A rectangle: left, top, right, bottom.
@@ -167,24 +177,24 @@ fn crosses(from: (f64, f64), to: (f64, f64), area: &Area) -> bool {
 
 /// A label beside every marker. Where they cannot all be placed without touching anything, numbers stand at the markers
 /// and a key in the plot's emptiest corner says what they mean.
-fn labels(scene: &mut Scene, dots: &[Dot], x: &Axis, y: &Axis) {
+fn labels(page: &Page, dots: &[Dot], plot: &Area) {
     let names: Vec<String> = dots.iter().map(|d| d.look.name.clone()).collect();
-    let style = Type::new(14.0, INK);
-    let plot = [x.from, y.to, x.to, y.from];
-    let (places, clear) = place(dots, &names, &style, &plot, &[]);
+    let style = text_style(14.0, INK);
+    let (places, clear) = place(dots, &names, &style, plot, &[]);
     if clear {
-        write_labels(scene, dots, &names, &style, &places);
+        write_labels(page, dots, &names, &style, &places);
         return;
     }
     let numbers: Vec<String> = (1..=dots.len()).map(|n| n.to_string()).collect();
-    let small = Type::new(13.0, INK);
+    let small = text_style(13.0, INK);
     let line_height = 19.0;
-    let rows: Vec<String> = dots
+    let rows: Vec<[String; 2]> = dots
         .iter()
         .zip(&numbers)
-        .map(|(d, n)| format!("{n}  {}   {:.1} at {}/s", d.look.name, d.jf, short(d.fps)))
+        .map(|(d, n)| [n.clone(), format!("{} · {:.1} at {}/s", d.look.name, d.jf, short(d.fps))])
         .collect();
-    let size = (rows.iter().map(|r| small.width(r)).fold(0.0, f64::max) + 24.0, rows.len() as f64 * line_height + 16.0);
+    let wide = rows.iter().map(|r| small.width(&r[1])).fold(0.0, f64::max) + 48.0;
+    let size = (wide, rows.len() as f64 * line_height + 16.0);
     // The emptiest corner: least marker and whisker area below the key.
     let corners = [
         (plot[0] + 10.0, plot[3] - size.1 - 10.0),
@@ -198,32 +208,34 @@ fn labels(scene: &mut Scene, dots: &[Dot], x: &Axis, y: &Axis) {
     };
     let corner = corners.iter().copied().min_by(|a, b| covered(a).total_cmp(&covered(b))).unwrap_or(corners[0]);
     let key = [corner.0, corner.1, corner.0 + size.0, corner.1 + size.1];
-    scene.rect(corner, size, Some(super::PAPER.faded(0.9)), Some(Line::new(RULE, 1.0)));
-    for (i, row) in rows.iter().enumerate() {
-        scene.text((corner.0 + 12.0, corner.1 + 21.0 + i as f64 * line_height), row, small);
+    page.rect(corner, size, PAPER.mix(0.9));
+    page.outline(&[corner, (key[2], key[1]), (key[2], key[3]), (key[0], key[3])], RULE, 1.0);
+    for (i, [number, row]) in rows.iter().enumerate() {
+        let y = corner.1 + 21.0 + i as f64 * line_height;
+        page.text((corner.0 + 28.0, y), number, &small.end());
+        page.text((corner.0 + 36.0, y), row, &small);
     }
-    let (places, _) = place(dots, &numbers, &small, &plot, &[key]);
-    write_labels(scene, dots, &numbers, &small, &places);
+    let (places, _) = place(dots, &numbers, &small, plot, &[key]);
+    write_labels(page, dots, &numbers, &small, &places);
 }
 
-fn write_labels(scene: &mut Scene, dots: &[Dot], names: &[String], style: &Type, places: &[Area]) {
+fn write_labels(page: &Page, dots: &[Dot], names: &[String], style: &TextStyle<'static>, places: &[Area]) {
     for ((dot, name), area) in dots.iter().zip(names).zip(places) {
         let near = (dot.at.0.clamp(area[0], area[2]), dot.at.1.clamp(area[1], area[3]));
         let (dx, dy) = (near.0 - dot.at.0, near.1 - dot.at.1);
         let distance = dx.hypot(dy);
         if distance > RADIUS + 9.0 {
             let start = (dot.at.0 + dx / distance * (RADIUS + 2.0), dot.at.1 + dy / distance * (RADIUS + 2.0));
-            scene.line(start, near, Line::new(SOFT, 0.9));
+            page.line(&[start, near], SOFT, 0.9);
         }
-        let size = (area[2] - area[0], area[3] - area[1] - 2.0);
-        scene.rect((area[0], area[1] + 1.0), size, Some(super::PAPER.faded(0.7)), None);
-        scene.text((area[0] + 2.0, area[3] - 5.0), name, *style);
+        page.rect((area[0], area[1] + 1.0), (area[2] - area[0], area[3] - area[1] - 2.0), PAPER.mix(0.7));
+        page.text((area[0] + 2.0, area[3] - 5.0), name, style);
     }
 }
 
 /// Finds a place for every text: near its marker, inside the plot, touching no marker, no other text and as few lines as
 /// can be. The flag says whether all of them are clear of each other.
-fn place(dots: &[Dot], names: &[String], style: &Type, plot: &Area, taken: &[Area]) -> (Vec<Area>, bool) {
+fn place(dots: &[Dot], names: &[String], style: &TextStyle<'static>, plot: &Area, taken: &[Area]) -> (Vec<Area>, bool) {
     let markers: Vec<Area> =
         dots.iter().map(|d| [d.at.0 - 10.0, d.at.1 - 11.0, d.at.0 + 10.0, d.at.1 + 10.0]).collect();
     let edge = edge(dots, plot[0], plot[3]);
@@ -232,7 +244,7 @@ fn place(dots: &[Dot], names: &[String], style: &Type, plot: &Area, taken: &[Are
     // A few rounds: each text is placed again, knowing where the others have gone.
     for _ in 0..4 {
         for i in 0..dots.len() {
-            let (w, h) = (style.width(&names[i]) + 4.0, style.size + 4.0);
+            let (w, h) = (style.width(&names[i]) + 4.0, style.size() + 4.0);
             let mut best = (f64::MAX, f64::MAX, [0.0; 4]);
             for (step, distance) in [RADIUS + 5.0, 24.0, 40.0, 60.0, 84.0, 112.0, 144.0].into_iter().enumerate() {
                 for angle in 0..16 {
@@ -290,10 +302,9 @@ fn place(dots: &[Dot], names: &[String], style: &Type, plot: &Area, taken: &[Are
 mod tests {
     use super::*;
     use crate::report::plot::PALETTE;
-    use jetbench_runners::types::Precision;
 
     fn dot(fps: f64, jf: f64, valid: bool) -> Dot {
-        let look = Look { name: "sam2_points bf16".into(), ink: PALETTE[0], dtype: Precision::Bf16, valid };
+        let look = Look { name: "sam2_points bf16".into(), color: PALETTE[0], dtype: Precision::Bf16, valid };
         Dot { look, fps, jf, jf_interval: None, at: (200.0 + fps * 20.0, 700.0 - jf * 5.0), whisker: None }
     }
 
@@ -315,7 +326,7 @@ mod tests {
     fn labels_of_close_markers_do_not_touch() {
         let dots: Vec<Dot> = (0..8).map(|i| dot(15.0 + f64::from(i) * 0.3, 70.0 + f64::from(i % 3), true)).collect();
         let names: Vec<String> = dots.iter().map(|d| d.look.name.clone()).collect();
-        let (places, clear) = place(&dots, &names, &Type::new(14.0, INK), &[112.0, 100.0, 1164.0, 700.0], &[]);
+        let (places, clear) = place(&dots, &names, &text_style(14.0, INK), &[112.0, 100.0, 1164.0, 700.0], &[]);
         assert!(clear);
         for i in 0..8 {
             for j in 0..i {
@@ -325,6 +336,6 @@ mod tests {
         // All in one spot: there is no room for forty long names, and the figure must know it.
         let heap: Vec<Dot> = (0..40).map(|_| dot(15.0, 70.0, true)).collect();
         let names = vec!["a rather long model name bf16".to_string(); 40];
-        assert!(!place(&heap, &names, &Type::new(14.0, INK), &[112.0, 400.0, 700.0, 500.0], &[]).1);
+        assert!(!place(&heap, &names, &text_style(14.0, INK), &[112.0, 400.0, 700.0, 500.0], &[]).1);
     }
 }

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::types::Stage;
 
-use super::{Axis, Figure, GRID, INK, Look, MARGIN, PALETTE, PAPER, SOFT, drawable, notes, page};
-use crate::report::scene::{Ink, Line, Scene, Type};
-use crate::report::table::figure as short;
+use plotters::prelude::{Color, RGBAColor};
+
+use super::{
+    Axes, Figure, INK, Look, MARGIN, Measure, PALETTE, Page, Plot, Scale, WIDE, drawable, heading, legend,
+    legend_places, notes, text_style,
+};
 use crate::results::record::{CellRecord, RunRecord};
+use crate::text::figure as short;
 
 /// Mean milliseconds per frame by stage, in the order of a frame, the rest between the stages last; `None` when the
 /// runner told nothing.
@@ -34,9 +38,14 @@ pub fn means(cell: &CellRecord) -> Option<Vec<(String, f64)>> {
     Some(means)
 }
 
+/// A cell and its stages.
+type Row = (Look, Vec<(String, f64)>);
+
+const ROW: f64 = 46.0;
+
 /// The figure; `None` when no runner told its stages.
 pub fn figure(run: &RunRecord) -> Option<Figure> {
-    let rows: Vec<(Look, Vec<(String, f64)>)> = Look::all(run)
+    let rows: Vec<Row> = Look::all(run)
         .into_iter()
         .zip(&run.cells)
         .filter(|(_, c)| drawable(c))
@@ -46,42 +55,6 @@ pub fn figure(run: &RunRecord) -> Option<Figure> {
     if longest <= 0.0 {
         return None;
     }
-    let mut names: Vec<&String> = Vec::new();
-    for (name, _) in rows.iter().flat_map(|r| &r.1) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names.sort_by_key(|n| *n == "between stages");
-    let notes = notes(run);
-    let row_height = 46.0;
-    let height = 250.0 + rows.len() as f64 * row_height + 18.0 * notes.len() as f64;
-    let (mut scene, top, floor) = page(run, "Time per frame, by stage", (1200.0, height), &notes);
-    let name_style = Type::new(15.0, INK);
-    let widest = rows.iter().map(|r| name_style.width(&r.0.name)).fold(0.0, f64::max).min(270.0);
-    let (left, right) = (MARGIN + widest + 18.0, 1200.0 - MARGIN - 80.0);
-    let x = Axis::linear(0.0, longest * 1.02, left, right);
-    legend(&mut scene, &names, top + 20.0);
-    let (ceiling, base) = (top + 72.0, floor - 50.0);
-    let tick = Type::new(14.0, SOFT);
-    for (value, text) in x.ticks((right - left) / 90.0) {
-        scene.line((x.at(value), ceiling), (x.at(value), base), Line::new(GRID, 1.0));
-        scene.text((x.at(value), base + 22.0), text, tick.middle());
-    }
-    scene.text(((left + right) / 2.0, base + 46.0), "Mean milliseconds per frame", Type::new(15.0, INK).middle());
-    for (i, (look, stages)) in rows.iter().enumerate() {
-        let y = ceiling + i as f64 * row_height + 6.0;
-        let mut from = 0.0;
-        for (name, ms) in stages.iter().filter(|s| s.1 > 0.0) {
-            let ink = colour(&names, name);
-            let ink = if look.valid { ink } else { ink.tinted(0.5) };
-            scene.rect((x.at(from), y), (x.at(from + ms) - x.at(from), 28.0), Some(ink), Some(Line::new(PAPER, 1.0)));
-            from += ms;
-        }
-        scene.text((MARGIN, y + 14.0 + name_style.half_cap()), name_style.fit(&look.name, 270.0), name_style);
-        let total = if look.valid { short(from) } else { format!("({})", short(from)) };
-        scene.text((x.at(from) + 10.0, y + 14.0 + name_style.half_cap()), total, name_style.bold());
-    }
     let said: Vec<String> = rows
         .iter()
         .map(|(look, stages)| {
@@ -89,26 +62,48 @@ pub fn figure(run: &RunRecord) -> Option<Figure> {
             format!("{}: {}", look.name, stages.join(", "))
         })
         .collect();
-    Some(Figure {
-        name: "stages".into(),
-        caption: format!("Mean milliseconds per frame by stage. {}", said.join("; ")),
-        scene,
-    })
+    let caption = format!("Mean milliseconds per frame by stage. {}", said.join("; "));
+    let notes = notes(run);
+    let height = 226.0 + rows.len() as f64 * ROW + 18.0 * notes.len() as f64;
+    Some(Figure::draw("stages", caption, height, |page| draw(page, run, &rows, longest, &notes)))
 }
 
-fn colour(names: &[&String], name: &String) -> Ink {
-    PALETTE[names.iter().position(|n| *n == name).unwrap_or(0) % PALETTE.len()]
-}
-
-fn legend(scene: &mut Scene, names: &[&String], y: f64) {
-    let style = Type::new(14.0, SOFT);
-    let (mut x, mut y) = (MARGIN, y);
-    for name in names {
-        if x + 24.0 + style.width(name) > 1200.0 - MARGIN {
-            (x, y) = (MARGIN, y + 24.0);
+fn draw(page: &Page, run: &RunRecord, rows: &[Row], longest: f64, notes: &[String]) {
+    let (top, floor) = heading(page, run, "Time per frame, by stage", notes);
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in rows.iter().flat_map(|r| &r.1) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
         }
-        scene.rect((x, y - 11.0), (14.0, 14.0), Some(colour(names, name)), None);
-        scene.text((x + 20.0, y), name.as_str(), style);
-        x += 20.0 + style.width(name) + 26.0;
     }
+    names.sort_by_key(|n| *n == "between stages");
+    let entries: Vec<_> = names.iter().map(|name| (14.0, *name)).collect();
+    legend(page, &entries, (MARGIN, top + 20.0), |i, (x, y)| page.rect((x, y - 11.0), (14.0, 14.0), colour(i)));
+    let lines = legend_places(&entries, MARGIN).last().map_or(0, |p| p.1) as f64;
+    let name_style = text_style(15.0, INK);
+    let widest = rows.iter().map(|r| name_style.width(&r.0.name)).fold(0.0, f64::max).min(270.0);
+    let (left, right) = (MARGIN + widest + 18.0, WIDE - MARGIN - 80.0);
+    let x = Scale::linear(0.0, longest * 1.02, (right - left) / 90.0);
+    let plot =
+        Plot { x, y: Scale::linear(0.0, 1.0, 0.0), left, top: top + 48.0 + 24.0 * lines, right, bottom: floor - 50.0 };
+    plot.axes(page, &Axes { tick: 14.0, title: 15.0, x: "Mean milliseconds per frame", y: "", columns: true });
+    for (i, (look, stages)) in rows.iter().enumerate() {
+        let y = plot.top + i as f64 * ROW + 6.0;
+        let mut from = 0.0;
+        for (name, ms) in stages.iter().filter(|s| s.1 > 0.0) {
+            let color = colour(names.iter().position(|n| n == name).unwrap_or(0));
+            // A hair of paper between the segments.
+            let width = plot.x(from + ms) - plot.x(from) - 1.0;
+            page.rect((plot.x(from) + 0.5, y), (width.max(0.2), 28.0), if look.valid { color } else { color.mix(0.5) });
+            from += ms;
+        }
+        let middle = y + 14.0 + name_style.half_cap();
+        page.text((MARGIN, middle), &name_style.fit(&look.name, 270.0), &name_style);
+        let total = if look.valid { short(from) } else { format!("({})", short(from)) };
+        page.text((plot.x(from) + 10.0, middle), &total, &name_style.bold());
+    }
+}
+
+fn colour(stage: usize) -> RGBAColor {
+    PALETTE[stage % PALETTE.len()]
 }
