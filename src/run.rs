@@ -33,7 +33,7 @@ use crate::run::cell::CellRun;
 use crate::run::event::FaultClass;
 use crate::run::progress::Progress;
 use crate::run::resume::{Before, Resumed};
-use crate::telemetry::{self, device};
+use crate::telemetry::device;
 use crate::text::{now, plural};
 
 /// How much is said on stderr while a run goes on.
@@ -193,7 +193,7 @@ fn disk(path: &Path, error: &std::io::Error) -> Stop {
 /// Every file of the results, `run.json` last.
 fn write_all(dir: &RunDir, record: &RunRecord) -> std::io::Result<()> {
     let units = record.cells.iter().map(|c| c.repeats.len().max(1)).sum();
-    dir.join_telemetry(units, telemetry::CSV_HEADER)?;
+    dir.join_telemetry(units, &report::csv::samples_table().header())?;
     let sensed = std::fs::read(dir.path.join("telemetry.csv"))?;
     let thumbs = thumb::read(&dir.path, record.cells.len());
     for (name, bytes) in report::files_with(record, &sensed, &thumbs).map_err(std::io::Error::other)? {

@@ -2,7 +2,7 @@
 
 mod boundary_iou;
 pub mod directory;
-mod export;
+pub mod export;
 mod failure;
 pub mod grade;
 mod kernel;

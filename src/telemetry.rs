@@ -34,4 +34,4 @@ pub use sampler::{DEFAULT_HZ, Recorder, Sampler, now_ns, rate};
 #[cfg(test)]
 pub(crate) use sensor::tree;
 pub use sensor::{Found, Reading, Sensor, is_tegra};
-pub use series::{CSV_HEADER, PHASE, Sample, Span, Telemetry};
+pub use series::{PHASE, Sample, Span, Telemetry};

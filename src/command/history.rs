@@ -7,6 +7,7 @@ use crate::cli::HistoryArgs;
 use crate::exit::{Outcome, Stop};
 use crate::judge::noise::{Series, series};
 use crate::plan::settings;
+use crate::report::csv::{CsvTable, columns, maybe, value};
 use crate::report::plot;
 use crate::results::rows::{Row, rows};
 use crate::results::store;
@@ -34,7 +35,7 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Stop> {
         false => text(&series),
     };
     if let Some(path) = &args.export_csv {
-        let bytes = table(&rows);
+        let bytes = columns().file(&rows);
         match path.as_os_str() == "-" {
             true => stdout = String::from_utf8_lossy(&bytes).into_owned(),
             false => write(path, &bytes)?,
@@ -106,50 +107,31 @@ fn json(series: &[Series]) -> String {
     format!("{}\n", serde_json::json!({"schema": 1, "series": series}))
 }
 
-/// All runs as one CSV table, oldest first.
-fn table(rows: &[Row]) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = [
-        "run_id",
-        "device_name",
-        "device_digest",
-        "model",
-        "dtype",
-        "device",
-        "verdict",
-        "jf",
-        "fps_wall",
-        "latency_p50_ms",
-        "latency_p95_ms",
-        "peak_system_mib",
-        "energy_per_frame_j",
-        "pack_digest",
-        "onnxruntime",
-        "dataset",
-    ];
-    writer.write_record(header).expect("writing to memory");
-    let maybe = |v: Option<f64>| v.map_or_else(String::new, |v| v.to_string());
-    for r in rows {
-        let key = &r.key;
-        let fields: [String; 16] = [
-            r.run_id.clone(),
-            key.board.0.clone(),
-            key.board.1.clone(),
-            key.cell[0].clone(),
-            key.cell[1].clone(),
-            key.cell[2].clone(),
-            r.verdict.clone(),
-            maybe(r.jf),
-            maybe(r.fps_wall),
-            maybe(r.p50_ms),
-            maybe(r.p95_ms),
-            maybe(r.peak_system_mib),
-            maybe(r.energy_per_frame_j),
-            key.thing[0].clone(),
-            key.thing[1].clone(),
-            key.thing[2].clone(),
-        ];
-        writer.write_record(fields).expect("writing to memory, as many fields as the header has");
-    }
-    writer.into_inner().expect("writing to memory")
+/// Columns of `history --export-csv`: a row as far as summary.csv gives it, oldest run first.
+pub fn columns<'a>() -> CsvTable<&'a Row> {
+    let columns = columns! {
+        &'a Row;
+        "run_id", "", "run, named after its start in UTC" => |r| value(&r.run_id);
+        "device_name", "", "board or machine" => |r| value(&r.key.board.0);
+        "device_digest", "", "digest of all that makes latencies comparable on it" => |r| value(&r.key.board.1);
+        "model", "", "model tag" => |r| value(&r.key.cell[0]);
+        "dtype", "", "precision asked for" => |r| value(&r.key.cell[1]);
+        "device", "", "device asked for, and used" => |r| value(&r.key.cell[2]);
+        "verdict", "", "`valid`, `invalid` or `failed`" => |r| value(&r.verdict);
+        "jf", "0 to 100", "J&F", AS_THERE => |r| maybe(r.jf);
+        "fps_wall", "frames/s", "frames over wall time, decoding included", AS_THERE => |r| maybe(r.fps_wall);
+        "latency_p50_ms", "ms", "median latency", AS_THERE => |r| maybe(r.p50_ms);
+        "latency_p95_ms", "ms", "95th percentile of latency", AS_THERE => |r| maybe(r.p95_ms);
+        "peak_system_mib", "MiB", "largest fall of the system's available memory", AS_THERE
+            => |r| maybe(r.peak_system_mib);
+        "energy_per_frame_j", "J", "energy of the whole module per tracked frame", AS_THERE
+            => |r| maybe(r.energy_per_frame_j);
+        "pack_digest", "", "SHA-256 of the pack's manifest" => |r| value(&r.key.thing[0]);
+        "onnxruntime", "", "version of ONNX Runtime", AS_THERE => |r| value(&r.key.thing[1]);
+        "dataset", "", "root directory of the videos, as given" => |r| value(&r.key.thing[2]);
+    };
+    let row = "One row per cell of every finished run, oldest first.";
+    CsvTable { file: "jetbench history --export-csv", row, columns }
 }
+
+const AS_THERE: &str = "it is in `summary.csv`";

@@ -122,11 +122,11 @@ impl RunDir {
     ///
     /// # Errors
     /// The file system's.
-    pub fn join_telemetry(&self, cells: usize, header: &str) -> std::io::Result<()> {
+    pub fn join_telemetry(&self, cells: usize, header: &[u8]) -> std::io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(WRITING).tempfile_in(&self.path)?;
         match File::open(self.telemetry_before()) {
             Ok(mut earlier) => std::io::copy(&mut earlier, &mut file).map(drop)?,
-            Err(_) => file.write_all(header.as_bytes())?,
+            Err(_) => file.write_all(header)?,
         }
         for index in 0..cells {
             if let Ok(mut part) = File::open(self.telemetry(index)) {

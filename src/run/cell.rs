@@ -13,6 +13,7 @@ use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{limits, summary};
 use crate::plan::resolve::Cell;
 use crate::plan::{Plan, budget};
+use crate::report::csv;
 use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
 use crate::results::store::{self, RunDir};
@@ -25,7 +26,7 @@ use crate::run::{energy, pictures, resume};
 use crate::score::grade::{self, Extras, Finished};
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::rivals::{Rival, Watch};
-use crate::telemetry::{self, PHASE, Sampler, Telemetry, device};
+use crate::telemetry::{self, Sampler, Telemetry, device};
 use crate::text::plural;
 
 /// One cell on its way.
@@ -329,16 +330,8 @@ impl CellRun<'_> {
     fn keep(&self, telemetry: &Telemetry, begun: &[(Phase, u64)]) -> std::io::Result<()> {
         let path = self.dir.telemetry(self.index);
         let mut bytes = std::fs::read(&path).unwrap_or_default();
-        let key = format!("{},{},{}", self.cell.model, self.cell.dtype, self.cell.device);
-        bytes.extend_from_slice(telemetry.csv(&key, self.repeat + 1).as_bytes());
-        if let Some(start) = telemetry.samples.first().map(|s| s.at_ns) {
-            for (phase, at) in begun {
-                let seconds = at.saturating_sub(start) as f64 / 1e9;
-                bytes.extend_from_slice(
-                    format!("{key},{seconds:.3},{PHASE}{},1,{}\n", phase.as_str(), self.repeat + 1).as_bytes(),
-                );
-            }
-        }
+        let cell = [self.cell.model.clone(), self.cell.dtype.to_string(), self.cell.device.to_string()];
+        bytes.extend(csv::samples(&cell, telemetry, begun, self.repeat + 1));
         store::write_atomic(&path, &bytes)
     }
 

@@ -1,7 +1,8 @@
 //! Scores as text: JSON, CSV, and the references' own result files byte for byte.
 
-use super::directory::{GroupScore, ScoreReport};
+use super::directory::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreReport};
 use super::protocol::Protocol;
+use crate::report::csv::{CsvTable, columns, maybe, value};
 
 impl ScoreReport {
     /// JSON, pretty-printed, floats in their shortest round-trip form.
@@ -14,94 +15,13 @@ impl ScoreReport {
     /// CSV: a row per object (or per object and evaluated frame, when the report has them), header first. Floats in
     /// their shortest round-trip form, on the protocol's scale; what does not apply is empty.
     pub fn to_csv(&self) -> String {
-        let mut out = csv::Writer::from_writer(Vec::new());
-        let per_frame = self.objects.iter().any(|o| !o.per_frame.is_empty());
-        let wrote = if per_frame { self.frame_rows(&mut out) } else { self.object_rows(&mut out) };
-        wrote.unwrap_or_else(|e| unreachable!("memory: {e}"));
-        let bytes = out.into_inner().unwrap_or_else(|e| unreachable!("memory: {e}"));
+        let frames: Vec<_> =
+            self.objects.iter().flat_map(|o| o.per_frame.iter().map(move |frame| (self, o, frame))).collect();
+        let bytes = match frames.is_empty() {
+            true => object_columns().file(self.objects.iter().map(|o| (self, o))),
+            false => frame_columns().file(frames),
+        };
         String::from_utf8(bytes).unwrap_or_else(|e| unreachable!("UTF-8 in, UTF-8 out: {e}"))
-    }
-
-    fn object_rows(&self, out: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
-        out.write_record([
-            "protocol",
-            "scale",
-            "video",
-            "object",
-            "frames",
-            "j",
-            "f",
-            "jf",
-            "boundary_iou",
-            "j_recall",
-            "j_decay",
-            "f_recall",
-            "f_decay",
-            "losses",
-            "lost_at",
-            "switched_to",
-            "recovered_at",
-        ])?;
-        for o in &self.objects {
-            let davis = |value: fn(&super::directory::DavisScore) -> f64| {
-                o.davis.as_ref().map_or_else(String::new, |d| number(value(d)))
-            };
-            let first = o.failures.first();
-            out.write_record([
-                self.protocol.to_string(),
-                number(self.scale),
-                o.video.clone(),
-                o.object.clone(),
-                o.frames.to_string(),
-                number(o.j),
-                number(o.f),
-                number(o.jf),
-                o.boundary_iou.map_or_else(String::new, number),
-                davis(|d| d.j_recall),
-                davis(|d| d.j_decay),
-                davis(|d| d.f_recall),
-                davis(|d| d.f_decay),
-                o.failures.len().to_string(),
-                first.map(|f| f.lost_at.clone()).unwrap_or_default(),
-                first.and_then(|f| f.switched_to.clone()).unwrap_or_default(),
-                first.and_then(|f| f.recovered_at.clone()).unwrap_or_default(),
-            ])?;
-        }
-        Ok(())
-    }
-
-    fn frame_rows(&self, out: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
-        out.write_record([
-            "protocol",
-            "scale",
-            "video",
-            "object",
-            "frame",
-            "j",
-            "f",
-            "boundary_iou",
-            "counted",
-            "visible",
-            "predicted",
-        ])?;
-        for o in &self.objects {
-            for row in &o.per_frame {
-                out.write_record([
-                    self.protocol.to_string(),
-                    number(self.scale),
-                    o.video.clone(),
-                    o.object.clone(),
-                    row.frame.clone(),
-                    number(row.j),
-                    number(row.f),
-                    row.boundary_iou.map_or_else(String::new, number),
-                    row.counted.to_string(),
-                    row.visible.to_string(),
-                    row.predicted.to_string(),
-                ])?;
-            }
-        }
-        Ok(())
     }
 
     /// `results.csv` as `sav_evaluator.py` and vos-benchmark write it, byte for byte; `None` under a DAVIS protocol,
@@ -149,6 +69,63 @@ impl ScoreReport {
         }
         Some((global, sequences))
     }
+}
+
+/// Columns of `score --export-csv`.
+pub fn object_columns<'a>() -> CsvTable<(&'a ScoreReport, &'a ObjectScore)> {
+    let columns = columns! {
+        (&'a ScoreReport, &'a ObjectScore);
+        "protocol", "", "scoring protocol" => |r| value(r.0.protocol);
+        "scale", "", "what a perfect score is: 1 or 100" => |r| number(r.0.scale);
+        "video", "", "name of the video" => |r| value(&r.1.video);
+        "object", "", "folder or id of the object" => |r| value(&r.1.object);
+        "frames", "", "frames that count" => |r| value(r.1.frames);
+        "j", "scale", "mean J", NO_FRAME => |r| number(r.1.j);
+        "f", "scale", "mean F", NO_FRAME => |r| number(r.1.f);
+        "jf", "scale", "J&F: the mean of `j` and `f`", NO_FRAME => |r| number(r.1.jf);
+        "boundary_iou", "scale", "mean boundary IoU", NO_BIOU => |r| r.1.boundary_iou.map_or_else(String::new, number);
+        "j_recall", "0 to 1", "share of frames with J above 0.5", NO_DAVIS => |r| davis(r.1, |d| d.j_recall);
+        "j_decay", "0 to 1", "fall of J from the first to the last quarter", NO_DAVIS => |r| davis(r.1, |d| d.j_decay);
+        "f_recall", "0 to 1", "share of frames with F above 0.5", NO_DAVIS => |r| davis(r.1, |d| d.f_recall);
+        "f_decay", "0 to 1", "fall of F from the first to the last quarter", NO_DAVIS => |r| davis(r.1, |d| d.f_decay);
+        "losses", "", "how often the object was lost: J fell below 0.1 while it was visible"
+            => |r| value(r.1.failures.len());
+        "lost_at", "", "first frame of the first loss", "it was never lost"
+            => |r| maybe(r.1.failures.first().map(|f| &f.lost_at));
+        "switched_to", "", "object that the prediction covered instead", "there was none"
+            => |r| maybe(r.1.failures.first().and_then(|f| f.switched_to.as_ref()));
+        "recovered_at", "", "first frame on which it was found again", "it never was"
+            => |r| maybe(r.1.failures.first().and_then(|f| f.recovered_at.as_ref()));
+    };
+    CsvTable { file: "jetbench score --export-csv", row: "One row per object.", columns }
+}
+
+/// Columns of `score --export-csv --per-frame`.
+pub fn frame_columns<'a>() -> CsvTable<(&'a ScoreReport, &'a ObjectScore, &'a FrameRow)> {
+    let columns = columns! {
+        (&'a ScoreReport, &'a ObjectScore, &'a FrameRow);
+        "protocol", "", "scoring protocol" => |r| value(r.0.protocol);
+        "scale", "", "what a perfect score is: 1 or 100" => |r| number(r.0.scale);
+        "video", "", "name of the video" => |r| value(&r.1.video);
+        "object", "", "folder or id of the object" => |r| value(&r.1.object);
+        "frame", "", "file stem of the frame" => |r| value(&r.2.frame);
+        "j", "scale", "J: region similarity" => |r| number(r.2.j);
+        "f", "scale", "F: contour accuracy" => |r| number(r.2.f);
+        "boundary_iou", "scale", "boundary IoU", NO_BIOU => |r| r.2.boundary_iou.map_or_else(String::new, number);
+        "counted", "", "`true` where the protocol counts the frame" => |r| value(r.2.counted);
+        "visible", "", "`true` where the truth shows the object" => |r| value(r.2.visible);
+        "predicted", "", "`true` where the predicted mask is not empty" => |r| value(r.2.predicted);
+    };
+    let row = "One row per object and evaluated frame.";
+    CsvTable { file: "jetbench score --export-csv --per-frame", row, columns }
+}
+
+const NO_FRAME: &str = "no frame counts";
+const NO_BIOU: &str = "`--boundary-iou` was not given";
+const NO_DAVIS: &str = "the protocol is none of DAVIS's, or leaves it undefined";
+
+fn davis(object: &ObjectScore, get: fn(&DavisScore) -> f64) -> String {
+    object.davis.as_ref().map_or_else(String::new, |d| number(get(d)))
 }
 
 /// Three decimals; a blank for NaN, as pandas writes it.

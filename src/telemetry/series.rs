@@ -84,27 +84,10 @@ impl Telemetry {
     pub fn sensors(&self) -> SensorsRecord {
         SensorsRecord { read: self.channels.clone(), missing: self.missing.clone(), unjudged: Vec::new() }
     }
-
-    /// Rows of `telemetry.csv` for a repeat of a cell whose key is `model,dtype,device`; times count from the first sample.
-    /// What could not be read has no row.
-    pub fn csv(&self, key: &str, repeat: usize) -> String {
-        let mut text = String::new();
-        let Some(start) = self.samples.first().map(|s| s.at_ns) else { return text };
-        for sample in &self.samples {
-            let seconds = (sample.at_ns - start) as f64 / 1e9;
-            for (channel, value) in self.channels.iter().zip(&sample.values).filter(|(_, v)| !v.is_nan()) {
-                text.push_str(&format!("{key},{seconds:.3},{channel},{value},{repeat}\n"));
-            }
-        }
-        text
-    }
 }
 
 /// How the quantity of a row of `telemetry.csv` begins that marks the begin of a phase.
 pub const PHASE: &str = "phase_";
-
-/// Header of `telemetry.csv`: one quantity of one source at one time per row.
-pub const CSV_HEADER: &str = "model,dtype,device,t_s,quantity,value,repeat\n";
 
 /// Integral of the piecewise linear curve through `points` from `from` to `to`, in value seconds; `None` where the curve
 /// does not reach, or has a hole longer than `gap`.
