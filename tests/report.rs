@@ -404,10 +404,7 @@ fn a_run_leaves_its_files_and_the_report_stands_alone() {
     }
     assert_eq!(html.matches("<svg").count(), 5);
     assert!(html.contains("4 of 6 cells valid") && html.contains("1 not valid, 1 failed"));
-    assert!(
-        html.contains("&#39;it&#39;\\&#39;&#39;s &lt;b&gt;&#39;"),
-        "the command is quoted for a shell, then escaped"
-    );
+    assert!(html.contains("'it'\\''s &lt;b&gt;'"), "the command is quoted for a shell, then escaped");
     // Every element that is opened is closed.
     for tag in ["table", "tr", "td", "th", "dl", "dt", "dd", "details", "figure", "ul", "li", "div", "main", "body"] {
         let opened = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();

@@ -1,0 +1,227 @@
+//! What lies behind a cell's figures? Intervals, stages, repeats, memory, sensors, options: all that the headline table
+//! has no room for. A failed cell shows its reason, never a figure.
+
+use maud::{Markup, html};
+
+use super::{head, pairs};
+use crate::report::csv::engine_build_ms;
+use crate::report::plot::stages;
+use crate::results::record::{CellRecord, Interval, SummaryRecord, Verdict, WarmupRecord};
+use crate::telemetry::key::MemoryPhase;
+use crate::text::{clean, figure};
+
+/// Names and values, in the order in which they are shown.
+type Facts = Vec<(&'static str, String)>;
+
+pub(super) fn behind(cell: &CellRecord) -> Markup {
+    let quotable = !matches!(cell.verdict, Verdict::Failed { .. });
+    let summary = cell.summary.as_ref().filter(|_| quotable);
+    let mut facts = origin(cell);
+    if let Some(s) = summary {
+        facts.extend(accuracy_and_speed(s));
+    }
+    for (rail, joules) in &cell.energy_j {
+        let above = cell.energy_above_idle_j.get(rail).zip(cell.idle_power_w.get(rail));
+        let above = above
+            .map_or_else(String::new, |(j, w)| format!("; {} J above an idle power of {} W", figure(*j), figure(*w)));
+        facts.push(("energy", format!("{} J on rail {rail}, over the tracked videos{above}", figure(*joules))));
+    }
+    facts.push(("scenario", cell.scenario.to_string()));
+    if let Some(ms) = cell.warmup.as_ref().and_then(|w| w.first_mask_ms) {
+        facts.push(("time to first mask", format!("{} ms from the start of loading", figure(ms))));
+    }
+    if let Some(ms) = engine_build_ms(cell) {
+        facts.push(("engine build", format!("{} ms", figure(ms))));
+    }
+    if let Some(s) = summary {
+        facts.extend(timing(s));
+    }
+    facts.extend(limits_and_options(cell));
+    html! {
+        (pairs(facts))
+        @if quotable { (stage_times(cell)) @if !cell.repeats.is_empty() { (repeats(cell)) } }
+        @if !cell.memory.is_empty() { (memory(cell)) }
+        @if !cell.sensors.missing.is_empty() {
+            h3 { "Sensors not read" }
+            p { (cell.sensors.read.len()) " quantities were read. These were not:" }
+            (pairs(cell.sensors.missing.iter().map(|m| (m.sensor.as_str(), m.reason.clone()))))
+        }
+    }
+}
+
+/// What ran, and how it started.
+fn origin(cell: &CellRecord) -> Facts {
+    let effective = cell.effective_dtype.as_deref().unwrap_or("unknown");
+    let mut facts = vec![
+        ("verdict", format!("{} {}", cell.verdict.as_str(), cell.verdict.reasons())),
+        ("pack", format!("{}, manifest digest {}", cell.pack, cell.pack_digest)),
+        ("precision", format!("asked {}, in effect {effective}", cell.dtype)),
+    ];
+    if let Some(runtime) = &cell.runtime {
+        facts.push(("ONNX Runtime", format!("{} ({})", runtime.version, runtime.path)));
+    }
+    if let Some(ms) = cell.load_ms {
+        facts.push(("load", format!("{} ms", figure(ms))));
+    }
+    if let Some(warmup) = &cell.warmup {
+        facts.push(("warm-up frame", warm_up(warmup)));
+        if let Some(ok) = warmup.load_only_ok {
+            let error = warmup.load_only_error.as_deref().map_or_else(String::new, |e| format!(": {e}"));
+            facts.push(("load alone", format!("{}{error}", if ok { "worked" } else { "failed" })));
+        }
+    }
+    facts
+}
+
+fn warm_up(warmup: &WarmupRecord) -> String {
+    let time = warmup.warmup_ms.map_or_else(String::new, |ms| format!(", {} ms", figure(ms)));
+    let frame = match (&warmup.frame_error, warmup.frame_ok) {
+        (Some(error), _) => format!("failed: {error}"),
+        (None, true) => "passed".to_string(),
+        (None, false) => "failed".to_string(),
+    };
+    let faults = if warmup.faults.is_empty() { String::new() } else { format!("; {}", warmup.faults.join(", ")) };
+    format!("{frame}{time}{faults}")
+}
+
+fn accuracy_and_speed(s: &SummaryRecord) -> Facts {
+    let mut facts = Facts::new();
+    if let (Some(jf), Some(i)) = (s.jf, s.jf_interval) {
+        facts.push(("J&F", format!("{jf:.2}, 95 % interval {:.2} to {:.2} over videos", i.low, i.high)));
+    }
+    if let (Some(fps), Some(i)) = (s.fps_wall, s.fps_wall_interval) {
+        let [fps, low, high] = [fps, i.low, i.high].map(figure);
+        facts.push(("frames per second", format!("{fps}, 95 % interval {low} to {high} over videos")));
+    }
+    if let Some(share) = s.overhead_share {
+        facts.push(("outside the sessions", format!("{:.1} % of the latency", share * 100.0)));
+    }
+    facts
+}
+
+fn timing(s: &SummaryRecord) -> Facts {
+    let mut facts = Facts::new();
+    if let Some(ms) = s.jitter_ms {
+        facts.push(("jitter", format!("{} ms between neighbouring frames, on average", figure(ms))));
+    }
+    if let Some(missed) = s.deadline_misses {
+        let of = s.frames;
+        facts.push((
+            "deadlines missed",
+            format!("{missed} of {of} frames took longer than the time to the clip's next"),
+        ));
+    }
+    if let Some(dropped) = s.dropped {
+        let response = s.response.map_or_else(String::new, |r| {
+            format!("; from arrival to masks p50 {} ms, p95 {} ms", figure(r.p50_ms), figure(r.p95_ms))
+        });
+        facts.push(("real time", format!("{dropped} frames dropped, {} worked on{response}", s.frames)));
+    }
+    let steady = match &s.steady {
+        Some(steady) => format!(
+            "begins after {} frames; p50 {} ms and p95 {} ms in it, {} ms and {} ms over all",
+            steady.begins_after,
+            figure(steady.latency.p50_ms),
+            figure(steady.latency.p95_ms),
+            figure(s.latency.map_or(f64::NAN, |l| l.p50_ms)),
+            figure(s.latency.map_or(f64::NAN, |l| l.p95_ms))
+        ),
+        None => "not found: too few frames to tell, too restless, or it never came (then the verdict says so)".into(),
+    };
+    facts.push(("steady state", steady));
+    if let (Some(jf), Some(i)) = (s.jf, s.jf_objects_interval) {
+        facts.push(("J&F over objects", format!("{jf:.2}, 95 % interval {:.2} to {:.2}", i.low, i.high)));
+    }
+    facts
+}
+
+fn limits_and_options(cell: &CellRecord) -> Facts {
+    let mut facts = Facts::new();
+    if !cell.sensors.unjudged.is_empty() {
+        facts.push(("could not be judged here", cell.sensors.unjudged.join("; ")));
+    }
+    for dropped in &cell.options.dropped {
+        facts.push(("option not passed on", format!("{} = {}: {}", dropped.name, dropped.value, dropped.reason)));
+    }
+    if !cell.options.passed.is_empty() {
+        let passed: Vec<String> = cell.options.passed.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+        facts.push(("options passed on", passed.join(", ")));
+    }
+    facts
+}
+
+/// Mean time per stage.
+fn stage_times(cell: &CellRecord) -> Markup {
+    let Some(means) = stages::means(cell) else { return Markup::default() };
+    let total: f64 = means.iter().map(|m| m.1).sum();
+    html! {
+        h3 { "Time per frame, by stage" }
+        table {
+            (head(&["stage", "mean, ms", "share"], 1))
+            tbody {
+                @for (stage, ms) in means {
+                    tr {
+                        th scope="row" { (clean(&stage)) }
+                        td.number { (format!("{ms:.2}")) }
+                        td.number { (format!("{:.1} %", 100.0 * ms / total)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every repeat, and the intervals over them.
+fn repeats(cell: &CellRecord) -> Markup {
+    let show = |value: Option<f64>| value.map_or_else(|| "–".to_string(), figure);
+    let range = |i: Option<Interval>| {
+        i.map_or_else(|| "too few repeats".to_string(), |i| format!("{} to {} ms", figure(i.low), figure(i.high)))
+    };
+    html! {
+        h3 { "Repeats in fresh processes" }
+        table {
+            (head(&["repeat", "verdict", "FPS wall", "p50, ms", "p95, ms", "load, ms"], 2))
+            tbody {
+                @for r in &cell.repeats {
+                    @let latency = r.summary.as_ref().and_then(|s| s.latency);
+                    tr {
+                        td { (r.repeat) }
+                        td { (clean(&format!("{} {}", r.verdict.as_str(), r.verdict.reasons()))) }
+                        td.number { (show(r.summary.as_ref().and_then(|s| s.fps_wall))) }
+                        td.number { (show(latency.map(|l| l.p50_ms))) }
+                        td.number { (show(latency.map(|l| l.p95_ms))) }
+                        td.number { (show(r.load_ms)) }
+                    }
+                }
+            }
+        }
+        @if let Some(spread) = cell.summary.as_ref().and_then(|s| s.repeats?.latency_p50_ms) {
+            p {
+                "Median latency: " (figure(spread.median)) " ms; 95 % interval of that median " (range(spread.interval))
+                "; one more run is expected within " (range(spread.next_run)) "."
+            }
+        }
+    }
+}
+
+/// Memory by phase; sources stand beside each other and are never added.
+fn memory(cell: &CellRecord) -> Markup {
+    let phases = MemoryPhase::IN_LIFE_ORDER.iter().filter_map(|phase| Some((phase, cell.memory.get(phase)?)));
+    let titles = ["phase", "system, fall of MemAvailable", "Pss of the worker", "resident set", "of it in huge pages"];
+    html! {
+        h3 { "Memory, MiB" }
+        table {
+            (head(&titles, 1))
+            tbody {
+                @for (phase, m) in phases {
+                    tr {
+                        th scope="row" { (phase.as_str()) }
+                        @for value in [m.system_mib, m.pss_mib, m.rss_mib, m.huge_mib] {
+                            td.number { (value.map_or_else(|| "–".to_string(), |v| format!("{v:.1}"))) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
