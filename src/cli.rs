@@ -2,6 +2,7 @@
 //! of a config file, so that a file can say everything the flags say, under the same names.
 
 mod option;
+pub mod quantity;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::cli::quantity::{ByteCount, TimeSpan};
 use crate::exit;
 
 /// Accuracy, speed, memory and energy of video segmentation models on the device under test.
@@ -263,7 +265,7 @@ pub struct RunArgs {
     /// Longest wait for the device (another run may hold it), for --cool-to and for --idle [default: 30m]
     #[arg(long, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_wait: Option<String>,
+    pub max_wait: Option<TimeSpan>,
     /// Least free disk space where results go, looked at before each cell [default: 256]
     #[arg(long, value_name = "MIB")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -272,7 +274,7 @@ pub struct RunArgs {
     /// would fit; the runtime's own needs are not in the estimate
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_budget: Option<String>,
+    pub memory_budget: Option<ByteCount>,
     /// Do nothing when program, packs, data and settings are those of a finished run on this device
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -589,7 +591,7 @@ pub struct ScheduleInstall {
     pub idle: Option<f64>,
     /// As of `run`
     #[arg(long, value_name = "TIME")]
-    pub max_wait: Option<String>,
+    pub max_wait: Option<TimeSpan>,
     /// As of `run`
     #[arg(long, value_name = "N")]
     pub keep: Option<NonZeroUsize>,

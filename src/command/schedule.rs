@@ -130,10 +130,7 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Stop> {
     flag("--status", Some(status.to_string_lossy().into_owned()));
     flag("--cool-to", install.cool_to.map(|c| c.to_string()));
     flag("--idle", install.idle.map(|p| p.to_string()));
-    if let Some(wait) = &install.max_wait {
-        crate::run::lock::seconds(wait).map_err(|e| Stop::Usage(format!("--max-wait: {e}")))?;
-        flag("--max-wait", Some(wait.clone()));
-    }
+    flag("--max-wait", install.max_wait.map(String::from));
     flag("--keep", install.keep.map(|n| n.to_string()));
     flag("--min-free-mib", install.min_free_mib.map(|n| n.to_string()));
     if install.if_changed {

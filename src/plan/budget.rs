@@ -13,23 +13,6 @@ use jetbench_runners::{RunnerError, inspect};
 use crate::exit::Stop;
 use crate::results::record::MemoryRecord;
 
-/// `900MiB`, `1.5GiB`, `2GB`: bytes.
-///
-/// # Errors
-/// What is expected, when it is no size.
-pub fn parse(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, f64); 6] =
-        [("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0), ("KB", 1e3), ("MB", 1e6), ("GB", 1e9)];
-    let lower = text.trim().to_ascii_lowercase();
-    UNITS
-        .iter()
-        .find_map(|(unit, factor)| Some((lower.strip_suffix(&unit.to_ascii_lowercase())?, factor)))
-        .and_then(|(number, factor)| Some(number.trim().parse::<f64>().ok()? * factor))
-        .filter(|bytes| (1.0..1e15).contains(bytes))
-        .map(|bytes| bytes as u64)
-        .ok_or_else(|| format!("`{text}` is no size; a number with a unit is needed, e.g. 900MiB or 1.5GiB"))
-}
-
 /// What is to fit: one pack with so many objects.
 #[derive(Clone, Debug)]
 pub struct Load<'a> {
@@ -147,16 +130,6 @@ pub fn mib(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(parse("900MiB"), Ok(900 << 20));
-        assert_eq!(parse(" 1.5 gib "), Ok(3 << 29));
-        assert_eq!(parse("2GB"), Ok(2_000_000_000));
-        for bad in ["", "900", "GiB", "-1GiB", "infGiB", "0MiB", "nanMB", "1TiB", "1e99GB"] {
-            assert!(parse(bad).unwrap_err().contains("900MiB"), "{bad}");
-        }
-    }
 
     fn packs() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs")

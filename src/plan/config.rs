@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn every_flag_can_be_said_in_a_file() {
         for key in keys() {
-            let tries = ["true", "3", "\"x\"", "[\"x\"]"];
+            let tries = ["true", "3", "\"x\"", "[\"x\"]", "\"30m\"", "\"1GiB\""];
             let ok = tries.iter().any(|value| read(&format!("{key} = {value}\n")).is_ok());
             assert!(ok, "`{key}` is a flag but no value of it can be read from a file");
         }
@@ -125,6 +125,8 @@ mod tests {
     fn a_wrong_type_names_file_and_line() {
         let error = read("\nlimit-videos = \"many\"\n").unwrap_err();
         assert!(error.starts_with("job.toml: TOML parse error at line 2"), "{error}");
+        let error = read("\nmemory-budget = \"900\"\n").unwrap_err();
+        assert!(error.contains("at line 2") && error.contains("`900` is no size; a number with a unit"), "{error}");
     }
 
     #[test]

@@ -9,10 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
 use crate::exit::Stop;
-use crate::plan::budget;
 use crate::plan::scenario::Scenario;
 use crate::plan::shard::{self, Shard};
-use crate::run::lock;
 
 /// What something that should not be does to a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,13 +175,11 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Sto
         waiting: Waiting {
             cool_to_celsius: finite(args.cool_to, "cool-to")?,
             idle_percent: finite(args.idle, "idle")?,
-            max_wait_s: lock::seconds(args.max_wait.as_deref().unwrap_or("30m"))
-                .map_err(|e| Stop::Usage(format!("--max-wait: {e}")))?,
+            max_wait_s: args.max_wait.map_or(1800.0, |span| span.0.as_secs_f64()),
             min_free_mib: args.min_free_mib.unwrap_or(256),
         },
         keep: args.keep.map(Into::into),
-        memory_budget: (args.memory_budget.as_deref().map(budget::parse).transpose())
-            .map_err(|e| Stop::Usage(format!("--memory-budget: {e}")))?,
+        memory_budget: args.memory_budget.map(|size| size.0),
     };
     Ok((settings, shard.map(|(_, said)| said)))
 }

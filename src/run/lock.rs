@@ -17,26 +17,6 @@ use jetbench_runners::types::Device;
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(500);
 
-/// `90`, `90s`, `30m`, `2h`, `1d` as seconds.
-///
-/// # Errors
-/// Any other text.
-pub fn seconds(text: &str) -> Result<f64, String> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
-    let factor = match unit {
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => f64::NAN,
-    };
-    match number.trim().parse::<f64>().map(|n| n * factor) {
-        Ok(s) if (0.0..1e9).contains(&s) => Ok(s),
-        _ => Err(format!("`{text}` is no span of time; expected a number with s, m, h or d, such as 30m")),
-    }
-}
-
 /// The locks that runs on these devices need. A Tegra board is one device: its GPU and CPUs share memory, power and heat.
 /// Elsewhere each GPU is one, under the name that `CUDA_VISIBLE_DEVICES` gives it.
 pub fn names(devices: &[Device], tegra: bool, visible: Option<&str>) -> BTreeSet<String> {
@@ -243,17 +223,6 @@ pub fn free_mib(path: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::telemetry::tree;
-
-    #[test]
-    fn spans_of_time_are_read() {
-        assert_eq!(
-            ["90", "90s", "30m", "2h", "1d", "0"].map(|t| seconds(t).unwrap()),
-            [90.0, 90.0, 1800.0, 7200.0, 86400.0, 0.0]
-        );
-        for bad in ["", "m", "-1s", "3 weeks", "1e99", "NaN"] {
-            assert!(seconds(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn every_device_has_its_lock() {
