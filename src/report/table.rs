@@ -270,26 +270,7 @@ pub(super) fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
             notes.push(clean(&(lines.into_iter().collect::<Vec<_>>().join("; ") + ".")));
         }
     }
-    // A remark that several cells share is said once.
-    let mut remarks: Vec<(String, Vec<String>)> = Vec::new();
-    for cell in &run.cells {
-        for remark in cell.notes.iter().map(ToString::to_string) {
-            let name = cell_name(run, cell);
-            match remarks.iter_mut().find(|(text, _)| *text == remark) {
-                Some((_, cells)) => cells.push(name),
-                None => remarks.push((remark, vec![name])),
-            }
-        }
-    }
-    let mut lines: Vec<(String, Vec<String>)> = Vec::new();
-    for (remark, cells) in remarks {
-        let who = if cells.len() == run.cells.len() { "all cells".to_string() } else { cells.join(", ") };
-        match lines.iter_mut().find(|(w, _)| *w == who) {
-            Some((_, said)) => said.push(remark),
-            None => lines.push((who, vec![remark])),
-        }
-    }
-    notes.extend(lines.into_iter().map(|(who, said)| clean(&format!("{who}: {}", said.join("; ")))));
+    notes.extend(remarks(run));
     if sheet.columns.iter().any(|c| c.title.starts_with("FPS")) && run.cells.iter().any(|c| c.summary.is_some()) {
         notes.push(
             "FPS wall includes decoding; FPS model and the percentiles are per frame, all objects, without it."
@@ -328,6 +309,27 @@ pub(super) fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
         notes.push(clean(&format!("The run stopped early: {stopped}. Figures cover the finished videos only.")));
     }
     notes
+}
+
+/// The remarks on cells; one that several cells share is said once.
+fn remarks(run: &RunRecord) -> Vec<String> {
+    let said = run.cells.iter().flat_map(|c| c.notes.iter().map(|note| (note.to_string(), cell_name(run, c))));
+    let by_cells = grouped(said).into_iter().map(|(remark, cells)| {
+        (if cells.len() == run.cells.len() { "all cells".to_string() } else { cells.join(", ") }, remark)
+    });
+    grouped(by_cells).into_iter().map(|(who, said)| clean(&format!("{who}: {}", said.join("; ")))).collect()
+}
+
+/// Values by key, keys in the order in which they first come.
+fn grouped(pairs: impl Iterator<Item = (String, String)>) -> Vec<(String, Vec<String>)> {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for (key, value) in pairs {
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, values)) => values.push(value),
+            None => groups.push((key, vec![value])),
+        }
+    }
+    groups
 }
 
 /// The columns as a grid without trailing spaces.

@@ -78,7 +78,7 @@ impl CellEntry<'_> {
     }
 }
 
-/// Columns of `summary.csv`.
+/// Columns of `summary.csv`; as long as the file is wide.
 pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
     let columns = columns! {
         CellEntry<'a>;
