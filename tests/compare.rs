@@ -5,7 +5,7 @@
 mod synthetic;
 mod workshop;
 
-use jetbench::command::compare::{ChangeWord, pair};
+use jetbench::judge::change::{ChangeWord, pair};
 use jetbench::judge::noise::{DEFAULT_FLOOR, Floor};
 use jetbench::judge::summary::summarise;
 use jetbench::results::note::{Reason, ReasonKind};

@@ -2,58 +2,18 @@
 //! The profile is ONNX Runtime's own; the copies that this program makes are counted where it makes them. Weights that go
 //! up while a session loads are not listed: no interface tells them.
 
-use std::collections::BTreeMap;
-
+use jetbench_runners::RunnerError;
 use jetbench_runners::audit::{self, Audit};
-use jetbench_runners::types::{Device, OpenRequest, Prompt};
-use jetbench_runners::{RunnerError, contract};
-use serde::Serialize;
+use jetbench_runners::types::{OpenRequest, Prompt};
 use serde_json::json;
 
 use crate::cli::{AuditArgs, RunArgs};
 use crate::exit::{NOT_VALID, OK, Outcome, Stop};
+use crate::judge::transfers::{Transfer, TransferSeverity, judge};
 use crate::plan::resolve::Cell;
 use crate::plan::{self, Plan};
 use crate::run::event::Job;
 use crate::run::prompt;
-
-/// How much a copy costs a video.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Inside the frame loop.
-    Critical,
-    /// Once per sequence or prompt.
-    Medium,
-    /// At load.
-    Minor,
-    /// The image in and the mask out: what the job itself is.
-    #[value(skip)]
-    Expected,
-}
-
-/// One kind of copy.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Item {
-    /// Model tag.
-    pub model: String,
-    /// How much it matters.
-    pub severity: Severity,
-    /// `ours`: bound or read back by this program; `runtime`: a Memcpy node that ONNX Runtime put into the graph.
-    pub category: &'static str,
-    /// Graph.
-    pub component: String,
-    /// Tensor, where it has a name.
-    pub tensor: String,
-    /// `to device` or `to host`.
-    pub direction: &'static str,
-    /// Bytes per frame (per prompt for medium ones).
-    pub bytes: u64,
-    /// How often per frame.
-    pub count_per_frame: f64,
-    /// What to do; empty where nothing should be done.
-    pub remedy: String,
-}
 
 /// Audits every cell of the plan that the flags describe.
 ///
@@ -87,11 +47,12 @@ pub fn audit(args: &AuditArgs) -> Result<Outcome, Stop> {
     items.sort_by_key(|i| i.severity);
     let count = |severity| items.iter().filter(|i| i.severity == severity).count();
     let worst = items.iter().map(|i| i.severity).min();
-    let failed =
-        args.fail_on.is_some_and(|limit| worst.is_some_and(|worst| worst <= limit && worst != Severity::Expected));
+    let failed = args
+        .fail_on
+        .is_some_and(|limit| worst.is_some_and(|worst| worst <= limit && worst != TransferSeverity::Expected));
     let stdout = if args.json {
         let report = json!({"schema": 1, "graphs": graphs,
-            "transfers": {"critical": count(Severity::Critical), "medium": count(Severity::Medium), "minor": count(Severity::Minor)},
+            "transfers": {"critical": count(TransferSeverity::Critical), "medium": count(TransferSeverity::Medium), "minor": count(TransferSeverity::Minor)},
             "items": items});
         format!("{report}\n")
     } else {
@@ -123,68 +84,7 @@ fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Stop> {
     Ok(audit::audit(&request, &mut frames, &prompts, place.path())?)
 }
 
-/// Copies as items, each kind once, with its severity.
-pub fn judge(model: &str, device: Device, audit: &Audit) -> Vec<Item> {
-    let mut kinds: BTreeMap<(bool, &str, &str, bool), (u64, u64)> = BTreeMap::new();
-    for copy in &audit.copies {
-        // On a prompted frame the mask comes out as on any other.
-        let prompted = copy.prompted && copy.tensor != MASK;
-        let kind = kinds.entry((prompted, copy.graph, copy.tensor, copy.to_host)).or_default();
-        kind.0 += 1;
-        kind.1 += copy.bytes;
-    }
-    let frames = audit.frames.max(1) as f64;
-    let direction = |to_host| if to_host { "to host" } else { "to device" };
-    let mut items = Vec::new();
-    for ((prompted, graph, tensor, to_host), (count, bytes)) in kinds {
-        let needed =
-            (graph, tensor, to_host) == (contract::IMAGE_ENCODER, "image", false) || (tensor == MASK && to_host);
-        let severity = match (needed, prompted) {
-            (true, _) => Severity::Expected,
-            (false, true) => Severity::Medium,
-            (false, false) => Severity::Critical,
-        };
-        let remedy = match severity {
-            Severity::Expected => String::new(),
-            Severity::Medium => "happens once per prompt; nothing to gain".to_string(),
-            _ => format!("keep {tensor} on {device} between the graphs, and read it back only for checks"),
-        };
-        let per = if prompted { count as f64 } else { frames };
-        items.push(Item {
-            model: model.to_string(),
-            severity,
-            category: "ours",
-            component: graph.to_string(),
-            tensor: tensor.to_string(),
-            direction: direction(to_host),
-            bytes: (bytes as f64 / per).round() as u64,
-            count_per_frame: count as f64 / frames,
-            remedy,
-        });
-    }
-    for copy in &audit.memcpy {
-        items.push(Item {
-            model: model.to_string(),
-            severity: Severity::Critical,
-            category: "runtime",
-            component: copy.graph.clone(),
-            tensor: String::new(),
-            direction: direction(copy.to_host),
-            bytes: (copy.bytes as f64 / frames).round() as u64,
-            count_per_frame: copy.count as f64 / frames,
-            remedy:
-                "an operator of this graph runs on another provider: export the graph without it, or use a runtime \
-                     whose provider has it"
-                    .to_string(),
-        });
-    }
-    items
-}
-
-/// The tensor that comes out of every frame.
-const MASK: &str = "low_res_mask";
-
-fn text(graphs: &[serde_json::Value], items: &[Item]) -> String {
+fn text(graphs: &[serde_json::Value], items: &[Transfer]) -> String {
     let mut text = String::new();
     let word = |v: &serde_json::Value| v.as_str().unwrap_or_default().to_string();
     for g in graphs {
@@ -209,7 +109,7 @@ fn text(graphs: &[serde_json::Value], items: &[Item]) -> String {
             text.push_str(&format!("{:10}→ {}\n", "", item.remedy));
         }
     }
-    let bad = items.iter().filter(|i| i.severity != Severity::Expected).count();
+    let bad = items.iter().filter(|i| i.severity != TransferSeverity::Expected).count();
     text.push_str(&match bad {
         0 => "no copies besides the image in and the mask out\n".to_string(),
         n => format!("{n} kinds of copies besides the image in and the mask out\n"),
@@ -219,6 +119,8 @@ fn text(graphs: &[serde_json::Value], items: &[Item]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jetbench_runners::types::Device;
+
     use super::*;
     use jetbench_runners::audit::{Copied, Memcpy};
 
@@ -253,7 +155,7 @@ mod tests {
         Medium ours mask_prompt to device 400 0.25
         Critical runtime memory_attention to host 200 2
         ");
-        assert!(items.iter().all(|i| (i.severity == Severity::Expected) == i.remedy.is_empty()));
+        assert!(items.iter().all(|i| (i.severity == TransferSeverity::Expected) == i.remedy.is_empty()));
         assert!(items[2].remedy.contains("keep obj_ptr on cuda:0"));
         assert!(text(&[], &items).ends_with("3 kinds of copies besides the image in and the mask out\n"));
     }

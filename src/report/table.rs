@@ -10,7 +10,7 @@ use jetbench_runners::types::Effective;
 use crate::plan::scenario::Scenario;
 use crate::results::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
 use crate::telemetry::key::MemoryPhase;
-pub use crate::text::{clean, figure, plural}; // for the charts, until they are redrawn
+use crate::text::{clean, figure, plural};
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! The types written to `run.json`, with their schema number: everything a reader needs to judge a measurement. A
 //! quantity that was not measured is `None` (an empty CSV field), never 0.
 
+mod figures;
 mod prompt;
+mod sequence;
 
 use std::collections::BTreeMap;
 
@@ -13,10 +15,11 @@ pub use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
 use crate::results::note::{Note, Reason};
 use crate::telemetry::key::{Channel, MemoryPhase};
+pub use figures::*;
 pub use prompt::PromptRecord;
+pub use sequence::*;
 
-/// Schema number of `run.json`; raised on every incompatible change. [`crate::results::upgrade`]
-/// reads older ones.
+/// Schema number of `run.json`; raised on every incompatible change. `results/upgrade.rs` reads older ones.
 pub const SCHEMA: u32 = 2;
 
 /// One run: what was asked, where it ran, what came out.
@@ -352,46 +355,6 @@ pub struct RepeatRecord {
     pub sequences: Vec<SequenceRecord>,
 }
 
-/// Median over repeats, and how sure it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SpreadRecord {
-    /// Median over the repeats.
-    pub median: f64,
-    /// 95 % bootstrap interval of that median; `None` below five repeats.
-    pub interval: Option<Interval>,
-    /// 95 % interval for one further run (Student's t on the logarithms, neighbouring runs taken to be somewhat alike);
-    /// `None` below three repeats.
-    pub next_run: Option<Interval>,
-}
-
-/// Figures over repeats.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RepeatsRecord {
-    /// Repeats with figures.
-    pub count: usize,
-    /// Frames per second of wall time.
-    pub fps_wall: Option<SpreadRecord>,
-    /// Frames per second of summed latency.
-    pub fps_model: Option<SpreadRecord>,
-    /// Median latency, milliseconds.
-    pub latency_p50_ms: Option<SpreadRecord>,
-    /// 95th percentile of latency, milliseconds.
-    pub latency_p95_ms: Option<SpreadRecord>,
-}
-
-/// The part of a run after its beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SteadyRecord {
-    /// Frames before it, in run order.
-    pub begins_after: usize,
-    /// Frames in it.
-    pub frames: usize,
-    /// Latency in it.
-    pub latency: LatencyRecord,
-    /// Frames over summed latency in it.
-    pub fps_model: Option<f64>,
-}
-
 /// The ONNX Runtime that was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RuntimeRecord {
@@ -470,178 +433,4 @@ pub struct MemoryPoint {
     pub frames: u32,
     /// Resident set size, MiB.
     pub rss_mib: f64,
-}
-
-/// One tracked and scored video.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SequenceRecord {
-    /// Video name.
-    pub video: String,
-    /// Source size in pixels.
-    pub width: u32,
-    /// Source size in pixels.
-    pub height: u32,
-    /// Wall time of the sequence in the worker, decode included, milliseconds.
-    pub wall_ms: f64,
-    /// Energy over it by rail, joules.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub energy_j: BTreeMap<String, f64>,
-    /// The same less idle power times the same span.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub energy_above_idle_j: BTreeMap<String, f64>,
-    /// Frames per second of the clip: its deadline, and in real time its clock.
-    #[serde(default)]
-    pub fps: Option<f64>,
-    /// Frames that were dropped because they came while another was being worked on; they keep the masks before them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dropped: Vec<u32>,
-    /// One entry per tracked frame.
-    pub frames: Vec<FrameRecord>,
-    /// One entry per object.
-    pub objects: Vec<ObjectRecord>,
-    /// Where outputs were not finite, in words.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub non_finite: Vec<String>,
-}
-
-/// Timing of one frame, milliseconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct FrameRecord {
-    /// Index in the video, from 0.
-    pub frame: u32,
-    /// Live objects.
-    pub objects: u32,
-    /// Decode on the read-ahead thread; not part of `latency_ms`.
-    pub decode_ms: f64,
-    /// By stage name (`preprocess`, `image_encoder`, …); a stage that did not run is absent.
-    pub stages_ms: BTreeMap<String, f64>,
-    /// RGB bytes in host memory to binary masks at source resolution in host memory.
-    pub latency_ms: f64,
-    /// In real time: from the frame's arrival to its masks, waiting included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_ms: Option<f64>,
-}
-
-/// One object: how it was prompted, and its scores.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ObjectRecord {
-    /// Object name in the dataset (folder name or id).
-    pub object: String,
-    /// Frame index of the prompt.
-    pub prompt_frame: u32,
-    /// The prompt as the model was given it on that frame. `None`: the loop (`--loop-frames`) ended before that frame, or
-    /// the record was written before prompts were recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompt: Option<PromptRecord>,
-    /// Frames that count under the protocol.
-    pub frames_scored: u32,
-    /// Mean J, 0..100; `None` when the protocol counts no frame of it.
-    pub j: Option<f64>,
-    /// Mean F, 0..100.
-    pub f: Option<f64>,
-    /// (J + F) / 2.
-    pub jf: Option<f64>,
-    /// Per annotated frame.
-    pub per_frame: Vec<FrameScoreRecord>,
-}
-
-/// Scores of one object on one annotated frame.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FrameScoreRecord {
-    /// Index in the video, from 0.
-    pub frame: u32,
-    /// J, 0..100.
-    pub j: f64,
-    /// F, 0..100.
-    pub f: f64,
-    /// Does the protocol count this frame?
-    pub counted: bool,
-    /// Is the object visible in the ground truth?
-    pub visible: bool,
-    /// Object-score logit of the model; `None` before its prompt, or when it was no finite number.
-    pub object_score: Option<f32>,
-}
-
-/// Aggregates of a cell. Milliseconds, frames per second, 0..100 scores.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SummaryRecord {
-    /// Finished videos.
-    pub videos: usize,
-    /// Scored objects.
-    pub objects: usize,
-    /// Tracked frames.
-    pub frames: usize,
-    /// Mean J over objects.
-    pub j: Option<f64>,
-    /// Mean F over objects.
-    pub f: Option<f64>,
-    /// (J + F) / 2.
-    pub jf: Option<f64>,
-    /// 95 % interval of `jf` by resampling whole videos; `None` below five videos.
-    #[serde(default)]
-    pub jf_interval: Option<Interval>,
-    /// Frames over wall time, decode included.
-    pub fps_wall: Option<f64>,
-    /// 95 % interval of `fps_wall` by resampling whole videos; `None` below five videos.
-    #[serde(default)]
-    pub fps_wall_interval: Option<Interval>,
-    /// Frames over summed latency.
-    pub fps_model: Option<f64>,
-    /// Latency statistics over all tracked frames; no sample dropped.
-    pub latency: Option<LatencyRecord>,
-    /// Share of latency outside the sessions (preprocess + postprocess), 0..1.
-    pub overhead_share: Option<f64>,
-    /// Energy per frame in joules over the inference span, where rails can be read.
-    pub energy_per_frame_j: Option<f64>,
-    /// The same less idle power.
-    #[serde(default)]
-    pub energy_above_idle_per_frame_j: Option<f64>,
-    /// 95 % interval of `jf` by resampling objects; `None` below five objects. Objects of one video are not quite
-    /// independent, so it is somewhat narrower than `jf_interval`.
-    #[serde(default)]
-    pub jf_objects_interval: Option<Interval>,
-    /// Mean absolute difference between the latencies of consecutive frames of a video, milliseconds.
-    #[serde(default)]
-    pub jitter_ms: Option<f64>,
-    /// Tracked frames whose latency is longer than the time to the clip's next frame.
-    #[serde(default)]
-    pub deadline_misses: Option<usize>,
-    /// In real time: frames dropped.
-    #[serde(default)]
-    pub dropped: Option<usize>,
-    /// In real time: from arrival to masks.
-    #[serde(default)]
-    pub response: Option<LatencyRecord>,
-    /// From where on the run was steady, with its figures; `None` when too short to tell, or when it never was.
-    #[serde(default)]
-    pub steady: Option<SteadyRecord>,
-    /// Over repeats, when there were several; then `fps_wall`, `fps_model` and `latency` are medians over them too.
-    #[serde(default)]
-    pub repeats: Option<RepeatsRecord>,
-}
-
-/// An interval, both ends included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-/// Latency distribution, milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LatencyRecord {
-    /// Arithmetic mean.
-    pub mean_ms: f64,
-    /// Percentiles by linear interpolation between order statistics (numpy's default).
-    pub p50_ms: f64,
-    /// 90th.
-    pub p90_ms: f64,
-    /// 95th.
-    pub p95_ms: f64,
-    /// 99th.
-    pub p99_ms: f64,
-    /// Largest.
-    pub max_ms: f64,
 }

@@ -1,0 +1,514 @@
+//! Flags of the other verbs.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::quantity::TimeSpan;
+use crate::exit;
+use crate::judge::transfers::TransferSeverity;
+
+/// Flags of `models`.
+#[derive(Args, Debug)]
+pub struct ModelsArgs {
+    /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub packs: Vec<PathBuf>,
+    /// List the options of the runners instead: what --option takes
+    #[arg(long)]
+    pub options: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Devices that must work: cpu, cuda:N, tensorrt:N
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "cpu")]
+    pub device: Vec<String>,
+    /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub packs: Vec<PathBuf>,
+    /// Annotated videos [default: assets/demo]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Results directory that must be writable [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// ONNX Runtime library to load; searched for when left out
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `score`.
+#[derive(Args, Debug)]
+pub struct ScoreArgs {
+    /// Ground truth: a dataset, or its annotation directory
+    pub gt: PathBuf,
+    /// Predicted masks, in the layout of the ground truth
+    pub pred: PathBuf,
+    /// Rules: sav, vos, davis2017-semi, davis2016 [default: those of the layout]
+    #[arg(long, value_name = "NAME")]
+    pub protocol: Option<String>,
+    /// Leave out videos without predictions, with a note, instead of refusing
+    #[arg(long)]
+    pub lenient: bool,
+    /// Score the first and last annotated frame too
+    #[arg(long)]
+    pub keep_first_last: bool,
+    /// Boundary tolerance: share of the diagonal, or pixels from 1 on [default: 0.008]
+    #[arg(long, value_name = "X")]
+    pub boundary_threshold: Option<f64>,
+    /// Text file with the videos to score
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
+    /// Text file with the unseen part (`video` or `video object` per line): splits the means
+    #[arg(long, value_name = "FILE")]
+    pub unseen: Option<PathBuf>,
+    /// Keep per-frame values in the exports
+    #[arg(long)]
+    pub per_frame: bool,
+    /// Compute boundary IoU too
+    #[arg(long)]
+    pub boundary_iou: bool,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Write a CSV row per object; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_csv: Option<PathBuf>,
+    /// Write everything as JSON; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_json: Option<PathBuf>,
+    /// Write the reference's own result files to PRED, byte for byte: `sav` (results.csv), `davis2017`
+    /// (global_results-val.csv and per-sequence_results-val.csv)
+    #[arg(long, value_name = "TOOL", value_parser = ["sav", "davis2017"])]
+    pub compat: Option<String>,
+    /// Print JSON (short for --export-json -)
+    #[arg(long)]
+    pub json: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Sub-commands of `data`.
+#[derive(Args, Debug)]
+pub struct DataArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// What `data` can do.
+#[derive(Subcommand, Debug)]
+pub enum DataCommand {
+    /// Read every frame's header and every mask; report what would fail, or be scored wrongly (exit 1)
+    #[command(after_help = exit::HELP)]
+    Check(DataCheckArgs),
+    /// Draw a seeded dataset of moving shapes in any layout, with imperfect predictions if asked for
+    Synth(DataSynthArgs),
+}
+
+/// Flags of `data check`.
+#[derive(Args, Debug)]
+pub struct DataCheckArgs {
+    /// The dataset's root
+    pub dir: PathBuf,
+    /// Layout, where detection would guess another one: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
+    #[arg(long, value_name = "NAME")]
+    pub layout: Option<String>,
+    /// Text file with the videos to look at
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
+    /// Look at the first N videos
+    #[arg(long, value_name = "N")]
+    pub limit_videos: Option<NonZeroUsize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Flags of `data synth`.
+#[derive(Args, Debug)]
+pub struct DataSynthArgs {
+    /// Folder to write into; must be empty or absent
+    pub out: PathBuf,
+    /// Layout to write: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
+    #[arg(long, value_name = "NAME", default_value = "sa-v")]
+    pub layout: String,
+    /// Videos
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub videos: usize,
+    /// Objects per video (DAVIS 2016 has one)
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub objects: usize,
+    /// Frames per video
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    pub frames: usize,
+    /// Frame size in pixels
+    #[arg(long, value_name = "WxH", default_value = "320x240")]
+    pub size: String,
+    /// Seed: the same options give the same files on every machine
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Also write imperfect masks, as a model might predict them, to DIR
+    #[arg(long, value_name = "DIR")]
+    pub predictions: Option<PathBuf>,
+    /// Write masks only: enough to score
+    #[arg(long)]
+    pub no_frames: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Flags of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Directory of the run
+    pub run: PathBuf,
+    /// Write the headline table as Markdown to FILE, and nothing else; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_markdown: Option<PathBuf>,
+    /// Print the record without frames as JSON, and write nothing
+    #[arg(long, conflicts_with = "export_markdown")]
+    pub json: bool,
+    /// No table
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Flags of `compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Runs; the first is the base that the others are compared with, unless --baseline names one
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// Compare with the run that was saved under this name
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+    /// Save the one run given under this name, and compare nothing
+    #[arg(long, value_name = "NAME", conflicts_with = "baseline")]
+    pub save_baseline: Option<String>,
+    /// Exit with 1 when something has regressed, or could not be compared
+    #[arg(long)]
+    pub fail_on_regression: bool,
+    /// Changes of latency up to this many percent are noise [default: learnt from the results directory]
+    #[arg(long, value_name = "PERCENT")]
+    pub noise_floor: Option<f64>,
+    /// Results directory: history and baselines are in it [env: JETBENCH_RESULTS] [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `history`.
+#[derive(Args, Debug)]
+pub struct HistoryArgs {
+    /// Results directory [env: JETBENCH_RESULTS] [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Only these model tags
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',')]
+    pub models: Vec<String>,
+    /// Write all runs as one CSV table; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_csv: Option<PathBuf>,
+    /// Draw the trends, as .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `schedule`.
+#[derive(Args, Debug)]
+pub struct ScheduleArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ScheduleCommand,
+}
+
+/// Sub-commands of `schedule`.
+#[derive(Subcommand, Debug)]
+pub enum ScheduleCommand {
+    /// Install a service and its timer
+    Install(Box<ScheduleInstall>),
+    /// Show schedules, and how their last runs ended
+    List {
+        /// Where to look.
+        #[command(flatten)]
+        place: SchedulePlace,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a schedule; its results stay
+    Remove {
+        /// Its name
+        name: String,
+        /// Where to look.
+        #[command(flatten)]
+        place: SchedulePlace,
+    },
+}
+
+/// Where units are.
+#[derive(Args, Debug)]
+pub struct SchedulePlace {
+    /// Units of this user (the default)
+    #[arg(long, conflicts_with = "system")]
+    pub user: bool,
+    /// Units of the system: hardened further, needs root to install, does not run as root
+    #[arg(long)]
+    pub system: bool,
+    /// Write units to DIR, or look there, and leave systemd alone
+    #[arg(long, value_name = "DIR")]
+    pub unit_dir: Option<PathBuf>,
+}
+
+/// Flags of `schedule install`.
+#[derive(Args, Debug)]
+pub struct ScheduleInstall {
+    /// When, as systemd writes it: "*-*-* 02:00", "Mon..Fri 22:00", daily
+    #[arg(long, value_name = "WHEN")]
+    pub on_calendar: String,
+    /// The job: a config file of `jetbench run`
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Name of the schedule [default: that of the config file]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where units go.
+    #[command(flatten)]
+    pub place: SchedulePlace,
+    /// Print units and cron line; install nothing
+    #[arg(long)]
+    pub print: bool,
+    /// As of `run`
+    #[arg(long, value_name = "CELSIUS")]
+    pub cool_to: Option<f64>,
+    /// As of `run`
+    #[arg(long, value_name = "PERCENT")]
+    pub idle: Option<f64>,
+    /// As of `run`
+    #[arg(long, value_name = "TIME")]
+    pub max_wait: Option<TimeSpan>,
+    /// As of `run`
+    #[arg(long, value_name = "N")]
+    pub keep: Option<NonZeroUsize>,
+    /// As of `run`
+    #[arg(long, value_name = "MIB")]
+    pub min_free_mib: Option<u64>,
+    /// As of `run`
+    #[arg(long)]
+    pub if_changed: bool,
+}
+
+/// Flags of `merge`.
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// Runs, or directories with runs below them
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    /// The joined result goes to DIR/<device>/<run-id>/ [env: JETBENCH_RESULTS] [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Join what there is although videos are missing; the result says that it is partial
+    #[arg(long)]
+    pub partial: bool,
+    /// Price of a kilowatt hour: adds the cost of the energy per 1,000 frames where energy was measured
+    #[arg(long, value_name = "PRICE")]
+    pub energy_price: Option<f64>,
+    /// Its currency
+    #[arg(long, value_name = "NAME", default_value = "EUR")]
+    pub currency: String,
+    /// Print one last line of JSON: directory and verdicts
+    #[arg(long)]
+    pub json: bool,
+    /// No notes or table
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Flags of `verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Pack directory, e.g. assets/packs/sam2_mini
+    pub pack: PathBuf,
+    /// Precision of the graphs to check; the reference and its tolerance are fp32
+    #[arg(long, value_name = "TYPE", default_value = "fp32")]
+    pub dtype: String,
+    /// Device to check on: cpu, cuda:N, tensorrt:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// ONNX Runtime library to load; searched for when left out
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Threads inside one operator on the CPU
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Compare with the same pack run otherwise, instead of with its reference: keys device, dtype, threads,
+    /// ort-lib, form
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub against: Option<String>,
+    /// With --against: largest absolute difference of logits, scores and pointers [default: the pack's tolerance for the same
+    /// dtype, none for another]
+    #[arg(long, value_name = "X")]
+    pub max_abs: Option<f64>,
+    /// With --against: largest relative root mean square of logits and pointers [default: 0.1 for another dtype]
+    #[arg(long, value_name = "X")]
+    pub max_rel_rms: Option<f64>,
+    /// With --against: largest share of a frame's mask pixels that may differ [default: 0.001, 0.02 for another dtype]
+    #[arg(long, value_name = "X")]
+    pub max_mask_share: Option<f64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `audit`.
+#[derive(Args, Debug)]
+pub struct AuditArgs {
+    /// Model tags, as for `run`
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',', required = true)]
+    pub models: Vec<String>,
+    /// Precisions [default: bf16]
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
+    pub dtype: Vec<String>,
+    /// Devices: cpu, cuda:N, tensorrt:N [default: cpu]
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
+    pub device: Vec<String>,
+    /// Annotated videos, of which the first is used [default: assets/demo]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Frames to track
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub frames: NonZeroUsize,
+    /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub packs: Vec<PathBuf>,
+    /// Binds a model name to a pack (repeatable)
+    #[arg(long, value_name = "NAME=PACK")]
+    pub alias: Vec<String>,
+    /// ONNX Runtime library to load; searched for when left out
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Threads inside one operator on the CPU
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Exit with 1 when there is a copy of this severity or worse
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<TransferSeverity>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where `telemetry` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SensorSource {
+    /// The kernel's own files (and NVML on a PC)
+    Sysfs,
+    /// The lines of the board's `tegrastats`
+    Tegrastats,
+}
+
+/// How `telemetry` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TelemetryFormat {
+    /// One quantity per row: t_s,quantity,value
+    Csv,
+    /// One sample per line: {"t_s":…,"values":{…}}
+    Jsonl,
+}
+
+/// Flags of `telemetry`.
+#[derive(Args, Debug)]
+pub struct TelemetryArgs {
+    /// Where to read
+    #[arg(long, value_enum, default_value = "sysfs")]
+    pub source: SensorSource,
+    /// How to write
+    #[arg(long, value_enum, default_value = "csv")]
+    pub format: TelemetryFormat,
+    /// Stop after so many seconds [default: at Ctrl-C]
+    #[arg(long, value_name = "S")]
+    pub duration: Option<f64>,
+    /// Write to a file; `-` is stdout
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub out: PathBuf,
+    /// Samples per second [default: 10]
+    #[arg(long, value_name = "HZ")]
+    pub sample_hz: Option<f64>,
+    /// Memory and processor time of this process too
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// With --source tegrastats: read lines that it wrote from a file instead of starting it; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Root of the file tree that is read, e.g. one captured on a board
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Do not say what cannot be read
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Flags of `packs`.
+#[derive(Args, Debug)]
+pub struct PacksArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PacksCommand,
+}
+
+/// Sub-commands of `packs`.
+#[derive(Subcommand, Debug)]
+pub enum PacksCommand {
+    /// Graphs, shapes, parameters, operations and bytes per frame, precision, memory, and what the manifest lacks; counted
+    /// from the files, nothing is run
+    Inspect(InspectArgs),
+}
+
+/// Flags of `packs inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// Pack directory, e.g. assets/packs/sam2_mini
+    pub pack: PathBuf,
+    /// Precision whose graphs are counted [default: the first that every graph has]
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<String>,
+    /// Form of the graphs that have two: plain, for all providers [default], or cpu, for ONNX Runtime's CPU provider
+    #[arg(long, value_name = "FORM", value_parser = ["plain", "cpu"])]
+    pub form: Option<String>,
+    /// Number of objects that are tracked
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub objects: NonZeroUsize,
+    /// The least time per graph on a device: cpu (measured now), or a Jetson module such as orin-nano-8gb,
+    /// agx-orin-64gb@612/3200 (GPU and memory clock of a power mode, MHz)
+    #[arg(long, value_name = "DEVICE")]
+    pub roofline: Option<String>,
+    /// Threads of the CPU measurement [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// ONNX Runtime library for the CPU measurement; searched for when left out
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,107 @@
+//! What do copies between host and device cost a video? Every kind of copy once, with its severity and a remedy.
+
+use std::collections::BTreeMap;
+
+use jetbench_runners::audit::Audit;
+use jetbench_runners::contract;
+use jetbench_runners::types::Device;
+use serde::Serialize;
+
+/// How much a copy costs a video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TransferSeverity {
+    /// Inside the frame loop.
+    Critical,
+    /// Once per sequence or prompt.
+    Medium,
+    /// At load.
+    Minor,
+    /// The image in and the mask out: what the job itself is.
+    #[value(skip)]
+    Expected,
+}
+
+/// One kind of copy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Transfer {
+    /// Model tag.
+    pub model: String,
+    /// How much it matters.
+    pub severity: TransferSeverity,
+    /// `ours`: bound or read back by this program; `runtime`: a Memcpy node that ONNX Runtime put into the graph.
+    pub category: &'static str,
+    /// Graph.
+    pub component: String,
+    /// Tensor, where it has a name.
+    pub tensor: String,
+    /// `to device` or `to host`.
+    pub direction: &'static str,
+    /// Bytes per frame (per prompt for medium ones).
+    pub bytes: u64,
+    /// How often per frame.
+    pub count_per_frame: f64,
+    /// What to do; empty where nothing should be done.
+    pub remedy: String,
+}
+
+/// The tensor that comes out of every frame.
+const MASK: &str = "low_res_mask";
+
+/// Copies as items, each kind once, with its severity.
+pub fn judge(model: &str, device: Device, audit: &Audit) -> Vec<Transfer> {
+    let mut kinds: BTreeMap<(bool, &str, &str, bool), (u64, u64)> = BTreeMap::new();
+    for copy in &audit.copies {
+        // On a prompted frame the mask comes out as on any other.
+        let prompted = copy.prompted && copy.tensor != MASK;
+        let kind = kinds.entry((prompted, copy.graph, copy.tensor, copy.to_host)).or_default();
+        kind.0 += 1;
+        kind.1 += copy.bytes;
+    }
+    let frames = audit.frames.max(1) as f64;
+    let direction = |to_host| if to_host { "to host" } else { "to device" };
+    let mut items = Vec::new();
+    for ((prompted, graph, tensor, to_host), (count, bytes)) in kinds {
+        let needed =
+            (graph, tensor, to_host) == (contract::IMAGE_ENCODER, "image", false) || (tensor == MASK && to_host);
+        let severity = match (needed, prompted) {
+            (true, _) => TransferSeverity::Expected,
+            (false, true) => TransferSeverity::Medium,
+            (false, false) => TransferSeverity::Critical,
+        };
+        let remedy = match severity {
+            TransferSeverity::Expected => String::new(),
+            TransferSeverity::Medium => "happens once per prompt; nothing to gain".to_string(),
+            _ => format!("keep {tensor} on {device} between the graphs, and read it back only for checks"),
+        };
+        let per = if prompted { count as f64 } else { frames };
+        items.push(Transfer {
+            model: model.to_string(),
+            severity,
+            category: "ours",
+            component: graph.to_string(),
+            tensor: tensor.to_string(),
+            direction: direction(to_host),
+            bytes: (bytes as f64 / per).round() as u64,
+            count_per_frame: count as f64 / frames,
+            remedy,
+        });
+    }
+    for copy in &audit.memcpy {
+        items.push(Transfer {
+            model: model.to_string(),
+            severity: TransferSeverity::Critical,
+            category: "runtime",
+            component: copy.graph.clone(),
+            tensor: String::new(),
+            direction: direction(copy.to_host),
+            bytes: (copy.bytes as f64 / frames).round() as u64,
+            count_per_frame: copy.count as f64 / frames,
+            remedy:
+                "an operator of this graph runs on another provider: export the graph without it, or use a runtime \
+                     whose provider has it"
+                    .to_string(),
+        });
+    }
+    items
+}

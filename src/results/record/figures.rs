@@ -1,0 +1,127 @@
+//! Figures over many frames, videos or repeats.
+
+use serde::{Deserialize, Serialize};
+
+/// Aggregates of a cell. Milliseconds, frames per second, 0..100 scores.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SummaryRecord {
+    /// Finished videos.
+    pub videos: usize,
+    /// Scored objects.
+    pub objects: usize,
+    /// Tracked frames.
+    pub frames: usize,
+    /// Mean J over objects.
+    pub j: Option<f64>,
+    /// Mean F over objects.
+    pub f: Option<f64>,
+    /// (J + F) / 2.
+    pub jf: Option<f64>,
+    /// 95 % interval of `jf` by resampling whole videos; `None` below five videos.
+    #[serde(default)]
+    pub jf_interval: Option<Interval>,
+    /// Frames over wall time, decode included.
+    pub fps_wall: Option<f64>,
+    /// 95 % interval of `fps_wall` by resampling whole videos; `None` below five videos.
+    #[serde(default)]
+    pub fps_wall_interval: Option<Interval>,
+    /// Frames over summed latency.
+    pub fps_model: Option<f64>,
+    /// Latency statistics over all tracked frames; no sample dropped.
+    pub latency: Option<LatencyRecord>,
+    /// Share of latency outside the sessions (preprocess + postprocess), 0..1.
+    pub overhead_share: Option<f64>,
+    /// Energy per frame in joules over the inference span, where rails can be read.
+    pub energy_per_frame_j: Option<f64>,
+    /// The same less idle power.
+    #[serde(default)]
+    pub energy_above_idle_per_frame_j: Option<f64>,
+    /// 95 % interval of `jf` by resampling objects; `None` below five objects. Objects of one video are not quite
+    /// independent, so it is somewhat narrower than `jf_interval`.
+    #[serde(default)]
+    pub jf_objects_interval: Option<Interval>,
+    /// Mean absolute difference between the latencies of consecutive frames of a video, milliseconds.
+    #[serde(default)]
+    pub jitter_ms: Option<f64>,
+    /// Tracked frames whose latency is longer than the time to the clip's next frame.
+    #[serde(default)]
+    pub deadline_misses: Option<usize>,
+    /// In real time: frames dropped.
+    #[serde(default)]
+    pub dropped: Option<usize>,
+    /// In real time: from arrival to masks.
+    #[serde(default)]
+    pub response: Option<LatencyRecord>,
+    /// From where on the run was steady, with its figures; `None` when too short to tell, or when it never was.
+    #[serde(default)]
+    pub steady: Option<SteadyRecord>,
+    /// Over repeats, when there were several; then `fps_wall`, `fps_model` and `latency` are medians over them too.
+    #[serde(default)]
+    pub repeats: Option<RepeatsRecord>,
+}
+
+/// An interval, both ends included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// Latency distribution, milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencyRecord {
+    /// Arithmetic mean.
+    pub mean_ms: f64,
+    /// Percentiles by linear interpolation between order statistics (numpy's default).
+    pub p50_ms: f64,
+    /// 90th.
+    pub p90_ms: f64,
+    /// 95th.
+    pub p95_ms: f64,
+    /// 99th.
+    pub p99_ms: f64,
+    /// Largest.
+    pub max_ms: f64,
+}
+
+/// The part of a run after its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SteadyRecord {
+    /// Frames before it, in run order.
+    pub begins_after: usize,
+    /// Frames in it.
+    pub frames: usize,
+    /// Latency in it.
+    pub latency: LatencyRecord,
+    /// Frames over summed latency in it.
+    pub fps_model: Option<f64>,
+}
+
+/// Median over repeats, and how sure it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpreadRecord {
+    /// Median over the repeats.
+    pub median: f64,
+    /// 95 % bootstrap interval of that median; `None` below five repeats.
+    pub interval: Option<Interval>,
+    /// 95 % interval for one further run (Student's t on the logarithms, neighbouring runs taken to be somewhat alike);
+    /// `None` below three repeats.
+    pub next_run: Option<Interval>,
+}
+
+/// Figures over repeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RepeatsRecord {
+    /// Repeats with figures.
+    pub count: usize,
+    /// Frames per second of wall time.
+    pub fps_wall: Option<SpreadRecord>,
+    /// Frames per second of summed latency.
+    pub fps_model: Option<SpreadRecord>,
+    /// Median latency, milliseconds.
+    pub latency_p50_ms: Option<SpreadRecord>,
+    /// 95th percentile of latency, milliseconds.
+    pub latency_p95_ms: Option<SpreadRecord>,
+}

@@ -1,0 +1,97 @@
+//! One video of a cell: its frames, its objects, their scores.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::prompt::PromptRecord;
+
+/// One tracked and scored video.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SequenceRecord {
+    /// Video name.
+    pub video: String,
+    /// Source size in pixels.
+    pub width: u32,
+    /// Source size in pixels.
+    pub height: u32,
+    /// Wall time of the sequence in the worker, decode included, milliseconds.
+    pub wall_ms: f64,
+    /// Energy over it by rail, joules.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub energy_j: BTreeMap<String, f64>,
+    /// The same less idle power times the same span.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub energy_above_idle_j: BTreeMap<String, f64>,
+    /// Frames per second of the clip: its deadline, and in real time its clock.
+    #[serde(default)]
+    pub fps: Option<f64>,
+    /// Frames that were dropped because they came while another was being worked on; they keep the masks before them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<u32>,
+    /// One entry per tracked frame.
+    pub frames: Vec<FrameRecord>,
+    /// One entry per object.
+    pub objects: Vec<ObjectRecord>,
+    /// Where outputs were not finite, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub non_finite: Vec<String>,
+}
+
+/// Timing of one frame, milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrameRecord {
+    /// Index in the video, from 0.
+    pub frame: u32,
+    /// Live objects.
+    pub objects: u32,
+    /// Decode on the read-ahead thread; not part of `latency_ms`.
+    pub decode_ms: f64,
+    /// By stage name (`preprocess`, `image_encoder`, …); a stage that did not run is absent.
+    pub stages_ms: BTreeMap<String, f64>,
+    /// RGB bytes in host memory to binary masks at source resolution in host memory.
+    pub latency_ms: f64,
+    /// In real time: from the frame's arrival to its masks, waiting included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_ms: Option<f64>,
+}
+
+/// One object: how it was prompted, and its scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    /// Object name in the dataset (folder name or id).
+    pub object: String,
+    /// Frame index of the prompt.
+    pub prompt_frame: u32,
+    /// The prompt as the model was given it on that frame. `None`: the loop (`--loop-frames`) ended before that frame, or
+    /// the record was written before prompts were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptRecord>,
+    /// Frames that count under the protocol.
+    pub frames_scored: u32,
+    /// Mean J, 0..100; `None` when the protocol counts no frame of it.
+    pub j: Option<f64>,
+    /// Mean F, 0..100.
+    pub f: Option<f64>,
+    /// (J + F) / 2.
+    pub jf: Option<f64>,
+    /// Per annotated frame.
+    pub per_frame: Vec<FrameScoreRecord>,
+}
+
+/// Scores of one object on one annotated frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameScoreRecord {
+    /// Index in the video, from 0.
+    pub frame: u32,
+    /// J, 0..100.
+    pub j: f64,
+    /// F, 0..100.
+    pub f: f64,
+    /// Does the protocol count this frame?
+    pub counted: bool,
+    /// Is the object visible in the ground truth?
+    pub visible: bool,
+    /// Object-score logit of the model; `None` before its prompt, or when it was no finite number.
+    pub object_score: Option<f32>,
+}
