@@ -32,7 +32,7 @@ Exit codes:
 
 /// An error that ends the program, with the class that decides the exit code.
 #[derive(Debug, thiserror::Error)]
-pub enum Stop {
+pub enum Error {
     /// Command line, config file, pack or data are wrong: exit 2.
     #[error("{0}")]
     Usage(String),
@@ -42,32 +42,22 @@ pub enum Stop {
     /// The model failed outside a run: exit 1.
     #[error("{0}")]
     Failed(String),
+    /// The data cannot be used: exit 2.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A runner or its pack: the class of its error decides.
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
 }
 
-impl Stop {
+impl Error {
     /// The exit code of this class.
     pub fn code(&self) -> u8 {
         match self {
-            Stop::Usage(_) => USAGE,
-            Stop::Environment(_) => ENVIRONMENT,
-            Stop::Failed(_) => NOT_VALID,
-        }
-    }
-}
-
-impl From<DataError> for Stop {
-    fn from(error: DataError) -> Self {
-        Stop::Usage(error.to_string())
-    }
-}
-
-impl From<RunnerError> for Stop {
-    fn from(error: RunnerError) -> Self {
-        let text = error.to_string();
-        match error {
-            RunnerError::Pack(_) | RunnerError::Usage(_) => Stop::Usage(text),
-            RunnerError::Environment(_) => Stop::Environment(text),
-            RunnerError::Inference(_) => Stop::Failed(text),
+            Error::Usage(_) | Error::Data(_) => USAGE,
+            Error::Runner(RunnerError::Pack(_) | RunnerError::Usage(_)) => USAGE,
+            Error::Environment(_) | Error::Runner(RunnerError::Environment(_)) => ENVIRONMENT,
+            Error::Failed(_) | Error::Runner(RunnerError::Inference(_)) => NOT_VALID,
         }
     }
 }

@@ -9,7 +9,7 @@ use jetbench::command::{
     audit, compare, data, doctor, history, manual, merge, models, packs, report, run, schedule, score, telemetry,
     verify,
 };
-use jetbench::exit::{Outcome, Stop};
+use jetbench::exit::{Error, Outcome};
 use jetbench::run::worker;
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints what is to be printed. A reader that has gone (`| head`) is no error.
-fn finish(outcome: Result<Outcome, Stop>) -> u8 {
+fn finish(outcome: Result<Outcome, Error>) -> u8 {
     let (text, code) = match outcome {
         Ok(outcome) => (outcome.stdout, outcome.code),
         Err(stop) => {
@@ -50,7 +50,7 @@ fn finish(outcome: Result<Outcome, Stop>) -> u8 {
     };
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Stop::Environment(String::new()).code(),
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Error::Environment(String::new()).code(),
         _ => code,
     }
 }

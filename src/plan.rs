@@ -20,7 +20,7 @@ use jetbench_runners::packs;
 
 use crate::cli::RunArgs;
 use crate::dataset::Dataset;
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
 
@@ -49,7 +49,7 @@ impl Plan {
     ///
     /// # Errors
     /// The first thing that is wrong: unknown tag, precision or device, a broken pack, unusable data.
-    pub fn new(args: &RunArgs) -> Result<Plan, Stop> {
+    pub fn new(args: &RunArgs) -> Result<Plan, Error> {
         let (settings, shard_said) = settings::settings(args)?;
         let notes =
             settings.limits.shard.zip(shard_said).map(|(shard, said)| format!("part {shard} of the videos ({said})"));
@@ -60,7 +60,7 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub fn of(settings: Settings, mut notes: Vec<String>) -> Result<Plan, Stop> {
+    pub fn of(settings: Settings, mut notes: Vec<String>) -> Result<Plan, Error> {
         let mut cells = Vec::new();
         let mut checked = Vec::new();
         for model in &settings.models {
@@ -69,7 +69,7 @@ impl Plan {
                     let (pack, prompt) = resolve::resolve(model, &settings, device, &mut notes)?;
                     if !pack.capabilities.precisions.contains(&dtype) {
                         let known: Vec<_> = pack.capabilities.precisions.iter().map(ToString::to_string).collect();
-                        return Err(Stop::Usage(format!(
+                        return Err(Error::Usage(format!(
                             "pack {} has no {dtype} graphs; it has: {}",
                             pack.dir.display(),
                             known.join(", ")
@@ -159,7 +159,7 @@ impl Plan {
 }
 
 /// Holds every cell against `--memory-budget`; the estimates, for the screen.
-fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u64) -> Result<Vec<String>, Stop> {
+fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u64) -> Result<Vec<String>, Error> {
     let objects = dataset.sequences.iter().map(|s| s.objects.len()).max().unwrap_or(1);
     let mut notes = Vec::new();
     for cell in cells {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jetbench_runners::runtime;
 
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::judge::outcome::INTERRUPTED;
 use crate::judge::repeat;
 use crate::plan::settings::Settings;
@@ -71,7 +71,7 @@ pub struct Done {
 ///
 /// # Errors
 /// The directory cannot be made.
-pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Stop> {
+pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Error> {
     let probe = plan.ort_lib.as_deref().map(|lib| runtime::probe(Some(lib))).unwrap_or_default();
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let dir = RunDir::create(&plan.settings.out, &device.name)?;
@@ -114,7 +114,7 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Stop
 ///
 /// # Errors
 /// The results cannot be written. What goes wrong in a cell is its verdict.
-pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity: &Verbosity) -> Result<Done, Stop> {
+pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity: &Verbosity) -> Result<Done, Error> {
     let Resumed { dir, plan, mut record, before } = resumed;
     let fault = |e: std::io::Error| disk(&dir.path, &e);
     store::write_json(&dir.head(), &record).map_err(fault)?;
@@ -186,8 +186,8 @@ fn introduce(plan: &Plan, dir: &RunDir, record: &RunRecord, progress: &Progress,
     }
 }
 
-fn disk(path: &Path, error: &std::io::Error) -> Stop {
-    Stop::Environment(format!("cannot write results to {}: {error}", path.display()))
+fn disk(path: &Path, error: &std::io::Error) -> Error {
+    Error::Environment(format!("cannot write results to {}: {error}", path.display()))
 }
 
 /// Every file of the results, `run.json` last.

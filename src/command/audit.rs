@@ -8,7 +8,7 @@ use jetbench_runners::types::{OpenRequest, Prompt};
 use serde_json::json;
 
 use crate::cli::{AuditArgs, RunArgs};
-use crate::exit::{NOT_VALID, OK, Outcome, Stop};
+use crate::exit::{Error, NOT_VALID, OK, Outcome};
 use crate::judge::transfers::{Transfer, TransferSeverity, judge};
 use crate::plan::resolve::Cell;
 use crate::plan::{self, Plan};
@@ -19,7 +19,7 @@ use crate::run::prompt;
 ///
 /// # Errors
 /// As a run's plan; a pack without graphs; a profile that cannot be read.
-pub fn audit(args: &AuditArgs) -> Result<Outcome, Stop> {
+pub fn audit(args: &AuditArgs) -> Result<Outcome, Error> {
     let run = RunArgs {
         models: args.models.clone(),
         dtype: args.dtype.clone(),
@@ -62,7 +62,7 @@ pub fn audit(args: &AuditArgs) -> Result<Outcome, Stop> {
 }
 
 /// Runs one cell with profiling on the first video of the plan.
-fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Stop> {
+fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Error> {
     let sequence = &plan.dataset.sequences[0];
     let begin = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
     let clicks = plan::options::clicks(&cell.pack, &plan.settings);
@@ -80,7 +80,7 @@ fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Stop> {
         let frame = frame.map_err(|e| RunnerError::Usage(e.to_string()))?.frame;
         Ok((frame.width, frame.height, frame.rgb))
     });
-    let place = tempfile::tempdir().map_err(|e| Stop::Environment(format!("no place for profiles: {e}")))?;
+    let place = tempfile::tempdir().map_err(|e| Error::Environment(format!("no place for profiles: {e}")))?;
     Ok(audit::audit(&request, &mut frames, &prompts, place.path())?)
 }
 

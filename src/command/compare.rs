@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::cli::CompareArgs;
-use crate::exit::{self, Outcome, Stop};
+use crate::exit::{self, Error, Outcome};
 use crate::judge::change::{CellChange, Change, ChangeWord, pair};
 use crate::judge::noise::{Floor, noise};
 use crate::plan::settings;
@@ -36,11 +36,11 @@ pub struct Comparison {
 ///
 /// # Errors
 /// A run that cannot be read; fewer than two; a baseline that is not there.
-pub fn compare(args: &CompareArgs) -> Result<Outcome, Stop> {
+pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
     let out = settings::default_out(args.out.clone());
     if let Some(name) = &args.save_baseline {
         let [run] = args.runs.as_slice() else {
-            return Err(Stop::Usage("--save-baseline NAME takes one run".into()));
+            return Err(Error::Usage("--save-baseline NAME takes one run".into()));
         };
         let run = baseline::save(&out, name, run)?;
         return Ok(Outcome::ok(format!("baseline {name} is {}\n", run.display())));
@@ -51,7 +51,7 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Stop> {
     }
     dirs.extend(args.runs.iter().cloned());
     if dirs.len() < 2 {
-        return Err(Stop::Usage("two runs are needed: jetbench compare BASE RUN…, or --baseline NAME RUN…".into()));
+        return Err(Error::Usage("two runs are needed: jetbench compare BASE RUN…, or --baseline NAME RUN…".into()));
     }
     let records = dirs.iter().map(|dir| store::load(dir)).collect::<Result<Vec<RunRecord>, _>>()?;
     let past = rows::rows(&out).unwrap_or_default();

@@ -5,25 +5,25 @@ use std::path::Path;
 
 use crate::cli::{DataArgs, DataCheckArgs, DataCommand, DataSynthArgs};
 use crate::dataset::{self, CheckReport, FindingSeverity, Layout, OpenOptions, SynthOptions, UnknownLayout};
-use crate::exit::{NOT_VALID, Outcome, Stop};
+use crate::exit::{Error, NOT_VALID, Outcome};
 use crate::run::progress;
 
 /// Runs one of the two.
 ///
 /// # Errors
 /// Flags out of range, no dataset, a folder that cannot be written: exit 2.
-pub fn data(args: &DataArgs) -> Result<Outcome, Stop> {
+pub fn data(args: &DataArgs) -> Result<Outcome, Error> {
     match &args.command {
         DataCommand::Check(args) => check(args),
         DataCommand::Synth(args) => synth(args),
     }
 }
 
-fn layout(word: &str) -> Result<Layout, Stop> {
-    word.parse().map_err(|e: UnknownLayout| Stop::Usage(format!("--layout: {e}")))
+fn layout(word: &str) -> Result<Layout, Error> {
+    word.parse().map_err(|e: UnknownLayout| Error::Usage(format!("--layout: {e}")))
 }
 
-fn check(args: &DataCheckArgs) -> Result<Outcome, Stop> {
+fn check(args: &DataCheckArgs) -> Result<Outcome, Error> {
     let options = OpenOptions {
         layout: args.layout.as_deref().map(layout).transpose()?,
         list: args.list.clone(),
@@ -87,11 +87,11 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-fn synth(args: &DataSynthArgs) -> Result<Outcome, Stop> {
+fn synth(args: &DataSynthArgs) -> Result<Outcome, Error> {
     let side = |text: &str| text.parse::<u32>().ok();
     let size = args.size.split_once(['x', 'X']).and_then(|(w, h)| Some((side(w)?, side(h)?)));
     let (width, height) =
-        size.ok_or_else(|| Stop::Usage(format!("--size {}: give WIDTHxHEIGHT in pixels, e.g. 854x480", args.size)))?;
+        size.ok_or_else(|| Error::Usage(format!("--size {}: give WIDTHxHEIGHT in pixels, e.g. 854x480", args.size)))?;
     let options = SynthOptions {
         out: args.out.clone(),
         layout: layout(&args.layout)?,

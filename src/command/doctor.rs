@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::cli::DoctorArgs;
 use crate::dataset::Dataset;
-use crate::exit::{ENVIRONMENT, OK, Outcome, Stop};
+use crate::exit::{ENVIRONMENT, Error, OK, Outcome};
 use crate::plan;
 use crate::results::record::DeviceRecord;
 use crate::run::lock;
@@ -64,7 +64,7 @@ impl Check {
 ///
 /// # Errors
 /// A device that is no device.
-pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Stop> {
+pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
     let devices: Vec<Device> = plan::settings::parsed(&args.device)?;
     let root = Path::new("/");
     let probe = runtime::probe(args.ort_lib.as_deref());

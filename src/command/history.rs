@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::cli::HistoryArgs;
-use crate::exit::{Outcome, Stop};
+use crate::exit::{Error, Outcome};
 use crate::judge::noise::{Series, series};
 use crate::plan::settings;
 use crate::report::csv::{CsvTable, columns, maybe, value};
@@ -16,14 +16,14 @@ use crate::text::{figure, plural};
 ///
 /// # Errors
 /// The results directory cannot be read, a file not be written.
-pub fn history(args: &HistoryArgs) -> Result<Outcome, Stop> {
+pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
     let out = settings::default_out(args.out.clone());
     let mut rows =
-        rows(&out).map_err(|e| Stop::Usage(format!("{}: {e}; name the results with --out DIR", out.display())))?;
+        rows(&out).map_err(|e| Error::Usage(format!("{}: {e}; name the results with --out DIR", out.display())))?;
     let wanted = |row: &Row| args.models.is_empty() || args.models.contains(&row.key.cell[0]);
     rows.retain(wanted);
     if rows.is_empty() {
-        return Err(Stop::Usage(format!(
+        return Err(Error::Usage(format!(
             "{}: no finished runs{}",
             out.display(),
             if args.models.is_empty() { "" } else { " of these models" }
@@ -45,16 +45,16 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Stop> {
         let figure = plot::history::figure(&series);
         let bytes = match path.extension().and_then(|e| e.to_str()) {
             Some("svg") => figure.svg().into(),
-            Some("png") => figure.png().map_err(|e| Stop::Environment(format!("{}: {e}", path.display())))?,
-            _ => return Err(Stop::Usage(format!("--plot {}: the name must end in .svg or .png", path.display()))),
+            Some("png") => figure.png().map_err(|e| Error::Environment(format!("{}: {e}", path.display())))?,
+            _ => return Err(Error::Usage(format!("--plot {}: the name must end in .svg or .png", path.display()))),
         };
         write(path, &bytes)?;
     }
     Ok(Outcome::ok(stdout))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
-    store::write_atomic(path, bytes).map_err(|e| Stop::Environment(format!("cannot write {}: {e}", path.display())))
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    store::write_atomic(path, bytes).map_err(|e| Error::Environment(format!("cannot write {}: {e}", path.display())))
 }
 
 fn show(value: Option<f64>) -> String {

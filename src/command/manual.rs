@@ -4,7 +4,7 @@
 use clap::CommandFactory;
 
 use crate::cli::Cli;
-use crate::exit::{Outcome, Stop};
+use crate::exit::{Error, Outcome};
 
 /// Completions of a shell. The generators offer hidden commands too, so they are given a program without them.
 pub fn completions(shell: clap_complete::Shell) -> Outcome {
@@ -22,8 +22,8 @@ pub fn completions(shell: clap_complete::Shell) -> Outcome {
 ///
 /// # Errors
 /// It cannot be written to memory, which does not happen.
-pub fn man() -> Result<Outcome, Stop> {
-    let fault = |e: std::io::Error| Stop::Environment(e.to_string());
+pub fn man() -> Result<Outcome, Error> {
+    let fault = |e: std::io::Error| Error::Environment(e.to_string());
     let mut command = Cli::command();
     command.build();
     let mut bytes = Vec::new();

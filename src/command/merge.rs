@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::cli::MergeArgs;
-use crate::exit::{self, Outcome, Stop};
+use crate::exit::{self, Error, Outcome};
 use crate::judge::outcome::exit_code;
 use crate::judge::summary;
 use crate::plan::{identity, settings};
@@ -36,13 +36,15 @@ struct Part {
 ///
 /// # Errors
 /// Nothing to join, or something that does not belong: every fault is named, nothing is written.
-pub fn merge(args: &MergeArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
+pub fn merge(args: &MergeArgs, argv: Vec<String>) -> Result<Outcome, Error> {
     let (parts, notes) = collect(&args.dirs)?;
     let mut joined = join(&parts, args.partial)?;
     joined.argv = argv;
     if let Some(price) = args.energy_price {
         if !(price.is_finite() && price >= 0.0) {
-            return Err(Stop::Usage(format!("--energy-price {price}: a price per kilowatt hour is needed, 0 or more")));
+            return Err(Error::Usage(format!(
+                "--energy-price {price}: a price per kilowatt hour is needed, 0 or more"
+            )));
         }
         joined.settings.insert("energy_price".into(), json!(price));
         joined.settings.insert("currency".into(), json!(args.currency));
@@ -54,7 +56,7 @@ pub fn merge(args: &MergeArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
         .and_then(|files| files.iter().try_for_each(|(name, bytes)| store::write_atomic(&dir.path.join(name), bytes)))
         .and_then(|()| store::remove(&dir.log()))
         .and_then(|()| dir.finish(&joined));
-    written.map_err(|e| Stop::Environment(format!("cannot write results to {}: {e}", dir.path.display())))?;
+    written.map_err(|e| Error::Environment(format!("cannot write results to {}: {e}", dir.path.display())))?;
     if !args.quiet {
         notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
@@ -64,13 +66,13 @@ pub fn merge(args: &MergeArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
 }
 
 /// Finds the runs in and below the directories. Joined ones are left out, with a note: their parts are what counts.
-fn collect(dirs: &[PathBuf]) -> Result<(Vec<Part>, Vec<String>), Stop> {
+fn collect(dirs: &[PathBuf]) -> Result<(Vec<Part>, Vec<String>), Error> {
     let mut found = Vec::new();
     for dir in dirs {
         let before = found.len();
-        store::find_runs(dir, &mut found).map_err(|e| Stop::Usage(format!("{}: {e}", dir.display())))?;
+        store::find_runs(dir, &mut found).map_err(|e| Error::Usage(format!("{}: {e}", dir.display())))?;
         if found.len() == before {
-            return Err(Stop::Usage(format!("{}: no runs in it or below it", dir.display())));
+            return Err(Error::Usage(format!("{}: no runs in it or below it", dir.display())));
         }
     }
     let (mut parts, mut notes): (Vec<Part>, Vec<String>) = Default::default();
@@ -80,7 +82,7 @@ fn collect(dirs: &[PathBuf]) -> Result<(Vec<Part>, Vec<String>), Stop> {
             continue;
         }
         if !dir.join(RECORD).is_file() {
-            return Err(Stop::Usage(format!(
+            return Err(Error::Usage(format!(
                 "{}: unfinished; continue it with `jetbench --resume {0}`, or leave it out",
                 dir.display()
             )));
@@ -92,7 +94,7 @@ fn collect(dirs: &[PathBuf]) -> Result<(Vec<Part>, Vec<String>), Stop> {
         }
     }
     if parts.is_empty() {
-        return Err(Stop::Usage("nothing to join: every run found was joined already".into()));
+        return Err(Error::Usage("nothing to join: every run found was joined already".into()));
     }
     Ok((parts, notes))
 }
@@ -126,7 +128,7 @@ fn key(cell: &CellRecord) -> [String; 3] {
 }
 
 /// Refuses runs of another job than the first.
-fn refuse_foreign(parts: &[&Part], same_device: bool) -> Result<(), Stop> {
+fn refuse_foreign(parts: &[&Part], same_device: bool) -> Result<(), Error> {
     let reference = job(&parts[0].record, same_device);
     let mut faults = Vec::new();
     for part in &parts[1..] {
@@ -153,7 +155,7 @@ fn refuse_foreign(parts: &[&Part], same_device: bool) -> Result<(), Stop> {
             ));
         }
     }
-    if faults.is_empty() { Ok(()) } else { Err(Stop::Usage(faults.join("\n"))) }
+    if faults.is_empty() { Ok(()) } else { Err(Error::Usage(faults.join("\n"))) }
 }
 
 /// Which videos the runs of one device finished in every cell, and what is wrong about them.
@@ -222,11 +224,14 @@ fn missing_words(parts: &[&Part], missing: &[String]) -> String {
 }
 
 /// Joins runs of one job, whatever devices they ran on.
-fn join(parts: &[Part], partial: bool) -> Result<RunRecord, Stop> {
+fn join(parts: &[Part], partial: bool) -> Result<RunRecord, Error> {
     let all: Vec<&Part> = parts.iter().collect();
     refuse_foreign(&all, false)?;
     if all[0].record.data.list.is_empty() {
-        return Err(Stop::Usage(format!("{}: written before parts were recorded; run it again", all[0].dir.display())));
+        return Err(Error::Usage(format!(
+            "{}: written before parts were recorded; run it again",
+            all[0].dir.display()
+        )));
     }
     let mut boards: Vec<(String, Vec<&Part>)> = Vec::new();
     for part in &all {
@@ -242,7 +247,7 @@ fn join(parts: &[Part], partial: bool) -> Result<RunRecord, Stop> {
         doubled.extend(coverage(of).doubled);
     }
     if !doubled.is_empty() {
-        return Err(Stop::Usage(doubled.join("\n")));
+        return Err(Error::Usage(doubled.join("\n")));
     }
     let whole: Vec<Coverage> = boards.iter().map(|(_, of)| coverage(of)).collect();
     if boards.len() == 1 {
@@ -261,7 +266,7 @@ fn join(parts: &[Part], partial: bool) -> Result<RunRecord, Stop> {
             faults.push(format!("device {}: {}", of[0].record.device.name, missing_words(of, &own.missing)));
         }
         faults.extend(together.doubled);
-        return Err(Stop::Usage(faults.join("\n")));
+        return Err(Error::Usage(faults.join("\n")));
     }
     let mut joined = one_device(&all, &together.missing, partial)?;
     scores_only(&mut joined, &boards);
@@ -269,9 +274,9 @@ fn join(parts: &[Part], partial: bool) -> Result<RunRecord, Stop> {
 }
 
 /// The parts of one device as one run.
-fn one_device(parts: &[&Part], missing: &[String], partial: bool) -> Result<RunRecord, Stop> {
+fn one_device(parts: &[&Part], missing: &[String], partial: bool) -> Result<RunRecord, Error> {
     if !missing.is_empty() && !partial {
-        return Err(Stop::Usage(format!("{}; --partial joins what there is", missing_words(parts, missing))));
+        return Err(Error::Usage(format!("{}; --partial joins what there is", missing_words(parts, missing))));
     }
     let mut joined = parts[0].record.clone();
     let records: Vec<&RunRecord> = parts.iter().map(|p| &p.record).collect();

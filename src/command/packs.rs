@@ -10,26 +10,26 @@ use jetbench_runners::types::Precision;
 use serde_json::json;
 
 use crate::cli::{InspectArgs, PacksArgs, PacksCommand};
-use crate::exit::{Outcome, Stop};
+use crate::exit::{Error, Outcome};
 
 /// Runs a sub-command of `packs`.
 ///
 /// # Errors
 /// The pack cannot be read (exit 2), or the CPU cannot be measured for want of ONNX Runtime (exit 3).
-pub fn packs(args: &PacksArgs) -> Result<Outcome, Stop> {
+pub fn packs(args: &PacksArgs) -> Result<Outcome, Error> {
     match &args.command {
         PacksCommand::Inspect(args) => inspect(args),
     }
 }
 
-fn inspect(args: &InspectArgs) -> Result<Outcome, Stop> {
+fn inspect(args: &InspectArgs) -> Result<Outcome, Error> {
     let precision = match &args.dtype {
-        Some(word) => Some(word.parse().map_err(|e| Stop::Usage(format!("{e}")))?),
+        Some(word) => Some(word.parse().map_err(|e| Error::Usage(format!("{e}")))?),
         None => None,
     };
     let cpu_forms = args.form.as_deref() == Some("cpu");
     if cpu_forms && precision.is_some_and(|precision| precision != Precision::Fp32) {
-        return Err(Stop::Usage("--form cpu: only fp32 graphs have a form for the CPU".to_string()));
+        return Err(Error::Usage("--form cpu: only fp32 graphs have a form for the CPU".to_string()));
     }
     let found = inspect::inspect(&args.pack, precision, args.objects.get(), cpu_forms)?;
     let peak = match args.roofline.as_deref() {
@@ -39,8 +39,8 @@ fn inspect(args: &InspectArgs) -> Result<Outcome, Stop> {
     };
     let limits = peak.as_ref().map(|peak| limits(&found, peak));
     Ok(Outcome::ok(if args.json {
-        let mut value =
-            serde_json::to_value(&found).map_err(|e| Stop::Failed(format!("the inspection cannot be written: {e}")))?;
+        let mut value = serde_json::to_value(&found)
+            .map_err(|e| Error::Failed(format!("the inspection cannot be written: {e}")))?;
         if let (Some(peak), Some(limits)) = (&peak, &limits) {
             value["roofline"] = json!({"peak": peak, "limits": limits});
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::ReportArgs;
-use crate::exit::{Outcome, Stop};
+use crate::exit::{Error, Outcome};
 use crate::judge::outcome::exit_code;
 use crate::report::screen::screen;
 use crate::report::{files_with, table, thumb};
@@ -13,7 +13,7 @@ use crate::results::store;
 ///
 /// # Errors
 /// The run cannot be read, a file not be written.
-pub fn report(args: &ReportArgs) -> Result<Outcome, Stop> {
+pub fn report(args: &ReportArgs) -> Result<Outcome, Error> {
     let mut record = store::load(&args.run)?;
     let dir = if args.run.is_dir() { args.run.as_path() } else { args.run.parent().unwrap_or(Path::new(".")) };
     let code = exit_code(&record, &[]);
@@ -23,7 +23,7 @@ pub fn report(args: &ReportArgs) -> Result<Outcome, Stop> {
             cell.memory_curve.clear();
             cell.repeats.iter_mut().for_each(|r| r.sequences.clear());
         }
-        let text = serde_json::to_string(&record).map_err(|e| Stop::Usage(e.to_string()))?;
+        let text = serde_json::to_string(&record).map_err(|e| Error::Usage(e.to_string()))?;
         return Ok(Outcome { stdout: format!("{text}\n"), code });
     }
     if let Some(path) = &args.export_markdown {
@@ -34,7 +34,7 @@ pub fn report(args: &ReportArgs) -> Result<Outcome, Stop> {
     let written = files_with(&record, &sensed, &thumbs).map_err(std::io::Error::other);
     written
         .and_then(|files| files.iter().try_for_each(|(name, bytes)| store::write_atomic(&dir.join(name), bytes)))
-        .map_err(|e| Stop::Environment(format!("cannot write the report to {}: {e}", dir.display())))?;
+        .map_err(|e| Error::Environment(format!("cannot write the report to {}: {e}", dir.display())))?;
     Ok(Outcome { stdout: screen(&record, dir, args.quiet, false), code })
 }
 
@@ -42,12 +42,12 @@ pub fn report(args: &ReportArgs) -> Result<Outcome, Stop> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn markdown(record: &crate::results::record::RunRecord, path: &Path) -> Result<String, Stop> {
+pub fn markdown(record: &crate::results::record::RunRecord, path: &Path) -> Result<String, Error> {
     let text = table::markdown(record);
     if path.as_os_str() == "-" {
         return Ok(text);
     }
     store::write_atomic(path, text.as_bytes())
-        .map_err(|e| Stop::Environment(format!("--export-markdown: cannot write {}: {e}", path.display())))?;
+        .map_err(|e| Error::Environment(format!("--export-markdown: cannot write {}: {e}", path.display())))?;
     Ok(String::new())
 }

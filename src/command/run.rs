@@ -9,11 +9,10 @@ use serde_json::json;
 
 use crate::cli::RunArgs;
 use crate::command::report::markdown;
-use crate::exit::{self, Outcome, Stop};
+use crate::exit::{self, Error, Outcome};
 use crate::judge::outcome::exit_code;
 use crate::plan::{Plan, config, identity};
-use crate::report::screen::screen;
-use crate::results::record::SCHEMA;
+use crate::report::screen::{LINE_SCHEMA, screen};
 use crate::results::status::Status;
 use crate::results::{retention, store};
 use crate::run::resume;
@@ -25,7 +24,7 @@ use crate::text::now;
 ///
 /// # Errors
 /// What is wrong before anything is measured. What goes wrong afterwards is in the record and in the exit code.
-pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
+pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
     let (args, status) = match &args.resume {
         Some(_) => (args.clone(), args.status.clone()),
         None => {
@@ -56,7 +55,7 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Stop> {
 }
 
 /// The run itself, and its directory.
-fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>), Stop> {
+fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>), Error> {
     let root = Path::new("/");
     let as_json = args.json.unwrap_or(false);
     let verbosity = Verbosity { quiet: args.quiet.unwrap_or(false), verbose: args.verbose.unwrap_or(false) };
@@ -104,7 +103,7 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
 }
 
 /// Waits for the device, and until the machine is fit. What is returned holds the device until it is dropped.
-fn claim(plan: &Plan, root: &Path, interrupt: &Arc<AtomicBool>, verbosity: &Verbosity) -> Result<lock::Held, Stop> {
+fn claim(plan: &Plan, root: &Path, interrupt: &Arc<AtomicBool>, verbosity: &Verbosity) -> Result<lock::Held, Error> {
     listen(interrupt)?;
     let settings = &plan.settings;
     let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
@@ -117,7 +116,7 @@ fn claim(plan: &Plan, root: &Path, interrupt: &Arc<AtomicBool>, verbosity: &Verb
 }
 
 /// Ctrl-C and termination signals: the first asks for an orderly end, the second ends at once.
-fn listen(interrupt: &Arc<AtomicBool>) -> Result<(), Stop> {
+fn listen(interrupt: &Arc<AtomicBool>) -> Result<(), Error> {
     let flag = Arc::clone(interrupt);
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::SeqCst) {
@@ -125,11 +124,11 @@ fn listen(interrupt: &Arc<AtomicBool>) -> Result<(), Stop> {
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
     })
-    .map_err(|e| Stop::Environment(format!("cannot listen for Ctrl-C: {e}")))
+    .map_err(|e| Error::Environment(format!("cannot listen for Ctrl-C: {e}")))
 }
 
 /// What `--resume` says of a run that is complete.
-fn complete(args: &RunArgs, path: &Path) -> Result<Outcome, Stop> {
+fn complete(args: &RunArgs, path: &Path) -> Result<Outcome, Error> {
     let record = store::load(path)?;
     let quiet = args.quiet.unwrap_or(false);
     if !quiet {
@@ -153,7 +152,7 @@ fn dry_run(plan: &Plan, as_json: bool) -> Outcome {
                 json!({"model": c.model, "pack": c.pack.id, "dtype": c.dtype, "device": c.device, "options": c.admitted})
             })
             .collect();
-        let line = json!({"schema": SCHEMA, "dry_run": true, "settings": plan.settings, "cells": cells,
+        let line = json!({"schema": LINE_SCHEMA, "dry_run": true, "settings": plan.settings, "cells": cells,
             "videos": plan.dataset.sequences.len(), "objects": plan.objects(), "frames": plan.frames()});
         text.push_str(&format!("{line}\n"));
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{RunArgs, ScheduleArgs, ScheduleCommand, ScheduleInstall, SchedulePlace};
-use crate::exit::{self, Outcome, Stop};
+use crate::exit::{self, Error, Outcome};
 use crate::plan::config;
 use crate::plan::settings;
 use crate::results::status::Status;
@@ -30,7 +30,7 @@ struct Meta {
 ///
 /// # Errors
 /// A name, calendar or config that cannot be used; a directory that cannot be written; systemd's own complaints.
-pub fn schedule(args: &ScheduleArgs) -> Result<Outcome, Stop> {
+pub fn schedule(args: &ScheduleArgs) -> Result<Outcome, Error> {
     match &args.command {
         ScheduleCommand::Install(install) => install_units(install),
         ScheduleCommand::List { place, json } => list(place, *json),
@@ -46,7 +46,7 @@ struct Home {
     system: bool,
 }
 
-fn home(place: &SchedulePlace) -> Result<Home, Stop> {
+fn home(place: &SchedulePlace) -> Result<Home, Error> {
     if let Some(dir) = &place.unit_dir {
         return Ok(Home { dir: dir.clone(), control: None, system: place.system });
     }
@@ -56,7 +56,7 @@ fn home(place: &SchedulePlace) -> Result<Home, Stop> {
     let config = std::env::var_os("XDG_CONFIG_HOME").filter(|d| !d.is_empty()).map(PathBuf::from);
     let config = config.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")));
     let config =
-        config.ok_or_else(|| Stop::Environment("neither XDG_CONFIG_HOME nor HOME is set; use --system".into()))?;
+        config.ok_or_else(|| Error::Environment("neither XDG_CONFIG_HOME nor HOME is set; use --system".into()))?;
     Ok(Home { dir: config.join("systemd/user"), control: Some(&["--user"]), system: false })
 }
 
@@ -69,34 +69,34 @@ fn unit(name: &str, kind: &str) -> String {
     format!("jetbench-{name}.{kind}")
 }
 
-fn check_name(name: &str) -> Result<(), Stop> {
+fn check_name(name: &str) -> Result<(), Error> {
     let fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     match !name.is_empty() && name.len() <= 64 && !name.starts_with(['.', '-']) && name.chars().all(fit) {
         true => Ok(()),
-        false => Err(Stop::Usage(format!("schedule name `{name}`: use letters, digits, dots and dashes"))),
+        false => Err(Error::Usage(format!("schedule name `{name}`: use letters, digits, dots and dashes"))),
     }
 }
 
 /// A word as `ExecStart=` and `Environment=` take it: quoted, and nothing in it expanded.
-fn unit_word(word: &str) -> Result<String, Stop> {
+fn unit_word(word: &str) -> Result<String, Error> {
     if word.chars().any(char::is_control) {
-        return Err(Stop::Usage(format!("{word:?}: control characters cannot stand in a unit")));
+        return Err(Error::Usage(format!("{word:?}: control characters cannot stand in a unit")));
     }
     let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
     Ok(format!("\"{escaped}\""))
 }
 
 /// A path as settings such as `ReadWritePaths=` take it.
-fn unit_path(path: &Path) -> Result<String, Stop> {
+fn unit_path(path: &Path) -> Result<String, Error> {
     let text = path.to_string_lossy();
     if text.chars().any(char::is_control) {
-        return Err(Stop::Usage(format!("{text:?}: control characters cannot stand in a unit")));
+        return Err(Error::Usage(format!("{text:?}: control characters cannot stand in a unit")));
     }
     Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%")))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Stop> {
-    std::path::absolute(path).map_err(|e| Stop::Usage(format!("{}: {e}", path.display())))
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))
 }
 
 /// What one schedule comes to: command line, environment, paths it writes to.
@@ -110,7 +110,7 @@ struct ScheduledJob {
     only_cpu: bool,
 }
 
-fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Stop> {
+fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Error> {
     let config_file = absolute(&install.config)?;
     // Read as the run will read it: a fault in it is found now, not at two in the morning.
     let settings = config::with_file(RunArgs { config: Some(config_file.clone()), ..RunArgs::default() })?;
@@ -121,7 +121,7 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Stop> {
     let out = absolute(&settings::default_out(settings.out.clone()))?;
     let status = out.join("schedules").join(format!("{name}.json"));
     let program =
-        std::env::current_exe().map_err(|e| Stop::Environment(format!("cannot find this program's file: {e}")))?;
+        std::env::current_exe().map_err(|e| Error::Environment(format!("cannot find this program's file: {e}")))?;
     let mut words = vec![program.to_string_lossy().into_owned(), "run".into(), "--config".into()];
     words.push(config_file.to_string_lossy().into_owned());
     let mut flag =
@@ -148,7 +148,7 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Stop> {
     .iter()
     .filter_map(|name| Some((name.to_string(), std::env::var(name).ok().filter(|v| !v.is_empty())?)))
     .collect();
-    let directory = std::env::current_dir().map_err(|e| Stop::Environment(format!("no working directory: {e}")))?;
+    let directory = std::env::current_dir().map_err(|e| Error::Environment(format!("no working directory: {e}")))?;
     let writes = [Some(out), jetbench_runners::runtime::cache_dir(), Some(crate::run::lock::directory())]
         .into_iter()
         .flatten()
@@ -164,12 +164,12 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Stop> {
 }
 
 /// systemd's own judgement of a calendar expression, where it can be had.
-fn check_calendar(expression: &str) -> Result<(), Stop> {
+fn check_calendar(expression: &str) -> Result<(), Error> {
     if expression.trim().is_empty() || expression.chars().any(char::is_control) {
-        return Err(Stop::Usage("--on-calendar: an expression such as \"*-*-* 02:00\" is needed".into()));
+        return Err(Error::Usage("--on-calendar: an expression such as \"*-*-* 02:00\" is needed".into()));
     }
     match Command::new("systemd-analyze").args(["calendar", expression]).output() {
-        Ok(output) if !output.status.success() => Err(Stop::Usage(format!(
+        Ok(output) if !output.status.success() => Err(Error::Usage(format!(
             "--on-calendar {expression}: {}",
             String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("systemd does not understand it")
         ))),
@@ -177,7 +177,7 @@ fn check_calendar(expression: &str) -> Result<(), Stop> {
     }
 }
 
-fn service(job: &ScheduledJob, system: bool) -> Result<String, Stop> {
+fn service(job: &ScheduledJob, system: bool) -> Result<String, Error> {
     let meta = serde_json::to_string(&job.meta).unwrap_or_default();
     let mut text = format!(
         "{MARK}{meta}\n[Unit]\nDescription=jetbench measurement {}\nDocumentation=man:jetbench(1)\n\n[Service]\nType=oneshot\n",
@@ -326,7 +326,7 @@ fn cron(expression: &str) -> Option<String> {
     (days == "*" || day == "*").then(|| format!("{minute} {hour} {day} * {days}"))
 }
 
-fn install_units(install: &ScheduleInstall) -> Result<Outcome, Stop> {
+fn install_units(install: &ScheduleInstall) -> Result<Outcome, Error> {
     let job = job(install)?;
     let home = home(&install.place)?;
     let (service, timer) = (service(&job, home.system)?, timer(&job));
@@ -352,14 +352,14 @@ fn install_units(install: &ScheduleInstall) -> Result<Outcome, Stop> {
     for (name, text) in names.iter().zip([&service, &timer]) {
         let file = home.dir.join(name);
         if std::fs::read_to_string(&file).is_ok_and(|old| !old.starts_with(MARK)) {
-            return Err(Stop::Usage(format!("{}: not made by jetbench; choose another --name", file.display())));
+            return Err(Error::Usage(format!("{}: not made by jetbench; choose another --name", file.display())));
         }
         store::write_atomic(&file, text.as_bytes())
-            .map_err(|e| Stop::Environment(format!("cannot write {}: {e}", file.display())))?;
+            .map_err(|e| Error::Environment(format!("cannot write {}: {e}", file.display())))?;
     }
     // systemd must find the paths that it is to leave writable.
     for dir in job.writes.iter().chain(job.meta.status.parent().map(Path::to_path_buf).as_ref()) {
-        std::fs::create_dir_all(dir).map_err(|e| Stop::Environment(format!("cannot make {}: {e}", dir.display())))?;
+        std::fs::create_dir_all(dir).map_err(|e| Error::Environment(format!("cannot make {}: {e}", dir.display())))?;
     }
     if let Some(flags) = home.control {
         systemctl(flags, &["daemon-reload"])?;
@@ -372,13 +372,13 @@ fn install_units(install: &ScheduleInstall) -> Result<Outcome, Stop> {
     Ok(Outcome::ok(text))
 }
 
-fn systemctl(flags: &[&str], args: &[&str]) -> Result<String, Stop> {
+fn systemctl(flags: &[&str], args: &[&str]) -> Result<String, Error> {
     let command = format!("systemctl {}", [flags, args].concat().join(" "));
     let output = Command::new("systemctl").args(flags).args(args).output();
     match output {
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        Ok(output) => Err(Stop::Environment(format!("{command}: {}", String::from_utf8_lossy(&output.stderr).trim()))),
-        Err(e) => Err(Stop::Environment(format!("{command}: {e}"))),
+        Ok(output) => Err(Error::Environment(format!("{command}: {}", String::from_utf8_lossy(&output.stderr).trim()))),
+        Err(e) => Err(Error::Environment(format!("{command}: {e}"))),
     }
 }
 
@@ -416,7 +416,7 @@ fn last(status: Option<&Status>) -> String {
     format!("{when}: {code}{error}{run}")
 }
 
-fn list(place: &SchedulePlace, as_json: bool) -> Result<Outcome, Stop> {
+fn list(place: &SchedulePlace, as_json: bool) -> Result<Outcome, Error> {
     let home = home(place)?;
     let entries: Vec<(Meta, Option<Status>)> = installed(&home.dir)
         .into_iter()
@@ -448,21 +448,21 @@ fn list(place: &SchedulePlace, as_json: bool) -> Result<Outcome, Stop> {
     Ok(Outcome::ok(text.collect()))
 }
 
-fn remove(name: &str, place: &SchedulePlace) -> Result<Outcome, Stop> {
+fn remove(name: &str, place: &SchedulePlace) -> Result<Outcome, Error> {
     check_name(name)?;
     let home = home(place)?;
     if !installed(&home.dir).iter().any(|m| m.name == name) {
         let known: Vec<String> = installed(&home.dir).into_iter().map(|m| m.name).collect();
         let known =
             if known.is_empty() { "there are none".to_string() } else { format!("there are: {}", known.join(", ")) };
-        return Err(Stop::Usage(format!("no schedule `{name}` in {}; {known}", home.dir.display())));
+        return Err(Error::Usage(format!("no schedule `{name}` in {}; {known}", home.dir.display())));
     }
     if let Some(flags) = home.control.filter(|_| has_systemd()) {
         systemctl(flags, &["disable", "--now", &unit(name, "timer")])?;
     }
     for kind in ["service", "timer"] {
         let file = home.dir.join(unit(name, kind));
-        store::remove(&file).map_err(|e| Stop::Environment(format!("cannot remove {}: {e}", file.display())))?;
+        store::remove(&file).map_err(|e| Error::Environment(format!("cannot remove {}: {e}", file.display())))?;
     }
     if let Some(flags) = home.control.filter(|_| has_systemd()) {
         systemctl(flags, &["daemon-reload"])?;

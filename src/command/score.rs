@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::cli::ScoreArgs;
-use crate::exit::{Outcome, Stop};
+use crate::exit::{Error, Outcome};
 use crate::results::store;
 use crate::run::progress;
 use crate::score::{self as scoring, ScoreOptions, ScoreReport};
@@ -13,8 +13,8 @@ use crate::score::{self as scoring, ScoreOptions, ScoreReport};
 ///
 /// # Errors
 /// Anything that is missing or does not fit, each named (exit 2); a file that cannot be written.
-pub fn score(args: &ScoreArgs) -> Result<Outcome, Stop> {
-    let protocol = args.protocol.as_deref().map(|p| p.parse().map_err(|e| Stop::Usage(format!("{e}")))).transpose()?;
+pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
+    let protocol = args.protocol.as_deref().map(|p| p.parse().map_err(|e| Error::Usage(format!("{e}")))).transpose()?;
     let mut options = ScoreOptions::new(&args.gt, &args.pred);
     options.protocol = protocol;
     options.strict = !args.lenient;
@@ -40,7 +40,7 @@ pub fn score(args: &ScoreArgs) -> Result<Outcome, Stop> {
             return Ok(());
         }
         store::write_atomic(path, content.as_bytes())
-            .map_err(|e| Stop::Usage(format!("cannot write {}: {e}", path.display())))
+            .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))
     };
     if let Some(path) = &args.export_csv {
         export(path, report.to_csv())?;
@@ -52,7 +52,10 @@ pub fn score(args: &ScoreArgs) -> Result<Outcome, Stop> {
         export(Path::new("-"), report.to_json())?;
     }
     let other = |tool: &str| {
-        Stop::Usage(format!("--compat {tool}: the {} protocol has other result files; see --protocol", report.protocol))
+        Error::Usage(format!(
+            "--compat {tool}: the {} protocol has other result files; see --protocol",
+            report.protocol
+        ))
     };
     match args.compat.as_deref() {
         Some("davis2017") => {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::cli::{SensorSource, TelemetryArgs, TelemetryFormat};
-use crate::exit::{Outcome, Stop};
+use crate::exit::{Error, Outcome};
 use crate::telemetry::{Recorder, find, rate, tegrastats};
 
 /// One moment's readings, by name with unit.
@@ -27,7 +27,7 @@ struct Sink {
 
 impl Sink {
     /// Writes one sample; `false` when nobody reads any more.
-    fn write(&mut self, values: &Values, board_time: Option<&str>) -> Result<bool, Stop> {
+    fn write(&mut self, values: &Values, board_time: Option<&str>) -> Result<bool, Error> {
         let seconds = self.started.elapsed().as_secs_f64();
         let text = match self.format {
             TelemetryFormat::Csv => {
@@ -45,7 +45,7 @@ impl Sink {
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-            Err(e) => Err(Stop::Environment(format!("cannot write samples: {e}"))),
+            Err(e) => Err(Error::Environment(format!("cannot write samples: {e}"))),
         }
     }
 }
@@ -54,29 +54,29 @@ impl Sink {
 ///
 /// # Errors
 /// A rate or duration that is none, a file that cannot be opened (exit 2); no sensor at all, no `tegrastats` (exit 3).
-pub fn telemetry(args: &TelemetryArgs) -> Result<Outcome, Stop> {
+pub fn telemetry(args: &TelemetryArgs) -> Result<Outcome, Error> {
     let hz = rate(args.sample_hz)?;
     let duration = match args.duration {
         Some(s) if (0.0..1e9).contains(&s) => Some(Duration::from_secs_f64(s)),
-        Some(s) => return Err(Stop::Usage(format!("--duration {s}: a number of seconds is needed"))),
+        Some(s) => return Err(Error::Usage(format!("--duration {s}: a number of seconds is needed"))),
         None => None,
     };
     let out: Box<dyn Write> = match args.out.to_str() {
         Some("-") => Box::new(std::io::stdout()),
         _ => Box::new(std::fs::File::create(&args.out).map_err(|e| {
-            Stop::Usage(format!("cannot write {}: {e}; name another file with --out", args.out.display()))
+            Error::Usage(format!("cannot write {}: {e}; name another file with --out", args.out.display()))
         })?),
     };
     let mut sink = Sink { out, format: args.format, started: Instant::now() };
     if args.format == TelemetryFormat::Csv {
         sink.out
             .write_all(b"t_s,quantity,value\n")
-            .map_err(|e| Stop::Environment(format!("cannot write samples: {e}")))?;
+            .map_err(|e| Error::Environment(format!("cannot write samples: {e}")))?;
     }
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))
-        .map_err(|e| Stop::Environment(format!("cannot listen for Ctrl-C: {e}")))?;
+        .map_err(|e| Error::Environment(format!("cannot listen for Ctrl-C: {e}")))?;
     let over = |started: Instant| stop.load(Ordering::SeqCst) || duration.is_some_and(|d| started.elapsed() >= d);
     match args.source {
         SensorSource::Sysfs => sysfs(args, hz, &mut sink, &over)?,
@@ -85,13 +85,13 @@ pub fn telemetry(args: &TelemetryArgs) -> Result<Outcome, Stop> {
     Ok(Outcome::ok(String::new()))
 }
 
-fn sysfs(args: &TelemetryArgs, hz: f64, sink: &mut Sink, over: &dyn Fn(Instant) -> bool) -> Result<(), Stop> {
+fn sysfs(args: &TelemetryArgs, hz: f64, sink: &mut Sink, over: &dyn Fn(Instant) -> bool) -> Result<(), Error> {
     let found = find(&args.root, args.pid);
     for missing in found.missing.iter().filter(|_| !args.quiet) {
         eprintln!("not read: {}: {}", missing.sensor, missing.reason);
     }
     if found.sensors.is_empty() {
-        return Err(Stop::Environment(format!("no sensor can be read below {}", args.root.display())));
+        return Err(Error::Environment(format!("no sensor can be read below {}", args.root.display())));
     }
     let names: Vec<String> = found.channels().iter().map(ToString::to_string).collect();
     let mut recorder = Recorder::new(found);
@@ -128,12 +128,17 @@ impl Drop for Running {
     }
 }
 
-fn from_tegrastats(args: &TelemetryArgs, hz: f64, sink: &mut Sink, over: &dyn Fn(Instant) -> bool) -> Result<(), Stop> {
+fn from_tegrastats(
+    args: &TelemetryArgs,
+    hz: f64,
+    sink: &mut Sink,
+    over: &dyn Fn(Instant) -> bool,
+) -> Result<(), Error> {
     let mut running = None;
     let input: Box<dyn BufRead + Send> = match &args.input {
         Some(path) if path == Path::new("-") => Box::new(BufReader::new(std::io::stdin())),
         Some(path) => Box::new(BufReader::new(
-            std::fs::File::open(path).map_err(|e| Stop::Usage(format!("{}: {e}", path.display())))?,
+            std::fs::File::open(path).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?,
         )),
         None => {
             let interval = (1000.0 / hz).round().max(1.0).to_string();
@@ -143,14 +148,14 @@ fn from_tegrastats(args: &TelemetryArgs, hz: f64, sink: &mut Sink, over: &dyn Fn
                 .stdout(Stdio::piped())
                 .spawn()
                 .map_err(|e| {
-                    Stop::Environment(format!(
+                    Error::Environment(format!(
                         "tegrastats cannot be started: {e}; it belongs to a Jetson. --input FILE reads lines that it \
                          wrote; --source sysfs reads this machine's own sensors"
                     ))
                 })?;
             let lines = child.stdout.take().map(BufReader::new);
             running = Some(Running(child));
-            Box::new(lines.ok_or_else(|| Stop::Environment("tegrastats has no output".into()))?)
+            Box::new(lines.ok_or_else(|| Error::Environment("tegrastats has no output".into()))?)
         }
     };
     // Lines come from a thread, so that the end of the duration is not slept through by a silent program.
@@ -182,7 +187,7 @@ fn from_tegrastats(args: &TelemetryArgs, hz: f64, sink: &mut Sink, over: &dyn Fn
                     }
                 }
             }
-            Ok(Err(e)) => return Err(Stop::Environment(format!("tegrastats' lines cannot be read: {e}"))),
+            Ok(Err(e)) => return Err(Error::Environment(format!("tegrastats' lines cannot be read: {e}"))),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
         }
@@ -195,7 +200,7 @@ fn from_tegrastats(args: &TelemetryArgs, hz: f64, sink: &mut Sink, over: &dyn Fn
         eprintln!("not understood: {}", unknown.join(" "));
     }
     if understood == 0 && !(live && over(sink.started)) {
-        return Err(Stop::Usage("no line of tegrastats was understood".into()));
+        return Err(Error::Usage("no line of tegrastats was understood".into()));
     }
     Ok(())
 }

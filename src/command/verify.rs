@@ -16,17 +16,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::cli::VerifyArgs;
-use crate::exit::{NOT_VALID, OK, Outcome, Stop, nearest};
+use crate::exit::{Error, NOT_VALID, OK, Outcome, nearest};
 
 /// Runs the golden clips of a pack.
 ///
 /// # Errors
 /// The pack is broken or has no reference (exit 2), the runtime or device is missing (exit 3), the model fails (exit 1).
-pub fn verify(args: &VerifyArgs) -> Result<Outcome, Stop> {
+pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
     let request = OpenRequest {
         pack: args.pack.clone(),
-        precision: args.dtype.parse().map_err(|e| Stop::Usage(format!("{e}")))?,
-        device: args.device.parse().map_err(|e| Stop::Usage(format!("{e}")))?,
+        precision: args.dtype.parse().map_err(|e| Error::Usage(format!("{e}")))?,
+        device: args.device.parse().map_err(|e| Error::Usage(format!("{e}")))?,
         options: Options { threads: args.threads.map(Into::into), ..Options::default() },
         ort_lib: args.ort_lib.clone(),
     };
@@ -36,7 +36,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Stop> {
     }
 }
 
-fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome, Stop> {
+fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome, Error> {
     let report = golden::verify(request)?;
     let code = if report.pass { OK } else { NOT_VALID };
     if !args.json {
@@ -83,11 +83,11 @@ impl Tolerances {
 }
 
 /// The request of the other side: the same but for what the words say.
-fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Stop> {
+fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Error> {
     const KEYS: [&str; 5] = ["device", "dtype", "threads", "ort-lib", FORM];
     let mut other = request.clone();
     for word in words.split(',').map(str::trim).filter(|w| !w.is_empty()) {
-        let wrong = |e: String| Stop::Usage(format!("--against {word}: {e}"));
+        let wrong = |e: String| Error::Usage(format!("--against {word}: {e}"));
         let (key, value) = word
             .split_once('=')
             .ok_or_else(|| wrong(format!("expected KEY=VALUE with a key of {}", KEYS.join(", "))))?;
@@ -103,7 +103,7 @@ fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Stop> {
         }
     }
     if serde_json::to_value(&other).ok() == serde_json::to_value(request).ok() {
-        return Err(Stop::Usage(format!("--against {words}: both sides would be the same; say what differs")));
+        return Err(Error::Usage(format!("--against {words}: both sides would be the same; say what differs")));
     }
     Ok(other)
 }
@@ -144,7 +144,7 @@ struct MaskComparison {
     pass: bool,
 }
 
-fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Result<Outcome, Stop> {
+fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Result<Outcome, Error> {
     let other = other_side(request, words)?;
     let pack = packs::describe(&request.pack, request.device)?;
     let tolerance = golden::promised_tolerance(&request.pack)?.unwrap_or(1e-3);
@@ -307,8 +307,8 @@ struct Side {
 }
 
 impl Side {
-    fn start(request: &OpenRequest) -> Result<Side, Stop> {
-        let fault = |e: std::io::Error| Stop::Environment(format!("cannot start the other side: {e}"));
+    fn start(request: &OpenRequest) -> Result<Side, Error> {
+        let fault = |e: std::io::Error| Error::Environment(format!("cannot start the other side: {e}"));
         let mut child = Command::new(std::env::current_exe().map_err(fault)?)
             .arg("verify-side")
             .stdin(Stdio::piped())
@@ -352,20 +352,20 @@ impl Side {
         }
     }
 
-    fn failure(&mut self) -> Option<Stop> {
+    fn failure(&mut self) -> Option<Error> {
         let (code, text) = self.said.take()?;
         let text = format!("the other side: {text}");
         Some(match code {
-            2 => Stop::Usage(text),
-            3 => Stop::Environment(text),
-            _ => Stop::Failed(text),
+            2 => Error::Usage(text),
+            3 => Error::Environment(text),
+            _ => Error::Failed(text),
         })
     }
 
-    fn finish(mut self) -> Result<String, Stop> {
-        match self.word().map_err(Stop::Failed)? {
+    fn finish(mut self) -> Result<String, Error> {
+        match self.word().map_err(Error::Failed)? {
             SideLine::Done(version) => Ok(version),
-            _ => Err(Stop::Failed("the other side showed more".into())),
+            _ => Err(Error::Failed("the other side showed more".into())),
         }
     }
 }
@@ -411,7 +411,7 @@ pub fn side() -> u8 {
     let word = match result {
         Ok(version) => SideLine::Done(version),
         Err(error) => {
-            let stop = Stop::from(error);
+            let stop = Error::from(error);
             SideLine::Failed(stop.code(), stop.to_string())
         }
     };

@@ -10,7 +10,7 @@ use jetbench_runners::options::{OBJECTS, PIPELINE};
 use jetbench_runners::types::{Device, OpenRequest, Options, Precision};
 use jetbench_runners::{RunnerError, inspect};
 
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::results::record::MemoryRecord;
 
 /// What is to fit: one pack with so many objects.
@@ -56,14 +56,14 @@ impl Load<'_> {
 /// it does not fit.
 ///
 /// # Errors
-/// [`Stop::Usage`] when it does not fit, or cannot be estimated: with the estimate, and what would fit.
+/// [`Error::Usage`] when it does not fit, or cannot be estimated: with the estimate, and what would fit.
 pub fn check(
     label: &str,
     load: &Load<'_>,
     budget: u64,
     others: impl FnOnce() -> Vec<(String, PathBuf)>,
-) -> Result<u64, Stop> {
-    let refused = |text: String| Stop::Usage(format!("--memory-budget: {label}: {text}"));
+) -> Result<u64, Error> {
+    let refused = |text: String| Error::Usage(format!("--memory-budget: {label}: {text}"));
     let need = load.estimate().map_err(|e| refused(format!("its memory cannot be estimated: {e}")))?;
     if need <= budget {
         return Ok(need);

@@ -8,23 +8,23 @@ use jetbench_runners::options;
 use serde_json::Value;
 
 use crate::cli::RunArgs;
-use crate::exit::{Stop, nearest};
+use crate::exit::{Error, nearest};
 
 /// The flags with the config file's settings behind them: `--config`, else `JETBENCH_CONFIG`, else none.
 ///
 /// # Errors
 /// The file cannot be read, is not TOML, or says something that no flag says.
-pub fn with_file(flags: RunArgs) -> Result<RunArgs, Stop> {
+pub fn with_file(flags: RunArgs) -> Result<RunArgs, Error> {
     let path = flags.config.clone().or_else(|| std::env::var_os("JETBENCH_CONFIG").map(Into::into));
     let Some(path) = path else { return Ok(flags) };
     let text = std::fs::read_to_string(&path)
-        .map_err(|e| Stop::Usage(format!("cannot read the config file {}: {e}", path.display())))?;
+        .map_err(|e| Error::Usage(format!("cannot read the config file {}: {e}", path.display())))?;
     merge(flags, parse(&text, &path)?)
 }
 
 /// Reads the text of a config file; `path` is for messages.
-fn parse(text: &str, path: &Path) -> Result<RunArgs, Stop> {
-    let fault = |e: toml::de::Error| Stop::Usage(format!("{}: {}", path.display(), e.to_string().trim_end()));
+fn parse(text: &str, path: &Path) -> Result<RunArgs, Error> {
+    let fault = |e: toml::de::Error| Error::Usage(format!("{}: {}", path.display(), e.to_string().trim_end()));
     let table = toml::de::DeTable::parse(text).map_err(fault)?;
     let known = keys();
     for key in table.get_ref().keys() {
@@ -32,7 +32,7 @@ fn parse(text: &str, path: &Path) -> Result<RunArgs, Stop> {
         if !known.iter().any(|k| k == word) {
             let line = text[..key.span().start].matches('\n').count() + 1;
             let file = path.display();
-            return Err(Stop::Usage(match nearest(word, known.iter().map(String::as_str)) {
+            return Err(Error::Usage(match nearest(word, known.iter().map(String::as_str)) {
                 Some(near) => format!("{file}:{line}: unknown key `{word}`; did you mean `{near}`?"),
                 None => format!("{file}:{line}: unknown key `{word}`; known keys: {}", known.join(", ")),
             }));
@@ -47,7 +47,7 @@ fn parse(text: &str, path: &Path) -> Result<RunArgs, Stop> {
         let own = option.and_then(|(_, value)| value.get_ref().as_table()?.keys().find(|key| key.get_ref() == name));
         let at = own.or(option.map(|(key, _)| key)).map_or(0, |key| key.span().start);
         let line = text[..at].matches('\n').count() + 1;
-        return Err(Stop::Usage(format!("{}:{line}: {wrong}", path.display())));
+        return Err(Error::Usage(format!("{}:{line}: {wrong}", path.display())));
     }
     Ok(args)
 }
@@ -63,16 +63,16 @@ pub fn keys() -> Vec<String> {
 }
 
 /// What the flags say, and what the file says where they are silent.
-fn merge(flags: RunArgs, file: RunArgs) -> Result<RunArgs, Stop> {
+fn merge(flags: RunArgs, file: RunArgs) -> Result<RunArgs, Error> {
     let (config, resume) = (flags.config.clone(), flags.resume.clone());
     let text = |args: RunArgs| {
-        serde_json::to_value(args).map_err(|e| Stop::Usage(format!("a setting cannot be written as text: {e}")))
+        serde_json::to_value(args).map_err(|e| Error::Usage(format!("a setting cannot be written as text: {e}")))
     };
     let (mut merged, over) = (text(file)?, text(flags)?);
     if let (Value::Object(merged), Value::Object(over)) = (&mut merged, over) {
         merged.extend(over);
     }
-    let merged: RunArgs = serde_json::from_value(merged).map_err(|e| Stop::Usage(format!("settings: {e}")))?;
+    let merged: RunArgs = serde_json::from_value(merged).map_err(|e| Error::Usage(format!("settings: {e}")))?;
     Ok(RunArgs { config, resume, ..merged })
 }
 

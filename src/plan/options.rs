@@ -4,7 +4,7 @@ use jetbench_runners::options::{OVERLAPS, PIPELINE, TABLE, check_together, find}
 use jetbench_runners::packs::PackInfo;
 use jetbench_runners::types::{Admitted, DroppedOption, Options, PromptKind};
 
-use crate::exit::{Stop, nearest};
+use crate::exit::{Error, nearest};
 use crate::plan::resolve::Cell;
 use crate::plan::scenario::Scenario;
 use crate::plan::settings::Settings;
@@ -25,7 +25,7 @@ pub fn given(settings: &Settings, cell: &Cell) -> Options {
 ///
 /// # Errors
 /// They cannot: which one, and what is expected.
-pub(super) fn check(settings: &Settings, cell: &Cell) -> Result<(), Stop> {
+pub(super) fn check(settings: &Settings, cell: &Cell) -> Result<(), Error> {
     if !cell.pack.hidden {
         check_together(cell.device, cell.dtype, &given(settings, cell))?;
     }

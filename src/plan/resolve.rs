@@ -8,7 +8,7 @@ use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::runtime;
 use jetbench_runners::types::{Admitted, Device, Precision, PromptKind};
 
-use crate::exit::{Stop, by_nearness, nearest};
+use crate::exit::{Error, by_nearness, nearest};
 use crate::plan::settings::Settings;
 
 /// One model tag x precision x device, ready to be handed to a worker.
@@ -52,7 +52,7 @@ pub(crate) fn resolve(
     settings: &Settings,
     device: Device,
     notes: &mut Vec<String>,
-) -> Result<(PackInfo, PromptKind), Stop> {
+) -> Result<(PackInfo, PromptKind), Error> {
     let found = packs::list(&settings.packs, device);
     let available: Vec<&PackInfo> = found.iter().filter_map(|(_, info)| info.as_ref().ok()).collect();
     let unknown = || unknown_tag(tag, settings, &available);
@@ -71,10 +71,10 @@ pub(crate) fn resolve(
     let wanted = bound.unwrap_or(name);
     let pack = match named(wanted) {
         Some((_, Ok(pack))) => pack,
-        Some((_, Err(fault))) => return Err(Stop::Usage(fault.to_string())),
+        Some((_, Err(fault))) => return Err(Error::Usage(fault.to_string())),
         None => {
             return Err(match bound {
-                Some(bound) => Stop::Usage(format!(
+                Some(bound) => Error::Usage(format!(
                     "model `{tag}` means pack `{bound}`, which is not on the pack path ({}); give its place with --packs \
                      DIR, or bind the name to another pack with --alias {name}=PACK",
                     places(&settings.packs)
@@ -91,7 +91,7 @@ pub(crate) fn resolve(
     }
     if !pack.capabilities.prompts.contains(&prompt) {
         let known: Vec<_> = pack.capabilities.prompts.iter().map(|k| format!("{name}_{k}")).collect();
-        return Err(Stop::Usage(format!(
+        return Err(Error::Usage(format!(
             "pack {} takes no {prompt} prompts; it can be run as: {}",
             pack.dir.display(),
             known.join(", ")
@@ -115,7 +115,7 @@ fn places(path: &[PathBuf]) -> String {
     path.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn unknown_tag(tag: &str, settings: &Settings, available: &[&PackInfo]) -> Stop {
+fn unknown_tag(tag: &str, settings: &Settings, available: &[&PackInfo]) -> Error {
     let known = known_tags(&settings.alias, available);
     let listing = if known.is_empty() {
         format!("no packs were found on the pack path ({}); give one with --packs DIR", places(&settings.packs))
@@ -123,7 +123,7 @@ fn unknown_tag(tag: &str, settings: &Settings, available: &[&PackInfo]) -> Stop 
         format!("known models: {}", by_nearness(tag, known.clone()).join(", "))
     };
     let hint = nearest(tag, known.iter().map(String::as_str)).map(|n| format!("; did you mean `{n}`?"));
-    Stop::Usage(format!("unknown model `{tag}`{}\n{listing}", hint.unwrap_or_default()))
+    Error::Usage(format!("unknown model `{tag}`{}\n{listing}", hint.unwrap_or_default()))
 }
 
 /// Every model tag that can be run with these packs, aliases first.
@@ -143,19 +143,19 @@ pub fn known_tags(aliases: &BTreeMap<String, String>, available: &[&PackInfo]) -
 ///
 /// # Errors
 /// No usable library, or one that was built without a provider that a cell asks for: exit 3.
-pub(crate) fn find_runtime(settings: &Settings, cells: &[Cell]) -> Result<Option<PathBuf>, Stop> {
+pub(crate) fn find_runtime(settings: &Settings, cells: &[Cell]) -> Result<Option<PathBuf>, Error> {
     let real: Vec<&Cell> = cells.iter().filter(|c| !c.pack.hidden).collect();
     if real.is_empty() {
         return Ok(None);
     }
     let probe = runtime::probe(settings.ort_lib.as_deref());
     if let Some(problem) = probe.problem {
-        return Err(Stop::Environment(problem));
+        return Err(Error::Environment(problem));
     }
     for cell in real {
         if let Some(missing) = missing_provider(cell.device, &probe.providers) {
             let library = probe.chosen.as_deref().unwrap_or(Path::new("?"));
-            return Err(Stop::Environment(format!(
+            return Err(Error::Environment(format!(
                 "device {}: {} has no {missing}; it has: {}. Name a build that has it with --ort-lib FILE, or use --device \
                  cpu",
                 cell.device,

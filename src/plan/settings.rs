@@ -8,7 +8,7 @@ use jetbench_runners::types::{Device, Options, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::plan::scenario::Scenario;
 use crate::plan::shard::{self, Shard};
 
@@ -112,11 +112,11 @@ pub struct Settings {
 }
 
 /// Fills in defaults and reads every word of the flags.
-pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Stop> {
+pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Error> {
     let shard = shard::find(args.shard.as_deref(), |name| std::env::var(name).ok())?;
     let models = split(&args.models);
     if models.is_empty() {
-        return Err(Stop::Usage(
+        return Err(Error::Usage(
             "no models given: say --models TAG,… (`jetbench models` lists the tags), or `models = [\"…\"]` in a config \
              file"
             .into(),
@@ -127,10 +127,10 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Sto
     let precision_policy = policy(args.precision_policy.as_deref(), "precision")?;
     let seconds = |value: Option<f64>, default: f64, name: &str| match value.unwrap_or(default) {
         s if s.is_finite() && s > 0.0 && s < 1e9 => Ok(s),
-        s => Err(Stop::Usage(format!("--{name} {s}: a positive number of seconds is needed"))),
+        s => Err(Error::Usage(format!("--{name} {s}: a positive number of seconds is needed"))),
     };
     let finite = |value: Option<f64>, name: &str| match value {
-        Some(v) if !v.is_finite() => Err(Stop::Usage(format!("--{name} {v}: a number is needed"))),
+        Some(v) if !v.is_finite() => Err(Error::Usage(format!("--{name} {v}: a number is needed"))),
         other => Ok(other),
     };
     let settings = Settings {
@@ -155,10 +155,10 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Sto
         overlays: args.overlays.unwrap_or(false),
         keep_going: args.keep_going.unwrap_or(false),
         sample_hz: crate::telemetry::rate(args.sample_hz)?,
-        scenario: args.scenario.as_deref().map_or(Ok(Scenario::default()), |s| s.parse().map_err(Stop::Usage))?,
+        scenario: args.scenario.as_deref().map_or(Ok(Scenario::default()), |s| s.parse().map_err(Error::Usage))?,
         fps: match args.fps {
             Some(fps) if !(0.01..=100_000.0).contains(&fps) => {
-                return Err(Stop::Usage(format!("--fps {fps}: a number of frames per second is needed")));
+                return Err(Error::Usage(format!("--fps {fps}: a number of frames per second is needed")));
             }
             fps => fps,
         },
@@ -166,7 +166,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Sto
         rival_policy: policy(args.rival_policy.as_deref(), "rival")?,
         min_seconds: match args.min_seconds.unwrap_or(0.0) {
             s if (0.0..1e9).contains(&s) => s,
-            s => return Err(Stop::Usage(format!("--min-seconds {s}: a number of seconds is needed"))),
+            s => return Err(Error::Usage(format!("--min-seconds {s}: a number of seconds is needed"))),
         },
         min_frames: args.min_frames.unwrap_or(20),
         event_timeout_s: seconds(args.event_timeout, 120.0, "event-timeout")?,
@@ -188,21 +188,21 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Sto
 ///
 /// # Errors
 /// A word that is no pair, a value that an option cannot have.
-fn options(args: &RunArgs) -> Result<Options, Stop> {
+fn options(args: &RunArgs) -> Result<Options, Error> {
     let mut options = Options::default();
     let threads = args.threads.map(|n| ("threads".to_string(), n.to_string()));
     for (name, value) in threads.into_iter().chain(pairs(&args.option, "--option", "KEY=VALUE")?) {
-        options.set(&name, &value).map_err(|e| Stop::Usage(e.to_string()))?;
+        options.set(&name, &value).map_err(|e| Error::Usage(e.to_string()))?;
     }
     Ok(options)
 }
 
 /// `report` (the default) or `strict`.
-fn policy(word: Option<&str>, what: &str) -> Result<Policy, Stop> {
+fn policy(word: Option<&str>, what: &str) -> Result<Policy, Error> {
     match word {
         None | Some("report") => Ok(Policy::Report),
         Some("strict") => Ok(Policy::Strict),
-        Some(other) => Err(Stop::Usage(format!("unknown {what} policy `{other}`; known: report, strict"))),
+        Some(other) => Err(Error::Usage(format!("unknown {what} policy `{other}`; known: report, strict"))),
     }
 }
 
@@ -218,13 +218,13 @@ fn split(words: &[String]) -> Vec<String> {
 }
 
 /// Precisions or devices, without repetitions.
-pub fn parsed<T: FromStr + PartialEq>(words: &[String]) -> Result<Vec<T>, Stop>
+pub fn parsed<T: FromStr + PartialEq>(words: &[String]) -> Result<Vec<T>, Error>
 where
     T::Err: std::fmt::Display,
 {
     let mut out = Vec::new();
     for word in words {
-        let value = word.parse().map_err(|e: T::Err| Stop::Usage(e.to_string()))?;
+        let value = word.parse().map_err(|e: T::Err| Error::Usage(e.to_string()))?;
         if !out.contains(&value) {
             out.push(value);
         }
@@ -232,12 +232,12 @@ where
     Ok(out)
 }
 
-fn pairs(words: &[String], flag: &str, form: &str) -> Result<Vec<(String, String)>, Stop> {
+fn pairs(words: &[String], flag: &str, form: &str) -> Result<Vec<(String, String)>, Error> {
     words
         .iter()
         .map(|word| match word.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
-            _ => Err(Stop::Usage(format!("{flag} {word}: expected {form}"))),
+            _ => Err(Error::Usage(format!("{flag} {word}: expected {form}"))),
         })
         .collect()
 }

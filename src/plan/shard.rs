@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::exit::Stop;
+use crate::exit::Error;
 
 /// Part `index` of `count`, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,13 +50,13 @@ impl FromStr for Shard {
 /// # Errors
 /// A flag or an environment that cannot be understood. A process that cannot tell its part must not do everything: the
 /// whole array would repeat the same work.
-pub fn find(flag: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Result<Option<(Shard, String)>, Stop> {
-    let usage = |text: String| Stop::Usage(format!("{text}; say --shard i/n, or --shard 1/1 to do everything"));
+pub fn find(flag: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Result<Option<(Shard, String)>, Error> {
+    let usage = |text: String| Error::Usage(format!("{text}; say --shard i/n, or --shard 1/1 to do everything"));
     if let Some(text) = flag {
-        let shard: Shard = text.parse().map_err(|e| Stop::Usage(format!("--shard: {e}")))?;
+        let shard: Shard = text.parse().map_err(|e| Error::Usage(format!("--shard: {e}")))?;
         return Ok((shard.count > 1).then(|| (shard, "--shard".to_string())));
     }
-    let number = |name: &str| -> Result<Option<usize>, Stop> {
+    let number = |name: &str| -> Result<Option<usize>, Error> {
         let Some(text) = env(name).filter(|t| !t.is_empty()) else { return Ok(None) };
         text.trim().parse().map(Some).map_err(|_| usage(format!("{name}={text} in the environment is no number")))
     };
@@ -88,11 +88,11 @@ pub fn find(flag: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Result<
 /// A fault in words that still wants the remedy, or a finished error.
 enum ShardFault {
     Words(String),
-    Whole(Stop),
+    Whole(Error),
 }
 
 impl ShardFault {
-    fn unwrap_or_else(self, finish: &impl Fn(String) -> Stop) -> Stop {
+    fn unwrap_or_else(self, finish: &impl Fn(String) -> Error) -> Error {
         match self {
             ShardFault::Words(words) => finish(words),
             ShardFault::Whole(stop) => stop,
@@ -101,7 +101,7 @@ impl ShardFault {
 }
 
 /// Slurm numbers tasks from any start in any even step; `1,5,6` has gaps that nothing in the environment explains.
-fn slurm_part(task: usize, number: &impl Fn(&str) -> Result<Option<usize>, Stop>) -> Result<Shard, ShardFault> {
+fn slurm_part(task: usize, number: &impl Fn(&str) -> Result<Option<usize>, Error>) -> Result<Shard, ShardFault> {
     let need = |name: &str| {
         let found = number(name).map_err(ShardFault::Whole)?;
         found.ok_or_else(|| ShardFault::Words(format!("SLURM_ARRAY_TASK_ID is set, but {name} is not")))

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::dataset::{self, Dataset, MaskSource, Sequence};
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::plan::resolve::Cell;
 
 /// What would stop a run half-way is looked for beforehand: too many objects for a pack, frames that are cut off,
 /// annotations of another size than the frames. File ends and headers are enough for that; nothing is decoded.
-pub(crate) fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), Stop> {
+pub(crate) fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), Error> {
     for cell in cells {
         let Some(most) = cell.pack.capabilities.max_objects else { continue };
         if let Some(sequence) = dataset.sequences.iter().find(|s| s.objects.len() > most as usize) {
-            return Err(Stop::Usage(format!(
+            return Err(Error::Usage(format!(
                 "video {} has {} objects, pack {} tracks at most {most} at once; use --limit-objects {most}",
                 sequence.name,
                 sequence.objects.len(),
@@ -34,8 +34,8 @@ pub(crate) fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), 
 }
 
 /// A frame file must end the way its format ends; a copy that was cut off does not.
-fn is_whole(path: &Path) -> Result<(), Stop> {
-    let fault = |what: &str| Stop::Usage(format!("{}: {what}; copy or extract it again", path.display()));
+fn is_whole(path: &Path) -> Result<(), Error> {
+    let fault = |what: &str| Error::Usage(format!("{}: {what}; copy or extract it again", path.display()));
     let mut file = File::open(path).map_err(|e| fault(&e.to_string()))?;
     let length = file.metadata().map_err(|e| fault(&e.to_string()))?.len();
     let mut start = Vec::new();
@@ -72,10 +72,10 @@ fn sequence_masks(sequence: &Sequence) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-fn mask_fits(path: &Path, sequence: &Sequence) -> Result<(), Stop> {
+fn mask_fits(path: &Path, sequence: &Sequence) -> Result<(), Error> {
     let (width, height) = dataset::frame_size(path)?;
     if (width, height) != (sequence.width, sequence.height) {
-        return Err(Stop::Usage(format!(
+        return Err(Error::Usage(format!(
             "{}: annotation of {width}x{height} pixels, the frames of video {} have {}x{}; make them the same size",
             path.display(),
             sequence.name,

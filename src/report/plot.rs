@@ -197,10 +197,10 @@ fn heading(page: &Page, run: &RunRecord, title: &str, notes: &[String]) -> (f64,
 }
 
 /// An entry of a legend: the width of its sample, and its text.
-type Entry<'t> = (f64, &'t str);
+type LegendEntry<'t> = (f64, &'t str);
 
 /// Where the samples of a legend stand: x and row. It goes on in a new row where the page ends.
-fn legend_places(entries: &[Entry], left: f64) -> Vec<(f64, usize)> {
+fn legend_places(entries: &[LegendEntry], left: f64) -> Vec<(f64, usize)> {
     let style = text_style(14.0, SOFT);
     let (mut x, mut row) = (left, 0);
     let mut places = Vec::new();
@@ -216,7 +216,7 @@ fn legend_places(entries: &[Entry], left: f64) -> Vec<(f64, usize)> {
 }
 
 /// A legend; `sample` draws the sample of an entry, whose text stands on the baseline of the place it gets.
-fn legend(page: &Page, entries: &[Entry], (left, y): (f64, f64), sample: impl Fn(usize, (f64, f64))) {
+fn legend(page: &Page, entries: &[LegendEntry], (left, y): (f64, f64), sample: impl Fn(usize, (f64, f64))) {
     let places = legend_places(entries, left);
     for (i, ((width, text), (x, row))) in entries.iter().zip(places).enumerate() {
         let y = y + 24.0 * row as f64;

@@ -6,7 +6,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::report::table::{self, Style};
-use crate::results::record::{RunRecord, SCHEMA, Verdict};
+use crate::results::record::{RunRecord, Verdict};
+
+/// Schema number of the lines of JSON that `run` prints; it is not that of `run.json`.
+pub const LINE_SCHEMA: u32 = 1;
 
 /// The last line of `run --json`.
 #[derive(Serialize)]
@@ -36,7 +39,7 @@ pub fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> Str
     }
     if as_json {
         let line = LastLine {
-            schema: SCHEMA,
+            schema: LINE_SCHEMA,
             run: dir.display().to_string(),
             cells: record
                 .cells

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::results::store;
 
 /// What the file says.
@@ -13,10 +13,10 @@ struct Baseline {
     run: PathBuf,
 }
 
-fn file_of(out: &Path, name: &str) -> Result<PathBuf, Stop> {
+fn file_of(out: &Path, name: &str) -> Result<PathBuf, Error> {
     let fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(fit) {
-        return Err(Stop::Usage(format!("baseline `{name}`: use letters, digits, dots and dashes")));
+        return Err(Error::Usage(format!("baseline `{name}`: use letters, digits, dots and dashes")));
     }
     Ok(out.join("baselines").join(format!("{name}.json")))
 }
@@ -25,13 +25,13 @@ fn file_of(out: &Path, name: &str) -> Result<PathBuf, Stop> {
 ///
 /// # Errors
 /// The name does not fit a file name, the run cannot be read, the file not be written.
-pub fn save(out: &Path, name: &str, run: &Path) -> Result<PathBuf, Stop> {
+pub fn save(out: &Path, name: &str, run: &Path) -> Result<PathBuf, Error> {
     let file = file_of(out, name)?;
     store::load(run)?;
-    let run = run.canonicalize().map_err(|e| Stop::Usage(format!("{}: {e}", run.display())))?;
+    let run = run.canonicalize().map_err(|e| Error::Usage(format!("{}: {e}", run.display())))?;
     let baseline = Baseline { run };
     store::write_json(&file, &baseline)
-        .map_err(|e| Stop::Environment(format!("cannot write {}: {e}", file.display())))?;
+        .map_err(|e| Error::Environment(format!("cannot write {}: {e}", file.display())))?;
     Ok(baseline.run)
 }
 
@@ -39,7 +39,7 @@ pub fn save(out: &Path, name: &str, run: &Path) -> Result<PathBuf, Stop> {
 ///
 /// # Errors
 /// There is none; the names that there are, are given.
-pub fn find(out: &Path, name: &str) -> Result<PathBuf, Stop> {
+pub fn find(out: &Path, name: &str) -> Result<PathBuf, Error> {
     let file = file_of(out, name)?;
     let known = || {
         let names: Vec<String> = std::fs::read_dir(out.join("baselines"))
@@ -51,14 +51,14 @@ pub fn find(out: &Path, name: &str) -> Result<PathBuf, Stop> {
         if names.is_empty() { "there are none".to_string() } else { format!("there are: {}", names.join(", ")) }
     };
     let bytes = std::fs::read(&file).map_err(|_| {
-        Stop::Usage(format!(
+        Error::Usage(format!(
             "no baseline `{name}` in {}; {}; make one with `jetbench compare RUN --save-baseline {name}`",
             out.display(),
             known()
         ))
     })?;
     let baseline: Baseline =
-        serde_json::from_slice(&bytes).map_err(|e| Stop::Usage(format!("{}: {e}", file.display())))?;
+        serde_json::from_slice(&bytes).map_err(|e| Error::Usage(format!("{}: {e}", file.display())))?;
     Ok(baseline.run)
 }
 

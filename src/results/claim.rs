@@ -3,20 +3,20 @@
 use std::fs::File;
 use std::path::Path;
 
-use crate::exit::Stop;
+use crate::exit::Error;
 
 /// Takes the right to write in a run's directory; it ends with the process, however it ends.
 ///
 /// # Errors
 /// Another process holds it, or the file cannot be made.
-pub fn claim(path: &Path) -> Result<File, Stop> {
+pub fn claim(path: &Path) -> Result<File, Error> {
     let file = path.join(".lock");
-    let fault = |e: std::io::Error| Stop::Environment(format!("{}: {e}", file.display()));
+    let fault = |e: std::io::Error| Error::Environment(format!("{}: {e}", file.display()));
     let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(fault)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Stop::Usage(format!("{}: another process is still working on this run", path.display())))
+            Err(Error::Usage(format!("{}: another process is still working on this run", path.display())))
         }
         Err(std::fs::TryLockError::Error(e)) => Err(fault(e)),
     }

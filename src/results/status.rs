@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::results::store;
 
 /// What `--status FILE` holds.
@@ -27,8 +27,8 @@ impl Status {
     ///
     /// # Errors
     /// It cannot be written: exit 3.
-    pub fn write(&self, path: &Path) -> Result<(), Stop> {
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
         store::write_json(path, self)
-            .map_err(|e| Stop::Environment(format!("--status: cannot write {}: {e}", path.display())))
+            .map_err(|e| Error::Environment(format!("--status: cannot write {}: {e}", path.display())))
     }
 }

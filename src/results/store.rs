@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::results::claim::claim;
 use crate::results::record::{CellRecord, RunRecord, SCHEMA};
 use crate::results::upgrade;
@@ -37,10 +37,10 @@ impl RunDir {
     ///
     /// # Errors
     /// Names the place and the remedy; exit 2.
-    pub fn create(out: &Path, device: &str) -> Result<RunDir, Stop> {
+    pub fn create(out: &Path, device: &str) -> Result<RunDir, Error> {
         let parent = out.join(device);
         let fault = |e: std::io::Error| {
-            Stop::Usage(format!(
+            Error::Usage(format!(
                 "cannot write results to {}: {e}; make the directory writable or choose another with --out DIR",
                 out.display()
             ))
@@ -66,7 +66,7 @@ impl RunDir {
     ///
     /// # Errors
     /// Another process works on it.
-    pub fn open(path: &Path) -> Result<RunDir, Stop> {
+    pub fn open(path: &Path) -> Result<RunDir, Error> {
         let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let run = RunDir { _claim: claim(path)?, path: path.to_path_buf(), id };
         for dir in [run.path.clone(), run.path.join("partial"), run.path.join("plots")] {
@@ -283,9 +283,9 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
 ///
 /// # Errors
 /// The file is missing, unreadable, or of another schema.
-pub fn load(path: &Path) -> Result<RunRecord, Stop> {
+pub fn load(path: &Path) -> Result<RunRecord, Error> {
     let file = if path.is_dir() { path.join(RECORD) } else { path.to_path_buf() };
-    let fault = |what: String| Stop::Usage(format!("{}: {what}", file.display()));
+    let fault = |what: String| Error::Usage(format!("{}: {what}", file.display()));
     let bytes = std::fs::read(&file).map_err(|e| fault(format!("{e}; a finished run has this file")))?;
     let mut value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| fault(format!("not JSON: {e}")))?;
     match value.get("schema").and_then(serde_json::Value::as_u64) {

@@ -62,7 +62,7 @@ struct Observed {
 
 impl CellRun<'_> {
     /// Runs the worker on what is left to do, grades what it finished, judges.
-    pub(super) fn run(&self, part: Option<resume::Progress>) -> (CellRecord, Option<FaultClass>) {
+    pub(super) fn run(&self, part: Option<resume::CellProgress>) -> (CellRecord, Option<FaultClass>) {
         let mut record = self.blank();
         let mut observed = Observed::default();
         let earlier = part.map(|part| self.restore(part, &mut record, &mut observed));
@@ -156,8 +156,8 @@ impl CellRun<'_> {
     }
 
     /// Takes over what is left of the cell from before: its scored sequences, and those that only lie in the spool.
-    fn restore(&self, part: resume::Progress, record: &mut CellRecord, observed: &mut Observed) -> Earlier {
-        let resume::Progress { record: old, finished } = part;
+    fn restore(&self, part: resume::CellProgress, record: &mut CellRecord, observed: &mut Observed) -> Earlier {
+        let resume::CellProgress { record: old, finished } = part;
         let kept = old.sequences.len() + finished.len();
         let names: Vec<&str> =
             old.sequences.iter().map(|s| s.video.as_str()).chain(finished.iter().map(|f| f.video.as_str())).collect();
@@ -298,7 +298,7 @@ impl CellRun<'_> {
                 observed.spans.push((video.clone(), span));
                 observed.finished.push(Finished { index, video, frames, wall_ms, span, prompts, spool });
                 self.progress.frames(self.frames_before(observed));
-                let state = resume::Progress { record: record.clone(), finished: observed.finished.clone() };
+                let state = resume::CellProgress { record: record.clone(), finished: observed.finished.clone() };
                 let file = self.dir.progress(self.index);
                 store::write_json(&file, &state).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::plan::settings::Waiting;
 use crate::telemetry::{self, cpu::Ticks};
 use jetbench_runners::types::Device;
@@ -62,13 +62,13 @@ pub fn acquire(
     max_wait: Duration,
     interrupt: &AtomicBool,
     tell: &dyn Fn(&str),
-) -> Result<Held, Stop> {
+) -> Result<Held, Error> {
     let mut files = Vec::new();
     // Always in the same order, so that two runs with several devices cannot block each other.
     for name in names {
         let path = dir.join(format!("jetbench-{name}.lock"));
         let fault = |e: std::io::Error| {
-            Stop::Environment(format!(
+            Error::Environment(format!(
                 "device lock {}: {e}; name another directory with JETBENCH_LOCKS",
                 path.display()
             ))
@@ -85,7 +85,7 @@ pub fn acquire(
             let holder = std::fs::read_to_string(&path).unwrap_or_default();
             let holder = if holder.trim().is_empty() { "another run".into() } else { holder.trim().to_string() };
             if started.elapsed() >= max_wait {
-                return Err(Stop::Environment(format!(
+                return Err(Error::Environment(format!(
                     "device {name} is still in use by {holder} after {:.0} s; raise --max-wait, or end that run",
                     max_wait.as_secs_f64()
                 )));
@@ -121,10 +121,10 @@ fn open(path: &Path) -> std::io::Result<File> {
     }
 }
 
-fn pause(interrupt: &AtomicBool) -> Result<(), Stop> {
+fn pause(interrupt: &AtomicBool) -> Result<(), Error> {
     std::thread::sleep(POLL);
     match interrupt.load(Ordering::SeqCst) {
-        true => Err(Stop::Environment("interrupted while waiting".into())),
+        true => Err(Error::Environment("interrupted while waiting".into())),
         false => Ok(()),
     }
 }
@@ -139,9 +139,9 @@ pub fn until_fit(
     waiting: &Waiting,
     interrupt: &AtomicBool,
     tell: &dyn Fn(&str),
-) -> Result<(), Stop> {
+) -> Result<(), Error> {
     if let Some(free) = free_mib(out).filter(|free| *free < waiting.min_free_mib) {
-        return Err(Stop::Environment(format!(
+        return Err(Error::Environment(format!(
             "{}: {free} MiB of disk space are free, {} are needed (--min-free-mib); remove old runs, or let --keep N do it",
             out.display(),
             waiting.min_free_mib
@@ -173,12 +173,12 @@ fn wait_for(
     read: &dyn Fn() -> Option<f64>,
     interrupt: &AtomicBool,
     tell: &dyn Fn(&str),
-) -> Result<(), Stop> {
+) -> Result<(), Error> {
     let started = Instant::now();
     let mut told = false;
     loop {
         let Some(now) = read() else {
-            return Err(Stop::Environment(format!(
+            return Err(Error::Environment(format!(
                 "{flag} {limit}: {what} cannot be read on this machine; leave it out"
             )));
         };
@@ -186,7 +186,7 @@ fn wait_for(
             return Ok(());
         }
         if started.elapsed().as_secs_f64() >= max_wait_s {
-            return Err(Stop::Environment(format!(
+            return Err(Error::Environment(format!(
                 "{what}: still {now:.1} {unit} after {max_wait_s:.0} s, {flag} wants {limit} {unit}; raise --max-wait"
             )));
         }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::plan::settings::Settings;
 use crate::plan::{Plan, identity};
 use crate::results::note::{Note, NoteKind};
@@ -25,7 +25,7 @@ use crate::text::{now, plural};
 
 /// A cell under way: what is known of it, and the sequences that lie in its spool directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Progress {
+pub struct CellProgress {
     /// The record so far, without those sequences.
     pub record: CellRecord,
     /// Sequences tracked and not yet scored.
@@ -38,7 +38,7 @@ pub enum Before {
     /// Nothing.
     Nothing,
     /// Some sequences: scored ones in the record, unscored ones in the spool.
-    Part(Box<Progress>),
+    Part(Box<CellProgress>),
     /// Everything: it is not run again.
     Whole(Box<CellRecord>),
 }
@@ -71,10 +71,10 @@ pub struct Resumed {
 ///
 /// # Errors
 /// It is no run, it is still going on, or program, device, packs or data are not those of its beginning.
-pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Option<Resumed>, Stop> {
+pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Option<Resumed>, Error> {
     only_output_flags(args)?;
-    let path = path.canonicalize().map_err(|e| Stop::Usage(format!("--resume {}: {e}", path.display())))?;
-    let fault = |text: String| Stop::Usage(format!("--resume {}: {text}", path.display()));
+    let path = path.canonicalize().map_err(|e| Error::Usage(format!("--resume {}: {e}", path.display())))?;
+    let fault = |text: String| Error::Usage(format!("--resume {}: {text}", path.display()));
     let head = store::head_of(&path);
     let complete = path.join(RECORD).is_file();
     if !complete && !head.is_file() {
@@ -127,7 +127,7 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
     record.stopped = None;
     record.finished = None;
     if complete {
-        dir.reopen(&record, &cells).map_err(|e| Stop::Environment(format!("{}: {e}", path.display())))?;
+        dir.reopen(&record, &cells).map_err(|e| Error::Environment(format!("{}: {e}", path.display())))?;
     }
     let before = (0..plan.units()).map(|i| from_disk(&plan, &dir, i)).collect::<Result<Vec<_>, _>>()?;
     let kept = before.iter().map(Before::kept).sum();
@@ -135,8 +135,8 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
     Ok(Some(Resumed { dir, plan, record, before }))
 }
 
-fn differs(path: &Path, what: &str, then: &str, now: &str) -> Stop {
-    Stop::Usage(format!(
+fn differs(path: &Path, what: &str, then: &str, now: &str) -> Error {
+    Error::Usage(format!(
         "--resume {}: the {what} is not that of the run's beginning ({then} then, {now} now), so the rest would not belong \
          to it; start a new run, or restore what changed",
         path.display()
@@ -144,7 +144,7 @@ fn differs(path: &Path, what: &str, then: &str, now: &str) -> Stop {
 }
 
 /// A resumed run takes its settings from its record; only flags about the screen make sense beside it.
-fn only_output_flags(args: &RunArgs) -> Result<(), Stop> {
+fn only_output_flags(args: &RunArgs) -> Result<(), Error> {
     let rest = RunArgs {
         resume: None,
         json: None,
@@ -159,7 +159,7 @@ fn only_output_flags(args: &RunArgs) -> Result<(), Stop> {
     let names: Vec<String> = said.as_object().into_iter().flatten().map(|(name, _)| format!("--{name}")).collect();
     match names.is_empty() && args.config.is_none() {
         true => Ok(()),
-        false => Err(Stop::Usage(format!(
+        false => Err(Error::Usage(format!(
             "--resume takes its settings from the run; leave out {}",
             if names.is_empty() { "--config".to_string() } else { names.join(", ") }
         ))),
@@ -167,24 +167,24 @@ fn only_output_flags(args: &RunArgs) -> Result<(), Stop> {
 }
 
 /// Reads a JSON file; `None` when it is not there.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Stop> {
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Stop::Environment(format!("{}: {e}", path.display()))),
+        Err(e) => return Err(Error::Environment(format!("{}: {e}", path.display()))),
     };
-    let fault = |e| Stop::Usage(format!("{}: {e}; written by another version, or damaged", path.display()));
+    let fault = |e| Error::Usage(format!("{}: {e}; written by another version, or damaged", path.display()));
     serde_json::from_slice(&bytes).map(Some).map_err(fault)
 }
 
 /// A cell out of `partial/` and `spool/`.
-fn from_disk(plan: &Plan, dir: &RunDir, index: usize) -> Result<Before, Stop> {
+fn from_disk(plan: &Plan, dir: &RunDir, index: usize) -> Result<Before, Error> {
     let record = read::<CellRecord>(&dir.partial(index))?;
     // What is under way holds more than what has failed.
-    let mut progress = match (record, read::<Progress>(&dir.progress(index))?) {
+    let mut progress = match (record, read::<CellProgress>(&dir.progress(index))?) {
         (Some(record), _) if record.is_final() => return Ok(Before::Whole(Box::new(record))),
         (_, Some(progress)) => progress,
-        (Some(record), None) => Progress { record, finished: Vec::new() },
+        (Some(record), None) => CellProgress { record, finished: Vec::new() },
         (None, None) => return Ok(Before::Nothing),
     };
     let before = progress.finished.len();

@@ -51,14 +51,14 @@ impl From<DataError> for Fault {
     }
 }
 
-/// The worker's voice. Writing fails only when the parent has gone; then there is nobody to work for.
-struct Voice {
+/// Writes events to the parent. Writing fails only when the parent has gone; then there is nobody to work for.
+struct EventWriter {
     out: File,
     phase: Phase,
 }
 
-impl Voice {
-    fn say(&mut self, event: &Event) {
+impl EventWriter {
+    fn send(&mut self, event: &Event) {
         let sent = serde_json::to_string(event).map_err(io::Error::from).and_then(|mut line| {
             line.push('\n');
             self.out.write_all(line.as_bytes())
@@ -72,7 +72,7 @@ impl Voice {
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         let memory = telemetry::process_memory("/".as_ref(), "self", true);
-        self.say(&Event::Phase { phase, memory });
+        self.send(&Event::Phase { phase, memory });
     }
 }
 
@@ -85,8 +85,8 @@ pub fn main() -> u8 {
             return exit::NOT_VALID;
         }
     };
-    let mut voice = Voice { out, phase: Phase::Idle };
-    voice.say(&Event::Hello { protocol: PROTOCOL });
+    let mut events = EventWriter { out, phase: Phase::Idle };
+    events.send(&Event::Hello { protocol: PROTOCOL });
     let mut text = String::new();
     let job = io::stdin()
         .read_to_string(&mut text)
@@ -99,7 +99,7 @@ pub fn main() -> u8 {
         .map_err(|e| Fault { class: FaultClass::Inference, error: format!("the job cannot be read: {e}") });
     let result = job.and_then(|job| {
         // A panic in a runner must reach the record as what it is; the default hook still tells the log where.
-        let caught = catch_unwind(AssertUnwindSafe(|| work(&job, &mut voice)));
+        let caught = catch_unwind(AssertUnwindSafe(|| work(&job, &mut events)));
         caught.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             let error = format!("panic: {}", text.unwrap_or("without a message"));
@@ -108,12 +108,12 @@ pub fn main() -> u8 {
     });
     match result {
         Ok(()) => {
-            voice.say(&Event::Finished);
+            events.send(&Event::Finished);
             exit::OK
         }
         Err(Fault { class, error }) => {
-            let phase = voice.phase;
-            voice.say(&Event::Failed { phase, class, error });
+            let phase = events.phase;
+            events.send(&Event::Failed { phase, class, error });
             exit::NOT_VALID
         }
     }
@@ -133,30 +133,30 @@ fn private_stdout() -> io::Result<File> {
     }
 }
 
-fn work(job: &Job, voice: &mut Voice) -> Result<(), Fault> {
-    voice.enter(Phase::Idle);
+fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
+    events.enter(Phase::Idle);
     if job.device == Device::Cpu {
         pool::use_one_malloc_arena(); // before the first thread: reading the dataset starts some
     }
     let dataset = plan::data::open_data(&job.data, job.limits)?;
     if job.null_run {
-        return null_run(job, &dataset, voice);
+        return null_run(job, &dataset, events);
     }
     let began = Instant::now();
-    let mut runner = open(job, voice)?;
-    let go_on = warm_up(job, &dataset, &mut runner, voice, began)?;
+    let mut runner = open(job, events)?;
+    let go_on = warm_up(job, &dataset, &mut runner, events, began)?;
     if go_on {
         let todo = dataset.sequences.iter().enumerate().filter(|(index, _)| !job.skip.contains(index));
         for (index, sequence) in todo {
-            track(job, index, sequence, runner.as_mut(), voice)?;
+            track(job, index, sequence, runner.as_mut(), events)?;
         }
     }
-    voice.enter(Phase::Last);
+    events.enter(Phase::Last);
     Ok(())
 }
 
-fn open(job: &Job, voice: &mut Voice) -> Result<Box<dyn Runner>, Fault> {
-    voice.enter(Phase::Load);
+fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
+    events.enter(Phase::Load);
     let started = Instant::now();
     let opened = packs::open(&request(job));
     let load_ms = ms(started.elapsed());
@@ -167,10 +167,10 @@ fn open(job: &Job, voice: &mut Voice) -> Result<Box<dyn Runner>, Fault> {
             frame_error: Some("not reached: the runner could not be opened".into()),
             ..WarmupRecord::default()
         };
-        voice.say(&Event::Warmup { record });
+        events.send(&Event::Warmup { record });
     })?;
-    voice.say(&Event::Loaded { load_ms, report: runner.open_report().clone(), precision: runner.precision() });
-    voice.enter(Phase::Loaded);
+    events.send(&Event::Loaded { load_ms, report: runner.open_report().clone(), precision: runner.precision() });
+    events.enter(Phase::Loaded);
     Ok(runner)
 }
 
@@ -190,10 +190,10 @@ fn warm_up(
     job: &Job,
     dataset: &Dataset,
     runner: &mut Box<dyn Runner>,
-    voice: &mut Voice,
+    events: &mut EventWriter,
     began: Instant,
 ) -> Result<bool, Fault> {
-    voice.enter(Phase::Warmup);
+    events.enter(Phase::Warmup);
     let sequence = &dataset.sequences[0];
     let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
     let image = sequence.picker().frame(at)?;
@@ -216,8 +216,8 @@ fn warm_up(
             runner.reset();
             let _ = runner.take_stage_times();
             let go_on = record.faults.is_empty() || job.keep_going;
-            voice.say(&Event::Warmup { record });
-            voice.enter(Phase::Warmed);
+            events.send(&Event::Warmup { record });
+            events.enter(Phase::Warmed);
             Ok(go_on)
         }
         Err(error) => {
@@ -226,7 +226,7 @@ fn warm_up(
             let again = packs::open(&request(job)).map(drop);
             record.load_only_ok = Some(again.is_ok());
             record.load_only_error = again.as_ref().err().map(ToString::to_string);
-            voice.say(&Event::Warmup { record });
+            events.send(&Event::Warmup { record });
             let outcome = match again {
                 Ok(()) => "opening it without a frame works".to_string(),
                 Err(e) => format!("opening it again without a frame fails too: {e}"),
@@ -270,9 +270,9 @@ fn track(
     index: usize,
     sequence: &Sequence,
     runner: &mut dyn Runner,
-    voice: &mut Voice,
+    events: &mut EventWriter,
 ) -> Result<(), Fault> {
-    voice.phase = Phase::Track;
+    events.phase = Phase::Track;
     let mut planned = prompt::plan(sequence, job.prompt, job.clicks)?;
     let path = job.spool.join(format!("{index}.spool"));
     let mut writer = spool::Writer::create(&path, sequence.width, sequence.height).map_err(|e| disk(&path, &e))?;
@@ -280,7 +280,7 @@ fn track(
     let length = job.loop_frames.unwrap_or(sequence.frames.len());
     planned.retain(|p| p.frame < length);
     runner.reset();
-    voice.say(&Event::SequenceStarted { index, prompts: planned.iter().map(GivenPrompt::from).collect() });
+    events.send(&Event::SequenceStarted { index, prompts: planned.iter().map(GivenPrompt::from).collect() });
     let started = telemetry::now_ns();
     let read = |ahead: usize| {
         let reader = sequence.looped_reader(length, ahead);
@@ -291,12 +291,12 @@ fn track(
             Ok(Arrived { index: decoded.index, frame, decode: decoded.decode })
         })
     };
-    let mut pulse = Pulse { voice, tick, ticked: Instant::now() };
-    let mut loop_ = Loop { video: &sequence.name, planned: &planned, runner, pulse: &mut pulse };
+    let mut heartbeat = Heartbeat { events, tick, ticked: Instant::now() };
+    let mut frame_loop = FrameLoop { video: &sequence.name, planned: &planned, runner, heartbeat: &mut heartbeat };
     let mut late = None;
     let (done, wall_end) = match job.scenario {
         Scenario::SingleStream => {
-            let done = loop_.one_by_one(read(READ_AHEAD), false, &mut |times, masks| {
+            let done = frame_loop.one_by_one(read(READ_AHEAD), false, &mut |times, masks| {
                 writer.frame(&times, &masks).map_err(|e| disk(&path, &e))?;
                 Ok(Some(masks))
             })?;
@@ -314,7 +314,7 @@ fn track(
                 };
                 let written = scope.spawn(|| receive.into_iter().try_for_each(write));
                 // A writer that has failed has hung up; its own error says why.
-                let done = loop_.one_by_one(read(READ_FAR_AHEAD), true, &mut |times, masks| {
+                let done = frame_loop.one_by_one(read(READ_FAR_AHEAD), true, &mut |times, masks| {
                     let _ = send.send((times, masks));
                     Ok(written_masks.try_recv().ok())
                 });
@@ -329,7 +329,7 @@ fn track(
         }
         Scenario::Realtime => {
             let fps = job.fps.unwrap_or(sequence.fps);
-            let (done, behind) = loop_.on_the_clock(read(READ_FAR_AHEAD), length, fps, &mut writer, &path)?;
+            let (done, behind) = frame_loop.on_the_clock(read(READ_FAR_AHEAD), length, fps, &mut writer, &path)?;
             late = Some(behind);
             (done, telemetry::now_ns())
         }
@@ -339,7 +339,7 @@ fn track(
     writer.finish().map_err(|e| disk(&path, &e))?;
     let (width, height) = (sequence.width, sequence.height);
     let video = sequence.name.clone();
-    voice.say(&Event::SequenceDone { index, video, width, height, frames: done, wall_ms, span, late });
+    events.send(&Event::SequenceDone { index, video, width, height, frames: done, wall_ms, span, late });
     Ok(())
 }
 
@@ -374,33 +374,33 @@ impl Drop for Lent {
 }
 
 /// Signs of life between frames.
-struct Pulse<'a> {
-    voice: &'a mut Voice,
+struct Heartbeat<'a> {
+    events: &'a mut EventWriter,
     tick: Duration,
     ticked: Instant,
 }
 
-impl Pulse<'_> {
+impl Heartbeat<'_> {
     fn beat(&mut self, done: usize) {
         if self.ticked.elapsed() >= self.tick {
             self.ticked = Instant::now();
-            self.voice.say(&Event::Tick { frames: done, rss_mib: telemetry::resident_mib() });
+            self.events.send(&Event::Tick { frames: done, rss_mib: telemetry::resident_mib() });
         }
     }
 }
 
 /// What takes one frame after the other; gives back masks that it no longer needs, of this frame or an earlier one.
-type Taker<'a> = &'a mut dyn FnMut(FrameTimes, FrameMasks) -> Result<Option<FrameMasks>, Fault>;
+type FrameSink<'a> = &'a mut dyn FnMut(FrameTimes, FrameMasks) -> Result<Option<FrameMasks>, Fault>;
 
 /// The timed loop over one video.
-struct Loop<'a, 'b> {
+struct FrameLoop<'a, 'b> {
     video: &'a str,
     planned: &'a [PlannedPrompt],
     runner: &'a mut dyn Runner,
-    pulse: &'a mut Pulse<'b>,
+    heartbeat: &'a mut Heartbeat<'b>,
 }
 
-impl Loop<'_, '_> {
+impl FrameLoop<'_, '_> {
     /// One frame: from RGB bytes in host memory to masks in host memory. `next` is begun with, where the runner works ahead;
     /// `begun` is when that happened to this frame: its latency counts from then.
     fn one<F: Borrow<RgbFrame>>(
@@ -430,7 +430,7 @@ impl Loop<'_, '_> {
         &mut self,
         mut frames: impl Iterator<Item = Result<Arrived<F>, DataError>>,
         ahead: bool,
-        take: Taker<'_>,
+        sink: FrameSink<'_>,
     ) -> Result<usize, Fault> {
         let ahead = ahead && self.runner.works_ahead();
         let mut done = 0;
@@ -439,11 +439,11 @@ impl Loop<'_, '_> {
             let next = if ahead { frames.next().transpose()? } else { None };
             let handed_over = next.as_ref().map(|_| Instant::now());
             let (times, masks) = self.one(&arrived, next.as_ref(), begun)?;
-            if let Some(masks) = take(times, masks)? {
+            if let Some(masks) = sink(times, masks)? {
                 self.runner.recycle(masks);
             }
             done = arrived.index + 1;
-            self.pulse.beat(done);
+            self.heartbeat.beat(done);
             drop(arrived);
             (waiting, begun) = if ahead { (next, handed_over) } else { (frames.next().transpose()?, None) };
         }
@@ -487,7 +487,7 @@ impl Loop<'_, '_> {
             writer.frame(&times, &masks).map_err(|e| disk(path, &e))?;
             self.runner.recycle(masks);
             last = Some(next.index);
-            self.pulse.beat(next.index + 1);
+            self.heartbeat.beat(next.index + 1);
         }
         Ok((length, late))
     }
@@ -495,7 +495,7 @@ impl Loop<'_, '_> {
 
 /// Measures the harness itself: the scripted runner without latency, on one frame that is already decoded, through the
 /// loop and the spool of every cell.
-fn null_run(job: &Job, dataset: &Dataset, voice: &mut Voice) -> Result<(), Fault> {
+fn null_run(job: &Job, dataset: &Dataset, events: &mut EventWriter) -> Result<(), Fault> {
     let sequence = &dataset.sequences[0];
     let mut runner = jetbench_runners::null_runner();
     let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
@@ -506,13 +506,14 @@ fn null_run(job: &Job, dataset: &Dataset, voice: &mut Voice) -> Result<(), Fault
     let path = job.spool.join("null.spool");
     let mut writer = spool::Writer::create(&path, image.width, image.height).map_err(|e| disk(&path, &e))?;
     let mut begins = Vec::with_capacity(NULL_FRAMES + 1);
-    let mut pulse = Pulse { voice, tick: TICK, ticked: Instant::now() };
-    let mut loop_ = Loop { video: &sequence.name, planned: &planned, runner: runner.as_mut(), pulse: &mut pulse };
+    let mut heartbeat = Heartbeat { events, tick: TICK, ticked: Instant::now() };
+    let mut frame_loop =
+        FrameLoop { video: &sequence.name, planned: &planned, runner: runner.as_mut(), heartbeat: &mut heartbeat };
     let frames = (0..NULL_FRAMES).map(|index| {
         begins.push(Instant::now());
         Ok(Arrived { index, frame: &image, decode: Duration::ZERO })
     });
-    loop_.one_by_one(frames, false, &mut |times, masks| {
+    frame_loop.one_by_one(frames, false, &mut |times, masks| {
         writer.frame(&times, &masks).map_err(|e| disk(&path, &e))?;
         Ok(Some(masks))
     })?;
@@ -528,6 +529,6 @@ fn null_run(job: &Job, dataset: &Dataset, voice: &mut Voice) -> Result<(), Fault
         median_us: stats::percentile(&sorted, 0.5).unwrap_or_default(),
         p95_us: stats::percentile(&sorted, 0.95).unwrap_or_default(),
     };
-    voice.say(&Event::NullRun { record });
+    events.send(&Event::NullRun { record });
     Ok(())
 }

@@ -167,7 +167,7 @@ pub struct FrameScorer {
 #[derive(Default)]
 struct Scratch {
     wide: Vec<u64>,
-    column: Column,
+    column: KernelColumn,
 }
 
 impl FrameScorer {
@@ -322,7 +322,7 @@ const SECOND_BUDGET: usize = 16;
 
 /// A boundary dilated by the disk's radius, upwards and downwards only.
 #[derive(Default)]
-struct Column {
+struct KernelColumn {
     /// Words of the rows from `top` on, `words` each, starting with the row's word `from`.
     bits: Vec<u64>,
     spare: Vec<u64>,
@@ -332,7 +332,7 @@ struct Column {
     words: usize,
 }
 
-impl Column {
+impl KernelColumn {
     /// Dilates `b` by `reach` rows. Rows of the result are ORs of `2 reach + 1` rows, put together by doubling.
     #[inline(always)]
     fn fill(&mut self, b: &Boundary, reach: usize, n: usize) {

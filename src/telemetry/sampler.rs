@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::find::find;
 use super::sensor::{Found, Reading};
 use super::series::{Sample, Telemetry};
-use crate::exit::Stop;
+use crate::exit::Error;
 use crate::results::record::MissingRecord;
 
 /// Samples per second when nothing else is asked for: ample for rails whose converters average for milliseconds, and a
@@ -23,10 +23,10 @@ const SLOW: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Not between 0.1 and 1000 per second.
-pub fn rate(hz: Option<f64>) -> Result<f64, Stop> {
+pub fn rate(hz: Option<f64>) -> Result<f64, Error> {
     match hz.unwrap_or(DEFAULT_HZ) {
         hz if (0.1..=1000.0).contains(&hz) => Ok(hz),
-        hz => Err(Stop::Usage(format!("--sample-hz {hz}: 0.1 to 1000 samples per second are possible"))),
+        hz => Err(Error::Usage(format!("--sample-hz {hz}: 0.1 to 1000 samples per second are possible"))),
     }
 }
 

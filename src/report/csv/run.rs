@@ -10,7 +10,7 @@ use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::{PHASE, Telemetry};
 
 /// A row: the cell that it belongs to, and what it is about.
-pub struct Entry<'a, T> {
+pub struct CsvEntry<'a, T> {
     cell: &'a CellRecord,
     /// From 1.
     repeat: u32,
@@ -45,7 +45,7 @@ trait Aggregates {
     }
 }
 
-type CellEntry<'a> = Entry<'a, &'a RunRecord>;
+type CellEntry<'a> = CsvEntry<'a, &'a RunRecord>;
 
 /// A cell that failed has finished some videos at most: counts, no figures.
 impl Aggregates for CellEntry<'_> {
@@ -179,7 +179,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
 
 /// `summary.csv`.
 pub fn summary(run: &RunRecord) -> Vec<u8> {
-    summary_table().file(run.cells.iter().map(|cell| Entry { cell, repeat: 1, video: "", of: run }))
+    summary_table().file(run.cells.iter().map(|cell| CsvEntry { cell, repeat: 1, video: "", of: run }))
 }
 
 /// Time spent building engines, all graphs; `None` where none were built.
@@ -188,18 +188,18 @@ pub(in crate::report) fn engine_build_ms(cell: &CellRecord) -> Option<f64> {
 }
 
 /// Every finished sequence of every repeat.
-fn repeated(run: &RunRecord) -> impl Iterator<Item = Entry<'_, &SequenceRecord>> {
+fn repeated(run: &RunRecord) -> impl Iterator<Item = CsvEntry<'_, &SequenceRecord>> {
     run.cells.iter().flat_map(|cell| {
         let first = cell.sequences.iter().map(|s| (1, s));
         let others = cell.repeats.iter().flat_map(|r| r.sequences.iter().map(move |s| (r.repeat, s)));
-        first.chain(others).map(move |(repeat, of)| Entry { cell, repeat, video: &of.video, of })
+        first.chain(others).map(move |(repeat, of)| CsvEntry { cell, repeat, video: &of.video, of })
     })
 }
 
 /// Columns of `videos.csv`. Energy per video is in `rails.csv`.
-pub fn videos_table<'a>() -> CsvTable<Entry<'a, &'a SequenceRecord>> {
+pub fn videos_table<'a>() -> CsvTable<CsvEntry<'a, &'a SequenceRecord>> {
     let columns = columns! {
-        Entry<'a, &'a SequenceRecord>;
+        CsvEntry<'a, &'a SequenceRecord>;
         cell;
         "repeat", "", "number of the repeat, from 1" => |r| value(r.repeat);
         "video", "", "name of the video" => |r| value(r.video);
@@ -232,9 +232,9 @@ pub struct RailEntry<'a> {
 }
 
 /// Columns of `rails.csv`.
-pub fn rails_table<'a>() -> CsvTable<Entry<'a, RailEntry<'a>>> {
+pub fn rails_table<'a>() -> CsvTable<CsvEntry<'a, RailEntry<'a>>> {
     let columns = columns! {
-        Entry<'a, RailEntry<'a>>;
+        CsvEntry<'a, RailEntry<'a>>;
         cell;
         "video", "", "name of the video", "the row is about all videos" => |r| value(r.video);
         "rail", "", "the board's own name of the rail; rails overlap, so never add them" => |r| value(r.of.name);
@@ -264,7 +264,7 @@ pub fn rails(run: &RunRecord) -> Vec<u8> {
             for (video, energy, above, frames) in std::iter::once(whole).chain(videos) {
                 rows.extend(energy.iter().map(|(name, joules)| {
                     let (above_idle, idle_watts) = (above.get(name).copied(), idle.get(name).copied());
-                    Entry {
+                    CsvEntry {
                         cell,
                         repeat,
                         video,
@@ -277,16 +277,16 @@ pub fn rails(run: &RunRecord) -> Vec<u8> {
     rails_table().file(rows)
 }
 
-impl Aggregates for Entry<'_, &RepeatRecord> {
+impl Aggregates for CsvEntry<'_, &RepeatRecord> {
     fn figures(&self) -> Option<&SummaryRecord> {
         self.of.summary.as_ref().filter(|_| !matches!(self.of.verdict, Verdict::Failed { .. }))
     }
 }
 
 /// Columns of `repeats.csv`.
-pub fn repeats_table<'a>() -> CsvTable<Entry<'a, &'a RepeatRecord>> {
+pub fn repeats_table<'a>() -> CsvTable<CsvEntry<'a, &'a RepeatRecord>> {
     let columns = columns! {
-        Entry<'a, &'a RepeatRecord>;
+        CsvEntry<'a, &'a RepeatRecord>;
         cell;
         "repeat", "", "number of the repeat, from 1" => |r| value(r.repeat);
         "verdict", "", "`valid`, `invalid` or `failed`" => |r| value(r.of.verdict.as_str());
@@ -314,23 +314,23 @@ pub fn repeats(run: &RunRecord) -> Vec<u8> {
     let rows = run
         .cells
         .iter()
-        .flat_map(|cell| cell.repeats.iter().map(move |of| Entry { cell, repeat: of.repeat, video: "", of }));
+        .flat_map(|cell| cell.repeats.iter().map(move |of| CsvEntry { cell, repeat: of.repeat, video: "", of }));
     repeats_table().file(rows)
 }
 
 /// Every object of every finished sequence of the first repeat, in plan order.
-fn each_object(run: &RunRecord) -> impl Iterator<Item = Entry<'_, &ObjectRecord>> {
+fn each_object(run: &RunRecord) -> impl Iterator<Item = CsvEntry<'_, &ObjectRecord>> {
     run.cells.iter().flat_map(|cell| {
         cell.sequences
             .iter()
-            .flat_map(move |s| s.objects.iter().map(move |of| Entry { cell, repeat: 1, video: &s.video, of }))
+            .flat_map(move |s| s.objects.iter().map(move |of| CsvEntry { cell, repeat: 1, video: &s.video, of }))
     })
 }
 
 /// Columns of `objects.csv`.
-pub fn objects_table<'a>() -> CsvTable<Entry<'a, &'a ObjectRecord>> {
+pub fn objects_table<'a>() -> CsvTable<CsvEntry<'a, &'a ObjectRecord>> {
     let columns = columns! {
-        Entry<'a, &'a ObjectRecord>;
+        CsvEntry<'a, &'a ObjectRecord>;
         cell;
         "video", "", "name of the video" => |r| value(r.video);
         "object", "", "name of the object in the dataset: its folder or its id" => |r| value(&r.of.object);
@@ -349,9 +349,9 @@ pub fn objects(run: &RunRecord) -> Vec<u8> {
 }
 
 /// Columns of `frames.csv`.
-pub fn frames_table<'a>() -> CsvTable<Entry<'a, &'a FrameRecord>> {
+pub fn frames_table<'a>() -> CsvTable<CsvEntry<'a, &'a FrameRecord>> {
     let columns = columns! {
-        Entry<'a, &'a FrameRecord>;
+        CsvEntry<'a, &'a FrameRecord>;
         cell;
         "video", "", "name of the video" => |r| value(r.video);
         "frame", "", "index of the frame, from 0" => |r| value(r.of.frame);
@@ -379,16 +379,16 @@ pub fn frames_table<'a>() -> CsvTable<Entry<'a, &'a FrameRecord>> {
 
 /// `frames.csv`.
 pub fn frames(run: &RunRecord) -> Vec<u8> {
-    let rows = repeated(run).flat_map(|Entry { cell, repeat, video, of }| {
-        of.frames.iter().map(move |of| Entry { cell, repeat, video, of })
+    let rows = repeated(run).flat_map(|CsvEntry { cell, repeat, video, of }| {
+        of.frames.iter().map(move |of| CsvEntry { cell, repeat, video, of })
     });
     frames_table().file(rows)
 }
 
 /// Columns of `frame_scores.csv`.
-pub fn frame_scores_table<'a>() -> CsvTable<Entry<'a, (&'a ObjectRecord, &'a FrameScoreRecord)>> {
+pub fn frame_scores_table<'a>() -> CsvTable<CsvEntry<'a, (&'a ObjectRecord, &'a FrameScoreRecord)>> {
     let columns = columns! {
-        Entry<'a, (&'a ObjectRecord, &'a FrameScoreRecord)>;
+        CsvEntry<'a, (&'a ObjectRecord, &'a FrameScoreRecord)>;
         cell;
         "video", "", "name of the video" => |r| value(r.video);
         "object", "", "name of the object in the dataset: its folder or its id" => |r| value(&r.of.0.object);
@@ -405,16 +405,16 @@ pub fn frame_scores_table<'a>() -> CsvTable<Entry<'a, (&'a ObjectRecord, &'a Fra
 
 /// `frame_scores.csv`.
 pub fn frame_scores(run: &RunRecord) -> Vec<u8> {
-    let rows = each_object(run).flat_map(|Entry { cell, repeat, video, of: object }| {
-        object.per_frame.iter().map(move |score| Entry { cell, repeat, video, of: (object, score) })
+    let rows = each_object(run).flat_map(|CsvEntry { cell, repeat, video, of: object }| {
+        object.per_frame.iter().map(move |score| CsvEntry { cell, repeat, video, of: (object, score) })
     });
     frame_scores_table().file(rows)
 }
 
 /// Columns of `memory.csv`.
-pub fn memory_table<'a>() -> CsvTable<Entry<'a, &'a MemoryPoint>> {
+pub fn memory_table<'a>() -> CsvTable<CsvEntry<'a, &'a MemoryPoint>> {
     let columns = columns! {
-        Entry<'a, &'a MemoryPoint>;
+        CsvEntry<'a, &'a MemoryPoint>;
         cell;
         "video", "", "name of the video" => |r| value(r.video);
         "frames", "", "frames of it tracked so far" => |r| value(r.of.frames);
@@ -428,7 +428,7 @@ pub fn memory(run: &RunRecord) -> Vec<u8> {
     let rows = run
         .cells
         .iter()
-        .flat_map(|cell| cell.memory_curve.iter().map(move |of| Entry { cell, repeat: 1, video: &of.video, of }));
+        .flat_map(|cell| cell.memory_curve.iter().map(move |of| CsvEntry { cell, repeat: 1, video: &of.video, of }));
     memory_table().file(rows)
 }
 

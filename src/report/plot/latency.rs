@@ -14,7 +14,7 @@ use crate::text::figure as short;
 const BIN: f64 = 4.0;
 
 /// A cell, all its samples, and what is quoted of them.
-type Row = (Look, Vec<f64>, LatencyRecord);
+type LatencyRow = (Look, Vec<f64>, LatencyRecord);
 
 /// The quoted quantiles, one column each, and their width.
 const COLUMNS: [&str; 4] = ["p50", "p95", "p99", "max"];
@@ -22,7 +22,7 @@ const COLUMN: f64 = 64.0;
 
 /// The figure; `None` when no frame was timed.
 pub fn figure(run: &RunRecord) -> Option<Figure> {
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<LatencyRow> = Vec::new();
     for (look, cell) in Look::all(run).into_iter().zip(&run.cells).filter(|(_, c)| drawable(c)) {
         let samples = cell.sequences.iter().flat_map(|s| &s.frames).map(|f| f.latency_ms).collect();
         if let Some(latency) = cell.summary.as_ref().and_then(|s| s.latency) {
@@ -54,7 +54,7 @@ pub fn figure(run: &RunRecord) -> Option<Figure> {
     }))
 }
 
-fn draw(page: &Page, run: &RunRecord, rows: &[Row], ends: (f64, f64), row_height: f64, notes: &[String]) {
+fn draw(page: &Page, run: &RunRecord, rows: &[LatencyRow], ends: (f64, f64), row_height: f64, notes: &[String]) {
     let (top, floor) = heading(page, run, "Latency per frame", notes);
     let name_style = text_style(15.0, INK);
     let widest = rows.iter().map(|r| name_style.width(&r.0.name)).fold(0.0, f64::max).min(270.0);

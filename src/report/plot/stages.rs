@@ -39,13 +39,13 @@ pub fn means(cell: &CellRecord) -> Option<Vec<(String, f64)>> {
 }
 
 /// A cell and its stages.
-type Row = (Look, Vec<(String, f64)>);
+type StagesRow = (Look, Vec<(String, f64)>);
 
 const ROW: f64 = 46.0;
 
 /// The figure; `None` when no runner told its stages.
 pub fn figure(run: &RunRecord) -> Option<Figure> {
-    let rows: Vec<Row> = Look::all(run)
+    let rows: Vec<StagesRow> = Look::all(run)
         .into_iter()
         .zip(&run.cells)
         .filter(|(_, c)| drawable(c))
@@ -68,7 +68,7 @@ pub fn figure(run: &RunRecord) -> Option<Figure> {
     Some(Figure::draw("stages", caption, height, |page| draw(page, run, &rows, longest, &notes)))
 }
 
-fn draw(page: &Page, run: &RunRecord, rows: &[Row], longest: f64, notes: &[String]) {
+fn draw(page: &Page, run: &RunRecord, rows: &[StagesRow], longest: f64, notes: &[String]) {
     let (top, floor) = heading(page, run, "Time per frame, by stage", notes);
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in rows.iter().flat_map(|r| &r.1) {
