@@ -7,6 +7,7 @@ pub mod config;
 pub mod data;
 pub mod identity;
 pub mod options;
+pub mod policy;
 pub mod resolve;
 pub mod scenario;
 pub mod settings;

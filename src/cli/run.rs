@@ -1,14 +1,21 @@
 //! Flags of `run`, and at the same time the keys of a config file.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
-use serde::{Deserialize, Deserializer, Serialize};
+use jetbench_runners::types::{Device, Precision};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cli::option;
 use crate::cli::quantity::{ByteCount, TimeSpan};
+use crate::plan::policy::Policy;
+use crate::plan::scenario::Scenario;
+use crate::plan::shard::Shard;
 
 /// Flags of `run`, and keys of its config file. Empty and `None` mean "not said"; defaults are filled in by the plan.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,12 +27,12 @@ pub struct RunArgs {
     pub models: Vec<String>,
     /// Precisions: fp32, fp16, bf16 [default: bf16]
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
-    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
-    pub dtype: Vec<String>,
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub dtype: Vec<Precision>,
     /// Devices: cpu, cuda:N, tensorrt:N; another device is never used instead [default: cpu]
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
-    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
-    pub device: Vec<String>,
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub device: Vec<Device>,
     /// Annotated videos [default: assets/demo]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,8 +60,8 @@ pub struct RunArgs {
     /// Do part i of n of the videos; `jetbench merge` joins the parts. Slurm arrays and indexed Kubernetes jobs
     /// (with JETBENCH_SHARDS) are recognised by themselves; 1/1 does everything
     #[arg(long, value_name = "I/N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shard: Option<String>,
+    #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// Continue an unfinished run: keeps finished sequences, tries failed cells again; its settings are taken from RUN
     #[arg(long, value_name = "RUN")]
     #[serde(skip)]
@@ -91,7 +98,7 @@ pub struct RunArgs {
     /// [default: report]
     #[arg(long, value_name = "POLICY")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub precision_policy: Option<String>,
+    pub precision_policy: Option<Policy>,
     /// Write the predicted masks in the dataset's own layout to masks/
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,8 +118,8 @@ pub struct RunArgs {
     /// How frames are offered: single-stream, offline (throughput), realtime (on the clock, late ones are dropped)
     /// [default: single-stream]
     #[arg(long, value_name = "NAME")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scenario: Option<String>,
+    #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<Scenario>,
     /// Frames per second of the clock and of the deadline [default: the clip's own]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +132,7 @@ pub struct RunArgs {
     /// invalid [default: report]
     #[arg(long, value_name = "POLICY")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rival_policy: Option<String>,
+    pub rival_policy: Option<Policy>,
     /// Less time spent in frames than this makes a cell invalid [default: 0]
     #[arg(long, value_name = "SECS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,6 +235,26 @@ fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
             })
             .collect(),
     })
+}
+
+/// A list of values, each read from its word; a word may be a comma list itself.
+fn list<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let words = words(deserializer)?;
+    let words = words.iter().flat_map(|w| w.split(',')).map(str::trim).filter(|w| !w.is_empty());
+    words.map(|word| word.parse().map_err(D::Error::custom)).collect()
+}
+
+/// A value read from its word.
+fn word<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+/// The word that [`word`] reads.
+fn as_word<S: Serializer, T: Display>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// One path or a list of paths.

@@ -3,11 +3,14 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use jetbench_runners::types::{Device, Precision};
 
 use crate::cli::quantity::TimeSpan;
+use crate::dataset::Layout;
 use crate::exit;
 use crate::judge::transfers::TransferSeverity;
+use crate::score::Protocol;
 
 /// Flags of `models`.
 #[derive(Args, Debug)]
@@ -28,7 +31,7 @@ pub struct ModelsArgs {
 pub struct DoctorArgs {
     /// Devices that must work: cpu, cuda:N, tensorrt:N
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "cpu")]
-    pub device: Vec<String>,
+    pub device: Vec<Device>,
     /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
     #[arg(long, value_name = "DIR")]
     pub packs: Vec<PathBuf>,
@@ -46,6 +49,15 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
+/// A reference evaluator whose own result files can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReferenceTool {
+    /// SA-V's: `results.csv`
+    Sav,
+    /// DAVIS 2017's: `global_results-val.csv` and `per-sequence_results-val.csv`
+    Davis2017,
+}
+
 /// Flags of `score`.
 #[derive(Args, Debug)]
 pub struct ScoreArgs {
@@ -55,7 +67,7 @@ pub struct ScoreArgs {
     pub pred: PathBuf,
     /// Rules: sav, vos, davis2017-semi, davis2016 [default: those of the layout]
     #[arg(long, value_name = "NAME")]
-    pub protocol: Option<String>,
+    pub protocol: Option<Protocol>,
     /// Leave out videos without predictions, with a note, instead of refusing
     #[arg(long)]
     pub lenient: bool,
@@ -88,8 +100,8 @@ pub struct ScoreArgs {
     pub export_json: Option<PathBuf>,
     /// Write the reference's own result files to PRED, byte for byte: `sav` (results.csv), `davis2017`
     /// (global_results-val.csv and per-sequence_results-val.csv)
-    #[arg(long, value_name = "TOOL", value_parser = ["sav", "davis2017"])]
-    pub compat: Option<String>,
+    #[arg(long, value_name = "TOOL", value_enum)]
+    pub compat: Option<ReferenceTool>,
     /// Print JSON (short for --export-json -)
     #[arg(long)]
     pub json: bool,
@@ -123,7 +135,7 @@ pub struct DataCheckArgs {
     pub dir: PathBuf,
     /// Layout, where detection would guess another one: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
     #[arg(long, value_name = "NAME")]
-    pub layout: Option<String>,
+    pub layout: Option<Layout>,
     /// Text file with the videos to look at
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
@@ -145,7 +157,7 @@ pub struct DataSynthArgs {
     pub out: PathBuf,
     /// Layout to write: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
     #[arg(long, value_name = "NAME", default_value = "sa-v")]
-    pub layout: String,
+    pub layout: Layout,
     /// Videos
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub videos: usize,
@@ -351,10 +363,10 @@ pub struct VerifyArgs {
     pub pack: PathBuf,
     /// Precision of the graphs to check; the reference and its tolerance are fp32
     #[arg(long, value_name = "TYPE", default_value = "fp32")]
-    pub dtype: String,
+    pub dtype: Precision,
     /// Device to check on: cpu, cuda:N, tensorrt:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub device: String,
+    pub device: Device,
     /// ONNX Runtime library to load; searched for when left out
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
@@ -388,10 +400,10 @@ pub struct AuditArgs {
     pub models: Vec<String>,
     /// Precisions [default: bf16]
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
-    pub dtype: Vec<String>,
+    pub dtype: Vec<Precision>,
     /// Devices: cpu, cuda:N, tensorrt:N [default: cpu]
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
-    pub device: Vec<String>,
+    pub device: Vec<Device>,
     /// Annotated videos, of which the first is used [default: assets/demo]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -484,6 +496,15 @@ pub enum PacksCommand {
     Inspect(InspectArgs),
 }
 
+/// Which form of a graph that has two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphForm {
+    /// For all providers
+    Plain,
+    /// For ONNX Runtime's CPU provider
+    Cpu,
+}
+
 /// Flags of `packs inspect`.
 #[derive(Args, Debug)]
 pub struct InspectArgs {
@@ -491,10 +512,10 @@ pub struct InspectArgs {
     pub pack: PathBuf,
     /// Precision whose graphs are counted [default: the first that every graph has]
     #[arg(long, value_name = "TYPE")]
-    pub dtype: Option<String>,
+    pub dtype: Option<Precision>,
     /// Form of the graphs that have two: plain, for all providers [default], or cpu, for ONNX Runtime's CPU provider
-    #[arg(long, value_name = "FORM", value_parser = ["plain", "cpu"])]
-    pub form: Option<String>,
+    #[arg(long, value_name = "FORM", value_enum)]
+    pub form: Option<GraphForm>,
     /// Number of objects that are tracked
     #[arg(long, value_name = "N", default_value = "1")]
     pub objects: NonZeroUsize,

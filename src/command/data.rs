@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::cli::{DataArgs, DataCheckArgs, DataCommand, DataSynthArgs};
-use crate::dataset::{self, CheckReport, FindingSeverity, Layout, OpenOptions, SynthOptions, UnknownLayout};
+use crate::dataset::{self, CheckReport, FindingSeverity, Layout, OpenOptions, SynthOptions};
 use crate::exit::{Error, NOT_VALID, Outcome};
 use crate::run::progress;
 
@@ -19,16 +19,9 @@ pub fn data(args: &DataArgs) -> Result<Outcome, Error> {
     }
 }
 
-fn layout(word: &str) -> Result<Layout, Error> {
-    word.parse().map_err(|e: UnknownLayout| Error::Usage(format!("--layout: {e}")))
-}
-
 fn check(args: &DataCheckArgs) -> Result<Outcome, Error> {
-    let options = OpenOptions {
-        layout: args.layout.as_deref().map(layout).transpose()?,
-        list: args.list.clone(),
-        videos: args.limit_videos.map(Into::into),
-    };
+    let options =
+        OpenOptions { layout: args.layout, list: args.list.clone(), videos: args.limit_videos.map(Into::into) };
     let bar = progress::counter(args.quiet, "checking", "videos");
     let report = dataset::check(&args.dir, &options, &bar.tell())?;
     drop(bar);
@@ -94,7 +87,7 @@ fn synth(args: &DataSynthArgs) -> Result<Outcome, Error> {
         size.ok_or_else(|| Error::Usage(format!("--size {}: give WIDTHxHEIGHT in pixels, e.g. 854x480", args.size)))?;
     let options = SynthOptions {
         out: args.out.clone(),
-        layout: layout(&args.layout)?,
+        layout: args.layout,
         videos: args.videos,
         objects: args.objects,
         frames: args.frames,

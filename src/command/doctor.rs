@@ -65,7 +65,7 @@ impl Check {
 /// # Errors
 /// A device that is no device.
 pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
-    let devices: Vec<Device> = plan::settings::parsed(&args.device)?;
+    let devices = args.device.clone();
     let root = Path::new("/");
     let probe = runtime::probe(args.ort_lib.as_deref());
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);

@@ -9,7 +9,7 @@ use jetbench_runners::roofline::{self, Limit, Peak};
 use jetbench_runners::types::Precision;
 use serde_json::json;
 
-use crate::cli::{InspectArgs, PacksArgs, PacksCommand};
+use crate::cli::{GraphForm, InspectArgs, PacksArgs, PacksCommand};
 use crate::exit::{Error, Outcome};
 
 /// Runs a sub-command of `packs`.
@@ -23,11 +23,8 @@ pub fn packs(args: &PacksArgs) -> Result<Outcome, Error> {
 }
 
 fn inspect(args: &InspectArgs) -> Result<Outcome, Error> {
-    let precision = match &args.dtype {
-        Some(word) => Some(word.parse().map_err(|e| Error::Usage(format!("{e}")))?),
-        None => None,
-    };
-    let cpu_forms = args.form.as_deref() == Some("cpu");
+    let precision = args.dtype;
+    let cpu_forms = args.form == Some(GraphForm::Cpu);
     if cpu_forms && precision.is_some_and(|precision| precision != Precision::Fp32) {
         return Err(Error::Usage("--form cpu: only fp32 graphs have a form for the CPU".to_string()));
     }

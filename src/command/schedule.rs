@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jetbench_runners::types::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{RunArgs, ScheduleArgs, ScheduleCommand, ScheduleInstall, SchedulePlace};
@@ -154,7 +155,7 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Error> {
         .flatten()
         .collect();
     Ok(ScheduledJob {
-        only_cpu: settings.device.iter().all(|d| d == "cpu"),
+        only_cpu: settings.device.iter().all(|d| *d == Device::Cpu),
         meta: Meta { name, on_calendar: install.on_calendar.clone(), config: config_file, status },
         words,
         environment,

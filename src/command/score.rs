@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::cli::ScoreArgs;
+use crate::cli::{ReferenceTool, ScoreArgs};
 use crate::exit::{Error, Outcome};
 use crate::results::store;
 use crate::run::progress;
@@ -14,9 +14,8 @@ use crate::score::{self as scoring, ScoreOptions, ScoreReport};
 /// # Errors
 /// Anything that is missing or does not fit, each named (exit 2); a file that cannot be written.
 pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
-    let protocol = args.protocol.as_deref().map(|p| p.parse().map_err(|e| Error::Usage(format!("{e}")))).transpose()?;
     let mut options = ScoreOptions::new(&args.gt, &args.pred);
-    options.protocol = protocol;
+    options.protocol = args.protocol;
     options.strict = !args.lenient;
     options.keep_first_last = args.keep_first_last;
     options.boundary_threshold = args.boundary_threshold.unwrap_or(options.boundary_threshold);
@@ -57,14 +56,14 @@ pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
             report.protocol
         ))
     };
-    match args.compat.as_deref() {
-        Some("davis2017") => {
+    match args.compat {
+        Some(ReferenceTool::Davis2017) => {
             let (global, sequences) = report.to_davis_results().ok_or_else(|| other("davis2017"))?;
             export(&args.pred.join("global_results-val.csv"), global)?;
             export(&args.pred.join("per-sequence_results-val.csv"), sequences)?;
         }
-        Some(tool) => {
-            export(&args.pred.join("results.csv"), report.to_sav_results().ok_or_else(|| other(tool))?)?;
+        Some(ReferenceTool::Sav) => {
+            export(&args.pred.join("results.csv"), report.to_sav_results().ok_or_else(|| other("sav"))?)?;
         }
         None => {}
     }

@@ -25,8 +25,8 @@ use crate::exit::{Error, NOT_VALID, OK, Outcome, nearest};
 pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
     let request = OpenRequest {
         pack: args.pack.clone(),
-        precision: args.dtype.parse().map_err(|e| Error::Usage(format!("{e}")))?,
-        device: args.device.parse().map_err(|e| Error::Usage(format!("{e}")))?,
+        precision: args.dtype,
+        device: args.device,
         options: Options { threads: args.threads.map(Into::into), ..Options::default() },
         ort_lib: args.ort_lib.clone(),
     };

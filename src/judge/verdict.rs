@@ -8,7 +8,7 @@ use jetbench_runners::types::Effective;
 
 use crate::judge::stats::Steadiness;
 use crate::judge::summary;
-use crate::plan::settings::Policy;
+use crate::plan::policy::Policy;
 use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{CellRecord, SensorsRecord, Verdict};
 use crate::telemetry::key::{Channel, NvidiaQuantity, WorkerMemory};

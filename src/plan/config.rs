@@ -78,6 +78,8 @@ fn merge(flags: RunArgs, file: RunArgs) -> Result<RunArgs, Error> {
 
 #[cfg(test)]
 mod tests {
+    use jetbench_runners::types::Precision;
+
     use super::*;
 
     fn read(text: &str) -> Result<RunArgs, String> {
@@ -87,9 +89,17 @@ mod tests {
     #[test]
     fn every_flag_can_be_said_in_a_file() {
         for key in keys() {
-            let tries = ["true", "3", "\"x\"", "[\"x\"]", "\"30m\"", "\"1GiB\""];
-            let ok = tries.iter().any(|value| read(&format!("{key} = {value}\n")).is_ok());
-            assert!(ok, "`{key}` is a flag but no value of it can be read from a file");
+            let words = ["30m", "1GiB", "fp32", "cpu", "1/2", "offline", "strict"].map(|word| format!("\"{word}\""));
+            let tries = ["true", "3", "\"x\"", "[\"x\"]"].into_iter().chain(words.iter().map(String::as_str));
+            let read = |value| read(&format!("{key} = {value}\n"));
+            let flags = tries.map(read).find_map(Result::ok);
+            let merged = flags.map(|flags| merge(RunArgs::default(), flags.clone()).map(|merged| merged == flags));
+            let merged = merged.map(|merged| merged.map_err(|e| e.to_string()));
+            assert_eq!(
+                merged,
+                Some(Ok(true)),
+                "`{key}` is a flag but no value of it can be read from a file and merged"
+            );
         }
     }
 
@@ -110,7 +120,7 @@ mod tests {
         let args =
             read("models = \"sam2_points\"\ndtype = [\"fp32\", \"bf16\"]\n[option]\nspinning = true\nx = 3\n").unwrap();
         assert_eq!(args.models, ["sam2_points"]);
-        assert_eq!(args.dtype, ["fp32", "bf16"]);
+        assert_eq!(args.dtype, [Precision::Fp32, Precision::Bf16]);
         assert_eq!(args.option, ["spinning=true", "x=3"]);
     }
 

@@ -2,25 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use jetbench_runners::types::{Device, Options, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
 use crate::exit::Error;
+use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
 use crate::plan::shard::{self, Shard};
-
-/// What something that should not be does to a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// It is recorded.
-    Report,
-    /// The cell is invalid.
-    Strict,
-}
 
 /// The part of a dataset that is used: the first so many of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +103,7 @@ pub struct Settings {
 
 /// Fills in defaults and reads every word of the flags.
 pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Error> {
-    let shard = shard::find(args.shard.as_deref(), |name| std::env::var(name).ok())?;
+    let shard = shard::find(args.shard, |name| std::env::var(name).ok())?;
     let models = split(&args.models);
     if models.is_empty() {
         return Err(Error::Usage(
@@ -122,9 +112,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
             .into(),
         ));
     }
-    let default = |words: &[String], word: &str| if words.is_empty() { vec![word.to_string()] } else { split(words) };
     let options = options(args)?;
-    let precision_policy = policy(args.precision_policy.as_deref(), "precision")?;
     let seconds = |value: Option<f64>, default: f64, name: &str| match value.unwrap_or(default) {
         s if s.is_finite() && s > 0.0 && s < 1e9 => Ok(s),
         s => Err(Error::Usage(format!("--{name} {s}: a positive number of seconds is needed"))),
@@ -135,8 +123,8 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
     };
     let settings = Settings {
         models,
-        dtype: parsed(&default(&args.dtype, "bf16"))?,
-        device: parsed(&default(&args.device, "cpu"))?,
+        dtype: distinct(&args.dtype, Precision::Bf16),
+        device: distinct(&args.device, Device::Cpu),
         data: args.data.clone().unwrap_or_else(default_data),
         limits: Limits {
             videos: args.limit_videos.map(Into::into),
@@ -150,12 +138,12 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         ort_lib: args.ort_lib.clone(),
         clicks: args.clicks.map_or(1, Into::into),
         options,
-        precision_policy,
+        precision_policy: args.precision_policy.unwrap_or(Policy::Report),
         save_masks: args.save_masks.unwrap_or(false),
         overlays: args.overlays.unwrap_or(false),
         keep_going: args.keep_going.unwrap_or(false),
         sample_hz: crate::telemetry::rate(args.sample_hz)?,
-        scenario: args.scenario.as_deref().map_or(Ok(Scenario::default()), |s| s.parse().map_err(Error::Usage))?,
+        scenario: args.scenario.unwrap_or_default(),
         fps: match args.fps {
             Some(fps) if !(0.01..=100_000.0).contains(&fps) => {
                 return Err(Error::Usage(format!("--fps {fps}: a number of frames per second is needed")));
@@ -163,7 +151,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
             fps => fps,
         },
         repeat: args.repeat.map_or(1, Into::into),
-        rival_policy: policy(args.rival_policy.as_deref(), "rival")?,
+        rival_policy: args.rival_policy.unwrap_or(Policy::Report),
         min_seconds: match args.min_seconds.unwrap_or(0.0) {
             s if (0.0..1e9).contains(&s) => s,
             s => return Err(Error::Usage(format!("--min-seconds {s}: a number of seconds is needed"))),
@@ -197,15 +185,6 @@ fn options(args: &RunArgs) -> Result<Options, Error> {
     Ok(options)
 }
 
-/// `report` (the default) or `strict`.
-fn policy(word: Option<&str>, what: &str) -> Result<Policy, Error> {
-    match word {
-        None | Some("report") => Ok(Policy::Report),
-        Some("strict") => Ok(Policy::Strict),
-        Some(other) => Err(Error::Usage(format!("unknown {what} policy `{other}`; known: report, strict"))),
-    }
-}
-
 /// Words of a list, each possibly a comma list itself (config files), without repetitions.
 fn split(words: &[String]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
@@ -217,19 +196,15 @@ fn split(words: &[String]) -> Vec<String> {
     out
 }
 
-/// Precisions or devices, without repetitions.
-pub fn parsed<T: FromStr + PartialEq>(words: &[String]) -> Result<Vec<T>, Error>
-where
-    T::Err: std::fmt::Display,
-{
-    let mut out = Vec::new();
-    for word in words {
-        let value = word.parse().map_err(|e: T::Err| Error::Usage(e.to_string()))?;
-        if !out.contains(&value) {
-            out.push(value);
+/// Precisions or devices without repetitions, or the default.
+fn distinct<T: Copy + PartialEq>(values: &[T], default: T) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for &value in values {
+        if !distinct.contains(&value) {
+            distinct.push(value);
         }
     }
-    Ok(out)
+    if distinct.is_empty() { vec![default] } else { distinct }
 }
 
 fn pairs(words: &[String], flag: &str, form: &str) -> Result<Vec<(String, String)>, Error> {

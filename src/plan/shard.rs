@@ -50,10 +50,9 @@ impl FromStr for Shard {
 /// # Errors
 /// A flag or an environment that cannot be understood. A process that cannot tell its part must not do everything: the
 /// whole array would repeat the same work.
-pub fn find(flag: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Result<Option<(Shard, String)>, Error> {
+pub fn find(flag: Option<Shard>, env: impl Fn(&str) -> Option<String>) -> Result<Option<(Shard, String)>, Error> {
     let usage = |text: String| Error::Usage(format!("{text}; say --shard i/n, or --shard 1/1 to do everything"));
-    if let Some(text) = flag {
-        let shard: Shard = text.parse().map_err(|e| Error::Usage(format!("--shard: {e}")))?;
+    if let Some(shard) = flag {
         return Ok((shard.count > 1).then(|| (shard, "--shard".to_string())));
     }
     let number = |name: &str| -> Result<Option<usize>, Error> {
@@ -126,6 +125,10 @@ mod tests {
 
     fn found(flag: Option<&str>, env: &[(&str, &str)]) -> String {
         let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
+        let flag = match flag.map(str::parse).transpose() {
+            Ok(flag) => flag,
+            Err(e) => return format!("error: --shard: {e}"),
+        };
         match find(flag, env) {
             Ok(None) => "everything".into(),
             Ok(Some((shard, said))) => format!("{shard} ({said})"),
