@@ -40,6 +40,8 @@ pub(super) fn admit(pack: &PackInfo, settings: &Settings, prompt: PromptKind) ->
         if find(&dropped.name).is_none()
             && !pack.capabilities.refused.contains_key(&dropped.name)
             && let Some(near) = nearest(&dropped.name, known())
+            // Names of options are alike anyway: the usual nearness would take `graphs` for `overlaps`.
+            && strsim::jaro_winkler(&dropped.name, near) > 0.8
         {
             dropped.reason.push_str(&format!("; did you mean `{near}`?"));
         }
