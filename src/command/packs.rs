@@ -53,6 +53,23 @@ fn limits(found: &Inspection, peak: &Peak) -> BTreeMap<String, Limit> {
     found.graphs.iter().map(|graph| (graph.name.clone(), limit(graph))).collect()
 }
 
+/// The least time per graph on a device.
+fn roofline_text(found: &Inspection, peak: &Peak, limits: &BTreeMap<String, Limit>) -> String {
+    let mut text = String::new();
+    let half = peak.half_gflops.map_or("emulated in fp32".to_string(), |g| format!("{g:.0} GFLOP/s"));
+    let _ = writeln!(
+        text,
+        "\nroofline: {} (fp32 {:.0} GFLOP/s, fp16 and bf16 {half}, memory {:.1} GB/s; {})",
+        peak.name, peak.fp32_gflops, peak.bandwidth_gb_s, peak.source
+    );
+    let _ = writeln!(text, "{:17} {:>12} {:>9} {:>12}", "graph", "at least ms", "bound by", "FLOP/byte");
+    for graph in &found.graphs {
+        let limit = &limits[&graph.name];
+        let _ = writeln!(text, "{:17} {:>12.3} {:>9} {:>12.1}", graph.name, limit.ms, limit.bound(), limit.intensity);
+    }
+    text
+}
+
 fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>) -> String {
     let mut text =
         format!("{} ({}), {} graphs, {} object(s)\n", found.pack, found.family, found.precision, found.objects);
@@ -123,18 +140,7 @@ fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>)
         mib(need.activations_bytes)
     );
     if let Some((peak, limits)) = roofline {
-        let half = peak.half_gflops.map_or("emulated in fp32".to_string(), |g| format!("{g:.0} GFLOP/s"));
-        let _ = writeln!(
-            text,
-            "\nroofline: {} (fp32 {:.0} GFLOP/s, fp16 and bf16 {half}, memory {:.1} GB/s; {})",
-            peak.name, peak.fp32_gflops, peak.bandwidth_gb_s, peak.source
-        );
-        let _ = writeln!(text, "{:17} {:>12} {:>9} {:>12}", "graph", "at least ms", "bound by", "FLOP/byte");
-        for graph in &found.graphs {
-            let limit = &limits[&graph.name];
-            let _ =
-                writeln!(text, "{:17} {:>12.3} {:>9} {:>12.1}", graph.name, limit.ms, limit.bound(), limit.intensity);
-        }
+        text.push_str(&roofline_text(found, peak, limits));
     }
     text.push_str(if found.missing.is_empty() { "\nnothing is missing\n" } else { "\nmissing:\n" });
     for item in &found.missing {

@@ -244,22 +244,24 @@ fn service(job: &ScheduledJob, system: bool) -> Result<String, Error> {
     ] {
         text.push_str(&format!("{fixed}\n"));
     }
-    text.push_str(match job.only_cpu {
-        true => "PrivateDevices=yes\nProtectProc=invisible\n",
-        false => "# The GPU's device nodes belong to these groups on Jetsons; a group that is not there would stop the unit.\n",
-    });
-    if !job.only_cpu {
-        for group in ["video", "render"] {
-            let known = std::fs::read_to_string("/etc/group").unwrap_or_default();
-            if known.lines().any(|l| l.split(':').next() == Some(group)) {
-                text.push_str(&format!("SupplementaryGroups={group}\n"));
-            }
-        }
-    }
+    text.push_str(&device_access(job.only_cpu));
     for path in &job.writes {
         text.push_str(&format!("ReadWritePaths={}\n", unit_path(path)?));
     }
     Ok(text)
+}
+
+/// Device nodes that the unit may use.
+fn device_access(only_cpu: bool) -> String {
+    if only_cpu {
+        return "PrivateDevices=yes\nProtectProc=invisible\n".into();
+    }
+    let known = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let groups = ["video", "render"].into_iter().filter(|g| known.lines().any(|l| l.split(':').next() == Some(g)));
+    let groups: String = groups.map(|group| format!("SupplementaryGroups={group}\n")).collect();
+    format!(
+        "# The GPU's device nodes belong to these groups on Jetsons; a group that is not there would stop the unit.\n{groups}"
+    )
 }
 
 fn timer(job: &ScheduledJob) -> String {

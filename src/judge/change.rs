@@ -184,21 +184,7 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
         refuse(&mut jf, why.clone());
         refuse(&mut latency, why);
     }
-    let rank = |v: &Verdict| match v {
-        Verdict::Valid => 0,
-        Verdict::Invalid { .. } => 1,
-        Verdict::Failed { .. } => 2,
-    };
-    let worse = rank(&b.verdict) > rank(&a.verdict);
-    let verdict = (rank(&a.verdict) != rank(&b.verdict)).then(|| {
-        let reasons = if worse { format!(": {}", clean(&b.verdict.reasons())) } else { String::new() };
-        format!(
-            "{}: {} → {}{reasons}",
-            if worse { "regressed" } else { "improved" },
-            a.verdict.as_str(),
-            b.verdict.as_str()
-        )
-    });
+    let (verdict, worse) = verdict_change(&a.verdict, &b.verdict);
     CellChange {
         model: a.model.clone(),
         dtype: a.dtype.to_string(),
@@ -217,6 +203,22 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
         verdict_regressed: worse,
         moved: pairs.moved(),
     }
+}
+
+/// What became of the verdict, in words, and whether it got worse.
+fn verdict_change(base: &Verdict, other: &Verdict) -> (Option<String>, bool) {
+    let rank = |v: &Verdict| match v {
+        Verdict::Valid => 0,
+        Verdict::Invalid { .. } => 1,
+        Verdict::Failed { .. } => 2,
+    };
+    let (before, after) = (base.as_str(), other.as_str());
+    let worse = rank(other) > rank(base);
+    let said = (rank(base) != rank(other)).then(|| match worse {
+        true => format!("regressed: {before} → {after}: {}", clean(&other.reasons())),
+        false => format!("improved: {before} → {after}"),
+    });
+    (said, worse)
 }
 
 /// One video in both runs.

@@ -13,7 +13,7 @@ use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{limits, summary};
 use crate::plan::resolve::Cell;
 use crate::plan::{Plan, budget};
-use crate::report::csv;
+use crate::report::{csv, thumb};
 use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
 use crate::results::store::{self, RunDir};
@@ -355,7 +355,8 @@ impl CellRun<'_> {
         // Plan order, whatever an interruption has done to it.
         let place = |name: &str| dataset.sequences.iter().position(|s| s.name == name);
         record.sequences.sort_by_cached_key(|s| place(&s.video));
-        if let Err(e) = pictures::leave(self, &record.sequences, &observed.finished) {
+        let place = self.dir.path.join(thumb::DIR).join(self.index.to_string());
+        if let Err(e) = pictures::leave(&place, &dataset.sequences, &record.sequences, &observed.finished) {
             record
                 .notes
                 .push(Note::new(NoteKind::Output, format!("pictures of the worst moments could not be made: {e}")));

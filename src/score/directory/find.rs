@@ -160,6 +160,34 @@ pub(super) fn find_videos(
             truth_root.display()
         )));
     }
+    keep_predicted(options, &mut names, faults, notes)?;
+    let mut videos = Vec::new();
+    let mut folders_seen = false;
+    for name in names {
+        let units = units(options, &truth_dir(&name), &name, faults, notes)?;
+        folders_seen |= units.iter().any(|u| u.object.is_some());
+        if !units.is_empty() {
+            videos.push(Video { name, units });
+        }
+    }
+    let protocol = options.protocol.unwrap_or(match layout {
+        Some(layout) => layout.protocol(),
+        None if folders_seen => Protocol::Sav,
+        None => Protocol::Vos,
+    });
+    for video in &videos {
+        check_files(video, protocol, faults);
+    }
+    Ok((videos, protocol))
+}
+
+/// Keeps the videos that were predicted; what is missing is a fault, or with lenient scoring a note.
+fn keep_predicted(
+    options: &ScoreOptions,
+    names: &mut Vec<String>,
+    faults: &mut Faults,
+    notes: &mut Vec<String>,
+) -> Result<(), DataError> {
     let predicted = directories(&options.pred)?;
     let extra: Vec<&str> = predicted.iter().filter(|n| !names.contains(n)).map(String::as_str).collect();
     if !extra.is_empty() {
@@ -179,24 +207,7 @@ pub(super) fn find_videos(
         }
         names.retain(|n| predicted.contains(n));
     }
-    let mut videos = Vec::new();
-    let mut folders_seen = false;
-    for name in names {
-        let units = units(options, &truth_dir(&name), &name, faults, notes)?;
-        folders_seen |= units.iter().any(|u| u.object.is_some());
-        if !units.is_empty() {
-            videos.push(Video { name, units });
-        }
-    }
-    let protocol = options.protocol.unwrap_or(match layout {
-        Some(layout) => layout.protocol(),
-        None if folders_seen => Protocol::Sav,
-        None => Protocol::Vos,
-    });
-    for video in &videos {
-        check_files(video, protocol, faults);
-    }
-    Ok((videos, protocol))
+    Ok(())
 }
 
 fn units(
