@@ -14,7 +14,7 @@ use jetbench::judge::stats;
 use jetbench::run::prompt::prompt_shape;
 use jetbench::telemetry::Sampler;
 use jetbench_runners::options::STAGE_TIMES;
-use jetbench_runners::types::{Device, Frame, OpenRequest, Options, Precision, Prompt, PromptKind};
+use jetbench_runners::types::{Device, Dtype, Frame, OpenRequest, Options, Prompt, PromptKind};
 use jetbench_runners::{Runner, packs};
 
 /// Passes of each kind in a block.
@@ -30,7 +30,7 @@ fn open(stage_times: &str) -> Box<dyn Runner> {
     let extra = [(STAGE_TIMES.to_string(), stage_times.to_string())].into();
     let request = OpenRequest {
         pack: "assets/packs/edgetam_mini".into(),
-        precision: Precision::Fp32,
+        dtype: Dtype::Fp32,
         device: Device::Cpu,
         options: Options { threads: Some(1), extra, ..Options::default() },
         ort_lib: None,

@@ -68,8 +68,8 @@ impl Plan {
             for &dtype in &settings.dtype {
                 for &device in &settings.device {
                     let (pack, prompt) = resolve::resolve(model, &settings, device, &mut notes)?;
-                    if !pack.capabilities.precisions.contains(&dtype) {
-                        let known: Vec<_> = pack.capabilities.precisions.iter().map(ToString::to_string).collect();
+                    if !pack.capabilities.dtypes.contains(&dtype) {
+                        let known: Vec<_> = pack.capabilities.dtypes.iter().map(ToString::to_string).collect();
                         return Err(Error::Usage(format!(
                             "pack {} has no {dtype} graphs; it has: {}",
                             pack.dir.display(),
@@ -166,7 +166,7 @@ fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u
     for cell in cells {
         let load = budget::Load {
             pack: &cell.pack.dir,
-            precision: cell.dtype,
+            dtype: cell.dtype,
             device: cell.device,
             objects,
             options: options::given(settings, cell),

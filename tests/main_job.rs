@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use assert_cmd::cargo::cargo_bin;
-use jetbench_runners::types::{Device, Options, Precision};
+use jetbench_runners::types::{Device, Dtype, Options};
 use jetbench_runners::{packs, pool, runtime};
 use serde_json::Value;
 
@@ -153,7 +153,7 @@ fn a_memory_budget_is_recorded_and_held_against_the_measured_peak() {
     // What the graphs need fits; with the runtime's own code it does not.
     let load = jetbench::plan::budget::Load {
         pack: &packs[0].dir,
-        precision: Precision::Fp32,
+        dtype: Dtype::Fp32,
         device: Device::Cpu,
         objects: 2,
         options: Options::default(),

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use clock::median;
-use jetbench_runners::types::{Device, Frame, Mask, OpenRequest, Options, Precision};
+use jetbench_runners::types::{Device, Dtype, Frame, Mask, OpenRequest, Options};
 use jetbench_runners::{Runner, packs};
 
 const WIDTH: u32 = 640;
@@ -50,7 +50,7 @@ fn main() {
         let extra = [("pipeline".to_string(), pipeline.to_string())].into();
         let options = Options { threads: Some(threads), spinning: None, extra };
         let pack = Path::new(pack).to_path_buf();
-        packs::open(&OpenRequest { pack, precision: Precision::Fp32, device: Device::Cpu, options, ort_lib: None })
+        packs::open(&OpenRequest { pack, dtype: Dtype::Fp32, device: Device::Cpu, options, ort_lib: None })
             .expect("the pack opens")
     };
     let mut runners = [open("off"), open("on")];

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use serde::{Deserialize, Serialize};
 
 use crate::onnx::{Dimension, ElementType, shape_text};
-use crate::types::{Precision, PromptKind};
+use crate::types::{Dtype, PromptKind};
 
 /// Schema number of `pack.toml` that this program reads.
 pub const SCHEMA: u32 = 1;
@@ -180,9 +180,9 @@ pub struct GraphSpec {
     /// Name, e.g. `image_encoder`.
     pub name: String,
     /// File per precision, relative to the pack directory.
-    pub files: BTreeMap<Precision, String>,
+    pub files: BTreeMap<Dtype, String>,
     /// SHA-256 per precision, hexadecimal.
-    pub sha256: BTreeMap<Precision, String>,
+    pub sha256: BTreeMap<Dtype, String>,
     /// Its form for ONNX Runtime's CPU provider, where it has one.
     pub cpu: Option<CpuForm>,
     /// Inputs.
@@ -210,7 +210,7 @@ pub struct TensorSpec {
     /// Name.
     pub name: String,
     /// Element type.
-    pub dtype: Dtype,
+    pub dtype: TensorType,
     /// Shape: sizes, and names for axes that are decided at run time (`"objects"`).
     pub shape: Vec<Dimension>,
 }
@@ -218,7 +218,7 @@ pub struct TensorSpec {
 /// Element types of graph inputs and outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Dtype {
+pub enum TensorType {
     /// 32-bit float.
     F32,
     /// 32-bit integer.
@@ -227,12 +227,12 @@ pub enum Dtype {
     I64,
 }
 
-impl Dtype {
+impl TensorType {
     pub(crate) fn onnx(self) -> ElementType {
         match self {
-            Dtype::F32 => ElementType::F32,
-            Dtype::I32 => ElementType::I32,
-            Dtype::I64 => ElementType::I64,
+            TensorType::F32 => ElementType::F32,
+            TensorType::I32 => ElementType::I32,
+            TensorType::I64 => ElementType::I64,
         }
     }
 }
@@ -269,8 +269,8 @@ impl Manifest {
     }
 
     /// Precisions for which every graph has a file, in [`Precision::ALL`]'s order.
-    pub fn precisions(&self) -> Vec<Precision> {
-        Precision::ALL.into_iter().filter(|p| self.graphs.iter().all(|g| g.files.contains_key(p))).collect()
+    pub fn dtypes(&self) -> Vec<Dtype> {
+        Dtype::ALL.into_iter().filter(|p| self.graphs.iter().all(|g| g.files.contains_key(p))).collect()
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -347,7 +347,7 @@ impl GraphSpec {
                 return Err(format!("graph `{name}`: {of_digest} = {digest:?}: 64 hexadecimal digits expected"));
             }
         }
-        if self.cpu.is_some() && !self.files.contains_key(&Precision::Fp32) {
+        if self.cpu.is_some() && !self.files.contains_key(&Dtype::Fp32) {
             return Err(format!("graph `{name}`: cpu: a form of the fp32 graph, which has no file"));
         }
         if self.files.is_empty() {

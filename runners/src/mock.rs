@@ -26,7 +26,7 @@ use crate::manifest;
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{
-    Capabilities, Device, Effective, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt,
+    Capabilities, Device, Dtype, Effective, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Prompt,
     PromptKind, PromptShape, Stage, StagePrecision, StageTimes,
 };
 
@@ -55,7 +55,7 @@ struct Script {
 #[serde(deny_unknown_fields, default)]
 struct Behaviour {
     prompts: Vec<PromptKind>,
-    precisions: Vec<Precision>,
+    precisions: Vec<Dtype>,
     /// Option names it knows; others are dropped by the caller.
     options: Vec<String>,
     max_objects: Option<u32>,
@@ -83,7 +83,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Behaviour {
             prompts: PromptKind::ALL.to_vec(),
-            precisions: Precision::ALL.to_vec(),
+            precisions: Dtype::ALL.to_vec(),
             options: vec!["threads".to_string(), STAGE_TIMES.to_string()],
             max_objects: None,
             max_points: 4,
@@ -160,8 +160,8 @@ fn describe(pack: &Path, _device: Device) -> Result<Capabilities, RunnerError> {
     Ok(capabilities(&read(pack)?.mock))
 }
 
-fn check(pack: &Path, precision: Precision) -> Result<(), RunnerError> {
-    if describe(pack, Device::Cpu)?.precisions.contains(&precision) {
+fn check(pack: &Path, precision: Dtype) -> Result<(), RunnerError> {
+    if describe(pack, Device::Cpu)?.dtypes.contains(&precision) {
         Ok(())
     } else {
         Err(RunnerError::Pack(format!("{}: no {precision}", pack.join(manifest::FILE_NAME).display())))
@@ -170,7 +170,7 @@ fn check(pack: &Path, precision: Precision) -> Result<(), RunnerError> {
 
 fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     let script = read(&request.pack)?;
-    check(&request.pack, request.precision)?;
+    check(&request.pack, request.dtype)?;
     if request.device != Device::Cpu {
         return Err(RunnerError::Environment(format!("the mock runner has no device `{}`; use cpu", request.device)));
     }
@@ -181,19 +181,19 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     // A script may name options that nothing else knows.
     let mut known = request.options.clone();
     known.extra.retain(|name, _| options::find(name).is_some());
-    let stage_times = SessionSettings::new(request.device, request.precision, &known)?.stage_times();
-    Ok(Box::new(Mock::new(script.mock, request.precision, stage_times)))
+    let stage_times = SessionSettings::new(request.device, request.dtype, &known)?.stage_times();
+    Ok(Box::new(Mock::new(script.mock, request.dtype, stage_times)))
 }
 
 /// The runner with no latency at all, whose masks stay where the prompt was: what is left is the harness.
 pub fn null() -> Box<dyn Runner> {
-    Box::new(Mock::new(Behaviour::default(), Precision::Fp32, true))
+    Box::new(Mock::new(Behaviour::default(), Dtype::Fp32, true))
 }
 
 fn capabilities(behaviour: &Behaviour) -> Capabilities {
     Capabilities {
         prompts: behaviour.prompts.clone(),
-        precisions: behaviour.precisions.clone(),
+        dtypes: behaviour.precisions.clone(),
         options: behaviour.options.clone(),
         max_objects: behaviour.max_objects,
         max_points: behaviour.max_points,
@@ -263,7 +263,7 @@ impl Noise {
 
 struct Mock {
     capabilities: Capabilities,
-    precision: Precision,
+    precision: Dtype,
     report: OpenReport,
     behaviour: Behaviour,
     noise: Noise,
@@ -278,7 +278,7 @@ struct Mock {
 }
 
 impl Mock {
-    fn new(behaviour: Behaviour, precision: Precision, stage_times: bool) -> Self {
+    fn new(behaviour: Behaviour, precision: Dtype, stage_times: bool) -> Self {
         Mock {
             capabilities: capabilities(&behaviour),
             precision,
@@ -436,7 +436,7 @@ mod tests {
         std::fs::write(dir.path().join("pack.toml"), text).unwrap();
         open(&OpenRequest {
             pack: dir.path().to_path_buf(),
-            precision: Precision::Fp32,
+            dtype: Dtype::Fp32,
             device: Device::Cpu,
             options,
             ort_lib: None,

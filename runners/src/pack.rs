@@ -7,7 +7,7 @@ use crate::digest::sha256_hex;
 use crate::manifest::{FILE_NAME, GraphSpec, Manifest, TensorSpec};
 use crate::onnx::{Dimension, Model, ValueInfo, shape_text};
 use crate::runner::RunnerError;
-use crate::types::Precision;
+use crate::types::Dtype;
 
 /// A manifest larger than this is refused unread.
 const LARGEST_MANIFEST: u64 = 4 << 20;
@@ -73,7 +73,7 @@ impl Pack {
     ///
     /// # Errors
     /// [`RunnerError::Pack`] naming the file, the tensor, what was expected and what was found.
-    pub fn check_graph(&self, graph: &GraphSpec, precision: Precision) -> Result<CheckedGraph, RunnerError> {
+    pub fn check_graph(&self, graph: &GraphSpec, precision: Dtype) -> Result<CheckedGraph, RunnerError> {
         let file = graph.files.get(&precision).ok_or_else(|| {
             let known: Vec<&str> = graph.files.keys().map(|p| p.as_str()).collect();
             self.wrong(format!("graph `{}` has no file for {precision}; it has: {}", graph.name, known.join(", ")))
@@ -126,10 +126,10 @@ impl Pack {
     ///
     /// # Errors
     /// As [`Pack::check_graph`].
-    pub fn check(&self, precision: Precision) -> Result<(), RunnerError> {
+    pub fn check(&self, precision: Dtype) -> Result<(), RunnerError> {
         self.manifest.graphs.iter().try_for_each(|graph| {
             self.check_graph(graph, precision)?;
-            if precision == Precision::Fp32 {
+            if precision == Dtype::Fp32 {
                 self.check_cpu_form(graph)?;
             }
             Ok(())
@@ -233,7 +233,7 @@ tolerance = 1e-3
         write_pack(dir.path(), edit);
         break_file(&dir.path().join("fp32/g.onnx"));
         let pack = Pack::read(dir.path()).map_err(|e| e.to_string())?;
-        pack.check(Precision::Fp32).map_err(|e| e.to_string())
+        pack.check(Dtype::Fp32).map_err(|e| e.to_string())
     }
 
     fn refused(from: &str, to: &str, expected: &[&str]) {
@@ -316,7 +316,7 @@ tolerance = 1e-3
                 format!("{}{text}{}", &good[..at], &good[(at + text.len()).min(good.len())..])
             });
             if let Ok(pack) = Pack::read(dir.path()) {
-                let _ = pack.check(Precision::Fp32);
+                let _ = pack.check(Dtype::Fp32);
             }
         }
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::host::pool;
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
-use crate::types::{Capabilities, Device, OpenRequest, Precision};
+use crate::types::{Capabilities, Device, Dtype, OpenRequest};
 use crate::{digest, foreign, mock, sam};
 
 pub use crate::manifest::FILE_NAME;
@@ -98,7 +98,7 @@ pub fn describe(dir: &Path, device: Device) -> Result<PackInfo, RunnerError> {
 ///
 /// # Errors
 /// [`RunnerError::Pack`] naming the file, the tensor, what was expected and what was found.
-pub fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
+pub fn check(dir: &Path, precision: Dtype) -> Result<(), RunnerError> {
     let (_, _, entry) = header(dir)?;
     (entry.check)(dir, precision)
 }

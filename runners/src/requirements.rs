@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::manifest::{Dtype, TensorSpec};
+use crate::manifest::{TensorSpec, TensorType};
 use crate::onnx::{Dimension, shape_text};
 use crate::pack::Pack;
 use crate::runner::RunnerError;
@@ -24,7 +24,7 @@ pub struct TensorRequirement {
     /// Name of the tensor.
     pub name: &'static str,
     /// Element types, any of which will do.
-    pub dtypes: &'static [Dtype],
+    pub dtypes: &'static [TensorType],
     /// What its shape must be.
     pub shape: ShapeRequirement,
 }

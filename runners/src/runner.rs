@@ -1,7 +1,7 @@
 //! What is a runner? The trait behind which every family of models stands, its errors, and what every runner refuses.
 
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, OpenReport, OpenRequest, Precision, Prompt, PromptShape, StagePrecision,
+    Capabilities, Device, Dtype, Frame, FrameMasks, OpenReport, OpenRequest, Prompt, PromptShape, StagePrecision,
     StageTimes,
 };
 
@@ -75,7 +75,7 @@ pub struct Entry {
     /// What the pack says it can do on a device, without opening any graph file.
     pub describe: fn(&std::path::Path, Device) -> Result<Capabilities, RunnerError>,
     /// Compares the pack's files with its manifest for one precision, without loading a runtime.
-    pub check: fn(&std::path::Path, Precision) -> Result<(), RunnerError>,
+    pub check: fn(&std::path::Path, Dtype) -> Result<(), RunnerError>,
     /// Opens the runner.
     pub open: fn(&OpenRequest) -> Result<Box<dyn Runner>, RunnerError>,
 }

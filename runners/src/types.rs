@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use mask::Mask;
-pub use precision::{Effective, Precision, StagePrecision, UnknownPrecision};
+pub use precision::{Dtype, Effective, StagePrecision, UnknownDtype};
 
 /// Execution device: the provider and, for GPUs, its index. Written `cpu`, `cuda:0`, `tensorrt:0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -328,7 +328,8 @@ pub struct Capabilities {
     /// Prompt kinds it accepts.
     pub prompts: Vec<PromptKind>,
     /// Precisions it has graphs for.
-    pub precisions: Vec<Precision>,
+    #[serde(rename = "precisions")]
+    pub dtypes: Vec<Dtype>,
     /// Names of the options it knows.
     pub options: Vec<String>,
     /// Most objects tracked at once; `None`: no limit of its own.
@@ -383,7 +384,7 @@ pub struct OpenRequest {
     /// Pack directory.
     pub pack: PathBuf,
     /// Precision asked for.
-    pub precision: Precision,
+    pub dtype: Dtype,
     /// Device asked for. Another device is never used instead.
     pub device: Device,
     /// Options admitted by the runner's capabilities.

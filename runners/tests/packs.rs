@@ -9,9 +9,7 @@ use std::path::Path;
 
 use clip::{click, frame};
 use jetbench_runners::golden::verify;
-use jetbench_runners::types::{
-    Click, Device, Effective, Frame, Mask, ObjectMask, Options, Precision, Prompt, PromptShape,
-};
+use jetbench_runners::types::{Click, Device, Dtype, Effective, Frame, Mask, ObjectMask, Options, Prompt, PromptShape};
 use jetbench_runners::{Runner, RunnerError, packs, runtime};
 use real_packs::{for_each_pack, request, skipped, with_golden};
 
@@ -23,7 +21,7 @@ fn step(runner: &mut dyn Runner, t: u32, prompts: &[Prompt]) -> jetbench_runners
 #[test]
 fn fp32_reproduces_pytorch() {
     for_each_pack("fp32_reproduces_pytorch", |dir| {
-        let report = verify(&request(dir, Precision::Fp32)).unwrap();
+        let report = verify(&request(dir, Dtype::Fp32)).unwrap();
         assert!(report.pass, "{}: {:#?}", dir.display(), report.failures);
         assert!(report.tracks.iter().any(|t| t.present > 0));
         let json = serde_json::to_value(&report).unwrap();
@@ -36,7 +34,7 @@ fn fp32_reproduces_pytorch() {
 #[test]
 fn sequences_do_not_leak_into_each_other() {
     for_each_pack("sequences_do_not_leak_into_each_other", |dir| {
-        let mut runner = packs::open(&request(dir, Precision::Fp32)).unwrap();
+        let mut runner = packs::open(&request(dir, Dtype::Fp32)).unwrap();
         let mut sequence = || {
             runner.reset();
             let mut all = vec![step(runner.as_mut(), 0, &[click(1, 60.0, 50.0)])];
@@ -61,7 +59,7 @@ fn sequences_do_not_leak_into_each_other() {
 }
 
 /// Masks of a run of `frames` frames in which objects start on frames 0, 1 and 3, from every kind of prompt.
-fn crowd(dir: &Path, precision: Precision, objects: &str, only: Option<u32>) -> Vec<Vec<ObjectMask>> {
+fn crowd(dir: &Path, precision: Dtype, objects: &str, only: Option<u32>) -> Vec<Vec<ObjectMask>> {
     let mut request = request(dir, precision);
     request.options.extra.insert("objects".to_string(), objects.to_string());
     let mut runner = packs::open(&request).unwrap();
@@ -87,7 +85,7 @@ fn crowd(dir: &Path, precision: Precision, objects: &str, only: Option<u32>) -> 
             .collect::<Vec<_>>()
     };
     let first = sequence(runner.as_mut());
-    if only.is_none() && objects == "batch" && precision == Precision::Fp32 {
+    if only.is_none() && objects == "batch" && precision == Dtype::Fp32 {
         // Compared as text: a bypassed decoder's IoU is NaN, which equals nothing.
         assert_eq!(format!("{first:?}"), format!("{:?}", sequence(runner.as_mut())), "a reset changes nothing");
     }
@@ -101,7 +99,7 @@ fn objects_in_a_batch_get_the_masks_they_get_alone() {
         if !info.capabilities.options.iter().any(|o| o == "objects") {
             return skipped(&format!("the batch test on {}: its graphs have no object axis", dir.display()));
         }
-        for precision in [Precision::Fp32, Precision::Bf16] {
+        for precision in [Dtype::Fp32, Dtype::Bf16] {
             let batch = crowd(dir, precision, "batch", None);
             let order: Vec<u32> = batch[5].iter().map(|o| o.object).collect();
             assert_eq!(order, [5, 2, 9, 1, 3, 4, 8, 7], "the order of the first prompts");
@@ -110,10 +108,10 @@ fn objects_in_a_batch_get_the_masks_they_get_alone() {
             let same = |a: &ObjectMask, b: &ObjectMask, what: &str| {
                 assert_eq!(a.object, b.object);
                 let differing: u32 = a.mask.words().iter().zip(b.mask.words()).map(|(a, b)| (a ^ b).count_ones()).sum();
-                let allowed = if precision != Precision::Fp32 { 160 * 120 / 1000 } else { 0 };
+                let allowed = if precision != Dtype::Fp32 { 160 * 120 / 1000 } else { 0 };
                 assert!(differing <= allowed, "{}, {precision}: {what}: {differing} pixels differ", dir.display());
                 // A vector times a matrix is summed in another order than a matrix times a matrix.
-                let close = precision != Precision::Fp32 || (a.object_score - b.object_score).abs() < 1e-3;
+                let close = precision != Dtype::Fp32 || (a.object_score - b.object_score).abs() < 1e-3;
                 assert!(close, "{what}: score {} and {}", a.object_score, b.object_score);
             };
             for objects in ["loop", "3"] {
@@ -142,7 +140,7 @@ fn both_forms_of_a_graph_give_the_same_masks() {
             return skipped(&format!("the test of forms on {}: its graphs have one form", dir.display()));
         }
         let run = |form: &str| {
-            let mut request = request(dir, Precision::Fp32);
+            let mut request = request(dir, Dtype::Fp32);
             request.options.extra.insert("form".into(), form.into());
             let mut runner = packs::open(&request).unwrap();
             let said = format!(
@@ -178,7 +176,7 @@ fn both_forms_of_a_graph_give_the_same_masks() {
                 assert!((a.object_score - b.object_score).abs() < 1e-3);
             }
         }
-        let mut half = request(dir, Precision::Bf16);
+        let mut half = request(dir, Dtype::Bf16);
         half.options.extra.insert("form".into(), "cpu".into());
         let refusal = packs::open(&half).err().unwrap().to_string();
         assert!(refusal.contains("form = cpu") && refusal.contains("only fp32"), "{refusal}");
@@ -189,7 +187,7 @@ fn both_forms_of_a_graph_give_the_same_masks() {
 fn frames_encoded_ahead_give_the_same_masks() {
     for_each_pack("frames_encoded_ahead_give_the_same_masks", |dir| {
         let open = |pipeline: &str| {
-            let mut request = request(dir, Precision::Fp32);
+            let mut request = request(dir, Dtype::Fp32);
             request.options.threads = Some(2);
             request.options.extra.insert("pipeline".to_string(), pipeline.to_string());
             packs::open(&request).unwrap()
@@ -234,7 +232,7 @@ fn frames_encoded_ahead_give_the_same_masks() {
 #[test]
 fn half_precisions_are_what_the_record_says() {
     for_each_pack("half_precisions_are_what_the_record_says", |dir| {
-        for precision in [Precision::Fp16, Precision::Bf16] {
+        for precision in [Dtype::Fp16, Dtype::Bf16] {
             let mut runner = packs::open(&request(dir, precision)).unwrap();
             let masks = step(runner.as_mut(), 0, &[click(1, 60.0, 50.0)]);
             assert!(masks.objects[0].finite);
@@ -254,7 +252,7 @@ fn half_precisions_are_what_the_record_says() {
 #[test]
 fn what_cannot_run_says_so() {
     for_each_pack("what_cannot_run_says_so", |dir| {
-        let mut on_gpu = request(dir, Precision::Fp32);
+        let mut on_gpu = request(dir, Dtype::Fp32);
         on_gpu.device = Device::Cuda(0);
         on_gpu.options = Options::default();
         if runtime::load(None).unwrap().providers.iter().any(|p| p.contains("CUDA")) {
@@ -268,7 +266,7 @@ fn what_cannot_run_says_so() {
                 Ok(_) => panic!("a CUDA session without CUDA"),
             }
         }
-        let mut runner = packs::open(&request(dir, Precision::Fp32)).unwrap();
+        let mut runner = packs::open(&request(dir, Dtype::Fp32)).unwrap();
         let rgb = frame(160, 120, 0);
         let short = Frame { width: 160, height: 121, rgb: &rgb };
         assert!(matches!(runner.step(short, &[]), Err(RunnerError::Usage(_))));
@@ -284,7 +282,7 @@ fn what_cannot_run_says_so() {
 fn graphs_loaded_beside_each_other_are_the_ones_loaded_in_turn() {
     for_each_pack("graphs_loaded_beside_each_other_are_the_ones_loaded_in_turn", |dir| {
         let open = |dir: &Path, load: &str| {
-            let mut request = request(dir, Precision::Fp32);
+            let mut request = request(dir, Dtype::Fp32);
             request.options.extra.insert("load".to_string(), load.to_string());
             packs::open(&request)
         };
@@ -326,7 +324,7 @@ fn foreign(name: &str, family: &str, wrong: u32, same: impl Fn(&ObjectMask, &ser
     let dir = root.join("tests/data").join(name);
     let info = packs::describe(&dir, Device::Cpu).unwrap();
     assert_eq!(info.family, family);
-    packs::check(&dir, Precision::Fp32).unwrap();
+    packs::check(&dir, Dtype::Fp32).unwrap();
     if let Err(e) = runtime::load(None) {
         return skipped(&format!("{name}: {e}"));
     }
@@ -347,7 +345,7 @@ fn foreign(name: &str, family: &str, wrong: u32, same: impl Fn(&ObjectMask, &ser
             rgb
         })
         .collect();
-    let mut runner = packs::open(&request(&dir, Precision::Fp32)).unwrap();
+    let mut runner = packs::open(&request(&dir, Dtype::Fp32)).unwrap();
     let mut alone = Vec::new();
     for (kind, prompt) in &prompts {
         runner.reset();
@@ -375,7 +373,7 @@ fn foreign(name: &str, family: &str, wrong: u32, same: impl Fn(&ObjectMask, &ser
         assert_eq!(found[1].mask, alone[frames.len() + t], "2, frame {t}");
     }
     assert!(!runner.take_stage_times().is_empty());
-    let mut untimed = request(&dir, Precision::Fp32);
+    let mut untimed = request(&dir, Dtype::Fp32);
     untimed.options.extra.insert("stage_times".to_string(), "off".to_string());
     let mut untimed = packs::open(&untimed).unwrap();
     untimed.step(Frame { width, height, rgb: &frames[0] }, &[prompts[0].1.clone()]).unwrap();
@@ -410,7 +408,7 @@ fn a_foreign_video_export_tracks_as_transformers_does() {
 fn a_foreign_video_export_says_where_its_memory_is_and_what_does_not_fit() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sam2export_mini");
     if runtime::load(None).is_ok() {
-        let runner = packs::open(&request(&dir, Precision::Fp32)).unwrap();
+        let runner = packs::open(&request(&dir, Dtype::Fp32)).unwrap();
         let notes = runner.open_report().notes.join("\n");
         assert!(notes.contains("memory on the host") && notes.contains("no object score"), "{notes}");
     }

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 
 use clip::{click, frame};
-use jetbench_runners::types::{Device, Frame, FrameMasks, OpenRequest, Options, Precision};
+use jetbench_runners::types::{Device, Dtype, Frame, FrameMasks, OpenRequest, Options};
 use jetbench_runners::{Runner, packs, runtime};
 
 /// The processors that a thread may run on, from its directory below `/proc`, as `0-3,7`.
@@ -41,7 +41,7 @@ fn open(thread_pool: &str) -> (Box<dyn Runner>, String, Vec<String>) {
     let extra = [("pin_threads", "on"), ("thread_pool", thread_pool)].map(|(k, v)| (k.to_string(), v.to_string()));
     let options = Options { threads: Some(2), spinning: None, extra: extra.into() };
     let before = threads();
-    let request = OpenRequest { pack, precision: Precision::Fp32, device: Device::Cpu, options, ort_lib: None };
+    let request = OpenRequest { pack, dtype: Dtype::Fp32, device: Device::Cpu, options, ort_lib: None };
     let runner = packs::open(&request).unwrap();
     let started =
         threads().into_iter().filter(|(id, _)| !before.contains_key(id)).map(|(_, allowed)| allowed).collect();

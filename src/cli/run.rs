@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use jetbench_runners::types::{Device, Precision};
+use jetbench_runners::types::{Device, Dtype};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -28,7 +28,7 @@ pub struct RunArgs {
     /// Precisions: fp32, fp16, bf16 [default: bf16]
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
-    pub dtype: Vec<Precision>,
+    pub dtype: Vec<Dtype>,
     /// Devices: cpu, cuda:N, tensorrt:N; another device is never used instead [default: cpu]
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use jetbench_runners::types::{Device, Precision};
+use jetbench_runners::types::{Device, Dtype};
 
 use crate::cli::quantity::TimeSpan;
 use crate::dataset::Layout;
@@ -363,7 +363,7 @@ pub struct VerifyArgs {
     pub pack: PathBuf,
     /// Precision of the graphs to check; the reference and its tolerance are fp32
     #[arg(long, value_name = "TYPE", default_value = "fp32")]
-    pub dtype: Precision,
+    pub dtype: Dtype,
     /// Device to check on: cpu, cuda:N, tensorrt:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: Device,
@@ -400,7 +400,7 @@ pub struct AuditArgs {
     pub models: Vec<String>,
     /// Precisions [default: bf16]
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
-    pub dtype: Vec<Precision>,
+    pub dtype: Vec<Dtype>,
     /// Devices: cpu, cuda:N, tensorrt:N [default: cpu]
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
     pub device: Vec<Device>,
@@ -512,7 +512,7 @@ pub struct InspectArgs {
     pub pack: PathBuf,
     /// Precision whose graphs are counted [default: the first that every graph has]
     #[arg(long, value_name = "TYPE")]
-    pub dtype: Option<Precision>,
+    pub dtype: Option<Dtype>,
     /// Form of the graphs that have two: plain, for all providers [default], or cpu, for ONNX Runtime's CPU provider
     #[arg(long, value_name = "FORM", value_enum)]
     pub form: Option<GraphForm>,

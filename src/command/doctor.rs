@@ -142,8 +142,8 @@ fn pack_checks(path: &[PathBuf]) -> Vec<Check> {
         .map(|(dir, info)| match info {
             Ok(info) => {
                 let name = format!("pack {}", info.id);
-                let dtypes: Vec<_> = info.capabilities.precisions.iter().map(|p| p.as_str()).collect();
-                let fault = info.capabilities.precisions.iter().find_map(|&p| packs::check(&dir, p).err());
+                let dtypes: Vec<_> = info.capabilities.dtypes.iter().map(|p| p.as_str()).collect();
+                let fault = info.capabilities.dtypes.iter().find_map(|&p| packs::check(&dir, p).err());
                 match fault {
                     None => Check::ok(
                         &name,

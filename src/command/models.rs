@@ -39,7 +39,7 @@ fn as_text(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -
     let mut text = String::new();
     for pack in good {
         let (own, aliases) = tags(pack);
-        let dtypes: Vec<_> = pack.capabilities.precisions.iter().map(|p| p.as_str()).collect();
+        let dtypes: Vec<_> = pack.capabilities.dtypes.iter().map(|p| p.as_str()).collect();
         text.push_str(&format!("{} ({}, {})\n", pack.id, pack.family, pack.dir.display()));
         text.push_str(&format!("  {}\n", pack.description));
         text.push_str(&format!("  models   {}\n", own.join(", ")));
@@ -69,7 +69,7 @@ fn as_json(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -
             let (own, aliases) = tags(pack);
             json!({"id": pack.id, "family": pack.family, "dir": pack.dir.display().to_string(),
                 "description": pack.description, "licence": pack.licence, "digest": pack.digest, "models": own,
-                "aliases": aliases, "dtypes": pack.capabilities.precisions, "capabilities": pack.capabilities})
+                "aliases": aliases, "dtypes": pack.capabilities.dtypes, "capabilities": pack.capabilities})
         })
         .collect();
     let broken: Vec<_> = broken.iter().map(|(dir, error)| json!({"dir": dir, "error": error})).collect();

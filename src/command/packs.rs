@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use jetbench_runners::inspect::{self, Inspection};
 use jetbench_runners::roofline::{self, Limit, Peak};
-use jetbench_runners::types::Precision;
+use jetbench_runners::types::Dtype;
 use serde_json::json;
 
 use crate::cli::{GraphForm, InspectArgs, PacksArgs, PacksCommand};
@@ -25,7 +25,7 @@ pub fn packs(args: &PacksArgs) -> Result<Outcome, Error> {
 fn inspect(args: &InspectArgs) -> Result<Outcome, Error> {
     let precision = args.dtype;
     let cpu_forms = args.form == Some(GraphForm::Cpu);
-    if cpu_forms && precision.is_some_and(|precision| precision != Precision::Fp32) {
+    if cpu_forms && precision.is_some_and(|precision| precision != Dtype::Fp32) {
         return Err(Error::Usage("--form cpu: only fp32 graphs have a form for the CPU".to_string()));
     }
     let found = inspect::inspect(&args.pack, precision, args.objects.get(), cpu_forms)?;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use jetbench_runners::golden::{self, GoldenReport, Observation};
 use jetbench_runners::options::FORM;
-use jetbench_runners::types::{Device, Mask, OpenRequest, Options, Precision, PromptKind};
+use jetbench_runners::types::{Device, Dtype, Mask, OpenRequest, Options, PromptKind};
 use jetbench_runners::{RunnerError, packs};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,7 +25,7 @@ use crate::exit::{Error, NOT_VALID, OK, Outcome, nearest};
 pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
     let request = OpenRequest {
         pack: args.pack.clone(),
-        precision: args.dtype,
+        dtype: args.dtype,
         device: args.device,
         options: Options { threads: args.threads.map(Into::into), ..Options::default() },
         ort_lib: args.ort_lib.clone(),
@@ -93,7 +93,7 @@ fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Error> 
             .ok_or_else(|| wrong(format!("expected KEY=VALUE with a key of {}", KEYS.join(", "))))?;
         match key {
             "device" => other.device = value.parse::<Device>().map_err(|e| wrong(e.to_string()))?,
-            "dtype" => other.precision = value.parse::<Precision>().map_err(|e| wrong(e.to_string()))?,
+            "dtype" => other.dtype = value.parse::<Dtype>().map_err(|e| wrong(e.to_string()))?,
             "threads" | FORM => other.options.set(key, value).map_err(|e| wrong(e.to_string()))?,
             "ort-lib" => other.ort_lib = Some(value.into()),
             _ => {
@@ -148,7 +148,7 @@ fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Resu
     let other = other_side(request, words)?;
     let pack = packs::describe(&request.pack, request.device)?;
     let tolerance = golden::promised_tolerance(&request.pack)?.unwrap_or(1e-3);
-    let limits = Tolerances::new(args, request.precision == other.precision, tolerance);
+    let limits = Tolerances::new(args, request.dtype == other.dtype, tolerance);
     let mut side = Side::start(&other)?;
     let mut tensors: BTreeMap<String, TensorComparison> = BTreeMap::new();
     let mut masks: BTreeMap<String, MaskComparison> = BTreeMap::new();
@@ -173,7 +173,7 @@ fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Resu
     let differing = masks.iter().map(|m| m.max_differing_fraction).fold(0.0, f64::max);
     let code = if pass { OK } else { NOT_VALID };
     let named = |r: &OpenRequest, runtime: &str| {
-        json!({"pack": pack.id, "dtype": r.precision, "device": r.device, "threads": r.options.threads,
+        json!({"pack": pack.id, "dtype": r.dtype, "device": r.device, "threads": r.options.threads,
             "onnxruntime": runtime})
     };
     if args.json {
@@ -483,7 +483,7 @@ mod tests {
     fn request() -> OpenRequest {
         OpenRequest {
             pack: "p".into(),
-            precision: Precision::Fp32,
+            dtype: Dtype::Fp32,
             device: Device::Cpu,
             options: Options::default(),
             ort_lib: None,
@@ -493,7 +493,7 @@ mod tests {
     #[test]
     fn the_other_side_differs_by_what_is_said() {
         let other = other_side(&request(), "dtype=bf16, threads=1,ort-lib=/x.so").unwrap();
-        assert_eq!((other.precision, other.options.threads), (Precision::Bf16, Some(1)));
+        assert_eq!((other.dtype, other.options.threads), (Dtype::Bf16, Some(1)));
         assert_eq!(other.ort_lib.as_deref(), Some(Path::new("/x.so")));
         for (words, said) in [
             ("dytpe=bf16", "did you mean `dtype`?"),

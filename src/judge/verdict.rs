@@ -308,7 +308,7 @@ pub fn too_few_frames(frames: usize, needed: usize) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jetbench_runners::types::{Precision, PromptKind, StagePrecision};
+    use jetbench_runners::types::{Dtype, PromptKind, StagePrecision};
 
     use crate::results::record::{FrameRecord, MissingRecord, SequenceRecord, WarmupRecord};
     use crate::telemetry::Sample;
@@ -323,7 +323,7 @@ mod tests {
             verdict: Verdict::Valid,
             precision: vec![StagePrecision {
                 graph: "image_encoder".into(),
-                requested: Precision::Bf16,
+                requested: Dtype::Bf16,
                 effective: "fp32".into(),
                 kind: Effective::Other,
                 evidence: Vec::new(),

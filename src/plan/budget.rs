@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use jetbench_runners::options::{OBJECTS, PIPELINE};
-use jetbench_runners::types::{Device, OpenRequest, Options, Precision};
+use jetbench_runners::types::{Device, Dtype, OpenRequest, Options};
 use jetbench_runners::{RunnerError, inspect};
 
 use crate::exit::Error;
@@ -19,7 +19,7 @@ pub struct Load<'a> {
     /// Directory of the pack.
     pub pack: &'a Path,
     /// Precision.
-    pub precision: Precision,
+    pub dtype: Dtype,
     /// Where it runs.
     pub device: Device,
     /// Most objects of any video.
@@ -36,7 +36,7 @@ impl Load<'_> {
     pub fn estimate(&self) -> Result<u64, RunnerError> {
         let request = OpenRequest {
             pack: self.pack.to_path_buf(),
-            precision: self.precision,
+            dtype: self.dtype,
             device: self.device,
             options: self.options.clone(),
             ort_lib: None,
@@ -86,8 +86,8 @@ pub fn check(
     if fit > 0 {
         offer(format!("--limit-objects {fit}"), &Load { objects: fit, ..load.clone() });
     }
-    for precision in Precision::ALL.into_iter().filter(|precision| *precision != load.precision) {
-        offer(format!("--dtype {precision}"), &Load { precision, ..load.clone() });
+    for precision in Dtype::ALL.into_iter().filter(|precision| *precision != load.dtype) {
+        offer(format!("--dtype {precision}"), &Load { dtype: precision, ..load.clone() });
     }
     for (tag, pack) in others().iter().filter(|(_, pack)| pack != load.pack) {
         offer(tag.clone(), &Load { pack, ..load.clone() });
@@ -135,8 +135,8 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs")
     }
 
-    fn load(pack: &Path, precision: Precision, device: Device, objects: usize) -> Load<'_> {
-        Load { pack, precision, device, objects, options: Options::default() }
+    fn load(pack: &Path, precision: Dtype, device: Device, objects: usize) -> Load<'_> {
+        Load { pack, dtype: precision, device, objects, options: Options::default() }
     }
 
     fn refusal(load: &Load<'_>, budget: u64) -> String {
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told_what_would() {
         let sam2 = packs().join("sam2_mini");
-        let eight = load(&sam2, Precision::Fp32, Device::Cpu, 8);
+        let eight = load(&sam2, Dtype::Fp32, Device::Cpu, 8);
         let whole = eight.estimate().unwrap();
         assert_eq!(check("cell", &eight, whole, Vec::new).unwrap(), whole);
         let text = refusal(&eight, whole - 1);
@@ -165,12 +165,12 @@ mod tests {
         assert!(!text.contains("sam2_mini_points"), "the pack itself is no way out: {text}");
         let three = Load { objects: 3, ..eight.clone() }.estimate().unwrap();
         assert!(refusal(&eight, three).contains("--limit-objects 3 ("), "the most that fit are offered");
-        let gpu = load(&sam2, Precision::Fp32, Device::Cuda(0), 8);
+        let gpu = load(&sam2, Dtype::Fp32, Device::Cuda(0), 8);
         assert!(refusal(&gpu, gpu.estimate().unwrap() - 1).contains("--dtype fp16 ("));
         assert!(refusal(&eight, 1 << 20).contains("nothing on the pack path would fit"));
         // Where both packs could be had, the smaller one is named.
         let edgetam = packs().join("edgetam_mini");
-        let one = |pack| load(pack, Precision::Fp32, Device::Cpu, 1);
+        let one = |pack| load(pack, Dtype::Fp32, Device::Cpu, 1);
         let needs = [(&sam2, "sam2_mini_points ("), (&edgetam, "edgetam_mini_points (")]
             .map(|(pack, tag)| (one(pack).estimate().unwrap(), pack, tag));
         let [(small, _, tag), (_, large, _)] = if needs[0].0 < needs[1].0 { needs } else { [needs[1], needs[0]] };
@@ -180,18 +180,18 @@ mod tests {
     #[test]
     fn the_estimate_counts_what_a_run_holds() {
         let sam2 = packs().join("sam2_mini");
-        let estimate = |objects: usize, precision: Precision, options: &[(&str, &str)]| {
+        let estimate = |objects: usize, precision: Dtype, options: &[(&str, &str)]| {
             let load = load(&sam2, precision, Device::Cpu, objects);
             options.iter().fold(load, |load, (name, value)| load.with(name, value)).estimate().unwrap()
         };
-        let fp32 = |objects, options: &[(&str, &str)]| estimate(objects, Precision::Fp32, options);
+        let fp32 = |objects, options: &[(&str, &str)]| estimate(objects, Dtype::Fp32, options);
         let (one, state) = (fp32(1, &[]), fp32(2, &[("objects", "loop")]) - fp32(1, &[("objects", "loop")]));
         // 256 px: 7 memories of 256 tokens x 64, 16 pointers x 128, an age; two sets of them.
         assert_eq!(state, 2 * 4 * (7 * 256 * 64 + 16 * 128 + 1), "each object has its state");
         assert!(fp32(8, &[]) > fp32(8, &[("objects", "4")]) && fp32(8, &[("objects", "4")]) > one + 7 * state);
         // A second image, its embedding and its two finer features.
         let two_threads = |pipeline| {
-            let mut load = load(&sam2, Precision::Fp32, Device::Cpu, 1).with("pipeline", pipeline);
+            let mut load = load(&sam2, Dtype::Fp32, Device::Cpu, 1).with("pipeline", pipeline);
             load.options.threads = Some(2);
             load.estimate().unwrap()
         };
@@ -199,18 +199,18 @@ mod tests {
         assert_eq!(two_threads("on") - two_threads("off"), second);
         assert!(fp32(1, &[("form", "plain")]) > one, "on a CPU the forms for it are counted");
         // Sixteen bits are held as thirty-two there, and the casts between need room.
-        let parameters: u64 = inspect::inspect(&sam2, Some(Precision::Bf16), 1, false)
+        let parameters: u64 = inspect::inspect(&sam2, Some(Dtype::Bf16), 1, false)
             .map(|found| found.graphs.iter().map(|graph| graph.cost.parameters).sum())
             .unwrap();
-        assert!(estimate(1, Precision::Bf16, &[]) > 4 * parameters);
-        assert!(estimate(1, Precision::Bf16, &[]) >= one);
+        assert!(estimate(1, Dtype::Bf16, &[]) > 4 * parameters);
+        assert!(estimate(1, Dtype::Bf16, &[]) >= one);
     }
 
     #[test]
     fn what_cannot_be_estimated_is_refused() {
-        let nowhere = load(Path::new("/nonexistent"), Precision::Fp32, Device::Cpu, 1);
+        let nowhere = load(Path::new("/nonexistent"), Dtype::Fp32, Device::Cpu, 1);
         let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("runners/tests/data/sam2_image_mini");
-        let foreign = load(&foreign, Precision::Fp32, Device::Cpu, 1);
+        let foreign = load(&foreign, Dtype::Fp32, Device::Cpu, 1);
         for (load, why) in [(nowhere, "/nonexistent"), (foreign, "vision_encoder.onnx: the shapes of")] {
             let text = refusal(&load, u64::MAX);
             assert!(text.contains("cannot be estimated") && text.contains(why), "{text}");

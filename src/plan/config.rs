@@ -78,7 +78,7 @@ fn merge(flags: RunArgs, file: RunArgs) -> Result<RunArgs, Error> {
 
 #[cfg(test)]
 mod tests {
-    use jetbench_runners::types::Precision;
+    use jetbench_runners::types::Dtype;
 
     use super::*;
 
@@ -120,7 +120,7 @@ mod tests {
         let args =
             read("models = \"sam2_points\"\ndtype = [\"fp32\", \"bf16\"]\n[option]\nspinning = true\nx = 3\n").unwrap();
         assert_eq!(args.models, ["sam2_points"]);
-        assert_eq!(args.dtype, [Precision::Fp32, Precision::Bf16]);
+        assert_eq!(args.dtype, [Dtype::Fp32, Dtype::Bf16]);
         assert_eq!(args.option, ["spinning=true", "x=3"]);
     }
 

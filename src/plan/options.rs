@@ -114,7 +114,7 @@ mod tests {
             digest: String::new(),
             capabilities: Capabilities {
                 prompts: Vec::new(),
-                precisions: Vec::new(),
+                dtypes: Vec::new(),
                 options: known.then(|| PIPELINE.to_string()).into_iter().collect(),
                 max_objects: None,
                 max_points: 1,

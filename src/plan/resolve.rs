@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jetbench_runners::REGISTRY;
 use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::runtime;
-use jetbench_runners::types::{Admitted, Device, Precision, PromptKind};
+use jetbench_runners::types::{Admitted, Device, Dtype, PromptKind};
 
 use crate::exit::{Error, by_nearness, nearest};
 use crate::plan::settings::Settings;
@@ -21,7 +21,7 @@ pub struct Cell {
     /// Prompt kind.
     pub prompt: PromptKind,
     /// Precision asked for.
-    pub dtype: Precision,
+    pub dtype: Dtype,
     /// Device asked for.
     pub device: Device,
     /// What became of the options.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use jetbench_runners::types::{Device, Options, Precision};
+use jetbench_runners::types::{Device, Dtype, Options};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
@@ -45,7 +45,7 @@ pub struct Settings {
     /// Model tags, in the order asked for.
     pub models: Vec<String>,
     /// Precisions, in the order asked for.
-    pub dtype: Vec<Precision>,
+    pub dtype: Vec<Dtype>,
     /// Devices, in the order asked for.
     pub device: Vec<Device>,
     /// Dataset root.
@@ -123,7 +123,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
     };
     let settings = Settings {
         models,
-        dtype: distinct(&args.dtype, Precision::Bf16),
+        dtype: distinct(&args.dtype, Dtype::Bf16),
         device: distinct(&args.device, Device::Cpu),
         data: args.data.clone().unwrap_or_else(default_data),
         limits: Limits {

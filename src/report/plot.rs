@@ -13,7 +13,7 @@ pub mod sensed;
 pub mod speed;
 pub mod stages;
 
-use jetbench_runners::types::Precision;
+use jetbench_runners::types::Dtype;
 use plotters::prelude::{Color, RGBAColor};
 
 use self::axes::{Axes, Plot, Scale};
@@ -87,7 +87,7 @@ pub fn figures_with(run: &RunRecord, telemetry: &[u8]) -> Vec<Figure> {
 struct Look {
     name: String,
     color: RGBAColor,
-    dtype: Precision,
+    dtype: Dtype,
     valid: bool,
 }
 
@@ -122,15 +122,15 @@ impl Look {
         let fill = if self.valid { self.color } else { PAPER };
         let (edge, width) = if self.valid { (PAPER, 1.2) } else { (self.color, 2.0) };
         let corners = match self.dtype {
-            Precision::Fp32 => {
+            Dtype::Fp32 => {
                 page.disc((x, y), r, fill);
                 return page.ring((x, y), r, edge, width);
             }
-            Precision::Fp16 => {
+            Dtype::Fp16 => {
                 let h = 0.9 * r;
                 vec![(x - h, y - h), (x + h, y - h), (x + h, y + h), (x - h, y + h)]
             }
-            Precision::Bf16 => {
+            Dtype::Bf16 => {
                 let corner = |angle: f64| {
                     let (sin, cos) = angle.to_radians().sin_cos();
                     (x + 1.3 * r * cos, y - 1.3 * r * sin + 0.15 * r)
@@ -146,8 +146,8 @@ impl Look {
     fn line(&self, page: &Page, points: &[(f64, f64)], compares: bool) {
         let color = self.pale(0.45);
         match self.dtype {
-            Precision::Fp16 if compares => page.dashes(points, color, 2.0, (7.0, 4.0)),
-            Precision::Fp32 if compares => page.dashes(points, color, 2.0, (2.5, 3.0)),
+            Dtype::Fp16 if compares => page.dashes(points, color, 2.0, (7.0, 4.0)),
+            Dtype::Fp32 if compares => page.dashes(points, color, 2.0, (2.5, 3.0)),
             _ => page.line(points, color, 2.0),
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use jetbench_runners::types::{Admitted, Effective, Precision, PromptKind, StagePrecision};
+use jetbench_runners::types::{Admitted, Dtype, Effective, PromptKind, StagePrecision};
 
 pub use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
@@ -202,7 +202,7 @@ pub struct CellRecord {
     /// Prompt kind.
     pub prompt: PromptKind,
     /// Precision asked for.
-    pub dtype: Precision,
+    pub dtype: Dtype,
     /// Precision in effect, in words; `None` when the cell never loaded. One phrase when all graphs agree.
     pub effective_dtype: Option<String>,
     /// Device asked for (and used: there is no fallback).
@@ -280,7 +280,7 @@ impl Default for CellRecord {
             pack: String::new(),
             pack_digest: String::new(),
             prompt: PromptKind::Points,
-            dtype: Precision::Bf16,
+            dtype: Dtype::Bf16,
             effective_dtype: None,
             device: String::new(),
             verdict: Verdict::Failed { error: "interrupted before it started".into(), phase: "spawn".into() },

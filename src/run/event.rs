@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use jetbench_runners::RunnerError;
-use jetbench_runners::types::{Device, OpenReport, Options, Precision, PromptKind, StagePrecision};
+use jetbench_runners::types::{Device, Dtype, OpenReport, Options, PromptKind, StagePrecision};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::resolve::Cell;
@@ -31,7 +31,7 @@ pub struct Job {
     /// Clicks per object, for points.
     pub clicks: usize,
     /// Precision asked for.
-    pub dtype: Precision,
+    pub dtype: Dtype,
     /// Device asked for.
     pub device: Device,
     /// Options that the runner's capabilities admitted.

@@ -177,7 +177,7 @@ fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
 fn request(job: &Job) -> OpenRequest {
     OpenRequest {
         pack: job.pack.clone(),
-        precision: job.dtype,
+        dtype: job.dtype,
         device: job.device,
         options: job.options.clone(),
         ort_lib: job.ort_lib.clone(),

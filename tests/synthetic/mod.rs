@@ -7,7 +7,7 @@ use jetbench::judge::summary::summarise;
 use jetbench::results::note::{Note, NoteKind, Reason, ReasonKind};
 use jetbench::results::record::*;
 use jetbench::telemetry::key::MemoryPhase;
-use jetbench_runners::types::{Admitted, Effective, Precision, PromptKind, StagePrecision};
+use jetbench_runners::types::{Admitted, Dtype, Effective, PromptKind, StagePrecision};
 
 /// Deterministic numbers in 0..1.
 pub struct Numbers(u64);
@@ -30,7 +30,7 @@ pub struct Behaviour {
     pub model: &'static str,
     pub pack: &'static str,
     pub prompt: PromptKind,
-    pub dtype: Precision,
+    pub dtype: Dtype,
     pub effective: &'static str,
     /// Mean J that it tends to.
     pub j: f64,
@@ -42,7 +42,7 @@ const EMULATED: &str = "bf16 operands, fp32 accumulation, emulated";
 
 /// Six cells of two models: four valid, one invalid, one failed.
 pub fn run() -> RunRecord {
-    use Precision::{Bf16, Fp32};
+    use Dtype::{Bf16, Fp32};
     use PromptKind::{Bbox, Points};
     let cell = |model, pack, prompt, dtype, effective, j, ms| {
         synthetic_cell(&Behaviour { model, pack, prompt, dtype, effective, j, ms }, 6)
@@ -82,9 +82,9 @@ pub fn crowded_run() -> RunRecord {
     let mut cells = Vec::new();
     for (pack, model, j, ms) in [("sam2_mini", "sam2", 76.0, 30.0), ("edgetam_mini", "edgetam", 72.0, 17.0)] {
         for (prompt, gain) in [(PromptKind::Points, 0.0), (PromptKind::Bbox, 4.0), (PromptKind::Mask, 6.0)] {
-            for (dtype, cost) in [(Precision::Fp32, 1.0), (Precision::Fp16, 1.25), (Precision::Bf16, 1.27)] {
+            for (dtype, cost) in [(Dtype::Fp32, 1.0), (Dtype::Fp16, 1.25), (Dtype::Bf16, 1.27)] {
                 let tag: &'static str = Box::leak(format!("{model}_{prompt}").into_boxed_str());
-                let effective = if dtype == Precision::Bf16 { EMULATED } else { dtype.as_str() };
+                let effective = if dtype == Dtype::Bf16 { EMULATED } else { dtype.as_str() };
                 let behaviour = Behaviour { model: tag, pack, prompt, dtype, effective, j: j + gain, ms: ms * cost };
                 cells.push(synthetic_cell(&behaviour, 6));
             }
@@ -244,7 +244,7 @@ fn object_record(object: u32, video: u32, level: f64, n: &mut Numbers) -> Object
 
 /// Four cells over `videos` videos.
 pub fn large_run(videos: usize) -> RunRecord {
-    use Precision::{Bf16, Fp32};
+    use Dtype::{Bf16, Fp32};
     let mut cells = Vec::new();
     for (model, pack, j, ms) in
         [("sam2_points", "sam2_mini", 78.0, 31.0), ("edgetam_points", "edgetam_mini", 74.0, 17.0)]

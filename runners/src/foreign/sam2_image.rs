@@ -18,13 +18,13 @@ use crate::host::loader::{GraphRequest, PackLoader};
 use crate::host::session::{GraphSession, failed};
 use crate::host::settings::SessionSettings;
 use crate::host::tensor::{FloatTensor, tensor};
-use crate::manifest::Dtype;
+use crate::manifest::TensorType;
 use crate::pack::Pack;
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::sam::contract::{capabilities, read};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptShape,
+    Capabilities, Device, Dtype, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Prompt, PromptShape,
     Stage, StageClock, StagePrecision, StageTimes,
 };
 
@@ -47,9 +47,10 @@ const RESULTS: [&str; 3] = ["iou_scores", "pred_masks", "object_score_logits"];
 /// The two graphs with the tensors that this runner feeds and reads; shapes are the export's own.
 fn contract(pack: &Pack) -> Result<(), RunnerError> {
     let tensor = |name, dtypes| TensorRequirement { name, dtypes, shape: ShapeRequirement::Any };
-    let floats = |names: &[&'static str]| names.iter().map(|&name| tensor(name, &[Dtype::F32])).collect::<Vec<_>>();
+    let floats =
+        |names: &[&'static str]| names.iter().map(|&name| tensor(name, &[TensorType::F32])).collect::<Vec<_>>();
     let mut prompts = floats(&["input_points", "input_boxes"]);
-    prompts.push(tensor("input_labels", &[Dtype::I64]));
+    prompts.push(tensor("input_labels", &[TensorType::I64]));
     prompts.extend(floats(&FEATURES));
     let graphs = [
         GraphRequirement { name: ENCODER, inputs: floats(&["pixel_values"]), outputs: floats(&FEATURES) },
@@ -63,7 +64,7 @@ fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
     Ok(capabilities(&read(dir, contract)?.0, false, device))
 }
 
-fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
+fn check(dir: &Path, precision: Dtype) -> Result<(), RunnerError> {
     read(dir, contract)?.0.check(precision)
 }
 
@@ -100,7 +101,7 @@ struct ImageMode {
 impl ImageMode {
     fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
         let (pack, ()) = read(&request.pack, contract)?;
-        let settings = SessionSettings::new(request.device, request.precision, &request.options)?;
+        let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let wanted = |name| GraphRequest { name, settings: &settings, on_device: false };
         let [encoder, decoder] = loader.graphs([ENCODER, DECODER].map(wanted))?;

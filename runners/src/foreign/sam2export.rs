@@ -20,14 +20,14 @@ use crate::host::loader::{GraphRequest, PackLoader};
 use crate::host::session::{GraphSession, failed};
 use crate::host::settings::SessionSettings;
 use crate::host::tensor::{FloatTensor, tensor};
-use crate::manifest::{Dtype, MemorySpec};
+use crate::manifest::{MemorySpec, TensorType};
 use crate::onnx::Dimension;
 use crate::pack::Pack;
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::sam::contract::{capabilities, read};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, Stage, StageClock,
+    Capabilities, Device, Dtype, Frame, FrameMasks, ObjectMask, OpenReport, OpenRequest, Prompt, Stage, StageClock,
     StagePrecision, StageTimes,
 };
 
@@ -105,7 +105,7 @@ fn contract(pack: &Pack) -> Result<ExportSizes, RunnerError> {
         channels,
         slots: frames as usize,
         pointers: pointers as usize,
-        wide: frame_size.is_none_or(|t| t.dtype == Dtype::I64),
+        wide: frame_size.is_none_or(|t| t.dtype == TensorType::I64),
     };
     requirements::check(pack, &requirements(&sizes))?;
     requirements::no_mask_prompts(pack)?;
@@ -118,7 +118,7 @@ fn requirements(s: &ExportSizes) -> [GraphRequirement; 4] {
     let tensor = |name, dtypes, sizes| TensorRequirement { name, dtypes, shape: ShapeRequirement::Open(sizes) };
     // Zero stands for an axis that is decided at run time.
     let floats = |name, sizes: &[i64]| {
-        tensor(name, &[Dtype::F32], sizes.iter().map(|&n| (n > 0).then_some(n)).collect::<Vec<_>>())
+        tensor(name, &[TensorType::F32], sizes.iter().map(|&n| (n > 0).then_some(n)).collect::<Vec<_>>())
     };
     let embed = |name| floats(name, &[1, hidden, grid, grid]);
     let fine = |name| floats(name, &[1, hidden / 8, image / 4, image / 4]);
@@ -153,7 +153,7 @@ fn requirements(s: &ExportSizes) -> [GraphRequirement; 4] {
             inputs: vec![
                 floats("point_coords", &[0, 0, 2]),
                 floats("point_labels", &[0, 0]),
-                tensor("frame_size", &[Dtype::I64, Dtype::I32], vec![Some(2)]),
+                tensor("frame_size", &[TensorType::I64, TensorType::I32], vec![Some(2)]),
                 embed("image_embed"),
                 fine("high_res_feats_0"),
                 middle("high_res_feats_1"),
@@ -176,7 +176,7 @@ fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
     Ok(capabilities(&read(dir, contract)?.0, false, device))
 }
 
-fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
+fn check(dir: &Path, precision: Dtype) -> Result<(), RunnerError> {
     read(dir, contract)?.0.check(precision)
 }
 
@@ -270,7 +270,7 @@ fn host(graph: &str, shape: &[i64], values: Vec<f32>) -> Result<FloatTensor, Run
 impl HostMemory {
     fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
         let (pack, sizes) = read(&request.pack, contract)?;
-        let settings = SessionSettings::new(request.device, request.precision, &request.options)?;
+        let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let wanted = |name| GraphRequest { name, settings: &settings, on_device: false };
         let [encoder, attention, decoder, memory] = loader.graphs([ENCODER, ATTENTION, DECODER, MEMORY].map(wanted))?;

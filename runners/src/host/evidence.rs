@@ -4,11 +4,11 @@ use super::providers::{Provider, ProviderPairs, Registration};
 use super::runtime::Runtime;
 use super::settings::SessionSettings;
 use crate::onnx::{ElementType, Model, OnnxError};
-use crate::types::{Device, Effective, Precision, StagePrecision};
+use crate::types::{Device, Dtype, Effective, StagePrecision};
 
 /// What to add to `fp32` where fp32 products may have been computed in TF32 although nobody asked for it.
 pub(super) fn tf32_doubt(settings: &SessionSettings, registration: &Registration) -> Option<&'static str> {
-    if settings.precision != Precision::Fp32 || settings.provider_options.tf32() {
+    if settings.precision != Dtype::Fp32 || settings.provider_options.tf32() {
         return None; // said elsewhere
     }
     let told =
@@ -33,9 +33,9 @@ pub(super) fn evidence(
     let facts = model.facts();
     let mut evidence = vec![format!("file: {facts}"), format!("ONNX Runtime {}", runtime.version)];
     let (wanted, half) = match settings.precision {
-        Precision::Fp32 => (ElementType::F32, false),
-        Precision::Fp16 => (ElementType::F16, true),
-        Precision::Bf16 => (ElementType::BF16, true),
+        Dtype::Fp32 => (ElementType::F32, false),
+        Dtype::Fp16 => (ElementType::F16, true),
+        Dtype::Bf16 => (ElementType::BF16, true),
     };
     let (agreeing, all) = facts.share(wanted);
     let emulate = half && settings.device == Device::Cpu;
@@ -53,10 +53,10 @@ pub(super) fn evidence(
         bytes = Some(emulated.bytes);
     }
     let (pure, kind) = match (settings.precision, emulate) {
-        (Precision::Fp32, _) if settings.provider_options.tf32() => {
+        (Dtype::Fp32, _) if settings.provider_options.tf32() => {
             ("fp32, tf32 products allowed".to_string(), Effective::Doubtful)
         }
-        (Precision::Fp32, _) => ("fp32".to_string(), Effective::Native),
+        (Dtype::Fp32, _) => ("fp32".to_string(), Effective::Native),
         (p, true) => (format!("{p} operands, fp32 accumulation, emulated"), Effective::Emulated),
         (p, false) => (p.to_string(), Effective::Native),
     };

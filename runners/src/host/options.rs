@@ -10,7 +10,7 @@ use super::providers::{Provider, ProviderOptions};
 use super::runtime::ThreadPool;
 use super::settings::{Arena, Optimization, SessionSettings};
 use crate::runner::RunnerError;
-use crate::types::{Device, Options, Precision};
+use crate::types::{Device, Dtype, Options};
 pub use table::{REFUSED, TABLE};
 
 /// The option that says how many objects run together.
@@ -269,7 +269,7 @@ pub fn refused() -> BTreeMap<String, String> {
 ///
 /// # Errors
 /// As [`SessionSettings::new`].
-pub fn check_together(device: Device, precision: Precision, options: &Options) -> Result<(), RunnerError> {
+pub fn check_together(device: Device, precision: Dtype, options: &Options) -> Result<(), RunnerError> {
     SessionSettings::new(device, precision, options).map(drop)
 }
 
@@ -296,7 +296,7 @@ impl SessionSettings {
     /// # Errors
     /// [`RunnerError::Usage`] for a value that an option cannot have, alone or beside the others, and for an option that does
     /// not belong to the device: options are admitted by the capabilities before a runner is opened.
-    pub fn new(device: Device, precision: Precision, options: &Options) -> Result<Self, RunnerError> {
+    pub fn new(device: Device, precision: Dtype, options: &Options) -> Result<Self, RunnerError> {
         let mut settings = SessionSettings {
             device,
             precision,
@@ -312,7 +312,7 @@ impl SessionSettings {
             provider_options: ProviderOptions::default(),
             together: usize::MAX,
             exclusive: false,
-            cpu_forms: device == Device::Cpu && precision == Precision::Fp32,
+            cpu_forms: device == Device::Cpu && precision == Dtype::Fp32,
             stage_times: true,
             pipeline: false,
             profile: None,
@@ -325,7 +325,7 @@ impl SessionSettings {
         }
         let clash =
             |name: &'static str, value: String, expected: String| Err(wrong(InvalidOption { name, value, expected }));
-        if settings.cpu_forms && precision != Precision::Fp32 {
+        if settings.cpu_forms && precision != Dtype::Fp32 {
             return clash(
                 FORM,
                 "cpu".into(),
@@ -386,7 +386,7 @@ mod tests {
             ("cudnn_conv_algo_search", "heuristic"),
             ("cuda_arena_extend_strategy", "as_requested"),
         ]);
-        let given = SessionSettings::new(GPU, Precision::Fp32, &options).unwrap().provider_options;
+        let given = SessionSettings::new(GPU, Dtype::Fp32, &options).unwrap().provider_options;
         assert_eq!(given.tensorrt["trt_max_workspace_size"], (512u64 << 20).to_string());
         assert_eq!(given.cuda["cudnn_conv_algo_search"], "HEURISTIC");
         assert_eq!(given.cuda["arena_extend_strategy"], "kSameAsRequested");
@@ -407,7 +407,7 @@ mod tests {
     /// Every value that the lists show sets something or is passed on; a default that is a value is what holds without it.
     #[test]
     fn every_value_of_every_option_is_taken() {
-        let new = |device, options: &Options| SessionSettings::new(device, Precision::Fp32, options).unwrap();
+        let new = |device, options: &Options| SessionSettings::new(device, Dtype::Fp32, options).unwrap();
         for option in TABLE {
             let device = match option.devices[0] {
                 DeviceKind::Cpu => Device::Cpu,
@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn options_are_checked_against_the_device() {
-        let new = |device, extra: &[(&str, &str)]| SessionSettings::new(device, Precision::Fp32, &asked(extra));
+        let new = |device, extra: &[(&str, &str)]| SessionSettings::new(device, Dtype::Fp32, &asked(extra));
         assert!(new(Device::Cpu, &[("optimization", "basic")]).is_ok());
         assert!(new(Device::Cuda(0), &[("tf32", "true")]).unwrap().provider_options.tf32());
         assert!(new(Device::Cuda(0), &[("cuda_graph", "true"), ("cuda_prefer_nhwc", "false")]).unwrap().cuda_graph);
@@ -487,21 +487,18 @@ mod tests {
         assert_eq!(pins(Some(3), &[4, 5, 7]).unwrap(), [5, 7]);
         assert!(pins(Some(3), &[4, 5]).unwrap_err().contains("2 processors"));
         assert!(pins(None, &[4, 5]).unwrap_err().contains("--threads"));
-        let mut four = SessionSettings::new(Device::Cpu, Precision::Fp32, &Options::default()).unwrap();
+        let mut four = SessionSettings::new(Device::Cpu, Dtype::Fp32, &Options::default()).unwrap();
         (four.thread_pool.threads, four.thread_pool.pinned, four.pipeline) = (Some(4), vec![1, 2, 3], true);
         let [ahead, rest] = four.split().unwrap();
         let pinned = (ahead.thread_pool.pinned, rest.thread_pool.pinned);
         assert_eq!(pinned, (vec![1], vec![3]), "one thread beside the calling one on either side");
         assert_eq!((ahead.one_pool, rest.one_pool), (false, true), "the sides must not wait for each other's threads");
         let threads = Options { threads: Some(0), ..Options::default() };
-        assert!(SessionSettings::new(Device::Cpu, Precision::Fp32, &threads).is_err());
+        assert!(SessionSettings::new(Device::Cpu, Dtype::Fp32, &threads).is_err());
         let threads = Options { threads: Some(2), ..Options::default() };
-        assert!(SessionSettings::new(Device::Cuda(0), Precision::Fp32, &threads).is_err());
+        assert!(SessionSettings::new(Device::Cuda(0), Dtype::Fp32, &threads).is_err());
         assert!(
-            SessionSettings::new(Device::Cpu, Precision::Fp32, &threads)
-                .unwrap()
-                .notes()
-                .contains(&"threads: 2".into())
+            SessionSettings::new(Device::Cpu, Dtype::Fp32, &threads).unwrap().notes().contains(&"threads: 2".into())
         );
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::sha256_hex;
 use crate::onnx::{Dimension, ValueInfo};
-use crate::types::{DroppedOption, Precision};
+use crate::types::{DroppedOption, Dtype};
 
 /// Provider options in ONNX Runtime's own names and words.
 pub type ProviderPairs = BTreeMap<String, String>;
@@ -72,7 +72,7 @@ pub struct EngineKey<'a> {
     /// SHA-256 of the graph file.
     pub graph: &'a str,
     /// Precision asked for.
-    pub precision: Precision,
+    pub precision: Dtype,
     /// ONNX Runtime's version.
     pub runtime: &'a str,
     /// TensorRT's version, `unknown` when its library does not say.
@@ -184,9 +184,9 @@ pub fn tensorrt(index: u32, options: &ProviderOptions, engine: &Engine<'_>) -> P
     set("trt_timing_cache_enable", "1".to_string());
     set("trt_timing_cache_path", engine.timing_directory().display().to_string());
     match engine.key.precision {
-        Precision::Fp32 => {}
-        Precision::Fp16 => drop(set("trt_fp16_enable", "1".to_string())),
-        Precision::Bf16 => drop(set("trt_bf16_enable", "1".to_string())),
+        Dtype::Fp32 => {}
+        Dtype::Fp16 => drop(set("trt_fp16_enable", "1".to_string())),
+        Dtype::Bf16 => drop(set("trt_bf16_enable", "1".to_string())),
     }
     if let Some(counts) = engine.key.objects {
         for (key, count) in
@@ -271,7 +271,7 @@ mod tests {
     fn given(options: &[(&str, &str)]) -> ProviderOptions {
         let mut asked = Options::default();
         options.iter().for_each(|(name, value)| asked.set(name, value).unwrap());
-        SessionSettings::new(GPU, Precision::Fp32, &asked).unwrap().provider_options
+        SessionSettings::new(GPU, Dtype::Fp32, &asked).unwrap().provider_options
     }
 
     fn inputs() -> Vec<ValueInfo<'static>> {
@@ -287,7 +287,7 @@ mod tests {
     fn key() -> EngineKey<'static> {
         EngineKey {
             graph: "0123456789abcdef0123456789abcdef",
-            precision: Precision::Fp16,
+            precision: Dtype::Fp16,
             runtime: "1.20.0",
             tensorrt: "10.3.0",
             gpu: "Orin (nvgpu), 8.7, driver 12.6",
@@ -302,7 +302,7 @@ mod tests {
         assert!(base.starts_with("0123456789ab-fp16-ort1.20.0-trt10.3.0-orin-nvgpu-8-7-driver-12-6-"), "{base}");
         let others = [
             EngineKey { graph: "1123456789abcdef", ..key() },
-            EngineKey { precision: Precision::Bf16, ..key() },
+            EngineKey { precision: Dtype::Bf16, ..key() },
             EngineKey { runtime: "1.20.1", ..key() },
             EngineKey { tensorrt: "10.4.0", ..key() },
             EngineKey { gpu: "Orin (nvgpu), 8.7, driver 12.2", ..key() },

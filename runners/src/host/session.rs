@@ -20,7 +20,7 @@ use crate::manifest::{COND_OBJECTS, OBJECTS};
 use crate::onnx::{Dimension, Model};
 use crate::pack::CheckedGraph;
 use crate::runner::RunnerError;
-use crate::types::{Device, DroppedOption, Effective, Precision, StagePrecision};
+use crate::types::{Device, DroppedOption, Dtype, Effective, StagePrecision};
 
 /// A loaded graph.
 pub struct GraphSession {
@@ -165,7 +165,7 @@ impl GraphSession {
             .map_err(|e| refused(settings, runtime, name, &e))?;
         let precision = StagePrecision {
             graph: name.to_string(),
-            requested: Precision::Fp32,
+            requested: Dtype::Fp32,
             effective: "fp32".to_string(),
             kind: Effective::Native,
             evidence: vec!["built in".to_string()],
@@ -454,12 +454,7 @@ mod tests {
     }
 
     /// Runs `y = x MatMul w` with w = [[1, 1 + 2^-9], [0, 1]] in a precision; `None` without ONNX Runtime.
-    fn product(
-        precision: Precision,
-        dtype: ElementType,
-        x: [f32; 4],
-        level: &str,
-    ) -> Option<([f32; 4], StagePrecision)> {
+    fn product(precision: Dtype, dtype: ElementType, x: [f32; 4], level: &str) -> Option<([f32; 4], StagePrecision)> {
         let runtime = match crate::host::runtime::load(None) {
             Ok(runtime) => runtime,
             Err(e) => {
@@ -513,7 +508,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("snapshot")).unwrap();
         std::os::unix::fs::symlink(&blob, &path).unwrap();
         let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes };
-        let settings = SessionSettings::new(Device::Cpu, Precision::Fp32, &options(&[])).unwrap();
+        let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[])).unwrap();
         let mut graph = GraphSession::open("g", file, &settings, runtime, false).unwrap();
         let mapped = graph.notes.iter().any(|note| note == "weights of `g`: mapped from its file");
         assert_eq!(mapped, runtime.maps_weights());
@@ -541,11 +536,11 @@ mod tests {
         };
         let plain = exact(|v| v);
         for level in ["all", "disable"] {
-            let Some((y, stage)) = product(Precision::Fp32, ElementType::F32, x, level) else { return };
+            let Some((y, stage)) = product(Dtype::Fp32, ElementType::F32, x, level) else { return };
             assert_eq!((y, stage.effective.as_str(), stage.kind), (plain, "fp32", Effective::Native));
             for (precision, dtype, round) in [
-                (Precision::Bf16, ElementType::BF16, (|v| bf16::from_f32(v).to_f32()) as fn(f32) -> f32),
-                (Precision::Fp16, ElementType::F16, |v| f16::from_f32(v).to_f32()),
+                (Dtype::Bf16, ElementType::BF16, (|v| bf16::from_f32(v).to_f32()) as fn(f32) -> f32),
+                (Dtype::Fp16, ElementType::F16, |v| f16::from_f32(v).to_f32()),
             ] {
                 let (y, stage) = product(precision, dtype, x, level).unwrap();
                 assert_eq!(y, exact(round), "{precision}, optimisation {level}");
@@ -556,7 +551,7 @@ mod tests {
             }
         }
         // A file that is not what its folder says is reported as what it is.
-        let (y, stage) = product(Precision::Bf16, ElementType::F32, x, "all").unwrap();
+        let (y, stage) = product(Dtype::Bf16, ElementType::F32, x, "all").unwrap();
         assert_eq!(y, plain);
         assert!(stage.effective.starts_with("fp32 (bf16 asked for"), "{}", stage.effective);
         assert_eq!(stage.kind, Effective::Other);

@@ -6,7 +6,7 @@ use ort::session::builder::GraphOptimizationLevel;
 
 use super::providers::ProviderOptions;
 use super::runtime::{Runtime, ThreadPool};
-use crate::types::{Device, Precision};
+use crate::types::{Device, Dtype};
 
 /// Settings common to all graphs of a runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct SessionSettings {
     /// Where it runs.
     pub device: Device,
     /// Precision asked for.
-    pub precision: Precision,
+    pub precision: Dtype,
     /// CPU: the threads inside one operator.
     pub(super) thread_pool: ThreadPool,
     /// CPU: does one thread pool serve all graphs?

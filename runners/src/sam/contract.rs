@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use crate::host::options::{self, PackNeed};
-use crate::manifest::{COND_OBJECTS, Dtype, OBJECTS};
+use crate::manifest::{COND_OBJECTS, OBJECTS, TensorType};
 use crate::onnx::Dimension;
 use crate::pack::Pack;
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
@@ -78,8 +78,8 @@ fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
         TensorRequirement { name, dtypes, shape: ShapeRequirement::Exactly(axes) }
     };
     // One for the whole image, and one per object.
-    let image = |name, rest: &[i64]| tensor(name, &[Dtype::F32], Dimension::Size(1), rest);
-    let object = |name, rest: &[i64]| tensor(name, &[Dtype::F32], named(OBJECTS), rest);
+    let image = |name, rest: &[i64]| tensor(name, &[TensorType::F32], Dimension::Size(1), rest);
+    let object = |name, rest: &[i64]| tensor(name, &[TensorType::F32], named(OBJECTS), rest);
     let f = s.image / 16;
     let embed = [s.hidden, f, f];
     let fine = |name| image(name, &[s.hidden / 8, s.image / 4, s.image / 4]);
@@ -100,11 +100,11 @@ fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
         GraphRequirement {
             name: MASK_DECODER,
             inputs: vec![
-                tensor("cond_embed", &[Dtype::F32], named(COND_OBJECTS), &embed),
+                tensor("cond_embed", &[TensorType::F32], named(COND_OBJECTS), &embed),
                 fine("high_res_0"),
                 middle("high_res_1"),
                 object("point_coords", &[s.points, 2]),
-                tensor("point_labels", &[Dtype::I32], named(OBJECTS), &[s.points]),
+                tensor("point_labels", &[TensorType::I32], named(OBJECTS), &[s.points]),
                 object("dense_prompt", &embed),
                 flag("has_mask"),
                 flag("is_prompt"),
@@ -198,7 +198,7 @@ pub fn capabilities(pack: &Pack, batched: bool, device: Device) -> Capabilities 
     };
     Capabilities {
         prompts: pack.manifest.prompts.kinds.clone(),
-        precisions: pack.manifest.precisions(),
+        dtypes: pack.manifest.dtypes(),
         options: options::names(&pack.manifest.family, device, has),
         max_objects: None,
         max_points: pack.manifest.prompts.point_slots,

@@ -27,7 +27,7 @@ use crate::sam::sabotage::Sabotage;
 use crate::sam::state::{Joiner, Memories};
 use crate::sam::wiring::{Features, UNUSED, Wiring, WiringContext};
 use crate::types::{
-    Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Precision, Prompt, PromptShape,
+    Capabilities, Device, Dtype, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Prompt, PromptShape,
     Stage, StageClock, StagePrecision, StageTimes,
 };
 
@@ -52,7 +52,7 @@ fn capabilities(pack: &Pack, sizes: &TensorSizes, device: Device) -> Capabilitie
 ///
 /// # Errors
 /// [`RunnerError::Pack`] naming file, tensor, expected and found.
-pub fn check(dir: &Path, precision: Precision) -> Result<(), RunnerError> {
+pub fn check(dir: &Path, precision: Dtype) -> Result<(), RunnerError> {
     contract::read(dir, contract::sizes)?.0.check(precision)
 }
 
@@ -139,7 +139,7 @@ impl Tracker {
     /// As [`Tracker::open`].
     pub fn open_with(request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
         let (pack, sizes) = contract::read(&request.pack, contract::sizes)?;
-        let mut settings = SessionSettings::new(request.device, request.precision, &request.options)?;
+        let mut settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
         settings.profile = profile.map(Path::to_path_buf);
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let runtime = loader.runtime;

@@ -12,7 +12,7 @@ use crate::host::tensor::{FloatTensor, input, output, tensor};
 use crate::runner::RunnerError;
 use crate::sam::contract::TensorSizes;
 use crate::sam::state::{FrameTensors, Memories, MemoryState};
-use crate::types::Precision;
+use crate::types::Dtype;
 
 /// Label of a point slot that is not used; the graph masks it out of attention.
 pub const UNUSED: i32 = -10;
@@ -59,12 +59,12 @@ impl Features {
 
     /// Share of values that lie on the grid of the 16-bit type: all of them where a rounded result is the output itself,
     /// fewer where rounded results are added up in f32, next to none in fp32. Host memory only.
-    pub fn lattice(&self, precision: Precision) -> String {
+    pub fn lattice(&self, precision: Dtype) -> String {
         let [fine, middle] = &self.high_res;
         // Every bf16 value of ordinary size is also an fp16 value, so the other grid would say nothing.
         let (grid, on_grid): (_, fn(f32) -> bool) = match precision {
-            Precision::Fp16 => ("fp16", |v| f16::from_f32(v).to_f32() == v),
-            Precision::Fp32 | Precision::Bf16 => ("bf16", |v| bf16::from_f32(v).to_f32() == v),
+            Dtype::Fp16 => ("fp16", |v| f16::from_f32(v).to_f32() == v),
+            Dtype::Fp32 | Dtype::Bf16 => ("bf16", |v| bf16::from_f32(v).to_f32() == v),
         };
         let share = |(name, values): (&str, &FloatTensor)| {
             let values = values.extract_tensor().1;

@@ -14,7 +14,7 @@ use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, MASK_DECODER, MASK_PROMPT};
 use crate::sam::tracker::Tracker;
 use crate::study::reference::{ReferenceClip, ReferenceIndex, ReferenceTrack, read_index};
-use crate::types::{Mask, OpenRequest, Precision, PromptKind};
+use crate::types::{Dtype, Mask, OpenRequest, PromptKind};
 
 pub use crate::study::reference::{SCHEMA, Tolerance};
 
@@ -28,7 +28,7 @@ pub struct GoldenReport {
     /// Pack id.
     pub pack: String,
     /// Precision that was run.
-    pub precision: Precision,
+    pub precision: Dtype,
     /// Device that was used.
     pub device: String,
     /// ONNX Runtime version.
@@ -128,7 +128,7 @@ fn verify_with(request: &OpenRequest, prepare: impl FnOnce(&mut Tracker)) -> Res
         schema: SCHEMA,
         pass: false,
         pack: pack.manifest.id.clone(),
-        precision: request.precision,
+        precision: request.dtype,
         device: request.device.to_string(),
         runtime: tracker.open_report().runtime_version.clone(),
         worst: None,
@@ -483,8 +483,7 @@ mod tests {
                 [Sabotage::NegateSlot(0), Sabotage::NegateSlot(1), Sabotage::ZeroPointer(0), Sabotage::FreezeAge]
             {
                 let report =
-                    verify_with(&request(copy.path(), Precision::Fp32), |tracker| tracker.set_sabotage(sabotage))
-                        .unwrap();
+                    verify_with(&request(copy.path(), Dtype::Fp32), |tracker| tracker.set_sabotage(sabotage)).unwrap();
                 assert!(!report.pass, "{}: {sabotage:?} went unnoticed: {:?}", dir.display(), report.worst);
             }
         });
@@ -498,7 +497,7 @@ mod tests {
                     only_first_points(index);
                     edit(index);
                 });
-                verify(&request(copy.path(), Precision::Fp32))
+                verify(&request(copy.path(), Dtype::Fp32))
             };
             let refused = |edit: &dyn Fn(&mut serde_json::Value), part: &str| {
                 let text = outcome(edit).expect_err(part).to_string();

@@ -13,7 +13,7 @@ use crate::packs;
 use crate::runner::RunnerError;
 use crate::sam::contract::{IMAGE_ENCODER, MASK_PROMPT};
 use crate::study::cost::{self, Cost};
-use crate::types::{Device, OpenRequest, Precision, PromptKind};
+use crate::types::{Device, Dtype, OpenRequest, PromptKind};
 
 /// Schema number of the JSON form.
 pub const SCHEMA: u32 = 1;
@@ -32,7 +32,7 @@ pub struct Inspection {
     /// Whose masks the graphs give where implementations differ; `None`: the manifest does not say.
     pub follows: Option<Follows>,
     /// Precision whose graphs were read.
-    pub precision: Precision,
+    pub precision: Dtype,
     /// Number of objects that the figures hold for.
     pub objects: usize,
     /// The graphs, in the manifest's order.
@@ -110,10 +110,10 @@ impl MemoryNeed {
 /// # Errors
 /// The graphs cannot be read, or not all of their operators counted; an option has no such value.
 pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, RunnerError> {
-    let settings = SessionSettings::new(request.device, request.precision, &request.options)?;
+    let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
     let batch = objects.min(settings.together()).max(1);
-    let on_cpu = request.device == Device::Cpu && (request.precision != Precision::Fp32 || settings.cpu_forms());
-    let found = inspect(&request.pack, Some(request.precision), batch, on_cpu)?;
+    let on_cpu = request.device == Device::Cpu && (request.dtype != Dtype::Fp32 || settings.cpu_forms());
+    let found = inspect(&request.pack, Some(request.dtype), batch, on_cpu)?;
     if let Some(graph) = found.graphs.iter().find(|graph| !graph.cost.unknown.is_empty()) {
         return Err(RunnerError::Pack(format!(
             "{}: the shapes of {} operators are not known (`jetbench packs inspect` names them)",
@@ -136,15 +136,10 @@ pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, Runne
 /// # Errors
 /// [`RunnerError::Pack`] when the manifest or a graph file cannot be read at all; wrong digests and missing facts are in
 /// the report instead. [`RunnerError::Usage`] when no graph has the precision.
-pub fn inspect(
-    dir: &Path,
-    precision: Option<Precision>,
-    objects: usize,
-    on_cpu: bool,
-) -> Result<Inspection, RunnerError> {
+pub fn inspect(dir: &Path, precision: Option<Dtype>, objects: usize, on_cpu: bool) -> Result<Inspection, RunnerError> {
     let pack = Pack::read(dir)?;
     let manifest = &pack.manifest;
-    let held = manifest.precisions();
+    let held = manifest.dtypes();
     let precision = match precision {
         None => *held
             .first()
@@ -202,12 +197,12 @@ pub fn inspect(
 fn read(
     pack: &Pack,
     graph: &GraphSpec,
-    precision: Precision,
+    precision: Dtype,
     objects: usize,
     on_cpu: bool,
     missing: &mut Vec<String>,
 ) -> Result<GraphCost, RunnerError> {
-    let form = graph.cpu.as_ref().filter(|_| on_cpu && precision == Precision::Fp32);
+    let form = graph.cpu.as_ref().filter(|_| on_cpu && precision == Dtype::Fp32);
     let checked = if form.is_some() {
         pack.check_cpu_form(graph).map(drop)
     } else {
@@ -221,7 +216,7 @@ fn read(
     let wrong = |e: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {e}", path.display()));
     let bytes = std::fs::read(&path).map_err(|e| wrong(&e))?;
     let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
-    let emulated = (on_cpu && precision != Precision::Fp32).then(|| model.emulate_half());
+    let emulated = (on_cpu && precision != Dtype::Fp32).then(|| model.emulate_half());
     let emulated = emulated.transpose().map_err(|e| wrong(&e))?;
     let rewritten =
         emulated.as_ref().map(|emulated| Model::parse(&emulated.bytes)).transpose().map_err(|e| wrong(&e))?;
@@ -339,8 +334,8 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
         None => say(true, "[golden]: no reference outputs, so `jetbench verify` has nothing to compare with"),
         Some(golden) => say(!pack.dir.join(&golden.index).is_file(), "[golden]: the index file does not exist"),
     }
-    let held = manifest.precisions();
-    for precision in Precision::ALL {
+    let held = manifest.dtypes();
+    for precision in Dtype::ALL {
         say(!held.contains(&precision), &format!("{precision}: not every graph has a file"));
     }
     for kind in PromptKind::ALL {

@@ -13,7 +13,7 @@ use crate::host::settings::SessionSettings;
 use crate::host::{runtime, tensor};
 use crate::onnx::{ElementType, build};
 use crate::runner::RunnerError;
-use crate::types::{Device, Options, Precision};
+use crate::types::{Device, Dtype, Options};
 
 /// A Jetson module at one pair of clocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -156,10 +156,10 @@ impl Limit {
 
 impl Peak {
     /// The limit of a run with so many operations in sums of products and so many bytes to move.
-    pub fn limit(&self, flops: u64, bytes: u64, precision: Precision) -> Limit {
+    pub fn limit(&self, flops: u64, bytes: u64, precision: Dtype) -> Limit {
         let gflops = match precision {
-            Precision::Fp32 => self.fp32_gflops,
-            Precision::Fp16 | Precision::Bf16 => self.half_gflops.unwrap_or(self.fp32_gflops),
+            Dtype::Fp32 => self.fp32_gflops,
+            Dtype::Fp16 | Dtype::Bf16 => self.half_gflops.unwrap_or(self.fp32_gflops),
         };
         let compute_ms = flops as f64 / gflops / 1e6;
         let memory_ms = bytes as f64 / self.bandwidth_gb_s / 1e6;
@@ -184,7 +184,7 @@ pub fn measure_cpu(ort_lib: Option<&Path>, threads: Option<usize>) -> Result<Pea
     let runtime = runtime::load(ort_lib)?;
     let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     let options = Options { threads: Some(count), ..Options::default() };
-    let settings = SessionSettings::new(Device::Cpu, Precision::Fp32, &options)?;
+    let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options)?;
     let square = |field, name| (field, build::value_info(name, ElementType::F32, &[SIDE, SIDE]));
     let fields =
         [(1, build::node("MatMul", &["a", "b"], &["c"], &[])), square(11, "a"), square(11, "b"), square(12, "c")];
@@ -290,13 +290,13 @@ mod tests {
             measured: false,
             source: String::new(),
         };
-        let compute = peak.limit(1_000_000_000, 1_000_000, Precision::Fp32);
+        let compute = peak.limit(1_000_000_000, 1_000_000, Dtype::Fp32);
         assert_eq!((compute.ms, compute.bound(), compute.intensity), (10.0, "compute", 1000.0));
-        let memory = peak.limit(1_000_000, 100_000_000, Precision::Fp16);
+        let memory = peak.limit(1_000_000, 100_000_000, Dtype::Fp16);
         assert_eq!((memory.ms, memory.bound()), (10.0, "memory"));
-        assert_eq!(peak.limit(1_000_000_000, 0, Precision::Bf16).ms, 2.5);
+        assert_eq!(peak.limit(1_000_000_000, 0, Dtype::Bf16).ms, 2.5);
         let emulated = Peak { half_gflops: None, ..peak };
-        assert_eq!(emulated.limit(1_000_000_000, 0, Precision::Bf16).ms, 10.0, "emulated in fp32");
+        assert_eq!(emulated.limit(1_000_000_000, 0, Dtype::Bf16).ms, 10.0, "emulated in fp32");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Numeric precision asked for (`--dtype`). What was really computed is recorded per graph in [`StagePrecision`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Precision {
+pub enum Dtype {
     /// IEEE binary32.
     Fp32,
     /// IEEE binary16.
@@ -17,21 +17,21 @@ pub enum Precision {
     Bf16,
 }
 
-impl Precision {
+impl Dtype {
     /// Every precision, in the order in which help texts list them.
-    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Fp16, Precision::Bf16];
+    pub const ALL: [Dtype; 3] = [Dtype::Fp32, Dtype::Fp16, Dtype::Bf16];
 
     /// Canonical name: `fp32`, `fp16`, `bf16`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Precision::Fp32 => "fp32",
-            Precision::Fp16 => "fp16",
-            Precision::Bf16 => "bf16",
+            Dtype::Fp32 => "fp32",
+            Dtype::Fp16 => "fp16",
+            Dtype::Bf16 => "bf16",
         }
     }
 }
 
-impl fmt::Display for Precision {
+impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -40,17 +40,17 @@ impl fmt::Display for Precision {
 /// A word that is no precision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown dtype `{0}`; known: fp32 (float32), fp16 (float16, half), bf16 (bfloat16)")]
-pub struct UnknownPrecision(pub String);
+pub struct UnknownDtype(pub String);
 
-impl FromStr for Precision {
-    type Err = UnknownPrecision;
+impl FromStr for Dtype {
+    type Err = UnknownDtype;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word.trim().to_ascii_lowercase().as_str() {
-            "fp32" | "float32" | "f32" => Ok(Precision::Fp32),
-            "fp16" | "float16" | "f16" | "half" => Ok(Precision::Fp16),
-            "bf16" | "bfloat16" => Ok(Precision::Bf16),
-            _ => Err(UnknownPrecision(word.to_string())),
+            "fp32" | "float32" | "f32" => Ok(Dtype::Fp32),
+            "fp16" | "float16" | "f16" | "half" => Ok(Dtype::Fp16),
+            "bf16" | "bfloat16" => Ok(Dtype::Bf16),
+            _ => Err(UnknownDtype(word.to_string())),
         }
     }
 }
@@ -71,7 +71,7 @@ pub enum Effective {
 
 impl Effective {
     /// The kind that a runner means by its words, for records of the time when it said nothing but words.
-    pub fn from_words(requested: Precision, text: &str) -> Effective {
+    pub fn from_words(requested: Dtype, text: &str) -> Effective {
         let asked = requested.as_str();
         if text == asked {
             Effective::Native
@@ -92,7 +92,7 @@ pub struct StagePrecision {
     /// Graph name, e.g. `image_encoder`.
     pub graph: String,
     /// What was asked for.
-    pub requested: Precision,
+    pub requested: Dtype,
     /// What was computed, in words for people: `fp32`, `bf16`, `bf16 operands, fp32 accumulation, emulated`.
     pub effective: String,
     /// The same for programs: native, emulated, other, doubtful.
@@ -105,7 +105,7 @@ pub struct StagePrecision {
 #[derive(Deserialize)]
 struct WrittenStagePrecision {
     graph: String,
-    requested: Precision,
+    requested: Dtype,
     effective: String,
     kind: Option<Effective>,
     evidence: Vec<String>,

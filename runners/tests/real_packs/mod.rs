@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::types::{Device, OpenRequest, Options, Precision};
+use jetbench_runners::types::{Device, Dtype, OpenRequest, Options};
 use jetbench_runners::{packs, runtime};
 
 /// Real packs, or the reason why there is nothing to test with.
@@ -34,9 +34,9 @@ pub fn skipped(what: &str) {
 }
 
 /// On the CPU, with one thread.
-pub fn request(pack: &Path, precision: Precision) -> OpenRequest {
+pub fn request(pack: &Path, dtype: Dtype) -> OpenRequest {
     let options = Options { threads: Some(1), ..Options::default() };
-    OpenRequest { pack: pack.to_path_buf(), precision, device: Device::Cpu, options, ort_lib: None }
+    OpenRequest { pack: pack.to_path_buf(), dtype, device: Device::Cpu, options, ort_lib: None }
 }
 
 /// The same pack with an edited golden index.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use jetbench_runners::types::Precision;
+use jetbench_runners::types::Dtype;
 
 use plotters::prelude::Color;
 
@@ -35,11 +35,11 @@ pub fn figures(run: &RunRecord) -> Vec<Figure> {
     if !several {
         return part(run, None);
     }
-    Precision::ALL.into_iter().flat_map(|dtype| part(run, Some(dtype))).collect()
+    Dtype::ALL.into_iter().flat_map(|dtype| part(run, Some(dtype))).collect()
 }
 
 /// The figures of all cells, or of those of one dtype.
-fn part(run: &RunRecord, dtype: Option<Precision>) -> Vec<Figure> {
+fn part(run: &RunRecord, dtype: Option<Dtype>) -> Vec<Figure> {
     let looks = Look::all(run);
     let panels = panels(run, dtype);
     let pages: Vec<&[Panel]> = panels.chunks(PANELS).collect();
@@ -65,7 +65,7 @@ fn part(run: &RunRecord, dtype: Option<Precision>) -> Vec<Figure> {
 }
 
 /// Objects in the order in which the first cell that has them tracked them.
-fn panels(run: &RunRecord, dtype: Option<Precision>) -> Vec<Panel<'_>> {
+fn panels(run: &RunRecord, dtype: Option<Dtype>) -> Vec<Panel<'_>> {
     let mut panels: Vec<Panel> = Vec::new();
     let mut index: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let wanted = |cell: &CellRecord| drawable(cell) && dtype.is_none_or(|d| d == cell.dtype);

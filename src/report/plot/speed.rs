@@ -1,7 +1,7 @@
 //! Accuracy against speed: one marker per cell, the Pareto front of the valid ones, 95 % intervals where there are
 //! enough videos for them.
 
-use jetbench_runners::types::Precision;
+use jetbench_runners::types::Dtype;
 use plotters::prelude::Color;
 use plotters::style::TextStyle;
 
@@ -146,7 +146,7 @@ fn keys(page: &Page, run: &RunRecord, dots: &[Dot], at: (f64, f64)) {
         samples.push(None);
     }
     if compares_dtypes(run) {
-        for dtype in Precision::ALL.into_iter().filter(|dtype| dots.iter().any(|d| d.look.dtype == *dtype)) {
+        for dtype in Dtype::ALL.into_iter().filter(|dtype| dots.iter().any(|d| d.look.dtype == *dtype)) {
             entries.push((12.0, dtype.as_str()));
             samples.push(Some(Look { name: String::new(), color: SOFT, dtype, valid: true }));
         }
@@ -304,7 +304,7 @@ mod tests {
     use crate::report::plot::PALETTE;
 
     fn dot(fps: f64, jf: f64, valid: bool) -> Dot {
-        let look = Look { name: "sam2_points bf16".into(), color: PALETTE[0], dtype: Precision::Bf16, valid };
+        let look = Look { name: "sam2_points bf16".into(), color: PALETTE[0], dtype: Dtype::Bf16, valid };
         Dot { look, fps, jf, jf_interval: None, at: (200.0 + fps * 20.0, 700.0 - jf * 5.0), whisker: None }
     }
 
