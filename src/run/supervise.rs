@@ -177,8 +177,8 @@ impl Worker {
 
     /// Ends the worker and everything it started.
     fn kill(&mut self) {
-        // SAFETY: a signal to the process group that this worker leads; it has not been reaped while `try_wait` says so.
         if matches!(self.child.try_wait(), Ok(None)) {
+            // SAFETY: a signal to the process group that this worker leads; it has not been reaped while `try_wait` says so.
             unsafe { libc::kill(-(self.child.id() as libc::pid_t), libc::SIGKILL) };
         }
         let _ = self.child.kill();
