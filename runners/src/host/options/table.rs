@@ -69,8 +69,8 @@ pub const TABLE: &[RunnerOption] = &[
         )
     },
     RunnerOption {
-        doc: "`cargo bench --bench overhead` measures what stage times and telemetry cost: +0.21 % of a frame's time (95 % \
-              interval -0.13 to +0.61, bare against bare +0.13 %) on two cores, `edgetam_mini`: no cost that could be told \
+        doc: "`cargo bench --bench overhead` measures what stage times and telemetry cost: +0.28 % of a frame's time (95 % \
+              interval -0.24 to +0.68, bare against bare +0.06 %) on two cores, `edgetam_mini`: no cost that could be told \
               from noise.",
         ..option(
             "stage_times",
