@@ -321,16 +321,8 @@ fn join_cell(cells: &[&CellRecord], list: &[String], min_frames: usize) -> CellR
     joined.sequences = cells.iter().flat_map(|c| c.sequences.iter().cloned()).collect();
     joined.sequences.sort_by_cached_key(|s| place(&s.video));
     joined.memory_curve = cells.iter().flat_map(|c| c.memory_curve.iter().cloned()).collect();
-    for phase in joined.memory.clone().keys() {
-        let largest = |pick: fn(&crate::results::record::MemoryRecord) -> Option<f64>| {
-            cells.iter().filter_map(|c| pick(c.memory.get(phase)?)).max_by(f64::total_cmp)
-        };
-        if let Some(memory) = joined.memory.get_mut(phase) {
-            memory.system_mib = largest(|m| m.system_mib);
-            memory.pss_mib = largest(|m| m.pss_mib);
-            memory.rss_mib = largest(|m| m.rss_mib);
-            memory.nvmap_mib = largest(|m| m.nvmap_mib);
-        }
+    for (phase, memory) in &mut joined.memory {
+        cells.iter().filter_map(|c| c.memory.get(phase)).for_each(|other| memory.raise_to(other));
     }
     // A rail that one part could not read has no sum.
     let sum = |of: fn(&CellRecord) -> &BTreeMap<String, f64>| -> BTreeMap<String, f64> {

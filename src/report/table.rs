@@ -218,9 +218,14 @@ fn memory_sources(run: &RunRecord) -> Vec<MemorySource> {
     let measured =
         |source: &MemorySource| run.cells.iter().any(|c| c.memory.get(&MemoryPhase::Peak).and_then(source.2).is_some());
     let sources: [MemorySource; 2] = [("system", 7, |m| m.system_mib), ("Pss", 10, |m| m.pss_mib)];
-    let shown: Vec<MemorySource> = sources.into_iter().filter(measured).collect();
+    let mut shown: Vec<MemorySource> = sources.into_iter().filter(measured).collect();
     let resident: MemorySource = ("RSS", 10, |m| m.rss_mib);
-    if shown.is_empty() && measured(&resident) { vec![resident] } else { shown }
+    if shown.is_empty() && measured(&resident) {
+        shown.push(resident);
+    }
+    let gpu: MemorySource = ("GPU", 7, |m| m.gpu_mib);
+    shown.extend(Some(gpu).filter(measured));
+    shown
 }
 
 /// A figure as this cell's verdict allows: plain, in parentheses, or a dash.

@@ -406,6 +406,9 @@ pub struct MemoryRecord {
     /// The worker's own buffers in it, where root may read them.
     #[serde(default)]
     pub nvmap_worker_mib: Option<f64>,
+    /// The worker's memory on NVIDIA GPUs that have memory of their own, by NVML's list of processes; in phase `peak` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_mib: Option<f64>,
 }
 
 impl MemoryRecord {
@@ -420,6 +423,7 @@ impl MemoryRecord {
             rss_mib: larger(self.rss_mib, other.rss_mib),
             nvmap_mib: larger(self.nvmap_mib, other.nvmap_mib),
             nvmap_worker_mib: larger(self.nvmap_worker_mib, other.nvmap_worker_mib),
+            gpu_mib: larger(self.gpu_mib, other.gpu_mib),
         };
     }
 }

@@ -49,7 +49,7 @@ impl MemoryWatch {
             huge_mib: worker.huge_mib,
             rss_mib: worker.rss_mib,
             nvmap_mib: system.nvmap_mib,
-            nvmap_worker_mib: None,
+            ..MemoryRecord::default()
         };
         memory.insert(phase, figures);
         // The kernel keeps the high-water mark; the last one that was heard holds.
@@ -80,6 +80,8 @@ impl MemoryWatch {
             rss_mib: worker(WorkerMemory::HighWater),
             nvmap_mib: telemetry.largest(&Channel::Nvmap),
             nvmap_worker_mib: worker(WorkerMemory::Nvmap),
+            // 0: it never touched one.
+            gpu_mib: worker(WorkerMemory::Gpu).filter(|mib| *mib > 0.0),
         });
         let lowest = self.lowest_available_mib.into_iter().chain(telemetry.smallest(&Channel::MemAvailable));
         let lowest = SystemMemory { available_mib: lowest.min_by(f64::total_cmp), ..SystemMemory::default() };

@@ -83,10 +83,19 @@ pub fn describe(root: &Path) -> DeviceRecord {
     let identity = tree("serial-number").or_else(|| text("etc/machine-id"));
     note("machine_sha256", identity.filter(|i| !i.is_empty()).map(|i| hex(i.as_bytes(), 12)));
 
-    let name = facts.get("model").or_else(|| facts.get("cpu")).map_or_else(|| "unknown".to_string(), |m| slug(m));
+    let name = name(&facts);
     let decisive: String =
         DECISIVE.iter().map(|key| format!("{key}={}\n", facts.get(*key).map_or("", String::as_str))).collect();
     DeviceRecord { name, digest: hex(decisive.as_bytes(), 12), facts }
+}
+
+/// The board's model; of a machine without one its processor, and its GPUs with memory of their own: their figures are not
+/// the processor's.
+fn name(facts: &BTreeMap<String, String>) -> String {
+    let fact = |key: &str| facts.get(key).map(|name| slug(name));
+    let parts = [fact("cpu"), fact("gpu")];
+    let named = fact("model").unwrap_or_else(|| parts.into_iter().flatten().collect::<Vec<_>>().join("-"));
+    if named.is_empty() { "unknown".to_string() } else { named }
 }
 
 /// Notes which ONNX Runtime is used, and which providers are compiled into it. They are no part of the digest: the record
@@ -357,6 +366,15 @@ mod tests {
         assert_eq!(slug("Intel(R) Xeon(R) Processor @ 2.80GHz"), "intel-xeon-2.80ghz");
         assert_eq!(slug("../../etc"), "etc");
         assert_eq!(slug("AMD Ryzen 7 7840U w/ Radeon 780M"), "amd-ryzen-7-7840u-w-radeon-780m");
+    }
+
+    #[test]
+    fn a_machine_with_a_graphics_card_is_named_by_it_too() {
+        let pc = tree(&[
+            ("proc/cpuinfo", "processor\t: 0\nmodel name\t: Intel(R) Xeon(R) Processor\n"),
+            ("proc/driver/nvidia/gpus/0000:00:06.0/information", "Model: \t\t NVIDIA H200\nIRQ: 1\n"),
+        ]);
+        assert_eq!(describe(pc.path()).name, "intel-xeon-nvidia-h200");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn find(root: &Path, pid: Option<u32>) -> Found {
     thermal::find_over_current(root, &mut found);
     fan::find(root, &mut found);
     mode::find(root, &mut found);
-    nvml::find(root, &mut found);
+    nvml::find(root, pid, &mut found);
     found
 }
 

@@ -79,6 +79,8 @@ pub enum WorkerMemory {
     Huge,
     /// Its buffers in Tegra's memory manager.
     Nvmap,
+    /// Its memory on NVIDIA GPUs that have memory of their own.
+    Gpu,
 }
 
 /// What NVIDIA's management library tells of a GPU.
@@ -126,7 +128,7 @@ impl NvidiaQuantity {
 }
 
 /// Channels whose text is always the same.
-static FIXED: [(Channel, &str); 18] = [
+static FIXED: [(Channel, &str); 19] = [
     (Channel::MemAvailable, "mem_available_mib"),
     (Channel::SwapFree, "swap_free_mib"),
     (Channel::Nvmap, "nvmap_mib"),
@@ -137,6 +139,7 @@ static FIXED: [(Channel, &str); 18] = [
     (Channel::Worker(WorkerMemory::Anonymous), "worker_pss_anon_mib"),
     (Channel::Worker(WorkerMemory::Huge), "worker_huge_mib"),
     (Channel::Worker(WorkerMemory::Nvmap), "worker_nvmap_mib"),
+    (Channel::Worker(WorkerMemory::Gpu), "worker_gpu_mib"),
     (Channel::WorkerCpu, "worker_cpu_s"),
     (Channel::ParentCpu, "parent_cpu_s"),
     (Channel::CpuBusy, "cpu_busy_s"),
@@ -153,6 +156,7 @@ impl Channel {
         match self {
             Channel::MemAvailable | Channel::SwapFree | Channel::Nvmap => "memory",
             Channel::Worker(WorkerMemory::Nvmap) => "nvmap",
+            Channel::Worker(WorkerMemory::Gpu) => "nvml",
             Channel::Worker(_) => "worker memory",
             Channel::WorkerCpu | Channel::ParentCpu => "worker cpu",
             Channel::CpuBusy => "cpu use",

@@ -7,10 +7,11 @@ use std::sync::OnceLock;
 
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 
-use super::key::{Channel, NvidiaQuantity};
+use super::key::{Channel, NvidiaQuantity, WorkerMemory};
 use super::sensor::{Found, Reading, Sensor, is_tegra};
 
 /// Reasons for which clocks are cut by force: software power cap, hardware slowdown, software and hardware thermal
@@ -53,6 +54,44 @@ fn read(gpu: &Device<'_>, quantity: NvidiaQuantity) -> Reading {
     reading.map_err(|e| e.to_string())
 }
 
+/// What one process holds on all GPUs, by the driver's own account: the context of the runtime, weights, and every pool that
+/// a library took, used or not.
+struct ProcessShare {
+    pid: u32,
+    devices: Vec<Device<'static>>,
+}
+
+impl ProcessShare {
+    /// MiB; 0 for a process that has not touched a GPU.
+    fn mib(&self) -> Reading {
+        let mut bytes = 0;
+        for device in &self.devices {
+            let processes = device.running_compute_processes().map_err(|e| e.to_string())?;
+            for process in processes.iter().filter(|p| p.pid == self.pid) {
+                match process.used_gpu_memory {
+                    UsedGpuMemory::Used(used) => bytes += used,
+                    UsedGpuMemory::Unavailable => return Err("the driver does not tell processes apart".to_string()),
+                }
+            }
+        }
+        Ok(bytes as f64 / 1048576.0)
+    }
+}
+
+impl Sensor for ProcessShare {
+    fn channels(&self) -> Vec<Channel> {
+        vec![Channel::Worker(WorkerMemory::Gpu)]
+    }
+
+    fn read(&mut self, out: &mut Vec<Reading>) {
+        out.push(self.mib());
+    }
+
+    fn slow(&self) -> bool {
+        true
+    }
+}
+
 /// The library: by the loader's own search on this machine, inside the tree for a captured one. It is never shut down,
 /// because a GPU that no program holds is put to sleep by its driver and takes long to wake.
 fn library(root: &Path) -> Result<&'static Nvml, String> {
@@ -71,8 +110,8 @@ fn open(path: &Path) -> Result<Nvml, String> {
     })
 }
 
-/// Every GPU that the driver knows.
-pub(super) fn find(root: &Path, found: &mut Found) {
+/// Every GPU that the driver knows, and what process `pid` holds on them.
+pub(super) fn find(root: &Path, pid: Option<u32>, found: &mut Found) {
     if is_tegra(root) {
         return found
             .miss("nvml", "not asked on a Tegra board: it answers Not Supported there; the other sensors say more");
@@ -101,6 +140,12 @@ pub(super) fn find(root: &Path, found: &mut Found) {
         if !quantities.is_empty() {
             found.add(Gpu { index, device, quantities });
         }
+    }
+    let Some(pid) = pid else { return };
+    let share = ProcessShare { pid, devices: (0..count).filter_map(|i| nvml.device_by_index(i).ok()).collect() };
+    match share.mib() {
+        Ok(_) => found.add(share),
+        Err(reason) => found.miss(Channel::Worker(WorkerMemory::Gpu), reason),
     }
 }
 
@@ -131,6 +176,14 @@ mod tests {
             unsafe { *t = 61 }; 0 }
         #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetClockInfo(_: *mut c_void, k: c_uint, c: *mut c_uint) -> c_uint {
             unsafe { *c = 1000 + k }; 0 }
+        #[repr(C)] pub struct P { pid: c_uint, used: u64, instance: c_uint, compute: c_uint }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
+            _: *mut c_void, n: *mut c_uint, p: *mut P) -> c_uint {
+            if p.is_null() { unsafe { *n = 2 }; return 7 }
+            for (i, pid) in [77, 5].into_iter().enumerate() {
+                unsafe { *p.add(i) = P { pid, used: 3 << 20, instance: 0, compute: 0 } }
+            }
+            unsafe { *n = 2 }; 0 }
     "#;
 
     #[test]
@@ -145,7 +198,7 @@ mod tests {
             .unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let mut found = Found::default();
-        find(root.path(), &mut found);
+        find(root.path(), Some(77), &mut found);
         let missing: Vec<(&str, &str)> = found.missing.iter().map(|m| (m.sensor.as_str(), m.reason.as_str())).collect();
         let [(first, no_such), (power, not_supported), (third, _)] = missing[..] else { panic!("{missing:?}") };
         assert_eq!((first, power, third), ("nvidia0_throttle_reasons", "nvidia1_w", "nvidia1_throttle_reasons"));
@@ -159,6 +212,8 @@ mod tests {
         assert_eq!(value(1, NvidiaQuantity::Power), None);
         // Allocated and reserved together: what is not free.
         assert_eq!(value(1, NvidiaQuantity::MemoryUsed), Some(2048.0));
+        // Two GPUs with 3 MiB each; another process's are not counted.
+        assert_eq!(telemetry.largest(&Channel::Worker(WorkerMemory::Gpu)), Some(6.0));
         assert_eq!((value(0, NvidiaQuantity::Load), value(0, NvidiaQuantity::Temperature)), (Some(97.0), Some(61.0)));
         let clocks = (value(0, NvidiaQuantity::Clock), value(0, NvidiaQuantity::MemoryClock));
         assert_eq!(clocks, (Some(1000.0), Some(1002.0)));
@@ -174,7 +229,7 @@ mod tests {
     fn a_library_that_fails_is_a_missing_source() {
         let board = tree(&[("usr/lib/libnvidia-ml.so.1", "not a library")]);
         let mut found = Found::default();
-        find(board.path(), &mut found);
+        find(board.path(), Some(77), &mut found);
         assert!(found.sensors.is_empty());
         assert!(found.missing[0].sensor == "nvml" && found.missing[0].reason.ends_with("no NVIDIA driver"));
     }

@@ -173,6 +173,8 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
             => |r| r.high(|s| s.repeats?.latency_p50_ms?.next_run);
         "harness_median_us", "µs", "median time per frame of the harness itself, without a model",
             "it was not measured" => |r| maybe(r.of.null_run.as_ref().map(|n| n.median_us));
+        "peak_gpu_mib", "MiB", "largest memory of the worker on GPUs that have memory of their own, by NVML",
+            "no such GPU was used, or NVML does not tell" => |r| r.peak(|m| m.gpu_mib);
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }
