@@ -1,9 +1,10 @@
 //! What does an ONNX file hold, and how is it changed? Read without ONNX Runtime, so that a pack can be checked against its
 //! manifest and the precision of a graph can be proven before anything is loaded; rewritten for providers that have no
-//! half kernels.
+//! half kernels, and at its edges, where host and device do not share memory.
 
 pub(crate) mod build;
 mod dtype;
+mod edges;
 mod facts;
 mod model;
 mod rewrite;
@@ -11,6 +12,7 @@ mod shapes;
 mod wire;
 
 pub use dtype::{Dimension, ElementType, shape_text};
+pub use edges::{Edge, PIXELS, REPORT};
 pub use model::{Model, Node, ValueInfo};
 pub use shapes::Shapes;
 pub use wire::OnnxError;

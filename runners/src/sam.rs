@@ -5,6 +5,7 @@ pub mod contract;
 pub mod copies;
 mod encoder;
 mod groups;
+mod image;
 #[cfg(test)]
 pub(crate) mod sabotage;
 mod state;

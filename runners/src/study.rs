@@ -5,5 +5,6 @@ pub mod audit;
 mod cost;
 pub mod golden;
 pub mod inspect;
+mod limits;
 mod reference;
 pub mod roofline;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use jetbench_runners::types::{Device, Dtype};
 
+use crate::cli::option;
 use crate::cli::quantity::TimeSpan;
 use crate::dataset::Layout;
 use crate::exit;
@@ -422,6 +423,9 @@ pub struct AuditArgs {
     /// Threads inside one operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// Option for the runner, as for `run` (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = option::OptionParser, hide_possible_values = true)]
+    pub option: Vec<String>,
     /// Exit with 1 when there is a copy of this severity or worse
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<TransferSeverity>,

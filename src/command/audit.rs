@@ -2,6 +2,8 @@
 //! The profile is ONNX Runtime's own; the copies that this program makes are counted where it makes them. Weights that go
 //! up while a session loads are not listed: no interface tells them.
 
+use std::collections::BTreeMap;
+
 use jetbench_runners::RunnerError;
 use jetbench_runners::audit::{self, Audit};
 use jetbench_runners::types::{OpenRequest, Prompt};
@@ -9,7 +11,7 @@ use serde_json::json;
 
 use crate::cli::{AuditArgs, RunArgs};
 use crate::exit::{Error, NOT_VALID, OK, Outcome};
-use crate::judge::transfers::{Transfer, TransferSeverity, judge};
+use crate::judge::transfers::{TO_HOST, Transfer, TransferSeverity, judge};
 use crate::plan::resolve::Cell;
 use crate::plan::{self, Plan};
 use crate::run::event::Job;
@@ -29,6 +31,7 @@ pub fn audit(args: &AuditArgs) -> Result<Outcome, Error> {
         alias: args.alias.clone(),
         ort_lib: args.ort_lib.clone(),
         threads: args.threads,
+        option: args.option.clone(),
         limit_videos: std::num::NonZeroUsize::new(1),
         limit_frames: Some(args.frames),
         ..RunArgs::default()
@@ -84,6 +87,18 @@ fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Error> {
     Ok(audit::audit(&request, &mut frames, &prompts, place.path())?)
 }
 
+/// Bytes per frame to the device and to the host, of each model.
+fn traffic(items: &[Transfer]) -> BTreeMap<&str, [f64; 2]> {
+    let mut traffic: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
+    for item in items {
+        // The bytes of what is copied once per prompt are those of one copy.
+        let per_frame = if item.severity == TransferSeverity::Medium { item.count_per_frame } else { 1.0 };
+        let sums = traffic.entry(&item.model).or_default();
+        sums[usize::from(item.direction == TO_HOST)] += item.bytes as f64 * per_frame;
+    }
+    traffic
+}
+
 fn text(graphs: &[serde_json::Value], items: &[Transfer]) -> String {
     let mut text = String::new();
     let word = |v: &serde_json::Value| v.as_str().unwrap_or_default().to_string();
@@ -111,9 +126,12 @@ fn text(graphs: &[serde_json::Value], items: &[Transfer]) -> String {
     }
     let bad = items.iter().filter(|i| i.severity != TransferSeverity::Expected).count();
     text.push_str(&match bad {
-        0 => "no copies besides the image in and the mask out\n".to_string(),
-        n => format!("{n} kinds of copies besides the image in and the mask out\n"),
+        0 => "no copies besides the image in, the mask and its report out\n".to_string(),
+        n => format!("{n} kinds of copies besides the image in, the mask and its report out\n"),
     });
+    for (cell, [up, down]) in traffic(items) {
+        text.push_str(&format!("{cell}: {up:.0} bytes up and {down:.0} bytes down per frame\n"));
+    }
     text
 }
 
@@ -157,6 +175,8 @@ mod tests {
         ");
         assert!(items.iter().all(|i| (i.severity == TransferSeverity::Expected) == i.remedy.is_empty()));
         assert!(items[2].remedy.contains("keep obj_ptr on cuda:0"));
-        assert!(text(&[], &items).ends_with("3 kinds of copies besides the image in and the mask out\n"));
+        assert!(text(&[], &items).ends_with(
+            "3 kinds of copies besides the image in, the mask and its report out\nm: 900 bytes up and 600 bytes down per frame\n"
+        ));
     }
 }

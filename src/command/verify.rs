@@ -434,7 +434,7 @@ fn text(report: &GoldenReport, pack: &Path) -> String {
         let worst: Vec<String> = track
             .differences
             .iter()
-            .map(|d| format!("{} {}", d.tensor, d.max_abs.map_or("not finite".to_string(), |v| format!("{v:.1e}"))))
+            .map(|d| format!("{} {}", d.tensor, report.tolerance.of(&d.tensor).shown(d)))
             .collect();
         text.push_str(&format!(
             "{}  {} object {} {:6}  {} frames, {} with the object  {}  mask pixels {} of {}\n",
@@ -465,14 +465,14 @@ fn text(report: &GoldenReport, pack: &Path) -> String {
         text.push_str(&format!("failure: {failure}\n"));
     }
     let limits = &report.tolerance;
-    text.push_str(&format!(
-        "{}: tolerance {:.0e} for logits, {:.0e} for object scores, {:.0e} for pointers, {:.2} % of mask pixels\n",
-        if report.pass { "pass" } else { "FAIL" },
-        limits.low_res,
-        limits.object_score,
-        limits.obj_ptr,
-        limits.mask_pixels * 100.0
-    ));
+    let allowed: Vec<String> =
+        [("logits", limits.low_res), ("object scores", limits.object_score), ("pointers", limits.obj_ptr)]
+            .into_iter()
+            .filter_map(|(what, allowed)| Some(format!("{} for {what}", allowed.words()?)))
+            .chain([format!("{:.2} % of mask pixels", limits.mask_pixels * 100.0)])
+            .collect();
+    let mark = if report.pass { "pass" } else { "FAIL" };
+    text.push_str(&format!("{mark}: allowed {}\n", allowed.join(", ")));
     text
 }
 

@@ -17,7 +17,7 @@ pub enum TransferSeverity {
     Medium,
     /// At load.
     Minor,
-    /// The image in and the mask out: what the job itself is.
+    /// The image in, the mask and its report out: what the job itself is.
     #[value(skip)]
     Expected,
 }
@@ -45,25 +45,28 @@ pub struct Transfer {
     pub remedy: String,
 }
 
-/// The tensor that comes out of every frame.
-const MASK: &str = "low_res_mask";
+/// The tensors that come out of every frame: the mask, and the report of what the loop checks.
+const RESULTS: [&str; 2] = ["low_res_mask", "report"];
+
+/// The direction of what comes down.
+pub const TO_HOST: &str = "to host";
 
 /// Copies as items, each kind once, with its severity.
 pub fn judge(model: &str, device: Device, audit: &Audit) -> Vec<Transfer> {
     let mut kinds: BTreeMap<(bool, &str, &str, bool), (u64, u64)> = BTreeMap::new();
     for copy in &audit.copies {
-        // On a prompted frame the mask comes out as on any other.
-        let prompted = copy.prompted && copy.tensor != MASK;
+        // On a prompted frame the results come out as on any other.
+        let prompted = copy.prompted && !RESULTS.contains(&copy.tensor);
         let kind = kinds.entry((prompted, copy.graph, copy.tensor, copy.to_host)).or_default();
         kind.0 += 1;
         kind.1 += copy.bytes;
     }
     let frames = audit.frames.max(1) as f64;
-    let direction = |to_host| if to_host { "to host" } else { "to device" };
+    let direction = |to_host| if to_host { TO_HOST } else { "to device" };
     let mut items = Vec::new();
     for ((prompted, graph, tensor, to_host), (count, bytes)) in kinds {
-        let needed =
-            (graph, tensor, to_host) == (contract::IMAGE_ENCODER, "image", false) || (tensor == MASK && to_host);
+        let needed = (graph, tensor, to_host) == (contract::IMAGE_ENCODER, "image", false)
+            || (RESULTS.contains(&tensor) && to_host);
         let severity = match (needed, prompted) {
             (true, _) => TransferSeverity::Expected,
             (false, true) => TransferSeverity::Medium,

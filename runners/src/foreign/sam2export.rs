@@ -272,7 +272,7 @@ impl HostMemory {
         let (pack, sizes) = read(&request.pack, contract)?;
         let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
-        let wanted = |name| GraphRequest { name, settings: &settings, on_device: false };
+        let wanted = |name| GraphRequest { name, settings: &settings, on_device: false, edge: None };
         let [encoder, attention, decoder, memory] = loader.graphs([ENCODER, ATTENTION, DECODER, MEMORY].map(wanted))?;
         let mut report = loader.end();
         let tokens = sizes.slots as i64 * sizes.grid * sizes.grid;

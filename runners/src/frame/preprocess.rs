@@ -114,6 +114,26 @@ impl Preprocess {
         Ok(())
     }
 
+    /// Writes the resized frame into `planes` (3 x `size` x `size`) as it is, 8-bit samples.
+    ///
+    /// # Errors
+    /// [`RunnerError::Usage`] when the frame's bytes do not fit its size.
+    pub fn fill_bytes(&mut self, frame: Frame<'_>, planes: &mut [u8]) -> Result<(), RunnerError> {
+        crate::runner::check_frame(frame)?;
+        let size = self.size;
+        self.resize.rows(frame, |y, row| {
+            for (samples, plane) in row.chunks_exact(size).zip(planes.chunks_exact_mut(size * size)) {
+                plane[y * size..][..size].copy_from_slice(samples);
+            }
+        });
+        Ok(())
+    }
+
+    /// Normalised value of each 8-bit sample, per channel.
+    pub fn levels(&self) -> Vec<[f32; 256]> {
+        self.channels.iter().map(|channel| channel.table).collect()
+    }
+
     /// Leaves the vector instructions of the resize alone, for comparisons.
     pub fn set_plain(&mut self, plain: bool) {
         self.resize.set_plain(plain);

@@ -6,6 +6,7 @@ use super::pool;
 use super::runtime::{self, Runtime};
 use super::session::GraphSession;
 use super::settings::{Arena, SessionSettings};
+use crate::onnx::Edge;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::types::{Device, OpenReport};
@@ -113,11 +114,13 @@ pub struct GraphRequest<'a> {
     pub settings: &'a SessionSettings,
     /// As for [`GraphSession::open`].
     pub on_device: bool,
+    /// As for [`GraphSession::open`].
+    pub edge: Option<&'a Edge>,
 }
 
 impl GraphRequest<'_> {
     fn load(&self, pack: &Pack, runtime: &Runtime) -> Result<GraphSession, RunnerError> {
-        let GraphRequest { name, settings, on_device } = *self;
+        let GraphRequest { name, settings, on_device, edge } = *self;
         let spec = pack
             .manifest
             .graph(name)
@@ -125,7 +128,7 @@ impl GraphRequest<'_> {
         let form = if settings.cpu_forms { pack.check_cpu_form(spec)? } else { None };
         let cpu_form = form.is_some();
         let file = form.map_or_else(|| pack.check_graph(spec, settings.precision), Ok)?;
-        let mut graph = GraphSession::open(name, file, settings, runtime, on_device)?;
+        let mut graph = GraphSession::open(name, file, settings, runtime, on_device, edge)?;
         graph.cpu_form = cpu_form;
         if spec.cpu.is_some() {
             let form = if cpu_form { "for the CPU provider" } else { "for all providers" };

@@ -21,6 +21,8 @@ pub const OVERLAPS: &str = "overlaps";
 pub const STAGE_TIMES: &str = "stage_times";
 /// The option that says whether the next frame may be encoded beside this one.
 pub const PIPELINE: &str = "pipeline";
+/// The option that says where object scores and pointers lie between the graphs.
+pub const RESULTS: &str = "results";
 /// The option that says which form of a graph the CPU provider gets.
 pub const FORM: &str = "form";
 
@@ -314,6 +316,8 @@ impl SessionSettings {
             exclusive: false,
             cpu_forms: device == Device::Cpu && precision == Dtype::Fp32,
             stage_times: true,
+            image_as_bytes: matches!(device, Device::Cuda(_) | Device::TensorRt(_)),
+            results_on_device: device != Device::Cpu,
             pipeline: false,
             profile: None,
         };

@@ -16,8 +16,9 @@ use super::evidence::{evidence, tf32_doubt};
 use super::providers::{self, Engine, EngineKey, Provider, ProviderPairs, Registration};
 use super::runtime::{self, Runtime, cache_dir};
 use super::settings::{Arena, SessionSettings};
+use crate::digest::sha256_hex;
 use crate::manifest::{COND_OBJECTS, OBJECTS};
-use crate::onnx::{Dimension, Model};
+use crate::onnx::{Dimension, Edge, Model};
 use crate::pack::CheckedGraph;
 use crate::runner::RunnerError;
 use crate::types::{Device, DroppedOption, Dtype, Effective, StagePrecision};
@@ -60,7 +61,7 @@ struct Prepared<'a> {
 
 impl GraphSession {
     /// Loads a checked graph file on the device of the settings; half-typed graphs are rewritten for the CPU first.
-    /// `on_device`: all inputs of the graph will be bound to device memory, once.
+    /// `on_device`: all inputs of the graph will be bound to device memory, once. `edge`: a change made in memory.
     ///
     /// # Errors
     /// [`RunnerError::Environment`] when the provider cannot be had (ONNX Runtime's own text follows verbatim),
@@ -71,10 +72,15 @@ impl GraphSession {
         settings: &SessionSettings,
         runtime: &Runtime,
         on_device: bool,
+        edge: Option<&Edge>,
     ) -> Result<Self, RunnerError> {
         let started = Instant::now();
-        let CheckedGraph { path, bytes, sha256 } = file;
-        let (mut precision, prepared) = prepare(name, &path, bytes, settings, runtime)?;
+        let CheckedGraph { path, bytes, mut sha256 } = file;
+        let (mut precision, prepared) = prepare(name, &path, bytes, settings, runtime, edge)?;
+        if edge.is_some() {
+            // Another graph means another engine.
+            sha256 = sha256_hex(&prepared.bytes);
+        }
         let mut notes = Vec::new();
         if prepared.folder.is_some() {
             notes.push(format!("weights of `{name}`: mapped from its file"));
@@ -272,9 +278,14 @@ fn prepare<'a>(
     read: Vec<u8>,
     settings: &'a SessionSettings,
     runtime: &'a Runtime,
+    edge: Option<&Edge>,
 ) -> Result<(StagePrecision, Prepared<'a>), RunnerError> {
     let model = Model::parse(&read).map_err(|e| wrong(path, &e))?;
-    let (precision, rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(path, &e))?;
+    let (precision, mut rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(path, &e))?;
+    if let Some(edge) = edge {
+        let changed = Model::parse(rewritten.as_deref().unwrap_or(&read)).and_then(|model| model.with_edge(edge));
+        rewritten = Some(changed.map_err(|e| wrong(path, &e))?);
+    }
     let mut folder = None;
     // Where the file really is: ONNX Runtime refuses weights that a link leads to out of the graph's folder.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -465,7 +476,7 @@ mod tests {
         let bytes = crate::onnx::build::matmul(dtype);
         let file = CheckedGraph { path: PathBuf::from("test.onnx"), sha256: crate::digest::sha256_hex(&bytes), bytes };
         let settings = SessionSettings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
-        let mut graph = GraphSession::open("g", file, &settings, runtime, false).unwrap();
+        let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
         let host = Allocator::default();
         let mut input = crate::host::tensor::tensor(&host, &[2, 2]).unwrap();
         input.extract_tensor_mut().1.copy_from_slice(&x);
@@ -509,7 +520,7 @@ mod tests {
         std::os::unix::fs::symlink(&blob, &path).unwrap();
         let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes };
         let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[])).unwrap();
-        let mut graph = GraphSession::open("g", file, &settings, runtime, false).unwrap();
+        let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
         let mapped = graph.notes.iter().any(|note| note == "weights of `g`: mapped from its file");
         assert_eq!(mapped, runtime.maps_weights());
         let host = Allocator::default();

@@ -43,6 +43,10 @@ pub struct SessionSettings {
     pub(super) cpu_forms: bool,
     /// Are stage times taken?
     pub(super) stage_times: bool,
+    /// Does a frame go to the image encoder as bytes?
+    pub(super) image_as_bytes: bool,
+    /// Do object scores and pointers stay on the device?
+    pub(super) results_on_device: bool,
     /// CPU: may the next frame be encoded beside this one?
     pub(super) pipeline: bool,
     /// Directory for the profiles of the graphs, for the placement audit.
@@ -78,6 +82,16 @@ impl SessionSettings {
     /// Are stage times taken? They are unless the option `stage_times` says `off`.
     pub fn stage_times(&self) -> bool {
         self.stage_times
+    }
+
+    /// Does a frame go to the image encoder as 8-bit samples? Else as floats, four times as large.
+    pub fn image_as_bytes(&self) -> bool {
+        self.image_as_bytes
+    }
+
+    /// Do object scores and pointers stay on the device, with a small report of them for the host?
+    pub fn results_on_device(&self) -> bool {
+        self.results_on_device
     }
 
     /// Do graphs run in their form for the CPU provider, where they have one?

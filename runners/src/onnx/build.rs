@@ -1,4 +1,4 @@
-//! How is a small ONNX file written? The graph that joins two memories, the probe of the roofline, and the graphs of tests.
+//! How is a small ONNX file written? The graph that joins two memories, the probe of the roofline, changed edges, and the graphs of tests.
 
 use super::dtype::{Dimension, ElementType};
 use super::wire::{put_bytes, put_integer};
@@ -52,7 +52,6 @@ pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, i6
 }
 
 /// A TensorProto with raw little-endian values.
-#[cfg(test)]
 pub fn initializer(name: &str, dtype: ElementType, dims: &[i64], raw: &[u8]) -> Vec<u8> {
     let mut tensor = Vec::new();
     for &size in dims {

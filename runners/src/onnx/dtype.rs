@@ -11,6 +11,8 @@ pub struct ElementType(pub i64);
 impl ElementType {
     /// 32-bit float.
     pub const F32: Self = ElementType(1);
+    /// 8-bit natural number.
+    pub const U8: Self = ElementType(2);
     /// 32-bit integer.
     pub const I32: Self = ElementType(6);
     /// 64-bit integer.

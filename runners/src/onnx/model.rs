@@ -400,7 +400,7 @@ fn sparse_tensor(bytes: &[u8]) -> Result<Initializer<'_>, OnnxError> {
     }
 }
 
-fn value_info(bytes: &[u8]) -> Result<ValueInfo<'_>, OnnxError> {
+pub(super) fn value_info(bytes: &[u8]) -> Result<ValueInfo<'_>, OnnxError> {
     let mut info = ValueInfo { name: "", dtype: None, shape: None };
     for field in FieldReader::new("a value_info", bytes) {
         let field = field?;

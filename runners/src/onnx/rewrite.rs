@@ -125,7 +125,7 @@ impl Model<'_> {
     }
 
     /// The whole model file with another graph in it.
-    fn with_graph(&self, graph: &[u8]) -> Result<Vec<u8>, OnnxError> {
+    pub(super) fn with_graph(&self, graph: &[u8]) -> Result<Vec<u8>, OnnxError> {
         let mut bytes = Vec::with_capacity(self.bytes.len() - self.graph_bytes.len() + graph.len() + 16);
         for field in FieldReader::new("the model", self.bytes) {
             let field = field?;

@@ -32,22 +32,30 @@ impl Copies {
     }
 
     fn push(&mut self, graph: &'static str, tensor: &'static str, to_host: bool, values: i64, prompted: bool) {
+        self.push_bytes(graph, tensor, to_host, values as u64 * 4, prompted);
+    }
+
+    fn push_bytes(&mut self, graph: &'static str, tensor: &'static str, to_host: bool, bytes: u64, prompted: bool) {
         if let Some(copies) = &mut self.0 {
-            copies.push(Copied { graph, tensor, to_host, bytes: values as u64 * 4, prompted });
+            copies.push(Copied { graph, tensor, to_host, bytes, prompted });
         }
     }
 
-    /// A frame that goes to the image encoder.
-    pub fn image(&mut self, s: &TensorSizes) {
-        self.push(IMAGE_ENCODER, "image", false, 3 * s.image * s.image, false);
+    /// A frame that goes to the image encoder, as 8-bit samples or as floats.
+    pub fn image(&mut self, s: &TensorSizes, as_bytes: bool) {
+        let samples = 3 * s.image * s.image;
+        let bytes = if as_bytes { samples } else { 4 * samples };
+        self.push_bytes(IMAGE_ENCODER, "image", false, bytes as u64, false);
     }
 
     /// Results of `objects` objects that ran together. On the CPU host and device are one: only the masks come out. On a GPU
-    /// score and pointer come to the host, where the loop checks them, and go back up into the memory encoder.
-    pub fn group(&mut self, s: &TensorSizes, on_gpu: bool, objects: usize, prompted: bool) {
+    /// the loop gets a report of scores and pointers; without one both come to the host and go back up into the memory encoder.
+    pub fn group(&mut self, s: &TensorSizes, on_gpu: bool, reports: bool, objects: usize, prompted: bool) {
         let n = objects as i64;
         self.push(MASK_DECODER, "low_res_mask", true, n * (s.mask() * s.mask()) as i64, prompted);
-        if on_gpu {
+        if on_gpu && reports {
+            self.push(MASK_DECODER, "report", true, 3 * n, prompted);
+        } else if on_gpu {
             for (tensor, values) in [("object_score", 1), ("obj_ptr", s.hidden)] {
                 self.push(MASK_DECODER, tensor, true, n * values, prompted);
                 self.push(MEMORY_ENCODER, tensor, false, n * values, prompted);

@@ -6,7 +6,6 @@ use std::hash::Hasher;
 
 use crate::frame::Preprocess;
 use crate::host::session::GraphSession;
-use crate::host::tensor::input;
 use crate::runner::RunnerError;
 use crate::sam::wiring::Features;
 use crate::types::{Frame, Stage, StageClock, StageTimes};
@@ -70,9 +69,9 @@ impl Encoder {
             ahead.times.iter().for_each(|(stage, time)| times.add(stage, time));
             return Ok(());
         }
-        self.preprocess.fill(frame, features.image.extract_tensor_mut().1)?;
+        features.image.fill(&mut self.preprocess, frame)?;
         if on_gpu {
-            input(&mut features.encode, "image", &features.image)?;
+            features.image.bind(&mut features.encode)?;
         }
         clock.lap(times, Stage::Preprocess);
         self.graph.run(&features.encode)?;
@@ -87,7 +86,7 @@ impl Encoder {
     pub fn encode_ahead(&mut self, frame: Frame<'_>, mut clock: StageClock) -> Result<(), RunnerError> {
         let Some(ahead) = &mut self.ahead else { return Ok(()) };
         ahead.times = StageTimes::default();
-        self.preprocess.fill(frame, ahead.features.image.extract_tensor_mut().1)?;
+        ahead.features.image.fill(&mut self.preprocess, frame)?;
         clock.lap(&mut ahead.times, Stage::Preprocess);
         self.graph.run(&ahead.features.encode)?;
         clock.lap(&mut ahead.times, Stage::ImageEncoder);

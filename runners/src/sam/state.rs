@@ -59,14 +59,16 @@ pub struct FrameTensors {
     pub cond_embed: FloatTensor,
     /// Masks in the scale the memory encoder takes, `[n, 1, image, image]`.
     pub mask_for_memory: FloatTensor,
-    /// Object score logits, on the host, `[n, 1]`.
+    /// Object score logits, `[n, 1]`.
     pub object_score: FloatTensor,
-    /// Object pointers, on the host, `[n, hidden]`.
+    /// Object pointers, `[n, hidden]`.
     pub obj_ptr: FloatTensor,
     /// The flag 0, for tracked frames, `[n]`.
     pub zero: FloatTensor,
     /// The flag 1, for prompted frames, `[n]`.
     pub one: FloatTensor,
+    /// Are scores and pointers on the host? Else they stay on the device.
+    pub results_on_host: bool,
 }
 
 /// The memories of `n` objects that run through the graphs together.
@@ -137,7 +139,7 @@ impl Memories {
         on_gpu: bool,
     ) -> Result<(), RunnerError> {
         match &mut self.encode_prompt {
-            Some(binding) if on_gpu => rebind_host_inputs(binding, passed)?,
+            Some(binding) if on_gpu && passed.results_on_host => bind_results(binding, passed)?,
             Some(_) => {}
             none => {
                 let mut binding = encoder.binding()?;
@@ -165,8 +167,8 @@ impl Memories {
         on_gpu: bool,
     ) -> Result<(), RunnerError> {
         let binding = &mut self.encode[self.current];
-        if on_gpu {
-            rebind_host_inputs(binding, passed)?;
+        if on_gpu && passed.results_on_host {
+            bind_results(binding, passed)?;
         }
         encoder.run(binding)?;
         self.current = 1 - self.current;
@@ -250,12 +252,12 @@ fn bind_frame(
     input(binding, "image_embed", image_embed)?;
     input(binding, "mask_for_memory", &passed.mask_for_memory)?;
     input(binding, "is_prompt", is_prompt)?;
-    rebind_host_inputs(binding, passed)
+    bind_results(binding, passed)
 }
 
-/// Score and pointer live on the host, because the loop checks them. On the CPU a binding reads them in place; a GPU
-/// session copies them when they are bound, so there they are bound again on every frame.
-fn rebind_host_inputs(binding: &mut IoBinding, passed: &FrameTensors) -> Result<(), RunnerError> {
+/// Binds score and pointer. A session on a GPU copies what lies on the host when it is bound, so there they are bound again
+/// on every frame.
+fn bind_results(binding: &mut IoBinding, passed: &FrameTensors) -> Result<(), RunnerError> {
     input(binding, "object_score", &passed.object_score)?;
     input(binding, "obj_ptr", &passed.obj_ptr)
 }

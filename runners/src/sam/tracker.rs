@@ -16,6 +16,7 @@ use crate::host::runtime::Runtime;
 use crate::host::session::GraphSession;
 use crate::host::settings::SessionSettings;
 use crate::host::tensor::{FloatTensor, input};
+use crate::onnx::Edge;
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, TensorSizes};
@@ -72,7 +73,7 @@ pub struct RawOutput<'a> {
     pub low_res: &'a [f32],
     /// Object score logit.
     pub object_score: f32,
-    /// Object pointer that was stored.
+    /// Object pointer that was stored; empty where it stays on the device.
     pub obj_ptr: &'a [f32],
     /// Mask at source size.
     pub mask: &'a crate::types::Mask,
@@ -142,6 +143,11 @@ impl Tracker {
         let mut settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
         settings.profile = profile.map(Path::to_path_buf);
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
+        let preprocess = Preprocess::new(&pack.manifest.input);
+        let (bytes, reports) = (settings.image_as_bytes(), settings.results_on_device());
+        let pixels = bytes.then(|| Edge::Pixels("image", preprocess.levels()));
+        let score = reports.then_some(Edge::Report(&["object_score"], None));
+        let results = reports.then_some(Edge::Report(&["object_score", "predicted_iou"], Some("obj_ptr")));
         let runtime = loader.runtime;
         let split = settings.split();
         let [encoding, others] = split.as_ref().map_or([&settings; 2], |parts| parts.each_ref());
@@ -150,6 +156,12 @@ impl Tracker {
             settings: if name == contract::IMAGE_ENCODER { encoding } else { others },
             // All inputs of memory attention are device memory: raw features and the state.
             on_device: name == contract::MEMORY_ATTENTION,
+            edge: match name {
+                contract::IMAGE_ENCODER => pixels.as_ref(),
+                contract::MASK_PROMPT => score.as_ref(),
+                contract::MASK_DECODER => results.as_ref(),
+                _ => None,
+            },
         };
         let [image_encoder, memory_attention, mask_decoder, memory_encoder] = loader.graphs(
             [contract::IMAGE_ENCODER, contract::MEMORY_ATTENTION, contract::MASK_DECODER, contract::MEMORY_ENCODER]
@@ -167,9 +179,9 @@ impl Tracker {
 
         let device = image_encoder.device_allocator(request.device)?;
         let host = image_encoder.device_allocator(Device::Cpu)?;
-        let features = || Features::new(&device, &host, &sizes, &image_encoder);
+        let features = || Features::new(&device, &host, &sizes, &image_encoder, bytes);
         let (features, ahead) = (features()?, split.is_some().then(features).transpose()?);
-        let encoder = Encoder::new(image_encoder, Preprocess::new(&pack.manifest.input), ahead);
+        let encoder = Encoder::new(image_encoder, preprocess, ahead);
         Ok(Tracker {
             capabilities: capabilities(&pack, &sizes, request.device),
             report,
@@ -269,7 +281,7 @@ impl Tracker {
         let mut clock = StageClock::start(self.settings.stage_times());
         let on_gpu = self.settings.on_gpu();
         let masks = encoder.encode(frame, &mut self.features, on_gpu, &mut clock, &mut self.times).and_then(|()| {
-            self.copies.image(&self.sizes);
+            self.copies.image(&self.sizes, self.settings.image_as_bytes());
             if self.lattice.is_none() {
                 self.lattice = Some(match on_gpu {
                     true => "lattice of the outputs: not read back from the device".to_string(),
@@ -303,7 +315,7 @@ impl Tracker {
         mut clock: StageClock,
         observe: &mut dyn FnMut(RawOutput<'_>),
     ) -> Result<FrameMasks, RunnerError> {
-        let on_gpu = self.settings.on_gpu();
+        let (on_gpu, reports) = (self.settings.on_gpu(), self.settings.results_on_device());
         let mut masks = self.returned.pop().unwrap_or_default();
         self.planes.clear();
         let mut groups = std::mem::take(&mut self.groups);
@@ -315,7 +327,7 @@ impl Tracker {
             clock.lap(&mut self.times, Stage::MaskDecoder);
             group.memories.remember(&mut self.memory_encoder, &wiring.passed, on_gpu)?;
             clock.lap(&mut self.times, Stage::MemoryEncoder);
-            self.copies.group(&self.sizes, on_gpu, group.objects.len(), false);
+            self.copies.group(&self.sizes, on_gpu, reports, group.objects.len(), false);
             self.results(group, false, frame, &mut masks, observe)?;
             #[cfg(test)]
             self.damage(group);
@@ -334,7 +346,7 @@ impl Tracker {
             let embed = &self.features.image_embed;
             group.memories.start(&mut self.memory_encoder, embed, passed, blank, on_gpu)?;
             clock.lap(&mut self.times, Stage::MemoryEncoder);
-            self.copies.group(&self.sizes, on_gpu, group.objects.len(), true);
+            self.copies.group(&self.sizes, on_gpu, reports, group.objects.len(), true);
             if on_gpu {
                 self.copies.prompts(&self.sizes, together.len(), bypassed);
             }
@@ -364,25 +376,27 @@ impl Tracker {
             sizes: &self.sizes,
             features: &self.features,
             decoder: &self.mask_decoder,
+            reports: self.settings.results_on_device(),
         };
         let wiring = wiring(&mut self.wirings, prompts.len())?;
         if is_mask(&prompts[0]) {
             let Some(graph) = &mut self.mask_prompt else {
                 return Err(RunnerError::Usage("this pack takes no mask prompts".to_string()));
             };
-            let wiring = wiring.mask(&tools, graph)?;
+            let mask = wiring.mask(&tools, graph)?;
             let pixels = (self.sizes.image * self.sizes.image) as usize;
-            let planes = wiring.masks.extract_tensor_mut().1.chunks_exact_mut(pixels);
+            let planes = mask.masks.extract_tensor_mut().1.chunks_exact_mut(pixels);
             for (prompt, plane) in prompts.iter().zip(planes) {
-                if let PromptShape::Mask(mask) = &prompt.shape {
-                    resize_mask(mask, self.sizes.image as u32, plane);
+                if let PromptShape::Mask(given) = &prompt.shape {
+                    resize_mask(given, self.sizes.image as u32, plane);
                 }
             }
             if on_gpu {
-                input(&mut wiring.prompt, "mask", &wiring.masks)?;
+                input(&mut mask.prompt, "mask", &mask.masks)?;
             }
-            graph.run(&wiring.prompt)?;
-            self.mask_decoder.run(&wiring.decode_pointer)?;
+            graph.run(&mask.prompt)?;
+            self.mask_decoder.run(&mask.decode_pointer)?;
+            wiring.report_mask_scores();
             return Ok(true);
         }
         let points = wiring.points(&tools)?;
@@ -430,6 +444,7 @@ impl Tracker {
                 sizes: &self.sizes,
                 features: &self.features,
                 decoder: &self.mask_decoder,
+                reports: self.settings.results_on_device(),
             };
             self.wirings.insert(objects, Wiring::new(&tools, objects)?);
         }
@@ -484,12 +499,9 @@ impl Tracker {
         let objects = &group.objects;
         let wiring = wiring(&mut self.wirings, objects.len())?;
         let low_res = wiring.low_res.extract_tensor().1.chunks_exact(side * side);
-        let pointers = wiring.passed.obj_ptr.extract_tensor().1.chunks_exact(self.sizes.hidden as usize);
-        let scores = wiring.passed.object_score.extract_tensor().1;
-        let ious = wiring.predicted_iou.extract_tensor().1;
-        for (i, ((((&object, low_res), obj_ptr), &object_score), &iou)) in
-            objects.iter().zip(low_res).zip(pointers).zip(scores).zip(ious).enumerate()
-        {
+        for (i, (&object, low_res)) in objects.iter().zip(low_res).enumerate() {
+            let [object_score, predicted_iou, pointer] = wiring.result(i);
+            let obj_ptr = wiring.pointer(i).unwrap_or_default();
             // This object's share of tensors that are on the host anyway.
             let share = |tensor: &'_ FloatTensor| -> Vec<f32> {
                 let values = tensor.extract_tensor().1;
@@ -508,11 +520,10 @@ impl Tracker {
                 inner.push((contract::MEMORY_ENCODER, "bank_out", share(&group.memories.current().bank)));
                 inner
             };
-            let finite = object_score.is_finite() && low_res.iter().chain(obj_ptr).all(|v| v.is_finite());
+            let finite = object_score.is_finite() && pointer.is_finite() && low_res.iter().all(|v| v.is_finite());
             let mut mask = self.blank.pop().unwrap_or_default();
             self.thresholder.fill(low_res, side, frame.width, frame.height, &mut mask);
             observe(RawOutput { object, low_res, object_score, obj_ptr, mask: &mask, inner: &inner });
-            let predicted_iou = iou;
             let claimed = !mask.is_empty();
             masks.objects.push(ObjectMask { object, mask, claimed, object_score, predicted_iou, finite });
             if exclusive {

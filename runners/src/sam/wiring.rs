@@ -9,8 +9,10 @@ use ort::value::Tensor;
 
 use crate::host::session::GraphSession;
 use crate::host::tensor::{FloatTensor, input, output, tensor};
+use crate::onnx::REPORT;
 use crate::runner::RunnerError;
 use crate::sam::contract::TensorSizes;
+use crate::sam::image::Image;
 use crate::sam::state::{FrameTensors, Memories, MemoryState};
 use crate::types::Dtype;
 
@@ -21,8 +23,8 @@ const NOT_A_POINT: i32 = -1;
 
 /// The image and its features.
 pub struct Features {
-    /// Encoder input `[1, 3, image, image]`, on the host.
-    pub image: FloatTensor,
+    /// Encoder input.
+    pub image: Image,
     /// Binds the encoder.
     pub encode: IoBinding,
     /// Raw features `[1, hidden, side, side]`.
@@ -32,7 +34,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// Allocates the tensors and binds the encoder.
+    /// Allocates the tensors and binds the encoder. `bytes`: it takes 8-bit samples.
     ///
     /// # Errors
     /// [`RunnerError::Environment`] or [`RunnerError::Inference`] with ONNX Runtime's text.
@@ -41,16 +43,17 @@ impl Features {
         host: &Allocator,
         s: &TensorSizes,
         encoder: &GraphSession,
+        bytes: bool,
     ) -> Result<Self, RunnerError> {
         let f = s.image / 16;
-        let image = tensor(host, &[1, 3, s.image, s.image])?;
+        let image = Image::new(host, s.image, bytes)?;
         let mut image_embed = tensor(device, &[1, s.hidden, f, f])?;
         let mut high_res = [
             tensor(device, &[1, s.hidden / 8, s.image / 4, s.image / 4])?,
             tensor(device, &[1, s.hidden / 4, s.image / 8, s.image / 8])?,
         ];
         let mut encode = encoder.binding()?;
-        input(&mut encode, "image", &image)?;
+        image.bind(&mut encode)?;
         output(&mut encode, "image_embed", &mut image_embed)?;
         output(&mut encode, "high_res_0", &mut high_res[0])?;
         output(&mut encode, "high_res_1", &mut high_res[1])?;
@@ -84,6 +87,9 @@ impl Features {
     }
 }
 
+/// Values per object of a report: score, predicted IoU, summed pointer.
+pub const REPORTED: usize = 3;
+
 /// What is needed to make more wiring.
 pub struct WiringContext<'a> {
     /// Memory of the device.
@@ -96,6 +102,15 @@ pub struct WiringContext<'a> {
     pub features: &'a Features,
     /// The decoder.
     pub decoder: &'a GraphSession,
+    /// Do scores and pointers stay on the device, with a report of them for the host?
+    pub reports: bool,
+}
+
+impl WiringContext<'_> {
+    /// Memory in which scores and pointers lie between the graphs.
+    fn results(&self) -> &Allocator {
+        if self.reports { self.device } else { self.host }
+    }
 }
 
 /// Tensors and bindings for `n` objects that run together.
@@ -106,8 +121,10 @@ pub struct Wiring {
     pub passed: FrameTensors,
     /// Mask logits `[n, 1, side, side]`, on the host.
     pub low_res: FloatTensor,
-    /// Predicted IoU `[n, 1]`, on the host.
+    /// Predicted IoU `[n, 1]`; on the host unless there is a report.
     pub predicted_iou: FloatTensor,
+    /// Object score, predicted IoU and summed pointer of each object, `[n, 3]`, on the host.
+    pub report: Option<FloatTensor>,
     /// Decoder on memory-conditioned features, no prompt.
     pub decode_tracked: IoBinding,
     /// Memories of objects of earlier sequences, used again: memory stays flat however many sequences are run.
@@ -152,6 +169,8 @@ pub struct MaskPrompts {
     pub prompt: IoBinding,
     /// Binds the decoder.
     pub decode_pointer: IoBinding,
+    /// Object scores of the masks, `[n, 1]`, on the host, where the scores themselves stay on the device.
+    pub score: Option<FloatTensor>,
     /// Bound and never looked at; they live as long as the bindings.
     _unused: Vec<FloatTensor>,
 }
@@ -167,13 +186,15 @@ impl Wiring {
         let mut passed = FrameTensors {
             cond_embed: tensor(device, &[n, s.hidden, f, f])?,
             mask_for_memory: tensor(device, &[n, 1, s.image, s.image])?,
-            object_score: tensor(host, &[n, 1])?,
-            obj_ptr: tensor(host, &[n, s.hidden])?,
+            object_score: tensor(tools.results(), &[n, 1])?,
+            obj_ptr: tensor(tools.results(), &[n, s.hidden])?,
             zero: flags(host, n, 0.0)?,
             one: flags(host, n, 1.0)?,
+            results_on_host: !tools.reports,
         };
         let mut low_res = tensor(host, &[n, 1, s.image / 4, s.image / 4])?;
-        let mut predicted_iou = tensor(host, &[n, 1])?;
+        let mut predicted_iou = tensor(tools.results(), &[n, 1])?;
+        let mut report = tools.reports.then(|| tensor(host, &[n, REPORTED as i64])).transpose()?;
         let no_coords = tensor(host, &[n, s.points, 2])?;
         let no_point = labels(host, n, s.points, NOT_A_POINT)?;
         let no_dense = tensor(host, &[n, s.hidden, f, f])?;
@@ -182,12 +203,13 @@ impl Wiring {
         input(&mut decode_tracked, "has_mask", &passed.zero)?;
         input(&mut decode_tracked, "is_prompt", &passed.zero)?;
         input(&mut decode_tracked, "multimask", &passed.one)?;
-        bind_decoded(&mut decode_tracked, &mut passed, &mut low_res, &mut predicted_iou)?;
+        bind_decoded(&mut decode_tracked, &mut passed, &mut low_res, &mut predicted_iou, report.as_mut())?;
         Ok(Wiring {
             objects,
             passed,
             low_res,
             predicted_iou,
+            report,
             decode_tracked,
             spare: Vec::new(),
             points: None,
@@ -215,7 +237,8 @@ impl Wiring {
                 input(&mut decode, "has_mask", &self.passed.zero)?;
                 input(&mut decode, "is_prompt", &self.passed.one)?;
                 input(&mut decode, "multimask", &multimask)?;
-                bind_decoded(&mut decode, &mut self.passed, &mut self.low_res, &mut self.predicted_iou)?;
+                let report = self.report.as_mut();
+                bind_decoded(&mut decode, &mut self.passed, &mut self.low_res, &mut self.predicted_iou, report)?;
                 Points { decode, coords, labels, multimask }
             }
         };
@@ -238,6 +261,34 @@ impl Wiring {
         Ok(self.mask.insert(mask))
     }
 
+    /// Puts the scores of the masks that were just prompted into the report: the decoder's own belong to its own mask.
+    pub fn report_mask_scores(&mut self) {
+        let Some((report, score)) = self.report.as_mut().zip(self.mask.as_ref().and_then(|mask| mask.score.as_ref()))
+        else {
+            return;
+        };
+        let rows = report.extract_tensor_mut().1.chunks_exact_mut(REPORTED);
+        rows.zip(score.extract_tensor().1).for_each(|(row, score)| row[0] = *score);
+    }
+
+    /// Pointer of object `i` of those that ran; `None` where pointers stay on the device.
+    pub fn pointer(&self, i: usize) -> Option<&[f32]> {
+        let all = self.passed.results_on_host.then(|| self.passed.obj_ptr.extract_tensor().1)?;
+        all.chunks_exact(all.len() / self.objects).nth(i)
+    }
+
+    /// Object score, predicted IoU, and a number that is finite if and only if the pointer is, of object `i`.
+    pub fn result(&self, i: usize) -> [f32; REPORTED] {
+        let values = |tensor: &'_ FloatTensor| tensor.extract_tensor().1[i];
+        match (&self.report, self.pointer(i)) {
+            (Some(report), _) => std::array::from_fn(|k| report.extract_tensor().1[REPORTED * i + k]),
+            (None, pointer) => {
+                let sum = pointer.into_iter().flatten().map(|v| v.abs()).sum();
+                [values(&self.passed.object_score), values(&self.predicted_iou), sum]
+            }
+        }
+    }
+
     fn new_mask(&mut self, tools: &WiringContext<'_>, mask_prompt: &GraphSession) -> Result<MaskPrompts, RunnerError> {
         let (device, host, s) = (tools.device, tools.host, tools.sizes);
         let (f, n) = (s.image / 16, self.objects as i64);
@@ -249,6 +300,10 @@ impl Wiring {
         output(&mut prompt, "low_res_mask", &mut self.low_res)?;
         output(&mut prompt, "mask_for_memory", &mut self.passed.mask_for_memory)?;
         output(&mut prompt, "object_score", &mut self.passed.object_score)?;
+        let mut score = tools.reports.then(|| tensor(host, &[n, 1])).transpose()?;
+        if let Some(score) = &mut score {
+            output(&mut prompt, REPORT, score)?;
+        }
 
         // The mask itself is the frame's result; the decoder runs for its pointer alone.
         let embed = &tools.features.image_embed;
@@ -259,15 +314,18 @@ impl Wiring {
         let mut unused = [
             ("low_res_mask", tensor(host, &[n, 1, s.image / 4, s.image / 4])?),
             ("mask_for_memory", tensor(device, &[n, 1, s.image, s.image])?),
-            ("predicted_iou", tensor(host, &[n, 1])?),
-            ("object_score", tensor(host, &[n, 1])?),
+            ("predicted_iou", tensor(tools.results(), &[n, 1])?),
+            ("object_score", tensor(tools.results(), &[n, 1])?),
         ];
         for (name, tensor) in &mut unused {
             output(&mut decode_pointer, name, tensor)?;
         }
         output(&mut decode_pointer, "obj_ptr", &mut self.passed.obj_ptr)?;
+        if let Some(report) = &mut self.report {
+            output(&mut decode_pointer, REPORT, report)?;
+        }
         let unused = unused.into_iter().map(|(_, tensor)| tensor).chain([dense]).collect();
-        Ok(MaskPrompts { masks, prompt, decode_pointer, _unused: unused })
+        Ok(MaskPrompts { masks, prompt, decode_pointer, score, _unused: unused })
     }
 
     /// A state of zeros for prompted frames, made on first use, and the tensors that go with it.
@@ -331,7 +389,11 @@ fn bind_decoded(
     passed: &mut FrameTensors,
     low_res: &mut FloatTensor,
     predicted_iou: &mut FloatTensor,
+    report: Option<&mut FloatTensor>,
 ) -> Result<(), RunnerError> {
+    if let Some(report) = report {
+        output(binding, REPORT, report)?;
+    }
     output(binding, "low_res_mask", low_res)?;
     output(binding, "mask_for_memory", &mut passed.mask_for_memory)?;
     output(binding, "predicted_iou", predicted_iou)?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::digest::sha256_hex;
 use crate::frame::Preprocess;
-use crate::host::options::OBJECTS;
+use crate::host::options::{OBJECTS, RESULTS};
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, MASK_DECODER, MASK_PROMPT};
@@ -16,7 +16,8 @@ use crate::sam::tracker::Tracker;
 use crate::study::reference::{ReferenceClip, ReferenceIndex, ReferenceTrack, read_index};
 use crate::types::{Dtype, Mask, OpenRequest, PromptKind};
 
-pub use crate::study::reference::{SCHEMA, Tolerance};
+pub use crate::study::limits::{Allowed, Difference, Limits};
+pub use crate::study::reference::SCHEMA;
 
 /// What a verification showed. As JSON this is what `jetbench verify --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,33 +36,12 @@ pub struct GoldenReport {
     pub runtime: String,
     /// The difference that is largest in units of its tolerance; `None` when nothing was compared.
     pub worst: Option<Difference>,
-    /// Largest differences allowed.
-    pub tolerance: Tolerance,
+    /// Differences allowed.
+    pub tolerance: Limits,
     /// One entry per clip, object and prompt kind.
     pub tracks: Vec<TrackReport>,
     /// What lies outside its tolerance, in words.
     pub failures: Vec<String>,
-}
-
-/// The largest difference of one tensor, and where it is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Difference {
-    /// Graph that made the tensor.
-    pub graph: String,
-    /// Tensor name.
-    pub tensor: String,
-    /// Clip name.
-    pub clip: String,
-    /// Object in the clip.
-    pub object: u32,
-    /// Kind of its prompt.
-    pub prompt: PromptKind,
-    /// Frame index in the clip.
-    pub frame: usize,
-    /// Largest absolute difference; `None` (JSON null) when one side is not finite.
-    pub max_abs: Option<f64>,
-    /// Root mean square of the difference over that of the reference, on the worst frame; `None` when not finite.
-    pub rel_rms: Option<f64>,
 }
 
 /// One object of one clip, tracked from one kind of prompt.
@@ -114,12 +94,8 @@ fn verify_with(request: &OpenRequest, prepare: impl FnOnce(&mut Tracker)) -> Res
     let pack = Pack::read(&request.pack)?;
     let (index, dir) = read_index(&pack)?;
     let dir = dir.as_path();
-    // The manifest's tolerance is a promise of the pack; the index cannot widen it.
-    let mut tolerance = index.tolerance;
     let promised = pack.manifest.golden.as_ref().map_or(f64::INFINITY, |golden| golden.tolerance);
-    for value in [&mut tolerance.low_res, &mut tolerance.object_score, &mut tolerance.obj_ptr] {
-        *value = value.min(promised);
-    }
+    let tolerance = Limits::new(request.dtype, &index.tolerance, promised);
 
     let request = &one_by_one(request, &pack)?;
     let mut tracker = Tracker::open(request)?;
@@ -167,6 +143,8 @@ fn one_by_one(request: &OpenRequest, pack: &Pack) -> Result<OpenRequest, RunnerE
     if contract::sizes(pack)?.batched {
         request.options.extra.entry(OBJECTS.to_string()).or_insert_with(|| "loop".to_string());
     }
+    // Pointers are compared, so they must come to the host.
+    request.options.extra.insert(RESULTS.to_string(), "host".to_string());
     Ok(request)
 }
 
@@ -357,22 +335,33 @@ impl Default for TrackComparison {
 struct WorstDifference {
     frame: usize,
     value: f64,
-    rel_rms: f64,
+    /// Relative root mean square of every frame.
+    rel_rms: Vec<f64>,
     seen: bool,
 }
 
 impl WorstDifference {
     fn compare(&mut self, frame: usize, ours: &[f32], theirs: &[f32]) {
         let (value, rel_rms) = difference(ours, theirs);
-        let worst = self.rel_rms.max(rel_rms);
         self.take(frame, value);
-        self.rel_rms = worst;
+        self.rel_rms.push(rel_rms);
     }
 
     fn take(&mut self, frame: usize, value: f64) {
         if !self.seen || value > self.value {
-            *self = WorstDifference { frame, value, seen: true, rel_rms: self.rel_rms };
+            (self.frame, self.value, self.seen) = (frame, value, true);
         }
+    }
+
+    fn worst_rel_rms(&self) -> f64 {
+        self.rel_rms.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// The median over the frames, of an even number the upper one.
+    fn typical_rel_rms(&self) -> f64 {
+        let mut sorted = self.rel_rms.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
     }
 }
 
@@ -390,10 +379,11 @@ impl GoldenReport {
         let logits_from =
             if kind == PromptKind::Mask && compared.low_res.frame == 0 { MASK_PROMPT } else { MASK_DECODER };
         let tensors = [
-            (logits_from, "low_res_mask", &compared.low_res, self.tolerance.low_res),
-            (MASK_DECODER, "object_score", &compared.object_score, self.tolerance.object_score),
-            (MASK_DECODER, "obj_ptr", &compared.obj_ptr, self.tolerance.obj_ptr),
-        ];
+            (logits_from, "low_res_mask", &compared.low_res),
+            (MASK_DECODER, "object_score", &compared.object_score),
+            (MASK_DECODER, "obj_ptr", &compared.obj_ptr),
+        ]
+        .map(|(graph, tensor, seen)| (graph, tensor, seen, self.tolerance.of(tensor)));
         let mut entry = TrackReport {
             clip: clip.name.clone(),
             object: track.object,
@@ -408,8 +398,9 @@ impl GoldenReport {
             pass: true,
         };
         let place = format!("clip {}, object {}, {kind} prompt", clip.name, track.object);
-        for (graph, tensor, largest, tolerance) in tensors {
-            if !largest.seen {
+        let finite = |value: f64| value.is_finite().then_some(value);
+        for (graph, tensor, seen, allowed) in tensors {
+            if !seen.seen {
                 continue;
             }
             let difference = Difference {
@@ -418,26 +409,17 @@ impl GoldenReport {
                 clip: clip.name.clone(),
                 object: track.object,
                 prompt: kind,
-                frame: largest.frame,
-                max_abs: largest.value.is_finite().then_some(largest.value),
-                rel_rms: largest.rel_rms.is_finite().then_some(largest.rel_rms),
+                frame: seen.frame,
+                max_abs: finite(seen.value),
+                rel_rms: finite(seen.worst_rel_rms()),
+                typical_rel_rms: finite(seen.typical_rel_rms()),
             };
-            if largest.value > tolerance {
+            if let Some(words) = allowed.exceeded(&difference) {
                 entry.pass = false;
-                self.failures.push(format!(
-                    "{place}: {tensor} differs by {:.3e} on frame {}, {tolerance:.1e} allowed",
-                    largest.value, largest.frame
-                ));
+                self.failures.push(format!("{place}: {tensor} {words}"));
             }
-            let in_tolerances = |d: &Difference| {
-                let allowed = match d.tensor.as_str() {
-                    "low_res_mask" => self.tolerance.low_res,
-                    "object_score" => self.tolerance.object_score,
-                    _ => self.tolerance.obj_ptr,
-                };
-                d.max_abs.map_or(f64::INFINITY, |v| v / allowed)
-            };
-            if self.worst.as_ref().is_none_or(|worst| in_tolerances(&difference) > in_tolerances(worst)) {
+            let in_limits = |d: &Difference| self.tolerance.of(&d.tensor).units(d);
+            if self.worst.as_ref().is_none_or(|worst| in_limits(&difference) > in_limits(worst)) {
                 self.worst = Some(difference.clone());
             }
             entry.differences.push(difference);
@@ -485,6 +467,27 @@ mod tests {
                 let report =
                     verify_with(&request(copy.path(), Dtype::Fp32), |tracker| tracker.set_sabotage(sabotage)).unwrap();
                 assert!(!report.pass, "{}: {sabotage:?} went unnoticed: {:?}", dir.display(), report.worst);
+            }
+        });
+    }
+
+    #[test]
+    fn half_precisions_pass_by_limits_of_their_own_and_damage_is_noticed() {
+        for_each_pack("half_precisions_pass_by_limits_of_their_own_and_damage_is_noticed", |dir| {
+            let copy = with_golden(dir, only_first_points);
+            for dtype in [Dtype::Fp16, Dtype::Bf16] {
+                let healthy = verify(&request(copy.path(), dtype)).unwrap();
+                assert!(healthy.pass, "{} {dtype}: {:?}", dir.display(), healthy.failures);
+                for sabotage in [Sabotage::NegateSlot(0), Sabotage::NegateSlot(1), Sabotage::FreezeAge] {
+                    let damaged =
+                        verify_with(&request(copy.path(), dtype), |tracker| tracker.set_sabotage(sabotage)).unwrap();
+                    assert!(
+                        !damaged.pass,
+                        "{} {dtype}: {sabotage:?} went unnoticed: {:?}",
+                        dir.display(),
+                        damaged.worst
+                    );
+                }
             }
         });
     }

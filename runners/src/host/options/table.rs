@@ -7,6 +7,7 @@ use super::{DeviceKind, PackNeed, ProviderValue, RunnerOption, ValueType};
 use crate::host::providers::Provider;
 use crate::host::settings::{Arena, Optimization};
 
+const SAM_FAMILIES: &[&str] = &["sam2", "edgetam"];
 const EVERY: &[DeviceKind] = &[Cpu, Cuda, TensorRt];
 const ON_CPU: &[DeviceKind] = &[Cpu];
 const ON_TENSORRT: &[DeviceKind] = &[TensorRt];
@@ -38,7 +39,7 @@ const fn trt(name: &'static str, value: ProviderValue, help: &'static str) -> Ru
 /// Every option, in the order in which lists show them.
 pub const TABLE: &[RunnerOption] = &[
     RunnerOption {
-        families: &["sam2", "edgetam"],
+        families: SAM_FAMILIES,
         needs: PackNeed::ObjectAxis,
         doc: "Packs whose graphs have an object axis track all objects of a video as one batch, with one image encoding per \
               frame. `loop` runs them one after the other, a number in batches of at most so many, which takes less memory. \
@@ -78,6 +79,30 @@ pub const TABLE: &[RunnerOption] = &[
             "on",
             "Take the time of each stage of a frame",
             Words(&[("on", |s| s.stage_times = true), ("off", |s| s.stage_times = false)]),
+        )
+    },
+    RunnerOption {
+        families: SAM_FAMILIES,
+        doc: "As bytes a frame is a quarter as large on its way to the device, where the encoder's graph looks each sample up in a \
+              table of its channel: the masks are the same to the bit. The graph is changed in memory, the pack's file stays as it is.",
+        ..option(
+            "image",
+            EVERY,
+            "bytes on cuda and tensorrt, else floats",
+            "How a frame goes to the image encoder",
+            Words(&[("bytes", |s| s.image_as_bytes = true), ("floats", |s| s.image_as_bytes = false)]),
+        )
+    },
+    RunnerOption {
+        families: SAM_FAMILIES,
+        doc: "On the device, one small tensor per frame tells the host what it checks: score, predicted IoU, and whether the pointer \
+              is finite. On the host they go down and up again on every frame. The masks are the same.",
+        ..option(
+            "results",
+            EVERY,
+            "device, on the cpu host",
+            "Where object scores and pointers lie between the graphs",
+            Words(&[("device", |s| s.results_on_device = true), ("host", |s| s.results_on_device = false)]),
         )
     },
     option(
@@ -184,7 +209,7 @@ pub const TABLE: &[RunnerOption] = &[
         )
     },
     RunnerOption {
-        families: &["sam2", "edgetam"],
+        families: SAM_FAMILIES,
         doc: "Only in the scenario `offline`, where it is on by default for packs of small input (256 px): small operators leave a \
               second thread idle, large ones do not. The threads are shared out between the image encoder and the other graphs, \
               masks are the same to the bit, and `fps_model` stays empty because latencies overlap. Figures: \
