@@ -25,6 +25,7 @@ import onnx
 
 from ..command import existing_folder, existing_pack, parser
 from ..pack import half
+from . import placement
 
 # Opset and IR version that a precision may have at most. ONNX Runtime 1.18 knows opset 21 and IR 10, TensorRT 10 parses
 # opsets 9 to 20. Convolutions in bfloat16 exist only from opset 22 on, which ONNX Runtime 1.20 still refuses.
@@ -33,15 +34,15 @@ LIMITS = {"fp32": (20, 9), "fp16": (20, 9), "bf16": (22, 10)}
 # The part of TensorRT's operator table (onnx-tensorrt 10.1, docs/operators.md; later versions add to it) that these graphs
 # use. All take FP32, FP16 and BF16 where they take floats.
 TENSORRT = frozenset({
-    "Add", "And", "ArgMax", "Cast", "Clip", "Concat", "Constant", "Conv", "ConvTranspose", "Cos", "Div", "Equal", "Expand",
+    "Add", "Cast", "Clip", "Concat", "Constant", "Conv", "Cos", "Div", "Equal", "Expand",
     "Gather", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "LessOrEqual",
-    "MatMul", "MaxPool", "Mul", "Neg", "Not", "Or", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
+    "MatMul", "MaxPool", "Mul", "Neg", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
     "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose",
     "Unsqueeze", "Where"})
 # Operators of ONNX Runtime itself that the forms for its CPU provider may use: 1.18 has kernels for them.
 RUNTIME_OPERATORS = {("com.microsoft", "MultiHeadAttention"), ("com.microsoft", "RotaryEmbedding")}
 # Inputs that the table wants as constants: operator -> positions.
-CONSTANT_INPUTS = {"Conv": (1,), "ConvTranspose": (1,), "Pad": (3,), "Slice": (3,), "Squeeze": (1,), "Unsqueeze": (1,)}
+CONSTANT_INPUTS = {"Conv": (1,), "Pad": (3,), "Slice": (3,), "Squeeze": (1,), "Unsqueeze": (1,)}
 # Run in the process of an old runtime: graph files and inputs from a JSON list, outputs into an npz file each.
 _LOADER = """
 import json, sys, numpy, onnxruntime
@@ -62,7 +63,11 @@ for task in json.load(open(sys.argv[1])):
 
 
 def faults(model: onnx.ModelProto, kind: str) -> list[str]:
-    """What the limits and TensorRT's table do not allow in one graph; empty if nothing."""
+    """What the limits and TensorRT's table do not allow in one graph, or else what would not run on a GPU; empty if nothing."""
+    return _beyond_limits(model, kind) or [*placement.boolean_faults(model), *placement.transposed_faults(model)]
+
+
+def _beyond_limits(model: onnx.ModelProto, kind: str) -> list[str]:
     found = []
     opset, ir = LIMITS["fp32" if kind == "cpu" else kind]
     versions = {o.domain: o.version for o in model.opset_import}

@@ -1,7 +1,7 @@
 """Half-precision versions of the fp32 graphs, with the numerics of torch.autocast, and their emulation on a CPU.
 
-Native graphs are strongly typed: operands and results of MatMul, Gemm, Conv and ConvTranspose are float16 or bfloat16 (weights
-and biases are stored so), a Cast stands before each activation operand and after each result, everything else stays
+Native graphs are strongly typed: operands and results of MatMul, Gemm and Conv are float16 or bfloat16 (weights and biases
+are stored so), a Cast stands before each activation operand and after each result, everything else stays
 fp32. Inputs and outputs stay fp32, so that the tracking loop is the same for every data type.
 
 A CPU has no kernels for such graphs (ONNX Runtime refuses bfloat16 and computes float16 without rounding the operands).
@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+# ConvTranspose is in other people's graphs only: see graphs.layers.Doubled.
 HALF_OPERATORS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose"})
 DTYPES = ("fp32", "fp16", "bf16")
 HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -22,8 +23,8 @@ IR_VERSION = {"fp32": 9, "fp16": 9, "bf16": 10}
 FP16_MAX = 65504.0
 # What the half precisions change and what they leave, for readers of a pack; to_half does it.
 RULES = (
-    "fp16 and bf16 graphs have the numerics of torch.autocast. Operands and results of MatMul, Gemm, Conv and ConvTranspose are",
-    "half precision: they hold nearly all of the arithmetic, and a device sums their products in fp32. All else stays fp32:",
+    "fp16 and bf16 graphs have the numerics of torch.autocast. Operands and results of MatMul, Gemm and Conv are half precision:",
+    "they hold nearly all of the arithmetic, and a device sums their products in fp32. All else stays fp32:",
     "- Softmax: its exponentials span more than half precision resolves, and the -1e4 of keys that do not exist must give",
     "  exactly zero; LayerNormalization: sums of squares over a row, which overflow fp16;",
     "- Sin, Cos and the coordinates of prompts: bf16 would move a click by pixels; positions and rotary embedding likewise;",
@@ -80,7 +81,7 @@ def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
                     nodes.append(helper.make_node("Cast", [name], [ready[name]], name=f"{name}_to_{precision}", to=half))
             node.input[i] = ready[name]
         result = node.output[0]
-        node.output[0] = f"{result}_{precision}_result"
+        node.output[0] = f"{result}_half"
         nodes.append(node)
         nodes.append(helper.make_node("Cast", [node.output[0]], [result], name=f"{result}_to_fp32", to=TensorProto.FLOAT))
     graph.ClearField("node")

@@ -90,18 +90,29 @@ class Pack:
 
 
 def _reveal_choice(model: onnx.ModelProto) -> None:
-    """Makes outputs of two values inside mask_decoder: "best" of the three masks, and "chosen", whether it was taken.
+    """Makes outputs of two values inside mask_decoder: "best" of the three masks, and "chosen", 1 if it was taken.
 
-    They are the result of the only ArgMax and of the Or that reads the only negated stability.
+    predicted_iou = Where(chosen > 0.5, Where(first is best, first, Where(second is best, second, third)), of the single mask)
     """
-    (best,) = [n for n in model.graph.node if n.op_type == "ArgMax"]
-    negated = {n.output[0] for n in model.graph.node if n.op_type == "Not"}
-    taken = [n for n in model.graph.node if n.op_type == "Or" and negated & set(n.input)]
-    if len(taken) != 1:
-        raise RuntimeError(f"mask_decoder: expected one choice of a mask, found {len(taken)}")
-    for node, name, kind in ((best, "best", onnx.TensorProto.INT64), (taken[0], "chosen", onnx.TensorProto.BOOL)):
-        model.graph.node.append(onnx.helper.make_node("Identity", [node.output[0]], [name]))
-        model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    made_by = {output: node for node in model.graph.node for output in node.output}
+
+    def made(name: str, *operators: str) -> onnx.NodeProto:
+        node = made_by.get(name)
+        if node is None or node.op_type not in operators:
+            raise RuntimeError("mask_decoder: its choice of a mask is not where this version of the exporter puts it; export the "
+                               "pack anew")
+        return node
+
+    choice = made("predicted_iou", "Where")
+    flag = made(choice.input[0], "Greater").input[0]
+    first = made(choice.input[1], "Where")
+    second = made(first.input[2], "Where")
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(i, np.float32), f"number_{i}") for i in range(3))
+    model.graph.node.extend([
+        onnx.helper.make_node("Where", [second.input[0], "number_1", "number_2"], ["later"]),
+        onnx.helper.make_node("Where", [first.input[0], "number_0", "later"], ["best"]),
+        onnx.helper.make_node("Identity", [flag], ["chosen"])])
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("best", "chosen"))
 
 
 # ----------------------------------------------------------------------------------------------------------- resizing

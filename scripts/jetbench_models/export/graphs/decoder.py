@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models import NO_OBJECT, NOT_A_POINT, PATCH, UNUSED_POINT
-from .layers import constant
+from .layers import Doubled, constant, flag
 
 EXCLUDED = -1e4           # added to attention scores of keys that do not exist
 LOGIT_SCALE, LOGIT_BIAS = 20.0, -10.0   # a mask prompt in {0, 1} as logits, transformers' _use_mask_as_output
@@ -52,11 +53,11 @@ class MaskPrompt(nn.Module):
         logits = mask * LOGIT_SCALE + LOGIT_BIAS
         low = _quarter_last(logits, self.share, self.left, self.right).transpose(2, 3)
         low = _quarter_last(low, self.share, self.left, self.right).transpose(2, 3)
-        present = (mask.amax((2, 3)) > 0).to(mask.dtype)
+        present = flag(mask.amax((2, 3)) > 0)
         remembered = mask
         if self.official:
             full = F.interpolate(low, scale_factor=4.0, mode="bilinear", align_corners=False)
-            remembered = (full > 0).to(mask.dtype)
+            remembered = flag(full > 0)
         return dense, low, remembered * self.scale + self.bias, present * LOGIT_SCALE + LOGIT_BIAS
 
 
@@ -94,6 +95,7 @@ class MaskDecoder(nn.Module):
         self.size = config.image_size
         self.scale, self.bias = config.sigmoid_scale_for_mem_enc, config.sigmoid_bias_for_mem_enc
         decoder = model.mask_decoder
+        self.to_middle, self.to_fine = Doubled(decoder.upscale_conv1), Doubled(decoder.upscale_conv2)
         centres = (torch.arange(config.image_size // PATCH) + 0.5) * (2 * PATCH / config.image_size) - 1
         constant(self, "centre_x", centres.reshape(1, -1, 1))
         constant(self, "centre_y", centres.reshape(-1, 1, 1))
@@ -102,6 +104,9 @@ class MaskDecoder(nn.Module):
         constant(self, "no_pointer", model.no_object_pointer)
         constant(self, "no_mask", model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1))
         constant(self, "fourier", model.prompt_encoder.shared_embedding.positional_embedding)
+        norm = decoder.upscale_layer_norm
+        self.norm = nn.LayerNorm(norm.weight.shape[0], norm.eps)
+        self.norm.weight, self.norm.bias = norm.weight, norm.bias
         constant(self, "out_tokens", torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight,
                                                  decoder.mask_tokens.weight], 0)[None])
 
@@ -145,27 +150,37 @@ class MaskDecoder(nn.Module):
         queries = queries + _attend(transformer.final_attn_token_to_image, queries + tokens, keys + place, keys)
         return transformer.layer_norm_final_attn(queries), keys
 
+    def upscale(self, keys: Tensor, high_res_0: Tensor, high_res_1: Tensor) -> Tensor:
+        """Tokens of the image [O, f*f, C] and the maps of the frame -> [O, S/4 * S/4, C/8], pixels outermost: the maps are turned
+        once per frame, not the objects'. Biases are added to the maps, which are fewer."""
+        decoder, grid = self.decoder, math.isqrt(keys.shape[1])
+        middle, fine = (x.permute(0, 2, 3, 1) + conv.bias for x, conv in (
+            (high_res_1, decoder.upscale_conv1), (high_res_0, decoder.upscale_conv2)))
+        x = decoder.activation(self.norm(self.to_middle(keys.unflatten(1, (grid, grid))) + middle))
+        return decoder.activation(self.to_fine(x) + fine).flatten(1, 2)
+
     def forward(self, cond_embed: Tensor, high_res_0: Tensor, high_res_1: Tensor, point_coords: Tensor,
                 point_labels: Tensor, dense_prompt: Tensor, has_mask: Tensor, is_prompt: Tensor,
                 multimask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         decoder = self.decoder
-        channels, grid = cond_embed.shape[1], cond_embed.shape[2]
+        grid = cond_embed.shape[2]
 
         def each(x: Tensor) -> Tensor:
             """One value per object, ready to meet a map."""
             return x.reshape(-1, 1, 1, 1)
 
-        masked, prompted, multi = has_mask > 0.5, is_prompt > 0.5, multimask.unsqueeze(1) > 0.5
+        masked, prompted = each(has_mask) > 0.5, each(is_prompt) > 0.5
+        multi = multimask.unsqueeze(1)
         if self.official:
-            multi = multi & ~masked.unsqueeze(1)
-        no_prompt = self.no_mask + torch.where(each(prompted), self.no_memory, 0.0)      # [O, C, 1, 1]
-        image = cond_embed + torch.where(each(masked), dense_prompt, no_prompt)
+            multi = multi * (1.0 - has_mask.unsqueeze(1))
+        no_prompt = self.no_mask + torch.where(prompted, self.no_memory, 0.0)      # [O, C, 1, 1]
+        image = cond_embed + torch.where(masked, dense_prompt, no_prompt)
         slots = self.embed_points(point_coords, point_labels)
 
         def repeated(tokens: Tensor) -> Tensor:
             """The same tokens [1, n, C] for every object. A choice between equals: ``expand`` would ask for the number of
             objects, and CUDA sessions put the Shape operator that answers on the CPU."""
-            return torch.where(masked.reshape(-1, 1, 1), tokens, tokens)
+            return torch.where(has_mask.reshape(-1, 1, 1) > 0.5, tokens, tokens)
 
         fixed = repeated(self.out_tokens)
         # transformers and the official code always add one "not a point"
@@ -174,39 +189,38 @@ class MaskDecoder(nn.Module):
         bias = F.pad(absent_slot, (self.out_tokens.shape[1], 1)).unsqueeze(1).unsqueeze(1)
         tokens, keys = self.two_way(torch.cat([fixed, slots, padding], 1), image, bias)
 
-        fine = keys.transpose(1, 2).reshape(-1, channels, grid, grid)
-        fine = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(fine) + high_res_1))
-        fine = decoder.activation(decoder.upscale_conv2(fine) + high_res_0)
+        fine = self.upscale(keys, high_res_0, high_res_1)
         mask_tokens = tokens[:, 2:6]
         weights = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1)
-        masks = torch.matmul(weights, fine.flatten(2)).reshape(-1, 4, 4 * grid, 4 * grid)
+        masks = torch.matmul(weights, fine.transpose(1, 2)).reshape(-1, 4, 4 * grid, 4 * grid)
         ious = decoder.iou_prediction_head(tokens[:, 1])
         score = decoder.pred_obj_score_head(tokens[:, 0])
 
-        best = torch.argmax(ious[:, 1:], -1)
+        first_iou, second_iou, third_iou = ious[:, 1:].split(1, 1)
+        later_iou = torch.where(second_iou >= third_iou, second_iou, third_iou)
 
-        def chosen(candidates: tuple[Tensor, ...], *shape: int) -> Tensor:
-            """Per object the one of three candidates with the best predicted IoU."""
+        def chosen(candidates: tuple[Tensor, ...], shape: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+            """Per object the one of three candidates with the best predicted IoU, the first of equals. An ArgMax would answer
+            in int64, which WebGPU cannot compare."""
             one, two, three = candidates
-            return torch.where((best == 0).reshape(shape), one, torch.where((best == 1).reshape(shape), two, three))
+            later = torch.where(shape(second_iou) >= shape(third_iou), two, three)
+            return torch.where(shape(first_iou) >= shape(later_iou), one, later)
 
-        best_mask = chosen(masks[:, 1:].split(1, 1), -1, 1, 1, 1)
-        best_iou = chosen(ious[:, 1:].split(1, 1), -1, 1)
-        best_token = chosen(mask_tokens[:, 1:].unbind(1), -1, 1)
+        best_mask = chosen(masks[:, 1:].split(1, 1), each)
+        best_iou = chosen((first_iou, second_iou, third_iou))
+        best_token = chosen(mask_tokens[:, 1:].unbind(1))
         first = masks[:, :1]
         delta = decoder.dynamic_multimask_stability_delta
-        inner = (first > delta).to(first.dtype).sum((2, 3))
-        outer = (first > -delta).to(first.dtype).sum((2, 3))
-        ratio = inner / outer.clamp(min=1.0)     # an empty mask counts as stable
-        stable = (ratio >= decoder.dynamic_multimask_stability_thresh) | (outer == 0)
-        use_best = multi | ~stable
-        mask = torch.where(each(use_best), best_mask, first)
-        iou = torch.where(use_best, best_iou, ious[:, :1])
-        token = torch.where(multi, best_token, mask_tokens[:, 0])
+        inner, outer = (flag(first > least).sum((2, 3)) for least in (delta, -delta))
+        ratio = inner / outer.clamp(min=1.0)
+        unstable = torch.where(ratio >= decoder.dynamic_multimask_stability_thresh, 0.0, torch.where(outer > 0, 1.0, 0.0))
+        use_best = torch.where(multi > 0.5, 1.0, unstable)      # an empty mask counts as stable
+        mask = torch.where(each(use_best) > 0.5, best_mask, first)
+        iou = torch.where(use_best > 0.5, best_iou, ious[:, :1])
+        token = torch.where(multi > 0.5, best_token, mask_tokens[:, 0])
 
-        present = score > 0
-        mask = torch.where(each(present), mask, NO_OBJECT)
-        pointer = torch.where(present, self.pointer(token), self.no_pointer)
+        mask = torch.where(each(score) > 0, mask, NO_OBJECT)
+        pointer = torch.where(score > 0, self.pointer(token), self.no_pointer)
         full = F.interpolate(mask, scale_factor=4.0, mode="bilinear", align_corners=False)
-        memory = torch.where(each(prompted), (full > 0).to(full.dtype), torch.sigmoid(full)) * self.scale + self.bias
+        memory = torch.where(prompted, flag(full > 0), torch.sigmoid(full)) * self.scale + self.bias
         return mask, memory, iou, score, pointer

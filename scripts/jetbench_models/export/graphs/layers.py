@@ -1,4 +1,8 @@
-"""Layers that several graphs are built of."""
+"""Layers that several graphs are built of, and how graphs say yes and no.
+
+No graph holds a boolean tensor but comparisons that a Where reads: WebGPU has booleans in few operators and would put the others
+on the CPU. What is decided from several facts is a product of flags, 0 or 1 in fp32; see ``flag``.
+"""
 from __future__ import annotations
 
 import math
@@ -10,6 +14,22 @@ from torch import Tensor, nn
 
 def constant(module: nn.Module, name: str, value: Tensor) -> None:
     module.register_buffer(name, value.detach().clone().contiguous(), persistent=False)
+
+
+def flag(fact: Tensor) -> Tensor:
+    """1 where a comparison holds, else 0."""
+    return torch.where(fact, 1.0, 0.0)
+
+
+def as_bfloat16(x: Tensor) -> Tensor:
+    """x rounded to the 8 binary digits of bfloat16, ties to even, in fp32 alone: neither WebGPU nor TensorRT before 9 has the type.
+
+    Veltkamp's splitting: a product with 2^16 + 1 whose rounding leaves 8 digits when 2^16 times x is taken away again. Equal to a
+    cast for every normal number below 2^111, which a memory never reaches. The limits keep a compiler from making the product
+    and the differences one operator that rounds once: then nothing would be rounded.
+    """
+    raised = (x * 65537.0).clamp(-3e38, 3e38)
+    return raised - (raised - x)
 
 
 class GridTable(nn.Module):
@@ -46,6 +66,27 @@ def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     made = nn.Linear(weight.shape[1], weight.shape[0])
     made.weight, made.bias = (nn.Parameter(x.detach().float().contiguous(), False) for x in (weight, bias))
     return made
+
+
+class Doubled(nn.Module):
+    """A transposed convolution of two pixels in steps of two, on maps [B, h, w, C] -> [B, 2 h, 2 w, C'], without its bias.
+
+    No two of its pixels overlap, so that each pixel of the map becomes 2 x 2 by one matrix product to 4 C' values, which are
+    then put in place in rows of 2 C'. NVIDIA's compiler has no transposed convolution in bfloat16.
+    """
+
+    def __init__(self, plain: nn.ConvTranspose2d):
+        super().__init__()
+        sizes = (plain.kernel_size, plain.stride, plain.padding, plain.output_padding, plain.dilation, plain.groups)
+        if sizes != ((2, 2), (2, 2), (0, 0), (0, 0), (1, 1), 1):
+            raise ValueError("a transposed convolution of two pixels in steps of two is expected")
+        self.channels = plain.out_channels
+        constant(self, "weight", plain.weight.permute(0, 2, 3, 1).reshape(plain.in_channels, -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        rows = torch.matmul(x, self.weight).reshape(-1, width, 2, 2 * self.channels)       # of each row of pixels: [w, 2, 2 C']
+        return rows.transpose(1, 2).reshape(-1, 2 * height, 2 * width, self.channels)
 
 
 class Pointwise(nn.Module):

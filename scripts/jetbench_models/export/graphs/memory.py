@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .geometry import Geometry, is_edgetam
-from .layers import GridTable, Pointwise, constant, linear
+from .layers import GridTable, Pointwise, as_bfloat16, constant, linear
 
 EXCLUDED = -1e4           # added to attention scores of slots that do not exist: its exponential is exactly zero
 
@@ -59,8 +59,11 @@ class MemoryAttention(nn.Module):
         constant(self, "temporal", torch.cat([table[-1:], table[:-1]], 0).unsqueeze(1))    # in slot order
         index = torch.arange(c // 2, dtype=torch.float32)
         constant(self, "frequency", 10000 ** (2 * (index // 2) / (c // 2)))
-        constant(self, "slot_number", torch.arange(geometry.slots, dtype=torch.float32))
-        constant(self, "pointer_number", torch.arange(geometry.pointers, dtype=torch.float32))
+        slot, pointer = (torch.arange(count, dtype=torch.float32) for count in (geometry.slots, geometry.pointers))
+        constant(self, "pointer_number", pointer)
+        constant(self, "is_first", (pointer == 0).float())
+        for name, number in (("slot", slot), ("pointer", pointer)):
+            constant(self, f"{name}_birth", torch.where(number == 0, -1.0, number))     # it exists if age is greater
 
     def _attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         scores = torch.matmul(q * attention.scaling, k.transpose(-1, -2))
@@ -84,14 +87,14 @@ class MemoryAttention(nn.Module):
         g = self.geometry
         pieces = g.channels // g.memory_channels
         pointers = ptrs.reshape(-1, ptrs.shape[1], pieces, g.memory_channels)      # [O, P, pieces, D]
-        temporal, pointer_number = self.temporal, self.pointer_number
+        temporal, pointer_number, is_first = self.temporal, self.pointer_number, self.is_first
         if self.grows:
-            temporal, pointer_number = temporal[:bank.shape[1]], pointer_number[:ptrs.shape[1]]
+            temporal, pointer_number, is_first = temporal[:bank.shape[1]], pointer_number[:ptrs.shape[1]], is_first[:ptrs.shape[1]]
         place = torch.cat([self.no_place, self.memory_pe()], 0) if self.unplaced else self.memory_pe()
         memory_keys = (bank + place) + temporal                                    # [O, N, M, D]
         pointer_keys = pointers
         if self.time is not None:
-            elapsed = torch.where(pointer_number == 0, age, pointer_number) / (g.pointers - 1)
+            elapsed = (is_first * age + pointer_number) / (g.pointers - 1)         # the first one's number is 0
             angle = elapsed.unsqueeze(2) / self.frequency
             when = self.time(torch.cat([angle.sin(), angle.cos()], -1).flatten(0, 1))
             pointer_keys = pointers + when.reshape(-1, ptrs.shape[1], 1, g.memory_channels)
@@ -105,10 +108,9 @@ class MemoryAttention(nn.Module):
         memory_keys, pointers, pointer_keys = self._keys(bank, ptrs, age)
         bias = None
         if not self.grows:
-            number = torch.cat([self.slot_number.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
-                                self.pointer_number.unsqueeze(1).expand(-1, g.channels // g.memory_channels).reshape(-1)])
-            exists = (number == 0) | (number < age)
-            bias = torch.where(exists, 0.0, EXCLUDED).unsqueeze(1)                 # [O, 1, keys]
+            birth = torch.cat([self.slot_birth.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
+                               self.pointer_birth.unsqueeze(1).expand(-1, g.channels // g.memory_channels).reshape(-1)])
+            bias = torch.where(birth < age, 0.0, EXCLUDED).unsqueeze(1)            # [O, 1, keys]
         for layer in self.attention.layers:
             attention = layer.self_attn
             h = layer.layer_norm1(x)
@@ -227,20 +229,19 @@ class MemoryEncoder(nn.Module):
         if self.perceiver is not None:
             x = self.perceive(x)
         if self.rounds:
-            x = x.to(torch.bfloat16).to(torch.float32)
+            x = as_bfloat16(x)
         return x if self.perceiver is not None else x.flatten(2).transpose(1, 2)
 
     def forward(self, image_embed: Tensor, mask_for_memory: Tensor, object_score: Tensor, obj_ptr: Tensor,
                 is_prompt: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         new = self.new_memory(image_embed, mask_for_memory, object_score)
-        start = is_prompt > 0.5
 
         def shift(kept: Tensor, latest: Tensor) -> Tensor:
-            first = start.reshape(-1, *[1] * (kept.dim() - 1))
+            first = is_prompt.reshape(-1, *[1] * (kept.dim() - 1)) > 0.5
             past = torch.cat([latest, kept[:, 1:-1]], 1)
             return torch.cat([torch.where(first, latest, kept[:, :1]), torch.where(first, 0.0, past)], 1)
 
-        return shift(bank, new.unsqueeze(1)), shift(ptrs, obj_ptr.unsqueeze(1)), torch.where(start, 1.0, age + 1.0)
+        return shift(bank, new.unsqueeze(1)), shift(ptrs, obj_ptr.unsqueeze(1)), torch.where(is_prompt > 0.5, 1.0, age + 1.0)
 
 
 class GrowingMemoryEncoder(MemoryEncoder):

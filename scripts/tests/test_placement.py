@@ -1,0 +1,107 @@
+"""Tests that no node of a shipped graph leaves the device, and that each fault is seen."""
+from __future__ import annotations
+
+import importlib.util
+import unittest
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from jetbench_models.check import placement
+
+torch = None
+if importlib.util.find_spec("torch"):
+    import torch
+
+    from jetbench_models.export.graphs import layers
+
+PACKS = Path(__file__).parents[2] / "assets" / "packs"
+GRAPHS = sorted(PACKS.glob("*/*/*.onnx"))
+
+
+def model(*nodes: onnx.NodeProto, output: int = TensorProto.FLOAT, weights: dict[str, np.ndarray] | None = None) -> onnx.ModelProto:
+    """Inputs a, b [2], output y [2]."""
+    value = lambda name, kind: helper.make_tensor_value_info(name, kind, [2])
+    return helper.make_model(helper.make_graph(
+        list(nodes), "g", [value("a", TensorProto.FLOAT), value("b", TensorProto.FLOAT)], [value("y", output)],
+        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]),
+        opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+
+
+def node(op: str, inputs: str, outputs: str, **attributes) -> onnx.NodeProto:
+    return helper.make_node(op, inputs.split(), outputs.split(), name=outputs, **attributes)
+
+
+GREATER, WHERE = node("Greater", "a b", "c"), node("Where", "c a b", "y")
+
+
+class Booleans(unittest.TestCase):
+    def test_the_shipped_graphs_have_none_beside_conditions(self):
+        self.assertEqual(len(GRAPHS), 33)
+        seen = 0
+        for path in GRAPHS:
+            graph = onnx.load(path)
+            seen += sum(n.op_type in placement.COMPARISONS for n in graph.graph.node)
+            self.assertEqual(placement.boolean_faults(graph), [], path)
+            self.assertEqual(placement.transposed_faults(graph), [], path)
+        self.assertGreater(seen, 100)
+
+    def test_a_comparison_that_where_reads_is_allowed(self):
+        self.assertEqual(placement.boolean_faults(model(GREATER, WHERE)), [])
+
+    def test_each_fault_is_named(self):
+        cases = {
+            "c: input 0 of Cast": model(GREATER, node("Cast", "c", "y", to=TensorProto.FLOAT)),
+            "d: Not makes a boolean": model(GREATER, node("Not", "c", "d"), node("Where", "d a b", "y")),
+            "d: input 0 of Not": model(GREATER, node("Not", "c", "d"), node("Where", "d a b", "y")),
+            "k is a boolean constant": model(node("Where", "k a b", "y"), weights={"k": np.array([True, False])}),
+            "c is a boolean output": model(GREATER, output=TensorProto.BOOL),
+        }
+        cases["c is a boolean output"].graph.output[0].name = "c"
+        for text, graph in cases.items():
+            self.assertIn(text.split(":")[-1].strip(), " ".join(placement.boolean_faults(graph)), text)
+
+    def test_inner_graphs_are_walked(self):
+        branch = helper.make_graph([node("Not", "c", "d"), node("Where", "d a b", "e")], "inner", [],
+                                   [helper.make_tensor_value_info("e", TensorProto.FLOAT, [2])])
+        other = helper.make_graph([node("Identity", "a", "f")], "other", [],
+                                  [helper.make_tensor_value_info("f", TensorProto.FLOAT, [2])])
+        graph = model(GREATER, node("Slice", "c k0 k1", "s"), node("Squeeze", "s", "one"),
+                      node("If", "one", "y", then_branch=branch, else_branch=other),
+                      weights={"k0": np.array([0]), "k1": np.array([1])})
+        text = " ".join(placement.boolean_faults(graph))
+        self.assertIn("Not makes a boolean", text)
+        self.assertIn("input 0 of If", text)
+
+    def test_transposed_convolutions_are_seen(self):
+        graph = model(node("ConvTranspose", "a w", "y"), weights={"w": np.ones((1, 1, 2), np.float32)})
+        self.assertEqual(len(placement.transposed_faults(graph)), 1)
+
+
+@unittest.skipIf(torch is None, "torch is not installed")
+class Layers(unittest.TestCase):
+    def test_doubled_is_the_transposed_convolution(self):
+        torch.manual_seed(0)
+        plain = torch.nn.ConvTranspose2d(6, 5, 2, 2)
+        maps = torch.randn(3, 6, 4, 7)
+        found = layers.Doubled(plain)(maps.permute(0, 2, 3, 1)) + plain.bias
+        torch.testing.assert_close(found.permute(0, 3, 1, 2), plain(maps))
+
+    def test_doubled_refuses_other_convolutions(self):
+        for changed in (dict(kernel_size=3), dict(stride=1), dict(padding=1), dict(groups=2)):
+            with self.assertRaisesRegex(ValueError, "two pixels"):
+                layers.Doubled(torch.nn.ConvTranspose2d(4, 4, **{"kernel_size": 2, "stride": 2, **changed}))
+
+    def test_rounding_is_that_of_a_cast(self):
+        """Every mantissa, in four binades and both signs: ties go to even."""
+        for exponent in (1, 100, 127, 237):
+            bits = torch.arange(1 << 23, dtype=torch.int32) | exponent << 23
+            for values in (bits.view(torch.float32), -bits.view(torch.float32)):
+                self.assertTrue(torch.equal(layers.as_bfloat16(values), values.to(torch.bfloat16).float()), exponent)
+        self.assertEqual(str(layers.as_bfloat16(torch.tensor([0.0, -0.0, torch.nan])).tolist()), "[0.0, -0.0, nan]")
+
+
+if __name__ == "__main__":
+    unittest.main()
