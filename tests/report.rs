@@ -206,6 +206,18 @@ fn remarks_name_what_is_unsteady_and_only_that() {
     cold.sequences[0].frames[0].latency_ms *= 9.0;
     let remarks = said(&cold);
     assert!(remarks.contains("the first "), "{remarks}");
+    // The first frame of a video with another number of objects, as a provider that plans its kernels anew has it.
+    let mut planning = cell.clone();
+    let mut before = None;
+    for sequence in &mut planning.sequences {
+        let first = &mut sequence.frames[0];
+        if before.is_some_and(|objects| objects != first.objects) {
+            first.latency_ms *= 20.0;
+        }
+        before = sequence.frames.last().map(|f| f.objects);
+    }
+    let remarks = said(&planning);
+    assert!(remarks.contains("frames are those on which the number of objects changed"), "{remarks}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn steady(cell: &CellRecord) -> Option<SteadyRecord> {
 /// What a reader should know about the steadiness of the timings, in whole sentences; empty when there is nothing to
 /// say. Frames are compared with frames of equal work only: the same number of objects.
 pub fn remarks(cell: &CellRecord) -> Vec<Note> {
-    use NoteKind::{Drift, Outliers, SlowStart};
+    use NoteKind::{Drift, ObjectChange, Outliers, SlowStart};
     let ratios = relative_latencies(cell);
     let mut remarks = Vec::new();
     let slow = stats::slow_start(&ratios);
@@ -130,7 +130,33 @@ pub fn remarks(cell: &CellRecord) -> Vec<Note> {
             ratios.len()
         )));
     }
+    remarks.extend(object_changes(cell).map(|text| Note::new(ObjectChange, text)));
     remarks
+}
+
+/// Least times the median of like frames that frames on which the number of objects changed must take, in the middle, to be
+/// worth a note: their prompts alone cost less.
+const SLOW_CHANGE: f64 = 3.0;
+
+/// What frames cost on which the number of objects changed, where that is much: a provider may prepare its kernels anew for
+/// another batch. Latency without them is what a steady number of objects has.
+fn object_changes(cell: &CellRecord) -> Option<String> {
+    let ratios = relative_latencies(cell);
+    let counts: Vec<u32> = frames(cell).map(|f| f.objects).collect();
+    if ratios.len() != counts.len() {
+        return None;
+    }
+    let changed: Vec<f64> =
+        counts.windows(2).zip(&ratios[1..]).filter(|(pair, _)| pair[0] != pair[1]).map(|(_, ratio)| *ratio).collect();
+    let (low, high) = changed.iter().fold((f64::INFINITY, 0.0f64), |(low, high), r| (low.min(*r), high.max(*r)));
+    (stats::median(&changed)? >= SLOW_CHANGE).then(|| {
+        format!(
+            "{} of {} frames are those on which the number of objects changed; they took {low:.1} to {high:.1} times the median of \
+             like frames, because the provider prepares its kernels for another batch; none was removed; `objects=loop` keeps one batch",
+            changed.len(),
+            ratios.len()
+        )
+    })
 }
 
 /// Latency of each frame in run order, divided by the median latency of the frames with as many objects. (Prompted

@@ -15,6 +15,8 @@ pub enum NoteKind {
     Drift,
     /// Frames that took much longer than their like.
     Outliers,
+    /// Frames that took much longer because the number of objects changed.
+    ObjectChange,
     /// Other programs that used the processor.
     Rivals,
     /// Frames that the decoder brought late.
@@ -63,8 +65,8 @@ impl NoteKind {
     pub fn severity(self) -> Severity {
         use NoteKind::*;
         match self {
-            SlowStart | Drift | Outliers | Rivals | LateFrames | MemoryUnknown | Swap | Budget | Stopped | Scores
-            | Output | Worker => Severity::Warning,
+            SlowStart | Drift | Outliers | ObjectChange | Rivals | LateFrames | MemoryUnknown | Swap | Budget
+            | Stopped | Scores | Output | Worker => Severity::Warning,
             EnergyUnknown | Temperature | Limit | Setup | Joined | Unknown => Severity::Info,
         }
     }

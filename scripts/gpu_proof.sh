@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Runs every claim about a device on that device, and leaves a folder that can be committed.
+#
+#   scripts/gpu_proof.sh DEVICE [OUT]        DEVICE: cuda:0, tensorrt:0, webgpu:0, cpu
+#
+# Checks: doctor; verify of every pack in every precision; audit, with the least and with the plain traffic; the demo clips in
+# every precision, beside the CPU; eight objects in a batch and one after the other; masks with the least and with the plain
+# traffic, byte by byte; CUDA graphs. OUT (default: gpu-proof/DEVICE) gets summary.md, one text per step, and the records.
+#
+#   JETBENCH   the program        [default: target/release/jetbench, else the one on the PATH]
+#   PACKS      pack directories   [default: assets/packs/*]
+#   LIMIT      seconds a step may take [default: 600]
+#
+# Exit code: 0, all that can run on the device passed; 1, something failed; 2, wrong usage.
+set -uo pipefail
+[ $# -ge 1 ] || { sed -n '2,16p' "$0"; exit 2; }
+cd "$(dirname "$0")/.."
+device=$1
+out=${2:-gpu-proof/${device/:/}}
+jetbench=${JETBENCH:-$([ -x target/release/jetbench ] && echo target/release/jetbench || command -v jetbench)}
+[ -x "$jetbench" ] || { echo "no jetbench: build it (cargo build --release) or name it with JETBENCH" >&2; exit 2; }
+read -ra packs <<<"${PACKS:-$(echo assets/packs/*)}"
+export NO_COLOR=1
+mkdir -p "$out"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+faults=0
+{
+    echo "# Proof on \`$device\`"
+    echo
+    echo "Made by \`scripts/gpu_proof.sh $device\` on $(date -u +%Y-%m-%d); $("$jetbench" --version)."
+    echo
+    echo "| step | outcome | said last |"
+    echo "|---|---|---|"
+} >"$out/summary.md"
+
+# step NAME COMMAND…: runs it, keeps what it says, writes a row. What a device refuses (exit 3) is no fault of the proof.
+step() {
+    local name=$1 code outcome; shift
+    timeout "${LIMIT:-600}" "$@" >"$out/$name.txt" 2>&1; code=$?
+    case $code in
+        0) outcome=passed ;;
+        3) outcome=refused ;;
+        124) outcome="**no end after ${LIMIT:-600} s**"; faults=$((faults + 1)) ;;
+        *) outcome="**failed** ($code)"; faults=$((faults + 1)) ;;
+    esac
+    echo "| $name | $outcome | $(grep -v '^ *$' "$out/$name.txt" | tail -n1 | cut -c1-160 | tr '|' '/') |" >>"$out/summary.md"
+    printf '%-40s %s\n' "$name" "$outcome"
+    return "$code"
+}
+# record NAME DIRECTORY: keeps the record of the run in DIRECTORY.
+record() {
+    local run
+    for run in "$2"/*/*/run.json; do
+        [ -e "$run" ] || continue
+        cp "$run" "$out/$1.run.json"; cp "$(dirname "$run")/summary.csv" "$out/$1.summary.csv"
+    done
+}
+models=() found=()
+for pack in "${packs[@]}"; do
+    [ -e "$pack/pack.toml" ] || continue
+    found+=("$pack"); models+=("$(basename "$pack")_points")
+done
+[ ${#found[@]} -gt 0 ] || { echo "no packs in: ${packs[*]}" >&2; exit 2; }
+all=$(IFS=,; echo "${models[*]}")
+places=(); for pack in "${found[@]}"; do places+=(--packs "$(dirname "$pack")"); done
+
+step doctor "$jetbench" doctor --device "$device" "${places[@]}"
+runs=()                       # precisions that the device takes
+for dtype in fp32 fp16 bf16; do
+    refused=0
+    for pack in "${found[@]}"; do
+        step "verify_$(basename "$pack")_$dtype" "$jetbench" verify "$pack" --device "$device" --dtype "$dtype"
+        [ $? = 3 ] && refused=1
+    done
+    [ $refused = 1 ] || runs+=("$dtype")
+done
+[ ${#runs[@]} -gt 0 ] || { echo "the device takes no precision; see $out" >&2; exit 1; }
+dtypes=$(IFS=,; echo "${runs[*]}")
+"$jetbench" data synth --quiet --videos 1 --objects 8 --frames 48 --size 1280x720 "$work/eight"
+common=(--dtype "$dtypes" --device "$device" "${places[@]}")
+plain=(--option image=floats --option results=host)
+for data in assets/demo "$work/eight"; do
+    name=audit_$(basename "$data")
+    step "$name" "$jetbench" audit --models "$all" "${common[@]}" --data "$data"
+    step "${name}_plain" "$jetbench" audit --models "$all" "${common[@]}" --data "$data" "${plain[@]}"
+done
+step demo "$jetbench" run --models "$all" "${common[@]}" --repeat 3 --out "$work/demo"; record demo "$work/demo"
+step demo_cpu "$jetbench" run --models "$all" --dtype "${runs[0]}" --device cpu "${places[@]}" --out "$work/cpu"; record demo_cpu "$work/cpu"
+for objects in batch loop; do
+    step "eight_$objects" "$jetbench" run --models "$all" "${common[@]}" --data "$work/eight" --option "objects=$objects" \
+        --repeat 3 --out "$work/eight_$objects"
+    record "eight_$objects" "$work/eight_$objects"
+done
+# The same masks, whatever crosses to the device.
+for way in least plain; do
+    options=(); [ $way = least ] || options=("${plain[@]}")
+    "$jetbench" run --models "$all" --dtype "${runs[0]}" --device "$device" "${places[@]}" --save-masks --quiet "${options[@]}" \
+        --out "$work/$way" >"$out/masks_$way.txt" 2>&1
+    mkdir -p "$work/masks/$way" && cp -r "$work/$way"/*/*/masks/. "$work/masks/$way/"
+done
+step masks_equal diff -rq "$work/masks/least" "$work/masks/plain"
+case $device in cuda:*)
+    for captured in false true; do
+        step "graphs_$captured" "$jetbench" run --models "$all" "${common[@]}" --option objects=loop --option "cuda_graph=$captured" \
+            --repeat 3 --out "$work/graphs_$captured"
+        record "graphs_$captured" "$work/graphs_$captured"
+    done ;;
+esac
+echo >>"$out/summary.md"
+echo "$faults failed." >>"$out/summary.md"
+echo "written: $out ($faults failed)"
+[ "$faults" = 0 ]
