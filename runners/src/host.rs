@@ -10,3 +10,4 @@ pub mod runtime;
 pub mod session;
 pub mod settings;
 pub mod tensor;
+pub mod tensorrt;

@@ -31,6 +31,8 @@ pub struct CheckedGraph {
     pub bytes: Vec<u8>,
     /// Its SHA-256, hexadecimal.
     pub sha256: String,
+    /// SHA-256 of the same graph's file in fp32, as the manifest says; `None` where there is none.
+    pub fp32_sha256: Option<String>,
 }
 
 /// Reads the manifest's text.
@@ -119,7 +121,12 @@ impl Pack {
         }
         compare(&graph.inputs, &model.inputs, "input").map_err(wrong)?;
         compare(&graph.outputs, &model.outputs, "output").map_err(wrong)?;
-        Ok(CheckedGraph { path, bytes, sha256 })
+        Ok(CheckedGraph {
+            path,
+            bytes,
+            sha256,
+            fp32_sha256: graph.sha256.get(&Dtype::Fp32).map(|d| d.to_ascii_lowercase()),
+        })
     }
 
     /// Checks every graph of `precision`, and of fp32 also the forms for the CPU provider.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::providers::{Provider, ProviderOptions};
 use super::runtime::ThreadPool;
 use super::settings::{Arena, Optimization, SessionSettings};
+use super::tensorrt::WEAK;
 use crate::runner::RunnerError;
 use crate::types::{Device, Dtype, Options};
 pub use table::{REFUSED, TABLE};
@@ -310,6 +311,7 @@ impl SessionSettings {
             cpu_arena: Arena::Shared,
             huge_pages: true,
             cuda_graph: false,
+            weak_typing: false,
             engine_objects: [8, 1],
             provider_options: ProviderOptions::default(),
             together: usize::MAX,
@@ -335,6 +337,9 @@ impl SessionSettings {
                 "cpu".into(),
                 format!("plain in {precision}, because only fp32 graphs have a form for the CPU"),
             );
+        }
+        if settings.weak_typing && precision == Dtype::Fp32 {
+            return clash(WEAK, "on".into(), "off in fp32, because there is no lower precision to choose".into());
         }
         let [most, best] = settings.engine_objects;
         if best > most {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::tensorrt::Typing;
 use crate::digest::sha256_hex;
 use crate::onnx::{Dimension, ValueInfo};
 use crate::types::{DroppedOption, Dtype};
@@ -73,6 +74,8 @@ pub struct EngineKey<'a> {
     pub graph: &'a str,
     /// Precision asked for.
     pub precision: Dtype,
+    /// Whether the engine has the types of the file.
+    pub typing: Typing,
     /// ONNX Runtime's version.
     pub runtime: &'a str,
     /// TensorRT's version, `unknown` when its library does not say.
@@ -168,6 +171,14 @@ impl Engine<'_> {
         self.cache.join("tensorrt").join(self.key.directory(&options.tensorrt))
     }
 
+    /// The engine that the same graph has in fp32, whose digest is given; `None` for the fp32 graph itself.
+    pub fn in_fp32<'a>(&'a self, graph: Option<&'a str>) -> Option<Engine<'a>> {
+        let graph = graph.filter(|_| self.key.precision != Dtype::Fp32)?;
+        let typing = Typing::of(Some(self.key.tensorrt), Dtype::Fp32, false).ok()?;
+        let key = EngineKey { graph, precision: Dtype::Fp32, typing, ..self.key.clone() };
+        Some(Engine { key, cache: self.cache, inputs: self.inputs })
+    }
+
     /// Directory of the timing caches.
     pub fn timing_directory(&self) -> PathBuf {
         self.cache.join("tensorrt").join(self.key.timing_directory())
@@ -183,10 +194,8 @@ pub fn tensorrt(index: u32, options: &ProviderOptions, engine: &Engine<'_>) -> P
     set("trt_engine_cache_path", engine.directory(options).display().to_string());
     set("trt_timing_cache_enable", "1".to_string());
     set("trt_timing_cache_path", engine.timing_directory().display().to_string());
-    match engine.key.precision {
-        Dtype::Fp32 => {}
-        Dtype::Fp16 => drop(set("trt_fp16_enable", "1".to_string())),
-        Dtype::Bf16 => drop(set("trt_bf16_enable", "1".to_string())),
+    if let Some(flag) = engine.key.typing.flag(engine.key.precision) {
+        set(flag, "1".to_string());
     }
     if let Some(counts) = engine.key.objects {
         for (key, count) in
@@ -288,6 +297,7 @@ mod tests {
         EngineKey {
             graph: "0123456789abcdef0123456789abcdef",
             precision: Dtype::Fp16,
+            typing: Typing::Strong,
             runtime: "1.20.0",
             tensorrt: "10.3.0",
             gpu: "Orin (nvgpu), 8.7, driver 12.6",
@@ -303,6 +313,7 @@ mod tests {
         let others = [
             EngineKey { graph: "1123456789abcdef", ..key() },
             EngineKey { precision: Dtype::Bf16, ..key() },
+            EngineKey { typing: Typing::Weak, ..key() },
             EngineKey { runtime: "1.20.1", ..key() },
             EngineKey { tensorrt: "10.4.0", ..key() },
             EngineKey { gpu: "Orin (nvgpu), 8.7, driver 12.2", ..key() },
@@ -318,14 +329,27 @@ mod tests {
     }
 
     #[test]
-    fn tensorrt_gets_caches_precision_and_profiles() {
+    fn tensorrt_gets_caches_and_profiles_and_no_precision_flag_unless_it_types_weakly() {
         let inputs = inputs();
         let engine = Engine { key: key(), cache: Path::new("/c"), inputs: &inputs };
         let given = given(&[("trt_timing_cache_enable", "false"), ("trt_workspace_mib", "1")]);
         let pairs = tensorrt(2, &given, &engine);
         assert_eq!(pairs["device_id"], "2");
-        assert_eq!(pairs["trt_fp16_enable"], "1");
-        assert!(!pairs.contains_key("trt_bf16_enable"));
+        let flags =
+            |pairs: &ProviderPairs| pairs.keys().filter(|k| k.ends_with("16_enable")).cloned().collect::<Vec<_>>();
+        assert_eq!(flags(&pairs), [""; 0]);
+        for (typing, precision, expected) in [
+            (Typing::Strong, Dtype::Bf16, &[][..]),
+            (Typing::Unknown, Dtype::Bf16, &[]),
+            (Typing::Weak, Dtype::Fp32, &[]),
+            (Typing::Weak, Dtype::Fp16, &["trt_fp16_enable"]),
+            (Typing::Weak, Dtype::Bf16, &["trt_bf16_enable"]),
+        ] {
+            let engine =
+                Engine { key: EngineKey { typing, precision, ..key() }, cache: Path::new("/c"), inputs: &inputs };
+            let pairs = tensorrt(0, &ProviderOptions::default(), &engine);
+            assert_eq!(flags(&pairs), expected, "{typing:?} {precision}");
+        }
         assert_eq!(pairs["trt_profile_min_shapes"], "bank:1x7x512x64,age:1");
         assert_eq!(pairs["trt_profile_opt_shapes"], "bank:4x7x512x64,age:4");
         assert_eq!(pairs["trt_profile_max_shapes"], "bank:8x7x512x64,age:8");
@@ -335,6 +359,20 @@ mod tests {
         let pairs = tensorrt(0, &ProviderOptions::default(), &fixed);
         assert!(!pairs.keys().any(|k| k.contains("profile")));
         assert_eq!(profile(&inputs[..1], 3), None);
+    }
+
+    #[test]
+    fn the_engine_in_fp32_is_the_one_that_an_fp32_run_makes() {
+        let weak = Engine { key: EngineKey { typing: Typing::Weak, ..key() }, cache: Path::new("/c"), inputs: &[] };
+        let none = ProviderOptions::default();
+        let fp32 = EngineKey { graph: "fedcba9876543210", precision: Dtype::Fp32, typing: Typing::Strong, ..key() };
+        let fp32 = Engine { key: fp32, cache: Path::new("/c"), inputs: &[] };
+        let found = weak.in_fp32(Some("fedcba9876543210")).unwrap();
+        assert_eq!(found.directory(&none), fp32.directory(&none));
+        assert!(weak.in_fp32(None).is_none() && fp32.in_fp32(Some("fedcba9876543210")).is_none());
+        let old = EngineKey { typing: Typing::Weak, tensorrt: "8.6.2", ..key() };
+        let old = Engine { key: old, cache: Path::new("/c"), inputs: &[] };
+        assert_eq!(old.in_fp32(Some("f")).unwrap().key.typing, Typing::Weak);
     }
 
     #[test]

@@ -200,27 +200,6 @@ impl Runtime {
     }
 }
 
-/// Version of the TensorRT library that the dynamic loader finds, e.g. `10.3.0`; `None` when there is none.
-pub(crate) fn tensorrt_version() -> Option<String> {
-    let number = ["libnvinfer.so.10", "libnvinfer.so.8", "libnvinfer.so"].into_iter().find_map(|name| {
-        // SAFETY: the library is NVIDIA's, found where ONNX Runtime's provider finds it; loading runs its initialisers.
-        let library = unsafe { libloading::Library::new(name) }.ok()?;
-        // SAFETY: `getInferLibVersion` has had this signature since TensorRT 5.
-        let version = unsafe { library.get::<unsafe extern "C" fn() -> c_int>(b"getInferLibVersion") }.ok()?;
-        // SAFETY: takes nothing, returns a number.
-        let number = unsafe { version() };
-        std::mem::forget(library); // the provider is about to use it
-        Some(number)
-    })?;
-    Some(tensorrt_version_text(number))
-}
-
-/// TensorRT 10 counts 10000 per major version, those before it 1000.
-fn tensorrt_version_text(number: c_int) -> String {
-    let major_unit = if number >= 100_000 { 10_000 } else { 1_000 };
-    format!("{}.{}.{}", number / major_unit, number % major_unit / 100, number % 100)
-}
-
 /// Name, compute capability and driver version of an NVIDIA GPU: `Orin, 8.7, driver 12.6`; `None` without a driver.
 pub(crate) fn gpu_identity(index: u32) -> Option<String> {
     // SAFETY: NVIDIA's driver library; loading runs its initialisers.
@@ -449,15 +428,6 @@ mod tests {
         let variable = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
         let result = search(ort_lib, &variable, &mut log).map(|found| found.path);
         (result, log)
-    }
-
-    #[test]
-    fn tensorrt_versions_are_read_in_both_codings() {
-        assert_eq!(tensorrt_version_text(100_300), "10.3.0");
-        assert_eq!(tensorrt_version_text(101_302), "10.13.2");
-        assert_eq!(tensorrt_version_text(8_602), "8.6.2");
-        // Without the libraries there is no answer, and no panic.
-        let _ = (tensorrt_version(), gpu_identity(0));
     }
 
     #[test]

@@ -14,8 +14,9 @@ use ort::value::DynValue;
 
 use super::evidence::{evidence, tf32_doubt};
 use super::providers::{self, Engine, EngineKey, Provider, ProviderPairs, Registration};
-use super::runtime::{self, Runtime, cache_dir};
+use super::runtime::Runtime;
 use super::settings::{Arena, SessionSettings};
+use super::tensorrt::{self, Compiler};
 use crate::digest::sha256_hex;
 use crate::manifest::{COND_OBJECTS, OBJECTS};
 use crate::onnx::{Dimension, Edge, Model};
@@ -75,12 +76,15 @@ impl GraphSession {
         edge: Option<&Edge>,
     ) -> Result<Self, RunnerError> {
         let started = Instant::now();
-        let CheckedGraph { path, bytes, mut sha256 } = file;
-        let (mut precision, prepared) = prepare(name, &path, bytes, settings, runtime, edge)?;
-        if edge.is_some() {
-            // Another graph means another engine.
-            sha256 = sha256_hex(&prepared.bytes);
-        }
+        let CheckedGraph { path, bytes, sha256, fp32_sha256 } = file;
+        // A changed graph means another engine.
+        let changed = |sha256: String| edge.map_or(sha256.clone(), |e| sha256_hex(format!("{sha256} {e:?}").as_bytes()));
+        let (sha256, fp32_sha256) = (changed(sha256), fp32_sha256.map(changed));
+        let compiler = match settings.device {
+            Device::TensorRt(gpu) => Some(Compiler::find(gpu, settings, runtime)?),
+            _ => None,
+        };
+        let (mut precision, prepared) = prepare(name, &path, bytes, settings, runtime, compiler.as_ref(), edge)?;
         let mut notes = Vec::new();
         if prepared.folder.is_some() {
             notes.push(format!("weights of `{name}`: mapped from its file"));
@@ -95,20 +99,17 @@ impl GraphSession {
             notes.push(format!("CUDA graph of `{name}`: {outcome}"));
         }
         let captures = capture == Some(Ok(()));
-        let engine_facts = match settings.device {
-            Device::TensorRt(i) => Some(engine_facts(i)?),
-            _ => None,
-        };
-        let engine = engine_facts.as_ref().map(|(tensorrt, gpu, cache)| Engine {
+        let engine = compiler.as_ref().map(|compiler| Engine {
             key: EngineKey {
                 graph: &sha256,
                 precision: settings.precision,
+                typing: compiler.typing,
                 runtime: &runtime.version,
-                tensorrt,
-                gpu,
+                tensorrt: compiler.version(),
+                gpu: compiler.gpu(),
                 objects: free.then_some([1, settings.engine_objects[1], settings.engine_objects[0]]),
             },
-            cache,
+            cache: &compiler.cache,
             inputs: &model.inputs,
         });
         let mut registration = registration(settings, engine.as_ref(), captures);
@@ -116,15 +117,16 @@ impl GraphSession {
             std::fs::create_dir_all(&dir)
                 .map_err(|e| RunnerError::Environment(format!("engine cache {}: {e}", dir.display())))?;
         }
-        let engines =
-            || engine.as_ref().map_or(0, |engine| engine_files(&engine.directory(&settings.provider_options)));
+        let engines = || {
+            engine.as_ref().map_or((0, 0), |engine| tensorrt::engines(&engine.directory(&settings.provider_options)))
+        };
 
         let mut dropped = Vec::new();
         let built_before = engines();
         let mut session = prepared.commit(&mut registration, &mut dropped)?;
         let mut load_ms = started.elapsed().as_secs_f64() * 1e3;
         let mut build_ms = None;
-        if engines() > built_before {
+        if engines().1 > built_before.1 {
             // That was a build. Loading is timed by doing it again, with the engine from the cache.
             build_ms = Some(load_ms);
             let again = Instant::now();
@@ -135,6 +137,14 @@ impl GraphSession {
         notes.extend(
             registration.iter().map(|(provider, pairs)| format!("{name}: {}", providers::note(*provider, pairs))),
         );
+        if let Some(engine) = &engine {
+            precision.evidence.push(tensorrt::size_evidence(
+                engines(),
+                engine
+                    .in_fp32(fp32_sha256.as_deref())
+                    .map(|fp32| tensorrt::engines(&fp32.directory(&settings.provider_options))),
+            ));
+        }
         if let Some(doubt) = tf32_doubt(settings, &registration) {
             precision.effective.push_str(doubt);
             precision.kind = Effective::Doubtful;
@@ -278,10 +288,12 @@ fn prepare<'a>(
     read: Vec<u8>,
     settings: &'a SessionSettings,
     runtime: &'a Runtime,
+    compiler: Option<&Compiler>,
     edge: Option<&Edge>,
 ) -> Result<(StagePrecision, Prepared<'a>), RunnerError> {
     let model = Model::parse(&read).map_err(|e| wrong(path, &e))?;
-    let (precision, mut rewritten) = evidence(name, &model, settings, runtime).map_err(|e| wrong(path, &e))?;
+    let (precision, mut rewritten) =
+        evidence(name, &model, settings, &runtime.version, compiler).map_err(|e| wrong(path, &e))?;
     if let Some(edge) = edge {
         let changed = Model::parse(rewritten.as_deref().unwrap_or(&read)).and_then(|model| model.with_edge(edge));
         rewritten = Some(changed.map_err(|e| wrong(path, &e))?);
@@ -299,15 +311,6 @@ fn prepare<'a>(
         (rewritten, _) => rewritten,
     };
     Ok((precision, Prepared { name, path, settings, runtime, bytes: bytes.unwrap_or(read), folder }))
-}
-
-/// What TensorRT engines depend on beside the graph: TensorRT's version, the GPU, and where they are kept.
-fn engine_facts(gpu: u32) -> Result<(String, String, PathBuf), RunnerError> {
-    let cache = cache_dir().ok_or_else(|| {
-        RunnerError::Environment("no engine cache: neither XDG_CACHE_HOME nor HOME is set".to_string())
-    })?;
-    let or_unknown = |fact: Option<String>| fact.unwrap_or_else(|| "unknown".to_string());
-    Ok((or_unknown(runtime::tensorrt_version()), or_unknown(runtime::gpu_identity(gpu)), cache))
 }
 
 /// The providers of a device, in order of preference, with their options.
@@ -414,12 +417,6 @@ fn dispatch(provider: Provider, pairs: &ProviderPairs) -> ep::ExecutionProviderD
     dispatch.error_on_failure()
 }
 
-/// Engines in a cache directory.
-fn engine_files(dir: &Path) -> usize {
-    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "engine")).count()
-}
-
 fn configure(settings: &SessionSettings, runtime: &Runtime) -> Result<SessionBuilder, ort::Error> {
     let mut builder = Session::builder(&runtime.environment)?
         .with_optimization_level(settings.optimization.level())?
@@ -474,7 +471,12 @@ mod tests {
             }
         };
         let bytes = crate::onnx::build::matmul(dtype);
-        let file = CheckedGraph { path: PathBuf::from("test.onnx"), sha256: crate::digest::sha256_hex(&bytes), bytes };
+        let file = CheckedGraph {
+            path: PathBuf::from("test.onnx"),
+            sha256: crate::digest::sha256_hex(&bytes),
+            bytes,
+            fp32_sha256: None,
+        };
         let settings = SessionSettings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
         let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
         let host = Allocator::default();
@@ -518,7 +520,7 @@ mod tests {
         std::fs::write(&blob, &bytes).unwrap();
         std::fs::create_dir(dir.path().join("snapshot")).unwrap();
         std::os::unix::fs::symlink(&blob, &path).unwrap();
-        let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes };
+        let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes, fp32_sha256: None };
         let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[])).unwrap();
         let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
         let mapped = graph.notes.iter().any(|note| note == "weights of `g`: mapped from its file");

@@ -31,6 +31,8 @@ pub struct SessionSettings {
     pub(super) huge_pages: bool,
     /// CUDA: capture and replay the kernels of graphs for which that is legal.
     pub(super) cuda_graph: bool,
+    /// TensorRT: may the compiler choose other types than the file's, where it knows both?
+    pub(super) weak_typing: bool,
     /// TensorRT: largest and best number of objects of the engines.
     pub(super) engine_objects: [usize; 2],
     /// Options of the providers.

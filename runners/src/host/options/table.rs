@@ -296,6 +296,18 @@ pub const TABLE: &[RunnerOption] = &[
         "Most scratch memory of an engine, MiB",
         Passed(Provider::TensorRt, "trt_max_workspace_size", Mib),
     ),
+    RunnerOption {
+        doc: "Engines are strongly typed: every layer has the types of the graph. `on` lets the compiler choose fp32 or the precision asked \
+              for, layer by layer and by timing, as most TensorRT figures elsewhere are made; the record's precision is then `doubtful`. \
+              TensorRT 9 and 10 only: 8 types weakly anyway, 11 and newer and TensorRT for RTX strongly. Not in fp32.",
+        ..option(
+            "trt_weak",
+            ON_TENSORRT,
+            "off",
+            "Let TensorRT choose other types than the graph's",
+            Words(&[("on", |s| s.weak_typing = true), ("off", |s| s.weak_typing = false)]),
+        )
+    },
     trt("trt_builder_optimization_level", Number(0, 5), "How long the builder looks for fast kernels"),
     trt("trt_min_subgraph_size", Number(1, 1 << 20), "Fewest operators that TensorRT takes at a time"),
     trt("trt_max_partition_iterations", Number(1, 1 << 20), "Most rounds of dividing a graph"),
@@ -321,6 +333,9 @@ pub const TABLE: &[RunnerOption] = &[
 const SEARCH: ProviderValue = Word(&[("exhaustive", "EXHAUSTIVE"), ("heuristic", "HEURISTIC"), ("default", "DEFAULT")]);
 const ARENA: ProviderValue = Word(&[("power_of_two", "kNextPowerOfTwo"), ("as_requested", "kSameAsRequested")]);
 
+const FLAG: &str = "not offered: it would let TensorRT choose other types than the graph's; --dtype chooses the graph, and trt_weak=on \
+                    allows the choice where TensorRT has one";
+
 /// Options that exist and are never passed on, each with its reason.
 pub const REFUSED: &[(&str, &str)] = &[
     (
@@ -332,8 +347,8 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("trt_int8_enable", "refused: packs hold no int8 graphs, and a record could not say what was computed in int8"),
     ("trt_int8_calibration_table_name", "refused: int8 is not used (see trt_int8_enable)"),
     ("trt_int8_use_native_calibration_table", "refused: int8 is not used (see trt_int8_enable)"),
-    ("trt_fp16_enable", "set by --dtype, so that the record's precision is what was computed"),
-    ("trt_bf16_enable", "set by --dtype, so that the record's precision is what was computed"),
+    ("trt_fp16_enable", FLAG),
+    ("trt_bf16_enable", FLAG),
     ("trt_engine_cache_path", "set by jetbench: the directory is keyed by graph, versions, device and precision"),
     ("trt_timing_cache_path", "set by jetbench: the directory is keyed by versions and device"),
     ("trt_engine_cache_prefix", "set by jetbench: the directory is the key"),
