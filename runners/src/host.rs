@@ -2,6 +2,7 @@
 //! else but where tensors are bound.
 
 mod evidence;
+mod fence;
 pub mod loader;
 pub mod options;
 pub mod pool;
@@ -11,3 +12,4 @@ pub mod session;
 pub mod settings;
 pub mod tensor;
 pub mod tensorrt;
+pub mod webgpu;

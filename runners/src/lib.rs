@@ -44,7 +44,13 @@ pub mod pool {
 
 /// ONNX Runtime, as a run would find it.
 pub mod runtime {
-    pub use crate::host::runtime::{RuntimeProbe, cache_dir, load, probe};
+    pub use crate::host::providers::{missing_provider, where_from};
+    pub use crate::host::runtime::{RuntimeProbe, cache_dir, lacking, load, probe, probe_for};
+}
+
+/// The GPUs that `webgpu:0` may be.
+pub mod webgpu {
+    pub use crate::host::webgpu::{VulkanDevice, vulkan_devices};
 }
 
 /// Kernels around the model, for the bench that compares them with plain forms.

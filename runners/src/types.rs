@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use mask::Mask;
 pub use precision::{Dtype, Effective, StagePrecision, UnknownDtype};
 
-/// Execution device: the provider and, for GPUs, its index. Written `cpu`, `cuda:0`, `tensorrt:0`.
+/// Execution device: the provider and, for GPUs, its index. Written `cpu`, `cuda:0`, `tensorrt:0`,
+/// `webgpu:0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
     /// ONNX Runtime's CPU execution provider.
@@ -24,6 +25,8 @@ pub enum Device {
     Cuda(u32),
     /// TensorRT execution provider on the GPU with this index.
     TensorRt(u32),
+    /// WebGPU execution provider. There is one: which GPU it takes is decided below ONNX Runtime, see `host::webgpu`.
+    WebGpu(u32),
 }
 
 impl fmt::Display for Device {
@@ -32,13 +35,14 @@ impl fmt::Display for Device {
             Device::Cpu => f.pad("cpu"),
             Device::Cuda(i) => f.pad(&format!("cuda:{i}")),
             Device::TensorRt(i) => f.pad(&format!("tensorrt:{i}")),
+            Device::WebGpu(i) => f.pad(&format!("webgpu:{i}")),
         }
     }
 }
 
 /// A word that is no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown device `{0}`; known: cpu, cuda:N, tensorrt:N (N = GPU index, 0 if left out)")]
+#[error("unknown device `{0}`; known: cpu, cuda:N, tensorrt:N, webgpu:0 (N = GPU index, 0 if left out)")]
 pub struct UnknownDevice(pub String);
 
 impl FromStr for Device {
@@ -55,6 +59,7 @@ impl FromStr for Device {
             ("cpu", None) => Ok(Device::Cpu),
             ("cuda", i) => Ok(Device::Cuda(i.unwrap_or(0))),
             ("tensorrt" | "trt", i) => Ok(Device::TensorRt(i.unwrap_or(0))),
+            ("webgpu", i) => Ok(Device::WebGpu(i.unwrap_or(0))),
             _ => Err(unknown()),
         }
     }

@@ -29,7 +29,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub dtype: Vec<Dtype>,
-    /// Devices: cpu, cuda:N, tensorrt:N; another device is never used instead [default: cpu]
+    /// Devices: cpu, cuda:N, tensorrt:N, webgpu:0; another device is never used instead [default: cpu]
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub device: Vec<Device>,

@@ -30,7 +30,7 @@ pub struct ModelsArgs {
 /// Flags of `doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
-    /// Devices that must work: cpu, cuda:N, tensorrt:N
+    /// Devices that must work: cpu, cuda:N, tensorrt:N, webgpu:0
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "cpu")]
     pub device: Vec<Device>,
     /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
@@ -365,7 +365,7 @@ pub struct VerifyArgs {
     /// Precision of the graphs to check; the reference and its tolerance are fp32
     #[arg(long, value_name = "TYPE", default_value = "fp32")]
     pub dtype: Dtype,
-    /// Device to check on: cpu, cuda:N, tensorrt:N
+    /// Device to check on: cpu, cuda:N, tensorrt:N, webgpu:0
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: Device,
     /// ONNX Runtime library to load; searched for when left out
@@ -402,7 +402,7 @@ pub struct AuditArgs {
     /// Precisions [default: bf16]
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
     pub dtype: Vec<Dtype>,
-    /// Devices: cpu, cuda:N, tensorrt:N [default: cpu]
+    /// Devices: cpu, cuda:N, tensorrt:N, webgpu:0 [default: cpu]
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
     pub device: Vec<Device>,
     /// Annotated videos, of which the first is used [default: assets/demo]

@@ -9,6 +9,7 @@ use jetbench_runners::packs;
 use jetbench_runners::pool;
 use jetbench_runners::runtime;
 use jetbench_runners::types::Device;
+use jetbench_runners::webgpu;
 use serde::Serialize;
 use serde_json::json;
 
@@ -67,7 +68,7 @@ impl Check {
 pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
     let devices = args.device.clone();
     let root = Path::new("/");
-    let probe = runtime::probe(args.ort_lib.as_deref());
+    let probe = runtime::probe_for(args.ort_lib.as_deref(), &devices);
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let mut checks = vec![machine(&device)];
     checks.extend(runtime_checks(probe, &devices));
@@ -322,17 +323,15 @@ fn runtime_checks(probe: runtime::RuntimeProbe, devices: &[Device]) -> Vec<Check
     let mut checks = vec![Check::ok("onnxruntime", found)];
     for &device in devices {
         let name = format!("device {device}");
-        checks.push(match plan::resolve::missing_provider(device, &probe.providers) {
+        checks.push(match runtime::missing_provider(device, &probe.providers) {
             None if device == Device::Cpu => Check::ok(&name, "always there"),
             None => match gpu(device) {
                 Ok(found) => Check::ok(&name, found),
                 Err(missing) => Check::fail(&name, missing, "install the driver, or use --device cpu"),
             },
-            Some(missing) => Check::fail(
-                &name,
-                format!("this build of ONNX Runtime has no {missing}"),
-                "name a build that has it with --ort-lib FILE (a Jetson's own, or the onnxruntime-gpu package's)",
-            ),
+            Some(missing) => {
+                Check::fail(&name, format!("this build of ONNX Runtime has no {missing}"), runtime::where_from(device))
+            }
         });
     }
     checks
@@ -342,12 +341,24 @@ fn runtime_checks(probe: runtime::RuntimeProbe, devices: &[Device]) -> Vec<Check
 fn gpu(device: Device) -> Result<String, String> {
     let index = match device {
         Device::Cuda(index) | Device::TensorRt(index) => index,
+        Device::WebGpu(_) => return vulkan(),
         Device::Cpu => 0,
     };
     let nodes = [format!("/dev/nvidia{index}"), "/dev/nvhost-gpu".to_string(), "/dev/nvgpu/igpu0".to_string()];
     match nodes.iter().find(|n| Path::new(n).exists()) {
         Some(node) => Ok(format!("provider compiled in, {node} present; a run shows whether it works")),
         None => Err(format!("no NVIDIA GPU is visible: none of {} exists", nodes.join(", "))),
+    }
+}
+
+/// The GPUs that Vulkan's drivers offer. ONNX Runtime does not say which of several it takes.
+fn vulkan() -> Result<String, String> {
+    let devices = webgpu::vulkan_devices()?;
+    let list: Vec<String> = devices.iter().map(ToString::to_string).collect();
+    match list.len() {
+        0 => Err("no Vulkan driver offers a device".to_string()),
+        1 => Ok(format!("provider compiled in; {}", list[0])),
+        _ => Ok(format!("provider compiled in; one of these (option webgpu_power):\n{}", list.join("\n"))),
     }
 }
 

@@ -148,31 +148,14 @@ pub(crate) fn find_runtime(settings: &Settings, cells: &[Cell]) -> Result<Option
     if real.is_empty() {
         return Ok(None);
     }
-    let probe = runtime::probe(settings.ort_lib.as_deref());
+    let devices: Vec<Device> = real.iter().map(|cell| cell.device).collect();
+    let probe = runtime::probe_for(settings.ort_lib.as_deref(), &devices);
     if let Some(problem) = probe.problem {
         return Err(Error::Environment(problem));
     }
-    for cell in real {
-        if let Some(missing) = missing_provider(cell.device, &probe.providers) {
-            let library = probe.chosen.as_deref().unwrap_or(Path::new("?"));
-            return Err(Error::Environment(format!(
-                "device {}: {} has no {missing}; it has: {}. Name a build that has it with --ort-lib FILE, or use --device \
-                 cpu",
-                cell.device,
-                library.display(),
-                probe.providers.join(", ")
-            )));
-        }
+    let library = probe.chosen.as_deref().unwrap_or(Path::new("?"));
+    if let Some(text) = devices.iter().find_map(|&device| runtime::lacking(device, library, &probe.providers)) {
+        return Err(Error::Environment(text));
     }
     Ok(probe.chosen)
-}
-
-/// The execution provider that `device` needs, when it is not among `providers`.
-pub fn missing_provider(device: Device, providers: &[String]) -> Option<&'static str> {
-    let needed = match device {
-        Device::Cpu => "CPUExecutionProvider",
-        Device::Cuda(_) => "CUDAExecutionProvider",
-        Device::TensorRt(_) => "TensorrtExecutionProvider",
-    };
-    (!providers.iter().any(|p| p == needed)).then_some(needed)
 }

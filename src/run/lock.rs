@@ -28,13 +28,16 @@ pub fn names(devices: &[Device], tegra: bool, visible: Option<&str>) -> BTreeSet
         Some(token) => token.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect(),
         None => n.to_string(),
     };
-    devices
-        .iter()
-        .map(|device| match device {
-            Device::Cpu => "cpu".to_string(),
-            Device::Cuda(n) | Device::TensorRt(n) => format!("gpu-{}", gpu(*n)),
-        })
-        .collect()
+    let mut names = BTreeSet::new();
+    for device in devices {
+        match device {
+            Device::Cpu => drop(names.insert("cpu".to_string())),
+            Device::Cuda(n) | Device::TensorRt(n) => drop(names.insert(format!("gpu-{}", gpu(*n)))),
+            // Which GPU the Vulkan driver gives is not known yet, and it may be the processor.
+            Device::WebGpu(_) => names.extend(["cpu".to_string(), "gpu-0".to_string()]),
+        }
+    }
+    names
 }
 
 /// Where the locks are: a directory that all users can write to and that does not outlive a boot.

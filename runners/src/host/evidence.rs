@@ -57,7 +57,7 @@ pub(super) fn evidence(
     }
     let (pure, kind) = match (settings.precision, emulate) {
         (Dtype::Fp32, _) if settings.provider_options.tf32() => {
-            ("fp32, tf32 products allowed".to_string(), Effective::Doubtful)
+            ("tf32 products, fp32 otherwise".to_string(), Effective::Doubtful)
         }
         (p, false) if let Some(compiler) = compiler => compiler.typing.effective(p),
         (Dtype::Fp32, _) => ("fp32".to_string(), Effective::Native),

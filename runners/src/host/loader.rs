@@ -36,7 +36,7 @@ impl<'a> PackLoader<'a> {
         }
         let rest = settings.split().map(|[_, rest]| rest);
         let most = rest.as_ref().unwrap_or(settings);
-        let runtime = runtime::load_with(ort_lib, most.one_pool.then_some(&most.thread_pool))?;
+        let runtime = runtime::load_with(ort_lib, settings.device, most.one_pool.then_some(&most.thread_pool))?;
         if settings.device == Device::Cpu {
             let whose = if most.shares(runtime) { "one for all graphs" } else { "one for each graph" };
             let but = if rest.is_some() && most.shares(runtime) { " but the image encoder" } else { "" };

@@ -10,6 +10,7 @@ use super::providers::{Provider, ProviderOptions};
 use super::runtime::ThreadPool;
 use super::settings::{Arena, Optimization, SessionSettings};
 use super::tensorrt::WEAK;
+use super::webgpu;
 use crate::runner::RunnerError;
 use crate::types::{Device, Dtype, Options};
 pub use table::{REFUSED, TABLE};
@@ -55,15 +56,18 @@ pub enum DeviceKind {
     Cuda,
     /// The TensorRT provider.
     TensorRt,
+    /// The WebGPU provider.
+    WebGpu,
 }
 
 impl DeviceKind {
-    /// `cpu`, `cuda` or `tensorrt`.
+    /// `cpu`, `cuda`, `tensorrt` or `webgpu`.
     pub const fn as_str(self) -> &'static str {
         match self {
             DeviceKind::Cpu => "cpu",
             DeviceKind::Cuda => "cuda",
             DeviceKind::TensorRt => "tensorrt",
+            DeviceKind::WebGpu => "webgpu",
         }
     }
 }
@@ -74,6 +78,7 @@ impl From<Device> for DeviceKind {
             Device::Cpu => DeviceKind::Cpu,
             Device::Cuda(_) => DeviceKind::Cuda,
             Device::TensorRt(_) => DeviceKind::TensorRt,
+            Device::WebGpu(_) => DeviceKind::WebGpu,
         }
     }
 }
@@ -323,6 +328,9 @@ impl SessionSettings {
             pipeline: false,
             profile: None,
         };
+        if let Device::WebGpu(index) = device {
+            webgpu::can(index, precision).map_err(RunnerError::Usage)?;
+        }
         let wrong = |e: InvalidOption| RunnerError::Usage(e.to_string());
         for (name, value) in options.entries() {
             let option = find(&name).filter(|option| option.devices.contains(&device.into()));
@@ -422,6 +430,7 @@ mod tests {
                 DeviceKind::Cpu => Device::Cpu,
                 DeviceKind::Cuda => Device::Cuda(0),
                 DeviceKind::TensorRt => GPU,
+                DeviceKind::WebGpu => Device::WebGpu(0),
             };
             // Not the least: `objects=1` is `objects=loop`.
             let numbers = option.range().map(|(_, high)| [(high - 1).to_string(), high.to_string()]);
@@ -450,7 +459,7 @@ mod tests {
     #[test]
     fn every_option_is_offered_or_refused_and_never_both() {
         let refused = refused();
-        for device in [Device::Cpu, Device::Cuda(0), GPU] {
+        for device in [Device::Cpu, Device::Cuda(0), GPU, Device::WebGpu(0)] {
             let names = names("sam2", device, |_| true);
             for (i, name) in names.iter().enumerate() {
                 assert!(!refused.contains_key(name), "{name} is offered and refused");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::tensorrt::Typing;
 use crate::digest::sha256_hex;
 use crate::onnx::{Dimension, ValueInfo};
-use crate::types::{DroppedOption, Dtype};
+use crate::types::{Device, DroppedOption, Dtype};
 
 /// Provider options in ONNX Runtime's own names and words.
 pub type ProviderPairs = BTreeMap<String, String>;
@@ -21,6 +21,8 @@ pub enum Provider {
     Cuda,
     /// ONNX Runtime's TensorRT provider.
     TensorRt,
+    /// ONNX Runtime's WebGPU provider.
+    WebGpu,
 }
 
 impl Provider {
@@ -29,6 +31,37 @@ impl Provider {
         match self {
             Provider::Cuda => "CUDA",
             Provider::TensorRt => "TensorRT",
+            Provider::WebGpu => "WebGPU",
+        }
+    }
+}
+
+/// ONNX Runtime's name for the execution provider of a device.
+pub const fn provider_name(device: Device) -> &'static str {
+    match device {
+        Device::Cpu => "CPUExecutionProvider",
+        Device::Cuda(_) => "CUDAExecutionProvider",
+        Device::TensorRt(_) => "TensorrtExecutionProvider",
+        Device::WebGpu(_) => "WebGpuExecutionProvider",
+    }
+}
+
+/// The execution provider that `device` needs, when it is not among `providers`.
+pub fn missing_provider(device: Device, providers: &[String]) -> Option<&'static str> {
+    let needed = provider_name(device);
+    (!providers.iter().any(|p| p == needed)).then_some(needed)
+}
+
+/// How to come by an ONNX Runtime that has the provider of a device.
+pub const fn where_from(device: Device) -> &'static str {
+    match device {
+        Device::Cpu => "scripts/get-runtime.sh fetches a build that has it",
+        Device::WebGpu(_) => {
+            "scripts/get-runtime.sh --webgpu fetches a build that has it, or name one with --ort-lib FILE (the \
+             onnxruntime-webgpu package's)"
+        }
+        Device::Cuda(_) | Device::TensorRt(_) => {
+            "name a build that has it with --ort-lib FILE (a Jetson's own, or the onnxruntime-gpu package's)"
         }
     }
 }
@@ -38,6 +71,7 @@ impl Provider {
 pub struct ProviderOptions {
     pub(super) cuda: ProviderPairs,
     pub(super) tensorrt: ProviderPairs,
+    pub(super) webgpu: ProviderPairs,
     /// Config names by ONNX Runtime's names, so that a refusal names what the user wrote.
     names: BTreeMap<String, (String, String)>,
 }
@@ -48,6 +82,7 @@ impl ProviderOptions {
         let pairs = match provider {
             Provider::Cuda => &mut self.cuda,
             Provider::TensorRt => &mut self.tensorrt,
+            Provider::WebGpu => &mut self.webgpu,
         };
         pairs.insert(key.to_string(), text);
         self.names.insert(key.to_string(), (name.to_string(), value.to_string()));
@@ -265,7 +300,8 @@ pub fn drop_unknown(
 /// The options in one line, for the record.
 pub fn note(provider: Provider, pairs: &ProviderPairs) -> String {
     let list: Vec<String> = pairs.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-    format!("{} provider: {}", provider.as_str(), list.join(", "))
+    let list = if list.is_empty() { "its own defaults".to_string() } else { list.join(", ") };
+    format!("{} provider: {list}", provider.as_str())
 }
 
 #[cfg(test)]
@@ -273,7 +309,7 @@ mod tests {
     use super::*;
     use crate::host::settings::SessionSettings;
     use crate::onnx::ElementType;
-    use crate::types::{Device, Options};
+    use crate::types::Options;
 
     const GPU: Device = Device::TensorRt(0);
 

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 
+use super::providers::{missing_provider, where_from};
 use crate::host::pool;
 use crate::runner::RunnerError;
+use crate::types::Device;
 
 /// Oldest ONNX Runtime that is accepted: the C API level this crate is built for.
 pub const OLDEST: (u32, u32) = (1, ort::MINOR_VERSION);
@@ -91,10 +93,15 @@ struct SearchPlace<'a> {
     look: Box<dyn Fn() -> Result<Vec<PathBuf>, String> + 'a>,
 }
 
-/// Looks for the runtime as a run would, without keeping it loaded. Never panics.
+/// Looks for the runtime as a run on the CPU would, without keeping it loaded. Never panics.
 pub fn probe(ort_lib: Option<&Path>) -> RuntimeProbe {
+    probe_for(ort_lib, &[])
+}
+
+/// As [`probe`], for a run on these devices: libraries without their providers come last.
+pub fn probe_for(ort_lib: Option<&Path>, devices: &[Device]) -> RuntimeProbe {
     let mut probe = RuntimeProbe::default();
-    match search(ort_lib, &|name| std::env::var_os(name), &mut probe.looked_at) {
+    match search(ort_lib, devices, &|name| std::env::var_os(name), &mut probe.looked_at) {
         Ok(found) => {
             probe.version = Some(found.version);
             probe.providers = found.providers;
@@ -105,25 +112,27 @@ pub fn probe(ort_lib: Option<&Path>) -> RuntimeProbe {
     probe
 }
 
-/// Loads the runtime, once per process.
+/// Loads the runtime for the CPU, once per process.
 ///
 /// # Errors
 /// [`RunnerError::Environment`]: no library found, or one that is broken or too old (every place looked at is named),
 /// or another library was loaded before in this process.
 pub fn load(ort_lib: Option<&Path>) -> Result<&'static Runtime, RunnerError> {
-    load_with(ort_lib, None)
+    load_with(ort_lib, Device::Cpu, None)
 }
 
-/// As [`load`], with threads for the sessions of this process. The first loading decides: later ones get what is there.
+/// As [`load`], for a device, with threads for the sessions of this process. The first loading decides: later ones get what is
+/// there.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load`]; also when the library that is or was loaded lacks the device's provider.
 pub(crate) fn load_with(
     ort_lib: Option<&Path>,
+    device: Device,
     thread_pool: Option<&ThreadPool>,
 ) -> Result<&'static Runtime, RunnerError> {
     static LOADED: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    let loaded = LOADED.get_or_init(|| load_once(ort_lib, thread_pool));
+    let loaded = LOADED.get_or_init(|| load_once(ort_lib, device, thread_pool));
     let runtime = loaded.as_ref().map_err(|e| RunnerError::Environment(e.clone()))?;
     if let Some(asked) = ort_lib {
         let same = |a: &Path, b: &Path| {
@@ -137,20 +146,34 @@ pub(crate) fn load_with(
             )));
         }
     }
-    Ok(runtime)
+    match lacking(device, &runtime.path, &runtime.providers) {
+        Some(text) => Err(RunnerError::Environment(text)),
+        None => Ok(runtime),
+    }
+}
+
+/// What is wrong with a library that lacks the provider of a device; `None`: it has it.
+pub fn lacking(device: Device, library: &Path, providers: &[String]) -> Option<String> {
+    let missing = missing_provider(device, providers)?;
+    Some(format!(
+        "device {device}: {} has no {missing}; it has: {}. {}; or use --device cpu",
+        library.display(),
+        providers.join(", "),
+        where_from(device)
+    ))
 }
 
 /// What keeps ONNX Runtime 1.29 and newer from reporting to its makers: it does so as it starts, before anything can be said to
 /// it through its interface, keeps an identifier below the user's cache directory, and has a thread that sends. Children inherit it.
 const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
 
-fn load_once(ort_lib: Option<&Path>, thread_pool: Option<&ThreadPool>) -> Result<Runtime, String> {
+fn load_once(ort_lib: Option<&Path>, device: Device, thread_pool: Option<&ThreadPool>) -> Result<Runtime, String> {
     let (name, value) = NO_TELEMETRY;
     // SAFETY: the standard library guards its own uses of the environment, and no C code that reads it runs in this process before
     // ONNX Runtime has started: that is what comes next.
     unsafe { std::env::set_var(name, value) };
     let mut looked_at = Vec::new();
-    let found = search(ort_lib, &|name| std::env::var_os(name), &mut looked_at)?;
+    let found = search(ort_lib, &[device], &|name| std::env::var_os(name), &mut looked_at)?;
     let failed = |e: &dyn std::fmt::Display| format!("{}: cannot start ONNX Runtime: {e}", found.path.display());
     let messages = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&messages);
@@ -236,12 +259,15 @@ struct FoundLibrary {
 
 type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
+/// A library that is named must do; of the others one that has the providers of all `devices` is preferred.
 fn search(
     ort_lib: Option<&Path>,
+    devices: &[Device],
     variable: Variable<'_>,
     log: &mut Vec<(String, String)>,
 ) -> Result<FoundLibrary, String> {
-    for place in places(ort_lib, variable) {
+    let mut poorer = None;
+    for place in places(ort_lib, devices, variable) {
         let files = match (place.look)() {
             Ok(files) => files,
             Err(reason) => {
@@ -252,8 +278,14 @@ fn search(
         for path in files {
             match inspect(&path) {
                 Ok((version, providers)) => {
-                    log.push((place.label, format!("{}: ONNX Runtime {version}", path.display())));
-                    return Ok(FoundLibrary { path, version, providers });
+                    let missing = devices.iter().find_map(|&device| missing_provider(device, &providers));
+                    let but = missing.map_or(String::new(), |missing| format!(", without {missing}"));
+                    log.push((place.label.clone(), format!("{}: ONNX Runtime {version}{but}", path.display())));
+                    let found = FoundLibrary { path, version, providers };
+                    if missing.is_none() || place.explicit {
+                        return Ok(found);
+                    }
+                    poorer.get_or_insert(found);
                 }
                 Err(reason) => {
                     log.push((place.label.clone(), format!("{}: {reason}", path.display())));
@@ -264,6 +296,9 @@ fn search(
             }
         }
     }
+    if let Some(found) = poorer {
+        return Ok(found);
+    }
     let (major, minor) = OLDEST;
     let lines: Vec<String> = log.iter().map(|(place, outcome)| format!("  {place}: {outcome}")).collect();
     Err(format!(
@@ -273,7 +308,7 @@ fn search(
     ))
 }
 
-fn places<'a>(ort_lib: Option<&Path>, variable: Variable<'a>) -> Vec<SearchPlace<'a>> {
+fn places<'a>(ort_lib: Option<&Path>, devices: &[Device], variable: Variable<'a>) -> Vec<SearchPlace<'a>> {
     let named = |label: &str, path: Option<PathBuf>, absent: &'static str| SearchPlace {
         label: label.to_string(),
         explicit: true,
@@ -293,9 +328,12 @@ fn places<'a>(ort_lib: Option<&Path>, variable: Variable<'a>) -> Vec<SearchPlace
     let mut places = vec![
         named("--ort-lib", ort_lib.map(Path::to_path_buf), "not given"),
         named("ORT_DYLIB_PATH", environment_path, "not set"),
-        searched("cache", Box::new(|| cached_libraries(variable))),
-        searched("python3's onnxruntime", Box::new(|| python_library(variable))),
     ];
+    if devices.iter().any(|device| matches!(device, Device::WebGpu(_))) {
+        places.push(searched("cache of WebGPU builds", Box::new(|| cached_libraries(variable, "ort-webgpu"))));
+    }
+    places.push(searched("cache", Box::new(|| cached_libraries(variable, "ort"))));
+    places.push(searched("python3's onnxruntime", Box::new(|| python_library(variable))));
     let triple = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     for dir in ["/usr/local/lib", "/usr/lib", &triple, "/usr/lib64", "/opt/onnxruntime/lib"] {
         let path = PathBuf::from(dir);
@@ -308,10 +346,10 @@ fn places<'a>(ort_lib: Option<&Path>, variable: Variable<'a>) -> Vec<SearchPlace
     places
 }
 
-/// Libraries that scripts/get-runtime.sh put in the cache, newest version first.
-fn cached_libraries(variable: Variable<'_>) -> Result<Vec<PathBuf>, String> {
+/// Libraries that scripts/get-runtime.sh put in a folder of the cache, newest version first.
+fn cached_libraries(variable: Variable<'_>, folder: &str) -> Result<Vec<PathBuf>, String> {
     let cache = cache_dir_of(variable).ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
-    let root = cache.join("ort");
+    let root = cache.join(folder);
     let mut versions: Vec<PathBuf> =
         std::fs::read_dir(&root).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
     versions.sort_by_key(|path| std::cmp::Reverse(version_key(path)));
@@ -426,7 +464,7 @@ mod tests {
     fn search_with(ort_lib: Option<&Path>, vars: &[(&str, &str)]) -> (Result<PathBuf, String>, Vec<(String, String)>) {
         let mut log = Vec::new();
         let variable = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-        let result = search(ort_lib, &variable, &mut log).map(|found| found.path);
+        let result = search(ort_lib, &[], &variable, &mut log).map(|found| found.path);
         (result, log)
     }
 
@@ -466,7 +504,7 @@ mod tests {
         }
         let root = dir.path().display().to_string();
         let variable = |name: &str| (name == "XDG_CACHE_HOME").then(|| OsString::from(&root));
-        let cache = &places(None, &variable)[2];
+        let cache = &places(None, &[], &variable)[2];
         let names: Vec<String> =
             (cache.look)().unwrap().iter().map(|p| p.file_name().unwrap().to_string_lossy().into()).collect();
         assert_eq!(names, ["libonnxruntime.so.1.31.1", "libonnxruntime.so.1.22.0", "libonnxruntime.so.1.9.0"]);

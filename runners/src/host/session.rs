@@ -13,6 +13,7 @@ use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use super::evidence::{evidence, tf32_doubt};
+use super::fence::{self, Fence};
 use super::providers::{self, Engine, EngineKey, Provider, ProviderPairs, Registration};
 use super::runtime::Runtime;
 use super::settings::{Arena, SessionSettings};
@@ -43,6 +44,8 @@ pub struct GraphSession {
     pub cpu_form: bool,
     /// Are its kernels captured and replayed?
     captures: bool,
+    /// Where a run returns before the device has done its work: what to wait on.
+    fence: Option<Fence>,
     session: Session,
 }
 
@@ -158,6 +161,7 @@ impl GraphSession {
             dropped,
             cpu_form: false,
             captures,
+            fence: fence(settings, runtime, name)?,
             session,
         })
     }
@@ -195,6 +199,7 @@ impl GraphSession {
             dropped,
             cpu_form: false,
             captures: false,
+            fence: fence(settings, runtime, name)?,
             session,
         })
     }
@@ -215,6 +220,7 @@ impl GraphSession {
         let (kind, index) = match device {
             Device::Cpu => (AllocationDevice::CPU, 0),
             Device::Cuda(i) | Device::TensorRt(i) => (AllocationDevice::CUDA, i32::try_from(i).unwrap_or(i32::MAX)),
+            Device::WebGpu(_) => (AllocationDevice::WEBGPU_BUFFER, 0),
         };
         MemoryInfo::new(kind, index, AllocatorType::Device, MemoryType::Default)
             .and_then(|info| Allocator::new(&self.session, info))
@@ -263,7 +269,8 @@ impl GraphSession {
         };
         // SAFETY: the status comes from ONNX Runtime and is looked at once.
         let outcome: Result<(), ort::Error> = unsafe { ort::Error::result_from_status(status) };
-        outcome.map_err(|e| failed(&self.name, e))
+        let waited = outcome.and_then(|()| self.fence.as_mut().map_or(Ok(()), Fence::wait));
+        waited.map_err(|e| failed(&self.name, e))
     }
 
     /// Ends profiling and gives the file that ONNX Runtime wrote.
@@ -324,6 +331,7 @@ fn registration(settings: &SessionSettings, engine: Option<&Engine<'_>>, capture
         (Device::Cuda(i) | Device::TensorRt(i), _) => {
             vec![(Provider::Cuda, providers::cuda(i, &settings.provider_options, captures))]
         }
+        (Device::WebGpu(_), _) => vec![(Provider::WebGpu, settings.provider_options.webgpu.clone())],
         (Device::Cpu, _) => Vec::new(),
     }
 }
@@ -407,11 +415,28 @@ fn register(
     }
 }
 
+/// What to wait on after a run, on a device whose sessions do not wait themselves.
+fn fence(settings: &SessionSettings, runtime: &Runtime, name: &str) -> Result<Option<Fence>, RunnerError> {
+    if !matches!(settings.device, Device::WebGpu(_)) {
+        return Ok(None);
+    }
+    let quiet = SessionSettings { profile: None, ..settings.clone() };
+    let mut registration = registration(&quiet, None, false);
+    register(&quiet, runtime, name, &mut registration, &mut Vec::new())?
+        .commit_from_memory(&fence::graph())
+        .and_then(Fence::new)
+        .map(Some)
+        .map_err(|e| refused(settings, runtime, name, &e))
+}
+
 fn dispatch(provider: Provider, pairs: &ProviderPairs) -> ep::ExecutionProviderDispatch {
     let dispatch = match provider {
         Provider::Cuda => pairs.iter().fold(ep::CUDA::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build(),
         Provider::TensorRt => {
             pairs.iter().fold(ep::TensorRT::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build()
+        }
+        Provider::WebGpu => {
+            pairs.iter().fold(ep::WebGPU::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build()
         }
     };
     dispatch.error_on_failure()

@@ -158,7 +158,7 @@ impl SessionSettings {
                     notes.push(format!("threads beside the calling one: tied to processors {}", list.join(", ")));
                 }
             }
-            Device::Cuda(_) => notes.push("no operator may run on the CPU".to_string()),
+            Device::Cuda(_) | Device::WebGpu(_) => notes.push("no operator may run on the CPU".to_string()),
             Device::TensorRt(_) => notes
                 .push("operators that TensorRT does not take run on the CUDA provider, none on the CPU".to_string()),
         }

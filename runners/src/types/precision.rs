@@ -146,6 +146,7 @@ mod tests {
             ("bf16", "mixed: 3 of 5 MatMul, Gemm and Conv: bf16 operands, fp32 accumulation, emulated", Other),
             ("fp16", "mixed: 3 of 5 MatMul, Gemm and Conv: fp16", Other),
             ("fp16", "bf16", Other),
+            ("fp32", "tf32 products, fp32 otherwise", Doubtful),
             ("fp32", "fp32, tf32 products allowed", Doubtful),
             ("fp32", "mixed: 3 of 5 MatMul, Gemm and Conv: fp32, tf32 products allowed", Doubtful),
             ("fp32", "fp32 or tf32 (this ONNX Runtime has no switch for it)", Doubtful),

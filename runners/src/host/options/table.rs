@@ -1,6 +1,6 @@
 //! The table of options. A new option is one entry here and the code that reads the field which it sets.
 
-use super::DeviceKind::{Cpu, Cuda, TensorRt};
+use super::DeviceKind::{Cpu, Cuda, TensorRt, WebGpu};
 use super::ProviderValue::{Mib, Number, Switch, Text, Word};
 use super::ValueType::{Numbers, Passed, Words, WordsOrNumber};
 use super::{DeviceKind, PackNeed, ProviderValue, RunnerOption, ValueType};
@@ -8,7 +8,7 @@ use crate::host::providers::Provider;
 use crate::host::settings::{Arena, Optimization};
 
 const SAM_FAMILIES: &[&str] = &["sam2", "edgetam"];
-const EVERY: &[DeviceKind] = &[Cpu, Cuda, TensorRt];
+const EVERY: &[DeviceKind] = &[Cpu, Cuda, TensorRt, WebGpu];
 const ON_CPU: &[DeviceKind] = &[Cpu];
 const ON_TENSORRT: &[DeviceKind] = &[TensorRt];
 /// What ONNX Runtime does by itself: it is told nothing.
@@ -34,6 +34,11 @@ const fn cuda(name: &'static str, key: &'static str, value: ProviderValue, help:
 /// onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html.
 const fn trt(name: &'static str, value: ProviderValue, help: &'static str) -> RunnerOption {
     option(name, ON_TENSORRT, THEIRS, help, Passed(Provider::TensorRt, name, value))
+}
+
+/// An option of the WebGPU provider; names and meanings are those of `webgpu_provider_options.h` in ONNX Runtime.
+const fn webgpu(name: &'static str, key: &'static str, value: ProviderValue, help: &'static str) -> RunnerOption {
+    option(name, &[WebGpu], THEIRS, help, Passed(Provider::WebGpu, key, value))
 }
 
 /// Every option, in the order in which lists show them.
@@ -328,7 +333,25 @@ pub const TABLE: &[RunnerOption] = &[
     trt("trt_weight_stripped_engine_enable", Switch, "Build engines without weights"),
     trt("trt_detailed_build_log", Switch, "Log every step of a build"),
     trt("trt_dump_subgraphs", Switch, "Write what TensorRT takes as ONNX files"),
+    RunnerOption {
+        doc: "`high` asks for the faster of several GPUs, which is what ONNX Runtime does by itself; `low` for the one that takes \
+              less power. Which one the driver then gives cannot be chosen by number: see [usage.md](usage.md#webgpu).",
+        ..webgpu("webgpu_power", "powerPreference", POWER, "Which of several GPUs is asked for")
+    },
+    webgpu("webgpu_layout", "preferredLayout", LAYOUT, "Layout of images in convolutions"),
+    RunnerOption {
+        doc: "`disabled` gives memory back at once, `bucket` keeps the most for the next use.",
+        ..webgpu("webgpu_buffer_cache", "storageBufferCacheMode", BUFFERS, "How device memory is kept for the next use")
+    },
+    webgpu("webgpu_validation", "validationMode", VALIDATION, "How much of each call is checked"),
 ];
+
+const POWER: ProviderValue = Word(&[("high", "high-performance"), ("low", "low-power")]);
+const LAYOUT: ProviderValue = Word(&[("nchw", "NCHW"), ("nhwc", "NHWC")]);
+const BUFFERS: ProviderValue =
+    Word(&[("disabled", "disabled"), ("lazy_release", "lazyRelease"), ("simple", "simple"), ("bucket", "bucket")]);
+const VALIDATION: ProviderValue =
+    Word(&[("disabled", "disabled"), ("wgpu_only", "wgpuOnly"), ("basic", "basic"), ("full", "full")]);
 
 const SEARCH: ProviderValue = Word(&[("exhaustive", "EXHAUSTIVE"), ("heuristic", "HEURISTIC"), ("default", "DEFAULT")]);
 const ARENA: ProviderValue = Word(&[("power_of_two", "kNextPowerOfTwo"), ("as_requested", "kSameAsRequested")]);

@@ -1,0 +1,51 @@
+//! When has the device done what it was told? CUDA and TensorRT sessions return when their kernels have ended. A WebGPU session
+//! returns when they are queued: whoever stops a clock then has measured the queueing. A fence reads one number back that the
+//! device computes after everything before it.
+
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::{IoBinding, Session};
+use ort::value::Tensor;
+
+use crate::onnx::{ElementType, build};
+
+/// A session that computes one number. Fields are dropped in order: the binding goes before the memory it names.
+pub(super) struct Fence {
+    binding: IoBinding,
+    _number: Tensor<f32>,
+    _read: Tensor<f32>,
+    session: Session,
+}
+
+/// ONNX file of its graph: the number's negative, because a copy would be optimised away.
+pub(super) fn graph() -> Vec<u8> {
+    build::model(
+        7,
+        13,
+        &[
+            (1, build::node("Neg", &["number"], &["read"], &[])),
+            (11, build::value_info("number", ElementType::F32, &[1])),
+            (12, build::value_info("read", ElementType::F32, &[1])),
+        ],
+    )
+}
+
+impl Fence {
+    /// Over a session of [`graph`] on the device.
+    pub(super) fn new(session: Session) -> ort::Result<Fence> {
+        let memory = |kind| {
+            MemoryInfo::new(kind, 0, AllocatorType::Device, MemoryType::Default)
+                .and_then(|info| Allocator::new(&session, info))
+        };
+        let number = Tensor::<f32>::new(&memory(AllocationDevice::WEBGPU_BUFFER)?, [1_i64])?;
+        let mut read = Tensor::<f32>::new(&memory(AllocationDevice::CPU)?, [1_i64])?;
+        let mut binding = session.create_binding()?;
+        binding.bind_input("number", &number)?;
+        binding.bind_output("read", &mut read)?;
+        Ok(Fence { binding, _number: number, _read: read, session })
+    }
+
+    /// Returns when the device has done everything that was queued before.
+    pub(super) fn wait(&mut self) -> ort::Result<()> {
+        self.session.run_binding(&self.binding).map(drop)
+    }
+}
