@@ -10,16 +10,18 @@
 #   JETBENCH   the program        [default: target/release/jetbench, else the one on the PATH]
 #   PACKS      pack directories   [default: assets/packs/*]
 #   LIMIT      seconds a step may take [default: 600]
+#   REPEAT     times that every cell of a run is measured [default: 3]
 #
 # Exit code: 0, all that can run on the device passed; 1, something failed; 2, wrong usage.
 set -uo pipefail
-[ $# -ge 1 ] || { sed -n '2,16p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,17p' "$0"; exit 2; }
 cd "$(dirname "$0")/.."
 device=$1
 out=${2:-gpu-proof/${device/:/}}
 jetbench=${JETBENCH:-$([ -x target/release/jetbench ] && echo target/release/jetbench || command -v jetbench)}
 [ -x "$jetbench" ] || { echo "no jetbench: build it (cargo build --release) or name it with JETBENCH" >&2; exit 2; }
 read -ra packs <<<"${PACKS:-$(echo assets/packs/*)}"
+repeat=${REPEAT:-3}
 export NO_COLOR=1
 mkdir -p "$out"
 work=$(mktemp -d)
@@ -85,11 +87,11 @@ for data in assets/demo "$work/eight"; do
     step "$name" "$jetbench" audit --models "$all" "${common[@]}" --data "$data"
     step "${name}_plain" "$jetbench" audit --models "$all" "${common[@]}" --data "$data" "${plain[@]}"
 done
-step demo "$jetbench" run --models "$all" "${common[@]}" --repeat 3 --out "$work/demo"; record demo "$work/demo"
+step demo "$jetbench" run --models "$all" "${common[@]}" --repeat "$repeat" --out "$work/demo"; record demo "$work/demo"
 step demo_cpu "$jetbench" run --models "$all" --dtype "${runs[0]}" --device cpu "${places[@]}" --out "$work/cpu"; record demo_cpu "$work/cpu"
 for objects in batch loop; do
     step "eight_$objects" "$jetbench" run --models "$all" "${common[@]}" --data "$work/eight" --option "objects=$objects" \
-        --repeat 3 --out "$work/eight_$objects"
+        --repeat "$repeat" --out "$work/eight_$objects"
     record "eight_$objects" "$work/eight_$objects"
 done
 # The same masks, whatever crosses to the device.
@@ -103,7 +105,7 @@ step masks_equal diff -rq "$work/masks/least" "$work/masks/plain"
 case $device in cuda:*)
     for captured in false true; do
         step "graphs_$captured" "$jetbench" run --models "$all" "${common[@]}" --option objects=loop --option "cuda_graph=$captured" \
-            --repeat 3 --out "$work/graphs_$captured"
+            --repeat "$repeat" --out "$work/graphs_$captured"
         record "graphs_$captured" "$work/graphs_$captured"
     done ;;
 esac

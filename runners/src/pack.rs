@@ -59,8 +59,12 @@ impl Pack {
     pub fn read(dir: &Path) -> Result<Self, RunnerError> {
         let text = read_text(dir)?;
         let at = dir.join(FILE_NAME);
-        let manifest: Manifest =
-            toml::from_str(&text).map_err(|e| RunnerError::Pack(format!("{}: {e}", at.display())))?;
+        let manifest: Manifest = toml::from_str(&text).map_err(|e| {
+            // A scripted runner's pack lacks every field of a manifest; the first of them says nothing.
+            let bare = toml::from_str::<toml::Table>(&text).is_ok_and(|table| !table.contains_key("graph"));
+            let why = if bare { "this pack has no graphs ([[graph]])".to_string() } else { e.to_string() };
+            RunnerError::Pack(format!("{}: {why}", at.display()))
+        })?;
         manifest.check().map_err(|e| RunnerError::Pack(format!("{}: {e}", at.display())))?;
         Ok(Pack { dir: dir.to_path_buf(), digest: sha256_hex(text.as_bytes()), manifest })
     }
@@ -307,6 +311,8 @@ tolerance = 1e-3
         let changed =
             outcome(|t| t, |file| std::fs::write(file, build::matmul(ElementType::BF16)).unwrap()).unwrap_err();
         assert!(changed.contains("SHA-256 is") && changed.contains("pack.toml says"), "{changed}");
+        let scripted = outcome(|_| "id = \"m\"\nfamily = \"mock\"\n".to_string(), |_| ()).unwrap_err();
+        assert!(scripted.contains("this pack has no graphs"), "{scripted}");
         let absent = Pack::read(Path::new("/nonexistent")).unwrap_err().to_string();
         assert!(absent.contains("/nonexistent/pack.toml"), "{absent}");
     }
