@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must pass before a commit: format, lints, tests. Fetches ONNX Runtime first, so that the tests that
-# need it run; JETBENCH_TEST_NO_RUNTIME=1 leaves it out, and those tests say that they were skipped and why. The model kit's tests come
-# last; JETBENCH_TEST_NO_PYTHON=1 leaves them out.
+# need it run; JETBENCH_TEST_NO_RUNTIME=1 leaves it out, and those tests say that they were skipped and why. Then come the check with
+# NVIDIA's compiler (JETBENCH_TEST_NO_TENSORRT=1 leaves it out) and the model kit's tests (JETBENCH_TEST_NO_PYTHON=1).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -n "${JETBENCH_TEST_NO_RUNTIME:-}" ] || scripts/get-runtime.sh
@@ -14,4 +14,5 @@ if command -v cargo-deny >/dev/null; then
 else
     echo "cargo-deny is not installed: licence and source checks skipped (cargo install cargo-deny --locked)"
 fi
+scripts/test-tensorrt.sh
 scripts/test-python.sh

@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {       # module, extra of pyproject
     "golden": ("export.golden", "export", "write golden outputs that the benchmark's tests compare with"),
     "foreign": ("export.foreign.command", "", "make packs of other people's exports (onnx-community and SAM2Export layouts)"),
     "verify": ("check.verify", "", "compare a pack with the PyTorch session, or with its stored outputs"),
-    "check": ("check.runtimes", "", "show that a pack's graphs suit the runtimes of JetPack 6; load them in old ones"),
+    "check": ("check.runtimes", "", "show that a pack's graphs suit the runtimes of JetPack 6; build them with NVIDIA's compiler"),
     "precision": ("check.precision", "export", "errors of the half data types beside torch.autocast, and masks of whole clips"),
     "variants": ("check.variants", "", "compare the fixed-shape form with the one whose memory grows: masks and cost"),
     "official": ("check.official", "export", "compare a pack with the official predictors, on the same random weights"),

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import tomllib
 import unittest
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from jetbench_models import __main__ as kit
-from jetbench_models.check import runtimes, verify
+from jetbench_models.check import runtimes, tensorrt, verify
 from jetbench_models.clips import prompts
+from jetbench_models.command import Refused
 from jetbench_models.pack import half, loop, reference
 
 torch = None
@@ -170,7 +172,11 @@ class Commands(unittest.TestCase):
 
     def test_wrong_arguments_are_usage_errors(self):
         golden_less = str(Path(__file__).parents[2] / "runners/tests/data/sam2_image_mini")
+        small = str(PACKS / "sam2_mini")
         for words, part in ((["check", "--pack", "nowhere"], "nowhere: not a pack"), (["verify"], "--pack"),
+                            (["check", "--tensorrt", small, "nowhere"], "nowhere: not a pack"), (["check"], "--tensorrt"),
+                            (["check", "--tensorrt", small, "--runtime", "."], "--runtime goes with --pack"),
+                            (["check", "--pack", small, "--parse-only"], "--parse-only goes with --tensorrt"),
                             (["verify", "--pack", str(PACKS / "sam2_mini"), "--prompts", "click"], "known are points, bbox, mask"),
                             (["verify", "--pack", golden_less], "no golden reference"),
                             (["heldout", "draw", "--mode", "easy", "--out", "x", "--clips", "0"], "from 1 on"),
@@ -191,6 +197,32 @@ class Commands(unittest.TestCase):
             numbers = [[int(n) for n in version.split(".")] for version in (bound, locked[name])]
             self.assertLessEqual(*numbers, name)
         self.assertLessEqual({w.split(">=")[0] for w in groups["train"]}, {w.split(">=")[0] for w in groups["export"]})
+
+
+class Compiler(unittest.TestCase):
+    """``check --tensorrt`` with a script of ours in place of the one that asks NVIDIA's compiler."""
+    def ask(self, script: str, *words: str) -> tuple[int, list[str]]:
+        """(what the command returned, what the script was given)."""
+        with tempfile.TemporaryDirectory() as folder:
+            stand_in, heard = Path(folder) / "check.sh", Path(folder) / "heard"
+            stand_in.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{heard}\n{script}\n')
+            stand_in.chmod(0o755)
+            with unittest.mock.patch.object(tensorrt, "SCRIPT", stand_in):
+                code = runtimes.main(["--tensorrt", *words])
+            return code, heard.read_text().splitlines()
+
+    def test_packs_and_options_arrive_and_the_answer_comes_back(self):
+        packs = [str(PACKS / "sam2_mini"), str(PACKS / "edgetam_mini")]
+        self.assertEqual(self.ask("exit 0", *packs), (0, packs))
+        code, heard = self.ask("exit 1", packs[0], "--dtype", "bf16,fp32", "--compute-capability", "89", "--parse-only", "--json")
+        self.assertEqual(code, 1, "a refusal of the compiler")
+        self.assertEqual(heard, [packs[0], "--dtype=bf16,fp32", "--compute-capability=89", "--parse-only", "--json"])
+
+    def test_what_is_missing_is_no_answer(self):
+        with self.assertRaisesRegex(Refused, "ended with 3"):
+            self.ask("exit 3", str(PACKS / "sam2_mini"))
+        with unittest.mock.patch.object(tensorrt, "SCRIPT", Path("nowhere.sh")), self.assertRaisesRegex(Refused, "nowhere.sh is missing"):
+            runtimes.main(["--tensorrt", str(PACKS / "sam2_mini")])
 
 
 class Formats(unittest.TestCase):

@@ -3,11 +3,15 @@
 Four things are looked at. Operators: all in ONNX's own domain, all in TensorRT's list, with the restrictions of that list that
 can be read from a file. Opset and IR version against the limits. ONNX's own checker with strict shape inference. And old
 ONNX Runtimes themselves, when they are at hand: each loads every graph in a process of its own, and its outputs on
-the same inputs are compared with those of the installed runtime. TensorRT itself is not run here: its parser needs a GPU machine.
+the same inputs are compared with those of the installed runtime.
 
-Example:
+With --tensorrt, NVIDIA's compiler is asked instead: TensorRT for RTX builds every graph ahead of time, which needs no GPU (x86-64 Linux,
+cargo, libclang, and a package index the first time). docs/gpu.md says what that shows.
+
+Examples:
     pip install --target ort/1.18.1 onnxruntime==1.18.1 "numpy<2"
     python -m jetbench_models check --pack packs/edgetam --runtime ort/1.18.1
+    python -m jetbench_models check --tensorrt packs/edgetam packs/sam2.1_tiny --dtype bf16
 """
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ import onnx
 
 from ..command import existing_folder, existing_pack, parser
 from ..pack import half
-from . import placement
+from . import placement, tensorrt
 
 # Opset and IR version that a precision may have at most. ONNX Runtime 1.18 knows opset 21 and IR 10, TensorRT 10 parses
 # opsets 9 to 20. Convolutions in bfloat16 exist only from opset 22 on, which ONNX Runtime 1.20 still refuses.
@@ -165,10 +169,19 @@ def try_runtime(folder: Path | None, root: Path, about: dict, work: Path) -> tup
 
 def main(argv: list[str]) -> int:
     options = parser("check", __doc__)
-    options.add_argument("--pack", type=existing_pack, required=True)
+    which = options.add_mutually_exclusive_group(required=True)
+    which.add_argument("--pack", type=existing_pack)
+    which.add_argument("--tensorrt", type=existing_pack, nargs="+", metavar="PACK", help="build the packs' graphs with NVIDIA's compiler")
     options.add_argument("--runtime", type=existing_folder, action="append", default=[], metavar="DIR",
                         help="folder with another onnxruntime, from pip install --target; may be repeated")
+    tensorrt.add_arguments(options)
     args = options.parse_args(argv)
+    if args.tensorrt:
+        if args.runtime:
+            options.error("--runtime goes with --pack, not with --tensorrt")
+        return tensorrt.check(args.tensorrt, args)
+    if tensorrt.given(args):
+        options.error(f"{' '.join(tensorrt.given(args))} goes with --tensorrt, not with --pack")
     about = tomllib.loads((args.pack / "pack.toml").read_text(encoding="utf-8"))
     bad = False
     for kind in half.DTYPES:
