@@ -91,10 +91,10 @@ filter "$root/sys/kernel/debug/nvmap/iovmm/clients" awk 'NR > 1 && NF > 3 { $2 =
 
 # Rails, temperatures, over-current counters, fan.
 for device in "$root"/sys/bus/i2c/devices/*; do
-    case "$(cat "$device/name" 2>/dev/null)" in *ina3221*) ;; *) continue ;; esac
+    case "$(cat "$device/name" 2>/dev/null)" in *ina3221* | *ina238*) ;; *) continue ;; esac
     take "$device/name"
     for monitor in "$device"/hwmon/hwmon*; do
-        take_all "$monitor" name 'in*_label' 'in*_input' 'curr*_input' 'curr*_max' 'curr*_crit' 'curr*_alarm'
+        take_all "$monitor" name 'in*_label' 'in*_input' 'power*_label' 'power*_input' 'curr*_input' 'curr*_max' 'curr*_crit' 'curr*_alarm'
     done
 done
 for monitor in "$root"/sys/class/hwmon/hwmon*; do

@@ -13,7 +13,8 @@ use crate::results::record::{CellRecord, DeviceRecord};
 
 /// Part number of a module (as in the device's `module` fact) and its name in the table of peaks. The industrial module
 /// and the early developer kit of AGX Orin are left out: their clocks are others.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
+    ("3834-0008", "agx-thor-t5000"),
     ("3701-0005", "agx-orin-64gb"),
     ("3701-0004", "agx-orin-32gb"),
     ("3767-0000", "orin-nx-16gb"),
@@ -102,6 +103,8 @@ mod tests {
         assert_eq!((capped.name, capped.gpu_mhz, capped.memory_mhz), ("orin-nano-8gb", 420.0, 2133.0));
         let fast = module(fact, Some(1020.0)).unwrap();
         assert_eq!((fast.name, fast.memory_mhz), ("orin-nano-8gb-super", 3200.0));
+        let thor = module("Jetson AGX Thor developer kit (p3834-0008)", Some(1386.0)).unwrap();
+        assert_eq!((thor.name, thor.gpu_mhz, thor.memory_mhz), ("agx-thor-t5000", 1386.0, 4266.0));
         assert!(module("Jetson AGX Orin Industrial 64 GB (p3701-0008)", None).is_none());
     }
 }

@@ -108,9 +108,12 @@ pub fn with_runtime(mut record: DeviceRecord, version: Option<&str>, providers: 
     record
 }
 
-/// Jetson modules by the part number that the device tree or the board's own list holds.
+/// Jetson modules by the part number that the device tree or the board's own list holds. Names and numbers are those of NVIDIA's module data
+/// sheets; that of Thor is in its device tree's `compatible` (`nvidia,p3971-0089+p3834-0008`; also in jetson_stats, whose table calls it
+/// the developer kit's).
 fn module(text: &str) -> Option<String> {
-    const MODULES: [(&str, &str); 9] = [
+    const MODULES: [(&str, &str); 10] = [
+        ("3834-0008", "Jetson AGX Thor developer kit"),
         ("3701-0008", "Jetson AGX Orin Industrial 64 GB"),
         ("3701-0005", "Jetson AGX Orin 64 GB"),
         ("3701-0004", "Jetson AGX Orin 32 GB"),
@@ -283,15 +286,22 @@ fn l4t_release(text: &str) -> Option<String> {
     Some(format!("{major}.{minor}"))
 }
 
-/// JetPack that brings an L4T release, as far as known.
+/// JetPack that brings an L4T release, as far as known; of a release that came later, what its first number tells.
+///
+/// Source: NVIDIA's JetPack archive (developer.nvidia.com/embedded/jetpack-archive), compared with the table of jetson_stats. The number of
+/// JetPack 7.2.2, which brings TensorRT 11.4, was not public when this was written.
 fn jetpack(l4t: &str) -> Option<&'static str> {
     Some(match l4t {
+        "35.1.0" => "5.0.2",
+        "35.2.1" => "5.1",
         "35.3.1" => "5.1.1",
         "35.4.1" => "5.1.2",
         "35.5.0" => "5.1.3",
-        _ if l4t.starts_with("35.6.") => "5.1.4 to 5.1.6",
+        "35.6.0" => "5.1.4",
+        "35.6.1" | "35.6.2" | "35.6.3" => "5.1.5",
+        "35.6.4" => "5.1.6",
         "36.3.0" => "6.0",
-        "36.4.0" => "6.1",
+        "36.4.0" | "36.4.2" => "6.1",
         "36.4.3" => "6.2",
         "36.4.4" | "36.4.7" => "6.2.1",
         "36.5.0" => "6.2.2",
@@ -299,7 +309,13 @@ fn jetpack(l4t: &str) -> Option<&'static str> {
         "39.0.0" => "7.2 early access",
         "39.2.0" => "7.2",
         _ if l4t.starts_with("38.2.") => "7.0",
-        _ => return None,
+        _ => match l4t.split('.').next()? {
+            "35" => "5 (release not known here)",
+            "36" => "6 (release not known here)",
+            "38" => "7.0 or 7.1 (release not known here)",
+            "39" => "7.2 or newer (release not known here)",
+            _ => return None,
+        },
     })
 }
 
@@ -359,6 +375,28 @@ mod tests {
         assert_eq!(same, digest(Some(("sys/firmware/devicetree/base/serial-number", "999"))));
         assert_ne!(same, digest(Some(("etc/nvpmodel.conf", "< POWER_MODEL ID=1 NAME=15W >\n"))));
         assert_ne!(same, digest(Some(("proc/meminfo", "MemTotal: 16000000 kB\n"))));
+    }
+
+    #[test]
+    fn releases_have_the_jetpack_that_brings_them_and_later_ones_what_is_sure() {
+        for (l4t, expected) in [
+            ("35.4.1", Some("5.1.2")),
+            ("35.6.0", Some("5.1.4")),
+            ("35.6.4", Some("5.1.6")),
+            ("36.4.7", Some("6.2.1")),
+            ("38.2.1", Some("7.0")),
+            ("38.4.0", Some("7.1")),
+            ("38.5.0", Some("7.0 or 7.1 (release not known here)")),
+            ("39.0.0", Some("7.2 early access")),
+            ("39.2.0", Some("7.2")),
+            ("39.4.1", Some("7.2 or newer (release not known here)")),
+            ("36.9.0", Some("6 (release not known here)")),
+            ("37.1.0", None),
+            ("99.1.0", None),
+            ("", None),
+        ] {
+            assert_eq!(jetpack(l4t), expected, "{l4t}");
+        }
     }
 
     #[test]

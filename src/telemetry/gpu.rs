@@ -1,5 +1,6 @@
 //! Load and clock of a Jetson's GPU through devfreq, and of its memory controller (EMC). The GPU's node is found by the
-//! name its device tree gives it, because its path changes between JetPack releases.
+//! name its device tree gives it, because its path changes between JetPack releases. On Thor the GPU is a PCIe device without a name there;
+//! its nodes are called `gpu-gpc-0` (graphics) and `gpu-nvd-0` (video engines) and have no load (jetson_stats, `thor_gpu.py`, `thor_power.py`).
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +10,18 @@ use super::sensor::{Found, Numbers, Reading, Sensor, entries, is_tegra, number, 
 /// Device tree names of the GPUs: Orin (`ga10b`, from JetPack 6 on plain `gpu`), Xavier, TX2, Thor.
 const NAMES: [&str; 5] = ["ga10b", "gpu", "gv11b", "gp10b", "gb10b"];
 
+/// How the nodes of Thor's graphics clusters begin.
+const GRAPHICS: &str = "gpu-gpc-";
+
+/// The node of Thor's video engines, below devfreq.
+const VIDEO: &str = "gpu-nvd-0";
+
 /// devfreq nodes that are a GPU.
 pub(crate) fn nodes(root: &Path) -> Vec<PathBuf> {
-    let named =
-        |node: &PathBuf| text(&node.join("device/of_node/name")).is_ok_and(|name| NAMES.contains(&name.as_str()));
+    let named = |node: &PathBuf| {
+        text(&node.join("device/of_node/name")).is_ok_and(|name| NAMES.contains(&name.as_str()))
+            || node.file_name().is_some_and(|name| name.to_string_lossy().starts_with(GRAPHICS))
+    };
     entries(&root.join("sys/class/devfreq")).into_iter().filter(named).collect()
 }
 
@@ -39,6 +48,10 @@ pub(super) fn find(root: &Path, found: &mut Found) {
         files.push(Channel::GpuLoad(i), node.join("device/load"), 0.1);
         files.push(Channel::GpuClock(i), node.join("cur_freq"), 1e-6);
         caps.push(Channel::GpuClockCap(i), node.join(CAP), 1e-6);
+    }
+    let video = root.join("sys/class/devfreq").join(VIDEO);
+    if video.is_dir() {
+        files.push(Channel::GpuVideoClock, video.join("cur_freq"), 1e-6);
     }
     files.settle(found);
     caps.settle(found);

@@ -38,6 +38,8 @@ pub enum Channel {
     GpuClock(u32),
     /// Upper bound of a Tegra GPU's clock, MHz.
     GpuClockCap(u32),
+    /// Clock of a Thor GPU's video engines, MHz.
+    GpuVideoClock,
     /// Clock of the memory controller, MHz.
     EmcClock,
     /// Use of the memory controller, percent.
@@ -56,7 +58,7 @@ pub enum Channel {
     FanSpeed,
     /// Number of the power mode.
     PowerMode,
-    /// A quantity of a discrete GPU, by NVIDIA's management library.
+    /// A quantity of a GPU, by NVIDIA's management library.
     Nvidia(u32, NvidiaQuantity),
     /// A name that this version does not know, from a record of another one.
     Other(String),
@@ -90,7 +92,9 @@ pub enum NvidiaQuantity {
     Load,
     /// Memory in use, what the driver reserves included, MiB.
     MemoryUsed,
-    /// Power of the whole card, watts.
+    /// Memory that processes hold, all together, MiB; of GPUs that share the system's memory and therefore have no figure of their own.
+    ProcessMemory,
+    /// Power of the whole card, or of the GPU inside a chip, watts.
     Power,
     /// Temperature, degrees Celsius.
     Temperature,
@@ -104,9 +108,10 @@ pub enum NvidiaQuantity {
 
 impl NvidiaQuantity {
     /// All of them, in reading order.
-    pub const ALL: [NvidiaQuantity; 7] = [
+    pub const ALL: [NvidiaQuantity; 8] = [
         NvidiaQuantity::Load,
         NvidiaQuantity::MemoryUsed,
+        NvidiaQuantity::ProcessMemory,
         NvidiaQuantity::Power,
         NvidiaQuantity::Temperature,
         NvidiaQuantity::Clock,
@@ -118,6 +123,7 @@ impl NvidiaQuantity {
         match self {
             NvidiaQuantity::Load => "load_percent",
             NvidiaQuantity::MemoryUsed => "mem_used_mib",
+            NvidiaQuantity::ProcessMemory => "processes_mib",
             NvidiaQuantity::Power => "w",
             NvidiaQuantity::Temperature => "celsius",
             NvidiaQuantity::Clock => "mhz",
@@ -143,6 +149,7 @@ static FIXED: [(Channel, &str); 19] = [
     (Channel::WorkerCpu, "worker_cpu_s"),
     (Channel::ParentCpu, "parent_cpu_s"),
     (Channel::CpuBusy, "cpu_busy_s"),
+    (Channel::GpuVideoClock, "gpu_nvd_mhz"),
     (Channel::EmcClock, "emc_mhz"),
     (Channel::EmcLoad, "emc_percent"),
     (Channel::FanDrive, "fan_pwm"),
@@ -162,7 +169,7 @@ impl Channel {
             Channel::CpuBusy => "cpu use",
             Channel::CpuClock(_) | Channel::CpuClockCap(_) => "cpu clocks",
             Channel::CpuThrottleEvents(_) => "cpu throttle counters",
-            Channel::GpuLoad(_) | Channel::GpuClock(_) | Channel::GpuClockCap(_) => "gpu",
+            Channel::GpuLoad(_) | Channel::GpuClock(_) | Channel::GpuClockCap(_) | Channel::GpuVideoClock => "gpu",
             Channel::EmcClock | Channel::EmcLoad => "emc",
             Channel::Rail(_) => "rails",
             Channel::Temperature(_) => "thermal",

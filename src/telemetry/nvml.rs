@@ -1,7 +1,9 @@
-//! Desktop and server GPUs through NVIDIA's management library, loaded at run time by nvml-wrapper: load, memory, power,
-//! temperature, clocks, and the driver's own word on why clocks are held back. On a Tegra board NVML knows none of this,
-//! so it is not asked there.
+//! GPUs through NVIDIA's management library, loaded at run time by nvml-wrapper: load, memory, power, temperature, clocks, and the driver's own
+//! word on why clocks are held back. On an Orin it answers Not Supported to all of this. On Thor it knows power, temperature and the memory of
+//! processes, and answers constants for load and clocks (github.com/iopsystems/rezolus/issues/1105, read off a board;
+//! github.com/rbonghi/jetson_stats/pull/852): what may be a constant is not asked on a Tegra board, so that no record holds it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -22,6 +24,9 @@ pub const THROTTLE_BITS: u64 = ThrottleReasons::SW_POWER_CAP
     .union(ThrottleReasons::HW_THERMAL_SLOWDOWN)
     .union(ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN)
     .bits();
+
+/// Bytes of one MiB.
+const MIB: f64 = 1048576.0;
 
 /// One GPU, and the quantities that it really gives.
 struct Gpu {
@@ -44,7 +49,8 @@ fn read(gpu: &Device<'_>, quantity: NvidiaQuantity) -> Reading {
     let reading = match quantity {
         NvidiaQuantity::Load => gpu.utilization_rates().map(|u| f64::from(u.gpu)),
         // The second version of the call counts what the driver reserves by itself; it is not free either.
-        NvidiaQuantity::MemoryUsed => gpu.memory_info().map(|m| (m.used + m.reserved) as f64 / 1048576.0),
+        NvidiaQuantity::MemoryUsed => gpu.memory_info().map(|m| (m.used + m.reserved) as f64 / MIB),
+        NvidiaQuantity::ProcessMemory => memory_by_process(gpu).map(|held| held.values().sum::<u64>() as f64 / MIB),
         NvidiaQuantity::Power => gpu.power_usage().map(|milliwatts| f64::from(milliwatts) / 1000.0),
         NvidiaQuantity::Temperature => gpu.temperature(TemperatureSensor::Gpu).map(f64::from),
         NvidiaQuantity::Clock => gpu.clock_info(Clock::Graphics).map(f64::from),
@@ -54,28 +60,25 @@ fn read(gpu: &Device<'_>, quantity: NvidiaQuantity) -> Reading {
     reading.map_err(|e| e.to_string())
 }
 
-/// What one process holds on all GPUs, by the driver's own account: the context of the runtime, weights, and every pool that
-/// a library took, used or not.
+/// Bytes that each process holds on a GPU, by the driver's own account: the context of the runtime, weights, and every pool
+/// that a library took, used or not. A process that computes and draws stands in both lists with the same memory.
+fn memory_by_process(gpu: &Device<'_>) -> Result<BTreeMap<u32, u64>, NvmlError> {
+    let mut by_process = BTreeMap::new();
+    // Some drivers have the first list only.
+    for process in
+        gpu.running_compute_processes()?.into_iter().chain(gpu.running_graphics_processes().unwrap_or_default())
+    {
+        let UsedGpuMemory::Used(bytes) = process.used_gpu_memory else { return Err(NvmlError::NotSupported) };
+        let held = by_process.entry(process.pid).or_insert(0);
+        *held = bytes.max(*held);
+    }
+    Ok(by_process)
+}
+
+/// What one process holds on all GPUs that tell processes apart.
 struct ProcessShare {
     pid: u32,
     devices: Vec<Device<'static>>,
-}
-
-impl ProcessShare {
-    /// MiB; 0 for a process that has not touched a GPU.
-    fn mib(&self) -> Reading {
-        let mut bytes = 0;
-        for device in &self.devices {
-            let processes = device.running_compute_processes().map_err(|e| e.to_string())?;
-            for process in processes.iter().filter(|p| p.pid == self.pid) {
-                match process.used_gpu_memory {
-                    UsedGpuMemory::Used(used) => bytes += used,
-                    UsedGpuMemory::Unavailable => return Err("the driver does not tell processes apart".to_string()),
-                }
-            }
-        }
-        Ok(bytes as f64 / 1048576.0)
-    }
 }
 
 impl Sensor for ProcessShare {
@@ -83,14 +86,21 @@ impl Sensor for ProcessShare {
         vec![Channel::Worker(WorkerMemory::Gpu)]
     }
 
+    /// MiB; 0 for a process that has not touched a GPU.
     fn read(&mut self, out: &mut Vec<Reading>) {
-        out.push(self.mib());
+        let held = |device: &Device<'_>| Ok(memory_by_process(device)?.get(&self.pid).copied().unwrap_or(0));
+        let bytes: Result<u64, NvmlError> = self.devices.iter().map(held).sum();
+        out.push(bytes.map(|bytes| bytes as f64 / MIB).map_err(|e| e.to_string()));
     }
 
     fn slow(&self) -> bool {
         true
     }
 }
+
+/// What a Tegra board's NVML is asked for.
+const ON_TEGRA: [NvidiaQuantity; 4] =
+    [NvidiaQuantity::MemoryUsed, NvidiaQuantity::ProcessMemory, NvidiaQuantity::Power, NvidiaQuantity::Temperature];
 
 /// The library: by the loader's own search on this machine, inside the tree for a captured one. It is never shut down,
 /// because a GPU that no program holds is put to sleep by its driver and takes long to wake.
@@ -112,10 +122,7 @@ fn open(path: &Path) -> Result<Nvml, String> {
 
 /// Every GPU that the driver knows, and what process `pid` holds on them.
 pub(super) fn find(root: &Path, pid: Option<u32>, found: &mut Found) {
-    if is_tegra(root) {
-        return found
-            .miss("nvml", "not asked on a Tegra board: it answers Not Supported there; the other sensors say more");
-    }
+    let tegra = is_tegra(root);
     let counted = library(root).and_then(|nvml| Ok((nvml, nvml.device_count().map_err(|e| e.to_string())?)));
     let (nvml, count) = match counted {
         Ok((_, 0)) => return found.miss("nvml", "the NVIDIA driver knows no GPU"),
@@ -130,22 +137,41 @@ pub(super) fn find(root: &Path, pid: Option<u32>, found: &mut Found) {
                 continue;
             }
         };
+        let asked: &[NvidiaQuantity] = if tegra { &ON_TEGRA } else { &NvidiaQuantity::ALL };
         let mut quantities = Vec::new();
-        for quantity in NvidiaQuantity::ALL {
+        let mut missing = Vec::new();
+        for &quantity in asked {
+            // A card's own memory says more than that of its processes.
+            if quantity == NvidiaQuantity::ProcessMemory && quantities.contains(&NvidiaQuantity::MemoryUsed) {
+                continue;
+            }
             match read(&device, quantity) {
                 Ok(_) => quantities.push(quantity),
-                Err(reason) => found.miss(Channel::Nvidia(index, quantity), reason),
+                Err(reason) => missing.push((quantity, reason)),
             }
+        }
+        if tegra && quantities.is_empty() {
+            found.miss("nvml", "it answers Not Supported on this board; the other sensors say more");
+            continue;
+        }
+        missing.into_iter().for_each(|(quantity, reason)| found.miss(Channel::Nvidia(index, quantity), reason));
+        if tegra {
+            found.miss(
+                format!("nvidia{index} load and clocks"),
+                "not asked: on a Tegra board NVML answers constants, or Not Supported",
+            );
         }
         if !quantities.is_empty() {
             found.add(Gpu { index, device, quantities });
         }
     }
     let Some(pid) = pid else { return };
-    let share = ProcessShare { pid, devices: (0..count).filter_map(|i| nvml.device_by_index(i).ok()).collect() };
-    match share.mib() {
-        Ok(_) => found.add(share),
-        Err(reason) => found.miss(Channel::Worker(WorkerMemory::Gpu), reason),
+    let devices = (0..count).filter_map(|i| nvml.device_by_index(i).ok());
+    let devices: Vec<_> = devices.filter(|device| memory_by_process(device).is_ok()).collect();
+    if !devices.is_empty() {
+        found.add(ProcessShare { pid, devices });
+    } else if !tegra {
+        found.miss(Channel::Worker(WorkerMemory::Gpu), "the driver does not tell the memory of processes");
     }
 }
 
@@ -186,17 +212,82 @@ mod tests {
             unsafe { *n = 2 }; 0 }
     "#;
 
-    #[test]
-    fn gpus_are_read_through_the_library() {
-        let root = tree(&[("fake.rs", FAKE), ("usr/lib/empty", "")]);
-        let library = root.path().join("usr/lib/libnvidia-ml.so.1");
+    /// The NVML of a Thor: a load and a clock that are constants, no memory of its own, two processes of which one is in both lists.
+    const THOR: &str = r#"
+        #![allow(non_snake_case)]
+        use std::ffi::{c_uint, c_void};
+        #[repr(C)] pub struct U { gpu: c_uint, memory: c_uint }
+        #[repr(C)] #[derive(Clone, Copy)] pub struct P { pid: c_uint, used: u64, gpu: c_uint, compute: c_uint }
+        fn list(all: &[P], n: *mut c_uint, out: *mut P) -> c_uint { unsafe {
+            if out.is_null() { *n = all.len() as c_uint; return if all.is_empty() { 0 } else { 7 } }
+            for (i, p) in all.iter().enumerate() { *out.add(i) = *p }
+            *n = all.len() as c_uint; 0 } }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlInit_v2() -> c_uint { 0 }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlShutdown() -> c_uint { 0 }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetCount_v2(n: *mut c_uint) -> c_uint { unsafe { *n = 1 }; 0 }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(_: c_uint, h: *mut *mut c_void) -> c_uint {
+            unsafe { *h = 1 as *mut c_void }; 0 }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetUtilizationRates(_: *mut c_void, u: *mut U) -> c_uint {
+            unsafe { *u = U { gpu: 0, memory: 0 } }; 0 }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetClockInfo(_: *mut c_void, _: c_uint, c: *mut c_uint) -> c_uint {
+            unsafe { *c = 1575 }; 0 }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(_: *mut c_void, _: *mut c_void) -> c_uint { 3 }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetPowerUsage(_: *mut c_void, mw: *mut c_uint) -> c_uint {
+            unsafe { *mw = 20_500 }; 0 }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetTemperature(_: *mut c_void, _: c_uint, t: *mut c_uint) -> c_uint {
+            unsafe { *t = 64 }; 0 }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(_: *mut c_void, n: *mut c_uint, out: *mut P) -> c_uint {
+            list(&[P { pid: 7, used: 3 << 30, gpu: 0, compute: 0 }, P { pid: 8, used: 1 << 20, gpu: 0, compute: 0 }], n, out) }
+        #[unsafe(no_mangle)] pub extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(_: *mut c_void, n: *mut c_uint, out: *mut P) -> c_uint {
+            list(&[P { pid: 7, used: 3 << 30, gpu: 0, compute: 0 }], n, out) }
+    "#;
+
+    /// A tree with a library made of Rust text, and these files.
+    fn machine(library: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tree(&[&[("fake.rs", library), ("usr/lib/empty", "")], files].concat());
         let built = std::process::Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
             .args(["--edition", "2024", "--crate-type", "cdylib", "-o"])
-            .arg(&library)
+            .arg(root.path().join("usr/lib/libnvidia-ml.so.1"))
             .arg(root.path().join("fake.rs"))
             .output()
             .unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        root
+    }
+
+    #[test]
+    fn a_thor_is_asked_for_what_it_knows() {
+        let tegra = &[("proc/device-tree/compatible", "nvidia,p3971-0089+p3834-0008\0nvidia,tegra264\0")];
+        let root = machine(THOR, tegra);
+        let mut found = Found::default();
+        find(root.path(), None, &mut found);
+        let missing: Vec<&str> = found.missing.iter().map(|m| m.sensor.as_str()).collect();
+        assert_eq!(missing, ["nvidia0_mem_used_mib", "nvidia0 load and clocks"]);
+        let mut recorder = Recorder::new(found);
+        recorder.sample(true);
+        let telemetry = recorder.finish();
+        let values: Vec<(String, Option<f64>)> =
+            telemetry.channels.iter().map(|c| (c.to_string(), telemetry.largest(c))).collect();
+        let expected = [("nvidia0_processes_mib", 3073.0), ("nvidia0_w", 20.5), ("nvidia0_celsius", 64.0)];
+        assert_eq!(values, expected.map(|(name, value)| (name.to_string(), Some(value))));
+
+        // An Orin's library answers nothing.
+        let mute = THOR
+            .replace("unsafe { *mw = 20_500 }; 0", "3")
+            .replace("unsafe { *t = 64 }; 0", "3")
+            .replace(" list(&[", " if true { return 3 } list(&[");
+        let orin =
+            machine(&mute, &[("proc/device-tree/compatible", "nvidia,p3768-0000+p3767-0005\0nvidia,tegra234\0")]);
+        let mut found = Found::default();
+        find(orin.path(), Some(7), &mut found);
+        assert!(found.sensors.is_empty());
+        let missing: Vec<(&str, &str)> = found.missing.iter().map(|m| (m.sensor.as_str(), m.reason.as_str())).collect();
+        assert_eq!(missing, [("nvml", "it answers Not Supported on this board; the other sensors say more")]);
+    }
+
+    #[test]
+    fn gpus_are_read_through_the_library() {
+        let root = machine(FAKE, &[]);
         let mut found = Found::default();
         find(root.path(), Some(77), &mut found);
         let missing: Vec<(&str, &str)> = found.missing.iter().map(|m| (m.sensor.as_str(), m.reason.as_str())).collect();

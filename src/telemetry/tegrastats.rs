@@ -243,7 +243,9 @@ mod tests {
     const AGX_JP5_ROOT: &str = "01-03-2023 16:07:54 RAM 2257/30536MB (lfb 5392x4MB) SWAP 0/15268MB (cached 0MB) CPU [2%@729,off] EMC_FREQ 0%@204 GR3D_FREQ 7%@0 GR3D2_FREQ 3%@0 NVJPG1 729 VIC_FREQ 115 APE 233 CV0@-256C CPU@41.437C Tboard@29C Tdiode@30.75C GPU@-256C tj@41.656C VDD_GPU_SOC 2390mW/2390mW VIN_SYS_5V0 3522mW/3522mW NC 0mW/0mW VDDQ_VDD2_1V8AO 301mW/301mW";
     const AGX_JP5_USER: &str = "01-03-2023 16:07:54 RAM 2257/30536MB (lfb 5392x4MB) CPU [2%@729] EMC_FREQ 0% GR3D_FREQ 8% CPU@41.375C Tboard@29C";
     const OLD: &str = "RAM 1903/3964MB (lfb 114x4MB) SWAP 0/1982MB (cached 0MB) IRAM 0/252kB(lfb 252kB) CPU [9%@102,off] EMC_FREQ 2%@1600 GR3D_FREQ 0%@76 APE 25 PLL@28.5C thermal@29.5C POM_5V_IN 1638/1638 POM_5V_CPU 124/124";
-    const THOR: &str = "10-01-2025 11:11:11 RAM 9000/125000MB (lfb 3x4MB) CPU [1%@972] GR3D_FREQ @[1000,999,1000] tj@50C VIN 20000mW/20000mW";
+    // Thor (JetPack 7): a clock for each of three clusters and no load, temperatures with their peak, rails with three figures, VIN of the
+    // carrier among them (forms: jetson_stats, tests of its parser).
+    const THOR: &str = "10-01-2025 11:11:11 RAM 9000/125000MB (lfb 3x4MB) CPU [1%@972,off] EMC_FREQ 2%@4266 GR3D_FREQ @[1000,999,1000] NVENC0 off VIC off APE 300 tj@50C/51.5C cpu@49.25C/50C VDD_GPU 3000mW/2900mW/4100mW VIN 20000mW/20100mW/25000mW";
 
     #[test]
     fn boards_and_releases_are_read() {
@@ -296,6 +298,12 @@ mod tests {
         let thor = parse(THOR.as_bytes());
         assert!(thor.unknown.is_empty(), "{:?}", thor.unknown);
         assert_eq!((thor.get("gpu_load_percent"), thor.get("gpu_mhz")), (None, Some(1000.0)));
+        assert_eq!(
+            (thor.get("VIN_w"), thor.get("VDD_GPU_w")),
+            (Some(20.0), Some(3.0)),
+            "now, not the average, not the peak"
+        );
+        assert_eq!((thor.get("temp_tj_celsius"), thor.get("emc_mhz")), (Some(50.0), Some(4266.0)));
     }
 
     #[test]

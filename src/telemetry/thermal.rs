@@ -11,11 +11,13 @@ const PLAUSIBLE: std::ops::Range<f64> = -40.0..200.0;
 
 /// Every thermal zone, and the throttle alerts among the cooling devices.
 pub(super) fn find(root: &Path, found: &mut Found) {
-    let place = root.join("sys/class/thermal");
+    // The first holds links into the second; a captured tree may have only that.
+    let places = ["sys/class/thermal", "sys/devices/virtual/thermal"].map(|place| root.join(place));
+    let place = places.iter().find(|place| place.is_dir()).unwrap_or(&places[0]);
     let mut zones = Numbers::new();
     zones.range = PLAUSIBLE;
     let mut alerts = Numbers::new();
-    for entry in entries(&place) {
+    for entry in entries(place) {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Ok(kind) = text(&entry.join("type")) else { continue };
         if name.starts_with("thermal_zone") {
@@ -28,11 +30,11 @@ pub(super) fn find(root: &Path, found: &mut Found) {
         }
     }
     if zones.files.is_empty() {
-        found.miss("thermal", why_not(&place));
+        found.miss("thermal", why_not(place));
     }
     if alerts.files.is_empty() {
         let tegra = is_tegra(root);
-        found.miss("throttle alerts", if tegra { why_not(&place) } else { "not a Tegra board".to_string() });
+        found.miss("throttle alerts", if tegra { why_not(place) } else { "not a Tegra board".to_string() });
     }
     zones.settle(found);
     alerts.settle(found);

@@ -22,11 +22,13 @@ pub struct Module {
     pub name: &'static str,
     /// CUDA cores.
     pub cuda_cores: u32,
-    /// Tensor cores (third generation, Ampere).
+    /// Tensor cores.
     pub tensor_cores: u32,
+    /// Dense fp16 or bf16 operations of a tensor core per cycle: 512 of the third generation (Ampere), 2048 of Thor's fifth.
+    pub half_per_cycle: u32,
     /// GPU clock, MHz.
     pub gpu_mhz: f64,
-    /// Width of the LPDDR5 bus, bits.
+    /// Width of the LPDDR5 or LPDDR5X bus, bits.
     pub bus_bits: u32,
     /// Memory clock, MHz; two transfers per cycle.
     pub memory_mhz: f64,
@@ -34,7 +36,7 @@ pub struct Module {
     pub source: &'static str,
 }
 
-/// Jetson Orin modules at the highest clocks of their data sheets.
+/// Jetson modules at the highest clocks of their data sheets.
 ///
 /// Sources. Cores, GPU clock, bus width and memory clock are those of NVIDIA's module data sheets (AGX Orin Series
 /// DS-10662-001, Orin NX Series DS-10712-001, Orin Nano Series DS-11105-001); the `-super` clocks those of JetPack 6.2
@@ -47,6 +49,12 @@ pub struct Module {
 /// - CUDA's deviceQuery on an Orin NX 16 GB: 1024 CUDA cores, 918 MHz (gist.github.com/atinfinity/8cede915acda05d0ff427c09604735dd);
 /// - NVIDIA's sparse int8 rates for each module, which the test below recomputes from cores and clock: these alone vouch for
 ///   the clocks of 625, 930 and 1300 MHz; nothing beyond the data sheet does for the Orin NX 8 GB's 765 MHz.
+///
+/// Thor: 20 SMs of 128 CUDA cores, as CUDA reports them on the developer kit (forums.developer.nvidia.com/t/356355; the 96 tensor cores of the
+/// brochures are those of a full chip of 24 SMs), four tensor cores each; 1575 MHz, the bound that the board states; 273 GB/s, which the Thor
+/// Series data sheet gives for 256 bits of LPDDR5X, that is 4266 MHz. 2048 dense bf16 operations per tensor core and cycle follow
+/// from the data sheet's 2070 TFLOPS of sparse FP4, eight times the dense rate of bf16, which the test below recomputes. The T4000 is left
+/// out: nothing but a brochure vouches for its clocks.
 ///
 /// A lower power mode caps both clocks: give the caps the board states
 /// (`max_freq` of the GPU's devfreq node; the EMC rate) as `NAME@GPU_MHZ/MEMORY_MHZ`. TPCs that a mode switches off
@@ -62,6 +70,10 @@ pub const MODULES: &[Module] = &[
     module("orin-nx-16gb-super", 1024, 32, 1173.0, 128, 3200.0, "DS-10712-001 and JetPack 6.2 super mode"),
     module("agx-orin-32gb", 1792, 56, 930.0, 256, 3200.0, "DS-10662-001"),
     module("agx-orin-64gb", 2048, 64, 1300.0, 256, 3200.0, "DS-10662-001"),
+    Module {
+        half_per_cycle: 2048,
+        ..module("agx-thor-t5000", 2560, 80, 1575.0, 256, 4266.0, "Jetson Thor Series data sheet and CUDA on the board")
+    },
 ];
 
 const fn module(
@@ -73,7 +85,7 @@ const fn module(
     memory_mhz: f64,
     source: &'static str,
 ) -> Module {
-    Module { name, cuda_cores, tensor_cores, gpu_mhz, bus_bits, memory_mhz, source }
+    Module { name, cuda_cores, tensor_cores, half_per_cycle: 512, gpu_mhz, bus_bits, memory_mhz, source }
 }
 
 /// Best rates of a device.
@@ -95,13 +107,13 @@ pub struct Peak {
 }
 
 impl Module {
-    /// Peaks by formula: fp32 2 operations per CUDA core and cycle; half precision 512 dense operations per tensor core and
-    /// cycle (a quarter of the data sheets' sparse int8 rate); bandwidth two transfers of the bus per memory cycle.
+    /// Peaks by formula: fp32 2 operations per CUDA core and cycle; half precision [`Module::half_per_cycle`] dense operations per tensor core
+    /// and cycle (on Orin a quarter of the data sheets' sparse int8 rate, on Thor an eighth of the sparse FP4 rate); bandwidth two transfers of the bus per memory cycle.
     pub fn peak(&self) -> Peak {
         Peak {
             name: format!("{}, GPU {} MHz, memory {} MHz", self.name, self.gpu_mhz, self.memory_mhz),
             fp32_gflops: f64::from(self.cuda_cores) * 2.0 * self.gpu_mhz / 1e3,
-            half_gflops: Some(f64::from(self.tensor_cores) * 512.0 * self.gpu_mhz / 1e3),
+            half_gflops: Some(f64::from(self.tensor_cores) * f64::from(self.half_per_cycle) * self.gpu_mhz / 1e3),
             bandwidth_gb_s: f64::from(self.bus_bits) / 8.0 * 2.0 * self.memory_mhz / 1e3,
             measured: false,
             source: format!("computed from {}", self.source),
@@ -251,8 +263,9 @@ mod tests {
 
     #[test]
     fn peaks_agree_with_the_data_sheets() {
-        // (module, sparse int8 TOPS of the GPU, fp32 TFLOPS where stated, GB/s), as the data sheets print them
+        // (module, sparse int8 TOPS of the GPU, of Thor sparse FP4 TFLOPS, fp32 TFLOPS where stated, GB/s), as the data sheets print them
         for (name, tops, tflops, bandwidth) in [
+            ("agx-thor-t5000", 2070.0, None, 273.0),
             ("orin-nano-4gb", 20.0, None, 34.0),
             ("orin-nano-8gb", 40.0, Some(1.28), 68.0),
             ("orin-nano-8gb-super", 67.0, None, 102.0),
@@ -262,7 +275,8 @@ mod tests {
         ] {
             let peak = module_peak(name).unwrap();
             let near = |a: f64, b: f64| (a - b).abs() <= 0.03 * b;
-            assert!(near(peak.half_gflops.unwrap() * 4.0 / 1e3, tops), "{name}: {peak:?}");
+            let sparse = if name.contains("thor") { 8.0 } else { 4.0 };
+            assert!(near(peak.half_gflops.unwrap() * sparse / 1e3, tops), "{name}: {peak:?}");
             assert!(tflops.is_none_or(|t| near(peak.fp32_gflops / 1e3, t)), "{name}: {peak:?}");
             assert!(near(peak.bandwidth_gb_s, bandwidth), "{name}: {peak:?}");
             assert!(!peak.measured);
