@@ -102,6 +102,12 @@ Examples:
     /// The other side of `verify --against`
     #[command(hide = true)]
     VerifySide,
+    /// Loads a library in a process of its own (JSON on stdout)
+    #[command(hide = true)]
+    InspectLibrary {
+        /// The file
+        file: std::path::PathBuf,
+    },
 }
 
 #[cfg(test)]

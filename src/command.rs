@@ -5,6 +5,7 @@ pub mod compare;
 pub mod data;
 pub mod doctor;
 pub mod history;
+pub mod inspect_library;
 pub mod manual;
 pub mod merge;
 pub mod models;

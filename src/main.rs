@@ -6,18 +6,24 @@ use std::process::ExitCode;
 use clap::Parser;
 use jetbench::cli::{Cli, Command};
 use jetbench::command::{
-    audit, compare, data, doctor, history, manual, merge, models, packs, report, run, schedule, score, telemetry,
-    verify,
+    audit, compare, data, doctor, history, inspect_library, manual, merge, models, packs, report, run, schedule, score,
+    telemetry, verify,
 };
 use jetbench::exit::{Error, Outcome};
 use jetbench::run::worker;
+use jetbench_runners::runtime;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let argv: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    // The worker loads what its parent has looked at.
+    if !matches!(cli.command, Some(Command::Worker | Command::InspectLibrary { .. })) {
+        runtime::look_with(inspect_library::look);
+    }
     let outcome = match cli.command {
         Some(Command::VerifySide) => return ExitCode::from(verify::side()),
         Some(Command::Worker) => return ExitCode::from(worker::main()),
+        Some(Command::InspectLibrary { file }) => Ok(inspect_library::answer(&file)),
         Some(Command::Run(args)) => run::run(*args, argv),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Schedule(args)) => schedule::schedule(&args),

@@ -45,7 +45,9 @@ pub mod pool {
 /// ONNX Runtime, as a run would find it.
 pub mod runtime {
     pub use crate::host::providers::{missing_provider, where_from};
-    pub use crate::host::runtime::{RuntimeProbe, cache_dir, lacking, load, probe, probe_for};
+    pub use crate::host::runtime::{
+        LibraryFacts, NO_TELEMETRY, RuntimeProbe, cache_dir, inspect, lacking, load, look_with, probe, probe_for,
+    };
 }
 
 /// The GPUs that `webgpu:0` may be.

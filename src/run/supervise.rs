@@ -225,7 +225,8 @@ fn is_backtrace(line: &str) -> bool {
         || line.starts_with("note: run with `RUST_BACKTRACE")
 }
 
-fn words(status: ExitStatus) -> String {
+/// How a process ended: its exit code, or the signal by number and name.
+pub(crate) fn words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => {

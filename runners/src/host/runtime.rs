@@ -1,6 +1,8 @@
 //! Finds and loads ONNX Runtime: one place, one order of search, every place looked at named in the error. The library is
 //! always loaded by an explicit path; the binding's own lazy loading would panic when there is none or an old one.
 
+mod inspect;
+
 use std::ffi::{CStr, OsString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,6 +14,7 @@ use super::providers::{missing_provider, where_from};
 use crate::host::pool;
 use crate::runner::RunnerError;
 use crate::types::Device;
+pub use inspect::{LibraryFacts, inspect, look_with};
 
 /// Oldest ONNX Runtime that is accepted: the C API level this crate is built for.
 pub const OLDEST: (u32, u32) = (1, ort::MINOR_VERSION);
@@ -165,7 +168,7 @@ pub fn lacking(device: Device, library: &Path, providers: &[String]) -> Option<S
 
 /// What keeps ONNX Runtime 1.29 and newer from reporting to its makers: it does so as it starts, before anything can be said to
 /// it through its interface, keeps an identifier below the user's cache directory, and has a thread that sends. Children inherit it.
-const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
+pub const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
 
 fn load_once(ort_lib: Option<&Path>, device: Device, thread_pool: Option<&ThreadPool>) -> Result<Runtime, String> {
     let (name, value) = NO_TELEMETRY;
@@ -276,8 +279,8 @@ fn search(
             }
         };
         for path in files {
-            match inspect(&path) {
-                Ok((version, providers)) => {
+            match inspect::look(&path) {
+                Ok(LibraryFacts { version, providers }) => {
                     let missing = devices.iter().find_map(|&device| missing_provider(device, &providers));
                     let but = missing.map_or(String::new(), |missing| format!(", without {missing}"));
                     log.push((place.label.clone(), format!("{}: ONNX Runtime {version}{but}", path.display())));
@@ -411,50 +414,6 @@ fn python_library(variable: Variable<'_>) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-/// Version and providers of a library file, or why it cannot be used.
-fn inspect(path: &Path) -> Result<(String, Vec<String>), String> {
-    if !path.is_file() {
-        return Err("no such file".to_string());
-    }
-    // SAFETY: loading a library runs its initialisers; the file is one the user named or installed as ONNX Runtime.
-    let library = unsafe { libloading::Library::new(path) }.map_err(|e| format!("cannot be loaded: {e}"))?;
-    type Base = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
-    // SAFETY: `OrtGetApiBase` has had this signature since the first release.
-    let base = unsafe { library.get::<Base>(b"OrtGetApiBase") }
-        .map_err(|_| "does not export OrtGetApiBase: not the ONNX Runtime library".to_string())?;
-    // SAFETY: the function takes nothing and returns a pointer to a static table or null.
-    let Some(base) = (unsafe { base().as_ref() }) else { return Err("OrtGetApiBase returned nothing".to_string()) };
-    // SAFETY: returns a static C string.
-    let version = unsafe { CStr::from_ptr((base.GetVersionString)()) }.to_string_lossy().into_owned();
-    if release(&version) < OLDEST {
-        return Err(format!("ONNX Runtime {version} is too old; {}.{} or newer is needed", OLDEST.0, OLDEST.1));
-    }
-    // SAFETY: the version check above guarantees a table of at least this size, or null.
-    let api = unsafe { (base.GetApi)(OLDEST.1).as_ref() }
-        .ok_or_else(|| format!("ONNX Runtime {version} does not offer C API {}", OLDEST.1))?;
-    let providers = available_providers(api);
-    // Kept open: unloading ONNX Runtime and loading it again in the same process is not safe on every platform.
-    std::mem::forget(library);
-    Ok((version, providers))
-}
-
-fn available_providers(api: &ort::sys::OrtApi) -> Vec<String> {
-    let mut list: *mut *mut c_char = std::ptr::null_mut();
-    let mut count: c_int = 0;
-    // SAFETY: both pointers are valid for writing; on success `list` holds `count` C strings until it is released.
-    let status = unsafe { (api.GetAvailableProviders)(&mut list, &mut count) };
-    if !status.0.is_null() || list.is_null() {
-        return Vec::new();
-    }
-    let names = (0..usize::try_from(count).unwrap_or(0))
-        // SAFETY: see above.
-        .map(|i| unsafe { CStr::from_ptr(*list.add(i)) }.to_string_lossy().into_owned())
-        .collect();
-    // SAFETY: the list comes from GetAvailableProviders and is released once.
-    let _ = unsafe { (api.ReleaseAvailableProviders)(list, count) };
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -476,6 +435,10 @@ mod tests {
         let (result, _) = search_with(Some(&fake), &[]);
         let text = result.unwrap_err();
         assert!(text.starts_with("--ort-lib: ") && text.contains("cannot be loaded"), "{text}");
+        assert!(
+            text.contains("file too short") || text.contains("invalid ELF header"),
+            "the loader's own words: {text}"
+        );
         let (result, _) = search_with(None, &[("ORT_DYLIB_PATH", "/nonexistent/lib.so")]);
         assert_eq!(result.unwrap_err(), "ORT_DYLIB_PATH: /nonexistent/lib.so: no such file");
     }
