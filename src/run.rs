@@ -74,6 +74,8 @@ pub struct Done {
 pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Error> {
     let probe = plan.ort_lib.as_deref().map(|lib| runtime::probe(Some(lib))).unwrap_or_default();
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
+    let devices: Vec<_> = plan.cells.iter().map(|cell| cell.device).collect();
+    let device = device::with_vulkan(device, &devices);
     let dir = RunDir::create(&plan.settings.out, &device.name)?;
     let program_sha256 = identity::program_sha256();
     let record = RunRecord {

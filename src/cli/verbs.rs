@@ -374,6 +374,9 @@ pub struct VerifyArgs {
     /// Threads inside one operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// First frames of each clip only, on a device that is slow [default: all]
+    #[arg(long, value_name = "N")]
+    pub frames: Option<NonZeroUsize>,
     /// Compare with the same pack run otherwise, instead of with its reference: keys device, dtype, threads,
     /// ort-lib, form
     #[arg(long, value_name = "KEY=VALUE,…")]

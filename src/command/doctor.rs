@@ -70,6 +70,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
     let root = Path::new("/");
     let probe = runtime::probe_for(args.ort_lib.as_deref(), &devices);
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
+    let device = device::with_vulkan(device, &devices);
     let mut checks = vec![machine(&device)];
     checks.extend(runtime_checks(probe, &devices));
     checks.extend(pack_checks(&plan::settings::pack_path(&args.packs)));

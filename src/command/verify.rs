@@ -36,8 +36,13 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
     }
 }
 
+/// Frames of each clip that are run.
+fn most(args: &VerifyArgs) -> usize {
+    args.frames.map_or(usize::MAX, usize::from)
+}
+
 fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome, Error> {
-    let report = golden::verify(request)?;
+    let report = golden::verify_first(request, most(args))?;
     let code = if report.pass { OK } else { NOT_VALID };
     if !args.json {
         return Ok(Outcome { stdout: text(&report, &args.pack), code });
@@ -149,10 +154,10 @@ fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Resu
     let pack = packs::describe(&request.pack, request.device)?;
     let tolerance = golden::promised_tolerance(&request.pack)?.unwrap_or(1e-3);
     let limits = Tolerances::new(args, request.dtype == other.dtype, tolerance);
-    let mut side = Side::start(&other)?;
+    let mut side = Side::start(&other, most(args))?;
     let mut tensors: BTreeMap<String, TensorComparison> = BTreeMap::new();
     let mut masks: BTreeMap<String, MaskComparison> = BTreeMap::new();
-    let ours = golden::observe(request, &mut |seen| {
+    let ours = golden::observe(request, most(args), &mut |seen| {
         let theirs = side.next().map_err(RunnerError::Inference)?;
         compare(&seen, &theirs, &limits, &mut tensors, &mut masks).map_err(RunnerError::Inference)
     });
@@ -307,7 +312,7 @@ struct Side {
 }
 
 impl Side {
-    fn start(request: &OpenRequest) -> Result<Side, Error> {
+    fn start(request: &OpenRequest, most: usize) -> Result<Side, Error> {
         let fault = |e: std::io::Error| Error::Environment(format!("cannot start the other side: {e}"));
         let mut child = Command::new(std::env::current_exe().map_err(fault)?)
             .arg("verify-side")
@@ -316,7 +321,7 @@ impl Side {
             .spawn()
             .map_err(fault)?;
         if let Some(mut stdin) = child.stdin.take() {
-            let text = serde_json::to_string(request).map_err(|e| fault(e.into()))?;
+            let text = serde_json::to_string(&(request, most)).map_err(|e| fault(e.into()))?;
             stdin.write_all(text.as_bytes()).map_err(fault)?;
         }
         let out = child.stdout.take().map(BufReader::new).ok_or_else(|| fault(std::io::Error::other("no output")))?;
@@ -377,7 +382,7 @@ impl Drop for Side {
     }
 }
 
-/// The other side: request as JSON on stdin, what came out on stdout.
+/// The other side: request and number of frames as JSON on stdin, what came out on stdout.
 pub fn side() -> u8 {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut say = |word: &SideLine, tensors: &[(&'static str, &'static str, Vec<f32>)]| -> std::io::Result<()> {
@@ -393,9 +398,9 @@ pub fn side() -> u8 {
     let request = std::io::stdin()
         .read_to_string(&mut text)
         .map_err(|e| e.to_string())
-        .and_then(|_| serde_json::from_str::<OpenRequest>(&text).map_err(|e| e.to_string()));
-    let result = request.map_err(RunnerError::Usage).and_then(|request| {
-        golden::observe(&request, &mut |seen| {
+        .and_then(|_| serde_json::from_str::<(OpenRequest, usize)>(&text).map_err(|e| e.to_string()));
+    let result = request.map_err(RunnerError::Usage).and_then(|(request, most)| {
+        golden::observe(&request, most, &mut |seen| {
             let shown = Shown {
                 clip: seen.clip.to_string(),
                 object: seen.object,

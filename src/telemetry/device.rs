@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jetbench_runners::pool;
+use jetbench_runners::types::Device;
+use jetbench_runners::webgpu;
 use sha2::{Digest, Sha256};
 
 use super::sensor::{field_mib, text};
@@ -104,6 +106,18 @@ pub fn with_runtime(mut record: DeviceRecord, version: Option<&str>, providers: 
     if let Some(version) = version {
         record.facts.insert("onnxruntime".into(), version.to_string());
         record.facts.insert("onnxruntime_providers".into(), providers.join(", "));
+    }
+    record
+}
+
+/// Notes what Vulkan's drivers offer, for devices that are reached through Vulkan. ONNX Runtime does not say which of several it
+/// takes. It is no part of the digest, which is of the machine.
+pub fn with_vulkan(mut record: DeviceRecord, devices: &[Device]) -> DeviceRecord {
+    if devices.iter().any(|device| matches!(device, Device::WebGpu(_)))
+        && let Ok(found) = webgpu::vulkan_devices()
+    {
+        let list: Vec<String> = found.iter().map(ToString::to_string).collect();
+        record.facts.insert("vulkan".into(), list.join("; "));
     }
     record
 }

@@ -86,11 +86,23 @@ pub fn promised_tolerance(dir: &Path) -> Result<Option<f64>, RunnerError> {
 /// [`RunnerError::Pack`] when the golden files are missing or broken, and whatever opening or running gives. Differences
 /// are no error: they are in the report.
 pub fn verify(request: &OpenRequest) -> Result<GoldenReport, RunnerError> {
-    verify_with(request, |_| {})
+    verify_with(request, usize::MAX, |_| {})
+}
+
+/// As [`verify`], with the first `most` frames of each clip.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_first(request: &OpenRequest, most: usize) -> Result<GoldenReport, RunnerError> {
+    verify_with(request, most, |_| {})
 }
 
 /// As [`verify`], with a tracker that tests may damage: they prove that the comparison can fail.
-fn verify_with(request: &OpenRequest, prepare: impl FnOnce(&mut Tracker)) -> Result<GoldenReport, RunnerError> {
+fn verify_with(
+    request: &OpenRequest,
+    most: usize,
+    prepare: impl FnOnce(&mut Tracker),
+) -> Result<GoldenReport, RunnerError> {
     let pack = Pack::read(&request.pack)?;
     let (index, dir) = read_index(&pack)?;
     let dir = dir.as_path();
@@ -114,7 +126,8 @@ fn verify_with(request: &OpenRequest, prepare: impl FnOnce(&mut Tracker)) -> Res
     };
     let mut preprocess = Preprocess::new(&pack.manifest.input);
     for clip in &index.clips {
-        let frames = clip.read_frames(dir)?;
+        let mut frames = clip.read_frames(dir)?;
+        frames.truncate(most);
         if let Some(first) = frames.first() {
             let pixels = preprocess.resize(clip.frame(first))?;
             let digest = sha256_hex(&pixels);
@@ -196,7 +209,7 @@ fn run_clip(
         }
     }
     for (track, compared) in tracks.iter().zip(compared) {
-        report.add(clip, track, &compared);
+        report.add(clip, track, frames.len(), &compared);
     }
     Ok(())
 }
@@ -253,13 +266,14 @@ pub struct Observation<'a> {
     pub mask: &'a Mask,
 }
 
-/// Runs the pack's golden clips, every kind of prompt, and shows what came out, in a fixed order. Nothing is compared.
+/// Runs the first `most` frames of the pack's golden clips, every kind of prompt, and shows what came out, in a fixed order. Nothing is compared.
 /// Gives the version of ONNX Runtime.
 ///
 /// # Errors
 /// As [`verify`]; an error of `see` ends it.
 pub fn observe(
     request: &OpenRequest,
+    most: usize,
     see: &mut dyn FnMut(Observation<'_>) -> Result<(), RunnerError>,
 ) -> Result<String, RunnerError> {
     let pack = Pack::read(&request.pack)?;
@@ -267,7 +281,8 @@ pub fn observe(
     let request = one_by_one(request, &pack)?;
     let mut tracker = Tracker::open(&request)?;
     for clip in &index.clips {
-        let frames = clip.read_frames(&dir)?;
+        let mut frames = clip.read_frames(&dir)?;
+        frames.truncate(most);
         for kind in PromptKind::ALL {
             let tracks: Vec<&ReferenceTrack> = clip.tracks.iter().filter(|t| t.prompt.kind() == kind).collect();
             if tracks.is_empty() {
@@ -374,7 +389,7 @@ fn max_abs(ours: &[f32], theirs: &[f32]) -> f64 {
 }
 
 impl GoldenReport {
-    fn add(&mut self, clip: &ReferenceClip, track: &ReferenceTrack, compared: &TrackComparison) {
+    fn add(&mut self, clip: &ReferenceClip, track: &ReferenceTrack, frames: usize, compared: &TrackComparison) {
         let kind = track.prompt.kind();
         let logits_from =
             if kind == PromptKind::Mask && compared.low_res.frame == 0 { MASK_PROMPT } else { MASK_DECODER };
@@ -388,11 +403,11 @@ impl GoldenReport {
             clip: clip.name.clone(),
             object: track.object,
             prompt: kind,
-            frames: clip.count,
+            frames,
             present: compared.present,
             differences: Vec::new(),
             mask_pixels: compared.mask_pixels,
-            mask_pixels_of: clip.count as u64 * u64::from(clip.width) * u64::from(clip.height),
+            mask_pixels_of: frames as u64 * u64::from(clip.width) * u64::from(clip.height),
             min_iou: compared.min_iou,
             max_differing_fraction: compared.max_differing as f64 / (f64::from(clip.width) * f64::from(clip.height)),
             pass: true,
@@ -464,8 +479,10 @@ mod tests {
             for sabotage in
                 [Sabotage::NegateSlot(0), Sabotage::NegateSlot(1), Sabotage::ZeroPointer(0), Sabotage::FreezeAge]
             {
-                let report =
-                    verify_with(&request(copy.path(), Dtype::Fp32), |tracker| tracker.set_sabotage(sabotage)).unwrap();
+                let report = verify_with(&request(copy.path(), Dtype::Fp32), usize::MAX, |tracker| {
+                    tracker.set_sabotage(sabotage)
+                })
+                .unwrap();
                 assert!(!report.pass, "{}: {sabotage:?} went unnoticed: {:?}", dir.display(), report.worst);
             }
         });
