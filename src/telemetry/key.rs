@@ -134,7 +134,7 @@ impl NvidiaQuantity {
 }
 
 /// Channels whose text is always the same.
-static FIXED: [(Channel, &str); 19] = [
+static FIXED: [(Channel, &str); 20] = [
     (Channel::MemAvailable, "mem_available_mib"),
     (Channel::SwapFree, "swap_free_mib"),
     (Channel::Nvmap, "nvmap_mib"),
