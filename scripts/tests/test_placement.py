@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from jetbench_models.check import placement
+from jetbench_models.check import kernels, placement
 
 torch = None
 if importlib.util.find_spec("torch"):
     import torch
 
+    from jetbench_models.export import gaps
     from jetbench_models.export.graphs import layers
 
 PACKS = Path(__file__).parents[2] / "assets" / "packs"
@@ -78,6 +80,76 @@ class Booleans(unittest.TestCase):
     def test_transposed_convolutions_are_seen(self):
         graph = model(node("ConvTranspose", "a w", "y"), weights={"w": np.ones((1, 1, 2), np.float32)})
         self.assertEqual(len(placement.transposed_faults(graph)), 1)
+
+
+class Kernels(unittest.TestCase):
+    def test_no_node_of_a_shipped_graph_leaves_cuda(self):
+        """By the published lists: fp32 and fp16 from 1.18 on, bf16 from 1.24 on, the release that has its convolutions."""
+        seen = 0
+        for path in GRAPHS:
+            if path.suffixes == [".onnx"]:
+                graph = onnx.load(path)
+                convolutions = any(n.op_type == "Conv" for n in graph.graph.node)
+                wanted = "1.24" if path.parent.name == "bf16" and convolutions else "1.18"
+                self.assertEqual(kernels.first_release(graph), wanted, f"{path}: {kernels.missing(graph, wanted)}")
+                seen += 1
+        self.assertEqual(seen, 30)
+
+    def test_an_open_kernel_serves_its_own_version_only(self):
+        self.assertTrue(kernels.has_kernel("Pad", 18, TensorProto.FLOAT, "1.20"))
+        self.assertFalse(kernels.has_kernel("Pad", 19, TensorProto.FLOAT, "1.24"))
+        self.assertTrue(kernels.has_kernel("Cast", 21, TensorProto.FLOAT, "1.24"))
+        self.assertFalse(kernels.has_kernel("Cast", 21, TensorProto.FLOAT, "1.22"))
+        self.assertFalse(kernels.has_kernel("Conv", 11, TensorProto.BFLOAT16, "1.24"))
+        self.assertFalse(kernels.has_kernel("NonMaxSuppression", 11, TensorProto.FLOAT, "1.24"))
+
+    def test_what_is_missing_is_named(self):
+        graph = model(node("Equal", "a b", "c"), WHERE)
+        self.assertEqual(kernels.missing(graph, "1.24"), ["Equal (version 19) in float"])
+        self.assertIsNone(kernels.first_release(graph))
+        graph.opset_import[0].version = 18
+        self.assertEqual(kernels.first_release(graph), "1.18")
+
+    def test_what_depends_on_no_input_needs_no_kernel(self):
+        graph = model(node("Equal", "k k", "c"), WHERE, weights={"k": np.zeros(2, np.float32)})
+        self.assertEqual(kernels.missing(graph, "1.18"), [])
+
+
+@unittest.skipIf(torch is None, "torch is not installed")
+class Gaps(unittest.TestCase):
+    def closed(self, made: onnx.NodeProto, shape: list[int], weights: dict[str, np.ndarray]) -> list[str]:
+        """Replaces the operator, shows that the result is the same, and gives the operators that stand there now."""
+        value = lambda name, sizes: helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
+        plain = helper.make_model(helper.make_graph([made], "g", [value("x", shape)], [value("y", None)], [
+            numpy_helper.from_array(array, name) for name, array in weights.items()]), opset_imports=[helper.make_opsetid("", 22)],
+            ir_version=10)
+        other = onnx.ModelProto()
+        other.CopyFrom(plain)
+        gaps.close(other)
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        results = [ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+                   for m in (plain, other)]
+        np.testing.assert_array_equal(*results)
+        return [n.op_type for n in other.graph.node]
+
+    def test_the_same_values(self):
+        pads = {"p": np.array([0, 1, 0, 0, 0, 2, 3, 0])}
+        self.assertEqual(self.closed(node("Pad", "x p", "y"), [1, 4, 5, 6], pads)[-1], "Concat")
+        pool = node("MaxPool", "x", "y", kernel_shape=[2, 2], strides=[2, 2])
+        self.assertEqual(self.closed(pool, [2, 3, 4, 6], {})[-1], "Max")
+        nearest = dict(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        resize = helper.make_node("Resize", ["x", "", "s"], ["y"], name="y", **nearest)
+        self.assertEqual(self.closed(resize, [1, 3, 4, 5], {"s": np.array([1, 1, 2, 2], np.float32)}), ["Reshape", "Expand", "Reshape"])
+
+    def test_others_are_refused(self):
+        cases = [(node("MaxPool", "x", "y", kernel_shape=[3, 3], strides=[2, 2]), "2 x 2"),
+                 (node("MaxPool", "x", "y", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 1, 1]), "2 x 2"),
+                 (node("ReduceMax", "x", "y"), "no kernel"),
+                 (node("Pad", "x p", "y", mode="edge"), "zeros"),
+                 (helper.make_node("Resize", ["x", "", "s"], ["y"], mode="linear"), "nearest")]
+        for made, text in cases:
+            with self.assertRaisesRegex(ValueError, text):
+                self.closed(made, [1, 2, 4, 4], {"p": np.array([0, 0, 0, 0, 0, 0, 1, 1]), "s": np.array([1, 1, 2, 2], np.float32)})
 
 
 @unittest.skipIf(torch is None, "torch is not installed")

@@ -29,7 +29,7 @@ import onnx
 
 from ..command import existing_folder, existing_pack, parser
 from ..pack import half
-from . import placement, tensorrt
+from . import kernels, placement, tensorrt
 
 # Opset and IR version that a precision may have at most. ONNX Runtime 1.18 knows opset 21 and IR 10, TensorRT 10 parses
 # opsets 9 to 20. Convolutions in bfloat16 exist only from opset 22 on, which ONNX Runtime 1.20 still refuses.
@@ -38,9 +38,9 @@ LIMITS = {"fp32": (20, 9), "fp16": (20, 9), "bf16": (22, 10)}
 # The part of TensorRT's operator table (onnx-tensorrt 10.1, docs/operators.md; later versions add to it) that these graphs
 # use. All take FP32, FP16 and BF16 where they take floats.
 TENSORRT = frozenset({
-    "Add", "Cast", "Clip", "Concat", "Constant", "Conv", "Cos", "Div", "Equal", "Expand",
+    "Add", "Cast", "Clip", "Concat", "Constant", "Conv", "Cos", "Div", "Equal", "Erf", "Expand",
     "Gather", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "LessOrEqual",
-    "MatMul", "MaxPool", "Mul", "Neg", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
+    "MatMul", "Max", "MaxPool", "Mul", "Neg", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
     "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose",
     "Unsqueeze", "Where"})
 # Operators of ONNX Runtime itself that the forms for its CPU provider may use: 1.18 has kernels for them.
@@ -186,6 +186,8 @@ def main(argv: list[str]) -> int:
     bad = False
     for kind in half.DTYPES:
         operators: Counter[str] = Counter()
+        since: list[str] = []
+        opsets: set[int] = set()
         for graph in about["graph"]:
             if kind not in graph["files"]:
                 continue
@@ -195,9 +197,17 @@ def main(argv: list[str]) -> int:
                 bad = True
                 print(f"FAULT {path.relative_to(args.pack)}: {fault}")
             half.check(model)
+            if (first := kernels.first_release(model)) is None:
+                bad = True
+                print(f"FAULT {path.relative_to(args.pack)}: ONNX Runtime {kernels.RELEASES[-1]} has no CUDA kernel for "
+                      + ", ".join(kernels.missing(model, kernels.RELEASES[-1])))
+            since.append(first or "")
+            opsets.add(model.opset_import[0].version)
             operators.update(n.op_type for n in model.graph.node)
         if operators:
-            print(f"{kind}: opset {model.opset_import[0].version}, IR {model.ir_version}, {sum(operators.values())} operators of "
+            if all(since):
+                print(f"{kind}: CUDA kernels for every node from ONNX Runtime {max(since, key=kernels.RELEASES.index)} on, by its lists")
+            print(f"{kind}: opset {', '.join(map(str, sorted(opsets)))}, IR {model.ir_version}, {sum(operators.values())} operators of "
                   f"{len(operators)} kinds: {' '.join(sorted(operators))}")
     for graph in with_cpu_form(about):
         model = onnx.load(args.pack / graph["cpu"]["file"])

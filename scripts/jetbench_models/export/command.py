@@ -3,7 +3,7 @@ of released size the golden golden.
 
 Weights come from a Hugging Face directory (Sam2VideoModel, EdgeTamVideoModel), an official .pt file, a file that
 ``train`` wrote, or from random numbers; ``released`` reads them. Graphs have fixed shapes but for the number of objects,
-opset 20 (bf16: 22), real-arithmetic rotary embedding and no custom operators; ``check`` proves it. What the exporter
+opset 18 (bf16 with convolutions: 22), real-arithmetic rotary embedding and no custom operators; ``check`` proves it. What the exporter
 leaves in them about the machine they were made on (stack traces, source paths) is removed, and nothing in them depends
 on the time or the directory, so that the same weights and library versions give the same bytes.
 

@@ -1,8 +1,8 @@
 """A torch module as an ONNX graph: exported, stripped of everything that does not compute, checked, and written in every type.
 
-Graphs have fixed shapes but for the number of objects, opset 20 (bf16: 22), real-arithmetic rotary embedding and no custom
-operators. What the exporter leaves in them about the machine they were made on (stack traces, source paths) is removed, and
-nothing in them depends on the time or the directory, so that the same weights and library versions give the same bytes.
+Graphs have fixed shapes but for the number of objects, opset 18 (bf16 with convolutions: 22), real-arithmetic rotary embedding
+and no custom operators. What the exporter leaves in them about the machine they were made on (stack traces, source paths) is
+removed, and nothing in them depends on the time or the directory, so that the same weights and library versions give the same bytes.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .. import __version__
 from ..models import released
 from ..pack import half
 from ..pack.ports import ports_of
-from . import fused
+from . import fused, gaps
 from .graphs.geometry import Geometry, is_edgetam
 from .graphs.signatures import (
     COND_OBJECTS,
@@ -99,6 +99,22 @@ def _merge_equal_initializers(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(kept)
 
 
+def _order_gelu(graph: onnx.GraphProto) -> None:
+    """x (0.5 (1 + erf)) becomes 0.5 (x (1 + erf)), the order in which ONNX Runtime knows it as one operator: half of a sum is exact."""
+    made_by = {output: node for node in graph.node for output in node.output}
+    halves = {t.name for t in graph.initializer if np.array_equal(numpy_helper.to_array(t), np.float32(0.5))}
+    for last in [n for n in graph.node if n.op_type == "Mul"]:
+        for x, halved in (last.input, reversed(last.input)):
+            first = made_by.get(halved)
+            if first is None or first.op_type != "Mul" or halves.isdisjoint(first.input):
+                continue
+            half, total = first.input if first.input[0] in halves else reversed(first.input)
+            adding = made_by.get(total)
+            if adding and adding.op_type == "Add" and any(i in made_by and made_by[i].op_type == "Erf" for i in adding.input):
+                first.input[:], last.input[:] = [x, total], [halved, half]
+                break
+
+
 def _strip(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """Removes everything that does not compute: traces, documentation, intermediate shapes, module-path names.
 
@@ -109,6 +125,7 @@ def _strip(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     _constants_to_initializers(graph)
     _fold_weight_transposes(graph)
     _merge_equal_initializers(graph)
+    _order_gelu(graph)
     ports = {p.name for p in [*graph.input, *graph.output]}
     names: dict[str, str] = {}
     for i, tensor in enumerate(graph.initializer):
@@ -176,7 +193,7 @@ def export_graph(model: nn.Module, name: str, signature: Signature, form: Callab
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(module, tuple(examples.values()), dynamo=True, optimize=False, verbose=False,
-                                    opset_version=half.OPSET["fp32"], input_names=[p.name for p in sources.inputs],
+                                    opset_version=half.OPSET, input_names=[p.name for p in sources.inputs],
                                     output_names=[p.name for p in sources.outputs], dynamic_shapes=free)
     # constants larger than this stay an expression: position tables are put together when the graph is loaded
     optimizer.optimize(program.model, output_size_limit=FOLD_LIMIT)
@@ -198,6 +215,17 @@ def export_graph(model: nn.Module, name: str, signature: Signature, form: Callab
     return graph
 
 
+def in_precision(single: onnx.ModelProto, kind: str) -> onnx.ModelProto:
+    """The graph of an fp32 graph in one of ``half.DTYPES``."""
+    if kind == "fp32":
+        return single
+    graph = half.to_half(single, kind)
+    if graph.opset_import[0].version > half.OPSET:
+        gaps.close(graph)
+    half.check(graph)
+    return graph
+
+
 def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None],
                  grows: bool = False, official: bool = False) -> dict[str, dict[str, str]]:
     """Writes the graphs; returns their digests, graph -> precision or "cpu" -> sha256. RepViT in ``model`` is fused on
@@ -209,9 +237,7 @@ def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Calla
         single = export_graph(model, name, signature)
         digests[name], row = {}, []
         for kind in kinds:
-            graph = single if kind == "fp32" else half.to_half(single, kind)
-            if kind != "fp32":
-                half.check(graph)
+            graph = in_precision(single, kind)
             path = out / kind / f"{name}.onnx"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(graph.SerializeToString(deterministic=True))

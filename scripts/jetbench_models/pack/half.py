@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 HALF_OPERATORS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose"})
 DTYPES = ("fp32", "fp16", "bf16")
 HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-OPSET = {"fp32": 20, "fp16": 20, "bf16": 22}            # Conv takes bfloat16 from opset 22 on
+OPSET, BF16_CONV_OPSET = 18, 22       # 18 is the last that ONNX Runtime's CUDA provider has whole; Conv takes bfloat16 from 22 on
 IR_VERSION = {"fp32": 9, "fp16": 9, "bf16": 10}
 FP16_MAX = 65504.0
 # What the half precisions change and what they leave, for readers of a pack; to_half does it.
@@ -78,12 +78,12 @@ def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
                 if name in weights:
                     stored.append(half_tensor(ready[name], numpy_helper.to_array(weights[name]), precision))
                 else:
-                    nodes.append(helper.make_node("Cast", [name], [ready[name]], name=f"{name}_to_{precision}", to=half))
+                    nodes.append(helper.make_node("Cast", [name], [ready[name]], name=f"c{len(nodes)}", to=half))
             node.input[i] = ready[name]
         result = node.output[0]
-        node.output[0] = f"{result}_half"
+        node.output[0] = f"{result}_h"
         nodes.append(node)
-        nodes.append(helper.make_node("Cast", [node.output[0]], [result], name=f"{result}_to_fp32", to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Cast", [node.output[0]], [result], name=f"c{len(nodes)}", to=TensorProto.FLOAT))
     graph.ClearField("node")
     graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input} | {o.name for o in graph.output}
@@ -95,9 +95,10 @@ def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
 
 
 def set_versions(model: onnx.ModelProto, precision: str) -> None:
-    """Opset and IR version of a precision. The operators used mean the same from opset 20 to 22; only types were added."""
+    """Opset and IR version of a graph. The operators used mean the same from opset 18 to 22; only types and modes were added."""
+    convolutions = precision == "bf16" and any(n.op_type == "Conv" for n in model.graph.node)
     model.ClearField("opset_import")
-    model.opset_import.append(helper.make_opsetid("", OPSET[precision]))
+    model.opset_import.append(helper.make_opsetid("", BF16_CONV_OPSET if convolutions else OPSET))
     model.ir_version = IR_VERSION[precision]
 
 
