@@ -84,8 +84,10 @@ common=(--dtype "$dtypes" --device "$device" "${places[@]}")
 plain=(--option image=floats --option results=host)
 for data in assets/demo "$work/eight"; do
     name=audit_$(basename "$data")
-    step "$name" "$jetbench" audit --models "$all" "${common[@]}" --data "$data"
-    step "${name}_plain" "$jetbench" audit --models "$all" "${common[@]}" --data "$data" "${plain[@]}"
+    # What crosses is the same in every precision: inputs and outputs of all graphs are fp32.
+    audit=("$jetbench" audit --models "$all" --dtype "${runs[0]}" --device "$device" "${places[@]}" --data "$data")
+    step "$name" "${audit[@]}"
+    step "${name}_plain" "${audit[@]}" "${plain[@]}"
 done
 step demo "$jetbench" run --models "$all" "${common[@]}" --repeat "$repeat" --out "$work/demo"; record demo "$work/demo"
 step demo_cpu "$jetbench" run --models "$all" --dtype "${runs[0]}" --device cpu "${places[@]}" --out "$work/cpu"; record demo_cpu "$work/cpu"
@@ -104,8 +106,8 @@ done
 step masks_equal diff -rq "$work/masks/least" "$work/masks/plain"
 case $device in cuda:*)
     for captured in false true; do
-        step "graphs_$captured" "$jetbench" run --models "$all" "${common[@]}" --option objects=loop --option "cuda_graph=$captured" \
-            --repeat "$repeat" --out "$work/graphs_$captured"
+        step "graphs_$captured" "$jetbench" run --models "$all" --dtype "${runs[-1]}" --device "$device" "${places[@]}" \
+            --option objects=loop --option "cuda_graph=$captured" --repeat "$repeat" --out "$work/graphs_$captured"
         record "graphs_$captured" "$work/graphs_$captured"
     done ;;
 esac
