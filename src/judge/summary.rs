@@ -146,8 +146,12 @@ fn object_changes(cell: &CellRecord) -> Option<String> {
     if ratios.len() != counts.len() {
         return None;
     }
-    let changed: Vec<f64> =
-        counts.windows(2).zip(&ratios[1..]).filter(|(pair, _)| pair[0] != pair[1]).map(|(_, ratio)| *ratio).collect();
+    let changed: Vec<f64> = counts
+        .windows(2)
+        .zip(ratios.iter().skip(1))
+        .filter(|(pair, _)| pair[0] != pair[1])
+        .map(|(_, ratio)| *ratio)
+        .collect();
     let (low, high) = changed.iter().fold((f64::INFINITY, 0.0f64), |(low, high), r| (low.min(*r), high.max(*r)));
     (stats::median(&changed)? >= SLOW_CHANGE).then(|| {
         format!(

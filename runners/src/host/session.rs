@@ -81,7 +81,8 @@ impl GraphSession {
         let started = Instant::now();
         let CheckedGraph { path, bytes, sha256, fp32_sha256 } = file;
         // A changed graph means another engine.
-        let changed = |sha256: String| edge.map_or(sha256.clone(), |e| sha256_hex(format!("{sha256} {e:?}").as_bytes()));
+        let changed =
+            |sha256: String| edge.map_or(sha256.clone(), |e| sha256_hex(format!("{sha256} {e:?}").as_bytes()));
         let (sha256, fp32_sha256) = (changed(sha256), fp32_sha256.map(changed));
         let compiler = match settings.device {
             Device::TensorRt(gpu) => Some(Compiler::find(gpu, settings, runtime)?),
