@@ -497,7 +497,8 @@ mod tests {
                 assert!(healthy.pass, "{} {dtype}: {:?}", dir.display(), healthy.failures);
                 for sabotage in [Sabotage::NegateSlot(0), Sabotage::NegateSlot(1), Sabotage::FreezeAge] {
                     let damaged =
-                        verify_with(&request(copy.path(), dtype), |tracker| tracker.set_sabotage(sabotage)).unwrap();
+                        verify_with(&request(copy.path(), dtype), usize::MAX, |tracker| tracker.set_sabotage(sabotage))
+                            .unwrap();
                     assert!(
                         !damaged.pass,
                         "{} {dtype}: {sabotage:?} went unnoticed: {:?}",
