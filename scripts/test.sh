@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that must pass before a commit: format, lints, tests. Fetches ONNX Runtime first, so that the tests that
 # need it run; JETBENCH_TEST_NO_RUNTIME=1 leaves it out, and those tests say that they were skipped and why. Then come the check with
-# NVIDIA's compiler (JETBENCH_TEST_NO_TENSORRT=1 leaves it out) and the model kit's tests (JETBENCH_TEST_NO_PYTHON=1).
+# NVIDIA's compiler (JETBENCH_TEST_NO_TENSORRT=1 leaves it out), the model kit's tests (JETBENCH_TEST_NO_PYTHON=1) and those on
+# WebGPU, which use what the model kit makes (JETBENCH_TEST_NO_WEBGPU=1).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -n "${JETBENCH_TEST_NO_RUNTIME:-}" ] || scripts/get-runtime.sh
@@ -16,3 +17,4 @@ else
 fi
 scripts/test-tensorrt.sh
 scripts/test-python.sh
+scripts/test-webgpu.sh

@@ -289,7 +289,7 @@ fn what_cannot_run_says_so() {
         } else {
             match packs::open(&on_gpu) {
                 Err(RunnerError::Environment(text)) => {
-                    assert!(text.contains("cuda:0") && text.contains("not enabled in this build"), "{text}");
+                    assert!(text.contains("cuda:0") && text.contains("has no CUDAExecutionProvider"), "{text}");
                 }
                 Err(other) => panic!("{other:?}"),
                 Ok(_) => panic!("a CUDA session without CUDA"),

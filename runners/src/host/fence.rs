@@ -49,3 +49,37 @@ impl Fence {
         self.session.run_binding(&self.binding).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::host::runtime;
+    use crate::host::session::GraphSession;
+    use crate::host::settings::SessionSettings;
+    use crate::host::tensor::tensor;
+    use crate::types::{Device, Dtype, Options};
+
+    #[test]
+    fn device_memory_that_is_not_there_is_refused() {
+        let device = Device::WebGpu(0);
+        let settings = SessionSettings::new(device, Dtype::Fp32, &Options::default()).unwrap();
+        let opened = runtime::load_with(None, device, None)
+            .and_then(|runtime| GraphSession::open_built("g", &graph(), &settings, runtime));
+        let graph = match opened {
+            Ok(graph) => graph,
+            Err(e) => {
+                let _ = writeln!(std::io::stderr(), "skipped the test of device memory: {e}");
+                return;
+            }
+        };
+        let memory = graph.device_allocator(device).unwrap();
+        let small = tensor(&memory, &[1 << 10]).unwrap();
+        // The provider hands it out; only its log says that it is not there.
+        let text = tensor(&memory, &[1 << 38]).unwrap_err().to_string();
+        assert!(text.contains("exceeds the max buffer size limit"), "{text}");
+        tensor(&memory, &[1 << 10]).unwrap();
+        drop(small);
+    }
+}

@@ -11,6 +11,7 @@ use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 
 use super::providers::{missing_provider, where_from};
+use super::webgpu;
 use crate::host::pool;
 use crate::runner::RunnerError;
 use crate::types::Device;
@@ -188,6 +189,7 @@ fn load_once(ort_lib: Option<&Path>, device: Device, thread_pool: Option<&Thread
         .with_name("jetbench")
         .with_telemetry(false)
         .with_logger(Arc::new(move |level, _category: &str, _id: &str, _at: &str, message: &str| {
+            webgpu::hear(message);
             if matches!(level, LogLevel::Warning | LogLevel::Error | LogLevel::Fatal) {
                 let mut messages = sink.lock().unwrap_or_else(PoisonError::into_inner);
                 if messages.len() < MOST_MESSAGES && !messages.iter().any(|m| m == message) {

@@ -18,6 +18,7 @@ use super::providers::{self, Engine, EngineKey, Provider, ProviderPairs, Registr
 use super::runtime::Runtime;
 use super::settings::{Arena, SessionSettings};
 use super::tensorrt::{self, Compiler};
+use super::webgpu;
 use crate::digest::sha256_hex;
 use crate::manifest::{COND_OBJECTS, OBJECTS};
 use crate::onnx::{Dimension, Edge, Model};
@@ -253,6 +254,7 @@ impl GraphSession {
         outputs: &[&str],
     ) -> Result<Vec<DynValue>, RunnerError> {
         let mut results = self.session.run(inputs).map_err(|e| failed(&self.name, e))?;
+        webgpu::sound().map_err(|e| failed(&self.name, e))?;
         let missing = |name| failed(&self.name, format!("no output `{name}`"));
         outputs.iter().map(|name| results.remove(*name).ok_or_else(|| missing(name))).collect()
     }
@@ -271,7 +273,8 @@ impl GraphSession {
         // SAFETY: the status comes from ONNX Runtime and is looked at once.
         let outcome: Result<(), ort::Error> = unsafe { ort::Error::result_from_status(status) };
         let waited = outcome.and_then(|()| self.fence.as_mut().map_or(Ok(()), Fence::wait));
-        waited.map_err(|e| failed(&self.name, e))
+        waited.map_err(|e| failed(&self.name, e))?;
+        webgpu::sound().map_err(|e| failed(&self.name, e))
     }
 
     /// Ends profiling and gives the file that ONNX Runtime wrote.
@@ -426,8 +429,8 @@ fn fence(settings: &SessionSettings, runtime: &Runtime, name: &str) -> Result<Op
     register(&quiet, runtime, name, &mut registration, &mut Vec::new())?
         .commit_from_memory(&fence::graph())
         .and_then(Fence::new)
-        .map(Some)
         .map_err(|e| refused(settings, runtime, name, &e))
+        .and_then(|fence| webgpu::sound().map(|()| Some(fence)).map_err(|e| refused(settings, runtime, name, &e)))
 }
 
 fn dispatch(provider: Provider, pairs: &ProviderPairs) -> ep::ExecutionProviderDispatch {

@@ -6,6 +6,7 @@ use ort::memory::Allocator;
 use ort::session::IoBinding;
 use ort::value::Tensor;
 
+use super::webgpu;
 use crate::runner::RunnerError;
 
 /// An f32 tensor, on the host or on the device.
@@ -16,8 +17,12 @@ pub type FloatTensor = Tensor<f32>;
 /// # Errors
 /// [`RunnerError::Environment`] when there is no memory left.
 pub fn tensor(allocator: &Allocator, shape: &[i64]) -> Result<FloatTensor, RunnerError> {
-    FloatTensor::new(allocator, shape.to_vec())
-        .map_err(|e| RunnerError::Environment(format!("cannot allocate a tensor of shape {shape:?}: {e}")))
+    let wrong = |e: &dyn std::fmt::Display| {
+        RunnerError::Environment(format!("cannot allocate a tensor of shape {shape:?}: {e}"))
+    };
+    let tensor = FloatTensor::new(allocator, shape.to_vec()).map_err(|e| wrong(&e))?;
+    webgpu::sound().map_err(|e| wrong(&e))?;
+    Ok(tensor)
 }
 
 /// Binds `tensor` as an input.

@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use ash::vk;
 
@@ -23,6 +24,26 @@ pub(super) fn can(index: u32, precision: Dtype) -> Result<(), String> {
         return Err("device webgpu:0 has no bf16: WebGPU knows f32 and f16 only; use --dtype fp32 or fp16".to_string());
     }
     Ok(())
+}
+
+/// What the device complained of since it was last asked. The provider reports some faults nowhere but in its log: memory that
+/// cannot be had is handed out as if it were there, and whatever is computed with it means nothing.
+static FAULT: Mutex<Option<String>> = Mutex::new(None);
+
+/// Takes a line of ONNX Runtime's log in; keeps the first that tells of a fault of the device.
+pub(super) fn hear(line: &str) {
+    if line.starts_with("WebGPU device error") || line.starts_with("WebGPU device lost") {
+        FAULT.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| line.to_string());
+    }
+}
+
+/// Did the device complain?
+///
+/// # Errors
+/// It did: the first line of what it said.
+pub(super) fn sound() -> Result<(), String> {
+    let fault = FAULT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    fault.map_or(Ok(()), |text| Err(text.lines().next().unwrap_or_default().to_string()))
 }
 
 /// A device that a Vulkan driver offers.

@@ -1,5 +1,6 @@
 //! The packs that tests run on: those of `assets/packs`, or those that `JETBENCH_TEST_PACKS` names. Without ONNX Runtime each
 //! test says so and passes.
+#![allow(dead_code)] // each test file uses its part
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,148 @@
+//! The program on `webgpu:0`: a run that is killed is taken up again, and what the device cannot do is said before anything
+//! runs. Needs a Vulkan driver and a WebGPU build of ONNX Runtime (`scripts/test-webgpu.sh` sees to both); what is missing is
+//! said, and the tests pass without it.
+
+mod workshop;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use jetbench_runners::types::Device;
+use jetbench_runners::{packs, runtime, webgpu};
+use workshop::{Workshop, rows, text};
+
+const GPU: Device = Device::WebGpu(0);
+
+fn roots() -> Vec<PathBuf> {
+    match std::env::var_os("JETBENCH_TEST_PACKS") {
+        Some(paths) => std::env::split_paths(&paths).collect(),
+        None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs")],
+    }
+}
+
+/// A pack to run on the device, or why there is none.
+fn pack() -> Result<packs::PackInfo, String> {
+    if webgpu::vulkan_devices()?.is_empty() {
+        return Err("no Vulkan driver offers a device".to_string());
+    }
+    let probe = runtime::probe_for(None, &[GPU]);
+    let library = probe.chosen.clone().unwrap_or_default();
+    match probe.problem.clone().or_else(|| runtime::lacking(GPU, &library, &probe.providers)) {
+        Some(problem) => Err(problem),
+        None => {
+            let found = packs::list(&roots(), GPU).into_iter().find_map(|(_, info)| info.ok());
+            found.ok_or_else(|| format!("no packs in {:?}", roots()))
+        }
+    }
+}
+
+/// A run in two videos of three frames, with two objects each; the flags that follow the data.
+fn job(pack: &packs::PackInfo) -> Vec<String> {
+    let place = pack.dir.parent().unwrap().display().to_string();
+    let model = format!("{}_mask", pack.id);
+    [
+        "--models",
+        &model,
+        "--packs",
+        &place,
+        "--dtype",
+        "fp32",
+        "--device",
+        "webgpu:0",
+        "--data",
+        "data",
+        "--min-frames",
+        "1",
+    ]
+    .map(String::from)
+    .to_vec()
+}
+
+#[test]
+fn a_run_that_is_killed_is_taken_up_again() {
+    let pack = match pack() {
+        Ok(pack) => pack,
+        Err(reason) => {
+            let _ = writeln!(std::io::stderr(), "skipped a_run_that_is_killed_is_taken_up_again: {reason}");
+            return;
+        }
+    };
+    let shop = Workshop::new(2, 3);
+    let args = job(&pack);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let calm = shop.output(&[&args[..], &["--out", "calm", "--quiet"]].concat());
+    let calm_run = shop.runs("calm").pop().unwrap_or_else(|| panic!("{}", text(&calm.stderr)));
+    let record = jetbench::results::store::load(&calm_run).unwrap();
+    assert_ne!(record.cells[0].verdict.as_str(), "failed", "{:?}", record.cells[0].verdict);
+    assert!(record.device.facts["vulkan"].contains("Vulkan 1."), "{:?}", record.device.facts);
+
+    let mut child = shop
+        .command(&[&args[..], &["--out", "killed", "--quiet"]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Killed when the first video is finished, or the worker has begun with it.
+    let started = Instant::now();
+    let begun = |run: &PathBuf| jetbench::results::store::head_of(run).exists();
+    while !shop.runs("killed").last().is_some_and(begun) && started.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let run = shop.runs("killed").pop().unwrap();
+    assert!(!run.join("run.json").exists(), "it was killed before it was done");
+    let resumed = shop.output(&["--resume", run.to_str().unwrap(), "--quiet"]);
+    assert!(run.join("run.json").exists(), "{}", text(&resumed.stderr));
+    for name in ["objects.csv", "frame_scores.csv"] {
+        assert_eq!(rows(&run.join(name)), rows(&calm_run.join(name)), "{name}");
+    }
+}
+
+#[test]
+fn what_webgpu_cannot_do_is_said_before_anything_runs() {
+    let shop = Workshop::new(1, 2);
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs").display().to_string();
+    let refused = |dtype: &str, device: &str| {
+        let args = [
+            "--models",
+            "edgetam_mini_mask",
+            "--packs",
+            &place,
+            "--dtype",
+            dtype,
+            "--device",
+            device,
+            "--data",
+            "data",
+        ];
+        let output = shop.output(&args);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, said) = refused("bf16", "webgpu:0");
+    assert!(code == Some(2) && said.contains("no bf16") && said.contains("--dtype fp32"), "{said}");
+    let (code, said) = refused("fp32", "webgpu:1");
+    assert!(code == Some(2) && said.contains("webgpu_power"), "{said}");
+    // A library without the provider is named, with what to do.
+    if let Some(library) = runtime::probe(None).chosen.filter(|_| runtime::probe(None).providers.len() == 1) {
+        let library = library.display().to_string();
+        let args = [
+            "--models",
+            "edgetam_mini_mask",
+            "--packs",
+            &place,
+            "--dtype",
+            "fp32",
+            "--device",
+            "webgpu:0",
+            "--data",
+            "data",
+        ];
+        let output = shop.output(&[&args[..], &["--ort-lib", &library]].concat());
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(3) && said.contains("get-runtime.sh --webgpu"), "{said}");
+    }
+}
