@@ -61,6 +61,9 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
+    /// Every kind.
+    pub const ALL: [DeviceKind; 4] = [DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::TensorRt, DeviceKind::WebGpu];
+
     /// `cpu`, `cuda`, `tensorrt` or `webgpu`.
     pub const fn as_str(self) -> &'static str {
         match self {
