@@ -425,8 +425,7 @@ fn fence(settings: &SessionSettings, runtime: &Runtime, name: &str) -> Result<Op
         return Ok(None);
     }
     let quiet = SessionSettings { profile: None, ..settings.clone() };
-    let mut registration = registration(&quiet, None, false);
-    register(&quiet, runtime, name, &mut registration, &mut Vec::new())?
+    register(&quiet, runtime, name, &mut registration(&quiet, None, false), &mut Vec::new())?
         .commit_from_memory(&fence::graph())
         .and_then(Fence::new)
         .map_err(|e| refused(settings, runtime, name, &e))
