@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::RunnerError;
 use jetbench_runners::audit::{self, Audit};
-use jetbench_runners::types::{OpenRequest, Prompt};
+use jetbench_runners::types::{Dtype, OpenRequest, Prompt};
 use serde_json::json;
 
 use crate::cli::{AuditArgs, RunArgs};
@@ -45,7 +45,7 @@ pub fn audit(args: &AuditArgs) -> Result<Outcome, Error> {
             graphs.push(json!({"model": cell.model, "dtype": cell.dtype, "device": cell.device, "graph": p.graph,
                 "provider": p.provider, "nodes": p.nodes, "time_share": p.time_share}));
         }
-        items.extend(judge(&cell.model, cell.device, &audit));
+        items.extend(judge(&cell.model, cell.dtype, cell.device, &audit));
     }
     items.sort_by_key(|i| i.severity);
     let count = |severity| items.iter().filter(|i| i.severity == severity).count();
@@ -87,13 +87,13 @@ fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Error> {
     Ok(audit::audit(&request, &mut frames, &prompts, place.path())?)
 }
 
-/// Bytes per frame to the device and to the host, of each model.
-fn traffic(items: &[Transfer]) -> BTreeMap<&str, [f64; 2]> {
-    let mut traffic: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
+/// Bytes per frame to the device and to the host, of each model and precision.
+fn traffic(items: &[Transfer]) -> BTreeMap<(&str, Dtype), [f64; 2]> {
+    let mut traffic: BTreeMap<(&str, Dtype), [f64; 2]> = BTreeMap::new();
     for item in items {
         // The bytes of what is copied once per prompt are those of one copy.
         let per_frame = if item.severity == TransferSeverity::Medium { item.count_per_frame } else { 1.0 };
-        let sums = traffic.entry(&item.model).or_default();
+        let sums = traffic.entry((&item.model, item.dtype)).or_default();
         sums[usize::from(item.direction == TO_HOST)] += item.bytes as f64 * per_frame;
     }
     traffic
@@ -117,8 +117,15 @@ fn text(graphs: &[serde_json::Value], items: &[Transfer]) -> String {
     for item in items {
         let severity = serde_json::to_value(item.severity).map(|v| word(&v)).unwrap_or_default();
         text.push_str(&format!(
-            "{severity:9} {:8} {:14} {:17} {:26} {:9} {:10} bytes  {:.2} per frame\n",
-            item.category, item.model, item.component, item.tensor, item.direction, item.bytes, item.count_per_frame
+            "{severity:9} {:8} {:14} {:5} {:17} {:26} {:9} {:10} bytes  {:.2} per frame\n",
+            item.category,
+            item.model,
+            item.dtype,
+            item.component,
+            item.tensor,
+            item.direction,
+            item.bytes,
+            item.count_per_frame
         ));
         if !item.remedy.is_empty() {
             text.push_str(&format!("{:10}→ {}\n", "", item.remedy));
@@ -129,8 +136,8 @@ fn text(graphs: &[serde_json::Value], items: &[Transfer]) -> String {
         0 => "no copies besides the image in, the mask and its report out\n".to_string(),
         n => format!("{n} kinds of copies besides the image in, the mask and its report out\n"),
     });
-    for (cell, [up, down]) in traffic(items) {
-        text.push_str(&format!("{cell}: {up:.0} bytes up and {down:.0} bytes down per frame\n"));
+    for ((model, dtype), [up, down]) in traffic(items) {
+        text.push_str(&format!("{model} {dtype}: {up:.0} bytes up and {down:.0} bytes down per frame\n"));
     }
     text
 }
@@ -156,7 +163,7 @@ mod tests {
         }
         audit.copies.push(copied("mask_prompt", "mask", false, true));
         audit.memcpy.push(Memcpy { graph: "memory_attention".into(), to_host: true, count: 8, bytes: 800 });
-        let items = judge("m", Device::Cuda(0), &audit);
+        let items = judge("m", Dtype::Fp16, Device::Cuda(0), &audit);
         let said: Vec<String> = items
             .iter()
             .map(|i| {
@@ -176,7 +183,7 @@ mod tests {
         assert!(items.iter().all(|i| (i.severity == TransferSeverity::Expected) == i.remedy.is_empty()));
         assert!(items[2].remedy.contains("keep obj_ptr on cuda:0"));
         assert!(text(&[], &items).ends_with(
-            "3 kinds of copies besides the image in, the mask and its report out\nm: 900 bytes up and 600 bytes down per frame\n"
+            "3 kinds of copies besides the image in, the mask and its report out\nm fp16: 900 bytes up and 600 bytes down per frame\n"
         ));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::audit::Audit;
 use jetbench_runners::contract;
-use jetbench_runners::types::Device;
+use jetbench_runners::types::{Device, Dtype};
 use serde::Serialize;
 
 /// How much a copy costs a video.
@@ -27,6 +27,8 @@ pub enum TransferSeverity {
 pub struct Transfer {
     /// Model tag.
     pub model: String,
+    /// Precision asked for.
+    pub dtype: Dtype,
     /// How much it matters.
     pub severity: TransferSeverity,
     /// `ours`: bound or read back by this program; `runtime`: a Memcpy node that ONNX Runtime put into the graph.
@@ -52,7 +54,7 @@ const RESULTS: [&str; 2] = ["low_res_mask", "report"];
 pub const TO_HOST: &str = "to host";
 
 /// Copies as items, each kind once, with its severity.
-pub fn judge(model: &str, device: Device, audit: &Audit) -> Vec<Transfer> {
+pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Transfer> {
     let mut kinds: BTreeMap<(bool, &str, &str, bool), (u64, u64)> = BTreeMap::new();
     for copy in &audit.copies {
         // On a prompted frame the results come out as on any other.
@@ -80,6 +82,7 @@ pub fn judge(model: &str, device: Device, audit: &Audit) -> Vec<Transfer> {
         let per = if prompted { count as f64 } else { frames };
         items.push(Transfer {
             model: model.to_string(),
+            dtype,
             severity,
             category: "ours",
             component: graph.to_string(),
@@ -93,6 +96,7 @@ pub fn judge(model: &str, device: Device, audit: &Audit) -> Vec<Transfer> {
     for copy in &audit.memcpy {
         items.push(Transfer {
             model: model.to_string(),
+            dtype,
             severity: TransferSeverity::Critical,
             category: "runtime",
             component: copy.graph.clone(),

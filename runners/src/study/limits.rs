@@ -59,8 +59,9 @@ impl Limits {
     /// For outputs in `dtype` against an fp32 reference of this tolerance. The manifest's tolerance is a promise of the
     /// pack, which the reference cannot widen.
     ///
-    /// The limits of half precisions are about five times what the shipped packs show (emulated on a CPU, fp16 on an H200
-    /// too): median frames differ by 6e-4 in fp16 and 6e-3 in bf16, masks by up to 7e-5 and 2e-4 of a track's pixels.
+    /// The limits of half precisions are what the shipped packs show, with room: on a CPU (emulated) and on an H200 through
+    /// CUDA, which sum in fp32, median frames differ by 6e-4 in fp16 and 6e-3 in bf16, masks by up to 7e-5 and 2e-4 of a
+    /// track's pixels; WebGPU on the H200, whose kernels also sum in fp16, by 7.4e-3 and 9e-5.
     pub(super) fn new(dtype: Dtype, reference: &Tolerance, promised: f64) -> Limits {
         let half = |rel_rms: f64, mask_pixels: f64| Limits {
             low_res: Allowed::TypicalRelRms(rel_rms),
@@ -79,7 +80,7 @@ impl Limits {
                     mask_pixels: reference.mask_pixels,
                 }
             }
-            Dtype::Fp16 => half(3e-3, 5e-4),
+            Dtype::Fp16 => half(1e-2, 5e-4),
             Dtype::Bf16 => half(3e-2, 1e-3),
         }
     }
