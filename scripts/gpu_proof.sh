@@ -36,6 +36,13 @@ faults=0
     echo "|---|---|---|"
 } >"$out/summary.md"
 
+# said FILE: the cells of a table, by verdict; of other texts the last line.
+said() {
+    local cells='^[^ ]+ .* (cpu|(cuda|tensorrt|webgpu):[0-9]+) +(valid|invalid|failed|interrupted)' all
+    all=$(grep -cE "$cells" "$1")
+    if [ "$all" != 0 ]; then echo "$(grep -E "$cells" "$1" | grep -cE ':?[0-9u] +valid') of $all cells valid"
+    else grep -v '^ *$' "$1" | tail -n1 | cut -c1-160 | tr '|' '/'; fi
+}
 # step NAME COMMAND…: runs it, keeps what it says, writes a row. What a device refuses (exit 3) is no fault of the proof.
 step() {
     local name=$1 code outcome; shift
@@ -46,7 +53,7 @@ step() {
         124) outcome="**no end after ${LIMIT:-600} s**"; faults=$((faults + 1)) ;;
         *) outcome="**failed** ($code)"; faults=$((faults + 1)) ;;
     esac
-    echo "| $name | $outcome | $(grep -v '^ *$' "$out/$name.txt" | tail -n1 | cut -c1-160 | tr '|' '/') |" >>"$out/summary.md"
+    echo "| $name | $outcome | $(said "$out/$name.txt") |" >>"$out/summary.md"
     printf '%-40s %s\n' "$name" "$outcome"
     return "$code"
 }
@@ -103,7 +110,7 @@ for way in least plain; do
         --out "$work/$way" >"$out/masks_$way.txt" 2>&1
     mkdir -p "$work/masks/$way" && cp -r "$work/$way"/*/*/masks/. "$work/masks/$way/"
 done
-step masks_equal diff -rq "$work/masks/least" "$work/masks/plain"
+step masks_equal bash -c 'diff -rq "$1" "$2" && echo "no file differs"' - "$work/masks/least" "$work/masks/plain"
 case $device in cuda:*)
     for captured in false true; do
         step "graphs_$captured" "$jetbench" run --models "$all" --dtype "${runs[-1]}" --device "$device" "${places[@]}" \
