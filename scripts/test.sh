@@ -2,7 +2,7 @@
 # Everything that must pass before a commit: format, lints, tests. Fetches ONNX Runtime first, so that the tests that
 # need it run; JETBENCH_TEST_NO_RUNTIME=1 leaves it out, and those tests say that they were skipped and why. Then come the check with
 # NVIDIA's compiler (JETBENCH_TEST_NO_TENSORRT=1 leaves it out), the model kit's tests (JETBENCH_TEST_NO_PYTHON=1) and those on
-# WebGPU, which use what the model kit makes (JETBENCH_TEST_NO_WEBGPU=1).
+# WebGPU, which use what the model kit makes (JETBENCH_TEST_NO_WEBGPU=1). JETBENCH_TEST_ARM=1 adds the Arm test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -n "${JETBENCH_TEST_NO_RUNTIME:-}" ] || scripts/get-runtime.sh
@@ -18,3 +18,8 @@ fi
 scripts/test-tensorrt.sh
 scripts/test-python.sh
 scripts/test-webgpu.sh
+if [ -n "${JETBENCH_TEST_ARM:-}" ]; then
+    scripts/arm_test.sh
+else
+    echo "Arm test skipped: it builds everything a second time; JETBENCH_TEST_ARM=1 adds it"
+fi
