@@ -2,6 +2,7 @@
 
 pub mod baseline;
 pub mod claim;
+pub mod component;
 pub mod note;
 pub mod record;
 pub mod retention;

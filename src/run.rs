@@ -13,6 +13,7 @@ pub mod prompt;
 pub mod resume;
 pub mod spool;
 pub mod supervise;
+mod trust;
 pub mod worker;
 
 use std::path::{Path, PathBuf};

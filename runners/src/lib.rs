@@ -32,7 +32,7 @@ pub mod contract {
 pub mod options {
     pub use crate::host::options::{
         DeviceKind, FORM, InvalidOption, OBJECTS, OVERLAPS, PIPELINE, PackNeed, REFUSED, RunnerOption, STAGE_TIMES,
-        TABLE, check_together, find,
+        TABLE, check_together, find, loads_libraries,
     };
     pub use crate::host::providers::Provider;
 }
@@ -47,6 +47,7 @@ pub mod runtime {
     pub use crate::host::providers::{missing_provider, where_from};
     pub use crate::host::runtime::{
         LibraryFacts, NO_TELEMETRY, RuntimeProbe, cache_dir, inspect, lacking, load, look_with, probe, probe_for,
+        same_file,
     };
 }
 

@@ -113,14 +113,6 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         ));
     }
     let options = options(args)?;
-    let seconds = |value: Option<f64>, default: f64, name: &str| match value.unwrap_or(default) {
-        s if s.is_finite() && s > 0.0 && s < 1e9 => Ok(s),
-        s => Err(Error::Usage(format!("--{name} {s}: a positive number of seconds is needed"))),
-    };
-    let finite = |value: Option<f64>, name: &str| match value {
-        Some(v) if !v.is_finite() => Err(Error::Usage(format!("--{name} {v}: a number is needed"))),
-        other => Ok(other),
-    };
     let settings = Settings {
         models,
         dtype: distinct(&args.dtype, Dtype::Bf16),
@@ -144,39 +136,77 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         keep_going: args.keep_going.unwrap_or(false),
         sample_hz: crate::telemetry::rate(args.sample_hz)?,
         scenario: args.scenario.unwrap_or_default(),
-        fps: match args.fps {
-            Some(fps) if !(0.01..=100_000.0).contains(&fps) => {
-                return Err(Error::Usage(format!("--fps {fps}: a number of frames per second is needed")));
-            }
-            fps => fps,
-        },
+        fps: args.fps,
         repeat: args.repeat.map_or(1, Into::into),
         rival_policy: args.rival_policy.unwrap_or(Policy::Report),
-        min_seconds: match args.min_seconds.unwrap_or(0.0) {
-            s if (0.0..1e9).contains(&s) => s,
-            s => return Err(Error::Usage(format!("--min-seconds {s}: a number of seconds is needed"))),
-        },
+        min_seconds: args.min_seconds.unwrap_or(0.0),
         min_frames: args.min_frames.unwrap_or(20),
-        event_timeout_s: seconds(args.event_timeout, 120.0, "event-timeout")?,
-        load_timeout_s: seconds(args.load_timeout, 1800.0, "load-timeout")?,
+        event_timeout_s: args.event_timeout.unwrap_or(120.0),
+        load_timeout_s: args.load_timeout.unwrap_or(1800.0),
         loop_frames: args.loop_frames.map(Into::into),
         waiting: Waiting {
-            cool_to_celsius: finite(args.cool_to, "cool-to")?,
-            idle_percent: finite(args.idle, "idle")?,
+            cool_to_celsius: args.cool_to,
+            idle_percent: args.idle,
             max_wait_s: args.max_wait.map_or(1800.0, |span| span.0.as_secs_f64()),
             min_free_mib: args.min_free_mib.unwrap_or(256),
         },
         keep: args.keep.map(Into::into),
         memory_budget: args.memory_budget.map(|size| size.0),
     };
+    settings.check()?;
     Ok((settings, shard.map(|(_, said)| said)))
+}
+
+impl Settings {
+    /// Has every figure a value that its flag could have? Flags are typed in part only, and what a record holds is not.
+    ///
+    /// # Errors
+    /// Names the flag and the value.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let need = |flag: &str, value: f64, holds: bool, needed: &str| match holds {
+            true => Ok(()),
+            false => Err(Error::Usage(format!("--{flag} {value}: {needed} is needed"))),
+        };
+        for (flag, s) in [("event-timeout", self.event_timeout_s), ("load-timeout", self.load_timeout_s)] {
+            need(flag, s, s > 0.0 && s < 1e9, "a positive number of seconds")?;
+        }
+        for (flag, s) in [("min-seconds", self.min_seconds), ("max-wait", self.waiting.max_wait_s)] {
+            need(flag, s, (0.0..1e9).contains(&s), "a number of seconds")?;
+        }
+        for (flag, v) in [("cool-to", self.waiting.cool_to_celsius), ("idle", self.waiting.idle_percent)] {
+            need(flag, v.unwrap_or(0.0), v.is_none_or(f64::is_finite), "a number")?;
+        }
+        if let Some(fps) = self.fps {
+            need("fps", fps, (0.01..=100_000.0).contains(&fps), "a number of frames per second")?;
+        }
+        crate::telemetry::rate(Some(self.sample_hz))?;
+        let counts = [
+            ("repeat", Some(self.repeat)),
+            ("clicks", Some(self.clicks)),
+            ("loop-frames", self.loop_frames),
+            ("keep", self.keep),
+            ("limit-videos", self.limits.videos),
+            ("limit-objects", self.limits.objects),
+            ("limit-frames", self.limits.frames),
+        ];
+        for (flag, count) in counts {
+            need(flag, 0.0, count != Some(0), "a number from 1 on")?;
+        }
+        if let Some(shard) = self.limits.shard.filter(|s| s.index == 0 || s.index > s.count) {
+            return Err(Error::Usage(format!("--shard {shard}: no part of a whole")));
+        }
+        for (name, value) in &self.options.extra {
+            Options::default().set(name, value).map_err(|e| Error::Usage(e.to_string()))?;
+        }
+        Ok(())
+    }
 }
 
 /// The options that the flags and the config file ask for.
 ///
 /// # Errors
 /// A word that is no pair, a value that an option cannot have.
-fn options(args: &RunArgs) -> Result<Options, Error> {
+pub(crate) fn options(args: &RunArgs) -> Result<Options, Error> {
     let mut options = Options::default();
     let threads = args.threads.map(|n| ("threads".to_string(), n.to_string()));
     for (name, value) in threads.into_iter().chain(pairs(&args.option, "--option", "KEY=VALUE")?) {

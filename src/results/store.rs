@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::exit::Error;
 use crate::results::claim::claim;
+use crate::results::component;
 use crate::results::record::{CellRecord, RunRecord, SCHEMA};
 use crate::results::upgrade;
 
@@ -38,6 +39,7 @@ impl RunDir {
     /// # Errors
     /// Names the place and the remedy; exit 2.
     pub fn create(out: &Path, device: &str) -> Result<RunDir, Error> {
+        component::check(device, out, "the device's name")?;
         let parent = out.join(device);
         let fault = |e: std::io::Error| {
             Error::Usage(format!(
@@ -282,7 +284,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
 /// Reads the record of a run; `path` is its directory or its `run.json`.
 ///
 /// # Errors
-/// The file is missing, unreadable, or of another schema.
+/// The file is missing, unreadable, of another schema, or holds what would become a path and is none.
 pub fn load(path: &Path) -> Result<RunRecord, Error> {
     let file = if path.is_dir() { path.join(RECORD) } else { path.to_path_buf() };
     let fault = |what: String| Error::Usage(format!("{}: {what}", file.display()));
@@ -294,7 +296,10 @@ pub fn load(path: &Path) -> Result<RunRecord, Error> {
         Some(schema) => return Err(fault(format!("schema {schema}; this program reads schemas 1 to {SCHEMA}"))),
         None => return Err(fault("no schema number, so it is no record of a run".into())),
     }
-    serde_json::from_value(value).map_err(|e| fault(e.to_string()))
+    let record: RunRecord = serde_json::from_value(value).map_err(|e| fault(e.to_string()))?;
+    component::check(&record.device.name, &file, "device.name")?;
+    component::check(&record.run_id, &file, "run_id")?;
+    Ok(record)
 }
 
 #[cfg(test)]

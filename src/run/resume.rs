@@ -20,6 +20,7 @@ use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, ResumeRecord, RunRecord};
 use crate::results::store::{self, RECORD, RunDir};
 use crate::run::spool::Reader;
+use crate::run::trust;
 use crate::score::grade::Finished;
 use crate::text::{now, plural};
 
@@ -102,12 +103,13 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
             return Err(differs(&path, what, then, now));
         }
     }
-    // Relative paths in the settings hold where the run was started.
-    std::env::set_current_dir(&record.origin.directory)
-        .map_err(|e| fault(format!("cannot go to {}, where it was started: {e}", record.origin.directory)))?;
     let settings: Settings = serde_json::to_value(&record.settings)
         .and_then(serde_json::from_value)
         .map_err(|e| fault(format!("its settings cannot be read: {e}")))?;
+    let settings = trust::settings_of_record(settings, args, &path, Path::new(&record.origin.directory))?;
+    // Relative paths in the settings hold where the run was started.
+    std::env::set_current_dir(&record.origin.directory)
+        .map_err(|e| fault(format!("cannot go to {}, where it was started: {e}", record.origin.directory)))?;
     let plan = Plan::of(settings, Vec::new())?;
     if plan.list_sha256 != record.data.list_sha256 {
         return Err(differs(&path, "list of videos, frames and objects", &record.data.list_sha256, &plan.list_sha256));
@@ -143,7 +145,8 @@ fn differs(path: &Path, what: &str, then: &str, now: &str) -> Error {
     ))
 }
 
-/// A resumed run takes its settings from its record; only flags about the screen make sense beside it.
+/// A resumed run takes its settings from its record; only flags about the screen make sense beside it, and those that
+/// name a library again.
 fn only_output_flags(args: &RunArgs) -> Result<(), Error> {
     let rest = RunArgs {
         resume: None,
@@ -153,7 +156,7 @@ fn only_output_flags(args: &RunArgs) -> Result<(), Error> {
         export_markdown: None,
         config: None,
         status: None,
-        ..args.clone()
+        ..trust::named_again(args)
     };
     let said = serde_json::to_value(&rest).unwrap_or_default();
     let names: Vec<String> = said.as_object().into_iter().flatten().map(|(name, _)| format!("--{name}")).collect();

@@ -13,6 +13,7 @@ use super::tensorrt::WEAK;
 use super::webgpu;
 use crate::runner::RunnerError;
 use crate::types::{Device, Dtype, Options};
+use table::LOAD_LIBRARIES;
 pub use table::{REFUSED, TABLE};
 
 /// The option that says how many objects run together.
@@ -274,6 +275,11 @@ pub fn names(family: &str, device: Device, has: impl Fn(PackNeed) -> bool) -> Ve
 /// Options that are dropped with a reason of their own, by name.
 pub fn refused() -> BTreeMap<String, String> {
     REFUSED.iter().map(|(name, reason)| (name.to_string(), reason.to_string())).collect()
+}
+
+/// Does this option's value name libraries that are loaded?
+pub fn loads_libraries(name: &str) -> bool {
+    LOAD_LIBRARIES.contains(&name)
 }
 
 /// Can these options go together, and with a precision, a device and this machine?

@@ -139,10 +139,7 @@ pub(crate) fn load_with(
     let loaded = LOADED.get_or_init(|| load_once(ort_lib, device, thread_pool));
     let runtime = loaded.as_ref().map_err(|e| RunnerError::Environment(e.clone()))?;
     if let Some(asked) = ort_lib {
-        let same = |a: &Path, b: &Path| {
-            a == b || a.canonicalize().ok().is_some_and(|a| b.canonicalize().is_ok_and(|b| a == b))
-        };
-        if !same(asked, &runtime.path) {
+        if !same_file(asked, &runtime.path) {
             return Err(RunnerError::Environment(format!(
                 "{} was asked for, but this process has loaded {}; a process can load one ONNX Runtime",
                 asked.display(),
@@ -154,6 +151,11 @@ pub(crate) fn load_with(
         Some(text) => Err(RunnerError::Environment(text)),
         None => Ok(runtime),
     }
+}
+
+/// Do two paths lead to one file?
+pub fn same_file(a: &Path, b: &Path) -> bool {
+    a == b || a.canonicalize().ok().is_some_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
 /// What is wrong with a library that lacks the provider of a device; `None`: it has it.
@@ -396,7 +398,9 @@ fn libraries_in(dir: &Path) -> Vec<PathBuf> {
 
 /// The library inside the `onnxruntime` package that `python3` would import; the package itself is not imported.
 fn python_library(variable: Variable<'_>) -> Result<Vec<PathBuf>, String> {
-    const ASK: &str = "import importlib.util as u\ns = u.find_spec('onnxruntime')\n\
+    // Of the current directory nothing may be imported: it can be anybody's, as that of a foreign run.
+    const ASK: &str = "import sys\nsys.path = [p for p in sys.path if p]\n\
+                       import importlib.util as u\ns = u.find_spec('onnxruntime')\n\
                        print(s.submodule_search_locations[0] if s and s.submodule_search_locations else '')";
     let mut command = std::process::Command::new("python3");
     command.args(["-c", ASK]).stdin(std::process::Stdio::null());

@@ -359,6 +359,9 @@ const ARENA: ProviderValue = Word(&[("power_of_two", "kNextPowerOfTwo"), ("as_re
 const FLAG: &str = "not offered: it would let TensorRT choose other types than the graph's; --dtype chooses the graph, and trt_weak=on \
                     allows the choice where TensorRT has one";
 
+/// Options whose value names libraries that are loaded: a record's are not taken over unasked.
+pub(super) const LOAD_LIBRARIES: &[&str] = &["trt_extra_plugin_lib_paths"];
+
 /// Options that exist and are never passed on, each with its reason.
 pub const REFUSED: &[(&str, &str)] = &[
     (
