@@ -1,6 +1,7 @@
 //! May it be quoted? Statistics over samples, figures of a cell, repeats, limits of the hardware, and the verdict.
 
 pub mod change;
+pub mod complete;
 pub mod limits;
 pub mod noise;
 pub mod outcome;

@@ -4,6 +4,7 @@
 mod workshop;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use workshop::{Workshop, text, tree};
@@ -110,4 +111,106 @@ fn numbers_in_a_record_pass_the_checks_of_flags() {
         });
         refused(&shop, &["--resume", run.to_str().unwrap()], &["in its record", words]);
     }
+}
+
+/// Waits for the first finished sequence of the first cell.
+fn first_spool(shop: &Workshop) {
+    let started = Instant::now();
+    while !shop.runs("results").iter().any(|run| run.join("spool/0/0.spool").is_file()) {
+        assert!(started.elapsed() < Duration::from_secs(120), "nothing was begun");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_video_that_goes_away_meanwhile_leaves_no_valid_cell() {
+    let shop = shop(4);
+    shop.pack("slow", "frame_ms = [25.0]");
+    for entry in std::fs::read_dir(shop.path("data")).unwrap().flatten() {
+        if entry.path().is_file() {
+            std::fs::remove_file(entry.path()).unwrap(); // the list of videos
+        }
+    }
+    let mut run = shop
+        .command(&[
+            "--models",
+            "slow_mask,calm_mask",
+            "--dtype",
+            "fp32",
+            "--data",
+            "data",
+            "--min-frames",
+            "1",
+            "--quiet",
+        ])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    first_spool(&shop);
+    for part in ["JPEGImages_24fps", "Annotations_6fps"] {
+        let at = shop.path("data").join(part).join("synth_003");
+        std::fs::rename(at, shop.path(&format!("gone-{part}"))).unwrap();
+    }
+    assert_ne!(run.wait().unwrap().code(), Some(0));
+    let dir = shop.runs("results").remove(0);
+    let record = jetbench::results::store::load(&dir).unwrap();
+    let cell = &record.cells[1];
+    assert_eq!(cell.sequences.len(), 3);
+    assert_eq!(cell.verdict.as_str(), "invalid");
+    assert!(
+        cell.verdict.reasons().contains("incomplete: 3 of 4 videos finished, without synth_003"),
+        "{:?}",
+        cell.verdict
+    );
+    // Put back, the rest is done.
+    for part in ["JPEGImages_24fps", "Annotations_6fps"] {
+        let at = shop.path("data").join(part).join("synth_003");
+        std::fs::rename(shop.path(&format!("gone-{part}")), at).unwrap();
+    }
+    shop.expect(0, &["--resume", dir.to_str().unwrap(), "--quiet"]);
+    let record = jetbench::results::store::load(&dir).unwrap();
+    assert!(record.cells.iter().all(|c| c.verdict.as_str() == "valid" && c.sequences.len() == 4));
+}
+
+/// A record that calls itself finished and valid, and is not: a resume does the rest, a merge does not call it valid.
+#[test]
+fn a_forged_end_is_no_end() {
+    let shop = shop(4);
+    let run = shop.run(&["--models", "calm_mask", "--min-frames", "1"]);
+    let file = run.join("run.json");
+    let dir = run.to_str().unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    // Frames of one video, an object of another: the merge names them.
+    for (what, words) in [("frames", "incomplete: 35 of 36 frames"), ("objects", "incomplete: 7 of 8 objects")] {
+        std::fs::write(&file, &whole).unwrap();
+        edit(&file, |record| {
+            record["cells"][0]["sequences"][1][what].as_array_mut().unwrap().pop();
+        });
+        let line = shop.expect(1, &["merge", dir, "--out", what, "--quiet", "--json"]);
+        let line: Value = serde_json::from_str(line.lines().last().unwrap()).unwrap();
+        assert_eq!(line["cells"][0]["verdict"], "invalid");
+        let joined = jetbench::results::store::load(&shop.runs(what)[0]).unwrap();
+        assert!(joined.cells[0].verdict.reasons().contains(words), "{:?}", joined.cells[0].verdict);
+    }
+    // A video and its scores: the resume tracks it.
+    std::fs::write(&file, &whole).unwrap();
+    edit(&file, |record| {
+        record["cells"][0]["sequences"].as_array_mut().unwrap().pop();
+        record["cells"][0]["sequences"][0]["frames"].as_array_mut().unwrap().pop();
+    });
+    shop.expect(0, &["--resume", dir, "--quiet"]);
+    let record = jetbench::results::store::load(&run).unwrap();
+    assert_eq!(record.cells[0].verdict.as_str(), "valid");
+    assert_eq!(record.cells[0].sequences.iter().map(|s| s.frames.len()).collect::<Vec<_>>(), [9; 4]);
+}
+
+/// What `--partial` joins is not the job.
+#[test]
+fn parts_that_are_joined_partly_are_not_valid() {
+    let shop = shop(4);
+    shop.run(&["--models", "calm_mask", "--min-frames", "1", "--shard", "1/2", "--out", "parts"]);
+    shop.expect(1, &["merge", "parts", "--partial", "--out", "joined", "--quiet"]);
+    let joined = jetbench::results::store::load(&shop.runs("joined")[0]).unwrap();
+    let said = joined.cells[0].verdict.reasons();
+    assert!(said.contains("incomplete: 2 of 4 videos finished, without synth_001, synth_003"), "{said}");
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::MergeArgs;
 use crate::exit::{self, Error, Outcome};
+use crate::judge::complete::Planned;
 use crate::judge::outcome::exit_code;
 use crate::judge::summary;
 use crate::plan::{identity, settings};
@@ -283,9 +284,14 @@ fn one_device(parts: &[&Part], missing: &[String], partial: bool) -> Result<RunR
     let list = joined.data.list.clone();
     let min_frames = joined.settings.get("min_frames").and_then(Value::as_u64).unwrap_or(0) as usize;
     for cell in &mut joined.cells {
-        let cells: Vec<&CellRecord> =
-            records.iter().filter_map(|r| r.cells.iter().find(|c| key(c) == key(cell))).collect();
-        *cell = join_cell(&cells, &list, min_frames);
+        // Each part against its own plan, then all of them against the whole list.
+        let cells: Vec<CellRecord> = records
+            .iter()
+            .filter_map(|r| Some((r, r.cells.iter().find(|c| key(c) == key(cell))?)))
+            .map(|(r, c)| CellRecord { verdict: Planned::of_record(r).judged(c), ..c.clone() })
+            .collect();
+        *cell = join_cell(&cells.iter().collect::<Vec<_>>(), &list, min_frames);
+        cell.verdict = Planned::of_names(list.iter()).judged(cell);
     }
     joined.started = records.iter().map(|r| r.started.clone()).min().unwrap_or_default();
     joined.finished = records.iter().filter_map(|r| r.finished.clone()).max();

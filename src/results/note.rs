@@ -128,6 +128,8 @@ pub enum ReasonKind {
     Throttled,
     /// Other programs used the processor.
     Rivals,
+    /// Fewer videos, objects or frames than planned.
+    Incomplete,
     /// Of a record of schema 1, in which reasons had no kind.
     #[serde(other)]
     Unknown,

@@ -13,7 +13,7 @@ use jetbench_runners::types::{Admitted, Dtype, Effective, PromptKind, StagePreci
 
 pub use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
-use crate::results::note::{Note, Reason};
+use crate::results::note::{Note, Reason, ReasonKind};
 use crate::telemetry::key::{Channel, MemoryPhase};
 pub use figures::*;
 pub use prompt::PromptRecord;
@@ -180,6 +180,15 @@ impl Verdict {
         }
     }
 
+    /// Has it come to an end? A cell that failed or did not do all can be taken up again.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Verdict::Valid => true,
+            Verdict::Invalid { reasons } => !reasons.iter().any(|r| r.kind == ReasonKind::Incomplete),
+            Verdict::Failed { .. } => false,
+        }
+    }
+
     /// Reasons or error as one line; empty for `Valid`.
     pub fn reasons(&self) -> String {
         match self {
@@ -261,9 +270,9 @@ pub struct CellRecord {
 }
 
 impl CellRecord {
-    /// A cell that failed can be tried again; any other verdict is final.
+    /// [`Verdict::is_final`].
     pub fn is_final(&self) -> bool {
-        !matches!(self.verdict, Verdict::Failed { .. })
+        self.verdict.is_final()
     }
 
     /// Was any graph computed in an emulated precision?

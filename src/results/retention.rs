@@ -33,7 +33,7 @@ pub fn unchanged(out: &Path, device: &DeviceRecord, job_sha256: &str) -> Option<
             head.origin.job_sha256 == job_sha256
                 && head.device.digest == device.digest
                 && head.stopped.is_none()
-                && !head.cells.iter().any(|c| matches!(c.verdict, Verdict::Failed { .. }))
+                && head.cells.iter().all(|c| c.verdict.is_final())
         })
     })
 }

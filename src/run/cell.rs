@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jetbench_runners::types::{OpenReport, StagePrecision};
 
+use crate::judge::complete::Planned;
 use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{limits, summary};
 use crate::plan::resolve::Cell;
@@ -135,9 +136,14 @@ impl CellRun<'_> {
                     precision: settings.precision_policy,
                     rivals: settings.rival_policy,
                 };
-                (verdict::judge(record, &conditions, non_finite, rules), None)
+                let judged = verdict::judge(record, &conditions, non_finite, rules);
+                (self.planned().judge(judged, &record.sequences), None)
             }
         }
+    }
+
+    fn planned(&self) -> Planned {
+        Planned::of_dataset(&self.plan.dataset, self.plan.settings.loop_frames)
     }
 
     /// The record before anything has happened.

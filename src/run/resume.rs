@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
 use crate::exit::Error;
+use crate::judge::complete::Planned;
 use crate::plan::settings::Settings;
 use crate::plan::{Plan, identity};
 use crate::results::note::{Note, NoteKind};
@@ -89,7 +90,9 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
     if !record.origin.parts.is_empty() {
         return Err(fault("it was joined from other runs; resume those".to_string()));
     }
-    let cells = std::mem::take(&mut record.cells);
+    let planned = Planned::of_record(&record);
+    let mut cells = std::mem::take(&mut record.cells);
+    cells.iter_mut().for_each(|cell| cell.verdict = planned.judged(cell));
     if complete && cells.iter().all(CellRecord::is_final) && record.stopped.is_none() {
         dir.clean().map_err(|e| fault(e.to_string()))?;
         return Ok(None);
@@ -182,7 +185,9 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
 
 /// A cell out of `partial/` and `spool/`.
 fn from_disk(plan: &Plan, dir: &RunDir, index: usize) -> Result<Before, Error> {
-    let record = read::<CellRecord>(&dir.partial(index))?;
+    let planned = Planned::of_dataset(&plan.dataset, plan.settings.loop_frames);
+    let record =
+        read::<CellRecord>(&dir.partial(index))?.map(|cell| CellRecord { verdict: planned.judged(&cell), ..cell });
     // What is under way holds more than what has failed.
     let mut progress = match (record, read::<CellProgress>(&dir.progress(index))?) {
         (Some(record), _) if record.is_final() => return Ok(Before::Whole(Box::new(record))),
@@ -190,14 +195,20 @@ fn from_disk(plan: &Plan, dir: &RunDir, index: usize) -> Result<Before, Error> {
         (Some(record), None) => CellProgress { record, finished: Vec::new() },
         (None, None) => return Ok(Before::Nothing),
     };
-    let before = progress.finished.len();
+    let before = progress.finished.len() + progress.record.sequences.len();
+    progress.record.sequences.retain(|sequence| planned.is_whole(sequence));
+    if before > progress.finished.len() + progress.record.sequences.len() {
+        // It was measured over more than what is kept.
+        progress.record.energy_j.clear();
+        progress.record.energy_above_idle_j.clear();
+    }
     progress.finished.retain_mut(|finished| {
         // The run may have been moved.
         finished.spool = dir.spool_file(index, finished.index);
         let named = plan.dataset.sequences.get(finished.index).is_some_and(|s| s.name == finished.video);
-        named && is_whole(&finished.spool, finished.frames)
+        named && planned.frames(&finished.video) == Some(finished.frames) && is_whole(&finished.spool, finished.frames)
     });
-    let lost = before - progress.finished.len();
+    let lost = before - progress.finished.len() - progress.record.sequences.len();
     if lost > 0 {
         progress.record.notes.push(Note::new(
             NoteKind::Joined,

@@ -138,14 +138,12 @@ pub(crate) fn load_with(
     static LOADED: OnceLock<Result<Runtime, String>> = OnceLock::new();
     let loaded = LOADED.get_or_init(|| load_once(ort_lib, device, thread_pool));
     let runtime = loaded.as_ref().map_err(|e| RunnerError::Environment(e.clone()))?;
-    if let Some(asked) = ort_lib {
-        if !same_file(asked, &runtime.path) {
-            return Err(RunnerError::Environment(format!(
-                "{} was asked for, but this process has loaded {}; a process can load one ONNX Runtime",
-                asked.display(),
-                runtime.path.display()
-            )));
-        }
+    if let Some(asked) = ort_lib.filter(|asked| !same_file(asked, &runtime.path)) {
+        return Err(RunnerError::Environment(format!(
+            "{} was asked for, but this process has loaded {}; a process can load one ONNX Runtime",
+            asked.display(),
+            runtime.path.display()
+        )));
     }
     match lacking(device, &runtime.path, &runtime.providers) {
         Some(text) => Err(RunnerError::Environment(text)),
