@@ -214,3 +214,19 @@ fn parts_that_are_joined_partly_are_not_valid() {
     let said = joined.cells[0].verdict.reasons();
     assert!(said.contains("incomplete: 2 of 4 videos finished, without synth_001, synth_003"), "{said}");
 }
+
+#[test]
+fn two_packs_of_one_id_are_named_with_both_places() {
+    let shop = shop(1);
+    let other = shop.path("more/calm");
+    std::fs::create_dir_all(&other).unwrap();
+    let manifest = std::fs::read_to_string(shop.path("packs/calm/pack.toml")).unwrap();
+    // The same manifest to the byte, and the same directory twice, are one pack.
+    std::fs::write(other.join("pack.toml"), &manifest).unwrap();
+    let run = ["--models", "calm_mask", "--dtype", "fp32", "--data", "data", "--min-frames", "1", "--quiet"];
+    let both = ["--packs", "packs", "--packs", "./packs/../packs", "--packs", "more"];
+    shop.expect(0, &[&run[..], &both[..]].concat());
+    std::fs::write(other.join("pack.toml"), format!("{manifest}frame_ms = [1.0]\n")).unwrap();
+    refused(&shop, &[&run[..], &both[..]].concat(), &["two packs", "`calm`", "packs/calm", "more/calm", "pack path"]);
+    shop.expect(0, &[&run[..], &["--packs", "packs"]].concat());
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::host::pool;
+use crate::host::runtime::same_file;
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, Dtype, OpenRequest};
@@ -121,18 +122,34 @@ pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
 }
 
 /// Every pack on the path, in path order, then by directory name: described, or why it could not be. A path entry may
-/// be a pack itself or a directory of packs; entries that do not exist are passed over. Of two packs with the same id
-/// the first one counts, as in a shell's command path.
+/// be a pack itself or a directory of packs; entries that do not exist are passed over. A directory that is reached twice is
+/// listed once, and so is a copy: another directory whose manifest, digests of the graphs included, is the same to the byte.
+/// Other packs of one id are all listed; to use one of them is an error ([`ambiguous`]).
 pub fn list(path: &[PathBuf], device: Device) -> Vec<(PathBuf, Result<PackInfo, RunnerError>)> {
     let mut found: Vec<(PathBuf, Result<PackInfo, RunnerError>)> = Vec::new();
     for dir in path.iter().flat_map(|root| candidates(root)) {
         let info = describe(&dir, device);
-        let known = |id: &str| found.iter().any(|(_, other)| other.as_ref().is_ok_and(|o| o.id == id));
-        if !info.as_ref().is_ok_and(|info| known(&info.id)) {
+        let again = found.iter().any(|(other, known)| {
+            let copy = matches!((known, &info), (Ok(a), Ok(b)) if a.id == b.id && a.digest == b.digest);
+            copy || same_file(other, &dir)
+        });
+        if !again {
             found.push((dir, info));
         }
     }
     found
+}
+
+/// What is wrong when several packs, in these directories, have one id; `None`: one or none has it.
+pub fn ambiguous(id: &str, dirs: &[&Path]) -> Option<RunnerError> {
+    let places: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let count = if dirs.len() == 2 { "two".to_string() } else { dirs.len().to_string() };
+    (dirs.len() > 1).then(|| {
+        RunnerError::Pack(format!(
+            "{count} packs have the id `{id}`: {}; take all but one off the pack path, or give them ids of their own",
+            places.join(" and ")
+        ))
+    })
 }
 
 /// The pack that `name` means: a pack id, an alias, or a directory holding a `pack.toml` (written with a `/`).
@@ -147,7 +164,13 @@ pub fn find(path: &[PathBuf], name: &str, device: Device) -> Result<PackInfo, Ru
     let id = resolve_alias(name);
     let mut known = Vec::new();
     let mut broken = Vec::new();
-    for (dir, info) in list(path, device) {
+    let found = list(path, device);
+    let named: Vec<&Path> =
+        found.iter().filter(|(_, i)| i.as_ref().is_ok_and(|i| i.id == id)).map(|(dir, _)| dir.as_path()).collect();
+    if let Some(fault) = ambiguous(id, &named) {
+        return Err(fault);
+    }
+    for (dir, info) in found {
         match info {
             Ok(info) if info.id == id => return Ok(info),
             Ok(info) => known.extend((!info.hidden).then_some(info.id)),
@@ -196,14 +219,23 @@ mod tests {
         write_mock(root.path(), "b", "sam2_mini");
         write_mock(root.path(), "a", "other");
         write_mock(root.path(), "c", "other");
+        let manifest = root.path().join("c/pack.toml");
+        std::fs::copy(root.path().join("a/pack.toml"), &manifest).unwrap();
         let path = vec![root.path().join("missing"), root.path().to_path_buf()];
         let all = list(&path, Device::Cpu);
-        assert_eq!(all.len(), 2, "the second `other` is shadowed: {all:?}");
+        assert_eq!(all.len(), 2, "the second `other` is a copy: {all:?}");
         assert_eq!(find(&path, "sam2", Device::Cpu).unwrap().id, "sam2_mini");
         assert_eq!(find(&path, "other", Device::Cpu).unwrap().dir, root.path().join("a"));
         let by_dir = format!("{}/c", root.path().display());
         assert_eq!(find(&[], &by_dir, Device::Cpu).unwrap().id, "other");
         assert_eq!(find(&[root.path().join("a")], "other", Device::Cpu).unwrap().id, "other");
+        // Another manifest: which of the two was meant is not for us to guess.
+        std::fs::write(&manifest, std::fs::read_to_string(&manifest).unwrap() + "description = \"another\"\n").unwrap();
+        assert_eq!(list(&path, Device::Cpu).len(), 3);
+        let text = find(&path, "other", Device::Cpu).unwrap_err().to_string();
+        let [a, c] = ["a", "c"].map(|name| root.path().join(name).display().to_string());
+        assert!(text.contains(&format!("two packs have the id `other`: {a} and {c}")), "{text}");
+        assert_eq!(find(&[root.path().join("c")], "other", Device::Cpu).unwrap().dir, root.path().join("c"));
     }
 
     #[test]

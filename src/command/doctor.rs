@@ -139,19 +139,30 @@ fn pack_checks(path: &[PathBuf]) -> Vec<Check> {
         let places = if places.is_empty() { "nowhere to look".to_string() } else { format!("none in {places}") };
         return vec![Check::fail("packs", places, "give the place of your packs with --packs DIR or JETBENCH_PACKS")];
     }
+    let others = |id: &str| -> Vec<PathBuf> {
+        found.iter().filter(|(_, i)| i.as_ref().is_ok_and(|i| i.id == id)).map(|(dir, _)| dir.clone()).collect()
+    };
     found
-        .into_iter()
+        .iter()
         .map(|(dir, info)| match info {
             Ok(info) => {
+                let twins = others(&info.id);
+                let twins: Vec<&Path> = twins.iter().map(PathBuf::as_path).collect();
+                let ambiguous = packs::ambiguous(&info.id, &twins);
                 let name = format!("pack {}", info.id);
                 let dtypes: Vec<_> = info.capabilities.dtypes.iter().map(|p| p.as_str()).collect();
-                let fault = info.capabilities.dtypes.iter().find_map(|&p| packs::check(&dir, p).err());
+                let fault =
+                    ambiguous.or_else(|| info.capabilities.dtypes.iter().find_map(|&p| packs::check(dir, p).err()));
                 match fault {
                     None => Check::ok(
                         &name,
                         format!("{}: {}, files agree with the manifest", dir.display(), dtypes.join(", ")),
                     ),
-                    Some(fault) => Check::fail(&name, fault.to_string(), "restore or export the pack again"),
+                    Some(fault) => Check::fail(
+                        &name,
+                        fault.to_string(),
+                        "keep one pack of each id; restore or export a damaged one",
+                    ),
                 }
             }
             Err(fault) => Check::fail(

@@ -3,6 +3,7 @@
 pub mod options;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::types::Device;
@@ -47,6 +48,12 @@ fn as_text(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -
             text.push_str(&format!("  also as  {}\n", aliases.join(", ")));
         }
         text.push_str(&format!("  dtypes   {}\n  licence  {}\n\n", dtypes.join(", "), pack.licence));
+    }
+    for pack in good {
+        let dirs: Vec<&Path> = good.iter().filter(|p| p.id == pack.id).map(|p| p.dir.as_path()).collect();
+        if let Some(fault) = packs::ambiguous(&pack.id, &dirs).filter(|_| dirs[0] == pack.dir) {
+            text.push_str(&format!("ambiguous: {fault}\n\n"));
+        }
     }
     for (dir, error) in broken {
         text.push_str(&format!("broken: {dir}\n  {error}\n\n"));

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::REGISTRY;
 use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::runtime;
 use jetbench_runners::types::{Admitted, Device, Dtype, PromptKind};
+use jetbench_runners::{REGISTRY, RunnerError};
 
 use crate::exit::{Error, by_nearness, nearest};
 use crate::plan::settings::Settings;
@@ -40,6 +40,9 @@ impl Cell {
     }
 }
 
+/// A directory on the pack path, and the pack in it.
+type Found = (PathBuf, Result<PackInfo, RunnerError>);
+
 /// Default bindings of model names to packs, from the registry.
 pub fn registry_aliases<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
     REGISTRY.iter().flat_map(|e| e.aliases.iter().copied())
@@ -60,15 +63,17 @@ pub(crate) fn resolve(
     let prompt = *PromptKind::ALL.iter().find(|k| k.as_str() == prompt).ok_or_else(unknown)?;
     // The first pack of a name counts, also when it is broken: another one further down the path is never taken in its
     // place.
-    let named = |name: &str| {
-        found.iter().find(|(dir, info)| match info {
-            Ok(info) => info.id == name,
-            Err(_) => broken_id(dir).is_some_and(|id| id == name),
-        })
-    };
+    let named = |name: &str| found.iter().find(|pack| is_named(pack, name));
     let registered = || registry_aliases().find(|(alias, _)| *alias == name).map(|(_, pack)| pack);
     let bound = settings.alias.get(name).map(String::as_str).or_else(|| named(name).is_none().then(registered)?);
     let wanted = bound.unwrap_or(name);
+    let dirs: Vec<&Path> = found.iter().filter(|p| is_named(p, wanted)).map(|(dir, _)| dir.as_path()).collect();
+    // A first one that is broken says what is wrong with it.
+    if named(wanted).is_some_and(|(_, info)| info.is_ok())
+        && let Some(fault) = packs::ambiguous(wanted, &dirs)
+    {
+        return Err(Error::Usage(fault.to_string()));
+    }
     let pack = match named(wanted) {
         Some((_, Ok(pack))) => pack,
         Some((_, Err(fault))) => return Err(Error::Usage(fault.to_string())),
@@ -98,6 +103,14 @@ pub(crate) fn resolve(
         )));
     }
     Ok((pack.clone(), prompt))
+}
+
+/// Has a pack this id? Of a broken one as far as can be told.
+fn is_named((dir, info): &Found, name: &str) -> bool {
+    match info {
+        Ok(info) => info.id == name,
+        Err(_) => broken_id(dir).is_some_and(|id| id == name),
+    }
 }
 
 /// Id of a pack that cannot be used, as far as its manifest can be read; else the name of its directory.
