@@ -7,6 +7,7 @@ pub mod note;
 pub mod record;
 pub mod retention;
 pub mod rows;
+mod sound;
 pub mod status;
 pub mod store;
 mod upgrade;

@@ -6,6 +6,9 @@ mod workshop;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use jetbench::judge::summary::summarise;
+use jetbench::results::record::CellRecord;
+use jetbench::results::store;
 use serde_json::{Value, json};
 use workshop::{Workshop, text, tree};
 
@@ -153,7 +156,7 @@ fn a_video_that_goes_away_meanwhile_leaves_no_valid_cell() {
     }
     assert_ne!(run.wait().unwrap().code(), Some(0));
     let dir = shop.runs("results").remove(0);
-    let record = jetbench::results::store::load(&dir).unwrap();
+    let record = store::load(&dir).unwrap();
     let cell = &record.cells[1];
     assert_eq!(cell.sequences.len(), 3);
     assert_eq!(cell.verdict.as_str(), "invalid");
@@ -168,8 +171,16 @@ fn a_video_that_goes_away_meanwhile_leaves_no_valid_cell() {
         std::fs::rename(shop.path(&format!("gone-{part}")), at).unwrap();
     }
     shop.expect(0, &["--resume", dir.to_str().unwrap(), "--quiet"]);
-    let record = jetbench::results::store::load(&dir).unwrap();
+    let record = store::load(&dir).unwrap();
     assert!(record.cells.iter().all(|c| c.verdict.as_str() == "valid" && c.sequences.len() == 4));
+}
+
+/// Changes the first cell of a record, and its summary so that it goes with it.
+fn forge(run: &Path, change: impl Fn(&mut CellRecord)) {
+    let mut record = store::load(run).unwrap();
+    change(&mut record.cells[0]);
+    record.cells[0].summary = summarise(&record.cells[0]);
+    store::write_json(&run.join("run.json"), &record).unwrap();
 }
 
 /// A record that calls itself finished and valid, and is not: a resume does the rest, a merge does not call it valid.
@@ -183,23 +194,24 @@ fn a_forged_end_is_no_end() {
     // Frames of one video, an object of another: the merge names them.
     for (what, words) in [("frames", "incomplete: 35 of 36 frames"), ("objects", "incomplete: 7 of 8 objects")] {
         std::fs::write(&file, &whole).unwrap();
-        edit(&file, |record| {
-            record["cells"][0]["sequences"][1][what].as_array_mut().unwrap().pop();
+        forge(&run, |cell| match what {
+            "frames" => drop(cell.sequences[1].frames.pop()),
+            _ => drop(cell.sequences[1].objects.pop()),
         });
         let line = shop.expect(1, &["merge", dir, "--out", what, "--quiet", "--json"]);
         let line: Value = serde_json::from_str(line.lines().last().unwrap()).unwrap();
         assert_eq!(line["cells"][0]["verdict"], "invalid");
-        let joined = jetbench::results::store::load(&shop.runs(what)[0]).unwrap();
+        let joined = store::load(&shop.runs(what)[0]).unwrap();
         assert!(joined.cells[0].verdict.reasons().contains(words), "{:?}", joined.cells[0].verdict);
     }
     // A video and its scores: the resume tracks it.
     std::fs::write(&file, &whole).unwrap();
-    edit(&file, |record| {
-        record["cells"][0]["sequences"].as_array_mut().unwrap().pop();
-        record["cells"][0]["sequences"][0]["frames"].as_array_mut().unwrap().pop();
+    forge(&run, |cell| {
+        cell.sequences.pop();
+        cell.sequences[0].frames.pop();
     });
     shop.expect(0, &["--resume", dir, "--quiet"]);
-    let record = jetbench::results::store::load(&run).unwrap();
+    let record = store::load(&run).unwrap();
     assert_eq!(record.cells[0].verdict.as_str(), "valid");
     assert_eq!(record.cells[0].sequences.iter().map(|s| s.frames.len()).collect::<Vec<_>>(), [9; 4]);
 }
@@ -210,7 +222,7 @@ fn parts_that_are_joined_partly_are_not_valid() {
     let shop = shop(4);
     shop.run(&["--models", "calm_mask", "--min-frames", "1", "--shard", "1/2", "--out", "parts"]);
     shop.expect(1, &["merge", "parts", "--partial", "--out", "joined", "--quiet"]);
-    let joined = jetbench::results::store::load(&shop.runs("joined")[0]).unwrap();
+    let joined = store::load(&shop.runs("joined")[0]).unwrap();
     let said = joined.cells[0].verdict.reasons();
     assert!(said.contains("incomplete: 2 of 4 videos finished, without synth_001, synth_003"), "{said}");
 }
@@ -229,4 +241,35 @@ fn two_packs_of_one_id_are_named_with_both_places() {
     std::fs::write(other.join("pack.toml"), format!("{manifest}frame_ms = [1.0]\n")).unwrap();
     refused(&shop, &[&run[..], &both[..]].concat(), &["two packs", "`calm`", "packs/calm", "more/calm", "pack path"]);
     shop.expect(0, &[&run[..], &["--packs", "packs"]].concat());
+}
+
+#[test]
+fn a_record_that_contradicts_itself_is_named_by_every_reader() {
+    let shop = shop(2);
+    let run = shop.run(&["--models", "calm_mask", "--min-frames", "1"]);
+    let good = shop.run(&["--models", "calm_mask", "--min-frames", "1"]);
+    let (dir, file) = (run.to_str().unwrap(), run.join("run.json"));
+    let whole = std::fs::read(&file).unwrap();
+    for (place, value, words) in [
+        ("/cells/0/summary/jf", json!(999.0), "jf is 999"),
+        ("/cells/0/summary/jf", json!(12.5), "its sequences give"),
+        ("/cells/0/summary/fps_wall", json!(1e300), "fps_wall is"),
+        ("/cells/0/summary/latency/p50_ms", json!(-1.0), "latency is -1 ms"),
+        ("/cells/0/summary/latency/p50_ms", json!(1e8), "do not rise"),
+        ("/cells/0/summary/videos", json!(3), "videos is 3"),
+        ("/cells/0/sequences/0/objects/0/j", json!(-5.0), "j is -5"),
+    ] {
+        std::fs::write(&file, &whole).unwrap();
+        edit(&file, |record| *record.pointer_mut(place).unwrap() = value.clone());
+        for args in
+            [vec!["merge", dir, "--out", "joined"], vec!["report", dir], vec!["compare", good.to_str().unwrap(), dir]]
+        {
+            refused(&shop, &args, &["run.json", words]);
+        }
+        let output = shop.output(&["history", "--json"]);
+        let said = text(&output.stderr);
+        assert!(said.contains("left out") && said.contains(words), "{said}");
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said["series"][0]["runs"].as_array().unwrap().len(), 1, "the other one is shown");
+    }
 }

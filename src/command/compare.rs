@@ -54,7 +54,8 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
         return Err(Error::Usage("two runs are needed: jetbench compare BASE RUN…, or --baseline NAME RUN…".into()));
     }
     let records = dirs.iter().map(|dir| store::load(dir)).collect::<Result<Vec<RunRecord>, _>>()?;
-    let past = rows::rows(&out).unwrap_or_default();
+    let (past, faults) = rows::rows(&out).unwrap_or_default();
+    faults.iter().for_each(|fault| eprintln!("note: not used for the noise floor: {}", clean(fault)));
     let comparisons: Vec<Comparison> = records[1..]
         .iter()
         .zip(&dirs[1..])

@@ -11,15 +11,17 @@ use crate::report::csv::{CsvTable, columns, maybe, value};
 use crate::report::plot;
 use crate::results::rows::{Row, rows};
 use crate::results::store;
-use crate::text::{figure, plural};
+use crate::text::{clean, figure, plural};
+
 /// Shows the history.
 ///
 /// # Errors
 /// The results directory cannot be read, a file not be written.
 pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
     let out = settings::default_out(args.out.clone());
-    let mut rows =
+    let (mut rows, faults) =
         rows(&out).map_err(|e| Error::Usage(format!("{}: {e}; name the results with --out DIR", out.display())))?;
+    faults.iter().for_each(|fault| eprintln!("note: left out: {}", clean(fault)));
     let wanted = |row: &Row| args.models.is_empty() || args.models.contains(&row.key.cell[0]);
     rows.retain(wanted);
     if rows.is_empty() {

@@ -1,11 +1,14 @@
-//! What did past runs measure? The cells of the finished runs below a results directory, oldest first, read from the small
-//! `summary.csv` of each, so that hundreds of runs are read in a moment; there is no server and no database.
+//! What did past runs measure? The cells of the finished runs below a results directory, oldest first, read from their records
+//! side by side and through the checks of every reader; there is no server and no database.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use super::record::{CellRecord, RunRecord};
 use super::store;
+use crate::exit::Error;
+use crate::telemetry::key::MemoryPhase;
 
 /// What must be equal for two runs to be of the same thing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,42 +74,44 @@ impl Row {
     }
 }
 
-/// Every cell of every finished run below `out`, oldest first. Runs whose table cannot be read are left out.
+/// Every cell of every finished run below `out`, oldest first, and for each record that cannot be trusted a sentence that names it.
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn rows(out: &Path) -> std::io::Result<Vec<Row>> {
+pub fn rows(out: &Path) -> std::io::Result<(Vec<Row>, Vec<String>)> {
     let mut dirs = Vec::new();
     store::find_runs(out, &mut dirs)?;
-    let mut rows: Vec<Row> = dirs.iter().filter(|d| d.join(store::RECORD).is_file()).flat_map(|d| read(d)).collect();
+    dirs.retain(|d| d.join(store::RECORD).is_file());
+    let read: Vec<Result<Vec<Row>, Error>> =
+        dirs.par_iter().map(|dir| store::load(dir).map(|run| of(dir, &run))).collect();
+    let (mut rows, mut faults) = (Vec::new(), Vec::new());
+    for run in read {
+        match run {
+            Ok(of_run) => rows.extend(of_run),
+            Err(fault) => faults.push(fault.to_string()),
+        }
+    }
     rows.sort_by(|a, b| a.run_id.cmp(&b.run_id));
-    Ok(rows)
+    Ok((rows, faults))
 }
 
-fn read(dir: &Path) -> Vec<Row> {
-    let Ok(mut reader) = csv::Reader::from_path(dir.join("summary.csv")) else { return Vec::new() };
-    let Ok(header) = reader.headers().cloned() else { return Vec::new() };
-    let place: BTreeMap<&str, usize> = header.iter().enumerate().map(|(i, name)| (name, i)).collect();
-    let mut rows = Vec::new();
-    for record in reader.records().flatten() {
-        let text = |name: &str| place.get(name).and_then(|&i| record.get(i)).unwrap_or_default().to_string();
-        let number = |name: &str| text(name).parse::<f64>().ok().filter(|v| v.is_finite());
-        rows.push(Row {
-            key: Key {
-                board: (text("device_name"), text("device_digest")),
-                cell: ["model", "dtype", "device"].map(text),
-                thing: ["pack_digest", "onnxruntime", "dataset", "protocol", "videos", "frames"].map(text),
-            },
-            run_id: text("run_id"),
+fn of(dir: &Path, run: &RunRecord) -> Vec<Row> {
+    let row = |cell: &CellRecord| {
+        // A failure is never a number.
+        let summary = cell.summary.as_ref().filter(|_| cell.verdict.as_str() != "failed");
+        let latency = summary.and_then(|s| s.latency);
+        Row {
+            key: Key::of(run, cell),
+            run_id: run.run_id.clone(),
             dir: dir.to_path_buf(),
-            verdict: text("verdict"),
-            jf: number("jf"),
-            fps_wall: number("fps_wall"),
-            p50_ms: number("latency_p50_ms"),
-            p95_ms: number("latency_p95_ms"),
-            peak_system_mib: number("peak_system_mib"),
-            energy_per_frame_j: number("energy_per_frame_j"),
-        });
-    }
-    rows
+            verdict: cell.verdict.as_str().to_string(),
+            jf: summary.and_then(|s| s.jf),
+            fps_wall: summary.and_then(|s| s.fps_wall),
+            p50_ms: latency.map(|l| l.p50_ms),
+            p95_ms: latency.map(|l| l.p95_ms),
+            peak_system_mib: cell.memory.get(&MemoryPhase::Peak).and_then(|m| m.system_mib),
+            energy_per_frame_j: summary.and_then(|s| s.energy_per_frame_j),
+        }
+    };
+    run.cells.iter().map(row).collect()
 }

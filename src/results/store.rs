@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::exit::Error;
 use crate::results::claim::claim;
-use crate::results::component;
 use crate::results::record::{CellRecord, RunRecord, SCHEMA};
 use crate::results::upgrade;
+use crate::results::{component, sound};
 
 /// How the names of files begin that are being written.
 pub const WRITING: &str = ".writing-";
@@ -284,7 +284,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
 /// Reads the record of a run; `path` is its directory or its `run.json`.
 ///
 /// # Errors
-/// The file is missing, unreadable, of another schema, or holds what would become a path and is none.
+/// The file is missing, unreadable, of another schema, holds what would become a path and is none, or contradicts itself.
 pub fn load(path: &Path) -> Result<RunRecord, Error> {
     let file = if path.is_dir() { path.join(RECORD) } else { path.to_path_buf() };
     let fault = |what: String| Error::Usage(format!("{}: {what}", file.display()));
@@ -299,7 +299,10 @@ pub fn load(path: &Path) -> Result<RunRecord, Error> {
     let record: RunRecord = serde_json::from_value(value).map_err(|e| fault(e.to_string()))?;
     component::check(&record.device.name, &file, "device.name")?;
     component::check(&record.run_id, &file, "run_id")?;
-    Ok(record)
+    match sound::fault(&record) {
+        Some(what) => Err(fault(format!("{what}; the record is damaged or was changed"))),
+        None => Ok(record),
+    }
 }
 
 #[cfg(test)]
