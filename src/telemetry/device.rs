@@ -4,7 +4,7 @@
 //! too: it reads `/` only, and calls processors and systems by other names, which would give every device of earlier
 //! records another digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jetbench_runners::pool;
@@ -95,8 +95,10 @@ pub fn describe(root: &Path) -> DeviceRecord {
 /// the processor's.
 fn name(facts: &BTreeMap<String, String>) -> String {
     let fact = |key: &str| facts.get(key).map(|name| slug(name));
-    let parts = [fact("cpu"), fact("gpu")];
-    let named = fact("model").unwrap_or_else(|| parts.into_iter().flatten().collect::<Vec<_>>().join("-"));
+    // Several cards of one kind are named once: eight of them would make a name that no directory can have.
+    let cards: BTreeSet<&str> = facts.get("gpu").into_iter().flat_map(|names| names.split(", ")).collect();
+    let parts = fact("cpu").into_iter().chain(cards.into_iter().map(slug));
+    let named = fact("model").unwrap_or_else(|| parts.collect::<Vec<_>>().join("-"));
     if named.is_empty() { "unknown".to_string() } else { named }
 }
 
@@ -427,6 +429,11 @@ mod tests {
             ("proc/driver/nvidia/gpus/0000:00:06.0/information", "Model: \t\t NVIDIA H200\nIRQ: 1\n"),
         ]);
         assert_eq!(describe(pc.path()).name, "intel-xeon-nvidia-h200");
+        let cards: Vec<(String, String)> = (0..8)
+            .map(|n| (format!("proc/driver/nvidia/gpus/{n}/information"), "Model: NVIDIA A100-SXM4-80GB".to_string()))
+            .collect();
+        let server = tree(&cards.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect::<Vec<_>>());
+        assert_eq!(describe(server.path()).name, "nvidia-a100-sxm4-80gb");
     }
 
     #[test]
