@@ -31,17 +31,5 @@ python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-bin
 mkdir -p "$target"
 # The provider libraries are looked up beside the library that was loaded, so they go with it. The library itself goes
 # last: where it is, everything is.
-python3 - "$work" "$target" <<'PY'
-import glob, os, sys, zipfile
-work, target = sys.argv[1:]
-(wheel,) = glob.glob(os.path.join(work, "*.whl"))
-with zipfile.ZipFile(wheel) as archive:
-    wanted = [n for n in archive.namelist() if os.path.basename(n).startswith("libonnxruntime") or n == "onnxruntime/LICENSE"]
-    for name in sorted(wanted, key=lambda n: "libonnxruntime.so" in n):
-        base = os.path.basename(name)
-        part = os.path.join(target, base + ".part")
-        with archive.open(name) as source, open(part, "wb") as sink:
-            sink.write(source.read())
-        os.replace(part, os.path.join(target, base))
-PY
+python3 "$here/from_wheel.py" "$work" "$target" '*/libonnxruntime.so*' '*/libonnxruntime*' onnxruntime/LICENSE
 echo "$package $version is at $target"

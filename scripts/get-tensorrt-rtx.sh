@@ -22,18 +22,6 @@ if ! compgen -G "$target/libtensorrt_onnxparser_rtx.so.*.*.*[0-9]" >/dev/null; t
         exit 3
     }
     mkdir -p "$target"
-    python3 - "$work" "$target" <<'PY'
-import glob, os, shutil, sys, zipfile
-work, target = sys.argv[1:]
-(wheel,) = glob.glob(os.path.join(work, "*.whl"))
-with zipfile.ZipFile(wheel) as archive:
-    wanted = [n for n in archive.namelist() if os.path.basename(n).startswith(("libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"))]
-    for name in sorted(wanted, key=lambda n: "onnxparser" in n):
-        base = os.path.basename(name)
-        part = os.path.join(target, base + ".part")
-        with archive.open(name) as source, open(part, "wb") as sink:
-            shutil.copyfileobj(source, sink)
-        os.replace(part, os.path.join(target, base))
-PY
+    python3 "$here/from_wheel.py" "$work" "$target" '*/libtensorrt_onnxparser_rtx.so*' '*/libtensorrt_rtx.so*' '*/libtensorrt_onnxparser_rtx.so*'
 fi
 echo "$target"
