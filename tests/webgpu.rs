@@ -38,26 +38,18 @@ fn pack() -> Result<packs::PackInfo, String> {
     }
 }
 
+/// The flags of a run of mask prompts on the data of the workshop.
+fn flags(pack: &str, place: &Path, dtype: &str, device: &str) -> Vec<String> {
+    let (model, place) = (format!("{pack}_mask"), place.display().to_string());
+    ["--models", &model, "--packs", &place, "--dtype", dtype, "--device", device, "--data", "data"]
+        .map(String::from)
+        .to_vec()
+}
+
 /// A run in two videos of three frames, with two objects each; the flags that follow the data.
 fn job(pack: &packs::PackInfo) -> Vec<String> {
-    let place = pack.dir.parent().unwrap().display().to_string();
-    let model = format!("{}_mask", pack.id);
-    [
-        "--models",
-        &model,
-        "--packs",
-        &place,
-        "--dtype",
-        "fp32",
-        "--device",
-        "webgpu:0",
-        "--data",
-        "data",
-        "--min-frames",
-        "1",
-    ]
-    .map(String::from)
-    .to_vec()
+    let flags = flags(&pack.id, pack.dir.parent().unwrap(), "fp32", "webgpu:0");
+    [flags, ["--min-frames", "1"].map(String::from).to_vec()].concat()
 }
 
 #[test]
@@ -105,44 +97,21 @@ fn a_run_that_is_killed_is_taken_up_again() {
 #[test]
 fn what_webgpu_cannot_do_is_said_before_anything_runs() {
     let shop = Workshop::new(1, 2);
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs").display().to_string();
-    let refused = |dtype: &str, device: &str| {
-        let args = [
-            "--models",
-            "edgetam_mini_mask",
-            "--packs",
-            &place,
-            "--dtype",
-            dtype,
-            "--device",
-            device,
-            "--data",
-            "data",
-        ];
-        let output = shop.output(&args);
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs");
+    let said_of = |more: &[&str], dtype: &str, device: &str| {
+        let flags = flags("edgetam_mini", &place, dtype, device);
+        let all: Vec<&str> = flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        let output = shop.output(&all);
         (output.status.code(), text(&output.stderr))
     };
+    let refused = |dtype: &str, device: &str| said_of(&[], dtype, device);
     let (code, said) = refused("bf16", "webgpu:0");
     assert!(code == Some(2) && said.contains("no bf16") && said.contains("--dtype fp32"), "{said}");
     let (code, said) = refused("fp32", "webgpu:1");
     assert!(code == Some(2) && said.contains("webgpu_power"), "{said}");
     // A library without the provider is named, with what to do.
     if let Some(library) = runtime::probe(None).chosen.filter(|_| runtime::probe(None).providers.len() == 1) {
-        let library = library.display().to_string();
-        let args = [
-            "--models",
-            "edgetam_mini_mask",
-            "--packs",
-            &place,
-            "--dtype",
-            "fp32",
-            "--device",
-            "webgpu:0",
-            "--data",
-            "data",
-        ];
-        let output = shop.output(&[&args[..], &["--ort-lib", &library]].concat());
-        let said = text(&output.stderr);
-        assert!(output.status.code() == Some(3) && said.contains("get-runtime.sh --webgpu"), "{said}");
+        let (code, said) = said_of(&["--ort-lib", &library.display().to_string()], "fp32", "webgpu:0");
+        assert!(code == Some(3) && said.contains("get-runtime.sh --webgpu"), "{said}");
     }
 }

@@ -130,7 +130,7 @@ pub fn remarks(cell: &CellRecord) -> Vec<Note> {
             ratios.len()
         )));
     }
-    remarks.extend(object_changes(cell).map(|text| Note::new(ObjectChange, text)));
+    remarks.extend(object_changes(cell, &ratios).map(|text| Note::new(ObjectChange, text)));
     remarks
 }
 
@@ -140,8 +140,7 @@ const SLOW_CHANGE: f64 = 3.0;
 
 /// What frames cost on which the number of objects changed, where that is much: a provider may prepare its kernels anew for
 /// another batch. Latency without them is what a steady number of objects has.
-fn object_changes(cell: &CellRecord) -> Option<String> {
-    let ratios = relative_latencies(cell);
+fn object_changes(cell: &CellRecord, ratios: &[f64]) -> Option<String> {
     let counts: Vec<u32> = frames(cell).map(|f| f.objects).collect();
     if ratios.len() != counts.len() {
         return None;
