@@ -153,11 +153,14 @@ fn object_changes(cell: &CellRecord, ratios: &[f64]) -> Option<String> {
         .collect();
     let (low, high) = changed.iter().fold((f64::INFINITY, 0.0f64), |(low, high), r| (low.min(*r), high.max(*r)));
     (stats::median(&changed)? >= SLOW_CHANGE).then(|| {
+        let all = ratios.len();
+        let (which, took) = match changed.len() {
+            1 => (format!("1 of {all} frames is one on which"), format!("it took {high:.1} times")),
+            n => (format!("{n} of {all} frames are those on which"), format!("they took {low:.1} to {high:.1} times")),
+        };
         format!(
-            "{} of {} frames are those on which the number of objects changed; they took {low:.1} to {high:.1} times the median of \
-             like frames, because the provider prepares its kernels for another batch; none was removed; `objects=loop` keeps one batch",
-            changed.len(),
-            ratios.len()
+            "{which} the number of objects changed; {took} the median of like frames, because the provider prepares its kernels \
+             for another batch; none was removed; `objects=loop` keeps one batch"
         )
     })
 }

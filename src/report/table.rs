@@ -223,9 +223,9 @@ fn memory_sources(run: &RunRecord) -> Vec<MemorySource> {
     if shown.is_empty() && measured(&resident) {
         shown.push(resident);
     }
+    // A GPU's own memory comes first: where there is one, it is what a model must fit into.
     let gpu: MemorySource = ("GPU", 7, |m| m.gpu_mib);
-    shown.extend(Some(gpu).filter(measured));
-    shown
+    Some(gpu).filter(measured).into_iter().chain(shown).collect()
 }
 
 /// A figure as this cell's verdict allows: plain, in parentheses, or a dash.
