@@ -1,11 +1,14 @@
-//! May it be quoted? Statistics over samples, figures of a cell, repeats, limits of the hardware, and the verdict.
+//! May it be quoted? Statistics over samples, figures of a cell, repeats, what the hardware could do, the verdict, and what
+//! disturbed the measurement.
 
 pub mod change;
 pub mod complete;
+pub mod disturbed;
 pub mod limits;
 pub mod noise;
 pub mod outcome;
 pub mod repeat;
+pub mod roofline;
 pub mod stats;
 pub mod summary;
 pub mod transfers;

@@ -3,6 +3,7 @@
 pub mod baseline;
 pub mod claim;
 pub mod component;
+pub mod disturbance;
 pub mod note;
 pub mod record;
 pub mod retention;

@@ -7,8 +7,9 @@ use jetbench::judge::summary;
 use jetbench::report::overlay::{self, Layer};
 use jetbench::report::table::Style;
 use jetbench::report::{self, csv, plot, png, table};
+use jetbench::results::disturbance::Disturbance;
 use jetbench::results::note::{Note, NoteKind};
-use jetbench::results::record::{RunRecord, Verdict};
+use jetbench::results::record::{CellRecord, RunRecord, Verdict};
 use jetbench_runners::types::{Mask, PromptShape, StagePrecision};
 use resvg::usvg;
 
@@ -100,6 +101,26 @@ fn csv_columns_are_the_published_ones_and_new_ones_come_last() {
         let empty = parse(&write(&RunRecord { cells: vec![], ..run.clone() }));
         assert_eq!(empty, (header, vec![]));
     }
+}
+
+#[test]
+fn a_disturbed_cell_stays_valid_and_says_by_what() {
+    let mut run = synthetic::run();
+    let mut cell = run.cells.swap_remove(0);
+    cell.verdict = Verdict::Valid;
+    let disturbed = |kinds: &[Disturbance]| CellRecord { disturbed: kinds.to_vec(), ..cell.clone() };
+    let runs = vec![disturbed(&[Disturbance::Drift]), disturbed(&[]), disturbed(&[Disturbance::Rivals])];
+    run.cells = vec![jetbench::judge::repeat::join(runs).unwrap(), disturbed(&[])];
+    let summary = parse(&csv::summary(&run));
+    let seen: Vec<_> = (0..2).map(|i| (field(&summary, i, "verdict"), field(&summary, i, "disturbed"))).collect();
+    assert_eq!(seen, [("valid", "rivals;drift"), ("valid", "")]);
+    let repeats = parse(&csv::repeats(&run));
+    assert_eq!([0, 1, 2].map(|i| field(&repeats, i, "disturbed")), ["drift", "", "rivals"]);
+    let text = table::text(&run, Style::default());
+    assert_eq!(text.matches("valid, disturbed").count(), 1, "{text}");
+    assert_eq!(jetbench::judge::outcome::exit_code(&run, &[]), 0);
+    let read: RunRecord = serde_json::from_str(&serde_json::to_string(&run).unwrap()).unwrap();
+    assert_eq!(read.cells[0].disturbed, [Disturbance::Rivals, Disturbance::Drift]);
 }
 
 #[test]
@@ -589,12 +610,12 @@ fn a_known_board_is_told_how_far_each_stage_is_from_its_limit() {
     let mut device = run.device.clone();
     device.facts.insert("module".into(), "Jetson Orin Nano 8 GB (p3767-0003)".into());
     cell.device = "cpu".into();
-    assert_eq!(jetbench::judge::limits::remark(&cell, &device, &pack, None), None, "a CPU's peak is not in a table");
+    assert_eq!(jetbench::judge::roofline::remark(&cell, &device, &pack, None), None, "a CPU's peak is not in a table");
     cell.device = "cuda:0".into();
-    let text = jetbench::judge::limits::remark(&cell, &device, &pack, Some(625.0)).unwrap();
+    let text = jetbench::judge::roofline::remark(&cell, &device, &pack, Some(625.0)).unwrap();
     for part in ["orin-nano-8gb, GPU 625 MHz", "image_encoder ", "memory_attention ", " % (compute)", "computed from"] {
         assert!(text.contains(part), "{text:?} does not say {part:?}");
     }
     device.facts.insert("module".into(), "something else".into());
-    assert_eq!(jetbench::judge::limits::remark(&cell, &device, &pack, None), None);
+    assert_eq!(jetbench::judge::roofline::remark(&cell, &device, &pack, None), None);
 }

@@ -9,6 +9,7 @@ use crate::judge::noise::{Series, series};
 use crate::plan::settings;
 use crate::report::csv::{CsvTable, columns, maybe, value};
 use crate::report::plot;
+use crate::results::disturbance;
 use crate::results::rows::{Row, rows};
 use crate::results::store;
 use crate::text::{clean, figure, plural};
@@ -97,7 +98,7 @@ fn json(series: &[Series]) -> String {
                 .rows
                 .iter()
                 .map(|r| {
-                    serde_json::json!({"run_id": r.run_id, "dir": r.dir, "verdict": r.verdict, "jf": r.jf,
+                    serde_json::json!({"run_id": r.run_id, "dir": r.dir, "verdict": r.verdict, "disturbed": r.disturbed, "jf": r.jf,
                         "fps_wall": r.fps_wall, "latency_p50_ms": r.p50_ms, "latency_p95_ms": r.p95_ms,
                         "peak_system_mib": r.peak_system_mib, "energy_per_frame_j": r.energy_per_frame_j,
                         "pack_digest": r.key.thing[0], "onnxruntime": r.key.thing[1]})
@@ -131,9 +132,12 @@ pub fn columns<'a>() -> CsvTable<&'a Row> {
         "pack_digest", "", "SHA-256 of the pack's manifest" => |r| value(&r.key.thing[0]);
         "onnxruntime", "", "version of ONNX Runtime", AS_THERE => |r| value(&r.key.thing[1]);
         "dataset", "", "root directory of the videos, as given" => |r| value(&r.key.thing[2]);
+        "disturbed", "", "what disturbed the measurement, names with semicolons between", NOT_DISTURBED
+            => |r| disturbance::list(&r.disturbed);
     };
     let row = "One row per cell of every finished run, oldest first.";
     CsvTable { file: "jetbench history --export-csv", row, columns }
 }
 
+const NOT_DISTURBED: &str = "nothing disturbed it, or it failed";
 const AS_THERE: &str = "it is in `summary.csv`";

@@ -16,6 +16,7 @@ use crate::judge::summary;
 use crate::plan::{identity, settings};
 use crate::report;
 use crate::report::screen::screen;
+use crate::results::disturbance;
 use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{
     CellRecord, DeviceRecord, Origin, PartRecord, RunRecord, SequenceRecord, SummaryRecord, Verdict,
@@ -353,6 +354,7 @@ fn join_cell(cells: &[&CellRecord], list: &[String], min_frames: usize) -> CellR
         )));
     }
     joined.notes = notes;
+    cells.iter().for_each(|c| disturbance::join(&mut joined.disturbed, &c.disturbed));
     joined.summary = summary::summarise(&joined);
     energy::per_frame(&mut joined);
     joined.verdict = join_verdicts(cells, &joined, min_frames);
@@ -391,6 +393,7 @@ fn scores_only(joined: &mut RunRecord, boards: &[(String, Vec<&Part>)]) {
         cell.energy_above_idle_j.clear();
         cell.idle_power_w.clear();
         cell.graph_load_ms.clear();
+        cell.disturbed.clear();
         (cell.load_ms, cell.track_wall_s) = (None, None);
         if let Some(s) = &mut cell.summary {
             *s = SummaryRecord {

@@ -3,6 +3,7 @@
 //! clocks, heat) stands still, so frames of one run say nothing about the next run.
 
 use crate::judge::stats;
+use crate::results::disturbance;
 use crate::results::note::{Note, NoteKind, Reason};
 use crate::results::record::{CellRecord, RepeatRecord, RepeatsRecord, SpreadRecord, SummaryRecord, Verdict};
 
@@ -20,6 +21,7 @@ pub fn join(runs: Vec<CellRecord>) -> Option<CellRecord> {
     cell.repeats.push(record(1, &cell, false));
     for (i, other) in others.iter_mut().enumerate() {
         cell.repeats.push(record(i as u32 + 2, other, true));
+        disturbance::join(&mut cell.disturbed, &other.disturbed);
         for note in std::mem::take(&mut other.notes) {
             // What every repeat says is said once.
             if !cell.notes.iter().any(|n| n.text == note.text) {
@@ -40,6 +42,7 @@ fn record(repeat: u32, run: &CellRecord, with_frames: bool) -> RepeatRecord {
     RepeatRecord {
         repeat,
         verdict: run.verdict.clone(),
+        disturbed: run.disturbed.clone(),
         load_ms: run.load_ms,
         first_mask_ms: run.warmup.as_ref().and_then(|w| w.first_mask_ms),
         summary: run.summary.clone(),

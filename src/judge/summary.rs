@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::options::PIPELINE;
 
-use crate::judge::stats;
 use crate::judge::stats::Steadiness;
+use crate::judge::{disturbed, stats};
 use crate::plan::scenario::Scenario;
 use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
@@ -115,15 +115,15 @@ pub fn remarks(cell: &CellRecord) -> Vec<Note> {
             ),
         ));
     }
-    if let Some(drift) = stats::drift(&ratios).filter(|d| d.abs() > 0.05) {
+    if let Some(drift) = disturbed::drift(&ratios) {
         remarks.push(Note::new(Drift, format!(
             "latency {} by {:.0} % from the first to the last quarter of the run: look for heat, clocks or other load",
             if drift > 0.0 { "rose" } else { "fell" },
             drift.abs() * 100.0
         )));
     }
-    let outliers = stats::outliers(&ratios);
-    if outliers as f64 > 0.03 * ratios.len() as f64 {
+    if disturbed::too_many_outliers(&ratios) {
+        let outliers = stats::outliers(&ratios);
         remarks.push(Note::new(Outliers, format!(
             "{outliers} of {} frames are outliers (modified z-score above 3.5, over 1.25 times the median of like frames): look for \
              other load; none was removed",
@@ -167,7 +167,7 @@ fn object_changes(cell: &CellRecord, ratios: &[f64]) -> Option<String> {
 
 /// Latency of each frame in run order, divided by the median latency of the frames with as many objects. (Prompted
 /// frames skip the memory attention and are a little faster; they are too few for a group of their own.)
-fn relative_latencies(cell: &CellRecord) -> Vec<f64> {
+pub fn relative_latencies(cell: &CellRecord) -> Vec<f64> {
     let mut groups: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     for frame in frames(cell) {
         groups.entry(frame.objects).or_default().push(frame.latency_ms);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jetbench_runners::types::Effective;
 
 use crate::judge::stats::Steadiness;
-use crate::judge::summary;
+use crate::judge::{limits, summary};
 use crate::plan::policy::Policy;
 use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{CellRecord, SensorsRecord, Verdict};
@@ -46,8 +46,6 @@ const FULL_LOAD: f64 = 95.0;
 const CUT: f64 = 0.9;
 /// So many samples in a row, because governors need a moment to follow the load.
 const IN_A_ROW: usize = 3;
-/// Other processes that use less than this many cores are the machine's housekeeping.
-const HOUSEKEEPING: f64 = 0.25;
 
 impl Conditions {
     /// Reads them out of the telemetry; `spans` are the times in which frames were timed. An idle clock is no cut clock:
@@ -279,7 +277,7 @@ fn machine_reasons(conditions: &Conditions, rules: Rules) -> Vec<Reason> {
 
 /// Other processes that took more than housekeeping, in words.
 pub fn rivals(conditions: &Conditions) -> Option<Note> {
-    let cores = conditions.rival_cores.filter(|c| *c > HOUSEKEEPING)?;
+    let cores = conditions.rival_cores.filter(|c| *c > limits::RIVAL_CORES)?;
     let names = rivals::names(&conditions.rivals);
     let who = names.map_or(String::new(), |names| format!(" (the busiest over the worker's whole life: {names})"));
     let text = format!("other processes used {cores:.1} cores on average while frames were timed{who}");

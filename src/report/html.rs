@@ -220,8 +220,9 @@ fn cells(run: &RunRecord) -> Markup {
         h2 { "Behind the figures" }
         @for cell in &run.cells {
             @let verdict = cell.verdict.as_str();
+            @let words = cell.verdict_words();
             details open[run.cells.len() <= 6] {
-                summary { (cell_name(run, cell)) " " span.word.(verdict) { (verdict) } }
+                summary { (cell_name(run, cell)) " " span.word.(verdict) { (words) } }
                 (cell::behind(cell))
             }
         }

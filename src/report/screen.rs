@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::report::table::{self, Style};
+use crate::results::disturbance::Disturbance;
 use crate::results::record::{RunRecord, Verdict};
 
 /// Schema number of the lines of JSON that `run` prints; it is not that of `run.json`.
@@ -26,6 +27,7 @@ struct LastCell<'a> {
     dtype: &'a str,
     device: &'a str,
     verdict: &'a str,
+    disturbed: &'a [Disturbance],
     reasons: Vec<String>,
 }
 
@@ -49,6 +51,7 @@ pub fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> Str
                     dtype: c.dtype.as_str(),
                     device: &c.device,
                     verdict: c.verdict.as_str(),
+                    disturbed: &c.disturbed,
                     reasons: match &c.verdict {
                         Verdict::Valid => Vec::new(),
                         Verdict::Invalid { reasons } => reasons.iter().map(ToString::to_string).collect(),

@@ -239,8 +239,9 @@ fn number(cell: &CellRecord, value: Option<f64>, show: impl Fn(f64) -> String) -
 
 /// Verdict with the number of its footnote, marked for colour.
 fn verdict(run: &RunRecord, cell: &CellRecord) -> String {
-    let word = cell.verdict.as_str();
+    let word = cell.verdict_words();
     match &cell.verdict {
+        Verdict::Valid if !cell.disturbed.is_empty() => format!("{WARN}{word}{PLAIN}"),
         Verdict::Valid => format!("{GOOD}{word}{PLAIN}"),
         _ => {
             let bad = run.cells.iter().filter(|c| c.verdict != Verdict::Valid);

@@ -13,6 +13,7 @@ use jetbench_runners::types::{Admitted, Dtype, Effective, PromptKind, StagePreci
 
 pub use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
+use crate::results::disturbance::Disturbance;
 use crate::results::note::{Note, Reason, ReasonKind};
 use crate::telemetry::key::{Channel, MemoryPhase};
 pub use figures::*;
@@ -218,6 +219,9 @@ pub struct CellRecord {
     pub device: String,
     /// Verdict.
     pub verdict: Verdict,
+    /// What disturbed the measurement, each kind once; the notes of the same kinds say what was seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disturbed: Vec<Disturbance>,
     /// Precision per graph, with evidence.
     pub precision: Vec<StagePrecision>,
     /// Options passed and dropped.
@@ -275,6 +279,14 @@ impl CellRecord {
         self.verdict.is_final()
     }
 
+    /// The verdict in words: `valid, disturbed` where figures may be used and something disturbed them.
+    pub fn verdict_words(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Valid if !self.disturbed.is_empty() => "valid, disturbed",
+            _ => self.verdict.as_str(),
+        }
+    }
+
     /// Was any graph computed in an emulated precision?
     pub fn emulated(&self) -> bool {
         self.precision.iter().any(|stage| stage.kind == Effective::Emulated)
@@ -293,6 +305,7 @@ impl Default for CellRecord {
             effective_dtype: None,
             device: String::new(),
             verdict: Verdict::Failed { error: "interrupted before it started".into(), phase: "spawn".into() },
+            disturbed: Vec::new(),
             precision: Vec::new(),
             options: Admitted::default(),
             runtime: None,
@@ -344,6 +357,9 @@ pub struct RepeatRecord {
     pub repeat: u32,
     /// Its verdict.
     pub verdict: Verdict,
+    /// What disturbed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disturbed: Vec<Disturbance>,
     /// Whole load, milliseconds.
     pub load_ms: Option<f64>,
     /// From the start of loading to the first masks, milliseconds.

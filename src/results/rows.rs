@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::disturbance::Disturbance;
 use super::record::{CellRecord, RunRecord};
 use super::store;
 use crate::exit::Error;
@@ -51,6 +52,8 @@ pub struct Row {
     pub dir: PathBuf,
     /// `valid`, `invalid`, `failed`.
     pub verdict: String,
+    /// What disturbed it.
+    pub disturbed: Vec<Disturbance>,
     /// J&F.
     pub jf: Option<f64>,
     /// Frames per second of wall time.
@@ -105,6 +108,7 @@ fn of(dir: &Path, run: &RunRecord) -> Vec<Row> {
             run_id: run.run_id.clone(),
             dir: dir.to_path_buf(),
             verdict: cell.verdict.as_str().to_string(),
+            disturbed: cell.disturbed.clone(),
             jf: summary.and_then(|s| s.jf),
             fps_wall: summary.and_then(|s| s.fps_wall),
             p50_ms: latency.map(|l| l.p50_ms),

@@ -11,10 +11,11 @@ use jetbench_runners::types::{OpenReport, StagePrecision};
 
 use crate::judge::complete::Planned;
 use crate::judge::verdict::{self, Conditions, Rules};
-use crate::judge::{limits, summary};
+use crate::judge::{disturbed, roofline, summary};
 use crate::plan::resolve::Cell;
 use crate::plan::{Plan, budget};
 use crate::report::{csv, thumb};
+use crate::results::disturbance;
 use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
 use crate::results::store::{self, RunDir};
@@ -98,7 +99,7 @@ impl CellRun<'_> {
         energy::per_frame(&mut record);
         record.notes.extend(summary::remarks(&record));
         let cap = telemetry::gpu::clock_cap_mhz(self.root);
-        let limit = limits::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap);
+        let limit = roofline::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap);
         record.notes.extend(limit.map(|text| Note::new(NoteKind::Limit, text)));
         if let (Some(budget), Some(peak)) = (self.plan.settings.memory_budget, record.memory.get(&MemoryPhase::Peak)) {
             record.notes.extend(budget::remark(budget, peak).map(|text| Note::new(NoteKind::Budget, text)));
@@ -136,6 +137,8 @@ impl CellRun<'_> {
                     precision: settings.precision_policy,
                     rivals: settings.rival_policy,
                 };
+                let disturbances = disturbed::disturbances(record, &conditions);
+                disturbance::join(&mut record.disturbed, &disturbances);
                 let judged = verdict::judge(record, &conditions, non_finite, rules);
                 (self.planned().judge(judged, &record.sequences), None)
             }
@@ -168,7 +171,12 @@ impl CellRun<'_> {
         let names: Vec<&str> =
             old.sequences.iter().map(|s| s.video.as_str()).chain(finished.iter().map(|f| f.video.as_str())).collect();
         record.memory_curve = old.memory_curve.into_iter().filter(|p| names.contains(&p.video.as_str())).collect();
-        record.notes = old.notes.into_iter().filter(|n| n.kind == NoteKind::Joined).collect();
+        // What is seen in the latencies is found again in those of the whole.
+        record.disturbed = old.disturbed.into_iter().filter(|d| !d.is_in_latencies()).collect();
+        let keeps = |note: &Note| {
+            note.kind == NoteKind::Joined || note.kind.disturbance().is_some_and(|d| record.disturbed.contains(&d))
+        };
+        record.notes = old.notes.into_iter().filter(keeps).collect();
         record.notes.push(Note::new(NoteKind::Joined, format!(
             "resumed: {} finished by an earlier worker; what was sensed during an interrupted attempt (power, swap, \
              throttling) may be missing",

@@ -1,6 +1,7 @@
 //! Which rows and columns do the files of a run have?
 
 use super::{CsvTable, columns, maybe, value};
+use crate::results::disturbance;
 use crate::results::record::{
     CellRecord, FrameRecord, FrameScoreRecord, Interval, LatencyRecord, MemoryPoint, MemoryRecord, ObjectRecord,
     RepeatRecord, RunRecord, SequenceRecord, SteadyRecord, SummaryRecord, Verdict, WarmupRecord,
@@ -31,6 +32,7 @@ const UNSTEADY: &str = "no steady state was found, or the cell failed";
 const NOT_REALTIME: &str = "the scenario is not `realtime`, or the cell failed";
 const FEW_REPEATS: &str = "fewer than five repeats, or the cell failed";
 const TWO_REPEATS: &str = "fewer than three repeats, or the cell failed";
+const NOT_DISTURBED: &str = "nothing disturbed it, or it failed";
 const NO_STAGE: &str = "the stage did not run on this frame";
 
 /// A row with the aggregates of a cell or of a repeat.
@@ -175,6 +177,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
             "it was not measured" => |r| maybe(r.of.null_run.as_ref().map(|n| n.median_us));
         "peak_gpu_mib", "MiB", "largest memory of the worker on GPUs that have memory of their own, by NVML",
             "no such GPU was used, or NVML does not tell" => |r| r.peak(|m| m.gpu_mib);
+        "disturbed", "", "what disturbed the measurement, names with semicolons between", NOT_DISTURBED => |r| disturbance::list(&r.cell.disturbed);
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }
@@ -307,6 +310,7 @@ pub fn repeats_table<'a>() -> CsvTable<CsvEntry<'a, &'a RepeatRecord>> {
             => |r| maybe(r.of.first_mask_ms);
         "energy_per_frame_j", "J", "energy of the whole module per tracked frame", NO_RAIL
             => |r| r.figure(|s| s.energy_per_frame_j);
+        "disturbed", "", "what disturbed the measurement, names with semicolons between", NOT_DISTURBED => |r| disturbance::list(&r.of.disturbed);
     };
     CsvTable { file: "repeats.csv", row: "With `--repeat`: one row per cell and repeat.", columns }
 }

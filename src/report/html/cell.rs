@@ -53,7 +53,7 @@ pub(super) fn behind(cell: &CellRecord) -> Markup {
 fn origin(cell: &CellRecord) -> Facts {
     let effective = cell.effective_dtype.as_deref().unwrap_or("unknown");
     let mut facts = vec![
-        ("verdict", format!("{} {}", cell.verdict.as_str(), cell.verdict.reasons())),
+        ("verdict", format!("{} {}", cell.verdict_words(), cell.verdict.reasons())),
         ("pack", format!("{}, manifest digest {}", cell.pack, cell.pack_digest)),
         ("precision", format!("asked {}, in effect {effective}", cell.dtype)),
     ];
