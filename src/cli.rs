@@ -1,20 +1,25 @@
 //! The command line as clap sees it: structs and help texts, nothing else. [`RunArgs`] is at the same time the schema
 //! of a config file, so that a file can say everything the flags say, under the same names.
 
+pub mod complete;
+mod help;
 mod option;
 pub mod quantity;
 mod run;
 mod verbs;
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand};
+
+use self::complete::Shell;
 pub use self::run::RunArgs;
 pub use self::verbs::*;
-use crate::exit;
 
-/// Accuracy, speed, memory and energy of video segmentation models on the device under test.
+/// Accuracy, speed, memory and energy of video segmentation models on this device
 #[derive(Parser, Debug)]
-#[command(version, args_conflicts_with_subcommands = true, arg_required_else_help = true, after_help = exit::HELP)]
+#[command(version, args_conflicts_with_subcommands = true, arg_required_else_help = true, after_help = help::RUN)]
 pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
@@ -27,75 +32,60 @@ pub struct Cli {
 /// Sub-commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Track, score, measure, judge and report (the default: `jetbench --models …` is `jetbench run --models …`)
-    #[command(after_help = exit::HELP)]
+    /// Track, score, measure and report (the default)
+    #[command(after_help = help::RUN)]
     Run(Box<RunArgs>),
-    /// List the model tags that can be run here, and where their packs are
+    /// List the models that can run here
+    #[command(after_help = help::MODELS)]
     Models(ModelsArgs),
-    /// Check this machine: runtime, packs, data, results directory, governor, swap; each failure with its remedy
-    #[command(after_help = exit::HELP)]
+    /// Check this machine; each failure with its remedy
+    #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),
     /// Score predicted masks against ground truth
+    #[command(after_help = help::SCORE)]
     Score(ScoreArgs),
-    /// Look at a dataset before a night is spent on it, or draw a small one
+    /// Validate a dataset, or draw a small one
     Data(DataArgs),
-    /// Compare a pack's outputs on this machine with its golden reference, or with itself on another device, precision,
-    /// thread count or ONNX Runtime
+    /// Compare a pack's outputs with its golden reference
+    ///
+    /// With --against, it is compared with itself on another device, precision, thread count or ONNX Runtime.
+    #[command(after_help = help::VERIFY)]
     Verify(VerifyArgs),
-    /// Where every node runs and what is copied between host and device per frame, by severity, with remedies
-    #[command(after_help = exit::HELP)]
+    /// Show where nodes run and what host and device copy
+    #[command(after_help = help::AUDIT)]
     Audit(AuditArgs),
-    /// Print or record this machine's sensors by themselves: clocks, loads, power rails, temperatures, memory
-    #[command(after_help = exit::HELP)]
+    /// Print or record this machine's sensors
+    #[command(after_help = help::TELEMETRY)]
     Telemetry(TelemetryArgs),
-    /// Look into model packs
+    /// Inspect model packs
     Packs(PacksArgs),
-    /// Compare runs: improved, regressed, within noise, or not comparable
-    #[command(after_help = "\
-Examples:
-  jetbench compare OLD NEW
-  jetbench compare NEW --save-baseline main
-  jetbench compare NEW --baseline main --fail-on-regression")]
+    /// Compare runs: improved, regressed or within noise
+    #[command(after_help = help::COMPARE)]
     Compare(CompareArgs),
-    /// Trends over the runs of a results directory
-    #[command(after_help = "\
-Examples:
-  jetbench history --plot trend.svg
-  jetbench history --models sam2_points --export-csv -")]
+    /// Show trends over the runs of a results directory
+    #[command(after_help = help::HISTORY)]
     History(HistoryArgs),
-    #[command(after_help = "\
-Examples:
-  jetbench schedule install --on-calendar '*-*-* 02:00' --config configs/demo.toml --cool-to 45 --keep 30
-  jetbench schedule list
-  jetbench schedule remove demo")]
-    /// Measure again and again: a systemd service and timer, or a line for cron
+    /// Run on a schedule: a systemd timer, or a line for cron
     Schedule(ScheduleArgs),
-    #[command(after_help = "\
-Examples:
-  jetbench merge results/part-1 results/part-2
-  jetbench merge boards/ --energy-price 0.30 --currency EUR")]
-    /// Join the parts of one job, or set boards that did the same job beside each other
+    /// Join the parts of a job, or compare boards
+    #[command(after_help = help::MERGE)]
     Merge(MergeArgs),
-    /// Write the report of a run anew from its record, or print it as Markdown or JSON
-    #[command(after_help = "\
-Examples:
-  jetbench report results/board/20261121T093000Z-048213
-  jetbench report RUN --export-markdown - >> notes.md")]
+    /// Write the report of a run again from its record
+    #[command(after_help = help::REPORT)]
     Report(ReportArgs),
-    /// Print the completions of a shell: bash, elvish, fish, powershell, zsh
-    #[command(after_help = "\
-Examples:
-  jetbench completions bash > ~/.local/share/bash-completion/completions/jetbench
-  jetbench completions zsh > ~/.zfunc/_jetbench")]
+    /// Print the completions of a shell
+    #[command(after_help = help::COMPLETIONS)]
     Completions {
         /// Which shell
-        shell: clap_complete::Shell,
+        shell: Shell,
     },
-    /// Print the man page
-    #[command(after_help = "\
-Examples:
-  jetbench man > ~/.local/share/man/man1/jetbench.1")]
-    Man,
+    /// Print the man page, or write one per command
+    #[command(after_help = help::MAN)]
+    Man {
+        /// Write jetbench.1 and one page per command to DIR
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// One cell, driven by the parent process (JSON on stdin and stdout)
     #[command(hide = true)]
     Worker,
@@ -106,16 +96,41 @@ Examples:
     #[command(hide = true)]
     InspectLibrary {
         /// The file
-        file: std::path::PathBuf,
+        file: PathBuf,
     },
+}
+
+/// The arguments of this process; a request for help, or an error in them, ends it.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| match error.kind() {
+        // Help is printed by the command line as it is shown; should that not get as far, by the one that parses.
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            shown().try_get_matches().err().filter(|shown| shown.kind() == error.kind()).unwrap_or(error).exit()
+        }
+        _ => error.exit(),
+    })
+}
+
+/// The command line as help, man pages and completions show it: with plain switches instead of the `[=<BOOL>]` by which a
+/// flag takes back what a config file says.
+pub fn shown() -> clap::Command {
+    fn plain(command: clap::Command) -> clap::Command {
+        let switch = |arg: Arg| match arg.is_require_equals_set() {
+            true => arg.num_args(0).require_equals(false).action(ArgAction::SetTrue),
+            false => arg,
+        };
+        command.mut_args(switch).mut_subcommands(plain)
+    }
+    plain(Cli::command())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::{CommandFactory, shown};
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+        shown().debug_assert();
     }
 }

@@ -16,20 +16,6 @@ pub const ENVIRONMENT: u8 = 3;
 /// Ctrl-C or a termination signal; finished sequences are kept.
 pub const INTERRUPTED: u8 = 130;
 
-/// Shown at the end of `--help`.
-pub const HELP: &str = "\
-Examples:
-  jetbench --models sam2_points,edgetam_points --dtype bf16
-  jetbench --config configs/demo.toml --device cuda:0 --out results
-  jetbench --resume results/board/20261121T093000Z-048213
-
-Exit codes:
-  0    every cell is valid
-  1    a cell is invalid or failed, or a check did not pass
-  2    wrong usage, model pack or data
-  3    device, driver, ONNX Runtime or environment is missing or unfit
-  130  interrupted; finished sequences are kept";
-
 /// An error that ends the program, with the class that decides the exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

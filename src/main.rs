@@ -3,8 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-use jetbench::cli::{Cli, Command};
+use jetbench::cli::{self, Command};
 use jetbench::command::{
     audit, compare, data, doctor, history, inspect_library, manual, merge, models, packs, report, run, schedule, score,
     telemetry, verify,
@@ -14,7 +13,9 @@ use jetbench::run::worker;
 use jetbench_runners::runtime;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // A shell that asks for completions sets a variable; this answers it and ends.
+    clap_complete::CompleteEnv::with_factory(cli::shown).complete();
+    let cli = cli::parse();
     let argv: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     // The worker loads what its parent has looked at.
     if !matches!(cli.command, Some(Command::Worker | Command::InspectLibrary { .. })) {
@@ -28,8 +29,8 @@ fn main() -> ExitCode {
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Schedule(args)) => schedule::schedule(&args),
         Some(Command::Report(args)) => report::report(&args),
-        Some(Command::Completions { shell }) => Ok(manual::completions(shell)),
-        Some(Command::Man) => manual::man(),
+        Some(Command::Completions { shell }) => manual::completions(shell),
+        Some(Command::Man { dir }) => manual::man(dir.as_deref()),
         Some(Command::History(args)) => history::history(&args),
         Some(Command::Merge(args)) => merge::merge(&args, argv),
         None => run::run(cli.run, argv),

@@ -4,7 +4,6 @@
 mod workshop;
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 use workshop::{Workshop, text};
@@ -141,21 +140,4 @@ fn the_page_of_options_is_the_table() {
         found == page,
         "docs/options.md is not what the table says; write it anew with: UPDATE_DOCS=1 cargo test --test options"
     );
-}
-
-#[test]
-fn shells_complete_names_and_values() {
-    let shop = Workshop::new(1, 3);
-    let script = shop.expect(0, &["completions", "bash"]);
-    assert!(script.contains("objects=loop") && script.contains("threads=") && script.contains("tf32=true"));
-    assert!(shop.expect(0, &["completions", "zsh"]).contains("objects=loop"));
-    if Command::new("bash").arg("--version").output().is_err() {
-        eprintln!("skipped: no bash");
-        return;
-    }
-    std::fs::write(shop.path("complete.sh"), script).unwrap();
-    let ask = "source ./complete.sh && COMP_WORDS=(jetbench run --option over) && COMP_CWORD=3 && \
-               _jetbench jetbench over --option && printf '%s\\n' \"${COMPREPLY[@]}\"";
-    let output = Command::new("bash").current_dir(shop.dir.path()).args(["-c", ask]).output().unwrap();
-    assert_eq!(text(&output.stdout), "overlaps=keep\noverlaps=exclusive\n");
 }

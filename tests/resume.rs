@@ -241,6 +241,7 @@ fn what_does_not_belong_together_is_refused() {
         text(&output.stderr)
             .replace(run.to_str().unwrap(), "RUN")
             .replace(run.canonicalize().unwrap().to_str().unwrap(), "RUN")
+            .replace(run.file_name().unwrap().to_str().unwrap(), "ID")
     };
     let mut said = vec![refused(&["--resume", "data"]), refused(&["--resume", "nowhere"])];
     said.push(refused(&[resume[0], resume[1], "--models", "calm_mask", "--limit-videos", "1"]));

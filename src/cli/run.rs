@@ -11,192 +11,244 @@ use jetbench_runners::types::{Device, Dtype};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::cli::option;
 use crate::cli::quantity::{ByteCount, TimeSpan};
+use crate::cli::{complete, option};
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
+
+// The groups of `--help`, in its order.
+const WHAT: &str = "What to measure";
+const HOW: &str = "How to run it";
+const LIMITS: &str = "Limits";
+const OUTPUT: &str = "Output";
+const WAITING: &str = "Waiting";
 
 /// Flags of `run`, and keys of its config file. Empty and `None` mean "not said"; defaults are filled in by the plan.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RunArgs {
-    /// Model tags `<pack>_<prompt>`, e.g. sam2_points,edgetam_bbox (prompts: points, bbox, mask)
-    #[arg(long, value_name = "TAG,…", value_delimiter = ',')]
+    /// Models with their prompt: sam2_points, edgetam_bbox
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',', help_heading = WHAT, add = complete::models())]
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// Precisions: fp32, fp16, bf16 [default: bf16]
-    #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',', help_heading = WHAT, add = complete::dtypes())]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub dtype: Vec<Dtype>,
-    /// Devices: cpu, cuda:N, tensorrt:N, webgpu:0; another device is never used instead [default: cpu]
-    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
+    /// cpu (default), cuda:N, tensorrt:N, webgpu:0
+    ///
+    /// Another device never takes over in silence: a node that runs elsewhere makes the cell invalid
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', help_heading = WHAT, add = complete::devices())]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub device: Vec<Device>,
     /// Annotated videos [default: assets/demo]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = WHAT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
     /// Use the first N videos
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = WHAT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_videos: Option<NonZeroUsize>,
     /// Use the first N objects of each video
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = WHAT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_objects: Option<NonZeroUsize>,
     /// Use the first N frames of each video
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = WHAT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_frames: Option<NonZeroUsize>,
-    /// Results go to `DIR/<device>/<run-id>/` [env: JETBENCH_RESULTS] [default: results]
-    #[arg(long, value_name = "DIR")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub out: Option<PathBuf>,
-    /// TOML file that says any of these flags under the same names; flags win over it [env: JETBENCH_CONFIG]
-    #[arg(long, value_name = "FILE")]
+    /// TOML file with any of these flags; flags win over it
+    ///
+    /// Its keys are the flags' names without the dashes [env: JETBENCH_CONFIG]. What it switches on, `--flag=false`
+    /// switches off
+    #[arg(long, value_name = "FILE", help_heading = HOW)]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// Do part i of n of the videos; `jetbench merge` joins the parts. Slurm arrays and indexed Kubernetes jobs
-    /// (with JETBENCH_SHARDS) are recognised by themselves; 1/1 does everything
-    #[arg(long, value_name = "I/N")]
+    /// Do part I of N of the videos
+    ///
+    /// `jetbench merge` joins the parts. Slurm arrays and indexed Kubernetes jobs (with JETBENCH_SHARDS) are
+    /// recognised; 1/1 does everything
+    #[arg(long, value_name = "I/N", help_heading = WHAT, hide_short_help = true)]
     #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
-    /// Continue an unfinished run: keeps finished sequences, tries failed cells again; its settings are taken from RUN
-    #[arg(long, value_name = "RUN")]
+    /// Continue an unfinished run
+    ///
+    /// Finished sequences are kept, failed cells are tried again; the settings come from RUN: a directory, a run id or
+    /// `latest`
+    #[arg(long, value_name = "RUN", help_heading = HOW, add = complete::runs())]
     #[serde(skip)]
     pub resume: Option<PathBuf>,
     /// Check everything and print the plan; run nothing
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HOW)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
-    /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
-    #[arg(long, value_name = "DIR")]
+    /// Directory of model packs (repeatable)
+    ///
+    /// Searched before JETBENCH_PACKS, ./packs and assets/packs
+    #[arg(long, value_name = "DIR", help_heading = HOW)]
     #[serde(deserialize_with = "paths", skip_serializing_if = "Vec::is_empty")]
     pub packs: Vec<PathBuf>,
-    /// Binds a model name to a pack, e.g. sam2=sam2.1_tiny (repeatable)
-    #[arg(long, value_name = "NAME=PACK")]
+    /// Name for a pack, e.g. sam2=sam2.1_tiny (repeatable)
+    #[arg(long, value_name = "NAME=PACK", help_heading = HOW, hide_short_help = true)]
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub alias: Vec<String>,
-    /// ONNX Runtime library to load; searched for when left out (`jetbench doctor` shows where)
-    #[arg(long, value_name = "FILE")]
+    /// ONNX Runtime library to load
+    ///
+    /// `jetbench doctor` shows where it is searched for when this is left out
+    #[arg(long, value_name = "FILE", help_heading = HOW)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ort_lib: Option<PathBuf>,
-    /// Threads inside one operator on the CPU [default: all physical cores]
-    #[arg(long, value_name = "N")]
+    /// Threads per operator on the CPU
+    ///
+    /// [default: all physical cores]
+    #[arg(long, value_name = "N", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<NonZeroUsize>,
     /// Clicks per object for points prompts [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = WHAT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clicks: Option<NonZeroUsize>,
     /// Options for the runner, by name
-    #[arg(long, value_name = "KEY=VALUE", value_parser = option::OptionParser, hide_possible_values = true, help = option::help())]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = option::OptionParser, hide_possible_values = true, help = "Runner options; see `jetbench models --options`", long_help = option::help(), help_heading = HOW)]
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub option: Vec<String>,
-    /// What a precision other than the requested one does: `report` records it, `strict` makes the cell invalid
-    /// [default: report]
-    #[arg(long, value_name = "POLICY")]
+    /// When a precision differs from the requested one: report (default) or strict
+    ///
+    /// `report` records the precision in effect, `strict` makes the cell invalid
+    #[arg(long, value_name = "POLICY", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision_policy: Option<Policy>,
-    /// Write the predicted masks in the dataset's own layout to masks/
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Results directory [default: results]
+    ///
+    /// Results go to DIR/<device>/<run-id>/ [env: JETBENCH_RESULTS]
+    #[arg(long, value_name = "DIR", help_heading = OUTPUT)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// Write the predicted masks to masks/
+    ///
+    /// In the layout of the dataset
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_masks: Option<bool>,
-    /// Draw masks, contours, prompts and J over the frames, to overlays/
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Draw masks, prompts and J over the frames
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlays: Option<bool>,
-    /// Track on although the warm-up frame gave an empty, full or non-finite mask (the cell stays invalid)
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Track on after an unusable warm-up mask
+    ///
+    /// The mask of the warm-up frame was empty, full or not finite; the cell stays invalid
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_going: Option<bool>,
-    /// Samples of memory, clocks, rails and temperatures per second [default: 10]
-    #[arg(long, value_name = "HZ")]
+    /// Sensor samples per second [default: 10]
+    ///
+    /// Memory, clocks, power rails and temperatures
+    #[arg(long, value_name = "HZ", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_hz: Option<f64>,
-    /// How frames are offered: single-stream, offline (throughput), realtime (on the clock, late ones are dropped)
-    /// [default: single-stream]
-    #[arg(long, value_name = "NAME")]
+    /// single-stream (default), offline or realtime
+    ///
+    /// How frames are offered: one after another, as many as possible (throughput), or on the clock, where late ones
+    /// are dropped
+    #[arg(long, value_name = "NAME", help_heading = WHAT, add = complete::scenarios())]
     #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
     pub scenario: Option<Scenario>,
-    /// Frames per second of the clock and of the deadline [default: the clip's own]
-    #[arg(long, value_name = "N")]
+    /// Frames per second of clock and deadline [default: the clip's]
+    #[arg(long, value_name = "N", help_heading = WHAT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fps: Option<f64>,
-    /// Run every cell N times in fresh processes, the cells in turn; intervals over the repeats [default: 1]
-    #[arg(long, value_name = "N")]
+    /// Repeat every cell N times [default: 1]
+    ///
+    /// Each in a fresh process, the cells in turn; intervals are over the repeats
+    #[arg(long, value_name = "N", help_heading = WHAT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat: Option<NonZeroUsize>,
-    /// What other processes that use the CPU while frames are timed do: `report` notes them, `strict` makes the cell
-    /// invalid [default: report]
-    #[arg(long, value_name = "POLICY")]
+    /// When other programs use the CPU: report (default) or strict
+    ///
+    /// `report` notes them, `strict` makes the cell invalid
+    #[arg(long, value_name = "POLICY", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rival_policy: Option<Policy>,
-    /// Less time spent in frames than this makes a cell invalid [default: 0]
-    #[arg(long, value_name = "SECS")]
+    /// Least time in frames for a valid cell, seconds [default: 0]
+    #[arg(long, value_name = "SECS", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_seconds: Option<f64>,
-    /// Fewer timed frames than this make a cell invalid [default: 20]
-    #[arg(long, value_name = "N")]
+    /// Fewest timed frames for a valid cell [default: 20]
+    #[arg(long, value_name = "N", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_frames: Option<usize>,
-    /// Longest time between two signs of life of a worker that tracks, before it is killed [default: 120]
-    #[arg(long, value_name = "SECS")]
+    /// Kill a tracking worker after SECS without a heartbeat [default: 120]
+    #[arg(long, value_name = "SECS", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_timeout: Option<f64>,
-    /// The same while it loads and warms up: engine builds happen there [default: 1800]
-    #[arg(long, value_name = "SECS")]
+    /// Kill a loading worker after SECS [default: 1800]
+    ///
+    /// Loading includes engine builds and the warm-up
+    #[arg(long, value_name = "SECS", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_timeout: Option<f64>,
     /// Print one last line of JSON: run directory and verdicts
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<bool>,
-    /// Write the headline table as Markdown to FILE too; `-` is stdout
-    #[arg(long, value_name = "FILE")]
+    /// Write the table as Markdown to FILE; `-` is stdout
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export_markdown: Option<PathBuf>,
-    /// Say more on stderr: every cell's plan, options and files
-    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Say more: every cell's plan, options and files
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose: Option<bool>,
     /// No progress, notes or table
-    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiet: Option<bool>,
-    /// Before each cell, wait until the hottest zone is at or below CELSIUS
-    #[arg(long, value_name = "CELSIUS")]
+    /// Start each cell only at or below this temperature
+    ///
+    /// That of the hottest thermal zone
+    #[arg(long, value_name = "CELSIUS", help_heading = WAITING, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cool_to: Option<f64>,
-    /// Before each cell, wait until the processors are busy at or below PERCENT
-    #[arg(long, value_name = "PERCENT")]
+    /// Start each cell only when the CPUs are this idle
+    ///
+    /// The processors are busy for at most PERCENT of the time
+    #[arg(long, value_name = "PERCENT", help_heading = WAITING, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<f64>,
-    /// Longest wait for the device (another run may hold it), for --cool-to and for --idle [default: 30m]
-    #[arg(long, value_name = "TIME")]
+    /// Wait at most TIME for device, heat and idle [default: 30m]
+    ///
+    /// Another run may hold the device
+    #[arg(long, value_name = "TIME", help_heading = WAITING, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<TimeSpan>,
-    /// Least free disk space where results go, looked at before each cell [default: 256]
-    #[arg(long, value_name = "MIB")]
+    /// Least free disk space before each cell [default: 256]
+    #[arg(long, value_name = "MIB", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_free_mib: Option<u64>,
-    /// Refuse, before anything is loaded, what is estimated to need more memory than SIZE (e.g. 1.5GiB), and say what
-    /// would fit; the runtime's own needs are not in the estimate
-    #[arg(long, value_name = "SIZE")]
+    /// Refuse cells estimated to need more memory
+    ///
+    /// E.g. 1.5GiB. Judged before anything is loaded, with what would fit; the runtime's own needs are not in the
+    /// estimate
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<ByteCount>,
-    /// Do nothing when program, packs, data and settings are those of a finished run on this device
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Do nothing when nothing has changed since a finished run
+    ///
+    /// Compared are program, packs, data, settings and device
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_changed: Option<bool>,
-    /// Afterwards keep the newest N runs of this device that were made with --keep, and remove older ones of them;
-    /// baselines stay
-    #[arg(long, value_name = "N")]
+    /// Keep the newest N runs, remove older ones
+    ///
+    /// Only runs of this device that were made with --keep; baselines stay
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<NonZeroUsize>,
-    /// Write how the run stands, and how it ended, to FILE as JSON
-    #[arg(long, value_name = "FILE")]
+    /// Write the state of the run to FILE as JSON
+    ///
+    /// While it runs, and how it ended
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<PathBuf>,
     /// Loop each clip to N frames, to watch memory over long videos; only the first pass is scored

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use jetbench_runners::types::{Device, Dtype};
 
-use crate::cli::option;
 use crate::cli::quantity::TimeSpan;
+use crate::cli::{complete, help, option};
 use crate::dataset::Layout;
-use crate::exit;
 use crate::judge::transfers::TransferSeverity;
 use crate::score::Protocol;
 
@@ -31,7 +30,7 @@ pub struct ModelsArgs {
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
     /// Devices that must work: cpu, cuda:N, tensorrt:N, webgpu:0
-    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "cpu")]
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "cpu", add = complete::devices())]
     pub device: Vec<Device>,
     /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
     #[arg(long, value_name = "DIR")]
@@ -66,10 +65,10 @@ pub struct ScoreArgs {
     pub gt: PathBuf,
     /// Predicted masks, in the layout of the ground truth
     pub pred: PathBuf,
-    /// Rules: sav, vos, davis2017-semi, davis2016 [default: those of the layout]
-    #[arg(long, value_name = "NAME")]
+    /// Protocol: sav, vos, davis2017-semi, davis2016 [default: those of the layout]
+    #[arg(long, value_name = "NAME", add = complete::protocols())]
     pub protocol: Option<Protocol>,
-    /// Leave out videos without predictions, with a note, instead of refusing
+    /// Skip videos without predictions, with a note, instead of refusing
     #[arg(long)]
     pub lenient: bool,
     /// Score the first and last annotated frame too
@@ -81,13 +80,13 @@ pub struct ScoreArgs {
     /// Text file with the videos to score
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
-    /// Text file with the unseen part (`video` or `video object` per line): splits the means
+    /// Text file with the unseen part (`video` or `video object` per line): means of seen and unseen
     #[arg(long, value_name = "FILE")]
     pub unseen: Option<PathBuf>,
     /// Keep per-frame values in the exports
     #[arg(long)]
     pub per_frame: bool,
-    /// Compute boundary IoU too
+    /// Compute boundary IoU as well
     #[arg(long)]
     pub boundary_iou: bool,
     /// Threads [default: all cores]
@@ -122,10 +121,15 @@ pub struct DataArgs {
 /// What `data` can do.
 #[derive(Subcommand, Debug)]
 pub enum DataCommand {
-    /// Read every frame's header and every mask; report what would fail, or be scored wrongly (exit 1)
-    #[command(after_help = exit::HELP)]
+    /// Validate a dataset: every frame's header and every mask
+    ///
+    /// Reports what a run would refuse, or score wrongly.
+    #[command(after_help = help::CHECK)]
     Check(DataCheckArgs),
-    /// Draw a seeded dataset of moving shapes in any layout, with imperfect predictions if asked for
+    /// Draw a seeded dataset of moving shapes
+    ///
+    /// In any layout, with imperfect predictions if asked for.
+    #[command(after_help = help::SYNTH)]
     Synth(DataSynthArgs),
 }
 
@@ -134,13 +138,13 @@ pub enum DataCommand {
 pub struct DataCheckArgs {
     /// The dataset's root
     pub dir: PathBuf,
-    /// Layout, where detection would guess another one: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
-    #[arg(long, value_name = "NAME")]
+    /// Layout, where detection picks another one: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
+    #[arg(long, value_name = "NAME", add = complete::layouts())]
     pub layout: Option<Layout>,
-    /// Text file with the videos to look at
+    /// Text file with the videos to check
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
-    /// Look at the first N videos
+    /// Check the first N videos
     #[arg(long, value_name = "N")]
     pub limit_videos: Option<NonZeroUsize>,
     /// Print JSON
@@ -157,7 +161,7 @@ pub struct DataSynthArgs {
     /// Folder to write into; must be empty or absent
     pub out: PathBuf,
     /// Layout to write: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
-    #[arg(long, value_name = "NAME", default_value = "sa-v")]
+    #[arg(long, value_name = "NAME", default_value = "sa-v", add = complete::layouts())]
     pub layout: Layout,
     /// Videos
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -188,12 +192,13 @@ pub struct DataSynthArgs {
 /// Flags of `report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// Directory of the run
+    /// The run: its directory, its id, or `latest`
+    #[arg(add = complete::runs())]
     pub run: PathBuf,
     /// Write the headline table as Markdown to FILE, and nothing else; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub export_markdown: Option<PathBuf>,
-    /// Print the record without frames as JSON, and write nothing
+    /// Print the record without frames as JSON; write nothing
     #[arg(long, conflicts_with = "export_markdown")]
     pub json: bool,
     /// No table
@@ -204,8 +209,8 @@ pub struct ReportArgs {
 /// Flags of `compare`.
 #[derive(Args, Debug)]
 pub struct CompareArgs {
-    /// Runs; the first is the base that the others are compared with, unless --baseline names one
-    #[arg(required = true, value_name = "RUN")]
+    /// Runs: directories, run ids or `latest`; the first is the base, unless --baseline names one
+    #[arg(required = true, value_name = "RUN", add = complete::runs())]
     pub runs: Vec<PathBuf>,
     /// Compare with the run that was saved under this name
     #[arg(long, value_name = "NAME")]
@@ -216,7 +221,7 @@ pub struct CompareArgs {
     /// Exit with 1 when something has regressed, or could not be compared
     #[arg(long)]
     pub fail_on_regression: bool,
-    /// Changes of latency up to this many percent are noise [default: learnt from the results directory]
+    /// Latency changes up to this many percent are noise [default: learnt from past runs]
     #[arg(long, value_name = "PERCENT")]
     pub noise_floor: Option<f64>,
     /// Results directory: history and baselines are in it [env: JETBENCH_RESULTS] [default: results]
@@ -234,7 +239,7 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Only these model tags
-    #[arg(long, value_name = "TAG,…", value_delimiter = ',')]
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',', add = complete::models())]
     pub models: Vec<String>,
     /// Write all runs as one CSV table; `-` is stdout
     #[arg(long, value_name = "FILE")]
@@ -259,8 +264,10 @@ pub struct ScheduleArgs {
 #[derive(Subcommand, Debug)]
 pub enum ScheduleCommand {
     /// Install a service and its timer
+    #[command(after_help = help::INSTALL)]
     Install(Box<ScheduleInstall>),
     /// Show schedules, and how their last runs ended
+    #[command(after_help = help::LIST)]
     List {
         /// Where to look.
         #[command(flatten)]
@@ -270,6 +277,7 @@ pub enum ScheduleCommand {
         json: bool,
     },
     /// Remove a schedule; its results stay
+    #[command(after_help = help::REMOVE)]
     Remove {
         /// Its name
         name: String,
@@ -285,7 +293,7 @@ pub struct SchedulePlace {
     /// Units of this user (the default)
     #[arg(long, conflicts_with = "system")]
     pub user: bool,
-    /// Units of the system: hardened further, needs root to install, does not run as root
+    /// System units: hardened further; root installs them, they do not run as root
     #[arg(long)]
     pub system: bool,
     /// Write units to DIR, or look there, and leave systemd alone
@@ -311,22 +319,22 @@ pub struct ScheduleInstall {
     /// Print units and cron line; install nothing
     #[arg(long)]
     pub print: bool,
-    /// As of `run`
+    /// As for `run`
     #[arg(long, value_name = "CELSIUS")]
     pub cool_to: Option<f64>,
-    /// As of `run`
+    /// As for `run`
     #[arg(long, value_name = "PERCENT")]
     pub idle: Option<f64>,
-    /// As of `run`
+    /// As for `run`
     #[arg(long, value_name = "TIME")]
     pub max_wait: Option<TimeSpan>,
-    /// As of `run`
+    /// As for `run`
     #[arg(long, value_name = "N")]
     pub keep: Option<NonZeroUsize>,
-    /// As of `run`
+    /// As for `run`
     #[arg(long, value_name = "MIB")]
     pub min_free_mib: Option<u64>,
-    /// As of `run`
+    /// As for `run`
     #[arg(long)]
     pub if_changed: bool,
 }
@@ -334,13 +342,13 @@ pub struct ScheduleInstall {
 /// Flags of `merge`.
 #[derive(Args, Debug)]
 pub struct MergeArgs {
-    /// Runs, or directories with runs below them
+    /// Runs, or directories that hold runs
     #[arg(required = true, value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
     /// The joined result goes to DIR/<device>/<run-id>/ [env: JETBENCH_RESULTS] [default: results]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Join what there is although videos are missing; the result says that it is partial
+    /// Join although videos are missing; the result is marked as partial
     #[arg(long)]
     pub partial: bool,
     /// Price of a kilowatt hour: adds the cost of the energy per 1,000 frames where energy was measured
@@ -363,10 +371,10 @@ pub struct VerifyArgs {
     /// Pack directory, e.g. assets/packs/sam2_mini
     pub pack: PathBuf,
     /// Precision of the graphs to check; the reference and its tolerance are fp32
-    #[arg(long, value_name = "TYPE", default_value = "fp32")]
+    #[arg(long, value_name = "TYPE", default_value = "fp32", add = complete::dtypes())]
     pub dtype: Dtype,
     /// Device to check on: cpu, cuda:N, tensorrt:N, webgpu:0
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", add = complete::devices())]
     pub device: Device,
     /// ONNX Runtime library to load; searched for when left out
     #[arg(long, value_name = "FILE")]
@@ -374,11 +382,12 @@ pub struct VerifyArgs {
     /// Threads inside one operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// First frames of each clip only, on a device that is slow [default: all]
+    /// Compare the first N frames of each clip only [default: all]
     #[arg(long, value_name = "N")]
     pub frames: Option<NonZeroUsize>,
-    /// Compare with the same pack run otherwise, instead of with its reference: keys device, dtype, threads,
-    /// ort-lib, form
+    /// Compare with the same pack run differently, not with its reference
+    ///
+    /// Keys: device, dtype, threads, ort-lib, form
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub against: Option<String>,
     /// With --against: largest absolute difference of logits, scores and pointers [default: the pack's tolerance for the same
@@ -400,13 +409,13 @@ pub struct VerifyArgs {
 #[derive(Args, Debug)]
 pub struct AuditArgs {
     /// Model tags, as for `run`
-    #[arg(long, value_name = "TAG,…", value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',', required = true, add = complete::models())]
     pub models: Vec<String>,
     /// Precisions [default: bf16]
-    #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',', add = complete::dtypes())]
     pub dtype: Vec<Dtype>,
     /// Devices: cpu, cuda:N, tensorrt:N, webgpu:0 [default: cpu]
-    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',')]
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', add = complete::devices())]
     pub device: Vec<Device>,
     /// Annotated videos, of which the first is used [default: assets/demo]
     #[arg(long, value_name = "DIR")]
@@ -458,10 +467,10 @@ pub enum TelemetryFormat {
 /// Flags of `telemetry`.
 #[derive(Args, Debug)]
 pub struct TelemetryArgs {
-    /// Where to read
+    /// Source of the readings
     #[arg(long, value_enum, default_value = "sysfs")]
     pub source: SensorSource,
-    /// How to write
+    /// Output format
     #[arg(long, value_enum, default_value = "csv")]
     pub format: TelemetryFormat,
     /// Stop after so many seconds [default: at Ctrl-C]
@@ -473,7 +482,7 @@ pub struct TelemetryArgs {
     /// Samples per second [default: 10]
     #[arg(long, value_name = "HZ")]
     pub sample_hz: Option<f64>,
-    /// Memory and processor time of this process too
+    /// Add memory and CPU time of this process
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
     /// With --source tegrastats: read lines that it wrote from a file instead of starting it; `-` is stdin
@@ -482,7 +491,7 @@ pub struct TelemetryArgs {
     /// Root of the file tree that is read, e.g. one captured on a board
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
-    /// Do not say what cannot be read
+    /// Do not list sensors that cannot be read
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -498,8 +507,11 @@ pub struct PacksArgs {
 /// Sub-commands of `packs`.
 #[derive(Subcommand, Debug)]
 pub enum PacksCommand {
-    /// Graphs, shapes, parameters, operations and bytes per frame, precision, memory, and what the manifest lacks; counted
-    /// from the files, nothing is run
+    /// Show a pack's graphs, cost per frame, memory and gaps
+    ///
+    /// Shapes, parameters, operations and bytes per frame, precision, memory, and what the manifest lacks: counted from the
+    /// files, nothing is run.
+    #[command(after_help = help::INSPECT)]
     Inspect(InspectArgs),
 }
 
@@ -518,7 +530,7 @@ pub struct InspectArgs {
     /// Pack directory, e.g. assets/packs/sam2_mini
     pub pack: PathBuf,
     /// Precision whose graphs are counted [default: the first that every graph has]
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", add = complete::dtypes())]
     pub dtype: Option<Dtype>,
     /// Form of the graphs that have two: plain, for all providers [default], or cpu, for ONNX Runtime's CPU provider
     #[arg(long, value_name = "FORM", value_enum)]

@@ -42,14 +42,16 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
         let [run] = args.runs.as_slice() else {
             return Err(Error::Usage("--save-baseline NAME takes one run".into()));
         };
-        let run = baseline::save(&out, name, run)?;
+        let run = baseline::save(&out, name, &store::which(run, &out)?)?;
         return Ok(Outcome::ok(format!("baseline {name} is {}\n", run.display())));
     }
     let mut dirs = Vec::new();
     if let Some(name) = &args.baseline {
         dirs.push(baseline::find(&out, name)?);
     }
-    dirs.extend(args.runs.iter().cloned());
+    for run in &args.runs {
+        dirs.push(store::which(run, &out)?);
+    }
     if dirs.len() < 2 {
         return Err(Error::Usage("two runs are needed: jetbench compare BASE RUN…, or --baseline NAME RUN…".into()));
     }

@@ -72,6 +72,7 @@ fn collect(dirs: &[PathBuf]) -> Result<(Vec<Part>, Vec<String>), Error> {
     let mut found = Vec::new();
     for dir in dirs {
         let before = found.len();
+        let dir = if dir.exists() { dir } else { &store::which(dir, &settings::default_out(None))? };
         store::find_runs(dir, &mut found).map_err(|e| Error::Usage(format!("{}: {e}", dir.display())))?;
         if found.len() == before {
             return Err(Error::Usage(format!("{}: no runs in it or below it", dir.display())));

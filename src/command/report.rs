@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::cli::ReportArgs;
 use crate::exit::{Error, Outcome};
 use crate::judge::outcome::exit_code;
+use crate::plan::settings;
 use crate::report::screen::screen;
 use crate::report::{files_with, table, thumb};
 use crate::results::store;
@@ -14,8 +15,9 @@ use crate::results::store;
 /// # Errors
 /// The run cannot be read, a file not be written.
 pub fn report(args: &ReportArgs) -> Result<Outcome, Error> {
-    let mut record = store::load(&args.run)?;
-    let dir = if args.run.is_dir() { args.run.as_path() } else { args.run.parent().unwrap_or(Path::new(".")) };
+    let run = store::which(&args.run, &settings::default_out(None))?;
+    let mut record = store::load(&run)?;
+    let dir = if run.is_dir() { run.as_path() } else { run.parent().unwrap_or(Path::new(".")) };
     let code = exit_code(&record, &[]);
     if args.json {
         for cell in &mut record.cells {

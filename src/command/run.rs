@@ -11,7 +11,7 @@ use crate::cli::RunArgs;
 use crate::command::report::markdown;
 use crate::exit::{self, Error, Outcome};
 use crate::judge::outcome::exit_code;
-use crate::plan::{Plan, config, identity};
+use crate::plan::{Plan, config, identity, settings};
 use crate::report::screen::{LINE_SCHEMA, screen};
 use crate::results::status::Status;
 use crate::results::{retention, store};
@@ -61,7 +61,8 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
     let verbosity = Verbosity { quiet: args.quiet.unwrap_or(false), verbose: args.verbose.unwrap_or(false) };
     let interrupt = Arc::new(AtomicBool::new(false));
     let (resumed, _held) = match args.resume.clone() {
-        Some(path) => {
+        Some(name) => {
+            let path = store::which(&name, &settings::default_out(args.out.clone()))?;
             let device = device::describe(root);
             let Some(resumed) = resume::take_up(&args, &path, &device.digest)? else {
                 return Ok((complete(&args, &path)?, Some(path)));

@@ -135,6 +135,11 @@ fn unknown_tag(tag: &str, settings: &Settings, available: &[&PackInfo]) -> Error
     } else {
         format!("known models: {}", by_nearness(tag, known.clone()).join(", "))
     };
+    let prompts: Vec<&str> =
+        known.iter().filter(|k| k.rsplit_once('_').is_some_and(|(name, _)| name == tag)).map(String::as_str).collect();
+    if !prompts.is_empty() {
+        return Error::Usage(format!("model `{tag}` lacks its prompt; add one: {}", prompts.join(", ")));
+    }
     let hint = nearest(tag, known.iter().map(String::as_str)).map(|n| format!("; did you mean `{n}`?"));
     Error::Usage(format!("unknown model `{tag}`{}\n{listing}", hint.unwrap_or_default()))
 }

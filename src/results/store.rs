@@ -230,6 +230,45 @@ pub fn find_runs(path: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     below.iter().try_for_each(|p| find_runs(p, found))
 }
 
+/// Runs below `out` with their ids, oldest first; none when it cannot be read.
+pub fn named(out: &Path) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    let _ = find_runs(out, &mut found);
+    let id = |run: &PathBuf| run.file_name().map(|id| id.to_string_lossy().into_owned());
+    let mut named: Vec<(String, PathBuf)> = found.into_iter().filter_map(|run| Some((id(&run)?, run))).collect();
+    named.sort();
+    named
+}
+
+/// The run that a user means: a directory or record as it is, the newest run of a directory that holds runs, and where no
+/// such file exists, `latest` or a run id below `out`.
+///
+/// # Errors
+/// There is no such run; the newest ones are named.
+pub fn which(name: &Path, out: &Path) -> Result<PathBuf, Error> {
+    if is_run(name) || name.is_file() {
+        return Ok(name.to_path_buf());
+    }
+    let (place, wanted) = match name.is_dir() {
+        true => (name, None),
+        false => (out, Some(name.to_string_lossy()).filter(|n| n != "latest")),
+    };
+    let runs = named(place);
+    let found = runs.iter().rev().find(|(id, _)| wanted.as_ref().is_none_or(|wanted| id == wanted));
+    found.map(|(_, run)| run.clone()).ok_or_else(|| {
+        let newest: Vec<&str> = runs.iter().rev().take(3).map(|(id, _)| id.as_str()).collect();
+        Error::Usage(match newest.is_empty() {
+            true => format!("{}: no such run, and there is no run in {}", name.display(), place.display()),
+            false => format!(
+                "{}: no such run; `latest` in {} is {}",
+                name.display(),
+                place.display(),
+                newest.join(", before it ")
+            ),
+        })
+    })
+}
+
 /// Time stamp to the second and the microseconds of it: names in the order in which runs began, which history, merge
 /// and comparison rely on.
 fn run_id(now: chrono::DateTime<chrono::Utc>) -> String {

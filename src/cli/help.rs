@@ -1,0 +1,85 @@
+//! What stands below a command's flags in its help: examples and exit codes.
+
+/// Examples, then the exit codes; `$one` says what a check or measurement that did not pass is for this command.
+macro_rules! after {
+    ($one:literal, $($example:literal),+) => {
+        concat!(
+            "Examples:\n", $("  jetbench ", $example, "\n",)+
+            "\nExit codes:\n",
+            "  0    done\n",
+            "  1    ", $one, "\n",
+            "  2    wrong usage, model pack or data\n",
+            "  3    device, driver, ONNX Runtime or environment is missing or unfit"
+        )
+    };
+}
+
+pub(super) const RUN: &str = "\
+Examples:
+  jetbench --models sam2_points,edgetam_points --dtype bf16
+  jetbench --config configs/demo.toml --device cuda:0 --out results
+  jetbench --resume latest
+
+Exit codes:
+  0    every cell is valid
+  1    a cell is invalid or failed
+  2    wrong usage, model pack or data
+  3    device, driver, ONNX Runtime or environment is missing or unfit
+  130  interrupted; finished sequences are kept";
+
+pub(super) const MODELS: &str = after!("not used", "models", "models --packs ~/packs --json", "models --options");
+pub(super) const DOCTOR: &str = after!("a check did not pass", "doctor", "doctor --device cuda:0 --data ~/sav_val");
+pub(super) const SCORE: &str =
+    after!("not used", "score DAVIS predictions/", "score sav_val predictions/ --protocol vos --export-csv scores.csv");
+pub(super) const CHECK: &str = after!("a problem was found", "data check ~/sav_val", "data check clips --layout plain");
+pub(super) const SYNTH: &str =
+    after!("not used", "data synth drawn", "data synth drawn --layout davis2017 --predictions predicted");
+pub(super) const VERIFY: &str = after!(
+    "outputs differ by more than is allowed",
+    "verify assets/packs/sam2_mini",
+    "verify packs/edgetam --device cuda:0 --dtype fp16",
+    "verify packs/edgetam --against dtype=bf16"
+);
+pub(super) const AUDIT: &str = after!(
+    "a copy of the severity of --fail-on was found",
+    "audit --models sam2_points --device cuda:0",
+    "audit --models edgetam_bbox --device webgpu:0 --fail-on critical"
+);
+pub(super) const TELEMETRY: &str =
+    after!("not used", "telemetry --duration 60 --out sensors.csv", "telemetry --source tegrastats --format jsonl");
+pub(super) const INSPECT: &str = after!(
+    "not used",
+    "packs inspect assets/packs/sam2_mini",
+    "packs inspect packs/edgetam --objects 4 --roofline orin-nano-8gb"
+);
+pub(super) const COMPARE: &str = after!(
+    "regressed, with --fail-on-regression",
+    "compare OLD latest",
+    "compare latest --save-baseline main",
+    "compare latest --baseline main --fail-on-regression"
+);
+pub(super) const HISTORY: &str =
+    after!("not used", "history --plot trend.svg", "history --models sam2_points --export-csv -");
+pub(super) const INSTALL: &str = after!(
+    "not used",
+    "schedule install --on-calendar '*-*-* 02:00' --config configs/demo.toml --cool-to 45 --keep 30",
+    "schedule install --on-calendar daily --config nightly.toml --print"
+);
+pub(super) const LIST: &str = after!("not used", "schedule list", "schedule list --system --json");
+pub(super) const REMOVE: &str = after!("not used", "schedule remove demo");
+pub(super) const MERGE: &str = after!(
+    "a cell is invalid or failed",
+    "merge results/part-1 results/part-2",
+    "merge boards/ --energy-price 0.30 --currency EUR"
+);
+pub(super) const REPORT: &str =
+    after!("a cell is invalid or failed", "report latest", "report latest --export-markdown - >> notes.md");
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  echo 'source <(jetbench completions bash)' >> ~/.bashrc
+  echo 'source <(jetbench completions zsh)' >> ~/.zshrc
+  echo 'jetbench completions fish | source' > ~/.config/fish/completions/jetbench.fish";
+pub(super) const MAN: &str = "\
+Examples:
+  jetbench man --dir ~/.local/share/man/man1
+  jetbench man | man -l -";
