@@ -3,7 +3,9 @@
 
 pub mod change;
 pub mod complete;
+pub mod course;
 pub mod disturbed;
+pub mod levels;
 pub mod limits;
 pub mod noise;
 pub mod outcome;

@@ -3,7 +3,7 @@
 mod synthetic;
 
 use jetbench::dataset::{Dataset, read_frame};
-use jetbench::judge::summary;
+use jetbench::judge::{course, summary};
 use jetbench::report::overlay::{self, Layer};
 use jetbench::report::table::Style;
 use jetbench::report::{self, csv, plot, png, table};
@@ -213,8 +213,8 @@ fn the_summary_is_what_its_sequences_say() {
 #[test]
 fn remarks_name_what_is_unsteady_and_only_that() {
     let cell = synthetic::run().cells.swap_remove(0);
-    assert_eq!(summary::remarks(&cell), []);
-    let said = |cell| summary::remarks(cell).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert_eq!(course::remarks(&cell), []);
+    let said = |cell| course::remarks(cell).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let mut hot = cell.clone();
     let total = 576.0;
     for (i, frame) in hot.sequences.iter_mut().flat_map(|s| &mut s.frames).enumerate() {

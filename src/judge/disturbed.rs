@@ -1,28 +1,38 @@
 //! What disturbed a measurement? Its figures may be used, but another run on a quiet machine may give others. The limits are in
 //! [`limits`]; the notes of the same kinds say what was seen.
 
+use crate::judge::course::{self, Steadiness};
+use crate::judge::levels::{self, Stability};
 use crate::judge::verdict::Conditions;
-use crate::judge::{limits, stats, summary, verdict};
+use crate::judge::{limits, stats, verdict};
 use crate::results::disturbance::Disturbance;
 use crate::results::note::NoteKind;
 use crate::results::record::CellRecord;
 
 /// Everything that disturbed a cell whose worker went through, each kind once, in order. `cell` has its notes.
 pub fn disturbances(cell: &CellRecord, conditions: &Conditions) -> Vec<Disturbance> {
-    let ratios = summary::relative_latencies(cell);
+    let ratios = course::relative_latencies(cell);
+    let shifted = levels::stability(&course::levels(cell)) != Stability::Level
+        || course::steadiness(cell) == Steadiness::Restless;
     let seen = [
         (Disturbance::Rivals, verdict::rivals(conditions).is_some()),
-        (Disturbance::Outliers, too_many_outliers(&ratios)),
+        (Disturbance::Outliers, too_many_outliers(&course::unexplained(cell))),
         (Disturbance::Drift, drift(&ratios).is_some()),
+        (Disturbance::Shifted, shifted),
+        (Disturbance::Scattered, course::scattered(cell).is_some_and(|share| share > limits::SCATTER_SHARE)),
         (Disturbance::SlowStart, slow_start_share(&ratios) > limits::SLOW_START_SHARE),
         (Disturbance::LateFrames, cell.notes.iter().any(|n| n.kind == NoteKind::LateFrames)),
     ];
     seen.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect()
 }
 
-/// Are more frames outliers than a scheduler explains?
+/// Are more frames outliers than a scheduler explains, or do they take more time beyond their like than a mean bears?
 pub fn too_many_outliers(ratios: &[f64]) -> bool {
-    stats::outliers(ratios) as f64 > limits::OUTLIER_SHARE * ratios.len() as f64
+    let Some(fence) = stats::outlier_fence(ratios) else { return false };
+    let outliers = || ratios.iter().filter(|r| **r > fence);
+    let beyond: f64 = outliers().map(|r| r - 1.0).sum();
+    outliers().count() as f64 > limits::OUTLIER_SHARE * ratios.len() as f64
+        || beyond > limits::OUTLIER_TIME * ratios.iter().sum::<f64>()
 }
 
 /// Change of the median from the first to the last quarter, where it is worth a word.

@@ -16,7 +16,7 @@ const RESAMPLES: usize = 2000;
 const OUTLIER_Z: f64 = 3.5;
 
 /// Median absolute deviation times this equals the standard deviation of normal data.
-const MAD_TO_SIGMA: f64 = 1.4826;
+pub const MAD_TO_SIGMA: f64 = 1.4826;
 
 /// The `q`-quantile (`q` in 0..=1) of values sorted in ascending order, by linear interpolation between order
 /// statistics: numpy's default, to the last bit. `None` of nothing.
@@ -79,13 +79,13 @@ pub fn bootstrap<U>(units: &[U], statistic: impl Fn(&[&U]) -> Option<f64>) -> Op
 /// steady to a percent, a frame 6 % late has a high z-score and is no reason to doubt the run. They are counted, never
 /// removed. 0 for fewer than ten samples.
 pub fn outliers(samples: &[f64]) -> usize {
-    match centre_and_spread(samples) {
-        Some((centre, sigma)) => {
-            let fence = (centre + OUTLIER_Z * sigma).max(1.25 * centre);
-            samples.iter().filter(|&&v| v > fence).count()
-        }
-        None => 0,
-    }
+    outlier_fence(samples).map_or(0, |fence| samples.iter().filter(|&&v| v > fence).count())
+}
+
+/// What lies above is an outlier; `None` for fewer than ten samples.
+pub fn outlier_fence(samples: &[f64]) -> Option<f64> {
+    let (centre, sigma) = centre_and_spread(samples)?;
+    Some((centre + OUTLIER_Z * sigma).max(1.25 * centre))
 }
 
 /// How many leading samples are slower than the steady state, taken as the second half of the samples: those above both
@@ -111,52 +111,6 @@ pub fn drift(samples: &[f64]) -> Option<f64> {
     let first = median(&steady[..quarter])?;
     let last = median(&steady[steady.len() - quarter..])?;
     (first > 0.0).then(|| last / first - 1.0)
-}
-
-/// How a run went over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Steadiness {
-    /// Too short to tell.
-    TooShort,
-    /// Steady from this sample on.
-    From(usize),
-    /// It jumped about, without a direction: other load, most likely.
-    Restless,
-    /// It went on getting slower, or faster, to its end.
-    Never,
-}
-
-/// Fewest samples from which the course of a run is judged.
-const MIN_COURSE: usize = 100;
-/// Samples per block: one slow frame must not decide.
-const BLOCK: usize = 10;
-/// How far the median of a block may lie from that of the second half, for the run to have settled.
-const SETTLED: f64 = 0.10;
-/// How much the medians of eighths of a run must move in one direction, over all and over the second half, to say that it
-/// never settled.
-const NEVER: (f64, f64) = (0.25, 0.12);
-
-/// Where the steady part of a run begins: at the first block of ten samples whose median, like that of the next block,
-/// lies within a tenth of the median of the run's second half. A run whose eighths go on moving in one direction (by a
-/// quarter over all, by an eighth in the second half) never has one; one that gets there only in its second half, and has
-/// no direction, is restless.
-pub fn steadiness(samples: &[f64]) -> Steadiness {
-    if samples.len() < MIN_COURSE {
-        return Steadiness::TooShort;
-    }
-    let Some(settled) = median(&samples[samples.len() / 2..]).filter(|m| *m > 0.0) else { return Steadiness::TooShort };
-    let near = |block: &[f64]| median(block).is_some_and(|m| (m / settled - 1.0).abs() <= SETTLED);
-    let blocks: Vec<&[f64]> = samples.chunks_exact(BLOCK).collect();
-    let eighths: Vec<f64> = samples.chunks(samples.len().div_ceil(8)).filter_map(median).collect();
-    let one_way = eighths.windows(2).all(|w| w[1] > w[0]) || eighths.windows(2).all(|w| w[1] < w[0]);
-    let moved = |from: usize| (eighths[eighths.len() - 1] / eighths[from] - 1.0).abs();
-    if one_way && moved(0) > NEVER.0 && moved(eighths.len() / 2) > NEVER.1 {
-        return Steadiness::Never;
-    }
-    match blocks.windows(2).position(|pair| near(pair[0]) && near(pair[1])) {
-        Some(begin) if begin * BLOCK <= samples.len() / 2 => Steadiness::From(begin * BLOCK),
-        _ => Steadiness::Restless,
-    }
 }
 
 /// Mean absolute difference between neighbours; `None` of fewer than two.
@@ -231,11 +185,11 @@ fn centre_and_spread(samples: &[f64]) -> Option<(f64, f64)> {
 }
 
 /// SplitMix64 (Steele, Lea & Flood 2014): enough for resampling, and no dependency.
-struct SplitMix(u64);
+pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
     /// Uniform in `0..n`.
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -245,13 +199,21 @@ impl SplitMix {
     }
 }
 
+/// Standard normal, by Box and Muller.
 #[cfg(test)]
-mod tests {
+pub(crate) fn normal(random: &mut SplitMix) -> f64 {
+    let mut uniform = || (random.below(1 << 53) as f64 + 0.5) / (1u64 << 53) as f64;
+    let (a, b) = (uniform(), uniform());
+    (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
     use super::*;
     use crate::score::pairwise_sum;
 
     /// The numbers that the table below was made from: a linear congruential generator, 0..100.
-    fn generated(n: usize) -> Vec<f64> {
+    pub(in crate::judge) fn generated(n: usize) -> Vec<f64> {
         let mut state = 12345u64;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -324,26 +286,6 @@ mod tests {
     }
 
     #[test]
-    fn the_steady_part_is_found_and_its_absence_said() {
-        let noise: Vec<f64> = generated(300).iter().map(|v| 50.0 + v / 50.0).collect();
-        assert_eq!(steadiness(&noise), Steadiness::From(0));
-        assert_eq!(steadiness(&noise[..99]), Steadiness::TooShort);
-        let mut warming = noise.clone();
-        warming[..37].iter_mut().for_each(|v| *v *= 1.5);
-        assert_eq!(steadiness(&warming), Steadiness::From(40), "whole blocks only");
-        let mut burst = noise.clone();
-        burst[200..215].iter_mut().for_each(|v| *v *= 3.0);
-        assert_eq!(steadiness(&burst), Steadiness::From(0), "other load for a moment is no lack of steadiness");
-        let restless: Vec<f64> =
-            generated(300).iter().enumerate().map(|(i, v)| 50.0 + v * (i / 7 % 5) as f64).collect();
-        assert_eq!(steadiness(&restless), Steadiness::Restless, "jumping about is no trend");
-        let heating: Vec<f64> = noise.iter().enumerate().map(|(i, v)| v * (1.0 + i as f64 / 300.0)).collect();
-        assert_eq!(steadiness(&heating), Steadiness::Never);
-        let slightly: Vec<f64> = noise.iter().enumerate().map(|(i, v)| v * (1.0 + i as f64 / 3000.0)).collect();
-        assert_eq!(steadiness(&slightly), Steadiness::From(0));
-    }
-
-    #[test]
     fn jitter_is_between_neighbours() {
         assert_eq!(jitter(&[1.0, 3.0, 2.0]), Some(1.5));
         assert_eq!(jitter(&[1.0]), None);
@@ -363,13 +305,6 @@ mod tests {
         assert!((student_975(40) - 2.021).abs() < 1e-3 && (student_975(30) - 2.042).abs() < 1e-3);
         let five = spread(&[10.0, 11.0, 12.0, 13.0, 14.0]).unwrap();
         assert_eq!((five.median, five.interval.map(|i| (i.low, i.high))), (12.0, Some((10.0, 14.0))));
-    }
-
-    /// Standard normal, by Box and Muller.
-    fn normal(random: &mut SplitMix) -> f64 {
-        let mut uniform = || (random.below(1 << 53) as f64 + 0.5) / (1u64 << 53) as f64;
-        let (a, b) = (uniform(), uniform());
-        (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
     }
 
     /// How often five repeats' interval for one more run holds the sixth run. The seed is fixed; the standard error is 0.07 %.

@@ -1,15 +1,12 @@
 //! From a cell's finished sequences to the figures that are quoted: means over objects, frames per second, latency
-//! percentiles, and remarks on how steady the run was. Pure arithmetic on the record; the same sequences give the same
+//! percentiles. Pure arithmetic on the record; the same sequences give the same
 //! summary after a resume or a merge.
-
-use std::collections::BTreeMap;
 
 use jetbench_runners::options::PIPELINE;
 
-use crate::judge::stats::Steadiness;
-use crate::judge::{disturbed, stats};
+use crate::judge::course::{self, Steadiness};
+use crate::judge::stats;
 use crate::plan::scenario::Scenario;
-use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
 use crate::score;
 
@@ -74,11 +71,6 @@ fn deadline_misses(cell: &CellRecord) -> Option<usize> {
         .then(|| known.iter().map(|(limit, s)| s.frames.iter().filter(|f| f.latency_ms > *limit).count()).sum())
 }
 
-/// How the run went over time, by latencies relative to those of like frames.
-pub fn steadiness(cell: &CellRecord) -> Steadiness {
-    stats::steadiness(&relative_latencies(cell))
-}
-
 /// Frames over their summed latency; none where one frame is begun before the last is done, for then latencies overlap.
 fn fps_of_latency(cell: &CellRecord, frames: usize, total_ms: f64) -> Option<f64> {
     let overlap = cell.options.passed.iter().any(|(name, value)| name == PIPELINE && value == "on");
@@ -87,7 +79,7 @@ fn fps_of_latency(cell: &CellRecord, frames: usize, total_ms: f64) -> Option<f64
 
 /// The figures of the steady part.
 fn steady(cell: &CellRecord) -> Option<SteadyRecord> {
-    let Steadiness::From(begin) = steadiness(cell) else { return None };
+    let Steadiness::From(begin) = course::steadiness(cell) else { return None };
     let latencies: Vec<f64> = frames(cell).skip(begin).map(|f| f.latency_ms).collect();
     let total = score::pairwise_sum(&latencies);
     Some(SteadyRecord {
@@ -98,87 +90,8 @@ fn steady(cell: &CellRecord) -> Option<SteadyRecord> {
     })
 }
 
-/// What a reader should know about the steadiness of the timings, in whole sentences; empty when there is nothing to
-/// say. Frames are compared with frames of equal work only: the same number of objects.
-pub fn remarks(cell: &CellRecord) -> Vec<Note> {
-    use NoteKind::{Drift, ObjectChange, Outliers, SlowStart};
-    let ratios = relative_latencies(cell);
-    let mut remarks = Vec::new();
-    let slow = stats::slow_start(&ratios);
-    if slow > 0 {
-        remarks.push(Note::new(
-            SlowStart,
-            format!(
-                "the first {slow} frame{} took up to {:.1} times the median of like frames: warm up with more frames",
-                if slow == 1 { "" } else { "s" },
-                ratios[..slow].iter().copied().fold(0.0, f64::max)
-            ),
-        ));
-    }
-    if let Some(drift) = disturbed::drift(&ratios) {
-        remarks.push(Note::new(Drift, format!(
-            "latency {} by {:.0} % from the first to the last quarter of the run: look for heat, clocks or other load",
-            if drift > 0.0 { "rose" } else { "fell" },
-            drift.abs() * 100.0
-        )));
-    }
-    if disturbed::too_many_outliers(&ratios) {
-        let outliers = stats::outliers(&ratios);
-        remarks.push(Note::new(Outliers, format!(
-            "{outliers} of {} frames are outliers (modified z-score above 3.5, over 1.25 times the median of like frames): look for \
-             other load; none was removed",
-            ratios.len()
-        )));
-    }
-    remarks.extend(object_changes(cell, &ratios).map(|text| Note::new(ObjectChange, text)));
-    remarks
-}
-
-/// Least times the median of like frames that frames on which the number of objects changed must take, in the middle, to be
-/// worth a note: their prompts alone cost less.
-const SLOW_CHANGE: f64 = 3.0;
-
-/// What frames cost on which the number of objects changed, where that is much: a provider may prepare its kernels anew for
-/// another batch. Latency without them is what a steady number of objects has.
-fn object_changes(cell: &CellRecord, ratios: &[f64]) -> Option<String> {
-    let counts: Vec<u32> = frames(cell).map(|f| f.objects).collect();
-    if ratios.len() != counts.len() {
-        return None;
-    }
-    let changed: Vec<f64> = counts
-        .windows(2)
-        .zip(ratios.iter().skip(1))
-        .filter(|(pair, _)| pair[0] != pair[1])
-        .map(|(_, ratio)| *ratio)
-        .collect();
-    let (low, high) = changed.iter().fold((f64::INFINITY, 0.0f64), |(low, high), r| (low.min(*r), high.max(*r)));
-    (stats::median(&changed)? >= SLOW_CHANGE).then(|| {
-        let all = ratios.len();
-        let (which, took) = match changed.len() {
-            1 => (format!("1 of {all} frames is one on which"), format!("it took {high:.1} times")),
-            n => (format!("{n} of {all} frames are those on which"), format!("they took {low:.1} to {high:.1} times")),
-        };
-        format!(
-            "{which} the number of objects changed; {took} the median of like frames, because the provider prepares its kernels \
-             for another batch; none was removed; `objects=loop` keeps one batch"
-        )
-    })
-}
-
-/// Latency of each frame in run order, divided by the median latency of the frames with as many objects. (Prompted
-/// frames skip the memory attention and are a little faster; they are too few for a group of their own.)
-pub fn relative_latencies(cell: &CellRecord) -> Vec<f64> {
-    let mut groups: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-    for frame in frames(cell) {
-        groups.entry(frame.objects).or_default().push(frame.latency_ms);
-    }
-    let medians: BTreeMap<u32, f64> =
-        groups.into_iter().filter_map(|(objects, values)| Some((objects, stats::median(&values)?))).collect();
-    frames(cell).map(|f| f.latency_ms / medians[&f.objects]).filter(|r| r.is_finite()).collect()
-}
-
 /// Every tracked frame, in run order.
-fn frames(cell: &CellRecord) -> impl Iterator<Item = &FrameRecord> {
+pub(super) fn frames(cell: &CellRecord) -> impl Iterator<Item = &FrameRecord> {
     cell.sequences.iter().flat_map(|s| &s.frames)
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::types::Effective;
 
-use crate::judge::stats::Steadiness;
-use crate::judge::{limits, summary};
+use crate::judge::course::{self, Steadiness};
+use crate::judge::limits;
 use crate::plan::policy::Policy;
 use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{CellRecord, SensorsRecord, Verdict};
@@ -216,11 +216,12 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
         let text = format!("too short: {seconds:.1} s were spent in frames, {needed} s are needed (--min-seconds)");
         reasons.push(Reason::new(ReasonKind::TooShort, text));
     }
-    if summary::steadiness(cell) == Steadiness::Never {
-        reasons.push(Reason::new(
-            ReasonKind::Unsteady,
-            "no steady state: latency went on changing to the end; warm up longer, cool the device, or run longer",
-        ));
+    if course::steadiness(cell) == Steadiness::Never {
+        let levels = course::level_words(&course::levels(cell));
+        let text = format!(
+            "no steady state: latency changed: {levels}; warm up longer, cool the device, pin its clocks, or stop other load"
+        );
+        reasons.push(Reason::new(ReasonKind::Unsteady, text));
     }
     reasons.extend(machine_reasons(conditions, rules));
     if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid { reasons } }
@@ -422,7 +423,7 @@ mod tests {
         non-finite output: video v, frame 3, object 0
         warm-up: empty mask for object 0 (prompted frame)
         provider fallback: image_encoder ran on CPUExecutionProvider, CUDA was asked for
-        no steady state: latency went on changing to the end; warm up longer, cool the device, or run longer
+        no steady state: latency changed: 0.87 times the median of like frames for 110 frames, then 1.28 times for 90; warm up longer, cool the device, pin its clocks, or stop other load
         memory: up to 12.5 MiB of the worker were swapped out; power mode changed during the run: 25W (1) before, 15W (0) after; throttled: 2 under-voltage events (oc1) during the run
         power mode changed during the run, and back again
         throttled: 1 average over-current events (oc2) during the run

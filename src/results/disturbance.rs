@@ -17,6 +17,10 @@ pub enum Disturbance {
     Outliers,
     /// Latency at the end differs from that at the beginning.
     Drift,
+    /// Latency changed its level.
+    Shifted,
+    /// Few frames lie near the median of their like.
+    Scattered,
     /// The first frames were so slow that they move the mean.
     SlowStart,
     /// The decoder was later than the clock of `realtime`.
@@ -33,6 +37,8 @@ impl Disturbance {
             Disturbance::Rivals => "rivals",
             Disturbance::Outliers => "outliers",
             Disturbance::Drift => "drift",
+            Disturbance::Shifted => "shifted",
+            Disturbance::Scattered => "scattered",
             Disturbance::SlowStart => "slow_start",
             Disturbance::LateFrames => "late_frames",
             Disturbance::Unknown => "unknown",
@@ -45,6 +51,8 @@ impl Disturbance {
             Disturbance::Rivals => "other programs",
             Disturbance::Outliers => "outliers",
             Disturbance::Drift => "drift",
+            Disturbance::Shifted => "a change of level",
+            Disturbance::Scattered => "scattered latencies",
             Disturbance::SlowStart => "a slow start",
             Disturbance::LateFrames => "late decoding",
             Disturbance::Unknown => "something that this version does not know",
@@ -59,6 +67,8 @@ impl Disturbance {
             }
             Disturbance::Outliers => "look for other load, and for clocks that are not pinned",
             Disturbance::Drift => "look for heat, clocks and other load; let the device cool down, or run longer",
+            Disturbance::Shifted => "look for clocks, heat and other load that begins or ends in the run",
+            Disturbance::Scattered => "pin the clocks and stop other load; quote percentiles, not the mean",
             Disturbance::SlowStart => "use the figures of the steady state, or run longer",
             Disturbance::LateFrames => "decode the clip to JPEG frames first, or lower --fps",
             Disturbance::Unknown => "read the record with the version that wrote it",
@@ -67,7 +77,14 @@ impl Disturbance {
 
     /// Is it seen in the latencies alone? Otherwise sensors saw it while frames were timed.
     pub fn is_in_latencies(self) -> bool {
-        matches!(self, Disturbance::Outliers | Disturbance::Drift | Disturbance::SlowStart)
+        matches!(
+            self,
+            Disturbance::Outliers
+                | Disturbance::Drift
+                | Disturbance::Shifted
+                | Disturbance::Scattered
+                | Disturbance::SlowStart
+        )
     }
 }
 
@@ -84,6 +101,8 @@ impl NoteKind {
             NoteKind::Rivals => Some(Disturbance::Rivals),
             NoteKind::Outliers => Some(Disturbance::Outliers),
             NoteKind::Drift => Some(Disturbance::Drift),
+            NoteKind::Shifted => Some(Disturbance::Shifted),
+            NoteKind::Scattered => Some(Disturbance::Scattered),
             NoteKind::SlowStart => Some(Disturbance::SlowStart),
             NoteKind::LateFrames => Some(Disturbance::LateFrames),
             _ => None,
@@ -110,7 +129,7 @@ mod tests {
     #[test]
     fn names_are_those_of_the_record_and_later_ones_are_read() {
         use Disturbance::*;
-        for kind in [Rivals, Outliers, Drift, SlowStart, LateFrames] {
+        for kind in [Rivals, Outliers, Drift, Shifted, Scattered, SlowStart, LateFrames] {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("{:?}", kind.as_str()));
         }
         assert_eq!(serde_json::from_str::<Disturbance>("\"of a later version\"").unwrap(), Unknown);

@@ -15,6 +15,10 @@ pub enum NoteKind {
     Drift,
     /// Frames that took much longer than their like.
     Outliers,
+    /// Latency that changed its level.
+    Shifted,
+    /// Frames of which few lie near the median.
+    Scattered,
     /// Frames that took much longer because the number of objects changed.
     ObjectChange,
     /// Other programs that used the processor.
@@ -65,8 +69,8 @@ impl NoteKind {
     pub fn severity(self) -> Severity {
         use NoteKind::*;
         match self {
-            SlowStart | Drift | Outliers | ObjectChange | Rivals | LateFrames | MemoryUnknown | Swap | Budget
-            | Stopped | Scores | Output | Worker => Severity::Warning,
+            SlowStart | Drift | Outliers | Shifted | Scattered | ObjectChange | Rivals | LateFrames | MemoryUnknown
+            | Swap | Budget | Stopped | Scores | Output | Worker => Severity::Warning,
             EnergyUnknown | Temperature | Limit | Setup | Joined | Unknown => Severity::Info,
         }
     }

@@ -11,7 +11,7 @@ use jetbench_runners::types::{OpenReport, StagePrecision};
 
 use crate::judge::complete::Planned;
 use crate::judge::verdict::{self, Conditions, Rules};
-use crate::judge::{disturbed, roofline, summary};
+use crate::judge::{course, disturbed, roofline, summary};
 use crate::plan::resolve::Cell;
 use crate::plan::{Plan, budget};
 use crate::report::{csv, thumb};
@@ -97,7 +97,7 @@ impl CellRun<'_> {
             (!record.sequences.is_empty()).then(|| record.sequences.iter().map(|s| s.wall_ms).sum::<f64>() / 1000.0);
         record.summary = summary::summarise(&record);
         energy::per_frame(&mut record);
-        record.notes.extend(summary::remarks(&record));
+        record.notes.extend(course::remarks(&record));
         let cap = telemetry::gpu::clock_cap_mhz(self.root);
         let limit = roofline::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap);
         record.notes.extend(limit.map(|text| Note::new(NoteKind::Limit, text)));

@@ -61,7 +61,7 @@ pub fn run() -> RunRecord {
             "the power mode changed during the run (15W to 7W); fix it with `sudo nvpmodel -m 0`",
         )],
     };
-    cells[0].notes = jetbench::judge::summary::remarks(&cells[0]);
+    cells[0].notes = jetbench::judge::course::remarks(&cells[0]);
     let miniature = "the pack is a miniature for smoke tests: its scores say nothing about the full model";
     let miniature = || Note::new(NoteKind::Setup, miniature);
     cells[0].notes.push(miniature());
