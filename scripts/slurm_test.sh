@@ -64,10 +64,11 @@ echo "$(slurmctld -V) on $host, $(nproc) CPUs"
 
 cd "$work"
 flags=(--models "$models" --data "$tree/assets/demo" --packs "$tree/assets/packs" --dtype fp32 --min-frames 1)
-job=$(sbatch --parsable --array=0-3 "$tree/scripts/fleet/slurm.sbatch" "${flags[@]}")
+export JETBENCH_SHARDS=4
+job=$(sbatch --parsable --array=1-4 "$tree/scripts/fleet/slurm.sbatch" "${flags[@]}")
 echo "submitted array job $job (4 tasks)"
 while squeue -h -j "$job" 2>/dev/null | grep -q .; do sleep 1; done
-for task in 0 1 2 3; do
+for task in 1 2 3 4; do
     find "jetbench-$job/part-$task" -name run.json | grep -q . \
         || { echo "slurm_test: task $task left no result" >&2; cat "jetbench-$job-$task.log" >&2 || true; exit 1; }
 done

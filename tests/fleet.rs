@@ -182,16 +182,20 @@ fn arrays_and_indexed_jobs_find_their_part() {
         (output.status.code(), text(&output.stdout) + &text(&output.stderr))
     };
     let slurm = [
-        ("SLURM_ARRAY_TASK_ID", "3"),
-        ("SLURM_ARRAY_TASK_COUNT", "4"),
-        ("SLURM_ARRAY_TASK_MIN", "0"),
-        ("SLURM_ARRAY_TASK_MAX", "3"),
+        ("SLURM_ARRAY_TASK_ID", "2"),
+        ("SLURM_ARRAY_TASK_COUNT", "1"),
+        ("SLURM_ARRAY_TASK_MIN", "2"),
+        ("SLURM_ARRAY_TASK_MAX", "2"),
+        ("JETBENCH_SHARDS", "4"),
     ];
+    // A part that is submitted again is the same part.
     let (code, words) = said(&slurm);
     assert!(
-        code == Some(0) && words.contains("1 videos") && words.contains("part 4/4 of the videos (Slurm array)"),
+        code == Some(0) && words.contains("2 videos") && words.contains("part 2/4 of the videos (Slurm array)"),
         "{words}"
     );
+    let (code, words) = said(&slurm[..4]);
+    assert!(code == Some(2) && words.contains("set JETBENCH_SHARDS"), "{words}");
     let (code, words) = said(&[("JOB_COMPLETION_INDEX", "0"), ("JETBENCH_SHARDS", "2")]);
     assert!(code == Some(0) && words.contains("part 1/2 of the videos (indexed Kubernetes job)"), "{words}");
     assert_eq!(said(&[("JOB_COMPLETION_INDEX", "0")]).0, Some(2));

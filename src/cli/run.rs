@@ -67,8 +67,8 @@ pub struct RunArgs {
     pub config: Option<PathBuf>,
     /// Do part I of N of the videos
     ///
-    /// `jetbench merge` joins the parts. Slurm arrays and indexed Kubernetes jobs (with JETBENCH_SHARDS) are
-    /// recognised; 1/1 does everything
+    /// `jetbench merge` joins the parts. Tasks of a Slurm array (from 1) and pods of an indexed Kubernetes job find I by
+    /// themselves when JETBENCH_SHARDS says N; 1/1 does everything
     #[arg(long, value_name = "I/N", help_heading = WHAT, hide_short_help = true)]
     #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,

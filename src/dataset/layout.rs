@@ -1,7 +1,7 @@
 //! Which dataset is this? Finds frames and masks under a root by the folders that each published dataset has, and turns
-//! them into sequences. Names read from files are single path components: a list cannot lead outside the dataset.
+//! them into sequences.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::list::read_list;
 use super::masklets::{ENDING, Masklets};
 use super::video::{Probe, is_video, probe};
 use super::{DataError, Dataset, FFMPEG, FrameFile, MaskSource, Object, Sequence, frame_size};
@@ -110,40 +111,6 @@ pub struct OpenOptions {
     pub list: Option<PathBuf>,
     /// Open only the first so many videos: the others' masks are not even looked at.
     pub videos: Option<usize>,
-}
-
-/// Reads a list file: one name per line (the first word counts), empty lines and lines that start with `#` left out.
-///
-/// # Errors
-/// Names file and line for a name that is no single path component, or given twice.
-pub fn read_list(path: &Path) -> Result<Vec<String>, DataError> {
-    let text = std::fs::read_to_string(path).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
-    parse_list(&text).map_err(|(line, fault)| DataError(format!("{}:{line}: {fault}", path.display())))
-}
-
-/// [`read_list`] on text.
-///
-/// # Errors
-/// (Line number from 1, fault).
-pub fn parse_list(text: &str) -> Result<Vec<String>, (usize, String)> {
-    let mut names = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let Some(word) = line.split_whitespace().next().filter(|w| !w.starts_with('#')) else { continue };
-        check_name(word).map_err(|fault| (i + 1, fault))?;
-        if !seen.insert(word.to_string()) {
-            return Err((i + 1, format!("`{word}` is listed twice")));
-        }
-        names.push(word.to_string());
-    }
-    Ok(names)
-}
-
-/// Only a plain name may become part of a path.
-pub(crate) fn check_name(name: &str) -> Result<(), String> {
-    let plain =
-        !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0', ':']) && name.len() <= 255;
-    if plain { Ok(()) } else { Err(format!("`{}` is not a plain name", name.escape_debug())) }
 }
 
 /// Folders that hold frames and masks.
@@ -488,32 +455,4 @@ fn label_map_objects(layout: Layout, sequence: &Sequence, dir: &Path) -> Result<
             prompt_frame,
         })
         .collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn lists_give_names_and_refuse_paths() {
-        assert_eq!(parse_list("\u{feff}bear\n\n# no\r\nblackswan x\n").unwrap(), ["bear", "blackswan"]);
-        for bad in ["../x", "a/b", "..", "c:\\x", "/etc", "a\\b"] {
-            assert_eq!(parse_list(&format!("ok\n{bad}\n")).unwrap_err().0, 2, "{bad}");
-        }
-        assert_eq!(parse_list("a\nb\na\n").unwrap_err(), (3, "`a` is listed twice".to_string()));
-    }
-
-    proptest! {
-        #[test]
-        fn no_listed_name_leaves_its_folder(text in any::<String>()) {
-            if let Ok(names) = parse_list(&text) {
-                for name in names {
-                    let joined = Path::new("root").join(&name);
-                    prop_assert_eq!(joined.components().count(), 2);
-                    prop_assert!(joined.starts_with("root"));
-                }
-            }
-        }
-    }
 }

@@ -26,7 +26,7 @@ impl MaskWriter {
     /// # Errors
     /// Names the folder that cannot be made; an object whose name is no id (label maps) or no plain name.
     pub fn new(root: &Path, layout: Layout, sequence: &Sequence) -> Result<MaskWriter, DataError> {
-        super::layout::check_name(&sequence.name).map_err(DataError)?;
+        super::list::check_name(&sequence.name).map_err(DataError)?;
         MaskWriter::into(root.join(&sequence.name), layout, sequence)
     }
 
@@ -39,7 +39,7 @@ impl MaskWriter {
         let folders = !matches!(sequence.masks, MaskSource::LabelMaps(_));
         for object in &sequence.objects {
             if folders {
-                super::layout::check_name(&object.name).map_err(DataError)?;
+                super::list::check_name(&object.name).map_err(DataError)?;
                 make_dir(&dir.join(&object.name))?;
             } else if !matches!(object.name.parse::<u16>(), Ok(1..=255)) {
                 return Err(DataError(format!(

@@ -1,5 +1,5 @@
-//! Which part of a dataset this process is to do: `--shard i/n`, or what a Slurm array or an indexed Kubernetes job says
-//! about itself in the environment. The part is a pure function of the list of videos, so that machines that never
+//! Which part of a dataset this process is to do: `--shard i/n`, or the number of this task of a Slurm array or pod of an
+//! indexed Kubernetes job, with the number of all parts in JETBENCH_SHARDS. The part is a pure function of the list of videos, so that machines that never
 //! talk to each other cover it together without gap or overlap.
 
 use std::fmt;
@@ -66,7 +66,23 @@ pub fn find(flag: Option<Shard>, env: impl Fn(&str) -> Option<String>) -> Result
             let both = "both SLURM_ARRAY_TASK_ID and JOB_COMPLETION_INDEX are in the environment";
             return Err(usage(both.to_string()));
         }
-        (Some(task), None) => (slurm_part(task, &number).map_err(|e| e.unwrap_or_else(&usage))?, "Slurm array"),
+        (Some(task), None) => {
+            // SLURM_ARRAY_TASK_COUNT, _MIN and _MAX are those of this submission: 1, 2 and 2 when only task 2 is submitted
+            // again. The parts of the whole job are more, and only the user knows how many.
+            let count = shards.ok_or_else(|| {
+                usage(format!(
+                    "this is task {task} of a Slurm array, and Slurm says only how many tasks were submitted together, not \
+                     how many parts the whole job has: set JETBENCH_SHARDS to that number"
+                ))
+            })?;
+            if !(1..=count).contains(&task) {
+                return Err(usage(format!(
+                    "SLURM_ARRAY_TASK_ID={task} is no part of JETBENCH_SHARDS={count}: parts count from 1, so submit \
+                     --array=1-{count}"
+                )));
+            }
+            (Shard { index: task, count }, "Slurm array")
+        }
         (None, Some(pod)) => {
             let count = shards.ok_or_else(|| {
                 usage(format!(
@@ -82,40 +98,6 @@ pub fn find(flag: Option<Shard>, env: impl Fn(&str) -> Option<String>) -> Result
         (None, None) => return Ok(None),
     };
     Ok((shard.count > 1).then(|| (shard, said.to_string())))
-}
-
-/// A fault in words that still wants the remedy, or a finished error.
-enum ShardFault {
-    Words(String),
-    Whole(Error),
-}
-
-impl ShardFault {
-    fn unwrap_or_else(self, finish: &impl Fn(String) -> Error) -> Error {
-        match self {
-            ShardFault::Words(words) => finish(words),
-            ShardFault::Whole(stop) => stop,
-        }
-    }
-}
-
-/// Slurm numbers tasks from any start in any even step; `1,5,6` has gaps that nothing in the environment explains.
-fn slurm_part(task: usize, number: &impl Fn(&str) -> Result<Option<usize>, Error>) -> Result<Shard, ShardFault> {
-    let need = |name: &str| {
-        let found = number(name).map_err(ShardFault::Whole)?;
-        found.ok_or_else(|| ShardFault::Words(format!("SLURM_ARRAY_TASK_ID is set, but {name} is not")))
-    };
-    let (count, first, last) =
-        (need("SLURM_ARRAY_TASK_COUNT")?, need("SLURM_ARRAY_TASK_MIN")?, need("SLURM_ARRAY_TASK_MAX")?);
-    let step = number("SLURM_ARRAY_TASK_STEP").map_err(ShardFault::Whole)?.unwrap_or(1).max(1);
-    let even = last >= first && (last - first) / step + 1 == count && (last - first).is_multiple_of(step);
-    if !even || !(first..=last).contains(&task) || !(task - first).is_multiple_of(step) {
-        return Err(ShardFault::Words(format!(
-            "task {task} of a Slurm array of {count} tasks from {first} to {last} in steps of {step}: the numbers are not \
-             even, so no task knows its place"
-        )));
-    }
-    Ok(Shard { index: (task - first) / step + 1, count })
 }
 
 #[cfg(test)]
@@ -138,17 +120,16 @@ mod tests {
 
     #[test]
     fn flags_and_schedulers_are_understood() {
-        let slurm = |id, count, min, max, step| {
-            found(
-                None,
-                &[
-                    ("SLURM_ARRAY_TASK_ID", id),
-                    ("SLURM_ARRAY_TASK_COUNT", count),
-                    ("SLURM_ARRAY_TASK_MIN", min),
-                    ("SLURM_ARRAY_TASK_MAX", max),
-                    ("SLURM_ARRAY_TASK_STEP", step),
-                ],
-            )
+        // `sbatch --array=2` of a job of four: Slurm calls it an array of one.
+        let slurm = |id, shards| {
+            let mut env = vec![
+                ("SLURM_ARRAY_TASK_ID", id),
+                ("SLURM_ARRAY_TASK_COUNT", "1"),
+                ("SLURM_ARRAY_TASK_MIN", id),
+                ("SLURM_ARRAY_TASK_MAX", id),
+            ];
+            env.extend(Some(shards).filter(|s: &&str| !s.is_empty()).map(|shards| ("JETBENCH_SHARDS", shards)));
+            found(None, &env)
         };
         let said = [
             found(None, &[]),
@@ -157,12 +138,14 @@ mod tests {
             found(Some("9/8"), &[]),
             found(Some("0/8"), &[]),
             found(Some("three"), &[]),
-            slurm("0", "4", "0", "3", "1"),
-            slurm("4", "4", "1", "4", ""),
-            slurm("14", "3", "10", "14", "2"),
-            slurm("5", "3", "1", "9", "1"),
-            slurm("x", "3", "1", "3", "1"),
-            slurm("1", "", "1", "3", "1"),
+            slurm("2", "4"),
+            slurm("4", "4"),
+            slurm("1", "1"),
+            slurm("2", ""),
+            slurm("0", "4"),
+            slurm("5", "4"),
+            slurm("x", "4"),
+            slurm("1", "many"),
             found(None, &[("JOB_COMPLETION_INDEX", "0"), ("JETBENCH_SHARDS", "4")]),
             found(None, &[("JOB_COMPLETION_INDEX", "4"), ("JETBENCH_SHARDS", "4")]),
             found(None, &[("JOB_COMPLETION_INDEX", "2")]),

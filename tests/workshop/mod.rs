@@ -32,6 +32,11 @@ impl Workshop {
         shop
     }
 
+    /// With nothing in it.
+    pub fn empty() -> Self {
+        Workshop { dir: tempfile::tempdir().unwrap() }
+    }
+
     pub fn path(&self, relative: &str) -> PathBuf {
         self.dir.path().join(relative)
     }

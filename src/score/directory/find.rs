@@ -65,15 +65,15 @@ pub(super) fn annotation_root(given: &Path) -> Result<(PathBuf, Option<Layout>, 
     if given.join("Annotations_6fps").is_dir() {
         return Ok((given.join("Annotations_6fps"), Some(Layout::SaV), None));
     }
-    let sets = |root: &Path, year: &str| {
-        let list = root.join("ImageSets").join(year).join("val.txt");
-        list.is_file().then_some(list)
-    };
+    // DAVIS 2016 as it was first published keeps its lists by resolution.
     let davis = |root: &Path, masks: PathBuf, list: bool| {
         let new = root.join("ImageSets/2017").is_dir();
-        let year = if new { "2017" } else { "2016" };
         let layout = if new { Layout::Davis2017 } else { Layout::Davis2016 };
-        (masks, Some(layout), if list { sets(root, year) } else { None })
+        let resolution = masks.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let sets = if new { vec!["2017".to_string()] } else { vec!["2016".to_string(), resolution] };
+        let lists = sets.iter().map(|set| root.join("ImageSets").join(set).join("val.txt"));
+        let own = lists.filter(|_| list).find(|list| list.is_file());
+        (masks, Some(layout), own)
     };
     let annotations = given.join("Annotations");
     if annotations.is_dir() {
