@@ -197,6 +197,8 @@ pub struct RunArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export_markdown: Option<PathBuf>,
     /// Say more: every cell's plan, options and files
+    ///
+    /// Afterwards, every warning and setting
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose: Option<bool>,

@@ -201,6 +201,9 @@ pub struct ReportArgs {
     /// Print the record without frames as JSON; write nothing
     #[arg(long, conflicts_with = "export_markdown")]
     pub json: bool,
+    /// Show every warning and setting of every cell below the table
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
     /// No table
     #[arg(short, long)]
     pub quiet: bool,

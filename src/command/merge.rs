@@ -15,7 +15,7 @@ use crate::judge::outcome::exit_code;
 use crate::judge::summary;
 use crate::plan::{identity, settings};
 use crate::report;
-use crate::report::screen::screen;
+use crate::report::screen::{Wanted, screen};
 use crate::results::disturbance;
 use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{
@@ -64,7 +64,8 @@ pub fn merge(args: &MergeArgs, argv: Vec<String>) -> Result<Outcome, Error> {
     }
     let code = exit_code(&joined, &[]);
     let code = if joined.stopped.is_some() { exit::NOT_VALID } else { code };
-    Ok(Outcome { stdout: screen(&joined, &dir.path, args.quiet, args.json), code })
+    let wanted = Wanted { quiet: args.quiet, verbose: false, json: args.json };
+    Ok(Outcome { stdout: screen(&joined, &dir.path, wanted), code })
 }
 
 /// Finds the runs in and below the directories. Joined ones are left out, with a note: their parts are what counts.

@@ -6,7 +6,7 @@ use crate::cli::ReportArgs;
 use crate::exit::{Error, Outcome};
 use crate::judge::outcome::exit_code;
 use crate::plan::settings;
-use crate::report::screen::screen;
+use crate::report::screen::{Wanted, screen};
 use crate::report::{files_with, table, thumb};
 use crate::results::store;
 
@@ -37,7 +37,7 @@ pub fn report(args: &ReportArgs) -> Result<Outcome, Error> {
     written
         .and_then(|files| files.iter().try_for_each(|(name, bytes)| store::write_atomic(&dir.join(name), bytes)))
         .map_err(|e| Error::Environment(format!("cannot write the report to {}: {e}", dir.display())))?;
-    Ok(Outcome { stdout: screen(&record, dir, args.quiet, false), code })
+    Ok(Outcome { stdout: screen(&record, dir, Wanted { quiet: args.quiet, verbose: args.verbose, json: false }), code })
 }
 
 /// The headline table as Markdown: to the file, or returned for stdout when it is `-`.

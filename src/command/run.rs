@@ -12,7 +12,7 @@ use crate::command::report::markdown;
 use crate::exit::{self, Error, Outcome};
 use crate::judge::outcome::exit_code;
 use crate::plan::{Plan, config, identity, settings};
-use crate::report::screen::{LINE_SCHEMA, screen};
+use crate::report::screen::{LINE_SCHEMA, Wanted, screen};
 use crate::results::status::Status;
 use crate::results::{retention, store};
 use crate::run::resume;
@@ -99,7 +99,8 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
         Some(file) => markdown(&done.record, file)?,
         None => String::new(),
     };
-    stdout.push_str(&screen(&done.record, &done.dir, verbosity.quiet, as_json));
+    let wanted = Wanted { quiet: verbosity.quiet, verbose: verbosity.verbose, json: as_json };
+    stdout.push_str(&screen(&done.record, &done.dir, wanted));
     Ok((Outcome { stdout, code: exit_code(&done.record, &done.faults) }, Some(done.dir)))
 }
 
@@ -131,12 +132,16 @@ fn listen(interrupt: &Arc<AtomicBool>) -> Result<(), Error> {
 /// What `--resume` says of a run that is complete.
 fn complete(args: &RunArgs, path: &Path) -> Result<Outcome, Error> {
     let record = store::load(path)?;
-    let quiet = args.quiet.unwrap_or(false);
-    if !quiet {
+    let wanted = Wanted {
+        quiet: args.quiet.unwrap_or(false),
+        verbose: args.verbose.unwrap_or(false),
+        json: args.json.unwrap_or(false),
+    };
+    if !wanted.quiet {
         eprintln!("note: {} is complete; there is nothing to continue", path.display());
     }
     let code = exit_code(&record, &[]);
-    Ok(Outcome { stdout: screen(&record, path, quiet, args.json.unwrap_or(false)), code })
+    Ok(Outcome { stdout: screen(&record, path, wanted), code })
 }
 
 fn dry_run(plan: &Plan, as_json: bool) -> Outcome {

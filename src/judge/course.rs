@@ -151,14 +151,14 @@ pub fn remarks(cell: &CellRecord) -> Vec<Note> {
                 if slow == 1 { "" } else { "s" },
                 ratios[..slow].iter().copied().fold(0.0, f64::max)
             ),
-        ));
+        ).about(slow as f64));
     }
     if let Some(drift) = disturbed::drift(&ratios) {
         remarks.push(Note::new(Drift, format!(
             "latency {} by {:.0} % from the first to the last quarter of the run: look for heat, clocks or other load",
             if drift > 0.0 { "rose" } else { "fell" },
             drift.abs() * 100.0
-        )));
+        )).about(drift.abs() * 100.0));
     }
     let unexplained = unexplained(cell);
     if disturbed::too_many_outliers(&unexplained) {
@@ -167,7 +167,7 @@ pub fn remarks(cell: &CellRecord) -> Vec<Note> {
             "{outliers} of {} frames are outliers (modified z-score above 3.5, over 1.25 times the median of like frames): look for \
              other load; none was removed",
             unexplained.len()
-        )));
+        )).about(outliers as f64 * 100.0 / unexplained.len() as f64));
     }
     let levels = levels(cell);
     if levels::stability(&levels) != Stability::Level {

@@ -282,7 +282,7 @@ pub fn rivals(conditions: &Conditions) -> Option<Note> {
     let names = rivals::names(&conditions.rivals);
     let who = names.map_or(String::new(), |names| format!(" (the busiest over the worker's whole life: {names})"));
     let text = format!("other processes used {cores:.1} cores on average while frames were timed{who}");
-    Some(Note::new(NoteKind::Rivals, text))
+    Some(Note::new(NoteKind::Rivals, text).about(cores))
 }
 
 /// Names of the driver's reasons.

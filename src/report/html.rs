@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use jetbench_runners::types::StagePrecision;
 use maud::{Markup, PreEscaped, html};
 
+use crate::report::closing::Closing;
 use crate::report::plot::{Figure, paper};
 use crate::report::table::{self, Sheet, cell_name, strip_marks};
 use crate::report::thumb::Thumb;
@@ -25,6 +26,7 @@ const STYLE: &str = include_str!("html/style.css");
 /// The report, with figures drawn by [`crate::report::plot::figures_with`], and pictures.
 pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
     let title = format!("jetbench on {}", clean(&run.device.name));
+    let closing = Closing::of(run);
     let page = html! {
         (PreEscaped("<!doctype html>\n"))
         html lang="en" {
@@ -39,13 +41,16 @@ pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
                 main {
                     h1 { (title) }
                     p.under { (table::heading(run)) }
-                    (verdict(run))
-                    (headline(run))
+                    (verdict(run, &closing))
+                    (headline(run, &closing))
                     (drawings(figures))
                     @if !thumbs.is_empty() { (moments(run, thumbs)) }
                     @if run.cells.iter().any(|c| !c.precision.is_empty()) { (precisions(run)) }
                     (device(run))
                     (cells(run))
+                    @if !closing.settings.is_empty() {
+                        (folded("How the runners were set up, and other remarks", &closing.settings))
+                    }
                     (reproduce(run))
                 }
             }
@@ -55,31 +60,19 @@ pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
 }
 
 /// How many cells may be quoted, before any figure.
-fn verdict(run: &RunRecord) -> Markup {
-    let count = |want: fn(&Verdict) -> bool| run.cells.iter().filter(|c| want(&c.verdict)).count();
-    let valid = count(|v| matches!(v, Verdict::Valid));
-    let invalid = count(|v| matches!(v, Verdict::Invalid { .. }));
-    let failed = count(|v| matches!(v, Verdict::Failed { .. }));
-    let class = match (invalid, failed) {
-        (0, 0) => "valid",
-        (_, 0) => "invalid",
+fn verdict(run: &RunRecord, closing: &Closing) -> Markup {
+    let any = |want: fn(&Verdict) -> bool| run.cells.iter().any(|c| want(&c.verdict));
+    let class = match (any(|v| matches!(v, Verdict::Invalid { .. })), any(|v| matches!(v, Verdict::Failed { .. }))) {
+        (false, false) => "valid",
+        (true, false) => "invalid",
         _ => "failed",
     };
-    html! {
-        p.verdict.(class) {
-            strong { (valid) " of " (run.cells.len()) " cells valid" }
-            @if invalid > 0 { ", " (invalid) " not valid" }
-            @if failed > 0 { ", " (failed) " failed" }
-            "."
-            @if let Some(why) = &run.stopped { " The run stopped early: " (clean(why)) "." }
-        }
-    }
+    html! { p.verdict.(class) { strong { (closing.headline) "." } } }
 }
 
-/// The headline table and its notes.
-fn headline(run: &RunRecord) -> Markup {
+/// The headline table and what must be read beside it.
+fn headline(run: &RunRecord, closing: &Closing) -> Markup {
     let sheet = Sheet::new(run);
-    let notes = table::footnotes(run, &sheet);
     html! {
         .wide {
             table {
@@ -109,13 +102,21 @@ fn headline(run: &RunRecord) -> Markup {
                 }
             }
         }
-        @if !notes.is_empty() {
-            h2 { "Warnings, remedies, notes" }
-            ul.notes {
-                @for note in notes { li class=[note.starts_with('[').then_some("warning")] { (note) } }
-            }
+        @if !closing.reasons.is_empty() || !closing.warnings.is_empty() {
+            h2 { "Warnings" }
+            ul.notes { @for reason in &closing.reasons { li.warning { (reason) } } }
+            @for warning in &closing.warnings { (folded(&warning.line, &warning.seen)) }
+        }
+        @if !closing.legend.is_empty() {
+            h2 { "How to read it" }
+            ul.notes { @for line in &closing.legend { li { (line) } } }
         }
     }
+}
+
+/// A line with what stands behind it.
+fn folded(line: &str, behind: &[String]) -> Markup {
+    html! { details { summary { (line) } ul.notes { @for text in behind { li { (text) } } } } }
 }
 
 /// The first figures, drawn.

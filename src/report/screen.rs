@@ -31,15 +31,26 @@ struct LastCell<'a> {
     reasons: Vec<String>,
 }
 
+/// What of it the user wants.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// No table.
+    pub quiet: bool,
+    /// What stands behind the closing lines too.
+    pub verbose: bool,
+    /// The line of JSON.
+    pub json: bool,
+}
+
 /// What the user sees on stdout at the end.
-pub fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> String {
+pub fn screen(record: &RunRecord, dir: &Path, wanted: Wanted) -> String {
     let mut text = String::new();
-    if !quiet {
-        text.push_str(&table::text(record, style()));
+    if !wanted.quiet {
+        text.push_str(&table::text(record, style(wanted.verbose)));
         text.push_str(&format!("results: {}\n", dir.display()));
         text.push_str(&format!("report:  {}\n", dir.join("report.html").display()));
     }
-    if as_json {
+    if wanted.json {
         let line = LastLine {
             schema: LINE_SCHEMA,
             run: dir.display().to_string(),
@@ -67,11 +78,12 @@ pub fn screen(record: &RunRecord, dir: &Path, quiet: bool, as_json: bool) -> Str
 }
 
 /// How stdout wants its table: as wide as the terminal, coloured where that is welcome.
-fn style() -> Style {
+fn style(verbose: bool) -> Style {
     let terminal = std::io::stdout().is_terminal();
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    Style { width: terminal.then(width), color: set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb) }
+    let color = set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb);
+    Style { width: terminal.then(width), color, verbose }
 }
 
 /// Columns of the terminal; 80 where it does not say.

@@ -1,16 +1,23 @@
 //! The headline table: for a terminal of any width, and as Markdown for an issue or a wiki. A cell that failed shows its
 //! reason, never a number; figures of an invalid cell stand in parentheses, with the reason below.
 
-use std::collections::BTreeSet;
+mod layout;
+
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use jetbench_runners::types::Effective;
 
+pub(super) use self::layout::strip_marks;
+use self::layout::{BAD, GOOD, PLAIN, WARN, blocks, display_width, first_lines, grid, paint, wrap};
+
 use crate::plan::scenario::Scenario;
+use crate::report::closing::{Closing, reason_number};
 use crate::results::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
 use crate::telemetry::key::MemoryPhase;
 use crate::text::{clean, figure, plural};
+
+/// Reasons that are told in full below the table; more of them get a line each.
+const FULL_REASONS: usize = 3;
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,9 +26,11 @@ pub struct Style {
     pub width: Option<usize>,
     /// Colour the verdicts. Off where `NO_COLOR` is set or the output is no terminal; the caller knows.
     pub color: bool,
+    /// Say what stands behind the closing lines too: every note of every cell, and how to read the table.
+    pub verbose: bool,
 }
 
-/// The headline table with what must be read beside it: data, device, reasons, remarks.
+/// The headline table with what must be read beside it: data, device, reasons, warnings.
 pub fn text(run: &RunRecord, style: Style) -> String {
     let sheet = Sheet::new(run);
     let mut out = format!("{}\n\n", heading(run));
@@ -50,9 +59,16 @@ pub fn text(run: &RunRecord, style: Style) -> String {
         }
         None => out.push_str(&blocks(&sheet)),
     }
-    for line in footnotes(run, &sheet) {
+    let closing = Closing::of(run);
+    let width = style.width.unwrap_or(120);
+    // Many reasons get a line each; the report has them whole.
+    let lines = if closing.reasons.len() > FULL_REASONS && !style.verbose { 1 } else { usize::MAX };
+    let reasons = closing.reasons.iter().map(|reason| first_lines(&wrap(reason, width), lines, width));
+    let details = if style.verbose { closing.details() } else { Vec::new() };
+    let below = closing.warned().into_iter().chain(details).map(|line| wrap(&line, width));
+    for line in std::iter::once(wrap(&closing.headline, width)).chain(reasons).chain(below) {
         out.push('\n');
-        out.push_str(&wrap(&line, style.width.unwrap_or(120)));
+        out.push_str(&line);
     }
     out.push('\n');
     paint(&out, style.color)
@@ -70,8 +86,10 @@ pub fn markdown(run: &RunRecord) -> String {
     for row in 0..sheet.rows {
         out.push_str(&line(columns.iter().map(|c| escape(&c.values[row])).collect()));
     }
-    for note in footnotes(run, &sheet) {
-        let _ = write!(out, "\n{}\n", escape(&note));
+    let closing = Closing::of(run);
+    let warned = closing.warned();
+    for line in std::iter::once(&closing.headline).chain(&closing.reasons).chain(&warned).chain(&closing.legend) {
+        let _ = write!(out, "\n{}\n", escape(line));
     }
     out
 }
@@ -244,185 +262,9 @@ fn verdict(run: &RunRecord, cell: &CellRecord) -> String {
         Verdict::Valid if !cell.disturbed.is_empty() => format!("{WARN}{word}{PLAIN}"),
         Verdict::Valid => format!("{GOOD}{word}{PLAIN}"),
         _ => {
-            let bad = run.cells.iter().filter(|c| c.verdict != Verdict::Valid);
-            let index = bad.take_while(|c| !std::ptr::eq(*c, cell)).count() + 1;
+            let index = reason_number(run, cell).unwrap_or_default();
             let mark = if matches!(cell.verdict, Verdict::Failed { .. }) { BAD } else { WARN };
             format!("{mark}{word} [{index}]{PLAIN}")
         }
     }
-}
-
-/// What must be read beside the table.
-pub(super) fn footnotes(run: &RunRecord, sheet: &Sheet) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (i, cell) in run.cells.iter().filter(|c| c.verdict != Verdict::Valid).enumerate() {
-        let verdict = cell.verdict.as_str();
-        notes.push(clean(&format!("[{}] {} {verdict}: {}", i + 1, cell_name(run, cell), cell.verdict.reasons())));
-    }
-    if run.cells.iter().any(|c| matches!(c.verdict, Verdict::Invalid { .. }) && c.summary.is_some()) {
-        notes.push("Figures in parentheses come from cells that are not valid: do not quote them.".to_string());
-    }
-    let meanings = run.cells.iter().filter_map(|c| {
-        let short = dtype_short(c);
-        let long = c.effective_dtype.as_deref().filter(|_| short != c.dtype.as_str())?;
-        Some(format!("{short} means: {long}"))
-    });
-    let packs = run.cells.iter().filter_map(|c| {
-        let asked = c.model.strip_suffix(&format!("_{}", c.prompt)).unwrap_or(&c.model);
-        (asked != c.pack).then(|| format!("{asked} stands for pack {}", c.pack))
-    });
-    for lines in [meanings.collect::<BTreeSet<_>>(), packs.collect()] {
-        if !lines.is_empty() {
-            notes.push(clean(&(lines.into_iter().collect::<Vec<_>>().join("; ") + ".")));
-        }
-    }
-    notes.extend(remarks(run));
-    if sheet.columns.iter().any(|c| c.title.starts_with("FPS")) && run.cells.iter().any(|c| c.summary.is_some()) {
-        notes.push(
-            "FPS wall includes decoding; FPS model and the percentiles are per frame, all objects, without it."
-                .to_string(),
-        );
-    }
-    for (scenario, meaning) in [
-        (
-            Scenario::Offline,
-            "Offline: frames are decoded far ahead and masks written beside; throughput counts, not latency.",
-        ),
-        (
-            Scenario::Realtime,
-            "Real time: frames come on the clock; one that comes while another is worked on is dropped and keeps the masks \
-             before it, and J&F is scored with them. Frames with a prompt are never dropped.",
-        ),
-    ] {
-        if run.cells.iter().any(|c| c.scenario == scenario) {
-            notes.push(meaning.to_string());
-        }
-    }
-    if let Some(n) = run.cells.iter().filter_map(|c| Some(c.summary.as_ref()?.repeats?.count)).max() {
-        notes.push(format!("Speed figures are medians over {n} repeats in fresh processes; repeats.csv has each."));
-    }
-    if let Some(null) = &run.null_run {
-        notes.push(format!(
-            "The harness itself cost {:.0} µs per frame in this run (median of {} frames without a model, {}x{}, {}).",
-            null.median_us,
-            null.frames,
-            null.width,
-            null.height,
-            plural(null.objects, "object", "objects")
-        ));
-    }
-    if let Some(stopped) = &run.stopped {
-        notes.push(clean(&format!("The run stopped early: {stopped}. Figures cover the finished videos only.")));
-    }
-    notes
-}
-
-/// The remarks on cells; one that several cells share is said once.
-fn remarks(run: &RunRecord) -> Vec<String> {
-    let said = run.cells.iter().flat_map(|c| c.notes.iter().map(|note| (note.to_string(), cell_name(run, c))));
-    let by_cells = grouped(said).into_iter().map(|(remark, cells)| {
-        (if cells.len() == run.cells.len() { "all cells".to_string() } else { cells.join(", ") }, remark)
-    });
-    grouped(by_cells).into_iter().map(|(who, said)| clean(&format!("{who}: {}", said.join("; ")))).collect()
-}
-
-/// Values by key, keys in the order in which they first come.
-fn grouped(pairs: impl Iterator<Item = (String, String)>) -> Vec<(String, Vec<String>)> {
-    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
-    for (key, value) in pairs {
-        match groups.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, values)) => values.push(value),
-            None => groups.push((key, vec![value])),
-        }
-    }
-    groups
-}
-
-/// The columns as a grid without trailing spaces.
-fn grid(sheet: &Sheet, columns: &[&Column]) -> String {
-    let mut table = Table::new();
-    let rule = LineStyle::none().fill('─').junction('─');
-    table.load_style(TableStyle::new().top_border(rule).header_separator(rule).bottom_border(rule));
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.iter().map(|c| c.title.as_str()));
-    for row in 0..sheet.rows {
-        table.add_row(columns.iter().map(|c| c.values[row].as_str()));
-    }
-    for (i, column) in columns.iter().enumerate() {
-        let Some(laid) = table.column_mut(i) else { continue };
-        laid.set_padding((0, 1));
-        if column.number {
-            laid.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.lines().map(|l| l.trim_end().to_string()).collect::<Vec<_>>().join("\n")
-}
-
-/// One block per cell, for terminals too narrow for any table.
-fn blocks(sheet: &Sheet) -> String {
-    let titles: Vec<String> = sheet.columns.iter().map(|c| c.title.replace('\n', " ")).collect();
-    let wide = titles.iter().map(|t| t.chars().count()).max().unwrap_or(0);
-    let mut out = String::new();
-    for row in 0..sheet.rows {
-        if row > 0 {
-            out.push('\n');
-        }
-        for (title, column) in titles.iter().zip(&sheet.columns) {
-            let _ = writeln!(out, "{title:wide$}  {}", column.values[row]);
-        }
-    }
-    out
-}
-
-/// Breaks a line at spaces; a word longer than the line stays whole (paths must stay usable).
-fn wrap(line: &str, width: usize) -> String {
-    let mut out = String::new();
-    let mut used = 0;
-    for word in line.split(' ') {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width.max(20) {
-            out.push_str("\n    ");
-            used = 4;
-        } else if used > 0 {
-            out.push(' ');
-            used += 1;
-        }
-        out.push_str(word);
-        used += length;
-    }
-    out
-}
-
-// Colours travel through the layout as invisible characters of width 0 and become escape codes at the end, so that the
-// grid is aligned as if they were not there. `clean` keeps them out of names.
-const GOOD: char = '\u{2061}';
-const WARN: char = '\u{2062}';
-const BAD: char = '\u{2063}';
-const PLAIN: char = '\u{2064}';
-
-/// Turns colour marks into escape codes, or drops them.
-fn paint(text: &str, color: bool) -> String {
-    if !color {
-        return strip_marks(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            GOOD => out.push_str("\x1b[32m"),
-            WARN => out.push_str("\x1b[33m"),
-            BAD => out.push_str("\x1b[31m"),
-            PLAIN => out.push_str("\x1b[0m"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-pub(super) fn strip_marks(text: &str) -> String {
-    text.replace([GOOD, WARN, BAD, PLAIN], "")
-}
-
-/// Terminal columns of a line: borders and our own text are one column per character, marks none.
-fn display_width(line: &str) -> usize {
-    line.chars().filter(|c| ![GOOD, WARN, BAD, PLAIN].contains(c)).count()
 }

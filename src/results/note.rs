@@ -88,12 +88,22 @@ pub struct Note {
     pub repeat: Option<u32>,
     /// One sentence without its full stop.
     pub text: String,
+    /// The figure that the sentence is about, for notes that are told together: [`NoteKind::Rivals`]: cores; `Drift`: percent,
+    /// up or down; `Outliers`: percent of the frames; `SlowStart`: frames. `None` for other kinds, and in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<f64>,
 }
 
 impl Note {
     /// A note of this kind.
     pub fn new(kind: NoteKind, text: impl Into<String>) -> Note {
-        Note { kind, severity: kind.severity(), repeat: None, text: text.into() }
+        Note { kind, severity: kind.severity(), repeat: None, text: text.into(), amount: None }
+    }
+
+    /// With the figure that it is about; see [`Note::amount`].
+    #[must_use]
+    pub fn about(self, amount: f64) -> Note {
+        Note { amount: Some(amount), ..self }
     }
 }
 

@@ -1,0 +1,158 @@
+//! What stands on the terminal after a run: the table at every width, and the closing lines, few whatever happened.
+
+#[allow(dead_code)] // each test file uses its part
+mod synthetic;
+
+use jetbench::judge::repeat;
+use jetbench::report::closing::Closing;
+use jetbench::report::screen::{Wanted, screen};
+use jetbench::report::table::{self, Style};
+use jetbench::results::disturbance::Disturbance;
+use jetbench::results::note::{Note, NoteKind, Reason, ReasonKind};
+use jetbench::results::record::{CellRecord, RunRecord, Verdict};
+
+#[test]
+fn table_at_every_width() {
+    let mut run = synthetic::run();
+    run.stopped = Some("interrupted".into());
+    for width in [None, Some(110), Some(80), Some(50), Some(30)] {
+        let text = table::text(&run, Style { width, ..Style::default() });
+        if let Some(width) = width {
+            for line in text.lines().filter(|l| l.contains(['─', '━', '═'])) {
+                assert!(line.chars().count() <= width, "{} > {width}: {line}", line.chars().count());
+            }
+        }
+        insta::assert_snapshot!(format!("table_{}", width.map_or("any".to_string(), |w| w.to_string())), text);
+    }
+    insta::assert_snapshot!("table_markdown", table::markdown(&run));
+}
+
+#[test]
+fn colour_changes_nothing_but_colour_and_failures_show_no_number() {
+    let run = synthetic::run();
+    let plain = table::text(&run, Style::default());
+    let colored = table::text(&run, Style { color: true, ..Style::default() });
+    assert!(colored.contains("\u{1b}[32mvalid\u{1b}[0m") && colored.contains("\u{1b}[31mfailed [2]\u{1b}[0m"));
+    let mut stripped = colored;
+    for code in ["\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m", "\u{1b}[0m"] {
+        stripped = stripped.replace(code, "");
+    }
+    assert_eq!(stripped, plain);
+    assert!(!plain.contains('\u{1b}'));
+    // A failed cell that did finish videos still shows none of their figures.
+    let mut run = run;
+    run.cells[0].verdict = Verdict::Failed { error: "hung".into(), phase: "track".into() };
+    let text = table::text(&run, Style::default());
+    let row = text.lines().find(|l| l.contains("failed [1]")).unwrap();
+    let after = row.split("failed [1]").nth(1).unwrap();
+    assert!(!after.contains(|c: char| c.is_ascii_digit()), "{row}");
+}
+
+/// Six cells with three repeats each on a busy machine: every repeat has its own warnings, and twelve settings.
+fn busy_run() -> RunRecord {
+    let mut run = synthetic::run();
+    let valid: Vec<CellRecord> = run.cells.iter().filter(|c| c.summary.is_some()).cloned().collect();
+    let again = CellRecord { model: "edgetam_mask".into(), ..valid[3].clone() };
+    let cells = valid.into_iter().chain([again]).enumerate().map(|(i, cell)| {
+        let one = |n: usize| {
+            let mut cell = CellRecord { verdict: Verdict::Valid, ..cell.clone() };
+            let cores = 1.0 + 0.05 * (3 * i + n) as f64;
+            let percent = (3 + i + n) as f64;
+            cell.notes =
+                (0..12).map(|k| Note::new(NoteKind::Setup, format!("weights of `graph_{k}`: mapped"))).collect();
+            cell.notes.push(Note::new(NoteKind::Setup, format!("form of `image_encoder`: {}", cell.dtype)));
+            cell.notes.push(
+                Note::new(
+                    NoteKind::Rivals,
+                    format!("other processes used {cores:.1} cores on average (rustc {cores:.1})"),
+                )
+                .about(cores),
+            );
+            cell.notes.push(
+                Note::new(NoteKind::Outliers, format!("{percent} of 100 frames are outliers; none was removed"))
+                    .about(percent),
+            );
+            cell.disturbed = vec![Disturbance::Rivals, Disturbance::Outliers];
+            if n == 1 && i != 2 {
+                let text =
+                    format!("latency rose by {:.0} % from the first to the last quarter of the run", 2.0 * percent);
+                cell.notes.push(Note::new(NoteKind::Drift, text).about(2.0 * percent));
+            }
+            if i == 4 {
+                cell.notes.push(Note::new(NoteKind::SlowStart, "the first 12 frames took up to 2.0 times").about(12.0));
+            }
+            cell.notes.push(Note::new(NoteKind::MemoryUnknown, format!("system memory is left empty for phase {n}")));
+            cell
+        };
+        repeat::join((0..3).map(one).collect()).unwrap()
+    });
+    run.cells = cells.collect();
+    run
+}
+
+#[test]
+fn table_and_closing_lines_of_six_cells_with_three_repeats_fit_a_screen() {
+    let run = busy_run();
+    for width in [80, 120, 200] {
+        let text = table::text(&run, Style { width: Some(width), ..Style::default() });
+        // The two lines below are those of results and report.
+        assert!(text.lines().count() + 2 <= 30, "{} lines\n{text}", text.lines().count());
+        assert!(text.lines().all(|l| l.chars().count() <= width), "{text}");
+        assert!(!text.contains("mapped"), "settings belong to -v");
+        insta::assert_snapshot!(format!("busy_{width}"), text);
+    }
+    // Even where every cell is invalid or failed for a reason of its own.
+    let mut bad = run.clone();
+    for (i, cell) in bad.cells.iter_mut().enumerate() {
+        let text = format!("{i} graphs ran on another provider than was asked for: {}", "memory_attention, ".repeat(9));
+        cell.verdict = Verdict::Invalid { reasons: vec![Reason::new(ReasonKind::Fallback, text)] };
+    }
+    let text = table::text(&bad, Style { width: Some(80), ..Style::default() });
+    assert!(text.lines().count() + 2 <= 30, "{} lines\n{text}", text.lines().count());
+}
+
+#[test]
+fn every_kind_of_warning_has_one_line_and_every_sentence_stands_once() {
+    let run = busy_run();
+    let closing = Closing::of(&run);
+    let lines: Vec<&str> = closing.warnings.iter().map(|w| w.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "other programs used 1.0 to 1.9 cores in 6 of 6 cells",
+            "latency drifted by 8 to 18 % in 5 of 6 cells",
+            "outliers (3 to 10 % of the frames) in 6 of 6 cells",
+            "a slow start (12 frames) in 1 of 6 cells",
+            "system memory that could not be told in 6 of 6 cells",
+        ]
+    );
+    let wide = Style { width: Some(10_000), verbose: true, ..Style::default() };
+    let mut long = table::text(&run, wide);
+    assert!(long.contains("weights of `graph_11`: mapped") && long.contains("repeat 3: 5 of 100 frames are outliers"));
+    assert_eq!(long.matches("weights of `graph_11`: mapped").count(), 1);
+    assert_eq!(closing.headline, "6 of 6 valid, 6 disturbed by other programs, outliers");
+    // Of an older record the notes have no figures: then none is made up.
+    let mut old = run.clone();
+    old.cells[3].notes.iter_mut().for_each(|n| n.amount = None);
+    assert_eq!(Closing::of(&old).warnings[0].line, "other programs used the processor in 6 of 6 cells");
+    // What a cell is not valid for is said once for all cells that share it.
+    let mut bad = run.clone();
+    for cell in &mut bad.cells[1..] {
+        cell.verdict = Verdict::Invalid { reasons: vec![Reason::new(ReasonKind::Throttled, "throttled: heat")] };
+    }
+    bad.cells[0].verdict = Verdict::Failed { error: "no memory".into(), phase: "load".into() };
+    long = table::text(&bad, wide);
+    assert_eq!(long.matches("throttled: heat").count(), 1, "{long}");
+    assert!(long.contains("[2] 5 cells invalid: throttled: heat"), "{long}");
+    assert_eq!(long.matches("invalid [2]").count(), 5, "{long}");
+}
+
+#[test]
+fn the_last_lines_say_where_the_results_are() {
+    let run = busy_run();
+    let said = screen(&run, std::path::Path::new("results/board/run"), Wanted::default());
+    let last: Vec<&str> = said.lines().rev().take(2).collect();
+    assert_eq!(last, ["report:  results/board/run/report.html", "results: results/board/run"]);
+    let quiet = Wanted { quiet: true, json: true, ..Wanted::default() };
+    assert_eq!(screen(&run, std::path::Path::new("d"), quiet).lines().count(), 1);
+}
