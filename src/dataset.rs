@@ -2,6 +2,7 @@
 //! layout. Nothing is copied or converted; frames and masks are decoded when they are asked for.
 
 mod check;
+pub mod content;
 mod frame;
 mod label_png;
 mod layout;
@@ -61,6 +62,8 @@ pub struct Sequence {
     pub masks: MaskSource,
     /// The video file that the frames are in; `None`: each frame is a file.
     pub video: Option<PathBuf>,
+    /// Who takes note of what is read: see [`Sequence::watched`].
+    pub(crate) witness: Option<Arc<content::Witness>>,
 }
 
 /// Where a sequence's ground truth lies.
@@ -221,7 +224,11 @@ impl Sequence {
     }
 
     fn read_labels(&self, path: &Path) -> Result<LabelMasks, DataError> {
-        let image = LabelMasks::read(path)?;
+        let bytes = label_png::read_file(path)?;
+        if let Some(witness) = &self.witness {
+            witness.saw(path, &bytes);
+        }
+        let image = LabelMasks::decode(&bytes).map_err(|fault| DataError(format!("{}: {fault}", path.display())))?;
         if (image.width, image.height) != (self.width, self.height) {
             return Err(DataError(format!(
                 "{}: annotation is {}x{}, the frames of video {} are {}x{}; masks must have the size of their frames",
@@ -255,7 +262,7 @@ impl Sequence {
     pub fn looped_reader(&self, total: usize, ahead: usize) -> FrameReader {
         match &self.video {
             Some(video) => FrameReader::of_video(video, self.frames.len(), total, ahead),
-            None => FrameReader::of_files(&self.frames, total, ahead),
+            None => FrameReader::of_files(&self.frames, total, ahead, self.witness.clone()),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod budget;
 pub mod config;
+pub mod content;
 pub mod data;
 pub mod identity;
 pub mod options;
@@ -21,6 +22,7 @@ use jetbench_runners::packs;
 
 use crate::cli::RunArgs;
 use crate::dataset::Dataset;
+use crate::dataset::content::folder_stamp;
 use crate::exit::Error;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
@@ -36,6 +38,8 @@ pub struct Plan {
     pub list: Vec<String>,
     /// SHA-256 over the list of all parts: see [`crate::results::record::DataRecord::list_sha256`].
     pub list_sha256: String,
+    /// What the files of all parts hold, as far as it is known before they are decoded.
+    pub content: content::Content,
     /// The cells, in order: model, then precision, then device.
     pub cells: Vec<Cell>,
     /// What the user should know before it starts: aliases, dropped options.
@@ -76,12 +80,13 @@ impl Plan {
                             known.join(", ")
                         )));
                     }
+                    let pack_stamp = folder_stamp(&pack.dir);
                     if !checked.contains(&(pack.dir.clone(), dtype)) {
                         packs::check(&pack.dir, dtype)?;
                         checked.push((pack.dir.clone(), dtype));
                     }
                     let admitted = options::admit(&pack, &settings, prompt);
-                    let cell = Cell { model: model.clone(), pack, prompt, dtype, device, admitted };
+                    let cell = Cell { model: model.clone(), pack, prompt, dtype, device, admitted, pack_stamp };
                     options::check(&settings, &cell)?;
                     cells.push(cell);
                 }
@@ -99,6 +104,7 @@ impl Plan {
         let mut dataset = data::open_whole(&settings.data, settings.limits)?;
         let list = dataset.sequences.iter().map(|s| s.name.clone()).collect();
         let list_sha256 = identity::list_sha256(&dataset);
+        let content = content::Content::survey(&dataset);
         data::keep_part(&mut dataset, settings.limits.shard)?;
         sound::dataset_is_sound(&dataset, &cells)?;
         if dataset.exclusive() {
@@ -108,7 +114,7 @@ impl Plan {
             notes.extend(within_budget(&settings, &cells, &dataset, most)?);
         }
         let ort_lib = resolve::find_runtime(&settings, &cells)?;
-        Ok(Plan { settings, dataset, list, list_sha256, cells, notes, ort_lib })
+        Ok(Plan { settings, dataset, list, list_sha256, content, cells, notes, ort_lib })
     }
 
     /// Frames that one cell tracks.

@@ -24,6 +24,7 @@ use jetbench_runners::runtime;
 use crate::exit::Error;
 use crate::judge::outcome::INTERRUPTED;
 use crate::judge::repeat;
+use crate::plan::content::content_sha256;
 use crate::plan::settings::Settings;
 use crate::plan::{Plan, identity};
 use crate::report::{self, thumb};
@@ -96,6 +97,8 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
             frames: plan.dataset.frame_count(),
             list_sha256: plan.list_sha256.clone(),
             list: plan.list.clone(),
+            planned: plan.content.record(&plan.list),
+            content_sha256: String::new(),
         },
         device,
         cells: Vec::new(),
@@ -165,6 +168,7 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
         runs[n].push(cell_record);
     }
     record.cells = runs.into_iter().filter_map(repeat::join).collect();
+    record.data.content_sha256 = content_sha256(&record.cells);
     if interrupt.load(Ordering::SeqCst) {
         record.stopped = Some(INTERRUPTED.into());
     }

@@ -5,6 +5,7 @@
 pub(crate) mod build;
 mod dtype;
 mod edges;
+mod external;
 mod facts;
 mod model;
 mod rewrite;

@@ -118,9 +118,10 @@ impl Pack {
                  export the pack again"
             )));
         }
-        if let Some(name) = model.external() {
+        if let Some(external) = model.external().map_err(|e| wrong(e.to_string()))? {
             return Err(wrong(format!(
-                "constant `{name}` is kept in another file, which the digest does not cover; export as one file"
+                "constant `{}` is kept in another file ({:?}), which the digest does not cover; export as one file",
+                external.name, external.location
             )));
         }
         compare(&graph.inputs, &model.inputs, "input").map_err(wrong)?;

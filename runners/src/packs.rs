@@ -101,6 +101,14 @@ pub fn describe(dir: &Path, device: Device) -> Result<PackInfo, RunnerError> {
     })
 }
 
+/// SHA-256 of the manifest of the pack in `dir`, as in [`PackInfo::digest`].
+///
+/// # Errors
+/// [`RunnerError::Pack`] when there is no readable manifest.
+pub fn digest_of(dir: &Path) -> Result<String, RunnerError> {
+    read_text(dir).map(|text| digest::sha256_hex(text.as_bytes()))
+}
+
 /// Compares the pack's files with its manifest for one precision (digests, tensor names, shapes, types).
 ///
 /// # Errors

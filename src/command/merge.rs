@@ -13,6 +13,7 @@ use crate::exit::{self, Error, Outcome};
 use crate::judge::complete::Planned;
 use crate::judge::outcome::exit_code;
 use crate::judge::summary;
+use crate::plan::content::{self, CHANGED};
 use crate::plan::{identity, settings};
 use crate::report;
 use crate::report::screen::{Wanted, screen};
@@ -150,6 +151,9 @@ fn refuse_foreign(parts: &[&Part], same_device: bool) -> Result<(), Error> {
                 }
             })
             .collect();
+        if let Some(changed) = changed_between(&parts[0].record, &part.record).filter(|_| differing.is_empty()) {
+            faults.push(format!("{}: {CHANGED} for {}: {changed}", part.dir.display(), parts[0].dir.display()));
+        }
         if !differing.is_empty() {
             faults.push(format!(
                 "{}: foreign, it is not of the same job as {}; different: {}",
@@ -160,6 +164,20 @@ fn refuse_foreign(parts: &[&Part], same_device: bool) -> Result<(), Error> {
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::Usage(faults.join("\n"))) }
+}
+
+/// Videos whose files held something else when the other run was planned, whichever part they belong to.
+fn changed_between(one: &RunRecord, other: &RunRecord) -> Option<String> {
+    let pairs = one.data.planned.iter().zip(&other.data.planned).zip(&one.data.list);
+    let changed: Vec<String> = pairs
+        .filter_map(|((a, b), video)| {
+            let parts = content::differing(a, b);
+            (!parts.is_empty()).then(|| format!("{} of video {video}", parts.join(" and ")))
+        })
+        .collect();
+    let more = changed.len().saturating_sub(3);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!changed.is_empty()).then(|| format!("{}{more}", changed[..changed.len().min(3)].join(", ")))
 }
 
 /// Which videos the runs of one device finished in every cell, and what is wrong about them.
@@ -296,6 +314,7 @@ fn one_device(parts: &[&Part], missing: &[String], partial: bool) -> Result<RunR
         *cell = join_cell(&cells.iter().collect::<Vec<_>>(), &list, min_frames);
         cell.verdict = Planned::of_names(list.iter()).judged(cell);
     }
+    joined.data.content_sha256 = content::content_sha256(&joined.cells);
     joined.started = records.iter().map(|r| r.started.clone()).min().unwrap_or_default();
     joined.finished = records.iter().filter_map(|r| r.finished.clone()).max();
     let first: &[SequenceRecord] = joined.cells.first().map_or(&[], |c| &c.sequences);

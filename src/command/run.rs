@@ -10,15 +10,17 @@ use serde_json::json;
 use crate::cli::RunArgs;
 use crate::command::report::markdown;
 use crate::exit::{self, Error, Outcome};
+use crate::judge::complete::Planned;
 use crate::judge::outcome::exit_code;
-use crate::plan::{Plan, config, identity, settings};
+use crate::plan::{Plan, config, content, identity, settings};
 use crate::report::screen::{LINE_SCHEMA, Wanted, screen};
+use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::results::status::Status;
 use crate::results::{retention, store};
 use crate::run::resume;
 use crate::run::{self, Verbosity, lock};
 use crate::telemetry::{self, device};
-use crate::text::now;
+use crate::text::{clean, now};
 
 /// Runs the plan that `args` describe, or the rest of an unfinished run; `argv` is the command line for the record.
 ///
@@ -76,14 +78,17 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
                 return Ok((dry_run(&plan, as_json), None));
             }
             if args.if_changed.unwrap_or(false)
-                && let Some(run) = retention::unchanged(
+                && let Some((run, record)) = retention::unchanged(
                     &plan.settings.out,
                     &device::describe(root),
                     &identity::job_sha256(&plan, &identity::program_sha256()),
+                    |record| {
+                        let planned = Planned::of_record(record);
+                        record.cells.iter().all(|cell| planned.judged(cell).is_final()) && content::is_of(&plan, record)
+                    },
                 )
             {
-                let text = format!("nothing has changed since {}; nothing was run\n", run.display());
-                return Ok((Outcome::ok(if verbosity.quiet { String::new() } else { text }), None));
+                return Ok((unchanged(&run, &record, verbosity.quiet), None));
             }
             let held = claim(&plan, root, &interrupt, &verbosity)?;
             (run::begin(plan, root, argv)?, held)
@@ -142,6 +147,17 @@ fn complete(args: &RunArgs, path: &Path) -> Result<Outcome, Error> {
     }
     let code = exit_code(&record, &[]);
     Ok(Outcome { stdout: screen(&record, path, wanted), code })
+}
+
+/// What `--if-changed` says of a run that stands: its verdict is this call's, too.
+fn unchanged(run: &Path, record: &RunRecord, quiet: bool) -> Outcome {
+    let unfit = |cell: &&CellRecord| cell.verdict != Verdict::Valid;
+    let mut text = format!("nothing has changed since {}; nothing was run\n", run.display());
+    for cell in record.cells.iter().filter(unfit) {
+        let (verdict, reasons) = (cell.verdict.as_str(), clean(&cell.verdict.reasons()));
+        text.push_str(&format!("its cell {} {} {} is {verdict}: {reasons}\n", cell.model, cell.dtype, cell.device));
+    }
+    Outcome { stdout: if quiet { String::new() } else { text }, code: exit_code(record, &[]) }
 }
 
 fn dry_run(plan: &Plan, as_json: bool) -> Outcome {

@@ -4,6 +4,7 @@
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::content::Witness;
 use super::label_png::{MAX_SIDE, bound_size, png_fault, png_limits, read_file, read_file_into};
 use super::video::VideoStream;
 use super::{DataError, FFMPEG, FrameFile, RgbFrame};
@@ -203,16 +205,25 @@ pub struct FrameReader {
 impl FrameReader {
     /// Starts decoding `files`. Every frame must have the size of the first.
     pub fn new(files: &[FrameFile], ahead: usize) -> FrameReader {
-        FrameReader::of_files(files, files.len(), ahead)
+        FrameReader::of_files(files, files.len(), ahead, None)
     }
 
-    /// Starts decoding `total` frames: `files`, over and over.
-    pub(super) fn of_files(files: &[FrameFile], total: usize, ahead: usize) -> FrameReader {
+    /// Starts decoding `total` frames: `files`, over and over. The witness takes note of each file once.
+    pub(super) fn of_files(
+        files: &[FrameFile],
+        total: usize,
+        ahead: usize,
+        witness: Option<Arc<Witness>>,
+    ) -> FrameReader {
         let files = files.to_vec();
         let mut bytes = Vec::new();
         FrameReader::start(total, ahead, move |index, rgb| {
             let file = &files[index % files.len()];
-            read_frame_in(&file.path, &mut bytes, rgb).map(|frame| (frame, file.path.display().to_string()))
+            let frame = read_frame_in(&file.path, &mut bytes, rgb)?;
+            if let Some(witness) = witness.as_ref().filter(|_| index < files.len()) {
+                witness.saw(&file.path, &bytes);
+            }
+            Ok((frame, file.path.display().to_string()))
         })
     }
 

@@ -339,7 +339,7 @@ fn sequence(layout: Layout, name: String, frames_dir: &Path, masks_dir: &Path) -
         }
         let objects = masklet_objects(&masklets, frames.len())?;
         let masks = MaskSource::Masklets(masklets);
-        return Ok(Sequence { name, frames, objects, fps: layout.fps(), width, height, masks, video });
+        return Ok(Sequence { name, frames, objects, fps: layout.fps(), width, height, masks, video, witness: None });
     }
     let inside = entries(masks_dir)?;
     let folders: Vec<String> = inside.iter().filter(|n| masks_dir.join(n).is_dir()).cloned().collect();
@@ -348,7 +348,8 @@ fn sequence(layout: Layout, name: String, frames_dir: &Path, masks_dir: &Path) -
     } else {
         MaskSource::ObjectFolders(masks_dir.to_path_buf())
     };
-    let mut sequence = Sequence { name, frames, objects: Vec::new(), fps: layout.fps(), width, height, masks, video };
+    let mut sequence =
+        Sequence { name, frames, objects: Vec::new(), fps: layout.fps(), width, height, masks, video, witness: None };
     sequence.objects = if folders.is_empty() {
         label_map_objects(layout, &sequence, masks_dir)?
     } else {

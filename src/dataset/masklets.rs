@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use jetbench_runners::types::Mask;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::DataError;
+use super::content::Sha;
 
 /// Frames of the video from one annotation to the next.
 pub(super) const STRIDE: usize = 4;
@@ -19,6 +21,7 @@ pub(super) const ENDING: &str = "_manual.json";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Masklets {
     path: PathBuf,
+    sha: Sha,
     /// Names of the objects: their `masklet_id`, three digits as in the validation split.
     names: Vec<String>,
     width: u32,
@@ -48,6 +51,7 @@ impl Masklets {
     pub(super) fn read(path: &Path) -> Result<Masklets, DataError> {
         let fail = |what: String| DataError(format!("{}: {what}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+        let sha = Sha256::digest(text.as_bytes()).into();
         let file: MaskletFile = serde_json::from_str(&text).map_err(|e| fail(format!("not a SA-V annotation: {e}")))?;
         let names: Vec<String> = file.masklet_id.iter().map(|id| format!("{id:03}")).collect();
         if let Some(id) = (1..names.len()).find(|&i| names[..i].contains(&names[i])) {
@@ -76,7 +80,12 @@ impl Masklets {
             }
             counts.push(row.into_iter().map(|rle| rle.counts).collect());
         }
-        Ok(Masklets { path: path.to_path_buf(), names, width, height, counts })
+        Ok(Masklets { path: path.to_path_buf(), sha, names, width, height, counts })
+    }
+
+    /// The file, and SHA-256 of what was read of it.
+    pub fn content(&self) -> (&Path, Sha) {
+        (&self.path, self.sha)
     }
 
     /// Objects, in the file's order.

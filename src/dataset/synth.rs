@@ -268,6 +268,7 @@ impl Scene {
             frames: frames.collect(),
             objects: (0..self.shapes.len()).map(object).collect(),
             fps: 24.0,
+            witness: None,
             width: options.width,
             height: options.height,
             masks: if options.layout == Layout::SaV {

@@ -135,14 +135,21 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
     let text = |value: Option<&serde_json::Value>| value.map(ToString::to_string).unwrap_or_default();
     let setting = |run: &RunRecord, name: &str| text(run.settings.get(name));
     let version = |c: &CellRecord| c.runtime.as_ref().map(|r| r.version.clone()).unwrap_or_default();
+    // Runs of before content was recorded do not say it; clips looped to other lengths have read other frames.
+    let [ours, theirs] = [base, other].map(|run| run.data.content_sha256.clone());
+    let told = !ours.is_empty() && !theirs.is_empty() && setting(base, "loop_frames") == setting(other, "loop_frames");
+    let content =
+        ("content of frames and annotations", ours, if told { theirs } else { base.data.content_sha256.clone() });
     let data = [
         ("list of videos", base.data.list_sha256.clone(), other.data.list_sha256.clone()),
         ("protocol", base.data.protocol.clone(), other.data.protocol.clone()),
+        content.clone(),
     ];
     let machine = [
         ("device digest", base.device.digest.clone(), other.device.digest.clone()),
         ("list of videos", base.data.list_sha256.clone(), other.data.list_sha256.clone()),
         ("scenario", setting(base, "scenario"), setting(other, "scenario")),
+        content,
     ];
     let options =
         |c: &CellRecord| c.options.passed.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");

@@ -1,7 +1,6 @@
 //! What decides the figures, as digests: program, runtime, data and settings. Runs are joined, resumed and skipped by them.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use jetbench_runners::digest::hex;
@@ -9,6 +8,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::dataset::Dataset;
+use crate::dataset::content::file_sha;
 use crate::plan::Plan;
 
 /// Digest of what is to be tracked: names, sizes, frames and annotated objects of all videos.
@@ -33,15 +33,7 @@ pub(crate) fn program_sha256() -> String {
 }
 
 fn file_sha256(path: &Path) -> Option<String> {
-    let mut digest = Sha256::new();
-    let mut file = std::fs::File::open(path).ok()?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).ok()? {
-            0 => return Some(hex(&digest.finalize())),
-            n => digest.update(&buffer[..n]),
-        }
-    }
+    file_sha(path).ok().map(|sha| hex(&sha))
 }
 
 /// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are

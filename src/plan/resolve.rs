@@ -26,6 +26,8 @@ pub struct Cell {
     pub device: Device,
     /// What became of the options.
     pub admitted: Admitted,
+    /// What the file system said of the pack's files before they were checked.
+    pub pack_stamp: String,
 }
 
 impl Cell {

@@ -1,9 +1,8 @@
 //! What would stop a run half-way, found before it begins.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -29,7 +28,11 @@ pub(crate) fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), 
         for frame in &sequence.frames {
             is_whole(&frame.path)?;
         }
-        sequence_masks(sequence).iter().try_for_each(|path| mask_fits(path, sequence))
+        match sequence.masks {
+            // Read and checked when the dataset was opened.
+            MaskSource::Masklets(_) => Ok(()),
+            _ => sequence.truth_files().iter().try_for_each(|path| mask_fits(path, sequence)),
+        }
     })
 }
 
@@ -54,22 +57,6 @@ fn is_whole(path: &Path) -> Result<(), Error> {
         [] => Err(fault("empty file")),
         _ => Ok(()),
     }
-}
-
-/// Annotation files of the frames and objects in use.
-fn sequence_masks(sequence: &Sequence) -> BTreeSet<PathBuf> {
-    let file = |dir: &Path, frame: usize| dir.join(format!("{}.png", sequence.frames[frame].name));
-    sequence
-        .objects
-        .iter()
-        .flat_map(|object| object.annotated.iter().map(move |&frame| (object, frame)))
-        .filter_map(|(object, frame)| match &sequence.masks {
-            MaskSource::ObjectFolders(dir) => Some(file(&dir.join(&object.name), frame)),
-            MaskSource::LabelMaps(dir) => Some(file(dir, frame)),
-            // Read and checked when the dataset was opened.
-            MaskSource::Masklets(_) => None,
-        })
-        .collect()
 }
 
 fn mask_fits(path: &Path, sequence: &Sequence) -> Result<(), Error> {

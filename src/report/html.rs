@@ -246,6 +246,7 @@ fn reproduce(run: &RunRecord) -> Markup {
     digest("program, SHA-256", &origin.program_sha256);
     digest("job, SHA-256", &origin.job_sha256);
     digest("list of videos, SHA-256", &run.data.list_sha256);
+    digest("frames and annotations, SHA-256", &run.data.content_sha256);
     let mut packs: Vec<String> = run.cells.iter().map(|c| format!("{} {}", c.pack, c.pack_digest)).collect();
     packs.dedup();
     facts.push(("packs, SHA-256", packs.join(", ")));

@@ -59,6 +59,11 @@ impl Disturbance {
         }
     }
 
+    /// Does it surely lie in the hour rather than in the job or the device? Then another run may be undisturbed.
+    pub fn passes(self) -> bool {
+        self == Disturbance::Rivals
+    }
+
     /// What to do about it.
     pub fn remedy(self) -> &'static str {
         match self {

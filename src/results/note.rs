@@ -149,6 +149,17 @@ pub enum ReasonKind {
     Unknown,
 }
 
+impl ReasonKind {
+    /// Does it lie in the hour (heat, other programs, full memory) rather than in the job? Then another run may be valid.
+    pub fn passes(self) -> bool {
+        use ReasonKind::*;
+        match self {
+            Unsteady | Swapped | PowerMode | Throttled | Rivals => true,
+            WarmUp | NonFinite | Fallback | Precision | TooFewFrames | TooShort | Incomplete | Unknown => false,
+        }
+    }
+}
+
 /// Why a cell is invalid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reason {

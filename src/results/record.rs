@@ -138,6 +138,25 @@ pub struct DataRecord {
     /// Names of all videos, in order, those of other parts included.
     #[serde(default)]
     pub list: Vec<String>,
+    /// What their files held when the run was planned, in the order of `list`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<PlannedContent>,
+    /// SHA-256 over every frame and annotation that was read, of this part: what the figures are of. Empty while that is not known.
+    #[serde(default)]
+    pub content_sha256: String,
+}
+
+/// What the files of one video held when a run was planned; what is not known is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlannedContent {
+    /// SHA-256 over a sample of each frame file: its size, and its bytes at four places (of files up to 16 KiB all). The same on every machine.
+    pub frames_sample: String,
+    /// SHA-256 over paths, sizes, times and inodes of the frame files: while it is the same, `frames_sha256` of the sequences is too. Empty
+    /// where a file had just been written.
+    pub frames_stamp: String,
+    /// SHA-256 over all annotation files in use.
+    pub truth_sha256: String,
 }
 
 /// Device under test.
@@ -285,6 +304,15 @@ impl CellRecord {
             Verdict::Valid if !self.disturbed.is_empty() => "valid, disturbed",
             _ => self.verdict.as_str(),
         }
+    }
+
+    /// Is its verdict one that another run of the same job may not get: invalid or disturbed by what passes?
+    pub fn passes(&self) -> bool {
+        let reasons = match &self.verdict {
+            Verdict::Invalid { reasons } => reasons.as_slice(),
+            _ => &[],
+        };
+        reasons.iter().any(|r| r.kind.passes()) || self.disturbed.iter().any(|d| d.passes())
     }
 
     /// Was any graph computed in an emulated precision?

@@ -4,38 +4,40 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::results::record::{DeviceRecord, Origin, Verdict};
+use crate::results::record::{CellRecord, DeviceRecord, Origin, RunRecord};
 use crate::results::{baseline, claim, store};
 
 /// File that marks a run as one that retention may remove.
 const RETENTION: &str = "retention.txt";
 
-/// The newest complete run of the same job on the same device, if there is one.
-pub fn unchanged(out: &Path, device: &DeviceRecord, job_sha256: &str) -> Option<PathBuf> {
-    // Only what decides is read; the frames of a run are many.
+/// The newest complete run of the same job on the same device with its record, if there is one and if it stands: another run could not get a
+/// better verdict, and `stands` finds no other fault.
+pub fn unchanged(
+    out: &Path,
+    device: &DeviceRecord,
+    job_sha256: &str,
+    stands: impl Fn(&RunRecord) -> bool,
+) -> Option<(PathBuf, RunRecord)> {
+    // Most runs are told apart by little; the frames of a run are many.
     #[derive(Deserialize)]
     struct Head {
         device: DeviceRecord,
-        cells: Vec<FinishedCell>,
-        stopped: Option<String>,
         #[serde(default)]
         origin: Origin,
     }
-    #[derive(Deserialize)]
-    struct FinishedCell {
-        verdict: Verdict,
-    }
     let mut runs = Vec::new();
     store::find_runs(&out.join(&device.name), &mut runs).ok()?;
-    runs.into_iter().rev().find(|run| {
-        let head = std::fs::read(run.join(store::RECORD)).ok().and_then(|b| serde_json::from_slice::<Head>(&b).ok());
-        head.is_some_and(|head| {
-            head.origin.job_sha256 == job_sha256
-                && head.device.digest == device.digest
-                && head.stopped.is_none()
-                && head.cells.iter().all(|c| c.verdict.is_final())
-        })
-    })
+    let (run, record) = runs.into_iter().rev().find_map(|run| {
+        let head = std::fs::read(run.join(store::RECORD)).ok().and_then(|b| serde_json::from_slice::<Head>(&b).ok())?;
+        if head.origin.job_sha256 != job_sha256 || head.device.digest != device.digest {
+            return None;
+        }
+        // One that contradicts itself is none.
+        let record = store::load(&run).ok()?;
+        let whole = record.stopped.is_none() && record.cells.iter().all(CellRecord::is_final);
+        whole.then_some((run, record))
+    })?;
+    (!record.cells.iter().any(CellRecord::passes) && stands(&record)).then_some((run, record))
 }
 
 /// Marks a run as one that retention may remove.

@@ -275,6 +275,11 @@ fn run_id(now: chrono::DateTime<chrono::Utc>) -> String {
     now.format("%Y%m%dT%H%M%SZ-%6f").to_string()
 }
 
+/// When the run of this id began; `None` for an id of another form.
+pub fn began(run_id: &str) -> Option<chrono::DateTime<chrono::Utc>> {
+    chrono::NaiveDateTime::parse_from_str(run_id, "%Y%m%dT%H%M%SZ-%6f").ok().map(|t| t.and_utc())
+}
+
 /// Writes a file so that readers see the old content or the new, never a part.
 ///
 /// # Errors
@@ -363,8 +368,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let runs: Vec<RunDir> = (0..16).map(|_| RunDir::create(dir.path(), "d").unwrap()).collect();
         assert!(runs.is_sorted_by(|a, b| a.id < b.id), "{:?}", runs.iter().map(|r| &r.id).collect::<Vec<_>>());
-        let at = "2026-11-21T09:30:00.048213999Z".parse().unwrap();
+        let at: chrono::DateTime<chrono::Utc> = "2026-11-21T09:30:00.048213999Z".parse().unwrap();
         assert_eq!(run_id(at), "20261121T093000Z-048213");
+        assert_eq!(began(&run_id(at)).unwrap().timestamp_micros(), at.timestamp_micros());
     }
 
     #[test]

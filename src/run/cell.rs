@@ -7,11 +7,15 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use jetbench_runners::digest::hex;
+use jetbench_runners::packs;
 use jetbench_runners::types::{OpenReport, StagePrecision};
 
+use crate::dataset::content;
 use crate::judge::complete::Planned;
 use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{course, disturbed, roofline, summary};
+use crate::plan::content::CHANGED;
 use crate::plan::resolve::Cell;
 use crate::plan::{Plan, budget};
 use crate::report::{csv, thumb};
@@ -79,6 +83,7 @@ impl CellRun<'_> {
         let others = Watch::start();
         observed.memory = MemoryWatch::begin(self.root, self.cell.device);
         let (ended, telemetry) = self.work(&mut record, &mut observed);
+        let ended = self.with_planned_pack(ended);
         observed.rivals = others.busiest(&[std::process::id()]);
         self.peak(&mut record, &mut observed, &telemetry);
         record.sensors = telemetry.sensors();
@@ -237,8 +242,8 @@ impl CellRun<'_> {
                     break failed(FaultClass::Inference, format!("the worker speaks protocol {protocol}"));
                 }
                 Ok(event) => {
-                    if let Err(error) = self.take(event, record, observed) {
-                        break failed(FaultClass::Environment, error);
+                    if let Err((class, error)) = self.take(event, record, observed) {
+                        break Ended::Failed { phase: observed.phase, class, error };
                     }
                 }
                 Err(ended) => break ended,
@@ -248,8 +253,27 @@ impl CellRun<'_> {
         (ended, sampler.stop())
     }
 
+    /// Weights are mapped from the pack's files, so a worker that went through must leave them as planned, too.
+    fn with_planned_pack(&self, ended: Ended) -> Ended {
+        let pack = &self.cell.pack;
+        let same = || {
+            content::folder_stamp(&pack.dir) == self.cell.pack_stamp
+                || (packs::digest_of(&pack.dir).is_ok_and(|digest| digest == pack.digest)
+                    && packs::check(&pack.dir, self.cell.dtype).is_ok())
+        };
+        match ended {
+            Ended::Finished { .. } if !same() => Ended::Failed {
+                phase: Some(Phase::Track),
+                class: FaultClass::Input,
+                error: format!("{CHANGED}: pack {}; restore it, or start a new run", pack.dir.display()),
+            },
+            ended => ended,
+        }
+    }
+
     /// Takes in one event.
-    fn take(&self, event: Event, record: &mut CellRecord, observed: &mut Observed) -> Result<(), String> {
+    fn take(&self, event: Event, record: &mut CellRecord, observed: &mut Observed) -> Result<(), (FaultClass, String)> {
+        let environment = |error: String| (FaultClass::Environment, error);
         match event {
             Event::Hello { .. } | Event::Finished | Event::Failed { .. } | Event::NullRun { .. } => {}
             Event::Phase { phase, memory } => {
@@ -295,9 +319,9 @@ impl CellRun<'_> {
                 }
                 self.progress.frames(self.frames_before(observed) + frames as u64);
             }
-            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span, late } => {
+            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span, late, read } => {
                 let Some((_, prompts)) = observed.started.take().filter(|started| started.0 == index) else {
-                    return Err(format!("the worker finished sequence {index}, which it had not started"));
+                    return Err(environment(format!("the worker finished sequence {index}, which it had not started")));
                 };
                 if let Some((frames, worst_ms)) = late.filter(|l| l.0 > 0) {
                     record.notes.push(Note::new(
@@ -308,13 +332,17 @@ impl CellRun<'_> {
                         ),
                     ));
                 }
+                let seen = read.truth.iter().map(|(path, sha)| (path.as_path(), sha.clone()));
+                self.plan.content.check_truth(&video, seen).map_err(|e| (FaultClass::Input, e.to_string()))?;
+                let frames_sha256 = read.frames_sha256;
                 let spool = self.dir.spool_file(self.index, index);
                 observed.spans.push((video.clone(), span));
-                observed.finished.push(Finished { index, video, frames, wall_ms, span, prompts, spool });
+                observed.finished.push(Finished { index, video, frames, wall_ms, span, prompts, spool, frames_sha256 });
                 self.progress.frames(self.frames_before(observed));
                 let state = resume::CellProgress { record: record.clone(), finished: observed.finished.clone() };
                 let file = self.dir.progress(self.index);
-                store::write_json(&file, &state).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+                store::write_json(&file, &state)
+                    .map_err(|e| environment(format!("cannot write {}: {e}", file.display())))?;
             }
         }
         Ok(())
@@ -362,7 +390,16 @@ impl CellRun<'_> {
         for finished in &observed.finished {
             let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);
             let sequence = sequence.ok_or_else(|| format!("the worker tracked an unknown video {}", finished.video))?;
-            let mut graded = grade::grade(sequence, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
+            let (watched, witness) = sequence.watched();
+            let mut graded = grade::grade(&watched, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
+            let length = settings.loop_frames.unwrap_or(sequence.frames.len());
+            let seen: Vec<_> = watched.truth_seen(&witness).map(|(path, sha)| (path, hex(&sha))).collect();
+            let content = &self.plan.content;
+            content
+                .check_truth(&finished.video, seen.iter().map(|(path, sha)| (path.as_path(), sha.clone())))
+                .and_then(|()| content.check_frames(sequence, length, &finished.frames_sha256))
+                .map_err(|e| e.to_string())?;
+            graded.truth_sha256 = content.truth_sha256(&finished.video);
             graded.fps = Some(settings.fps.unwrap_or(sequence.fps)).filter(|fps| *fps > 0.0);
             record.sequences.push(graded);
         }

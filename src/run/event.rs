@@ -7,6 +7,7 @@ use jetbench_runners::RunnerError;
 use jetbench_runners::types::{Device, Dtype, OpenReport, Options, PromptKind, StagePrecision};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::content::ReadContent;
 use crate::plan::resolve::Cell;
 use crate::plan::scenario::Scenario;
 use crate::plan::settings::Limits;
@@ -17,7 +18,7 @@ use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Job {
     pub protocol: u32,
     /// Pack directory.
     pub pack: PathBuf,
+    /// Digest of the pack that was planned; another one is refused.
+    pub pack_digest: String,
     /// How objects are prompted.
     pub prompt: PromptKind,
     /// Clicks per object, for points.
@@ -65,6 +68,7 @@ impl Job {
         Job {
             protocol: PROTOCOL,
             pack: cell.pack.dir.clone(),
+            pack_digest: cell.pack.digest.clone(),
             prompt: cell.prompt,
             clicks: plan::options::clicks(&cell.pack, settings),
             dtype: cell.dtype,
@@ -225,6 +229,8 @@ pub enum Event {
         span: (u64, u64),
         /// In real time: frames that the decoder brought late, and by how much at most, milliseconds.
         late: Option<(usize, f64)>,
+        /// What was read of it.
+        read: ReadContent,
     },
     /// The worker gives up; it exits after this line.
     Failed {

@@ -16,7 +16,7 @@ use crate::cli::RunArgs;
 use crate::exit::Error;
 use crate::judge::complete::Planned;
 use crate::plan::settings::Settings;
-use crate::plan::{Plan, identity};
+use crate::plan::{Plan, content, identity};
 use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, ResumeRecord, RunRecord};
 use crate::results::store::{self, RECORD, RunDir};
@@ -129,6 +129,9 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
                 .to_string(),
         ));
     }
+    same_content(&plan, &record, &cells, &dir).map_err(|e| fault(e.to_string()))?;
+    // The files may have been touched, or lie elsewhere.
+    record.data.planned = plan.content.record(&plan.list);
     record.stopped = None;
     record.finished = None;
     if complete {
@@ -138,6 +141,22 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
     let kept = before.iter().map(Before::kept).sum();
     record.origin.resumed.push(ResumeRecord { at: now(), kept });
     Ok(Some(Resumed { dir, plan, record, before }))
+}
+
+/// Do the files still hold what was planned, and what was read for the sequences that are kept?
+fn same_content(plan: &Plan, record: &RunRecord, cells: &[CellRecord], dir: &RunDir) -> Result<(), Error> {
+    let mut kept = cells.to_vec();
+    let mut spooled = Vec::new();
+    for index in 0..plan.units() {
+        kept.extend(read::<CellRecord>(&dir.partial(index))?);
+        if let Some(progress) = read::<CellProgress>(&dir.progress(index))? {
+            kept.push(progress.record);
+            spooled.extend(progress.finished);
+        }
+    }
+    let spooled = spooled.iter().map(|f| (f.video.as_str(), f.frames_sha256.as_str()));
+    let finished: Vec<_> = kept.iter().flat_map(content::finished).chain(spooled).collect();
+    Ok(content::same_as(plan, record, &finished)?)
 }
 
 fn differs(path: &Path, what: &str, then: &str, now: &str) -> Error {

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use jetbench_runners::digest::hex;
 use jetbench_runners::types::{Device, Frame, FrameMasks, OpenRequest, Prompt};
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
@@ -17,6 +18,7 @@ use crate::dataset::{DataError, Dataset, RgbFrame, Sequence};
 use crate::exit;
 use crate::judge::stats;
 use crate::plan;
+use crate::plan::content::{CHANGED, ReadContent};
 use crate::plan::scenario::{self, Scenario};
 use crate::results::record::{NullRunRecord, WarmupRecord};
 use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
@@ -158,8 +160,10 @@ fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
 fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
     events.enter(Phase::Load);
     let started = Instant::now();
-    let opened = packs::open(&request(job));
+    let opened = is_planned(job).and_then(|()| packs::open(&request(job)));
     let load_ms = ms(started.elapsed());
+    // Once more: it could have been replaced between the two.
+    let opened = opened.and_then(|runner| is_planned(job).map(|()| runner));
     let runner = opened.inspect_err(|error| {
         let record = WarmupRecord {
             load_only_ok: Some(false),
@@ -172,6 +176,19 @@ fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
     events.send(&Event::Loaded { load_ms, report: runner.open_report().clone(), precision: runner.precision() });
     events.enter(Phase::Loaded);
     Ok(runner)
+}
+
+/// Is the pack the planned one?
+fn is_planned(job: &Job) -> Result<(), RunnerError> {
+    let found = packs::digest_of(&job.pack)?;
+    match found == job.pack_digest {
+        true => Ok(()),
+        false => Err(RunnerError::Pack(format!(
+            "{CHANGED}: pack {} (digest {} then, {found} now); figures of it would be of another model: restore it, or start a new run",
+            job.pack.display(),
+            job.pack_digest
+        ))),
+    }
 }
 
 fn request(job: &Job) -> OpenRequest {
@@ -273,6 +290,8 @@ fn track(
     events: &mut EventWriter,
 ) -> Result<(), Fault> {
     events.phase = Phase::Track;
+    let (watched, witness) = sequence.watched();
+    let sequence = &watched;
     let mut planned = prompt::plan(sequence, job.prompt, job.clicks)?;
     let path = job.spool.join(format!("{index}.spool"));
     let mut writer = spool::Writer::create(&path, sequence.width, sequence.height).map_err(|e| disk(&path, &e))?;
@@ -339,7 +358,11 @@ fn track(
     writer.finish().map_err(|e| disk(&path, &e))?;
     let (width, height) = (sequence.width, sequence.height);
     let video = sequence.name.clone();
-    events.send(&Event::SequenceDone { index, video, width, height, frames: done, wall_ms, span, late });
+    let read = ReadContent {
+        frames_sha256: sequence.frames_sha256(length, &witness)?,
+        truth: sequence.truth_seen(&witness).map(|(path, sha)| (path, hex(&sha))).collect(),
+    };
+    events.send(&Event::SequenceDone { index, video, width, height, frames: done, wall_ms, span, late, read });
     Ok(())
 }
 

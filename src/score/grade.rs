@@ -34,6 +34,9 @@ pub struct Finished {
     pub prompts: Vec<GivenPrompt>,
     /// Its spool file.
     pub spool: PathBuf,
+    /// As [`SequenceRecord::frames_sha256`].
+    #[serde(default)]
+    pub frames_sha256: String,
 }
 
 /// One frame's share of the result.
@@ -118,6 +121,7 @@ pub fn grade(
         objects: objects.collect(),
         frames: frames.into_iter().filter_map(|f| f.frame).collect(),
         non_finite,
+        frames_sha256: finished.frames_sha256.clone(),
         ..SequenceRecord::default()
     })
 }

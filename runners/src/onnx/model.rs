@@ -262,11 +262,6 @@ impl<'a> Model<'a> {
     pub fn opset(&self) -> i64 {
         self.opsets.iter().find(|(domain, _)| domain.is_empty() || domain == "ai.onnx").map_or(0, |&(_, v)| v)
     }
-
-    /// First constant kept in another file, if any.
-    pub fn external(&self) -> Option<&str> {
-        self.initializers.iter().find(|i| i.external).map(|i| i.name)
-    }
 }
 
 fn opset(bytes: &[u8]) -> Result<(String, i64), OnnxError> {
@@ -322,7 +317,7 @@ fn node(bytes: &[u8]) -> Result<Node<'_>, OnnxError> {
 }
 
 /// Deepest nesting of sub-graphs that is read; the recursion must end on forged files too.
-const DEEPEST: usize = 16;
+pub(super) const DEEPEST: usize = 16;
 
 fn attribute<'a>(bytes: &'a [u8], node: &mut Node<'a>, depth: usize) -> Result<(), OnnxError> {
     let (mut name, mut integer, mut tensor_type) = ("", None, None);

@@ -23,6 +23,12 @@ pub struct SequenceRecord {
     /// The same less idle power times the same span.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub energy_above_idle_j: BTreeMap<String, f64>,
+    /// SHA-256 over the frame files, taken from the bytes that were decoded; of a video file, of the file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub frames_sha256: String,
+    /// SHA-256 over the annotation files; what was scored against is what was planned.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub truth_sha256: String,
     /// Frames per second of the clip: its deadline, and in real time its clock.
     #[serde(default)]
     pub fps: Option<f64>,
