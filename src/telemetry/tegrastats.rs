@@ -102,7 +102,7 @@ fn field(word: &str, next: &str, after: &str, line: &mut Line) -> Option<usize> 
             let inner = next.strip_prefix('[')?.strip_suffix(']')?;
             for (n, core) in inner.split(',').enumerate() {
                 if core.trim() != "off" {
-                    let (load, clock) = load_at_clock(core)?;
+                    let (load, clock) = load_at_clock(core).filter(|(load, _)| load.is_some())?;
                     line.put(format!("cpu{n}_load_percent"), load);
                     line.put(format!("cpu{n}_mhz"), clock);
                 }
@@ -110,31 +110,46 @@ fn field(word: &str, next: &str, after: &str, line: &mut Line) -> Option<usize> 
             Some(2)
         }
         "EMC_FREQ" | "EMC" => {
-            let (load, clock) = load_at_clock(next)?;
+            let (load, clock, used) = marked(next, after)?;
             line.put("emc_percent".into(), load);
             line.put("emc_mhz".into(), clock);
-            Some(2)
+            Some(used)
         }
         _ if word.starts_with("GR3D") => {
-            let (load, clock) = load_at_clock(next)?;
+            let (load, clock, used) = marked(next, after)?;
             let index = word.strip_prefix("GR3D")?.split('_').next()?;
             line.put(format!("gpu{index}_load_percent"), load);
             line.put(format!("gpu{index}_mhz"), clock);
-            Some(2)
+            Some(used)
         }
         _ if word.contains('@') => zone(word, line),
         _ if name(word) && next == "off" => Some(2),
         _ if name(word) && (next.contains("mW") || next.contains('/')) => rail(word, next, line),
         _ if name(word) => {
-            // An engine: its clock, or load and clock.
-            let (load, clock) = load_at_clock(next).filter(|(l, c)| l.is_some() || c.is_some())?;
+            // An engine: its clock alone, or load and clock. A number with a unit of its own behind it is no clock.
+            let alone = || number(next).filter(|_| !after.starts_with(UNITS)).map(|clock| (None, Some(clock), 2));
+            let (load, clock, used) = marked(next, after).or_else(alone)?;
             let engine = word.strip_suffix("_FREQ").unwrap_or(word).to_lowercase();
             line.put(format!("{engine}_load_percent"), load);
             line.put(format!("{engine}_mhz"), clock);
-            Some(2)
+            Some(used)
         }
         _ => None,
     }
+}
+
+/// How a unit begins that stands behind a number and a space.
+const UNITS: [char; 3] = ['%', '@', 'M'];
+
+/// Load and clock of a field that says which is which, and how many words it takes with its name: `12%@[1300]`, also as `12 %@[1300, 1300]`.
+fn marked(next: &str, after: &str) -> Option<(Option<f64>, Option<f64>, usize)> {
+    if next.contains(['%', '@']) {
+        let (load, clock) = load_at_clock(next)?;
+        return Some((load, clock, 2));
+    }
+    let whole = after.starts_with('%').then(|| format!("{next}{after}"))?;
+    let (load, clock) = load_at_clock(&whole)?;
+    Some((load, clock, 3))
 }
 
 fn name(word: &str) -> bool {
@@ -156,11 +171,13 @@ fn memory(word: &str, next: &str, after: &str, line: &mut Line) -> Option<usize>
         // Largest free block: how many, how large.
         "lfb" => {
             let (count, size) = size.split_once('x').unwrap_or(("1", size));
-            line.put(format!("{kind}_largest_free_blocks"), number(count));
-            line.put(format!("{kind}_largest_free_block_mib"), sized(size));
+            let Some((count, size)) = number(count).zip(sized(size)) else { return Some(2) };
+            line.put(format!("{kind}_largest_free_blocks"), Some(count));
+            line.put(format!("{kind}_largest_free_block_mib"), Some(size));
         }
         "cached" => {
-            line.put(format!("{kind}_cached_mib"), sized(size));
+            let Some(size) = sized(size) else { return Some(2) };
+            line.put(format!("{kind}_cached_mib"), Some(size));
         }
         _ => return Some(2),
     }
@@ -192,7 +209,7 @@ fn load_at_clock(word: &str) -> Option<(Option<f64>, Option<f64>)> {
     };
     let load = match load {
         "" => None,
-        load => Some(number(load.strip_suffix('%')?)?),
+        load => Some(number(load.strip_suffix('%')?).filter(|load| (0.0..=100.0).contains(load))?),
     };
     let clock = match clock {
         None => None,
@@ -203,14 +220,14 @@ fn load_at_clock(word: &str) -> Option<(Option<f64>, Option<f64>)> {
         }
         Some(one) => Some(number(one)?),
     };
-    Some((load, clock))
+    (clock.is_none_or(|mhz| mhz >= 0.0) && (load.is_some() || clock.is_some())).then_some((load, clock))
 }
 
 /// `gpu@47.6C`, `cpu@52.9C/52.9C`: the first is now. A gated zone reads as -256 and has no value.
 fn zone(word: &str, line: &mut Line) -> Option<usize> {
     let (zone, temperature) = word.split_once('@')?;
-    let now = temperature.split('/').next()?.strip_suffix('C')?;
-    let celsius = number(now)?;
+    let all: Option<Vec<f64>> = temperature.split('/').map(|part| number(part.strip_suffix('C')?)).collect();
+    let celsius = *all?.first()?;
     if zone.is_empty() {
         return None;
     }
@@ -223,9 +240,9 @@ fn zone(word: &str, line: &mut Line) -> Option<usize> {
 /// `VDD_IN 2957mW/2957mW`, `POM_5V_IN 2957/2957`: now, then tegrastats' own average, then sometimes a third. Only what is
 /// measured now is taken: the average's window is not documented. `NC` is a channel without a load.
 fn rail(word: &str, next: &str, line: &mut Line) -> Option<usize> {
-    let mut parts = next.split('/').map(|p| number(p.strip_suffix("mW").unwrap_or(p)));
-    let now = parts.next()??;
-    parts.collect::<Option<Vec<f64>>>()?;
+    let unit = if next.contains("mW") { "mW" } else { "" };
+    let all: Option<Vec<f64>> = next.split('/').map(|part| number(part.strip_suffix(unit)?)).collect();
+    let now = *all?.first()?;
     if word != "NC" {
         line.put(format!("{word}_w"), Some(now / 1000.0));
     }
@@ -312,6 +329,36 @@ mod tests {
         assert_eq!(line.values, [("VDD_IN_w".to_string(), 1.0)]);
         assert!(line.unknown.contains(&"HELLO".to_string()) && line.unknown.contains(&"gpu@infC".to_string()));
         assert_eq!(parse(b""), Line::default());
+    }
+
+    #[test]
+    fn units_and_shapes_are_read_whole_or_not_at_all() {
+        let spaced = parse(b"GR3D_FREQ 12 %@[1300, 1300] VIC 40 %@601 EMC_FREQ 3 % APE 174");
+        assert!(spaced.unknown.is_empty(), "{:?}", spaced.unknown);
+        let of = |name: &str| spaced.get(name);
+        assert_eq!((of("gpu_load_percent"), of("gpu_mhz")), (Some(12.0), Some(1300.0)), "12 is no clock");
+        assert_eq!((of("vic_load_percent"), of("vic_mhz"), of("ape_mhz")), (Some(40.0), Some(601.0), Some(174.0)));
+        assert_eq!((of("emc_percent"), of("emc_mhz")), (Some(3.0), None));
+        for odd in [
+            "GR3D_FREQ 12",
+            "GR3D_FREQ 12%@1300MHz",
+            "GR3D_FREQ 120%@1300",
+            "GR3D_FREQ 12 %@[1300, x]",
+            "EMC_FREQ 2133",
+            "VIC 729 MHz",
+            "CPU [12]",
+            "CPU [12%@x]",
+            "cpu@52C/x",
+            "cpu@52F",
+            "VDD_IN 2957mW/2957",
+            "VDD_IN 2957uW/2957mW",
+            "VDD_IN 2.9W/2.9W",
+        ] {
+            let line = parse(odd.as_bytes());
+            assert_eq!(line.values, [], "{odd}");
+            assert!(!line.unknown.is_empty(), "{odd}");
+        }
+        assert_eq!(parse(b"RAM 1/2MB (lfb ax4MB)").values.len(), 2, "used and total, no block");
     }
 
     proptest! {
