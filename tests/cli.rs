@@ -622,6 +622,8 @@ fn ctrl_c_keeps_finished_sequences() {
     assert_eq!(videos, ["a"]);
     assert_eq!(record.cells[0].sequences[0].frames.len(), 13);
     assert_eq!(record.cells[1].verdict.reasons(), "spawn: interrupted before it started");
+    let words: Vec<_> = record.cells.iter().map(|c| (c.verdict.as_str(), c.verdict_words())).collect();
+    assert_eq!(words, [("failed", "interrupted"); 2]);
 }
 
 #[test]

@@ -317,6 +317,8 @@ fn no_text_of_a_figure_covers_another_or_leaves_the_page() {
     }
 }
 
+const BANNER: &str = "sam2_mini and edgetam_mini are test models; these figures do not describe SAM 2 or EdgeTAM";
+
 #[test]
 fn figures_say_what_they_leave_out() {
     let run = synthetic::run();
@@ -324,8 +326,9 @@ fn figures_say_what_they_leave_out() {
     assert_eq!(names, ["accuracy_speed", "latency", "stages", "j_per_frame_01", "j_per_frame_02"]);
     for figure in plot::figures(&run) {
         let svg = figure.svg();
-        assert!(svg.contains("edgetam_points fp32 (failed)"), "{}", figure.name);
-        assert!(svg.contains("sam2_points fp32 (not valid)"), "{}", figure.name);
+        assert!(svg.contains("edgetam_mini_points fp32 (failed)"), "{}", figure.name);
+        assert!(svg.contains("sam2_mini_points fp32 (not valid)"), "{}", figure.name);
+        assert!(svg.contains(BANNER), "{}", figure.name);
         assert!(svg.contains("sa-v demo") && svg.contains("synthetic-board (cpu)"), "{}", figure.name);
     }
     let crowded: Vec<String> = plot::figures(&synthetic::crowded_run()).into_iter().map(|f| f.name).collect();
@@ -399,7 +402,7 @@ fn a_run_leaves_its_files_and_the_report_stands_alone() {
         assert!(!own.contains(outside), "{outside}");
     }
     assert_eq!(html.matches("<svg").count(), 5);
-    assert!(html.contains("4 of 6 valid, 1 invalid, 1 failed"));
+    assert!(html.contains("4 of 6 valid, 1 invalid, 1 failed") && html.contains(BANNER));
     assert!(html.contains("'it'\\''s &lt;b&gt;'"), "the command is quoted for a shell, then escaped");
     // Every element that is opened is closed.
     for tag in ["table", "tr", "td", "th", "dl", "dt", "dd", "details", "figure", "ul", "li", "div", "main", "body"] {

@@ -156,3 +156,54 @@ fn the_last_lines_say_where_the_results_are() {
     let quiet = Wanted { quiet: true, json: true, ..Wanted::default() };
     assert_eq!(screen(&run, std::path::Path::new("d"), quiet).lines().count(), 1);
 }
+
+#[test]
+fn a_test_model_is_never_mistaken_for_the_model_it_stands_in_for() {
+    let run = synthetic::run();
+    let banner = "sam2_mini and edgetam_mini are test models; these figures do not describe SAM 2 or EdgeTAM";
+    for text in [table::text(&run, Style::default()), table::markdown(&run)] {
+        assert!(
+            text.contains(banner) && text.contains("sam2_mini_points") && !text.contains(" sam2_points "),
+            "{text}"
+        );
+    }
+    // The flag says it, not the name.
+    let mut full = run.clone();
+    full.cells.iter_mut().for_each(|c| c.test_model_of = None);
+    assert_eq!(Closing::of(&full).banner, None);
+    full.cells[2].test_model_of = Some("EdgeTAM".into());
+    let one = Closing::of(&full).banner;
+    assert_eq!(one.as_deref(), Some("edgetam_mini is a test model; these figures do not describe EdgeTAM"));
+    // Without a pack (a record that was never planned), the tag is all there is.
+    full.cells[0].pack.clear();
+    assert_eq!(table::model_name(&full.cells[0]), "sam2_points");
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_figures_in_parentheses_and_says_how_to_go_on() {
+    let mut run = synthetic::run();
+    run.cells.truncate(3);
+    run.stopped = Some("interrupted".into());
+    for cell in &mut run.cells[1..] {
+        let error = "interrupted; finished sequences are kept".into();
+        (cell.verdict, cell.interrupted) = (Verdict::Failed { error, phase: "track".into() }, true);
+    }
+    (run.cells[2].summary, run.cells[2].sequences) = (None, Vec::new());
+    let said = screen(&run, std::path::Path::new("results/a board/run"), Wanted::default());
+    assert!(
+        said.contains("1 of 3 valid, 2 interrupted; figures in parentheses are of the finished videos only"),
+        "{said}"
+    );
+    assert!(said.ends_with("to continue: jetbench --resume 'results/a board/run'\n"), "{said}");
+    let row = |model: &str| said.lines().find(|l| l.starts_with(model)).unwrap().to_string();
+    assert!(row("sam2_mini_bbox").contains("interrupted") && row("sam2_mini_bbox").contains("(80.7)"), "{said}");
+    assert!(row("edgetam_mini_points").contains("interrupted       –"), "nothing was finished, so there is no figure");
+    // The verdict that scripts read stays what it is.
+    assert_eq!(run.cells[1].verdict.as_str(), "failed");
+    // A failure of the cell's own is told, also when the run was interrupted later.
+    let other = repeat::join(vec![
+        CellRecord { interrupted: false, ..run.cells[1].clone() },
+        CellRecord { interrupted: true, ..run.cells[1].clone() },
+    ]);
+    assert_eq!(other.unwrap().verdict_words(), "failed");
+}

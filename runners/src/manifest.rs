@@ -33,6 +33,9 @@ pub struct Manifest {
     pub description: String,
     /// SPDX expression.
     pub licence: String,
+    /// The model that this pack only stands in for (`SAM 2`), where it is a test model: figures of the pack do not describe it.
+    #[serde(default)]
+    pub test_model_of: Option<String>,
     /// Where the graphs come from.
     pub provenance: Provenance,
     /// The image the encoder wants.

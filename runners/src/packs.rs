@@ -37,6 +37,8 @@ pub struct PackInfo {
     pub description: String,
     /// SPDX expression.
     pub licence: String,
+    /// The model that the pack only stands in for, where it is a test model; see `Manifest::test_model_of`.
+    pub test_model_of: Option<String>,
     /// SHA-256 of `pack.toml`, hexadecimal.
     pub digest: String,
     /// What it can do on the device asked about.
@@ -54,6 +56,8 @@ struct Header {
     description: String,
     #[serde(default)]
     licence: String,
+    #[serde(default)]
+    test_model_of: Option<String>,
 }
 
 /// The registry entry of a family.
@@ -95,6 +99,7 @@ pub fn describe(dir: &Path, device: Device) -> Result<PackInfo, RunnerError> {
         family: header.family,
         description: header.description,
         licence: header.licence,
+        test_model_of: header.test_model_of,
         digest,
         capabilities,
         hidden: entry.hidden,

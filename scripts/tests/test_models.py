@@ -416,6 +416,16 @@ class Follows(unittest.TestCase):
             made = tomllib.loads(manifest.manifest("p", "edgetam", "", g, about, digests, False, follows=follows))
             self.assertEqual((made["provenance"]["follows"], made["memory"]["storage"]), (follows, storage))
 
+    def test_a_manifest_says_that_a_pack_is_a_test_model(self):
+        g = geometry.Geometry.of(miniature.build("edgetam", self.SIZE))
+        about = dict(checkpoint_sha256="", command="", libraries={}, notes="")
+        digests = {name: {"fp32": ""} for name in signatures.signatures(g)}
+        for test_model, name in ((True, "EdgeTAM"), (False, None)):
+            made = tomllib.loads(manifest.manifest("p", "edgetam", "", g, about, digests, False, test_model=test_model))
+            self.assertEqual(made.get("test_model_of"), name)
+        for pack, name in (("sam2_mini", "SAM 2"), ("edgetam_mini", "EdgeTAM")):
+            self.assertEqual(tomllib.loads((PACKS / pack / "pack.toml").read_text())["test_model_of"], name)
+
 
 if __name__ == "__main__":
     unittest.main()

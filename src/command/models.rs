@@ -43,6 +43,9 @@ fn as_text(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -
         let dtypes: Vec<_> = pack.capabilities.dtypes.iter().map(|p| p.as_str()).collect();
         text.push_str(&format!("{} ({}, {})\n", pack.id, pack.family, pack.dir.display()));
         text.push_str(&format!("  {}\n", pack.description));
+        if let Some(model) = &pack.test_model_of {
+            text.push_str(&format!("  a test model: its figures do not describe {model}\n"));
+        }
         text.push_str(&format!("  models   {}\n", own.join(", ")));
         if !aliases.is_empty() {
             text.push_str(&format!("  also as  {}\n", aliases.join(", ")));
@@ -76,7 +79,7 @@ fn as_json(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -
             let (own, aliases) = tags(pack);
             json!({"id": pack.id, "family": pack.family, "dir": pack.dir.display().to_string(),
                 "description": pack.description, "licence": pack.licence, "digest": pack.digest, "models": own,
-                "aliases": aliases, "dtypes": pack.capabilities.dtypes, "capabilities": pack.capabilities})
+                "aliases": aliases, "test_model_of": pack.test_model_of, "dtypes": pack.capabilities.dtypes, "capabilities": pack.capabilities})
         })
         .collect();
     let broken: Vec<_> = broken.iter().map(|(dir, error)| json!({"dir": dir, "error": error})).collect();

@@ -16,6 +16,8 @@ pub fn join(runs: Vec<CellRecord>) -> Option<CellRecord> {
         return Some(cell);
     }
     let mut others: Vec<CellRecord> = runs.collect();
+    let mut failed = std::iter::once(&cell).chain(&others).filter(|r| matches!(r.verdict, Verdict::Failed { .. }));
+    let failed_first = failed.next().map(|r| r.interrupted);
     let verdicts: Vec<Verdict> = std::iter::once(&cell).chain(&others).map(|r| r.verdict.clone()).collect();
     let spread = repeats(std::iter::once(&cell).chain(&others));
     cell.repeats.push(record(1, &cell, false));
@@ -31,6 +33,8 @@ pub fn join(runs: Vec<CellRecord>) -> Option<CellRecord> {
     }
     cell.notes.extend(different_scores(&cell).map(|text| Note::new(NoteKind::Scores, text)));
     cell.verdict = verdict(&verdicts);
+    // The first failure is the one that is told.
+    cell.interrupted = failed_first.unwrap_or(false);
     if let Some(summary) = &mut cell.summary {
         headline(summary, &cell.repeats);
         summary.repeats = Some(spread);

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use jetbench_runners::types::PromptKind;
 
+use crate::judge::outcome::INTERRUPTED;
 use crate::plan::scenario::Scenario;
 use crate::report::table::{cell_name, dtype_short};
 use crate::results::disturbance::Disturbance;
@@ -13,14 +14,13 @@ use crate::results::note::{Note, NoteKind, Severity};
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::text::{clean, plural};
 
-/// Kinds of warning told in a line of their own; further ones are counted in one line.
-const WARNINGS: usize = 5;
-
 /// The text beside a table, most important first. Nothing is wrapped, nothing is coloured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Closing {
     /// How many cells are valid, and what the others are.
     pub headline: String,
+    /// That figures of test models do not describe the models they stand in for.
+    pub banner: Option<String>,
     /// Why cells are not valid, each reason once, with the number that stands in the table.
     pub reasons: Vec<String>,
     /// One per kind, those that weigh most first.
@@ -45,6 +45,7 @@ impl Closing {
     pub fn of(run: &RunRecord) -> Closing {
         Closing {
             headline: headline(run),
+            banner: banner(run),
             reasons: reasons(run),
             warnings: warnings(run),
             legend: legend(run),
@@ -52,11 +53,11 @@ impl Closing {
         }
     }
 
-    /// The lines that everybody gets below the reasons: a line per kind of warning, as far as there is room.
-    pub fn warned(&self) -> Vec<String> {
-        let told = self.warnings.iter().take(WARNINGS).map(|w| format!("warning: {}", w.line));
+    /// The lines that everybody gets below the reasons: a line per kind of warning, `most` at most.
+    pub fn warned(&self, most: usize) -> Vec<String> {
+        let told = self.warnings.iter().take(most).map(|w| format!("warning: {}", w.line));
         let more =
-            self.warnings.len().checked_sub(WARNINGS).filter(|n| *n > 0).map(|n| {
+            self.warnings.len().checked_sub(most).filter(|n| *n > 0).map(|n| {
                 format!("{}: see -v or the report", plural(n, "more kind of warning", "more kinds of warning"))
             });
         told.chain(more).collect()
@@ -69,6 +70,33 @@ impl Closing {
     }
 }
 
+/// Test models by name, and the models that they only stand in for.
+pub(super) fn banner(run: &RunRecord) -> Option<String> {
+    let test: Vec<(&str, &str)> =
+        run.cells.iter().filter_map(|c| Some((c.pack.as_str(), c.test_model_of.as_deref()?))).collect();
+    let once = |pick: fn(&(&str, &str)) -> String| {
+        test.iter().map(pick).fold(Vec::new(), |mut names, name| {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+            names
+        })
+    };
+    let (packs, models) = (once(|t| t.0.to_string()), once(|t| t.1.to_string()));
+    let are = if packs.len() == 1 { "is a test model" } else { "are test models" };
+    (!test.is_empty()).then(|| {
+        clean(&format!("{} {are}; these figures do not describe {}", list(&packs, "and"), list(&models, "or")))
+    })
+}
+
+/// `a, b and c`.
+fn list(names: &[String], last: &str) -> String {
+    match names {
+        [all @ .., end] if !all.is_empty() => format!("{} {last} {end}", all.join(", ")),
+        _ => names.concat(),
+    }
+}
+
 /// The number under which the reason of a cell that is not valid stands below the table; cells that share it share the number.
 pub(super) fn reason_number(run: &RunRecord, cell: &CellRecord) -> Option<usize> {
     distinct_reasons(run).iter().position(|(verdict, _)| **verdict == cell.verdict).map(|at| at + 1)
@@ -77,7 +105,8 @@ pub(super) fn reason_number(run: &RunRecord, cell: &CellRecord) -> Option<usize>
 /// Every verdict that is not `valid` once, with its cells.
 fn distinct_reasons(run: &RunRecord) -> Vec<(&Verdict, Vec<&CellRecord>)> {
     let mut distinct: Vec<(&Verdict, Vec<&CellRecord>)> = Vec::new();
-    for cell in run.cells.iter().filter(|c| c.verdict != Verdict::Valid) {
+    // An interrupted cell has no fault of its own to tell.
+    for cell in run.cells.iter().filter(|c| c.verdict != Verdict::Valid && !c.interrupted) {
         match distinct.iter_mut().find(|(verdict, _)| **verdict == cell.verdict) {
             Some((_, cells)) => cells.push(cell),
             None => distinct.push((&cell.verdict, vec![cell])),
@@ -87,27 +116,29 @@ fn distinct_reasons(run: &RunRecord) -> Vec<(&Verdict, Vec<&CellRecord>)> {
 }
 
 fn headline(run: &RunRecord) -> String {
-    let count = |want: fn(&Verdict) -> bool| run.cells.iter().filter(|c| want(&c.verdict)).count();
-    let mut text = format!("{} of {} valid", count(|v| matches!(v, Verdict::Valid)), run.cells.len());
+    let count = |word: &str| run.cells.iter().filter(|c| c.verdict_words() == word).count();
+    let valid = run.cells.iter().filter(|c| c.verdict == Verdict::Valid).count();
+    let mut text = format!("{valid} of {} valid", run.cells.len());
     let disturbed = run.cells.iter().filter(|c| c.verdict == Verdict::Valid && !c.disturbed.is_empty());
     let by: BTreeSet<Disturbance> = disturbed.clone().flat_map(|c| c.disturbed.iter().copied()).collect();
     if !by.is_empty() {
         let by: Vec<&str> = by.into_iter().map(Disturbance::words).collect();
         text.push_str(&format!(", {} disturbed by {}", disturbed.count(), by.join(", ")));
     }
-    for (number, word) in [
-        (count(|v| matches!(v, Verdict::Invalid { .. })), "invalid"),
-        (count(|v| matches!(v, Verdict::Failed { .. })), "failed"),
-    ] {
+    for word in ["invalid", "failed", INTERRUPTED] {
+        let number = count(word);
         if number > 0 {
             text.push_str(&format!(", {number} {word}"));
         }
     }
-    if run.cells.iter().any(|c| matches!(c.verdict, Verdict::Invalid { .. }) && c.summary.is_some()) {
+    let parentheses = |word: &str| run.cells.iter().any(|c| c.verdict_words() == word && c.summary.is_some());
+    if parentheses("invalid") {
         text.push_str("; figures in parentheses must not be quoted");
+    } else if parentheses(INTERRUPTED) {
+        text.push_str("; figures in parentheses are of the finished videos only");
     }
-    if let Some(why) = &run.stopped {
-        text.push_str(&format!(". The run stopped early: {}; figures cover the finished videos only", clean(why)));
+    if let Some(why) = run.stopped.as_deref().filter(|why| *why != INTERRUPTED) {
+        text.push_str(&format!("; the run stopped early: {}", clean(why)));
     }
     text
 }

@@ -41,6 +41,7 @@ pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
                 main {
                     h1 { (title) }
                     p.under { (table::heading(run)) }
+                    @if let Some(banner) = &closing.banner { p.verdict.invalid { strong { (banner) "." } } }
                     (verdict(run, &closing))
                     (headline(run, &closing))
                     (drawings(figures))

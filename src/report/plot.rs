@@ -20,6 +20,7 @@ use self::axes::{Axes, Plot, Scale};
 pub use self::paper::{DrawError, PALETTE};
 use self::paper::{GRID, INK, Measure, PAPER, Page, RULE, SHADE, SOFT, paint_over, text_style};
 use crate::dataset::RgbFrame;
+use crate::report::closing::banner;
 use crate::report::table::{cell_name, dataset_name};
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::text::{clean, plural};
@@ -227,7 +228,7 @@ fn legend(page: &Page, entries: &[LegendEntry], (left, y): (f64, f64), sample: i
 
 /// Notes that every figure owes its reader: which cells are not in it, which are not valid.
 fn notes(run: &RunRecord) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = banner(run).map(|text| text + ".").into_iter().collect();
     let missing: Vec<String> = run
         .cells
         .iter()

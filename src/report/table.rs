@@ -18,6 +18,10 @@ use crate::text::{clean, figure, plural};
 
 /// Reasons that are told in full below the table; more of them get a line each.
 const FULL_REASONS: usize = 3;
+/// Kinds of warning that have a line below the table; further ones are counted in one line.
+const WARNINGS: usize = 5;
+/// The same where there are many reasons.
+const CROWDED_WARNINGS: usize = 3;
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +37,12 @@ pub struct Style {
 /// The headline table with what must be read beside it: data, device, reasons, warnings.
 pub fn text(run: &RunRecord, style: Style) -> String {
     let sheet = Sheet::new(run);
+    let closing = Closing::of(run);
+    let width = style.width.unwrap_or(120);
     let mut out = format!("{}\n\n", heading(run));
+    if let Some(banner) = &closing.banner {
+        let _ = writeln!(out, "{WARN}{}{PLAIN}", wrap(banner, width));
+    }
     // Columns leave in order of importance until the table fits; then each cell becomes a block of its own.
     let mut hidden = 0;
     let table = loop {
@@ -59,13 +68,12 @@ pub fn text(run: &RunRecord, style: Style) -> String {
         }
         None => out.push_str(&blocks(&sheet)),
     }
-    let closing = Closing::of(run);
-    let width = style.width.unwrap_or(120);
-    // Many reasons get a line each; the report has them whole.
-    let lines = if closing.reasons.len() > FULL_REASONS && !style.verbose { 1 } else { usize::MAX };
+    // Many reasons get a line each, and leave less room for warnings; the report has both whole.
+    let crowded = closing.reasons.len() > FULL_REASONS && !style.verbose;
+    let (lines, warnings) = if crowded { (1, CROWDED_WARNINGS) } else { (usize::MAX, WARNINGS) };
     let reasons = closing.reasons.iter().map(|reason| first_lines(&wrap(reason, width), lines, width));
     let details = if style.verbose { closing.details() } else { Vec::new() };
-    let below = closing.warned().into_iter().chain(details).map(|line| wrap(&line, width));
+    let below = closing.warned(warnings).into_iter().chain(details).map(|line| wrap(&line, width));
     for line in std::iter::once(wrap(&closing.headline, width)).chain(reasons).chain(below) {
         out.push('\n');
         out.push_str(&line);
@@ -79,15 +87,18 @@ pub fn markdown(run: &RunRecord) -> String {
     let sheet = Sheet::new(run);
     let columns = sheet.columns_without(0);
     let escape = |s: &str| strip_marks(s).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;");
+    let closing = Closing::of(run);
     let mut out = format!("{}\n\n", escape(&heading(run)));
+    if let Some(banner) = &closing.banner {
+        let _ = write!(out, "**{}**\n\n", escape(banner));
+    }
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     out.push_str(&line(columns.iter().map(|c| escape(&c.title.replace('\n', " "))).collect()));
     out.push_str(&line(columns.iter().map(|c| if c.number { "---:" } else { "---" }.to_string()).collect()));
     for row in 0..sheet.rows {
         out.push_str(&line(columns.iter().map(|c| escape(&c.values[row])).collect()));
     }
-    let closing = Closing::of(run);
-    let warned = closing.warned();
+    let warned = closing.warned(usize::MAX);
     for line in std::iter::once(&closing.headline).chain(&closing.reasons).chain(&warned).chain(&closing.legend) {
         let _ = write!(out, "\n{}\n", escape(line));
     }
@@ -113,11 +124,16 @@ pub fn dataset_name(run: &RunRecord) -> String {
     clean(format!("{} {last}", run.data.layout).trim())
 }
 
+/// The model that ran, by its pack: `sam2_mini_points`, also where `sam2_points` was asked for.
+pub fn model_name(cell: &CellRecord) -> String {
+    clean(&if cell.pack.is_empty() { cell.model.clone() } else { format!("{}_{}", cell.pack, cell.prompt) })
+}
+
 /// What tells this cell from the others of its run: model and dtype, and the device where the run used several.
 pub fn cell_name(run: &RunRecord, cell: &CellRecord) -> String {
     let several = run.cells.iter().any(|c| c.device != cell.device);
     let device = if several { format!(" {}", cell.device) } else { String::new() };
-    clean(&format!("{} {}{device}", cell.model, cell.dtype))
+    clean(&format!("{} {}{device}", model_name(cell), cell.dtype))
 }
 
 /// Asked-for and effective precision in short: `fp32`; `bf16 (emulated)`; `bf16 → fp32`.
@@ -161,7 +177,7 @@ impl Sheet {
             move |cell: &CellRecord| number(cell, cell.summary.as_ref().and_then(pick), show)
         };
         let score = |v: f64| format!("{v:.1}");
-        add("model", false, 0, &|c| clean(&c.model));
+        add("model", false, 0, &model_name);
         add("dtype", false, 1, &dtype_short);
         add("device", false, if one_device { 20 } else { 5 }, &|c| clean(&c.device));
         add("verdict", false, 2, &|c| verdict(run, c));
@@ -249,8 +265,9 @@ fn memory_sources(run: &RunRecord) -> Vec<MemorySource> {
 /// A figure as this cell's verdict allows: plain, in parentheses, or a dash.
 fn number(cell: &CellRecord, value: Option<f64>, show: impl Fn(f64) -> String) -> String {
     match (&cell.verdict, value) {
-        (Verdict::Failed { .. }, _) | (_, None) => "–".to_string(),
-        (Verdict::Invalid { .. }, Some(v)) => format!("({})", show(v)),
+        (_, None) => "–".to_string(),
+        (Verdict::Failed { .. }, _) if !cell.interrupted => "–".to_string(),
+        (Verdict::Invalid { .. } | Verdict::Failed { .. }, Some(v)) => format!("({})", show(v)),
         (Verdict::Valid, Some(v)) => show(v),
     }
 }
@@ -262,9 +279,9 @@ fn verdict(run: &RunRecord, cell: &CellRecord) -> String {
         Verdict::Valid if !cell.disturbed.is_empty() => format!("{WARN}{word}{PLAIN}"),
         Verdict::Valid => format!("{GOOD}{word}{PLAIN}"),
         _ => {
-            let index = reason_number(run, cell).unwrap_or_default();
-            let mark = if matches!(cell.verdict, Verdict::Failed { .. }) { BAD } else { WARN };
-            format!("{mark}{word} [{index}]{PLAIN}")
+            let number = reason_number(run, cell).map_or_else(String::new, |n| format!(" [{n}]"));
+            let mark = if cell.verdict.as_str() == "failed" && !cell.interrupted { BAD } else { WARN };
+            format!("{mark}{word}{number}{PLAIN}")
         }
     }
 }

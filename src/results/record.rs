@@ -228,6 +228,9 @@ pub struct CellRecord {
     pub pack: String,
     /// SHA-256 over the pack's manifest.
     pub pack_digest: String,
+    /// The model that the pack only stands in for (`SAM 2`), where it is a test model; `None` in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_model_of: Option<String>,
     /// Prompt kind.
     pub prompt: PromptKind,
     /// Precision asked for.
@@ -241,6 +244,10 @@ pub struct CellRecord {
     /// What disturbed the measurement, each kind once; the notes of the same kinds say what was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disturbed: Vec<Disturbance>,
+    /// Was it, or one of its repeats, broken off from outside before it had done all? Its verdict is then `failed`, through no
+    /// fault of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// Precision per graph, with evidence.
     pub precision: Vec<StagePrecision>,
     /// Options passed and dropped.
@@ -298,9 +305,11 @@ impl CellRecord {
         self.verdict.is_final()
     }
 
-    /// The verdict in words: `valid, disturbed` where figures may be used and something disturbed them.
+    /// The verdict in words: `valid, disturbed` where figures may be used and something disturbed them, `interrupted` where a
+    /// failure is none of the cell's own.
     pub fn verdict_words(&self) -> &'static str {
         match self.verdict {
+            Verdict::Failed { .. } if self.interrupted => "interrupted",
             Verdict::Valid if !self.disturbed.is_empty() => "valid, disturbed",
             _ => self.verdict.as_str(),
         }
@@ -328,12 +337,14 @@ impl Default for CellRecord {
             model: String::new(),
             pack: String::new(),
             pack_digest: String::new(),
+            test_model_of: None,
             prompt: PromptKind::Points,
             dtype: Dtype::Bf16,
             effective_dtype: None,
             device: String::new(),
             verdict: Verdict::Failed { error: "interrupted before it started".into(), phase: "spawn".into() },
             disturbed: Vec::new(),
+            interrupted: false,
             precision: Vec::new(),
             options: Admitted::default(),
             runtime: None,

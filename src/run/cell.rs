@@ -76,6 +76,7 @@ impl CellRun<'_> {
             // What an earlier worker finished is scored all the same: the spool does not outlive this run.
             let graded = self.grade(&mut record, &observed);
             record.summary = summary::summarise(&record);
+            record.interrupted = true;
             return (record, graded.err().map(|_| FaultClass::Input));
         }
         let mode = telemetry::power_mode(self.root);
@@ -129,7 +130,10 @@ impl CellRun<'_> {
         let failed = |phase: Phase, error: String| Verdict::Failed { error, phase: phase.as_str().into() };
         match (ended, graded) {
             (Ended::Failed { phase: named, class, error }, _) => (failed(named.unwrap_or(phase), error), Some(class)),
-            (Ended::Interrupted, _) => (failed(phase, "interrupted; finished sequences are kept".into()), None),
+            (Ended::Interrupted, _) => {
+                record.interrupted = true;
+                (failed(phase, "interrupted; finished sequences are kept".into()), None)
+            }
             (_, Err(error)) => (failed(Phase::Score, error), Some(FaultClass::Input)),
             (Ended::Finished { remark }, Ok(())) => {
                 record.notes.extend(remark.map(|text| Note::new(NoteKind::Worker, text)));
@@ -160,6 +164,7 @@ impl CellRun<'_> {
             model: self.cell.model.clone(),
             pack: self.cell.pack.id.clone(),
             pack_digest: self.cell.pack.digest.clone(),
+            test_model_of: self.cell.pack.test_model_of.clone(),
             prompt: self.cell.prompt,
             dtype: self.cell.dtype,
             device: self.cell.device.to_string(),

@@ -158,6 +158,7 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
         model: b.model.into(),
         pack: b.pack.into(),
         pack_digest: "5f0c".into(),
+        test_model_of: Some(if b.pack == "sam2_mini" { "SAM 2".into() } else { "EdgeTAM".into() }),
         prompt: b.prompt,
         dtype: b.dtype,
         effective_dtype: Some(b.effective.into()),

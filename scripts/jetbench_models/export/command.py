@@ -121,7 +121,8 @@ def _write(args: argparse.Namespace, checkpoint: released.Checkpoint, command: s
                       notes=" ".join(filter(None, start.notes)))
     (args.out / "pack.toml").write_text(manifest(
         identity, checkpoint.family, describe(checkpoint, geometry), geometry, provenance, digests,
-        bool(start.clips) or checkpoint.source == "trained here", grows, follows))
+        bool(start.clips) or checkpoint.source == "trained here", grows, follows,
+        checkpoint.source in ("trained here", "random")))
     (args.out / "LICENSE").write_text(licence(checkpoint))
 
 

@@ -14,6 +14,7 @@ from .graphs.geometry import Geometry
 from .graphs.signatures import POINT_SLOTS, signatures
 
 CPU = "cpu"               # the form for ONNX Runtime's CPU provider, fp32: see fused
+STANDS_IN_FOR = {"sam2": "SAM 2", "edgetam": "EdgeTAM"}
 LIBRARIES = ("torch", "torchvision", "transformers", "timm", "onnx", "onnxscript", "numpy")
 MINI_LICENCE = """\
 The graphs, weights and reference outputs in this directory are part of this project and are licensed under the Apache
@@ -66,12 +67,15 @@ def describe(checkpoint: Checkpoint, g: Geometry) -> str:
 
 
 def manifest(identity: str, family: str, description: str, g: Geometry, provenance: dict,
-             digests: dict[str, dict[str, str]], golden: bool, grows: bool = False, follows: str = FOLLOWS[0]) -> str:
-    """Text of pack.toml. ``digests``: graph name -> precision or "cpu" -> sha256; ``follows``: one of FOLLOWS."""
+             digests: dict[str, dict[str, str]], golden: bool, grows: bool = False, follows: str = FOLLOWS[0],
+             test_model: bool = False) -> str:
+    """Text of pack.toml. ``digests``: graph name -> precision or "cpu" -> sha256; ``follows``: one of FOLLOWS;
+    ``test_model``: the weights are nobody's, so figures of the pack do not describe the published model."""
+    stands_in = [f'test_model_of = "{STANDS_IN_FOR[family]}"'] if test_model else []
     kinds = [kind for kind in DTYPES if kind in next(iter(digests.values()))]
     lines = [
         "schema = 1", f'id = "{identity}"', f'family = "{family}"', f"description = {json.dumps(description)}",
-        'licence = "Apache-2.0"', "", "[provenance]",
+        'licence = "Apache-2.0"', *stands_in, "", "[provenance]",
         f'checkpoint_sha256 = "{provenance["checkpoint_sha256"]}"', f'exporter = "jetbench_models {__version__}"',
         f'command = {json.dumps(provenance["command"])}', f'libraries = {_inline(provenance["libraries"])}',
         f'follows = "{follows}"', f'notes = {json.dumps(provenance["notes"])}',

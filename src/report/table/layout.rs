@@ -68,8 +68,8 @@ pub(super) fn first_lines(wrapped: &str, most: usize, width: usize) -> String {
     }
     let kept = wrapped.lines().take(most).collect::<Vec<_>>().join("\n");
     let last = kept.lines().last().map_or(0, |l| l.chars().count());
-    let over = (last + 2).saturating_sub(width);
-    let kept: String = kept.chars().take(kept.chars().count() - over).collect();
+    // A word that would leave no room for the mark goes whole.
+    let kept = if last + 2 > width { kept.rsplit_once(' ').map_or(kept.as_str(), |(before, _)| before) } else { &kept };
     format!("{} …", kept.trim_end())
 }
 
