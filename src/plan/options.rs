@@ -122,6 +122,7 @@ mod tests {
                 refused: Default::default(),
             },
             hidden: false,
+            test_model_of: None,
         };
         let passed = |pack: PackInfo, scenario: Scenario, given: Option<&str>| {
             let passed = given.map(|value| (PIPELINE.to_string(), value.to_string()));
