@@ -788,7 +788,30 @@ fn packs_inspect_counts_what_the_files_hold() {
         assert!(text.contains("tracked frame") && text.contains("MatMul") && text.contains("bf16"), "{text}");
         assert!(text.contains("nothing is missing"), "{text}");
         assert!(text.contains("the masks of transformers' video session"), "{text}");
+        assert!(text.contains("packs copy") && text.contains("frames of clip g0 are in"), "they share frames: {text}");
     }
+}
+
+#[test]
+fn a_copied_pack_holds_all_it_leads_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy");
+    let run =
+        |args: &[&std::path::Path]| Command::new(cargo_bin!("jetbench")).arg("packs").args(args).output().unwrap();
+    let pack = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs/edgetam_mini");
+    let output = run(&["copy".as_ref(), &pack, &copy]);
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("now in it: reference/golden.json: frames of clip g0"), "{said}");
+    let inspected = run(&["inspect".as_ref(), &copy, "--json".as_ref()]);
+    let value: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    assert_eq!((&value["outside"], &value["missing"]), (&serde_json::json!([]), &serde_json::json!([])));
+    assert!(copy.join("reference/shared/0/g0/00023.png").is_file());
+    let again = run(&["copy".as_ref(), &pack, &copy]);
+    assert!(
+        again.status.code() == Some(2) && text(&again.stderr).contains("exists already"),
+        "{}",
+        text(&again.stderr)
+    );
 }
 
 #[test]

@@ -224,3 +224,48 @@ fn baselines_have_names() {
     assert!(error(&["compare", a, "--save-baseline", "../main"]).contains("use letters"));
     assert!(error(&["compare", a]).contains("two runs are needed"));
 }
+
+/// Every record is read whole and checked; `docs/performance.md` says how long that takes.
+#[test]
+fn history_lists_hundreds_of_records_and_names_the_one_that_is_damaged() {
+    let shop = Workshop::new(1, 9);
+    shop.pack("calm", "motion = [1.0, 0.0]");
+    let run = shop.run(&["--models", "calm_mask", "--min-frames", "1"]);
+    let record = jetbench::results::store::load(&run).unwrap();
+    let place = |n: usize| shop.path(&format!("many/{}/20260101T0000{:02}Z-{:06}", record.device.name, n / 100, n));
+    for n in 0..300 {
+        let run_id = place(n).file_name().unwrap().to_str().unwrap().to_string();
+        let mut record = RunRecord { run_id, ..record.clone() };
+        if n == 150 {
+            record.cells[0].summary.as_mut().unwrap().jf = Some(999.0);
+        }
+        jetbench::results::store::write_json(&place(n).join("run.json"), &record).unwrap();
+    }
+    let output = shop.output(&["history", "--out", "many", "--export-csv", "-"]);
+    let (listed, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!((output.status.code(), rows_of(&listed)), (Some(0), 299), "{said}");
+    assert!(listed.lines().skip(1).is_sorted(), "oldest first");
+    assert!(said.contains("000150/run.json") && said.contains("jf is 999"), "{said}");
+}
+
+#[test]
+fn runs_over_other_bytes_are_not_comparable() {
+    let base = one_cell();
+    let mut other = base.clone();
+    let compared = |a: &RunRecord, b: &RunRecord| {
+        let (cells, _) = pair(a, b, &|_| default_floor());
+        let said = cells[0].jf.remark.clone();
+        (cells[0].jf.word, cells[0].latency.word, said)
+    };
+    let old = compared(&base, &other);
+    assert!(!old.2.contains("content"), "records from before do not say it: {}", old.2);
+    other.data.content_sha256 = "b".into();
+    assert_eq!(compared(&base, &other), old);
+    let base = RunRecord {
+        data: jetbench::results::record::DataRecord { content_sha256: "a".into(), ..base.data.clone() },
+        ..base
+    };
+    let (jf, latency, said) = compared(&base, &other);
+    assert_eq!([jf, latency], [ChangeWord::NotComparable; 2]);
+    assert!(said.contains("content of frames and annotations"), "{said}");
+}

@@ -21,7 +21,7 @@ pub mod types;
 pub use mock::null as null_runner;
 pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
-pub use study::{audit, golden, inspect, roofline};
+pub use study::{audit, golden, inspect, roofline, whole};
 
 /// Names of graphs.
 pub mod contract {

@@ -8,3 +8,4 @@ pub mod inspect;
 mod limits;
 mod reference;
 pub mod roofline;
+pub mod whole;

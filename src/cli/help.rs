@@ -52,6 +52,7 @@ pub(super) const INSPECT: &str = after!(
     "packs inspect assets/packs/sam2_mini",
     "packs inspect packs/edgetam --objects 4 --roofline orin-nano-8gb"
 );
+pub(super) const COPY_PACK: &str = after!("not used", "packs copy packs/edgetam /media/stick/edgetam");
 pub(super) const COMPARE: &str = after!(
     "regressed, with --fail-on-regression",
     "compare OLD latest",

@@ -237,7 +237,8 @@ pub struct RunArgs {
     pub memory_budget: Option<ByteCount>,
     /// Do nothing when nothing has changed since a finished run
     ///
-    /// Compared are program, packs, data, settings and device
+    /// Compared are program, packs, the bytes of the data, settings and device. The exit code is that run's; it is measured
+    /// again when it is invalid for a reason that may pass (heat, other programs, swapping)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_changed: Option<bool>,

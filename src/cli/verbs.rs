@@ -516,6 +516,21 @@ pub enum PacksCommand {
     /// files, nothing is run.
     #[command(after_help = help::INSPECT)]
     Inspect(InspectArgs),
+    /// Copy a pack with all that it leads to
+    ///
+    /// Real files stand in place of links, and the frames and tensors of the golden reference that the pack shares with others
+    /// are in the copy.
+    #[command(after_help = help::COPY_PACK)]
+    Copy(CopyPackArgs),
+}
+
+/// Flags of `packs copy`.
+#[derive(Args, Debug)]
+pub struct CopyPackArgs {
+    /// Pack directory, e.g. assets/packs/sam2_mini
+    pub pack: PathBuf,
+    /// New directory for the copy
+    pub dir: PathBuf,
 }
 
 /// Which form of a graph that has two.

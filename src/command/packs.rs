@@ -1,5 +1,5 @@
 //! `jetbench packs inspect`: what a pack holds and costs, as text and as JSON. Counting is the runners'; here the figures
-//! are laid out, and set against a device's peak when one is named.
+//! are laid out, and set against a device's peak when one is named. `jetbench packs copy`: a pack with all that it leads to.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,10 +7,12 @@ use std::fmt::Write as _;
 use jetbench_runners::inspect::{self, Inspection};
 use jetbench_runners::roofline::{self, Limit, Peak};
 use jetbench_runners::types::Dtype;
+use jetbench_runners::whole;
 use serde_json::json;
 
-use crate::cli::{GraphForm, InspectArgs, PacksArgs, PacksCommand};
+use crate::cli::{CopyPackArgs, GraphForm, InspectArgs, PacksArgs, PacksCommand};
 use crate::exit::{Error, Outcome};
+use crate::text::clean;
 
 /// Runs a sub-command of `packs`.
 ///
@@ -19,7 +21,15 @@ use crate::exit::{Error, Outcome};
 pub fn packs(args: &PacksArgs) -> Result<Outcome, Error> {
     match &args.command {
         PacksCommand::Inspect(args) => inspect(args),
+        PacksCommand::Copy(args) => copy(args),
     }
+}
+
+fn copy(args: &CopyPackArgs) -> Result<Outcome, Error> {
+    let brought = whole::copy(&args.pack, &args.dir)?;
+    let mut text = format!("{}: a whole copy of {}\n", args.dir.display(), args.pack.display());
+    brought.iter().for_each(|item| text.push_str(&format!("  now in it: {}\n", clean(item))));
+    Ok(Outcome::ok(text))
 }
 
 fn inspect(args: &InspectArgs) -> Result<Outcome, Error> {
@@ -145,6 +155,14 @@ fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>)
     text.push_str(if found.missing.is_empty() { "\nnothing is missing\n" } else { "\nmissing:\n" });
     for item in &found.missing {
         let _ = writeln!(text, "  {item}");
+    }
+    if !found.outside.is_empty() {
+        text.push_str(
+            "outside of the pack's directory (`jetbench packs copy PACK DIR` makes a pack that holds them):\n",
+        );
+    }
+    for item in &found.outside {
+        let _ = writeln!(text, "  {}", clean(item));
     }
     text
 }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::dataset::content::{Sample, Sha, Stamp, file_sha, joined, joined_stamps};
+use crate::dataset::content::{Sample, Sha, Stamp, Witness, file_sha, joined, joined_stamps};
 use crate::dataset::{DataError, Dataset, MaskSource, Sequence};
 use crate::plan::Plan;
 use crate::results::record::{CellRecord, PlannedContent, RunRecord, SequenceRecord};
@@ -43,6 +43,19 @@ pub struct ReadContent {
     pub frames_sha256: String,
     /// SHA-256 of the annotation files that its prompts came from.
     pub truth: Vec<(PathBuf, String)>,
+}
+
+impl ReadContent {
+    /// What a witness saw of a video; of frames that nobody decoded, what their files hold.
+    ///
+    /// # Errors
+    /// Such a file cannot be read.
+    pub fn of(sequence: &Sequence, length: usize, witness: &Witness) -> Result<ReadContent, DataError> {
+        Ok(ReadContent {
+            frames_sha256: sequence.frames_sha256(length, witness)?,
+            truth: sequence.truth_seen(witness).map(|(path, sha)| (path, hex(&sha))).collect(),
+        })
+    }
 }
 
 impl Content {
@@ -214,7 +227,7 @@ pub fn finished(cell: &CellRecord) -> impl Iterator<Item = (&str, &str)> {
 /// What differs between two plans' knowledge of one video, in words; nothing where one of them has none.
 pub fn differing(a: &PlannedContent, b: &PlannedContent) -> Vec<&'static str> {
     let fields = [("frames", &a.frames_sample, &b.frames_sample), ("annotations", &a.truth_sha256, &b.truth_sha256)];
-    fields.iter().filter(|(_, a, b)| !a.is_empty() && a != b).map(|(name, _, _)| *name).collect()
+    fields.iter().filter(|(_, a, b)| !a.is_empty() && !b.is_empty() && a != b).map(|(name, _, _)| *name).collect()
 }
 
 /// Files of a video that were written after a run began, the latest first; where none was, the video and what of it differs.

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use jetbench_runners::digest::hex;
 use jetbench_runners::types::{Device, Frame, FrameMasks, OpenRequest, Prompt};
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
@@ -358,10 +357,7 @@ fn track(
     writer.finish().map_err(|e| disk(&path, &e))?;
     let (width, height) = (sequence.width, sequence.height);
     let video = sequence.name.clone();
-    let read = ReadContent {
-        frames_sha256: sequence.frames_sha256(length, &witness)?,
-        truth: sequence.truth_seen(&witness).map(|(path, sha)| (path, hex(&sha))).collect(),
-    };
+    let read = ReadContent::of(sequence, length, &witness)?;
     events.send(&Event::SequenceDone { index, video, width, height, frames: done, wall_ms, span, late, read });
     Ok(())
 }

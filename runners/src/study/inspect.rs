@@ -13,6 +13,7 @@ use crate::packs;
 use crate::runner::RunnerError;
 use crate::sam::contract::{IMAGE_ENCODER, MASK_PROMPT};
 use crate::study::cost::{self, Cost};
+use crate::study::whole;
 use crate::types::{Device, Dtype, OpenRequest, PromptKind};
 
 /// Schema number of the JSON form.
@@ -43,6 +44,8 @@ pub struct Inspection {
     pub memory: MemoryNeed,
     /// What the manifest lacks or what is wrong with the files, in words.
     pub missing: Vec<String>,
+    /// What leads out of the pack's directory, in words; `packs copy` makes a pack in which nothing does.
+    pub outside: Vec<String>,
 }
 
 /// One graph.
@@ -191,6 +194,7 @@ pub fn inspect(dir: &Path, precision: Option<Dtype>, objects: usize, on_cpu: boo
         frame,
         memory,
         missing,
+        outside: whole::outside(dir)?,
     })
 }
 
