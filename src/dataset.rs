@@ -2,14 +2,22 @@
 //! layout. Nothing is copied or converted; frames and masks are decoded when they are asked for.
 
 mod check;
+mod clock;
 pub mod content;
+mod finding;
 mod frame;
 mod label_png;
 mod layout;
 mod list;
 mod masklets;
+mod objects;
+mod order;
+mod structure;
+mod survey;
 mod synth;
+mod values;
 mod video;
+pub(crate) mod whole;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -17,13 +25,17 @@ use std::sync::Arc;
 
 use jetbench_runners::types::Mask;
 
-pub use check::{CheckReport, Finding, FindingSeverity, check};
+pub use check::{CheckReport, check};
+pub use clock::Clock;
+pub use finding::{Finding, FindingSeverity};
 pub use frame::{DecodedFrame, FramePicker, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
 pub use layout::{Layout, OpenOptions, UnknownLayout};
-pub(crate) use layout::{directories, entries, plain_name};
+pub(crate) use layout::{described, directories, entries, plain_name};
 pub use list::{parse_list, read_list};
 pub use masklets::Masklets;
+pub(crate) use order::sort as sort_frames;
+pub(crate) use structure::{Structure, structure};
 pub use synth::{SynthOptions, synthesise};
 pub use write::{MaskWriter, label_colour};
 
@@ -41,6 +53,8 @@ pub struct Dataset {
     pub kind: Layout,
     /// Videos in name order.
     pub sequences: Vec<Sequence>,
+    /// What is left out beside them; what is odd about a video is in [`Sequence::findings`].
+    pub findings: Vec<Finding>,
 }
 
 /// One video with its objects.
@@ -52,8 +66,10 @@ pub struct Sequence {
     pub frames: Vec<FrameFile>,
     /// Objects in name order.
     pub objects: Vec<Object>,
-    /// Nominal frames per second of `frames`, from the dataset's description; no file says it.
+    /// Frames per second: the video file's own, else those of the dataset's description.
     pub fps: f64,
+    /// When each frame of a video file is shown, nanoseconds after the first; `None` where they come evenly.
+    pub times: Option<Arc<[u64]>>,
     /// Width of the frames in pixels, from the first one's header.
     pub width: u32,
     /// Height of the frames in pixels, from the first one's header.
@@ -64,6 +80,8 @@ pub struct Sequence {
     pub video: Option<PathBuf>,
     /// Who takes note of what is read: see [`Sequence::watched`].
     pub(crate) witness: Option<Arc<content::Witness>>,
+    /// What is odd about it, though it can be used.
+    pub findings: Vec<Finding>,
 }
 
 /// Where a sequence's ground truth lies.
@@ -73,6 +91,8 @@ pub enum MaskSource {
     ObjectFolders(PathBuf),
     /// `DIR/<frame>.png`: pixel value = object id.
     LabelMaps(PathBuf),
+    /// `DIR/<frame>.png`: one object, every pixel above 0 (DAVIS 2016).
+    Foreground(PathBuf),
     /// Run lengths of a JSON file (SA-V train); objects may overlap.
     Masklets(Arc<Masklets>),
 }
@@ -219,11 +239,15 @@ impl Sequence {
                 };
                 Ok(objects.iter().map(&mut take).collect())
             }
+            MaskSource::Foreground(dir) => {
+                let (mask, _) = self.read_labels(&dir.join(format!("{}.png", file.name)))?.into_foreground();
+                Ok(objects.iter().map(|_| mask.clone()).collect())
+            }
             MaskSource::Masklets(masklets) => objects.iter().map(|o| masklets.mask(&o.name, frame)).collect(),
         }
     }
 
-    fn read_labels(&self, path: &Path) -> Result<LabelMasks, DataError> {
+    pub(crate) fn read_labels(&self, path: &Path) -> Result<LabelMasks, DataError> {
         let bytes = label_png::read_file(path)?;
         if let Some(witness) = &self.witness {
             witness.saw(path, &bytes);
@@ -243,9 +267,17 @@ impl Sequence {
         Ok(image)
     }
 
+    /// When its frames arrive; `fps` overrides what the clip says.
+    pub fn clock(&self, fps: Option<f64>) -> Clock<'_> {
+        match (fps, &self.times) {
+            (None, Some(times)) => Clock::Stamps(times),
+            _ => Clock::Even(fps.unwrap_or(self.fps)),
+        }
+    }
+
     /// Does a pixel belong to one object at most?
     pub fn exclusive(&self) -> bool {
-        matches!(self.masks, MaskSource::LabelMaps(_))
+        matches!(self.masks, MaskSource::LabelMaps(_) | MaskSource::Foreground(_))
     }
 
     /// Access to single frames, in ascending order, on the calling thread.

@@ -101,12 +101,13 @@ impl Plan {
                 }
             }
         }
-        let mut dataset = data::open_whole(&settings.data, settings.limits)?;
+        let mut dataset = data::open_whole(&settings.data, settings.layout, settings.limits)?;
         let list = dataset.sequences.iter().map(|s| s.name.clone()).collect();
         let list_sha256 = identity::list_sha256(&dataset);
         let content = content::Content::survey(&dataset);
         data::keep_part(&mut dataset, settings.limits.shard)?;
         sound::dataset_is_sound(&dataset, &cells)?;
+        notes.extend(data::remarks(&dataset));
         if dataset.exclusive() {
             cells.iter_mut().for_each(|cell| options::exclude(cell, &settings));
         }

@@ -167,6 +167,37 @@ fn dropping_a_reader_early_stops_its_thread() {
     drop(reader);
 }
 
+/// MOSE v2 has a description file too, and LVOS has had several names for its own.
+#[test]
+fn datasets_are_told_by_what_their_description_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = synth(dir.path(), Layout::Mose);
+    let objects = |of: &str| format!("{{\"videos\": {{\"v\": {{\"objects\": {{\"1\": {{{of}}}}}, \"length\": 9}}}}}}");
+    let youtube =
+        "{\"videos\": {\"v\": {\"objects\": {\"1\": {\"category\": \"cat\", \"frames\": [\"00000\"]}}}}}".to_string();
+    let lvos =
+        "{\"videos\": {\"v\": {\"objects\": {\"1\": {\"frame_range\": {\"start\": \"00000001\"}}}}}}".to_string();
+    for (file, text, layout) in [
+        ("meta.json", &objects(""), Layout::Mose),
+        ("meta_valid.json", &objects(""), Layout::Mose),
+        ("meta.json", &youtube, Layout::YoutubeVos),
+        ("meta.json", &lvos, Layout::Lvos),
+        ("val_meta.json", &lvos, Layout::Lvos),
+        ("notes.json", &lvos, Layout::Mose),
+    ] {
+        std::fs::write(options.out.join(file), text).unwrap();
+        assert_eq!(Dataset::open(&options.out).unwrap().kind, layout, "{file}: {text}");
+        let report = score(&ScoreOptions::new(&options.out, dir.path().join("pred")), &|_, _| ()).unwrap();
+        assert_eq!(report.layout, Some(layout), "score: {file}: {text}");
+        std::fs::remove_file(options.out.join(file)).unwrap();
+    }
+    // The splits of a download: the one to open is named.
+    std::fs::create_dir_all(dir.path().join("lvos/val")).unwrap();
+    std::fs::rename(options.out.join("JPEGImages"), dir.path().join("lvos/val/JPEGImages")).unwrap();
+    let error = Dataset::open(&dir.path().join("lvos")).unwrap_err().to_string();
+    assert!(error.contains("did you mean") && error.contains("lvos/val"), "{error}");
+}
+
 #[test]
 fn check_finds_nothing_wrong_with_drawn_data() {
     for layout in Layout::ALL {
@@ -201,7 +232,7 @@ fn check_names_everything_that_is_wrong() {
         ("notes.txt", "move it away"),
         ("synth_000", "objects 001 and 1 have the same number"),
         ("synth_000", "after 00003 comes 5"),
-        ("synth_000/1", "1 annotated frames"),
+        ("synth_000/1", "1 annotated frame:"),
         ("nobody", "without frames"),
     ] {
         let there = report.findings.iter().any(|f| f.place.contains(place) && f.what.contains(what));

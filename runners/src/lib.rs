@@ -7,6 +7,7 @@ pub mod digest;
 mod foreign;
 mod frame;
 mod host;
+pub mod lfs;
 mod manifest;
 mod mock;
 mod onnx;

@@ -309,6 +309,10 @@ tolerance = 1e-3
         )
         .unwrap_err();
         assert!(cut.contains("no usable ONNX file (60 bytes)"), "{cut}");
+        let pointer =
+            |file: &Path| std::fs::write(file, "version https://git-lfs.github.com/spec/v1\noid x\n").unwrap();
+        let pointer = outcome(|t| t, |file| pointer(file)).unwrap_err();
+        assert!(pointer.contains("a Git LFS pointer") && pointer.contains("git lfs pull"), "{pointer}");
         let changed =
             outcome(|t| t, |file| std::fs::write(file, build::matmul(ElementType::BF16)).unwrap()).unwrap_err();
         assert!(changed.contains("SHA-256 is") && changed.contains("pack.toml says"), "{changed}");

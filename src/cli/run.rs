@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cli::quantity::{ByteCount, TimeSpan};
 use crate::cli::{complete, option};
+use crate::dataset::Layout;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
@@ -43,9 +44,17 @@ pub struct RunArgs {
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub device: Vec<Device>,
     /// Annotated videos [default: assets/demo]
+    ///
+    /// A dataset's folder, or a video file with `masks/` beside it
     #[arg(long, value_name = "DIR", help_heading = WHAT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// Layout of the data, where detection would guess another one
+    ///
+    /// sa-v, davis2016 (every pixel above 0 is the one object), davis2017, mose, youtube-vos, lvos, plain
+    #[arg(long, value_name = "NAME", help_heading = WHAT, hide_short_help = true, add = complete::layouts())]
+    #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
     /// Use the first N videos
     #[arg(long, value_name = "N", help_heading = WHAT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

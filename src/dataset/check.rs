@@ -3,35 +3,17 @@
 //! that changes their meaning, names that mean the same object twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::layout::{self, OpenOptions, entries};
-use super::{DataError, LabelImage, Layout, Masklets, frame_size};
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingSeverity {
-    /// A run or its scoring would fail, or be wrong.
-    Error,
-    /// It works, but probably not as meant.
-    Warning,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Finding {
-    /// How bad.
-    pub severity: FindingSeverity,
-    /// File or folder.
-    pub place: String,
-    /// What is wrong, and what to do.
-    pub what: String,
-}
+use super::layout::{self, OpenOptions};
+use super::objects::{not_one_object, sequence};
+use super::survey::{MaskFiles, Survey, mask_file, survey};
+use super::values::interpolated;
+use super::{DataError, Finding, FindingSeverity, FrameFile, LabelImage, Layout, Masklets, read_frame, whole};
 
 /// What was looked at and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,7 +22,7 @@ pub struct CheckReport {
     pub layout: Layout,
     /// Videos looked at.
     pub videos: usize,
-    /// Frames whose headers were read.
+    /// Frames that were decoded.
     pub frames: usize,
     /// Mask files that were decoded.
     pub masks: usize,
@@ -55,7 +37,7 @@ impl CheckReport {
     }
 }
 
-/// Looks at every frame's header and every mask under `root`. `progress` is told (videos done, videos in all).
+/// Decodes every frame and every mask under `root`. `progress` is told (videos done, videos in all).
 ///
 /// # Errors
 /// Only when there is no dataset to look at; what is wrong inside it is in the report.
@@ -65,18 +47,16 @@ pub fn check(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<CheckReport, DataError> {
     let places = layout::places(root, options)?;
-    let mut findings: Vec<Finding> = Vec::new();
-    for (name, what) in places.lone {
-        findings.push(Finding { severity: FindingSeverity::Warning, place: name, what });
-    }
+    let mut findings = places.lone;
     let done = AtomicUsize::new(0);
     let total = places.videos.len();
     let checked: Vec<VideoCheck> = places
         .videos
         .par_iter()
-        .map(|(_, (frames, masks))| {
+        .map(|(name, (frames, masks))| {
             let mut video = VideoCheck::default();
             video.look(places.layout, frames, masks);
+            video.open(places.layout, name, frames, masks);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             video
         })
@@ -88,6 +68,20 @@ pub fn check(
     Ok(CheckReport { layout: places.layout, videos: total, frames, masks, findings })
 }
 
+/// A fault of several files.
+struct Repeated {
+    first: PathBuf,
+    what: String,
+    more: usize,
+}
+
+fn again(fault: &mut Option<Repeated>, path: &Path, what: String) {
+    match fault {
+        Some(known) => known.more += 1,
+        None => *fault = Some(Repeated { first: path.to_path_buf(), what, more: 0 }),
+    }
+}
+
 #[derive(Default)]
 struct VideoCheck {
     frames: usize,
@@ -96,80 +90,85 @@ struct VideoCheck {
 }
 
 impl VideoCheck {
+    /// One error per place: the first says what a run would say.
     fn error(&mut self, place: impl AsRef<Path>, what: impl Into<String>) {
-        let place = place.as_ref().display().to_string();
-        self.findings.push(Finding { severity: FindingSeverity::Error, place, what: what.into() });
+        let mut new = Finding::error(place, what);
+        if let Some(rest) = new.what.strip_prefix(&format!("{}: ", new.place)) {
+            new.what = rest.to_string();
+        }
+        if !self.findings.iter().any(|f| f.severity == new.severity && f.place == new.place) {
+            self.findings.push(new);
+        }
     }
 
     fn warn(&mut self, place: impl AsRef<Path>, what: impl Into<String>) {
-        let place = place.as_ref().display().to_string();
-        self.findings.push(Finding { severity: FindingSeverity::Warning, place, what: what.into() });
+        self.findings.push(Finding::warning(place, what));
     }
 
-    fn look(&mut self, layout: Layout, frames_dir: &Path, masks_dir: &Path) {
-        let (files, probed) = match layout::frame_files(frames_dir) {
+    fn look(&mut self, layout: Layout, frames_at: &Path, masks_at: &Path) {
+        let Survey { frames, probe, size, masks, findings } = match survey(layout, frames_at, masks_at) {
             Ok(found) => found,
-            Err(fault) => return self.error(frames_dir, fault.0),
+            Err(fault) => return self.error(frames_at, fault.0),
         };
-        let mut sizes: BTreeMap<(u32, u32), (usize, String)> = BTreeMap::new();
-        if frames_dir.is_dir() {
-            for file in &files {
-                match frame_size(&file.path) {
-                    Ok(size) => sizes.entry(size).or_insert((0, file.name.clone())).0 += 1,
-                    Err(fault) => self.error(&file.path, fault.0),
+        self.findings = findings;
+        match probe {
+            // Decoding it has counted its frames.
+            Some(_) => self.frames = frames.len(),
+            None => self.frame_files(frames_at, &frames),
+        }
+        match masks {
+            MaskFiles::Json => self.masklets(masks_at, frames.len(), size),
+            MaskFiles::Labels(annotated) => self.masks_of(masks_at, None, layout, &frames, &annotated, size),
+            MaskFiles::Folders(folders) => {
+                for (object, annotated) in folders {
+                    self.masks_of(&masks_at.join(&object), Some(&object), layout, &frames, &annotated, size);
                 }
-                self.frames += 1;
+            }
+        }
+    }
+
+    /// Opens the video as a run does, when nothing is known that would stop it: what a run refuses must not pass here.
+    fn open(&mut self, layout: Layout, name: &str, frames_at: &Path, masks_at: &Path) {
+        if self.findings.iter().any(|f| f.severity == FindingSeverity::Error) {
+            return;
+        }
+        match sequence(layout, name.to_string(), frames_at, masks_at) {
+            Err(fault) => self.error(masks_at, fault.0),
+            Ok(sequence) if sequence.objects.is_empty() => {
+                self.warn(masks_at, "no object is visible in any annotation: a run leaves the video out");
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// Decodes frames that are files.
+    fn frame_files(&mut self, dir: &Path, frames: &[FrameFile]) {
+        let mut sizes: BTreeMap<(u32, u32), (usize, String)> = BTreeMap::new();
+        for file in frames {
+            self.frames += 1;
+            let read = whole::check_file(&file.path)
+                .map_err(|what| DataError(format!("{}: {what}", file.path.display())))
+                .and_then(|()| read_frame(&file.path));
+            match read {
+                Ok(frame) => sizes.entry((frame.width, frame.height)).or_insert((0, file.name.clone())).0 += 1,
+                Err(fault) => self.error(&file.path, fault.0),
             }
         }
         if sizes.len() > 1 {
             let list: Vec<String> =
                 sizes.iter().map(|((w, h), (n, first))| format!("{w}x{h} ({n}, first {first})")).collect();
-            self.error(frames_dir, format!("frames of different sizes: {}", list.join(", ")));
-        }
-        if files.is_empty() {
-            self.error(frames_dir, "no JPEG or PNG frame in it");
-        }
-        if masks_dir.is_file() {
-            return self.masklets(masks_dir, files.len(), probed.map(|p| (p.width, p.height)));
-        }
-        let names: BTreeSet<&str> = files.iter().map(|f| f.name.as_str()).collect();
-        self.gaps(frames_dir, &names.iter().map(|n| (*n).to_string()).collect::<Vec<_>>());
-        let size = sizes.iter().max_by_key(|(_, (n, _))| *n).map(|(size, _)| *size);
-        let inside = match entries(masks_dir) {
-            Ok(inside) => inside,
-            Err(fault) => return self.error(masks_dir, fault.0),
-        };
-        let (folders, loose): (Vec<String>, Vec<String>) = inside.into_iter().partition(|n| masks_dir.join(n).is_dir());
-        if !folders.is_empty() {
-            for stray in &loose {
-                self.error(
-                    masks_dir.join(stray),
-                    "a file among the objects' folders; the references abort on it, move it away",
-                );
-            }
-            let mut numbers: BTreeMap<u64, &str> = BTreeMap::new();
-            for folder in &folders {
-                let other = folder.parse::<u64>().ok().and_then(|number| numbers.insert(number, folder));
-                if let Some(other) = other {
-                    self.error(masks_dir, format!("objects {other} and {folder} have the same number; rename one"));
-                }
-                self.masks_of(&masks_dir.join(folder), true, layout, &names, size);
-            }
-        } else if loose.is_empty() {
-            self.error(masks_dir, "no annotation in it");
-        } else {
-            self.masks_of(masks_dir, false, layout, &names, size);
+            self.error(dir, format!("frames of different sizes: {}", list.join(", ")));
         }
     }
 
     /// The annotation file of a SA-V train video of `frames` frames.
-    fn masklets(&mut self, file: &Path, frames: usize, size: Option<(u32, u32)>) {
+    fn masklets(&mut self, file: &Path, frames: usize, size: (u32, u32)) {
         let masklets = match Masklets::read(file) {
             Ok(masklets) => masklets,
             Err(fault) => return self.error(file, fault.0),
         };
-        let (w, h) = masklets.size();
-        if let Some((width, height)) = size.filter(|s| *s != (w, h)) {
+        let ((w, h), (width, height)) = (masklets.size(), size);
+        if (w, h) != (width, height) {
             self.error(file, format!("masks of {w}x{h}, the video has {width}x{height}"));
         }
         let annotated = masklets.annotated(frames);
@@ -202,70 +201,61 @@ impl VideoCheck {
     fn masks_of(
         &mut self,
         dir: &Path,
-        single: bool,
+        object: Option<&str>,
         layout: Layout,
-        frames: &BTreeSet<&str>,
-        size: Option<(u32, u32)>,
+        frames: &[FrameFile],
+        annotated: &[usize],
+        size: (u32, u32),
     ) {
-        let inside = match entries(dir) {
-            Ok(inside) => inside,
-            Err(fault) => return self.error(dir, fault.0),
-        };
-        let mut stems = Vec::new();
         let mut formats: BTreeMap<(u8, bool), String> = BTreeMap::new();
         let mut seen: BTreeSet<u16> = BTreeSet::new();
         let mut first_ids: Option<BTreeSet<u16>> = None;
         let mut visible = false;
-        for name in inside {
-            let path = dir.join(&name);
-            let Some(stem) = name.strip_suffix(".png") else {
-                self.error(&path, "not a .png; the references abort on it or take it for a mask, move it away");
-                continue;
-            };
-            stems.push(stem.to_string());
-            if !frames.contains(stem) {
-                self.error(&path, format!("there is no frame {stem} for this annotation"));
-            }
+        // The same fault of many files is said once.
+        let (mut sizes, mut blurred): (Option<Repeated>, Option<Repeated>) = (None, None);
+        for (n, &frame) in annotated.iter().enumerate() {
+            let path = mask_file(dir, &frames[frame]);
             self.masks += 1;
-            let image = match LabelImage::read(&path) {
+            let image = match whole::check_file(&path).map_err(DataError).and_then(|()| LabelImage::read(&path)) {
                 Ok(image) => image,
                 Err(fault) => {
                     self.error(&path, fault.0);
                     continue;
                 }
             };
-            if size.is_some_and(|s| s != (image.width(), image.height())) {
-                let (w, h) = size.unwrap_or_default();
-                self.error(&path, format!("{}x{}, its frames are {w}x{h}", image.width(), image.height()));
+            if (image.width(), image.height()) != size {
+                let ((w, h), (width, height)) = ((image.width(), image.height()), size);
+                again(&mut sizes, &path, format!("{w}x{h}, its frames are {width}x{height}"));
+            }
+            if object.is_none() && layout != Layout::Davis2016 {
+                interpolated(&image).into_iter().for_each(|fault| again(&mut blurred, &path, fault));
             }
             let format = image.format();
-            formats.entry((format.bits(), format.grey())).or_insert(name.clone());
+            formats.entry((format.bits(), format.grey())).or_insert(frames[frame].name.clone());
             let split = image.into_masks();
             let ids: BTreeSet<u16> = split.masks.iter().map(|(id, _)| *id).collect();
-            if single && ids.len() + usize::from(split.background) > 2 {
-                self.error(&path, format!("{} values besides 0; an object's file holds one object", ids.len()));
+            if object.is_some() {
+                if let Some(fault) = not_one_object(ids.len() + usize::from(split.background)) {
+                    self.error(&path, fault);
+                }
+                if ids.len() == 2 && !split.background {
+                    self.warn(&path, "two values and no 0: the references take all of it for foreground");
+                }
             }
-            if single && ids.len() == 2 && !split.background {
-                self.warn(&path, "two values and no 0: the references take all of it for foreground");
-            }
-            if stems.len() == 1 && ids.is_empty() {
+            if n == 0 && ids.is_empty() {
                 self.warn(&path, "the first annotation is empty: the prompt is given on the first that is not");
             }
             visible |= !ids.is_empty();
             first_ids.get_or_insert_with(|| ids.clone());
             seen.extend(ids);
         }
-        self.gaps(dir, &stems);
-        if !stems.is_empty() && !visible {
+        for Repeated { first, what, more } in sizes.into_iter().chain(blurred) {
+            self.error(first, if more == 0 { what } else { format!("{what} (and {more} more files here)") });
+        }
+        if !annotated.is_empty() && !visible {
             self.error(dir, "never visible in any annotation: it can be neither prompted nor scored");
         }
-        if stems.len() <= 2 && !stems.is_empty() {
-            self.warn(
-                dir,
-                format!("{} annotated frames: nothing is scored once the first and last are dropped", stems.len()),
-            );
-        }
-        if stems.is_empty() {
+        if annotated.is_empty() {
             self.error(dir, "no annotation in it");
         }
         if formats.len() > 1 {
@@ -275,7 +265,7 @@ impl VideoCheck {
                 .collect();
             self.warn(dir, format!("masks are stored in different ways: {}", list.join(", ")));
         }
-        if !single {
+        if object.is_none() {
             self.label_maps(dir, layout, &formats, &seen, &first_ids.unwrap_or_default());
         }
     }
@@ -304,10 +294,10 @@ impl VideoCheck {
             self.warn(dir, format!("values {seen:?}: DAVIS 2016 has one object per video, all of them count as it"));
         }
         if seen.contains(&255) && !binary {
-            let what = if layout == Layout::Davis2017 {
-                "255 is void in DAVIS 2017: background for the semi-supervised protocol"
-            } else {
-                "255 is an ordinary object for the vos protocol, not void"
+            let what = match (layout, seen.len()) {
+                (Layout::Davis2017, _) => "255 is void in DAVIS 2017: background for the semi-supervised protocol",
+                (_, 1) => "masks of 0 and 255: one object, named 255; `--layout davis2016` scores it by that protocol",
+                _ => "255 is an ordinary object for the vos protocol, not void",
             };
             self.warn(dir, what);
         }
@@ -326,30 +316,6 @@ impl VideoCheck {
             if !holes.is_empty() {
                 self.warn(dir, format!("ids {holes:?} are never used, but DAVIS counts them as objects that score 1"));
             }
-        }
-    }
-
-    /// Numbered names that leave a number out: most differences between neighbours are the same, one is not.
-    fn gaps(&mut self, dir: &Path, names: &[String]) {
-        let numbers: Option<Vec<u64>> = names.iter().map(|n| n.parse().ok()).collect();
-        let Some(numbers) = numbers.filter(|n| n.len() > 3) else { return };
-        let mut steps: BTreeMap<u64, usize> = BTreeMap::new();
-        for pair in numbers.windows(2) {
-            *steps.entry(pair[1].saturating_sub(pair[0])).or_default() += 1;
-        }
-        let Some((&usual, _)) = steps.iter().max_by_key(|(_, n)| **n) else { return };
-        let odd: Vec<String> = numbers
-            .windows(2)
-            .zip(names)
-            .filter(|(pair, _)| pair[1].saturating_sub(pair[0]) != usual)
-            .map(|(pair, name)| format!("after {name} comes {}", pair[1]))
-            .collect();
-        if !odd.is_empty() {
-            let shown = odd[..odd.len().min(5)].join(", ");
-            self.warn(
-                dir,
-                format!("numbers go in steps of {usual}, but {} time(s) not: {shown}; are files missing?", odd.len()),
-            );
         }
     }
 }

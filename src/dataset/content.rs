@@ -202,7 +202,9 @@ impl Sequence {
         let masks = self.objects.iter().flat_map(|object| object.annotated.iter().map(move |&frame| (object, frame)));
         match &self.masks {
             MaskSource::ObjectFolders(dir) => masks.map(|(o, frame)| file(&dir.join(&o.name), frame)).collect(),
-            MaskSource::LabelMaps(dir) => masks.map(|(_, frame)| file(dir, frame)).collect(),
+            MaskSource::LabelMaps(dir) | MaskSource::Foreground(dir) => {
+                masks.map(|(_, frame)| file(dir, frame)).collect()
+            }
             MaskSource::Masklets(masklets) => [masklets.content().0.to_path_buf()].into(),
         }
     }

@@ -1,6 +1,7 @@
 //! Frames as RGB: one file at a time, or a whole sequence decoded ahead on its own thread so that decoding never sits
 //! inside a measured frame.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jetbench_runners::lfs::{LFS_POINTER, is_lfs_pointer};
 use png::Transformations;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -18,7 +20,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use super::content::Witness;
 use super::label_png::{MAX_SIDE, bound_size, png_fault, png_limits, read_file, read_file_into};
 use super::video::VideoStream;
-use super::{DataError, FFMPEG, FrameFile, RgbFrame};
+use super::{DataError, FFMPEG, FrameFile, RgbFrame, whole};
 
 /// Reads a JPEG or PNG frame; which of the two, its first bytes say. Grey and palette become RGB, alpha is dropped.
 ///
@@ -39,23 +41,70 @@ fn read_frame_in(path: &Path, bytes: &mut Vec<u8>, rgb: Vec<u8>) -> Result<RgbFr
 /// # Errors
 /// As [`read_frame`].
 pub fn frame_size(path: &Path) -> Result<(u32, u32), DataError> {
+    header(path).map(|header| header.size)
+}
+
+/// What the header of a frame file says.
+pub(super) struct Header {
+    /// Width and height as stored, pixels.
+    pub(super) size: (u32, u32),
+    /// EXIF orientation, 1 to 8; 1 (upright) where none is given.
+    pub(super) orientation: u8,
+}
+
+/// Reads the header of a frame file.
+///
+/// # Errors
+/// As [`read_frame`].
+pub(super) fn header(path: &Path) -> Result<Header, DataError> {
     let bytes = read_file(path)?;
-    let size = if bytes.starts_with(&PNG_MAGIC) {
+    let found = if bytes.starts_with(&PNG_MAGIC) {
         let mut decoder = png::Decoder::new_with_limits(Cursor::new(&bytes), png_limits());
-        decoder.read_header_info().map(|h| (h.width, h.height)).map_err(png_fault)
+        decoder.read_header_info().map(|h| Header { size: (h.width, h.height), orientation: 1 }).map_err(png_fault)
     } else if bytes.starts_with(&JPEG_MAGIC) {
-        contain(|| jpeg_header(&mut jpeg_decoder(&bytes)))
+        contain(|| {
+            refuse_coding(&bytes)?;
+            let mut decoder = jpeg_decoder(&bytes);
+            let size = jpeg_header(&mut decoder)?;
+            Ok(Header { size, orientation: decoder.exif().and_then(|e| orientation(e)).unwrap_or(1) })
+        })
     } else {
         Err(unknown(&bytes))
     };
-    size.map_err(|fault| DataError(format!("{}: {fault}", path.display())))
+    found.map_err(|fault| DataError(format!("{}: {fault}", path.display())))
+}
+
+/// Tag 0x0112 of the first directory of an EXIF block, which is a TIFF file.
+fn orientation(exif: &[u8]) -> Option<u8> {
+    let little = match exif.get(..4)? {
+        [b'I', b'I', 42, 0] => true,
+        [b'M', b'M', 0, 42] => false,
+        _ => return None,
+    };
+    let short = |at: usize| {
+        let pair = [*exif.get(at)?, *exif.get(at + 1)?];
+        Some(if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) })
+    };
+    let long = |at: usize| {
+        let (a, b) = (u32::from(short(at)?), u32::from(short(at + 2)?));
+        Some(if little { b << 16 | a } else { a << 16 | b } as usize)
+    };
+    let directory = long(4)?;
+    let entries = usize::from(short(directory)?);
+    let tag = (0..entries).map(|i| directory + 2 + 12 * i).find(|&at| short(at) == Some(0x0112))?;
+    u8::try_from(short(tag + 8)?).ok().filter(|o| (1..=8).contains(o))
 }
 
 const PNG_MAGIC: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 const JPEG_MAGIC: [u8; 3] = [0xff, 0xd8, 0xff];
 
 fn unknown(bytes: &[u8]) -> String {
-    if bytes.is_empty() { "empty file".to_string() } else { "neither JPEG nor PNG".to_string() }
+    match bytes {
+        [] => "empty file",
+        _ if is_lfs_pointer(bytes) => LFS_POINTER,
+        _ => "neither JPEG nor PNG",
+    }
+    .to_string()
 }
 
 /// Decodes a frame held in memory.
@@ -99,7 +148,9 @@ fn jpeg_header(decoder: &mut JpegDecoder<ZCursor<&[u8]>>) -> Result<(u32, u32), 
 }
 
 fn decode_jpeg(bytes: &[u8], mut rgb: Vec<u8>) -> Result<RgbFrame, String> {
-    let mut decoder = jpeg_decoder(bytes);
+    refuse_coding(bytes)?;
+    let with_tables = with_tables(bytes);
+    let mut decoder = jpeg_decoder(&with_tables);
     let (width, height) = jpeg_header(&mut decoder)?;
     // An 8x8 block takes at least a few bits per channel even when nothing is in it.
     bound_size(width, height, 1, bytes.len())?;
@@ -107,14 +158,44 @@ fn decode_jpeg(bytes: &[u8], mut rgb: Vec<u8>) -> Result<RgbFrame, String> {
     decoder.decode_into(&mut rgb).map_err(|e| format!("damaged or truncated JPEG ({e:?}); copy the file again"))?;
     // The entropy decoder pads with zeros where the data stops: an image cut inside its last rows shows only by its
     // missing end marker.
-    if !bytes.windows(2).rev().take(TRAILER).any(|pair| pair == [0xff, 0xd9]) {
-        return Err("truncated JPEG: it has no end marker; copy the file again".to_string());
-    }
+    whole::check(bytes)?;
     Ok(RgbFrame { width, height, rgb })
 }
 
-/// How far before the end of the file the JPEG end marker may lie (cameras append maker data).
-const TRAILER: usize = 1 << 16;
+/// Frames cut out of a Motion JPEG stream have no Huffman tables, for it agrees on the standard's. The decoder knows them,
+/// and takes them where the header says `AVI1`.
+fn with_tables(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if segments(bytes).any(|marker| marker == 0xc4) {
+        return Cow::Borrowed(bytes);
+    }
+    Cow::Owned([&bytes[..2], b"\xff\xe0\x00\x10AVI1\0\0\0\0\0\0\0\0\0\0", &bytes[2..]].concat())
+}
+
+/// Ways to code a JPEG that are not read, by the marker of its frame.
+fn refuse_coding(bytes: &[u8]) -> Result<(), String> {
+    let coding = segments(bytes).find(|m| matches!(m, 0xc0..=0xcf) && !matches!(m, 0xc4 | 0xc8 | 0xcc));
+    match coding {
+        Some(0xc9..=0xcb | 0xcd..=0xcf) => {
+            Err("arithmetic-coded JPEG, which is not read; `jpegtran -optimize` rewrites it as an ordinary one without loss"
+                .to_string())
+        }
+        Some(0xc3 | 0xc5..=0xc7) => Err("lossless or hierarchical JPEG, which is not read; save it as PNG".to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// Markers of the segments before the first scan.
+fn segments(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let mut at = 2;
+    std::iter::from_fn(move || {
+        while bytes.get(at..at + 2)? == [0xff, 0xff] {
+            at += 1; // filling
+        }
+        let [0xff, marker, high, low] = *bytes.get(at..at + 4)? else { return None };
+        at += 2 + usize::from(u16::from_be_bytes([high, low]));
+        (marker != 0xda).then_some(marker)
+    })
+}
 
 fn decode_png(bytes: &[u8], mut raw: Vec<u8>) -> Result<RgbFrame, String> {
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png_limits());

@@ -6,6 +6,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use jetbench_runners::lfs::{LFS_POINTER, is_lfs_pointer};
 use jetbench_runners::types::Mask;
 use png::{BitDepth, ColorType, Transformations};
 
@@ -70,6 +71,9 @@ type PngReader<'a> = png::Reader<Cursor<&'a [u8]>>;
 
 /// Reads and bounds the header; refuses colour.
 fn open(bytes: &[u8]) -> Result<(PngReader<'_>, Format), String> {
+    if is_lfs_pointer(bytes) {
+        return Err(LFS_POINTER.to_string());
+    }
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png_limits());
     decoder.set_transformations(Transformations::IDENTITY);
     decoder.set_ignore_text_chunk(true);

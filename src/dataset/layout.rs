@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::list::read_list;
-use super::masklets::{ENDING, Masklets};
-use super::video::{Probe, is_video, probe};
-use super::{DataError, Dataset, FFMPEG, FrameFile, MaskSource, Object, Sequence, frame_size};
+use super::masklets::ENDING;
+use super::objects::sequence;
+use super::video::is_video;
+use super::{DataError, Dataset, Finding, Sequence};
 use crate::score::Protocol;
 
 /// Published layouts.
@@ -28,11 +29,11 @@ pub enum Layout {
     Davis2016,
     /// DAVIS 2017: the same folders, palette index = object id, 255 = void.
     Davis2017,
-    /// MOSE and every other `JPEGImages/<video>/`, `Annotations/<video>/` without a description file.
+    /// MOSE and every other `JPEGImages/<video>/`, `Annotations/<video>/`; v2 has a description file.
     Mose,
     /// YouTube-VOS: as MOSE, with `meta.json`.
     YoutubeVos,
-    /// LVOS: as MOSE, with `*_meta.json`.
+    /// LVOS v1 and v2: as MOSE, with `*_meta.json`.
     Lvos,
     /// One video: `frames/` and `masks/`, or folders that each have both.
     Plain,
@@ -73,8 +74,8 @@ impl Layout {
         }
     }
 
-    /// Frames per second as published; no file says it.
-    const fn fps(self) -> f64 {
+    /// Frames per second as published, where no file says it.
+    pub(super) const fn fps(self) -> f64 {
         match self {
             Layout::YoutubeVos | Layout::Lvos => 6.0,
             _ => 24.0,
@@ -118,13 +119,19 @@ pub(super) struct FoundLayout {
     pub(super) layout: Layout,
     /// Per video: frames (a folder, or a video file), masks folder.
     pub(super) videos: BTreeMap<String, (PathBuf, PathBuf)>,
-    /// Videos that have only one of the two: name, what is missing.
-    pub(super) lone: Vec<(String, String)>,
+    /// Videos that have only one of the two, and other things that are left out.
+    pub(super) lone: Vec<Finding>,
 }
 
 /// Finds the videos that `options` ask for.
 pub(super) fn places(root: &Path, options: &OpenOptions) -> Result<FoundLayout, DataError> {
-    let mut places = find(root, options.layout)?;
+    if root.to_str().is_none() {
+        return Err(DataError(format!(
+            "{}: the path is not UTF-8, and records hold text; rename the folder, or link to it under another name",
+            root.display()
+        )));
+    }
+    let mut places = if root.is_file() { find_clip(root, options.layout)? } else { find(root, options.layout)? };
     if let Some(list) = &options.list {
         let names = read_list(list)?;
         if let Some(missing) = names.iter().find(|n| !places.videos.contains_key(*n)) {
@@ -156,7 +163,7 @@ pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataEr
             layout
         )));
     }
-    Ok(Dataset { root: root.to_path_buf(), layout: layout.as_str(), kind: layout, sequences })
+    Ok(Dataset { root: root.to_path_buf(), layout: layout.as_str(), kind: layout, sequences, findings: places.lone })
 }
 
 fn find(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
@@ -175,17 +182,7 @@ fn find(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
                 let layout = if old { Layout::Davis2016 } else { Layout::Davis2017 };
                 (frames.join(r), masks.join(r), layout)
             }
-            None => {
-                let described = |end: &str| entries(root).is_ok_and(|names| names.iter().any(|n| n.ends_with(end)));
-                let layout = if root.join("meta.json").exists() {
-                    Layout::YoutubeVos
-                } else if described("_meta.json") {
-                    Layout::Lvos
-                } else {
-                    Layout::Mose
-                };
-                (frames, masks, layout)
-            }
+            None => (frames, masks, described(root)),
         }
     } else if let Some(places) = find_masklets(root)? {
         return Ok(places);
@@ -211,11 +208,11 @@ fn find(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
         if masks.join(&stem).is_dir() {
             videos.insert(stem.clone(), (file, masks.join(&stem)));
         } else {
-            lone.push((file.display().to_string(), "a video without annotations: it is left out".to_string()));
+            lone.push(Finding::warning(file, "a video without annotations: it is left out"));
         }
     }
     for name in directories(&masks)?.into_iter().filter(|n| !videos.contains_key(n)) {
-        lone.push((masks.join(&name).display().to_string(), "annotations without frames: left out".to_string()));
+        lone.push(Finding::warning(masks.join(&name), "annotations without frames: left out"));
     }
     if videos.is_empty() {
         return Err(DataError(format!(
@@ -226,6 +223,54 @@ fn find(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
         )));
     }
     Ok(FoundLayout { layout: wanted.unwrap_or(found), videos, lone })
+}
+
+/// Whose folders `JPEGImages` and `Annotations` are, from the description file beside them: MOSE v2 gives the length of
+/// each video, LVOS the range of each object, and YouTube-VOS the frames of each object. MOSE v1 has none.
+pub(crate) fn described(root: &Path) -> Layout {
+    let is_meta = |n: &String| n.ends_with(".json") && n.split(['.', '_']).any(|word| word == "meta");
+    let metas: Vec<String> = entries(root).unwrap_or_default().into_iter().filter(is_meta).collect();
+    for name in &metas {
+        let mut start = Vec::new();
+        let read = std::fs::File::open(root.join(name)).and_then(|f| f.take(1 << 16).read_to_end(&mut start));
+        let text = String::from_utf8_lossy(&start);
+        match read {
+            Ok(_) if text.contains("\"frame_range\"") => return Layout::Lvos,
+            Ok(_) if text.contains("\"length\"") => return Layout::Mose,
+            _ => {}
+        }
+    }
+    match metas.as_slice() {
+        [] => Layout::Mose,
+        _ if metas.iter().any(|n| n == "meta.json") => Layout::YoutubeVos,
+        _ if metas.iter().any(|n| n.ends_with("_meta.json")) => Layout::Lvos,
+        _ => Layout::Mose,
+    }
+}
+
+/// One video file: its masks lie beside it, in `masks/` or as SA-V train's JSON.
+fn find_clip(file: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
+    let fail = |what: &str| Err(DataError(format!("{}: {what}", file.display())));
+    let (Some(stem), Some(folder)) = (file.file_stem().and_then(|s| s.to_str()), file.parent()) else {
+        return fail("not a dataset; give its folder");
+    };
+    if !file.file_name().and_then(|n| n.to_str()).is_some_and(is_video) {
+        return fail("a file, but no video; give the dataset's folder with --data");
+    }
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let json = folder.join(format!("{stem}{ENDING}"));
+    let (name, masks, layout) = if json.is_file() {
+        (stem.to_string(), json, Layout::SaV)
+    } else if folder.join("masks").is_dir() {
+        (plain_name(folder), folder.join("masks"), Layout::Plain)
+    } else {
+        return fail(
+            "a video without masks: there is nothing to prompt with or to score against; put them into `masks` beside it, a \
+             PNG per annotated frame: 00000.png is that of the first frame",
+        );
+    };
+    let videos = BTreeMap::from([(name, (file.to_path_buf(), masks))]);
+    Ok(FoundLayout { layout: wanted.unwrap_or(layout), videos, lone: Vec::new() })
 }
 
 /// SA-V train: videos beside their annotation files, in the root (`sav_000`) or in its folders (`sav_train`). `None` when
@@ -239,7 +284,7 @@ fn find_masklets(root: &Path) -> Result<Option<FoundLayout>, DataError> {
             let Some((stem, _)) = name.rsplit_once('.').filter(|_| is_video(&name)) else { continue };
             let (video, masks) = (dir.join(&name), dir.join(format!("{stem}{ENDING}")));
             if !masks.is_file() {
-                lone.push((video.display().to_string(), format!("no {stem}{ENDING} beside it: it is left out")));
+                lone.push(Finding::warning(video, format!("no {stem}{ENDING} beside it: it is left out")));
             } else if let Some((other, _)) = videos.insert(stem.to_string(), (video.clone(), masks)) {
                 return Err(DataError(format!("{} and {} have the same name", other.display(), video.display())));
             }
@@ -297,163 +342,31 @@ pub(crate) fn plain_name(root: &Path) -> String {
     name.unwrap_or_else(|| "video".to_string())
 }
 
-/// Names in a directory, sorted as the references sort them; hidden files left out.
-pub(crate) fn entries(dir: &Path) -> Result<Vec<String>, DataError> {
+/// Names in a directory and whether each is one itself, sorted as the references sort them; hidden ones left out.
+pub(crate) fn listing(dir: &Path) -> Result<Vec<(String, bool)>, DataError> {
     let fail = |e: std::io::Error| DataError(format!("{}: {e}", dir.display()));
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(fail)? {
-        let name = entry.map_err(fail)?.file_name();
-        let name = name.into_string().map_err(|n| {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().into_string().map_err(|n| {
             DataError(format!("{}: the name {} is not UTF-8; rename it", dir.display(), n.to_string_lossy()))
         })?;
         if !name.starts_with('.') {
-            names.push(name);
+            let kind = entry.file_type().map_err(fail)?;
+            let is_dir = kind.is_dir() || (kind.is_symlink() && dir.join(&name).is_dir());
+            names.push((name, is_dir));
         }
     }
     names.sort_unstable();
     Ok(names)
 }
 
+/// Names in a directory, as [`listing`] has them.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<String>, DataError> {
+    Ok(listing(dir)?.into_iter().map(|(name, _)| name).collect())
+}
+
 /// Names of the sub-directories of a directory, sorted; hidden ones left out.
 pub(crate) fn directories(dir: &Path) -> Result<Vec<String>, DataError> {
-    Ok(entries(dir)?.into_iter().filter(|n| dir.join(n).is_dir()).collect())
-}
-
-fn sequence(layout: Layout, name: String, frames_dir: &Path, masks_dir: &Path) -> Result<Sequence, DataError> {
-    let (frames, probed) = frame_files(frames_dir)?;
-    let first =
-        frames.first().ok_or_else(|| DataError(format!("{}: no JPEG or PNG frame in it", frames_dir.display())))?;
-    let (width, height) = match probed {
-        Some(probe) => (probe.width, probe.height),
-        None => frame_size(&first.path)?,
-    };
-    let video = probed.map(|_| frames_dir.to_path_buf());
-    if masks_dir.is_file() {
-        let masklets = Arc::new(Masklets::read(masks_dir)?);
-        if masklets.size() != (width, height) {
-            let (w, h) = masklets.size();
-            return Err(DataError(format!(
-                "{}: masks of {w}x{h}, the video has {width}x{height}; both must be the original files",
-                masks_dir.display()
-            )));
-        }
-        let objects = masklet_objects(&masklets, frames.len())?;
-        let masks = MaskSource::Masklets(masklets);
-        return Ok(Sequence { name, frames, objects, fps: layout.fps(), width, height, masks, video, witness: None });
-    }
-    let inside = entries(masks_dir)?;
-    let folders: Vec<String> = inside.iter().filter(|n| masks_dir.join(n).is_dir()).cloned().collect();
-    let masks = if folders.is_empty() {
-        MaskSource::LabelMaps(masks_dir.to_path_buf())
-    } else {
-        MaskSource::ObjectFolders(masks_dir.to_path_buf())
-    };
-    let mut sequence =
-        Sequence { name, frames, objects: Vec::new(), fps: layout.fps(), width, height, masks, video, witness: None };
-    sequence.objects = if folders.is_empty() {
-        label_map_objects(layout, &sequence, masks_dir)?
-    } else {
-        folder_objects(&sequence, masks_dir, folders)?
-    };
-    Ok(sequence)
-}
-
-/// Frames of a folder, or of a video file with what is in it: those are named by their number, five digits.
-pub(super) fn frame_files(dir: &Path) -> Result<(Vec<FrameFile>, Option<Probe>), DataError> {
-    if dir.is_file() {
-        let probe = probe(Path::new(FFMPEG), dir)?;
-        let frame = |i: usize| FrameFile { name: format!("{i:05}"), path: dir.to_path_buf() };
-        return Ok(((0..probe.frames).map(frame).collect(), Some(probe)));
-    }
-    let mut frames: Vec<FrameFile> = Vec::new();
-    for name in entries(dir)? {
-        let Some((stem, extension)) = name.rsplit_once('.') else { continue };
-        if !["jpg", "jpeg", "png"].contains(&extension.to_ascii_lowercase().as_str()) {
-            continue;
-        }
-        if frames.iter().rev().take(3).any(|f| f.name == stem) {
-            return Err(DataError(format!("{}: frame {stem} is there twice, with two extensions", dir.display())));
-        }
-        frames.push(FrameFile { name: stem.to_string(), path: dir.join(&name) });
-    }
-    Ok((frames, None))
-}
-
-/// Indices of the frames that the annotation files of a folder belong to.
-fn annotated(sequence: &Sequence, dir: &Path) -> Result<Vec<usize>, DataError> {
-    let index: BTreeMap<&str, usize> = sequence.frames.iter().enumerate().map(|(i, f)| (f.name.as_str(), i)).collect();
-    let mut frames = Vec::new();
-    for name in entries(dir)? {
-        let Some(stem) = name.strip_suffix(".png") else { continue };
-        let frame = index.get(stem).ok_or_else(|| {
-            DataError(format!("{}: there is no frame {stem} for this annotation", dir.join(&name).display()))
-        })?;
-        frames.push(*frame);
-    }
-    frames.sort_unstable();
-    Ok(frames)
-}
-
-fn folder_objects(sequence: &Sequence, dir: &Path, folders: Vec<String>) -> Result<Vec<Object>, DataError> {
-    let mut objects = Vec::new();
-    for name in folders {
-        let annotated = annotated(sequence, &dir.join(&name))?;
-        let mut object = Object { id: objects.len() as u32, name, annotated, prompt_frame: 0 };
-        let mut start = None;
-        for &frame in &object.annotated {
-            if !sequence.truth(&object, frame)?.is_empty() {
-                start = Some(frame);
-                break;
-            }
-        }
-        // An object that is never visible cannot be prompted, and no protocol scores it.
-        if let Some(frame) = start {
-            object.prompt_frame = frame;
-            objects.push(object);
-        }
-    }
-    Ok(objects)
-}
-
-fn masklet_objects(masklets: &Masklets, frames: usize) -> Result<Vec<Object>, DataError> {
-    let annotated = masklets.annotated(frames);
-    let mut objects = Vec::new();
-    for name in masklets.names() {
-        let mut start = None;
-        for &frame in &annotated {
-            if !masklets.mask(name, frame)?.is_empty() {
-                start = Some(frame);
-                break;
-            }
-        }
-        if let Some(prompt_frame) = start {
-            let id = objects.len() as u32;
-            objects.push(Object { id, name: name.clone(), annotated: annotated.clone(), prompt_frame });
-        }
-    }
-    Ok(objects)
-}
-
-fn label_map_objects(layout: Layout, sequence: &Sequence, dir: &Path) -> Result<Vec<Object>, DataError> {
-    const VOID: u16 = 255;
-    let annotated = annotated(sequence, dir)?;
-    let mut first: BTreeMap<u16, usize> = BTreeMap::new();
-    for &frame in &annotated {
-        let path = dir.join(format!("{}.png", sequence.frames[frame].name));
-        for (id, _) in sequence.read_labels(&path)?.masks {
-            if !(layout == Layout::Davis2017 && id == VOID) {
-                first.entry(id).or_insert(frame);
-            }
-        }
-    }
-    Ok(first
-        .into_iter()
-        .enumerate()
-        .map(|(i, (value, prompt_frame))| Object {
-            id: i as u32,
-            name: value.to_string(),
-            annotated: annotated.clone(),
-            prompt_frame,
-        })
-        .collect())
+    Ok(listing(dir)?.into_iter().filter_map(|(name, is_dir)| is_dir.then_some(name)).collect())
 }

@@ -269,6 +269,8 @@ impl Scene {
             objects: (0..self.shapes.len()).map(object).collect(),
             fps: 24.0,
             witness: None,
+            times: None,
+            findings: Vec::new(),
             width: options.width,
             height: options.height,
             masks: if options.layout == Layout::SaV {

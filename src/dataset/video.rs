@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use jetbench_runners::lfs::{LFS_POINTER, is_lfs_pointer};
 
 use super::{DataError, MAX_PIXELS, MAX_SIDE, RgbFrame};
 
@@ -18,22 +21,163 @@ pub(super) fn is_video(name: &str) -> bool {
 }
 
 /// What is in a video file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Probe {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) frames: usize,
+    /// Frames per second; `None` where the file does not say.
+    pub(super) fps: Option<f64>,
+    /// When each frame is shown, nanoseconds after the first; `None` where they come evenly.
+    pub(super) times: Option<Arc<[u64]>>,
+    /// What a reader should know: turned by its metadata, HDR.
+    pub(super) remarks: Vec<String>,
 }
 
-/// Decodes the whole video once to count its frames: container headers lie too often.
+/// Decodes the whole video once to count its frames and read their time stamps: container headers lie too often.
 pub(super) fn probe(ffmpeg: &Path, video: &Path) -> Result<Probe, DataError> {
-    let mut stream = VideoStream::open(ffmpeg, video)?;
-    let mut found: Option<Probe> = None;
-    while let Some(frame) = stream.next_frame()? {
-        let probe = found.get_or_insert(Probe { width: frame.width, height: frame.height, frames: 0 });
-        probe.frames += 1;
+    let name = video.display();
+    let fail = |what: &dyn std::fmt::Display| DataError(format!("{name}: {what}"));
+    is_here(video)?;
+    // `showinfo` says size and time stamp of every frame, in the file's own time base.
+    let output = Command::new(ffmpeg)
+        .args(["-nostdin", "-hide_banner", "-nostats", "-v", "level+info", "-i"])
+        .arg(video)
+        .args(["-map", STREAM, "-vf", "showinfo"])
+        .args(pass_all(ffmpeg))
+        .args(["-f", "null", "-"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .output()
+        .map_err(|e| no_ffmpeg(ffmpeg, video, &e))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let complaint = complaint(&said);
+    // A damaged stream can end with status 0: what ffmpeg complains about counts.
+    if !output.status.success() || !complaint.is_empty() {
+        return Err(fail(&format!("ffmpeg failed ({}): {complaint}", output.status)));
     }
-    found.ok_or_else(|| DataError(format!("{}: no video frame in it", video.display())))
+    read_probe(&said).map_err(|what| fail(&what))
+}
+
+/// The lines that ffmpeg marks as errors; without any, its last words.
+fn complaint(said: &str) -> String {
+    let marks = ["[error] ", "[fatal] ", "[panic] "];
+    let text = |line: &str| marks.iter().find_map(|m| line.split_once(m)).map(|(_, text)| text.trim().to_string());
+    let found: Vec<String> = said.lines().filter_map(text).take(8).collect();
+    let marked = said.lines().any(|line| line.contains("[info] "));
+    if found.is_empty() && !marked {
+        return said.trim().chars().take(2_000).collect::<String>().replace('\n', "; ");
+    }
+    found.join("; ")
+}
+
+/// From what ffmpeg says with `-v level+info` and the filter `showinfo`.
+fn read_probe(said: &str) -> Result<Probe, String> {
+    let after = |line: &str, key: &str| -> Option<String> {
+        let rest = line.split_once(key)?.1.trim_start();
+        Some(rest.split([' ', ',']).next().unwrap_or_default().to_string())
+    };
+    let ratio = |text: &str| -> Option<f64> {
+        let (a, b) = text.split_once('/')?;
+        let (a, b): (f64, f64) = (a.parse().ok()?, b.parse().ok()?);
+        (a > 0.0 && b > 0.0).then_some(a / b)
+    };
+    let (mut size, mut stamps, mut tick, mut rate) = (None, Vec::new(), None, None);
+    for line in said.lines().filter(|l| l.contains("showinfo")) {
+        if let Some(base) = after(line, "config in time_base:") {
+            (tick, rate) = (ratio(&base), after(line, "frame_rate:").as_deref().and_then(ratio));
+        } else if line.contains(" n:") {
+            stamps.push(after(line, " pts:").and_then(|pts| pts.parse::<i64>().ok()));
+            let shown = after(line, " s:").and_then(|s| {
+                let (w, h) = s.split_once('x')?;
+                Some((w.parse::<u32>().ok()?, h.parse::<u32>().ok()?))
+            });
+            size = size.or(shown);
+        }
+    }
+    if stamps.is_empty() {
+        return Err("no video frame in it".to_string());
+    }
+    let (width, height) = size.ok_or("ffmpeg does not say how large its frames are")?;
+    let (side, pixels) = (u64::from(MAX_SIDE), u64::from(width) * u64::from(height));
+    if u64::from(width.max(height)) > side || pixels > MAX_PIXELS {
+        return Err(format!("frames of {width}x{height} are not read"));
+    }
+    let frames = stamps.len();
+    let (fps, times) = match (stamps.into_iter().collect::<Option<Vec<i64>>>(), tick) {
+        (Some(stamps), Some(tick)) => clock(&stamps, tick, rate),
+        _ => (rate, None),
+    };
+    Ok(Probe { width, height, frames, fps, times, remarks: remarks(said) })
+}
+
+/// Frames per second and, where the frames do not come evenly, the time of each.
+fn clock(stamps: &[i64], tick: f64, rate: Option<f64>) -> (Option<f64>, Option<Arc<[u64]>>) {
+    let mut last = 0;
+    let seconds: Vec<f64> = stamps
+        .iter()
+        .map(|s| {
+            last = last.max(s - stamps[0]);
+            last as f64 * tick
+        })
+        .collect();
+    let span = seconds.last().copied().unwrap_or_default();
+    let mean = (span > 0.0).then(|| (seconds.len() - 1) as f64 / span);
+    let Some(mean) = mean else { return (rate, None) };
+    // Stamps are rounded to the file's time base: Matroska's milliseconds are an even 60 frames per second all the same.
+    let even = |fps: f64| seconds.iter().enumerate().all(|(i, s)| (s - i as f64 / fps).abs() <= tick * 1.001);
+    match rate.into_iter().chain([mean]).find(|fps| even(*fps)) {
+        Some(fps) => (Some(fps), None),
+        None => (Some(mean), Some(seconds.iter().map(|s| (s * 1e9).round() as u64).collect())),
+    }
+}
+
+/// What the file's metadata says that changes how its frames look.
+fn remarks(said: &str) -> Vec<String> {
+    let input = said.split("Stream mapping:").next().unwrap_or_default();
+    let mut remarks = Vec::new();
+    let turn =
+        input.lines().find_map(|l| l.split_once("displaymatrix: rotation of ")?.1.split(' ').next()?.parse().ok());
+    if let Some(degrees) = turn.filter(|d: &f64| d.abs() > 0.5) {
+        remarks.push(format!(
+            "the video is marked as turned by {degrees:.0} degrees, and its frames are turned as players show them; masks must \
+             be drawn on the turned frames"
+        ));
+    }
+    let stream = input.lines().find(|l| l.contains("Video:") && !l.contains("(attached pic)")).unwrap_or_default();
+    if let Some(transfer) = ["smpte2084", "arib-std-b67"].iter().find(|t| stream.contains(**t)) {
+        let kind = if *transfer == "smpte2084" { "PQ" } else { "HLG" };
+        remarks.push(format!(
+            "HDR video ({kind}): its values are taken as 8-bit RGB without tone mapping, so frames look pale; models are \
+             trained on SDR, so map the tones first (ffmpeg's filters zscale and tonemap)"
+        ));
+    }
+    remarks
+}
+
+/// The video stream that is read: the first that is no cover picture.
+const STREAM: &str = "0:V:0";
+
+fn is_here(video: &Path) -> Result<(), DataError> {
+    let fail = |what: &dyn std::fmt::Display| Err(DataError(format!("{}: {what}", video.display())));
+    if !video.is_file() {
+        return fail(&"no such file");
+    }
+    let mut start = Vec::new();
+    match File::open(video).and_then(|file| file.take(64).read_to_end(&mut start)) {
+        Err(e) => fail(&e),
+        Ok(_) if is_lfs_pointer(&start) => fail(&LFS_POINTER),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn no_ffmpeg(ffmpeg: &Path, video: &Path, error: &std::io::Error) -> DataError {
+    DataError(format!(
+        "{}: {} cannot be started ({error}); install ffmpeg (apt install ffmpeg), or unpack the frames into a folder of JPEG \
+         or PNG files",
+        video.display(),
+        ffmpeg.display()
+    ))
 }
 
 /// The option that keeps ffmpeg from dropping or repeating frames: its name changed with version 5.1, and the old one
@@ -67,9 +211,7 @@ impl VideoStream {
     /// Starts ffmpeg on `video`.
     pub(super) fn open(ffmpeg: &Path, video: &Path) -> Result<VideoStream, DataError> {
         let name = video.display().to_string();
-        if !video.is_file() {
-            return Err(DataError(format!("{name}: no such file")));
-        }
+        is_here(video)?;
         let fail = |e: std::io::Error| DataError(format!("{name}: no temporary file for ffmpeg's messages ({e})"));
         let complaints = tempfile::tempfile().map_err(fail)?;
         let stderr = complaints.try_clone().map_err(fail)?;
@@ -77,20 +219,14 @@ impl VideoStream {
         let mut child = Command::new(ffmpeg)
             .args(["-nostdin", "-v", "error", "-i"])
             .arg(video)
-            .args(["-map", "0:v:0", "-vf", "setpts=N/TB"])
+            .args(["-map", STREAM, "-vf", "setpts=N/TB", "-pix_fmt", "rgb24"])
             .args(pass_all(ffmpeg))
             .args(["-f", "image2pipe", "-c:v", "ppm", "-"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
-            .map_err(|e| {
-                DataError(format!(
-                    "{name}: {} cannot be started ({e}); install ffmpeg (apt install ffmpeg), or unpack the frames into a \
-                     folder of JPEG or PNG files",
-                    ffmpeg.display()
-                ))
-            })?;
+            .map_err(|e| no_ffmpeg(ffmpeg, video, &e))?;
         let stdout = child.stdout.take().ok_or_else(|| DataError(format!("{name}: no pipe from ffmpeg")))?;
         Ok(VideoStream { name, child, complaints, frames: BufReader::with_capacity(1 << 20, stdout) })
     }
@@ -200,21 +336,63 @@ mod tests {
         let video = dir.path().join("v.mp4");
         std::fs::write(&video, "x").unwrap();
         let frame = "printf 'P6\\n2 1\\n255\\nabcdef'";
-        let good = stand_in(dir.path(), &format!("{frame}; {frame}"));
-        assert_eq!(probe(&good, &video).unwrap(), Probe { width: 2, height: 1, frames: 2 });
-        let mut stream = VideoStream::open(&good, &video).unwrap();
-        assert_eq!(stream.next_frame().unwrap().unwrap().rgb, b"abcdef");
-        drop(stream);
+        let info = |frames: u32, stamps: &str| {
+            let config = "[Parsed_showinfo_0 @ 0x1] [info] config in time_base: 1/1000, frame_rate: 60/1";
+            let line = |(n, pts): (usize, &str)| {
+                format!("[Parsed_showinfo_0 @ 0x1] [info] n:   {n} pts:  {pts} pts_time:1.5   fmt:x s:2x1 i:P")
+            };
+            let lines: Vec<String> = stamps.split(' ').enumerate().map(line).collect();
+            assert_eq!(lines.len(), frames as usize);
+            format!("cat >&2 <<'X'\n{config}\n{}\nX\n", lines.join("\n"))
+        };
+        let even = Probe { width: 2, height: 1, frames: 4, fps: Some(60.0), times: None, remarks: Vec::new() };
+        let good = stand_in(dir.path(), &info(4, "100 117 133 150"));
+        assert_eq!(probe(&good, &video).unwrap(), even, "milliseconds of an even 60 frames per second");
+        let good = stand_in(dir.path(), &info(4, "0 17 33 533"));
+        let found = probe(&good, &video).unwrap();
+        assert_eq!(found.times.as_deref(), Some(&[0, 17_000_000, 33_000_000, 533_000_000][..]));
+        assert!((found.fps.unwrap() - 3.0 / 0.533).abs() < 1e-9, "{found:?}");
+        let good = stand_in(dir.path(), &info(2, "NOPTS NOPTS"));
+        assert_eq!(probe(&good, &video).unwrap().fps, Some(60.0));
         for (script, wanted) in [
-            (format!("{frame}; echo 'moov atom not found' >&2; exit 1"), "moov atom"),
-            ("printf 'P6\\n2 1\\n255\\nabc'".to_string(), "inside a frame"),
-            ("printf 'P6\\n99999999999999999999 1\\n255\\n'".to_string(), "damaged frame header"),
-            ("printf 'P6\\n99999 9\\n255\\n'".to_string(), "99999x9"),
+            ("echo 'moov atom not found' >&2; exit 1".to_string(), "moov atom"),
+            (format!("{}echo '[h264 @ 0x1] [error] corrupt frame' >&2", info(1, "0")), "corrupt frame"),
+            (info(1, "0").replace("2x1", "99999x9"), "99999x9"),
             ("exit 0".to_string(), "no video frame"),
         ] {
             let bad = stand_in(dir.path(), &script);
             let error = probe(&bad, &video).unwrap_err().to_string();
             assert!(error.contains(wanted) && error.contains("v.mp4"), "{script}: {error}");
         }
+        let good = stand_in(dir.path(), &format!("{frame}; {frame}"));
+        let mut stream = VideoStream::open(&good, &video).unwrap();
+        assert_eq!(stream.next_frame().unwrap().unwrap().rgb, b"abcdef");
+        assert_eq!(stream.next_frame().unwrap().unwrap().rgb, b"abcdef");
+        assert_eq!(stream.next_frame().unwrap(), None);
+        for (script, wanted) in [
+            (format!("{frame}; echo 'moov atom not found' >&2; exit 1"), "moov atom"),
+            ("printf 'P6\\n2 1\\n255\\nabc'".to_string(), "inside a frame"),
+            ("printf 'P6\\n99999999999999999999 1\\n255\\n'".to_string(), "damaged frame header"),
+            ("printf 'P6\\n99999 9\\n255\\n'".to_string(), "99999x9"),
+        ] {
+            let bad = stand_in(dir.path(), &script);
+            let mut stream = VideoStream::open(&bad, &video).unwrap();
+            let error = (0..2).find_map(|_| stream.next_frame().err()).unwrap().to_string();
+            assert!(error.contains(wanted) && error.contains("v.mp4"), "{script}: {error}");
+        }
+        std::fs::write(&video, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n").unwrap();
+        assert!(probe(&good, &video).unwrap_err().0.contains("git lfs pull"));
+    }
+
+    #[test]
+    fn turned_and_hdr_videos_are_named() {
+        let said = "[info]   Stream #0:0: Video: hevc (Main 10), yuv420p10le(tv, bt2020nc/bt2020/smpte2084), 64x48\n\
+                    [info]       displaymatrix: rotation of -90.00 degrees\n[info] Stream mapping:\n\
+                    [info]       displaymatrix: rotation of -0.00 degrees\n";
+        let found = remarks(said).join(" ");
+        assert!(found.contains("turned by -90 degrees") && found.contains("HDR video (PQ)"), "{found}");
+        let plain = "[info]   Stream #0:0: Video: h264 (High), yuv420p(tv, bt709), 64x48\n[info] Stream mapping:\n\
+                     [info]       displaymatrix: rotation of 90.00 degrees\n";
+        assert_eq!(remarks(plain), [""; 0]);
     }
 }

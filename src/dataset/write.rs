@@ -36,7 +36,7 @@ impl MaskWriter {
     }
 
     fn into(dir: PathBuf, layout: Layout, sequence: &Sequence) -> Result<MaskWriter, DataError> {
-        let folders = !matches!(sequence.masks, MaskSource::LabelMaps(_));
+        let folders = !matches!(sequence.masks, MaskSource::LabelMaps(_) | MaskSource::Foreground(_));
         for object in &sequence.objects {
             if folders {
                 super::list::check_name(&object.name).map_err(DataError)?;

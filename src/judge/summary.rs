@@ -67,8 +67,14 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
 fn deadline_misses(cell: &CellRecord) -> Option<usize> {
     let known: Vec<(f64, &SequenceRecord)> =
         cell.sequences.iter().filter_map(|s| Some((1000.0 / s.fps.filter(|f| *f > 0.0)?, s))).collect();
-    (!known.is_empty())
-        .then(|| known.iter().map(|(limit, s)| s.frames.iter().filter(|f| f.latency_ms > *limit).count()).sum())
+    let missed = |(even, s): &(f64, &SequenceRecord)| {
+        let limit = |frame: u32| match s.deadlines_ms.as_slice() {
+            [] => *even,
+            uneven => uneven[frame as usize % uneven.len()],
+        };
+        s.frames.iter().filter(|f| f.latency_ms > limit(f.frame)).count()
+    };
+    (!known.is_empty()).then(|| known.iter().map(missed).sum())
 }
 
 /// Frames over their summed latency; none where one frame is begun before the last is done, for then latencies overlap.

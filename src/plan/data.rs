@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::dataset::{DataError, Dataset, OpenOptions};
+use crate::dataset::{DataError, Dataset, Layout, OpenOptions};
 use crate::plan::settings::Limits;
 use crate::plan::shard::Shard;
 
@@ -10,15 +10,15 @@ use crate::plan::shard::Shard;
 ///
 /// # Errors
 /// It cannot be read, or nothing is left within the limits.
-pub fn open_data(root: &Path, limits: Limits) -> Result<Dataset, DataError> {
-    let mut dataset = open_whole(root, limits)?;
+pub fn open_data(root: &Path, layout: Option<Layout>, limits: Limits) -> Result<Dataset, DataError> {
+    let mut dataset = open_whole(root, layout, limits)?;
     keep_part(&mut dataset, limits.shard)?;
     Ok(dataset)
 }
 
 /// The same with the videos of all parts.
-pub(crate) fn open_whole(root: &Path, limits: Limits) -> Result<Dataset, DataError> {
-    let options = OpenOptions { videos: limits.videos, ..OpenOptions::default() };
+pub(crate) fn open_whole(root: &Path, layout: Option<Layout>, limits: Limits) -> Result<Dataset, DataError> {
+    let options = OpenOptions { layout, videos: limits.videos, list: None };
     let mut dataset = Dataset::open_with(root, &options)?;
     dataset.limit(limits.videos, limits.objects, limits.frames)?;
     Ok(dataset)
@@ -40,4 +40,16 @@ pub(crate) fn keep_part(dataset: &mut Dataset, shard: Option<Shard>) -> Result<(
         )));
     }
     Ok(())
+}
+
+/// What is odd about the data, though it can be used: the same words as those of `data check`.
+pub(crate) fn remarks(dataset: &Dataset) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let all = || dataset.findings.iter().chain(dataset.sequences.iter().flat_map(|s| &s.findings));
+    let mut remarks: Vec<String> = all().take(SHOWN).map(|f| format!("{}: {}", f.place, f.what)).collect();
+    let more = all().count() - remarks.len();
+    if more > 0 {
+        remarks.push(format!("… and {more} more: `jetbench data check {}` names them", dataset.root.display()));
+    }
+    remarks
 }

@@ -106,6 +106,7 @@ mod tests {
     #[test]
     fn frames_are_encoded_ahead_where_that_pays_or_was_asked_for() {
         let pack = |works_ahead: bool, known: bool| PackInfo {
+            test_model_of: None,
             dir: "p".into(),
             id: "p".into(),
             family: "mock".into(),

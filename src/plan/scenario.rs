@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::Clock;
+
 /// How frames are offered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -51,11 +53,6 @@ impl FromStr for Scenario {
     }
 }
 
-/// When frame `index` of a clip arrives, nanoseconds after its first frame.
-pub fn arrival_ns(index: usize, fps: f64) -> u64 {
-    (index as f64 * 1e9 / fps).round() as u64
-}
-
 /// Which frame is worked on next, and when that can begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Next {
@@ -73,26 +70,28 @@ pub fn next_frame(
     free_ns: u64,
     last: Option<usize>,
     frames: usize,
-    fps: f64,
+    clock: Clock<'_>,
     prompted: impl Fn(usize) -> bool,
 ) -> Option<Next> {
     let first = last.map_or(0, |l| l + 1);
     if first >= frames {
         return None;
     }
-    // The newest arrival: close to the product, then settled by comparison, so that rounding cannot decide.
-    let mut newest = ((free_ns as f64 * fps / 1e9) as usize).min(frames - 1);
-    while newest + 1 < frames && arrival_ns(newest + 1, fps) <= free_ns {
-        newest += 1;
-    }
-    while newest > 0 && arrival_ns(newest, fps) > free_ns {
-        newest -= 1;
+    // The newest arrival: the first frame is always there.
+    let (mut newest, mut beyond) = (0, frames);
+    while newest + 1 < beyond {
+        let middle = newest.midpoint(beyond);
+        if clock.arrival_ns(middle) <= free_ns {
+            newest = middle;
+        } else {
+            beyond = middle;
+        }
     }
     let index = match (first..=newest).find(|&i| prompted(i)) {
         Some(waiting) => waiting,
         None => newest.max(first),
     };
-    Some(Next { index, arrives_ns: arrival_ns(index, fps) })
+    Some(Next { index, arrives_ns: clock.arrival_ns(index) })
 }
 
 #[cfg(test)]
@@ -103,7 +102,7 @@ mod tests {
     /// Runs the rule on a virtual clock: frames worked on, with a latency per frame in nanoseconds.
     fn simulate(frames: usize, fps: f64, latency_ns: impl Fn(usize) -> u64, prompted: &[usize]) -> Vec<usize> {
         let (mut now, mut last, mut done) = (0, None, Vec::new());
-        while let Some(next) = next_frame(now, last, frames, fps, |i| prompted.contains(&i)) {
+        while let Some(next) = next_frame(now, last, frames, Clock::Even(fps), |i| prompted.contains(&i)) {
             now = now.max(next.arrives_ns) + latency_ns(done.len());
             last = Some(next.index);
             done.push(next.index);
@@ -136,6 +135,19 @@ mod tests {
     }
 
     #[test]
+    fn time_stamps_drive_the_clock_and_the_deadlines() {
+        let clock = Clock::Stamps(&[0, 10, 20, 120, 220]);
+        let next = |free| next_frame(free, Some(1), 5, clock, |_| false).map(|n| (n.index, n.arrives_ns));
+        assert_eq!(next(15), Some((2, 20)), "waits for the next");
+        assert_eq!(next(119), Some((2, 20)));
+        assert_eq!(next(1000), Some((4, 220)), "the newest");
+        assert_eq!((0..5).map(|i| clock.interval_ns(i)).collect::<Vec<_>>(), [10, 10, 100, 100, 100]);
+        assert_eq!((clock.arrival_ns(5), clock.arrival_ns(11)), (320, 2 * 320 + 10), "looped");
+        assert_eq!(Clock::Stamps(&[0]).arrival_ns(3), 0, "a single picture");
+        assert_eq!(Clock::Even(60.0).interval_ns(0), 16_666_667);
+    }
+
+    #[test]
     fn names_are_read_and_unknown_ones_refused() {
         for scenario in Scenario::ALL {
             assert_eq!(scenario.as_str().parse(), Ok(scenario));
@@ -150,13 +162,13 @@ mod tests {
         /// Against the slow way to say it: walk through all arrivals.
         #[test]
         fn the_newest_arrival_is_taken(free in 0u64..3_000_000_000, fps in 1.0f64..120.0, last in proptest::option::of(0usize..50)) {
-            let frames = 60;
+            let (frames, clock) = (60, Clock::Even(fps));
             let first = last.map_or(0, |l| l + 1);
-            let arrived: Vec<usize> = (first..frames).filter(|&i| arrival_ns(i, fps) <= free).collect();
+            let arrived: Vec<usize> = (first..frames).filter(|&i| clock.arrival_ns(i) <= free).collect();
             let expected = arrived.last().copied().unwrap_or(first);
-            let next = next_frame(free, last, frames, fps, |_| false).unwrap();
+            let next = next_frame(free, last, frames, clock, |_| false).unwrap();
             prop_assert_eq!(next.index, expected);
-            prop_assert_eq!(next.arrives_ns, arrival_ns(expected, fps));
+            prop_assert_eq!(next.arrives_ns, clock.arrival_ns(expected));
         }
 
         #[test]

@@ -7,6 +7,7 @@ use jetbench_runners::types::{Device, Dtype, Options};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
+use crate::dataset::Layout;
 use crate::exit::Error;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
@@ -50,6 +51,9 @@ pub struct Settings {
     pub device: Vec<Device>,
     /// Dataset root.
     pub data: PathBuf,
+    /// Its layout, where the user says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
     /// Part of the dataset that is used.
     pub limits: Limits,
     /// Results root.
@@ -118,6 +122,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         dtype: distinct(&args.dtype, Dtype::Bf16),
         device: distinct(&args.device, Device::Cpu),
         data: args.data.clone().unwrap_or_else(default_data),
+        layout: args.layout,
         limits: Limits {
             videos: args.limit_videos.map(Into::into),
             objects: args.limit_objects.map(Into::into),

@@ -11,7 +11,7 @@ use jetbench_runners::digest::hex;
 use jetbench_runners::packs;
 use jetbench_runners::types::{OpenReport, StagePrecision};
 
-use crate::dataset::content;
+use crate::dataset::{Clock, content};
 use crate::judge::complete::Planned;
 use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{course, disturbed, roofline, summary};
@@ -406,6 +406,9 @@ impl CellRun<'_> {
                 .map_err(|e| e.to_string())?;
             graded.truth_sha256 = content.truth_sha256(&finished.video);
             graded.fps = Some(settings.fps.unwrap_or(sequence.fps)).filter(|fps| *fps > 0.0);
+            if let clock @ Clock::Stamps(times) = sequence.clock(settings.fps) {
+                graded.deadlines_ms = (0..times.len()).map(|i| clock.interval_ns(i) as f64 / 1e6).collect();
+            }
             record.sequences.push(graded);
         }
         // Plan order, whatever an interruption has done to it.

@@ -7,6 +7,7 @@ use jetbench_runners::RunnerError;
 use jetbench_runners::types::{Device, Dtype, OpenReport, Options, PromptKind, StagePrecision};
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::Layout;
 use crate::plan::content::ReadContent;
 use crate::plan::resolve::Cell;
 use crate::plan::scenario::Scenario;
@@ -43,6 +44,8 @@ pub struct Job {
     pub ort_lib: Option<PathBuf>,
     /// Dataset root.
     pub data: PathBuf,
+    /// Its layout, where the user says it.
+    pub layout: Option<Layout>,
     /// Which part of it.
     pub limits: Limits,
     /// Indices of sequences that an earlier worker finished.
@@ -76,6 +79,7 @@ impl Job {
             options: plan::options::given(settings, cell),
             ort_lib: plan.ort_lib.clone(),
             data: settings.data.clone(),
+            layout: settings.layout,
             limits: settings.limits,
             skip,
             keep_going: settings.keep_going,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use jetbench_runners::types::{Device, Frame, FrameMasks, OpenRequest, Prompt};
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
-use crate::dataset::{DataError, Dataset, RgbFrame, Sequence};
+use crate::dataset::{Clock, DataError, Dataset, RgbFrame, Sequence};
 use crate::exit;
 use crate::judge::stats;
 use crate::plan;
@@ -139,7 +139,7 @@ fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
     if job.device == Device::Cpu {
         pool::use_one_malloc_arena(); // before the first thread: reading the dataset starts some
     }
-    let dataset = plan::data::open_data(&job.data, job.limits)?;
+    let dataset = plan::data::open_data(&job.data, job.layout, job.limits)?;
     if job.null_run {
         return null_run(job, &dataset, events);
     }
@@ -346,8 +346,8 @@ fn track(
             (done, telemetry::now_ns())
         }
         Scenario::Realtime => {
-            let fps = job.fps.unwrap_or(sequence.fps);
-            let (done, behind) = frame_loop.on_the_clock(read(READ_FAR_AHEAD), length, fps, &mut writer, &path)?;
+            let clock = sequence.clock(job.fps);
+            let (done, behind) = frame_loop.on_the_clock(read(READ_FAR_AHEAD), length, clock, &mut writer, &path)?;
             late = Some(behind);
             (done, telemetry::now_ns())
         }
@@ -475,7 +475,7 @@ impl FrameLoop<'_, '_> {
         &mut self,
         mut frames: impl Iterator<Item = Result<Arrived<Lent>, DataError>>,
         length: usize,
-        fps: f64,
+        times: Clock<'_>,
         writer: &mut spool::Writer,
         path: &Path,
     ) -> Result<(usize, (usize, f64)), Fault> {
@@ -485,7 +485,7 @@ impl FrameLoop<'_, '_> {
         let clock = Instant::now();
         let since = || clock.elapsed().as_nanos() as u64;
         let (mut last, mut late) = (None, (0, 0.0f64));
-        while let Some(next) = scenario::next_frame(since(), last, length, fps, |i| prompted[i]) {
+        while let Some(next) = scenario::next_frame(since(), last, length, times, |i| prompted[i]) {
             let asked = since();
             while waiting.index < next.index {
                 let Some(frame) = frames.next().transpose()? else { break };
@@ -494,7 +494,7 @@ impl FrameLoop<'_, '_> {
             let there = since();
             if let Some(wait) = next.arrives_ns.checked_sub(there) {
                 std::thread::sleep(Duration::from_nanos(wait));
-            } else if there - asked.max(next.arrives_ns) > (1e9 / fps / 2.0) as u64 {
+            } else if there - asked.max(next.arrives_ns) > times.interval_ns(next.index) / 2 {
                 // It should have waited in the camera's buffer; it was the decoder that kept us.
                 late = (late.0 + 1, late.1.max((there - asked.max(next.arrives_ns)) as f64 / 1e6));
             }

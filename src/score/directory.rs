@@ -16,7 +16,7 @@ use rayon::prelude::*;
 pub use self::options::ScoreOptions;
 pub use self::report::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreReport, VideoScore};
 
-use self::find::{Faults, Video, annotation_root, find_videos, read_unseen};
+use self::find::{Faults, Video, annotation_root, find_videos, read_unseen, shift, shorten};
 use self::report::{Scored, assemble, report};
 use crate::dataset::{DataError, LabelMasks};
 use crate::score::FrameScorer;
@@ -103,6 +103,9 @@ fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) 
 
     let mut objects = Vec::new();
     for (video, frames) in videos.iter().zip(frames) {
+        if protocol != Protocol::Davis2016 && video.units[0].object.is_none() {
+            notes.extend(ids_apart(&video.name, &frames[0]));
+        }
         for (unit, frames) in video.units.iter().zip(frames) {
             assemble(video, unit, &frames, protocol, options, &mut objects, &mut faults, &mut notes);
         }
@@ -115,6 +118,38 @@ fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) 
         return Err(faults.into_error(options));
     }
     Ok(report(options, protocol, layout, &videos, objects, unseen.as_ref(), notes))
+}
+
+/// What a reader should know when the ids of the predicted label maps are not those of the truth.
+fn ids_apart(video: &str, frames: &[(usize, Scored)]) -> Option<String> {
+    let ids = |seen: fn(&Scored) -> bool| -> BTreeSet<u64> {
+        frames.iter().filter(|(_, s)| seen(s)).map(|(_, s)| u64::from(s.key)).collect()
+    };
+    let (truth, pred) = (ids(|s| !s.score.truth_empty), ids(|s| !s.score.pred_empty));
+    let list = |ids: &BTreeSet<u64>| {
+        let names: Vec<String> = ids.iter().map(u64::to_string).collect();
+        shorten(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    if truth.is_empty() {
+        return None;
+    }
+    if pred.is_empty() {
+        return Some(format!("{video}: no pixel is predicted on the evaluated frames"));
+    }
+    match shift(&truth, &pred) {
+        Some(0) => None,
+        Some(by) => Some(format!(
+            "{video}: the predicted ids {} are the truth's {} shifted by {by}; objects are compared by id, so number them alike",
+            list(&pred),
+            list(&truth)
+        )),
+        None if truth.is_disjoint(&pred) => Some(format!(
+            "{video}: no predicted id ({}) occurs in the truth ({}); objects are compared by id, so every score is 0",
+            list(&pred),
+            list(&truth)
+        )),
+        None => None,
+    }
 }
 
 /// One job per video and frame name, in order; object folders that share a frame are scored together, so that a

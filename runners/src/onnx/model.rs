@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 
 use super::dtype::{Dimension, ElementType};
+use crate::lfs::{LFS_POINTER, is_lfs_pointer};
+
 use super::wire::{FieldReader, MOST_AXES, OnnxError, Wire, error, push};
 
 /// Name, element type and shape of a graph input, output or inner value.
@@ -194,6 +196,9 @@ impl<'a> Model<'a> {
     /// # Errors
     /// Says what is broken: a truncated or foreign file, text that is not UTF-8, a model without a graph.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, OnnxError> {
+        if is_lfs_pointer(bytes) {
+            return error(LFS_POINTER);
+        }
         let mut model = Model {
             bytes,
             graph_bytes: &[],

@@ -32,6 +32,9 @@ pub struct SequenceRecord {
     /// Frames per second of the clip: its deadline, and in real time its clock.
     #[serde(default)]
     pub fps: Option<f64>,
+    /// Time from each frame to the next, milliseconds, where a video file's time stamps are uneven; a looped clip begins anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deadlines_ms: Vec<f64>,
     /// Frames that were dropped because they came while another was being worked on; they keep the masks before them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<u32>,

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::options::ScoreOptions;
-use crate::dataset::{DataError, Layout, directories, entries, plain_name, read_list};
+use crate::dataset::{
+    DataError, Finding, FindingSeverity, Layout, Structure, described, directories, entries, plain_name, read_list,
+    sort_frames, structure,
+};
 use crate::score::protocol::Protocol;
 
 /// Masks of one video, or of one of its objects.
@@ -82,15 +85,7 @@ pub(super) fn annotation_root(given: &Path) -> Result<(PathBuf, Option<Layout>, 
                 return Ok(davis(given, annotations.join(resolution), true));
             }
         }
-        let meta = |end: &str| entries(given).is_ok_and(|names| names.iter().any(|n| n.ends_with(end)));
-        let layout = if given.join("meta.json").exists() {
-            Layout::YoutubeVos
-        } else if meta("_meta.json") {
-            Layout::Lvos
-        } else {
-            Layout::Mose
-        };
-        return Ok((annotations, Some(layout), None));
+        return Ok((annotations, Some(described(given)), None));
     }
     if given.join("masks").is_dir() || directories(given)?.iter().any(|n| given.join(n).join("masks").is_dir()) {
         return Ok((given.to_path_buf(), Some(Layout::Plain), None));
@@ -217,41 +212,80 @@ fn units(
     faults: &mut Faults,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Unit>, DataError> {
-    let inside = entries(dir)?;
     let pred = options.pred.join(name);
-    let unit = |object: Option<String>, truth: PathBuf, pred: PathBuf, files: Vec<String>| {
+    let mut unit = |object: Option<String>, truth: PathBuf, pred: PathBuf, mut files: Vec<String>| {
+        let as_text = files.clone();
+        sort_frames(&mut files, |file| file);
+        if files != as_text {
+            notes.push(format!(
+                "{}: frames are taken in the order of their numbers ({}, {}, …); the reference tools sort them as text and \
+                 leave out other ones",
+                truth.display(),
+                files[0],
+                files[1]
+            ));
+        }
         let n = files.len();
         let evaluated = if options.keep_first_last { 0..n } else { 1.min(n)..n.saturating_sub(1).max(1.min(n)) };
         Unit { object, truth, pred, files, evaluated }
     };
-    if inside.iter().all(|n| n.ends_with(".png")) {
-        if inside.is_empty() {
+    let (structure, strays) = structure(dir, |_| true)?;
+    let folders = match structure {
+        Structure::Labels(files) if files.is_empty() => {
             faults.0.push(format!("{}: the video has no annotation", dir.display()));
             return Ok(Vec::new());
         }
-        return Ok(vec![unit(None, dir.to_path_buf(), pred, inside)]);
-    }
-    let mut units = Vec::new();
-    let is_dir = |n: &String| dir.join(n).is_dir();
-    for stray in inside.iter().filter(|n| !is_dir(n)) {
-        faults.0.push(format!(
-            "{}: neither an object's folder nor, with the others, a set of label maps (.png only); move it away",
-            dir.join(stray).display()
-        ));
-    }
-    let objects: Vec<String> = inside.into_iter().filter(is_dir).collect();
+        Structure::Labels(files) => {
+            let units = vec![unit(None, dir.to_path_buf(), pred, files)];
+            say(strays, faults, notes);
+            return Ok(units);
+        }
+        Structure::Folders(folders) => folders,
+    };
+    let units: Vec<Unit> = folders
+        .iter()
+        .map(|(object, files)| unit(Some(object.clone()), dir.join(object), pred.join(object), files.clone()))
+        .collect();
+    say(strays, faults, notes);
+    let objects: Vec<&str> = folders.iter().map(|(object, _)| object.as_str()).collect();
     if pred.is_dir() {
         let predicted = directories(&pred)?;
-        let extra: Vec<&str> = predicted.iter().filter(|o| !objects.contains(o)).map(String::as_str).collect();
-        if !extra.is_empty() {
+        let extra: Vec<&str> =
+            predicted.iter().filter(|o| !objects.contains(&o.as_str())).map(String::as_str).collect();
+        if let Some(shift) = shift(&numbers(&objects), &numbers(&predicted)).filter(|_| !extra.is_empty()) {
+            faults.0.push(format!(
+                "video {name}: predicted objects {} are the truth's {} {}; rename their folders",
+                shorten(&predicted.iter().map(String::as_str).collect::<Vec<_>>()),
+                shorten(&objects),
+                if shift == 0 { "spelt otherwise".to_string() } else { format!("with numbers shifted by {shift}") }
+            ));
+        } else if !extra.is_empty() {
             notes.push(format!("{name}: predicted objects that the truth does not have, ignored: {}", shorten(&extra)));
         }
     }
-    for object in objects {
-        let files = entries(&dir.join(&object))?;
-        units.push(unit(Some(object.clone()), dir.join(&object), pred.join(&object), files));
-    }
     Ok(units)
+}
+
+/// Errors are faults, warnings notes.
+fn say(findings: Vec<Finding>, faults: &mut Faults, notes: &mut Vec<String>) {
+    for Finding { severity, place, what } in findings {
+        let text = format!("{place}: {what}");
+        match severity {
+            FindingSeverity::Error => faults.0.push(text),
+            FindingSeverity::Warning => notes.push(text),
+        }
+    }
+}
+
+fn numbers(names: &[impl AsRef<str>]) -> BTreeSet<u64> {
+    names.iter().filter_map(|n| n.as_ref().parse().ok()).collect()
+}
+
+/// By how much `pred` is `truth` with other numbers: each by the same amount.
+pub(super) fn shift(truth: &BTreeSet<u64>, pred: &BTreeSet<u64>) -> Option<i64> {
+    let by = *pred.first()? as i64 - *truth.first()? as i64;
+    let shifted = truth.len() == pred.len() && truth.iter().zip(pred).all(|(t, p)| *p as i64 - *t as i64 == by);
+    shifted.then_some(by)
 }
 
 /// Reports evaluated frames without a prediction, and units with nothing to evaluate.
@@ -301,7 +335,7 @@ fn check_files(video: &Video, protocol: Protocol, faults: &mut Faults) {
     }
 }
 
-fn shorten(names: &[&str]) -> String {
+pub(super) fn shorten(names: &[&str]) -> String {
     const SHOWN: usize = 8;
     let mut text = names[..names.len().min(SHOWN)].join(", ");
     if names.len() > SHOWN {
