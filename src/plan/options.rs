@@ -112,6 +112,7 @@ mod tests {
             family: "mock".into(),
             description: String::new(),
             licence: String::new(),
+            test_model_of: None,
             digest: String::new(),
             capabilities: Capabilities {
                 prompts: Vec::new(),
