@@ -3,12 +3,14 @@
 
 pub mod change;
 pub mod complete;
+pub mod contest;
 pub mod course;
 pub mod disturbed;
 pub mod levels;
 pub mod limits;
 pub mod noise;
 pub mod outcome;
+pub mod paired;
 pub mod repeat;
 pub mod roofline;
 pub mod stats;

@@ -1,6 +1,7 @@
 //! What does a person see? From a run's record to files and text for readers. One exporter per format, each a pure function of the record: the
 //! same record always gives the same bytes, nothing is printed, nothing is read from elsewhere.
 
+pub mod answer;
 pub mod closing;
 pub mod csv;
 pub mod html;

@@ -225,6 +225,7 @@ fn baselines_have_names() {
     assert!(error(&["compare", a]).contains("two runs are needed"));
 }
 
+
 /// Every record is read whole and checked; `docs/performance.md` says how long that takes.
 #[test]
 fn history_lists_hundreds_of_records_and_names_the_one_that_is_damaged() {
@@ -268,4 +269,69 @@ fn runs_over_other_bytes_are_not_comparable() {
     let (jf, latency, said) = compared(&base, &other);
     assert_eq!([jf, latency], [ChangeWord::NotComparable; 2]);
     assert!(said.contains("content of frames and annotations"), "{said}");
+}
+
+/// Two mock packs of known quality on six videos: one follows its objects, the other loses them.
+fn two_models() -> (Workshop, std::path::PathBuf) {
+    let shop = Workshop::new(6, 12);
+    shop.pack("good", "motion = [1.0, 0.0]");
+    shop.pack("lost", "motion = [-3.0, 2.0]");
+    let run = shop.run(&["--models", "good_mask,lost_mask", "--save-masks", "--min-frames", "1"]);
+    (shop, run)
+}
+
+#[test]
+fn models_of_one_run_are_compared_and_so_are_folders_of_masks() {
+    let (shop, run) = two_models();
+    let path = run.to_str().unwrap();
+    let said = shop.expect(0, &["compare", "--models", "good_mask", "lost_mask", path]);
+    assert!(said.contains("good_mask fp32 → lost_mask fp32") && said.contains("good_mask is "), "{said}");
+    assert!(
+        said.contains(" J&F better (95 %: ") && said.contains("6 videos)") && said.contains("Student's t;"),
+        "{said}"
+    );
+    // The list may have commas, and the run may come first or be the newest.
+    assert_eq!(shop.expect(0, &["compare", "--models", "good_mask,lost_mask", "latest"]), said);
+    assert_eq!(shop.expect(0, &["compare", path, "--models", "good_mask,lost_mask"]), said);
+    let line = shop.expect(0, &["compare", path, "--models", "good_mask,lost_mask", "--json"]);
+    let json: Value = serde_json::from_str(&line).unwrap();
+    let jf = &json["models"][0]["jf"];
+    let (first, second) = (jf["first"].as_f64().unwrap(), jf["second"].as_f64().unwrap());
+    assert!((jf["points"].as_f64().unwrap() - (second - first)).abs() < 1e-9, "one consistent pair: {jf}");
+    let record = jetbench::results::store::load(&run).unwrap();
+    let table: Vec<f64> = record.cells.iter().map(|c| c.summary.as_ref().unwrap().jf.unwrap()).collect();
+    assert!((table[0] - first).abs() < 1e-9 && (table[1] - second).abs() < 1e-9, "the pair is that of the table");
+    assert_eq!((json["models"][0]["clear"].as_bool(), jf["videos"].as_u64()), (Some(true), Some(6)));
+    for (args, what) in [
+        (
+            vec!["compare", "--models", "good_mask", "nobody_mask", path],
+            "no model nobody_mask; it has: good_mask, lost_mask",
+        ),
+        (vec!["compare", "--models", "good_mask", path], "nothing to compare"),
+        (vec!["compare", "--models", "good_mask,lost_mask", path, path], "no model /"),
+    ] {
+        let output = shop.output(&args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(what), "{}", text(&output.stderr));
+    }
+    // The same from the masks: the same figures.
+    let masks = |model: &str| {
+        let dirs = std::fs::read_dir(run.join("masks")).unwrap().flatten().map(|e| e.path());
+        dirs.into_iter().find(|d| d.file_name().unwrap().to_string_lossy().starts_with(model)).unwrap()
+    };
+    let (good, lost) = (masks("good"), masks("lost"));
+    let (good, lost) = (good.to_str().unwrap(), lost.to_str().unwrap());
+    let said = shop.expect(0, &["score", "data", good, lost, "--quiet"]);
+    assert!(said.contains(&format!("{good} is ")) && said.contains(&format!("than {lost}.")), "{said}");
+    let json: Value =
+        serde_json::from_str(&shop.expect(0, &["score", "data", good, lost, "--quiet", "--json"])).unwrap();
+    let scored = json["compared"][0]["jf"]["points"].as_f64().unwrap();
+    assert!((scored - jf["points"].as_f64().unwrap()).abs() < 1e-9, "{scored} {jf}");
+    assert_eq!(json["reports"].as_array().unwrap().len(), 2);
+    // Three folders: three pairs, corrected.
+    let said = shop.expect(0, &["score", "data", good, lost, good, "--quiet"]);
+    assert_eq!(said.matches("of 3 pairs by Holm").count(), 3, "{said}");
+    assert!(
+        text(&shop.output(&["score", "data", good, lost, "--export-csv", "-"]).stderr).contains("score each by itself")
+    );
 }

@@ -207,3 +207,48 @@ fn an_interrupted_run_keeps_its_figures_in_parentheses_and_says_how_to_go_on() {
     ]);
     assert_eq!(other.unwrap().verdict_words(), "failed");
 }
+
+#[test]
+fn one_sentence_says_which_model_is_better() {
+    let run = synthetic::run();
+    let answer = |run: &RunRecord| Closing::of(run).answer;
+    // The best cell against the best one of the other model, corrected for the six pairs of four valid cells.
+    let said = answer(&run).unwrap();
+    assert!(said.contains("sam2_mini_bbox bf16") && said.contains("edgetam_mini_bbox bf16"), "{said}");
+    assert!(said.contains("6 videos") && said.contains("of 6 pairs by Holm"), "{said}");
+    // Two alike: no clear difference; a tie in speed is one.
+    let mut alike = run.clone();
+    alike.cells.truncate(1);
+    alike.cells.push(CellRecord { model: "copy_points".into(), pack: "copy".into(), ..alike.cells[0].clone() });
+    assert_eq!(
+        answer(&alike).unwrap(),
+        "No clear difference in J&F between sam2_mini_points and copy_points (95 %: 0.0 to 0.0, 6 videos), nor in speed."
+    );
+    // One valid cell, or none, answers nothing.
+    alike.cells.truncate(1);
+    assert_eq!(answer(&alike), None);
+    // Repeats that overlap in speed are no clear difference, however far the medians lie apart.
+    let mut two = run.clone();
+    two.cells.truncate(3);
+    two.cells.remove(1);
+    let faster = answer(&two).unwrap();
+    assert!(faster.contains("sam2_mini_points") && faster.ends_with("1.8 x slower."), "{faster}");
+    two.cells[0].disturbed = vec![Disturbance::Rivals];
+    assert!(answer(&two).unwrap().ends_with("1.8 x slower (disturbed)."));
+    for (cell, all) in two.cells.iter_mut().zip([[19.0, 40.0], [20.0, 33.5]]) {
+        let once = cell.clone();
+        *cell = repeat::join(
+            all.map(|fps| {
+                let mut one = once.clone();
+                one.summary.as_mut().unwrap().fps_wall = Some(fps);
+                one
+            })
+            .to_vec(),
+        )
+        .unwrap();
+    }
+    assert!(answer(&two).unwrap().ends_with("nor in speed."), "{:?}", answer(&two));
+    // Too few videos for an interval.
+    two.cells.iter_mut().for_each(|c| c.sequences.truncate(3));
+    assert!(answer(&two).unwrap().contains("on 3 videos; an interval needs 5"), "{:?}", answer(&two));
+}

@@ -56,6 +56,7 @@ pub(super) const COPY_PACK: &str = after!("not used", "packs copy packs/edgetam 
 pub(super) const COMPARE: &str = after!(
     "regressed, with --fail-on-regression",
     "compare OLD latest",
+    "compare --models sam2_points edgetam_points latest",
     "compare latest --save-baseline main",
     "compare latest --baseline main --fail-on-regression"
 );

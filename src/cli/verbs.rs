@@ -63,8 +63,9 @@ pub enum ReferenceTool {
 pub struct ScoreArgs {
     /// Ground truth: a dataset, or its annotation directory
     pub gt: PathBuf,
-    /// Predicted masks, in the layout of the ground truth
-    pub pred: PathBuf,
+    /// Predicted masks, in the layout of the ground truth; several folders are compared with each other
+    #[arg(required = true)]
+    pub pred: Vec<PathBuf>,
     /// Protocol: sav, vos, davis2017-semi, davis2016 [default: those of the layout]
     #[arg(long, value_name = "NAME", add = complete::protocols())]
     pub protocol: Option<Protocol>,
@@ -213,8 +214,11 @@ pub struct ReportArgs {
 #[derive(Args, Debug)]
 pub struct CompareArgs {
     /// Runs: directories, run ids or `latest`; the first is the base, unless --baseline names one
-    #[arg(required = true, value_name = "RUN", add = complete::runs())]
+    #[arg(required_unless_present = "models", value_name = "RUN", add = complete::runs())]
     pub runs: Vec<PathBuf>,
+    /// Compare these models of one run, and their precisions: --models A B RUN
+    #[arg(long, value_name = "TAG", num_args = 1.., value_delimiter = ',', conflicts_with_all = ["baseline", "save_baseline"], add = complete::models())]
+    pub models: Vec<String>,
     /// Compare with the run that was saved under this name
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<String>,

@@ -5,7 +5,10 @@
 //! The test follows criterion.rs in its words and its noise threshold; the resampled units are whole videos, because
 //! frames of one video are not independent.
 
+mod models;
+
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -44,6 +47,16 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
         };
         let run = baseline::save(&out, name, &store::which(run, &out)?)?;
         return Ok(Outcome::ok(format!("baseline {name} is {}\n", run.display())));
+    }
+    if !args.models.is_empty() {
+        // `--models A B RUN`: a list ends where the next flag begins, so the run is its last word.
+        let (models, run) = match (args.models.split_last(), args.runs.as_slice()) {
+            (Some((run, models)), []) if !models.is_empty() => (models, PathBuf::from(run)),
+            (_, [run]) => (args.models.as_slice(), run.clone()),
+            _ => return Err(Error::Usage("one run is needed: jetbench compare --models A B RUN".into())),
+        };
+        let dir = store::which(&run, &out)?;
+        return models::compare(&store::load(&dir)?, &dir, models, args.json);
     }
     let mut dirs = Vec::new();
     if let Some(name) = &args.baseline {

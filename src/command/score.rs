@@ -1,6 +1,8 @@
 //! `jetbench score GT PRED`: flags in, scores out. The scoring itself is in [`crate::score`]; here are progress, the
 //! files that were asked for, and the few lines for a reader.
 
+mod compare;
+
 use std::path::Path;
 
 use crate::cli::{ReferenceTool, ScoreArgs};
@@ -9,12 +11,20 @@ use crate::results::store;
 use crate::run::progress;
 use crate::score::{self as scoring, ScoreOptions, ScoreReport};
 
-/// Scores predictions against ground truth.
+/// Scores predictions against ground truth; several folders of them are compared with each other.
 ///
 /// # Errors
 /// Anything that is missing or does not fit, each named (exit 2); a file that cannot be written.
 pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
-    let mut options = ScoreOptions::new(&args.gt, &args.pred);
+    match args.pred.as_slice() {
+        [pred] => one(args, pred, &scored(args, pred)?),
+        several => compare::score(args, several),
+    }
+}
+
+/// The scores of one folder.
+fn scored(args: &ScoreArgs, pred: &Path) -> Result<ScoreReport, Error> {
+    let mut options = ScoreOptions::new(&args.gt, pred);
     options.protocol = args.protocol;
     options.strict = !args.lenient;
     options.keep_first_last = args.keep_first_last;
@@ -28,8 +38,11 @@ pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
     let bar = progress::counter(args.quiet, "scoring", "frames");
     let report = scoring::score(&options, &bar.tell());
     drop(bar);
-    let report = report?;
+    Ok(report?)
+}
 
+/// Files and lines for one folder.
+fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, Error> {
     let mut stdout = String::new();
     let mut printed = false;
     let mut export = |path: &Path, content: String| {
@@ -59,16 +72,16 @@ pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
     match args.compat {
         Some(ReferenceTool::Davis2017) => {
             let (global, sequences) = report.to_davis_results().ok_or_else(|| other("davis2017"))?;
-            export(&args.pred.join("global_results-val.csv"), global)?;
-            export(&args.pred.join("per-sequence_results-val.csv"), sequences)?;
+            export(&pred.join("global_results-val.csv"), global)?;
+            export(&pred.join("per-sequence_results-val.csv"), sequences)?;
         }
         Some(ReferenceTool::Sav) => {
-            export(&args.pred.join("results.csv"), report.to_sav_results().ok_or_else(|| other("sav"))?)?;
+            export(&pred.join("results.csv"), report.to_sav_results().ok_or_else(|| other("sav"))?)?;
         }
         None => {}
     }
     if !printed {
-        stdout = text(&report);
+        stdout = text(report);
     }
     Ok(Outcome::ok(stdout))
 }

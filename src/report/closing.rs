@@ -8,6 +8,7 @@ use jetbench_runners::types::PromptKind;
 
 use crate::judge::outcome::INTERRUPTED;
 use crate::plan::scenario::Scenario;
+use crate::report::answer;
 use crate::report::table::{cell_name, dtype_short};
 use crate::results::disturbance::Disturbance;
 use crate::results::note::{Note, NoteKind, Severity};
@@ -25,6 +26,8 @@ pub struct Closing {
     pub reasons: Vec<String>,
     /// One per kind, those that weigh most first.
     pub warnings: Vec<Warning>,
+    /// Which model is better, where there are several.
+    pub answer: Option<String>,
     /// How to read the table.
     pub legend: Vec<String>,
     /// How the runners were set up, and what else is worth knowing.
@@ -48,6 +51,7 @@ impl Closing {
             banner: banner(run),
             reasons: reasons(run),
             warnings: warnings(run),
+            answer: answer::of_run(run),
             legend: legend(run),
             settings: seen(run, &|note| note.severity == Severity::Info),
         }
@@ -71,7 +75,7 @@ impl Closing {
 }
 
 /// Test models by name, and the models that they only stand in for.
-pub(super) fn banner(run: &RunRecord) -> Option<String> {
+pub fn banner(run: &RunRecord) -> Option<String> {
     let test: Vec<(&str, &str)> =
         run.cells.iter().filter_map(|c| Some((c.pack.as_str(), c.test_model_of.as_deref()?))).collect();
     let once = |pick: fn(&(&str, &str)) -> String| {

@@ -103,6 +103,7 @@ fn headline(run: &RunRecord, closing: &Closing) -> Markup {
                 }
             }
         }
+        @if let Some(answer) = &closing.answer { p { strong { (answer) } } }
         @if !closing.reasons.is_empty() || !closing.warnings.is_empty() {
             h2 { "Warnings" }
             ul.notes { @for reason in &closing.reasons { li.warning { (reason) } } }

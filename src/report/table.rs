@@ -73,7 +73,12 @@ pub fn text(run: &RunRecord, style: Style) -> String {
     let (lines, warnings) = if crowded { (1, CROWDED_WARNINGS) } else { (usize::MAX, WARNINGS) };
     let reasons = closing.reasons.iter().map(|reason| first_lines(&wrap(reason, width), lines, width));
     let details = if style.verbose { closing.details() } else { Vec::new() };
-    let below = closing.warned(warnings).into_iter().chain(details).map(|line| wrap(&line, width));
+    let below = closing
+        .warned(warnings)
+        .into_iter()
+        .chain(closing.answer.clone())
+        .chain(details)
+        .map(|line| wrap(&line, width));
     for line in std::iter::once(wrap(&closing.headline, width)).chain(reasons).chain(below) {
         out.push('\n');
         out.push_str(&line);
@@ -99,7 +104,12 @@ pub fn markdown(run: &RunRecord) -> String {
         out.push_str(&line(columns.iter().map(|c| escape(&c.values[row])).collect()));
     }
     let warned = closing.warned(usize::MAX);
-    for line in std::iter::once(&closing.headline).chain(&closing.reasons).chain(&warned).chain(&closing.legend) {
+    for line in std::iter::once(&closing.headline)
+        .chain(&closing.reasons)
+        .chain(&warned)
+        .chain(&closing.answer)
+        .chain(&closing.legend)
+    {
         let _ = write!(out, "\n{}\n", escape(line));
     }
     out

@@ -1,0 +1,98 @@
+//! Which cell of a run is the better one, in accuracy and in speed? Pairs of valid cells, and the pair that a reader asks for first.
+
+use serde::Serialize;
+
+use crate::judge::noise::DEFAULT_FLOOR;
+use crate::judge::paired::{self, Difference};
+use crate::plan::scenario::Scenario;
+use crate::results::record::{CellRecord, RunRecord, Verdict};
+
+/// One cell against another.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Contest {
+    /// Index of the first cell.
+    pub first: usize,
+    /// Index of the second cell.
+    pub second: usize,
+    /// J&F; `None` where no object was scored in both.
+    pub jf: Option<Difference>,
+    /// Frames per second of the second over those of the first; `None` where one has none, and in realtime, where the clock sets it.
+    pub speed: Option<f64>,
+    /// Is the difference in speed larger than what the same thing differs by?
+    pub speed_clear: bool,
+    /// Was one of them disturbed? Then its speed may be better on a quiet machine.
+    pub disturbed: bool,
+}
+
+/// Contests between these pairs of cells; their p-values are corrected for all of them.
+pub fn contests(run: &RunRecord, pairs: &[(usize, usize)]) -> Vec<Contest> {
+    let mut all: Vec<Contest> = pairs.iter().map(|&(a, b)| contest(run, a, b)).collect();
+    paired::holm(all.iter_mut().filter_map(|c| c.jf.as_mut()));
+    all
+}
+
+/// The contest that answers "which model shall I take": the cell with the best J&F against the best one of another model (of
+/// another precision or device, where there is one model), corrected for all pairs of the run; and how many those are.
+pub fn headline(run: &RunRecord) -> Option<(Contest, usize)> {
+    let valid: Vec<usize> = fit(run);
+    let jf = |i: &usize| run.cells[*i].summary.as_ref().and_then(|s| s.jf);
+    let best = |among: &[usize]| {
+        among
+            .iter()
+            .copied()
+            .filter(|i| jf(i).is_some())
+            .max_by(|a, b| jf(a).partial_cmp(&jf(b)).unwrap_or(std::cmp::Ordering::Equal))
+    };
+    let leader = best(&valid)?;
+    let others = |differs: &dyn Fn(&CellRecord, &CellRecord) -> bool| -> Vec<usize> {
+        valid.iter().copied().filter(|i| *i != leader && differs(&run.cells[*i], &run.cells[leader])).collect()
+    };
+    let rival = best(&others(&|a, b| a.pack != b.pack))
+        .or_else(|| best(&others(&|a, b| a.model != b.model)))
+        .or_else(|| best(&others(&|_, _| true)))?;
+    let pairs = pairs(&valid);
+    let found = contests(run, &pairs);
+    let wanted = found.into_iter().find(|c| (c.first, c.second) == (leader.min(rival), leader.max(rival)))?;
+    Some((wanted, pairs.len()))
+}
+
+/// Every pair of these.
+pub fn pairs(of: &[usize]) -> Vec<(usize, usize)> {
+    of.iter().enumerate().flat_map(|(at, a)| of[at + 1..].iter().map(move |b| (*a, *b))).collect()
+}
+
+/// Cells whose figures may be compared.
+pub fn fit(run: &RunRecord) -> Vec<usize> {
+    let fit = |c: &CellRecord| c.verdict == Verdict::Valid && c.summary.is_some();
+    run.cells.iter().enumerate().filter(|(_, c)| fit(c)).map(|(i, _)| i).collect()
+}
+
+fn contest(run: &RunRecord, first: usize, second: usize) -> Contest {
+    let (a, b) = (&run.cells[first], &run.cells[second]);
+    let fps = |c: &CellRecord| {
+        let clocked = c.scenario == Scenario::Realtime;
+        c.summary.as_ref().and_then(|s| s.fps_wall).filter(|fps| *fps > 0.0 && !clocked)
+    };
+    let speed = fps(b).zip(fps(a)).map(|(b, a)| b / a);
+    Contest {
+        first,
+        second,
+        jf: paired::difference(&paired::scores(a), &paired::scores(b)),
+        speed,
+        speed_clear: speed.is_some_and(|ratio| ratio.ln().abs() > DEFAULT_FLOOR) && apart(a, b),
+        disturbed: [a, b].iter().any(|c| !c.disturbed.is_empty()),
+    }
+}
+
+/// Do the repeats of two cells keep apart in speed? One run each cannot tell, and is taken at its word.
+fn apart(a: &CellRecord, b: &CellRecord) -> bool {
+    let range = |c: &CellRecord| {
+        let all = c.repeats.iter().filter_map(|r| r.summary.as_ref()?.fps_wall);
+        let fold = |keep: fn(f64, f64) -> f64| all.clone().reduce(keep);
+        fold(f64::min).zip(fold(f64::max))
+    };
+    match (range(a), range(b)) {
+        (Some(a), Some(b)) => a.1 < b.0 || b.1 < a.0,
+        _ => true,
+    }
+}

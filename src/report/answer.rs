@@ -1,0 +1,118 @@
+//! Which of two is better, in one sentence.
+
+use crate::judge::contest::{self, Contest};
+use crate::judge::paired::Difference;
+use crate::judge::stats;
+use crate::report::table::{cell_name, model_name};
+use crate::results::record::RunRecord;
+use crate::text::plural;
+
+/// The sentence that closes a run of several cells: the best against the best of another model. `None`: there are no two
+/// valid cells with scores.
+pub fn of_run(run: &RunRecord) -> Option<String> {
+    let (contest, family) = contest::headline(run)?;
+    Some(sentence(run, &contest, family))
+}
+
+/// One contest in a sentence; `family`: how many were looked at.
+pub fn sentence(run: &RunRecord, contest: &Contest, family: usize) -> String {
+    let (a, b) = (name(run, contest.first), name(run, contest.second));
+    let speed = Speed::of(contest);
+    match (&contest.jf, &speed) {
+        (Some(jf), _) => told((&a, &b), jf, &speed, family),
+        (None, Speed::Apart { second, .. }) => {
+            let (fast, slow) = if *second { (b, a) } else { (a, b) };
+            format!("{fast} is {} than {slow}; no object was scored in both.", speed.words(*second))
+        }
+        (None, _) => format!("No clear difference between {a} and {b}; no object was scored in both."),
+    }
+}
+
+/// The same of two things by name that have no speed.
+pub fn of_scores(names: (&str, &str), jf: &Difference, family: usize) -> String {
+    told(names, jf, &Speed::Unknown, family)
+}
+
+fn told((a, b): (&str, &str), jf: &Difference, speed: &Speed, family: usize) -> String {
+    let second = jf.points > 0.0;
+    let (better, other) = if second { (b, a) } else { (a, b) };
+    let evidence = evidence(jf, family);
+    if jf.clear() {
+        let points = format!("{better} is {:.1} J&F better ({evidence})", jf.points.abs());
+        return match speed {
+            Speed::Apart { doubtful, .. } => {
+                let doubt = if *doubtful { " (speed: disturbed)" } else { "" };
+                format!("{points} and {} than {other}{doubt}.", speed.words(second))
+            }
+            Speed::Alike => format!("{points} than {other}, and about as fast."),
+            Speed::Unknown => format!("{points} than {other}."),
+        };
+    }
+    let speed = match speed {
+        Speed::Apart { doubtful, .. } => {
+            let doubt = if *doubtful { " (disturbed)" } else { "" };
+            format!("; {better} is {}{doubt}", speed.words(second))
+        }
+        Speed::Alike => ", nor in speed".to_string(),
+        Speed::Unknown => String::new(),
+    };
+    format!("No clear difference in J&F between {better} and {other} ({evidence}){speed}.")
+}
+
+/// What is known of the speed of two.
+enum Speed {
+    /// Nothing, or it is not theirs.
+    Unknown,
+    /// No difference that could be told.
+    Alike,
+    /// One is faster.
+    Apart {
+        /// The second?
+        second: bool,
+        /// So many times.
+        times: f64,
+        /// Was one of them disturbed?
+        doubtful: bool,
+    },
+}
+
+impl Speed {
+    fn of(contest: &Contest) -> Speed {
+        match contest.speed {
+            None => Speed::Unknown,
+            Some(ratio) if contest.speed_clear => {
+                Speed::Apart { second: ratio > 1.0, times: ratio.max(1.0 / ratio), doubtful: contest.disturbed }
+            }
+            Some(_) => Speed::Alike,
+        }
+    }
+
+    /// `1.2 x faster`, said of the second or of the first.
+    fn words(&self, of_second: bool) -> String {
+        let Speed::Apart { second, times, .. } = self else { return String::new() };
+        let digits = if *times < 1.1 { 2 } else { 1 };
+        format!("{times:.digits$} x {}", if *second == of_second { "faster" } else { "slower" })
+    }
+}
+
+/// What supports a difference in scores: its interval seen from the better one, videos, and the correction.
+pub fn evidence(jf: &Difference, family: usize) -> String {
+    let videos = plural(jf.videos, "video", "videos");
+    let Some(i) = jf.interval else {
+        return format!("{:.1} on {videos}; an interval needs {}", jf.points.abs(), stats::MIN_UNITS);
+    };
+    let (low, high) = if jf.points < 0.0 { (-i.high, -i.low) } else { (i.low, i.high) };
+    let corrected = match (jf.adjusted, family) {
+        (Some(p), n) if n > 1 => format!(", p {p:.2} of {n} pairs by Holm"),
+        _ => String::new(),
+    };
+    // A sum of nothing has no sign.
+    format!("95 %: {:.1} to {:.1}, {videos}{corrected}", low + 0.0, high + 0.0)
+}
+
+/// A cell's name, without what all cells share.
+fn name(run: &RunRecord, cell: usize) -> String {
+    let alike = run.cells.iter().all(|c| (c.dtype, &c.device) == (run.cells[0].dtype, &run.cells[0].device));
+    let cell = &run.cells[cell];
+    if alike { model_name(cell) } else { cell_name(run, cell) }
+}
