@@ -228,15 +228,31 @@ pub struct CompareArgs {
     /// Exit with 1 when something has regressed, or could not be compared
     #[arg(long)]
     pub fail_on_regression: bool,
+    /// With --fail-on-regression: does an inconclusive change pass?
+    #[arg(long, value_name = "pass|fail", value_enum, default_value_t = OnInconclusive::Pass, requires = "fail_on_regression")]
+    pub on_inconclusive: OnInconclusive,
     /// Latency changes up to this many percent are noise [default: learnt from past runs]
     #[arg(long, value_name = "PERCENT")]
     pub noise_floor: Option<f64>,
     /// Results directory: history and baselines are in it [env: JETBENCH_RESULTS] [default: results]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Show digests of what differs too
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What an inconclusive change does to the exit code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnInconclusive {
+    /// Nothing
+    #[default]
+    Pass,
+    /// Exit with 1
+    Fail,
 }
 
 /// Flags of `history`.

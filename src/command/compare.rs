@@ -1,9 +1,10 @@
 //! `jetbench compare`: did it get better, worse, or is that noise? Runs are joined by cell, video, object and frame, so that
 //! only like is compared with like; a change counts when its interval leaves out zero and it is larger than what the same
-//! thing differs from itself on this machine. What cannot be compared is said with the fields that differ, never guessed.
+//! thing differs from itself on this machine. An interval wider than that is inconclusive. What cannot be compared is said with
+//! what differs, never guessed.
 //!
-//! The test follows criterion.rs in its words and its noise threshold; the resampled units are whole videos, because
-//! frames of one video are not independent.
+//! The test follows criterion.rs in its words and its noise threshold; its units are whole videos, because frames of one video
+//! are not independent.
 
 mod models;
 
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::cli::CompareArgs;
+use crate::cli::{CompareArgs, OnInconclusive};
 use crate::exit::{self, Error, Outcome};
 use crate::judge::change::{CellChange, Change, ChangeWord, pair};
 use crate::judge::noise::{Floor, noise};
@@ -81,11 +82,13 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
         })
         .collect();
     let cells = || comparisons.iter().flat_map(|c| &c.cells);
-    let bad = cells().any(|c| c.regressed() || c.blind()) || comparisons.iter().any(|c| c.cells.is_empty());
+    let undecided = args.on_inconclusive == OnInconclusive::Fail && cells().any(CellChange::inconclusive);
+    let bad =
+        undecided || cells().any(|c| c.regressed() || c.blind()) || comparisons.iter().any(|c| c.cells.is_empty());
     let code = if args.fail_on_regression && bad { exit::NOT_VALID } else { exit::OK };
     let stdout = match args.json {
         true => format!("{}\n", serde_json::json!({"schema": 1, "comparisons": comparisons})),
-        false => comparisons.iter().map(text).collect::<Vec<_>>().join("\n"),
+        false => comparisons.iter().map(|c| text(c, args.verbose)).collect::<Vec<_>>().join("\n"),
     };
     Ok(Outcome { stdout, code })
 }
@@ -100,7 +103,7 @@ fn latency_floor(past: &[Row], base: &RunRecord, cell: &CellRecord, said: Option
 }
 
 /// A comparison for readers.
-fn text(comparison: &Comparison) -> String {
+fn text(comparison: &Comparison, verbose: bool) -> String {
     let mut out = format!("base  {}\nrun   {}\n", comparison.base, comparison.other);
     for cell in &comparison.cells {
         let _ = writeln!(
@@ -117,8 +120,14 @@ fn text(comparison: &Comparison) -> String {
         if let Some((base, other)) = cell.p99_ms {
             let _ = writeln!(out, "  p99      not judged      {} ms → {} ms", figure(base), figure(other));
         }
+        if !cell.disturbed.is_empty() {
+            let _ = writeln!(out, "  disturbed: {}", cell.disturbed.join("; "));
+        }
         if !cell.changed.is_empty() {
             let _ = writeln!(out, "  changed  {}", cell.changed.join(", "));
+        }
+        for (name, base, other) in cell.digests.iter().filter(|_| verbose) {
+            let _ = writeln!(out, "  digest of {name}: {base} → {other}");
         }
         if cell.jf.word != ChangeWord::WithinNoise && !cell.moved.is_empty() {
             let moved: Vec<String> = cell.moved.iter().map(|(v, d)| format!("{} {d:+.2}", clean(v))).collect();

@@ -33,9 +33,11 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
         )));
     }
     let series = series(&rows);
-    let mut stdout = match args.json {
-        true => json(&series),
-        false => text(&series),
+    // A file that was asked for is the answer; the table then only says again what is in it.
+    let mut stdout = match (args.json, &args.plot) {
+        (true, _) => json(&series),
+        (false, None) => text(&series),
+        (false, Some(path)) => format!("{}\n", path.display()),
     };
     if let Some(path) = &args.export_csv {
         let bytes = columns().file(&rows);
@@ -69,16 +71,18 @@ fn text(series: &[Series]) -> String {
     for series in series {
         let noise = format!("{:.1} % ({})", series.floor.share * 100.0, series.floor.from);
         out.push_str(&format!(
-            "{}: {}, noise of latency {noise}\n",
+            "{}\n  {}, noise of latency {noise}\n",
             series.name,
             plural(series.rows.len(), "run", "runs")
         ));
-        out.push_str("  when (UTC)        verdict     J&F    FPS    p50 ms  p95 ms\n");
+        let wide = series.rows.iter().map(|r| clean(&r.run_id).chars().count()).max().unwrap_or(0);
+        out.push_str(&format!("  {:wide$}  verdict              J&F    FPS   p50 ms   p95 ms\n", "run (UTC)"));
         for row in &series.rows {
+            let disturbed = if row.disturbed.is_empty() || row.verdict != "valid" { "" } else { ", disturbed" };
             out.push_str(&format!(
-                "  {:16}  {:8}  {:>6} {:>6}  {:>7} {:>7}\n",
-                row.when(),
-                row.verdict,
+                "  {:wide$}  {:16}  {:>6} {:>6}  {:>7}  {:>7}\n",
+                clean(&row.run_id),
+                format!("{}{disturbed}", row.verdict),
                 show(row.jf),
                 show(row.fps_wall),
                 show(row.p50_ms),

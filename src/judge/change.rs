@@ -1,13 +1,16 @@
 //! Did it get better, worse, or is that noise? Cells of two runs are joined by video, object and frame, so that only like is
-//! compared with like; a change counts when its interval leaves out zero and it is larger than the noise.
+//! compared with like; a change counts when its interval leaves out zero and it is larger than the noise. What differs between
+//! the runs beside their figures is in [`differing`].
 
-use std::collections::BTreeMap;
+mod differing;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::judge::noise::Floor;
-use crate::judge::stats;
-use crate::results::record::{CellRecord, Interval, RunRecord, Verdict};
+use crate::judge::{paired, stats};
+use crate::results::record::{CellRecord, FrameRecord, Interval, RunRecord, Verdict};
 use crate::text::clean;
 
 /// J&F points (0 to 100) below which a change is noise: kernels that sum in another order move scores that much.
@@ -24,8 +27,10 @@ pub enum ChangeWord {
     Improved,
     /// Worse, by more than noise.
     Regressed,
-    /// No change that could be told from noise.
+    /// No change larger than noise, and none could have hidden.
     WithinNoise,
+    /// The interval is wider than the noise, or a disturbance may explain the change: neither a change nor its absence is shown.
+    Inconclusive,
     /// Fields differ that must not, or there is too little to tell.
     NotComparable,
 }
@@ -37,6 +42,7 @@ impl ChangeWord {
             ChangeWord::Improved => "improved",
             ChangeWord::Regressed => "regressed",
             ChangeWord::WithinNoise => "within noise",
+            ChangeWord::Inconclusive => "inconclusive",
             ChangeWord::NotComparable => "not comparable",
         }
     }
@@ -51,7 +57,7 @@ pub struct Change {
     pub base: Option<f64>,
     /// Its value in the other run.
     pub other: Option<f64>,
-    /// J&F: points; latency: share of the base (0.05 is 5 % slower). Paired, so not simply the difference of the values.
+    /// J&F: points; latency: share of the base (0.05 is 5 % slower). Exactly what lies between the two values.
     pub change: Option<f64>,
     /// 95 % interval of `change`.
     pub interval: Option<Interval>,
@@ -74,8 +80,12 @@ pub struct CellChange {
     pub device: String,
     /// Videos in both.
     pub videos: usize,
-    /// Fields that differ and are no obstacle: what the change may come from.
+    /// What differs and is no obstacle: what the change may come from.
     pub changed: Vec<String>,
+    /// Digests that differ: name, base, other.
+    pub digests: Vec<(String, String, String)>,
+    /// What disturbed either side: `the base by other programs`.
+    pub disturbed: Vec<String>,
     /// J&F.
     pub jf: Change,
     /// Latency per frame.
@@ -94,6 +104,11 @@ impl CellChange {
     /// Is anything of it worse?
     pub fn regressed(&self) -> bool {
         self.verdict_regressed || [&self.jf, &self.latency].iter().any(|c| c.word == ChangeWord::Regressed)
+    }
+
+    /// Is anything of it inconclusive?
+    pub fn inconclusive(&self) -> bool {
+        [&self.jf, &self.latency].iter().any(|c| c.word == ChangeWord::Inconclusive)
     }
 
     /// Could nothing of it be compared?
@@ -123,69 +138,27 @@ pub fn pair(
     (cells, unmatched)
 }
 
-/// Fields that differ: name, base, other.
-fn differing(fields: &[(&str, String, String)]) -> Vec<String> {
-    let show = |text: &str| {
-        if text.is_empty() { "none".to_string() } else { clean(&text.chars().take(24).collect::<String>()) }
-    };
-    fields.iter().filter(|f| f.1 != f.2).map(|f| format!("{} ({} → {})", f.0, show(&f.1), show(&f.2))).collect()
-}
-
 fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellRecord, floor: &Floor) -> CellChange {
-    let text = |value: Option<&serde_json::Value>| value.map(ToString::to_string).unwrap_or_default();
-    let setting = |run: &RunRecord, name: &str| text(run.settings.get(name));
-    let version = |c: &CellRecord| c.runtime.as_ref().map(|r| r.version.clone()).unwrap_or_default();
-    // Runs of before content was recorded do not say it; clips looped to other lengths have read other frames.
-    let [ours, theirs] = [base, other].map(|run| run.data.content_sha256.clone());
-    let told = !ours.is_empty() && !theirs.is_empty() && setting(base, "loop_frames") == setting(other, "loop_frames");
-    let content =
-        ("content of frames and annotations", ours, if told { theirs } else { base.data.content_sha256.clone() });
-    let data = [
-        ("list of videos", base.data.list_sha256.clone(), other.data.list_sha256.clone()),
-        ("protocol", base.data.protocol.clone(), other.data.protocol.clone()),
-        content.clone(),
-    ];
-    let machine = [
-        ("device digest", base.device.digest.clone(), other.device.digest.clone()),
-        ("list of videos", base.data.list_sha256.clone(), other.data.list_sha256.clone()),
-        ("scenario", setting(base, "scenario"), setting(other, "scenario")),
-        content,
-    ];
-    let options =
-        |c: &CellRecord| c.options.passed.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
-    let changed = differing(&[
-        ("jetbench", base.version.clone(), other.version.clone()),
-        ("program", base.origin.program_sha256.clone(), other.origin.program_sha256.clone()),
-        ("pack", a.pack.clone(), b.pack.clone()),
-        ("pack digest", a.pack_digest.clone(), b.pack_digest.clone()),
-        (
-            "precision in effect",
-            a.effective_dtype.clone().unwrap_or_default(),
-            b.effective_dtype.clone().unwrap_or_default(),
-        ),
-        ("ONNX Runtime", version(a), version(b)),
-        ("options", options(a), options(b)),
-        ("clicks", setting(base, "clicks"), setting(other, "clicks")),
-        ("device digest", base.device.digest.clone(), other.device.digest.clone()),
-    ]);
     // Figures of a cell that is not valid must not be quoted, so they are not compared either.
     let unfit = [("base", a), ("other run", b)]
         .iter()
         .find(|(_, c)| c.verdict != Verdict::Valid)
         .map(|(which, c)| format!("the {which} is {}: {}", c.verdict.as_str(), clean(&c.verdict.reasons())));
-    let (data, machine) = (differing(&data), differing(&machine));
+    let data = differing::data(base, other);
+    let machine: Vec<String> = differing::machine(base, other).into_iter().chain(data.clone()).collect();
     let pairs = Pairs::of(a, b);
     let mut jf = pairs.scores();
     let mut latency = pairs.latencies(floor);
+    doubt(&mut latency, a, b);
     let refuse = |change: &mut Change, why: String| {
         *change =
             Change { word: ChangeWord::NotComparable, change: None, interval: None, remark: why, ..change.clone() };
     };
     if !data.is_empty() {
-        refuse(&mut jf, format!("different {}", data.join(", ")));
+        refuse(&mut jf, data.join(", "));
     }
     if !machine.is_empty() {
-        refuse(&mut latency, format!("different {}", machine.join(", ")));
+        refuse(&mut latency, machine.join(", "));
     }
     if let Some(why) = unfit {
         refuse(&mut jf, why.clone());
@@ -197,7 +170,9 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
         dtype: a.dtype.to_string(),
         device: a.device.clone(),
         videos: pairs.videos.len(),
-        changed,
+        changed: differing::explaining((base, a), (other, b)),
+        digests: differing::digests((base, a), (other, b)),
+        disturbed: [("the base", a), ("the other run", b)].iter().filter_map(|(who, c)| disturbed(who, c)).collect(),
         jf,
         latency,
         p99_ms: a
@@ -209,6 +184,30 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
         verdict,
         verdict_regressed: worse,
         moved: pairs.moved(),
+    }
+}
+
+/// What disturbed this cell, where something did: `the base by other programs`.
+fn disturbed(who: &str, cell: &CellRecord) -> Option<String> {
+    let by: Vec<&str> = cell.disturbed.iter().map(|d| d.words()).collect();
+    (!by.is_empty()).then(|| format!("{who} by {}", by.join(", ")))
+}
+
+/// Other load and changes of level move medians, and only upwards. A disturbed run that comes out slower shows nothing, and
+/// neither do two that come out alike: what the one lost may be what the other has become. One that comes out faster although
+/// it was disturbed is faster.
+fn doubt(latency: &mut Change, base: &CellRecord, other: &CellRecord) {
+    let moved = |c: &CellRecord| c.disturbed.iter().any(|d| d.moves_medians());
+    let doubtful = match latency.word {
+        ChangeWord::Regressed => moved(other),
+        ChangeWord::Improved => moved(base),
+        ChangeWord::WithinNoise => moved(base) || moved(other),
+        ChangeWord::Inconclusive | ChangeWord::NotComparable => false,
+    };
+    if doubtful {
+        latency.word = ChangeWord::Inconclusive;
+        let before = if latency.remark.is_empty() { String::new() } else { format!("; {}", latency.remark) };
+        latency.remark = format!("a disturbance may explain or hide it: compare runs of a quiet machine{before}");
     }
 }
 
@@ -233,12 +232,19 @@ struct Pair<'a> {
     video: &'a str,
     /// J&F of each object in base and other.
     jf: Vec<(f64, f64)>,
-    /// Latency of each frame in base and other, in run order.
-    frames: Vec<(f64, f64)>,
+    /// Latencies of the frames that all repeats of both have, in run order: base and other, each by repeat.
+    frames: (Vec<Vec<f64>>, Vec<Vec<f64>>),
 }
 
 struct Pairs<'a> {
     videos: Vec<Pair<'a>>,
+}
+
+/// The frames of a video in every repeat of a cell.
+fn repeats<'c>(cell: &'c CellRecord, video: &str) -> Vec<&'c [FrameRecord]> {
+    let others = cell.repeats.iter().map(|r| &r.sequences);
+    let all = std::iter::once(&cell.sequences).chain(others);
+    all.filter_map(|sequences| Some(sequences.iter().find(|s| s.video == video)?.frames.as_slice())).collect()
 }
 
 impl<'a> Pairs<'a> {
@@ -247,68 +253,61 @@ impl<'a> Pairs<'a> {
             let sb = b.sequences.iter().find(|s| s.video == sa.video)?;
             let scores: BTreeMap<&str, f64> =
                 sb.objects.iter().filter_map(|o| Some((o.object.as_str(), o.jf?))).collect();
-            let times: BTreeMap<u32, f64> = sb.frames.iter().map(|f| (f.frame, f.latency_ms)).collect();
+            let (ra, rb) = (repeats(a, &sa.video), repeats(b, &sa.video));
+            let numbers = |frames: &[FrameRecord]| frames.iter().map(|f| f.frame).collect::<BTreeSet<u32>>();
+            let shared = ra.iter().chain(&rb).map(|r| numbers(r)).reduce(|x, y| &x & &y).unwrap_or_default();
+            let times = |runs: &[&[FrameRecord]]| -> Vec<Vec<f64>> {
+                let of = |frames: &&[FrameRecord]| {
+                    frames.iter().filter(|f| shared.contains(&f.frame)).map(|f| f.latency_ms).collect()
+                };
+                runs.iter().map(of).collect()
+            };
             Some(Pair {
                 video: &sa.video,
                 jf: sa.objects.iter().filter_map(|o| Some((o.jf?, *scores.get(o.object.as_str())?))).collect(),
-                frames: sa.frames.iter().filter_map(|f| Some((f.latency_ms, *times.get(&f.frame)?))).collect(),
+                frames: (times(&ra), times(&rb)),
             })
         });
         Pairs { videos: videos.collect() }
     }
 
-    /// J&F over the objects of all videos.
+    /// J&F over the objects of all videos, by [`paired`].
     fn scores(&self) -> Change {
-        let units: Vec<&[(f64, f64)]> = self.videos.iter().map(|v| v.jf.as_slice()).filter(|o| !o.is_empty()).collect();
-        let all: Vec<(f64, f64)> = units.concat();
-        let mean = |pick: fn(&(f64, f64)) -> f64| crate::score::mean(&all.iter().map(pick).collect::<Vec<_>>());
-        let difference = |units: &[&&[(f64, f64)]]| {
-            crate::score::mean(&units.iter().flat_map(|u| u.iter().map(|(a, b)| b - a)).collect::<Vec<_>>())
-        };
-        let floor = Floor { share: SCORE_FLOOR, from: "by default".into() };
+        let units: Vec<Vec<(f64, f64)>> = self.videos.iter().map(|v| v.jf.clone()).filter(|o| !o.is_empty()).collect();
+        let found = paired::between(&units);
         let mut change = Change {
             word: ChangeWord::NotComparable,
-            base: mean(|p| p.0),
-            other: mean(|p| p.1),
-            change: difference(&units.iter().collect::<Vec<_>>()),
-            interval: stats::bootstrap(&units, difference),
-            floor: floor.share,
-            floor_from: floor.from,
+            base: found.as_ref().map(|d| d.first),
+            other: found.as_ref().map(|d| d.second),
+            change: found.as_ref().map(|d| d.points),
+            interval: found.and_then(|d| d.interval),
+            floor: SCORE_FLOOR,
+            floor_from: "by default".into(),
             remark: String::new(),
         };
-        if !all.is_empty() && all.iter().all(|(a, b)| a == b) {
-            // Nothing moved: that needs no interval.
-            (change.word, change.interval) = (ChangeWord::WithinNoise, Some(Interval { low: 0.0, high: 0.0 }));
-        } else if let Some(interval) = change.interval {
-            change.word = judge(change.change, interval, SCORE_FLOOR, true);
-        } else {
-            change.remark = too_few(units.len(), "videos with scores in both");
+        match change.interval {
+            Some(interval) => change.word = judge(change.change, interval, SCORE_FLOOR, true),
+            None => change.remark = too_few(units.len(), "videos with scores in both"),
         }
         change
     }
 
-    /// Latency: the median of the ratios of like frames, which a few frames that stumble in one run do not move. What they
-    /// do to the tail is shown beside it.
+    /// Latency: the mean over videos of each video's median (over its frames, then over repeats), which a few frames that stumble
+    /// in one run do not move. What they do to the tail is shown beside it. With fewer videos than an interval needs, blocks of
+    /// frames take their place.
     fn latencies(&self, floor: &Floor) -> Change {
-        let logs = |frames: &[(f64, f64)]| -> Vec<f64> {
-            frames.iter().filter(|(a, b)| *a > 0.0 && *b > 0.0).map(|(a, b)| (b / a).ln()).collect()
+        let enough = self.videos.iter().filter(|v| !v.frames.0.concat().is_empty()).count() >= stats::MIN_UNITS;
+        let units: Vec<(f64, f64)> = self.videos.iter().flat_map(|v| typical(v, enough)).collect();
+        let mean = |units: &[&(f64, f64)], pick: fn(&(f64, f64)) -> f64| {
+            crate::score::mean(&units.iter().map(|u| pick(u)).collect::<Vec<_>>())
         };
-        let videos: Vec<Vec<f64>> = self.videos.iter().map(|v| logs(&v.frames)).filter(|l| !l.is_empty()).collect();
-        let enough = videos.len() >= stats::MIN_UNITS;
-        let units: Vec<Vec<f64>> = match enough {
-            true => videos,
-            false => videos.iter().flat_map(|v| v.chunks(BLOCK).map(<[f64]>::to_vec)).collect(),
-        };
-        let ratio = |units: &[&Vec<f64>]| {
-            stats::median(&units.iter().flat_map(|u| u.iter().copied()).collect::<Vec<_>>()).map(|m| m.exp() - 1.0)
-        };
-        let all: Vec<(f64, f64)> = self.videos.iter().flat_map(|v| v.frames.iter().copied()).collect();
-        let median = |pick: fn(&(f64, f64)) -> f64| stats::median(&all.iter().map(pick).collect::<Vec<_>>());
+        let ratio = |units: &[&(f64, f64)]| Some(mean(units, |u| u.1)? / mean(units, |u| u.0)? - 1.0);
+        let all: Vec<&(f64, f64)> = units.iter().collect();
         let mut change = Change {
             word: ChangeWord::NotComparable,
-            base: median(|p| p.0),
-            other: median(|p| p.1),
-            change: ratio(&units.iter().collect::<Vec<_>>()),
+            base: mean(&all, |u| u.0),
+            other: mean(&all, |u| u.1),
+            change: ratio(&all),
             interval: stats::bootstrap(&units, ratio),
             floor: floor.share,
             floor_from: floor.from.clone(),
@@ -342,13 +341,35 @@ fn too_few(found: usize, what: &str) -> String {
     format!("{found} {what}; an interval needs {}", stats::MIN_UNITS)
 }
 
+/// Median latency of a video, or of each of its blocks of frames, in base and other; over repeats the median again.
+fn typical(video: &Pair, whole: bool) -> Vec<(f64, f64)> {
+    let (a, b) = &video.frames;
+    let frames = a.iter().chain(b).map(Vec::len).min().unwrap_or(0);
+    let step = if whole { frames.max(1) } else { BLOCK };
+    let middle = |runs: &[Vec<f64>], from: usize, to: usize| {
+        stats::median(&runs.iter().filter_map(|r| stats::median(&r[from..to])).collect::<Vec<_>>())
+    };
+    (0..frames)
+        .step_by(step)
+        .filter_map(|from| {
+            let to = (from + step).min(frames);
+            Some((middle(a, from, to)?, middle(b, from, to)?))
+        })
+        .filter(|(a, b)| *a > 0.0 && *b > 0.0)
+        .collect()
+}
+
 /// A change counts when its interval leaves out zero (it is no accident of these frames) and it is larger than the floor
-/// (it is no accident of these two runs).
+/// (it is no accident of these two runs). Where it does not count, an interval that reaches further than the floor to either
+/// side of the change could hide one that does.
 fn judge(change: Option<f64>, interval: Interval, floor: f64, more_is_better: bool) -> ChangeWord {
     let change = change.unwrap_or(0.0);
     let (up, down) = (interval.low > 0.0 && change > floor, interval.high < 0.0 && change < -floor);
     match (up, down) {
-        (false, false) => ChangeWord::WithinNoise,
+        (false, false) if (interval.high - interval.low) / 2.0 <= floor && change.abs() <= floor => {
+            ChangeWord::WithinNoise
+        }
+        (false, false) => ChangeWord::Inconclusive,
         (up, _) if up == more_is_better => ChangeWord::Improved,
         _ => ChangeWord::Regressed,
     }

@@ -45,6 +45,11 @@ impl Disturbance {
         }
     }
 
+    /// Does it move the median latency, not only single frames?
+    pub fn moves_medians(self) -> bool {
+        !matches!(self, Disturbance::Outliers | Disturbance::SlowStart | Disturbance::LateFrames)
+    }
+
     /// What it was, as it stands after "disturbed by".
     pub fn words(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! What did past runs measure? The cells of the finished runs below a results directory, oldest first, read from their records
 //! side by side and through the checks of every reader; there is no server and no database.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -9,6 +10,7 @@ use super::disturbance::Disturbance;
 use super::record::{CellRecord, RunRecord};
 use super::store;
 use crate::exit::Error;
+use crate::plan::identity;
 use crate::telemetry::key::MemoryPhase;
 
 /// What must be equal for two runs to be of the same thing.
@@ -20,9 +22,20 @@ pub struct Key {
     pub cell: [String; 3],
     /// Pack digest, ONNX Runtime, data set, protocol, videos, frames.
     pub thing: [String; 6],
+    /// Digest of the list of videos.
+    pub list: String,
+    /// Settings that decide figures, by name, as JSON.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl Key {
+    /// Do both measure the same job: device, cell, pack, videos and settings? Programs and runtimes may differ, and how much of
+    /// it was done.
+    pub fn same_job(&self, other: &Key) -> bool {
+        let job = |k: &Key| (k.board.clone(), k.cell.clone(), k.thing[0].clone(), k.thing[3].clone(), k.list.clone());
+        job(self) == job(other) && self.settings == other.settings
+    }
+
     /// The key of a cell in a record.
     pub fn of(run: &RunRecord, cell: &CellRecord) -> Key {
         let summary = cell.summary.as_ref();
@@ -37,6 +50,8 @@ impl Key {
                 summary.map(|s| s.videos.to_string()).unwrap_or_default(),
                 summary.map(|s| s.frames.to_string()).unwrap_or_default(),
             ],
+            list: run.data.list_sha256.clone(),
+            settings: identity::deciding(&run.settings).into_iter().map(|(k, v)| (k, v.to_string())).collect(),
         }
     }
 }
@@ -52,6 +67,8 @@ pub struct Row {
     pub dir: PathBuf,
     /// `valid`, `invalid`, `failed`.
     pub verdict: String,
+    /// Videos that were planned.
+    pub planned: usize,
     /// What disturbed it.
     pub disturbed: Vec<Disturbance>,
     /// J&F.
@@ -69,6 +86,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Seconds since 1970, from the run id; `None` where it does not begin with a time.
+    pub fn at(&self) -> Option<i64> {
+        let stamp = self.run_id.get(..15)?;
+        Some(chrono::NaiveDateTime::parse_from_str(stamp, "%Y%m%dT%H%M%S").ok()?.and_utc().timestamp())
+    }
+
     /// `2026-11-21 09:30`, from the run id.
     pub fn when(&self) -> String {
         let id = &self.run_id;
@@ -108,6 +131,7 @@ fn of(dir: &Path, run: &RunRecord) -> Vec<Row> {
             run_id: run.run_id.clone(),
             dir: dir.to_path_buf(),
             verdict: cell.verdict.as_str().to_string(),
+            planned: run.data.videos,
             disturbed: cell.disturbed.clone(),
             jf: summary.and_then(|s| s.jf),
             fps_wall: summary.and_then(|s| s.fps_wall),

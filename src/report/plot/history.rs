@@ -1,4 +1,4 @@
-//! Trends: for every cell and board the median latency and J&F of its runs, oldest left, with the band within which
+//! Trends: for every job the median latency and J&F of its runs by date, with the band within which
 //! latencies are noise. A run that is not valid is hollow.
 
 use plotters::prelude::RGBAColor;
@@ -54,14 +54,16 @@ fn panel(
     let low = known.iter().copied().fold(f64::MAX, f64::min);
     let high = known.iter().copied().fold(f64::MIN, f64::max);
     let air = ((high - low) * 0.12).max(high.abs() * 0.01).max(1e-6);
-    let last = (values.len().max(2) - 1) as f64;
-    let (x, y) = (Scale::linear(-0.02 * last, 1.02 * last, 0.0), Scale::linear(low - air, high + air, 4.0));
+    let times = times(&series.rows);
+    let (first, last) = (times[0], times[times.len() - 1].max(times[0] + 1.0));
+    let margin = 0.03 * (last - first);
+    let (x, y) = (Scale::linear(first - margin, last + margin, 0.0), Scale::linear(low - air, high + air, 4.0));
     let plot = Plot { x, y, left, top, right, bottom };
     plot.axes(page, &Axes { tick: 13.0, title: 13.0, x: "", y: "", columns: false });
     if let Some((a, b)) = band {
         page.rect((left, plot.y(b)), (right - left, plot.y(a) - plot.y(b)), BAND);
     }
-    let points = values.iter().enumerate().map(|(i, v)| v.map(|v| (plot.x(i as f64), plot.y(v))));
+    let points = values.iter().enumerate().map(|(i, v)| v.map(|v| (plot.x(times[i]), plot.y(v))));
     let points: Vec<Option<(f64, f64)>> = points.collect();
     // A run without the figure breaks the line.
     for part in points.split(|p| p.is_none()).filter(|part| part.len() > 1) {
@@ -78,4 +80,10 @@ fn panel(
             page.text((right, bottom + 20.0), &format!("{}{shown}", newest.when()), &tick.end());
         }
     }
+}
+
+/// Where runs stand on the axis: by their dates; one after the other where a run does not tell its own.
+fn times(rows: &[&Row]) -> Vec<f64> {
+    let dates: Option<Vec<f64>> = rows.iter().map(|r| r.at().map(|s| s as f64)).collect();
+    dates.unwrap_or_else(|| (0..rows.len()).map(|i| i as f64).collect())
 }
