@@ -2,10 +2,13 @@
 //! whether it computes what PyTorch computes.
 
 pub mod audit;
+mod compare;
 mod cost;
+mod evidence;
 pub mod golden;
 pub mod inspect;
 mod limits;
+mod observe;
 mod reference;
 pub mod roofline;
 pub mod whole;

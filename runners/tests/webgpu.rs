@@ -108,7 +108,8 @@ fn the_device_reproduces_pytorch() {
         // The clip of two objects.
         let one = with_golden(dir, |index| drop(index["clips"].as_array_mut().unwrap().drain(..2)));
         let report = verify_first(&request(one.path(), GPU, "batch"), 3).unwrap();
-        assert!(report.pass, "{}: {:#?}", dir.display(), report.failures);
+        // Three frames are few: what they show must agree.
+        assert!(report.failures.is_empty(), "{}: {:#?}", dir.display(), report.failures);
         assert!(report.tracks.len() == 6 && report.tracks.iter().all(|t| t.frames == 3), "{:?}", report.tracks);
         assert_eq!(report.device, "webgpu:0");
         // The comparison can fail: against a reference of other scores it does.
@@ -119,7 +120,7 @@ fn the_device_reproduces_pytorch() {
             clips[0]["tracks"][0]["object_score"][0] = 77.0.into();
         });
         let report = verify_first(&request(wrong.path(), GPU, "batch"), 1).unwrap();
-        assert!(!report.pass && report.failures[0].contains("object_score"), "{:?}", report.failures);
+        assert!(!report.passes() && report.failures[0].contains("object_score"), "{:?}", report.failures);
     });
 }
 

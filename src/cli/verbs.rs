@@ -413,14 +413,14 @@ pub struct VerifyArgs {
     /// Keys: device, dtype, threads, ort-lib, form
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub against: Option<String>,
-    /// With --against: largest absolute difference of logits, scores and pointers [default: the pack's tolerance for the same
-    /// dtype, none for another]
+    /// With --against: largest absolute difference of logits, scores and pointers on any frame [default: the limits of
+    /// `verify` for the coarser dtype]
     #[arg(long, value_name = "X")]
     pub max_abs: Option<f64>,
-    /// With --against: largest relative root mean square of logits and pointers [default: 0.1 for another dtype]
+    /// With --against: largest relative root mean square of logits and pointers on any frame [default: as above]
     #[arg(long, value_name = "X")]
     pub max_rel_rms: Option<f64>,
-    /// With --against: largest share of a frame's mask pixels that may differ [default: 0.001, 0.02 for another dtype]
+    /// With --against: largest share of a frame's mask pixels that may differ [default: as above, of a track's pixels]
     #[arg(long, value_name = "X")]
     pub max_mask_share: Option<f64>,
     /// Print JSON

@@ -36,7 +36,18 @@ pub struct Initializer<'a> {
 /// Most values of an integer constant that are read: shapes, axes, starts and ends are short.
 const MOST_CONSTANTS: usize = 1024;
 
-impl Initializer<'_> {
+impl<'a> Initializer<'a> {
+    /// The values' bytes, where this file keeps them as such.
+    #[cfg(test)]
+    pub fn raw_values(&self) -> Option<&'a [u8]> {
+        FieldReader::new("a tensor", self.raw).filter_map(Result::ok).find_map(|field| {
+            match (field.number, field.value) {
+                (9, Wire::Bytes(bytes)) => Some(bytes),
+                _ => None,
+            }
+        })
+    }
+
     /// Number of elements; 0 when a size is negative or the product is out of range.
     pub fn elements(&self) -> u64 {
         self.dims.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::try_from(d).ok()?)).unwrap_or(0)

@@ -1,31 +1,51 @@
 //! `jetbench verify`: runs a pack's golden clips and compares every frame with the outputs that the PyTorch session API
 //! gave for the same weights. Inputs are lossless PNG frames; the comparison covers the logits, the object score, the
-//! pointer that goes into memory and the final mask, so a fault anywhere in the loop shows up with its frame number.
+//! pointer that goes into memory and the final mask, so a fault anywhere in the loop shows up with its frame number. Every
+//! form of a graph that the device can choose is run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::digest::sha256_hex;
 use crate::frame::Preprocess;
-use crate::host::options::{OBJECTS, RESULTS};
+use crate::host::options::{FORM, OBJECTS, RESULTS};
+use crate::manifest::GraphSpec;
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
-use crate::sam::contract::{self, MASK_DECODER, MASK_PROMPT};
+use crate::sam::contract::{self, MASK_DECODER, MASK_PROMPT, MEMORY_ATTENTION};
 use crate::sam::tracker::Tracker;
-use crate::study::reference::{ReferenceClip, ReferenceIndex, ReferenceTrack, read_index};
-use crate::types::{Dtype, Mask, OpenRequest, PromptKind};
+use crate::study::compare::Systematic;
+use crate::study::evidence::{Evidence, Track};
+use crate::study::reference::{ReferenceClip, ReferenceIndex, ReferenceOutputs, ReferenceTrack, read_index};
+use crate::types::{Device, Dtype, OpenRequest, PromptKind};
 
-pub use crate::study::limits::{Allowed, Difference, Limits};
+pub use crate::study::compare::{MaskDifference, TensorDifference};
+pub use crate::study::evidence::{Compared, LEAST_WITH};
+pub use crate::study::limits::{Difference, Limits, Tolerance, shown};
+pub use crate::study::observe::{Observation, observe};
 pub use crate::study::reference::SCHEMA;
+
+/// How a verification ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Enough was compared and all of it lies within the limits.
+    Pass,
+    /// Nothing lies outside, but too little was compared to call it a pass.
+    Weak,
+    /// Something lies outside.
+    Fail,
+}
 
 /// What a verification showed. As JSON this is what `jetbench verify --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GoldenReport {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Does everything lie within tolerance?
-    pub pass: bool,
+    /// The verdict.
+    pub verdict: Verdict,
     /// Pack id.
     pub pack: String,
     /// Precision that was run.
@@ -34,19 +54,27 @@ pub struct GoldenReport {
     pub device: String,
     /// ONNX Runtime version.
     pub runtime: String,
-    /// The difference that is largest in units of its tolerance; `None` when nothing was compared.
+    /// The difference that is largest in units of its limit; `None` when nothing was compared.
     pub worst: Option<Difference>,
     /// Differences allowed.
     pub tolerance: Limits,
-    /// One entry per clip, object and prompt kind.
+    /// What was compared.
+    pub compared: Compared,
+    /// One entry per form, clip, object and prompt kind.
     pub tracks: Vec<TrackReport>,
-    /// What lies outside its tolerance, in words.
+    /// What all tracked frames of a form and a prompt kind have in common.
+    pub systematic: Vec<SystematicReport>,
+    /// What lies outside its limit, in words.
     pub failures: Vec<String>,
+    /// What the reference does not show, in words.
+    pub missing: Vec<String>,
 }
 
 /// One object of one clip, tracked from one kind of prompt.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrackReport {
+    /// Form of the graphs: `cpu` where a graph has a form for the CPU provider, else `plain`.
+    pub form: String,
     /// Clip name.
     pub clip: String,
     /// Object in the clip.
@@ -63,24 +91,48 @@ pub struct TrackReport {
     pub mask_pixels: u64,
     /// Mask pixels compared.
     pub mask_pixels_of: u64,
+    /// IoU of the masks, all frames together; 1 where all are empty.
+    pub iou: f64,
     /// Smallest mask IoU on a frame; 1 where both masks are empty.
     pub min_iou: f64,
     /// Largest share of a frame's mask pixels that differ.
     pub max_differing_fraction: f64,
-    /// Within tolerance?
+    /// Within the limits?
     pub pass: bool,
 }
 
-/// The largest absolute difference of a tensor that the pack in `dir` promises; `None` when it promises none.
-///
-/// # Errors
-/// [`RunnerError::Pack`] when the manifest is missing or wrong.
-pub fn promised_tolerance(dir: &Path) -> Result<Option<f64>, RunnerError> {
-    Ok(Pack::read(dir)?.manifest.golden.map(|golden| golden.tolerance))
+/// The pointers of one form and one prompt kind: see [`Limits::systematic`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SystematicReport {
+    /// Form of the graphs.
+    pub form: String,
+    /// Kind of the prompts.
+    pub prompt: PromptKind,
+    /// Tracked frames with the object.
+    pub frames: usize,
+    /// What stays, relative to a pointer's length; `None` (JSON null) when not finite.
+    pub value: Option<f64>,
+    /// Within the limit?
+    pub pass: bool,
 }
 
-/// Compares the pack in `request` with its golden outputs. Every prompt kind of every clip is run, all objects of a clip
-/// together.
+/// The limits that the reference of the pack in `dir` sets, for outputs in `dtype` on `device`.
+///
+/// # Errors
+/// [`RunnerError::Pack`] when manifest or index are missing or wrong.
+pub fn limits(dir: &Path, dtype: Dtype, device: Device) -> Result<Limits, RunnerError> {
+    let pack = Pack::read(dir)?;
+    let (index, _) = read_index(&pack)?;
+    Ok(limits_of(&pack, &index, dtype, device))
+}
+
+fn limits_of(pack: &Pack, index: &ReferenceIndex, dtype: Dtype, device: Device) -> Limits {
+    let promised = pack.manifest.golden.as_ref().map_or(f64::INFINITY, |golden| golden.tolerance);
+    Limits::new(dtype, device, &index.tolerance, promised)
+}
+
+/// Compares the pack in `request` with its golden outputs. Every prompt kind of every clip is run in every form, all
+/// objects of a clip together.
 ///
 /// # Errors
 /// [`RunnerError::Pack`] when the golden files are missing or broken, and whatever opening or running gives. Differences
@@ -97,53 +149,111 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<GoldenReport, 
     verify_with(request, most, |_| {})
 }
 
-/// As [`verify`], with a tracker that tests may damage: they prove that the comparison can fail.
+/// As [`verify`], with trackers that tests may damage: they prove that the comparison can fail.
 fn verify_with(
     request: &OpenRequest,
     most: usize,
-    prepare: impl FnOnce(&mut Tracker),
+    prepare: impl Fn(&mut Tracker),
 ) -> Result<GoldenReport, RunnerError> {
     let pack = Pack::read(&request.pack)?;
     let (index, dir) = read_index(&pack)?;
-    let dir = dir.as_path();
-    let promised = pack.manifest.golden.as_ref().map_or(f64::INFINITY, |golden| golden.tolerance);
-    let tolerance = Limits::new(request.dtype, &index.tolerance, promised);
-
-    let request = &one_by_one(request, &pack)?;
-    let mut tracker = Tracker::open(request)?;
-    prepare(&mut tracker);
+    let limits = limits_of(&pack, &index, request.dtype, request.device);
     let mut report = GoldenReport {
         schema: SCHEMA,
-        pass: false,
+        verdict: Verdict::Fail,
         pack: pack.manifest.id.clone(),
         precision: request.dtype,
         device: request.device.to_string(),
-        runtime: tracker.open_report().runtime_version.clone(),
+        runtime: String::new(),
         worst: None,
-        tolerance,
+        tolerance: limits,
+        compared: Compared::default(),
         tracks: Vec::new(),
+        systematic: Vec::new(),
         failures: Vec::new(),
+        missing: Vec::new(),
     };
+    let clips = read_clips(&pack, &index, &dir, most, &mut report)?;
+    let request = &one_by_one(request, &pack)?;
+    for form in forms(&pack, request) {
+        let mut request = request.clone();
+        request.options.extra.extend(form.map(|form| (FORM.to_string(), form.to_string())));
+        let mut tracker = Tracker::open(&request)?;
+        prepare(&mut tracker);
+        report.runtime.clone_from(&tracker.open_report().runtime_version);
+        let form = request.options.extra.get(FORM).map_or("plain", String::as_str);
+        report.run_form(&mut tracker, form, &pack, &clips)?;
+    }
+    report.verdict = match (report.failures.is_empty(), report.missing.is_empty()) {
+        (false, _) => Verdict::Fail,
+        (true, false) => Verdict::Weak,
+        (true, true) => Verdict::Pass,
+    };
+    Ok(report)
+}
+
+/// The forms of a pack's graphs that a request can choose; `None`: there is no choice, or it is made.
+fn forms(pack: &Pack, request: &OpenRequest) -> Vec<Option<&'static str>> {
+    let chosen = request.options.extra.contains_key(FORM);
+    let has_two = pack.manifest.graphs.iter().any(|graph| graph.cpu.is_some());
+    match request.device == Device::Cpu && request.dtype == Dtype::Fp32 && has_two && !chosen {
+        true => vec![Some("cpu"), Some("plain")],
+        false => vec![None],
+    }
+}
+
+/// One golden clip with all that is compared.
+struct Clip<'a> {
+    clip: &'a ReferenceClip,
+    frames: Vec<Vec<u8>>,
+    tracks: Vec<(&'a ReferenceTrack, ReferenceOutputs)>,
+    quantum: f64,
+}
+
+/// Reads the first `most` frames of every clip, with the references; notes what they do not show.
+fn read_clips<'a>(
+    pack: &Pack,
+    index: &'a ReferenceIndex,
+    dir: &Path,
+    most: usize,
+    report: &mut GoldenReport,
+) -> Result<Vec<Clip<'a>>, RunnerError> {
     let mut preprocess = Preprocess::new(&pack.manifest.input);
+    let mut evidence = Evidence::default();
+    let mut clips = Vec::new();
     for clip in &index.clips {
         let mut frames = clip.read_frames(dir)?;
         frames.truncate(most);
         if let Some(first) = frames.first() {
             let pixels = preprocess.resize(clip.frame(first))?;
-            let digest = sha256_hex(&pixels);
-            if digest != clip.resized_sha256_frame0 {
+            if sha256_hex(&pixels) != clip.resized_sha256_frame0 {
                 report.failures.push(format!("clip {}: frame 0 after resizing differs from the reference", clip.name));
             }
         }
-        for kind in PromptKind::ALL {
-            let tracks: Vec<&ReferenceTrack> = clip.tracks.iter().filter(|t| t.prompt.kind() == kind).collect();
-            if !tracks.is_empty() {
-                run_clip(&mut tracker, clip, &tracks, &frames, dir, &index, &mut report)?;
-            }
+        let tracks = clip
+            .tracks
+            .iter()
+            .map(|track| Ok((track, track.read(clip, dir, index)?)))
+            .collect::<Result<Vec<_>, RunnerError>>()?;
+        let mut of_object: BTreeMap<u32, Vec<Track<'_>>> = BTreeMap::new();
+        for (track, reference) in &tracks {
+            let per_frame = reference.low_res.len() / clip.count;
+            of_object.entry(track.object).or_default().push(Track {
+                place: place(clip, track),
+                kind: track.prompt.kind(),
+                scores: &track.object_score[..frames.len()],
+                low_res: &reference.low_res[..frames.len() * per_frame],
+            });
         }
+        of_object.values().for_each(|tracks| evidence.add(tracks));
+        clips.push(Clip { clip, frames, tracks, quantum: index.quantum });
     }
-    report.pass = report.failures.is_empty();
-    Ok(report)
+    report.missing = evidence.missing(&pack.manifest.prompts.kinds);
+    Ok(clips)
+}
+
+fn place(clip: &ReferenceClip, track: &ReferenceTrack) -> String {
+    format!("clip {}, object {}, {} prompt", clip.name, track.object, track.prompt.kind())
 }
 
 /// The request with objects run one by one.
@@ -151,7 +261,7 @@ fn verify_with(
 /// The reference was computed object by object. With the object axis fixed to one, ONNX Runtime chooses the kernels of a
 /// graph without that axis; a free axis changes the order of sums, and SAM 2's bf16 memories turn a last bit into 1e-3 of
 /// a logit where a value lies on a rounding tie.
-fn one_by_one(request: &OpenRequest, pack: &Pack) -> Result<OpenRequest, RunnerError> {
+pub(super) fn one_by_one(request: &OpenRequest, pack: &Pack) -> Result<OpenRequest, RunnerError> {
     let mut request = request.clone();
     if contract::sizes(pack)?.batched {
         request.options.extra.entry(OBJECTS.to_string()).or_insert_with(|| "loop".to_string());
@@ -161,57 +271,65 @@ fn one_by_one(request: &OpenRequest, pack: &Pack) -> Result<OpenRequest, RunnerE
     Ok(request)
 }
 
-fn run_clip(
-    tracker: &mut Tracker,
-    clip: &ReferenceClip,
-    tracks: &[&ReferenceTrack],
-    frames: &[Vec<u8>],
-    dir: &Path,
-    index: &ReferenceIndex,
-    report: &mut GoldenReport,
-) -> Result<(), RunnerError> {
-    let references = tracks.iter().map(|t| t.read(clip, dir, index)).collect::<Result<Vec<_>, _>>()?;
-    let prompts = tracks.iter().map(|t| t.prompt(clip)).collect::<Result<Vec<_>, _>>()?;
-    let mut compared: Vec<TrackComparison> = tracks.iter().map(|_| TrackComparison::default()).collect();
-    tracker.reset();
-    for (t, rgb) in frames.iter().enumerate() {
-        let prompts = if t == 0 { prompts.as_slice() } else { &[] };
-        let mut wrong_size = None;
-        tracker.step_observed(clip.frame(rgb), prompts, &mut |raw| {
-            let Some(i) = tracks.iter().position(|track| track.object == raw.object) else { return };
-            let (track, reference, compared) = (tracks[i], &references[i], &mut compared[i]);
-            let (Some(low_res), Some(pointer)) = (
-                at_frame(&reference.low_res, t, clip.count, raw.low_res.len()),
-                at_frame(&reference.obj_ptr, t, clip.count, raw.obj_ptr.len()),
-            ) else {
-                wrong_size = Some(track);
-                return;
-            };
-            let expected_score = track.object_score[t];
-            if expected_score > 0.0 {
-                compared.present += 1;
-                compared.low_res.compare(t, raw.low_res, low_res);
+/// The tracks of one kind of prompt of one clip while they run.
+struct Run<'a> {
+    clip: &'a Clip<'a>,
+    tracks: Vec<&'a (&'a ReferenceTrack, ReferenceOutputs)>,
+    found: Vec<TrackComparison>,
+}
+
+/// What is known of one track so far.
+#[derive(Default)]
+struct TrackComparison {
+    low_res: TensorDifference,
+    object_score: TensorDifference,
+    obj_ptr: TensorDifference,
+    masks: MaskDifference,
+    present: usize,
+    logits: u64,
+}
+
+impl Run<'_> {
+    /// Tracks the clip from its first frame on and compares every frame; pointers also go into `systematic`.
+    fn track(&mut self, tracker: &mut Tracker, systematic: &mut Systematic) -> Result<(), RunnerError> {
+        let Clip { clip, frames, quantum, .. } = self.clip;
+        let prompts = self.tracks.iter().map(|(track, _)| track.prompt(clip)).collect::<Result<Vec<_>, _>>()?;
+        tracker.reset();
+        for (t, rgb) in frames.iter().enumerate() {
+            let prompts = if t == 0 { prompts.as_slice() } else { &[] };
+            let mut wrong_size = None;
+            tracker.step_observed(clip.frame(rgb), prompts, &mut |raw| {
+                let Some(i) = self.tracks.iter().position(|(track, _)| track.object == raw.object) else { return };
+                let ((track, reference), found) = (self.tracks[i], &mut self.found[i]);
+                let (Some(low_res), Some(pointer)) = (
+                    at_frame(&reference.low_res, t, clip.count, raw.low_res.len()),
+                    at_frame(&reference.obj_ptr, t, clip.count, raw.obj_ptr.len()),
+                ) else {
+                    wrong_size = Some(track);
+                    return;
+                };
+                let score = track.object_score[t];
+                if score > 0.0 {
+                    found.present += 1;
+                    found.logits += low_res.len() as u64;
+                    found.low_res.compare(t, raw.low_res, low_res, *quantum);
+                }
+                if score > 0.0 && t > 0 {
+                    systematic.add(raw.obj_ptr, pointer);
+                }
+                found.object_score.compare(t, &[raw.object_score], &[score as f32], 0.0);
+                found.obj_ptr.compare(t, raw.obj_ptr, pointer, 0.0);
+                found.masks.compare(raw.mask, &reference.masks[t]);
+            })?;
+            if let Some(track) = wrong_size {
+                return Err(RunnerError::Pack(format!(
+                    "{}: shapes {:?} and {:?} are not those of this model's low_res_mask and obj_ptr",
+                    track.low_res.file, track.low_res.shape, track.obj_ptr.shape
+                )));
             }
-            compared.object_score.compare(t, &[raw.object_score], &[expected_score as f32]);
-            compared.obj_ptr.compare(t, raw.obj_ptr, pointer);
-            let agreement = agreement(raw.mask, &reference.masks[t]);
-            compared.mask_pixels += agreement.differing;
-            compared.min_iou = compared.min_iou.min(agreement.iou);
-            compared.max_differing = compared.max_differing.max(agreement.differing);
-        })?;
-        if let Some(track) = wrong_size {
-            return Err(RunnerError::Pack(format!(
-                "{}: shapes {:?} and {:?} are not those of this model's low_res_mask and obj_ptr",
-                dir.join(&track.low_res.file).display(),
-                track.low_res.shape,
-                track.obj_ptr.shape
-            )));
         }
+        Ok(())
     }
-    for (track, compared) in tracks.iter().zip(compared) {
-        report.add(clip, track, frames.len(), &compared);
-    }
-    Ok(())
 }
 
 /// The part of a reference tensor that belongs to frame `t`; `None` when it is not `length` long.
@@ -219,340 +337,124 @@ fn at_frame(values: &[f32], t: usize, count: usize, length: usize) -> Option<&[f
     (values.len() == count * length).then(|| &values[t * length..(t + 1) * length])
 }
 
-/// How two masks of one size agree.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Agreement {
-    /// Intersection over union; 1 where both are empty.
-    pub iou: f64,
-    /// Pixels that differ.
-    pub differing: u64,
-}
-
-/// Compares two masks of one size.
-pub fn agreement(a: &Mask, b: &Mask) -> Agreement {
-    let (mut both, mut either) = (0u64, 0u64);
-    for (a, b) in a.words().iter().zip(b.words()) {
-        both += u64::from((a & b).count_ones());
-        either += u64::from((a | b).count_ones());
+impl GoldenReport {
+    /// Everything lies within its limits and enough was compared.
+    pub fn passes(&self) -> bool {
+        self.verdict == Verdict::Pass
     }
-    Agreement { iou: if either == 0 { 1.0 } else { both as f64 / either as f64 }, differing: either - both }
-}
 
-/// Largest absolute difference, and the root mean square of the difference over that of `theirs`; infinite when a value is
-/// not finite.
-pub fn difference(ours: &[f32], theirs: &[f32]) -> (f64, f64) {
-    let (mut squares, mut of) = (0.0, 0.0);
-    for (&a, &b) in ours.iter().zip(theirs) {
-        squares += (f64::from(a) - f64::from(b)).powi(2);
-        of += f64::from(b).powi(2);
-    }
-    let rel = if squares == 0.0 { 0.0 } else { (squares / of).sqrt() };
-    (max_abs(ours, theirs), if rel.is_nan() { f64::INFINITY } else { rel })
-}
-
-/// What one object gave on one frame of a golden clip.
-pub struct Observation<'a> {
-    /// Clip name.
-    pub clip: &'a str,
-    /// Object in the clip.
-    pub object: u32,
-    /// Kind of its prompt.
-    pub prompt: PromptKind,
-    /// Frame index.
-    pub frame: usize,
-    /// Graph, tensor, values: what the inner graphs gave (on the CPU), then logits, score and pointer.
-    pub tensors: Vec<(&'static str, &'static str, Vec<f32>)>,
-    /// Mask at source size.
-    pub mask: &'a Mask,
-}
-
-/// Runs the first `most` frames of the pack's golden clips, every kind of prompt, and shows what came out, in a fixed order. Nothing is compared.
-/// Gives the version of ONNX Runtime.
-///
-/// # Errors
-/// As [`verify`]; an error of `see` ends it.
-pub fn observe(
-    request: &OpenRequest,
-    most: usize,
-    see: &mut dyn FnMut(Observation<'_>) -> Result<(), RunnerError>,
-) -> Result<String, RunnerError> {
-    let pack = Pack::read(&request.pack)?;
-    let (index, dir) = read_index(&pack)?;
-    let request = one_by_one(request, &pack)?;
-    let mut tracker = Tracker::open(&request)?;
-    for clip in &index.clips {
-        let mut frames = clip.read_frames(&dir)?;
-        frames.truncate(most);
-        for kind in PromptKind::ALL {
-            let tracks: Vec<&ReferenceTrack> = clip.tracks.iter().filter(|t| t.prompt.kind() == kind).collect();
-            if tracks.is_empty() {
-                continue;
-            }
-            let prompts = tracks.iter().map(|t| t.prompt(clip)).collect::<Result<Vec<_>, _>>()?;
-            tracker.reset();
-            for (t, rgb) in frames.iter().enumerate() {
-                let prompts = if t == 0 { prompts.as_slice() } else { &[] };
-                let mut failed = None;
-                tracker.step_observed(clip.frame(rgb), prompts, &mut |raw| {
-                    let mut tensors = (raw.inner)();
-                    let logits_from = if kind == PromptKind::Mask && t == 0 { MASK_PROMPT } else { MASK_DECODER };
-                    tensors.push((logits_from, "low_res_mask", raw.low_res.to_vec()));
-                    tensors.push((MASK_DECODER, "object_score", vec![raw.object_score]));
-                    tensors.push((MASK_DECODER, "obj_ptr", raw.obj_ptr.to_vec()));
-                    let seen = Observation {
-                        clip: &clip.name,
-                        object: raw.object,
-                        prompt: kind,
-                        frame: t,
-                        tensors,
-                        mask: raw.mask,
-                    };
-                    if failed.is_none() {
-                        failed = see(seen).err();
+    /// Runs all clips on one tracker.
+    fn run_form(
+        &mut self,
+        tracker: &mut Tracker,
+        form: &str,
+        pack: &Pack,
+        clips: &[Clip<'_>],
+    ) -> Result<(), RunnerError> {
+        let form_of = |graph: &GraphSpec| if form == "cpu" && graph.cpu.is_some() { "cpu" } else { "plain" };
+        let mut systematic: BTreeMap<PromptKind, Systematic> = BTreeMap::new();
+        for clip in clips {
+            for kind in PromptKind::ALL {
+                let tracks: Vec<_> = clip.tracks.iter().filter(|(track, _)| track.prompt.kind() == kind).collect();
+                if tracks.is_empty() || clip.frames.is_empty() {
+                    continue;
+                }
+                let found = tracks.iter().map(|_| TrackComparison::default()).collect();
+                let mut run = Run { clip, tracks, found };
+                run.track(tracker, systematic.entry(kind).or_default())?;
+                for ((track, _), found) in run.tracks.iter().zip(&run.found) {
+                    self.add(form, clip, track, found);
+                }
+                // The prompted frame needs no memory attention.
+                for graph in pack.manifest.graphs.iter().filter(|graph| match graph.name.as_str() {
+                    MASK_PROMPT => kind == PromptKind::Mask,
+                    MEMORY_ATTENTION => clip.frames.len() > 1,
+                    _ => true,
+                }) {
+                    let forms = self.compared.graphs.entry(graph.name.clone()).or_default();
+                    if !forms.iter().any(|known| known == form_of(graph)) {
+                        forms.push(form_of(graph).to_string());
                     }
-                })?;
-                if let Some(error) = failed {
-                    return Err(error);
                 }
             }
         }
-    }
-    Ok(tracker.open_report().runtime_version.clone())
-}
-
-/// Running maxima of one track.
-struct TrackComparison {
-    low_res: WorstDifference,
-    object_score: WorstDifference,
-    obj_ptr: WorstDifference,
-    mask_pixels: u64,
-    min_iou: f64,
-    max_differing: u64,
-    present: usize,
-}
-
-impl Default for TrackComparison {
-    fn default() -> Self {
-        TrackComparison {
-            low_res: WorstDifference::default(),
-            object_score: WorstDifference::default(),
-            obj_ptr: WorstDifference::default(),
-            mask_pixels: 0,
-            min_iou: 1.0,
-            max_differing: 0,
-            present: 0,
+        for (prompt, seen) in systematic {
+            self.add_systematic(form, prompt, &seen);
         }
-    }
-}
-
-/// A running maximum with its frame; not finite counts as largest.
-#[derive(Default)]
-struct WorstDifference {
-    frame: usize,
-    value: f64,
-    /// Relative root mean square of every frame.
-    rel_rms: Vec<f64>,
-    seen: bool,
-}
-
-impl WorstDifference {
-    fn compare(&mut self, frame: usize, ours: &[f32], theirs: &[f32]) {
-        let (value, rel_rms) = difference(ours, theirs);
-        self.take(frame, value);
-        self.rel_rms.push(rel_rms);
+        Ok(())
     }
 
-    fn take(&mut self, frame: usize, value: f64) {
-        if !self.seen || value > self.value {
-            (self.frame, self.value, self.seen) = (frame, value, true);
+    fn add_systematic(&mut self, form: &str, prompt: PromptKind, seen: &Systematic) {
+        let Some(limit) = self.tolerance.systematic.filter(|_| seen.frames() >= LEAST_WITH) else { return };
+        let value = seen.value();
+        let pass = value.is_some_and(|value| value <= limit);
+        if !pass {
+            let size = value.map_or("by what is not finite".to_string(), |v| format!("by {v:.2e} of their length"));
+            self.failures.push(format!(
+                "{prompt} prompts, {form} form: pointers differ {size} in the middle of {} tracked frames, {limit:.1e} allowed",
+                seen.frames()
+            ));
         }
+        self.systematic.push(SystematicReport { form: form.to_string(), prompt, frames: seen.frames(), value, pass });
     }
 
-    fn worst_rel_rms(&self) -> f64 {
-        self.rel_rms.iter().copied().fold(0.0, f64::max)
-    }
-
-    /// The median over the frames, of an even number the upper one.
-    fn typical_rel_rms(&self) -> f64 {
-        let mut sorted = self.rel_rms.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
-    }
-}
-
-/// Largest absolute difference; infinite when a value is not finite.
-fn max_abs(ours: &[f32], theirs: &[f32]) -> f64 {
-    ours.iter().zip(theirs).fold(0.0, |worst: f64, (&a, &b)| {
-        let difference = (f64::from(a) - f64::from(b)).abs();
-        if difference.is_nan() { f64::INFINITY } else { worst.max(difference) }
-    })
-}
-
-impl GoldenReport {
-    fn add(&mut self, clip: &ReferenceClip, track: &ReferenceTrack, frames: usize, compared: &TrackComparison) {
+    fn add(
+        &mut self,
+        form: &str,
+        Clip { clip, frames, .. }: &Clip<'_>,
+        track: &ReferenceTrack,
+        found: &TrackComparison,
+    ) {
         let kind = track.prompt.kind();
         let logits_from =
-            if kind == PromptKind::Mask && compared.low_res.frame == 0 { MASK_PROMPT } else { MASK_DECODER };
+            if kind == PromptKind::Mask && found.low_res.largest_on() == 0 { MASK_PROMPT } else { MASK_DECODER };
         let tensors = [
-            (logits_from, "low_res_mask", &compared.low_res),
-            (MASK_DECODER, "object_score", &compared.object_score),
-            (MASK_DECODER, "obj_ptr", &compared.obj_ptr),
-        ]
-        .map(|(graph, tensor, seen)| (graph, tensor, seen, self.tolerance.of(tensor)));
-        let mut entry = TrackReport {
-            clip: clip.name.clone(),
-            object: track.object,
-            prompt: kind,
-            frames,
-            present: compared.present,
-            differences: Vec::new(),
-            mask_pixels: compared.mask_pixels,
-            mask_pixels_of: frames as u64 * u64::from(clip.width) * u64::from(clip.height),
-            min_iou: compared.min_iou,
-            max_differing_fraction: compared.max_differing as f64 / (f64::from(clip.width) * f64::from(clip.height)),
-            pass: true,
-        };
-        let place = format!("clip {}, object {}, {kind} prompt", clip.name, track.object);
-        let finite = |value: f64| value.is_finite().then_some(value);
-        for (graph, tensor, seen, allowed) in tensors {
-            if !seen.seen {
-                continue;
-            }
-            let difference = Difference {
-                graph: graph.to_string(),
-                tensor: tensor.to_string(),
-                clip: clip.name.clone(),
-                object: track.object,
-                prompt: kind,
-                frame: seen.frame,
-                max_abs: finite(seen.value),
-                rel_rms: finite(seen.worst_rel_rms()),
-                typical_rel_rms: finite(seen.typical_rel_rms()),
-            };
-            if let Some(words) = allowed.exceeded(&difference) {
-                entry.pass = false;
-                self.failures.push(format!("{place}: {tensor} {words}"));
-            }
-            let in_limits = |d: &Difference| self.tolerance.of(&d.tensor).units(d);
+            (logits_from, "low_res_mask", &found.low_res),
+            (MASK_DECODER, "object_score", &found.object_score),
+            (MASK_DECODER, "obj_ptr", &found.obj_ptr),
+        ];
+        let place = format!("{}, {form} form", place(clip, track));
+        let mut failures: Vec<String> = Vec::new();
+        let mut differences = Vec::new();
+        for (graph, tensor, seen) in tensors.into_iter().filter(|(_, _, seen)| seen.seen()) {
+            let difference = seen.figures(graph, tensor, &clip.name, track.object, kind);
+            failures
+                .extend(self.tolerance.exceeded(&difference).iter().map(|words| format!("{place}: {tensor} {words}")));
+            let in_limits = |d: &Difference| self.tolerance.units(d);
             if self.worst.as_ref().is_none_or(|worst| in_limits(&difference) > in_limits(worst)) {
                 self.worst = Some(difference.clone());
             }
-            entry.differences.push(difference);
+            differences.push(difference);
         }
-        let share = compared.mask_pixels as f64 / entry.mask_pixels_of as f64;
-        if share > self.tolerance.mask_pixels {
-            entry.pass = false;
-            self.failures.push(format!(
-                "{place}: {} of {} mask pixels differ, a share of {:.1e} is allowed",
-                compared.mask_pixels, entry.mask_pixels_of, self.tolerance.mask_pixels
-            ));
-        }
-        self.tracks.push(entry);
+        let masks = &found.masks;
+        let wrong = self.tolerance.masks_exceeded(masks.differing, masks.pixels, masks.iou());
+        failures.extend(wrong.map(|words| format!("{place}: {words}")));
+        let tracked = frames.len() - 1;
+        let absent = track.object_score[1..frames.len()].iter().filter(|score| **score <= 0.0).count();
+        self.compared.tracks += 1;
+        self.compared.frames += frames.len();
+        self.compared.with_object += tracked - absent;
+        self.compared.without_object += absent;
+        self.compared.logits += found.logits;
+        self.compared.pixels += masks.pixels;
+        self.tracks.push(TrackReport {
+            form: form.to_string(),
+            clip: clip.name.clone(),
+            object: track.object,
+            prompt: kind,
+            frames: frames.len(),
+            present: found.present,
+            differences,
+            mask_pixels: masks.differing,
+            mask_pixels_of: masks.pixels,
+            iou: masks.iou(),
+            min_iou: 1.0 - masks.worst_frame,
+            max_differing_fraction: masks.most as f64 / (f64::from(clip.width) * f64::from(clip.height)),
+            pass: failures.is_empty(),
+        });
+        self.failures.extend(failures);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sam::sabotage::Sabotage;
-
-    use crate::real_packs::{for_each_pack, request, with_golden};
-
-    /// Keeps the point prompts: a third of the work.
-    fn only_points(index: &mut serde_json::Value) {
-        for clip in index["clips"].as_array_mut().unwrap() {
-            clip["tracks"].as_array_mut().unwrap().retain(|track| track["prompt"]["kind"] == "points");
-        }
-    }
-
-    /// Keeps the point prompts of the first clip.
-    fn only_first_points(index: &mut serde_json::Value) {
-        only_points(index);
-        index["clips"].as_array_mut().unwrap().truncate(1);
-    }
-
-    #[test]
-    fn a_damaged_memory_is_noticed() {
-        for_each_pack("a_damaged_memory_is_noticed", |dir| {
-            // fp32_reproduces_pytorch shows that the same comparison passes without damage
-            let copy = with_golden(dir, only_points);
-            for sabotage in
-                [Sabotage::NegateSlot(0), Sabotage::NegateSlot(1), Sabotage::ZeroPointer(0), Sabotage::FreezeAge]
-            {
-                let report = verify_with(&request(copy.path(), Dtype::Fp32), usize::MAX, |tracker| {
-                    tracker.set_sabotage(sabotage)
-                })
-                .unwrap();
-                assert!(!report.pass, "{}: {sabotage:?} went unnoticed: {:?}", dir.display(), report.worst);
-            }
-        });
-    }
-
-    #[test]
-    fn half_precisions_pass_by_limits_of_their_own_and_damage_is_noticed() {
-        for_each_pack("half_precisions_pass_by_limits_of_their_own_and_damage_is_noticed", |dir| {
-            let copy = with_golden(dir, only_first_points);
-            for dtype in [Dtype::Fp16, Dtype::Bf16] {
-                let healthy = verify(&request(copy.path(), dtype)).unwrap();
-                assert!(healthy.pass, "{} {dtype}: {:?}", dir.display(), healthy.failures);
-                for sabotage in [Sabotage::NegateSlot(0), Sabotage::NegateSlot(1), Sabotage::FreezeAge] {
-                    let damaged =
-                        verify_with(&request(copy.path(), dtype), usize::MAX, |tracker| tracker.set_sabotage(sabotage))
-                            .unwrap();
-                    assert!(
-                        !damaged.pass,
-                        "{} {dtype}: {sabotage:?} went unnoticed: {:?}",
-                        dir.display(),
-                        damaged.worst
-                    );
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn broken_golden_files_are_named() {
-        for_each_pack("broken_golden_files_are_named", |dir| {
-            let outcome = |edit: &dyn Fn(&mut serde_json::Value)| {
-                let copy = with_golden(dir, |index| {
-                    only_first_points(index);
-                    edit(index);
-                });
-                verify(&request(copy.path(), Dtype::Fp32))
-            };
-            let refused = |edit: &dyn Fn(&mut serde_json::Value), part: &str| {
-                let text = outcome(edit).expect_err(part).to_string();
-                assert!(text.contains(part), "{text:?} does not say {part:?}");
-            };
-            refused(&|index| index["schema"] = 9.into(), "schema 9");
-            refused(&|index| index["clips"] = serde_json::json!([]), "nothing to verify");
-            refused(&|index| index["clips"][0]["frames"] = "/".into(), "not a relative path");
-            refused(&|index| index["clips"][0]["frames"] = "nowhere".into(), "nowhere/00000.png");
-            refused(&|index| index["clips"][0]["width"] = 7.into(), "7x");
-            refused(&|index| index["clips"][0]["tracks"][0]["low_res"]["file"] = "x.z".into(), "x.z");
-            refused(&|index| index["clips"][0]["tracks"][0]["low_res"]["shape"][1] = 5.into(), "low_res.z");
-            refused(
-                &|index| index["clips"][0]["tracks"][0]["object_score"] = serde_json::json!([1.0]),
-                "1 object scores",
-            );
-            let swapped = |index: &mut serde_json::Value| {
-                let track = &mut index["clips"][0]["tracks"][0];
-                track["masks"]["file"] = track["obj_ptr"]["file"].clone();
-            };
-            refused(&swapped, "do not fit");
-            let report = outcome(&|index| index["clips"][0]["resized_sha256_frame0"] = "0".into()).unwrap();
-            assert!(!report.pass && report.failures[0].contains("after resizing"), "{:?}", report.failures);
-        });
-    }
-
-    #[test]
-    fn a_difference_that_is_not_a_number_is_the_largest() {
-        assert_eq!(max_abs(&[1.0, 2.0], &[1.5, 2.0]), 0.5);
-        assert_eq!(max_abs(&[f32::NAN, 2.0], &[1.5, 2.0]), f64::INFINITY);
-        let mut largest = WorstDifference::default();
-        largest.take(3, 0.0);
-        largest.take(4, 2.0);
-        largest.take(5, 1.0);
-        assert_eq!((largest.frame, largest.value), (4, 2.0));
-    }
-}
+mod tests;

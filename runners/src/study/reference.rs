@@ -3,28 +3,15 @@
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::pack::Pack;
 use crate::runner::RunnerError;
+use crate::study::limits::{CEILINGS, Tolerance};
 use crate::types::{Click, Frame, Mask, Prompt, PromptKind, PromptShape};
 
 /// Schema number of the golden index and of the report.
 pub const SCHEMA: u32 = 1;
-
-/// Largest differences allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tolerance {
-    /// Mask logits, absolute.
-    pub low_res: f64,
-    /// Object score logit, absolute.
-    pub object_score: f64,
-    /// Object pointer, absolute.
-    pub obj_ptr: f64,
-    /// Share of a track's mask pixels.
-    pub mask_pixels: f64,
-}
 
 #[derive(Deserialize)]
 pub(super) struct ReferenceIndex {
@@ -96,6 +83,18 @@ pub(super) fn read_index(pack: &Pack) -> Result<(ReferenceIndex, PathBuf), Runne
     let index: ReferenceIndex = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
     if index.schema != SCHEMA {
         return Err(wrong(&format!("schema {}, this program reads {SCHEMA}", index.schema)));
+    }
+    index.tolerance.check().map_err(|e| wrong(&e))?;
+    if !(0.0..=CEILINGS.low_res).contains(&index.quantum) {
+        return Err(wrong(&format!("quantum = {:e}: from 0 to {:e} expected", index.quantum, CEILINGS.low_res)));
+    }
+    if !(0.0..=CEILINGS.low_res).contains(&golden.tolerance) {
+        let most = CEILINGS.low_res;
+        return Err(RunnerError::Pack(format!(
+            "{}: golden.tolerance = {:e}: from 0 to {most:e} expected; above, a comparison proves nothing",
+            pack.dir.join("pack.toml").display(),
+            golden.tolerance
+        )));
     }
     if index.clips.iter().all(|clip| clip.tracks.is_empty()) {
         return Err(wrong("no tracks, nothing to verify against"));
