@@ -30,6 +30,27 @@ fn fp32_reproduces_pytorch() {
     });
 }
 
+/// A number that a pack allows stands in its golden index; the manifest and the documents repeat it.
+#[test]
+fn limits_and_documents_say_one_number() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = std::fs::read_to_string(root.join("docs/miniature-packs.md")).unwrap();
+    for id in ["sam2_mini", "edgetam_mini"] {
+        let pack = root.join("assets/packs").join(id);
+        let index: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(pack.join("reference/golden.json")).unwrap()).unwrap();
+        let allowed = index["tolerance"]["low_res"].as_f64().unwrap();
+        let manifest: toml::Table = std::fs::read_to_string(pack.join("pack.toml")).unwrap().parse().unwrap();
+        assert_eq!(manifest["golden"]["tolerance"].as_float(), Some(allowed), "{id}");
+        let said = document.split(&format!("for {id} (")).nth(1).and_then(|rest| rest.split(" allowed").next());
+        assert_eq!(said.and_then(|said| said.parse().ok()), Some(allowed), "docs/miniature-packs.md on {id}");
+        // Of a tensor whose spread in PyTorch is known, eight times that.
+        if let Some(spread) = index["spread"]["low_res"].as_f64() {
+            assert!((8.0 * spread / allowed - 1.0).abs() < 0.05, "{id}: {spread} {allowed}");
+        }
+    }
+}
+
 #[test]
 fn sequences_do_not_leak_into_each_other() {
     for_each_pack("sequences_do_not_leak_into_each_other", |dir| {

@@ -5,8 +5,11 @@ arithmetic is proven by the commands ``verify``, ``check``, ``official`` and ``v
 """
 from __future__ import annotations
 
+import copy
 import importlib.util
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,13 +27,13 @@ from jetbench_models import __main__ as kit
 from jetbench_models.check import runtimes, tensorrt, verify
 from jetbench_models.clips import prompts
 from jetbench_models.command import Refused
-from jetbench_models.pack import half, loop, reference
+from jetbench_models.pack import half, limits, loop, reference
 
 torch = None
 if importlib.util.find_spec("torch"):     # what only the exporter needs; a broken import of ours must not look like a missing package
     import torch
 
-    from jetbench_models.export import command, golden, manifest
+    from jetbench_models.export import command, golden, manifest, presence
     from jetbench_models.export.graphs import geometry, signatures
     from jetbench_models.models import miniature, released, session
 
@@ -118,6 +121,58 @@ class Check(unittest.TestCase):
         plain = helper.make_node("MatMul", ["x", "w"], ["y"])
         self.assertIn("opset 21, at most 20", self.faults(plain, opset=21))
         self.assertIn("IR version 10, at most 9", self.faults(plain, ir=10))
+
+
+class Limits(unittest.TestCase):
+    @staticmethod
+    def track(scores: list[float], value: float = 1.0) -> reference.Expected:
+        count = len(scores)
+        logits = np.full((count, 4, 4), value)
+        return reference.Expected("c", 1, prompts.TrackPrompt("points"), logits, np.array(scores), np.ones((count, 3)),
+                                  logits > 0, None)
+
+    def test_they_are_those_of_the_program(self):
+        """The runner has defaults for references that say nothing, and ceilings; both sides must know the same numbers."""
+        text = (SCRIPTS.parent / "runners/src/study/limits.rs").read_text()
+        for name, value in limits.CEILINGS.items():
+            self.assertEqual(value, float(re.search(rf"CEILINGS.*?\b{name}: ([0-9e.-]+)", text, re.S)[1]), name)
+        for name in ("prompted", "typical", "systematic"):
+            self.assertEqual(limits.FLOORS[name], float(re.search(rf"fn {name}\(\) -> f64 {{\s+([0-9e.-]+)", text)[1]), name)
+
+    def test_limits_grow_with_the_spread_up_to_the_ceilings(self):
+        self.assertEqual(limits.tolerance({}), limits.FLOORS)
+        self.assertEqual(limits.tolerance({"low_res": 9.7e-4})["low_res"], 7.8e-3)
+        self.assertEqual(limits.tolerance(dict.fromkeys(limits.FLOORS, 1.0)), limits.CEILINGS)
+
+    def test_the_spread_tells_what_stays_from_what_comes_and_goes(self):
+        good = [1.0] * 6 + [-1.0] * 2
+        one, other = self.track(good), self.track(good)
+        other.low_res[3, 0, 0] += 0.5
+        other.obj_ptr[4] += 0.1
+        found = limits.spread([one], [other], ["points"])
+        self.assertEqual((found["low_res"], found["systematic"], found["typical"], found["prompted"]), (0.5, 0.0, 0.0, 0.0))
+        other.obj_ptr[:, 0] += 0.01
+        found = limits.spread([one], [other], ["points"])
+        self.assertAlmostEqual(found["systematic"], 0.01 / 3 ** 0.5)
+
+    def test_what_a_reference_lacks_is_named(self):
+        good = [1.0] * 5 + [-1.0] * 2
+        for points, box, same, said in (([-1.0] + good[1:], good, False, "absent on the prompted frame"),
+                                        (good[:4] + [-1.0] * 3, good, False, "points: 3 tracked frames with"),
+                                        (good, good[:5] + [1.0, -1.0], False, "bbox: 1 tracked frames without"),
+                                        (good, good, True, "bit for bit")):
+            tracks = [("c", "points", self.track(points)), ("c", "bbox", self.track(box, 1.0 if same else 2.0))]
+            (missing,) = limits.lacks(tracks, ("points", "bbox"))
+            self.assertIn(said, missing)
+        tracks = [("c", "points", self.track(good)), ("c", "bbox", self.track(good, 2.0))]
+        self.assertEqual(limits.lacks(tracks, ("points", "bbox")), [])
+
+    @unittest.skipUnless(torch, "needs the exporter's packages")
+    def test_a_threshold_has_enough_frames_on_either_side(self):
+        scores = np.array([9.0, 1.0, 2.0, 3.0, 4.0, 7.0, 8.0])
+        threshold, gap = presence.choose([("points", scores), ("mask", np.concatenate([[0.0], scores[1:]]))])
+        self.assertEqual((threshold, gap), (2.5, 0.5))
+        self.assertIsNone(presence.choose([("points", np.concatenate([[0.0], scores[1:]]))]), "the prompted frame lies below")
 
 
 class CpuForms(unittest.TestCase):
@@ -367,7 +422,7 @@ class Follows(unittest.TestCase):
         mask = torch.from_numpy(self.prompt.mask)[None, None].float()
         for family in ("sam2", "edgetam"):
             model, found = self.random(family), {}
-            golden.shift_score(model, 100.0)         # present on both frames
+            presence.apply(model, presence.Balance(100.0))         # present on both frames
             for official in (False, True):
                 (wanted,) = session.run_session(model, self.frames, [self.prompt], official)
                 pointer, _, logits = found[official] = self.run_graphs(model, pixels, mask, official)
@@ -378,23 +433,40 @@ class Follows(unittest.TestCase):
             rounded = torch.from_numpy(found[True][1])
             self.assertTrue(torch.equal(rounded, rounded.bfloat16().float()))
 
-    def test_a_reference_can_take_the_features_that_are_there(self):
-        """The exporter balances random weights on the clip that becomes the reference: its frames are encoded once."""
-        model, kinds, calls = self.random("edgetam"), ("points", "mask"), []
+    def test_frames_are_encoded_once(self):
+        """The exporter balances random weights on the clip that becomes the reference."""
+        model, calls = self.random("edgetam"), []
         clip = golden.Clip("c", self.frames, self.prompt.mask[None, None].repeat(2, 1).astype(np.uint8))
         model.vision_encoder.register_forward_hook(lambda *_: calls.append(1))
-        features: dict = {}
-        session.run_session(model, clip.frames, [self.prompt], features=features)
-        golden.shift_score(model, 1.0)
+        first, again = (golden.run_clips(model, [clip], ("points", "mask"), features=features)
+                        for features in [{"c": {}}] for _ in range(2))
+        self.assertEqual(len(calls), 2)
+        np.testing.assert_array_equal(first[0][0].low_res, again[0][0].low_res)
+
+    def test_a_reference_that_shows_too_little_is_refused(self):
+        clip = golden.Clip("c", self.frames, self.prompt.mask[None, None].repeat(2, 1).astype(np.uint8))
+        with tempfile.TemporaryDirectory() as folder, self.assertRaisesRegex(Refused, "too little.*at least 4.*--clip-seed"):
+            list(golden.write_golden(self.random("edgetam"), Path(folder), Path(folder) / "f", [clip], "", {}))
+
+    def test_random_weights_are_balanced_until_their_reference_shows_enough(self):
+        model, clip = self.random("edgetam"), golden.leaving_clip(self.SIZE, 12)
+        again = copy.deepcopy(model)
+        done, (references,) = presence.balance_presence(model, [clip])
+        tracks = [("c", kind, r) for kind, r in zip(prompts.KINDS, references)]
+        self.assertEqual(limits.lacks(tracks, prompts.KINDS), [])
+        presence.apply(again, done)
+        for ours, theirs in zip(again.parameters(), model.parameters()):
+            np.testing.assert_allclose(ours.detach(), theirs.detach(), atol=2e-5, err_msg="what the notes say makes these weights")
         with tempfile.TemporaryDirectory() as folder:
-            written = []
-            for given, encoded in (({"c": features}, 2), (None, 4)):
-                out = Path(folder) / str(encoded)
-                list(golden.write_golden(model, out, out / "frames", [clip], "", {}, kinds, features=given))
-                self.assertEqual(len(calls), encoded)
-                written.append({p.name: p.read_bytes() for p in out.iterdir() if p.is_file()})
-            self.assertEqual(len(written[0]), 7)
-            self.assertEqual(*written)
+            out = Path(folder)
+            *_, last = golden.write_golden(model, out, out / "frames", [clip], "", {}, references=[references])
+            self.assertIn("PyTorch against itself", last)
+            index = json.loads((out / "golden.json").read_text())
+            self.assertEqual(index["tolerance"], limits.tolerance(index["spread"]))
+            (out / "pack.toml").write_text("tolerance = 9\n[golden]\nindex = \"x\"\ntolerance = 1\n")
+            (out / "reference").symlink_to(out)
+            self.assertEqual(golden.promise(out), index["tolerance"]["low_res"])
+            self.assertIn(f"tolerance = 9\n[golden]\nindex = \"x\"\ntolerance = {golden.promise(out)}\n", (out / "pack.toml").read_text())
 
     def test_a_session_is_left_as_it_was(self):
         model = self.random("edgetam")
@@ -413,7 +485,7 @@ class Follows(unittest.TestCase):
         about = dict(checkpoint_sha256="", command="", libraries={}, notes="")
         digests = {name: {"fp32": ""} for name in signatures.signatures(g)}
         for follows, storage in (("transformers", "fp32"), ("official", "bf16_rounded")):
-            made = tomllib.loads(manifest.manifest("p", "edgetam", "", g, about, digests, False, follows=follows))
+            made = tomllib.loads(manifest.manifest("p", "edgetam", "", g, about, digests, None, follows=follows))
             self.assertEqual((made["provenance"]["follows"], made["memory"]["storage"]), (follows, storage))
 
     def test_a_manifest_says_that_a_pack_is_a_test_model(self):

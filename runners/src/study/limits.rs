@@ -85,7 +85,7 @@ fn typical() -> f64 {
     2e-5
 }
 
-/// As [`prompted`]: the pointers of a kind differ by 2e-7 in the middle; `edgetam_mini` with a layer of its memory encoder
+/// As [`prompted`]: the pointers of a kind differ by 1.1e-7 in the middle; `edgetam_mini` with a layer of its memory encoder
 /// that a normalisation follows scaled by 1.001, which hides most of it, by 1.1e-6.
 fn systematic() -> f64 {
     4e-7

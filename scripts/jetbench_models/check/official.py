@@ -26,7 +26,7 @@ import torch
 
 from ..clips.prompts import KINDS, derive
 from ..command import existing_folder, not_negative, parser, positive, some_of
-from ..export import golden
+from ..export import golden, presence
 from ..export.convert import write_graphs
 from ..export.graphs.geometry import Geometry
 from ..export.manifest import FOLLOWS, manifest
@@ -90,8 +90,8 @@ def compare(name: str, image_size: int, seed: int, count: int, threads: int, kin
 
     checkpoint = released.random(name, seed, image_size)
     clip = golden.leaving_clip(image_size, count)
-    shift = golden.balance_presence(checkpoint.model, clip)
-    say(f"{name} at {image_size} px, seed {seed}, object score moved by {shift:+.4f}")
+    done, _ = presence.balance_presence(checkpoint.model, [clip], kinds, follows == "official")
+    say(f"{name} at {image_size} px, seed {seed}; last layer of the object score: {done.words()}")
     official = predictor(name, image_size)
     ours = checkpoint.model.state_dict()
     state = released.to_official(ours, official.state_dict())

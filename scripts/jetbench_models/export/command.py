@@ -1,5 +1,5 @@
 """Writes a pack: the five graphs of a model in fp32, fp16 and bf16, with the manifest that describes them, and for models
-of released size the golden golden.
+of released size the golden reference.
 
 Weights come from a Hugging Face directory (Sam2VideoModel, EdgeTamVideoModel), an official .pt file, a file that
 ``train`` wrote, or from random numbers; ``released`` reads them. Graphs have fixed shapes but for the number of objects,
@@ -15,11 +15,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,8 +29,10 @@ from torch import nn
 from ..clips.prompts import KINDS
 from ..command import not_negative, parser, positive, some_of
 from ..models import released
+from ..models.session import Reference
 from ..pack.half import DTYPES
-from . import golden
+from ..pack.limits import FLOORS
+from . import golden, presence
 from .convert import write_graphs
 from .graphs.geometry import Geometry
 from .manifest import FOLLOWS, LIBRARIES, describe, library_versions, licence, manifest
@@ -68,9 +71,13 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--follow", choices=FOLLOWS,
                       help="whose masks the pack gives where transformers' session and the official predictors differ (default: "
                            "official for an official .pt file, else transformers; docs/exporting.md lists the differences)")
+    made.add_argument("--clip-seed", type=not_negative, default=golden.CLIP_SEED, metavar="N",
+                      help=f"of the golden clip (default: {golden.CLIP_SEED}); another draws other textures and another way")
     made.add_argument("--score-shift", type=float, metavar="X",
-                      help="with --random-init: added to the bias of the object score (default: searched for, so that the "
-                           "object counts as absent on some frames of the golden clip)")
+                      help="with --random-init: added to the bias of the object score (default: bias and sign are searched for, so "
+                           "that the object comes and goes on the golden clip)")
+    made.add_argument("--score-negated", action="store_true",
+                      help="with --score-shift: the last layer of the object score is negated before")
     made.add_argument("--threads", type=positive, default=1)
     return made
 
@@ -82,25 +89,27 @@ class Start:
     digest: str
     notes: list[str]
     clips: list[golden.Clip]                                             # of the golden reference; none for the miniatures
-    features: dict[str, dict] = field(default_factory=dict)              # each frame goes through the image encoder once
+    references: list[list[Reference]] | None = None                      # of the clips, where they are known
 
 
-def _balance(args: argparse.Namespace, checkpoint: released.Checkpoint, say: Callable[[str], None]) -> Start:
-    """The golden clip, and random weights moved so that the object is there on some of its frames and absent on others."""
+def _balance(args: argparse.Namespace, checkpoint: released.Checkpoint, official: bool, say: Callable[[str], None]) -> Start:
+    """The golden clip, and random weights changed so that the object comes and goes on it (``presence``)."""
     # the miniature packs share their clips: see golden
     own = args.frames > 0 and checkpoint.source != "trained here"
-    clips = [golden.leaving_clip(Geometry.of(checkpoint.model).size, args.frames)] if own else []
-    start = Start(checkpoint.sha256, [args.notes], clips, {clip.name: {} for clip in clips})
+    clips = [golden.leaving_clip(Geometry.of(checkpoint.model).size, args.frames, args.clip_seed)] if own else []
+    start = Start(checkpoint.sha256, [args.notes], clips)
     if checkpoint.source == "random" and (clips or args.score_shift is not None):
-        shift = args.score_shift
-        if shift is None:
-            shift = golden.balance_presence(checkpoint.model, clips[0], start.features[clips[0].name])
+        if args.score_shift is not None:
+            done = presence.Balance(args.score_shift, args.score_negated)
+            presence.apply(checkpoint.model, done)
         else:
-            golden.shift_score(checkpoint.model, shift)
+            # each frame goes through the image encoder once
+            features: dict[str, dict] = {clip.name: {} for clip in clips}
+            done, start.references = presence.balance_presence(checkpoint.model, clips, args.prompts, official, features)
         start.digest = released.state_digest(checkpoint.model)
-        start.notes.append(f"Random weights of seed {args.seed}; the bias of the object score was moved by {shift:.4f} so that "
-                           "the object counts as absent on some frames of the golden clip.")
-        say(f"object score moved by {shift:+.4f}")
+        start.notes.append(f"Random weights of seed {args.seed}; in the last layer of the object score {done.words()}, so that the object "
+                           "comes and goes on the golden clip.")
+        say(f"last layer of the object score: {done.words()}")
     return start
 
 
@@ -109,20 +118,20 @@ def _write(args: argparse.Namespace, checkpoint: released.Checkpoint, command: s
     """Golden reference, graphs, pack.toml and LICENSE."""
     model: nn.Module = checkpoint.model
     geometry, official, grows = Geometry.of(model), follows == "official", args.variant == "dynamic"
-    start = _balance(args, checkpoint, say)
+    start = _balance(args, checkpoint, official, say)
+    limit = FLOORS["low_res"] if checkpoint.source == "trained here" else None        # golden writes their references
     if start.clips:
         reference = args.out / "reference"
         for line in golden.write_golden(model, reference, reference / "frames", start.clips, command,
-                                        library_versions(golden.LIBRARIES), args.prompts, official, start.features):
+                                        library_versions(golden.LIBRARIES), args.prompts, official, start.references):
             say(line)
-    start.features.clear()
+        limit = json.loads((reference / "golden.json").read_text())["tolerance"]["low_res"]
     digests = write_graphs(model, args.out, args.dtype, say, grows, official)
     provenance = dict(checkpoint_sha256=start.digest, command=command, libraries=library_versions(LIBRARIES),
                       notes=" ".join(filter(None, start.notes)))
     (args.out / "pack.toml").write_text(manifest(
         identity, checkpoint.family, describe(checkpoint, geometry), geometry, provenance, digests,
-        bool(start.clips) or checkpoint.source == "trained here", grows, follows,
-        checkpoint.source in ("trained here", "random")))
+        limit, grows, follows, checkpoint.source in ("trained here", "random")))
     (args.out / "LICENSE").write_text(licence(checkpoint))
 
 

@@ -9,7 +9,6 @@ from ..models import MEAN, STD
 from ..models.released import Checkpoint
 from ..pack.half import DTYPES, RULES
 from ..pack.ports import as_toml
-from ..pack.reference import tolerance
 from .graphs.geometry import Geometry
 from .graphs.signatures import POINT_SLOTS, signatures
 
@@ -67,9 +66,10 @@ def describe(checkpoint: Checkpoint, g: Geometry) -> str:
 
 
 def manifest(identity: str, family: str, description: str, g: Geometry, provenance: dict,
-             digests: dict[str, dict[str, str]], golden: bool, grows: bool = False, follows: str = FOLLOWS[0],
+             digests: dict[str, dict[str, str]], golden: float | None, grows: bool = False, follows: str = FOLLOWS[0],
              test_model: bool = False) -> str:
-    """Text of pack.toml. ``digests``: graph name -> precision or "cpu" -> sha256; ``follows``: one of FOLLOWS;
+    """Text of pack.toml. ``digests``: graph name -> precision or "cpu" -> sha256; ``golden``: largest difference of a mask
+    logit that the reference allows, None without one; ``follows``: one of FOLLOWS;
     ``test_model``: the weights are nobody's, so figures of the pack do not describe the published model."""
     stands_in = [f'test_model_of = "{STANDS_IN_FOR[family]}"'] if test_model else []
     kinds = [kind for kind in DTYPES if kind in next(iter(digests.values()))]
@@ -95,6 +95,6 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
         lines += [f"inputs = {as_toml(signature.inputs)}", f"outputs = {as_toml(signature.outputs)}"]
     for state in ("bank", "ptrs", "age"):
         lines += ["", "[[state]]", f'input = "{state}"', f'output = "{state}_out"']
-    if golden:
-        lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {tolerance(family)['low_res']}"]
+    if golden is not None:
+        lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {golden}"]
     return "\n".join(lines) + "\n"

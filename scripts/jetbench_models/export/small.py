@@ -1,7 +1,7 @@
 """Packs of 64 px for tests on slow devices: both miniature architectures with random weights, fp32, golden reference included.
 
 A frame costs a tenth of what it costs at 256 px, so that a device that is imitated on a processor gets through the tests in
-minutes. The bias of the object score is moved so that the object counts as absent on some frames (see ``golden``). They are
+minutes. The last layer of the object score is changed so that objects come and go (see ``presence``). They are
 made anew where they are needed and lie in no repository.
 
 Example:
@@ -15,7 +15,7 @@ import torch
 
 from ..command import not_negative, parser
 from ..models import miniature, weights
-from . import command, golden
+from . import command, golden, presence
 
 SIZE = 64     # pixels: four by four positions in memory
 
@@ -24,10 +24,10 @@ def write(out: Path, arch: str, seed: int) -> None:
     """Weights, pack and golden reference of one architecture; the golden frames are those of ``out``/golden for both."""
     torch.manual_seed(seed)
     model = miniature.initialise(miniature.build(arch, SIZE)).eval()
-    shift = golden.balance_presence(model, golden.golden_clips(SIZE)[0])
+    done, _ = presence.balance_presence(model, golden.golden_clips(SIZE))
     file, pack = out / f"{arch}.safetensors", out / "packs" / f"{arch}_{SIZE}"
     weights.save(file, model.state_dict(), arch, SIZE)
-    notes = f"Random weights of seed {seed}, never trained; the bias of the object score was moved by {shift:.4f}. For tests only."
+    notes = f"Random weights of seed {seed}, never trained; in the last layer of the object score {done.words()}. For tests only."
     command.main(["--checkpoint", str(file), "--out", str(pack), "--dtype", "fp32", "--notes", notes])
     golden.main(["--weights", str(file), "--pack", str(pack), "--frames", str(out / "golden")])
     file.unlink()

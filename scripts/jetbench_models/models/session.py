@@ -117,8 +117,10 @@ def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]
     A session that knows a video to be shorter than 16 frames measures the age of object pointers on that shorter scale, which
     a device that films cannot know. Short clips are therefore announced as 16 frames long, of which T are tracked.
 
-    Objects of a session do not see each other. Kinds are kept apart because the EdgeTAM session cannot hold a
-    mask-prompted object beside a clicked one (their stored scores differ in rank and do not concatenate).
+    Objects of a session see each other in one way: on a frame on which any is prompted, the masks of all are cut at zero before they
+    go into memory. Here all are prompted on frame 0, so it makes no difference; for objects that start late the reference is one
+    session per object. Kinds are kept apart because the EdgeTAM session cannot hold a mask-prompted object beside a clicked one
+    (their stored scores differ in rank and do not concatenate).
 
     ``official``: with the official predictors' mask prompts and memory, see ``as_official``. ``features``: what the image encoder
     made of the frames, kept by the caller from one call to the next; it depends on no prompt.

@@ -34,11 +34,6 @@ class Expected:
     chosen: Array | None
 
 
-def tolerance(family: str) -> dict[str, float]:
-    """Largest differences that pass. SAM 2's logits get twice as much: see the note on ties in ``golden``."""
-    return {"low_res": 2e-3 if family == "sam2" else 1e-3, "object_score": 1e-3, "obj_ptr": 1e-3, "mask_pixels": 1e-4}
-
-
 # --------------------------------------------------------------------------------------------------- compact encoding
 def shuffled(values: np.ndarray) -> bytes:
     """zlib stream of little-endian 4-byte values, all first bytes, then all second bytes, and so on."""
