@@ -8,6 +8,7 @@ pub mod quantity;
 mod run;
 mod verbs;
 
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -16,6 +17,8 @@ use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand};
 use self::complete::Shell;
 pub use self::run::RunArgs;
 pub use self::verbs::*;
+use crate::report::screen::colours;
+use crate::text::screen;
 
 /// Accuracy, speed, memory and energy of video segmentation models on this device
 #[derive(Parser, Debug)]
@@ -107,8 +110,22 @@ pub fn parse() -> Cli {
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             shown().try_get_matches().err().filter(|shown| shown.kind() == error.kind()).unwrap_or(error).exit()
         }
-        _ => error.exit(),
+        _ => refuse(&error),
     })
+}
+
+/// Says what is wrong with the command line: it may quote a name that a shell's pattern gave.
+fn refuse(error: &clap::Error) -> ! {
+    let stderr = std::io::stderr();
+    let coloured = error.use_stderr() && colours(stderr.is_terminal());
+    if error.use_stderr() {
+        let text = error.render();
+        let text = if coloured { text.ansi().to_string() } else { text.to_string() };
+        let _ = write!(stderr.lock(), "{}", screen(&text, coloured));
+    } else {
+        let _ = error.print();
+    }
+    std::process::exit(error.exit_code())
 }
 
 /// The command line as help, man pages and completions show it: with plain switches instead of the `[=<BOOL>]` by which a

@@ -275,6 +275,16 @@ impl Sequence {
         }
     }
 
+    /// Names of the folders that its masks are written to, one per object; none where they are label maps.
+    pub fn mask_folders(&self) -> impl Iterator<Item = &str> {
+        self.objects.iter().filter(|_| !self.exclusive()).map(|object| object.name.as_str())
+    }
+
+    /// Do its label maps hold ids that take more than 8 bits?
+    pub fn wide_ids(&self) -> bool {
+        self.exclusive() && self.objects.iter().any(|o| o.name.parse::<u16>().is_ok_and(|id| id > 255))
+    }
+
     /// Does a pixel belong to one object at most?
     pub fn exclusive(&self) -> bool {
         matches!(self.masks, MaskSource::LabelMaps(_) | MaskSource::Foreground(_))

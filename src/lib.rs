@@ -1,5 +1,8 @@
 //! The half of jetbench that measures: plan, run, score, judge, report. `main.rs` only parses and dispatches.
 
+// See clippy.toml; tests open files and print as they like.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_macros))]
+
 pub mod cli;
 pub mod command;
 pub mod dataset;

@@ -1,6 +1,8 @@
 //! Parse, dispatch, exit code.
 
-use std::io::{ErrorKind, Write};
+#![deny(clippy::disallowed_methods, clippy::disallowed_macros)] // see clippy.toml
+
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use jetbench::cli::{self, Command};
@@ -9,10 +11,15 @@ use jetbench::command::{
     telemetry, verify,
 };
 use jetbench::exit::{Error, Outcome};
+use jetbench::report::screen::colours;
 use jetbench::run::worker;
+use jetbench::text::{output, say};
 use jetbench_runners::runtime;
 
 fn main() -> ExitCode {
+    // A file that grows beyond the limit on file sizes is an error like a full disk, not the end of the process.
+    // SAFETY: no handler is installed, and no other thread is there yet.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     // A shell that asks for completions sets a variable; this answers it and ends.
     clap_complete::CompleteEnv::with_factory(cli::shown).complete();
     let cli = cli::parse();
@@ -51,10 +58,11 @@ fn finish(outcome: Result<Outcome, Error>) -> u8 {
     let (text, code) = match outcome {
         Ok(outcome) => (outcome.stdout, outcome.code),
         Err(stop) => {
-            let _ = writeln!(std::io::stderr(), "error: {stop}");
+            say(&format!("error: {stop}"));
             return stop.code();
         }
     };
+    let text = output(&text, colours(std::io::stdout().is_terminal()));
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Error::Environment(String::new()).code(),

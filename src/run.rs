@@ -7,6 +7,7 @@ pub mod event;
 pub mod lock;
 mod memory;
 mod null_run;
+mod outputs;
 mod pictures;
 pub mod progress;
 pub mod prompt;
@@ -19,6 +20,7 @@ pub mod worker;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jetbench_runners::files;
 use jetbench_runners::runtime;
 
 use crate::exit::Error;
@@ -28,6 +30,7 @@ use crate::plan::content::content_sha256;
 use crate::plan::settings::Settings;
 use crate::plan::{Plan, identity};
 use crate::report::{self, thumb};
+use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, DataRecord, Origin, RunRecord, SCHEMA};
 use crate::results::retention;
 use crate::results::store::{self, RunDir};
@@ -36,7 +39,7 @@ use crate::run::event::FaultClass;
 use crate::run::progress::Progress;
 use crate::run::resume::{Before, Resumed};
 use crate::telemetry::device;
-use crate::text::{now, plural};
+use crate::text::{now, plural, say};
 
 /// How much is said on stderr while a run goes on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +54,7 @@ impl Verbosity {
     /// A line that stays, before there is a progress bar.
     pub fn tell(&self, text: &str) {
         if !self.quiet {
-            eprintln!("note: {text}");
+            say(&format!("note: {text}"));
         }
     }
 }
@@ -78,7 +81,7 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let devices: Vec<_> = plan.cells.iter().map(|cell| cell.device).collect();
     let device = device::with_vulkan(device, &devices);
-    let dir = RunDir::create(&plan.settings.out, &device.name)?;
+    let mut dir = RunDir::create(&plan.settings.out, &device.name)?;
     let program_sha256 = identity::program_sha256();
     let record = RunRecord {
         schema: SCHEMA,
@@ -113,6 +116,8 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
         },
     };
     let before = (0..plan.units()).map(|_| Before::Nothing).collect();
+    outputs::prove(&plan, &dir.path)?;
+    store::write_json(&dir.head(), &record).and_then(|()| dir.appear()).map_err(|e| disk(&dir.path, &e))?;
     Ok(Resumed { dir, plan, record, before })
 }
 
@@ -174,13 +179,16 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
     }
     progress.done();
     record.finished = Some(now());
-    write_all(&dir, &record).map_err(fault)?;
+    write_all(&dir, &mut record).map_err(|e| unfinished(&dir.path, &e))?;
+    if record.cells.iter().flat_map(|cell| &cell.notes).any(|note| note.kind == NoteKind::Output) {
+        faults.push(FaultClass::Environment);
+    }
     Ok(Done { dir: dir.path.clone(), settings: plan.settings, record, faults })
 }
 
 /// What the user should know before the first cell.
 fn introduce(plan: &Plan, dir: &RunDir, record: &RunRecord, progress: &Progress, verbosity: &Verbosity) {
-    for note in &plan.notes {
+    for note in plan.notes.iter().chain(&outputs::remarks(plan)) {
         progress.note(note);
     }
     if verbosity.verbose {
@@ -194,17 +202,36 @@ fn introduce(plan: &Plan, dir: &RunDir, record: &RunRecord, progress: &Progress,
 }
 
 fn disk(path: &Path, error: &std::io::Error) -> Error {
-    Error::Environment(format!("cannot write results to {}: {error}", path.display()))
+    Error::Environment(format!("cannot write results to {}: {error}{}", path.display(), store::remedy(error)))
 }
 
-/// Every file of the results, `run.json` last.
-fn write_all(dir: &RunDir, record: &RunRecord) -> std::io::Result<()> {
+/// The measurements are there and their last file is not.
+fn unfinished(path: &Path, error: &std::io::Error) -> Error {
+    Error::Environment(format!(
+        "cannot write results to {0}: {error}{1}; what was measured is in {0}/partial, and `jetbench --resume {0}` does the rest",
+        path.display(),
+        store::remedy(error)
+    ))
+}
+
+/// Every file of the results, `run.json` last. One for readers that cannot be written is named in the record: it can be made anew.
+fn write_all(dir: &RunDir, record: &mut RunRecord) -> std::io::Result<()> {
+    // Somebody may have removed it; what was measured is kept all the same.
+    std::fs::create_dir_all(&dir.path)?;
     let units = record.cells.iter().map(|c| c.repeats.len().max(1)).sum();
     dir.join_telemetry(units, &report::csv::samples_table().header())?;
-    let sensed = std::fs::read(dir.path.join("telemetry.csv"))?;
+    let sensed = files::read(&dir.path.join("telemetry.csv"), files::LARGE)?;
     let thumbs = thumb::read(&dir.path, record.cells.len());
+    let mut missing = Vec::new();
     for (name, bytes) in report::files_with(record, &sensed, &thumbs).map_err(std::io::Error::other)? {
-        store::write_atomic(&dir.path.join(name), &bytes)?;
+        if let Err(e) = store::write_atomic(&dir.path.join(&name), &bytes) {
+            missing.push(format!("{name} ({e}{})", store::remedy(&e)));
+        }
+    }
+    if !missing.is_empty() {
+        let text =
+            format!("not written: {}; `jetbench report {}` makes it anew", missing.join(", "), dir.path.display());
+        record.cells.iter_mut().for_each(|cell| cell.notes.push(Note::new(NoteKind::Output, text.clone())));
     }
     dir.finish(record)
 }

@@ -304,7 +304,6 @@ fn baselines_have_names() {
     assert!(error(&["compare", a]).contains("two runs are needed"));
 }
 
-
 /// Every record is read whole and checked; `docs/performance.md` says how long that takes.
 #[test]
 fn history_lists_hundreds_of_records_and_names_the_one_that_is_damaged() {

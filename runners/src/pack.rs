@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::digest::sha256_hex;
+use crate::files;
 use crate::manifest::{FILE_NAME, GraphSpec, Manifest, TensorSpec};
 use crate::onnx::{Dimension, Model, ValueInfo, shape_text};
 use crate::runner::RunnerError;
@@ -44,11 +45,7 @@ pub(crate) fn read_text(dir: &Path) -> Result<String, RunnerError> {
     let fail = |e: std::io::Error| {
         RunnerError::Pack(format!("{}: {e}; a model pack is a directory with a {FILE_NAME}", path.display()))
     };
-    let size = std::fs::metadata(&path).map_err(fail)?.len();
-    if size > LARGEST_MANIFEST {
-        return Err(RunnerError::Pack(format!("{}: {size} bytes is too large for a manifest", path.display())));
-    }
-    std::fs::read_to_string(&path).map_err(fail)
+    files::read_text(&path, LARGEST_MANIFEST).map_err(fail)
 }
 
 impl Pack {
@@ -105,7 +102,7 @@ impl Pack {
     ) -> Result<CheckedGraph, RunnerError> {
         let path = self.dir.join(file);
         let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-        let bytes = std::fs::read(&path)
+        let bytes = files::read(&path, files::LARGE)
             .map_err(|e| wrong(format!("{e}; {FILE_NAME} names it for graph `{}`, {what}", graph.name)))?;
         let sha256 = sha256_hex(&bytes);
         // A broken file is named as such; a whole but different one by its digest.

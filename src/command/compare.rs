@@ -21,7 +21,7 @@ use crate::plan::settings;
 use crate::results::record::{CellRecord, RunRecord};
 use crate::results::rows::{self, Key, Row};
 use crate::results::{baseline, store};
-use crate::text::{clean, figure, plural};
+use crate::text::{clean, figure, plural, say};
 
 /// Two runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -71,7 +71,7 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
     }
     let records = dirs.iter().map(|dir| store::load(dir)).collect::<Result<Vec<RunRecord>, _>>()?;
     let (past, faults) = rows::rows(&out).unwrap_or_default();
-    faults.iter().for_each(|fault| eprintln!("note: not used for the noise floor: {}", clean(fault)));
+    faults.iter().for_each(|fault| say(&format!("note: not used for the noise floor: {}", fault)));
     let comparisons: Vec<Comparison> = records[1..]
         .iter()
         .zip(&dirs[1..])

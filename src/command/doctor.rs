@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jetbench_runners::files;
 use jetbench_runners::packs;
 use jetbench_runners::pool;
 use jetbench_runners::runtime;
@@ -222,7 +223,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// What makes figures worse or unsteady without making a run impossible.
 fn conditions(root: &Path) -> Vec<Check> {
-    let read = |path: &str| std::fs::read_to_string(root.join(path)).ok().map(|t| t.trim().to_string());
+    let read = |path: &str| files::read_text(&root.join(path), files::SMALL).ok().map(|t| t.trim().to_string());
     let mut checks = Vec::new();
     match read("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").as_deref() {
         Some("performance") => checks.push(Check::ok("cpu governor", "performance")),

@@ -12,7 +12,7 @@ use crate::report::plot;
 use crate::results::disturbance;
 use crate::results::rows::{Row, rows};
 use crate::results::store;
-use crate::text::{clean, figure, plural};
+use crate::text::{clean, figure, plural, say};
 
 /// Shows the history.
 ///
@@ -22,7 +22,7 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
     let out = settings::default_out(args.out.clone());
     let (mut rows, faults) =
         rows(&out).map_err(|e| Error::Usage(format!("{}: {e}; name the results with --out DIR", out.display())))?;
-    faults.iter().for_each(|fault| eprintln!("note: left out: {}", clean(fault)));
+    faults.iter().for_each(|fault| say(&format!("note: left out: {}", fault)));
     let wanted = |row: &Row| args.models.is_empty() || args.models.contains(&row.key.cell[0]);
     rows.retain(wanted);
     if rows.is_empty() {

@@ -24,7 +24,7 @@ use crate::results::record::{
 };
 use crate::results::store::{self, RECORD, RunDir};
 use crate::run::energy;
-use crate::text::plural;
+use crate::text::{plural, say};
 
 /// Cells of a record that was joined over several devices are named after their board; this stands for all of them.
 const FLEET: &str = "fleet";
@@ -52,16 +52,19 @@ pub fn merge(args: &MergeArgs, argv: Vec<String>) -> Result<Outcome, Error> {
         joined.settings.insert("energy_price".into(), json!(price));
         joined.settings.insert("currency".into(), json!(args.currency));
     }
-    let dir = RunDir::create(&settings::default_out(args.out.clone()), &joined.device.name)?;
+    let mut dir = RunDir::create(&settings::default_out(args.out.clone()), &joined.device.name)?;
     joined.run_id = dir.id.clone();
     let written = report::files(&joined)
         .map_err(std::io::Error::other)
         .and_then(|files| files.iter().try_for_each(|(name, bytes)| store::write_atomic(&dir.path.join(name), bytes)))
         .and_then(|()| store::remove(&dir.log()))
-        .and_then(|()| dir.finish(&joined));
-    written.map_err(|e| Error::Environment(format!("cannot write results to {}: {e}", dir.path.display())))?;
+        .and_then(|()| dir.finish(&joined))
+        .and_then(|()| dir.appear());
+    written.map_err(|e| {
+        Error::Environment(format!("cannot write results to {}: {e}{}", dir.path.display(), store::remedy(&e)))
+    })?;
     if !args.quiet {
-        notes.iter().for_each(|note| eprintln!("note: {note}"));
+        notes.iter().for_each(|note| say(&format!("note: {note}")));
     }
     let code = exit_code(&joined, &[]);
     let code = if joined.stopped.is_some() { exit::NOT_VALID } else { code };

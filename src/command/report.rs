@@ -9,6 +9,7 @@ use crate::plan::settings;
 use crate::report::screen::{Wanted, screen};
 use crate::report::{files_with, table, thumb};
 use crate::results::store;
+use jetbench_runners::files;
 
 /// Writes or prints the report of a finished run.
 ///
@@ -31,7 +32,7 @@ pub fn report(args: &ReportArgs) -> Result<Outcome, Error> {
     if let Some(path) = &args.export_markdown {
         return Ok(Outcome { stdout: markdown(&record, path)?, code });
     }
-    let sensed = std::fs::read(dir.join("telemetry.csv")).unwrap_or_default();
+    let sensed = files::read(&dir.join("telemetry.csv"), files::LARGE).unwrap_or_default();
     let thumbs = thumb::read(dir, record.cells.len());
     let written = files_with(&record, &sensed, &thumbs).map_err(std::io::Error::other);
     written

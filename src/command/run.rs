@@ -20,7 +20,7 @@ use crate::results::{retention, store};
 use crate::run::resume;
 use crate::run::{self, Verbosity, lock};
 use crate::telemetry::{self, device};
-use crate::text::{clean, now};
+use crate::text::{clean, now, say};
 
 /// Runs the plan that `args` describe, or the rest of an unfinished run; `argv` is the command line for the record.
 ///
@@ -143,7 +143,7 @@ fn complete(args: &RunArgs, path: &Path) -> Result<Outcome, Error> {
         json: args.json.unwrap_or(false),
     };
     if !wanted.quiet {
-        eprintln!("note: {} is complete; there is nothing to continue", path.display());
+        say(&format!("note: {} is complete; there is nothing to continue", path.display()));
     }
     let code = exit_code(&record, &[]);
     Ok(Outcome { stdout: screen(&record, path, wanted), code })

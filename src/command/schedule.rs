@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jetbench_runners::files;
 use jetbench_runners::types::Device;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use crate::plan::config;
 use crate::plan::settings;
 use crate::results::status::Status;
 use crate::results::store;
+use crate::text::say;
 
 /// The comment line of our units that tells what they are.
 const MARK: &str = "# jetbench schedule: ";
@@ -256,7 +258,7 @@ fn device_access(only_cpu: bool) -> String {
     if only_cpu {
         return "PrivateDevices=yes\nProtectProc=invisible\n".into();
     }
-    let known = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let known = files::read_text(Path::new("/etc/group"), files::SMALL).unwrap_or_default();
     let groups = ["video", "render"].into_iter().filter(|g| known.lines().any(|l| l.split(':').next() == Some(g)));
     let groups: String = groups.map(|group| format!("SupplementaryGroups={group}\n")).collect();
     format!(
@@ -347,14 +349,12 @@ fn install_units(install: &ScheduleInstall) -> Result<Outcome, Error> {
         )));
     }
     if home.control.is_some() && !has_systemd() {
-        eprintln!(
-            "note: systemd does not run this machine, nothing was installed; this line does the same in `crontab -e`:"
-        );
+        say("note: systemd does not run this machine, nothing was installed; this line does the same in `crontab -e`:");
         return Ok(Outcome { stdout: cron_words(), code: exit::ENVIRONMENT });
     }
     for (name, text) in names.iter().zip([&service, &timer]) {
         let file = home.dir.join(name);
-        if std::fs::read_to_string(&file).is_ok_and(|old| !old.starts_with(MARK)) {
+        if files::read_text(&file, files::SMALL).is_ok_and(|old| !old.starts_with(MARK)) {
             return Err(Error::Usage(format!("{}: not made by jetbench; choose another --name", file.display())));
         }
         store::write_atomic(&file, text.as_bytes())
@@ -393,7 +393,8 @@ fn installed(dir: &Path) -> Vec<Meta> {
         .flatten()
         .filter(|e| e.path().extension().is_some_and(|x| x == "timer"))
         .filter_map(|e| {
-            serde_json::from_str(std::fs::read_to_string(e.path()).ok()?.lines().next()?.strip_prefix(MARK)?).ok()
+            serde_json::from_str(files::read_text(&e.path(), files::SMALL).ok()?.lines().next()?.strip_prefix(MARK)?)
+                .ok()
         })
         .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -424,7 +425,7 @@ fn list(place: &SchedulePlace, as_json: bool) -> Result<Outcome, Error> {
     let entries: Vec<(Meta, Option<Status>)> = installed(&home.dir)
         .into_iter()
         .map(|meta| {
-            let status = std::fs::read(&meta.status).ok().and_then(|b| serde_json::from_slice(&b).ok());
+            let status = files::read(&meta.status, files::SMALL).ok().and_then(|b| serde_json::from_slice(&b).ok());
             (meta, status)
         })
         .collect();

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use jetbench_runners::files;
 use serde_json::json;
 
 use crate::cli::{SensorSource, TelemetryArgs, TelemetryFormat};
 use crate::exit::{Error, Outcome};
+use crate::report::csv::line;
 use crate::telemetry::{Recorder, find, rate, tegrastats};
+use crate::text::{output, say};
 
 /// One moment's readings, by name with unit.
 type Values = Vec<(String, f64)>;
@@ -31,7 +34,9 @@ impl Sink {
         let seconds = self.started.elapsed().as_secs_f64();
         let text = match self.format {
             TelemetryFormat::Csv => {
-                values.iter().map(|(name, value)| format!("{seconds:.3},{name},{value}\n")).collect::<String>()
+                let row =
+                    |(name, value): &(String, f64)| line([format!("{seconds:.3}"), name.clone(), value.to_string()]);
+                String::from_utf8_lossy(&values.iter().flat_map(row).collect::<Vec<u8>>()).into_owned()
             }
             TelemetryFormat::Jsonl => {
                 let values: BTreeMap<&str, f64> = values.iter().map(|(n, v)| (n.as_str(), *v)).collect();
@@ -42,6 +47,7 @@ impl Sink {
                 format!("{line}\n")
             }
         };
+        let text = output(&text, false);
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
@@ -63,6 +69,8 @@ pub fn telemetry(args: &TelemetryArgs) -> Result<Outcome, Error> {
     };
     let out: Box<dyn Write> = match args.out.to_str() {
         Some("-") => Box::new(std::io::stdout()),
+        // Where to stream to is the user's own word, and may be a pipe.
+        #[allow(clippy::disallowed_methods)]
         _ => Box::new(std::fs::File::create(&args.out).map_err(|e| {
             Error::Usage(format!("cannot write {}: {e}; name another file with --out", args.out.display()))
         })?),
@@ -88,7 +96,7 @@ pub fn telemetry(args: &TelemetryArgs) -> Result<Outcome, Error> {
 fn sysfs(args: &TelemetryArgs, hz: f64, sink: &mut Sink, over: &dyn Fn(Instant) -> bool) -> Result<(), Error> {
     let found = find(&args.root, args.pid);
     for missing in found.missing.iter().filter(|_| !args.quiet) {
-        eprintln!("not read: {}: {}", missing.sensor, missing.reason);
+        say(&format!("not read: {}: {}", missing.sensor, missing.reason));
     }
     if found.sensors.is_empty() {
         return Err(Error::Environment(format!("no sensor can be read below {}", args.root.display())));
@@ -137,9 +145,9 @@ fn from_tegrastats(
     let mut running = None;
     let input: Box<dyn BufRead + Send> = match &args.input {
         Some(path) if path == Path::new("-") => Box::new(BufReader::new(std::io::stdin())),
-        Some(path) => Box::new(BufReader::new(
-            std::fs::File::open(path).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?,
-        )),
+        Some(path) => {
+            Box::new(BufReader::new(files::plain(path).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?))
+        }
         None => {
             let interval = (1000.0 / hz).round().max(1.0).to_string();
             let mut child = Command::new("tegrastats")
@@ -197,7 +205,7 @@ fn from_tegrastats(
     }
     drop(running);
     if !unknown.is_empty() && !args.quiet {
-        eprintln!("not understood: {}", unknown.join(" "));
+        say(&format!("not understood: {}", unknown.join(" ")));
     }
     if understood == 0 && !(live && over(sink.started)) {
         return Err(Error::Usage("no line of tegrastats was understood".into()));

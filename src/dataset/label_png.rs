@@ -6,6 +6,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use jetbench_runners::files;
 use jetbench_runners::lfs::{LFS_POINTER, is_lfs_pointer};
 use jetbench_runners::types::Mask;
 use png::{BitDepth, ColorType, Transformations};
@@ -392,14 +393,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
 /// As [`read_file`], in place of what `bytes` held, in its memory.
 pub(super) fn read_file_into(path: &Path, bytes: &mut Vec<u8>) -> Result<(), DataError> {
     const MAX_FILE: u64 = 1 << 29;
-    let fail = |e: std::io::Error| DataError(format!("{}: {e}", path.display()));
-    let length = std::fs::metadata(path).map_err(fail)?.len();
-    if length > MAX_FILE {
-        return Err(DataError(format!("{}: {length} bytes is too large for an image", path.display())));
-    }
-    bytes.clear();
-    std::fs::File::open(path).and_then(|mut file| std::io::Read::read_to_end(&mut file, bytes)).map_err(fail)?;
-    Ok(())
+    files::read_into(path, MAX_FILE, bytes).map_err(|e| DataError(format!("{}: {e}", path.display())))
 }
 
 /// Refuses sizes that no real image has, and sizes that the file is too short to hold.

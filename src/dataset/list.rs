@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use jetbench_runners::files;
+
 use super::DataError;
 
 /// Reads a list file: one name per line (the first word counts), or DAVIS 2016's pairs of a frame and its annotation
@@ -13,7 +15,7 @@ use super::DataError;
 /// # Errors
 /// Names file and line for a name that is no single path component, or given twice.
 pub fn read_list(path: &Path) -> Result<Vec<String>, DataError> {
-    let text = std::fs::read_to_string(path).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
+    let text = files::read_text(path, files::SMALL).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
     parse_list(&text).map_err(|(line, fault)| DataError(format!("{}:{line}: {fault}", path.display())))
 }
 
@@ -55,7 +57,7 @@ fn frame_folder(word: &str) -> Option<&str> {
 /// Only a plain name may become part of a path.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let plain =
-        !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0', ':']) && name.len() <= 255;
+        !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0']) && name.len() <= 255;
     if plain { Ok(()) } else { Err(format!("`{}` is not a plain name", name.escape_debug())) }
 }
 

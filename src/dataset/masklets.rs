@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jetbench_runners::files;
 use jetbench_runners::types::Mask;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -50,7 +51,7 @@ impl Masklets {
     /// Names the file, and the annotation and object that do not fit.
     pub(super) fn read(path: &Path) -> Result<Masklets, DataError> {
         let fail = |what: String| DataError(format!("{}: {what}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+        let text = files::read_text(path, files::LARGE).map_err(|e| fail(e.to_string()))?;
         let sha = Sha256::digest(text.as_bytes()).into();
         let file: MaskletFile = serde_json::from_str(&text).map_err(|e| fail(format!("not a SA-V annotation: {e}")))?;
         let names: Vec<String> = file.masklet_id.iter().map(|id| format!("{id:03}")).collect();

@@ -5,6 +5,7 @@
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use jetbench_runners::files;
 use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
@@ -169,7 +170,7 @@ fn write_frame(path: &Path, width: u32, height: u32, rgb: &[u8]) -> Result<(), D
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(|e| fail(&e))?;
     }
-    let file = std::fs::File::create(path).map_err(|e| fail(&e))?;
+    let file = files::create(path).map_err(|e| fail(&e))?;
     let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_compression(png::Compression::Fast);

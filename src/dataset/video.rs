@@ -1,6 +1,7 @@
 //! Frames out of a video file, through the system's ffmpeg: a child process decodes, and we read its frames one by one.
 //! Without ffmpeg the error says how to get it, or how to unpack the frames once.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
@@ -9,10 +10,16 @@ use std::sync::Arc;
 
 use jetbench_runners::lfs::{LFS_POINTER, is_lfs_pointer};
 
+use jetbench_runners::files;
+
 use super::{DataError, MAX_PIXELS, MAX_SIDE, RgbFrame};
 
 /// File name endings that are taken for a video.
 pub(super) const EXTENSIONS: [&str; 7] = ["mp4", "mov", "mkv", "webm", "avi", "m4v", "mpg"];
+
+/// What ffmpeg may read, by the names of its demuxers: those endings' own. A playlist or a list of parts under such a name could
+/// lead it to any other file, or out to the network.
+const DEMUXERS: &str = "mov,matroska,avi,mpeg,mpegts,mpegvideo";
 
 /// Does the name end like a video's?
 pub(super) fn is_video(name: &str) -> bool {
@@ -211,14 +218,18 @@ impl VideoStream {
     /// Starts ffmpeg on `video`.
     pub(super) fn open(ffmpeg: &Path, video: &Path) -> Result<VideoStream, DataError> {
         let name = video.display().to_string();
+        files::plain(video).map_err(|e| DataError(format!("{name}: {e}")))?;
         is_here(video)?;
         let fail = |e: std::io::Error| DataError(format!("{name}: no temporary file for ffmpeg's messages ({e})"));
         let complaints = tempfile::tempfile().map_err(fail)?;
         let stderr = complaints.try_clone().map_err(fail)?;
+        // With its protocol said, no name is taken for another (`concat:a|b`) or for an option.
+        let mut url = OsString::from("file:");
+        url.push(video);
         // Every coded frame once, whatever its time stamp says.
         let mut child = Command::new(ffmpeg)
-            .args(["-nostdin", "-v", "error", "-i"])
-            .arg(video)
+            .args(["-nostdin", "-v", "error", "-protocol_whitelist", "file", "-format_whitelist", DEMUXERS, "-i"])
+            .arg(url)
             .args(["-map", STREAM, "-vf", "setpts=N/TB", "-pix_fmt", "rgb24"])
             .args(pass_all(ffmpeg))
             .args(["-f", "image2pipe", "-c:v", "ppm", "-"])

@@ -4,6 +4,7 @@
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use jetbench_runners::files;
 use jetbench_runners::types::Mask;
 use png::{BitDepth, ColorType};
 
@@ -17,6 +18,8 @@ pub struct MaskWriter {
     height: u32,
     folders: bool,
     binary: bool,
+    /// Ids above 255: label maps have 16 bits.
+    wide: bool,
     objects: Vec<Object>,
 }
 
@@ -24,9 +27,9 @@ impl MaskWriter {
     /// Writer for `sequence`, into `root/<video>/`, which is created.
     ///
     /// # Errors
-    /// Names the folder that cannot be made; an object whose name is no id (label maps) or no plain name.
+    /// Names the folder that cannot be made; an object whose name is no id (label maps) or no single name.
     pub fn new(root: &Path, layout: Layout, sequence: &Sequence) -> Result<MaskWriter, DataError> {
-        super::list::check_name(&sequence.name).map_err(DataError)?;
+        one_level(&sequence.name)?;
         MaskWriter::into(root.join(&sequence.name), layout, sequence)
     }
 
@@ -39,11 +42,11 @@ impl MaskWriter {
         let folders = !matches!(sequence.masks, MaskSource::LabelMaps(_) | MaskSource::Foreground(_));
         for object in &sequence.objects {
             if folders {
-                super::list::check_name(&object.name).map_err(DataError)?;
+                one_level(&object.name)?;
                 make_dir(&dir.join(&object.name))?;
-            } else if !matches!(object.name.parse::<u16>(), Ok(1..=255)) {
+            } else if !matches!(object.name.parse::<u16>(), Ok(1..)) {
                 return Err(DataError(format!(
-                    "{}: object `{}` cannot be written to a label map: ids go from 1 to 255",
+                    "{}: object `{}` cannot be written to a label map: ids go from 1 to 65535",
                     sequence.name, object.name
                 )));
             }
@@ -55,6 +58,7 @@ impl MaskWriter {
             height: sequence.height,
             folders,
             binary: layout == Layout::Davis2016,
+            wide: sequence.wide_ids(),
             objects: sequence.objects.clone(),
         })
     }
@@ -95,8 +99,8 @@ impl MaskWriter {
             }
             return Ok(());
         }
-        let mut labels = vec![0u8; self.width as usize * self.height as usize];
-        let mut order: Vec<(u8, &Mask)> = self
+        let mut labels = vec![0u16; self.width as usize * self.height as usize];
+        let mut order: Vec<(u16, &Mask)> = self
             .objects
             .iter()
             .zip(masks)
@@ -106,13 +110,19 @@ impl MaskWriter {
         for (id, mask) in order {
             paint(&mut labels, mask, id);
         }
+        let path = self.dir.join(format!("{name}.png"));
+        if self.wide {
+            let bytes: Vec<u8> = labels.into_iter().flat_map(u16::to_be_bytes).collect();
+            return self.encode(&path, BitDepth::Sixteen, ColorType::Grayscale, &bytes);
+        }
         let colour = if self.binary { ColorType::Grayscale } else { ColorType::Indexed };
-        self.encode(&self.dir.join(format!("{name}.png")), BitDepth::Eight, colour, &labels)
+        let bytes: Vec<u8> = labels.into_iter().map(|id| id as u8).collect();
+        self.encode(&path, BitDepth::Eight, colour, &bytes)
     }
 
     fn encode(&self, path: &Path, depth: BitDepth, colour: ColorType, data: &[u8]) -> Result<(), DataError> {
         let fail = |e: &dyn std::fmt::Display| DataError(format!("{}: {e}", path.display()));
-        let file = std::fs::File::create(path).map_err(|e| fail(&e))?;
+        let file = files::create(path).map_err(|e| fail(&e))?;
         let mut encoder = png::Encoder::new(BufWriter::new(file), self.width, self.height);
         encoder.set_depth(depth);
         encoder.set_color(colour);
@@ -127,7 +137,7 @@ impl MaskWriter {
 }
 
 /// Sets the pixels of `mask` to `id`, a run of bits at a time.
-fn paint(labels: &mut [u8], mask: &Mask, id: u8) {
+fn paint(labels: &mut [u16], mask: &Mask, id: u16) {
     for (y, row) in labels.chunks_exact_mut(mask.width() as usize).enumerate() {
         for (i, &word) in mask.row(y as u32).iter().enumerate() {
             let mut rest = word;
@@ -138,6 +148,15 @@ fn paint(labels: &mut [u8], mask: &Mask, id: u8) {
                 rest &= if run == 64 { 0 } else { !(((1u64 << run) - 1) << from) };
             }
         }
+    }
+}
+
+/// Names come from the dataset's own folders, so they may hold whatever one name can; they lead nowhere but one level down.
+fn one_level(name: &str) -> Result<(), DataError> {
+    match name {
+        "" | "." | ".." => Err(DataError(format!("`{name}` is not the name of a folder"))),
+        name if name.contains(['/', '\0']) => Err(DataError(format!("`{}` is not one name", name.escape_debug()))),
+        _ => Ok(()),
     }
 }
 

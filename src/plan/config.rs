@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use clap::Args;
+use jetbench_runners::files;
 use jetbench_runners::options;
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ use crate::exit::{Error, nearest};
 pub fn with_file(flags: RunArgs) -> Result<RunArgs, Error> {
     let path = flags.config.clone().or_else(|| std::env::var_os("JETBENCH_CONFIG").map(Into::into));
     let Some(path) = path else { return Ok(flags) };
-    let text = std::fs::read_to_string(&path)
+    let text = files::read_text(&path, files::SMALL)
         .map_err(|e| Error::Usage(format!("cannot read the config file {}: {e}", path.display())))?;
     merge(flags, parse(&text, &path)?)
 }

@@ -112,7 +112,6 @@ mod tests {
             family: "mock".into(),
             description: String::new(),
             licence: String::new(),
-            test_model_of: None,
             digest: String::new(),
             capabilities: Capabilities {
                 prompts: Vec::new(),
@@ -124,7 +123,6 @@ mod tests {
                 refused: Default::default(),
             },
             hidden: false,
-            test_model_of: None,
         };
         let passed = |pack: PackInfo, scenario: Scenario, given: Option<&str>| {
             let passed = given.map(|value| (PIPELINE.to_string(), value.to_string()));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jetbench_runners::files;
 use jetbench_runners::packs::{self, PackInfo};
 use jetbench_runners::runtime;
 use jetbench_runners::types::{Admitted, Device, Dtype, PromptKind};
@@ -117,7 +118,7 @@ fn is_named((dir, info): &Found, name: &str) -> bool {
 
 /// Id of a pack that cannot be used, as far as its manifest can be read; else the name of its directory.
 fn broken_id(dir: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(dir.join(packs::FILE_NAME)).unwrap_or_default();
+    let text = files::read_text(&dir.join(packs::FILE_NAME), files::SMALL).unwrap_or_default();
     let table: Option<toml::Table> = toml::from_str(&text).ok();
     let id = table.and_then(|t| t.get("id")?.as_str().map(String::from));
     id.or_else(|| Some(dir.file_name()?.to_string_lossy().into_owned()))

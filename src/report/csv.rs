@@ -50,10 +50,33 @@ impl<R> CsvTable<R> {
     }
 }
 
+/// Every field of every file goes through [`inert`].
 fn write(rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
-    rows.for_each(|row| writer.write_record(row).expect("memory takes all, and every row has all columns"));
+    rows.for_each(|row| {
+        writer.write_record(row.into_iter().map(inert)).expect("memory takes all, and every row has all columns");
+    });
     writer.into_inner().expect("memory takes all")
+}
+
+/// One line of a file whose columns are not ours to say.
+pub(crate) fn line(fields: impl IntoIterator<Item = String>) -> Vec<u8> {
+    write(std::iter::once(fields.into_iter().collect()))
+}
+
+/// A field that no spreadsheet takes for a formula: text that begins like one, or with the mark itself, gets a `'` in front.
+/// Numbers stay as they are, negative ones too. [`restore`] takes the mark away again.
+fn inert(field: String) -> String {
+    let begins = |c: char| matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '\'' | '＝' | '＋' | '－' | '＠');
+    match field.starts_with(begins) && field.parse::<f64>().is_err() {
+        true => format!("'{field}"),
+        false => field,
+    }
+}
+
+/// The field as it was before it was written.
+pub fn restore(field: &str) -> &str {
+    field.strip_prefix('\'').unwrap_or(field)
 }
 
 /// A value as text; Rust writes floats with the fewest digits that read back to the same bits, without an exponent.
@@ -85,3 +108,40 @@ macro_rules! columns {
     };
 }
 pub(crate) use columns;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn spreadsheets_run_nothing() {
+        for (field, written) in [
+            ("=cmd|'/c calc'!A0", "'=cmd|'/c calc'!A0"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("+1+1", "'+1+1"),
+            ("-2+3", "'-2+3"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "'\r=1"),
+            ("＝1+1", "'＝1+1"),
+            ("'quoted", "''quoted"),
+            ("-12.5", "-12.5"),
+            ("-1e-7", "-1e-7"),
+            ("bear", "bear"),
+            ("", ""),
+            ("a=b", "a=b"),
+        ] {
+            assert_eq!(inert(field.to_string()), written);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read_back(field in "[=+@'\t -]{0,3}[a-z0-9.=+-]{0,4}") {
+            let written = line([field.clone(), "last".to_string()]);
+            let mut reader = ::csv::ReaderBuilder::new().has_headers(false).from_reader(written.as_slice());
+            let row = reader.records().next().unwrap().unwrap();
+            prop_assert_eq!(restore(&row[0]), field.as_str());
+        }
+    }
+}

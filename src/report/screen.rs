@@ -85,10 +85,14 @@ pub fn screen(record: &RunRecord, dir: &Path, wanted: Wanted) -> String {
 /// How stdout wants its table: as wide as the terminal, coloured where that is welcome.
 fn style(verbose: bool) -> Style {
     let terminal = std::io::stdout().is_terminal();
+    Style { width: terminal.then(width), color: colours(terminal), verbose }
+}
+
+/// Are colours welcome, here where the stream is a terminal or not?
+pub fn colours(terminal: bool) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    let color = set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb);
-    Style { width: terminal.then(width), color, verbose }
+    set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb)
 }
 
 /// Columns of the terminal; 80 where it does not say.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::RgbFrame;
 use crate::results::record::SequenceRecord;
+use jetbench_runners::files;
 
 /// Pictures per cell.
 pub const MOST: usize = 3;
@@ -97,12 +98,12 @@ pub fn read(run: &Path, cells: usize) -> Vec<Thumb> {
     let mut thumbs = Vec::new();
     for cell in 0..cells {
         let dir = run.join(DIR).join(cell.to_string());
-        let Ok(bytes) = std::fs::read(dir.join("moments.json")) else { continue };
+        let Ok(bytes) = files::read(&dir.join("moments.json"), files::LARGE) else { continue };
         let Ok(list) = serde_json::from_slice::<Vec<Moment>>(&bytes) else { continue };
         for moment in list {
             // The list is ours, but names in it must not lead elsewhere.
             let plain = !moment.file.contains(['/', '\\']);
-            if let Some(png) = plain.then(|| std::fs::read(dir.join(&moment.file)).ok()).flatten() {
+            if let Some(png) = plain.then(|| files::read(&dir.join(&moment.file), files::LARGE).ok()).flatten() {
                 thumbs.push(Thumb { cell, moment, png });
             }
         }

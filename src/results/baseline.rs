@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::Error;
 use crate::results::store;
+use jetbench_runners::files;
 
 /// What the file says.
 #[derive(Serialize, Deserialize)]
@@ -50,7 +51,7 @@ pub fn find(out: &Path, name: &str) -> Result<PathBuf, Error> {
             .collect();
         if names.is_empty() { "there are none".to_string() } else { format!("there are: {}", names.join(", ")) }
     };
-    let bytes = std::fs::read(&file).map_err(|_| {
+    let bytes = files::read(&file, files::LARGE).map_err(|_| {
         Error::Usage(format!(
             "no baseline `{name}` in {}; {}; make one with `jetbench compare RUN --save-baseline {name}`",
             out.display(),
@@ -65,5 +66,7 @@ pub fn find(out: &Path, name: &str) -> Result<PathBuf, Error> {
 /// Directories that baselines below `out` name: retention keeps its hands off them.
 pub fn all(out: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(out.join("baselines")).into_iter().flatten().flatten();
-    files.filter_map(|e| Some(serde_json::from_slice::<Baseline>(&std::fs::read(e.path()).ok()?).ok()?.run)).collect()
+    files
+        .filter_map(|e| Some(serde_json::from_slice::<Baseline>(&files::read(&e.path(), files::LARGE).ok()?).ok()?.run))
+        .collect()
 }

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 
+use jetbench_runners::files;
+
 use crate::exit::Error;
 
 /// Takes the right to write in a run's directory; it ends with the process, however it ends.
@@ -12,7 +14,7 @@ use crate::exit::Error;
 pub fn claim(path: &Path) -> Result<File, Error> {
     let file = path.join(".lock");
     let fault = |e: std::io::Error| Error::Environment(format!("{}: {e}", file.display()));
-    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(fault)?;
+    let lock = files::own(&file, File::options().write(true)).map_err(fault)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::results::record::{CellRecord, DeviceRecord, Origin, RunRecord};
 use crate::results::{baseline, claim, store};
+use jetbench_runners::files;
 
 /// File that marks a run as one that retention may remove.
 const RETENTION: &str = "retention.txt";
@@ -28,7 +29,9 @@ pub fn unchanged(
     let mut runs = Vec::new();
     store::find_runs(&out.join(&device.name), &mut runs).ok()?;
     let (run, record) = runs.into_iter().rev().find_map(|run| {
-        let head = std::fs::read(run.join(store::RECORD)).ok().and_then(|b| serde_json::from_slice::<Head>(&b).ok())?;
+        let head = files::read(&run.join(store::RECORD), files::LARGE)
+            .ok()
+            .and_then(|b| serde_json::from_slice::<Head>(&b).ok())?;
         if head.origin.job_sha256 != job_sha256 || head.device.digest != device.digest {
             return None;
         }

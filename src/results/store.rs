@@ -2,10 +2,12 @@
 //! beside its place, then renamed), finished sequences are on disk before the next one starts, and `run.json` comes
 //! last, so that a directory with it is a complete run.
 
-use std::fs::File;
-use std::io::Write;
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
 
 use crate::exit::Error;
@@ -13,6 +15,8 @@ use crate::results::claim::claim;
 use crate::results::record::{CellRecord, RunRecord, SCHEMA};
 use crate::results::upgrade;
 use crate::results::{component, sound};
+use crate::text::utc;
+use jetbench_runners::files;
 
 /// How the names of files begin that are being written.
 pub const WRITING: &str = ".writing-";
@@ -30,11 +34,14 @@ pub struct RunDir {
     pub path: PathBuf,
     /// Its name.
     pub id: String,
+    /// It has its name; until then it is removed again when dropped.
+    named: bool,
     _claim: File,
 }
 
 impl RunDir {
-    /// Makes the directory of a new run below `out/<device>/`, and proves that it can be written.
+    /// Makes the directory of a new run below `out/<device>/`, and proves that it can be written. It has a hidden name until
+    /// [`RunDir::appear`], so that no run is seen without its record, whenever its process is killed.
     ///
     /// # Errors
     /// Names the place and the remedy; exit 2.
@@ -48,20 +55,41 @@ impl RunDir {
             ))
         };
         std::fs::create_dir_all(&parent).map_err(fault)?;
-        // Another run that began in the same microsecond has its name: the next one is ours.
+        let mut at = utc();
+        if at < DateTime::UNIX_EPOCH {
+            return Err(Error::Environment(format!(
+                "the clock says {at}, and runs are named after the time at which they began; set it"
+            )));
+        }
+        sweep(&parent, at);
+        // Another run that began in the same microsecond has its name, and a clock may stand still: the next one is ours.
         let (id, path) = loop {
-            let id = run_id(chrono::Utc::now());
-            let path = parent.join(&id);
+            let id = run_id(at);
+            let path = parent.join(format!("{WRITING}{id}"));
             match std::fs::create_dir(&path) {
-                Ok(()) => break (id, path),
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                // Looked for afterwards: a run that has just been named cannot be missed.
+                Ok(()) if parent.join(&id).symlink_metadata().is_err() => break (id, path),
+                Ok(()) => drop(std::fs::remove_dir(&path)),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(fault(e)),
             }
+            at += Duration::microseconds(1);
         };
-        let run = RunDir { _claim: claim(&path)?, path, id };
+        let run = RunDir { _claim: claim(&path)?, path, id, named: false };
         std::fs::create_dir_all(run.spool_root()).map_err(fault)?;
         write_atomic(&run.path.join("log.txt"), b"").map_err(fault)?;
         Ok(run)
+    }
+
+    /// Gives the directory its name, now that there is a record in it.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn appear(&mut self) -> std::io::Result<()> {
+        let path = self.path.with_file_name(&self.id);
+        std::fs::rename(&self.path, &path)?;
+        (self.path, self.named) = (path, true);
+        Ok(())
     }
 
     /// The directory of a run that was begun before; what a killed writer left half done is removed.
@@ -70,7 +98,7 @@ impl RunDir {
     /// Another process works on it.
     pub fn open(path: &Path) -> Result<RunDir, Error> {
         let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let run = RunDir { _claim: claim(path)?, path: path.to_path_buf(), id };
+        let run = RunDir { _claim: claim(path)?, path: path.to_path_buf(), id, named: true };
         for dir in [run.path.clone(), run.path.join("partial"), run.path.join("plots")] {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with(WRITING) {
@@ -125,13 +153,13 @@ impl RunDir {
     /// # Errors
     /// The file system's.
     pub fn join_telemetry(&self, cells: usize, header: &[u8]) -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(WRITING).tempfile_in(&self.path)?;
-        match File::open(self.telemetry_before()) {
+        let mut file = temporary(&self.path)?;
+        match files::plain(&self.telemetry_before()) {
             Ok(mut earlier) => std::io::copy(&mut earlier, &mut file).map(drop)?,
             Err(_) => file.write_all(header)?,
         }
         for index in 0..cells {
-            if let Ok(mut part) = File::open(self.telemetry(index)) {
+            if let Ok(mut part) = files::plain(&self.telemetry(index)) {
                 std::io::copy(&mut part, &mut file)?;
             }
         }
@@ -158,7 +186,7 @@ impl RunDir {
         }
         write_json(&self.head(), head)?;
         match std::fs::rename(self.path.join(TELEMETRY), self.telemetry_before()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
         std::fs::remove_file(self.path.join(RECORD))
@@ -198,8 +226,27 @@ impl RunDir {
 
     fn clear(&self, folder: &str) -> std::io::Result<()> {
         match std::fs::remove_dir_all(self.path.join(folder)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        if !self.named {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Removes what processes left that were killed before their run had a name, an hour ago or longer.
+fn sweep(parent: &Path, now: DateTime<Utc>) {
+    let old = format!("{WRITING}{}", run_id(now - Duration::hours(1)));
+    for path in std::fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(WRITING) && *name < *old && claim(&path).is_ok() {
+            let _ = std::fs::remove_dir_all(&path);
         }
     }
 }
@@ -224,8 +271,9 @@ pub fn find_runs(path: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
         return Ok(());
     }
     let mut below: Vec<PathBuf> = std::fs::read_dir(path)?.flatten().map(|e| e.path()).collect();
-    // Links are not followed: they could lead in a circle.
-    below.retain(|p| p.symlink_metadata().is_ok_and(|m| m.is_dir()));
+    // Links are not followed: they could lead in a circle. A run without a name is none yet.
+    let unnamed = |p: &Path| p.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WRITING));
+    below.retain(|p| p.symlink_metadata().is_ok_and(|m| m.is_dir()) && !unnamed(p));
     below.sort();
     below.iter().try_for_each(|p| find_runs(p, found))
 }
@@ -271,7 +319,7 @@ pub fn which(name: &Path, out: &Path) -> Result<PathBuf, Error> {
 
 /// Time stamp to the second and the microseconds of it: names in the order in which runs began, which history, merge
 /// and comparison rely on.
-fn run_id(now: chrono::DateTime<chrono::Utc>) -> String {
+fn run_id(now: DateTime<Utc>) -> String {
     now.format("%Y%m%dT%H%M%SZ-%6f").to_string()
 }
 
@@ -287,21 +335,31 @@ pub fn began(run_id: &str) -> Option<chrono::DateTime<chrono::Utc>> {
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir)?;
-    let mut file = tempfile::Builder::new().prefix(WRITING).tempfile_in(dir)?;
+    let mut file = temporary(dir)?;
     file.write_all(bytes)?;
     publish(file, path)
+}
+
+/// A file that has no name yet. Temporary files are private by default; results are for whom the umask says.
+fn temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(WRITING).permissions(Permissions::from_mode(0o666)).tempfile_in(dir)
 }
 
 /// Gives a finished temporary file its name.
 fn publish(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
     file.as_file().sync_all()?;
-    // Results are for everybody who may read the directory; temporary files are private by default.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
     file.persist(path).map(drop).map_err(|e| e.error)
+}
+
+/// What is to be done where a file could not be written.
+pub fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull => "; make room on the disk",
+        ErrorKind::QuotaExceeded => "; the user's disk quota is used up",
+        ErrorKind::FileTooLarge => "; the limit on the size of files is too low (ulimit -f)",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "; make the directory writable",
+        _ => "",
+    }
 }
 
 /// Removes a file; one that is not there is no error.
@@ -310,7 +368,7 @@ fn publish(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
 /// The file system's.
 pub fn remove(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
 }
@@ -332,7 +390,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
 pub fn load(path: &Path) -> Result<RunRecord, Error> {
     let file = if path.is_dir() { path.join(RECORD) } else { path.to_path_buf() };
     let fault = |what: String| Error::Usage(format!("{}: {what}", file.display()));
-    let bytes = std::fs::read(&file).map_err(|e| fault(format!("{e}; a finished run has this file")))?;
+    let bytes = files::read(&file, files::LARGE).map_err(|e| fault(format!("{e}; a finished run has this file")))?;
     let mut value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| fault(format!("not JSON: {e}")))?;
     match value.get("schema").and_then(serde_json::Value::as_u64) {
         Some(1) => upgrade::from_schema_1(&mut value),
@@ -371,6 +429,42 @@ mod tests {
         let at: chrono::DateTime<chrono::Utc> = "2026-11-21T09:30:00.048213999Z".parse().unwrap();
         assert_eq!(run_id(at), "20261121T093000Z-048213");
         assert_eq!(began(&run_id(at)).unwrap().timestamp_micros(), at.timestamp_micros());
+    }
+
+    #[test]
+    fn a_run_is_seen_with_its_record_or_not_at_all() {
+        let out = tempfile::tempdir().unwrap();
+        let device = out.path().join("d");
+        let visible = || {
+            let mut runs = Vec::new();
+            find_runs(out.path(), &mut runs).unwrap();
+            let names = std::fs::read_dir(&device).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
+            (runs.len(), names.collect::<Vec<_>>())
+        };
+        let mut run = RunDir::create(out.path(), "d").unwrap();
+        assert_eq!(visible(), (0, vec![format!("{WRITING}{}", run.id)]));
+        std::fs::create_dir_all(run.head().parent().unwrap()).unwrap();
+        std::fs::write(run.head(), "{}").unwrap();
+        assert_eq!(visible().0, 0, "its record is not enough");
+        run.appear().unwrap();
+        assert_eq!(visible(), (1, vec![run.id.clone()]));
+        drop(RunDir::create(out.path(), "d").unwrap());
+        assert_eq!(visible().1.len(), 1, "one that never began leaves nothing");
+        // A killed process cannot tidy up: what is old goes with the next run, what is young may be another's.
+        for id in ["20200101T000000Z-000000", "99991231T235959Z-000000"] {
+            std::fs::create_dir(device.join(format!("{WRITING}{id}"))).unwrap();
+        }
+        drop(RunDir::create(out.path(), "d").unwrap());
+        assert_eq!(visible().1.len(), 2);
+    }
+
+    #[test]
+    fn files_are_for_whom_the_umask_says() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("plain"), "").unwrap();
+        write_atomic(&dir.path().join("ours"), b"").unwrap();
+        let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode("ours"), mode("plain"));
     }
 
     #[test]

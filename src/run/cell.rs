@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jetbench_runners::digest::hex;
+use jetbench_runners::files;
 use jetbench_runners::packs;
 use jetbench_runners::types::{OpenReport, StagePrecision};
 
@@ -28,8 +29,8 @@ use crate::run::memory::MemoryWatch;
 use crate::run::progress::Progress;
 use crate::run::prompt::GivenPrompt;
 use crate::run::supervise::{Ended, Worker};
-use crate::run::{energy, pictures, resume};
-use crate::score::grade::{self, Extras, Finished};
+use crate::run::{energy, outputs, pictures, resume};
+use crate::score::grade::{self, Extras, Finished, Graded};
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::rivals::{Rival, Watch};
 use crate::telemetry::{self, Sampler, Telemetry, device};
@@ -376,7 +377,7 @@ impl CellRun<'_> {
     /// Writes the samples beside those of an earlier attempt.
     fn keep(&self, telemetry: &Telemetry, begun: &[(Phase, u64)]) -> std::io::Result<()> {
         let path = self.dir.telemetry(self.index);
-        let mut bytes = std::fs::read(&path).unwrap_or_default();
+        let mut bytes = files::read(&path, files::LARGE).unwrap_or_default();
         let cell = [self.cell.model.clone(), self.cell.dtype.to_string(), self.cell.device.to_string()];
         bytes.extend(csv::samples(&cell, telemetry, begun, self.repeat + 1));
         store::write_atomic(&path, &bytes)
@@ -386,17 +387,18 @@ impl CellRun<'_> {
     fn grade(&self, record: &mut CellRecord, observed: &Observed) -> Result<(), String> {
         let dataset = &self.plan.dataset;
         let settings = &self.plan.settings;
-        let place = |wanted: bool, name: &str| {
-            (wanted && self.repeat == 0).then(|| self.dir.path.join(name).join(self.cell.slug()))
+        let first = self.repeat == 0;
+        let extras = Extras {
+            masks: (settings.save_masks && first).then(|| outputs::masks(&self.dir.path, self.cell)),
+            overlays: (settings.overlays && first).then(|| outputs::overlays(&self.dir.path, self.cell)),
         };
-        let extras =
-            Extras { masks: place(settings.save_masks, "masks"), overlays: place(settings.overlays, "overlays") };
         self.progress.phase(Phase::Score);
         for finished in &observed.finished {
             let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);
             let sequence = sequence.ok_or_else(|| format!("the worker tracked an unknown video {}", finished.video))?;
             let (watched, witness) = sequence.watched();
-            let mut graded = grade::grade(&watched, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
+            let Graded { record: mut graded, missing } =
+                grade::grade(&watched, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
             let length = settings.loop_frames.unwrap_or(sequence.frames.len());
             let seen: Vec<_> = watched.truth_seen(&witness).map(|(path, sha)| (path, hex(&sha))).collect();
             let content = &self.plan.content;
@@ -410,6 +412,7 @@ impl CellRun<'_> {
                 graded.deadlines_ms = (0..times.len()).map(|i| clock.interval_ns(i) as f64 / 1e6).collect();
             }
             record.sequences.push(graded);
+            record.notes.extend(missing.into_iter().map(|text| Note::new(NoteKind::Output, text)));
         }
         // Plan order, whatever an interruption has done to it.
         let place = |name: &str| dataset.sequences.iter().position(|s| s.name == name);

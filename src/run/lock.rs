@@ -3,8 +3,9 @@
 //! when its holder ends, however it ends.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::exit::Error;
 use crate::plan::settings::Waiting;
 use crate::telemetry::{self, cpu::Ticks};
+use jetbench_runners::files;
 use jetbench_runners::types::Device;
 
 /// How often a condition is looked at.
@@ -40,13 +42,13 @@ pub fn names(devices: &[Device], tegra: bool, visible: Option<&str>) -> BTreeSet
     names
 }
 
-/// Where the locks are: a directory that all users can write to and that does not outlive a boot.
+/// Where the locks are: a directory of their own, in one that all users can write to and that does not outlive a boot.
 pub fn directory() -> PathBuf {
     if let Some(dir) = std::env::var_os("JETBENCH_LOCKS").filter(|d| !d.is_empty()) {
         return dir.into();
     }
     let shared = PathBuf::from("/run/lock");
-    if shared.is_dir() { shared } else { std::env::temp_dir() }
+    if shared.is_dir() { shared } else { std::env::temp_dir() }.join("jetbench")
 }
 
 /// Held locks; dropping them gives them back.
@@ -76,7 +78,7 @@ pub fn acquire(
                 path.display()
             ))
         };
-        let mut file = open(&path).map_err(fault)?;
+        let mut file = open(dir, &path).map_err(fault)?;
         let started = Instant::now();
         let mut told = false;
         loop {
@@ -85,8 +87,7 @@ pub fn acquire(
                 Err(std::fs::TryLockError::Error(e)) => return Err(fault(e)),
                 Err(std::fs::TryLockError::WouldBlock) => {}
             }
-            let holder = std::fs::read_to_string(&path).unwrap_or_default();
-            let holder = if holder.trim().is_empty() { "another run".into() } else { holder.trim().to_string() };
+            let holder = holder(&path);
             if started.elapsed() >= max_wait {
                 return Err(Error::Environment(format!(
                     "device {name} is still in use by {holder} after {:.0} s; raise --max-wait, or end that run",
@@ -99,29 +100,68 @@ pub fn acquire(
             }
             pause(interrupt)?;
         }
-        // Who holds it is a courtesy: where it cannot be written, the lock holds all the same.
+        // Who holds it is a courtesy: where it cannot be written (another user made it), the lock holds all the same.
         let _ = file.set_len(0).and_then(|()| file.write_all(format!("process {}\n", std::process::id()).as_bytes()));
         files.push(file);
     }
     Ok(Held { _files: files })
 }
 
-/// Opens a lock file that other users may have made. It is opened as it is first: in directories for all, kernels forbid
-/// to open another user's file with the wish to create it.
-fn open(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::PermissionsExt;
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
-    match File::options().write(true).open(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let file = File::options().write(true).create(true).truncate(false).open(path)?;
-            // For all users, whatever the umask; a file that another process just made is its own to open up.
-            let _ = file.set_permissions(std::fs::Permissions::from_mode(0o666));
-            Ok(file)
+/// Opens a lock file that another user may have made: that one is locked, and neither written nor cut short.
+fn open(dir: &Path, path: &Path) -> std::io::Result<File> {
+    directory_is_safe(dir)?;
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.uid() != me() => return files::own(path, File::options().read(true)),
+        Ok(found) if found.nlink() > 1 => {
+            return Err(std::io::Error::other("it has a second name (hard link); remove it"));
         }
-        other => other,
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
     }
+    let file = files::own(path, File::options().write(true))?;
+    // All users can lock it, whatever the umask; none but its owner can write to it.
+    let _ = file.set_permissions(Permissions::from_mode(0o644));
+    Ok(file)
+}
+
+/// Makes the directory of the locks where there is none. One in which others could put another file in a lock's place is refused.
+fn directory_is_safe(dir: &Path) -> std::io::Result<()> {
+    const STICKY: u32 = 0o1000;
+    let refuse = |what: &str| Err(std::io::Error::other(format!("{} {what}", dir.display())));
+    if let Err(e) = std::fs::symlink_metadata(dir) {
+        match e.kind() {
+            std::io::ErrorKind::NotFound => std::fs::create_dir_all(dir)?,
+            _ => return Err(e),
+        }
+        // For all users, each with files of their own.
+        let _ = std::fs::set_permissions(dir, Permissions::from_mode(0o1777));
+    }
+    let found = std::fs::symlink_metadata(dir)?;
+    match (found.is_dir(), found.mode() & 0o022 != 0 && found.mode() & STICKY == 0) {
+        (false, _) => refuse("is no directory (a link is not followed)"),
+        (_, true) => refuse("can be written to by others and has no sticky bit (chmod +t)"),
+        _ if ![0, me()].contains(&found.uid()) && found.mode() & STICKY == 0 => refuse("belongs to another user"),
+        _ => Ok(()),
+    }
+}
+
+/// Who holds a lock, as far as its file can be trusted: a living process of the user who owns the file.
+fn holder(path: &Path) -> String {
+    let said = files::read_text(path, 64).unwrap_or_default();
+    let process = said.trim().strip_prefix("process ").and_then(|number| number.parse::<u32>().ok());
+    let owner = |path: &Path| std::fs::symlink_metadata(path).ok().map(|m| m.uid());
+    let alive = process.filter(|id| {
+        let of_process = owner(&PathBuf::from(format!("/proc/{id}")));
+        of_process.is_some() && of_process == owner(path)
+    });
+    alive.map_or_else(|| "another run".to_string(), |id| format!("process {id}"))
+}
+
+/// The user that this process acts as.
+fn me() -> u32 {
+    // SAFETY: the call has no arguments and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 fn pause(interrupt: &AtomicBool) -> Result<(), Error> {
@@ -252,6 +292,45 @@ mod tests {
         acquire(dir.path(), &other, Duration::ZERO, &go_on, &|_| {}).unwrap();
         drop(held);
         acquire(dir.path(), &names, Duration::ZERO, &go_on, &|_| {}).unwrap();
+    }
+
+    #[test]
+    fn nothing_in_a_locks_place_is_followed_awaited_or_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = BTreeSet::from(["cpu".to_string()]);
+        let path = dir.path().join("jetbench-cpu.lock");
+        let try_it = || acquire(dir.path(), &names, Duration::ZERO, &AtomicBool::new(false), &|_| {});
+        let fault = || try_it().unwrap_err().to_string();
+        // A link: the file behind it is neither locked nor emptied.
+        let precious = dir.path().join("precious");
+        std::fs::write(&precious, "kept").unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        assert!(fault().contains("it is a symbolic link"), "{}", fault());
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "kept");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::hard_link(&precious, &path).unwrap();
+        assert!(fault().contains("second name"), "{}", fault());
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "kept");
+        std::fs::remove_file(&path).unwrap();
+        // A pipe does not block.
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the name ends with a zero byte and outlives the call.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        assert!(fault().contains("pipe (FIFO)"), "{}", fault());
+        std::fs::remove_file(&path).unwrap();
+        // What stands in it is shown only when it names a living process.
+        let held = File::create(&path).unwrap();
+        held.lock().unwrap();
+        for said in ["process 1\u{1b}[31m", "\u{1b}]0;title\u{7}", "process 4294967295", &"x".repeat(1 << 20)] {
+            std::fs::write(&path, said).unwrap();
+            assert!(fault().contains("in use by another run after"), "{}", fault());
+        }
+        drop(held);
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+        assert!(fault().contains("sticky"), "{}", fault());
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
+        try_it().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::report::{self, thumb};
 use crate::results::record::SequenceRecord;
 use crate::results::store;
 use crate::score::grade::{self, Finished};
+use jetbench_runners::files;
 
 /// Leaves pictures of the worst moments for the report. A sequence that was scored before an interruption has no masks
 /// any more; its pictures from then are kept.
@@ -16,8 +17,10 @@ pub(super) fn leave(
     scored: &[SequenceRecord],
     tracked: &[Finished],
 ) -> Result<(), String> {
-    let old: Vec<thumb::Moment> =
-        std::fs::read(dir.join("moments.json")).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    let old: Vec<thumb::Moment> = files::read(&dir.join("moments.json"), files::LARGE)
+        .ok()
+        .and_then(|b| serde_json::from_slice(&b).ok())
+        .unwrap_or_default();
     let mut kept = Vec::new();
     for mut moment in thumb::worst(scored) {
         let finished = tracked.iter().find(|f| f.video == moment.video);

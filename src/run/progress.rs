@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::run::event::Phase;
+use crate::text::{clean, say};
 
 /// The bar.
 pub struct Progress {
@@ -33,8 +34,9 @@ impl Progress {
         if self.quiet {
             return;
         }
+        let text = clean(text);
         if self.bar.is_hidden() {
-            eprintln!("note: {text}");
+            say(&format!("note: {text}"));
         } else {
             self.bar.println(format!("note: {text}"));
         }
@@ -42,7 +44,7 @@ impl Progress {
 
     /// Cell `index` of `cells` starts.
     pub fn cell(&self, index: usize, cells: usize, label: &str) {
-        self.bar.set_prefix(format!("[{}/{cells}] {label}", index + 1));
+        self.bar.set_prefix(format!("[{}/{cells}] {}", index + 1, clean(label)));
         self.bar.set_message("");
     }
 
@@ -59,7 +61,7 @@ impl Progress {
 
     /// A sequence starts.
     pub fn sequence(&self, video: &str) {
-        self.bar.set_message(crate::text::clean(video));
+        self.bar.set_message(clean(video));
     }
 
     /// Frames done, over all cells.

@@ -24,6 +24,7 @@ use crate::run::spool::Reader;
 use crate::run::trust;
 use crate::score::grade::Finished;
 use crate::text::{now, plural};
+use jetbench_runners::files;
 
 /// A cell under way: what is known of it, and the sequences that lie in its spool directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -193,7 +194,7 @@ fn only_output_flags(args: &RunArgs) -> Result<(), Error> {
 
 /// Reads a JSON file; `None` when it is not there.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match files::read(path, files::LARGE) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::Environment(format!("{}: {e}", path.display()))),

@@ -7,6 +7,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jetbench_runners::files;
 use jetbench_runners::types::{FrameMasks, Mask, Stage, StageTimes};
 
 use crate::results::record::FrameRecord;
@@ -91,7 +92,7 @@ impl Writer {
     /// # Errors
     /// The file system's.
     pub fn create(path: &Path, width: u32, height: u32) -> io::Result<Self> {
-        let mut file = BufWriter::with_capacity(1 << 16, File::create(path)?);
+        let mut file = BufWriter::with_capacity(1 << 16, files::create(path)?);
         file.write_all(MAGIC)?;
         file.write_all(&width.to_le_bytes())?;
         file.write_all(&height.to_le_bytes())?;
@@ -184,7 +185,7 @@ impl Reader {
     /// It cannot be read, or is no spool file.
     pub fn open(path: &Path) -> Result<Self, SpoolError> {
         let fault = |e: io::Error| SpoolError { path: path.to_path_buf(), fault: e.to_string() };
-        let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(fault)?);
+        let mut file = BufReader::with_capacity(1 << 16, files::plain(path).map_err(fault)?);
         let magic: [u8; 8] = bytes(&mut file).map_err(fault)?;
         if &magic != MAGIC {
             return Err(SpoolError { path: path.to_path_buf(), fault: "is not a spool file".into() });

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use jetbench_runners::files;
+
 use crate::run::event::{Event, FaultClass, Phase};
 
 /// How often an interrupt is looked for.
@@ -55,7 +57,7 @@ impl Worker {
     /// # Errors
     /// The process cannot be started, or the log not opened.
     pub fn spawn(mut command: Command, job: &str, log: &Path) -> io::Result<Worker> {
-        let log_file: File = OpenOptions::new().append(true).create(true).open(log)?;
+        let log_file: File = files::own(log, OpenOptions::new().append(true))?;
         let log_start = log_file.metadata()?.len();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log_file).process_group(0);
         die_with_parent(&mut command);
@@ -188,11 +190,11 @@ impl Worker {
     /// The end of what the worker wrote to the log.
     fn last_words(&self) -> String {
         let mut text = String::new();
-        let read = File::open(&self.log).and_then(|mut log| {
+        let read = files::plain(&self.log).and_then(|mut log| {
             let from = log.metadata()?.len().saturating_sub(16_384).max(self.log_start);
             log.seek(SeekFrom::Start(from))?;
             let mut bytes = Vec::new();
-            log.read_to_end(&mut bytes)?;
+            log.take(16_384).read_to_end(&mut bytes)?;
             text = String::from_utf8_lossy(&bytes).into_owned();
             Ok(())
         });

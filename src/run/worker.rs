@@ -20,10 +20,12 @@ use crate::plan;
 use crate::plan::content::{CHANGED, ReadContent};
 use crate::plan::scenario::{self, Scenario};
 use crate::results::record::{NullRunRecord, WarmupRecord};
+use crate::results::store;
 use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::run::prompt::{self, GivenPrompt, PlannedPrompt};
 use crate::run::spool::{self, FrameTimes, ms};
 use crate::telemetry;
+use crate::text::say;
 
 /// Frames decoded ahead of the one being tracked.
 const READ_AHEAD: usize = 2;
@@ -65,7 +67,7 @@ impl EventWriter {
             self.out.write_all(line.as_bytes())
         });
         if let Err(e) = sent {
-            eprintln!("worker: the parent cannot be reached: {e}");
+            say(&format!("worker: the parent cannot be reached: {e}"));
             std::process::exit(i32::from(exit::NOT_VALID));
         }
     }
@@ -82,7 +84,7 @@ pub fn main() -> u8 {
     let out = match private_stdout() {
         Ok(out) => out,
         Err(e) => {
-            eprintln!("worker: no stdout to speak on: {e}");
+            say(&format!("worker: no stdout to speak on: {e}"));
             return exit::NOT_VALID;
         }
     };
@@ -363,7 +365,10 @@ fn track(
 }
 
 fn disk(path: &Path, error: &io::Error) -> Fault {
-    Fault { class: FaultClass::Environment, error: format!("cannot write {}: {error}", path.display()) }
+    Fault {
+        class: FaultClass::Environment,
+        error: format!("cannot write {}: {error}{}", path.display(), store::remedy(error)),
+    }
 }
 
 /// A decoded frame on its way into the loop.

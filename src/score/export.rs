@@ -2,7 +2,7 @@
 
 use super::directory::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreReport};
 use super::protocol::Protocol;
-use crate::report::csv::{CsvTable, columns, maybe, value};
+use crate::report::csv::{CsvTable, columns, line, maybe, value};
 
 impl ScoreReport {
     /// JSON, pretty-printed, floats in their shortest round-trip form.
@@ -65,7 +65,8 @@ impl ScoreReport {
         );
         let mut sequences = String::from("Sequence,J-Mean,F-Mean\n");
         for o in &self.objects {
-            sequences += &format!("{}_{},{},{}\n", o.video, o.object, three(o.j), three(o.f));
+            let row = line([format!("{}_{}", o.video, o.object), three(o.j), three(o.f)]);
+            sequences += &String::from_utf8_lossy(&row);
         }
         Some((global, sequences))
     }

@@ -48,6 +48,15 @@ struct GradedFrame {
     /// Per annotated object: index in the sequence, scores, object-score logit.
     scores: Vec<(usize, FrameScore, Option<f32>)>,
     non_finite: Vec<String>,
+    /// What could not be written of it, by output.
+    unwritten: Vec<(Output, DataError)>,
+}
+
+/// What may be written beside the scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    Masks,
+    Overlays,
 }
 
 /// What is written beside the scores.
@@ -59,16 +68,20 @@ pub struct Extras {
     pub overlays: Option<PathBuf>,
 }
 
+/// A graded sequence.
+#[derive(Clone, Debug)]
+pub struct Graded {
+    /// Its record.
+    pub record: SequenceRecord,
+    /// Outputs that are missing or incomplete, each as a sentence; they take nothing from the scores.
+    pub missing: Vec<String>,
+}
+
 /// Scores a finished sequence, and writes masks and overlays where wanted.
 ///
 /// # Errors
-/// An annotation or the spool file cannot be read, a mask or overlay not be written: names the file.
-pub fn grade(
-    sequence: &Sequence,
-    finished: &Finished,
-    layout: Layout,
-    extras: &Extras,
-) -> Result<SequenceRecord, DataError> {
+/// An annotation or the spool file cannot be read: names the file.
+pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &Extras) -> Result<Graded, DataError> {
     let reader = Reader::open(&finished.spool).map_err(|e| DataError(e.to_string()))?;
     let (width, height) = (reader.width, reader.height);
     if (width, height) != (sequence.width, sequence.height) {
@@ -80,8 +93,17 @@ pub fn grade(
             sequence.height
         )));
     }
-    let writer = extras.masks.as_deref().map(|root| MaskWriter::new(root, layout, sequence)).transpose()?;
-    let painter = extras.overlays.as_deref().map(|root| Painter::new(root, sequence, &finished.prompts)).transpose()?;
+    let mut unwritten = Vec::new();
+    let writer = extras.masks.as_deref().map(|root| MaskWriter::new(root, layout, sequence)).transpose();
+    let writer = writer.unwrap_or_else(|e| {
+        unwritten.push((Output::Masks, e));
+        None
+    });
+    let painter = extras.overlays.as_deref().map(|root| Painter::new(root, sequence, &finished.prompts)).transpose();
+    let painter = painter.unwrap_or_else(|e| {
+        unwritten.push((Output::Overlays, e));
+        None
+    });
     // A video file is decoded forwards, so its frames are taken before the work is spread over threads.
     let mut video = sequence.video.as_ref().filter(|_| painter.is_some()).map(|_| sequence.picker());
     let mut frames: Vec<GradedFrame> = reader
@@ -89,7 +111,7 @@ pub fn grade(
             let frame = frame.map_err(|e| DataError(e.to_string()))?;
             let index = frame.times.frame as usize;
             let first_pass = index < sequence.frames.len();
-            let image = video.as_mut().filter(|_| first_pass).map(|v| v.frame(index)).transpose()?;
+            let image = video.as_mut().filter(|_| first_pass).map(|v| v.frame(index));
             Ok((frame, image))
         })
         .par_bridge()
@@ -107,12 +129,19 @@ pub fn grade(
             finished.frames
         )));
     }
+    unwritten.extend(frames.iter_mut().flat_map(|f| std::mem::take(&mut f.unwritten)));
+    let missing =
+        [(Output::Masks, "masks"), (Output::Overlays, "overlays")].into_iter().filter_map(|(output, name)| {
+            let (_, first) = unwritten.iter().find(|(which, _)| *which == output)?;
+            Some(format!("the {name} of video {} are missing or incomplete: {first}", sequence.name))
+        });
+    let missing = missing.collect();
     let non_finite = frames.iter_mut().flat_map(|f| std::mem::take(&mut f.non_finite)).collect();
     let objects = sequence.objects.iter().enumerate().map(|(i, object)| {
         let prompt = finished.prompts.iter().find(|p| p.object == object.id);
         object_record(i, object, prompt, &frames, layout.protocol())
     });
-    Ok(SequenceRecord {
+    let record = SequenceRecord {
         video: sequence.name.clone(),
         width,
         height,
@@ -123,13 +152,14 @@ pub fn grade(
         non_finite,
         frames_sha256: finished.frames_sha256.clone(),
         ..SequenceRecord::default()
-    })
+    };
+    Ok(Graded { record, missing })
 }
 
 fn grade_frame(
     sequence: &Sequence,
     spooled: &SpooledFrame,
-    image: Option<RgbFrame>,
+    image: Option<Result<RgbFrame, DataError>>,
     writer: Option<&MaskWriter>,
     painter: Option<&Painter<'_>>,
 ) -> Result<GradedFrame, DataError> {
@@ -175,24 +205,24 @@ fn grade_frame(
             (i, score, live.map(|(_, logit)| *logit).filter(|logit| logit.is_finite()))
         })
         .collect();
+    let mut unwritten = Vec::new();
     if let (Some(writer), Some(file)) = (writer, first_pass) {
         let masks: Vec<Option<&Mask>> =
             sequence.objects.iter().map(|o| predicted.get(&o.id).map(|(mask, _)| mask)).collect();
-        writer.write(&file.name, &masks)?;
+        unwritten.extend(writer.write(&file.name, &masks).err().map(|e| (Output::Masks, e)));
     }
     if let (Some(painter), Some(_)) = (painter, first_pass) {
         let truths: BTreeMap<usize, &Mask> = annotated.iter().map(|(i, _)| *i).zip(&truths).collect();
-        let image = match image {
-            Some(image) => image,
-            None => sequence.picker().frame(index)?,
-        };
-        painter.paint(sequence, index, &image, &predicted, &truths, &scores)?;
+        let image = image.unwrap_or_else(|| sequence.picker().frame(index));
+        let painted = image.and_then(|image| painter.paint(sequence, index, &image, &predicted, &truths, &scores));
+        unwritten.extend(painted.err().map(|e| (Output::Overlays, e)));
     }
     Ok(GradedFrame {
         index: spooled.times.frame,
         frame: (!spooled.dropped).then(|| spooled.times.record(spooled.objects.len() as u32)),
         scores,
         non_finite,
+        unwritten,
     })
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use jetbench_runners::files;
 use jetbench_runners::pool;
 use jetbench_runners::types::Device;
 use jetbench_runners::webgpu;
@@ -146,7 +147,7 @@ fn module(text: &str) -> Option<String> {
 
 /// Are the clocks held where they are? Without root only processor and GPU can be told; the memory clock needs root.
 fn pinned(root: &Path) -> Option<&'static str> {
-    let value = |path: &Path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let value = |path: &Path| files::read_text(path, files::SMALL).ok()?.trim().parse::<u64>().ok();
     let fixed = |dir: &Path, low: &str, high: &str| Some(value(&dir.join(low))? == value(&dir.join(high))?);
     let mut cores = Vec::new();
     for (_, core) in cpu::cores(root) {
@@ -172,7 +173,7 @@ struct Packages(Vec<(String, String)>);
 
 impl Packages {
     fn read(root: &Path) -> Packages {
-        let bytes = std::fs::read(root.join("var/lib/dpkg/status")).unwrap_or_default();
+        let bytes = files::read(&root.join("var/lib/dpkg/status"), files::SMALL).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let mut list = Vec::new();
         let mut name = "";
@@ -203,7 +204,7 @@ impl Packages {
 
 /// CUDA's version from the toolkit's own file.
 fn cuda(root: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(root.join("usr/local/cuda/version.json")).ok()?;
+    let text = files::read_text(&root.join("usr/local/cuda/version.json"), files::SMALL).ok()?;
     let value: serde_json::Value = serde_json::from_str(&text).ok()?;
     Some(value["cuda"]["version"].as_str()?.to_string())
 }
@@ -340,7 +341,7 @@ fn nvidia_gpu(root: &Path) -> Option<String> {
     let mut names: Vec<String> = std::fs::read_dir(root.join("proc/driver/nvidia/gpus"))
         .ok()?
         .flatten()
-        .filter_map(|e| std::fs::read_to_string(e.path().join("information")).ok())
+        .filter_map(|e| files::read_text(&e.path().join("information"), files::SMALL).ok())
         .filter_map(|t| t.lines().find_map(|l| Some(l.strip_prefix("Model:")?.trim().to_string())))
         .collect();
     names.sort();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::key::{Channel, WorkerMemory};
 use super::sensor::{Found, Text, field_mib, is_tegra, text};
+use jetbench_runners::files;
 
 /// System memory, MiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,7 +22,7 @@ pub struct SystemMemory {
 
 /// Reads `/proc/meminfo`.
 pub fn system_memory(root: &Path) -> SystemMemory {
-    let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
+    let text = files::read_text(&root.join("proc/meminfo"), files::SMALL).unwrap_or_default();
     SystemMemory {
         available_mib: field_mib(&text, "MemAvailable"),
         swap_total_mib: field_mib(&text, "SwapTotal"),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::key::Channel;
 use super::sensor::{Found, Text, is_tegra, text};
+use jetbench_runners::files;
 
 const STATUS: &str = "var/lib/nvpmodel/status";
 
@@ -16,7 +17,7 @@ fn id(status: &str) -> Option<u32> {
 /// The power mode, e.g. `MODE_30W (2)`; `None` where there is none.
 pub fn power_mode(root: &Path) -> Option<String> {
     let id = id(&text(&root.join(STATUS)).ok()?)?;
-    let names = std::fs::read_to_string(root.join("etc/nvpmodel.conf")).unwrap_or_default();
+    let names = files::read_text(&root.join("etc/nvpmodel.conf"), files::SMALL).unwrap_or_default();
     let name = names.lines().find_map(|line| {
         let inner = line.trim().strip_prefix("< POWER_MODEL")?.trim_end_matches('>');
         let value = |key: &str| inner.split_whitespace().find_map(|w| w.strip_prefix(key)?.strip_prefix('='));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::{Channel, WorkerMemory};
 use super::sensor::{Found, Text, field_mib, text};
+use jetbench_runners::files;
 
 /// Memory of one process, in MiB, as the process itself or its parent reads it from procfs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,9 +29,9 @@ pub struct ProcessMemory {
 /// Reads `status` and, with `pss`, `smaps_rollup` of one process; `process` is its number or `self`.
 pub fn process_memory(root: &Path, process: &str, pss: bool) -> ProcessMemory {
     let dir = root.join("proc").join(process);
-    let status = std::fs::read_to_string(dir.join("status")).unwrap_or_default();
+    let status = files::read_text(&dir.join("status"), files::SMALL).unwrap_or_default();
     let rollup =
-        if pss { std::fs::read_to_string(dir.join("smaps_rollup")).unwrap_or_default() } else { String::new() };
+        if pss { files::read_text(&dir.join("smaps_rollup"), files::SMALL).unwrap_or_default() } else { String::new() };
     ProcessMemory {
         pss_mib: field_mib(&rollup, "Pss"),
         pss_anon_mib: field_mib(&rollup, "Pss_Anon"),

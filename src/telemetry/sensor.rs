@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::key::Channel;
 use crate::results::record::MissingRecord;
+use jetbench_runners::files;
 
 /// A reading, or why there is none.
 pub type Reading = Result<f64, String>;
@@ -49,7 +50,7 @@ impl Found {
 
 /// Text of a file without NULs and white space at its ends, or why not.
 pub(super) fn text(path: &Path) -> Result<String, String> {
-    match std::fs::read(path) {
+    match files::read(path, files::SMALL) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
             Ok(text.trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_string())
@@ -97,9 +98,9 @@ pub(super) fn why_not(dir: &Path) -> String {
 
 /// Is this a board with a Tegra chip?
 pub fn is_tegra(root: &Path) -> bool {
-    ["proc/device-tree/compatible", "sys/firmware/devicetree/base/compatible"]
-        .iter()
-        .any(|file| std::fs::read(root.join(file)).is_ok_and(|b| String::from_utf8_lossy(&b).contains("nvidia,tegra")))
+    ["proc/device-tree/compatible", "sys/firmware/devicetree/base/compatible"].iter().any(|file| {
+        files::read(&root.join(file), files::SMALL).is_ok_and(|b| String::from_utf8_lossy(&b).contains("nvidia,tegra"))
+    })
 }
 
 /// Files with one number each, scaled to the channel's unit.

@@ -92,7 +92,8 @@ impl Workshop {
     pub fn runs(&self, root: &str) -> Vec<PathBuf> {
         let list = |p: &Path| -> Vec<PathBuf> {
             let mut dirs: Vec<_> = std::fs::read_dir(p).into_iter().flatten().flatten().map(|e| e.path()).collect();
-            dirs.retain(|p| p.is_dir());
+            let hidden = |p: &Path| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+            dirs.retain(|p| p.is_dir() && !hidden(p));
             dirs.sort();
             dirs
         };

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::ptr::null_mut;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::files;
 use ort::AsPointer;
 use ort::environment::Environment;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
@@ -305,7 +306,8 @@ pub(crate) fn trim_heap() {
     #[cfg(target_os = "linux")]
     if POOL.uses_huge_pages()
         && kernel(&setting()).is_some_and(|setting| setting != "never")
-        && let Some((start, end)) = std::fs::read_to_string("/proc/self/maps").ok().as_deref().and_then(heap)
+        && let Some((start, end)) =
+            files::read_text(Path::new("/proc/self/maps"), files::SMALL).ok().as_deref().and_then(heap)
     {
         // SAFETY: whole pages of a mapping of this process, whose contents the call leaves as they are. It may fail for any of them,
         // which then stay small: `AnonHugePages` in the record has what came of it.
@@ -330,7 +332,7 @@ pub fn kernel(setting: &str) -> Option<&str> {
 }
 
 fn setting() -> String {
-    std::fs::read_to_string(Path::new("/").join(SETTING)).unwrap_or_default()
+    files::read_text(&Path::new("/").join(SETTING), files::SMALL).unwrap_or_default()
 }
 
 /// Settles whether the pool asks for huge pages, and says what that comes to. The first opening of a process decides.

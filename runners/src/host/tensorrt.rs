@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::runtime::{self, Runtime};
 use super::settings::SessionSettings;
+use crate::files;
 use crate::runner::RunnerError;
 use crate::types::{Dtype, Effective};
 
@@ -144,16 +145,17 @@ impl Compiler {
 /// Version of the TensorRT that ONNX Runtime's provider loads, e.g. `10.16.2`; `None` when the dynamic loader finds none.
 fn version(runtime: &Path) -> Option<String> {
     let provider = runtime.with_file_name("libonnxruntime_providers_tensorrt.so");
-    let number = candidates(&std::fs::read(provider).unwrap_or_default()).into_iter().find_map(|name| {
-        // SAFETY: the library is NVIDIA's, found where ONNX Runtime's provider finds it; loading runs its initialisers.
-        let library = unsafe { libloading::Library::new(name) }.ok()?;
-        // SAFETY: `getInferLibVersion` has had this signature since TensorRT 5.
-        let version = unsafe { library.get::<unsafe extern "C" fn() -> c_int>(b"getInferLibVersion") }.ok()?;
-        // SAFETY: takes nothing, returns a number.
-        let number = unsafe { version() };
-        std::mem::forget(library); // the provider is about to use it
-        Some(number)
-    })?;
+    let number =
+        candidates(&files::read(&provider, files::LARGE).unwrap_or_default()).into_iter().find_map(|name| {
+            // SAFETY: the library is NVIDIA's, found where ONNX Runtime's provider finds it; loading runs its initialisers.
+            let library = unsafe { libloading::Library::new(name) }.ok()?;
+            // SAFETY: `getInferLibVersion` has had this signature since TensorRT 5.
+            let version = unsafe { library.get::<unsafe extern "C" fn() -> c_int>(b"getInferLibVersion") }.ok()?;
+            // SAFETY: takes nothing, returns a number.
+            let number = unsafe { version() };
+            std::mem::forget(library); // the provider is about to use it
+            Some(number)
+        })?;
     Some(version_text(number))
 }
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::files;
 use crate::packs;
 use crate::runner::{Runner, RunnerError};
 pub use crate::sam::copies::Copied;
@@ -74,7 +75,7 @@ pub fn audit(
     let mut audit = Audit { copies: tracker.copies().to_vec(), frames: count, ..Audit::default() };
     for (graph, file) in tracker.end_profiles()? {
         let wrong = |e: String| RunnerError::Environment(format!("profile {}: {e}", file.display()));
-        let text = std::fs::read_to_string(&file).map_err(|e| wrong(e.to_string()))?;
+        let text = files::read_text(&file, files::LARGE).map_err(|e| wrong(e.to_string()))?;
         read_profile(&graph, &text, &mut audit).map_err(wrong)?;
     }
     Ok(audit)

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::files;
 use crate::host::settings::SessionSettings;
 use crate::manifest::{COND_OBJECTS, Follows, GraphSpec, OBJECTS, TensorSpec};
 use crate::onnx::{Dimension, Model, shape_text};
@@ -218,7 +219,7 @@ fn read(
     let file = form.map(|form| &form.file).or(graph.files.get(&precision)).cloned().unwrap_or_default();
     let path = pack.dir.join(&file);
     let wrong = |e: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {e}", path.display()));
-    let bytes = std::fs::read(&path).map_err(|e| wrong(&e))?;
+    let bytes = files::read(&path, files::LARGE).map_err(|e| wrong(&e))?;
     let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
     let emulated = (on_cpu && precision != Dtype::Fp32).then(|| model.emulate_half());
     let emulated = emulated.transpose().map_err(|e| wrong(&e))?;

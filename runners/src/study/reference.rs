@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::files;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::study::limits::{CEILINGS, Tolerance};
@@ -79,7 +80,7 @@ pub(super) fn read_index(pack: &Pack) -> Result<(ReferenceIndex, PathBuf), Runne
     let path = pack.dir.join(&golden.index);
     let dir = path.parent().unwrap_or(&pack.dir).to_path_buf();
     let wrong = |text: &str| RunnerError::Pack(format!("{}: {text}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|e| wrong(&e.to_string()))?;
+    let text = files::read_text(&path, files::SMALL).map_err(|e| wrong(&e.to_string()))?;
     let index: ReferenceIndex = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
     if index.schema != SCHEMA {
         return Err(wrong(&format!("schema {}, this program reads {SCHEMA}", index.schema)));
@@ -137,7 +138,7 @@ impl ReferenceClip {
 
 fn read_png(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, RunnerError> {
     let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let file = files::plain(path).map_err(|e| wrong(e.to_string()))?;
     let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let mut reader = decoder.read_info().map_err(|e| wrong(e.to_string()))?;
@@ -233,7 +234,7 @@ impl ReferenceTrack {
 /// Inflates a zlib file, refusing more than `most` bytes.
 fn inflate(path: &Path, most: usize) -> Result<Vec<u8>, RunnerError> {
     let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let file = files::plain(path).map_err(|e| wrong(e.to_string()))?;
     let mut bytes = Vec::new();
     let limit = most as u64 + 1;
     flate2::read::ZlibDecoder::new(std::io::BufReader::new(file))

@@ -454,6 +454,10 @@ pub fn side() -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use jetbench_runners::types::Options;
+
     use super::*;
 
     fn request() -> OpenRequest {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use plotters::prelude::{Color, RGBAColor};
 
 use super::{Axes, Figure, INK, MARGIN, Measure, PALETTE, PAPER, Page, Plot, SOFT, Scale, WIDE, text_style};
+use crate::report::csv::restore;
 use crate::report::table::cell_name;
 use crate::results::record::RunRecord;
 use crate::telemetry::PHASE;
@@ -28,7 +29,7 @@ pub fn figures(run: &RunRecord, telemetry: &[u8]) -> Vec<Figure> {
     let mut cells: BTreeMap<[String; 3], Sensed> = BTreeMap::new();
     let mut reader = ::csv::ReaderBuilder::new().flexible(true).from_reader(telemetry);
     for row in reader.records().flatten() {
-        let field = |i: usize| row.get(i).unwrap_or_default();
+        let field = |i: usize| restore(row.get(i).unwrap_or_default());
         let (Ok(at), Ok(value)) = (field(3).parse::<f64>(), field(5).parse::<f64>()) else { continue };
         // Repeats are fresh processes with times of their own; the first one is drawn.
         if !(at.is_finite() && value.is_finite() && matches!(field(6), "" | "1")) {

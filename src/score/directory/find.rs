@@ -10,6 +10,7 @@ use crate::dataset::{
     sort_frames, structure,
 };
 use crate::score::protocol::Protocol;
+use jetbench_runners::files;
 
 /// Masks of one video, or of one of its objects.
 pub(super) struct Unit {
@@ -346,7 +347,7 @@ pub(super) fn shorten(names: &[&str]) -> String {
 
 /// `video` or `video object` per line.
 pub(super) fn read_unseen(path: &Path) -> Result<BTreeSet<(String, Option<String>)>, DataError> {
-    let text = std::fs::read_to_string(path).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
+    let text = files::read_text(path, files::SMALL).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
     let mut listed = BTreeSet::new();
     for (i, line) in text.lines().enumerate() {
         let mut words = line.split_whitespace();
