@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo test --workspace --locked
+JETBENCH=${CARGO_TARGET_DIR:-target}/debug/jetbench scripts/attack.sh --short
 if command -v cargo-deny >/dev/null; then
     # Advisories need a database that not every network reaches; the other three need only the crates.
     cargo deny --locked check bans licenses sources

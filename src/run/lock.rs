@@ -112,7 +112,7 @@ fn open(dir: &Path, path: &Path) -> std::io::Result<File> {
     directory_is_safe(dir)?;
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.uid() != me() => return files::own(path, File::options().read(true)),
-        Ok(found) if found.nlink() > 1 => {
+        Ok(found) if found.is_file() && found.nlink() > 1 => {
             return Err(std::io::Error::other("it has a second name (hard link); remove it"));
         }
         Ok(_) => {}
