@@ -2,13 +2,14 @@
 //! system says of a file and a sample of its bytes stand for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jetbench_runners::digest::hex;
+use jetbench_runners::files;
 use sha2::{Digest, Sha256};
 
 use super::{MaskSource, Sequence};
@@ -78,7 +79,7 @@ impl Sample {
     /// # Errors
     /// The file system's; it is no plain file.
     pub fn read(path: &Path) -> io::Result<Sample> {
-        let mut file = open(path)?;
+        let mut file = files::plain(path)?;
         let stamp = Stamp::of(&file.metadata()?);
         let mut digest = Sha256::new();
         digest.update(stamp.size.to_le_bytes());
@@ -97,20 +98,12 @@ impl Sample {
     }
 }
 
-/// Opens a plain file; anything else could wait for ever, or never end.
-fn open(path: &Path) -> io::Result<File> {
-    match std::fs::metadata(path)?.is_file() {
-        true => File::open(path),
-        false => Err(io::Error::other("no plain file")),
-    }
-}
-
 /// SHA-256 of a whole file.
 ///
 /// # Errors
 /// The file system's; it is no plain file.
 pub fn file_sha(path: &Path) -> io::Result<Sha> {
-    let mut file = open(path)?;
+    let mut file = files::plain(path)?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -168,7 +161,7 @@ impl Witness {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match seen.get_mut(path) {
             Some(before) if *before != sha => {
-                *before = Sha256::new().chain_update(&*before).chain_update(sha).finalize().into()
+                *before = Sha256::new().chain_update(*before).chain_update(sha).finalize().into()
             }
             Some(_) => {}
             None => drop(seen.insert(path.to_path_buf(), sha)),

@@ -232,7 +232,7 @@ pub(crate) fn described(root: &Path) -> Layout {
     let metas: Vec<String> = entries(root).unwrap_or_default().into_iter().filter(is_meta).collect();
     for name in &metas {
         let mut start = Vec::new();
-        let read = std::fs::File::open(root.join(name)).and_then(|f| f.take(1 << 16).read_to_end(&mut start));
+        let read = files::plain(&root.join(name)).and_then(|f| f.take(1 << 16).read_to_end(&mut start));
         let text = String::from_utf8_lossy(&start);
         match read {
             Ok(_) if text.contains("\"frame_range\"") => return Layout::Lvos,

@@ -167,11 +167,11 @@ const STREAM: &str = "0:V:0";
 
 fn is_here(video: &Path) -> Result<(), DataError> {
     let fail = |what: &dyn std::fmt::Display| Err(DataError(format!("{}: {what}", video.display())));
-    if !video.is_file() {
+    if !video.exists() {
         return fail(&"no such file");
     }
     let mut start = Vec::new();
-    match File::open(video).and_then(|file| file.take(64).read_to_end(&mut start)) {
+    match files::plain(video).and_then(|file| file.take(64).read_to_end(&mut start)) {
         Err(e) => fail(&e),
         Ok(_) if is_lfs_pointer(&start) => fail(&LFS_POINTER),
         Ok(_) => Ok(()),
@@ -218,7 +218,6 @@ impl VideoStream {
     /// Starts ffmpeg on `video`.
     pub(super) fn open(ffmpeg: &Path, video: &Path) -> Result<VideoStream, DataError> {
         let name = video.display().to_string();
-        files::plain(video).map_err(|e| DataError(format!("{name}: {e}")))?;
         is_here(video)?;
         let fail = |e: std::io::Error| DataError(format!("{name}: no temporary file for ffmpeg's messages ({e})"));
         let complaints = tempfile::tempfile().map_err(fail)?;

@@ -1,10 +1,10 @@
 //! Does an image file reach its end? Its markers or chunks are followed, so data behind the end does no harm: cameras,
 //! phones and download tools append some.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use jetbench_runners::files;
 use jetbench_runners::lfs::{LFS_POINTER, is_lfs_pointer};
 
 use super::label_png::read_file;
@@ -14,7 +14,7 @@ use super::label_png::read_file;
 /// # Errors
 /// What is wrong, without the file's name.
 pub(crate) fn check_file(path: &Path) -> Result<(), String> {
-    let mut file = File::open(path).map_err(|e| e.to_string())?;
+    let mut file = files::plain(path).map_err(|e| e.to_string())?;
     let length = file.metadata().map_err(|e| e.to_string())?.len();
     let mut start = Vec::new();
     let mut end = Vec::new();

@@ -144,7 +144,8 @@ mod tests {
         let found = series(&same);
         assert_eq!((found.len(), found[0].rows.len()), (1, 3), "a new runtime is what one wants to see");
         assert_eq!(found[0].name, "m_mask fp32 cpu on board: demo, 7 videos");
-        let changes: [(&str, fn(&mut Row)); 5] = [
+        type Change = (&'static str, fn(&mut Row));
+        let changes: [Change; 5] = [
             ("device d2", |r| r.key.board.1 = "d2".into()),
             ("pack p2", |r| r.key.thing[0] = "p2".into()),
             ("protocol vos", |r| r.key.thing[3] = "vos".into()),

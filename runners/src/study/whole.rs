@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::files;
 use crate::manifest::{self, Manifest};
 use crate::pack::{Pack, read_text};
 use crate::packs;
@@ -114,12 +115,11 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), RunnerError> {
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<(), RunnerError> {
-    if !std::fs::metadata(from).map_err(|e| wrong(from, &e))?.is_file() {
-        return Err(wrong(from, &"no plain file"));
-    }
+    let mut source = files::plain(from).map_err(|e| wrong(from, &e))?;
     let folder = to.parent().unwrap_or(to);
     std::fs::create_dir_all(folder).map_err(|e| unwritten(folder, &e))?;
-    std::fs::copy(from, to).map(drop).map_err(|e| unwritten(to, &e))
+    let mut copy = files::create(to).map_err(|e| unwritten(to, &e))?;
+    std::io::copy(&mut source, &mut copy).map(drop).map_err(|e| unwritten(to, &e))
 }
 
 /// What lies in a directory, links followed: paths from there.
@@ -177,7 +177,7 @@ impl Index {
         manifest.check().map_err(|e| wrong(&dir.join(manifest::FILE_NAME), &e))?;
         let Some(golden) = manifest.golden else { return Ok(None) };
         let path = dir.join(&golden.index);
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+        let Ok(text) = files::read_text(&path, files::SMALL) else { return Ok(None) };
         let value = serde_json::from_str(&text).map_err(|e| wrong(&path, &e))?;
         let start = path.parent().unwrap_or(dir).to_path_buf();
         Ok(Some(Index { file: golden.index, dir: start, value }))
