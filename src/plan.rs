@@ -16,7 +16,7 @@ pub mod shard;
 mod sound;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jetbench_runners::packs;
 
@@ -26,6 +26,7 @@ use crate::dataset::content::folder_stamp;
 use crate::exit::Error;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
+use crate::telemetry::allowance::Allowance;
 
 /// What will be done.
 #[derive(Debug)]
@@ -111,7 +112,14 @@ impl Plan {
         if dataset.exclusive() {
             cells.iter_mut().for_each(|cell| options::exclude(cell, &settings));
         }
-        if let Some(most) = settings.memory_budget {
+        if let Some(asked) = settings.memory_budget {
+            let most = Allowance::read(Path::new("/")).within_limit(asked);
+            if most < asked {
+                notes.push(format!(
+                    "a cgroup allows {} of memory, less than --memory-budget: that is the budget",
+                    budget::mib(most)
+                ));
+            }
             notes.extend(within_budget(&settings, &cells, &dataset, most)?);
         }
         let ort_lib = resolve::find_runtime(&settings, &cells)?;

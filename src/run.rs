@@ -1,6 +1,7 @@
 //! How is it done? One fresh worker process per cell and repeat, one after the other; what is finished is on disk before
 //! the next begins. A cell that fails is a verdict; the other cells go on.
 
+mod beat;
 pub mod cell;
 pub(crate) mod energy;
 pub mod event;

@@ -7,6 +7,7 @@
 //! resident set, its high-water mark, swap). `sysinfo` can do neither; it reads what exists on the live machine only, the
 //! list of processes.
 
+pub mod allowance;
 pub mod cpu;
 pub mod device;
 pub mod fan;

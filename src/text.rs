@@ -110,6 +110,11 @@ pub fn figure(value: f64) -> String {
     }
 }
 
+/// [`figure`], and a dash for what was not measured or cannot be told.
+pub fn show(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_string(), figure)
+}
+
 /// `1 video`, `3 videos`.
 pub fn plural(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })

@@ -128,7 +128,7 @@ fn first_spool(shop: &Workshop) {
 #[test]
 fn a_video_that_goes_away_meanwhile_leaves_no_valid_cell() {
     let shop = shop(4);
-    shop.pack("slow", "frame_ms = [25.0]");
+    shop.pack("slow", "[[mock.fault]]\nframe = 6\nkind = \"wait\"\n");
     for entry in std::fs::read_dir(shop.path("data")).unwrap().flatten() {
         if entry.path().is_file() {
             std::fs::remove_file(entry.path()).unwrap(); // the list of videos
@@ -154,6 +154,7 @@ fn a_video_that_goes_away_meanwhile_leaves_no_valid_cell() {
         let at = shop.path("data").join(part).join("synth_003");
         std::fs::rename(at, shop.path(&format!("gone-{part}"))).unwrap();
     }
+    std::fs::write(shop.path("go"), "").unwrap();
     assert_ne!(run.wait().unwrap().code(), Some(0));
     let dir = shop.runs("results").remove(0);
     let record = store::load(&dir).unwrap();

@@ -3,6 +3,7 @@
 
 mod workshop;
 
+use std::io::BufRead;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -120,10 +121,10 @@ fn what_cannot_be_scheduled_is_said_at_once() {
 #[test]
 fn two_runs_never_share_a_device() {
     let shop = shop();
-    shop.pack("slow", "frame_ms = [150.0]");
+    shop.pack("slow", "[[mock.fault]]\nframe = 3\nkind = \"wait\"");
     let slow = ["--models", "slow_mask", "--data", "data", "--dtype", "fp32", "--min-frames", "1", "--out", "first"];
     let mut first = shop.command(&slow).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while shop.runs("first").is_empty() {
         assert!(Instant::now() < deadline, "the first run did not begin");
         std::thread::sleep(Duration::from_millis(5));
@@ -136,9 +137,13 @@ fn two_runs_never_share_a_device() {
         text(&hasty.stderr)
     );
     assert!(!shop.path("second").exists(), "nothing is left of a run that never began");
-    let patient = shop.output(&[&JOB[..], &["--max-wait", "1m", "--out", "second"]].concat());
-    assert_eq!(patient.status.code(), Some(0));
-    assert!(text(&patient.stderr).contains("waiting"), "{}", text(&patient.stderr));
+    let patient = [&JOB[..], &["--max-wait", "10m", "--out", "second"]].concat();
+    let mut patient = shop.command(&patient).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = std::io::BufReader::new(patient.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("waiting")), "it says that it waits");
+    std::fs::write(shop.path("go"), "").unwrap();
+    said.for_each(drop);
+    assert_eq!(patient.wait().unwrap().code(), Some(0));
     // The second began after the first had ended.
     assert_eq!(first.wait().unwrap().code(), Some(0));
     let time = |root: &str| jetbench::results::store::load(&shop.runs(root)[0]).unwrap();

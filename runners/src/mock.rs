@@ -132,6 +132,10 @@ enum FaultKind {
     Kill,
     /// Asks for more memory than there is.
     OutOfMemory,
+    /// The process is stopped from outside for a quarter of a second.
+    Stop,
+    /// Goes on when a file `go` lies in the current directory: a test says when.
+    Wait,
     /// Never returns.
     Hang,
 }
@@ -217,6 +221,18 @@ impl FaultKind {
             FaultKind::OutOfMemory => {
                 let hoard: Vec<u8> = Vec::with_capacity(isize::MAX as usize);
                 Err(format!("mock fault: {} bytes were there", std::hint::black_box(hoard).capacity()))
+            }
+            FaultKind::Stop => {
+                let id = std::process::id();
+                let script = format!("kill -STOP {id}; sleep 0.25; kill -CONT {id}");
+                let done = std::process::Command::new("/bin/sh").arg("-c").arg(script).status();
+                done.map(drop).map_err(|e| format!("mock fault: no shell to stop the process: {e}"))
+            }
+            FaultKind::Wait => {
+                while !Path::new("go").exists() {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Ok(())
             }
             FaultKind::Hang => loop {
                 std::thread::sleep(Duration::from_secs(3600));

@@ -8,6 +8,7 @@ mod clip;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use clip::{click, frame};
 use jetbench_runners::types::{Device, Dtype, Frame, FrameMasks, OpenRequest, Options};
@@ -43,8 +44,16 @@ fn open(thread_pool: &str) -> (Box<dyn Runner>, String, Vec<String>) {
     let before = threads();
     let request = OpenRequest { pack, dtype: Dtype::Fp32, device: Device::Cpu, options, ort_lib: None };
     let runner = packs::open(&request).unwrap();
-    let started =
-        threads().into_iter().filter(|(id, _)| !before.contains_key(id)).map(|(_, allowed)| allowed).collect();
+    // A thread ties itself when it first runs, which may be after the opening on a busy machine.
+    let begun = Instant::now();
+    let started = loop {
+        let new = threads().into_iter().filter(|(id, _)| !before.contains_key(id));
+        let started: Vec<String> = new.map(|(_, allowed)| allowed).collect();
+        if started.iter().all(|allowed| processors(allowed).len() == 1) || begun.elapsed() > Duration::from_secs(60) {
+            break started;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     let note = runner.open_report().notes.iter().find(|note| note.starts_with("thread pool")).unwrap().clone();
     (runner, note, started)
 }

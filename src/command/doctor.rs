@@ -20,6 +20,7 @@ use crate::exit::{ENVIRONMENT, Error, OK, Outcome};
 use crate::plan;
 use crate::results::record::DeviceRecord;
 use crate::run::lock;
+use crate::telemetry::allowance::Allowance;
 use crate::telemetry::rivals::{self, Watch};
 use crate::telemetry::{self, device};
 
@@ -256,8 +257,21 @@ fn conditions(root: &Path) -> Vec<Check> {
             ),
         });
     }
+    let may = Allowance::read(root);
+    let whole = may.words().unwrap_or_else(|| "the whole machine".to_string());
+    checks.push(match (may.quota_cores, may.nice) {
+        (None, None | Some(..=0)) => Check::ok("allowance", whole),
+        _ => Check::warn(
+            "allowance",
+            whole,
+            "measure without a processor quota and without `nice`: periods in which a quota stops the worker make its cell invalid",
+        ),
+    });
     if let Some(available) = memory.available_mib {
-        let found = format!("{available:.0} MiB available");
+        let allowed = may.memory_mib.filter(|mib| *mib < available);
+        let limited = allowed.map(|mib| format!(", {mib:.0} MiB allowed by a cgroup")).unwrap_or_default();
+        let found = format!("{available:.0} MiB available{limited}");
+        let available = allowed.unwrap_or(available);
         checks.push(if available < 1024.0 {
             Check::warn("memory", found, "close other programs")
         } else {

@@ -12,7 +12,7 @@ use crate::report::plot;
 use crate::results::disturbance;
 use crate::results::rows::{Row, rows};
 use crate::results::store;
-use crate::text::{clean, figure, plural, say};
+use crate::text::{clean, plural, say, show};
 
 /// Shows the history.
 ///
@@ -60,10 +60,6 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     store::write_atomic(path, bytes).map_err(|e| Error::Environment(format!("cannot write {}: {e}", path.display())))
-}
-
-fn show(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_string(), figure)
 }
 
 fn text(series: &[Series]) -> String {

@@ -260,7 +260,7 @@ mod tests {
         let (before, modified) = (Stamp::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap());
         std::fs::write(dir.path().join("g"), "b").unwrap();
         std::fs::rename(dir.path().join("g"), &path).unwrap();
-        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
         assert_ne!(Stamp::read(&path).unwrap(), before);
     }
 

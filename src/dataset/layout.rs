@@ -10,6 +10,8 @@ use std::str::FromStr;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use jetbench_runners::files;
+
 use super::list::read_list;
 use super::masklets::ENDING;
 use super::objects::sequence;

@@ -180,7 +180,7 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
             .as_ref()
             .and_then(|s| s.latency)
             .zip(b.summary.as_ref().and_then(|s| s.latency))
-            .map(|(a, b)| (a.p99_ms, b.p99_ms)),
+            .and_then(|(a, b)| a.p99().zip(b.p99())),
         verdict,
         verdict_regressed: worse,
         moved: pairs.moved(),

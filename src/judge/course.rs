@@ -8,6 +8,7 @@ use crate::judge::summary::frames;
 use crate::judge::{disturbed, limits, stats};
 use crate::results::note::{Note, NoteKind};
 use crate::results::record::{CellRecord, SequenceRecord};
+use crate::text::plural;
 
 /// Latency of each frame in run order, divided by the median latency of its like: frames with as many objects in videos of the same size.
 /// (Prompted frames skip the memory attention and are a little faster; they are too few for a group of their own.)
@@ -139,7 +140,7 @@ fn steadiness_of(samples: &[f64]) -> Steadiness {
 /// What a reader should know about the steadiness of the timings, in whole sentences; empty when there is nothing to
 /// say. Frames are compared with frames of equal work only: the same number of objects.
 pub fn remarks(cell: &CellRecord) -> Vec<Note> {
-    use NoteKind::{Drift, ObjectChange, Outliers, Scattered, Shifted, SlowStart};
+    use NoteKind::{Drift, ObjectChange, Outliers, Scattered, Shifted, SlowStart, Stalled};
     let ratios = relative_latencies(cell);
     let mut remarks = Vec::new();
     let slow = stats::slow_start(&ratios);
@@ -179,8 +180,25 @@ pub fn remarks(cell: &CellRecord) -> Vec<Note> {
             share * 100.0
         )));
     }
+    remarks.extend(stalls(cell).map(|text| Note::new(Stalled, text)));
     remarks.extend(object_changes(cell, &ratios).map(|text| Note::new(ObjectChange, text)));
     remarks
+}
+
+/// How often and how long the worker stood still, in words.
+fn stalls(cell: &CellRecord) -> Option<String> {
+    let stalls = || cell.sequences.iter().flat_map(|s| s.stalls.iter().map(move |stall| (s, stall)));
+    let (video, longest) = stalls().max_by(|a, b| a.1.ms.total_cmp(&b.1.ms))?;
+    let (ms, waited): (f64, f64) = stalls().fold((0.0, 0.0), |sum, (_, s)| (sum.0 + s.ms, sum.1 + s.waited_ms));
+    let why =
+        if waited >= ms / 2.0 { "no processor was free for it" } else { "it was stopped, or the machine stood still" };
+    Some(format!(
+        "the worker stood still {}, {:.1} s in all, the longest for {:.1} s in video {}: {why}; the time is in the latencies",
+        plural(stalls().count(), "time", "times"),
+        ms / 1e3,
+        longest.ms / 1e3,
+        video.video
+    ))
 }
 
 /// Least times the median of like frames that frames on which the number of objects changed must take, in the middle, to be

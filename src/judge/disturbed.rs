@@ -16,6 +16,7 @@ pub fn disturbances(cell: &CellRecord, conditions: &Conditions) -> Vec<Disturban
         || course::steadiness(cell) == Steadiness::Restless;
     let seen = [
         (Disturbance::Rivals, verdict::rivals(conditions).is_some()),
+        (Disturbance::Stalled, cell.sequences.iter().any(|s| !s.stalls.is_empty())),
         (Disturbance::Outliers, too_many_outliers(&course::unexplained(cell))),
         (Disturbance::Drift, drift(&ratios).is_some()),
         (Disturbance::Shifted, shifted),
@@ -50,7 +51,7 @@ fn slow_start_share(ratios: &[f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::results::note::Note;
-    use crate::results::record::{FrameRecord, SequenceRecord};
+    use crate::results::record::{FrameRecord, SequenceRecord, StallRecord};
 
     fn cell(latencies: impl IntoIterator<Item = f64>) -> CellRecord {
         let frames = latencies.into_iter().map(|latency_ms| FrameRecord { latency_ms, ..Default::default() });
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn each_rule_speaks_above_its_limit_and_is_silent_below() {
-        use Disturbance::{Drift, LateFrames, Outliers, Rivals, SlowStart};
+        use Disturbance::{Drift, LateFrames, Outliers, Rivals, SlowStart, Stalled};
         let quiet = |i: u32| 10.0 + f64::from(i % 7) / 50.0;
         let steady = cell((0..100).map(quiet));
         assert_eq!(of(&steady), []);
@@ -81,6 +82,9 @@ mod tests {
         let cold = |ratio: f64| cell((0..100).map(move |i| quiet(i) * if i == 0 { ratio } else { 1.0 }));
         assert_eq!(of(&cold(1.5)), [], "half a frame of a hundred");
         assert_eq!(of(&cold(3.0)), [SlowStart]);
+        let mut stalled = steady.clone();
+        stalled.sequences[0].stalls = vec![StallRecord { at_ms: 10.0, ms: 2000.0, waited_ms: 0.0 }];
+        assert_eq!(of(&stalled), [Stalled]);
         let late = CellRecord { notes: vec![Note::new(NoteKind::LateFrames, "late")], ..steady };
         assert_eq!(of(&late), [LateFrames]);
     }

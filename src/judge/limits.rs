@@ -1,5 +1,9 @@
 //! From where on does a rule speak? Every limit by which a measurement is judged, with its reason.
 
+use std::time::Duration;
+
+/// A worker that could not run at all for this long stood still; busy schedulers let a thread wait for less.
+pub const STALL: Duration = Duration::from_millis(100);
 /// Other processes that use fewer cores on average are the machine's housekeeping.
 pub const RIVAL_CORES: f64 = 0.25;
 /// Share of frames that may be outliers: a percentile of 95 still lies among the others, and a scheduler's tick is no reason to doubt a run.
@@ -22,3 +26,5 @@ pub const SCATTER_SHARE: f64 = 1.0 / 3.0;
 pub const SCATTER_FRAMES: usize = 40;
 /// Frames quicker than this are not judged on levels and scatter: what the machine does between two of them weighs as much.
 pub const QUICK_MS: f64 = 1.0;
+/// Growth of the worker's memory over the second half of a run that may be a leak, MiB: allocators' own pieces are smaller.
+pub const LEAK_MIB: f64 = 4.0;

@@ -89,7 +89,7 @@ fn repeats<'a>(runs: impl Iterator<Item = &'a CellRecord>) -> RepeatsRecord {
         fps_wall: spread(|s| s.fps_wall),
         fps_model: spread(|s| s.fps_model),
         latency_p50_ms: spread(|s| s.latency.map(|l| l.p50_ms)),
-        latency_p95_ms: spread(|s| s.latency.map(|l| l.p95_ms)),
+        latency_p95_ms: spread(|s| s.latency.and_then(|l| l.p95())),
     }
 }
 
@@ -106,6 +106,7 @@ fn headline(summary: &mut SummaryRecord, repeats: &[RepeatRecord]) {
         let middle = |pick: fn(&crate::results::record::LatencyRecord) -> f64| {
             stats::median(&over(&all, |s| s.latency.as_ref().map(pick))).unwrap_or_default()
         };
+        latency.samples = all.iter().filter_map(|s| Some(s.latency?.samples)).min().unwrap_or_default();
         latency.mean_ms = middle(|l| l.mean_ms);
         latency.p50_ms = middle(|l| l.p50_ms);
         latency.p90_ms = middle(|l| l.p90_ms);

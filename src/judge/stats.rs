@@ -53,6 +53,7 @@ pub fn latency(samples_ms: &[f64]) -> Option<LatencyRecord> {
         p95_ms: percentile(&ascending, 0.95)?,
         p99_ms: percentile(&ascending, 0.99)?,
         max_ms: *ascending.last()?,
+        samples: samples_ms.len(),
     })
 }
 
@@ -247,9 +248,19 @@ pub(super) mod tests {
                 p95_ms: p95,
                 p99_ms: p99,
                 max_ms: values.iter().copied().fold(f64::MIN, f64::max),
+                samples: n,
             };
             assert_eq!(got, want, "n = {n}");
         }
+    }
+
+    #[test]
+    fn a_percentile_is_told_where_ten_samples_lie_beyond_it() {
+        let told = |n| latency(&generated(n)).map(|l| [l.p90(), l.p95(), l.p99()].map(|p| p.is_some())).unwrap();
+        assert_eq!([20, 99, 100, 199].map(&told), [[false; 3], [false; 3], [true, false, false], [true, false, false]]);
+        assert_eq!([200, 999, 1000].map(&told), [[true, true, false], [true, true, false], [true; 3]]);
+        let old = LatencyRecord { p99_ms: 3.0, ..LatencyRecord::default() };
+        assert_eq!(old.p99(), Some(3.0), "an old record does not say of how many frames it is");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jetbench_runners::types::Effective;
 
 use crate::judge::course::{self, Steadiness};
-use crate::judge::limits;
+use crate::judge::{leak, limits};
 use crate::plan::policy::Policy;
 use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{CellRecord, SensorsRecord, Verdict};
@@ -34,6 +34,8 @@ pub struct Conditions {
     pub driver_bits: BTreeMap<String, u64>,
     /// Clocks that fell below their bound under full load while frames were timed, in words.
     pub clock_drops: Vec<String>,
+    /// Periods in which a cgroup's processor quota stopped the worker while frames were timed, and for how many seconds.
+    pub quota: Option<(u64, f64)>,
     /// Processor cores that other processes used on average while frames were timed.
     pub rival_cores: Option<f64>,
     /// The busiest of them over the worker's whole life.
@@ -81,6 +83,7 @@ impl Conditions {
         }
         seen.clock_drops = clock_drops(telemetry, spans);
         seen.rival_cores = rival_cores(telemetry, spans);
+        seen.quota = quota(telemetry, spans);
         seen
     }
 }
@@ -114,6 +117,18 @@ fn clock_drops(telemetry: &Telemetry, spans: &[Span]) -> Vec<String> {
         }
     }
     drops
+}
+
+/// What the counters of the cgroups rose by from the first to the last frame.
+fn quota(telemetry: &Telemetry, spans: &[Span]) -> Option<(u64, f64)> {
+    let (from, to) = (spans.iter().map(|s| s.0).min()?, spans.iter().map(|s| s.1).max()?);
+    let rise = |channel: Channel| {
+        let series = telemetry.series(&channel);
+        let mut inside = series.iter().filter(|(at, _)| (from..=to).contains(at)).map(|p| p.1);
+        let first = inside.next()?;
+        Some(inside.next_back()? - first)
+    };
+    rise(Channel::QuotaPeriods).map(|n| n as u64).zip(rise(Channel::QuotaTime)).filter(|(periods, _)| *periods > 0)
 }
 
 /// Cores that others used: all busy time less the worker's and our own.
@@ -223,6 +238,13 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
         );
         reasons.push(Reason::new(ReasonKind::Unsteady, text));
     }
+    if let Some(leak) = leak::leak(&cell.memory_curve) {
+        let text = format!(
+            "memory leak: the worker's resident set grew by {:.1} KiB per frame over the second half of the run ({:.1} MiB) and did not stop",
+            leak.kib_per_frame, leak.grown_mib
+        );
+        reasons.push(Reason::new(ReasonKind::Leak, text));
+    }
     reasons.extend(machine_reasons(conditions, rules));
     if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid { reasons } }
 }
@@ -258,6 +280,13 @@ fn machine_reasons(conditions: &Conditions, rules: Rules) -> Vec<Reason> {
             ReasonKind::Throttled,
             format!("throttled: the processor cut its clocks {n} times because of heat or power"),
         );
+    }
+    if let Some((periods, seconds)) = conditions.quota {
+        let text = format!(
+            "processor quota: a cgroup stopped the worker in {periods} periods, for {seconds:.1} s over all processors, while frames were timed; \
+             raise the quota (cpu.max, docker --cpus), or use as many threads as it has cores (--threads)"
+        );
+        say(ReasonKind::Quota, text);
     }
     for (gpu, bits) in &conditions.driver_bits {
         say(
@@ -493,6 +522,18 @@ mod tests {
         assert_eq!(seen.alerts, ["gpu-throttle-alert"], "the other one was over before frames were timed");
         // Bit 0 says idle; bit 6 came before the span.
         assert_eq!(seen.driver_bits, BTreeMap::from([("nvidia0".to_string(), 4)]));
+    }
+
+    #[test]
+    fn a_quota_that_stopped_the_worker_is_a_reason() {
+        let t = telemetry(&[
+            ("quota_throttled_periods", &[4.0, 4.0, 9.0, 9.0, 12.0, 12.0]),
+            ("quota_throttled_s", &[0.1, 0.1, 0.5, 0.5, 0.75, 0.75]),
+        ]);
+        let seen = Conditions::seen(&t, &[TIMED]);
+        assert_eq!(seen.quota, Some((3, 0.25)), "what came before the first frame is not counted");
+        assert!(reasons(&cell(20), &seen, &[], RULES).contains("a cgroup stopped the worker in 3 periods, for 0.2 s"));
+        assert_eq!(Conditions::seen(&t, &[(200_000_000, 300_000_000)]).quota, None);
     }
 
     #[test]

@@ -173,6 +173,7 @@ fn warnings(run: &RunRecord) -> Vec<Warning> {
         Scores,
         Budget,
         Swap,
+        Stalled,
         Rivals,
         Shifted,
         Drift,
@@ -218,6 +219,7 @@ fn line(run: &RunRecord, kind: NoteKind) -> String {
             or(range(1, "cores"), |r| format!("other programs used {r}"), "other programs used the processor")
         }
         NoteKind::Drift => or(range(0, "%"), |r| format!("latency drifted by {r}"), "latency drifted"),
+        NoteKind::Stalled => "a worker that stood still".into(),
         NoteKind::Shifted => "latency changed its level".into(),
         NoteKind::Scattered => "scattered latency".into(),
         NoteKind::Outliers => or(range(0, "% of the frames"), |r| format!("outliers ({r})"), "outliers"),

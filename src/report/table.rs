@@ -197,8 +197,8 @@ impl Sheet {
         add("FPS\nwall", true, 4, &figures(|s| s.fps_wall, figure));
         add("FPS\nmodel", true, 14, &figures(|s| s.fps_model, figure));
         add("p50\nms", true, 8, &figures(|s| s.latency.map(|l| l.p50_ms), figure));
-        add("p95\nms", true, 6, &figures(|s| s.latency.map(|l| l.p95_ms), figure));
-        add("p99\nms", true, 13, &figures(|s| s.latency.map(|l| l.p99_ms), figure));
+        add("p95\nms", true, 6, &figures(|s| s.latency.and_then(|l| l.p95()), figure));
+        add("p99\nms", true, 13, &figures(|s| s.latency.and_then(|l| l.p99()), figure));
         for (name, rank, pick) in memory_sources(run) {
             add(&format!("peak {name}\nMiB"), true, rank, &|c| {
                 number(c, c.memory.get(&MemoryPhase::Peak).and_then(pick), |v| format!("{v:.0}"))
@@ -218,7 +218,7 @@ impl Sheet {
         }
         if run.cells.iter().any(|c| c.scenario == Scenario::Realtime) {
             add("dropped\nframes", true, 4, &figures(|s| s.dropped.map(|n| n as f64), |v| format!("{v:.0}")));
-            add("response\np95 ms", true, 11, &figures(|s| s.response.map(|r| r.p95_ms), figure));
+            add("response\np95 ms", true, 11, &figures(|s| s.response.and_then(|r| r.p95()), figure));
         }
         if run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.repeats.is_some())) {
             add("p50 ms\n95 %", true, 12, &|c| {

@@ -13,6 +13,8 @@ use crate::results::note::NoteKind;
 pub enum Disturbance {
     /// Other programs used the processor.
     Rivals,
+    /// The worker stood still: it was stopped, waited for a processor, or the machine stood still.
+    Stalled,
     /// Many frames took much longer than their like.
     Outliers,
     /// Latency at the end differs from that at the beginning.
@@ -35,6 +37,7 @@ impl Disturbance {
     pub fn as_str(self) -> &'static str {
         match self {
             Disturbance::Rivals => "rivals",
+            Disturbance::Stalled => "stalled",
             Disturbance::Outliers => "outliers",
             Disturbance::Drift => "drift",
             Disturbance::Shifted => "shifted",
@@ -54,6 +57,7 @@ impl Disturbance {
     pub fn words(self) -> &'static str {
         match self {
             Disturbance::Rivals => "other programs",
+            Disturbance::Stalled => "stalls",
             Disturbance::Outliers => "outliers",
             Disturbance::Drift => "drift",
             Disturbance::Shifted => "a change of level",
@@ -75,6 +79,9 @@ impl Disturbance {
             Disturbance::Rivals => {
                 "stop other programs, or run when the machine is idle (--rival-policy strict refuses such runs)"
             }
+            Disturbance::Stalled => {
+                "look for other load, limits of the container, a suspended machine or virtual machine"
+            }
             Disturbance::Outliers => "look for other load, and for clocks that are not pinned",
             Disturbance::Drift => "look for heat, clocks and other load; let the device cool down, or run longer",
             Disturbance::Shifted => "look for clocks, heat and other load that begins or ends in the run",
@@ -85,11 +92,12 @@ impl Disturbance {
         }
     }
 
-    /// Is it seen in the latencies alone? Otherwise sensors saw it while frames were timed.
-    pub fn is_in_latencies(self) -> bool {
+    /// Does the record hold what it is seen in, frame by frame? Otherwise sensors saw it while frames were timed.
+    pub fn is_in_the_record(self) -> bool {
         matches!(
             self,
-            Disturbance::Outliers
+            Disturbance::Stalled
+                | Disturbance::Outliers
                 | Disturbance::Drift
                 | Disturbance::Shifted
                 | Disturbance::Scattered
@@ -109,6 +117,7 @@ impl NoteKind {
     pub fn disturbance(self) -> Option<Disturbance> {
         match self {
             NoteKind::Rivals => Some(Disturbance::Rivals),
+            NoteKind::Stalled => Some(Disturbance::Stalled),
             NoteKind::Outliers => Some(Disturbance::Outliers),
             NoteKind::Drift => Some(Disturbance::Drift),
             NoteKind::Shifted => Some(Disturbance::Shifted),
@@ -139,7 +148,7 @@ mod tests {
     #[test]
     fn names_are_those_of_the_record_and_later_ones_are_read() {
         use Disturbance::*;
-        for kind in [Rivals, Outliers, Drift, Shifted, Scattered, SlowStart, LateFrames] {
+        for kind in [Rivals, Stalled, Outliers, Drift, Shifted, Scattered, SlowStart, LateFrames] {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("{:?}", kind.as_str()));
         }
         assert_eq!(serde_json::from_str::<Disturbance>("\"of a later version\"").unwrap(), Unknown);

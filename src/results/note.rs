@@ -23,6 +23,8 @@ pub enum NoteKind {
     ObjectChange,
     /// Other programs that used the processor.
     Rivals,
+    /// The worker stood still while frames were timed.
+    Stalled,
     /// Frames that the decoder brought late.
     LateFrames,
     /// A memory figure that had to be left empty.
@@ -69,8 +71,8 @@ impl NoteKind {
     pub fn severity(self) -> Severity {
         use NoteKind::*;
         match self {
-            SlowStart | Drift | Outliers | Shifted | Scattered | ObjectChange | Rivals | LateFrames | MemoryUnknown
-            | Swap | Budget | Stopped | Scores | Output | Worker => Severity::Warning,
+            SlowStart | Drift | Outliers | Shifted | Scattered | ObjectChange | Rivals | Stalled | LateFrames
+            | MemoryUnknown | Swap | Budget | Stopped | Scores | Output | Worker => Severity::Warning,
             EnergyUnknown | Temperature | Limit | Setup | Joined | Unknown => Severity::Info,
         }
     }
@@ -142,6 +144,10 @@ pub enum ReasonKind {
     Throttled,
     /// Other programs used the processor.
     Rivals,
+    /// A cgroup's processor quota stopped the worker.
+    Quota,
+    /// The worker kept memory with every frame.
+    Leak,
     /// Fewer videos, objects or frames than planned.
     Incomplete,
     /// Of a record of schema 1, in which reasons had no kind.
@@ -154,8 +160,8 @@ impl ReasonKind {
     pub fn passes(self) -> bool {
         use ReasonKind::*;
         match self {
-            Unsteady | Swapped | PowerMode | Throttled | Rivals => true,
-            WarmUp | NonFinite | Fallback | Precision | TooFewFrames | TooShort | Incomplete | Unknown => false,
+            Unsteady | Swapped | PowerMode | Throttled | Rivals | Quota => true,
+            WarmUp | NonFinite | Fallback | Precision | TooFewFrames | TooShort | Leak | Incomplete | Unknown => false,
         }
     }
 }

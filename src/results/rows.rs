@@ -136,7 +136,7 @@ fn of(dir: &Path, run: &RunRecord) -> Vec<Row> {
             jf: summary.and_then(|s| s.jf),
             fps_wall: summary.and_then(|s| s.fps_wall),
             p50_ms: latency.map(|l| l.p50_ms),
-            p95_ms: latency.map(|l| l.p95_ms),
+            p95_ms: latency.and_then(|l| l.p95()),
             peak_system_mib: cell.memory.get(&MemoryPhase::Peak).and_then(|m| m.system_mib),
             energy_per_frame_j: summary.and_then(|s| s.energy_per_frame_j),
         }

@@ -31,6 +31,7 @@ use crate::run::prompt::GivenPrompt;
 use crate::run::supervise::{Ended, Worker};
 use crate::run::{energy, outputs, pictures, resume};
 use crate::score::grade::{self, Extras, Finished, Graded};
+use crate::telemetry::allowance::Allowance;
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::rivals::{Rival, Watch};
 use crate::telemetry::{self, Sampler, Telemetry, device};
@@ -109,6 +110,7 @@ impl CellRun<'_> {
         let limit = roofline::remark(&record, &device::describe(self.root), &self.cell.pack.dir, cap);
         record.notes.extend(limit.map(|text| Note::new(NoteKind::Limit, text)));
         if let (Some(budget), Some(peak)) = (self.plan.settings.memory_budget, record.memory.get(&MemoryPhase::Peak)) {
+            let budget = Allowance::read(self.root).within_limit(budget);
             record.notes.extend(budget::remark(budget, peak).map(|text| Note::new(NoteKind::Budget, text)));
         }
 
@@ -182,8 +184,8 @@ impl CellRun<'_> {
         let names: Vec<&str> =
             old.sequences.iter().map(|s| s.video.as_str()).chain(finished.iter().map(|f| f.video.as_str())).collect();
         record.memory_curve = old.memory_curve.into_iter().filter(|p| names.contains(&p.video.as_str())).collect();
-        // What is seen in the latencies is found again in those of the whole.
-        record.disturbed = old.disturbed.into_iter().filter(|d| !d.is_in_latencies()).collect();
+        // What is seen frame by frame is found again in the record of the whole.
+        record.disturbed = old.disturbed.into_iter().filter(|d| !d.is_in_the_record()).collect();
         let keeps = |note: &Note| {
             note.kind == NoteKind::Joined || note.kind.disturbance().is_some_and(|d| record.disturbed.contains(&d))
         };
@@ -325,7 +327,7 @@ impl CellRun<'_> {
                 }
                 self.progress.frames(self.frames_before(observed) + frames as u64);
             }
-            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span, late, read } => {
+            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span, late, read, stalls } => {
                 let Some((_, prompts)) = observed.started.take().filter(|started| started.0 == index) else {
                     return Err(environment(format!("the worker finished sequence {index}, which it had not started")));
                 };
@@ -343,7 +345,17 @@ impl CellRun<'_> {
                 let frames_sha256 = read.frames_sha256;
                 let spool = self.dir.spool_file(self.index, index);
                 observed.spans.push((video.clone(), span));
-                observed.finished.push(Finished { index, video, frames, wall_ms, span, prompts, spool, frames_sha256 });
+                observed.finished.push(Finished {
+                    index,
+                    video,
+                    frames,
+                    wall_ms,
+                    span,
+                    stalls,
+                    prompts,
+                    spool,
+                    frames_sha256,
+                });
                 self.progress.frames(self.frames_before(observed));
                 let state = resume::CellProgress { record: record.clone(), finished: observed.finished.clone() };
                 let file = self.dir.progress(self.index);

@@ -13,13 +13,13 @@ use crate::plan::resolve::Cell;
 use crate::plan::scenario::Scenario;
 use crate::plan::settings::Limits;
 use crate::plan::{self, Plan};
-use crate::results::record::{NullRunRecord, WarmupRecord};
+use crate::results::record::{NullRunRecord, StallRecord, WarmupRecord};
 use crate::run::prompt::GivenPrompt;
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -235,6 +235,8 @@ pub enum Event {
         late: Option<(usize, f64)>,
         /// What was read of it.
         read: ReadContent,
+        /// When this process stood still.
+        stalls: Vec<StallRecord>,
     },
     /// The worker gives up; it exits after this line.
     Failed {

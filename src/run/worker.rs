@@ -21,6 +21,7 @@ use crate::plan::content::{CHANGED, ReadContent};
 use crate::plan::scenario::{self, Scenario};
 use crate::results::record::{NullRunRecord, WarmupRecord};
 use crate::results::store;
+use crate::run::beat::Beat;
 use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::run::prompt::{self, GivenPrompt, PlannedPrompt};
 use crate::run::spool::{self, FrameTimes, ms};
@@ -301,6 +302,7 @@ fn track(
     planned.retain(|p| p.frame < length);
     runner.reset();
     events.send(&Event::SequenceStarted { index, prompts: planned.iter().map(GivenPrompt::from).collect() });
+    let beat = Beat::start();
     let started = telemetry::now_ns();
     let read = |ahead: usize| {
         let reader = sequence.looped_reader(length, ahead);
@@ -354,13 +356,14 @@ fn track(
             (done, telemetry::now_ns())
         }
     };
+    let stalls = beat.stop();
     let span = (started, wall_end);
     let wall_ms = (span.1 - span.0) as f64 / 1e6;
     writer.finish().map_err(|e| disk(&path, &e))?;
     let (width, height) = (sequence.width, sequence.height);
     let video = sequence.name.clone();
     let read = ReadContent::of(sequence, length, &witness)?;
-    events.send(&Event::SequenceDone { index, video, width, height, frames: done, wall_ms, span, late, read });
+    events.send(&Event::SequenceDone { index, video, width, height, frames: done, wall_ms, span, late, read, stalls });
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
 use crate::report::overlay::{self, Layer};
 use crate::report::{self, thumb};
-use crate::results::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord};
+use crate::results::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord, StallRecord};
 use crate::run::prompt::GivenPrompt;
 use crate::run::spool::{Reader, SpooledFrame};
 use crate::score::{FrameScore, Protocol, frame_score};
@@ -29,6 +29,9 @@ pub struct Finished {
     /// Begin and end on the monotonic clock, nanoseconds.
     #[serde(default)]
     pub span: (u64, u64),
+    /// When the worker stood still.
+    #[serde(default)]
+    pub stalls: Vec<StallRecord>,
     /// The prompts that were given.
     #[serde(default)]
     pub prompts: Vec<GivenPrompt>,
@@ -146,6 +149,7 @@ pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &
         width,
         height,
         wall_ms: finished.wall_ms,
+        stalls: finished.stalls.clone(),
         dropped: frames.iter().filter(|f| f.frame.is_none()).map(|f| f.index).collect(),
         objects: objects.collect(),
         frames: frames.into_iter().filter_map(|f| f.frame).collect(),

@@ -13,6 +13,7 @@ use jetbench_runners::types::Device;
 use jetbench_runners::webgpu;
 use sha2::{Digest, Sha256};
 
+use super::allowance::Allowance;
 use super::sensor::{field_mib, text};
 use super::{cpu, gpu, mode};
 use crate::results::record::DeviceRecord;
@@ -32,6 +33,11 @@ const DECISIVE: [&str; 12] = [
     "clocks_pinned",
     "huge_pages",
 ];
+
+/// Facts that are there only where this process may not use the whole machine, or the machine is not a real one. They are decisive then; a
+/// machine without them keeps the digest that it always had.
+const RESTRICTING: [&str; 6] =
+    ["cpus_allowed", "cpu_quota_cores", "memory_limit_mib", "nice", "container", "virtual_machine"];
 
 /// Describes the machine whose file tree is `root`.
 pub fn describe(root: &Path) -> DeviceRecord {
@@ -60,6 +66,14 @@ pub fn describe(root: &Path) -> DeviceRecord {
     note("physical_cores", physical_cores(&cpuinfo).map(|n| n.to_string()));
     note("cpu_flags", field("flags").or_else(|| field("Features")).map(|f| matrix_flags(&f)));
     let memory = text("proc/meminfo").unwrap_or_default();
+    let may = Allowance::read(root);
+    note("cpus_allowed", may.processors.clone().filter(|_| may.processor_count().is_some_and(|n| n < cores)));
+    note("cpu_quota_cores", may.quota_cores.map(|n| format!("{n:.2}")));
+    let total = field_mib(&memory, "MemTotal").unwrap_or(f64::INFINITY);
+    note("memory_limit_mib", may.memory_mib.filter(|mib| *mib < total).map(|mib| format!("{mib:.0}")));
+    note("nice", may.nice.map(|n| n.to_string()));
+    note("container", may.container.clone());
+    note("virtual_machine", may.virtual_machine.clone());
     note("memory_mib", field_mib(&memory, "MemTotal").map(|mib| (mib as u64).to_string()));
     note("kernel", text("proc/sys/kernel/osrelease"));
     note(
@@ -87,8 +101,9 @@ pub fn describe(root: &Path) -> DeviceRecord {
     note("machine_sha256", identity.filter(|i| !i.is_empty()).map(|i| hex(i.as_bytes(), 12)));
 
     let name = name(&facts);
-    let decisive: String =
-        DECISIVE.iter().map(|key| format!("{key}={}\n", facts.get(*key).map_or("", String::as_str))).collect();
+    let always = DECISIVE.iter().map(|key| format!("{key}={}\n", facts.get(*key).map_or("", String::as_str)));
+    let restricting = RESTRICTING.iter().filter_map(|key| Some(format!("{key}={}\n", facts.get(*key)?)));
+    let decisive: String = always.chain(restricting).collect();
     DeviceRecord { name, digest: hex(decisive.as_bytes(), 12), facts }
 }
 
@@ -351,6 +366,31 @@ fn nvidia_gpu(root: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_of_a_machine_is_another_device() {
+        let base = [
+            ("proc/cpuinfo", "processor : 0\nprocessor : 1\n"),
+            ("proc/meminfo", "MemTotal: 4194304 kB\n"),
+            ("proc/self/cgroup", "0::/job\n"),
+        ];
+        let of = |more: &[(&str, &str)]| describe(tree(&[&base[..], more].concat()).path());
+        let whole =
+            of(&[("proc/self/status", "Cpus_allowed_list:\t0-1\n"), ("sys/fs/cgroup/job/cpu.max", "max 100000\n")]);
+        assert_eq!(whole.digest, of(&[]).digest, "what does not restrict changes nothing");
+        let shares = [
+            ("cpus_allowed", "1", of(&[("proc/self/status", "Cpus_allowed_list:\t1\n")])),
+            ("cpu_quota_cores", "0.20", of(&[("sys/fs/cgroup/job/cpu.max", "20000 100000\n")])),
+            ("memory_limit_mib", "512", of(&[("sys/fs/cgroup/job/memory.max", "536870912\n")])),
+            ("nice", "10", of(&[("proc/self/stat", "7 (x) R 1 7 7 0 -1 4 1 2 3 4 150 50 5 6 30 10 3 0 100")])),
+            ("container", "docker", of(&[(".dockerenv", "")])),
+            ("virtual_machine", "QEMU", of(&[("sys/class/dmi/id/sys_vendor", "QEMU")])),
+        ];
+        for (fact, value, device) in &shares {
+            assert_eq!(device.facts.get(*fact).map(String::as_str), Some(*value));
+            assert_ne!(device.digest, whole.digest, "{fact}");
+        }
+    }
     use crate::telemetry::tree;
 
     const ORIN: &[(&str, &str)] = &[

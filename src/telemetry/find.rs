@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::sensor::Found;
-use super::{cpu, fan, gpu, memory, mode, nvml, power, process, thermal};
+use super::{allowance, cpu, fan, gpu, memory, mode, nvml, power, process, thermal};
 
 /// Finds every sensor below `root`, and those of process `pid` where one is given.
 pub fn find(root: &Path, pid: Option<u32>) -> Found {
@@ -11,6 +11,7 @@ pub fn find(root: &Path, pid: Option<u32>) -> Found {
     memory::find(root, &mut found);
     if let Some(pid) = pid {
         process::find(root, pid, &mut found);
+        allowance::find(root, pid, &mut found);
     }
     memory::find_nvmap(root, pid, &mut found);
     cpu::find(root, &mut found);
@@ -40,6 +41,7 @@ mod tests {
             "memory",
             "worker memory",
             "worker cpu",
+            "processor quota",
             "nvmap",
             "cpu use",
             "cpu clocks",

@@ -26,6 +26,10 @@ pub enum Channel {
     ParentCpu,
     /// Busy time of all cores together since boot, seconds.
     CpuBusy,
+    /// Periods in which a cgroup's processor quota stopped the worker.
+    QuotaPeriods,
+    /// Time for which it did, seconds, summed over processors.
+    QuotaTime,
     /// Clock of a core, MHz.
     CpuClock(u32),
     /// Upper bound of a core's clock, MHz.
@@ -134,7 +138,7 @@ impl NvidiaQuantity {
 }
 
 /// Channels whose text is always the same.
-static FIXED: [(Channel, &str); 20] = [
+static FIXED: [(Channel, &str); 22] = [
     (Channel::MemAvailable, "mem_available_mib"),
     (Channel::SwapFree, "swap_free_mib"),
     (Channel::Nvmap, "nvmap_mib"),
@@ -149,6 +153,8 @@ static FIXED: [(Channel, &str); 20] = [
     (Channel::WorkerCpu, "worker_cpu_s"),
     (Channel::ParentCpu, "parent_cpu_s"),
     (Channel::CpuBusy, "cpu_busy_s"),
+    (Channel::QuotaPeriods, "quota_throttled_periods"),
+    (Channel::QuotaTime, "quota_throttled_s"),
     (Channel::GpuVideoClock, "gpu_nvd_mhz"),
     (Channel::EmcClock, "emc_mhz"),
     (Channel::EmcLoad, "emc_percent"),
@@ -167,6 +173,7 @@ impl Channel {
             Channel::Worker(_) => "worker memory",
             Channel::WorkerCpu | Channel::ParentCpu => "worker cpu",
             Channel::CpuBusy => "cpu use",
+            Channel::QuotaPeriods | Channel::QuotaTime => "processor quota",
             Channel::CpuClock(_) | Channel::CpuClockCap(_) => "cpu clocks",
             Channel::CpuThrottleEvents(_) => "cpu throttle counters",
             Channel::GpuLoad(_) | Channel::GpuClock(_) | Channel::GpuClockCap(_) | Channel::GpuVideoClock => "gpu",
@@ -184,7 +191,7 @@ impl Channel {
 
     /// Does it end with the worker? Then its last readings may fail, and that is no fault of the sensor.
     pub fn ends_with_worker(&self) -> bool {
-        matches!(self.source(), "worker memory" | "worker cpu")
+        matches!(self.source(), "worker memory" | "worker cpu" | "processor quota")
     }
 
     /// The rail whose power this is: one of the board, or a discrete GPU's card.

@@ -21,6 +21,11 @@ pub struct CsvEntry<'a, T> {
 }
 
 const FAILED: &str = "the cell failed";
+const FEW_FRAMES_90: &str = "fewer than 100 frames, or the cell failed";
+const FEW_FRAMES_95: &str = "fewer than 200 frames, or the cell failed";
+const FEW_FRAMES_99: &str = "fewer than 1,000 frames, or the cell failed";
+const FEW_STEADY: &str = "no steady state was found, it has fewer than 200 frames, or the cell failed";
+const FEW_REALTIME: &str = "the scenario is not `realtime`, fewer than 200 frames, or the cell failed";
 const UNSCORED: &str = "no frame counts, or the cell failed";
 const FEW_VIDEOS: &str = "fewer than five videos, or the cell failed";
 const FEW_OBJECTS: &str = "fewer than five objects, or the cell failed";
@@ -42,8 +47,8 @@ trait Aggregates {
     fn figure(&self, get: fn(&SummaryRecord) -> Option<f64>) -> String {
         maybe(self.figures().and_then(get))
     }
-    fn latency(&self, get: fn(LatencyRecord) -> f64) -> String {
-        maybe(self.figures().and_then(|s| s.latency).map(get))
+    fn latency(&self, get: fn(LatencyRecord) -> Option<f64>) -> String {
+        maybe(self.figures().and_then(|s| s.latency).and_then(get))
     }
 }
 
@@ -102,12 +107,12 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "fps_wall", "frames/s", "frames over wall time, decoding included", FAILED => |r| r.figure(|s| s.fps_wall);
         "fps_model", "frames/s", "frames over summed latency, without decoding", OVERLAP
             => |r| r.figure(|s| s.fps_model);
-        "latency_mean_ms", "ms", "mean latency over all tracked frames", FAILED => |r| r.latency(|l| l.mean_ms);
-        "latency_p50_ms", "ms", "its median", FAILED => |r| r.latency(|l| l.p50_ms);
-        "latency_p90_ms", "ms", "its 90th percentile", FAILED => |r| r.latency(|l| l.p90_ms);
-        "latency_p95_ms", "ms", "its 95th percentile", FAILED => |r| r.latency(|l| l.p95_ms);
-        "latency_p99_ms", "ms", "its 99th percentile", FAILED => |r| r.latency(|l| l.p99_ms);
-        "latency_max_ms", "ms", "its maximum", FAILED => |r| r.latency(|l| l.max_ms);
+        "latency_mean_ms", "ms", "mean latency over all tracked frames", FAILED => |r| r.latency(|l| Some(l.mean_ms));
+        "latency_p50_ms", "ms", "its median", FAILED => |r| r.latency(|l| Some(l.p50_ms));
+        "latency_p90_ms", "ms", "its 90th percentile", FEW_FRAMES_90 => |r| r.latency(|l| l.p90());
+        "latency_p95_ms", "ms", "its 95th percentile", FEW_FRAMES_95 => |r| r.latency(|l| l.p95());
+        "latency_p99_ms", "ms", "its 99th percentile", FEW_FRAMES_99 => |r| r.latency(|l| l.p99());
+        "latency_max_ms", "ms", "its maximum", FAILED => |r| r.latency(|l| Some(l.max_ms));
         "load_ms", "ms", "time to load the model, engine builds included", UNLOADED => |r| maybe(r.cell.load_ms);
         "warmup_ms", "ms", "time of the warm-up frames", "no warm-up frame was finished"
             => |r| r.warmup(|w| w.warmup_ms);
@@ -146,14 +151,14 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
             => |r| r.count(|s| s.steady.map(|s| s.begins_after));
         "steady_frames", "", "frames in it", UNSTEADY => |r| r.count(|s| s.steady.map(|s| s.frames));
         "steady_latency_p50_ms", "ms", "median latency in it", UNSTEADY => |r| r.steady(|s| Some(s.latency.p50_ms));
-        "steady_latency_p95_ms", "ms", "95th percentile of latency in it", UNSTEADY
-            => |r| r.steady(|s| Some(s.latency.p95_ms));
+        "steady_latency_p95_ms", "ms", "95th percentile of latency in it", FEW_STEADY
+            => |r| r.steady(|s| s.latency.p95());
         "steady_fps_model", "frames/s", "frames over summed latency in it", UNSTEADY => |r| r.steady(|s| s.fps_model);
         "dropped_frames", "", "frames that came while another was worked on", NOT_REALTIME
             => |r| r.count(|s| s.dropped);
         "response_p50_ms", "ms", "median time from a frame's arrival to its masks", NOT_REALTIME
             => |r| r.figure(|s| s.response.map(|l| l.p50_ms));
-        "response_p95_ms", "ms", "its 95th percentile", NOT_REALTIME => |r| r.figure(|s| s.response.map(|l| l.p95_ms));
+        "response_p95_ms", "ms", "its 95th percentile", FEW_REALTIME => |r| r.figure(|s| s.response.and_then(|l| l.p95()));
         "energy_above_idle_per_frame_j", "J", "`energy_per_frame_j` without the idle power", NO_RAIL
             => |r| r.figure(|s| s.energy_above_idle_per_frame_j);
         "jf_objects_low95", "0 to 100", "lower end of the 95 % interval of `jf`, objects resampled", FEW_OBJECTS
@@ -300,11 +305,11 @@ pub fn repeats_table<'a>() -> CsvTable<CsvEntry<'a, &'a RepeatRecord>> {
         "fps_wall", "frames/s", "frames over wall time, decoding included", FAILED => |r| r.figure(|s| s.fps_wall);
         "fps_model", "frames/s", "frames over summed latency, without decoding", OVERLAP
             => |r| r.figure(|s| s.fps_model);
-        "latency_mean_ms", "ms", "mean latency over all tracked frames", FAILED => |r| r.latency(|l| l.mean_ms);
-        "latency_p50_ms", "ms", "its median", FAILED => |r| r.latency(|l| l.p50_ms);
-        "latency_p95_ms", "ms", "its 95th percentile", FAILED => |r| r.latency(|l| l.p95_ms);
-        "latency_p99_ms", "ms", "its 99th percentile", FAILED => |r| r.latency(|l| l.p99_ms);
-        "latency_max_ms", "ms", "its maximum", FAILED => |r| r.latency(|l| l.max_ms);
+        "latency_mean_ms", "ms", "mean latency over all tracked frames", FAILED => |r| r.latency(|l| Some(l.mean_ms));
+        "latency_p50_ms", "ms", "its median", FAILED => |r| r.latency(|l| Some(l.p50_ms));
+        "latency_p95_ms", "ms", "its 95th percentile", FEW_FRAMES_95 => |r| r.latency(|l| l.p95());
+        "latency_p99_ms", "ms", "its 99th percentile", FEW_FRAMES_99 => |r| r.latency(|l| l.p99());
+        "latency_max_ms", "ms", "its maximum", FAILED => |r| r.latency(|l| Some(l.max_ms));
         "load_ms", "ms", "time to load the model, engine builds included", UNLOADED => |r| maybe(r.of.load_ms);
         "first_mask_ms", "ms", "from the start of loading to the first masks", "there were none"
             => |r| maybe(r.of.first_mask_ms);

@@ -8,7 +8,7 @@ use crate::report::csv::engine_build_ms;
 use crate::report::plot::stages;
 use crate::results::record::{CellRecord, Interval, SummaryRecord, Verdict, WarmupRecord};
 use crate::telemetry::key::MemoryPhase;
-use crate::text::{clean, figure};
+use crate::text::{clean, figure, show};
 
 /// Names and values, in the order in which they are shown.
 type Facts = Vec<(&'static str, String)>;
@@ -113,7 +113,7 @@ fn timing(s: &SummaryRecord) -> Facts {
     }
     if let Some(dropped) = s.dropped {
         let response = s.response.map_or_else(String::new, |r| {
-            format!("; from arrival to masks p50 {} ms, p95 {} ms", figure(r.p50_ms), figure(r.p95_ms))
+            format!("; from arrival to masks p50 {} ms, p95 {} ms", figure(r.p50_ms), show(r.p95()))
         });
         facts.push(("real time", format!("{dropped} frames dropped, {} worked on{response}", s.frames)));
     }
@@ -122,9 +122,9 @@ fn timing(s: &SummaryRecord) -> Facts {
             "begins after {} frames; p50 {} ms and p95 {} ms in it, {} ms and {} ms over all",
             steady.begins_after,
             figure(steady.latency.p50_ms),
-            figure(steady.latency.p95_ms),
+            show(steady.latency.p95()),
             figure(s.latency.map_or(f64::NAN, |l| l.p50_ms)),
-            figure(s.latency.map_or(f64::NAN, |l| l.p95_ms))
+            show(s.latency.and_then(|l| l.p95()))
         ),
         None => "not found: too few frames to tell, too restless, or it never came (then the verdict says so)".into(),
     };
@@ -173,7 +173,6 @@ fn stage_times(cell: &CellRecord) -> Markup {
 
 /// Every repeat, and the intervals over them.
 fn repeats(cell: &CellRecord) -> Markup {
-    let show = |value: Option<f64>| value.map_or_else(|| "–".to_string(), figure);
     let range = |i: Option<Interval>| {
         i.map_or_else(|| "too few repeats".to_string(), |i| format!("{} to {} ms", figure(i.low), figure(i.high)))
     };
@@ -189,7 +188,7 @@ fn repeats(cell: &CellRecord) -> Markup {
                         td { (clean(&format!("{} {}", r.verdict.as_str(), r.verdict.reasons()))) }
                         td.number { (show(r.summary.as_ref().and_then(|s| s.fps_wall))) }
                         td.number { (show(latency.map(|l| l.p50_ms))) }
-                        td.number { (show(latency.map(|l| l.p95_ms))) }
+                        td.number { (show(latency.and_then(|l| l.p95()))) }
                         td.number { (show(r.load_ms)) }
                     }
                 }

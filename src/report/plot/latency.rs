@@ -44,7 +44,10 @@ pub fn figure(run: &RunRecord) -> Option<Figure> {
     );
     let said: Vec<String> = rows
         .iter()
-        .map(|(look, _, l)| format!("{} p50 {} p99 {}", look.name, short(l.p50_ms), short(l.p99_ms)))
+        .map(|(look, _, l)| {
+            let p99 = l.p99().map_or_else(String::new, |ms| format!(" p99 {}", short(ms)));
+            format!("{} p50 {}{p99}", look.name, short(l.p50_ms))
+        })
         .collect();
     let caption = format!("Latency per frame in milliseconds: {}", said.join("; "));
     let row_height = (560.0 / rows.len() as f64).clamp(52.0, 120.0);
@@ -86,10 +89,14 @@ fn draw(page: &Page, run: &RunRecord, rows: &[LatencyRow], ends: (f64, f64), row
         marks(page, &plot, latency, look, foot, row_height - 26.0);
         let middle = foot - (row_height - 26.0) / 2.0 + 4.0 + name_style.half_cap();
         page.text((MARGIN, middle), &name_style.fit(&look.name, 270.0), &name_style);
-        let figures = [latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms];
+        let figures = [Some(latency.p50_ms), latency.p95(), latency.p99(), Some(latency.max_ms)];
         for (k, value) in figures.into_iter().enumerate() {
             let style = if k == 0 { name_style.bold() } else { name_style.clone() };
-            let text = if look.valid { short(value) } else { format!("({})", short(value)) };
+            let text = match value {
+                None => "–".to_string(),
+                Some(value) if look.valid => short(value),
+                Some(value) => format!("({})", short(value)),
+            };
             page.text((column(k), middle), &text, &style.end());
         }
     }
@@ -130,15 +137,19 @@ fn area(page: &Page, outline: &[(f64, f64)], look: &Look) {
     }
 }
 
-/// The quantiles: a bar from p50 to p99 along the foot, a mark for each.
+/// The quantiles: a bar from p50 to the highest percentile that is told along the foot, a mark for each.
 fn marks(page: &Page, plot: &Plot, l: &LatencyRecord, look: &Look, foot: f64, height: f64) {
     let color = look.pale(0.25);
     let (y, p50) = (foot + 6.0, plot.x(l.p50_ms));
     page.line(&[(p50, y), (plot.x(l.max_ms), y)], color.mix(0.5), 1.2);
-    page.line(&[(p50, y), (plot.x(l.p99_ms), y)], color, 3.0);
+    if let Some(most) = l.p99().or(l.p95()) {
+        page.line(&[(p50, y), (plot.x(most), y)], color, 3.0);
+    }
     page.line(&[(p50, foot - height), (p50, y + 4.0)], color, 2.0);
-    for (name, value) in [("p95", l.p95_ms), ("p99", l.p99_ms), ("max", l.max_ms)] {
-        mark(page, name, (plot.x(value), y), color);
+    for (name, value) in [("p95", l.p95()), ("p99", l.p99()), ("max", Some(l.max_ms))] {
+        if let Some(value) = value {
+            mark(page, name, (plot.x(value), y), color);
+        }
     }
 }
 

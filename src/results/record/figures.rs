@@ -84,6 +84,32 @@ pub struct LatencyRecord {
     pub p99_ms: f64,
     /// Largest.
     pub max_ms: f64,
+    /// Frames that it is of; over repeats the fewest of any. 0 in records that did not say.
+    #[serde(default)]
+    pub samples: usize,
+}
+
+impl LatencyRecord {
+    /// 90th percentile, where at least 100 frames tell it.
+    pub fn p90(&self) -> Option<f64> {
+        self.told(0.90).then_some(self.p90_ms)
+    }
+
+    /// 95th, from 200 frames on.
+    pub fn p95(&self) -> Option<f64> {
+        self.told(0.95).then_some(self.p95_ms)
+    }
+
+    /// 99th, from 1,000 frames on.
+    pub fn p99(&self) -> Option<f64> {
+        self.told(0.99).then_some(self.p99_ms)
+    }
+
+    /// A quantile of n samples is told where ten of them or more are expected beyond it: n >= 10 / (1 - q). Below, it is one of the few
+    /// largest samples, whatever the distribution.
+    fn told(&self, q: f64) -> bool {
+        self.samples == 0 || self.samples as f64 * (1.0 - q) >= 10.0 - 1e-9
+    }
 }
 
 /// The part of a run after its beginning.

@@ -42,9 +42,23 @@ pub struct SequenceRecord {
     pub frames: Vec<FrameRecord>,
     /// One entry per object.
     pub objects: Vec<ObjectRecord>,
+    /// When the worker's process stood still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stalls: Vec<StallRecord>,
     /// Where outputs were not finite, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub non_finite: Vec<String>,
+}
+
+/// A time in which the worker's process stood still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StallRecord {
+    /// Since the begin of the video, milliseconds.
+    pub at_ms: f64,
+    /// How long, milliseconds.
+    pub ms: f64,
+    /// How much of it the kernel let it wait for a processor, milliseconds; otherwise it was stopped, or the machine was.
+    pub waited_ms: f64,
 }
 
 /// Timing of one frame, milliseconds.
