@@ -157,9 +157,9 @@ class Limits(unittest.TestCase):
 
     def test_what_a_reference_lacks_is_named(self):
         good = [1.0] * 5 + [-1.0] * 2
-        for points, box, same, said in (([-1.0] + good[1:], good, False, "absent on the prompted frame"),
-                                        (good[:4] + [-1.0] * 3, good, False, "points: 3 tracked frames with"),
-                                        (good, good[:5] + [1.0, -1.0], False, "bbox: 1 tracked frames without"),
+        for points, box, same, said in (([-1.0, *good[1:]], good, False, "absent on the prompted frame"),
+                                        ([*good[:4], -1.0, -1.0, -1.0], good, False, "points: 3 tracked frames with"),
+                                        (good, [*good[:5], 1.0, -1.0], False, "bbox: 1 tracked frames without"),
                                         (good, good, True, "bit for bit")):
             tracks = [("c", "points", self.track(points)), ("c", "bbox", self.track(box, 1.0 if same else 2.0))]
             (missing,) = limits.lacks(tracks, ("points", "bbox"))
@@ -448,6 +448,15 @@ class Follows(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder, self.assertRaisesRegex(Refused, "too little.*at least 4.*--clip-seed"):
             list(golden.write_golden(self.random("edgetam"), Path(folder), Path(folder) / "f", [clip], "", {}))
 
+    def test_the_session_is_compared_with_itself_in_other_kernels(self):
+        model, threads = self.random("edgetam"), torch.get_num_threads()
+        clip = golden.Clip("c", self.frames, self.prompt.mask[None, None].repeat(2, 1).astype(np.uint8))
+        presence.apply(model, presence.Balance(100.0))
+        references = golden.run_clips(model, [clip], ("points",))
+        found = golden.own_spread(model, [clip], references, ("points",))
+        self.assertEqual((found.keys(), torch.get_num_threads()), (limits.FLOORS.keys(), threads))
+        self.assertTrue(0 < found["typical"] < 1e-4 and found["low_res"] < 1e-2, found)
+
     def test_random_weights_are_balanced_until_their_reference_shows_enough(self):
         model, clip = self.random("edgetam"), golden.leaving_clip(self.SIZE, 12)
         again = copy.deepcopy(model)
@@ -457,12 +466,14 @@ class Follows(unittest.TestCase):
         presence.apply(again, done)
         for ours, theirs in zip(again.parameters(), model.parameters()):
             np.testing.assert_allclose(ours.detach(), theirs.detach(), atol=2e-5, err_msg="what the notes say makes these weights")
-        with tempfile.TemporaryDirectory() as folder:
+        spread = dict.fromkeys(limits.FLOORS, 0.0) | {"low_res": 4e-4}
+        with tempfile.TemporaryDirectory() as folder, unittest.mock.patch.object(golden, "own_spread", return_value=spread):
             out = Path(folder)
             *_, last = golden.write_golden(model, out, out / "frames", [clip], "", {}, references=[references])
             self.assertIn("PyTorch against itself", last)
             index = json.loads((out / "golden.json").read_text())
             self.assertEqual(index["tolerance"], limits.tolerance(index["spread"]))
+            self.assertEqual(index["tolerance"]["low_res"], 3.2e-3)
             (out / "pack.toml").write_text("tolerance = 9\n[golden]\nindex = \"x\"\ntolerance = 1\n")
             (out / "reference").symlink_to(out)
             self.assertEqual(golden.promise(out), index["tolerance"]["low_res"])

@@ -26,10 +26,11 @@ import torch
 
 from ..clips.prompts import KINDS, derive
 from ..command import existing_folder, not_negative, parser, positive, some_of
-from ..export import golden, presence
+from ..export import golden
 from ..export.convert import write_graphs
 from ..export.graphs.geometry import Geometry
 from ..export.manifest import FOLLOWS, manifest
+from ..export.presence import balance_presence
 from ..models import MAX_POINTERS, released
 from ..pack.loop import Pack, run_clip, upsample
 
@@ -90,7 +91,7 @@ def compare(name: str, image_size: int, seed: int, count: int, threads: int, kin
 
     checkpoint = released.random(name, seed, image_size)
     clip = golden.leaving_clip(image_size, count)
-    done, _ = presence.balance_presence(checkpoint.model, [clip], kinds, follows == "official")
+    done, _ = balance_presence(checkpoint.model, [clip], kinds, follows == "official")
     say(f"{name} at {image_size} px, seed {seed}; last layer of the object score: {done.words()}")
     official = predictor(name, image_size)
     ours = checkpoint.model.state_dict()
