@@ -18,7 +18,7 @@ FLOORS = {"low_res": 1e-3, "object_score": 1e-3, "obj_ptr": 1e-3, "mask_pixels":
           "prompted": 2e-5, "typical": 2e-5, "systematic": 4e-7}
 # Above these a comparison proves nothing, and the program refuses the reference.
 CEILINGS = {"low_res": 2e-2, "object_score": 2e-2, "obj_ptr": 2e-2, "mask_pixels": 1e-3,
-            "prompted": 1e-3, "typical": 1e-3, "systematic": 2e-5}
+            "prompted": 1e-3, "typical": 1e-3, "systematic": 1e-4}
 # Limits are so many times the spread. A largest difference of any frame hangs on single values at rounding ties, which are
 # rare: on sam2_mini PyTorch shows 9.7e-4 and ONNX Runtime 1.20 to 1.23 5.3e-3. Figures of the middle vary little.
 ROOM = {"low_res": 8, "object_score": 8, "obj_ptr": 8, "mask_pixels": 8, "prompted": 4, "typical": 4, "systematic": 4}
