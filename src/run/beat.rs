@@ -3,6 +3,7 @@
 //! thread do not delay it, so its gaps tell a stall from a slow frame, which a processor clock cannot: that of a worker which waits
 //! for a GPU stands still as well.
 
+use jetbench_runners::files;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -45,7 +46,7 @@ impl Beat {
 
 /// How long this thread has waited for a processor so far, by the kernel's scheduler; zero where it does not tell.
 fn waited() -> Duration {
-    let text = std::fs::read_to_string(Path::new("/proc/thread-self/schedstat")).unwrap_or_default();
+    let text = files::read_text(Path::new("/proc/thread-self/schedstat"), files::SMALL).unwrap_or_default();
     let ns = text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
     Duration::from_nanos(ns)
 }
