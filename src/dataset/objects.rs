@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::layout::Layout;
 use super::masklets::Masklets;
 use super::survey::{MaskFiles, Survey, mask_file, survey};
-use super::values::interpolated;
-use super::{DataError, FindingSeverity, LabelImage, MaskSource, Object, Sequence};
+use super::values::{interpolated, lined};
+use super::{DataError, Finding, FindingSeverity, LabelImage, MaskSource, Object, Sequence};
 
 /// Reads a video: its frames (a folder or a video file) and masks (a folder or a JSON file).
 ///
@@ -40,7 +40,13 @@ pub(super) fn sequence(layout: Layout, name: String, frames_at: &Path, masks_at:
         MaskFiles::Json => masklet_objects(&sequence, masks_at)?,
         MaskFiles::Folders(folders) => folder_objects(&sequence, masks_at, folders)?,
         MaskFiles::Labels(annotated) if layout == Layout::Davis2016 => foreground(&sequence, masks_at, annotated)?,
-        MaskFiles::Labels(annotated) => label_map_objects(layout, &sequence, masks_at, &annotated)?,
+        MaskFiles::Labels(annotated) => {
+            if let Some(first) = annotated.first().map(|&frame| mask_file(masks_at, &sequence.frames[frame])) {
+                let doubt = LabelImage::read(&first).ok().and_then(|image| lined(&image));
+                sequence.findings.extend(doubt.map(|what| Finding::warning(first, what)));
+            }
+            label_map_objects(layout, &sequence, masks_at, &annotated)?
+        }
     };
     Ok(sequence)
 }
