@@ -121,15 +121,16 @@ fn text(comparison: &Comparison, verbose: bool) -> String {
             let _ = writeln!(out, "  p99      not judged      {} ms → {} ms", figure(base), figure(other));
         }
         if !cell.disturbed.is_empty() {
-            let _ = writeln!(out, "  disturbed: {}", cell.disturbed.join("; "));
+            let _ = writeln!(out, "  disturbed  {}", cell.disturbed.join("; "));
         }
         if !cell.changed.is_empty() {
             let _ = writeln!(out, "  changed  {}", cell.changed.join(", "));
         }
         for (name, base, other) in cell.digests.iter().filter(|_| verbose) {
-            let _ = writeln!(out, "  digest of {name}: {base} → {other}");
+            let _ = writeln!(out, "  digest of {name}  {base} → {other}");
         }
-        if cell.jf.word != ChangeWord::WithinNoise && !cell.moved.is_empty() {
+        let quiet = [ChangeWord::WithinNoise, ChangeWord::NotComparable].contains(&cell.jf.word);
+        if !quiet && !cell.moved.is_empty() {
             let moved: Vec<String> = cell.moved.iter().map(|(v, d)| format!("{} {d:+.2}", clean(v))).collect();
             let _ = writeln!(out, "  moved    {}", moved.join(", "));
         }

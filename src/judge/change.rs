@@ -151,8 +151,9 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
     let mut latency = pairs.latencies(floor);
     doubt(&mut latency, a, b);
     let refuse = |change: &mut Change, why: String| {
-        *change =
-            Change { word: ChangeWord::NotComparable, change: None, interval: None, remark: why, ..change.clone() };
+        // Two numbers side by side are compared by whoever reads them.
+        let word = ChangeWord::NotComparable;
+        *change = Change { word, base: None, other: None, change: None, interval: None, remark: why, ..change.clone() };
     };
     if !data.is_empty() {
         refuse(&mut jf, data.join(", "));

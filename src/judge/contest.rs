@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
+use crate::judge::change::SCORE_FLOOR;
 use crate::judge::noise::DEFAULT_FLOOR;
 use crate::judge::paired::{self, Difference};
 use crate::plan::scenario::Scenario;
-use crate::results::record::{CellRecord, RunRecord, Verdict};
+use crate::results::record::{CellRecord, RunRecord, SummaryRecord, Verdict};
 
 /// One cell against another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,24 +32,26 @@ pub fn contests(run: &RunRecord, pairs: &[(usize, usize)]) -> Vec<Contest> {
     all
 }
 
-/// The contest that answers "which model shall I take": the cell with the best J&F against the best one of another model (of
-/// another precision or device, where there is one model), corrected for all pairs of the run; and how many those are.
+/// The contest that answers "which model shall I take": the cell with the best J&F (of those that are as good, the fastest) against
+/// the best one of another pack, in the same precision and on the same device where there is one; with one pack, against another
+/// prompt, precision or device. Corrected for all pairs of the run; and how many those are.
 pub fn headline(run: &RunRecord) -> Option<(Contest, usize)> {
-    let valid: Vec<usize> = fit(run);
-    let jf = |i: &usize| run.cells[*i].summary.as_ref().and_then(|s| s.jf);
+    let valid = fit(run);
+    let figure = |i: usize, pick: fn(&SummaryRecord) -> Option<f64>| run.cells[i].summary.as_ref().and_then(pick);
     let best = |among: &[usize]| {
-        among
-            .iter()
-            .copied()
-            .filter(|i| jf(i).is_some())
-            .max_by(|a, b| jf(a).partial_cmp(&jf(b)).unwrap_or(std::cmp::Ordering::Equal))
+        let top = among.iter().filter_map(|i| figure(*i, |s| s.jf)).max_by(f64::total_cmp)?;
+        let good = among.iter().copied().filter(|i| figure(*i, |s| s.jf).is_some_and(|jf| jf >= top - SCORE_FLOOR));
+        let fps = |i: &usize| figure(*i, |s| s.fps_wall).unwrap_or_default();
+        good.min_by(|a, b| fps(b).total_cmp(&fps(a)))
     };
     let leader = best(&valid)?;
     let others = |differs: &dyn Fn(&CellRecord, &CellRecord) -> bool| -> Vec<usize> {
         valid.iter().copied().filter(|i| *i != leader && differs(&run.cells[*i], &run.cells[leader])).collect()
     };
-    let rival = best(&others(&|a, b| a.pack != b.pack))
-        .or_else(|| best(&others(&|a, b| a.model != b.model)))
+    let alike = |a: &CellRecord, b: &CellRecord| a.dtype == b.dtype && a.device == b.device;
+    let rival = best(&others(&|a, b| a.pack != b.pack && alike(a, b)))
+        .or_else(|| best(&others(&|a, b| a.pack != b.pack)))
+        .or_else(|| best(&others(&|a, b| a.model != b.model && alike(a, b))))
         .or_else(|| best(&others(&|_, _| true)))?;
     let pairs = pairs(&valid);
     let found = contests(run, &pairs);

@@ -36,7 +36,8 @@ pub fn of_scores(names: (&str, &str), jf: &Difference, family: usize) -> String 
 fn told((a, b): (&str, &str), jf: &Difference, speed: &Speed, family: usize) -> String {
     let second = jf.points > 0.0;
     let (better, other) = if second { (b, a) } else { (a, b) };
-    let evidence = evidence(jf, family);
+    // Said of the better one.
+    let evidence = evidence(jf, family, jf.points < 0.0);
     if jf.clear() {
         let points = format!("{better} is {:.1} J&F better ({evidence})", jf.points.abs());
         return match speed {
@@ -95,15 +96,15 @@ impl Speed {
     }
 }
 
-/// What supports a difference in scores: its interval seen from the better one, videos, and the correction.
-pub fn evidence(jf: &Difference, family: usize) -> String {
+/// What supports a difference in scores: its interval, videos, and the correction. `turned`: seen from the first, not the second.
+pub fn evidence(jf: &Difference, family: usize, turned: bool) -> String {
     let videos = plural(jf.videos, "video", "videos");
     let Some(i) = jf.interval else {
         return format!("{:.1} on {videos}; an interval needs {}", jf.points.abs(), stats::MIN_UNITS);
     };
-    let (low, high) = if jf.points < 0.0 { (-i.high, -i.low) } else { (i.low, i.high) };
+    let (low, high) = if turned { (-i.high, -i.low) } else { (i.low, i.high) };
     let corrected = match (jf.adjusted, family) {
-        (Some(p), n) if n > 1 => format!(", p {p:.2} of {n} pairs by Holm"),
+        (Some(p), n) if n > 1 => format!("; p {p:.2}, corrected for {n} pairs"),
         _ => String::new(),
     };
     // A sum of nothing has no sign.

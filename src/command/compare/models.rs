@@ -60,20 +60,20 @@ fn text(run: &RunRecord, contests: &[Contest], unfit: usize) -> String {
         let [a, b] = [contest.first, contest.second].map(|i| &run.cells[i]);
         let _ = writeln!(out, "{} → {}", cell_name(run, a), cell_name(run, b));
         if let Some(jf) = &contest.jf {
-            let _ = writeln!(
-                out,
-                "  J&F    {:.1} → {:.1}  ({:+.1}; {})",
-                jf.first,
-                jf.second,
-                jf.points,
-                answer::evidence(jf, contests.len())
-            );
+            let clear = if jf.clear() { "" } else { ": no clear difference" };
+            let evidence = answer::evidence(jf, contests.len(), false);
+            let _ = writeln!(out, "  J&F  {:.1} → {:.1}  {:+.1} ({evidence}){clear}", jf.first, jf.second, jf.points);
         }
         let fps = |c: &CellRecord| c.summary.as_ref().and_then(|s| s.fps_wall);
         if let (Some(from), Some(to), Some(ratio)) = (fps(a), fps(b), contest.speed) {
-            let _ = writeln!(out, "  FPS    {} → {}  ({ratio:.2} x)", figure(from), figure(to));
+            let clear = if contest.speed_clear { "" } else { ": no clear difference" };
+            let doubt = if contest.disturbed { " (disturbed)" } else { "" };
+            let _ = writeln!(out, "  FPS  {} → {}  {ratio:.2} x{doubt}{clear}", figure(from), figure(to));
         }
-        let _ = writeln!(out, "  {}\n", answer::sentence(run, contest, contests.len()));
+        out.push('\n');
+    }
+    if let [one] = contests {
+        let _ = writeln!(out, "{}\n", answer::sentence(run, one, 1));
     }
     if unfit > 0 {
         let _ = writeln!(out, "{} not valid and left out.\n", plural(unfit, "cell is", "cells are"));
