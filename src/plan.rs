@@ -14,11 +14,12 @@ pub mod scenario;
 pub mod settings;
 pub mod shard;
 mod sound;
+pub(crate) mod unnamed;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::packs;
+use jetbench_runners::{packs, runtime};
 
 use crate::cli::RunArgs;
 use crate::dataset::Dataset;
@@ -56,10 +57,18 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong: unknown tag, precision or device, a broken pack, unusable data.
     pub fn new(args: &RunArgs) -> Result<Plan, Error> {
-        let (settings, shard_said) = settings::settings(args)?;
-        let notes =
-            settings.limits.shard.zip(shard_said).map(|(shard, said)| format!("part {shard} of the videos ({said})"));
-        Plan::of(settings, notes.into_iter().collect())
+        let mut args = args.clone();
+        let mut notes = Vec::new();
+        if args.device.is_empty() {
+            let probe = |device| runtime::probe_for(args.ort_lib.as_deref(), &[device]);
+            let (device, said) = unnamed::device(Path::new("/"), probe)?;
+            args.device = vec![device];
+            notes.extend(said);
+        }
+        let (settings, shard_said) = settings::settings(&args)?;
+        let part = settings.limits.shard.zip(shard_said);
+        notes.extend(part.map(|(shard, said)| format!("part {shard} of the videos ({said})")));
+        Plan::of(settings, notes)
     }
 
     /// Builds the plan from settings that are already complete, as those of a recorded run are.

@@ -39,7 +39,7 @@ pub struct RunArgs {
     pub dtype: Vec<Dtype>,
     /// cpu (default), cuda:N, tensorrt:N, webgpu:0
     ///
-    /// Another device never takes over in silence: a node that runs elsewhere makes the cell invalid
+    /// On a Jetson the default is its GPU. Another device never takes over in silence: a node that runs elsewhere makes the cell invalid
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', help_heading = WHAT, add = complete::devices())]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub device: Vec<Device>,

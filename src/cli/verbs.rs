@@ -29,8 +29,8 @@ pub struct ModelsArgs {
 /// Flags of `doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
-    /// Devices that must work: cpu, cuda:N, tensorrt:N, webgpu:0
-    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "cpu", add = complete::devices())]
+    /// Devices that must work: cpu, cuda:N, tensorrt:N, webgpu:0 [default: cpu; on a Jetson its GPU]
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', add = complete::devices())]
     pub device: Vec<Device>,
     /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
     #[arg(long, value_name = "DIR")]

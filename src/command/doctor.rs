@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::cli::DoctorArgs;
 use crate::dataset::Dataset;
 use crate::exit::{ENVIRONMENT, Error, OK, Outcome};
-use crate::plan;
+use crate::plan::{self, unnamed};
 use crate::results::record::DeviceRecord;
 use crate::run::lock;
 use crate::telemetry::allowance::Allowance;
@@ -68,12 +68,19 @@ impl Check {
 /// # Errors
 /// A device that is no device.
 pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
-    let devices = args.device.clone();
     let root = Path::new("/");
+    let (devices, unnamed) = match args.device.is_empty() {
+        false => (args.device.clone(), None),
+        true => match unnamed::device(root, |device| runtime::probe_for(args.ort_lib.as_deref(), &[device])) {
+            Ok((device, said)) => (vec![device], said.map(|said| Check::ok("device", said))),
+            Err(stop) => (vec![Device::Cpu], Some(Check::fail("device", stop.to_string(), "see docs/jetson.md"))),
+        },
+    };
     let probe = runtime::probe_for(args.ort_lib.as_deref(), &devices);
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let device = device::with_vulkan(device, &devices);
     let mut checks = vec![machine(&device)];
+    checks.extend(unnamed);
     checks.extend(runtime_checks(probe, &devices));
     checks.extend(pack_checks(&plan::settings::pack_path(&args.packs)));
     checks.push(data(&args.data.clone().unwrap_or_else(plan::settings::default_data)));

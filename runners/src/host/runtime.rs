@@ -308,7 +308,7 @@ fn search(
     let lines: Vec<String> = log.iter().map(|(place, outcome)| format!("  {place}: {outcome}")).collect();
     Err(format!(
         "no ONNX Runtime {major}.{minor} or newer found. Looked at:\n{}\nInstall one (scripts/get-runtime.sh fetches the \
-         CPU build; a Jetson has its own, see the README) or name its library with --ort-lib FILE.",
+         CPU build; a Jetson has its own, see docs/jetson.md) or name its library with --ort-lib FILE.",
         lines.join("\n")
     ))
 }

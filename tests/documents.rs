@@ -1,0 +1,103 @@
+//! What the documents say about the command line is true: every command in them is one that parses, and every file that they
+//! link to is there.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use jetbench::cli::Cli;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// README, CONTRIBUTING and everything in docs/, with their texts.
+fn documents() -> Vec<(PathBuf, String)> {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|e| e == "md"));
+    let all = ["README.md", "CONTRIBUTING.md", "scripts/README.md"].map(|name| root().join(name));
+    all.into_iter().chain(pages).map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Commands in code: lines of blocks (`true`) and spans, each up to what the shell would do next. Those with an ellipsis are no
+/// commands.
+fn commands(text: &str) -> Vec<(String, bool)> {
+    let mut found = Vec::new();
+    let mut block = false;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            block = !block;
+        } else if block {
+            found.push((line.trim().to_string(), true));
+        } else {
+            found.extend(line.split('`').skip(1).step_by(2).map(|span| (span.to_string(), false)));
+        }
+    }
+    let whole = |code: &str| code.split(" #").next().unwrap_or_default().replace("&&", ";");
+    let parts = found.iter().flat_map(|(code, block)| {
+        let parts: Vec<String> =
+            whole(code).split(';').map(|p| p.split(['|', '>']).next().unwrap().trim().into()).collect();
+        parts.into_iter().map(move |part: String| (part, *block))
+    });
+    parts.filter(|(part, _)| part.starts_with("jetbench ") && !part.contains('…')).collect()
+}
+
+#[test]
+fn every_command_in_the_documents_parses() {
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for (path, text) in documents() {
+        for (command, block) in commands(&text) {
+            let words = shlex::split(&command).unwrap_or_default();
+            seen += 1;
+            // In a sentence a command may stand for itself, without what it needs.
+            let named = |error: &clap::Error| {
+                error.kind() == ErrorKind::MissingRequiredArgument
+                    || error.to_string().contains("but none was supplied")
+            };
+            if let Err(error) = Cli::try_parse_from(&words)
+                && error.exit_code() != 0
+                && (block || !named(&error))
+            {
+                wrong.push(format!("{}: {command}: {}", path.display(), error.to_string().lines().next().unwrap()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 40, "only {seen} commands were found");
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let mut wrong = Vec::new();
+    for (path, text) in documents() {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            if !file.exists() {
+                wrong.push(format!("{}: {target}", path.display()));
+            } else if !anchor.is_empty() && !anchors(&file).contains(&anchor.to_string()) {
+                wrong.push(format!("{}: {target}: no such heading", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Anchors of a page's headings, as hosts of repositories make them.
+fn anchors(page: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(page).unwrap_or_default();
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
+    headings.map(|h| h.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+#[test]
+fn the_readme_answers_in_a_minute() {
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let words = text.split_whitespace().count();
+    assert!(words <= 1100, "the README has {words} words; 1,100 are its limit, the rest belongs to docs/");
+}
