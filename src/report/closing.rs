@@ -201,7 +201,10 @@ fn line(run: &RunRecord, kind: NoteKind) -> String {
     let notes = |cell: &CellRecord| cell.notes.iter().filter(|n| n.kind == kind).cloned().collect::<Vec<_>>();
     let all: Vec<Note> = run.cells.iter().flat_map(notes).collect();
     let cells = run.cells.iter().filter(|c| !notes(c).is_empty()).count();
-    let place = format!("in {cells} of {}", plural(run.cells.len(), "cell", "cells"));
+    let place = match run.cells.len() {
+        1 => String::new(),
+        all => format!(" in {cells} of {all} cells"),
+    };
     // A range over some of the notes would be no range.
     let amounts: Option<Vec<f64>> = all.iter().map(|n| n.amount).collect();
     let range = |digits: usize, unit: &str| {
@@ -230,12 +233,17 @@ fn line(run: &RunRecord, kind: NoteKind) -> String {
         NoteKind::Swap => "memory of this machine swapped out".into(),
         NoteKind::Budget => "more memory than --memory-budget".into(),
         NoteKind::Scores => "J&F that differs between repeats".into(),
-        NoteKind::Output => "a file that could not be written".into(),
+        // Which one is missing cannot wait for -v.
+        NoteKind::Output => match all.as_slice() {
+            [] => "a file that could not be written".into(),
+            [one] => clean(&one.text),
+            [first, others @ ..] => format!("{}, and {} more", clean(&first.text), others.len()),
+        },
         NoteKind::Worker => "a worker that did not end as it should".into(),
         NoteKind::Stopped => "stopped after the warm-up".into(),
         _ => "another warning".into(),
     };
-    format!("{what} {place}")
+    format!("{what}{place}")
 }
 
 /// The notes that `wanted` picks, each sentence once with the cells that it is about.

@@ -267,13 +267,13 @@ fn units(
     Ok(units)
 }
 
-/// Errors are faults, warnings notes.
+/// Errors are faults, warnings notes; but a stray file is a fault as well, because the reference tools fail on one.
 fn say(findings: Vec<Finding>, faults: &mut Faults, notes: &mut Vec<String>) {
     for Finding { severity, place, what } in findings {
         let text = format!("{place}: {what}");
         match severity {
-            FindingSeverity::Error => faults.0.push(text),
-            FindingSeverity::Warning => notes.push(text),
+            FindingSeverity::Warning if !Path::new(&place).is_file() => notes.push(text),
+            _ => faults.0.push(text),
         }
     }
 }
