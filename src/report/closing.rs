@@ -9,10 +9,10 @@ use jetbench_runners::types::PromptKind;
 use crate::judge::outcome::INTERRUPTED;
 use crate::plan::scenario::Scenario;
 use crate::report::answer;
-use crate::report::table::{cell_name, dtype_short};
+use crate::report::table::{cell_name, dtype_short, tells};
 use crate::results::disturbance::Disturbance;
 use crate::results::note::{Note, NoteKind, Severity};
-use crate::results::record::{CellRecord, RunRecord, Verdict};
+use crate::results::record::{CellRecord, LatencyRecord, RunRecord, Verdict};
 use crate::text::{clean, plural};
 
 /// The text beside a table, most important first. Nothing is wrapped, nothing is coloured.
@@ -293,6 +293,12 @@ fn legend(run: &RunRecord) -> Vec<String> {
     if run.cells.iter().any(|c| c.summary.is_some()) {
         lines.push(
             "FPS wall includes decoding; FPS model and the percentiles are per frame, all objects, without it.".into(),
+        );
+    }
+    if run.cells.iter().any(|c| c.summary.is_some()) && !tells(run, LatencyRecord::p99) {
+        lines.push(
+            "A percentile is shown from as many frames on as tell it: p90 from 100, p95 from 200, p99 from 1,000."
+                .into(),
         );
     }
     for (scenario, meaning) in [

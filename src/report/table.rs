@@ -12,7 +12,7 @@ use self::layout::{BAD, GOOD, PLAIN, WARN, blocks, display_width, first_lines, g
 
 use crate::plan::scenario::Scenario;
 use crate::report::closing::{Closing, reason_number};
-use crate::results::record::{CellRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
+use crate::results::record::{CellRecord, LatencyRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
 use crate::telemetry::key::MemoryPhase;
 use crate::text::{clean, figure, plural};
 
@@ -164,6 +164,11 @@ pub(super) struct Sheet {
     pub(super) rows: usize,
 }
 
+/// Has a cell the frames that this percentile needs?
+pub(super) fn tells(run: &RunRecord, percentile: fn(&LatencyRecord) -> Option<f64>) -> bool {
+    run.cells.iter().any(|c| c.summary.as_ref().and_then(|s| percentile(s.latency.as_ref()?)).is_some())
+}
+
 pub(super) struct Column {
     pub(super) title: String,
     pub(super) number: bool,
@@ -197,8 +202,15 @@ impl Sheet {
         add("FPS\nwall", true, 4, &figures(|s| s.fps_wall, figure));
         add("FPS\nmodel", true, 14, &figures(|s| s.fps_model, figure));
         add("p50\nms", true, 8, &figures(|s| s.latency.map(|l| l.p50_ms), figure));
-        add("p95\nms", true, 6, &figures(|s| s.latency.and_then(|l| l.p95()), figure));
-        add("p99\nms", true, 13, &figures(|s| s.latency.and_then(|l| l.p99()), figure));
+        // A percentile that no cell has enough frames for has no column; the largest latency bounds it.
+        if tells(run, LatencyRecord::p95) {
+            add("p95\nms", true, 6, &figures(|s| s.latency.and_then(|l| l.p95()), figure));
+        } else {
+            add("max\nms", true, 6, &figures(|s| s.latency.map(|l| l.max_ms), figure));
+        }
+        if tells(run, LatencyRecord::p99) {
+            add("p99\nms", true, 13, &figures(|s| s.latency.and_then(|l| l.p99()), figure));
+        }
         for (name, rank, pick) in memory_sources(run) {
             add(&format!("peak {name}\nMiB"), true, rank, &|c| {
                 number(c, c.memory.get(&MemoryPhase::Peak).and_then(pick), |v| format!("{v:.0}"))
