@@ -101,3 +101,29 @@ fn the_readme_answers_in_a_minute() {
     let words = text.split_whitespace().count();
     assert!(words <= 1100, "the README has {words} words; 1,100 are its limit, the rest belongs to docs/");
 }
+
+#[test]
+fn every_test_that_docs_trust_names_is_there() {
+    fn sources(dir: &Path, found: &mut String) {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            match path.extension().and_then(|e| e.to_str()) {
+                _ if path.is_dir() => sources(&path, found),
+                Some("rs" | "py") => found.push_str(&std::fs::read_to_string(&path).unwrap()),
+                _ => {}
+            }
+        }
+    }
+    let mut code = String::new();
+    for dir in ["src", "runners/src", "runners/tests", "tests", "scripts/tests"] {
+        sources(&root().join(dir), &mut code);
+    }
+    let page = std::fs::read_to_string(root().join("docs/trust.md")).unwrap();
+    let cells =
+        page.lines().filter(|l| l.starts_with("| ")).filter_map(|l| l.trim_end_matches(" |").rsplit(" | ").next());
+    let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|name| !name.contains('/'));
+    let missing: Vec<&str> = names
+        .filter(|name| !code.contains(&format!("fn {name}(")) && !code.contains(&format!("def {name}(")))
+        .collect();
+    assert!(missing.is_empty(), "no such tests: {missing:?}");
+}

@@ -281,8 +281,10 @@ def playlists(place: Place) -> str:
         raise Skipped("no ffmpeg")
     secret = place.dir / "secret.mp4"
     subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=48x32:d=1", secret], check=True, stdin=subprocess.DEVNULL)
+    place.draw()
     plain = place.dir / "plain"
-    (plain / "masks").mkdir(parents=True)
+    masks = next(path for path in sorted((place.dir / "data" / "Annotations").iterdir()) if path.is_dir())
+    shutil.copytree(masks, plain / "masks")
     for name, text in {
         "HLS": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n",
         "concat": f"ffconcat version 1.0\nfile '{secret}'\n",

@@ -51,7 +51,10 @@ pub(crate) fn structure(dir: &Path, is_frame: impl Fn(&str) -> bool) -> Result<(
         )));
     }
     let in_folders = if loose == 0 && best == 0 { !objects.is_empty() && labels.is_empty() } else { best > loose };
-    let stray = |path: &Path, why: &str| Finding::warning(path, format!("{why}; it is left out, move it away"));
+    let stray = |path: &Path, why: &str| match path.is_dir() && path.to_str().is_some_and(is_png) {
+        true => Finding::error(path, "a directory in the place of a mask; move it away"),
+        false => Finding::warning(path, format!("{why}; it is left out, move it away")),
+    };
     if in_folders {
         for name in labels.iter().chain(&other) {
             found.push(stray(&dir.join(name), "a file among the objects' folders, on which the references abort"));

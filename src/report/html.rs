@@ -11,7 +11,7 @@ use maud::{Markup, PreEscaped, html};
 
 use crate::report::closing::Closing;
 use crate::report::plot::{Figure, paper};
-use crate::report::table::{self, Sheet, cell_name, strip_marks};
+use crate::report::table::{self, Column, Sheet, cell_name, strip_marks};
 use crate::report::thumb::Thumb;
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::text::{clean, plural, shell_word};
@@ -71,6 +71,16 @@ fn verdict(run: &RunRecord, closing: &Closing) -> Markup {
     html! { p.verdict.(class) { strong { (closing.headline) "." } } }
 }
 
+/// Classes of a column's cells: numbers stand right, and a phone shows the columns that stay longest.
+fn class(column: &Column) -> Option<&'static str> {
+    match (column.number, column.stays()) {
+        (true, true) => Some("number"),
+        (true, false) => Some("number roomy"),
+        (false, true) => None,
+        (false, false) => Some("roomy"),
+    }
+}
+
 /// The headline table and what must be read beside it.
 fn headline(run: &RunRecord, closing: &Closing) -> Markup {
     let sheet = Sheet::new(run);
@@ -81,7 +91,7 @@ fn headline(run: &RunRecord, closing: &Closing) -> Markup {
                 thead {
                     tr {
                         @for column in &sheet.columns {
-                            th scope="col" class=[column.number.then_some("number")] {
+                            th scope="col" class=[class(column)] {
                                 @for (i, line) in column.title.split('\n').enumerate() { @if i > 0 { br; } (line) }
                             }
                         }
@@ -93,9 +103,9 @@ fn headline(run: &RunRecord, closing: &Closing) -> Markup {
                             @for column in &sheet.columns {
                                 @let value = strip_marks(&column.values[row]);
                                 @match column.title.as_str() {
-                                    "model" => th scope="row" { (value) },
-                                    "verdict" => td.word { (value) },
-                                    _ => td class=[column.number.then_some("number")] { (value) },
+                                    "model" => th scope="row" { @for part in value.split_inclusive('_') { (part) wbr; } },
+                                    "verdict" => td.word.disturbed[!cell.disturbed.is_empty()] { (value) },
+                                    _ => td class=[class(column)] { (value) },
                                 }
                             }
                         }

@@ -177,6 +177,13 @@ pub(super) struct Column {
     pub(super) values: Vec<String>,
 }
 
+impl Column {
+    /// Does it stay where there is little room? Model, dtype, verdict, J&F, FPS and p95 do.
+    pub(super) fn stays(&self) -> bool {
+        self.rank <= 6 && self.title != "device"
+    }
+}
+
 impl Sheet {
     /// Columns that stay on the narrowest table: model, dtype, verdict, J&F, FPS.
     const ESSENTIAL: usize = 5;

@@ -42,11 +42,13 @@ pub(super) fn blocks(sheet: &Sheet) -> String {
     out
 }
 
-/// Breaks a line at spaces; a word longer than the line stays whole (paths must stay usable).
+/// Breaks a line at spaces, but not between a number and its `%`; a word longer than the line stays whole (paths must stay
+/// usable).
 pub(super) fn wrap(line: &str, width: usize) -> String {
     let mut out = String::new();
     let mut used = 0;
-    for word in line.split(' ') {
+    let glued = line.replace(" %", "\u{a0}%");
+    for word in glued.split(' ') {
         let length = word.chars().count();
         if used > 0 && used + 1 + length > width.max(20) {
             out.push_str("\n    ");
@@ -55,7 +57,7 @@ pub(super) fn wrap(line: &str, width: usize) -> String {
             out.push(' ');
             used += 1;
         }
-        out.push_str(word);
+        out.push_str(&word.replace('\u{a0}', " "));
         used += length;
     }
     out
