@@ -28,6 +28,7 @@ use crate::exit::Error;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
 use crate::telemetry::allowance::Allowance;
+use crate::text::plural;
 
 /// What will be done.
 #[derive(Debug)]
@@ -156,12 +157,12 @@ impl Plan {
         let data = &self.dataset;
         let _ = writeln!(
             text,
-            "data: {} ({}), {} videos, {} objects, {} frames",
+            "data: {} ({}), {}, {}, {}",
             data.root.display(),
             data.layout,
-            data.sequences.len(),
-            self.objects(),
-            self.frames()
+            plural(data.sequences.len(), "video", "videos"),
+            plural(self.objects(), "object", "objects"),
+            plural(self.frames(), "frame", "frames")
         );
         for (n, cell) in self.cells.iter().enumerate() {
             let options: Vec<_> = cell.admitted.passed.iter().map(|(k, v)| format!("{k}={v}")).collect();

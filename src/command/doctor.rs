@@ -23,6 +23,7 @@ use crate::run::lock;
 use crate::telemetry::allowance::Allowance;
 use crate::telemetry::rivals::{self, Watch};
 use crate::telemetry::{self, device};
+use crate::text::plural;
 
 /// Result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -188,12 +189,12 @@ fn data(path: &Path) -> Check {
         Ok(data) => Check::ok(
             "data",
             format!(
-                "{}: {} layout, {} videos, {} objects, {} frames",
+                "{}: {} layout, {}, {}, {}",
                 path.display(),
                 data.layout,
-                data.sequences.len(),
-                data.object_count(),
-                data.frame_count()
+                plural(data.sequences.len(), "video", "videos"),
+                plural(data.object_count(), "object", "objects"),
+                plural(data.frame_count(), "frame", "frames")
             ),
         ),
         Err(e) => Check::fail("data", e.to_string(), "give the dataset's root with --data DIR"),

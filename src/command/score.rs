@@ -10,6 +10,7 @@ use crate::exit::{Error, Outcome};
 use crate::results::store;
 use crate::run::progress;
 use crate::score::{self as scoring, ScoreOptions, ScoreReport};
+use crate::text::plural;
 
 /// Scores predictions against ground truth; several folders of them are compared with each other.
 ///
@@ -89,10 +90,10 @@ fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, E
 fn text(report: &ScoreReport) -> String {
     let global = &report.global;
     let mut text = format!(
-        "{} protocol, {} objects in {} videos\nJ&F {:.2}  J {:.2}  F {:.2}  (of {})\n",
+        "{} protocol, {} in {}\nJ&F {:.2}  J {:.2}  F {:.2}  (of {})\n",
         report.protocol,
-        global.objects,
-        report.videos.len(),
+        plural(global.objects, "object", "objects"),
+        plural(report.videos.len(), "video", "videos"),
         global.jf,
         global.j,
         global.f,
