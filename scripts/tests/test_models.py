@@ -504,7 +504,7 @@ class Follows(unittest.TestCase):
         about = dict(checkpoint_sha256="", command="", libraries={}, notes="")
         digests = {name: {"fp32": ""} for name in signatures.signatures(g)}
         for test_model, name in ((True, "EdgeTAM"), (False, None)):
-            made = tomllib.loads(manifest.manifest("p", "edgetam", "", g, about, digests, False, test_model=test_model))
+            made = tomllib.loads(manifest.manifest("p", "edgetam", "", g, about, digests, None, test_model=test_model))
             self.assertEqual(made.get("test_model_of"), name)
         for pack, name in (("sam2_mini", "SAM 2"), ("edgetam_mini", "EdgeTAM")):
             self.assertEqual(tomllib.loads((PACKS / pack / "pack.toml").read_text())["test_model_of"], name)
