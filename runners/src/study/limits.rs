@@ -161,14 +161,15 @@ impl Limits {
         match dtype {
             Dtype::Fp32 => {
                 let worst = |tolerance: f64| tolerance.min(promised);
-                // Exponentials and roots of GPUs err more, and to one side. What is in the pack's files a run on the CPU tells.
-                let (size, side) = if device == Device::Cpu { (1.0, 1.0) } else { (5.0, 20.0) };
+                // Exponentials and roots of GPUs err more, and to one side: on WebGPU (SwiftShader) the median frame of a random pack differs
+                // by 1.7e-4. A run on the CPU tells what is in the files of a pack.
+                let room = if device == Device::Cpu { 1.0 } else { 20.0 };
                 Limits {
                     mask_pixels: reference.mask_pixels,
                     iou: 0.999,
-                    typical: reference.typical * size,
-                    prompted: Some(reference.prompted * size),
-                    systematic: Some(reference.systematic * side),
+                    typical: reference.typical * room,
+                    prompted: Some(reference.prompted * room),
+                    systematic: Some(reference.systematic * room),
                     worst: Some(Worst {
                         low_res: worst(reference.low_res),
                         object_score: worst(reference.object_score),
