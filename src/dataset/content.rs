@@ -202,14 +202,14 @@ impl Sequence {
         }
     }
 
-    /// The annotation files that were read, with what was read of them.
-    pub fn truth_seen(&self, witness: &Witness) -> impl Iterator<Item = (PathBuf, Sha)> {
+    /// The annotation files that were read, each with the SHA-256 of what was read of it, in hexadecimal digits.
+    pub fn truth_seen(&self, witness: &Witness) -> Vec<(PathBuf, String)> {
         let known = match &self.masks {
             MaskSource::Masklets(masklets) => Some(masklets.content().1),
             _ => None,
         };
-        let seen = move |path: PathBuf| known.or_else(|| witness.seen(&path)).map(|sha| (path, sha));
-        self.truth_files().into_iter().filter_map(seen)
+        let seen = move |path: PathBuf| known.or_else(|| witness.seen(&path)).map(|sha| (path, hex(&sha)));
+        self.truth_files().into_iter().filter_map(seen).collect()
     }
 
     /// Digest of the first `length` frames' files: of those that the witness saw what was decoded, of others what they hold now.

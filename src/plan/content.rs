@@ -51,10 +51,7 @@ impl ReadContent {
     /// # Errors
     /// Such a file cannot be read.
     pub fn of(sequence: &Sequence, length: usize, witness: &Witness) -> Result<ReadContent, DataError> {
-        Ok(ReadContent {
-            frames_sha256: sequence.frames_sha256(length, witness)?,
-            truth: sequence.truth_seen(witness).map(|(path, sha)| (path, hex(&sha))).collect(),
-        })
+        Ok(ReadContent { frames_sha256: sequence.frames_sha256(length, witness)?, truth: sequence.truth_seen(witness) })
     }
 }
 
@@ -80,14 +77,10 @@ impl Content {
     ///
     /// # Errors
     /// Names the first that is not.
-    pub fn check_truth<'a>(
-        &self,
-        video: &str,
-        read: impl IntoIterator<Item = (&'a Path, String)>,
-    ) -> Result<(), DataError> {
+    pub fn check_truth(&self, video: &str, read: &[(PathBuf, String)]) -> Result<(), DataError> {
         let planned = self.0.get(video);
         for (path, sha) in read {
-            if planned.and_then(|v| v.truth.get(path)).is_none_or(|planned| hex(planned) != sha) {
+            if planned.and_then(|v| v.truth.get(path)).is_none_or(|planned| hex(planned) != *sha) {
                 return Err(changed(&[path.display().to_string()]));
             }
         }
@@ -121,7 +114,7 @@ impl Content {
         let others: Vec<String> = moved.iter().filter(other).map(|(path, _)| path.display().to_string()).collect();
         match others.is_empty() {
             false => Err(changed(&others)),
-            true if frames_sha256(sequence, length)? == read => Ok(()),
+            true if sequence.frames_sha256(length, &Witness::default())? == read => Ok(()),
             true => Err(changed(&moved.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>())),
         }
     }
@@ -153,15 +146,6 @@ impl VideoContent {
         };
         VideoContent { frames, truth, record }
     }
-}
-
-/// SHA-256 of the first `length` frames of a video as they are now, as [`SequenceRecord::frames_sha256`].
-fn frames_sha256(sequence: &Sequence, length: usize) -> Result<String, DataError> {
-    let files = sequence.frame_files(length);
-    let shas = files
-        .into_par_iter()
-        .map(|path| file_sha(path).map(|sha| (path, sha)).map_err(|e| DataError(format!("{}: {e}", path.display()))));
-    shas.collect::<Result<Vec<_>, _>>().map(joined)
 }
 
 fn changed(files: &[String]) -> DataError {
@@ -202,7 +186,7 @@ pub fn same_as(plan: &Plan, then: &RunRecord, finished: &[(&str, &str)]) -> Resu
         let length = plan.settings.loop_frames.unwrap_or(sequence.frames.len());
         let now = match known.get(video) {
             Some(now) => now,
-            None => known.entry(video).or_insert(frames_sha256(sequence, length)?),
+            None => known.entry(video).or_insert(sequence.frames_sha256(length, &Witness::default())?),
         };
         if now != read {
             return Err(changed(&suspects(plan, video, &["frames"], &then.run_id)));

@@ -7,7 +7,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jetbench_runners::digest::hex;
 use jetbench_runners::files;
 use jetbench_runners::packs;
 use jetbench_runners::types::{OpenReport, StagePrecision};
@@ -340,8 +339,7 @@ impl CellRun<'_> {
                         ),
                     ));
                 }
-                let seen = read.truth.iter().map(|(path, sha)| (path.as_path(), sha.clone()));
-                self.plan.content.check_truth(&video, seen).map_err(|e| (FaultClass::Input, e.to_string()))?;
+                self.plan.content.check_truth(&video, &read.truth).map_err(|e| (FaultClass::Input, e.to_string()))?;
                 let frames_sha256 = read.frames_sha256;
                 let spool = self.dir.spool_file(self.index, index);
                 observed.spans.push((video.clone(), span));
@@ -412,10 +410,9 @@ impl CellRun<'_> {
             let Graded { record: mut graded, missing } =
                 grade::grade(&watched, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
             let length = settings.loop_frames.unwrap_or(sequence.frames.len());
-            let seen: Vec<_> = watched.truth_seen(&witness).map(|(path, sha)| (path, hex(&sha))).collect();
             let content = &self.plan.content;
             content
-                .check_truth(&finished.video, seen.iter().map(|(path, sha)| (path.as_path(), sha.clone())))
+                .check_truth(&finished.video, &watched.truth_seen(&witness))
                 .and_then(|()| content.check_frames(sequence, length, &finished.frames_sha256))
                 .map_err(|e| e.to_string())?;
             graded.truth_sha256 = content.truth_sha256(&finished.video);
