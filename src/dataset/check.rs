@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::layout::{self, OpenOptions};
 use super::objects::{not_one_object, sequence};
 use super::survey::{MaskFiles, Survey, mask_file, survey};
-use super::values::{interpolated, lined};
+use super::values::Values;
 use super::{DataError, Finding, FindingSeverity, FrameFile, LabelImage, Layout, Masklets, read_frame, whole};
 
 /// What was looked at and what was found.
@@ -228,9 +228,10 @@ impl VideoCheck {
                 again(&mut sizes, &path, format!("{w}x{h}, its frames are {width}x{height}"));
             }
             if object.is_none() && layout != Layout::Davis2016 {
-                interpolated(&image).into_iter().for_each(|fault| again(&mut blurred, &path, fault));
+                let values = Values::of(&image);
+                values.interpolated().into_iter().for_each(|fault| again(&mut blurred, &path, fault));
                 if n == 0 {
-                    lined(&image).into_iter().for_each(|doubt| self.warn(&path, doubt));
+                    values.lined().into_iter().for_each(|doubt| self.warn(&path, doubt));
                 }
             }
             let format = image.format();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::layout::Layout;
 use super::masklets::Masklets;
 use super::survey::{MaskFiles, Survey, mask_file, survey};
-use super::values::{interpolated, lined};
+use super::values::Values;
 use super::{DataError, Finding, FindingSeverity, LabelImage, MaskSource, Object, Sequence};
 
 /// Reads a video: its frames (a folder or a video file) and masks (a folder or a JSON file).
@@ -41,11 +41,9 @@ pub(super) fn sequence(layout: Layout, name: String, frames_at: &Path, masks_at:
         MaskFiles::Folders(folders) => folder_objects(&sequence, masks_at, folders)?,
         MaskFiles::Labels(annotated) if layout == Layout::Davis2016 => foreground(&sequence, masks_at, annotated)?,
         MaskFiles::Labels(annotated) => {
-            if let Some(first) = annotated.first().map(|&frame| mask_file(masks_at, &sequence.frames[frame])) {
-                let doubt = LabelImage::read(&first).ok().and_then(|image| lined(&image));
-                sequence.findings.extend(doubt.map(|what| Finding::warning(first, what)));
-            }
-            label_map_objects(layout, &sequence, masks_at, &annotated)?
+            let (objects, doubt) = label_map_objects(layout, &sequence, masks_at, &annotated)?;
+            sequence.findings.extend(doubt);
+            objects
         }
     };
     Ok(sequence)
@@ -123,17 +121,19 @@ fn foreground(sequence: &Sequence, dir: &Path, annotated: Vec<usize>) -> Result<
     Ok(Vec::new())
 }
 
+/// The objects of label maps, and what makes one doubt the first of these.
 fn label_map_objects(
     layout: Layout,
     sequence: &Sequence,
     dir: &Path,
     annotated: &[usize],
-) -> Result<Vec<Object>, DataError> {
+) -> Result<(Vec<Object>, Option<Finding>), DataError> {
     const VOID: u16 = 255;
     /// New ids on one frame from which on it is looked at closely.
     const MANY: usize = 8;
     let mut first: BTreeMap<u16, usize> = BTreeMap::new();
     let mut void = false;
+    let mut doubt = None;
     for (n, &frame) in annotated.iter().enumerate() {
         let path = mask_file(dir, &sequence.frames[frame]);
         let before = first.len();
@@ -144,25 +144,26 @@ fn label_map_objects(
                 first.entry(id).or_insert(frame);
             }
         }
-        if (n == 0 || first.len() - before >= MANY)
-            && let Some(fault) = interpolated(&LabelImage::read(&path)?)
-        {
-            return Err(DataError(format!("{}: {fault}", path.display())));
+        if n == 0 || first.len() - before >= MANY {
+            let values = Values::of(&LabelImage::read(&path)?);
+            if let Some(fault) = values.interpolated() {
+                return Err(DataError(format!("{}: {fault}", path.display())));
+            }
+            if n == 0 {
+                doubt = values.lined().map(|what| Finding::warning(&path, what));
+            }
         }
     }
     if first.is_empty() && void {
         return Err(DataError(format!("{}: {ONLY_VOID}", dir.display())));
     }
-    Ok(first
-        .into_iter()
-        .enumerate()
-        .map(|(i, (value, prompt_frame))| Object {
-            id: i as u32,
-            name: value.to_string(),
-            annotated: annotated.to_vec(),
-            prompt_frame,
-        })
-        .collect())
+    let objects = first.into_iter().enumerate().map(|(i, (value, prompt_frame))| Object {
+        id: i as u32,
+        name: value.to_string(),
+        annotated: annotated.to_vec(),
+        prompt_frame,
+    });
+    Ok((objects.collect(), doubt))
 }
 
 /// What is said of 0/255 masks in DAVIS 2017's folders.
