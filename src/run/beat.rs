@@ -3,11 +3,14 @@
 //! thread do not delay it, so its gaps tell a stall from a slow frame, which a processor clock cannot: that of a worker which waits
 //! for a GPU stands still as well.
 
-use jetbench_runners::files;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use jetbench_runners::files;
 
 use crate::judge::limits::STALL;
 use crate::results::record::StallRecord;
@@ -27,6 +30,9 @@ impl Beat {
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
             let start = Instant::now();
+            // Opened by this thread, it goes on telling of it.
+            let scheduler = files::plain(Path::new("/proc/thread-self/schedstat")).ok();
+            let waited = || scheduler.as_ref().map_or(Duration::ZERO, waited);
             let mut stalls = Stalls::new(waited());
             while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                 stalls.beat(start.elapsed(), waited());
@@ -44,9 +50,11 @@ impl Beat {
     }
 }
 
-/// How long this thread has waited for a processor so far, by the kernel's scheduler; zero where it does not tell.
-fn waited() -> Duration {
-    let text = files::read_text(Path::new("/proc/thread-self/schedstat"), files::SMALL).unwrap_or_default();
+/// How long the thread has waited for a processor so far, by the kernel's scheduler; zero where it does not tell.
+fn waited(scheduler: &File) -> Duration {
+    let mut bytes = [0; 128];
+    let read = scheduler.read_at(&mut bytes, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[..read]);
     let ns = text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
     Duration::from_nanos(ns)
 }
