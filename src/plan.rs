@@ -19,7 +19,7 @@ pub(crate) mod unnamed;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::{packs, runtime};
+use jetbench_runners::packs;
 
 use crate::cli::RunArgs;
 use crate::dataset::Dataset;
@@ -61,8 +61,7 @@ impl Plan {
         let mut args = args.clone();
         let mut notes = Vec::new();
         if args.device.is_empty() {
-            let probe = |device| runtime::probe_for(args.ort_lib.as_deref(), &[device]);
-            let (device, said) = unnamed::device(Path::new("/"), probe)?;
+            let (device, said) = unnamed::here(args.ort_lib.as_deref())?;
             args.device = vec![device];
             notes.extend(said);
         }

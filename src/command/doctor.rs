@@ -72,7 +72,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
     let root = Path::new("/");
     let (devices, unnamed) = match args.device.is_empty() {
         false => (args.device.clone(), None),
-        true => match unnamed::device(root, |device| runtime::probe_for(args.ort_lib.as_deref(), &[device])) {
+        true => match unnamed::here(args.ort_lib.as_deref()) {
             Ok((device, said)) => (vec![device], said.map(|said| Check::ok("device", said))),
             Err(stop) => (vec![Device::Cpu], Some(Check::fail("device", stop.to_string(), "see docs/jetson.md"))),
         },

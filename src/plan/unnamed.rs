@@ -13,11 +13,19 @@ use crate::telemetry::sensor::is_tegra;
 /// builds an engine for minutes before the first frame.
 const OF_A_BOARD: [Device; 2] = [Device::Cuda(0), Device::TensorRt(0)];
 
+/// The device of this machine, and a remark where it is not the CPU; `ort_lib` is the runtime that the user names.
+///
+/// # Errors
+/// As [`device`].
+pub(crate) fn here(ort_lib: Option<&Path>) -> Result<(Device, Option<String>), Error> {
+    device(Path::new("/"), |device| runtime::probe_for(ort_lib, &[device]))
+}
+
 /// The device of the machine below `root`, and a remark where it is not the CPU. `probe` looks for a runtime for one device.
 ///
 /// # Errors
 /// A Jetson without an ONNX Runtime for its GPU: exit 3, with every place that was looked at.
-pub(crate) fn device(root: &Path, probe: impl Fn(Device) -> RuntimeProbe) -> Result<(Device, Option<String>), Error> {
+fn device(root: &Path, probe: impl Fn(Device) -> RuntimeProbe) -> Result<(Device, Option<String>), Error> {
     if !is_tegra(root) {
         return Ok((Device::Cpu, None));
     }
