@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use jetbench::dataset::{Layout, SynthOptions, synthesise};
+use jetbench::dataset::Layout;
 use serde_json::Value;
 use workshop::{Workshop, text, tree};
 
@@ -15,18 +15,7 @@ const RUN: [&str; 6] = ["--dtype", "fp32", "--models", "m_mask", "--data", "data
 
 /// A workshop with a mock pack `m` and label maps below `data/`.
 fn label_maps(frames: usize) -> Workshop {
-    let shop = Workshop { dir: tempfile::tempdir().unwrap() };
-    let options = SynthOptions {
-        out: shop.path("data"),
-        layout: Layout::Mose,
-        videos: 1,
-        objects: 2,
-        frames,
-        width: 48,
-        height: 32,
-        ..SynthOptions::default()
-    };
-    synthesise(&options, &|_, _| {}).unwrap();
+    let shop = Workshop::of(Layout::Mose, 1, frames);
     shop.pack("m", "frame_ms = [0.1]");
     shop
 }

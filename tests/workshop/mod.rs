@@ -17,10 +17,15 @@ pub struct Workshop {
 impl Workshop {
     /// With `videos` drawn clips of `frames` frames.
     pub fn new(videos: usize, frames: usize) -> Self {
+        Workshop::of(Layout::SaV, videos, frames)
+    }
+
+    /// The same in any layout.
+    pub fn of(layout: Layout, videos: usize, frames: usize) -> Self {
         let shop = Workshop { dir: tempfile::tempdir().unwrap() };
         let options = SynthOptions {
             out: shop.path("data"),
-            layout: Layout::SaV,
+            layout,
             videos,
             objects: 2,
             frames,
