@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::cli::{CopyPackArgs, GraphForm, InspectArgs, PacksArgs, PacksCommand};
 use crate::exit::{Error, Outcome};
-use crate::text::clean;
+use crate::text::{clean, plural};
 
 /// Runs a sub-command of `packs`.
 ///
@@ -81,8 +81,13 @@ fn roofline_text(found: &Inspection, peak: &Peak, limits: &BTreeMap<String, Limi
 }
 
 fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>) -> String {
-    let mut text =
-        format!("{} ({}), {} graphs, {} object(s)\n", found.pack, found.family, found.precision, found.objects);
+    let mut text = format!(
+        "{} ({}), {} graphs, {}\n",
+        found.pack,
+        found.family,
+        found.precision,
+        plural(found.objects, "object", "objects")
+    );
     if let Some(follows) = found.follows {
         let _ = writeln!(text, "gives the masks of {} where implementations differ", follows.describe());
     }

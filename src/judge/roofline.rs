@@ -10,6 +10,7 @@ use jetbench_runners::roofline::{MODULES, Module};
 
 use crate::judge::stats;
 use crate::results::record::{CellRecord, DeviceRecord};
+use crate::text::plural;
 
 /// Part number of a module (as in the device's `module` fact) and its name in the table of peaks. The industrial module
 /// and the early developer kit of AGX Orin are left out: their clocks are others.
@@ -48,7 +49,8 @@ pub fn remark(cell: &CellRecord, device: &DeviceRecord, pack: &Path, gpu_mhz: Op
         .collect();
     (!parts.is_empty()).then(|| {
         format!(
-            "share of the device's limit reached on frames with {objects} object(s), bound in brackets: {}; limit of {}, {}",
+            "share of the device's limit reached on frames with {}, bound in brackets: {}; limit of {}, {}",
+            plural(objects, "object", "objects"),
             parts.join(", "),
             peak.name,
             peak.source

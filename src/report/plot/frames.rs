@@ -12,7 +12,7 @@ use super::{
     legend, legend_places, notes, text_style,
 };
 use crate::results::record::{CellRecord, FrameScoreRecord, ObjectRecord, RunRecord};
-use crate::text::clean;
+use crate::text::{clean, plural};
 
 /// Panels per figure.
 const PANELS: usize = 12;
@@ -57,7 +57,8 @@ fn part(run: &RunRecord, dtype: Option<Dtype>) -> Vec<Figure> {
         }
         let first = panels.first().map_or("", |p| p.video);
         let last = panels.last().map_or("", |p| p.video);
-        let caption = clean(&format!("{title} of {} objects, videos {first} to {last}", panels.len()));
+        let caption =
+            clean(&format!("{title} of {}, videos {first} to {last}", plural(panels.len(), "object", "objects")));
         let compares = dtype.is_none() && compares_dtypes(run);
         figures.push(draw(run, &looks, panels, (name, title, caption), compares));
     }

@@ -7,7 +7,7 @@ use super::{Axes, Figure, INK, MARGIN, Measure, PALETTE, PAPER, Page, Plot, SOFT
 use crate::judge::noise::Series;
 use crate::judge::stats;
 use crate::results::rows::Row;
-use crate::text::figure as short;
+use crate::text::{figure as short, plural};
 
 const PANEL: f64 = 190.0;
 /// The band of noise.
@@ -16,7 +16,7 @@ const BAND: RGBAColor = RGBAColor(0x00, 0x72, 0xb2, 0.09);
 /// The figure.
 pub fn figure(series: &[Series]) -> Figure {
     let height = 126.0 + PANEL * series.len() as f64;
-    let caption = format!("Median latency and J&F over time of {} cells", series.len());
+    let caption = format!("Median latency and J&F over time of {}", plural(series.len(), "cell", "cells"));
     Figure::draw("history", caption, height, |page| {
         page.text((MARGIN, 42.0), "Runs over time", &text_style(22.0, INK).bold());
         let under = "Left: median latency, milliseconds, with the band of noise. Right: J&F. Hollow: not valid.";
