@@ -9,20 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from place import Broken, Place, attack, hold, valid
-
-SLOW = "frame_ms = [25.0]\nmotion = [1.0, 0.0]"
+from place import SLOW, Broken, Place, attack, hold, valid
 
 
 @attack("B4", "a video moved away while another is tracked")
 def video_moved(place: Place) -> str:
     data = place.draw(videos=2)
-    place.pack("m", SLOW)
-    with place.going() as child:
-        run = place.tracking()
-        shutil.move(sorted((data / "JPEGImages").iterdir())[1], place.dir / "gone")
-        said = place.finish(child)
-    hold(not valid(place.verdicts(run)), "valid with a part of the videos")
+    second = sorted((data / "JPEGImages").iterdir())[1]
+    said, quoted = place.meddled(lambda: shutil.move(second, place.dir / "gone"))
+    hold(not quoted, "valid with a part of the videos")
     return f"exit {said.code}: {said.last}"
 
 

@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import shutil
 
-from place import Broken, Place, attack, hold, valid, write
+from place import SLOW, Broken, Place, attack, hold, valid, write
 
-SLOW = "frame_ms = [25.0]\nmotion = [1.0, 0.0]"
 CHANGED = "changed since it was planned"
 
 
 @attack("A1", "truth replaced while tracking")
 def truth_while_tracking(place: Place) -> str:
     data = place.draw()
-    place.pack("m", SLOW)
-    with place.going() as child:
-        run = place.tracking()
-        place.shuffle_truth(data)
-        said = place.finish(child)
-    hold(not valid(place.verdicts(run)), "a valid verdict over two truths")
+    said, quoted = place.meddled(lambda: place.shuffle_truth(data))
+    hold(not quoted, "a valid verdict over two truths")
     hold(CHANGED in said.text, f"not named: {said.last}")
     return f"exit {said.code}: {said.last}"
 
 
 @attack("A1", "frames replaced while tracking")
 def frames_while_tracking(place: Place) -> str:
-    data = place.draw(frames=60)
-    place.pack("m", SLOW)
-    with place.going() as child:
-        run = place.tracking()
-        frames = place.frames(data)
+    frames = place.frames(place.draw(frames=60))
+
+    def replace() -> None:
         for frame in frames[30:]:
             write(frame, frames[0].read_bytes())
-        said = place.finish(child)
-    hold(not valid(place.verdicts(run)), "a valid verdict over frames that were not planned")
+
+    said, quoted = place.meddled(replace)
+    hold(not quoted, "a valid verdict over frames that were not planned")
     hold(CHANGED in said.text, f"not named: {said.last}")
     return f"exit {said.code}: {said.last}"
 

@@ -73,6 +73,10 @@ def hold(true: bool, otherwise: str) -> None:
         raise Broken(otherwise)
 
 
+# A mock pack that leaves time to meddle.
+SLOW = "frame_ms = [25.0]\nmotion = [1.0, 0.0]"
+
+
 class Place:
     """A directory with `data/` and `packs/`."""
 
@@ -155,6 +159,15 @@ class Place:
         spools = f"{out}/*/[0-9]*/spool/{cell}/*.spool"
         spool: Path = self.until(lambda: next(iter(self.dir.glob(spools)), None), "tracking")
         return spool.parents[2]
+
+    def meddled(self, act: Callable[[], object]) -> tuple[Said, bool]:
+        """Does something while a slow model tracks the data: what the job says of it, and whether figures of it would be quoted."""
+        self.pack("m", SLOW)
+        with self.going() as child:
+            run = self.tracking()
+            act()
+            said = self.finish(child)
+        return said, valid(self.verdicts(run))
 
     def runs(self, out: str = "results") -> list[Path]:
         return sorted(path for path in (self.dir / out).glob("*/[0-9]*") if path.is_dir())
