@@ -192,57 +192,54 @@ pub(super) fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &s
     let comparisons: Vec<TensorComparison> = tracks.values().flat_map(|track| track.tensors(&judge)).collect();
     let masks: Vec<MaskComparison> = tracks.values().map(|track| track.masks(&judge)).collect();
     let pass = comparisons.iter().all(|c| c.pass) && masks.iter().all(|m| m.pass);
-    let code = if pass { OK } else { NOT_VALID };
     let named = |r: &OpenRequest, runtime: &str| {
         json!({"pack": pack.id, "dtype": r.dtype, "device": r.device, "threads": r.options.threads,
             "onnxruntime": runtime})
     };
-    let sides = [named(request, &ours), named(&other, &theirs)];
-    if args.json {
-        return Ok(Outcome { stdout: json_line(pass, &comparisons, &masks, &judge, &sides), code });
-    }
-    Ok(Outcome { stdout: text(pass, &comparisons, &masks, &judge, &sides), code })
+    let compared = Compared { pass, comparisons, masks, judge, sides: [named(request, &ours), named(&other, &theirs)] };
+    let stdout = if args.json { compared.json_line() } else { compared.text() };
+    Ok(Outcome { stdout, code: if pass { OK } else { NOT_VALID } })
 }
 
-/// Smallest IoU and largest share of differing pixels of any frame.
-fn worst_masks(masks: &[MaskComparison]) -> (f64, f64) {
-    let min_iou = masks.iter().map(|m| m.min_iou).fold(1.0, f64::min);
-    (min_iou, masks.iter().map(|m| m.max_differing_fraction).fold(0.0, f64::max))
-}
-
-fn json_line(
+/// Two sides beside each other.
+struct Compared {
     pass: bool,
-    comparisons: &[TensorComparison],
-    masks: &[MaskComparison],
-    judge: &Judge,
-    [a, b]: &[serde_json::Value; 2],
-) -> String {
-    let size = |c: &TensorComparison| c.difference.max_abs.unwrap_or(f64::INFINITY);
-    let worst = comparisons.iter().filter(|c| c.judged).max_by(|a, b| size(a).total_cmp(&size(b)));
-    let (min_iou, differing) = worst_masks(masks);
-    let line = json!({"schema": 1, "pass": pass, "worst": worst.map(|c| &c.difference),
+    comparisons: Vec<TensorComparison>,
+    masks: Vec<MaskComparison>,
+    judge: Judge,
+    sides: [serde_json::Value; 2],
+}
+
+impl Compared {
+    /// Smallest IoU and largest share of differing pixels of any frame.
+    fn worst_masks(&self) -> (f64, f64) {
+        let min_iou = self.masks.iter().map(|m| m.min_iou).fold(1.0, f64::min);
+        (min_iou, self.masks.iter().map(|m| m.max_differing_fraction).fold(0.0, f64::max))
+    }
+
+    fn json_line(&self) -> String {
+        let Compared { pass, comparisons, masks, judge, sides: [a, b] } = self;
+        let size = |c: &TensorComparison| c.difference.max_abs.unwrap_or(f64::INFINITY);
+        let worst = comparisons.iter().filter(|c| c.judged).max_by(|a, b| size(a).total_cmp(&size(b)));
+        let (min_iou, differing) = self.worst_masks();
+        let line = json!({"schema": 1, "pass": pass, "worst": worst.map(|c| &c.difference),
         "masks": {"min_iou": min_iou, "max_differing_fraction": differing}, "comparisons": comparisons,
         "mask_comparisons": masks, "tolerance": judge, "a": a, "b": b});
-    format!("{line}\n")
-}
+        format!("{line}\n")
+    }
 
-fn text(
-    pass: bool,
-    comparisons: &[TensorComparison],
-    masks: &[MaskComparison],
-    judge: &Judge,
-    [a, b]: &[serde_json::Value; 2],
-) -> String {
-    let mut text = format!("a: {a}\nb: {b}\n");
-    for c in comparisons {
-        let mark = match (c.judged, c.pass) {
-            (false, _) => "    ",
-            (true, true) => "ok  ",
-            (true, false) => "FAIL",
-        };
-        let apart = c.first_frame_apart.map_or("nowhere".to_string(), |f| format!("from frame {f}"));
-        let d = &c.difference;
-        text.push_str(&format!(
+    fn text(&self) -> String {
+        let Compared { pass, comparisons, masks, judge, sides: [a, b] } = self;
+        let mut text = format!("a: {a}\nb: {b}\n");
+        for c in comparisons {
+            let mark = match (c.judged, c.pass) {
+                (false, _) => "    ",
+                (true, true) => "ok  ",
+                (true, false) => "FAIL",
+            };
+            let apart = c.first_frame_apart.map_or("nowhere".to_string(), |f| format!("from frame {f}"));
+            let d = &c.difference;
+            text.push_str(&format!(
             "{mark}  {} object {} {:6}  {:16} {:12}  max abs {} on frame {}, rel rms {} (median frame {}), apart {apart}\n",
             d.clip,
             d.object,
@@ -254,18 +251,19 @@ fn text(
             shown(d.rel_rms),
             shown(d.typical_rel_rms)
         ));
+        }
+        for m in masks.iter().filter(|m| !m.pass) {
+            text.push_str(&format!("FAIL  {} object {} {:6}  masks: IoU {:.5}\n", m.clip, m.object, m.prompt, m.iou));
+        }
+        let (min_iou, differing) = self.worst_masks();
+        text.push_str(&format!(
+            "masks: smallest IoU of a frame {min_iou:.4}, at most {:.3} % of its pixels differ\n{}: allowed {}\n",
+            differing * 100.0,
+            if *pass { "pass" } else { "FAIL" },
+            judge.words()
+        ));
+        text
     }
-    for m in masks.iter().filter(|m| !m.pass) {
-        text.push_str(&format!("FAIL  {} object {} {:6}  masks: IoU {:.5}\n", m.clip, m.object, m.prompt, m.iou));
-    }
-    let (min_iou, differing) = worst_masks(masks);
-    text.push_str(&format!(
-        "masks: smallest IoU of a frame {min_iou:.4}, at most {:.3} % of its pixels differ\n{}: allowed {}\n",
-        differing * 100.0,
-        if pass { "pass" } else { "FAIL" },
-        judge.words()
-    ));
-    text
 }
 
 /// Adds one object on one frame.
