@@ -240,6 +240,9 @@ fn one_sentence_says_which_model_is_better() {
     let mut two = run.clone();
     two.cells.truncate(3);
     two.cells.remove(1);
+    // The speed of an emulated precision is the emulation's.
+    assert!(answer(&two).unwrap().ends_with("1.8 x slower (emulated)."));
+    two.cells.iter_mut().for_each(|cell| cell.precision.clear());
     let faster = answer(&two).unwrap();
     assert!(faster.contains("sam2_mini_points") && faster.ends_with("1.8 x slower."), "{faster}");
     two.cells[0].disturbed = vec![Disturbance::Rivals];

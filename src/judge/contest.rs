@@ -23,6 +23,8 @@ pub struct Contest {
     pub speed_clear: bool,
     /// Was one of them disturbed? Then its speed may be better on a quiet machine.
     pub disturbed: bool,
+    /// Was a precision emulated in one of them? Then its speed is that of the emulation.
+    pub emulated: bool,
 }
 
 /// Contests between these pairs of cells; their p-values are corrected for all of them.
@@ -84,6 +86,7 @@ fn contest(run: &RunRecord, first: usize, second: usize) -> Contest {
         speed,
         speed_clear: speed.is_some_and(|ratio| ratio.ln().abs() > DEFAULT_FLOOR) && apart(a, b),
         disturbed: [a, b].iter().any(|c| !c.disturbed.is_empty()),
+        emulated: [a, b].iter().any(|c| c.emulated()),
     }
 }
 

@@ -41,8 +41,8 @@ fn told((a, b): (&str, &str), jf: &Difference, speed: &Speed, family: usize) -> 
     if jf.clear() {
         let points = format!("{better} is {:.1} J&F better ({evidence})", jf.points.abs());
         return match speed {
-            Speed::Apart { doubtful, .. } => {
-                let doubt = if *doubtful { " (speed: disturbed)" } else { "" };
+            Speed::Apart { doubt, .. } => {
+                let doubt = doubt.map(|why| format!(" (speed: {why})")).unwrap_or_default();
                 format!("{points} and {} than {other}{doubt}.", speed.words(second))
             }
             Speed::Alike => format!("{points} than {other}, and about as fast."),
@@ -50,8 +50,8 @@ fn told((a, b): (&str, &str), jf: &Difference, speed: &Speed, family: usize) -> 
         };
     }
     let speed = match speed {
-        Speed::Apart { doubtful, .. } => {
-            let doubt = if *doubtful { " (disturbed)" } else { "" };
+        Speed::Apart { doubt, .. } => {
+            let doubt = doubt.map(|why| format!(" ({why})")).unwrap_or_default();
             format!("; {better} is {}{doubt}", speed.words(second))
         }
         Speed::Alike => ", nor in speed".to_string(),
@@ -72,8 +72,8 @@ enum Speed {
         second: bool,
         /// So many times.
         times: f64,
-        /// Was one of them disturbed?
-        doubtful: bool,
+        /// Why it may not be theirs.
+        doubt: Option<&'static str>,
     },
 }
 
@@ -82,7 +82,7 @@ impl Speed {
         match contest.speed {
             None => Speed::Unknown,
             Some(ratio) if contest.speed_clear => {
-                Speed::Apart { second: ratio > 1.0, times: ratio.max(1.0 / ratio), doubtful: contest.disturbed }
+                Speed::Apart { second: ratio > 1.0, times: ratio.max(1.0 / ratio), doubt: doubt(contest) }
             }
             Some(_) => Speed::Alike,
         }
@@ -93,6 +93,15 @@ impl Speed {
         let Speed::Apart { second, times, .. } = self else { return String::new() };
         let digits = if *times < 1.1 { 2 } else { 1 };
         format!("{times:.digits$} x {}", if *second == of_second { "faster" } else { "slower" })
+    }
+}
+
+/// Why a difference in speed may not be one of the models: an emulated precision weighs more than a disturbance.
+pub fn doubt(contest: &Contest) -> Option<&'static str> {
+    match (contest.emulated, contest.disturbed) {
+        (true, _) => Some("emulated"),
+        (false, true) => Some("disturbed"),
+        (false, false) => None,
     }
 }
 

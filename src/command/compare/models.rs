@@ -67,7 +67,7 @@ fn text(run: &RunRecord, contests: &[Contest], unfit: usize) -> String {
         let fps = |c: &CellRecord| c.summary.as_ref().and_then(|s| s.fps_wall);
         if let (Some(from), Some(to), Some(ratio)) = (fps(a), fps(b), contest.speed) {
             let clear = if contest.speed_clear { "" } else { ": no clear difference" };
-            let doubt = if contest.disturbed { " (disturbed)" } else { "" };
+            let doubt = answer::doubt(contest).map(|why| format!(" ({why})")).unwrap_or_default();
             let _ = writeln!(out, "  FPS  {} → {}  {ratio:.2} x{doubt}{clear}", figure(from), figure(to));
         }
         out.push('\n');
@@ -96,7 +96,7 @@ fn json(run: &RunRecord, dir: &Path, contests: &[Contest]) -> serde_json::Value 
         .map(|c| {
             json!({"first": named(c.first), "second": named(c.second), "jf": c.jf,
                 "clear": c.jf.as_ref().is_some_and(|d| d.clear()), "speed": c.speed, "speed_clear": c.speed_clear,
-                "disturbed": c.disturbed, "sentence": answer::sentence(run, c, contests.len())})
+                "disturbed": c.disturbed, "emulated": c.emulated, "sentence": answer::sentence(run, c, contests.len())})
         })
         .collect();
     json!({"schema": 1, "run": dir.display().to_string(), "models": contests})
