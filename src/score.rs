@@ -6,6 +6,7 @@ pub mod export;
 mod failure;
 pub mod grade;
 mod kernel;
+mod mosev2;
 mod protocol;
 mod set_order;
 
@@ -13,6 +14,7 @@ pub use boundary_iou::boundary_iou;
 pub use directory::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreOptions, ScoreReport, VideoScore, score};
 pub use failure::{FOUND_FROM, Failure, LOST_BELOW, failures};
 pub use kernel::{BOUNDARY_THRESHOLD, FrameCounts, FrameScorer, tolerance_radius};
+pub use mosev2::{MoseFrame, MoseScore, Stretches};
 pub use protocol::{DavisStatistics, Protocol, TrackScore, UnknownProtocol, davis_statistics, mean, pairwise_sum};
 
 use jetbench_runners::types::Mask;

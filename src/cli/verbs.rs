@@ -56,6 +56,8 @@ pub enum ReferenceTool {
     Sav,
     /// DAVIS 2017's: `global_results-val.csv` and `per-sequence_results-val.csv`
     Davis2017,
+    /// MOSEv2's: `scores.txt`
+    Mosev2,
 }
 
 /// Flags of `score`.
@@ -66,7 +68,7 @@ pub struct ScoreArgs {
     /// Predicted masks, in the layout of the ground truth; several folders are compared with each other
     #[arg(required = true)]
     pub pred: Vec<PathBuf>,
-    /// Protocol: sav, vos, davis2017-semi, davis2016 [default: those of the layout]
+    /// Protocol: sav, vos, davis2017-semi, davis2016, mosev2 [default: those of the layout]
     #[arg(long, value_name = "NAME", add = complete::protocols())]
     pub protocol: Option<Protocol>,
     /// Skip videos without predictions, with a note, instead of refusing
@@ -100,7 +102,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "FILE")]
     pub export_json: Option<PathBuf>,
     /// Write the reference's own result files to PRED, byte for byte: `sav` (results.csv), `davis2017`
-    /// (global_results-val.csv and per-sequence_results-val.csv)
+    /// (global_results-val.csv and per-sequence_results-val.csv), `mosev2` (scores.txt)
     #[arg(long, value_name = "TOOL", value_enum)]
     pub compat: Option<ReferenceTool>,
     /// Print JSON (short for --export-json -)

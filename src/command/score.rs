@@ -79,6 +79,9 @@ fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, E
         Some(ReferenceTool::Sav) => {
             export(&pred.join("results.csv"), report.to_sav_results().ok_or_else(|| other("sav"))?)?;
         }
+        Some(ReferenceTool::Mosev2) => {
+            export(&pred.join("scores.txt"), report.to_mosev2_results().ok_or_else(|| other("mosev2"))?)?;
+        }
         None => {}
     }
     if !printed {
@@ -99,6 +102,16 @@ fn text(report: &ScoreReport) -> String {
         global.f,
         report.scale
     );
+    if let Some(more) = &global.mosev2 {
+        let maybe = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.2}"));
+        text.push_str(&format!(
+            "J&Ḟ {:.2}  Ḟ {:.2}  while gone {}  after return {}\n",
+            more.jf_dot,
+            more.f_dot,
+            maybe(more.jf_disappear),
+            maybe(more.jf_reappear)
+        ));
+    }
     for note in &report.notes {
         text.push_str(&format!("note: {note}\n"));
     }

@@ -14,15 +14,15 @@ use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
 pub use self::options::ScoreOptions;
-pub use self::report::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreReport, VideoScore};
+pub use self::report::{DavisScore, FrameRow, GroupScore, MoseColumns, ObjectScore, ScoreReport, VideoScore};
 
 use self::find::{Faults, Video, annotation_root, find_videos, read_unseen, shift, shorten};
-use self::report::{Scored, assemble, report};
+use self::report::{Scored, assemble, report, unpredicted};
 use crate::dataset::{DataError, LabelMasks};
-use crate::score::FrameScorer;
 use crate::score::boundary_iou::boundary_iou;
 use crate::score::failure::taken_for;
 use crate::score::protocol::Protocol;
+use crate::score::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer};
 
 /// Scores `options.pred` against `options.truth`. `progress` is told (frames done, frames in all), from any thread.
 ///
@@ -52,6 +52,11 @@ fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) 
             "boundary threshold {}: give a share of the diagonal below 1 (0.008 is the references'), or whole pixels",
             options.boundary_threshold
         )));
+    }
+    if options.protocol == Some(Protocol::MoseV2) && options.boundary_threshold != BOUNDARY_THRESHOLD {
+        return Err(DataError(
+            "the mosev2 protocol sets its own boundary tolerances: leave out --boundary-threshold".into(),
+        ));
     }
     let unseen = options.unseen.as_deref().map(read_unseen).transpose()?;
     let (truth_root, layout, default_list) = annotation_root(&options.truth)?;
@@ -103,6 +108,13 @@ fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) 
 
     let mut objects = Vec::new();
     for (video, frames) in videos.iter().zip(frames) {
+        if !video.predicted {
+            match unpredicted(video) {
+                Ok(missing) => objects.extend(missing),
+                Err(fault) => faults.0.push(fault.0),
+            }
+            continue;
+        }
         if protocol != Protocol::Davis2016 && video.units[0].object.is_none() {
             notes.extend(ids_apart(&video.name, &frames[0]));
         }
@@ -156,7 +168,7 @@ fn ids_apart(video: &str, frames: &[(usize, Scored)]) -> Option<String> {
 /// prediction can be recognised as another object.
 fn jobs(videos: &[Video]) -> Vec<FrameJob> {
     let mut jobs = Vec::new();
-    for (v, video) in videos.iter().enumerate() {
+    for (v, video) in videos.iter().enumerate().filter(|(_, video)| video.predicted) {
         let mut by_frame: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
         for (u, unit) in video.units.iter().enumerate() {
             for at in unit.evaluated.clone() {
@@ -231,10 +243,16 @@ fn run_job(
             *scorer = Some(FrameScorer::new(either.width(), either.height(), options.boundary_threshold));
         }
         let Some(scorer) = scorer else { continue };
-        let score = scorer.score(pred_mask, truth_mask);
+        let (score, mosev2) = match protocol {
+            Protocol::MoseV2 => {
+                let (counts, frame) = scorer.mosev2(pred_mask, truth_mask);
+                (FrameScore { j: frame.j, f: frame.f, ..counts.score() }, Some(frame))
+            }
+            _ => (scorer.score(pred_mask, truth_mask), None),
+        };
         let taken_for = taken_for(&score, pred_mask, key, &truth);
         let boundary_iou = options.boundary_iou.then(|| boundary_iou(pred_mask, truth_mask));
-        scored.push(Scored { key, score, boundary_iou, taken_for });
+        scored.push(Scored { key, score, mosev2, boundary_iou, taken_for });
     }
     Ok(scored)
 }

@@ -1,6 +1,6 @@
 //! Scores as text: JSON, CSV, and the references' own result files byte for byte.
 
-use super::directory::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreReport};
+use super::directory::{DavisScore, FrameRow, GroupScore, MoseColumns, ObjectScore, ScoreReport};
 use super::protocol::Protocol;
 use crate::report::csv::{CsvTable, columns, line, maybe, value};
 
@@ -24,10 +24,10 @@ impl ScoreReport {
         String::from_utf8(bytes).unwrap_or_else(|e| unreachable!("UTF-8 in, UTF-8 out: {e}"))
     }
 
-    /// `results.csv` as `sav_evaluator.py` and vos-benchmark write it, byte for byte; `None` under a DAVIS protocol,
+    /// `results.csv` as `sav_evaluator.py` and vos-benchmark write it, byte for byte; `None` under other protocols,
     /// whose tools write other files.
     pub fn to_sav_results(&self) -> Option<String> {
-        if self.protocol.is_davis() {
+        if !matches!(self.protocol, Protocol::Sav | Protocol::Vos) {
             return None;
         }
         let names = self.evaluated.iter().map(|v| v.chars().count());
@@ -70,6 +70,29 @@ impl ScoreReport {
         }
         Some((global, sequences))
     }
+
+    /// `scores.txt` as MOSEv2's `score.py` writes it; `None` under another protocol.
+    pub fn to_mosev2_results(&self) -> Option<String> {
+        let (g, more) = (&self.global, self.global.mosev2.as_ref()?);
+        // numpy's rounding: to the nearest whole number of hundredths, halves to even.
+        let two = |value: f64| (value * 100.0).round_ties_even() / 100.0;
+        let (gone, back) = (more.jf_disappear.unwrap_or(f64::NAN), more.jf_reappear.unwrap_or(f64::NAN));
+        let named = [
+            ("J&F_new", more.jf_dot),
+            ("J", g.j),
+            ("F_new", more.f_dot),
+            ("disappear_J&F_new", gone),
+            ("reappear_J&F_new", back),
+            ("F", g.f),
+            ("J&F", g.jf),
+        ];
+        let python = |text: String| text.replace("NaN", "nan");
+        let mut text: String =
+            named.iter().map(|(name, value)| python(format!("{name}: {:?}\n", two(*value)))).collect();
+        let row: Vec<String> = named.iter().map(|(_, value)| python(format!("{:.1}", two(*value)))).collect();
+        text += &format!("Copy-Paste: {}\n", row.join(","));
+        Some(text)
+    }
 }
 
 /// Columns of `score --export-csv`.
@@ -97,6 +120,10 @@ pub fn object_columns<'a>() -> CsvTable<(&'a ScoreReport, &'a ObjectScore)> {
             => |r| maybe(r.1.failures.first().and_then(|f| f.switched_to.as_ref()));
         "recovered_at", "", "first frame on which it was found again", "it never was"
             => |r| maybe(r.1.failures.first().and_then(|f| f.recovered_at.as_ref()));
+        "f_dot", "scale", "Ḟ: F with a tolerance that follows the object's size", NO_MOSEV2 => |r| mosev2(r.1, |m| Some(m.f_dot));
+        "jf_dot", "scale", "J&Ḟ: the mean of `j` and `f_dot`", NO_MOSEV2 => |r| mosev2(r.1, |m| Some(m.jf_dot));
+        "jf_disappear", "scale", "J&Ḟ while the object is gone", NO_STRETCH => |r| mosev2(r.1, |m| m.jf_disappear);
+        "jf_reappear", "scale", "J&Ḟ after it has come (back)", NO_STRETCH => |r| mosev2(r.1, |m| m.jf_reappear);
     };
     CsvTable { file: "jetbench score --export-csv", row: "One row per object.", columns }
 }
@@ -116,6 +143,7 @@ pub fn frame_columns<'a>() -> CsvTable<(&'a ScoreReport, &'a ObjectScore, &'a Fr
         "counted", "", "`true` where the protocol counts the frame" => |r| value(r.2.counted);
         "visible", "", "`true` where the truth shows the object" => |r| value(r.2.visible);
         "predicted", "", "`true` where the predicted mask is not empty" => |r| value(r.2.predicted);
+        "f_dot", "scale", "Ḟ", NO_MOSEV2 => |r| r.2.f_dot.map_or_else(String::new, number);
     };
     let row = "One row per object and evaluated frame.";
     CsvTable { file: "jetbench score --export-csv --per-frame", row, columns }
@@ -124,6 +152,13 @@ pub fn frame_columns<'a>() -> CsvTable<(&'a ScoreReport, &'a ObjectScore, &'a Fr
 const NO_FRAME: &str = "no frame counts";
 const NO_BIOU: &str = "`--boundary-iou` was not given";
 const NO_DAVIS: &str = "the protocol is none of DAVIS's, or leaves it undefined";
+
+const NO_MOSEV2: &str = "the protocol is not `mosev2`";
+const NO_STRETCH: &str = "the protocol is not `mosev2`, or the object has no such frames";
+
+fn mosev2(object: &ObjectScore, get: fn(&MoseColumns) -> Option<f64>) -> String {
+    object.mosev2.as_ref().and_then(get).map_or_else(String::new, number)
+}
 
 fn davis(object: &ObjectScore, get: fn(&DavisScore) -> f64) -> String {
     object.davis.as_ref().map_or_else(String::new, |d| number(get(d)))

@@ -5,9 +5,13 @@
 //! sorted out first (masks far apart); where it still does (noise), the runs of the other boundary are painted, longer by
 //! the disk's half width, into the rows above and below instead.
 
+mod disk;
+
 use jetbench_runners::types::Mask;
 
+use self::disk::FractionalDisk;
 use super::FrameScore;
+use super::mosev2::{self, MoseFrame};
 
 /// The references' boundary tolerance: this share of the image diagonal.
 pub const BOUNDARY_THRESHOLD: f64 = 0.008;
@@ -42,11 +46,16 @@ impl FrameCounts {
     /// Boundary F-measure. "Empty" means an empty boundary, not an empty mask: the image border is no boundary, so an
     /// all-foreground mask has none.
     pub fn f(&self) -> f64 {
+        self.f_of((self.fg_match, self.gt_match))
+    }
+
+    /// F with other matches (of the prediction, of the truth) than those within the usual tolerance.
+    fn f_of(&self, (fg_match, gt_match): (u64, u64)) -> f64 {
         let (precision, recall) = match (self.n_fg, self.n_gt) {
             (0, 0) => (1.0, 1.0),
             (0, _) => (1.0, 0.0),
             (_, 0) => (0.0, 1.0),
-            (fg, gt) => (self.fg_match as f64 / fg as f64, self.gt_match as f64 / gt as f64),
+            (fg, gt) => (fg_match as f64 / fg as f64, gt_match as f64 / gt as f64),
         };
         if precision + recall == 0.0 { 0.0 } else { 2.0 * precision * recall / (precision + recall) }
     }
@@ -62,8 +71,20 @@ pub fn tolerance_radius(width: u32, height: u32, threshold: f64) -> u32 {
     if threshold >= 1.0 {
         return threshold.ceil() as u32;
     }
+    (threshold * diagonal(width, height)).ceil() as u32
+}
+
+/// Diagonal of an image, pixels.
+fn diagonal(width: u32, height: u32) -> f64 {
     let (w, h) = (u64::from(width), u64::from(height));
-    (threshold * ((h * h + w * w) as f64).sqrt()).ceil() as u32
+    ((h * h + w * w) as f64).sqrt()
+}
+
+/// Half widths of the rows of a disk of `radius` pixels, from its middle row on.
+fn half_widths(radius: u32, height: u32) -> Vec<u32> {
+    let r = u64::from(radius);
+    // No pixel has a partner farther away than the image is large.
+    (0..=r.min(u64::from(height))).map(|d| (r * r - d * d).isqrt() as u32).collect()
 }
 
 /// Half-open range of non-zero words in a row; empty when `from >= to`.
@@ -174,13 +195,10 @@ impl FrameScorer {
     /// Scorer for masks of `width` x `height` pixels; `threshold` as in [`tolerance_radius`]
     /// ([`BOUNDARY_THRESHOLD`] is the references').
     pub fn new(width: u32, height: u32, threshold: f64) -> Self {
-        let r = u64::from(tolerance_radius(width, height, threshold));
-        // No pixel has a partner farther away than the image is large.
-        let half = (0..=r.min(u64::from(height))).map(|d| (r * r - d * d).isqrt() as u32).collect();
         FrameScorer {
             width,
             height,
-            half,
+            half: half_widths(tolerance_radius(width, height, threshold), height),
             pred: Boundary::default(),
             truth: Boundary::default(),
             scratch: Scratch::default(),
@@ -197,27 +215,43 @@ impl FrameScorer {
     /// # Panics
     /// When a mask has another size than the scorer: readers of files must check sizes, and ours do.
     pub fn counts(&mut self, pred: &Mask, truth: &Mask) -> FrameCounts {
+        self.dispatch(pred, truth, false).0
+    }
+
+    /// Counts for one pair, and MOSEv2's values of it. Its F is that of the counts where its own tolerance is tighter, so the
+    /// scorer must have been made with [`BOUNDARY_THRESHOLD`].
+    ///
+    /// # Panics
+    /// As [`FrameScorer::counts`].
+    pub fn mosev2(&mut self, pred: &Mask, truth: &Mask) -> (FrameCounts, MoseFrame) {
+        let (counts, [usual, tight]) = self.dispatch(pred, truth, true);
+        let (f, f_dot) = (counts.f_of(usual), counts.f_of(tight));
+        (counts, MoseFrame { j: mosev2::j(counts.inter, counts.union), f, f_dot, gone: counts.truth_area == 0 })
+    }
+
+    /// Counts; and, where `mosev2` is wanted, its matches for F and for Ḟ.
+    fn dispatch(&mut self, pred: &Mask, truth: &Mask, mosev2: bool) -> (FrameCounts, [(u64, u64); 2]) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2")
             && std::arch::is_x86_feature_detected!("popcnt")
             && std::arch::is_x86_feature_detected!("bmi1")
         {
             // SAFETY: the processor has just said that it has them.
-            return unsafe { self.counts_avx2(pred, truth) };
+            return unsafe { self.counts_avx2(pred, truth, mosev2) };
         }
-        self.counts_here(pred, truth)
+        self.counts_here(pred, truth, mosev2)
     }
 
     /// The same code, compiled for processors of the last ten years: counting bits is one instruction there, and many
     /// without.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,popcnt,bmi1")]
-    fn counts_avx2(&mut self, pred: &Mask, truth: &Mask) -> FrameCounts {
-        self.counts_here(pred, truth)
+    fn counts_avx2(&mut self, pred: &Mask, truth: &Mask, mosev2: bool) -> (FrameCounts, [(u64, u64); 2]) {
+        self.counts_here(pred, truth, mosev2)
     }
 
     #[inline(always)]
-    fn counts_here(&mut self, pred: &Mask, truth: &Mask) -> FrameCounts {
+    fn counts_here(&mut self, pred: &Mask, truth: &Mask, mosev2: bool) -> (FrameCounts, [(u64, u64); 2]) {
         for (mask, what) in [(pred, "predicted"), (truth, "true")] {
             assert!(
                 self.fits(mask.width(), mask.height()),
@@ -246,7 +280,30 @@ impl FrameScorer {
             counts.fg_match = matches(&self.pred, &self.truth, &self.half, self.width, &mut self.scratch);
             counts.gt_match = matches(&self.truth, &self.pred, &self.half, self.width, &mut self.scratch);
         }
-        counts
+        let matched = if mosev2 { self.mosev2_matches(&counts) } else { Default::default() };
+        (counts, matched)
+    }
+
+    /// MOSEv2's matches (of the prediction, of the truth) for F and for Ḟ, of the masks whose boundaries were found last. Its
+    /// tolerance is a tenth of the side of a square as large as the object, in whole pixels; or, for both, 0.008 of the diagonal
+    /// as a fraction, where that is not wider (`f_measure_adaptive` in its `metricsv2.py`).
+    #[inline(always)]
+    fn mosev2_matches(&mut self, counts: &FrameCounts) -> [(u64, u64); 2] {
+        let usual = (counts.fg_match, counts.gt_match);
+        if counts.n_fg == 0 || counts.n_gt == 0 {
+            return [usual; 2];
+        }
+        let widest = BOUNDARY_THRESHOLD * diagonal(self.width, self.height);
+        let own = (mosev2::TOLERANCE * (counts.truth_area as f64).sqrt()).ceil();
+        if own < widest {
+            let half = half_widths(own as u32, self.height);
+            let fg = matches(&self.pred, &self.truth, &half, self.width, &mut self.scratch);
+            return [usual, (fg, matches(&self.truth, &self.pred, &half, self.width, &mut self.scratch))];
+        }
+        let n = (self.width as usize).div_ceil(64);
+        let disk = FractionalDisk::new(widest);
+        let fg = disk.matches(&self.pred, &self.truth, n, &mut self.scratch.wide);
+        [(fg, disk.matches(&self.truth, &self.pred, n, &mut self.scratch.wide)); 2]
     }
 
     /// J and F for one pair.
@@ -450,22 +507,27 @@ fn widen(b: &Boundary, half: &[u32], n: usize, wide: &mut Vec<u64>) {
             let end = next_bit(row, start, false).unwrap_or(n * 64);
             for (d, &w) in half.iter().enumerate() {
                 let (from, last) = (start.saturating_sub(w as usize), (end + w as usize).min(n * 64) - 1);
-                let (head, tail) = (!0u64 << (from % 64), !0u64 >> (63 - last % 64));
-                let words = from / 64..last / 64;
                 let below = (d > 0 && y + d < b.spans.len()).then_some(y + d);
                 for yy in y.checked_sub(d).into_iter().chain(below) {
-                    let row = &mut wide[yy * n..][..n];
-                    if words.is_empty() {
-                        row[words.end] |= head & tail;
-                    } else {
-                        row[words.start] |= head;
-                        row[words.start + 1..words.end].fill(!0);
-                        row[words.end] |= tail;
-                    }
+                    paint(&mut wide[yy * n..][..n], from, last);
                 }
             }
             x = end;
         }
+    }
+}
+
+/// Sets the bits of the columns `from..=last`.
+#[inline(always)]
+fn paint(row: &mut [u64], from: usize, last: usize) {
+    let (head, tail) = (!0u64 << (from % 64), !0u64 >> (63 - last % 64));
+    let words = from / 64..last / 64;
+    if words.is_empty() {
+        row[words.end] |= head & tail;
+    } else {
+        row[words.start] |= head;
+        row[words.start + 1..words.end].fill(!0);
+        row[words.end] |= tail;
     }
 }
 

@@ -91,11 +91,16 @@ pub enum Protocol {
     Davis2017Semi,
     /// DAVIS 2016: one object per video, first and last frame dropped. Scale 0..1.
     Davis2016,
+    /// MOSEv2: first and last frame dropped, every other frame counts; F with a tolerance that follows the object's size, and
+    /// scores while it is gone and after its return ([`super::MoseScore`]). Scale 0..100.
+    #[serde(rename = "mosev2")]
+    MoseV2,
 }
 
 impl Protocol {
     /// Every protocol, in the order in which help texts list them.
-    pub const ALL: [Protocol; 4] = [Protocol::Sav, Protocol::Vos, Protocol::Davis2017Semi, Protocol::Davis2016];
+    pub const ALL: [Protocol; 5] =
+        [Protocol::Sav, Protocol::Vos, Protocol::Davis2017Semi, Protocol::Davis2016, Protocol::MoseV2];
 
     /// Name used on the command line and in records.
     pub const fn as_str(self) -> &'static str {
@@ -104,13 +109,14 @@ impl Protocol {
             Protocol::Vos => "vos",
             Protocol::Davis2017Semi => "davis2017-semi",
             Protocol::Davis2016 => "davis2016",
+            Protocol::MoseV2 => "mosev2",
         }
     }
 
     /// A perfect score in the reference's own output: 100, or 1 for DAVIS.
     pub const fn scale(self) -> f64 {
         match self {
-            Protocol::Sav | Protocol::Vos => 100.0,
+            Protocol::Sav | Protocol::Vos | Protocol::MoseV2 => 100.0,
             Protocol::Davis2017Semi | Protocol::Davis2016 => 1.0,
         }
     }
@@ -162,7 +168,7 @@ impl fmt::Display for Protocol {
 
 /// A word that is no protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown protocol `{0}`; known: sav, vos, davis2017-semi, davis2016")]
+#[error("unknown protocol `{0}`; known: sav, vos, davis2017-semi, davis2016, mosev2")]
 pub struct UnknownProtocol(pub String);
 
 impl FromStr for Protocol {

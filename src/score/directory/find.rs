@@ -13,6 +13,7 @@ use crate::score::protocol::Protocol;
 use jetbench_runners::files;
 
 /// Masks of one video, or of one of its objects.
+#[derive(Clone)]
 pub(super) struct Unit {
     /// Folder name of the object; `None`: label maps of the whole video.
     pub(super) object: Option<String>,
@@ -27,6 +28,8 @@ pub(super) struct Unit {
 pub(super) struct Video {
     pub(super) name: String,
     pub(super) units: Vec<Unit>,
+    /// Are there predictions for it? Where the protocol counts a video without as nothing, there may be none.
+    pub(super) predicted: bool,
 }
 
 impl Video {
@@ -163,7 +166,8 @@ pub(super) fn find_videos(
         let units = units(options, &truth_dir(&name), &name, faults, notes)?;
         folders_seen |= units.iter().any(|u| u.object.is_some());
         if !units.is_empty() {
-            videos.push(Video { name, units });
+            let predicted = options.pred.join(&name).is_dir();
+            videos.push(Video { name, units, predicted });
         }
     }
     let protocol = options.protocol.unwrap_or(match layout {
@@ -171,7 +175,7 @@ pub(super) fn find_videos(
         None if folders_seen => Protocol::Sav,
         None => Protocol::Vos,
     });
-    for video in &videos {
+    for video in videos.iter().filter(|v| v.predicted) {
         check_files(video, protocol, faults);
     }
     Ok((videos, protocol))
@@ -190,6 +194,14 @@ fn keep_predicted(
         notes.push(format!("predicted videos that are not evaluated: {}", shorten(&extra)));
     }
     let absent: Vec<String> = names.iter().filter(|n| !predicted.contains(n)).cloned().collect();
+    if !absent.is_empty() && absent.len() < names.len() && options.protocol == Some(Protocol::MoseV2) {
+        let absent: Vec<&str> = absent.iter().map(String::as_str).collect();
+        notes.push(format!(
+            "no predictions: every object of these videos scores 0, as in MOSEv2's tool: {}",
+            shorten(&absent)
+        ));
+        return Ok(());
+    }
     if !absent.is_empty() {
         if options.strict || absent.len() == names.len() {
             for name in &absent {
@@ -321,6 +333,9 @@ fn check_files(video: &Video, protocol: Protocol, faults: &mut Faults) {
                 continue;
             }
         };
+        if protocol == Protocol::MoseV2 && unit.object.is_none() {
+            faults.0.extend(out_of_step(unit, &there));
+        }
         let missing: Vec<&str> =
             unit.files[unit.evaluated.clone()].iter().filter(|f| !there.contains(*f)).map(String::as_str).collect();
         if !missing.is_empty() {
@@ -334,6 +349,24 @@ fn check_files(video: &Video, protocol: Protocol, faults: &mut Faults) {
             ));
         }
     }
+}
+
+/// MOSEv2's tool takes the frames to compare by their place among the predictions: with other files than the truth's it would
+/// compare others, in silence.
+fn out_of_step(unit: &Unit, there: &BTreeSet<String>) -> Option<String> {
+    let mut predicted: Vec<String> =
+        there.iter().filter(|f| f.ends_with(".png") && !f.starts_with('.')).cloned().collect();
+    sort_frames(&mut predicted, |file| file);
+    let last = unit.files.len() - 1;
+    let at = (0..last).find(|i| predicted.get(*i) != Some(&unit.files[*i]))?;
+    // Frames that are missing are named by the caller.
+    let wrong = predicted.get(at).filter(|_| !unit.evaluated.contains(&at) || there.contains(&unit.files[at]))?;
+    Some(format!(
+        "{}: {wrong} stands where {} should; MOSEv2 counts frames by their place, so write a mask for every annotated frame, the \
+         first too, and for no other",
+        unit.pred.display(),
+        unit.files[at]
+    ))
 }
 
 pub(super) fn shorten(names: &[&str]) -> String {

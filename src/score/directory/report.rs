@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::find::{Faults, Unit, Video};
+use super::find::{Faults, Unit, Video, shorten};
 use super::options::ScoreOptions;
-use crate::dataset::{LabelMasks, Layout};
+use crate::dataset::{DataError, LabelMasks, Layout};
 use crate::score::FrameScore;
 use crate::score::failure::{Failure, failures};
+use crate::score::mosev2::{MoseFrame, MoseScore};
 use crate::score::protocol::{Protocol, davis_statistics, mean};
 use crate::score::set_order::SetOrder;
 
@@ -70,6 +71,9 @@ pub struct GroupScore {
     /// DAVIS recall and decay.
     #[serde(flatten)]
     pub davis: Option<DavisScore>,
+    /// MOSEv2's further scores.
+    #[serde(flatten)]
+    pub mosev2: Option<MoseColumns>,
 }
 
 /// Mean over the objects of one video.
@@ -93,6 +97,30 @@ pub struct DavisScore {
     pub f_recall: f64,
     /// Fall of F from the first to the last quarter.
     pub f_decay: f64,
+}
+
+/// What MOSEv2 adds to J and F, 0..100. Ḟ is F with a tolerance that follows the object's size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct MoseColumns {
+    /// Ḟ.
+    pub f_dot: f64,
+    /// J&Ḟ: the mean of J and Ḟ.
+    pub jf_dot: f64,
+    /// J&Ḟ while the object is gone; `None` where none is, so that there is nothing to average.
+    pub jf_disappear: Option<f64>,
+    /// J&Ḟ after it has come (back).
+    pub jf_reappear: Option<f64>,
+}
+
+impl From<&MoseScore> for MoseColumns {
+    fn from(score: &MoseScore) -> Self {
+        MoseColumns {
+            f_dot: score.f_dot * 100.0,
+            jf_dot: score.jf_dot() * 100.0,
+            jf_disappear: score.jf_disappear().map(|s| s * 100.0),
+            jf_reappear: score.jf_reappear().map(|s| s * 100.0),
+        }
+    }
 }
 
 /// Score of one object.
@@ -119,6 +147,12 @@ pub struct ObjectScore {
     /// DAVIS recall and decay.
     #[serde(flatten)]
     pub davis: Option<DavisScore>,
+    /// MOSEv2's further scores.
+    #[serde(flatten)]
+    pub mosev2: Option<MoseColumns>,
+    /// The same with their parts, 0..1: means over objects are made from these.
+    #[serde(skip)]
+    pub mosev2_parts: Option<MoseScore>,
     /// Where the object was lost, taken for another, and found again.
     pub failures: Vec<Failure>,
     /// Every evaluated frame, when asked for.
@@ -138,6 +172,9 @@ pub struct FrameRow {
     /// Boundary IoU, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boundary_iou: Option<f64>,
+    /// Ḟ, under MOSEv2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub f_dot: Option<f64>,
     /// Does the frame count?
     pub counted: bool,
     /// Is the object visible in the truth?
@@ -151,6 +188,8 @@ pub struct FrameRow {
 pub(super) struct Scored {
     pub(super) key: u32,
     pub(super) score: FrameScore,
+    /// Under [`Protocol::MoseV2`].
+    pub(super) mosev2: Option<MoseFrame>,
     pub(super) boundary_iou: Option<f64>,
     pub(super) taken_for: Option<u32>,
 }
@@ -158,7 +197,7 @@ pub(super) struct Scored {
 impl Scored {
     fn both_empty(key: u32) -> Scored {
         let score = FrameScore { j: 1.0, f: 1.0, pred_empty: true, truth_empty: true };
-        Scored { key, score, boundary_iou: Some(1.0), taken_for: None }
+        Scored { key, score, mosev2: Some(MoseFrame::BOTH_EMPTY), boundary_iou: Some(1.0), taken_for: None }
     }
 }
 
@@ -192,6 +231,13 @@ pub(super) fn assemble(
             }
             set.iter().map(|id| id as u32).collect()
         }
+        (None, Protocol::MoseV2) => match mose_objects(unit, &series, notes) {
+            Ok(ids) => ids,
+            Err(fault) => {
+                faults.0.push(fault.0);
+                return;
+            }
+        },
         (None, Protocol::Davis2017Semi) => match davis_objects(video, unit, &series, faults, notes) {
             Some(n) => (1..=n).collect(),
             None => return,
@@ -220,6 +266,60 @@ pub(super) fn assemble(
         };
         objects.push(result);
     }
+}
+
+/// Objects of label maps under MOSEv2: every id of the truth, those of the first and last annotation too. The official tool
+/// takes the same ids from `meta.json`.
+fn mose_objects(
+    unit: &Unit,
+    series: &BTreeMap<u32, Vec<Option<Scored>>>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<u32>, DataError> {
+    let seen = |what: fn(&FrameScore) -> bool| {
+        let shows = move |row: &[Option<Scored>]| row.iter().flatten().any(|s| what(&s.score));
+        series.iter().filter(move |(_, row)| shows(row)).map(|(id, _)| *id)
+    };
+    let mut ids: BTreeSet<u32> = seen(|s| !s.truth_empty).collect();
+    let unread = (0..unit.files.len()).filter(|i| !unit.evaluated.contains(i));
+    for file in unread.map(|i| unit.truth.join(&unit.files[i])) {
+        ids.extend(LabelMasks::read(&file)?.masks.into_iter().map(|(id, _)| u32::from(id)));
+    }
+    let extra: Vec<String> = seen(|s| !s.pred_empty).filter(|id| !ids.contains(id)).map(|id| id.to_string()).collect();
+    if !extra.is_empty() {
+        let extra = shorten(&extra.iter().map(String::as_str).collect::<Vec<_>>());
+        notes.push(format!("{}: predicted ids that the truth does not have, ignored: {extra}", unit.pred.display()));
+    }
+    Ok(ids.into_iter().collect())
+}
+
+/// Objects of a video that was not predicted: MOSEv2 gives each of them nothing.
+pub(super) fn unpredicted(video: &Video) -> Result<Vec<ObjectScore>, DataError> {
+    let mut objects = Vec::new();
+    for unit in &video.units {
+        let names = match &unit.object {
+            Some(name) => vec![name.clone()],
+            None => {
+                let all = Unit { evaluated: 0..0, ..unit.clone() };
+                mose_objects(&all, &BTreeMap::new(), &mut Vec::new())?.iter().map(u32::to_string).collect()
+            }
+        };
+        objects.extend(names.into_iter().map(|object| ObjectScore {
+            video: video.name.clone(),
+            object,
+            folder: unit.object.is_some(),
+            j: 0.0,
+            f: 0.0,
+            jf: 0.0,
+            frames: 0,
+            boundary_iou: None,
+            davis: None,
+            mosev2: Some(MoseColumns::from(&MoseScore::MISSING)),
+            mosev2_parts: Some(MoseScore::MISSING),
+            failures: Vec::new(),
+            per_frame: Vec::new(),
+        }));
+    }
+    Ok(objects)
 }
 
 /// Number of objects under DAVIS 2017: the largest id of the first annotation; `None` after a fault.
@@ -295,12 +395,17 @@ fn object_score(
     } else {
         (mean(&j)? * 100.0, mean(&f)? * 100.0, None)
     };
+    let mosev2_parts = match protocol {
+        Protocol::MoseV2 => MoseScore::of(&row.iter().filter_map(|s| s.mosev2).collect::<Vec<_>>()),
+        _ => None,
+    };
     let per_frame = if options.per_frame {
         let rows = row.iter().zip(counted).zip(&names).map(|((s, counted), name)| FrameRow {
             frame: (*name).to_string(),
             j: s.score.j * scale,
             f: s.score.f * scale,
             boundary_iou: s.boundary_iou.filter(|_| options.boundary_iou).map(|b| b * scale),
+            f_dot: s.mosev2.filter(|_| protocol == Protocol::MoseV2).map(|m| m.f_dot * scale),
             counted: *counted,
             visible: !s.score.truth_empty,
             predicted: !s.score.pred_empty,
@@ -315,10 +420,12 @@ fn object_score(
         folder: unit.object.is_some(),
         j: mean_j,
         f: mean_f,
-        jf: (mean_j + mean_f) / 2.0,
+        jf: mosev2_parts.map_or((mean_j + mean_f) / 2.0, |m| m.jf() * 100.0),
         frames: j.len(),
         boundary_iou,
         davis,
+        mosev2: mosev2_parts.as_ref().map(MoseColumns::from),
+        mosev2_parts,
         failures: failures(row.iter().map(|s| (s.score, s.taken_for.map(|key| video.object_name(unit, key)))), &names),
         per_frame,
     })
@@ -330,17 +437,26 @@ fn group(objects: &[&ObjectScore]) -> Option<GroupScore> {
         let values: Option<Vec<f64>> = objects.iter().map(|o| o.davis.as_ref().map(value)).collect();
         mean(&values?)
     };
-    let (j, f) = (over(&|o| o.j)?, over(&|o| o.f)?);
+    let mosev2 = MoseScore::over(objects.iter().filter_map(|o| o.mosev2_parts.as_ref()));
+    // MOSEv2's tool takes means of shares and makes them percent; the others take means of percent.
+    let (j, f, jf) = match &mosev2 {
+        Some(m) => (m.j * 100.0, m.f * 100.0, m.jf() * 100.0),
+        None => {
+            let (j, f) = (over(&|o| o.j)?, over(&|o| o.f)?);
+            (j, f, (j + f) / 2.0)
+        }
+    };
     Some(GroupScore {
         j,
         f,
-        jf: (j + f) / 2.0,
+        jf,
         objects: objects.len(),
         boundary_iou: objects.iter().map(|o| o.boundary_iou).collect::<Option<Vec<f64>>>().and_then(|b| mean(&b)),
         davis: davis(|d| d.j_recall)
             .zip(davis(|d| d.j_decay))
             .zip(davis(|d| d.f_recall).zip(davis(|d| d.f_decay)))
             .map(|((j_recall, j_decay), (f_recall, f_decay))| DavisScore { j_recall, j_decay, f_recall, f_decay }),
+        mosev2: mosev2.as_ref().map(MoseColumns::from),
     })
 }
 
