@@ -34,6 +34,7 @@ pub use layout::{Layout, OpenOptions, UnknownLayout};
 pub(crate) use layout::{described, directories, entries, plain_name};
 pub use list::{parse_list, read_list};
 pub use masklets::Masklets;
+pub(crate) use masklets::{coco_mask, runs as coco_runs};
 pub(crate) use order::sort as sort_frames;
 pub(crate) use structure::{Structure, structure};
 pub use synth::{SynthOptions, synthesise};

@@ -1,5 +1,6 @@
 //! How good? J and F kernels and the protocols that turn them into scores, bit for bit as the reference evaluators do.
 
+pub mod assignment;
 mod boundary_iou;
 pub mod directory;
 pub mod export;
@@ -8,7 +9,10 @@ pub mod grade;
 mod kernel;
 mod mosev2;
 mod protocol;
+mod rules;
 mod set_order;
+pub mod tracking;
+pub mod tubes;
 
 pub use boundary_iou::boundary_iou;
 pub use directory::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreOptions, ScoreReport, VideoScore, score};
@@ -16,6 +20,8 @@ pub use failure::{FOUND_FROM, Failure, LOST_BELOW, failures};
 pub use kernel::{BOUNDARY_THRESHOLD, FrameCounts, FrameScorer, tolerance_radius};
 pub use mosev2::{MoseFrame, MoseScore, Stretches};
 pub use protocol::{DavisStatistics, Protocol, TrackScore, UnknownProtocol, davis_statistics, mean, pairwise_sum};
+
+pub use rules::{Rules, UnknownRules};
 
 use jetbench_runners::types::Mask;
 

@@ -1,6 +1,6 @@
 //! The columns of every CSV file: their names, word for word, and `docs/results.md`, which is written from them.
 
-use jetbench::command::history;
+use jetbench::command::{self, history};
 use jetbench::report::csv::{self, CsvTable};
 use jetbench::score;
 
@@ -36,6 +36,8 @@ fn sections() -> Vec<Section> {
         section(csv::samples_table()),
         section(score::export::object_columns()),
         section(score::export::frame_columns()),
+        section(command::score::tracking_columns()),
+        section(command::score::tube_columns()),
         section(history::columns()),
     ]
 }

@@ -11,7 +11,7 @@ use crate::dataset::Layout;
 use crate::plan::scenario::Scenario;
 use crate::plan::{resolve, settings};
 use crate::results::store;
-use crate::score::Protocol;
+use crate::score::Rules;
 
 /// Shells that can ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,7 +60,7 @@ pub(super) fn layouts() -> ArgValueCandidates {
 }
 
 pub(super) fn protocols() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| words(Protocol::ALL.map(Protocol::as_str)))
+    ArgValueCandidates::new(|| words(Rules::words()))
 }
 
 /// Runs of the results directory by their ids, newest first, and `latest`; or a directory. `--out` of the same line is not

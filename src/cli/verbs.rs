@@ -10,7 +10,7 @@ use crate::cli::quantity::TimeSpan;
 use crate::cli::{complete, help, option};
 use crate::dataset::Layout;
 use crate::judge::transfers::TransferSeverity;
-use crate::score::Protocol;
+use crate::score::Rules;
 
 /// Flags of `models`.
 #[derive(Args, Debug)]
@@ -68,9 +68,9 @@ pub struct ScoreArgs {
     /// Predicted masks, in the layout of the ground truth; several folders are compared with each other
     #[arg(required = true)]
     pub pred: Vec<PathBuf>,
-    /// Protocol: sav, vos, davis2017-semi, davis2016, mosev2 [default: those of the layout]
+    /// Protocol: sav, vos, davis2017-semi, davis2016, davis2017-unsup, mosev2, hota, ytvis, ovis [default: those of the layout]
     #[arg(long, value_name = "NAME", add = complete::protocols())]
-    pub protocol: Option<Protocol>,
+    pub protocol: Option<Rules>,
     /// Skip videos without predictions, with a note, instead of refusing
     #[arg(long)]
     pub lenient: bool,
@@ -83,6 +83,9 @@ pub struct ScoreArgs {
     /// Text file with the videos to score
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
+    /// hota: take void pixels (255 in the truth) out of the tracks, which TrackEval does not
+    #[arg(long)]
+    pub remove_void: bool,
     /// Text file with the unseen part (`video` or `video object` per line): means of seen and unseen
     #[arg(long, value_name = "FILE")]
     pub unseen: Option<PathBuf>,

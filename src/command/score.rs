@@ -2,6 +2,7 @@
 //! files that were asked for, and the few lines for a reader.
 
 mod compare;
+mod unprompted;
 
 use std::path::Path;
 
@@ -10,13 +11,22 @@ use crate::exit::{Error, Outcome};
 use crate::results::store;
 use crate::run::progress;
 use crate::score::{self as scoring, ScoreOptions, ScoreReport};
+use crate::score::{Protocol, Rules};
 use crate::text::plural;
+
+pub use self::unprompted::{tracking_columns, tube_columns};
 
 /// Scores predictions against ground truth; several folders of them are compared with each other.
 ///
 /// # Errors
 /// Anything that is missing or does not fit, each named (exit 2); a file that cannot be written.
 pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
+    match args.protocol {
+        Some(Rules::Tracks) => return unprompted::tracks(args),
+        Some(Rules::Tubes(protocol)) => return unprompted::instances(args, protocol),
+        _ if args.remove_void => return Err(Error::Usage("--remove-void applies to --protocol hota".into())),
+        _ => {}
+    }
     match args.pred.as_slice() {
         [pred] => one(args, pred, &scored(args, pred)?),
         several => compare::score(args, several),
@@ -26,7 +36,7 @@ pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
 /// The scores of one folder.
 fn scored(args: &ScoreArgs, pred: &Path) -> Result<ScoreReport, Error> {
     let mut options = ScoreOptions::new(&args.gt, pred);
-    options.protocol = args.protocol;
+    options.protocol = masks(args);
     options.strict = !args.lenient;
     options.keep_first_last = args.keep_first_last;
     options.boundary_threshold = args.boundary_threshold.unwrap_or(options.boundary_threshold);
@@ -42,28 +52,61 @@ fn scored(args: &ScoreArgs, pred: &Path) -> Result<ScoreReport, Error> {
     Ok(report?)
 }
 
-/// Files and lines for one folder.
-fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, Error> {
-    let mut stdout = String::new();
-    let mut printed = false;
-    let mut export = |path: &Path, content: String| {
+/// The protocol, where it scores masks object by object.
+fn masks(args: &ScoreArgs) -> Option<Protocol> {
+    match args.protocol {
+        Some(Rules::Masks(protocol)) => Some(protocol),
+        _ => None,
+    }
+}
+
+/// What was asked for as files or on stdout.
+#[derive(Default)]
+struct Exports {
+    stdout: String,
+    printed: bool,
+}
+
+impl Exports {
+    /// Writes to a file, or to stdout for `-`.
+    fn write(&mut self, path: &Path, content: &str) -> Result<(), Error> {
         if path.as_os_str() == "-" {
-            printed = true;
-            stdout.push_str(&content);
+            self.printed = true;
+            self.stdout.push_str(content);
             return Ok(());
         }
         store::write_atomic(path, content.as_bytes())
             .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))
-    };
-    if let Some(path) = &args.export_csv {
-        export(path, report.to_csv())?;
     }
-    if let Some(path) = &args.export_json {
-        export(path, report.to_json())?;
+
+    /// CSV and JSON as the flags say; the text for a reader, where nothing else went to stdout.
+    fn written(
+        mut self,
+        args: &ScoreArgs,
+        report: &impl serde::Serialize,
+        csv: impl Fn() -> String,
+        text: impl Fn() -> String,
+    ) -> Result<Outcome, Error> {
+        let json = || {
+            let json = serde_json::to_string_pretty(report).unwrap_or_else(|e| unreachable!("plain data: {e}"));
+            json + "\n"
+        };
+        if let Some(path) = &args.export_csv {
+            self.write(path, &csv())?;
+        }
+        if let Some(path) = &args.export_json {
+            self.write(path, &json())?;
+        }
+        if args.json {
+            self.write(Path::new("-"), &json())?;
+        }
+        Ok(Outcome::ok(if self.printed { self.stdout } else { text() }))
     }
-    if args.json {
-        export(Path::new("-"), report.to_json())?;
-    }
+}
+
+/// Files and lines for one folder.
+fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, Error> {
+    let mut exports = Exports::default();
     let other = |tool: &str| {
         Error::Usage(format!(
             "--compat {tool}: the {} protocol has other result files; see --protocol",
@@ -73,21 +116,18 @@ fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, E
     match args.compat {
         Some(ReferenceTool::Davis2017) => {
             let (global, sequences) = report.to_davis_results().ok_or_else(|| other("davis2017"))?;
-            export(&pred.join("global_results-val.csv"), global)?;
-            export(&pred.join("per-sequence_results-val.csv"), sequences)?;
+            exports.write(&pred.join("global_results-val.csv"), &global)?;
+            exports.write(&pred.join("per-sequence_results-val.csv"), &sequences)?;
         }
         Some(ReferenceTool::Sav) => {
-            export(&pred.join("results.csv"), report.to_sav_results().ok_or_else(|| other("sav"))?)?;
+            exports.write(&pred.join("results.csv"), &report.to_sav_results().ok_or_else(|| other("sav"))?)?;
         }
         Some(ReferenceTool::Mosev2) => {
-            export(&pred.join("scores.txt"), report.to_mosev2_results().ok_or_else(|| other("mosev2"))?)?;
+            exports.write(&pred.join("scores.txt"), &report.to_mosev2_results().ok_or_else(|| other("mosev2"))?)?;
         }
         None => {}
     }
-    if !printed {
-        stdout = text(report);
-    }
-    Ok(Outcome::ok(stdout))
+    exports.written(args, report, || report.to_csv(), || text(report))
 }
 
 fn text(report: &ScoreReport) -> String {

@@ -124,10 +124,20 @@ impl Masklets {
     }
 }
 
+/// Mask of `width` x `height` pixels from COCO's text form of its run lengths.
+///
+/// # Errors
+/// What is wrong with size or text, without a file name.
+pub(crate) fn coco_mask(width: u32, height: u32, text: &str) -> Result<Mask, String> {
+    super::label_png::bound_size(width, height, 0, 0)?;
+    let runs = runs(text.as_bytes()).ok_or("not a COCO run-length text")?;
+    unpack(width, height, &runs).ok_or_else(|| format!("its run lengths do not fill {width}x{height} pixels"))
+}
+
 /// Run lengths from COCO's text form: groups of five bits, lowest first, each a character from `0` on, with a sixth bit
 /// for "more follows"; from the third run on the difference to the run before the last (pycocotools, `rleFrString`).
 /// `None` for text that is none.
-fn runs(text: &[u8]) -> Option<Vec<u32>> {
+pub(crate) fn runs(text: &[u8]) -> Option<Vec<u32>> {
     let mut runs: Vec<u32> = Vec::new();
     let mut bytes = text.iter();
     while let Some(&first) = bytes.next() {

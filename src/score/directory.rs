@@ -5,6 +5,7 @@
 mod find;
 mod options;
 mod report;
+mod unsupervised;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,7 +15,7 @@ use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
 pub use self::options::ScoreOptions;
-pub use self::report::{DavisScore, FrameRow, GroupScore, MoseColumns, ObjectScore, ScoreReport, VideoScore};
+pub use self::report::{DavisScore, FrameRow, GroupScore, MoseColumns, ObjectScore, Pairing, ScoreReport, VideoScore};
 
 use self::find::{Faults, Video, annotation_root, find_videos, read_unseen, shift, shorten};
 use self::report::{Scored, assemble, report, unpredicted};
@@ -57,6 +58,9 @@ fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) 
         return Err(DataError(
             "the mosev2 protocol sets its own boundary tolerances: leave out --boundary-threshold".into(),
         ));
+    }
+    if options.protocol == Some(Protocol::Davis2017Unsup) {
+        return unsupervised::score(options, progress);
     }
     let unseen = options.unseen.as_deref().map(read_unseen).transpose()?;
     let (truth_root, layout, default_list) = annotation_root(&options.truth)?;

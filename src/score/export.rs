@@ -45,10 +45,10 @@ impl ScoreReport {
         Some(text)
     }
 
-    /// `global_results-<set>.csv` and `per-sequence_results-<set>.csv` as the DAVIS 2017 tool writes them; `None` under
-    /// another protocol.
+    /// `global_results-<set>.csv` and `per-sequence_results-<set>.csv` as the DAVIS 2017 tool writes them, for either of its tasks;
+    /// `None` under another protocol.
     pub fn to_davis_results(&self) -> Option<(String, String)> {
-        if self.protocol != Protocol::Davis2017Semi {
+        if !matches!(self.protocol, Protocol::Davis2017Semi | Protocol::Davis2017Unsup) {
             return None;
         }
         let g = &self.global;

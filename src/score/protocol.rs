@@ -91,6 +91,9 @@ pub enum Protocol {
     Davis2017Semi,
     /// DAVIS 2016: one object per video, first and last frame dropped. Scale 0..1.
     Davis2016,
+    /// DAVIS 2017 unsupervised: every frame counts, and proposals are matched with the objects of the first frame. Scale 0..1.
+    #[serde(rename = "davis2017-unsup")]
+    Davis2017Unsup,
     /// MOSEv2: first and last frame dropped, every other frame counts; F with a tolerance that follows the object's size, and
     /// scores while it is gone and after its return ([`super::MoseScore`]). Scale 0..100.
     #[serde(rename = "mosev2")]
@@ -99,8 +102,14 @@ pub enum Protocol {
 
 impl Protocol {
     /// Every protocol, in the order in which help texts list them.
-    pub const ALL: [Protocol; 5] =
-        [Protocol::Sav, Protocol::Vos, Protocol::Davis2017Semi, Protocol::Davis2016, Protocol::MoseV2];
+    pub const ALL: [Protocol; 6] = [
+        Protocol::Sav,
+        Protocol::Vos,
+        Protocol::Davis2017Semi,
+        Protocol::Davis2016,
+        Protocol::Davis2017Unsup,
+        Protocol::MoseV2,
+    ];
 
     /// Name used on the command line and in records.
     pub const fn as_str(self) -> &'static str {
@@ -109,6 +118,7 @@ impl Protocol {
             Protocol::Vos => "vos",
             Protocol::Davis2017Semi => "davis2017-semi",
             Protocol::Davis2016 => "davis2016",
+            Protocol::Davis2017Unsup => "davis2017-unsup",
             Protocol::MoseV2 => "mosev2",
         }
     }
@@ -117,13 +127,13 @@ impl Protocol {
     pub const fn scale(self) -> f64 {
         match self {
             Protocol::Sav | Protocol::Vos | Protocol::MoseV2 => 100.0,
-            Protocol::Davis2017Semi | Protocol::Davis2016 => 1.0,
+            Protocol::Davis2017Semi | Protocol::Davis2016 | Protocol::Davis2017Unsup => 1.0,
         }
     }
 
     /// Is this one of the DAVIS protocols (scale 0..1, with recall and decay)?
     pub const fn is_davis(self) -> bool {
-        matches!(self, Protocol::Davis2017Semi | Protocol::Davis2016)
+        matches!(self, Protocol::Davis2017Semi | Protocol::Davis2016 | Protocol::Davis2017Unsup)
     }
 
     /// Do frames count only from the object's first appearance (in truth or prediction) on?
@@ -168,7 +178,7 @@ impl fmt::Display for Protocol {
 
 /// A word that is no protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown protocol `{0}`; known: sav, vos, davis2017-semi, davis2016, mosev2")]
+#[error("unknown protocol `{0}`; known: sav, vos, davis2017-semi, davis2016, davis2017-unsup, mosev2")]
 pub struct UnknownProtocol(pub String);
 
 impl FromStr for Protocol {

@@ -99,6 +99,15 @@ pub struct DavisScore {
     pub f_decay: f64,
 }
 
+/// A proposal and the object it was matched with, each by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Pairing {
+    /// Id in the prediction.
+    pub proposal: u32,
+    /// Id in the truth.
+    pub truth_object: u32,
+}
+
 /// What MOSEv2 adds to J and F, 0..100. Ḟ is F with a tolerance that follows the object's size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MoseColumns {
@@ -153,6 +162,9 @@ pub struct ObjectScore {
     /// The same with their parts, 0..1: means over objects are made from these.
     #[serde(skip)]
     pub mosev2_parts: Option<MoseScore>,
+    /// Which proposal was matched with which object, where nobody prompted.
+    #[serde(flatten)]
+    pub pairing: Option<Pairing>,
     /// Where the object was lost, taken for another, and found again.
     pub failures: Vec<Failure>,
     /// Every evaluated frame, when asked for.
@@ -238,6 +250,7 @@ pub(super) fn assemble(
                 return;
             }
         },
+        (None, Protocol::Davis2017Unsup) => unreachable!("scored in a module of its own"),
         (None, Protocol::Davis2017Semi) => match davis_objects(video, unit, &series, faults, notes) {
             Some(n) => (1..=n).collect(),
             None => return,
@@ -315,6 +328,7 @@ pub(super) fn unpredicted(video: &Video) -> Result<Vec<ObjectScore>, DataError> 
             davis: None,
             mosev2: Some(MoseColumns::from(&MoseScore::MISSING)),
             mosev2_parts: Some(MoseScore::MISSING),
+            pairing: None,
             failures: Vec::new(),
             per_frame: Vec::new(),
         }));
@@ -426,9 +440,52 @@ fn object_score(
         davis,
         mosev2: mosev2_parts.as_ref().map(MoseColumns::from),
         mosev2_parts,
+        pairing: None,
         failures: failures(row.iter().map(|s| (s.score, s.taken_for.map(|key| video.object_name(unit, key)))), &names),
         per_frame,
     })
+}
+
+/// Score of one object on every frame of a video, `names` being the frames'.
+pub(super) fn davis_object(
+    video: &str,
+    object: String,
+    scores: &[FrameScore],
+    names: &[&str],
+    pairing: Option<Pairing>,
+    per_frame: bool,
+) -> ObjectScore {
+    let statistics = |value: fn(&FrameScore) -> f64| {
+        let values: Vec<f64> = scores.iter().map(value).collect();
+        davis_statistics(&values, Protocol::Davis2017Unsup).expect("a video has frames")
+    };
+    let (j, f) = (statistics(|s| s.j), statistics(|s| s.f));
+    let row = |(score, name): (&FrameScore, &&str)| FrameRow {
+        frame: (*name).to_string(),
+        j: score.j,
+        f: score.f,
+        boundary_iou: None,
+        f_dot: None,
+        counted: true,
+        visible: !score.truth_empty,
+        predicted: !score.pred_empty,
+    };
+    ObjectScore {
+        video: video.to_string(),
+        object,
+        folder: false,
+        j: j.mean,
+        f: f.mean,
+        jf: (j.mean + f.mean) / 2.0,
+        frames: scores.len(),
+        boundary_iou: None,
+        davis: Some(DavisScore { j_recall: j.recall, j_decay: j.decay, f_recall: f.recall, f_decay: f.decay }),
+        mosev2: None,
+        mosev2_parts: None,
+        pairing,
+        failures: failures(scores.iter().map(|s| (*s, None)), names),
+        per_frame: if per_frame { scores.iter().zip(names).map(row).collect() } else { Vec::new() },
+    }
 }
 
 fn group(objects: &[&ObjectScore]) -> Option<GroupScore> {

@@ -1,0 +1,241 @@
+//! DAVIS 2017 unsupervised: proposals that nobody prompted, matched with the objects of the first frame so that the sum of J and F is
+//! largest. Every frame counts; proposals without a partner cost nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use jetbench_runners::types::Mask;
+use rayon::prelude::*;
+
+use super::find::{Faults, Unit, Video, shorten};
+use super::options::ScoreOptions;
+use super::report::{ObjectScore, Pairing, ScoreReport, davis_object, report};
+use crate::dataset::{DataError, LabelMasks, directories, entries, read_list};
+use crate::score::assignment::assign;
+use crate::score::protocol::{Protocol, mean};
+use crate::score::{FrameScore, FrameScorer};
+
+/// Proposals at most, as in the reference.
+const MOST_PROPOSALS: u32 = 20;
+/// Pixels of the truth that count for nobody.
+const VOID: u16 = 255;
+const PROTOCOL: Protocol = Protocol::Davis2017Unsup;
+
+/// Scores the label maps below `options.pred` against those below `options.truth`.
+///
+/// # Errors
+/// Everything that is missing or does not fit.
+pub(super) fn score(
+    options: &ScoreOptions,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<ScoreReport, DataError> {
+    let (root, images, list) = annotations(&options.truth)?;
+    let list = options.list.clone().or(list);
+    let names = match &list {
+        Some(list) => read_list(list)?,
+        None => directories(&root)?,
+    };
+    let (mut faults, mut notes) = (Faults::default(), Vec::new());
+    let mut videos = Vec::new();
+    for name in names {
+        match find(&name, &root, images.as_deref(), options) {
+            Ok(unit) => videos.push(Video { name, units: vec![unit], predicted: true }),
+            Err(what) => faults.0.extend(what),
+        }
+    }
+    if videos.is_empty() && faults.0.is_empty() {
+        return Err(DataError(format!("{}: no video folder in it; give the dataset's root", root.display())));
+    }
+    if !faults.0.is_empty() {
+        return Err(faults.into_error(options));
+    }
+    let all = videos.iter().map(|v| v.units[0].files.len()).sum();
+    let (mut done, mut objects) = (0, Vec::new());
+    for video in &videos {
+        progress(done, all);
+        match score_video(video, options) {
+            Ok(rows) if rows.is_empty() => {
+                notes.push(format!("video {}: no object in the first annotation, so it has no score", video.name))
+            }
+            Ok(rows) => objects.extend(rows),
+            Err(fault) => faults.0.push(fault.0),
+        }
+        done += video.units[0].files.len();
+    }
+    progress(all, all);
+    if faults.0.is_empty() && objects.is_empty() {
+        faults.0.push("no first annotation shows an object: there is nothing to score".into());
+    }
+    if !faults.0.is_empty() {
+        return Err(faults.into_error(options));
+    }
+    Ok(report(options, PROTOCOL, None, &videos, objects, None, notes))
+}
+
+/// The folder of annotations; that of the images and the list of videos, where the dataset's root was given.
+fn annotations(given: &Path) -> Result<(PathBuf, Option<PathBuf>, Option<PathBuf>), DataError> {
+    if !given.is_dir() {
+        return Err(DataError(format!("{}: no such directory (ground truth)", given.display())));
+    }
+    for resolution in ["480p", "Full-Resolution"] {
+        let root = given.join("Annotations_unsupervised").join(resolution);
+        if root.is_dir() {
+            let images = given.join("JPEGImages").join(resolution);
+            let list = given.join("ImageSets/2017/val.txt");
+            return Ok((root, Some(images).filter(|p| p.is_dir()), Some(list).filter(|p| p.is_file())));
+        }
+    }
+    if given.join("Annotations").is_dir() {
+        return Err(DataError(format!(
+            "{}: there is no Annotations_unsupervised in it; DAVIS's unsupervised task has annotations of its own",
+            given.display()
+        )));
+    }
+    Ok((given.to_path_buf(), None, None))
+}
+
+/// Files of one video, or what is wrong with them.
+fn find(name: &str, root: &Path, images: Option<&Path>, options: &ScoreOptions) -> Result<Unit, Vec<String>> {
+    let (truth, pred) = (root.join(name), options.pred.join(name));
+    let pngs = |dir: &Path| -> Result<Vec<String>, Vec<String>> {
+        let names = entries(dir).map_err(|e| vec![e.0])?;
+        Ok(names.into_iter().filter(|n| n.ends_with(".png")).collect())
+    };
+    let files = pngs(&truth)?;
+    if files.is_empty() {
+        return Err(vec![format!("{}: the video has no annotation", truth.display())]);
+    }
+    if let Some(dir) = images.map(|images| images.join(name)) {
+        let count = entries(&dir).map_err(|e| vec![e.0])?.iter().filter(|n| n.ends_with(".jpg")).count();
+        if count == 0 || count > files.len() {
+            return Err(vec![format!(
+                "{}: {count} images, but {} annotations; DAVIS's unsupervised task has one for each image",
+                dir.display(),
+                files.len()
+            )]);
+        }
+    }
+    let there: BTreeSet<String> = match pred.is_dir() {
+        true => pngs(&pred)?.into_iter().collect(),
+        false => return Err(vec![format!("no predictions for video {name}: {} is missing", pred.display())]),
+    };
+    let missing: Vec<&str> = files.iter().filter(|f| !there.contains(*f)).map(String::as_str).collect();
+    if !missing.is_empty() {
+        let (n, of) = (missing.len(), files.len());
+        return Err(vec![format!("{}: {n} of {of} frames missing: {}", pred.display(), shorten(&missing))]);
+    }
+    Ok(Unit { object: None, truth, pred, evaluated: 0..files.len(), files })
+}
+
+/// Both label maps of one frame, without the pixels that are void.
+struct Frame {
+    size: (u32, u32),
+    truth: Vec<(u16, Mask)>,
+    pred: Vec<(u16, Mask)>,
+}
+
+fn read(unit: &Unit, file: &str) -> Result<Frame, DataError> {
+    let (truth_file, pred_file) = (unit.truth.join(file), unit.pred.join(file));
+    let (mut truth, mut pred) = (LabelMasks::read(&truth_file)?, LabelMasks::read(&pred_file)?);
+    if (truth.width, truth.height) != (pred.width, pred.height) {
+        return Err(DataError(format!(
+            "{}: {}x{}, but the truth {} is {}x{}; write masks at the size of the frames",
+            pred_file.display(),
+            pred.width,
+            pred.height,
+            truth_file.display(),
+            truth.width,
+            truth.height
+        )));
+    }
+    if let Some((id, _)) = pred.masks.iter().find(|(id, _)| u32::from(*id) > MOST_PROPOSALS) {
+        return Err(DataError(format!(
+            "{}: id {id}; DAVIS takes ids 1 to {MOST_PROPOSALS}, so keep the {MOST_PROPOSALS} best tracks and number them from 1",
+            pred_file.display()
+        )));
+    }
+    if let Some(at) = truth.masks.iter().position(|(id, _)| *id == VOID) {
+        let void = truth.masks.swap_remove(at).1;
+        for (_, mask) in truth.masks.iter_mut().chain(&mut pred.masks) {
+            for (word, void) in mask.words_mut().iter_mut().zip(void.words()) {
+                *word &= !void;
+            }
+        }
+    }
+    Ok(Frame { size: (truth.width, truth.height), truth: truth.masks, pred: pred.masks })
+}
+
+/// Rows of one video in the reference's order; none when its first annotation shows no object.
+fn score_video(video: &Video, options: &ScoreOptions) -> Result<Vec<ObjectScore>, DataError> {
+    let unit = &video.units[0];
+    let frames: Vec<Frame> = unit.files.par_iter().map(|file| read(unit, file)).collect::<Result<_, _>>()?;
+    let highest = |masks: &[(u16, Mask)]| masks.iter().map(|(id, _)| usize::from(*id)).max().unwrap_or(0);
+    let objects = highest(&frames[0].truth);
+    if objects == 0 {
+        return Ok(Vec::new());
+    }
+    // The reference pads with empty proposals up to the number of objects.
+    let proposals = frames.iter().map(|f| highest(&f.pred)).max().unwrap_or(0).max(objects);
+    let scores: Vec<Vec<FrameScore>> = frames
+        .par_iter()
+        .map_init(|| None, |scorer, frame| pairs(frame, proposals, objects, options.boundary_threshold, scorer))
+        .collect();
+    let series = |p: usize, k: usize| -> Vec<FrameScore> { scores.iter().map(|s| s[p * objects + k]).collect() };
+    let over = |series: &[FrameScore], value: fn(&FrameScore) -> f64| {
+        mean(&series.iter().map(value).collect::<Vec<_>>()).expect("frames")
+    };
+    let mut cost = Vec::with_capacity(proposals * objects);
+    for p in 0..proposals {
+        cost.extend((0..objects).map(|k| {
+            let series = series(p, k);
+            -((over(&series, |s| s.j) + over(&series, |s| s.f)) / 2.0)
+        }));
+    }
+    let names: Vec<&str> = unit.files.iter().map(|f| f.strip_suffix(".png").unwrap_or(f)).collect();
+    let pairs = assign(proposals, objects, &cost);
+    Ok(pairs
+        .into_iter()
+        .enumerate()
+        .map(|(rank, (p, k))| {
+            let pairing = Pairing { proposal: p as u32 + 1, truth_object: k as u32 + 1 };
+            davis_object(&video.name, (rank + 1).to_string(), &series(p, k), &names, Some(pairing), options.per_frame)
+        })
+        .collect())
+}
+
+/// J and F of every proposal with every object on one frame, a row per proposal.
+fn pairs(
+    frame: &Frame,
+    proposals: usize,
+    objects: usize,
+    threshold: f64,
+    scorer: &mut Option<FrameScorer>,
+) -> Vec<FrameScore> {
+    let (width, height) = frame.size;
+    if !scorer.as_ref().is_some_and(|s| s.fits(width, height)) {
+        *scorer = Some(FrameScorer::new(width, height, threshold));
+    }
+    let scorer = scorer.as_mut().expect("just made");
+    let empty = Mask::empty(width, height);
+    let find = |masks: &'_ [(u16, Mask)], id: usize| masks.iter().position(|(i, _)| usize::from(*i) == id);
+    let mut scores = Vec::with_capacity(proposals * objects);
+    // What an absent partner makes of a mask is the same for all absent ones.
+    let alone = |scorer: &mut FrameScorer, masks: &[(u16, Mask)], pred: bool| -> Vec<FrameScore> {
+        let score = |(_, mask): &(u16, Mask)| match pred {
+            true => scorer.score(mask, &empty),
+            false => scorer.score(&empty, mask),
+        };
+        masks.iter().map(score).collect()
+    };
+    let (pred_alone, truth_alone) = (alone(scorer, &frame.pred, true), alone(scorer, &frame.truth, false));
+    for p in 1..=proposals {
+        let p = find(&frame.pred, p);
+        scores.extend((1..=objects).map(|k| match (p, find(&frame.truth, k)) {
+            (Some(p), Some(k)) => scorer.score(&frame.pred[p].1, &frame.truth[k].1),
+            (Some(p), None) => pred_alone[p],
+            (None, Some(k)) => truth_alone[k],
+            (None, None) => FrameScore { j: 1.0, f: 1.0, pred_empty: true, truth_empty: true },
+        }));
+    }
+    scores
+}

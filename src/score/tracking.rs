@@ -1,0 +1,592 @@
+//! Do tracks keep to their objects? HOTA, CLEAR MOT and identity scores of masks, as TrackEval 1.3.0 computes them, sums in its order so
+//! that the last bit agrees. Similarity is the IoU of masks. HOTA: Luiten et al., IJCV 2021; CLEAR: Bernardin & Stiefelhagen 2008;
+//! identity: Ristani et al. 2016.
+
+mod labels;
+mod mots;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::assignment::assign;
+use super::pairwise_sum;
+use crate::dataset::{DataError, directories, entries, read_list};
+
+/// Thresholds of HOTA: 0.05 to 0.95.
+pub const ALPHAS: usize = 19;
+/// A pair counts from this IoU on, for CLEAR and identity.
+const THRESHOLD: f64 = 0.5;
+
+/// Threshold number `i` of HOTA, as numpy's arange gives it.
+fn alpha(i: usize) -> f64 {
+    let step = (0.05 + 0.05) - 0.05;
+    0.05 + i as f64 * step
+}
+
+/// Who is there on one frame.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scene {
+    /// Objects of the truth, as indices, ascending.
+    pub truth: Vec<usize>,
+    /// Tracks, as indices, ascending.
+    pub tracks: Vec<usize>,
+    /// IoU of every object with every track, a row per object.
+    pub iou: Vec<f64>,
+}
+
+impl Scene {
+    fn at(&self, object: usize, track: usize) -> f64 {
+        self.iou[object * self.tracks.len() + track]
+    }
+
+    /// Pairs of places (not indices) at the largest sum of `score`.
+    fn matched(&self, score: impl Fn(usize, usize) -> f64) -> Vec<(usize, usize)> {
+        let (rows, columns) = (self.truth.len(), self.tracks.len());
+        let cost = (0..rows * columns).map(|i| -score(i / columns, i % columns)).collect();
+        assign(rows, columns, &cost)
+    }
+}
+
+/// One video.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrackedVideo {
+    /// Name.
+    pub name: String,
+    /// Objects that ever occur.
+    pub objects: usize,
+    /// Tracks that ever occur.
+    pub tracks: usize,
+    /// Frames in order.
+    pub frames: Vec<Scene>,
+}
+
+impl TrackedVideo {
+    fn detections(&self) -> (usize, usize) {
+        (self.frames.iter().map(|f| f.truth.len()).sum(), self.frames.iter().map(|f| f.tracks.len()).sum())
+    }
+
+    /// Frames on which each object, and each track, is there.
+    fn presence(&self) -> (Vec<f64>, Vec<f64>) {
+        let (mut objects, mut tracks) = (vec![0.0; self.objects], vec![0.0; self.tracks]);
+        for frame in &self.frames {
+            frame.truth.iter().for_each(|o| objects[*o] += 1.0);
+            frame.tracks.iter().for_each(|t| tracks[*t] += 1.0);
+        }
+        (objects, tracks)
+    }
+}
+
+/// Scores of one video or of all.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrackingScore {
+    /// HOTA and its parts.
+    pub hota: Hota,
+    /// CLEAR MOT.
+    pub clear: Clear,
+    /// Identity scores.
+    pub identity: Identity,
+    /// Frames, objects, tracks, and on how many frames they are there in all.
+    pub count: Count,
+}
+
+/// What there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Frames.
+    pub frames: usize,
+    /// Objects of the truth.
+    pub objects: usize,
+    /// Tracks.
+    pub tracks: usize,
+    /// Masks of the truth.
+    pub truth_masks: usize,
+    /// Predicted masks.
+    pub track_masks: usize,
+}
+
+/// HOTA at every threshold. Shares are 0..1.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Hota {
+    /// sqrt(DetA x AssA).
+    pub hota: Vec<f64>,
+    /// Detection accuracy: TP / (TP + FN + FP).
+    pub det_a: Vec<f64>,
+    /// Association accuracy.
+    pub ass_a: Vec<f64>,
+    /// Detection recall.
+    pub det_re: Vec<f64>,
+    /// Detection precision.
+    pub det_pr: Vec<f64>,
+    /// Association recall.
+    pub ass_re: Vec<f64>,
+    /// Association precision.
+    pub ass_pr: Vec<f64>,
+    /// Mean IoU of the pairs.
+    pub loc_a: Vec<f64>,
+    /// sqrt(DetRe x AssA).
+    pub owta: Vec<f64>,
+    /// Pairs.
+    pub tp: Vec<f64>,
+    /// Masks of the truth without a partner.
+    pub fn_: Vec<f64>,
+    /// Predicted masks without a partner.
+    pub fp: Vec<f64>,
+}
+
+/// CLEAR MOT at an IoU of 0.5.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Clear {
+    /// (TP - FP - id switches) / (TP + FN).
+    pub mota: f64,
+    /// Mean IoU of the pairs.
+    pub motp: f64,
+    /// (TP - FP) / (TP + FN).
+    pub moda: f64,
+    /// (sum of IoU - FP - id switches) / (TP + FN).
+    pub smota: f64,
+    /// Recall.
+    pub recall: f64,
+    /// Precision.
+    pub precision: f64,
+    /// F1.
+    pub f1: f64,
+    /// Pairs.
+    pub tp: f64,
+    /// Masks of the truth without a partner.
+    pub fn_: f64,
+    /// Predicted masks without a partner.
+    pub fp: f64,
+    /// Times an object's track differs from its last one.
+    pub id_switches: f64,
+    /// Objects tracked on more than 80 % of their frames.
+    pub mostly_tracked: f64,
+    /// Objects between.
+    pub partly_tracked: f64,
+    /// Objects tracked on less than 20 %.
+    pub mostly_lost: f64,
+    /// Times a tracked object's track is broken off and taken up again.
+    pub fragments: f64,
+    /// Sum of IoU of the pairs.
+    pub iou_sum: f64,
+}
+
+/// Identity scores at an IoU of 0.5: objects and tracks are paired once for the whole video.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Identity {
+    /// F1 of identities.
+    pub idf1: f64,
+    /// Recall.
+    pub idr: f64,
+    /// Precision.
+    pub idp: f64,
+    /// Frames on which pairs agree.
+    pub idtp: f64,
+    /// Frames of objects that do not.
+    pub idfn: f64,
+    /// Frames of tracks that do not.
+    pub idfp: f64,
+}
+
+/// What is compared by `--protocol hota`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackingOptions {
+    /// Folder with a folder of label maps, or with a MOTS file, per video; or a dataset's root.
+    pub truth: PathBuf,
+    /// The same of the tracks.
+    pub pred: PathBuf,
+    /// Text file with the videos to score.
+    pub list: Option<PathBuf>,
+    /// Take void pixels out of the tracks, which TrackEval does not.
+    pub remove_void: bool,
+}
+
+/// Scores of a dataset.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrackingReport {
+    /// Schema number of the JSON form.
+    pub schema: u32,
+    /// Always `hota`.
+    pub protocol: &'static str,
+    /// Truth as given.
+    pub truth: String,
+    /// Tracks as given.
+    pub pred: String,
+    /// All videos together.
+    pub combined: TrackingScore,
+    /// Per video, in order.
+    pub videos: Vec<VideoTracking>,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+}
+
+/// Scores of one video.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VideoTracking {
+    /// Video.
+    pub video: String,
+    /// Its scores.
+    #[serde(flatten)]
+    pub score: TrackingScore,
+}
+
+/// Scores tracks against truth, both as label maps or as MOTS text.
+///
+/// # Errors
+/// What is missing or does not fit: names the file and its line.
+pub fn track(options: &TrackingOptions) -> Result<TrackingReport, DataError> {
+    let fail = |path: &Path, what: &str| Err(DataError(format!("{}: {what}", path.display())));
+    for (path, what) in [(&options.truth, "ground truth"), (&options.pred, "tracks")] {
+        if !path.is_dir() {
+            return fail(path, &format!("no such directory ({what})"));
+        }
+    }
+    let inside = ["Annotations_unsupervised/480p", "Annotations/480p", "Annotations"].map(|p| options.truth.join(p));
+    let truth = inside.into_iter().find(|p| p.is_dir()).unwrap_or_else(|| options.truth.clone());
+    let data = options.pred.join("data");
+    let pred = if data.is_dir() { data } else { options.pred.clone() };
+    let text = |name: &str| {
+        [truth.join(name).join("gt/gt.txt"), truth.join(format!("{name}.txt"))].into_iter().find(|p| p.is_file())
+    };
+    let names = match &options.list {
+        Some(list) => read_list(list)?,
+        None => {
+            let mut names = directories(&truth)?;
+            names.extend(entries(&truth)?.iter().filter_map(|n| n.strip_suffix(".txt").map(str::to_string)));
+            names.sort_unstable();
+            names
+        }
+    };
+    if names.is_empty() {
+        return fail(&truth, "no video in it: neither folders of label maps nor MOTS text files");
+    }
+    let (mut videos, mut notes, mut void) = (Vec::new(), Vec::new(), Vec::new());
+    for name in names {
+        let video = match text(&name) {
+            Some(file) => mots::read(&name, &file, &pred.join(format!("{name}.txt")), length(&truth.join(&name))?)?,
+            None => {
+                let (video, has_void) =
+                    labels::read(&name, &truth.join(&name), &pred.join(&name), options.remove_void)?;
+                void.extend(has_void.then(|| name.clone()));
+                video
+            }
+        };
+        videos.push(VideoTracking { video: name, score: TrackingScore::of(&video) });
+    }
+    if !void.is_empty() && !options.remove_void {
+        notes.push(format!(
+            "void pixels (255) are in the truth of {}; tracks keep theirs there, as in TrackEval, which costs IoU; --remove-void takes them out",
+            void.join(", ")
+        ));
+    }
+    let combined = TrackingScore::over(&videos.iter().map(|v| &v.score).collect::<Vec<_>>());
+    let shown = |path: &Path| path.display().to_string();
+    Ok(TrackingReport {
+        schema: 1,
+        protocol: "hota",
+        truth: shown(&options.truth),
+        pred: shown(&options.pred),
+        combined,
+        videos,
+        notes,
+    })
+}
+
+/// `seqLength` of a MOT sequence's `seqinfo.ini`, where there is one.
+fn length(video: &Path) -> Result<Option<u32>, DataError> {
+    let path = video.join("seqinfo.ini");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let fail = |what: &str| DataError(format!("{}: {what}", path.display()));
+    let text =
+        jetbench_runners::files::read_text(&path, jetbench_runners::files::SMALL).map_err(|e| fail(&e.to_string()))?;
+    let value = text.lines().find_map(|l| l.trim().strip_prefix("seqLength").map(|v| v.trim_start_matches([' ', '='])));
+    let value = value.ok_or_else(|| fail("no seqLength in it"))?;
+    value.trim().parse().map(Some).map_err(|_| fail(&format!("seqLength {value:?} is no number")))
+}
+
+impl TrackingScore {
+    /// Scores of one video.
+    pub fn of(video: &TrackedVideo) -> TrackingScore {
+        let (truth_masks, track_masks) = video.detections();
+        TrackingScore {
+            hota: Hota::of(video),
+            clear: Clear::of(video),
+            identity: Identity::of(video),
+            count: Count {
+                frames: video.frames.len(),
+                objects: video.objects,
+                tracks: video.tracks,
+                truth_masks,
+                track_masks,
+            },
+        }
+    }
+
+    /// Scores of all videos together: counts are added up and shares made from them.
+    pub fn over(videos: &[&TrackingScore]) -> TrackingScore {
+        let sum = |get: fn(&Count) -> usize| videos.iter().map(|v| get(&v.count)).sum();
+        TrackingScore {
+            hota: Hota::over(&videos.iter().map(|v| &v.hota).collect::<Vec<_>>()),
+            clear: Clear::over(&videos.iter().map(|v| &v.clear).collect::<Vec<_>>()),
+            identity: Identity::over(&videos.iter().map(|v| &v.identity).collect::<Vec<_>>()),
+            count: Count {
+                frames: sum(|c| c.frames),
+                objects: sum(|c| c.objects),
+                tracks: sum(|c| c.tracks),
+                truth_masks: sum(|c| c.truth_masks),
+                track_masks: sum(|c| c.track_masks),
+            },
+        }
+    }
+}
+
+impl Hota {
+    /// Mean over the thresholds: the figure that is quoted.
+    pub fn mean(values: &[f64]) -> f64 {
+        pairwise_sum(values) / values.len() as f64
+    }
+
+    fn of(video: &TrackedVideo) -> Hota {
+        let (truths, tracks) = video.detections();
+        let same = |v: f64| vec![v; ALPHAS];
+        let mut at = Hota { tp: same(0.0), fn_: same(0.0), fp: same(0.0), loc_a: same(0.0), ..Hota::default() };
+        if truths == 0 || tracks == 0 {
+            at = Hota { fn_: same(truths as f64), fp: same(tracks as f64), loc_a: same(1.0), ..at };
+            (at.ass_a, at.ass_re, at.ass_pr) = (same(0.0), same(0.0), same(0.0));
+            return at.finished();
+        }
+        let (objects, n) = (video.objects, video.tracks);
+        let (truth_count, track_count) = video.presence();
+        let alignment = alignment(video, &truth_count, &track_count);
+        let mut matches = vec![vec![0.0; objects * n]; ALPHAS];
+        for frame in &video.frames {
+            let (there, tracked) = (frame.truth.len(), frame.tracks.len());
+            let pairs = match there.min(tracked) {
+                0 => Vec::new(),
+                _ => frame.matched(|o, t| alignment[frame.truth[o] * n + frame.tracks[t]] * frame.at(o, t)),
+            };
+            for (a, matches) in matches.iter_mut().enumerate() {
+                let counted = pairs.iter().filter(|(o, t)| frame.at(*o, *t) >= alpha(a) - f64::EPSILON);
+                let (mut found, mut sum) = (0, 0.0);
+                for &(o, t) in counted {
+                    found += 1;
+                    sum += frame.at(o, t);
+                    matches[frame.truth[o] * n + frame.tracks[t]] += 1.0;
+                }
+                at.tp[a] += f64::from(found);
+                at.fn_[a] += there as f64 - f64::from(found);
+                at.fp[a] += tracked as f64 - f64::from(found);
+                at.loc_a[a] += sum;
+            }
+        }
+        for (a, matches) in matches.iter().enumerate() {
+            let share = |of: &dyn Fn(usize, f64) -> f64| {
+                let weighted: Vec<f64> =
+                    matches.iter().enumerate().map(|(i, m)| m * (m / of(i, *m).max(1.0))).collect();
+                pairwise_sum(&weighted) / at.tp[a].max(1.0)
+            };
+            at.ass_a.push(share(&|i, m| truth_count[i / n] + track_count[i % n] - m));
+            at.ass_re.push(share(&|i, _| truth_count[i / n]));
+            at.ass_pr.push(share(&|i, _| track_count[i % n]));
+            at.loc_a[a] = at.loc_a[a].max(1e-10) / at.tp[a].max(1e-10);
+        }
+        at.finished()
+    }
+
+    fn over(videos: &[&Hota]) -> Hota {
+        let sum = |get: fn(&Hota) -> &Vec<f64>| -> Vec<f64> {
+            (0..ALPHAS).map(|a| videos.iter().fold(0.0, |sum, v| sum + get(v)[a])).collect()
+        };
+        let mut all = Hota { tp: sum(|h| &h.tp), fn_: sum(|h| &h.fn_), fp: sum(|h| &h.fp), ..Hota::default() };
+        let weighted = |get: fn(&Hota) -> &Vec<f64>| -> Vec<f64> {
+            (0..ALPHAS).map(|a| videos.iter().fold(0.0, |sum, v| sum + get(v)[a] * v.tp[a])).collect()
+        };
+        let per_pair = |sums: Vec<f64>| sums.iter().zip(&all.tp).map(|(s, tp)| s / tp.max(1.0)).collect();
+        let (ass_re, ass_pr, ass_a) =
+            (per_pair(weighted(|h| &h.ass_re)), per_pair(weighted(|h| &h.ass_pr)), per_pair(weighted(|h| &h.ass_a)));
+        let loc_a = weighted(|h| &h.loc_a).iter().zip(&all.tp).map(|(s, tp)| s.max(1e-10) / tp.max(1e-10)).collect();
+        (all.ass_re, all.ass_pr, all.ass_a, all.loc_a) = (ass_re, ass_pr, ass_a, loc_a);
+        all.finished()
+    }
+
+    /// What follows from counts and association.
+    fn finished(mut self) -> Hota {
+        for a in 0..ALPHAS {
+            let (tp, fn_, fp) = (self.tp[a], self.fn_[a], self.fp[a]);
+            self.det_re.push(tp / (tp + fn_).max(1.0));
+            self.det_pr.push(tp / (tp + fp).max(1.0));
+            self.det_a.push(tp / (tp + fn_ + fp).max(1.0));
+            self.hota.push((self.det_a[a] * self.ass_a[a]).sqrt());
+            self.owta.push((self.det_re[a] * self.ass_a[a]).sqrt());
+        }
+        self
+    }
+}
+
+/// How well each object and each track go together over the whole video: a soft count of shared frames over all their frames.
+fn alignment(video: &TrackedVideo, truth_count: &[f64], track_count: &[f64]) -> Vec<f64> {
+    let n = video.tracks;
+    let mut shared = vec![0.0; video.objects * n];
+    for frame in &video.frames {
+        let tracked = frame.tracks.len();
+        // pycocotools gives columns one after the other: numpy sums over objects pairwise and over tracks in order.
+        let over_objects: Vec<f64> = (0..tracked)
+            .map(|t| pairwise_sum(&(0..frame.truth.len()).map(|o| frame.at(o, t)).collect::<Vec<_>>()))
+            .collect();
+        for (o, object) in frame.truth.iter().enumerate() {
+            let over_tracks = (0..tracked).fold(0.0, |sum, t| sum + frame.at(o, t));
+            for (t, track) in frame.tracks.iter().enumerate() {
+                let iou = frame.at(o, t);
+                let either = over_objects[t] + over_tracks - iou;
+                if either > f64::EPSILON {
+                    shared[object * n + track] += iou / either;
+                }
+            }
+        }
+    }
+    let of = |(i, shared): (usize, &f64)| shared / (truth_count[i / n] + track_count[i % n] - shared);
+    shared.iter().enumerate().map(of).collect()
+}
+
+impl Clear {
+    fn of(video: &TrackedVideo) -> Clear {
+        let (truths, tracks) = video.detections();
+        let mut all = Clear::default();
+        if truths == 0 || tracks == 0 {
+            all.fn_ = truths as f64;
+            all.fp = tracks as f64;
+            all.mostly_lost = if tracks == 0 { video.objects as f64 } else { 0.0 };
+            return all.finished();
+        }
+        let mut counts = vec![[0.0; 3]; video.objects]; // frames, frames with a track, times taken up
+        let (mut last, mut previous) = (vec![None; video.objects], vec![None; video.objects]);
+        for frame in &video.frames {
+            if frame.truth.is_empty() {
+                all.fp += frame.tracks.len() as f64;
+                continue;
+            }
+            frame.truth.iter().for_each(|o| counts[*o][0] += 1.0);
+            if frame.tracks.is_empty() {
+                all.fn_ += frame.truth.len() as f64;
+                continue;
+            }
+            let score = |o: usize, t: usize| match frame.at(o, t) {
+                iou if iou < THRESHOLD - f64::EPSILON => 0.0,
+                // A pair of the frame before stays a pair.
+                iou => f64::from(u8::from(previous[frame.truth[o]] == Some(frame.tracks[t]))) * 1000.0 + iou,
+            };
+            let pairs: Vec<(usize, usize)> =
+                frame.matched(score).into_iter().filter(|(o, t)| score(*o, *t) > f64::EPSILON).collect();
+            let mut now = vec![None; video.objects];
+            let mut sum = 0.0;
+            for &(o, t) in &pairs {
+                let (object, track) = (frame.truth[o], frame.tracks[t]);
+                sum += frame.at(o, t);
+                all.id_switches += f64::from(u8::from(last[object].is_some_and(|l| l != track)));
+                counts[object][1] += 1.0;
+                counts[object][2] += f64::from(u8::from(previous[object].is_none()));
+                last[object] = Some(track);
+                now[object] = Some(track);
+            }
+            previous = now;
+            all.tp += pairs.len() as f64;
+            all.fn_ += (frame.truth.len() - pairs.len()) as f64;
+            all.fp += (frame.tracks.len() - pairs.len()) as f64;
+            all.iou_sum += sum;
+        }
+        let share = |c: &&[f64; 3]| c[1] / c[0];
+        let seen = || counts.iter().filter(|c| c[0] > 0.0);
+        all.mostly_tracked = seen().filter(|c| share(c) > 0.8).count() as f64;
+        all.partly_tracked = seen().filter(|c| share(c) >= 0.2).count() as f64 - all.mostly_tracked;
+        all.mostly_lost = video.objects as f64 - all.mostly_tracked - all.partly_tracked;
+        all.fragments = counts.iter().filter(|c| c[2] > 0.0).fold(0.0, |sum, c| sum + c[2] - 1.0);
+        all.finished()
+    }
+
+    fn over(videos: &[&Clear]) -> Clear {
+        let sum = |get: fn(&Clear) -> f64| videos.iter().fold(0.0, |sum, v| sum + get(v));
+        let all = Clear {
+            tp: sum(|c| c.tp),
+            fn_: sum(|c| c.fn_),
+            fp: sum(|c| c.fp),
+            id_switches: sum(|c| c.id_switches),
+            mostly_tracked: sum(|c| c.mostly_tracked),
+            partly_tracked: sum(|c| c.partly_tracked),
+            mostly_lost: sum(|c| c.mostly_lost),
+            fragments: sum(|c| c.fragments),
+            iou_sum: sum(|c| c.iou_sum),
+            ..Clear::default()
+        };
+        all.finished()
+    }
+
+    fn finished(self) -> Clear {
+        let there = (self.tp + self.fn_).max(1.0);
+        Clear {
+            mota: (self.tp - self.fp - self.id_switches) / there,
+            motp: self.iou_sum / self.tp.max(1.0),
+            moda: (self.tp - self.fp) / there,
+            smota: (self.iou_sum - self.fp - self.id_switches) / there,
+            recall: self.tp / there,
+            precision: self.tp / (self.tp + self.fp).max(1.0),
+            f1: self.tp / (self.tp + 0.5 * self.fn_ + 0.5 * self.fp).max(1.0),
+            ..self
+        }
+    }
+}
+
+impl Identity {
+    fn of(video: &TrackedVideo) -> Identity {
+        let (truths, tracks) = video.detections();
+        if truths == 0 || tracks == 0 {
+            return Identity { idfn: truths as f64, idfp: tracks as f64, ..Identity::default() }.finished();
+        }
+        let (m, n) = (video.objects, video.tracks);
+        let (truth_count, track_count) = video.presence();
+        let mut shared = vec![0.0; m * n];
+        for frame in &video.frames {
+            for (o, object) in frame.truth.iter().enumerate() {
+                for (t, track) in frame.tracks.iter().enumerate() {
+                    shared[object * n + track] += f64::from(u8::from(frame.at(o, t) >= THRESHOLD));
+                }
+            }
+        }
+        // Every object may stay without a track, and every track without an object.
+        const NEVER: f64 = 1e10;
+        let missed = |row: usize, column: usize| match (row < m, column < n) {
+            (true, true) => truth_count[row] - shared[row * n + column],
+            (true, false) if column - n == row => truth_count[row],
+            (true, false) => NEVER,
+            (false, _) => 0.0,
+        };
+        let wrong = |row: usize, column: usize| match (row < m, column < n) {
+            (true, true) => track_count[column] - shared[row * n + column],
+            (false, true) if row - m == column => track_count[column],
+            (false, true) => NEVER,
+            (_, false) => 0.0,
+        };
+        let side = m + n;
+        let cost = (0..side * side).map(|i| missed(i / side, i % side) + wrong(i / side, i % side)).collect();
+        let pairs = assign(side, side, &cost);
+        let idfn: f64 = pairs.iter().map(|(r, c)| missed(*r, *c)).sum();
+        let idfp = pairs.iter().map(|(r, c)| wrong(*r, *c)).sum();
+        Identity { idfn, idfp, idtp: truth_count.iter().sum::<f64>() - idfn, ..Identity::default() }.finished()
+    }
+
+    fn over(videos: &[&Identity]) -> Identity {
+        let sum = |get: fn(&Identity) -> f64| videos.iter().fold(0.0, |sum, v| sum + get(v));
+        let (idtp, idfn, idfp) = (sum(|i| i.idtp), sum(|i| i.idfn), sum(|i| i.idfp));
+        Identity { idtp, idfn, idfp, ..Identity::default() }.finished()
+    }
+
+    fn finished(self) -> Identity {
+        Identity {
+            idr: self.idtp / (self.idtp + self.idfn).max(1.0),
+            idp: self.idtp / (self.idtp + self.idfp).max(1.0),
+            idf1: self.idtp / (self.idtp + 0.5 * self.idfp + 0.5 * self.idfn).max(1.0),
+            ..self
+        }
+    }
+}

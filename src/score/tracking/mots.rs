@@ -1,0 +1,113 @@
+//! Tracks as MOTS text: one line per mask, `frame id class height width rle`, frames from 1, class 2 for what is tracked, class 10
+//! for a region that counts for nobody.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jetbench_runners::files;
+use jetbench_runners::types::Mask;
+
+use super::TrackedVideo;
+use super::labels::{Masks, iou, overlap, video};
+use crate::dataset::{DataError, coco_mask};
+use crate::score::assignment::assign;
+
+/// What is tracked.
+const TRACKED: u32 = 2;
+/// The region that counts for nobody.
+const IGNORED: u32 = 10;
+/// From here on a track and an object are one, when tracks in the ignored region are looked for.
+const SAME: f64 = 0.5;
+
+/// Masks of one file by frame.
+#[derive(Default)]
+struct Lines {
+    masks: BTreeMap<u32, Masks>,
+    ignored: BTreeMap<u32, Mask>,
+}
+
+/// One video from its two files; `frames` is its length, where something says it.
+///
+/// # Errors
+/// A line that is none, an id twice on a frame, masks of one file that overlap: names file and line.
+pub(super) fn read(name: &str, truth: &Path, pred: &Path, frames: Option<u32>) -> Result<TrackedVideo, DataError> {
+    let (truth, mut tracks) = (lines(truth)?, lines(pred)?);
+    let last = |lines: &Lines| lines.masks.keys().chain(lines.ignored.keys()).max().copied().unwrap_or(0);
+    let length = frames.unwrap_or_else(|| last(&truth).max(last(&tracks)));
+    if let Some(beyond) = Some(last(&tracks)).filter(|l| *l > length) {
+        return Err(DataError(format!("{}: frame {beyond}, but the video has {length}", pred.display())));
+    }
+    let mut truths = truth.masks;
+    let scenes = (1..=length).map(|t| {
+        let objects = truths.remove(&t).unwrap_or_default();
+        let mut there = tracks.masks.remove(&t).unwrap_or_default();
+        if let Some(region) = truth.ignored.get(&t) {
+            drop_ignored(&objects, &mut there, region);
+        }
+        (objects, there)
+    });
+    Ok(video(name, scenes.collect()))
+}
+
+/// Takes out tracks that are no object's and lie in the region by more than half.
+fn drop_ignored(objects: &Masks, tracks: &mut Masks, region: &Mask) {
+    let score = |o: &Mask, t: &Mask| match iou(o, t) {
+        iou if iou < SAME - f64::EPSILON => 10_000.0,
+        iou => -iou,
+    };
+    let cost = objects.iter().flat_map(|(_, o)| tracks.iter().map(move |(_, t)| score(o, t))).collect::<Vec<_>>();
+    let pairs = assign(objects.len(), tracks.len(), &cost);
+    let matched: Vec<usize> = pairs.iter().filter(|(o, t)| cost[o * tracks.len() + t] < 0.0).map(|(_, t)| *t).collect();
+    let mut at = 0;
+    tracks.retain(|(_, mask)| {
+        let inside = overlap(mask, region) as f64 / mask.area() as f64 > SAME + f64::EPSILON;
+        at += 1;
+        matched.contains(&(at - 1)) || !inside
+    });
+}
+
+fn lines(path: &Path) -> Result<Lines, DataError> {
+    let text = files::read_text(path, files::LARGE).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
+    let mut all = Lines::default();
+    let mut covered: BTreeMap<u32, Mask> = BTreeMap::new();
+    for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        let fail = |what: &str| DataError(format!("{}:{}: {what}", path.display(), i + 1));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [frame, id, class, height, width, rle] = words[..] else {
+            return Err(fail("expected `frame id class height width rle`"));
+        };
+        let number =
+            |word: &str, what: &str| word.parse::<u32>().map_err(|_| fail(&format!("{what} {word:?} is no number")));
+        let (frame, id, class) = (number(frame, "frame")?, number(id, "id")?, number(class, "class")?);
+        if frame == 0 {
+            return Err(fail("frames count from 1"));
+        }
+        let mask = coco_mask(number(width, "width")?, number(height, "height")?, rle).map_err(|e| fail(&e))?;
+        let taken = covered.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
+        if (taken.width(), taken.height()) != (mask.width(), mask.height()) {
+            return Err(fail("another size than the mask above it"));
+        }
+        if overlap(taken, &mask) > 0 {
+            return Err(fail("this mask overlaps another one of its frame; MOTS masks never do"));
+        }
+        taken.words_mut().iter_mut().zip(mask.words()).for_each(|(t, m)| *t |= m);
+        match class {
+            IGNORED => {
+                let region = all.ignored.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
+                region.words_mut().iter_mut().zip(mask.words()).for_each(|(r, m)| *r |= m);
+            }
+            TRACKED => {
+                let masks = all.masks.entry(frame).or_default();
+                if masks.iter().any(|(other, _)| *other == id) {
+                    return Err(fail(&format!("id {id} is on frame {frame} already")));
+                }
+                masks.push((id, mask));
+            }
+            _ => {}
+        }
+    }
+    for masks in all.masks.values_mut() {
+        masks.sort_by_key(|(id, _)| *id);
+    }
+    Ok(all)
+}

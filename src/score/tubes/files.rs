@@ -1,0 +1,260 @@
+//! Truth and results of YouTube-VIS and OVIS, as JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use jetbench_runners::files;
+use serde::Deserialize;
+
+use crate::dataset::{DataError, coco_runs};
+
+/// What is on one frame: run lengths in column order, background first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Height, width.
+    pub size: [u32; 2],
+    runs: Vec<u32>,
+}
+
+impl Segment {
+    /// Pixels.
+    pub fn area(&self) -> u64 {
+        self.runs.iter().skip(1).step_by(2).map(|r| u64::from(*r)).sum()
+    }
+
+    /// Pixels in both; the sizes are the same.
+    pub fn overlap(&self, other: &Segment) -> u64 {
+        let spans = |segment: &Segment| {
+            let mut at = 0u64;
+            let mut spans = Vec::with_capacity(segment.runs.len() / 2);
+            for (i, run) in segment.runs.iter().enumerate() {
+                if i % 2 == 1 {
+                    spans.push((at, at + u64::from(*run)));
+                }
+                at += u64::from(*run);
+            }
+            spans
+        };
+        let (a, b) = (spans(self), spans(other));
+        let (mut i, mut k, mut both) = (0, 0, 0);
+        while let (Some(x), Some(y)) = (a.get(i), b.get(k)) {
+            both += x.1.min(y.1).saturating_sub(x.0.max(y.0));
+            if x.1 < y.1 { i += 1 } else { k += 1 }
+        }
+        both
+    }
+}
+
+/// An instance over a video.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tube {
+    /// Video, as an index.
+    pub video: usize,
+    /// Category, as an index.
+    pub category: usize,
+    /// Per frame; `None` where it does not show.
+    pub frames: Vec<Option<Segment>>,
+    /// Mean area of the frames where it has one, pixels.
+    pub area: f64,
+    /// Score of a result; 0 for the truth.
+    pub score: f64,
+    /// A crowd: it may be matched any number of times and counts for nobody.
+    pub crowd: bool,
+    /// OVIS's occlusion score of a truth.
+    pub occlusion: Option<f64>,
+}
+
+/// Truth and results of one evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instances {
+    /// Ids of videos, ascending.
+    pub videos: Vec<i64>,
+    /// Ids and names of categories, ascending by id.
+    pub categories: Vec<(i64, String)>,
+    /// Truth, in the file's order.
+    pub truth: Vec<Tube>,
+    /// Results, in the file's order, without those of unknown categories.
+    pub results: Vec<Tube>,
+}
+
+#[derive(Deserialize)]
+struct TruthFile {
+    videos: Vec<VideoEntry>,
+    categories: Vec<CategoryEntry>,
+    annotations: Vec<Annotation>,
+}
+
+#[derive(Deserialize)]
+struct VideoEntry {
+    id: i64,
+}
+
+#[derive(Deserialize)]
+struct CategoryEntry {
+    id: i64,
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    id: i64,
+    video_id: i64,
+    category_id: i64,
+    segmentations: Vec<Option<Rle>>,
+    areas: Vec<Option<f64>>,
+    #[serde(default)]
+    iscrowd: i64,
+    #[serde(default)]
+    occlusion: Option<Vec<Option<String>>>,
+}
+
+#[derive(Deserialize)]
+struct ResultEntry {
+    video_id: i64,
+    category_id: i64,
+    score: f64,
+    segmentations: Vec<Option<Rle>>,
+}
+
+#[derive(Deserialize)]
+struct Rle {
+    size: [u32; 2],
+    counts: Counts,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Counts {
+    Text(String),
+    Runs(Vec<u32>),
+}
+
+impl Rle {
+    fn segment(self) -> Result<Segment, String> {
+        let runs = match self.counts {
+            Counts::Runs(runs) => runs,
+            Counts::Text(text) => coco_runs(text.as_bytes()).ok_or("`counts` is not a COCO run-length text")?,
+        };
+        let [height, width] = self.size;
+        if runs.iter().map(|r| u64::from(*r)).sum::<u64>() != u64::from(height) * u64::from(width) {
+            return Err(format!("its run lengths do not fill {width}x{height} pixels"));
+        }
+        Ok(Segment { size: self.size, runs })
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> Result<T, DataError> {
+    let fail = |what: String| DataError(format!("{}: {what}", path.display()));
+    let text = files::read_text(path, files::LARGE).map_err(|e| fail(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| fail(format!("not {what}: {e}")))
+}
+
+fn segments(all: Vec<Option<Rle>>, fail: impl Fn(String) -> DataError) -> Result<Vec<Option<Segment>>, DataError> {
+    let each = all.into_iter().enumerate();
+    each.map(|(i, rle)| rle.map(|r| r.segment().map_err(|e| fail(format!("segmentations[{i}]: {e}")))).transpose())
+        .collect()
+}
+
+/// Mean of the areas above 0; 0 for none. The reference's mean is numpy's.
+fn mean_area(areas: impl Iterator<Item = f64>) -> f64 {
+    let areas: Vec<f64> = areas.filter(|a| *a != 0.0).collect();
+    crate::score::mean(&areas).unwrap_or(0.0)
+}
+
+/// OVIS's occlusion score: the mean of the upper half of its frames' degrees.
+fn occlusion(words: &[Option<String>]) -> Result<f64, String> {
+    let degree = |word: &Option<String>| match word.as_deref() {
+        None => Ok(None),
+        Some("no_occlusion") => Ok(Some(0.0)),
+        Some("slight_occlusion") => Ok(Some(0.25)),
+        Some("severe_occlusion") => Ok(Some(0.75)),
+        Some(other) => Err(format!("occlusion {other:?}: expected no_occlusion, slight_occlusion or severe_occlusion")),
+    };
+    let mut degrees: Vec<f64> = Vec::new();
+    for word in words {
+        degrees.extend(degree(word)?);
+    }
+    degrees.sort_by(|a, b| b.total_cmp(a));
+    degrees.truncate(degrees.len().div_ceil(2));
+    Ok(crate::score::mean(&degrees).unwrap_or(0.0))
+}
+
+impl Instances {
+    /// Reads both files, and notes on what a reader should know.
+    ///
+    /// # Errors
+    /// Names the file and the entry that does not fit.
+    pub fn read(truth: &Path, pred: &Path, by_occlusion: bool) -> Result<(Instances, Vec<String>), DataError> {
+        let file: TruthFile = parse(truth, "a YouTube-VIS annotation file")?;
+        let results: Vec<ResultEntry> = parse(pred, "a YouTube-VIS result file")?;
+        let in_truth = |what: String| DataError(format!("{}: {what}", truth.display()));
+        let in_pred = |what: String| DataError(format!("{}: {what}", pred.display()));
+        if results.is_empty() {
+            return Err(in_pred("no result in it".into()));
+        }
+        let videos: Vec<i64> = file.videos.iter().map(|v| v.id).collect::<BTreeSet<_>>().into_iter().collect();
+        let categories: BTreeMap<i64, String> = file.categories.into_iter().map(|c| (c.id, c.name)).collect();
+        let categories: Vec<(i64, String)> = categories.into_iter().collect();
+        let video = |id: i64| videos.binary_search(&id).ok();
+        let category = |id: i64| categories.binary_search_by_key(&id, |(id, _)| *id).ok();
+        let mut instances =
+            Instances { videos: videos.clone(), categories: categories.clone(), truth: vec![], results: vec![] };
+        for a in file.annotations {
+            let fail = |what: String| in_truth(format!("annotation {}: {what}", a.id));
+            let video = video(a.video_id).ok_or_else(|| fail(format!("no video {}", a.video_id)))?;
+            let category = category(a.category_id).ok_or_else(|| fail(format!("no category {}", a.category_id)))?;
+            let degree = match (by_occlusion, &a.occlusion) {
+                (false, _) => None,
+                (true, Some(words)) => Some(occlusion(words).map_err(&fail)?),
+                (true, None) => {
+                    return Err(fail("no `occlusion`, which OVIS needs; score with --protocol ytvis".into()));
+                }
+            };
+            instances.truth.push(Tube {
+                video,
+                category,
+                area: mean_area(a.areas.into_iter().flatten()),
+                frames: segments(a.segmentations, fail)?,
+                score: 0.0,
+                crowd: a.iscrowd != 0,
+                occlusion: degree,
+            });
+        }
+        let (mut unknown, mut short, mut resized) = (0, 0, 0);
+        for (i, r) in results.into_iter().enumerate() {
+            let fail = |what: String| in_pred(format!("result {i}: {what}"));
+            let video = video(r.video_id).ok_or_else(|| fail(format!("no video {} in the truth", r.video_id)))?;
+            let Some(category) = category(r.category_id) else {
+                unknown += 1;
+                continue;
+            };
+            let frames = segments(r.segmentations, fail)?;
+            let area = mean_area(frames.iter().flatten().map(|s| s.area() as f64));
+            let own: Vec<&Tube> = instances.truth.iter().filter(|t| t.video == video).collect();
+            short += usize::from(own.iter().any(|t| t.frames.len() != frames.len()));
+            let size = |tube: &[Option<Segment>]| tube.iter().flatten().map(|s| s.size).next();
+            let other = |t: &&Tube| size(&t.frames).zip(size(&frames)).is_some_and(|(a, b)| a != b);
+            resized += usize::from(own.iter().any(other));
+            instances.results.push(Tube {
+                video,
+                category,
+                frames,
+                area,
+                score: r.score,
+                crowd: false,
+                occlusion: None,
+            });
+        }
+        let mut notes = Vec::new();
+        let mut note = |count: usize, what: &str| {
+            if count > 0 {
+                notes.push(format!("{}: {what}", crate::text::plural(count, "result", "results")));
+            }
+        };
+        note(unknown, "of a category that the truth does not list, left out as in the reference");
+        note(short, "with another number of frames than the truth; only the frames that both have are compared");
+        note(resized, "with masks of another size than the truth's, which match nothing");
+        Ok((instances, notes))
+    }
+}
