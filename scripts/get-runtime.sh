@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
 # Puts a build of ONNX Runtime where jetbench looks for one: $XDG_CACHE_HOME/jetbench/ort/VERSION/ for the CPU,
-# with --webgpu $XDG_CACHE_HOME/jetbench/ort-webgpu/VERSION/ for webgpu:0.
+# with --webgpu $XDG_CACHE_HOME/jetbench/ort-webgpu/VERSION/ for webgpu:0. With --system it is for all users: /var/lib/jetbench/ takes
+# the place of the cache, and only root can write there.
 # Takes the library out of the wheel on the Python package index; pip checks the pinned digest. Nothing is installed
 # into Python, and nothing of Python is used at run time. On a Jetson use the board's own build instead (--ort-lib).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-case "${1:-}" in
-    "") package=onnxruntime folder=ort pins="$here/runtime.txt" ;;
-    --webgpu) package=onnxruntime-webgpu folder=ort-webgpu pins="$here/runtime-webgpu.txt" ;;
-    *) echo "usage: get-runtime.sh [--webgpu]" >&2; exit 2 ;;
-esac
+package=onnxruntime folder=ort pins="$here/runtime.txt" place=
+for flag in "$@"; do
+    case "$flag" in
+        --webgpu) package=onnxruntime-webgpu folder=ort-webgpu pins="$here/runtime-webgpu.txt" ;;
+        --system) place=/var/lib/jetbench ;;
+        *) echo "usage: get-runtime.sh [--webgpu] [--system]" >&2; exit 2 ;;
+    esac
+done
 version=$(sed -n "s/^$package==\\([^ ]*\\).*/\\1/p" "$pins")
-target="${XDG_CACHE_HOME:-$HOME/.cache}/jetbench/$folder/$version"
+target="${place:-${XDG_CACHE_HOME:-$HOME/.cache}/jetbench}/$folder/$version"
 
 if [ -e "$target/libonnxruntime.so.$version" ]; then
     echo "$package $version is already at $target"
@@ -22,13 +26,14 @@ case "$package-$(uname -s)-$(uname -m)" in
     onnxruntime-Linux-aarch64) arch=aarch64 ;;
     *) echo "get-runtime: no pinned $package for $(uname -s) on $(uname -m); install one and pass --ort-lib FILE" >&2; exit 3 ;;
 esac
+python3 -m pip --version >/dev/null 2>&1 || { echo "get-runtime: python3 with pip is needed (Debian: apt install python3-pip)" >&2; exit 3; }
+mkdir -p "$target" || { echo "get-runtime: $target cannot be written${place:+; run this as root}" >&2; exit 3; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 echo "fetching $package $version for $arch with pip ..."
-python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: --require-hashes \
     --python-version 3.11 --implementation cp --abi cp311 --platform "manylinux_2_28_$arch" \
     --requirement "$pins" --dest "$work"
-mkdir -p "$target"
 # The provider libraries are looked up beside the library that was loaded, so they go with it. The library itself goes
 # last: where it is, everything is.
 python3 "$here/from_wheel.py" "$work" "$target" '*/libonnxruntime.so*' '*/libonnxruntime*' onnxruntime/LICENSE

@@ -11,6 +11,7 @@ use jetbench::command::{
     telemetry, verify,
 };
 use jetbench::exit::{Error, Outcome};
+use jetbench::plan::shipped;
 use jetbench::report::screen::colours;
 use jetbench::run::worker;
 use jetbench::text::{output, say};
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     clap_complete::CompleteEnv::with_factory(cli::shown).complete();
     let cli = cli::parse();
     let argv: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    runtime::fetched_by(shipped::fetch_command());
     // The worker loads what its parent has looked at.
     if !matches!(cli.command, Some(Command::Worker | Command::InspectLibrary { .. })) {
         runtime::look_with(inspect_library::look);

@@ -13,6 +13,7 @@ pub mod resolve;
 pub mod scenario;
 pub mod settings;
 pub mod shard;
+pub mod shipped;
 mod sound;
 pub(crate) mod unnamed;
 

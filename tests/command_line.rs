@@ -202,3 +202,50 @@ fn a_model_without_a_prompt_is_told_the_prompts() {
     let said = text(&output.stderr);
     assert!(said.contains("model `good` lacks its prompt; add one: good_points, good_bbox, good_mask"), "{said}");
 }
+
+/// Runs a copy of the program that lies somewhere else, from a directory that has nothing of it.
+fn elsewhere(program: &std::path::Path, args: &[&str], data_home: &std::path::Path) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(program);
+    command.current_dir(directory.path()).args(args).env("XDG_DATA_HOME", data_home).env("JETBENCH_LOCKS", data_home);
+    for name in ["JETBENCH_HOME", "JETBENCH_PACKS", "JETBENCH_CONFIG", "JETBENCH_RESULTS"] {
+        command.env_remove(name);
+    }
+    let output = command.output().unwrap();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn a_program_that_was_copied_away_finds_what_comes_with_it() {
+    let shop = Workshop::new(1, 3);
+    let program = shop.path("prefix/bin/jetbench");
+    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+    std::fs::copy(assert_cmd::cargo::cargo_bin!("jetbench"), &program).unwrap();
+    let home = shop.path("home");
+    // As `cargo install` leaves it, alone: the checkout it was built in has the rest.
+    let (code, said) = elsewhere(&program, &["--config", "configs/demo.toml", "--dry-run"], &home);
+    assert!(code == Some(0) && said.contains("sam2_mini"), "{said}");
+    let (code, said) = elsewhere(&program, &["packs", "inspect", "assets/packs/edgetam_mini"], &home);
+    assert!(code == Some(0) && said.contains("edgetam_mini"), "{said}");
+    // As a release leaves it: what is installed beside it goes before.
+    shop.pack("good", "");
+    let share = shop.path("prefix/share/jetbench/assets");
+    std::fs::create_dir_all(&share).unwrap();
+    std::fs::rename(shop.path("packs"), share.join("packs")).unwrap();
+    std::fs::rename(shop.path("data"), share.join("demo")).unwrap();
+    let (code, said) = elsewhere(&program, &["--models", "good_points", "--dtype", "fp32", "--dry-run"], &home);
+    assert!(code == Some(0) && said.contains("good_points") && said.contains("1 video"), "{said}");
+}
+
+#[test]
+fn what_is_found_nowhere_is_named_with_the_remedy() {
+    let shop = Workshop::empty();
+    shop.pack("good", "");
+    let output = shop.output(&["--models", "good_points", "--dtype", "fp32"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no --data given, and assets/demo, which comes with jetbench, is neither in"), "{said}");
+    assert!(said.contains("(JETBENCH_HOME); set JETBENCH_HOME to a checkout"), "{said}");
+    let said = text(&Workshop::new(1, 3).output(&["--models", "sam2_points", "--data", "data"]).stderr);
+    assert!(said.contains("there is no ./packs, and assets/packs, which comes with jetbench"), "{said}");
+}

@@ -49,7 +49,7 @@ pub mod pool {
 
 /// ONNX Runtime, as a run would find it.
 pub mod runtime {
-    pub use crate::host::providers::{missing_provider, where_from};
+    pub use crate::host::providers::{fetch_command, fetched_by, missing_provider, where_from};
     pub use crate::host::runtime::{
         LibraryFacts, NO_TELEMETRY, RuntimeProbe, cache_dir, inspect, lacking, load, look_with, probe, probe_for,
         same_file,

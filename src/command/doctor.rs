@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::cli::DoctorArgs;
 use crate::dataset::Dataset;
 use crate::exit::{ENVIRONMENT, Error, OK, Outcome};
-use crate::plan::{self, unnamed};
+use crate::plan::{self, shipped, unnamed};
 use crate::results::record::DeviceRecord;
 use crate::run::lock;
 use crate::telemetry::allowance::Allowance;
@@ -84,7 +84,10 @@ pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
     checks.extend(unnamed);
     checks.extend(runtime_checks(probe, &devices));
     checks.extend(pack_checks(&plan::settings::pack_path(&args.packs)));
-    checks.push(data(&args.data.clone().unwrap_or_else(plan::settings::default_data)));
+    checks.push(match plan::settings::data(args.data.as_deref()) {
+        Ok(path) => data(&path),
+        Err(missing) => Check::fail("data", missing.to_string(), NAME_DATA),
+    });
     checks.push(results(&plan::settings::default_out(args.out.clone())));
     checks.extend(conditions(root));
     let failed = checks.iter().any(|c| c.status == CheckStatus::Fail);
@@ -146,7 +149,7 @@ fn pack_checks(path: &[PathBuf]) -> Vec<Check> {
     let places = path.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
     let found = packs::list(path, Device::Cpu);
     if found.is_empty() {
-        let places = if places.is_empty() { "nowhere to look".to_string() } else { format!("none in {places}") };
+        let places = if places.is_empty() { shipped::missing("assets/packs") } else { format!("none in {places}") };
         return vec![Check::fail("packs", places, "give the place of your packs with --packs DIR or JETBENCH_PACKS")];
     }
     let others = |id: &str| -> Vec<PathBuf> {
@@ -184,6 +187,8 @@ fn pack_checks(path: &[PathBuf]) -> Vec<Check> {
         .collect()
 }
 
+const NAME_DATA: &str = "give the dataset's root with --data DIR";
+
 fn data(path: &Path) -> Check {
     match Dataset::open(path) {
         Ok(data) => Check::ok(
@@ -197,7 +202,7 @@ fn data(path: &Path) -> Check {
                 plural(data.frame_count(), "frame", "frames")
             ),
         ),
-        Err(e) => Check::fail("data", e.to_string(), "give the dataset's root with --data DIR"),
+        Err(e) => Check::fail("data", e.to_string(), NAME_DATA),
     }
 }
 
@@ -349,7 +354,7 @@ fn runtime_checks(probe: runtime::RuntimeProbe, devices: &[Device]) -> Vec<Check
         return vec![Check::fail(
             "onnxruntime",
             probe.problem.unwrap_or_else(|| "not found".into()),
-            "scripts/get-runtime.sh fetches a CPU build; or name a library with --ort-lib FILE",
+            format!("get a build for the CPU: {}\nor name a library with --ort-lib FILE", shipped::fetch_command()),
         )];
     };
     let version = probe.version.unwrap_or_default();

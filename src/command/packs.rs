@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::cli::{CopyPackArgs, GraphForm, InspectArgs, PacksArgs, PacksCommand};
 use crate::exit::{Error, Outcome};
+use crate::plan::shipped;
 use crate::text::{clean, plural};
 
 /// Runs a sub-command of `packs`.
@@ -26,7 +27,7 @@ pub fn packs(args: &PacksArgs) -> Result<Outcome, Error> {
 }
 
 fn copy(args: &CopyPackArgs) -> Result<Outcome, Error> {
-    let brought = whole::copy(&args.pack, &args.dir)?;
+    let brought = whole::copy(&shipped::named(&args.pack), &args.dir)?;
     let mut text = format!("{}: a whole copy of {}\n", args.dir.display(), args.pack.display());
     brought.iter().for_each(|item| text.push_str(&format!("  now in it: {}\n", clean(item))));
     Ok(Outcome::ok(text))
@@ -38,7 +39,7 @@ fn inspect(args: &InspectArgs) -> Result<Outcome, Error> {
     if cpu_forms && precision.is_some_and(|precision| precision != Dtype::Fp32) {
         return Err(Error::Usage("--form cpu: only fp32 graphs have a form for the CPU".to_string()));
     }
-    let found = inspect::inspect(&args.pack, precision, args.objects.get(), cpu_forms)?;
+    let found = inspect::inspect(&shipped::named(&args.pack), precision, args.objects.get(), cpu_forms)?;
     let peak = match args.roofline.as_deref() {
         None => None,
         Some("cpu") => Some(roofline::measure_cpu(args.ort_lib.as_deref(), args.threads.map(Into::into))?),

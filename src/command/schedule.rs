@@ -13,6 +13,7 @@ use crate::cli::{RunArgs, ScheduleArgs, ScheduleCommand, ScheduleInstall, Schedu
 use crate::exit::{self, Error, Outcome};
 use crate::plan::config;
 use crate::plan::settings;
+use crate::plan::shipped;
 use crate::results::status::Status;
 use crate::results::store;
 use crate::text::say;
@@ -114,7 +115,7 @@ struct ScheduledJob {
 }
 
 fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Error> {
-    let config_file = absolute(&install.config)?;
+    let config_file = absolute(&shipped::named(&install.config))?;
     // Read as the run will read it: a fault in it is found now, not at two in the morning.
     let settings = config::with_file(RunArgs { config: Some(config_file.clone()), ..RunArgs::default() })?;
     let stem = || config_file.file_stem().map(|s| s.to_string_lossy().into_owned());

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::cli::VerifyArgs;
 use crate::exit::{Error, NOT_VALID, OK, Outcome};
+use crate::plan::shipped;
 
 pub use against::side;
 
@@ -20,7 +21,7 @@ pub use against::side;
 /// The pack is broken or has no reference (exit 2), the runtime or device is missing (exit 3), the model fails (exit 1).
 pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
     let request = OpenRequest {
-        pack: args.pack.clone(),
+        pack: shipped::named(&args.pack),
         dtype: args.dtype,
         device: args.device,
         options: Options { threads: args.threads.map(Into::into), ..Options::default() },

@@ -1,7 +1,7 @@
 //! Config files: everything the flags of `run` say, under the same names, in TOML. Flags win over the file. The keys
 //! are taken from the flags themselves, so the two cannot drift apart; an unknown key is refused with the nearest one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jetbench_runners::files;
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cli::RunArgs;
 use crate::exit::{Error, nearest};
+use crate::plan::shipped;
 
 /// The flags with the config file's settings behind them: `--config`, else `JETBENCH_CONFIG`, else none.
 ///
@@ -17,7 +18,7 @@ use crate::exit::{Error, nearest};
 /// The file cannot be read, is not TOML, or says something that no flag says.
 pub fn with_file(flags: RunArgs) -> Result<RunArgs, Error> {
     let path = flags.config.clone().or_else(|| std::env::var_os("JETBENCH_CONFIG").map(Into::into));
-    let Some(path) = path else { return Ok(flags) };
+    let Some(path) = path.map(|path: PathBuf| shipped::named(&path)) else { return Ok(flags) };
     let text = files::read_text(&path, files::SMALL)
         .map_err(|e| Error::Usage(format!("cannot read the config file {}: {e}", path.display())))?;
     merge(flags, parse(&text, &path)?)

@@ -11,6 +11,7 @@ use jetbench_runners::{REGISTRY, RunnerError};
 
 use crate::exit::{Error, by_nearness, nearest};
 use crate::plan::settings::Settings;
+use crate::plan::shipped;
 
 /// One model tag x precision x device, ready to be handed to a worker.
 #[derive(Clone, Debug)]
@@ -126,7 +127,10 @@ fn broken_id(dir: &Path) -> Option<String> {
 
 fn places(path: &[PathBuf]) -> String {
     if path.is_empty() {
-        return "empty: neither --packs nor JETBENCH_PACKS is set, and there is no ./packs or assets/packs".into();
+        return format!(
+            "neither --packs nor JETBENCH_PACKS is set, there is no ./packs, and {}",
+            shipped::missing("assets/packs")
+        );
     }
     path.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -1,7 +1,7 @@
 //! What was typed, as typed settings: flags and config file with the defaults filled in.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jetbench_runners::types::{Device, Dtype, Options};
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use crate::exit::Error;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
 use crate::plan::shard::{self, Shard};
+use crate::plan::shipped;
 
 /// The part of a dataset that is used: the first so many of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         models,
         dtype: distinct(&args.dtype, Dtype::Bf16),
         device: distinct(&args.device, Device::Cpu),
-        data: args.data.clone().unwrap_or_else(default_data),
+        data: data(args.data.as_deref())?,
         layout: args.layout,
         limits: Limits {
             videos: args.limit_videos.map(Into::into),
@@ -252,9 +253,18 @@ fn pairs(words: &[String], flag: &str, form: &str) -> Result<Vec<(String, String
         .collect()
 }
 
-/// `assets/demo` below the current directory, else below the tree that the executable lies in.
-pub fn default_data() -> PathBuf {
-    below_tree("assets/demo").unwrap_or_else(|| PathBuf::from("assets/demo"))
+/// The annotated videos: those that are named, else the demo clips.
+///
+/// # Errors
+/// The demo clips are nowhere: exit 2.
+pub fn data(named: Option<&Path>) -> Result<PathBuf, Error> {
+    const DEMO: &str = "assets/demo";
+    match named {
+        Some(path) => Ok(shipped::named(path)),
+        None => {
+            shipped::find(DEMO).ok_or_else(|| Error::Usage(format!("no --data given, and {}", shipped::missing(DEMO))))
+        }
+    }
 }
 
 /// `--out`, else `JETBENCH_RESULTS`, else `results`.
@@ -262,29 +272,15 @@ pub fn default_out(out: Option<PathBuf>) -> PathBuf {
     out.or_else(|| std::env::var_os("JETBENCH_RESULTS").map(Into::into)).unwrap_or_else(|| PathBuf::from("results"))
 }
 
-/// `relative` below the current directory, else below `JETBENCH_HOME` if that is set, else below any directory above the
-/// executable, if it is there.
-fn below_tree(relative: &str) -> Option<PathBuf> {
-    let here = PathBuf::from(relative);
-    if here.exists() {
-        return Some(here);
-    }
-    if let Some(home) = std::env::var_os("JETBENCH_HOME").filter(|h| !h.is_empty()) {
-        return Some(PathBuf::from(home).join(relative)).filter(|p| p.exists());
-    }
-    let exe = std::env::current_exe().ok()?;
-    exe.ancestors().skip(1).map(|dir| dir.join(relative)).find(|p| p.exists())
-}
-
 /// Where packs are looked for: `--packs`, `JETBENCH_PACKS` (colon list), `./packs`, `assets/packs`; only places that
 /// exist, except those that were asked for.
 pub fn pack_path(flags: &[PathBuf]) -> Vec<PathBuf> {
-    let mut path = flags.to_vec();
+    let mut path: Vec<PathBuf> = flags.iter().map(|flag| shipped::named(flag)).collect();
     if let Some(list) = std::env::var_os("JETBENCH_PACKS") {
         path.extend(std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()));
     }
     path.extend(Some(PathBuf::from("packs")).filter(|p| p.is_dir()));
-    path.extend(below_tree("assets/packs"));
+    path.extend(shipped::find("assets/packs"));
     let mut seen = Vec::new();
     path.retain(|p| {
         let real = p.canonicalize().unwrap_or_else(|_| p.clone());

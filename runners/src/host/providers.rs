@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::tensorrt::Typing;
 use crate::digest::sha256_hex;
@@ -52,16 +53,29 @@ pub fn missing_provider(device: Device, providers: &[String]) -> Option<&'static
     (!providers.iter().any(|p| p == needed)).then_some(needed)
 }
 
+static FETCH: OnceLock<String> = OnceLock::new();
+
+/// Sets the command that fetches ONNX Runtime on this machine, for messages; the first call decides.
+pub fn fetched_by(command: String) {
+    let _ = FETCH.set(command);
+}
+
+/// The command that fetches ONNX Runtime for the CPU: the script of a checkout, unless [`fetched_by`] said another.
+pub fn fetch_command() -> &'static str {
+    FETCH.get().map_or("scripts/get-runtime.sh", String::as_str)
+}
+
 /// How to come by an ONNX Runtime that has the provider of a device.
-pub const fn where_from(device: Device) -> &'static str {
+pub fn where_from(device: Device) -> String {
+    let fetch = fetch_command();
     match device {
-        Device::Cpu => "scripts/get-runtime.sh fetches a build that has it",
-        Device::WebGpu(_) => {
-            "scripts/get-runtime.sh --webgpu fetches a build that has it, or name one with --ort-lib FILE (the \
-             onnxruntime-webgpu package's)"
-        }
+        Device::Cpu => format!("{fetch} fetches a build that has it"),
+        Device::WebGpu(_) => format!(
+            "{fetch} --webgpu fetches a build that has it, or name one with --ort-lib FILE (the onnxruntime-webgpu package's)"
+        ),
         Device::Cuda(_) | Device::TensorRt(_) => {
             "name a build that has it with --ort-lib FILE (a Jetson's own, or the onnxruntime-gpu package's)"
+                .to_string()
         }
     }
 }

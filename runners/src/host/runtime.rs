@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 
-use super::providers::{missing_provider, where_from};
+use super::providers::{fetch_command, missing_provider, where_from};
 use super::webgpu;
 use crate::host::pool;
 use crate::runner::RunnerError;
@@ -307,9 +307,10 @@ fn search(
     let (major, minor) = OLDEST;
     let lines: Vec<String> = log.iter().map(|(place, outcome)| format!("  {place}: {outcome}")).collect();
     Err(format!(
-        "no ONNX Runtime {major}.{minor} or newer found. Looked at:\n{}\nInstall one (scripts/get-runtime.sh fetches the \
-         CPU build; a Jetson has its own, see docs/jetson.md) or name its library with --ort-lib FILE.",
-        lines.join("\n")
+        "no ONNX Runtime {major}.{minor} or newer found. Looked at:\n{}\nInstall one ({} fetches the CPU \
+         build; a Jetson has its own, see docs/jetson.md) or name its library with --ort-lib FILE.",
+        lines.join("\n"),
+        fetch_command()
     ))
 }
 
@@ -334,10 +335,16 @@ fn places<'a>(ort_lib: Option<&Path>, devices: &[Device], variable: Variable<'a>
         named("--ort-lib", ort_lib.map(Path::to_path_buf), "not given"),
         named("ORT_DYLIB_PATH", environment_path, "not set"),
     ];
+    let cache = move || cache_dir_of(variable).ok_or("neither XDG_CACHE_HOME nor HOME is set");
     if devices.iter().any(|device| matches!(device, Device::WebGpu(_))) {
-        places.push(searched("cache of WebGPU builds", Box::new(|| cached_libraries(variable, "ort-webgpu"))));
+        places.push(searched("cache of WebGPU builds", Box::new(move || cached_libraries(cache()?, "ort-webgpu"))));
+        places.push(searched(
+            "WebGPU builds of all users",
+            Box::new(|| cached_libraries(ALL_USERS.into(), "ort-webgpu")),
+        ));
     }
-    places.push(searched("cache", Box::new(|| cached_libraries(variable, "ort"))));
+    places.push(searched("cache", Box::new(move || cached_libraries(cache()?, "ort"))));
+    places.push(searched("builds of all users", Box::new(|| cached_libraries(ALL_USERS.into(), "ort"))));
     places.push(searched("python3's onnxruntime", Box::new(|| python_library(variable))));
     let triple = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     for dir in ["/usr/local/lib", "/usr/lib", &triple, "/usr/lib64", "/opt/onnxruntime/lib"] {
@@ -351,10 +358,12 @@ fn places<'a>(ort_lib: Option<&Path>, devices: &[Device], variable: Variable<'a>
     places
 }
 
-/// Libraries that scripts/get-runtime.sh put in a folder of the cache, newest version first.
-fn cached_libraries(variable: Variable<'_>, folder: &str) -> Result<Vec<PathBuf>, String> {
-    let cache = cache_dir_of(variable).ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
-    let root = cache.join(folder);
+/// Where `scripts/get-runtime.sh --system` puts its builds.
+const ALL_USERS: &str = "/var/lib/jetbench";
+
+/// Libraries that scripts/get-runtime.sh put in a folder of `place`, newest version first.
+fn cached_libraries(place: PathBuf, folder: &str) -> Result<Vec<PathBuf>, String> {
+    let root = place.join(folder);
     let mut versions: Vec<PathBuf> =
         std::fs::read_dir(&root).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
     versions.sort_by_key(|path| std::cmp::Reverse(version_key(path)));
@@ -453,7 +462,16 @@ mod tests {
         let root = dir.path().display().to_string();
         let (result, log) = search_with(None, &[("XDG_CACHE_HOME", &root), ("PATH", &root)]);
         let labels: Vec<&str> = log.iter().map(|(label, _)| label.as_str()).collect();
-        assert!(labels.starts_with(&["--ort-lib", "ORT_DYLIB_PATH", "cache", "python3's onnxruntime"]), "{labels:?}");
+        assert!(
+            labels.starts_with(&[
+                "--ort-lib",
+                "ORT_DYLIB_PATH",
+                "cache",
+                "builds of all users",
+                "python3's onnxruntime"
+            ]),
+            "{labels:?}"
+        );
         if let Err(text) = result {
             assert!(text.contains(&format!("{root}/jetbench/ort/*/")) && text.contains("/usr/lib"), "{text}");
             assert!(text.contains("--ort-lib FILE"), "{text}");
