@@ -79,7 +79,7 @@ pub enum Command {
     /// Print the completions of a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions {
-        /// Which shell
+        /// bash, elvish, fish, powershell or zsh
         shell: Shell,
     },
     /// Print the man page, or write one per command
@@ -129,11 +129,13 @@ fn refuse(error: &clap::Error) -> ! {
 }
 
 /// The command line as help, man pages and completions show it: with plain switches instead of the `[=<BOOL>]` by which a
-/// flag takes back what a config file says.
+/// flag takes back what a config file says, and without lists of values beside the sentences that name them.
 pub fn shown() -> clap::Command {
     fn plain(command: clap::Command) -> clap::Command {
         let switch = |arg: Arg| match arg.is_require_equals_set() {
             true => arg.num_args(0).require_equals(false).action(ArgAction::SetTrue),
+            // The sentence names them.
+            false if arg.get_action().takes_values() => arg.hide_possible_values(true),
             false => arg,
         };
         command.mut_args(switch).mut_subcommands(plain)

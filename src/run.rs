@@ -37,7 +37,7 @@ use crate::results::retention;
 use crate::results::store::{self, RunDir};
 use crate::run::cell::CellRun;
 use crate::run::event::FaultClass;
-use crate::run::progress::Progress;
+use crate::run::progress::{Progress, Scope};
 use crate::run::resume::{Before, Resumed};
 use crate::telemetry::device;
 use crate::text::{now, plural, say};
@@ -133,7 +133,9 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
     if let Some(keep) = plan.settings.keep {
         retention::mark(&dir.path, keep).map_err(fault)?;
     }
-    let progress = Progress::new(verbosity.quiet, (plan.units() * plan.frames()) as u64);
+    let cells = plan.cells.iter().map(|cell| cell.label()).collect();
+    let scope = Scope { cells, repeats: plan.settings.repeat, frames: plan.frames() as u64 };
+    let progress = Progress::new(verbosity.quiet, scope);
     introduce(&plan, &dir, &record, &progress, verbosity);
     if record.null_run.is_none() {
         match null_run::measure(&plan, &dir, interrupt) {
@@ -148,7 +150,7 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
     let mut first = true;
     let units = (0..plan.settings.repeat).flat_map(|repeat| plan.cells.iter().enumerate().map(move |c| (repeat, c)));
     for ((index, (repeat, (n, cell))), before) in units.enumerate().zip(before) {
-        progress.cell(index, plan.units(), &cell.label());
+        progress.cell(index);
         let part = match before {
             Before::Whole(cell) => {
                 runs[n].push(*cell);
@@ -178,9 +180,10 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
     if interrupt.load(Ordering::SeqCst) {
         record.stopped = Some(INTERRUPTED.into());
     }
-    progress.done();
     record.finished = Some(now());
+    progress.doing("writing the report");
     write_all(&dir, &mut record).map_err(|e| unfinished(&dir.path, &e))?;
+    drop(progress); // only now: it waits for the terminal
     if record.cells.iter().flat_map(|cell| &cell.notes).any(|note| note.kind == NoteKind::Output) {
         faults.push(FaultClass::Environment);
     }

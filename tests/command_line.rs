@@ -27,6 +27,12 @@ fn flags(command: &clap::Command) -> Vec<String> {
     command.get_arguments().filter(|a| !a.is_hide_set()).filter_map(|a| Some(format!("--{}", a.get_long()?))).collect()
 }
 
+/// Words that flags and arguments take, where it is one of a few; those of `--option` are for `models --options` to list.
+fn values(command: &clap::Command) -> Vec<clap::builder::PossibleValue> {
+    let taken = command.get_arguments().filter(|a| a.get_action().takes_values() && a.get_id() != "option");
+    taken.flat_map(|a| a.get_possible_values()).filter(|v| !v.is_hide_set()).collect()
+}
+
 fn help(shop: &Workshop, args: &[&str]) -> String {
     let output = shop.command(args).env("COLUMNS", "80").output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
@@ -50,7 +56,12 @@ fn help_is_short_grouped_and_ends_with_examples_and_exit_codes() {
     for (words, command) in commands() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let text = help(&shop, &[&words[..], &["--help"]].concat());
-        assert!(!text.contains("BOOL") && !text.contains("[possible values"), "{words:?}:\n{text}");
+        let both = help(&shop, &[&words[..], &["-h"]].concat()) + &text;
+        assert!(!both.contains("BOOL") && !both.to_lowercase().contains("possible values"), "{words:?}:\n{both}");
+        // Every value is in a sentence, the values of shells and forms too.
+        for value in values(&command) {
+            assert!(both.contains(value.get_name()), "{words:?}: `{}` is in no sentence:\n{both}", value.get_name());
+        }
         if command.get_subcommands().next().is_none() {
             assert!(text.contains("Examples:\n  "), "{words:?} has no example:\n{text}");
             let writes = ["completions", "man"].contains(&words[0]);

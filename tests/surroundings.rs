@@ -241,3 +241,52 @@ fn a_playlist_is_not_a_video() {
     let (_, out) = said(&shop.output(&["--dtype", "fp32", "--models", "m_mask", "--data", "plain"]));
     assert!(!out.contains("ffmpeg failed"), "the real one is read: {out}");
 }
+
+/// A terminal whose other end nobody reads, full to the brim: whoever writes to it waits.
+fn stuck_terminal() -> (std::fs::File, std::fs::File) {
+    use std::os::fd::FromRawFd;
+    let (mut master, mut terminal) = (0, 0);
+    // SAFETY: both pointers are valid, and no name, settings or size are asked for; the descriptors are new, so owned here.
+    let (master, terminal) = unsafe {
+        let none = std::ptr::null_mut();
+        assert_eq!(libc::openpty(&mut master, &mut terminal, none, none.cast(), none.cast()), 0);
+        (std::fs::File::from_raw_fd(master), std::fs::File::from_raw_fd(terminal))
+    };
+    let waiting = |wait: bool| {
+        let flags = if wait { 0 } else { libc::O_NONBLOCK };
+        // SAFETY: the descriptor is open.
+        assert_eq!(unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&terminal), libc::F_SETFL, flags) }, 0);
+    };
+    waiting(false);
+    while std::io::Write::write(&mut &terminal, &[b'.'; 64]).is_ok() {}
+    waiting(true);
+    (master, terminal)
+}
+
+#[test]
+fn a_stuck_terminal_holds_up_no_measurement() {
+    let shop = Workshop::new(2, 6);
+    shop.pack("m", "");
+    let (master, terminal) = stuck_terminal();
+    let mut command = shop.command(&[&RUN[..], &["--repeat", "2"]].concat());
+    let mut child = command.stderr(terminal).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let whole = || shop.runs("results").iter().any(|run| run.join("run.json").is_file());
+    let begun = std::time::Instant::now();
+    while !whole() && begun.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(whole(), "the run waits for its terminal");
+    // Somebody reads on: the rest comes, and the program ends.
+    let reader = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = std::io::Read::read(&mut &master, &mut buffer) {
+            said.extend_from_slice(&buffer[..n]);
+        }
+        text(&said)
+    });
+    child.wait().unwrap();
+    drop(command); // its end of the terminal
+    let said = reader.join().unwrap();
+    assert!(said.contains("[1/2] m_mask fp32 cpu, repeat 1 of 2"), "{said}");
+}

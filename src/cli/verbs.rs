@@ -233,7 +233,7 @@ pub struct CompareArgs {
     /// Exit with 1 when something has regressed, or could not be compared
     #[arg(long)]
     pub fail_on_regression: bool,
-    /// With --fail-on-regression: does an inconclusive change pass?
+    /// With --fail-on-regression: whether an inconclusive change passes
     #[arg(long, value_name = "pass|fail", value_enum, default_value_t = OnInconclusive::Pass, requires = "fail_on_regression")]
     pub on_inconclusive: OnInconclusive,
     /// Latency changes up to this many percent are noise [default: learnt from past runs]
@@ -466,7 +466,7 @@ pub struct AuditArgs {
     /// Option for the runner, as for `run` (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = option::OptionParser, hide_possible_values = true)]
     pub option: Vec<String>,
-    /// Exit with 1 when there is a copy of this severity or worse
+    /// Exit with 1 when there is a copy of this severity or worse: critical, medium or minor
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<TransferSeverity>,
     /// Print JSON
@@ -495,10 +495,10 @@ pub enum TelemetryFormat {
 /// Flags of `telemetry`.
 #[derive(Args, Debug)]
 pub struct TelemetryArgs {
-    /// Source of the readings
+    /// Source of the readings: sysfs, the kernel's own files (and NVML on a PC), or tegrastats, the board's program
     #[arg(long, value_enum, default_value = "sysfs")]
     pub source: SensorSource,
-    /// Output format
+    /// csv, one quantity per row (t_s,quantity,value), or jsonl, one sample per line ({"t_s":…,"values":{…}})
     #[arg(long, value_enum, default_value = "csv")]
     pub format: TelemetryFormat,
     /// Stop after so many seconds [default: at Ctrl-C]

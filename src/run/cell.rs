@@ -313,7 +313,7 @@ impl CellRun<'_> {
                 }
                 observed.phase = Some(Phase::Track);
                 observed.started = Some((index, prompts));
-                self.progress.sequence(self.plan.dataset.sequences.get(index).map_or("", |s| s.name.as_str()));
+                self.progress.doing(self.plan.dataset.sequences.get(index).map_or("", |s| s.name.as_str()));
             }
             Event::Tick { frames, rss_mib } => {
                 let video = observed
@@ -364,10 +364,9 @@ impl CellRun<'_> {
         Ok(())
     }
 
-    /// Frames of this run before the sequence under way.
+    /// Frames of this cell before the sequence under way.
     fn frames_before(&self, observed: &Observed) -> u64 {
-        let done: usize = observed.finished.iter().map(|f| f.frames).sum();
-        (self.index * self.plan.frames() + done) as u64
+        observed.finished.iter().map(|f| f.frames as u64).sum()
     }
 
     /// What the sampling thread saw: peak memory and the hottest sensor. Nothing where no worker came up.
@@ -403,12 +402,15 @@ impl CellRun<'_> {
             overlays: (settings.overlays && first).then(|| outputs::overlays(&self.dir.path, self.cell)),
         };
         self.progress.phase(Phase::Score);
+        let what = if extras.overlays.is_some() { "scoring, drawing overlays" } else { "scoring" };
+        self.progress.grading(what, self.frames_before(observed));
         for finished in &observed.finished {
             let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);
             let sequence = sequence.ok_or_else(|| format!("the worker tracked an unknown video {}", finished.video))?;
             let (watched, witness) = sequence.watched();
             let Graded { record: mut graded, missing } =
-                grade::grade(&watched, finished, dataset.kind, &extras).map_err(|e| e.to_string())?;
+                grade::grade(&watched, finished, dataset.kind, &extras, &|| self.progress.graded())
+                    .map_err(|e| e.to_string())?;
             let length = settings.loop_frames.unwrap_or(sequence.frames.len());
             let content = &self.plan.content;
             content

@@ -80,11 +80,17 @@ pub struct Graded {
     pub missing: Vec<String>,
 }
 
-/// Scores a finished sequence, and writes masks and overlays where wanted.
+/// Scores a finished sequence, and writes masks and overlays where wanted; calls `graded` after each frame, from any thread.
 ///
 /// # Errors
 /// An annotation or the spool file cannot be read: names the file.
-pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &Extras) -> Result<Graded, DataError> {
+pub fn grade(
+    sequence: &Sequence,
+    finished: &Finished,
+    layout: Layout,
+    extras: &Extras,
+    graded: &(dyn Fn() + Sync),
+) -> Result<Graded, DataError> {
     let reader = Reader::open(&finished.spool).map_err(|e| DataError(e.to_string()))?;
     let (width, height) = (reader.width, reader.height);
     if (width, height) != (sequence.width, sequence.height) {
@@ -120,7 +126,9 @@ pub fn grade(sequence: &Sequence, finished: &Finished, layout: Layout, extras: &
         .par_bridge()
         .map(|taken: Result<_, DataError>| {
             let (frame, image) = taken?;
-            grade_frame(sequence, &frame, image, writer.as_ref(), painter.as_ref())
+            let done = grade_frame(sequence, &frame, image, writer.as_ref(), painter.as_ref());
+            graded();
+            done
         })
         .collect::<Result<_, DataError>>()?;
     frames.sort_by_key(|f| f.index);
