@@ -336,6 +336,70 @@ fn figures_say_what_they_leave_out() {
     assert!(crowded.contains(&"j_per_frame_bf16_02".to_string()), "{crowded:?}");
 }
 
+/// A cell of three repeats; in the second, one frame took far longer than all others.
+fn repeated() -> (RunRecord, f64) {
+    let mut run = synthetic::run();
+    let first = run.cells.swap_remove(2);
+    let factor = |by: f64| {
+        let mut cell = first.clone();
+        for frame in cell.sequences.iter_mut().flat_map(|s| &mut s.frames) {
+            frame.latency_ms *= by;
+            frame.stages_ms.values_mut().for_each(|ms| *ms *= by);
+        }
+        cell
+    };
+    let mut runs = vec![factor(1.0), factor(1.5), factor(1.1)];
+    let stall = 987.0;
+    runs[1].sequences[3].frames[50].latency_ms = stall;
+    runs.iter_mut().for_each(|cell| cell.summary = summary::summarise(cell));
+    run.cells = vec![jetbench::judge::repeat::join(runs).unwrap()];
+    (run, stall)
+}
+
+/// The values of an attribute's numbers in every element of a kind that has `with` in it.
+fn shapes(svg: &str, kind: &str, with: &str, attribute: &str) -> Vec<Vec<f64>> {
+    let start = format!("<{kind} ");
+    let elements = svg.split(&start).skip(1).map(|e| format!(" {}", e.split('>').next().unwrap()));
+    let numbers = |e: String| -> Vec<f64> {
+        let value = e.split(&format!(" {attribute}=\"")).nth(1).unwrap().split('"').next().unwrap();
+        value.split([' ', ',']).filter_map(|n| n.parse().ok()).collect()
+    };
+    elements.filter(|e| e.contains(with)).map(numbers).collect()
+}
+
+#[test]
+fn figures_of_a_cell_are_of_all_repeats_and_nothing_stands_right_of_max() {
+    let (run, stall) = repeated();
+    assert_eq!(run.cells[0].summary.as_ref().unwrap().latency.unwrap().max_ms, stall);
+    let figure = |name: &str| plot::figures(&run).into_iter().find(|f| f.name == name).unwrap();
+    let latency = figure("latency");
+    let svg = latency.svg();
+    assert!(svg.contains("\n987\n") && svg.contains("all frames of all repeats"), "the largest of all repeats");
+    let max = *shapes(svg, "circle", "", "cx").concat().last().unwrap();
+    let bars = shapes(svg, "polygon", "opacity=\"0.55\" fill=\"#0072B2\"", "points");
+    let ends: Vec<f64> = bars.concat().chunks(2).map(|p| p[0]).collect();
+    let rightmost = ends.iter().copied().fold(f64::MIN, f64::max);
+    // Drawn in tenths of a pixel.
+    assert!(rightmost <= max + 10.0 && rightmost > max - 40.0, "bars end at {rightmost}, max is at {max}");
+    // The bar of a lone frame stands at the end, and the slower repeat makes the histogram wider than the first repeat alone.
+    let mut alone = run.clone();
+    alone.cells[0].repeats.clear();
+    alone.cells[0].summary = summary::summarise(&alone.cells[0]);
+    let stages = |run: &RunRecord| plot::stages::means(&run.cells[0]).unwrap().iter().map(|s| s.1).sum::<f64>();
+    let mean = run.cells[0].frames().map(|f| f.latency_ms).sum::<f64>() / run.cells[0].frames().count() as f64;
+    assert_eq!(run.cells[0].frames().count(), 3 * 576);
+    assert!((stages(&run) - mean).abs() < 1e-9 && stages(&run) > 1.15 * stages(&alone), "{mean}");
+    // A timeline cannot be of several processes: it says of which it is.
+    let cell = &run.cells[0];
+    let rows: Vec<String> = (0..9)
+        .map(|i| format!("{},{},{},{i},mem_available_mib,{},1", cell.model, cell.dtype, cell.device, 900 + i))
+        .collect();
+    let sensed = format!("model,dtype,device,t_s,quantity,value,repeat\n{}\n", rows.join("\n"));
+    let drawn = plot::figures_with(&run, sensed.as_bytes());
+    let sensed = drawn.iter().find(|f| f.name.starts_with("sensed")).unwrap();
+    assert!(sensed.svg().contains("repeat 1 of 3"), "{}", sensed.caption);
+}
+
 #[test]
 fn odd_runs_are_drawn_or_left_out_but_never_panic() {
     let mut nothing = synthetic::run();

@@ -52,8 +52,8 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
         f,
         jf: j.zip(f).map(|(j, f)| (j + f) / 2.0),
         jf_interval: stats::bootstrap(&scored, jf_of),
-        fps_wall: fps_of(&videos.iter().collect::<Vec<_>>()),
-        fps_wall_interval: stats::bootstrap(&videos, fps_of),
+        fps_wall: fps_of(&videos),
+        fps_wall_interval: stats::bootstrap(&videos, |sample| fps_of(&sample.iter().map(|s| **s).collect::<Vec<_>>())),
         fps_model: fps_of_latency(cell, latencies.len(), total_ms),
         latency: stats::latency(&latencies),
         overhead_share: (total_ms > 0.0 && frames(cell).any(|f| !f.stages_ms.is_empty()))
@@ -115,7 +115,7 @@ fn jf_of(videos: &[&&SequenceRecord]) -> Option<f64> {
 }
 
 /// Frames per second of wall time over some videos.
-fn fps_of(videos: &[&&SequenceRecord]) -> Option<f64> {
+pub(super) fn fps_of(videos: &[&SequenceRecord]) -> Option<f64> {
     let wall_ms = score::pairwise_sum(&videos.iter().map(|s| s.wall_ms).collect::<Vec<_>>());
     let frames: usize = videos.iter().map(|s| s.frames.len()).sum();
     (wall_ms > 0.0).then(|| frames as f64 * 1000.0 / wall_ms)

@@ -317,7 +317,10 @@ fn legend(run: &RunRecord) -> Vec<String> {
         }
     }
     if let Some(n) = run.cells.iter().filter_map(|c| Some(c.summary.as_ref()?.repeats?.count)).max() {
-        lines.push(format!("Speed figures are medians over {n} repeats in fresh processes; repeats.csv has each."));
+        lines.push(format!(
+            "Speed figures are medians over {n} repeats in fresh processes, maxima and peak memory the largest of all; \
+             repeats.csv has each."
+        ));
     }
     if let Some(null) = &run.null_run {
         lines.push(format!(

@@ -324,6 +324,17 @@ impl CellRecord {
         reasons.iter().any(|r| r.kind.passes()) || self.disturbed.iter().any(|d| d.passes())
     }
 
+    /// Finished sequences of every repeat, with its number from 1; of the one run where there was one only.
+    pub fn runs(&self) -> impl Iterator<Item = (u32, &[SequenceRecord])> {
+        let others = self.repeats.iter().filter(|r| !r.sequences.is_empty());
+        std::iter::once((1, self.sequences.as_slice())).chain(others.map(|r| (r.repeat, r.sequences.as_slice())))
+    }
+
+    /// Every tracked frame of every repeat.
+    pub fn frames(&self) -> impl Iterator<Item = &FrameRecord> {
+        self.runs().flat_map(|(_, sequences)| sequences).flat_map(|s| &s.frames)
+    }
+
     /// Was any graph computed in an emulated precision?
     pub fn emulated(&self) -> bool {
         self.precision.iter().any(|stage| stage.kind == Effective::Emulated)

@@ -147,7 +147,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
             => |r| r.warmup(|w| w.first_mask_ms);
         "engine_build_ms", "ms", "time to build the engines of all graphs", "none was built"
             => |r| maybe(engine_build_ms(r.cell));
-        "steady_begins_after_frames", "", "frames before the steady state", UNSTEADY
+        "steady_begins_after_frames", "", "frames before the steady state, in the first repeat", UNSTEADY
             => |r| r.count(|s| s.steady.map(|s| s.begins_after));
         "steady_frames", "", "frames in it", UNSTEADY => |r| r.count(|s| s.steady.map(|s| s.frames));
         "steady_latency_p50_ms", "ms", "median latency in it", UNSTEADY => |r| r.steady(|s| Some(s.latency.p50_ms));
@@ -164,7 +164,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "jf_objects_low95", "0 to 100", "lower end of the 95 % interval of `jf`, objects resampled", FEW_OBJECTS
             => |r| r.low(|s| s.jf_objects_interval);
         "jf_objects_high95", "0 to 100", "its upper end", FEW_OBJECTS => |r| r.high(|s| s.jf_objects_interval);
-        "repeats", "", "repeats with figures; speed, jitter and energy are medians over them",
+        "repeats", "", "repeats with figures; speed, jitter and energy are medians over them, maxima and peaks those of all",
             "the cell ran once, or failed" => |r| r.count(|s| s.repeats.map(|r| r.count));
         "fps_wall_repeats_low95", "frames/s", "lower end of the 95 % interval of the median `fps_wall`",
             FEW_REPEATS => |r| r.low(|s| s.repeats?.fps_wall?.interval);
@@ -200,9 +200,8 @@ pub(in crate::report) fn engine_build_ms(cell: &CellRecord) -> Option<f64> {
 /// Every finished sequence of every repeat.
 fn repeated(run: &RunRecord) -> impl Iterator<Item = CsvEntry<'_, &SequenceRecord>> {
     run.cells.iter().flat_map(|cell| {
-        let first = cell.sequences.iter().map(|s| (1, s));
-        let others = cell.repeats.iter().flat_map(|r| r.sequences.iter().map(move |s| (r.repeat, s)));
-        first.chain(others).map(move |(repeat, of)| CsvEntry { cell, repeat, video: &of.video, of })
+        let sequences = cell.runs().flat_map(|(repeat, sequences)| sequences.iter().map(move |s| (repeat, s)));
+        sequences.map(move |(repeat, of)| CsvEntry { cell, repeat, video: &of.video, of })
     })
 }
 

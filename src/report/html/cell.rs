@@ -24,17 +24,19 @@ pub(super) fn behind(cell: &CellRecord) -> Markup {
         let above = cell.energy_above_idle_j.get(rail).zip(cell.idle_power_w.get(rail));
         let above = above
             .map_or_else(String::new, |(j, w)| format!("; {} J above an idle power of {} W", figure(*j), figure(*w)));
-        facts.push(("energy", format!("{} J on rail {rail}, over the tracked videos{above}", figure(*joules))));
+        let what = format!("{} J on rail {rail}, over the tracked videos{above}", figure(*joules));
+        facts.push(("energy", format!("{}{what}", of_the_first(cell))));
     }
     facts.push(("scenario", cell.scenario.to_string()));
     if let Some(ms) = cell.warmup.as_ref().and_then(|w| w.first_mask_ms) {
-        facts.push(("time to first mask", format!("{} ms from the start of loading", figure(ms))));
+        let of = of_the_first(cell);
+        facts.push(("time to first mask", format!("{of}{} ms from the start of loading", figure(ms))));
     }
     if let Some(ms) = engine_build_ms(cell) {
-        facts.push(("engine build", format!("{} ms", figure(ms))));
+        facts.push(("engine build", format!("{}{} ms", of_the_first(cell), figure(ms))));
     }
     if let Some(s) = summary {
-        facts.extend(timing(s));
+        facts.extend(timing(cell, s));
     }
     facts.extend(limits_and_options(cell));
     html! {
@@ -49,6 +51,11 @@ pub(super) fn behind(cell: &CellRecord) -> Markup {
     }
 }
 
+/// Before a figure of the first repeat only, where there were several.
+fn of_the_first(cell: &CellRecord) -> &'static str {
+    if cell.repeats.is_empty() { "" } else { "repeat 1: " }
+}
+
 /// What ran, and how it started.
 fn origin(cell: &CellRecord) -> Facts {
     let effective = cell.effective_dtype.as_deref().unwrap_or("unknown");
@@ -61,10 +68,10 @@ fn origin(cell: &CellRecord) -> Facts {
         facts.push(("ONNX Runtime", format!("{} ({})", runtime.version, runtime.path)));
     }
     if let Some(ms) = cell.load_ms {
-        facts.push(("load", format!("{} ms", figure(ms))));
+        facts.push(("load", format!("{}{} ms", of_the_first(cell), figure(ms))));
     }
     if let Some(warmup) = &cell.warmup {
-        facts.push(("warm-up frame", warm_up(warmup)));
+        facts.push(("warm-up frame", format!("{}{}", of_the_first(cell), warm_up(warmup))));
         if let Some(ok) = warmup.load_only_ok {
             let error = warmup.load_only_error.as_deref().map_or_else(String::new, |e| format!(": {e}"));
             facts.push(("load alone", format!("{}{error}", if ok { "worked" } else { "failed" })));
@@ -99,7 +106,7 @@ fn accuracy_and_speed(s: &SummaryRecord) -> Facts {
     facts
 }
 
-fn timing(s: &SummaryRecord) -> Facts {
+fn timing(cell: &CellRecord, s: &SummaryRecord) -> Facts {
     let mut facts = Facts::new();
     if let Some(ms) = s.jitter_ms {
         facts.push(("jitter", format!("{} ms between neighbouring frames, on average", figure(ms))));
@@ -117,14 +124,17 @@ fn timing(s: &SummaryRecord) -> Facts {
         });
         facts.push(("real time", format!("{dropped} frames dropped, {} worked on{response}", s.frames)));
     }
+    // Of the frames among which it was looked for: those of the first repeat.
+    let all = cell.repeats.first().map_or(s.latency, |r| r.summary.as_ref()?.latency);
     let steady = match &s.steady {
         Some(steady) => format!(
-            "begins after {} frames; p50 {} ms and p95 {} ms in it, {} ms and {} ms over all",
+            "{}begins after {} frames; p50 {} ms and p95 {} ms in it, {} ms and {} ms over all",
+            of_the_first(cell),
             steady.begins_after,
             figure(steady.latency.p50_ms),
             show(steady.latency.p95()),
-            figure(s.latency.map_or(f64::NAN, |l| l.p50_ms)),
-            show(s.latency.and_then(|l| l.p95()))
+            show(all.map(|l| l.p50_ms)),
+            show(all.and_then(|l| l.p95()))
         ),
         None => "not found: too few frames to tell, too restless, or it never came (then the verdict says so)".into(),
     };
@@ -179,7 +189,7 @@ fn repeats(cell: &CellRecord) -> Markup {
     html! {
         h3 { "Repeats in fresh processes" }
         table {
-            (head(&["repeat", "verdict", "FPS wall", "p50, ms", "p95, ms", "load, ms"], 2))
+            (head(&["repeat", "verdict", "FPS wall", "p50, ms", "p95, ms", "max, ms", "load, ms"], 2))
             tbody {
                 @for r in &cell.repeats {
                     @let latency = r.summary.as_ref().and_then(|s| s.latency);
@@ -189,6 +199,7 @@ fn repeats(cell: &CellRecord) -> Markup {
                         td.number { (show(r.summary.as_ref().and_then(|s| s.fps_wall))) }
                         td.number { (show(latency.map(|l| l.p50_ms))) }
                         td.number { (show(latency.and_then(|l| l.p95()))) }
+                        td.number { (show(latency.map(|l| l.max_ms))) }
                         td.number { (show(r.load_ms)) }
                     }
                 }
@@ -209,6 +220,7 @@ fn memory(cell: &CellRecord) -> Markup {
     let titles = ["phase", "system, fall of MemAvailable", "Pss of the worker", "resident set", "of it in huge pages"];
     html! {
         h3 { "Memory, MiB" }
+        @if !cell.repeats.is_empty() { p { "Peak: the largest of all repeats. Other phases: repeat 1." } }
         table {
             (head(&titles, 1))
             tbody {

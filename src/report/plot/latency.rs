@@ -24,9 +24,11 @@ const COLUMN: f64 = 64.0;
 pub fn figure(run: &RunRecord) -> Option<Figure> {
     let mut rows: Vec<LatencyRow> = Vec::new();
     for (look, cell) in Look::all(run).into_iter().zip(&run.cells).filter(|(_, c)| drawable(c)) {
-        let samples = cell.sequences.iter().flat_map(|s| &s.frames).map(|f| f.latency_ms).collect();
+        let samples: Vec<f64> = cell.frames().map(|f| f.latency_ms).collect();
         if let Some(latency) = cell.summary.as_ref().and_then(|s| s.latency) {
-            rows.push((look, samples, latency));
+            // Records of earlier versions hold the median over the repeats' largest.
+            let max_ms = samples.iter().copied().fold(latency.max_ms, f64::max);
+            rows.push((look, samples, LatencyRecord { max_ms, ..latency }));
         }
     }
     let positive = |v: &f64| v.is_finite() && *v > 0.0;
@@ -42,6 +44,11 @@ pub fn figure(run: &RunRecord) -> Option<Figure> {
                      Every frame counts; the height of each histogram is its own."
             .to_string(),
     );
+    if run.cells.iter().any(|c| drawable(c) && !c.repeats.is_empty()) {
+        let text =
+            "Histogram and max: all frames of all repeats. p50, p95, p99: medians over the repeats, as in the table.";
+        notes.insert(1, text.to_string());
+    }
     let said: Vec<String> = rows
         .iter()
         .map(|(look, _, l)| {
@@ -85,7 +92,7 @@ fn draw(page: &Page, run: &RunRecord, rows: &[LatencyRow], ends: (f64, f64), row
         if i + 1 < rows.len() {
             page.line(&[(MARGIN, foot + 16.0), (WIDE - MARGIN, foot + 16.0)], GRID, 1.0);
         }
-        histogram(page, &plot, samples, look, foot, row_height - 26.0);
+        histogram(page, &plot, (samples, latency.max_ms), look, foot, row_height - 26.0);
         marks(page, &plot, latency, look, foot, row_height - 26.0);
         let middle = foot - (row_height - 26.0) / 2.0 + 4.0 + name_style.half_cap();
         page.text((MARGIN, middle), &name_style.fit(&look.name, 270.0), &name_style);
@@ -102,8 +109,8 @@ fn draw(page: &Page, run: &RunRecord, rows: &[LatencyRow], ends: (f64, f64), row
     }
 }
 
-/// All samples in bins of equal width on the axis, drawn as one stepped area.
-fn histogram(page: &Page, plot: &Plot, samples: &[f64], look: &Look, foot: f64, height: f64) {
+/// All samples in bins of equal width on the axis, drawn as one stepped area, which ends at the largest.
+fn histogram(page: &Page, plot: &Plot, (samples, max_ms): (&[f64], f64), look: &Look, foot: f64, height: f64) {
     let bins = ((plot.right - plot.left) / BIN).ceil() as usize;
     let mut counts = vec![0u32; bins];
     for sample in samples {
@@ -111,7 +118,7 @@ fn histogram(page: &Page, plot: &Plot, samples: &[f64], look: &Look, foot: f64, 
         counts[bin.min(bins - 1)] += 1;
     }
     let most = f64::from(counts.iter().copied().max().unwrap_or(1).max(1));
-    let mut outline: Vec<(f64, f64)> = Vec::new();
+    let (mut outline, mut end) = (Vec::new(), 0.0);
     for i in 0..=bins {
         let count = counts.get(i).copied().unwrap_or(0);
         let at = plot.left + i as f64 * BIN;
@@ -121,9 +128,10 @@ fn histogram(page: &Page, plot: &Plot, samples: &[f64], look: &Look, foot: f64, 
             }
             // A lone frame stays visible beside a bin of thousands.
             let tall = (f64::from(count) / most * height).max(2.0);
-            outline.extend([(at, foot - tall), (at + BIN, foot - tall)]);
+            end = (at + BIN).min(plot.x(max_ms)).max(at + 1.0);
+            outline.extend([(at, foot - tall), (end, foot - tall)]);
         } else if !outline.is_empty() {
-            outline.push((at, foot));
+            outline.push((end, foot));
             area(page, &std::mem::take(&mut outline), look);
         }
     }

@@ -46,7 +46,11 @@ pub fn figures(run: &RunRecord, telemetry: &[u8]) -> Vec<Figure> {
         let Some(sensed) = cells.get(&[cell.model.clone(), cell.dtype.to_string(), cell.device.clone()]) else {
             continue;
         };
-        figures.extend(draw(&cell_name(run, cell), i, sensed));
+        let of = match cell.repeats.len() {
+            0 => String::new(),
+            n => format!(", repeat 1 of {n}"),
+        };
+        figures.extend(draw(&format!("{}{of}", cell_name(run, cell)), i, sensed));
     }
     figures
 }

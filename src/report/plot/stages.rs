@@ -1,4 +1,4 @@
-//! Where the time of a frame goes: one bar per cell, one segment per stage, as long as its mean time over all frames. A
+//! Where the time of a frame goes: one bar per cell, one segment per stage, as long as its mean time over all frames of all repeats. A
 //! stage counts as zero on the frames on which it did not run, so that the segments add up to the mean latency.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::text::figure as short;
 /// Mean milliseconds per frame by stage, in the order of a frame, the rest between the stages last; `None` when the
 /// runner told nothing.
 pub fn means(cell: &CellRecord) -> Option<Vec<(String, f64)>> {
-    let frames: Vec<_> = cell.sequences.iter().flat_map(|s| &s.frames).collect();
+    let frames: Vec<_> = cell.frames().collect();
     let total: f64 = frames.iter().map(|f| f.latency_ms).sum();
     let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
     for frame in &frames {

@@ -55,7 +55,8 @@ pub struct SummaryRecord {
     /// From where on the run was steady, with its figures; `None` when too short to tell, or when it never was.
     #[serde(default)]
     pub steady: Option<SteadyRecord>,
-    /// Over repeats, when there were several; then `fps_wall`, `fps_model` and `latency` are medians over them too.
+    /// Over repeats, when there were several; then figures of speed and energy are medians over them too, and the largest
+    /// latency is that of all; `steady` is of the first.
     #[serde(default)]
     pub repeats: Option<RepeatsRecord>,
 }
