@@ -562,16 +562,23 @@ fn the_report_is_readable_for_all() {
         }
     }
     assert!((contrast("#000000", "#ffffff") - 21.0).abs() < 1e-9);
-    // So do the texts in the figures, which have their own colours in the dark.
-    let css = plot::paper::dark_style("figure");
-    let dark = |colour: &str| css.split(&format!("[fill='{colour}']{{fill:")).nth(1).unwrap()[..7].to_string();
-    let mut colours: Vec<&str> =
-        html.split("<text").skip(1).map(|t| &t.split("fill=\"").nth(1).unwrap()[..7]).collect();
-    colours.sort_unstable();
-    colours.dedup();
-    assert!(colours.len() > 1, "{colours:?}");
-    for colour in colours {
-        assert!(contrast(colour, "#FFFFFF") >= 4.5 && contrast(&dark(colour), &dark("#FFFFFF")) >= 4.5, "{colour}");
+    // So do the texts in the figures, which have colours of their own.
+    let css = plot::paper::style("figure");
+    let blocks: Vec<&str> = css.split("figure svg{").skip(1).collect();
+    assert_eq!(blocks.len(), 2, "light and dark: {css}");
+    let mut texts: Vec<&str> = html
+        .split("<text")
+        .skip(1)
+        .map(|t| t.split("fill=\"var(").nth(1).unwrap().split(')').next().unwrap())
+        .collect();
+    texts.sort_unstable();
+    texts.dedup();
+    assert!(texts.len() > 1, "{texts:?}");
+    for block in &blocks {
+        let colour = |name: &str| block.split(&format!("{name}:")).nth(1).unwrap()[..7].to_string();
+        for text in &texts {
+            assert!(contrast(&colour(text), &colour("--paper")) >= 4.5, "{text} in {block}");
+        }
     }
     // Every header cell says what it heads, every drawing and picture what it shows, and headings skip no level.
     let body = html.split("<body>").nth(1).unwrap();
@@ -589,6 +596,39 @@ fn the_report_is_readable_for_all() {
     let levels: Vec<u32> = body.split("<h").skip(1).filter_map(|h| h.chars().next()?.to_digit(10)).collect();
     assert_eq!(levels[0], 1);
     assert!(levels.windows(2).all(|w| w[1] <= w[0] + 1), "{levels:?}");
+}
+
+#[test]
+fn every_colour_of_a_chart_is_another_in_the_dark() {
+    let css = plot::paper::style("figure");
+    let blocks: Vec<&str> = css.split("figure svg{").skip(1).map(|block| block.split('}').next().unwrap()).collect();
+    assert_eq!(blocks.len(), 2, "light and dark: {css}");
+    let mut seen = 0;
+    for (name, run) in runs_to_draw() {
+        let page = report::html::report(&run, &plot::figures(&run), &[]);
+        for svg in page.split("<svg").skip(1).map(|svg| svg.split("</svg>").next().unwrap()) {
+            for paint in ["fill", "stroke", "stop-color", "color", "style"] {
+                for value in svg.split(&format!(" {paint}=\"")).skip(1).map(|v| v.split('"').next().unwrap()) {
+                    let variable = value.strip_prefix("var(").and_then(|v| v.strip_suffix(')'));
+                    assert!(
+                        value == "none" || variable.is_some(),
+                        "{name}: {paint}=\"{value}\" is the same in the dark"
+                    );
+                    for block in blocks.iter().filter(|_| variable.is_some()) {
+                        assert!(
+                            block.contains(&format!("{}:#", variable.unwrap())),
+                            "{value} is not defined in {block}"
+                        );
+                        seen += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 1000, "{seen}");
+    // Files beside the page stand alone: they hold colours.
+    let run = synthetic::run();
+    assert!(plot::figures(&run).iter().all(|f| !f.svg().contains("var(") && f.svg().contains("fill=\"#FFFFFF\"")));
 }
 
 /// 200 sequences x 4 cells: the page in under 2 s (in a release build; a test build gets 6) and under 5 MB.

@@ -35,7 +35,7 @@ pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="generator" content={ "jetbench " (clean(&run.version)) };
                 title { (title) }
-                style { (PreEscaped(STYLE)) (PreEscaped(paper::dark_style("figure"))) }
+                style { (PreEscaped(STYLE)) (PreEscaped(paper::style("figure"))) }
             }
             body {
                 main {
@@ -135,7 +135,7 @@ fn folded(line: &str, behind: &[String]) -> Markup {
 fn drawings(figures: &[Figure]) -> Markup {
     html! {
         h2 { "Figures" }
-        @for figure in figures.iter().take(INLINE) { figure { (PreEscaped(figure.svg())) } }
+        @for figure in figures.iter().take(INLINE) { figure { (PreEscaped(paper::themed(figure.svg()))) } }
         @if figures.is_empty() { p { "Nothing was measured that could be drawn." } }
         @if figures.len() > INLINE {
             p {

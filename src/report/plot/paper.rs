@@ -1,7 +1,6 @@
 //! What charts are drawn on and with: a page on which plotters writes SVG, text measured in the embedded font, and the
 //! pixels that resvg makes of that same SVG. There is one drawing, so a PNG shows what its SVG shows.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use plotters::coord::Shift;
@@ -55,29 +54,44 @@ pub const PALETTE: [RGBAColor; 8] = [
     RGBAColor(0x49, 0x50, 0x57, 1.0),
 ];
 
-/// What takes the place of a colour where the page around the chart is dark; all others serve on both.
-const IN_THE_DARK: [(RGBAColor, &str); 9] = [
-    (PAPER, "#1e2226"),
-    (INK, "#e9ecef"),
-    (SOFT, "#adb5bd"),
-    (RULE, "#5c636a"),
-    (GRID, "#30363c"),
-    (SHADE, "#343b42"),
-    (PALETTE[0], "#3d9ad6"),
-    (PALETTE[6], "#c65b92"),
-    (PALETTE[7], "#868e96"),
+/// Every colour of a chart, the name of its variable inside the page, and what it is where the screen is dark.
+const COLOURS: [(RGBAColor, &str, &str); 14] = [
+    (PAPER, "--paper", "#1e2226"),
+    (INK, "--ink", "#e9ecef"),
+    (SOFT, "--soft", "#adb5bd"),
+    (RULE, "--rule", "#5c636a"),
+    (GRID, "--grid", "#30363c"),
+    (SHADE, "--shade", "#343b42"),
+    (PALETTE[0], "--c0", "#3d9ad6"),
+    (PALETTE[1], "--c1", "#d55e00"),
+    (PALETTE[2], "--c2", "#009e73"),
+    (PALETTE[3], "--c3", "#cc79a7"),
+    (PALETTE[4], "--c4", "#e69f00"),
+    (PALETTE[5], "--c5", "#56b4e9"),
+    (PALETTE[6], "--c6", "#c65b92"),
+    (PALETTE[7], "--c7", "#868e96"),
 ];
 
-/// CSS that shows the charts inside elements `within` in the dark, where the screen is dark: drawn for white paper, they have
-/// paper, ink and lines exchanged by what these are painted with.
-pub fn dark_style(within: &str) -> String {
-    let mut css = "@media screen and (prefers-color-scheme:dark){\n".to_string();
-    for (RGBAColor(r, g, b, _), dark) in IN_THE_DARK {
-        for paint in ["fill", "stroke"] {
-            let _ = writeln!(css, "{within} svg [{paint}='#{r:02X}{g:02X}{b:02X}']{{{paint}:{dark}}}");
-        }
-    }
-    css + "}\n"
+fn hex(RGBAColor(r, g, b, _): RGBAColor) -> String {
+    format!("#{r:02X}{g:02X}{b:02X}")
+}
+
+/// CSS with the colours of [`themed`] charts inside elements `within`: as drawn, for white paper, and others where the screen is
+/// dark.
+pub fn style(within: &str) -> String {
+    let block = |colour: &dyn Fn(&(RGBAColor, &'static str, &'static str)) -> String| {
+        let colours: Vec<String> = COLOURS.iter().map(|row| format!("{}:{}", row.1, colour(row))).collect();
+        format!("{within} svg{{{}}}\n", colours.join(";"))
+    };
+    let (light, dark) = (block(&|row| hex(row.0)), block(&|row| row.2.to_string()));
+    format!("{light}@media screen and (prefers-color-scheme:dark){{{dark}}}\n")
+}
+
+/// A chart for a page with [`style`]: every colour is a variable.
+pub fn themed(svg: &str) -> String {
+    COLOURS.iter().fold(svg.to_string(), |svg, (colour, name, _)| {
+        svg.replace(&format!("=\"{}\"", hex(*colour)), &format!("=\"var({name})\""))
+    })
 }
 
 /// Why a drawing has no picture.
