@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {       # module, extra of pyproject
     "train": ("train.run", "train", "train one miniature model from random weights on synthetic clips"),
     "evaluate": ("train.evaluate", "train", "score trained weights on held-out clips through the transformers session API"),
     "export": ("export.command", "export", "write a pack from a checkpoint: graphs in three data types, manifest, golden reference"),
+    "get": ("get.command", "export", "from a name to a proven pack: fetch a released checkpoint, export it, prove it"),
     "golden": ("export.golden", "export", "write golden outputs that the benchmark's tests compare with"),
     "small": ("export.small", "export", "make packs of 64 px with random weights, for tests on slow devices"),
     "foreign": ("export.foreign.command", "", "make packs of other people's exports (onnx-community and SAM2Export layouts)"),
@@ -67,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         text = missing(package, extra)
     except (Refused, OSError) as error:      # OSError: files that are not there or cannot be written
         text = str(error)
+    except KeyboardInterrupt:
+        return 130
     print(f"jetbench-models {argv[0]}: {text}", file=sys.stderr)
     return 2
 

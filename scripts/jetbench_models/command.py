@@ -1,13 +1,48 @@
-"""What the sub-commands share: their parsers, the types of their arguments, and how they refuse."""
+"""What the sub-commands share: their parsers, the types of their arguments, how they refuse, and how they say how far they are."""
 from __future__ import annotations
 
 import argparse
+import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 
 class Refused(ValueError):
     """What was given cannot be used; the text says what, and where."""
+
+
+class Unavailable(RuntimeError):
+    """The machine lacks something: a network, a package, room on a disk. The text says what."""
+
+
+class Progress:
+    """How far a command is. Silent until ``start``; then each line has the seconds since then, and steps come at most every
+    ``EVERY`` seconds, so that minutes of work neither look like a hang nor fill a log."""
+
+    EVERY = 5.0
+
+    def __init__(self):
+        self.began: float | None = None
+        self.last = 0.0
+        self.stage = ""
+
+    def start(self) -> None:
+        self.began = self.last = time.monotonic()
+        self.stage = ""
+
+    def say(self, text: str) -> None:
+        if self.began is not None:
+            self.last = time.monotonic()
+            print(f"[{self.last - self.began:6.1f} s] {text}", flush=True)
+
+    def step(self, text: str) -> None:
+        """Said if nothing was said for a while."""
+        if self.began is not None and time.monotonic() - self.last >= self.EVERY:
+            self.say(f"{self.stage}: {text}" if self.stage else text)
+
+
+progress = Progress()
 
 
 def parser(name: str, about: str | None) -> argparse.ArgumentParser:
@@ -44,6 +79,10 @@ def existing_folder(text: str) -> Path:
 def existing_pack(text: str) -> Path:
     if not (Path(text) / "pack.toml").is_file():
         raise argparse.ArgumentTypeError(f"{text}: not a pack, it has no pack.toml")
+    try:
+        tomllib.loads((Path(text) / "pack.toml").read_text())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}/pack.toml: {error}") from None
     return Path(text)
 
 

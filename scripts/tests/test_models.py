@@ -211,12 +211,17 @@ class Commands(unittest.TestCase):
     def test_help_lists_every_command_without_any_package(self):
         code, text = self.run_kit("--help")
         self.assertEqual(code, 0)
+        readme = (SCRIPTS / "README.md").read_text()
         for name in kit.COMMANDS:
             self.assertIn(f"\n  {name} ", text)
+            self.assertRegex(readme, rf"(?m)^\| .*`{name}`.* \|", f"README.md does not list {name}")
 
     def test_a_command_says_what_to_install(self):
         for name, (_, extra, _) in kit.COMMANDS.items():
             code, text = self.run_kit(name, "--help")
+            if name == "get":                   # which tells sizes before anything is installed
+                self.assertEqual(code, 0, text)
+                continue
             self.assertEqual(code, 2, text)
             self.assertIn(f"pip install './scripts[{extra}]'" if extra else "pip install ./scripts", text)
             self.assertNotIn("Traceback", text)
@@ -228,12 +233,18 @@ class Commands(unittest.TestCase):
     def test_wrong_arguments_are_usage_errors(self):
         golden_less = str(Path(__file__).parents[2] / "runners/tests/data/sam2_image_mini")
         small = str(PACKS / "sam2_mini")
-        for words, part in ((["check", "--pack", "nowhere"], "nowhere: not a pack"), (["verify"], "--pack"),
+        broken = self.enterContext(tempfile.TemporaryDirectory())
+        (Path(broken) / "pack.toml").write_text("no toml")
+        exports = ((["export", "--checkpoint", "x.pt", "--out", small, "--save-checkpoint", "y.pt"], "goes with --random-init"),
+                   (["export", "--model", "edgetam", "--random-init", "--out", __file__], "is no folder"))
+        for words, part in (*(exports if torch else ()), (["check", "--pack", "nowhere"], "nowhere: not a pack"), (["verify"], "--pack"),
                             (["check", "--tensorrt", small, "nowhere"], "nowhere: not a pack"), (["check"], "--tensorrt"),
                             (["check", "--tensorrt", small, "--runtime", "."], "--runtime goes with --pack"),
                             (["check", "--pack", small, "--parse-only"], "--parse-only goes with --tensorrt"),
                             (["verify", "--pack", str(PACKS / "sam2_mini"), "--prompts", "click"], "known are points, bbox, mask"),
                             (["verify", "--pack", golden_less], "no golden reference"),
+                            (["verify", "--pack", broken], "pack.toml: "),
+                            (["get", "edgetan"], "no released checkpoint"),
                             (["heldout", "draw", "--mode", "easy", "--out", "x", "--clips", "0"], "from 1 on"),
                             (["heldout", "read", str(SCRIPTS)], "run.json"), (["nothing"], "unknown command"), ([], "is missing")):
             code, text = self.run_kit(*words, packages=True)
@@ -343,6 +354,21 @@ class Checkpoints(unittest.TestCase):
         for part in ("bias", "extra", "weight: [3, 5] in the checkpoint, [3, 2] in the model"):
             self.assertIn(part, text)
 
+    def test_every_architecture_is_written_in_the_official_form_and_read_back(self):
+        for name in released.NAMES:
+            with torch.device("meta"):
+                state = released.empty(released.config(name, 256)).state_dict()
+            numbered = {key: torch.arange(4.0).reshape(4, 1) if key.endswith("point_embed.weight") else torch.full((2,), float(i))
+                        for i, key in enumerate(state)}
+            numbered["prompt_encoder.shared_embedding.positional_embedding"] = numbered["shared_image_embedding.positional_embedding"]
+            official = released.to_official(numbered, released.official_keys(numbered))
+            self.assertIn("image_encoder.neck.convs.0.conv.weight", official)
+            self.assertIn("memory_attention.layers.1.self_attn.out_proj.bias", official)
+            self.assertIn("sam_mask_decoder.transformer.layers.1.norm4.weight", official)
+            back = released.from_official(official)
+            self.assertEqual(sorted(back), sorted(state), name)
+            self.assertTrue(all(torch.equal(back[key], numbered[key]) for key in state), name)
+
     def test_sizes_that_an_architecture_cannot_have(self):
         for name, size in (("sam2.1_tiny", 1000), ("edgetam", 640), ("sam2_large", 0)):
             with self.assertRaisesRegex(released.DoesNotFit, "multiples"):
@@ -364,6 +390,13 @@ class Checkpoints(unittest.TestCase):
                 released.load(path)
             with self.assertRaisesRegex(released.DoesNotFit, "model.safetensors"):
                 released.load(Path(folder))
+            (Path(folder) / "model.safetensors").write_bytes(b"cut off")
+            with self.assertRaisesRegex(released.DoesNotFit, "not a safetensors file"):
+                released.load(Path(folder) / "model.safetensors")
+            for config, part in (("{", "config.json: "), ('{"model_type": "sam2_video"}', "not a safetensors file")):
+                (Path(folder) / "config.json").write_text(config)
+                with self.assertRaisesRegex(released.DoesNotFit, part):
+                    released.load(Path(folder))
             with self.assertRaisesRegex(released.DoesNotFit, "no such file"):
                 released.load(Path(folder) / "missing")
 

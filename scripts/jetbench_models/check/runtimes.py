@@ -28,7 +28,7 @@ import numpy as np
 import onnx
 
 from ..command import existing_folder, existing_pack, parser
-from ..pack import half
+from ..pack import DTYPES, half
 from . import kernels, placement, tensorrt
 
 # Opset and IR version that a precision may have at most. ONNX Runtime 1.18 knows opset 21 and IR 10, TensorRT 10 parses
@@ -143,7 +143,7 @@ def try_runtime(folder: Path | None, root: Path, about: dict, work: Path) -> tup
     runtime; None for the installed one. Outputs of the fp32 graphs lie in ``work``/VERSION_GRAPH.npz afterwards."""
     label = folder.name if folder else "installed"
     tasks = []
-    for kind in half.DTYPES:
+    for kind in DTYPES:
         for graph in about["graph"]:
             if kind in graph["files"]:
                 given = str(work / f"{graph['name']}.npz") if kind == "fp32" else ""
@@ -184,7 +184,7 @@ def main(argv: list[str]) -> int:
         options.error(f"{' '.join(tensorrt.given(args))} goes with --tensorrt, not with --pack")
     about = tomllib.loads((args.pack / "pack.toml").read_text(encoding="utf-8"))
     bad = False
-    for kind in half.DTYPES:
+    for kind in DTYPES:
         operators: Counter[str] = Counter()
         since: list[str] = []
         opsets: set[int] = set()

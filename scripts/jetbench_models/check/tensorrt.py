@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from ..command import Refused, positive, some_of
-from ..pack import half
+from ..pack import DTYPES
 
 # Beside this package in a checkout; an installed package has neither the script nor the program that it builds.
 SCRIPT = Path(__file__).parents[2] / "tensorrt-check.sh"
@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "tensorrt-check.sh"
 def add_arguments(options: argparse.ArgumentParser) -> None:
     """The options that only ``--tensorrt`` has."""
     group = options.add_argument_group("with --tensorrt")
-    group.add_argument("--dtype", type=some_of(half.DTYPES), metavar="TYPE,…", help="precisions to build (all)")
+    group.add_argument("--dtype", type=some_of(DTYPES), metavar="TYPE,…", help="precisions to build (all)")
     group.add_argument("--compute-capability", type=positive, metavar="N", help="GPUs to build for (86: Ampere, the nearest to Orin's 87)")
     group.add_argument("--parse-only", action="store_true", help="read the graphs with NVIDIA's parser, build nothing")
     group.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -18,7 +18,6 @@ import argparse
 import json
 import logging
 import resource
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +26,10 @@ import torch
 from torch import nn
 
 from ..clips.prompts import KINDS
-from ..command import not_negative, parser, positive, some_of
+from ..command import not_negative, parser, positive, progress, some_of
 from ..models import released
 from ..models.session import Reference
-from ..pack.half import DTYPES
+from ..pack import DTYPES
 from ..pack.limits import FLOORS
 from . import golden, presence
 from .convert import write_graphs
@@ -42,7 +41,7 @@ def recorded(argv: list[str], identity: str) -> str:
     """The command line with names in place of paths, so that a pack says nothing about the machine it was made on."""
     words = []
     for previous, word in zip(["", *argv], argv):
-        named = {"--out": identity, "--checkpoint": Path(word).name, "--weights": Path(word).name}
+        named = {"--out": identity, **{option: Path(word).name for option in ("--checkpoint", "--weights", "--save-checkpoint")}}
         words.append(named.get(previous, word))
     return " ".join(["python -m jetbench_models export", *words])
 
@@ -53,6 +52,9 @@ def _options() -> argparse.ArgumentParser:
                       help="Hugging Face directory, official .pt file, or safetensors file written by train")
     made.add_argument("--random-init", action="store_true", help="random weights in the architecture of --model")
     made.add_argument("--seed", type=not_negative, default=0, help="of the random weights (default: 0)")
+    made.add_argument("--save-checkpoint", type=Path, metavar="PATH",
+                      help="with --random-init: keep the weights that the pack holds, for precision and verify --checkpoint: a file "
+                           "that ends in .pt in the official form, anything else as a Hugging Face directory")
     made.add_argument("--model", choices=released.NAMES, metavar="NAME",
                       help=f"architecture that the weights must have: {', '.join(released.NAMES)} (default: what they are)")
     made.add_argument("--image-size", type=positive, metavar="PIXELS",
@@ -119,6 +121,9 @@ def _write(args: argparse.Namespace, checkpoint: released.Checkpoint, command: s
     model: nn.Module = checkpoint.model
     geometry, official, grows = Geometry.of(model), follows == "official", args.variant == "dynamic"
     start = _balance(args, checkpoint, official, say)
+    if args.save_checkpoint:
+        released.save(model, args.save_checkpoint)
+        say(f"{args.save_checkpoint}: these weights")
     limit = FLOORS["low_res"] if checkpoint.source == "trained here" else None        # golden writes their references
     if start.clips:
         reference = args.out / "reference"
@@ -140,17 +145,20 @@ def main(argv: list[str]) -> int:
     args = options.parse_args(argv)
     if args.random_init == bool(args.checkpoint):
         options.error("give either --checkpoint PATH or --random-init")
+    if args.save_checkpoint and not args.random_init:
+        options.error("--save-checkpoint goes with --random-init; other weights are in a file already")
+    if args.save_checkpoint and args.save_checkpoint.exists():
+        options.error(f"--save-checkpoint {args.save_checkpoint}: is there already")
+    if args.out.exists() and not args.out.is_dir():
+        options.error(f"--out {args.out}: is no folder")
     if args.random_init and not args.model:
         options.error("--random-init needs --model NAME")
     if 0 < args.frames < 8:
         options.error("--frames: at least 8, so that the object can leave and return and all memory slots fill; or 0")
     logging.disable(logging.WARNING)      # torch.onnx reports every step
     torch.set_num_threads(args.threads)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
-
+    progress.start()
+    say = progress.say
     if args.random_init:
         checkpoint = released.random(args.model, args.seed, args.image_size or released.IMAGE_SIZE)
     else:

@@ -234,6 +234,7 @@ def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Calla
     cpu = {} if grows else fused.forms(model)
     digests: dict[str, dict[str, str]] = {}
     for name, signature in signatures(Geometry.of(model), grows, official).items():
+        say(f"{name}: tracing and writing")
         single = export_graph(model, name, signature)
         digests[name], row = {}, []
         for kind in kinds:

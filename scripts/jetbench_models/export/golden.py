@@ -30,7 +30,7 @@ from torch import nn
 
 from ..clips.prompts import KINDS, TrackPrompt, derive
 from ..clips.synth import Script, TextureBank, make_clip
-from ..command import Refused, existing_file, existing_pack, parser
+from ..command import Refused, existing_file, existing_pack, parser, progress
 from ..models import released
 from ..models.session import Reference, resized_frame, run_session
 from ..pack.limits import lacks, spread, tolerance
@@ -142,7 +142,8 @@ def own_spread(model: nn.Module, clips: list[Clip], references: list[list[Refere
     worst: dict[str, float] = {}
     threads = torch.get_num_threads()
     try:
-        for enabled, count in ((False, 1), (True, 2), (False, 2)):
+        for number, (enabled, count) in enumerate(((False, 1), (True, 2), (False, 2)), 1):
+            progress.stage = f"PyTorch against itself, {number} of 3"
             torch.set_num_threads(count)
             with torch.backends.mkldnn.flags(enabled=enabled):
                 found = [reference for row in run_clips(model, clips, kinds, official) for reference in row]
@@ -161,6 +162,7 @@ def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Cli
 
     Raises Refused where the references do not show enough (``limits.lacks``), unless ``weak`` takes them so.
     """
+    progress.stage = "reference"
     references = run_clips(model, clips, kinds, official) if references is None else references
     prompts = [object_prompts(clip, kinds) for clip in clips]
     tracks = [(f"{clip.name} object {number}", prompt.kind, reference) for clip, row, found in zip(clips, prompts, references)

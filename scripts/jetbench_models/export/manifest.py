@@ -7,7 +7,8 @@ from importlib import metadata
 from .. import __version__
 from ..models import MEAN, STD
 from ..models.released import Checkpoint
-from ..pack.half import DTYPES, RULES
+from ..pack import DTYPES
+from ..pack.half import RULES
 from ..pack.ports import as_toml
 from .graphs.geometry import Geometry
 from .graphs.signatures import POINT_SLOTS, signatures

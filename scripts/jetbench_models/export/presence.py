@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ..clips.prompts import KINDS
-from ..command import Refused
+from ..command import Refused, progress
 from ..models.session import Reference
 from ..pack.limits import LEAST_WITH, LEAST_WITHOUT, lacks
 from .golden import Clip, object_prompts, run_clips
@@ -77,7 +77,8 @@ def balance_presence(model: nn.Module, clips: list[Clip], kinds: tuple[str, ...]
     done = Balance(CERTAIN)
     apply(model, done)
     tried: set[Balance] = set()
-    for _ in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
+        progress.stage = f"object score, attempt {attempt} of at most {ATTEMPTS}"
         references = run_clips(model, clips, kinds, official, features)
         tracks = [(name, kind, r) for row, kind_row, found in zip(names, of_kind, references)
                   for name, kind, r in zip(row, kind_row, found)]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
@@ -208,11 +210,62 @@ def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def to_official(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """transformers' weights under the official names and in the shapes of ``wanted``, a state dict of the official model.
+def _official_key(key: str, family: str) -> str:
+    """The official name that ``rename`` turns into ``key``: found by undoing its rules, and tried on it."""
+    edgetam = family == "edgetam"
+    undone = [re.sub(r"\.o_proj\.", ".out_proj.", key), key]
+    for name in list(undone):
+        if match := re.fullmatch(r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head)|"
+                                 r"object_pointer_proj)\.(proj_in|layers\.0|proj_out)\.(.+)", name):
+            undone.append(f"{match[1]}.layers.{ {v: k for k, v in _MLP.items()}[match[2]] }.{match[3]}")
+        elif match := re.fullmatch(r"((?:vision_encoder\.backbone\.blocks|mask_decoder\.transformer\.layers|memory_attention\.layers)\.\d+)"
+                                   r"\.(.+)", name):
+            rest = re.sub(r"^layer_norm(\d)", r"norm\1", match[2])
+            rest = re.sub(r"^mlp\.(proj_in|proj_out)", lambda m: f"mlp.layers.{int(m[1] == 'proj_out')}", rest)
+            rest = re.sub(r"^mlp\.(up|down)_proj", lambda m: f"linear{1 + (m[1] == 'down')}", rest) if edgetam else rest
+            undone.append(f"{match[1]}.{rest}")
+        elif match := re.fullmatch(r"memory_encoder\.mask_downsampler\.layers\.(\d+)\.(conv|layer_norm)\.(.+)", name):
+            undone.append(f"memory_encoder.mask_downsampler.encoder.{3 * int(match[1]) + (match[2] == 'layer_norm')}.{match[3]}")
+        elif match := re.fullmatch(r"(memory_encoder\.memory_fuser\.layers\.\d+)\.(\w+)(.*)", name):
+            undone.append(f"{match[1]}.{ {v: k for k, v in _FUSER}.get(match[2], match[2]) }{match[3]}")
+        elif match := re.fullmatch(r"(spatial_perceiver\.layers\.\d+)\.(.+)", name):
+            undone += [f"{match[1]}.{pattern.replace(chr(92), '')}{match[2][len(target):]}"
+                       for pattern, target in _PERCEIVER if match[2].startswith(target + ".")]
+    for name in list(undone):
+        for pattern, target in _RENAMES:
+            plain = re.sub(r"\\(\.)", r"\1", pattern).rstrip("$")
+            if r"\1" in target:
+                if match := re.match(re.escape(target).replace(r"\\1", r"(\d+)"), name):
+                    undone.append(plain.replace(r"(\d+)", match[1]) + name[match.end():])
+            elif name.startswith(target):
+                undone.append(plain + name[len(target):])
+    for name in sorted(undone, key=lambda name: (".o_proj." in name, -undone.index(name))):      # official: out_proj
+        if rename(name, family) == key and (name != key or not key.startswith(("prompt_encoder.", "mask_decoder."))):
+            return name
+    raise KeyError(f"no official name leads to {key}")
 
-    Only proofs need it: it puts the same random weights into both implementations.
+
+def official_keys(state: dict[str, Tensor]) -> list[str]:
+    """The official names of transformers' weights: what ``from_official`` needs, and no more, to give them back."""
+    family = "edgetam" if any(k.startswith("spatial_perceiver.") for k in state) else "sam2"
+    keys = []
+    for key, value in state.items():
+        if key == "prompt_encoder.point_embed.weight":
+            keys += [f"sam_prompt_encoder.point_embeddings.{row}.weight" for row in range(len(value))]
+        elif match := re.fullmatch(r"(spatial_perceiver\.layers\.\d+)\.(cross|self)_attention\.k_proj\.weight", key):
+            keys.append(f"{match[1]}.{'self_' if match[2] == 'self' else ''}attn.to_kv.weight")
+        elif not re.fullmatch(r"spatial_perceiver\.layers\.\d+\.(cross|self)_attention\.v_proj\.weight|"
+                              r"shared_image_embedding\.positional_embedding", key):
+            keys.append(_official_key(key, family))
+    return keys
+
+
+def to_official(state: dict[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
+    """transformers' weights under the official names ``wanted``: the keys of the official model, or ``official_keys``.
+
+    Proofs and saved random weights need it: it puts the same weights into both implementations.
     """
+    wanted = list(wanted)
     family = "edgetam" if any(k.startswith("spatial_perceiver.") for k in wanted) else "sam2"
     out: dict[str, Tensor] = {}
     for key in wanted:
@@ -292,7 +345,10 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _from_hugging_face(folder: Path, name: str | None, image_size: int | None) -> Checkpoint:
-    text = json.loads((folder / "config.json").read_text()) if (folder / "config.json").is_file() else None
+    try:
+        text = json.loads((folder / "config.json").read_text()) if (folder / "config.json").is_file() else None
+    except ValueError as error:
+        raise DoesNotFit(f"{folder / 'config.json'}: {error}") from None
     files = _weight_files(folder)
     kinds = {"sam2_video": Sam2VideoConfig, "edgetam_video": EdgeTamVideoConfig}
     if text is None or text.get("model_type") not in kinds:
@@ -306,7 +362,10 @@ def _from_hugging_face(folder: Path, name: str | None, image_size: int | None) -
     model = empty(made)
     state: dict[str, Tensor] = {}
     for file in files:
-        state.update(load_file(file))
+        try:
+            state.update(load_file(file))
+        except SafetensorError as error:
+            raise DoesNotFit(f"{file}: not a safetensors file, or cut off ({error})") from None
     put(model, state, f"{folder} does not fit its own configuration ({found}):")
     digest = sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
     licence = next((p.read_text(errors="replace") for p in sorted(folder.iterdir()) if p.name.startswith("LICENSE")), None)
@@ -341,6 +400,8 @@ def load(path: Path, name: str | None = None, image_size: int | None = None) -> 
     if path.suffix == ".safetensors":
         try:
             arch, size = weights.read_header(path)["arch"], int(weights.read_header(path)["image_size"])
+        except SafetensorError as error:
+            raise DoesNotFit(f"{path}: not a safetensors file, or cut off ({error})") from None
         except (KeyError, TypeError):
             raise DoesNotFit(f"{path}: a safetensors file alone does not name its architecture; give its Hugging Face "
                              "directory") from None
@@ -411,6 +472,11 @@ def state_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def save_hugging_face(model: nn.Module, folder: Path) -> None:
-    """Writes config.json and model.safetensors, as a released directory has them."""
-    model.save_pretrained(folder)
+def save(model: nn.Module, path: Path) -> None:
+    """Writes the weights: to a file that ends in .pt in the official form, else a directory with config.json and model.safetensors."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix != ".pt":
+        model.save_pretrained(path)
+        return
+    state = model.state_dict()
+    torch.save({"model": to_official(state, official_keys(state))}, path)

@@ -20,6 +20,7 @@ from torch import nn
 from transformers import Sam2ImageProcessor, Sam2VideoProcessor, Sam2VideoVideoProcessor
 
 from ..clips.prompts import TrackPrompt
+from ..command import progress
 from . import MAX_POINTERS
 
 
@@ -161,6 +162,7 @@ def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt
         full = process.post_process_masks([out.pred_masks], original_sizes=[[height, width]], binarize=False)[0]
         masks.append((full[:, 0] > 0).numpy())
         low.append(out.pred_masks[:, 0].float().numpy().copy())
+        progress.step(f"{prompts[0].kind}, frame {len(low)} of {count}")
         scores.append(out.object_score_logits.float().reshape(len(prompts)).numpy().copy())
     end_watch()
     if len(choices) != len(prompts) * count:

@@ -16,7 +16,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 # ConvTranspose is in other people's graphs only: see graphs.layers.Doubled.
 HALF_OPERATORS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose"})
-DTYPES = ("fp32", "fp16", "bf16")
 HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 OPSET, BF16_CONV_OPSET = 18, 22       # 18 is the last that ONNX Runtime's CUDA provider has whole; Conv takes bfloat16 from 22 on
 IR_VERSION = {"fp32": 9, "fp16": 9, "bf16": 10}

@@ -1,0 +1,77 @@
+"""The released checkpoints: where each is published, what it weighs, and what exporting it costs.
+
+Meta publishes no digests beside its files. Those here are the digests under which the hub stores the same files; projects that
+fetched them from either address report the same ones, and the same sizes. They could not be compared with the files from here.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OFFICIAL_20 = "https://dl.fbaipublicfiles.com/segment_anything_2/072824"
+OFFICIAL_21 = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
+EDGETAM = "https://github.com/facebookresearch/EdgeTAM/raw/7711e012a30a2402c4eaab637bdb00a521302c91/checkpoints"
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an export of all three data types with its reference and its proof took here, on two Xeon cores at 1024 px."""
+
+    minutes: float          # wall time
+    memory_mib: int         # peak of the exporter, the largest of the processes
+    pack_mb: float
+
+
+@dataclass(frozen=True)
+class Release:
+    """One checkpoint. ``revision``: commit of the hub's repository that has this file; "main" where none is known here.
+    ``sha256``: None where none is published, then the first download is trusted and recorded."""
+
+    name: str
+    title: str
+    file: str
+    official: str           # address of the folder
+    repository: str         # on the hub
+    revision: str
+    size: int               # bytes
+    sha256: str | None
+    parameters: float       # millions
+    cost: Cost | None = None
+    licence: str = "Apache-2.0"
+    terms: str = "https://www.apache.org/licenses/LICENSE-2.0"
+
+    def hub_address(self, endpoint: str) -> str:
+        return f"{endpoint.rstrip('/')}/{self.repository}/resolve/{self.revision}/{self.file}"
+
+    @property
+    def official_address(self) -> str:
+        return f"{self.official}/{self.file}"
+
+
+def _sam2(version: str, size: str, revision: str, byte_count: int, sha256: str, parameters: float, cost: Cost | None = None) -> Release:
+    stem = "sam2.1" if version == "2.1" else "sam2"
+    return Release(f"{stem}_{size}", f"SAM {version} {size.replace('_', ' ')}", f"{stem}_hiera_{size}.pt",
+                   OFFICIAL_21 if version == "2.1" else OFFICIAL_20, f"facebook/{stem}-hiera-{size.replace('_', '-')}",
+                   revision, byte_count, sha256, parameters, cost)
+
+
+RELEASES: dict[str, Release] = {release.name: release for release in (
+    Release("edgetam", "EdgeTAM", "edgetam.pt", EDGETAM, "facebook/EdgeTAM", "14b1b75185fee05a4e4ee1c797b2761d035c7ccf", 56_116_523,
+            "ed2d4850b8792c239689b043c47046ec239b6e808a3d9b6ae676c803fd8780df", 13.9),
+    _sam2("2.1", "tiny", "de431c4043854a71d8101e17995dfe596bf101a5", 156_008_466,
+          "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69", 38.9),
+    _sam2("2.1", "small", "ee5bba1d82bb8749febdf90f45e84b687142ba03", 184_416_285,
+          "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38", 46.0),
+    _sam2("2.1", "base_plus", "b7320756a13354e7530a63935656d35b2f91a290", 323_606_802,
+          "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5", 80.8),
+    _sam2("2.1", "large", "665f8e2ad61cf5f53d65644ff27c8ee525124610", 898_083_611,
+          "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318", 224.4),
+    _sam2("2.0", "tiny", "7c218beaf0bb87874785f32b582f640134fc1c09", 155_906_050,
+          "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125", 38.9),
+    _sam2("2.0", "small", "e080ada8afd19df5e165abe71b006edc7f4c3d4e", 184_309_650,
+          "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3", 46.0),
+    _sam2("2.0", "base_plus", "main", 323_493_298,
+          "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071", 80.8),
+    _sam2("2.0", "large", "e6a8e8809b8f1bfa2238b6d080f3d05cc76bd251", 897_952_466,
+          "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b", 224.4),
+)}
