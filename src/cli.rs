@@ -4,6 +4,7 @@
 pub mod complete;
 mod help;
 mod option;
+mod packs;
 pub mod quantity;
 mod run;
 mod verbs;
@@ -15,6 +16,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand};
 
 use self::complete::Shell;
+pub use self::packs::*;
 pub use self::run::RunArgs;
 pub use self::verbs::*;
 use crate::report::screen::colours;
@@ -60,7 +62,7 @@ pub enum Command {
     /// Print or record this machine's sensors
     #[command(after_help = help::TELEMETRY)]
     Telemetry(TelemetryArgs),
-    /// Inspect model packs
+    /// Get, make, inspect and move model packs
     Packs(PacksArgs),
     /// Compare runs: improved, regressed or within noise
     #[command(after_help = help::COMPARE)]

@@ -6,6 +6,7 @@
 // See clippy.toml; tests open files as they like.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_macros))]
 
+pub mod archive;
 pub mod digest;
 pub mod files;
 mod foreign;

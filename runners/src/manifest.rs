@@ -260,7 +260,7 @@ pub struct GoldenSpec {
     pub tolerance: f64,
 }
 /// A relative path that stays inside the pack; symbolic links are the pack owner's business.
-fn stays_inside(file: &str) -> bool {
+pub(crate) fn stays_inside(file: &str) -> bool {
     let path = Path::new(file);
     !file.is_empty() && !file.contains('\\') && path.components().all(|c| matches!(c, Component::Normal(_)))
 }

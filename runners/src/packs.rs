@@ -86,6 +86,11 @@ fn header(dir: &Path) -> Result<(Header, String, &'static Entry), RunnerError> {
     Ok((header, digest::sha256_hex(text.as_bytes()), entry))
 }
 
+/// Id and family of the pack in `dir`.
+pub(crate) fn header_of(dir: &Path) -> Result<(String, String), RunnerError> {
+    header(dir).map(|(header, _, _)| (header.id, header.family))
+}
+
 /// Describes the pack in `dir` as it would run on `device`.
 ///
 /// # Errors

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import http.server
 import io
 import json
 import os
@@ -16,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 import unittest
 import unittest.mock
 from pathlib import Path
+
+from hub import Server
 
 from jetbench_models.command import Refused, Unavailable
 from jetbench_models.get import command, download
@@ -32,90 +32,9 @@ DIGEST = hashlib.sha256(BODY).hexdigest()
 OFFICIAL, HUB, CDN = "/files/092824/tiny.pt", "/facebook/tiny/resolve/abc/tiny.pt", "/cdn/tiny"
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves BODY under OFFICIAL and, over a redirect, under HUB. ``faults``: what happens to the next requests for bytes, one each:
-    an HTTP status, ("cut", n): the line breaks after n bytes, "no range": the whole file whatever was asked for, "garbage":
-    other bytes, ("hold", n): nothing more comes after n bytes, "short": a smaller file."""
-
-    daemon_threads = True
-
-    def handle_error(self, *_):
-        """The line is broken on purpose; a client that is killed breaks it, too."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.faults: list = []
-        self.asked: list[tuple[str, str | None]] = []           # path, Range
-        self.etag = '"v1"'
-        self.linked = DIGEST
-        self.held, self.go_on = threading.Event(), threading.Event()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def log_message(self, *_):
-        pass
-
-    def say(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append((self.path, wanted))
-        if self.headers.get("Authorization") or self.headers.get("Cookie"):
-            self.say(400, {}, b"nothing of the user belongs here")
-        elif self.path == HUB:
-            self.say(302, {"Location": CDN, "X-Linked-Size": str(len(BODY)), "X-Linked-ETag": f'"{self.server.linked}"',
-                           "X-Repo-Commit": "abc"})
-        elif self.path in (OFFICIAL, CDN, "/tiny.pt"):
-            self.bytes_of(wanted)
-        else:
-            self.say(404, {}, b"not here")
-
-    def bytes_of(self, wanted: str | None) -> None:
-        fault = self.server.faults.pop(0) if self.server.faults else None
-        if isinstance(fault, int):
-            self.say(fault, {"Retry-After": "7"} if fault == 429 else {}, b"")
-            return
-        body = BODY[::-1] if fault == "garbage" else BODY[:-1] if fault == "short" else BODY
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and fault != "no range" else 0
-        if self.headers.get("If-Range") not in (None, self.server.etag):
-            start = 0
-        if start >= len(body):
-            self.say(416, {"Content-Range": f"bytes */{len(body)}"})
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("ETag", self.server.etag)
-        self.send_header("Content-Length", str(len(body) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.end_headers()
-        if isinstance(fault, tuple):
-            self.wfile.write(body[start:start + fault[1]])
-            self.wfile.flush()
-            if fault[0] == "hold":
-                self.server.held.set()
-                self.server.go_on.wait(60)
-            self.close_connection = True
-            self.connection.close()
-        else:
-            self.wfile.write(body[start:])
-
-
 class Case(unittest.TestCase):
     def setUp(self):
-        self.server = Server()
+        self.server = Server({OFFICIAL: BODY, CDN: BODY, "/tiny.pt": BODY}, {HUB: CDN})
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
         self.addCleanup(self.server.go_on.set)
@@ -184,7 +103,7 @@ class Download(Case):
             with self.subTest(fault=fault), self.assertRaisesRegex(Refused, part):
                 self.fetch(self.wanted())
             self.assertEqual([p for p in self.cache.iterdir() if p.name.startswith("tiny.pt")], [])
-        self.server.linked = "0" * 64       # the hub says beforehand that it has another
+        self.server.linked[HUB] = "0" * 64       # the hub says beforehand that it has another
         with self.assertRaisesRegex(Refused, "its digest is 000"):
             self.fetch(self.wanted(HUB))
 

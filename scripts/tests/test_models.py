@@ -24,6 +24,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from jetbench_models import __main__ as kit
+from jetbench_models import clips
 from jetbench_models.check import runtimes, tensorrt, verify
 from jetbench_models.clips import prompts
 from jetbench_models.command import Refused
@@ -494,8 +495,8 @@ class Follows(unittest.TestCase):
         model, clip = self.random("edgetam"), golden.leaving_clip(self.SIZE, 12)
         again = copy.deepcopy(model)
         done, (references,) = presence.balance_presence(model, [clip])
-        tracks = [("c", kind, r) for kind, r in zip(prompts.KINDS, references)]
-        self.assertEqual(limits.lacks(tracks, prompts.KINDS), [])
+        tracks = [("c", kind, r) for kind, r in zip(clips.KINDS, references)]
+        self.assertEqual(limits.lacks(tracks, clips.KINDS), [])
         presence.apply(again, done)
         for ours, theirs in zip(again.parameters(), model.parameters()):
             np.testing.assert_allclose(ours.detach(), theirs.detach(), atol=2e-5, err_msg="what the notes say makes these weights")

@@ -52,7 +52,28 @@ pub(super) const INSPECT: &str = after!(
     "packs inspect assets/packs/sam2_mini",
     "packs inspect packs/edgetam --objects 4 --roofline orin-nano-8gb"
 );
+pub(super) const GET: &str = "\
+Examples:
+  jetbench packs get edgetam
+  jetbench packs get edgetam sam2.1_tiny --dtype fp32,fp16 --out packs --yes
+  jetbench packs get sam2.1_large --from /media/stick/checkpoints
+  jetbench packs get --list
+
+Exit codes:
+  0    every pack is there and proven
+  1    an export or a proof failed
+  2    wrong usage, or a file that is not the released one
+  3    Python, the network, the disk or the machine is not up to it
+  130  interrupted; the next run goes on from there";
 pub(super) const COPY_PACK: &str = after!("not used", "packs copy packs/edgetam /media/stick/edgetam");
+pub(super) const PACK: &str =
+    after!("not used", "packs pack packs/edgetam", "packs pack packs/edgetam --out /media/stick/edgetam.tar");
+pub(super) const ADD: &str = after!(
+    "not used",
+    "packs add edgetam.jetpack.tar",
+    "packs add https://files.example/edgetam.jetpack.tar --out ~/packs"
+);
+pub(super) const HASH: &str = after!("a digest is not as the manifest says", "packs hash packs/edgetam");
 pub(super) const COMPARE: &str = after!(
     "regressed, with --fail-on-regression",
     "compare OLD latest",

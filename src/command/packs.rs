@@ -1,5 +1,9 @@
 //! `jetbench packs inspect`: what a pack holds and costs, as text and as JSON. Counting is the runners'; here the figures
-//! are laid out, and set against a device's peak when one is named. `jetbench packs copy`: a pack with all that it leads to.
+//! are laid out, and set against a device's peak when one is named. `jetbench packs copy`: a pack with all that it leads to. The
+//! other sub-commands have files of their own.
+
+mod get;
+mod travel;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,8 +25,12 @@ use crate::text::{clean, plural};
 /// The pack cannot be read (exit 2), or the CPU cannot be measured for want of ONNX Runtime (exit 3).
 pub fn packs(args: &PacksArgs) -> Result<Outcome, Error> {
     match &args.command {
+        PacksCommand::Get(args) => get::get(args),
         PacksCommand::Inspect(args) => inspect(args),
         PacksCommand::Copy(args) => copy(args),
+        PacksCommand::Pack(args) => travel::pack(args),
+        PacksCommand::Add(args) => travel::add(args),
+        PacksCommand::Hash(args) => travel::hash(args),
     }
 }
 

@@ -122,6 +122,11 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), RunnerError> {
     std::io::copy(&mut source, &mut copy).map(drop).map_err(|e| unwritten(to, &e))
 }
 
+/// Every file below `dir`, links followed: paths from there, sorted.
+pub(crate) fn files_in(dir: &Path) -> Result<Vec<PathBuf>, RunnerError> {
+    Tree::read(dir).map(|tree| tree.files)
+}
+
 /// What lies in a directory, links followed: paths from there.
 #[derive(Default)]
 struct Tree {

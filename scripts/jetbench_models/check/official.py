@@ -24,7 +24,8 @@ import numpy as np
 import timm.models
 import torch
 
-from ..clips.prompts import KINDS, derive
+from ..clips import KINDS
+from ..clips.prompts import derive
 from ..command import existing_folder, not_negative, parser, positive, some_of
 from ..export import golden
 from ..export.convert import write_graphs

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from ..clips.prompts import KINDS
+from ..clips import KINDS
 from ..command import existing_pack, parser, positive, some_of
 from ..pack.loop import FrameResult, Pack, run_clip, upsample
 from ..pack.reference import Expected, read_golden

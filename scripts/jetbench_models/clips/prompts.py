@@ -7,8 +7,6 @@ import numpy as np
 
 from .synth import deepest_pixel, tight_box
 
-KINDS = ("points", "bbox", "mask")
-
 
 @dataclass(frozen=True)
 class TrackPrompt:

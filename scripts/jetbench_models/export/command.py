@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..clips.prompts import KINDS
+from ..clips import KINDS
 from ..command import not_negative, parser, positive, progress, some_of
 from ..models import released
 from ..models.session import Reference

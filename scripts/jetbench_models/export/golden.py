@@ -28,7 +28,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ..clips.prompts import KINDS, TrackPrompt, derive
+from ..clips import KINDS
+from ..clips.prompts import TrackPrompt, derive
 from ..clips.synth import Script, TextureBank, make_clip
 from ..command import Refused, existing_file, existing_pack, parser, progress
 from ..models import released

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..clips.prompts import KINDS
+from ..clips import KINDS
 from ..command import Refused, progress
 from ..models.session import Reference
 from ..pack.limits import LEAST_WITH, LEAST_WITHOUT, lacks

@@ -28,6 +28,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..clips import KINDS
 from ..command import Refused, Unavailable, not_negative, parser, positive, progress, some_of
 from ..pack import DTYPES
 from .download import Wanted, alone, digest_of, fetch, take_from_folder
@@ -61,6 +62,8 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--download-only", action="store_true", help="fetch and compare the checkpoints, and stop")
     made.add_argument("--force", action="store_true", help="make packs anew that are there already")
     made.add_argument("--frames", type=not_negative, default=12, help="length of the golden clip, as for export (default: 12)")
+    made.add_argument("--prompts", type=some_of(KINDS), default=KINDS, metavar="LIST",
+                      help="prompt kinds of the golden reference, as for export (default: points,bbox,mask)")
     made.add_argument("--threads", type=positive, default=1, help="of the export and the proof (default: 1)")
     made.add_argument("--jetbench", type=Path, metavar="FILE",
                       help="prove with this program's runner (default: with `verify` of this package, which needs fp32 graphs)")
@@ -221,7 +224,7 @@ class Failed(RuntimeError):
 def export_words(job: Job, checkpoint: Path, args: argparse.Namespace, out: Path) -> list[str]:
     return [sys.executable, "-m", "jetbench_models", "export", "--checkpoint", str(checkpoint), "--model", job.release.name,
             "--id", job.release.name, "--out", str(out), "--dtype", ",".join(args.dtype), "--frames", str(args.frames),
-            "--threads", str(args.threads)]
+            "--prompts", ",".join(args.prompts), "--threads", str(args.threads)]
 
 
 def proof_words(args: argparse.Namespace, pack: Path) -> list[str]:
