@@ -350,5 +350,13 @@ class Table(unittest.TestCase):
             self.assertIn(f"/resolve/{release.revision}/{release.file}", release.hub_address("https://mirror.example/"))
 
 
+    def test_the_page_of_models_agrees(self):
+        page = (SCRIPTS.parent / "docs/models.md").read_text()
+        for r in RELEASES.values():
+            row = (f"| `{r.name}` | {r.parameters} M | `{r.file}`, {r.size / 1e6:.1f} MB | {r.licence} | `{(r.sha256 or '')[:16]}…` |")
+            self.assertIn(row, page)
+            self.assertEqual(page.count(f"| `{r.name}` |"), 3)
+
+
 if __name__ == "__main__":
     unittest.main()
