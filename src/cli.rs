@@ -7,6 +7,8 @@ mod option;
 mod packs;
 pub mod quantity;
 mod run;
+mod schedule;
+mod score;
 mod verbs;
 
 use std::io::{IsTerminal, Write};
@@ -18,6 +20,8 @@ use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand};
 use self::complete::Shell;
 pub use self::packs::*;
 pub use self::run::RunArgs;
+pub use self::schedule::*;
+pub use self::score::*;
 pub use self::verbs::*;
 use crate::report::screen::colours;
 use crate::text::screen;

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod compare;
 pub mod data;
 pub mod doctor;
+mod export;
 pub mod history;
 pub mod inspect_library;
 pub mod manual;

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod closing;
 pub mod csv;
+pub mod export;
 pub mod html;
 pub mod overlay;
 pub mod plot;
@@ -44,7 +45,7 @@ pub fn files_with(
         ("videos.csv".to_string(), csv::videos(run)),
         ("rails.csv".to_string(), csv::rails(run)),
         ("repeats.csv".to_string(), csv::repeats(run)),
-        ("summary.md".to_string(), table::markdown(run).into_bytes()),
+        ("summary.md".to_string(), export::markdown::markdown(run).into_bytes()),
         ("report.html".to_string(), html::report(run, &figures, thumbs).into_bytes()),
     ];
     let drawn: Vec<_> = figures

@@ -4,6 +4,7 @@ mod synthetic;
 
 use jetbench::dataset::{Dataset, read_frame};
 use jetbench::judge::{course, summary};
+use jetbench::report::export::markdown::markdown;
 use jetbench::report::overlay::{self, Layer};
 use jetbench::report::table::Style;
 use jetbench::report::{self, csv, plot, png, table};
@@ -178,10 +179,10 @@ fn hostile_names_stay_in_their_field_and_out_of_the_terminal() {
     {
         assert_eq!(field(&parse(&write(&run)), 0, column), evil);
     }
-    for text in [table::text(&run, Style::default()), table::markdown(&run)] {
+    for text in [table::text(&run, Style::default()), markdown(&run)] {
         assert!(!text.contains(['\u{1b}', '\u{2063}']), "{text}");
     }
-    assert!(!table::markdown(&run).contains("<x>"));
+    assert!(!markdown(&run).contains("<x>"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod synthetic;
 
 use jetbench::judge::repeat;
 use jetbench::report::closing::Closing;
+use jetbench::report::export::markdown::markdown;
 use jetbench::report::screen::{Wanted, screen};
 use jetbench::report::table::{self, Style};
 use jetbench::results::disturbance::Disturbance;
@@ -24,7 +25,7 @@ fn table_at_every_width() {
         }
         insta::assert_snapshot!(format!("table_{}", width.map_or("any".to_string(), |w| w.to_string())), text);
     }
-    insta::assert_snapshot!("table_markdown", table::markdown(&run));
+    insta::assert_snapshot!("table_markdown", markdown(&run));
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn the_last_lines_say_where_the_results_are() {
 fn a_test_model_is_never_mistaken_for_the_model_it_stands_in_for() {
     let run = synthetic::run();
     let banner = "sam2_mini and edgetam_mini are test models; these figures do not describe SAM 2 or EdgeTAM";
-    for text in [table::text(&run, Style::default()), table::markdown(&run)] {
+    for text in [table::text(&run, Style::default()), markdown(&run)] {
         assert!(
             text.contains(banner) && text.contains("sam2_mini_points") && !text.contains(" sam2_points "),
             "{text}"

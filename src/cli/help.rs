@@ -95,8 +95,11 @@ pub(super) const MERGE: &str = after!(
     "merge results/part-1 results/part-2",
     "merge boards/ --energy-price 0.30 --currency EUR"
 );
-pub(super) const REPORT: &str =
-    after!("a cell is invalid or failed", "report latest", "report latest --export-markdown - >> notes.md");
+pub(super) const REPORT: &str = after!(
+    "a cell is invalid or failed",
+    "report latest",
+    "report latest --export-markdown - --export-junit junit.xml >> notes.md"
+);
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   echo 'source <(jetbench completions bash)' >> ~/.bashrc

@@ -201,10 +201,22 @@ pub struct RunArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<bool>,
-    /// Write the table as Markdown to FILE; `-` is stdout
+    /// Write the result as Markdown to FILE; `-` is stdout
     #[arg(long, value_name = "FILE", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export_markdown: Option<PathBuf>,
+    /// Write the figures of valid cells as Bencher Metric Format; `-` is stdout
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export_bmf: Option<PathBuf>,
+    /// Write a JUnit test per cell; `-` is stdout
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export_junit: Option<PathBuf>,
+    /// Write metrics for Prometheus's textfile collector; `-` is stdout
+    #[arg(long, value_name = "FILE.prom", help_heading = OUTPUT, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export_prometheus: Option<PathBuf>,
     /// Say more: every cell's plan, options and files
     ///
     /// Afterwards, every warning and setting

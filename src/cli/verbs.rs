@@ -6,11 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use jetbench_runners::types::{Device, Dtype};
 
-use crate::cli::quantity::TimeSpan;
 use crate::cli::{complete, help, option};
 use crate::dataset::Layout;
 use crate::judge::transfers::TransferSeverity;
-use crate::score::Rules;
 
 /// Flags of `models`.
 #[derive(Args, Debug)]
@@ -47,73 +45,6 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// A reference evaluator whose own result files can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReferenceTool {
-    /// SA-V's: `results.csv`
-    Sav,
-    /// DAVIS 2017's: `global_results-val.csv` and `per-sequence_results-val.csv`
-    Davis2017,
-    /// MOSEv2's: `scores.txt`
-    Mosev2,
-}
-
-/// Flags of `score`.
-#[derive(Args, Debug)]
-pub struct ScoreArgs {
-    /// Ground truth: a dataset, or its annotation directory
-    pub gt: PathBuf,
-    /// Predicted masks, in the layout of the ground truth; several folders are compared with each other
-    #[arg(required = true)]
-    pub pred: Vec<PathBuf>,
-    /// Protocol: sav, vos, davis2017-semi, davis2016, davis2017-unsup, mosev2, hota, ytvis, ovis [default: those of the layout]
-    #[arg(long, value_name = "NAME", add = complete::protocols())]
-    pub protocol: Option<Rules>,
-    /// Skip videos without predictions, with a note, instead of refusing
-    #[arg(long)]
-    pub lenient: bool,
-    /// Score the first and last annotated frame too
-    #[arg(long)]
-    pub keep_first_last: bool,
-    /// Boundary tolerance: share of the diagonal, or pixels from 1 on [default: 0.008]
-    #[arg(long, value_name = "X")]
-    pub boundary_threshold: Option<f64>,
-    /// Text file with the videos to score
-    #[arg(long, value_name = "FILE")]
-    pub list: Option<PathBuf>,
-    /// hota: take void pixels (255 in the truth) out of the tracks, which TrackEval does not
-    #[arg(long)]
-    pub remove_void: bool,
-    /// Text file with the unseen part (`video` or `video object` per line): means of seen and unseen
-    #[arg(long, value_name = "FILE")]
-    pub unseen: Option<PathBuf>,
-    /// Keep per-frame values in the exports
-    #[arg(long)]
-    pub per_frame: bool,
-    /// Compute boundary IoU as well
-    #[arg(long)]
-    pub boundary_iou: bool,
-    /// Threads [default: all cores]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
-    /// Write a CSV row per object; `-` is stdout
-    #[arg(long, value_name = "FILE")]
-    pub export_csv: Option<PathBuf>,
-    /// Write everything as JSON; `-` is stdout
-    #[arg(long, value_name = "FILE")]
-    pub export_json: Option<PathBuf>,
-    /// Write the reference's own result files to PRED, byte for byte: `sav` (results.csv), `davis2017`
-    /// (global_results-val.csv and per-sequence_results-val.csv), `mosev2` (scores.txt)
-    #[arg(long, value_name = "TOOL", value_enum)]
-    pub compat: Option<ReferenceTool>,
-    /// Print JSON (short for --export-json -)
-    #[arg(long)]
-    pub json: bool,
-    /// No progress
-    #[arg(short, long)]
-    pub quiet: bool,
 }
 
 /// Sub-commands of `data`.
@@ -201,11 +132,20 @@ pub struct ReportArgs {
     /// The run: its directory, its id, or `latest`
     #[arg(add = complete::runs())]
     pub run: PathBuf,
-    /// Write the headline table as Markdown to FILE, and nothing else; `-` is stdout
+    /// Write the result as Markdown to FILE, and nothing else; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub export_markdown: Option<PathBuf>,
+    /// Write the figures of valid cells as Bencher Metric Format, and nothing else; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_bmf: Option<PathBuf>,
+    /// Write a JUnit test per cell, and nothing else; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_junit: Option<PathBuf>,
+    /// Write metrics for Prometheus's textfile collector, and nothing else; `-` is stdout
+    #[arg(long, value_name = "FILE.prom")]
+    pub export_prometheus: Option<PathBuf>,
     /// Print the record without frames as JSON; write nothing
-    #[arg(long, conflicts_with = "export_markdown")]
+    #[arg(long, conflicts_with_all = ["export_markdown", "export_bmf", "export_junit", "export_prometheus"])]
     pub json: bool,
     /// Show every warning and setting of every cell below the table
     #[arg(short, long, conflicts_with = "quiet")]
@@ -278,93 +218,6 @@ pub struct HistoryArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Flags of `schedule`.
-#[derive(Args, Debug)]
-pub struct ScheduleArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: ScheduleCommand,
-}
-
-/// Sub-commands of `schedule`.
-#[derive(Subcommand, Debug)]
-pub enum ScheduleCommand {
-    /// Install a service and its timer
-    #[command(after_help = help::INSTALL)]
-    Install(Box<ScheduleInstall>),
-    /// Show schedules, and how their last runs ended
-    #[command(after_help = help::LIST)]
-    List {
-        /// Where to look.
-        #[command(flatten)]
-        place: SchedulePlace,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Remove a schedule; its results stay
-    #[command(after_help = help::REMOVE)]
-    Remove {
-        /// Its name
-        name: String,
-        /// Where to look.
-        #[command(flatten)]
-        place: SchedulePlace,
-    },
-}
-
-/// Where units are.
-#[derive(Args, Debug)]
-pub struct SchedulePlace {
-    /// Units of this user (the default)
-    #[arg(long, conflicts_with = "system")]
-    pub user: bool,
-    /// System units: hardened further; root installs them, they do not run as root
-    #[arg(long)]
-    pub system: bool,
-    /// Write units to DIR, or look there, and leave systemd alone
-    #[arg(long, value_name = "DIR")]
-    pub unit_dir: Option<PathBuf>,
-}
-
-/// Flags of `schedule install`.
-#[derive(Args, Debug)]
-pub struct ScheduleInstall {
-    /// When, as systemd writes it: "*-*-* 02:00", "Mon..Fri 22:00", daily
-    #[arg(long, value_name = "WHEN")]
-    pub on_calendar: String,
-    /// The job: a config file of `jetbench run`
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-    /// Name of the schedule [default: that of the config file]
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-    /// Where units go.
-    #[command(flatten)]
-    pub place: SchedulePlace,
-    /// Print units and cron line; install nothing
-    #[arg(long)]
-    pub print: bool,
-    /// As for `run`
-    #[arg(long, value_name = "CELSIUS")]
-    pub cool_to: Option<f64>,
-    /// As for `run`
-    #[arg(long, value_name = "PERCENT")]
-    pub idle: Option<f64>,
-    /// As for `run`
-    #[arg(long, value_name = "TIME")]
-    pub max_wait: Option<TimeSpan>,
-    /// As for `run`
-    #[arg(long, value_name = "N")]
-    pub keep: Option<NonZeroUsize>,
-    /// As for `run`
-    #[arg(long, value_name = "MIB")]
-    pub min_free_mib: Option<u64>,
-    /// As for `run`
-    #[arg(long)]
-    pub if_changed: bool,
 }
 
 /// Flags of `merge`.

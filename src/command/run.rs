@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::cli::RunArgs;
-use crate::command::report::markdown;
+use crate::command::export::Exports;
 use crate::exit::{self, Error, Outcome};
 use crate::judge::complete::Planned;
 use crate::judge::outcome::exit_code;
@@ -35,6 +35,7 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
             (args, status)
         }
     };
+    Exports::of_run(&args)?;
     let Some(status) = status.filter(|_| !args.dry_run.unwrap_or(false)) else {
         return Ok(measure(args, argv)?.0);
     };
@@ -67,7 +68,11 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
             let path = store::which(&name, &settings::default_out(args.out.clone()))?;
             let device = device::describe(root);
             let Some(resumed) = resume::take_up(&args, &path, &device.digest)? else {
-                return Ok((complete(&args, &path)?, Some(path)));
+                let record = store::load(&path)?;
+                if !verbosity.quiet {
+                    say(&format!("note: {} is complete; there is nothing to continue", path.display()));
+                }
+                return Ok((conclude(&args, &record, &path, exit_code(&record, &[]))?, Some(path)));
             };
             let held = claim(&resumed.plan, root, &interrupt, &verbosity)?;
             (resumed, held)
@@ -88,7 +93,8 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
                     },
                 )
             {
-                return Ok((unchanged(&run, &record, verbosity.quiet), None));
+                let outcome = written(&args, &record, unchanged(&run, &record, verbosity.quiet))?;
+                return Ok((outcome, None));
             }
             let held = claim(&plan, root, &interrupt, &verbosity)?;
             (run::begin(plan, root, argv)?, held)
@@ -100,13 +106,8 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
             verbosity.tell(&format!("--keep {keep}: removed {}", gone.display()));
         }
     }
-    let mut stdout = match &args.export_markdown {
-        Some(file) => markdown(&done.record, file)?,
-        None => String::new(),
-    };
-    let wanted = Wanted { quiet: verbosity.quiet, verbose: verbosity.verbose, json: as_json };
-    stdout.push_str(&screen(&done.record, &done.dir, wanted));
-    Ok((Outcome { stdout, code: exit_code(&done.record, &done.faults) }, Some(done.dir)))
+    let outcome = conclude(&args, &done.record, &done.dir, exit_code(&done.record, &done.faults))?;
+    Ok((outcome, Some(done.dir)))
 }
 
 /// Waits for the device, and until the machine is fit. What is returned holds the device until it is dropped.
@@ -134,19 +135,25 @@ fn listen(interrupt: &Arc<AtomicBool>) -> Result<(), Error> {
     .map_err(|e| Error::Environment(format!("cannot listen for Ctrl-C: {e}")))
 }
 
-/// What `--resume` says of a run that is complete.
-fn complete(args: &RunArgs, path: &Path) -> Result<Outcome, Error> {
-    let record = store::load(path)?;
+/// What a finished run leaves: the files for other programs, and the screen.
+fn conclude(args: &RunArgs, record: &RunRecord, dir: &Path, code: u8) -> Result<Outcome, Error> {
     let wanted = Wanted {
         quiet: args.quiet.unwrap_or(false),
         verbose: args.verbose.unwrap_or(false),
         json: args.json.unwrap_or(false),
     };
-    if !wanted.quiet {
-        say(&format!("note: {} is complete; there is nothing to continue", path.display()));
+    written(args, record, Outcome { stdout: screen(record, dir, wanted), code })
+}
+
+/// Adds the files for other programs. One that could not be written takes nothing away from the run: its result is shown.
+fn written(args: &RunArgs, record: &RunRecord, outcome: Outcome) -> Result<Outcome, Error> {
+    let (text, written) = Exports::of_run(args)?.write(record);
+    let mut code = outcome.code;
+    if let Err(fault) = written {
+        say(&format!("error: {fault}"));
+        code = if code == exit::INTERRUPTED { code } else { fault.code() };
     }
-    let code = exit_code(&record, &[]);
-    Ok(Outcome { stdout: screen(&record, path, wanted), code })
+    Ok(Outcome { stdout: text + &outcome.stdout, code })
 }
 
 /// What `--if-changed` says of a run that stands: its verdict is this call's, too.

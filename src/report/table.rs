@@ -1,4 +1,4 @@
-//! The headline table: for a terminal of any width, and as Markdown for an issue or a wiki. A cell that failed shows its
+//! The headline table for a terminal of any width. A cell that failed shows its
 //! reason, never a number; figures of an invalid cell stand in parentheses, with the reason below.
 
 mod layout;
@@ -85,34 +85,6 @@ pub fn text(run: &RunRecord, style: Style) -> String {
     }
     out.push('\n');
     paint(&out, style.color)
-}
-
-/// The same table as GitHub-flavoured Markdown, all columns.
-pub fn markdown(run: &RunRecord) -> String {
-    let sheet = Sheet::new(run);
-    let columns = sheet.columns_without(0);
-    let escape = |s: &str| strip_marks(s).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;");
-    let closing = Closing::of(run);
-    let mut out = format!("{}\n\n", escape(&heading(run)));
-    if let Some(banner) = &closing.banner {
-        let _ = write!(out, "**{}**\n\n", escape(banner));
-    }
-    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    out.push_str(&line(columns.iter().map(|c| escape(&c.title.replace('\n', " "))).collect()));
-    out.push_str(&line(columns.iter().map(|c| if c.number { "---:" } else { "---" }.to_string()).collect()));
-    for row in 0..sheet.rows {
-        out.push_str(&line(columns.iter().map(|c| escape(&c.values[row])).collect()));
-    }
-    let warned = closing.warned(usize::MAX);
-    for line in std::iter::once(&closing.headline)
-        .chain(&closing.reasons)
-        .chain(&warned)
-        .chain(&closing.answer)
-        .chain(&closing.legend)
-    {
-        let _ = write!(out, "\n{}\n", escape(line));
-    }
-    out
 }
 
 /// Data, scoring and device in one line.

@@ -177,6 +177,9 @@ fn only_output_flags(args: &RunArgs) -> Result<(), Error> {
         quiet: None,
         verbose: None,
         export_markdown: None,
+        export_bmf: None,
+        export_junit: None,
+        export_prometheus: None,
         config: None,
         status: None,
         ..trust::named_again(args)

@@ -1,0 +1,96 @@
+//! Flags of `schedule`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::help;
+use crate::cli::quantity::TimeSpan;
+
+/// Flags of `schedule`.
+#[derive(Args, Debug)]
+pub struct ScheduleArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ScheduleCommand,
+}
+
+/// Sub-commands of `schedule`.
+#[derive(Subcommand, Debug)]
+pub enum ScheduleCommand {
+    /// Install a service and its timer
+    #[command(after_help = help::INSTALL)]
+    Install(Box<ScheduleInstall>),
+    /// Show schedules, and how their last runs ended
+    #[command(after_help = help::LIST)]
+    List {
+        /// Where to look.
+        #[command(flatten)]
+        place: SchedulePlace,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a schedule; its results stay
+    #[command(after_help = help::REMOVE)]
+    Remove {
+        /// Its name
+        name: String,
+        /// Where to look.
+        #[command(flatten)]
+        place: SchedulePlace,
+    },
+}
+
+/// Where units are.
+#[derive(Args, Debug)]
+pub struct SchedulePlace {
+    /// Units of this user (the default)
+    #[arg(long, conflicts_with = "system")]
+    pub user: bool,
+    /// System units: hardened further; root installs them, they do not run as root
+    #[arg(long)]
+    pub system: bool,
+    /// Write units to DIR, or look there, and leave systemd alone
+    #[arg(long, value_name = "DIR")]
+    pub unit_dir: Option<PathBuf>,
+}
+
+/// Flags of `schedule install`.
+#[derive(Args, Debug)]
+pub struct ScheduleInstall {
+    /// When, as systemd writes it: "*-*-* 02:00", "Mon..Fri 22:00", daily
+    #[arg(long, value_name = "WHEN")]
+    pub on_calendar: String,
+    /// The job: a config file of `jetbench run`
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Name of the schedule [default: that of the config file]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where units go.
+    #[command(flatten)]
+    pub place: SchedulePlace,
+    /// Print units and cron line; install nothing
+    #[arg(long)]
+    pub print: bool,
+    /// As for `run`
+    #[arg(long, value_name = "CELSIUS")]
+    pub cool_to: Option<f64>,
+    /// As for `run`
+    #[arg(long, value_name = "PERCENT")]
+    pub idle: Option<f64>,
+    /// As for `run`
+    #[arg(long, value_name = "TIME")]
+    pub max_wait: Option<TimeSpan>,
+    /// As for `run`
+    #[arg(long, value_name = "N")]
+    pub keep: Option<NonZeroUsize>,
+    /// As for `run`
+    #[arg(long, value_name = "MIB")]
+    pub min_free_mib: Option<u64>,
+    /// As for `run`
+    #[arg(long)]
+    pub if_changed: bool,
+}

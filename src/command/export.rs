@@ -1,0 +1,83 @@
+//! The files for other programs that `run` and `report` were asked for: which format goes where.
+
+use std::path::Path;
+
+use crate::cli::{ReportArgs, RunArgs};
+use crate::exit::Error;
+use crate::report::export::Format;
+use crate::results::record::{RunRecord, Verdict};
+use crate::results::store;
+use crate::text::{plural, say};
+
+/// Formats that were asked for, each with its file; `-` is stdout.
+pub(super) struct Exports<'a>(Vec<(Format, &'a Path)>);
+
+impl<'a> Exports<'a> {
+    /// Those of `run`.
+    ///
+    /// # Errors
+    /// Two of them are for stdout.
+    pub(super) fn of_run(args: &'a RunArgs) -> Result<Self, Error> {
+        Self::of([
+            (Format::Markdown, args.export_markdown.as_deref()),
+            (Format::Bmf, args.export_bmf.as_deref()),
+            (Format::Junit, args.export_junit.as_deref()),
+            (Format::Prometheus, args.export_prometheus.as_deref()),
+        ])
+    }
+
+    /// Those of `report`.
+    ///
+    /// # Errors
+    /// As [`Exports::of_run`].
+    pub(super) fn of_report(args: &'a ReportArgs) -> Result<Self, Error> {
+        Self::of([
+            (Format::Markdown, args.export_markdown.as_deref()),
+            (Format::Bmf, args.export_bmf.as_deref()),
+            (Format::Junit, args.export_junit.as_deref()),
+            (Format::Prometheus, args.export_prometheus.as_deref()),
+        ])
+    }
+
+    fn of(asked: [(Format, Option<&'a Path>); 4]) -> Result<Self, Error> {
+        let asked: Vec<_> = asked.into_iter().filter_map(|(format, path)| Some((format, path?))).collect();
+        let mut printed = asked.iter().filter(|(_, path)| path.as_os_str() == "-").map(|(format, _)| format.flag());
+        match (printed.next(), printed.next()) {
+            (Some(one), Some(other)) => Err(Error::Usage(format!(
+                "--{one} - and --{other} -: only one of them can have stdout; give the other a file"
+            ))),
+            _ => Ok(Exports(asked)),
+        }
+    }
+
+    /// Was none asked for?
+    pub(super) fn none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes all files that can be written, each whole or not at all; returns what is for stdout, and says on stderr which cells
+    /// a format leaves out.
+    ///
+    /// # Errors
+    /// Beside it: a file that could not be written.
+    pub(super) fn write(&self, run: &RunRecord) -> (String, Result<(), Error>) {
+        let (mut stdout, mut done) = (String::new(), Ok(()));
+        for (format, path) in &self.0 {
+            let text = format.text(run);
+            let unfit = run.cells.iter().filter(|c| c.verdict != Verdict::Valid).count();
+            if *format == Format::Bmf && unfit > 0 {
+                say(&format!(
+                    "note: --export-bmf leaves out {} not valid",
+                    plural(unfit, "cell that is", "cells that are")
+                ));
+            }
+            if path.as_os_str() == "-" {
+                stdout = text;
+            } else if let Err(e) = store::write_atomic(path, text.as_bytes()) {
+                let fault = format!("--{}: cannot write {}: {e}{}", format.flag(), path.display(), store::remedy(&e));
+                done = done.and(Err(Error::Environment(fault)));
+            }
+        }
+        (stdout, done)
+    }
+}

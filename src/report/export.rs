@@ -1,0 +1,70 @@
+//! What do other programs read of a finished run? One file per format, each a function of the record. A figure that may not be
+//! quoted is left out everywhere: no format but a table for readers has a way to say "measured, but not to be used".
+
+pub mod bmf;
+mod figures;
+pub mod junit;
+pub mod markdown;
+pub mod prometheus;
+
+use crate::report::table::{dataset_name, dtype_short, model_name};
+use crate::results::record::{CellRecord, RunRecord, Scenario};
+
+/// A format in which a run is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For a step summary, an issue or a wiki.
+    Markdown,
+    /// For Bencher.
+    Bmf,
+    /// For a CI server.
+    Junit,
+    /// For node_exporter's textfile collector.
+    Prometheus,
+}
+
+impl Format {
+    /// The flag that asks for it, without the dashes.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Format::Markdown => "export-markdown",
+            Format::Bmf => "export-bmf",
+            Format::Junit => "export-junit",
+            Format::Prometheus => "export-prometheus",
+        }
+    }
+
+    /// The file.
+    pub fn text(self, run: &RunRecord) -> String {
+        match self {
+            Format::Markdown => markdown::markdown(run),
+            Format::Bmf => bmf::bmf(run),
+            Format::Junit => junit::junit(run),
+            Format::Prometheus => prometheus::prometheus(run),
+        }
+    }
+}
+
+/// The model that ran, by its pack; with the tag that was asked for where another cell would have the same name.
+fn model(run: &RunRecord, cell: &CellRecord) -> String {
+    let name = |c: &CellRecord| (model_name(c), dtype_short(c), c.device.clone());
+    match run.cells.iter().filter(|other| name(other) == name(cell)).count() {
+        1 => model_name(cell),
+        _ => format!("{} ({})", model_name(cell), cell.model),
+    }
+}
+
+/// What names a cell in every run of its job: pack and prompt, precision in effect, device, and how frames were offered where
+/// that is not one after another. Another precision in effect is another series, never a step in this one.
+fn cell_name(run: &RunRecord, cell: &CellRecord) -> String {
+    let scenario = match cell.scenario {
+        Scenario::SingleStream => String::new(),
+        other => format!(" {other}"),
+    };
+    format!("{} {} {}{scenario}", model(run, cell), dtype_short(cell), cell.device)
+}
+
+/// The same with the videos that it is of.
+fn series_name(run: &RunRecord, cell: &CellRecord) -> String {
+    format!("{} on {}", cell_name(run, cell), dataset_name(run))
+}
