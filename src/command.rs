@@ -1,5 +1,6 @@
 //! What did the user ask for? One file per verb: arguments in, outcome out.
 
+mod against;
 pub mod audit;
 pub mod compare;
 pub mod data;

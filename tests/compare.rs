@@ -449,3 +449,46 @@ fn an_inconclusive_change_passes_or_fails_as_asked() {
         "it needs the other flag"
     );
 }
+
+#[test]
+fn a_run_is_compared_with_its_baseline_in_the_same_command() {
+    let shop = Workshop::new(6, 13);
+    shop.pack("calm", "motion = [1.0, 0.0]");
+    let job = ["--models", "calm_mask", "--data", "data", "--dtype", "fp32", "--min-frames", "1"];
+    let main = ["--baseline", "main"];
+    let fail = ["--baseline", "main", "--fail-on-regression"];
+    let output = |words: &[&[&str]]| shop.output(&words.concat());
+    // What is missing is said before anything is measured.
+    for (words, said) in [
+        (&main[..], "no baseline `main`"),
+        (&fail[2..], "--fail-on-regression: regressed against what?"),
+        (&["--on-inconclusive", "fail"], "--on-inconclusive: regressed against what?"),
+    ] {
+        let refused = output(&[&job, words]);
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stdout));
+        assert!(text(&refused.stderr).contains(said), "{}", text(&refused.stderr));
+    }
+    assert!(!shop.path("results").exists());
+
+    shop.expect(0, &job);
+    shop.expect(0, &["compare", "latest", "--save-baseline", "main"]);
+    // With itself nothing differs, however busy the machine is.
+    let same = shop.expect(0, &[&["--resume", "latest"][..], &fail].concat());
+    assert!(same.contains("1 of 1 valid") && same.contains("J&F      within noise"), "{same}");
+
+    shop.pack("calm", "motion = [6.0, 0.0]");
+    let worse = output(&[&job, &fail, &["--json", "--status", "status.json"]]);
+    let said = text(&worse.stdout);
+    assert_eq!(worse.status.code(), Some(1), "{said}{}", text(&worse.stderr));
+    assert!(said.contains("1 of 1 valid") && said.contains("J&F      regressed"), "{said}");
+    let line: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(line["comparison"]["cells"][0]["jf"]["word"], "regressed", "{line}");
+    let status: Value = serde_json::from_slice(&std::fs::read(shop.path("status.json")).unwrap()).unwrap();
+    assert_eq!(status["code"], 1);
+    // `compare` says the same of the same runs, and it is only said where it is not to fail.
+    let compared = shop.expect(1, &[&["compare", "latest"][..], &fail].concat());
+    assert!(said.contains(compared.split_once("\n\n").unwrap().1.trim_end()), "{said}\n{compared}");
+    shop.expect(0, &[&["--resume", "latest"][..], &main].concat());
+    let quiet = output(&[&["--resume", "latest", "--quiet"], &fail]);
+    assert_eq!((quiet.status.code(), text(&quiet.stdout).as_str()), (Some(1), ""));
+}

@@ -4,6 +4,8 @@
 mod workshop;
 
 use std::io::BufRead;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -91,6 +93,86 @@ fn units_are_made_accepted_listed_and_removed() {
     shop.expect(2, &["schedule", "remove", "day", "--unit-dir", "units"]);
     shop.expect(0, &["schedule", "remove", "night", "--unit-dir", "units"]);
     assert!(tree(&shop.path("units")).is_empty());
+}
+
+#[test]
+fn a_schedule_tells_when_it_fails_and_writes_where_it_is_asked_to() {
+    let shop = shop();
+    let mut job = std::fs::read_to_string(shop.path("night.toml")).unwrap();
+    job.push_str("export-prometheus = \"metrics/night.prom\"\n");
+    std::fs::write(shop.path("night.toml"), job).unwrap();
+    let when = ["schedule", "install", "--on-calendar", "*-*-* 02:00", "--config", "night.toml", "--unit-dir", "units"];
+    let baseline = ["--baseline", "main", "--fail-on-regression", "--on-inconclusive", "fail"];
+    let missing = shop.output(&[&when[..], &baseline].concat());
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(text(&missing.stderr).contains("no baseline `main`"), "{}", text(&missing.stderr));
+    shop.expect(0, &JOB);
+    shop.expect(0, &["compare", "latest", "--save-baseline", "main"]);
+
+    let command = r#"echo "$JETBENCH_SCHEDULE 100%" 'failed' >> said"#;
+    let failure = ["--on-failure", command];
+    shop.expect(0, &[&when[..], &["--system"], &baseline, &failure].concat());
+    let unit = |name: &str| shop.path(&format!("units/jetbench{name}"));
+    let service = std::fs::read_to_string(unit("-night.service")).unwrap();
+    for word in [
+        "\nOnFailure=jetbench_failed-night.service\n",
+        r#""--baseline" "main" "--on-inconclusive" "fail" "--fail-on-regression""#,
+        &format!("\nReadWritePaths=\"{}\"\n", shop.dir.path().canonicalize().unwrap().join("metrics").display()),
+    ] {
+        assert!(service.contains(word), "{word}: {service}");
+    }
+    let failed = std::fs::read_to_string(unit("_failed-night.service")).unwrap();
+    let line = r#"ExecStart="/bin/sh" "-c" "echo \"$$JETBENCH_SCHEDULE 100%%\" 'failed' >> said""#;
+    assert!(failed.contains(line) && failed.contains("Environment=\"JETBENCH_SCHEDULE=night\""), "{failed}");
+    assert!(shop.path("metrics").is_dir(), "systemd must find what it leaves writable");
+    let units = [unit("-night.service"), unit("-night.timer"), unit("_failed-night.service")];
+    match Command::new("systemd-analyze").arg("verify").arg("--man=no").args(&units).output() {
+        Ok(verified) => {
+            let said = text(&verified.stderr);
+            let ours: Vec<&str> = said.lines().filter(|l| l.contains("night")).collect();
+            assert!(verified.status.success() && ours.is_empty(), "{said}");
+        }
+        Err(e) => println!("skipped: units were not verified, systemd-analyze cannot be run: {e}"),
+    }
+    // The line for cron does the same, by a shell: here the run fails, because there is no such program.
+    let printed = shop.expect(0, &[&when[..], &failure, &["--print"]].concat());
+    let line = printed.lines().last().unwrap().strip_prefix("# 0 2 * * * ").unwrap().replace("\\%", "%");
+    let program = assert_cmd::cargo::cargo_bin!("jetbench").display().to_string();
+    assert!(line.contains(&program), "{line}");
+    let shell = Command::new("sh").arg("-c").arg(line.replace(&program, "/nowhere/jetbench")).output().unwrap();
+    assert_eq!(std::fs::read_to_string(shop.path("said")).unwrap(), "night 100% failed\n", "{}", text(&shell.stderr));
+
+    // What does not outlive a boot is made anew by the run, so that the directory above it must be writable; and what is made for
+    // a user by root is the user's. (scripts/schedule_test.sh tries both for real.)
+    if Path::new("/run/lock").is_dir() && std::fs::metadata(shop.dir.path()).unwrap().uid() == 0 {
+        let mut sudo = shop.command(&[&when[..], &["--system", "--name", "first"]].concat());
+        sudo.env("SUDO_UID", "1")
+            .env("SUDO_GID", "1")
+            .env_remove("JETBENCH_LOCKS")
+            .env("JETBENCH_RESULTS", "new/results");
+        assert!(sudo.output().unwrap().status.success());
+        let service = std::fs::read_to_string(unit("-first.service")).unwrap();
+        assert!(service.contains("\nReadWritePaths=\"/run/lock\"\n") && service.contains("\nUser=1\n"), "{service}");
+        let owner = |path: &str| std::fs::metadata(shop.path(path)).unwrap().uid();
+        assert_eq!(["new", "new/results", "new/results/schedules"].map(owner), [1; 3]);
+        assert_eq!(owner("units"), 0);
+        shop.expect(0, &["schedule", "remove", "first", "--unit-dir", "units"]);
+    } else {
+        println!("skipped: only root makes directories for others");
+    }
+
+    // Installed again without it, and removed, nothing of it stays.
+    shop.expect(0, &when);
+    assert!(
+        !unit("_failed-night.service").exists()
+            && !std::fs::read_to_string(unit("-night.service")).unwrap().contains("OnFailure")
+    );
+    shop.expect(0, &[&when[..], &failure].concat());
+    shop.expect(0, &["schedule", "remove", "night", "--unit-dir", "units"]);
+    assert!(tree(&shop.path("units")).is_empty());
+    for command in ["", " ", "a\nb"] {
+        assert_eq!(shop.output(&[&when[..], &["--on-failure", command]].concat()).status.code(), Some(2));
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ Examples:
 
 Exit codes:
   0    every cell is valid
-  1    a cell is invalid or failed
+  1    a cell is invalid or failed, or has regressed with --fail-on-regression
   2    wrong usage, model pack or data
   3    device, driver, ONNX Runtime or environment is missing or unfit
   130  interrupted; finished sequences are kept";
@@ -86,7 +86,8 @@ pub(super) const HISTORY: &str =
 pub(super) const INSTALL: &str = after!(
     "not used",
     "schedule install --on-calendar '*-*-* 02:00' --config configs/demo.toml --cool-to 45 --keep 30",
-    "schedule install --on-calendar daily --config nightly.toml --print"
+    "schedule install --on-calendar daily --config nightly.toml --print",
+    "schedule install --on-calendar daily --config nightly.toml --baseline main --fail-on-regression --on-failure 'logger -t jetbench regressed'"
 );
 pub(super) const LIST: &str = after!("not used", "schedule list", "schedule list --system --json");
 pub(super) const REMOVE: &str = after!("not used", "schedule remove demo");

@@ -12,7 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cli::quantity::{ByteCount, TimeSpan};
-use crate::cli::{complete, option};
+use crate::cli::{OnInconclusive, complete, option};
 use crate::dataset::Layout;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
@@ -197,6 +197,22 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECS", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_timeout: Option<f64>,
+    /// Compare the finished run with the run saved under NAME
+    ///
+    /// As `jetbench compare` does, which also saves it: `jetbench compare RUN --save-baseline NAME`
+    #[arg(long, value_name = "NAME", help_heading = LIMITS, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// With --baseline: exit with 1 when something has regressed
+    ///
+    /// Or could not be compared
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = LIMITS, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail_on_regression: Option<bool>,
+    /// With --fail-on-regression: does an inconclusive change pass (default) or fail?
+    #[arg(long, value_name = "pass|fail", value_enum, help_heading = LIMITS, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_inconclusive: Option<OnInconclusive>,
     /// Print one last line of JSON: run directory and verdicts
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

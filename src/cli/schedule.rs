@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::help;
 use crate::cli::quantity::TimeSpan;
+use crate::cli::{OnInconclusive, help};
 
 /// Flags of `schedule`.
 #[derive(Args, Debug)]
@@ -93,4 +93,18 @@ pub struct ScheduleInstall {
     /// As for `run`
     #[arg(long)]
     pub if_changed: bool,
+    /// As for `run`
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+    /// As for `run`
+    #[arg(long, requires = "baseline")]
+    pub fail_on_regression: bool,
+    /// As for `run`
+    #[arg(long, value_name = "pass|fail", value_enum, requires = "fail_on_regression")]
+    pub on_inconclusive: Option<OnInconclusive>,
+    /// Shell command to run after a run that did not end with exit code 0
+    ///
+    /// Its environment has JETBENCH_SCHEDULE, the schedule's name, and JETBENCH_STATUS, the file that says how the run ended
+    #[arg(long, value_name = "COMMAND")]
+    pub on_failure: Option<String>,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use jetbench_runners::types::{Device, Dtype};
+use serde::{Deserialize, Serialize};
 
 use crate::cli::{complete, help, option};
 use crate::dataset::Layout;
@@ -191,7 +192,8 @@ pub struct CompareArgs {
 }
 
 /// What an inconclusive change does to the exit code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnInconclusive {
     /// Nothing
     #[default]

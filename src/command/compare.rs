@@ -9,7 +9,7 @@
 mod models;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -34,6 +34,34 @@ pub struct Comparison {
     pub cells: Vec<CellChange>,
     /// Cells in one of them only.
     pub unmatched: Vec<String>,
+}
+
+impl Comparison {
+    /// Is anything of it worse, or could nothing of it be compared?
+    pub(super) fn fails(&self, on_inconclusive: OnInconclusive) -> bool {
+        let undecided = on_inconclusive == OnInconclusive::Fail;
+        let bad = |c: &CellChange| c.regressed() || c.blind() || (undecided && c.inconclusive());
+        self.cells.is_empty() || self.cells.iter().any(bad)
+    }
+}
+
+/// Compares a run with a base; each is a directory and its record. `past` and `said` are what latencies of one thing differ by.
+pub(super) fn between(
+    base: (&Path, &RunRecord),
+    other: (&Path, &RunRecord),
+    past: &[Row],
+    said: Option<f64>,
+) -> Comparison {
+    let floor = |cell: &CellRecord| latency_floor(past, base.1, cell, said);
+    let (cells, unmatched) = pair(base.1, other.1, &floor);
+    Comparison { base: base.0.display().to_string(), other: other.0.display().to_string(), cells, unmatched }
+}
+
+/// The rows of past runs below `out`; those that cannot be read are named.
+pub(super) fn past(out: &Path) -> Vec<Row> {
+    let (past, faults) = rows::rows(out).unwrap_or_default();
+    faults.iter().for_each(|fault| say(&format!("note: not used for the noise floor: {fault}")));
+    past
 }
 
 /// Compares the runs that `args` name.
@@ -70,21 +98,11 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
         return Err(Error::Usage("two runs are needed: jetbench compare BASE RUN…, or --baseline NAME RUN…".into()));
     }
     let records = dirs.iter().map(|dir| store::load(dir)).collect::<Result<Vec<RunRecord>, _>>()?;
-    let (past, faults) = rows::rows(&out).unwrap_or_default();
-    faults.iter().for_each(|fault| say(&format!("note: not used for the noise floor: {}", fault)));
-    let comparisons: Vec<Comparison> = records[1..]
-        .iter()
-        .zip(&dirs[1..])
-        .map(|(record, dir)| {
-            let floor = |cell: &CellRecord| latency_floor(&past, &records[0], cell, args.noise_floor);
-            let (cells, unmatched) = pair(&records[0], record, &floor);
-            Comparison { base: dirs[0].display().to_string(), other: dir.display().to_string(), cells, unmatched }
-        })
-        .collect();
-    let cells = || comparisons.iter().flat_map(|c| &c.cells);
-    let undecided = args.on_inconclusive == OnInconclusive::Fail && cells().any(CellChange::inconclusive);
-    let bad =
-        undecided || cells().any(|c| c.regressed() || c.blind()) || comparisons.iter().any(|c| c.cells.is_empty());
+    let (past, base) = (past(&out), (dirs[0].as_path(), &records[0]));
+    let others = records[1..].iter().zip(&dirs[1..]);
+    let comparisons: Vec<Comparison> =
+        others.map(|(record, dir)| between(base, (dir, record), &past, args.noise_floor)).collect();
+    let bad = comparisons.iter().any(|c| c.fails(args.on_inconclusive));
     let code = if args.fail_on_regression && bad { exit::NOT_VALID } else { exit::OK };
     let stdout = match args.json {
         true => format!("{}\n", serde_json::json!({"schema": 1, "comparisons": comparisons})),
@@ -103,7 +121,7 @@ fn latency_floor(past: &[Row], base: &RunRecord, cell: &CellRecord, said: Option
 }
 
 /// A comparison for readers.
-fn text(comparison: &Comparison, verbose: bool) -> String {
+pub(super) fn text(comparison: &Comparison, verbose: bool) -> String {
     let mut out = format!("base  {}\nrun   {}\n", comparison.base, comparison.other);
     for cell in &comparison.cells {
         let _ = writeln!(

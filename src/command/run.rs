@@ -8,12 +8,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::cli::RunArgs;
+use crate::command::against::Against;
+use crate::command::compare;
 use crate::command::export::Exports;
 use crate::exit::{self, Error, Outcome};
 use crate::judge::complete::Planned;
 use crate::judge::outcome::exit_code;
 use crate::plan::{Plan, config, content, identity, settings};
-use crate::report::screen::{LINE_SCHEMA, Wanted, screen};
+use crate::report::screen::{LINE_SCHEMA, Wanted, last_line, screen};
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::results::status::Status;
 use crate::results::{retention, store};
@@ -36,12 +38,13 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
         }
     };
     Exports::of_run(&args)?;
+    let against = Against::of(&args)?;
     let Some(status) = status.filter(|_| !args.dry_run.unwrap_or(false)) else {
-        return Ok(measure(args, argv)?.0);
+        return Ok(measure(args, against.as_ref(), argv)?.0);
     };
     let mut said = Status { started: now(), ..Status::default() };
     said.write(&status)?;
-    let result = measure(args, argv);
+    let result = measure(args, against.as_ref(), argv);
     said.finished = Some(now());
     let result = match result {
         Ok((outcome, dir)) => {
@@ -58,7 +61,7 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
 }
 
 /// The run itself, and its directory.
-fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>), Error> {
+fn measure(args: RunArgs, against: Option<&Against>, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>), Error> {
     let root = Path::new("/");
     let as_json = args.json.unwrap_or(false);
     let verbosity = Verbosity { quiet: args.quiet.unwrap_or(false), verbose: args.verbose.unwrap_or(false) };
@@ -72,7 +75,7 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
                 if !verbosity.quiet {
                     say(&format!("note: {} is complete; there is nothing to continue", path.display()));
                 }
-                return Ok((conclude(&args, &record, &path, exit_code(&record, &[]))?, Some(path)));
+                return Ok((conclude(&args, against, (&record, &path), exit_code(&record, &[]))?, Some(path)));
             };
             let held = claim(&resumed.plan, root, &interrupt, &verbosity)?;
             (resumed, held)
@@ -93,8 +96,8 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
                     },
                 )
             {
-                let outcome = written(&args, &record, unchanged(&run, &record, verbosity.quiet))?;
-                return Ok((outcome, None));
+                let stands = unchanged(&run, &record, verbosity.quiet);
+                return Ok((finish(&args, against, (&record, &run), stands)?, None));
             }
             let held = claim(&plan, root, &interrupt, &verbosity)?;
             (run::begin(plan, root, argv)?, held)
@@ -106,7 +109,8 @@ fn measure(args: RunArgs, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>
             verbosity.tell(&format!("--keep {keep}: removed {}", gone.display()));
         }
     }
-    let outcome = conclude(&args, &done.record, &done.dir, exit_code(&done.record, &done.faults))?;
+    let code = exit_code(&done.record, &done.faults);
+    let outcome = conclude(&args, against, (&done.record, &done.dir), code)?;
     Ok((outcome, Some(done.dir)))
 }
 
@@ -135,25 +139,36 @@ fn listen(interrupt: &Arc<AtomicBool>) -> Result<(), Error> {
     .map_err(|e| Error::Environment(format!("cannot listen for Ctrl-C: {e}")))
 }
 
-/// What a finished run leaves: the files for other programs, and the screen.
-fn conclude(args: &RunArgs, record: &RunRecord, dir: &Path, code: u8) -> Result<Outcome, Error> {
-    let wanted = Wanted {
-        quiet: args.quiet.unwrap_or(false),
-        verbose: args.verbose.unwrap_or(false),
-        json: args.json.unwrap_or(false),
-    };
-    written(args, record, Outcome { stdout: screen(record, dir, wanted), code })
+/// A finished run and its directory.
+type Finished<'a> = (&'a RunRecord, &'a Path);
+
+/// What a finished run leaves: its screen, and what [`finish`] adds.
+fn conclude(args: &RunArgs, against: Option<&Against>, run: Finished, code: u8) -> Result<Outcome, Error> {
+    let (quiet, verbose) = (args.quiet.unwrap_or(false), args.verbose.unwrap_or(false));
+    let stdout = screen(run.0, run.1, Wanted { quiet, verbose, json: false });
+    finish(args, against, run, Outcome { stdout, code })
 }
 
-/// Adds the files for other programs. One that could not be written takes nothing away from the run: its result is shown.
-fn written(args: &RunArgs, record: &RunRecord, outcome: Outcome) -> Result<Outcome, Error> {
-    let (text, written) = Exports::of_run(args)?.write(record);
-    let mut code = outcome.code;
+/// Adds the comparison with the baseline, the line of JSON and the files for other programs. One that could not be written takes
+/// nothing away from the run: its result is shown.
+fn finish(args: &RunArgs, against: Option<&Against>, run: Finished, outcome: Outcome) -> Result<Outcome, Error> {
+    let Outcome { mut stdout, mut code } = outcome;
+    let mut comparison = None;
+    if let Some(against) = against {
+        (comparison, code) = against.compare(run.0, run.1, code);
+    }
+    if let Some(comparison) = comparison.as_ref().filter(|_| !args.quiet.unwrap_or(false)) {
+        stdout.push_str(&format!("\n{}", compare::text(comparison, args.verbose.unwrap_or(false))));
+    }
+    if args.json.unwrap_or(false) {
+        stdout.push_str(&last_line(run.0, run.1, comparison.map(|c| json!(c))));
+    }
+    let (text, written) = Exports::of_run(args)?.write(run.0);
     if let Err(fault) = written {
         say(&format!("error: {fault}"));
         code = if code == exit::INTERRUPTED { code } else { fault.code() };
     }
-    Ok(Outcome { stdout: text + &outcome.stdout, code })
+    Ok(Outcome { stdout: text + &stdout, code })
 }
 
 /// What `--if-changed` says of a run that stands: its verdict is this call's, too.

@@ -2,14 +2,19 @@
 //! run needs beside (skip when nothing changed, keep the newest, say how it ended). jetbench has no scheduler of its own:
 //! where there is no systemd, it prints the line for cron.
 
+mod cron;
+mod units;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::ValueEnum;
 use jetbench_runners::files;
 use jetbench_runners::types::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{RunArgs, ScheduleArgs, ScheduleCommand, ScheduleInstall, SchedulePlace};
+use crate::command::against::Against;
 use crate::exit::{self, Error, Outcome};
 use crate::plan::config;
 use crate::plan::settings;
@@ -20,6 +25,9 @@ use crate::text::say;
 
 /// The comment line of our units that tells what they are.
 const MARK: &str = "# jetbench schedule: ";
+
+/// The kind of the unit for a run that failed.
+const FAILED: &str = "failed";
 
 /// What our units say about themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,7 +78,10 @@ fn has_systemd() -> bool {
 }
 
 fn unit(name: &str, kind: &str) -> String {
-    format!("jetbench-{name}.{kind}")
+    match kind == FAILED {
+        true => format!("jetbench_failed-{name}.service"), // the name of no schedule's own unit
+        false => format!("jetbench-{name}.{kind}"),
+    }
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
@@ -79,24 +90,6 @@ fn check_name(name: &str) -> Result<(), Error> {
         true => Ok(()),
         false => Err(Error::Usage(format!("schedule name `{name}`: use letters, digits, dots and dashes"))),
     }
-}
-
-/// A word as `ExecStart=` and `Environment=` take it: quoted, and nothing in it expanded.
-fn unit_word(word: &str) -> Result<String, Error> {
-    if word.chars().any(char::is_control) {
-        return Err(Error::Usage(format!("{word:?}: control characters cannot stand in a unit")));
-    }
-    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
-    Ok(format!("\"{escaped}\""))
-}
-
-/// A path as settings such as `ReadWritePaths=` take it.
-fn unit_path(path: &Path) -> Result<String, Error> {
-    let text = path.to_string_lossy();
-    if text.chars().any(char::is_control) {
-        return Err(Error::Usage(format!("{text:?}: control characters cannot stand in a unit")));
-    }
-    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%")))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
@@ -110,6 +103,8 @@ struct ScheduledJob {
     environment: Vec<(String, String)>,
     directory: PathBuf,
     writes: Vec<PathBuf>,
+    /// Shell command for a run that did not end with exit code 0.
+    on_failure: Option<String>,
     /// All its devices are processors: no device node need be seen.
     only_cpu: bool,
 }
@@ -122,6 +117,9 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Error> {
     let name = install.name.clone().or_else(stem).unwrap_or_default();
     check_name(&name)?;
     check_calendar(&install.on_calendar)?;
+    if let Some(command) = &install.on_failure {
+        check_command(command)?;
+    }
     let out = absolute(&settings::default_out(settings.out.clone()))?;
     let status = out.join("schedules").join(format!("{name}.json"));
     let program =
@@ -137,9 +135,20 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Error> {
     flag("--max-wait", install.max_wait.map(String::from));
     flag("--keep", install.keep.map(|n| n.to_string()));
     flag("--min-free-mib", install.min_free_mib.map(|n| n.to_string()));
-    if install.if_changed {
-        words.push("--if-changed".into());
+    flag("--baseline", install.baseline.clone());
+    let undecided = install.on_inconclusive.and_then(|o| o.to_possible_value());
+    flag("--on-inconclusive", undecided.map(|o| o.get_name().to_string()));
+    for (name, given) in [("--if-changed", install.if_changed), ("--fail-on-regression", install.fail_on_regression)] {
+        words.extend(given.then(|| name.to_string()));
     }
+    // A baseline that is missing is found now, too.
+    Against::of(&RunArgs {
+        out: Some(out.clone()),
+        baseline: install.baseline.clone().or(settings.baseline.clone()),
+        fail_on_regression: Some(install.fail_on_regression).filter(|f| *f).or(settings.fail_on_regression),
+        on_inconclusive: install.on_inconclusive.or(settings.on_inconclusive),
+        ..RunArgs::default()
+    })?;
     let environment = [
         "JETBENCH_HOME",
         "JETBENCH_PACKS",
@@ -153,10 +162,12 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Error> {
     .filter_map(|name| Some((name.to_string(), std::env::var(name).ok().filter(|v| !v.is_empty())?)))
     .collect();
     let directory = std::env::current_dir().map_err(|e| Error::Environment(format!("no working directory: {e}")))?;
-    let writes = [Some(out), jetbench_runners::runtime::cache_dir(), Some(crate::run::lock::directory())]
-        .into_iter()
-        .flatten()
-        .collect();
+    let exports =
+        [&settings.export_markdown, &settings.export_bmf, &settings.export_junit, &settings.export_prometheus];
+    let files = exports.into_iter().flatten().filter(|file| file.as_os_str() != "-");
+    let places = files.map(|file| Ok(absolute(file)?.parent().unwrap_or(Path::new("/")).to_path_buf()));
+    let own = [Some(out), cache(owner(install.place.system).as_ref()), Some(locks())];
+    let writes = own.into_iter().flatten().map(Ok).chain(places).collect::<Result<Vec<_>, Error>>()?;
     Ok(ScheduledJob {
         only_cpu: settings.device.iter().all(|d| *d == Device::Cpu),
         meta: Meta { name, on_calendar: install.on_calendar.clone(), config: config_file, status },
@@ -164,7 +175,60 @@ fn job(install: &ScheduleInstall) -> Result<ScheduledJob, Error> {
         environment,
         directory,
         writes,
+        on_failure: install.on_failure.clone(),
     })
+}
+
+/// Who ran `sudo` to install system units, and so owns what a schedule writes.
+struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+fn owner(system: bool) -> Option<Owner> {
+    let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    Some(Owner { uid: id("SUDO_UID")?, gid: id("SUDO_GID")? }).filter(|_| system)
+}
+
+/// The cache of whoever the schedule runs as: `sudo` may have root's home in the environment.
+fn cache(owner: Option<&Owner>) -> Option<PathBuf> {
+    let Some(owner) = owner.filter(|_| std::env::var_os("XDG_CACHE_HOME").is_none()) else {
+        return jetbench_runners::runtime::cache_dir();
+    };
+    let users = files::read_text(Path::new("/etc/passwd"), files::SMALL).ok()?;
+    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let home = fields.filter(|f| f.len() > 5).find(|f| f[2] == owner.uid.to_string())?[5].to_string();
+    Some(Path::new(&home).join(".cache/jetbench"))
+}
+
+/// What must be writable for the locks: their directory does not outlive a boot, so that the one above it has to be.
+fn locks() -> PathBuf {
+    let dir = crate::run::lock::directory();
+    match std::env::var_os("JETBENCH_LOCKS").is_some_and(|d| !d.is_empty()) {
+        true => dir,
+        false => dir.parent().map(Path::to_path_buf).unwrap_or(dir),
+    }
+}
+
+/// Makes a directory, and gives what was not there before to its owner.
+fn make(dir: &Path, owner: Option<&Owner>) -> Result<(), Error> {
+    let fault = |e: std::io::Error| Error::Environment(format!("cannot make {}: {e}", dir.display()));
+    let new: Vec<&Path> = dir.ancestors().take_while(|d| !d.exists()).collect();
+    std::fs::create_dir_all(dir).map_err(fault)?;
+    let give = |dir: &&Path| match owner {
+        Some(owner) => std::os::unix::fs::chown(dir, Some(owner.uid), Some(owner.gid)),
+        None => Ok(()),
+    };
+    new.iter().try_for_each(give).map_err(fault)
+}
+
+fn check_command(command: &str) -> Result<(), Error> {
+    match command.trim().is_empty() || command.chars().any(char::is_control) {
+        true => Err(Error::Usage(format!(
+            "--on-failure {command:?}: one line of shell is needed, without control characters"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// systemd's own judgement of a calendar expression, where it can be had.
@@ -181,179 +245,27 @@ fn check_calendar(expression: &str) -> Result<(), Error> {
     }
 }
 
-fn service(job: &ScheduledJob, system: bool) -> Result<String, Error> {
-    let meta = serde_json::to_string(&job.meta).unwrap_or_default();
-    let mut text = format!(
-        "{MARK}{meta}\n[Unit]\nDescription=jetbench measurement {}\nDocumentation=man:jetbench(1)\n\n[Service]\nType=oneshot\n",
-        job.meta.name
-    );
-    if system {
-        // Whoever installs it, through sudo, owns the results.
-        // SAFETY: no arguments, no memory involved.
-        let own = unsafe { libc::geteuid() }.to_string();
-        let user = std::env::var("SUDO_UID").ok().filter(|u| u.parse::<u32>().is_ok());
-        if user.is_none() && own == "0" {
-            text.push_str("# Installed by root itself, so it runs as root, without capabilities; install it through sudo to run it as you.\n");
-        }
-        text.push_str(&format!("User={}\n", user.as_deref().unwrap_or(&own)));
-    }
-    let words = job.words.iter().map(|w| unit_word(w)).collect::<Result<Vec<_>, _>>()?;
-    let mut line = |key: &str, value: &str| text.push_str(&format!("{key}={value}\n"));
-    line("ExecStart", &words.join(" "));
-    line("WorkingDirectory", &job.directory.to_string_lossy().replace('%', "%%"));
-    for (name, value) in &job.environment {
-        line("Environment", &unit_word(&format!("{name}={value}"))?.replace("$$", "$"));
-    }
-    // Two minutes to end in order after a stop; a measurement itself may take all night.
-    line("TimeoutStartSec", "infinity");
-    line("TimeoutStopSec", "2min");
-    line("KillMode", "mixed");
-    line("UMask", "0022");
-    for fixed in [
-        "NoNewPrivileges=yes",
-        "RestrictSUIDSGID=yes",
-        "RestrictRealtime=yes",
-        "RestrictNamespaces=yes",
-        "LockPersonality=yes",
-        "SystemCallArchitectures=native",
-        "SystemCallFilter=@system-service",
-        "SystemCallFilter=~@privileged",
-        "SystemCallErrorNumber=EPERM",
-    ] {
-        text.push_str(&format!("{fixed}\n"));
-    }
-    if !system {
-        text.push_str(
-            "# A user's service manager cannot mount a read-only system; `--system` installs a unit that does.\n",
-        );
-        return Ok(text);
-    }
-    for fixed in [
-        "ProtectSystem=strict",
-        "ProtectHome=read-only",
-        "PrivateTmp=yes",
-        "PrivateNetwork=yes",
-        "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
-        "IPAddressDeny=any",
-        "CapabilityBoundingSet=",
-        "AmbientCapabilities=",
-        "ProtectKernelTunables=yes",
-        "ProtectKernelModules=yes",
-        "ProtectKernelLogs=yes",
-        "ProtectControlGroups=yes",
-        "ProtectClock=yes",
-        "ProtectHostname=yes",
-        "RemoveIPC=yes",
-    ] {
-        text.push_str(&format!("{fixed}\n"));
-    }
-    text.push_str(&device_access(job.only_cpu));
-    for path in &job.writes {
-        text.push_str(&format!("ReadWritePaths={}\n", unit_path(path)?));
-    }
-    Ok(text)
-}
-
-/// Device nodes that the unit may use.
-fn device_access(only_cpu: bool) -> String {
-    if only_cpu {
-        return "PrivateDevices=yes\nProtectProc=invisible\n".into();
-    }
-    let known = files::read_text(Path::new("/etc/group"), files::SMALL).unwrap_or_default();
-    let groups = ["video", "render"].into_iter().filter(|g| known.lines().any(|l| l.split(':').next() == Some(g)));
-    let groups: String = groups.map(|group| format!("SupplementaryGroups={group}\n")).collect();
-    format!(
-        "# The GPU's device nodes belong to these groups on Jetsons; a group that is not there would stop the unit.\n{groups}"
-    )
-}
-
-fn timer(job: &ScheduledJob) -> String {
-    let meta = serde_json::to_string(&job.meta).unwrap_or_default();
-    format!(
-        "{MARK}{meta}\n[Unit]\nDescription=when to run jetbench measurement {}\n\n[Timer]\nOnCalendar={}\nPersistent=yes\n\
-         AccuracySec=1min\nUnit={}\n\n[Install]\nWantedBy=timers.target\n",
-        job.meta.name,
-        job.meta.on_calendar.replace('%', "%%"),
-        unit(&job.meta.name, "service")
-    )
-}
-
-/// The line for `crontab -e`; `None` where cron cannot say it.
-fn crontab(job: &ScheduledJob) -> Option<String> {
-    let when = cron(&job.meta.on_calendar)?;
-    let quote = |word: &str| crate::text::shell_word(word).replace('%', "\\%");
-    let environment: Vec<String> = job.environment.iter().map(|(k, v)| format!("{k}={}", quote(v))).collect();
-    let words: Vec<String> = job.words.iter().map(|w| quote(w)).collect();
-    let directory = quote(&job.directory.to_string_lossy());
-    let command = [environment, words].concat().join(" ");
-    Some(format!("{when} cd {directory} && {command} --quiet"))
-}
-
-/// systemd's calendar as cron's five fields, for the forms that both have: `hourly`, `daily`, `weekly`, `monthly`,
-/// `[days] [*-*-D] HH:MM[:00]`.
-fn cron(expression: &str) -> Option<String> {
-    match expression.trim() {
-        "hourly" => return Some("0 * * * *".into()),
-        "daily" => return Some("0 0 * * *".into()),
-        "weekly" => return Some("0 0 * * 1".into()),
-        "monthly" => return Some("0 0 1 * *".into()),
-        _ => {}
-    }
-    let (mut days, mut day, mut time) = ("*".to_string(), "*".to_string(), None);
-    for word in expression.split_whitespace() {
-        if word.contains(':') {
-            let parts: Vec<&str> = word.split(':').collect();
-            let number = |text: &str, below: u32| text.parse::<u32>().ok().filter(|n| *n < below);
-            match parts.as_slice() {
-                [hour, minute] | [hour, minute, "00"] => {
-                    let hour = if *hour == "*" { "*".to_string() } else { number(hour, 24)?.to_string() };
-                    time = Some((hour, number(minute, 60)?));
-                }
-                _ => return None,
-            }
-        } else if let Some(date) = word.strip_prefix("*-*-") {
-            day = if date == "*" {
-                "*".into()
-            } else {
-                date.parse::<u32>().ok().filter(|d| (1..=31).contains(d))?.to_string()
-            };
-        } else {
-            const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-            let number = |d: &str| DAYS.iter().position(|n| d.to_ascii_lowercase().starts_with(n)).map(|p| p + 1);
-            let parts = word.split(',').map(|part| match part.split_once("..") {
-                Some((from, to)) => Some(format!("{}-{}", number(from)?, number(to)?)),
-                None => Some(number(part)?.to_string()),
-            });
-            days = parts.collect::<Option<Vec<_>>>()?.join(",");
-        }
-    }
-    let (hour, minute) = time?;
-    // cron runs when either day matches where both are given; systemd when both do.
-    (days == "*" || day == "*").then(|| format!("{minute} {hour} {day} * {days}"))
-}
-
 fn install_units(install: &ScheduleInstall) -> Result<Outcome, Error> {
     let job = job(install)?;
     let home = home(&install.place)?;
-    let (service, timer) = (service(&job, home.system)?, timer(&job));
-    let names = [unit(&job.meta.name, "service"), unit(&job.meta.name, "timer")];
-    let cron_words = || match crontab(&job) {
+    let mut parts = vec![
+        (unit(&job.meta.name, "service"), units::service(&job, home.system)?),
+        (unit(&job.meta.name, "timer"), units::timer(&job)),
+    ];
+    parts.extend(units::failure(&job, home.system)?.map(|text| (unit(&job.meta.name, FAILED), text)));
+    let cron_words = || match cron::crontab(&job) {
         Some(line) => format!("{line}\n"),
         None => format!("cron has no form for `{}`\n", job.meta.on_calendar),
     };
     if install.print {
-        return Ok(Outcome::ok(format!(
-            "# {}\n{service}\n# {}\n{timer}\n# without systemd, in crontab -e:\n# {}",
-            names[0],
-            names[1],
-            cron_words()
-        )));
+        let texts: String = parts.iter().map(|(name, text)| format!("# {name}\n{text}\n")).collect();
+        return Ok(Outcome::ok(format!("{texts}# without systemd, in crontab -e:\n# {}", cron_words())));
     }
     if home.control.is_some() && !has_systemd() {
         say("note: systemd does not run this machine, nothing was installed; this line does the same in `crontab -e`:");
         return Ok(Outcome { stdout: cron_words(), code: exit::ENVIRONMENT });
     }
-    for (name, text) in names.iter().zip([&service, &timer]) {
+    for (name, text) in &parts {
         let file = home.dir.join(name);
         if files::read_text(&file, files::SMALL).is_ok_and(|old| !old.starts_with(MARK)) {
             return Err(Error::Usage(format!("{}: not made by jetbench; choose another --name", file.display())));
@@ -361,15 +273,20 @@ fn install_units(install: &ScheduleInstall) -> Result<Outcome, Error> {
         store::write_atomic(&file, text.as_bytes())
             .map_err(|e| Error::Environment(format!("cannot write {}: {e}", file.display())))?;
     }
+    if job.on_failure.is_none() {
+        discard(&home.dir.join(unit(&job.meta.name, FAILED)))?; // of an earlier installation
+    }
     // systemd must find the paths that it is to leave writable.
-    for dir in job.writes.iter().chain(job.meta.status.parent().map(Path::to_path_buf).as_ref()) {
-        std::fs::create_dir_all(dir).map_err(|e| Error::Environment(format!("cannot make {}: {e}", dir.display())))?;
+    let owner = owner(home.system);
+    for dir in job.writes.iter().map(PathBuf::as_path).chain(job.meta.status.parent()) {
+        make(dir, owner.as_ref())?;
     }
     if let Some(flags) = home.control {
         systemctl(flags, &["daemon-reload"])?;
-        systemctl(flags, &["enable", "--now", &names[1]])?;
+        systemctl(flags, &["enable", "--now", &parts[1].0])?;
     }
-    let mut text = format!("installed {} and {} in {}\n", names[0], names[1], home.dir.display());
+    let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    let mut text = format!("installed {} in {}\n", names.join(", "), home.dir.display());
     if !home.system && home.control.is_some() {
         text.push_str("it runs while you are logged in; `loginctl enable-linger` lets it run always\n");
     }
@@ -408,7 +325,7 @@ fn last(status: Option<&Status>) -> String {
     let code = match status.code {
         Some(exit::OK) if status.run.is_none() => "skipped, nothing had changed".to_string(),
         Some(exit::OK) => "all cells valid".into(),
-        Some(exit::NOT_VALID) => "a cell is invalid or failed (exit 1)".into(),
+        Some(exit::NOT_VALID) => "a cell is invalid, failed or has regressed (exit 1)".into(),
         Some(exit::USAGE) => "wrong usage, pack or data (exit 2)".into(),
         Some(exit::ENVIRONMENT) => "device or environment unfit (exit 3)".into(),
         Some(exit::INTERRUPTED) => "interrupted (exit 130)".into(),
@@ -453,6 +370,10 @@ fn list(place: &SchedulePlace, as_json: bool) -> Result<Outcome, Error> {
     Ok(Outcome::ok(text.collect()))
 }
 
+fn discard(file: &Path) -> Result<(), Error> {
+    store::remove(file).map_err(|e| Error::Environment(format!("cannot remove {}: {e}", file.display())))
+}
+
 fn remove(name: &str, place: &SchedulePlace) -> Result<Outcome, Error> {
     check_name(name)?;
     let home = home(place)?;
@@ -465,66 +386,11 @@ fn remove(name: &str, place: &SchedulePlace) -> Result<Outcome, Error> {
     if let Some(flags) = home.control.filter(|_| has_systemd()) {
         systemctl(flags, &["disable", "--now", &unit(name, "timer")])?;
     }
-    for kind in ["service", "timer"] {
-        let file = home.dir.join(unit(name, kind));
-        store::remove(&file).map_err(|e| Error::Environment(format!("cannot remove {}: {e}", file.display())))?;
+    for kind in ["service", "timer", FAILED] {
+        discard(&home.dir.join(unit(name, kind)))?;
     }
     if let Some(flags) = home.control.filter(|_| has_systemd()) {
         systemctl(flags, &["daemon-reload"])?;
     }
     Ok(Outcome::ok(format!("removed schedule {name}; its results stay\n")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calendars_become_cron_lines_where_cron_can_say_them() {
-        let said: Vec<String> = [
-            "*-*-* 02:00",
-            "02:30:00",
-            "Mon..Fri *-*-* 22:15",
-            "Sat,Sun 04:00",
-            "*-*-01 03:00",
-            "*:15",
-            "daily",
-            "weekly",
-            "Mon *-*-01 03:00",
-            "*-*-* 02:00:30",
-            "2027-01-01 00:00",
-            "*-*-* 0/2:00",
-        ]
-        .iter()
-        .map(|c| format!("{c} = {}", cron(c).unwrap_or_else(|| "no".into())))
-        .collect();
-        insta::assert_snapshot!(said.join("\n"), @r"
-        *-*-* 02:00 = 0 2 * * *
-        02:30:00 = 30 2 * * *
-        Mon..Fri *-*-* 22:15 = 15 22 * * 1-5
-        Sat,Sun 04:00 = 0 4 * * 6,7
-        *-*-01 03:00 = 0 3 1 * *
-        *:15 = 15 * * * *
-        daily = 0 0 * * *
-        weekly = 0 0 * * 1
-        Mon *-*-01 03:00 = no
-        *-*-* 02:00:30 = no
-        2027-01-01 00:00 = no
-        *-*-* 0/2:00 = no
-        ");
-    }
-
-    #[test]
-    fn words_survive_units() {
-        assert_eq!(unit_word("a b").unwrap(), "\"a b\"");
-        assert_eq!(unit_word(r#"100% "$HOME" \"#).unwrap(), r#""100%% \"$$HOME\" \\""#);
-        assert!(unit_word("a\nExecStartPre=evil").is_err());
-        assert!(
-            check_name("../x").is_err()
-                && check_name("").is_err()
-                && check_name("-x").is_err()
-                && check_name("a b").is_err()
-        );
-        assert!(check_name("nightly-2.1").is_ok());
-    }
 }

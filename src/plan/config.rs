@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn every_flag_can_be_said_in_a_file() {
         for key in keys() {
-            let words =
-                ["30m", "1GiB", "fp32", "cpu", "1/2", "offline", "strict", "mose"].map(|word| format!("\"{word}\""));
+            let words = ["30m", "1GiB", "fp32", "cpu", "1/2", "offline", "strict", "mose", "pass"]
+                .map(|word| format!("\"{word}\""));
             let tries = ["true", "3", "\"x\"", "[\"x\"]"].into_iter().chain(words.iter().map(String::as_str));
             let read = |value| read(&format!("{key} = {value}\n"));
             let flags = tries.map(read).find_map(Result::ok);

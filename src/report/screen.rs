@@ -19,6 +19,9 @@ struct LastLine<'a> {
     schema: u32,
     run: String,
     cells: Vec<LastCell<'a>>,
+    /// Against the baseline, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<serde_json::Value>,
 }
 
 /// One cell in it.
@@ -56,30 +59,35 @@ pub fn screen(record: &RunRecord, dir: &Path, wanted: Wanted) -> String {
         }
     }
     if wanted.json {
-        let line = LastLine {
-            schema: LINE_SCHEMA,
-            run: dir.display().to_string(),
-            cells: record
-                .cells
-                .iter()
-                .map(|c| LastCell {
-                    model: &c.model,
-                    dtype: c.dtype.as_str(),
-                    device: &c.device,
-                    verdict: c.verdict.as_str(),
-                    disturbed: &c.disturbed,
-                    reasons: match &c.verdict {
-                        Verdict::Valid => Vec::new(),
-                        Verdict::Invalid { reasons } => reasons.iter().map(ToString::to_string).collect(),
-                        Verdict::Failed { .. } => vec![c.verdict.reasons()],
-                    },
-                })
-                .collect(),
-        };
-        let line = serde_json::to_string(&line).unwrap_or_default();
-        text.push_str(&format!("{line}\n"));
+        text.push_str(&last_line(record, dir, None));
     }
     text
+}
+
+/// The last line of `run --json`; `comparison` is that with the baseline.
+pub fn last_line(record: &RunRecord, dir: &Path, comparison: Option<serde_json::Value>) -> String {
+    let line = LastLine {
+        schema: LINE_SCHEMA,
+        run: dir.display().to_string(),
+        cells: record
+            .cells
+            .iter()
+            .map(|c| LastCell {
+                model: &c.model,
+                dtype: c.dtype.as_str(),
+                device: &c.device,
+                verdict: c.verdict.as_str(),
+                disturbed: &c.disturbed,
+                reasons: match &c.verdict {
+                    Verdict::Valid => Vec::new(),
+                    Verdict::Invalid { reasons } => reasons.iter().map(ToString::to_string).collect(),
+                    Verdict::Failed { .. } => vec![c.verdict.reasons()],
+                },
+            })
+            .collect(),
+        comparison,
+    };
+    format!("{}\n", serde_json::to_string(&line).unwrap_or_default())
 }
 
 /// How stdout wants its table: as wide as the terminal, coloured where that is welcome.

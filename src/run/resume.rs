@@ -180,6 +180,9 @@ fn only_output_flags(args: &RunArgs) -> Result<(), Error> {
         export_bmf: None,
         export_junit: None,
         export_prometheus: None,
+        baseline: None,
+        fail_on_regression: None,
+        on_inconclusive: None,
         config: None,
         status: None,
         ..trust::named_again(args)
