@@ -5,6 +5,7 @@ pub mod complete;
 mod help;
 mod option;
 mod packs;
+mod prune;
 pub mod quantity;
 mod run;
 mod schedule;
@@ -19,6 +20,7 @@ use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand};
 
 use self::complete::Shell;
 pub use self::packs::*;
+pub use self::prune::PruneArgs;
 pub use self::run::RunArgs;
 pub use self::schedule::*;
 pub use self::score::*;
@@ -76,6 +78,9 @@ pub enum Command {
     History(HistoryArgs),
     /// Run on a schedule: a systemd timer, or a line for cron
     Schedule(ScheduleArgs),
+    /// Remove old runs, but no baseline and nothing under way
+    #[command(after_help = help::PRUNE)]
+    Prune(PruneArgs),
     /// Join the parts of a job, or compare boards
     #[command(after_help = help::MERGE)]
     Merge(MergeArgs),

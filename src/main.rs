@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use jetbench::cli::{self, Command};
 use jetbench::command::{
-    audit, compare, data, doctor, history, inspect_library, manual, merge, models, packs, report, run, schedule, score,
-    telemetry, verify,
+    audit, compare, data, doctor, history, inspect_library, manual, merge, models, packs, prune, report, run, schedule,
+    score, telemetry, verify,
 };
 use jetbench::exit::{Error, Outcome};
 use jetbench::plan::shipped;
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Some(Command::Completions { shell }) => manual::completions(shell),
         Some(Command::Man { dir }) => manual::man(dir.as_deref()),
         Some(Command::History(args)) => history::history(&args),
+        Some(Command::Prune(args)) => prune::prune(&args),
         Some(Command::Merge(args)) => merge::merge(&args, argv),
         None => run::run(cli.run, argv),
         Some(Command::Packs(args)) => packs::packs(&args),

@@ -101,7 +101,7 @@ fn parts_join_to_exactly_the_single_run() {
     // Joining again finds the joined run beside its parts and leaves it out.
     std::fs::rename(shop.path("results"), shop.path("parts/results")).unwrap();
     let said = refused(&shop, &["parts"]);
-    assert!(said.contains("doubled"), "the single run is there too: {said}");
+    assert!(said.contains("appears twice"), "the single run is there too: {said}");
 }
 
 #[test]
@@ -135,6 +135,23 @@ fn what_is_missing_doubled_or_foreign_is_named() {
     said.push(refused(&shop, &["parts", "extra"]));
     said.push(refused(&shop, &["packs"]));
     insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn runs_of_one_board_are_sent_to_compare() {
+    let shop = shop();
+    let job = ["--models", "calm_mask", "--min-frames", "30"];
+    let runs = [1, 2].map(|clicks: u32| shop.run(&[&job[..], &["--clicks", &clicks.to_string()]].concat()));
+    // Whole runs, also of different settings.
+    let said = refused(&shop, &["results"]);
+    let relative = runs.each_ref().map(|r| r.strip_prefix(shop.dir.path()).unwrap().display().to_string());
+    let command = format!("jetbench compare {} {}", relative[0], relative[1]);
+    assert!(said.contains("whole runs on one board") && said.trim_end().ends_with(&command), "{said}");
+    // The same part twice, too.
+    for _ in 0..2 {
+        part(&shop, "1/4", "again");
+    }
+    assert!(refused(&shop, &["again"]).contains("runs of part 1/4 on one board"));
 }
 
 #[test]

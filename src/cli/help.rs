@@ -82,7 +82,12 @@ pub(super) const COMPARE: &str = after!(
     "compare latest --baseline main --fail-on-regression"
 );
 pub(super) const HISTORY: &str =
-    after!("not used", "history --plot trend.svg", "history --models sam2_points --export-csv -");
+    after!("not used", "history --plot trend.svg", "history --models sam2_points --export-csv -", "history --sizes");
+pub(super) const PRUNE: &str = after!(
+    "the results take more than --max-size, and nothing else may be removed",
+    "prune --keep 30 --dry-run",
+    "prune --max-size 20GiB"
+);
 pub(super) const INSTALL: &str = after!(
     "not used",
     "schedule install --on-calendar '*-*-* 02:00' --config configs/demo.toml --cool-to 45 --keep 30",

@@ -105,7 +105,7 @@ pub struct RunArgs {
     /// ONNX Runtime library to load
     ///
     /// `jetbench doctor` shows where it is searched for when this is left out
-    #[arg(long, value_name = "FILE", help_heading = HOW)]
+    #[arg(long, value_name = "FILE", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ort_lib: Option<PathBuf>,
     /// Threads per operator on the CPU

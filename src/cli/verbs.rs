@@ -214,6 +214,9 @@ pub struct HistoryArgs {
     /// Write all runs as one CSV table; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub export_csv: Option<PathBuf>,
+    /// Show what each run takes on disk, and whether `prune` may remove it
+    #[arg(long, conflicts_with_all = ["models", "export_csv", "plot"])]
+    pub sizes: bool,
     /// Draw the trends, as .svg or .png
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,

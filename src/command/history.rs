@@ -1,6 +1,8 @@
 //! `jetbench history`: the runs of a results directory in the order of time, as a table, a CSV file and a plot, and what
 //! they teach: how much the same thing differs from itself on this machine.
 
+mod sizes;
+
 use std::path::Path;
 
 use crate::cli::HistoryArgs;
@@ -20,6 +22,9 @@ use crate::text::{clean, plural, say, show};
 /// The results directory cannot be read, a file not be written.
 pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
     let out = settings::default_out(args.out.clone());
+    if args.sizes {
+        return sizes::sizes(&out, args.json);
+    }
     let (mut rows, faults) =
         rows(&out).map_err(|e| Error::Usage(format!("{}: {e}; name the results with --out DIR", out.display())))?;
     faults.iter().for_each(|fault| say(&format!("note: left out: {}", fault)));

@@ -24,7 +24,7 @@ use crate::results::record::{
 };
 use crate::results::store::{self, RECORD, RunDir};
 use crate::run::energy;
-use crate::text::{plural, say};
+use crate::text::{plural, say, shell_word};
 
 /// Cells of a record that was joined over several devices are named after their board; this stands for all of them.
 const FLEET: &str = "fleet";
@@ -159,7 +159,7 @@ fn refuse_foreign(parts: &[&Part], same_device: bool) -> Result<(), Error> {
         }
         if !differing.is_empty() {
             faults.push(format!(
-                "{}: foreign, it is not of the same job as {}; different: {}",
+                "{}: belongs to a different job than {}; different: {}",
                 part.dir.display(),
                 parts[0].dir.display(),
                 differing.join(", ")
@@ -216,7 +216,7 @@ fn coverage(parts: &[&Part]) -> Coverage {
     let doubled = holders
         .iter()
         .filter(|(_, dirs)| dirs.len() > 1)
-        .map(|(video, dirs)| format!("video {video} is doubled: it is in {}", dirs.join(" and in ")))
+        .map(|(video, dirs)| format!("video {video} appears twice: in {}", dirs.join(" and in ")))
         .collect();
     Coverage { missing: list.iter().filter(|v| missing.contains(*v)).cloned().collect(), doubled }
 }
@@ -248,23 +248,47 @@ fn missing_words(parts: &[&Part], missing: &[String]) -> String {
     words.join("; ")
 }
 
+/// Parts by the digest of their device.
+fn boards<'a>(parts: &[&'a Part]) -> Vec<(String, Vec<&'a Part>)> {
+    let mut boards: Vec<(String, Vec<&Part>)> = Vec::new();
+    for part in parts {
+        let digest = &part.record.device.digest;
+        match boards.iter_mut().find(|(d, _)| d == digest) {
+            Some((_, of)) => of.push(part),
+            None => boards.push((digest.clone(), vec![part])),
+        }
+    }
+    boards
+}
+
+/// Refuses runs of one board that are all of the same part, or all whole: there is nothing to join, whatever they measured.
+fn refuse_repeated(of: &[&Part]) -> Result<(), Error> {
+    let shard = of[0].record.origin.shard;
+    if of.len() < 2 || of.iter().any(|part| part.record.origin.shard != shard) {
+        return Ok(());
+    }
+    let what = shard.map_or_else(|| "whole runs".to_string(), |shard| format!("runs of part {shard}"));
+    let dirs: Vec<String> = of.iter().map(|part| shell_word(&part.dir.display().to_string())).collect();
+    Err(Error::Usage(format!(
+        "{} are {what} on one board ({}), and merge joins different parts of a job, or different boards; to compare them: \
+         jetbench compare {}",
+        dirs.join(" and "),
+        board(&of[0].record.device),
+        dirs.join(" ")
+    )))
+}
+
 /// Joins runs of one job, whatever devices they ran on.
 fn join(parts: &[Part], partial: bool) -> Result<RunRecord, Error> {
     let all: Vec<&Part> = parts.iter().collect();
+    let boards = boards(&all);
+    boards.iter().try_for_each(|(_, of)| refuse_repeated(of))?;
     refuse_foreign(&all, false)?;
     if all[0].record.data.list.is_empty() {
         return Err(Error::Usage(format!(
             "{}: written before parts were recorded; run it again",
             all[0].dir.display()
         )));
-    }
-    let mut boards: Vec<(String, Vec<&Part>)> = Vec::new();
-    for part in &all {
-        let digest = &part.record.device.digest;
-        match boards.iter_mut().find(|(d, _)| d == digest) {
-            Some((_, of)) => of.push(part),
-            None => boards.push((digest.clone(), vec![part])),
-        }
     }
     let mut doubled = Vec::new();
     for (_, of) in &boards {

@@ -105,8 +105,11 @@ fn measure(args: RunArgs, against: Option<&Against>, argv: Vec<String>) -> Resul
     };
     let done = run::measure(resumed, root, &interrupt, &verbosity)?;
     if let Some(keep) = done.settings.keep {
-        for gone in retention::retain(&done.settings.out, &done.dir, keep) {
-            verbosity.tell(&format!("--keep {keep}: removed {}", gone.display()));
+        match retention::retain(&done.settings.out, &done.dir, keep) {
+            Ok(gone) => {
+                gone.iter().for_each(|run| verbosity.tell(&format!("--keep {keep}: removed {}", run.display())))
+            }
+            Err(why) => say(&format!("warning: --keep {keep}: no run was removed: {why}")),
         }
     }
     let code = exit_code(&done.record, &done.faults);

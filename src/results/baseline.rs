@@ -63,10 +63,19 @@ pub fn find(out: &Path, name: &str) -> Result<PathBuf, Error> {
     Ok(baseline.run)
 }
 
-/// Directories that baselines below `out` name: retention keeps its hands off them.
-pub fn all(out: &Path) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(out.join("baselines")).into_iter().flatten().flatten();
-    files
-        .filter_map(|e| Some(serde_json::from_slice::<Baseline>(&files::read(&e.path(), files::LARGE).ok()?).ok()?.run))
-        .collect()
+/// Directories that baselines below `out` name: nothing removes them.
+///
+/// # Errors
+/// A baseline that cannot be read: which run it protects is not known.
+pub fn all(out: &Path) -> Result<Vec<PathBuf>, Error> {
+    let files = std::fs::read_dir(out.join("baselines")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let named = files.filter(|file| file.extension().is_some_and(|end| end == "json"));
+    let run = |file: PathBuf| {
+        let fault = |what: String| {
+            Error::Usage(format!("{}: {what}; which run it protects is not known: repair or remove it", file.display()))
+        };
+        let bytes = files::read(&file, files::LARGE).map_err(|e| fault(e.to_string()))?;
+        serde_json::from_slice::<Baseline>(&bytes).map(|baseline| baseline.run).map_err(|e| fault(e.to_string()))
+    };
+    named.map(run).collect()
 }

@@ -23,3 +23,9 @@ pub fn claim(path: &Path) -> Result<File, Error> {
         Err(std::fs::TryLockError::Error(e)) => Err(fault(e)),
     }
 }
+
+/// Does a process work on this run? Leaves nothing behind, unlike a try to claim it.
+pub fn is_claimed(path: &Path) -> bool {
+    let Ok(lock) = files::plain(&path.join(".lock")) else { return false };
+    matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
+}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::exit::Error;
 use crate::results::record::{CellRecord, DeviceRecord, Origin, RunRecord};
 use crate::results::{baseline, claim, store};
 use jetbench_runners::files;
@@ -53,24 +54,132 @@ pub fn mark(run: &Path, keep: usize) -> std::io::Result<()> {
     store::write_atomic(&run.join(RETENTION), text.as_bytes())
 }
 
-/// Removes the oldest marked runs beside `current` until `keep` are left, itself included. Baselines, runs without the
-/// mark, and runs that a process works on stay. Returns what was removed.
-pub fn retain(out: &Path, current: &Path, keep: usize) -> Vec<PathBuf> {
-    let Some(device) = current.parent() else { return Vec::new() };
-    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
-    let saved: Vec<PathBuf> = baseline::all(out).iter().map(|p| real(p)).collect();
-    let mut runs = Vec::new();
-    if store::find_runs(device, &mut runs).is_err() {
-        return Vec::new();
-    }
-    runs.retain(|run| run.join(RETENTION).is_file() && !saved.contains(&real(run)));
-    let surplus = runs.len().saturating_sub(keep.max(1));
-    let mut gone = Vec::new();
-    for run in runs.into_iter().take(surplus).filter(|run| real(run) != real(current)) {
-        let free = claim::claim(&run).is_ok();
-        if free && std::fs::remove_dir_all(&run).is_ok() {
-            gone.push(run);
+/// Why a run may not be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// A baseline names it.
+    Baseline,
+    /// A process works on it.
+    UnderWay,
+    /// Its directory is not named like a run, or its record is of another one: somebody put it there.
+    NotOurs,
+}
+
+impl Hold {
+    /// As it stands beside the run.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Hold::Baseline => "baseline",
+            Hold::UnderWay => "under way",
+            Hold::NotOurs => "not made here",
         }
     }
-    gone
+}
+
+/// A run in a results directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Directory of its device.
+    pub device: String,
+    /// Its name.
+    pub id: String,
+    /// What it takes on disk.
+    pub bytes: u64,
+    /// Why it has to stay; `None`: it may go.
+    pub hold: Option<Hold>,
+}
+
+/// Every run below `out`, oldest first.
+///
+/// # Errors
+/// The directory, or a baseline, cannot be read.
+pub fn stored(out: &Path) -> Result<Vec<Stored>, Error> {
+    let mut found = Vec::new();
+    store::find_runs(out, &mut found).map_err(|e| Error::Usage(format!("{}: {e}", out.display())))?;
+    // A part of a results directory has its baselines above it.
+    let real = out.canonicalize().unwrap_or_else(|_| out.to_path_buf());
+    let saved = real.ancestors().map(baseline::all).collect::<Result<Vec<_>, _>>()?.concat();
+    let mut runs: Vec<Stored> = found.into_iter().map(|dir| of(dir, &saved)).collect();
+    runs.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(runs)
+}
+
+fn of(dir: PathBuf, saved: &[PathBuf]) -> Stored {
+    let name = |path: Option<&Path>| {
+        path.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let id = name(Some(&dir));
+    let hold = match () {
+        () if is_saved(&dir, saved) => Some(Hold::Baseline),
+        () if !is_ours(&dir, &id) => Some(Hold::NotOurs),
+        () if claim::is_claimed(&dir) => Some(Hold::UnderWay),
+        () => None,
+    };
+    Stored { device: name(dir.parent()), bytes: size(&dir), id, hold, dir }
+}
+
+/// Does a baseline name this run? By its path, or by its id where the results have moved since.
+fn is_saved(dir: &Path, saved: &[PathBuf]) -> bool {
+    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+    saved.iter().any(|base| real(base) == real(dir) || base.file_name() == dir.file_name())
+}
+
+/// Is this a run that jetbench made, under its own name?
+fn is_ours(dir: &Path, id: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Head {
+        run_id: String,
+    }
+    let head = [dir.join(store::RECORD), store::head_of(dir)].into_iter().find(|file| file.is_file());
+    let head = head.and_then(|file| files::read(&file, files::LARGE).ok());
+    let head = head.and_then(|bytes| serde_json::from_slice::<Head>(&bytes).ok());
+    store::began(id).is_some() && head.is_some_and(|head| head.run_id == id)
+}
+
+/// Bytes that a directory takes on disk; links are not followed.
+fn size(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let of = |entry: std::fs::DirEntry| match entry.path().symlink_metadata() {
+        Ok(meta) if meta.is_dir() => meta.blocks() * 512 + size(&entry.path()),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.map(of).sum()
+}
+
+/// Removes a run, unless a process works on it. While it is being removed, nobody can take it up, and no command sees it.
+///
+/// # Errors
+/// The file system's, or that the run is claimed.
+pub fn discard(run: &Path) -> Result<(), Error> {
+    let _claim = claim::claim(run)?;
+    let fault = |e: std::io::Error| Error::Environment(format!("cannot remove {}: {e}", run.display()));
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    // What is left of it when the process is killed here, the next run sweeps away.
+    let hidden = run.with_file_name(format!("{}{name}", store::WRITING));
+    std::fs::rename(run, &hidden).map_err(fault)?;
+    std::fs::remove_dir_all(&hidden).map_err(fault)
+}
+
+/// Removes the oldest marked runs beside `current` until `keep` are left, itself included. Baselines, runs without the
+/// mark, and runs that a process works on stay. Returns what was removed.
+///
+/// # Errors
+/// A baseline cannot be read: nothing is removed.
+pub fn retain(out: &Path, current: &Path, keep: usize) -> Result<Vec<PathBuf>, Error> {
+    let Some(device) = current.parent() else { return Ok(Vec::new()) };
+    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+    let saved = baseline::all(out)?;
+    let mut runs = Vec::new();
+    if store::find_runs(device, &mut runs).is_err() {
+        return Ok(Vec::new());
+    }
+    runs.retain(|run| run.join(RETENTION).is_file() && !is_saved(run, &saved));
+    let surplus = runs.len().saturating_sub(keep.max(1));
+    runs.truncate(surplus);
+    runs.retain(|run| real(run) != real(current) && discard(run).is_ok());
+    Ok(runs)
 }
