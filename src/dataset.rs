@@ -40,8 +40,8 @@ pub(crate) use structure::{Structure, structure};
 pub use synth::{SynthOptions, synthesise};
 pub use write::{MaskWriter, label_colour};
 
-/// The program that decodes video files, looked up on the PATH.
-const FFMPEG: &str = "ffmpeg";
+/// The program that decodes video files and encodes overlays, looked up on the PATH.
+pub(crate) const FFMPEG: &str = "ffmpeg";
 
 /// A dataset read in place.
 #[derive(Clone, Debug)]

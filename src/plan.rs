@@ -8,6 +8,7 @@ pub mod content;
 pub mod data;
 pub mod identity;
 pub mod options;
+pub mod overlays;
 pub mod policy;
 pub mod resolve;
 pub mod scenario;
@@ -76,7 +77,10 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub fn of(settings: Settings, mut notes: Vec<String>) -> Result<Plan, Error> {
+    pub fn of(mut settings: Settings, mut notes: Vec<String>) -> Result<Plan, Error> {
+        let (overlays, said) = settings.overlays.decide()?;
+        settings.overlays = overlays;
+        notes.extend(said);
         let mut cells = Vec::new();
         let mut checked = Vec::new();
         for model in &settings.models {

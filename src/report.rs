@@ -6,6 +6,7 @@ pub mod closing;
 pub mod csv;
 pub mod export;
 pub mod html;
+pub mod movie;
 pub mod overlay;
 pub mod plot;
 pub mod png;

@@ -219,7 +219,7 @@ fn sa_v_train_is_read_from_its_video_and_json_files() {
             "--min-frames",
             "1",
             "--save-masks",
-            "--overlays",
+            "--overlays=png",
             "--json",
         ],
     );
@@ -353,7 +353,7 @@ fn prompts_in_the_record_are_those_of_the_truth_masks() {
     assert_eq!(jetbench(root, &args).status.code(), Some(0));
     let run = |more: &[&str]| {
         let mut args = vec!["--models", "still_points,still_bbox,still_mask", "--data", "drawn", "--packs", "packs"];
-        args.extend(["--dtype", "fp16", "--clicks", "2", "--min-frames", "1", "--overlays", "--json"]);
+        args.extend(["--dtype", "fp16", "--clicks", "2", "--min-frames", "1", "--overlays=png", "--json"]);
         args.extend(more);
         let out = jetbench(root, &args);
         assert_eq!(out.status.code(), Some(0), "{}{}", text(&out.stdout), text(&out.stderr));

@@ -92,7 +92,7 @@ fn a_video_named_like_a_time_is_saved_under_its_name() {
         let video = only(&shop.path("data").join(folder));
         std::fs::rename(&video, video.with_file_name("2025-11-02T10:20:30")).unwrap();
     }
-    let (code, out) = said(&shop.output(&[&RUN[..], &["--save-masks", "--overlays", "--out", "out"]].concat()));
+    let (code, out) = said(&shop.output(&[&RUN[..], &["--save-masks", "--overlays=png", "--out", "out"]].concat()));
     assert_eq!(code, Some(0), "{out}");
     let files = tree(&shop.runs("out")[0]);
     for output in ["masks", "overlays"] {
@@ -106,8 +106,18 @@ fn an_output_that_fails_at_the_end_costs_nothing_else() {
     let shop = label_maps(24);
     // The directory of the masks goes while the only cell is tracked: a file lies in its place.
     shop.pack("slow", "frame_ms = [30.0]");
-    let args =
-        ["--dtype", "fp32", "--models", "slow_mask", "--data", "data", "--save-masks", "--overlays", "--out", "out"];
+    let args = [
+        "--dtype",
+        "fp32",
+        "--models",
+        "slow_mask",
+        "--data",
+        "data",
+        "--save-masks",
+        "--overlays=png",
+        "--out",
+        "out",
+    ];
     let child = shop.command(&args).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
     let child = child.unwrap();
     let spooled = || shop.runs("out").first().map(|run| run.join("spool/0/0.spool")).filter(|spool| spool.exists());

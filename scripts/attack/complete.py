@@ -99,7 +99,7 @@ def odd_names(place: Place) -> str:
     for folder in ("JPEGImages", "Annotations"):
         for video, name in zip(sorted((data / folder).iterdir()), names, strict=True):
             video.rename(video.with_name(name))
-    said = place.measure("--save-masks", "--overlays")
+    said = place.measure("--save-masks", "--overlays=png")
     if said.code == 2 and not place.runs():
         return f"exit 2, nothing measured: {said.last}"
     run = place.runs()[0]

@@ -233,7 +233,7 @@ def full_disk(place: Place) -> str:
     if mounted.returncode:
         raise Skipped("no tmpfs may be mounted here; RLIMIT_FSIZE stands for it")
     try:
-        said = place.measure("--out", "disk", "--save-masks", "--overlays", "--min-free-mib", "0")
+        said = place.measure("--out", "disk", "--save-masks", "--overlays=png", "--min-free-mib", "0")
         hold(said.code == 3, f"exit {said.code}: {said.last}")
         hold("No space left" in said.text or "make room" in said.text, f"the reason is not named: {said.last}")
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)

@@ -8,6 +8,7 @@ use clap_complete::engine::{
 use jetbench_runners::types::{Device, Dtype};
 
 use crate::dataset::Layout;
+use crate::plan::overlays::Overlays;
 use crate::plan::scenario::Scenario;
 use crate::plan::{resolve, settings};
 use crate::results::store;
@@ -53,6 +54,10 @@ pub(super) fn devices() -> ArgValueCandidates {
 
 pub(super) fn scenarios() -> ArgValueCandidates {
     ArgValueCandidates::new(|| words(Scenario::ALL.map(Scenario::as_str)))
+}
+
+pub(super) fn overlays() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| words(Overlays::WORDS))
 }
 
 pub(super) fn layouts() -> ArgValueCandidates {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::cli::quantity::{ByteCount, TimeSpan};
 use crate::cli::{OnInconclusive, complete, option};
 use crate::dataset::Layout;
+use crate::plan::overlays::Overlays;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
@@ -141,9 +142,11 @@ pub struct RunArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_masks: Option<bool>,
     /// Draw masks, prompts and J over the frames
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT)]
+    ///
+    /// After tracking. As one MP4 file per video where ffmpeg is installed, else as a PNG file per frame; `mp4` and `png` insist
+    #[arg(long, value_name = "FILES", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, add = complete::overlays())]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub overlays: Option<bool>,
+    pub overlays: Option<Overlays>,
     /// Track on after an unusable warm-up mask
     ///
     /// The mask of the warm-up frame was empty, full or not finite; the cell stays invalid

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::RunArgs;
 use crate::dataset::Layout;
 use crate::exit::Error;
+use crate::plan::overlays::Overlays;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
 use crate::plan::shard::{self, Shard};
@@ -73,8 +74,9 @@ pub struct Settings {
     pub precision_policy: Policy,
     /// Write predicted masks.
     pub save_masks: bool,
-    /// Draw overlays.
-    pub overlays: bool,
+    /// Draw overlays, in which files.
+    #[serde(deserialize_with = "Overlays::recorded")]
+    pub overlays: Overlays,
     /// Track on after a faulty warm-up mask.
     pub keep_going: bool,
     /// Samples of the sensors per second.
@@ -138,7 +140,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         options,
         precision_policy: args.precision_policy.unwrap_or(Policy::Report),
         save_masks: args.save_masks.unwrap_or(false),
-        overlays: args.overlays.unwrap_or(false),
+        overlays: args.overlays.unwrap_or_default(),
         keep_going: args.keep_going.unwrap_or(false),
         sample_hz: crate::telemetry::rate(args.sample_hz)?,
         scenario: args.scenario.unwrap_or_default(),

@@ -16,6 +16,7 @@ use crate::judge::complete::Planned;
 use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{course, disturbed, roofline, summary};
 use crate::plan::content::CHANGED;
+use crate::plan::overlays::Overlays;
 use crate::plan::resolve::Cell;
 use crate::plan::{Plan, budget};
 use crate::report::{csv, thumb};
@@ -399,7 +400,8 @@ impl CellRun<'_> {
         let first = self.repeat == 0;
         let extras = Extras {
             masks: (settings.save_masks && first).then(|| outputs::masks(&self.dir.path, self.cell)),
-            overlays: (settings.overlays && first).then(|| outputs::overlays(&self.dir.path, self.cell)),
+            overlays: if first { settings.overlays } else { Overlays::Off },
+            overlays_root: outputs::overlays(&self.dir.path, self.cell),
         };
         self.progress.phase(Phase::Score);
         let what = if extras.overlays.is_some() { "scoring, drawing overlays" } else { "scoring" };

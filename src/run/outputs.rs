@@ -9,7 +9,9 @@ use jetbench_runners::files;
 use crate::dataset::{Dataset, MaskWriter, Sequence};
 use crate::exit::Error;
 use crate::plan::Plan;
+use crate::plan::overlays::Overlays;
 use crate::plan::resolve::Cell;
+use crate::report::movie;
 use crate::results::store;
 
 /// Where the predicted masks of a cell go, below the directory of its run.
@@ -44,7 +46,7 @@ pub(super) fn prove(plan: &Plan, run: &Path) -> Result<(), Error> {
     for cell in &plan.cells {
         let asked: [(bool, &str, PathBuf); 2] = [
             (settings.save_masks, "--save-masks", masks(run, cell)),
-            (settings.overlays, "--overlays", overlays(run, cell)),
+            (settings.overlays != Overlays::Off, "--overlays", overlays(run, cell)),
         ];
         for (_, flag, root) in asked.into_iter().filter(|(wanted, ..)| *wanted) {
             let fault = |what: String| {
@@ -55,7 +57,11 @@ pub(super) fn prove(plan: &Plan, run: &Path) -> Result<(), Error> {
             if !slugs.insert(root.clone()) {
                 return Err(fault(format!("two cells would write to {}", root.display())));
             }
-            directories(&plan.dataset, &root, flag == "--save-masks").map_err(fault)?;
+            match (flag, settings.overlays) {
+                ("--overlays", Overlays::Mp4) => movies(&plan.dataset, &root),
+                _ => directories(&plan.dataset, &root, flag == "--save-masks"),
+            }
+            .map_err(fault)?;
         }
     }
     Ok(())
@@ -73,6 +79,25 @@ fn directories(dataset: &Dataset, root: &Path, masks: bool) -> Result<(), String
         longest_frame(&dir, sequence).map_err(fail)?;
     }
     kept(root, dataset.sequences.iter().map(|s| s.name.as_str()))
+}
+
+/// Makes a movie's file for every video and removes it again; a movie of an earlier attempt stays.
+fn movies(dataset: &Dataset, root: &Path) -> Result<(), String> {
+    let fail = |path: &Path, e: std::io::Error| format!("{}: {e}{}", path.display(), store::remedy(&e));
+    std::fs::create_dir_all(root).map_err(|e| fail(root, e))?;
+    let names: Vec<String> = dataset.sequences.iter().map(|s| movie::file_name(&s.name)).collect();
+    // While it is made, a movie has a longer name.
+    let longest = dataset.sequences.iter().map(|s| movie::unfinished_name(&s.name)).max_by_key(String::len);
+    let mut made = Vec::new();
+    for name in names.iter().chain(&longest) {
+        let file = root.join(name);
+        if file.symlink_metadata().is_err() {
+            files::create(&file).map_err(|e| fail(&file, e))?;
+            made.push(file);
+        }
+    }
+    kept(root, names.iter().map(String::as_str))?;
+    made.iter().try_for_each(|file| std::fs::remove_file(file).map_err(|e| fail(file, e)))
 }
 
 /// Does the directory list these names, each as it was given? Some file systems make one of names that differ in case, or cut

@@ -8,6 +8,8 @@ use jetbench_runners::types::{Mask, PromptShape};
 use rayon::prelude::*;
 
 use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
+use crate::plan::overlays::Overlays;
+use crate::report::movie::{self, Movie};
 use crate::report::overlay::{self, Layer};
 use crate::report::{self, thumb};
 use crate::results::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord, StallRecord};
@@ -51,6 +53,8 @@ struct GradedFrame {
     /// Per annotated object: index in the sequence, scores, object-score logit.
     scores: Vec<(usize, FrameScore, Option<f32>)>,
     non_finite: Vec<String>,
+    /// It with everything drawn on it, for the movie.
+    drawn: Option<RgbFrame>,
     /// What could not be written of it, by output.
     unwritten: Vec<(Output, DataError)>,
 }
@@ -67,8 +71,10 @@ enum Output {
 pub struct Extras {
     /// Root for predicted masks in the dataset's own layout.
     pub masks: Option<PathBuf>,
-    /// Root for frames with everything drawn on them: `<video>/<frame>.png`.
-    pub overlays: Option<PathBuf>,
+    /// Frames with everything drawn on them, in which files.
+    pub overlays: Overlays,
+    /// Their root: `<video>/<frame>.png`, or `<video>.mp4`.
+    pub overlays_root: PathBuf,
 }
 
 /// A graded sequence.
@@ -108,30 +114,13 @@ pub fn grade(
         unwritten.push((Output::Masks, e));
         None
     });
-    let painter = extras.overlays.as_deref().map(|root| Painter::new(root, sequence, &finished.prompts)).transpose();
-    let painter = painter.unwrap_or_else(|e| {
+    let painter = Painter::new(extras, sequence, &finished.prompts).unwrap_or_else(|e| {
         unwritten.push((Output::Overlays, e));
         None
     });
-    // A video file is decoded forwards, so its frames are taken before the work is spread over threads.
-    let mut video = sequence.video.as_ref().filter(|_| painter.is_some()).map(|_| sequence.picker());
-    let mut frames: Vec<GradedFrame> = reader
-        .map(|frame| {
-            let frame = frame.map_err(|e| DataError(e.to_string()))?;
-            let index = frame.times.frame as usize;
-            let first_pass = index < sequence.frames.len();
-            let image = video.as_mut().filter(|_| first_pass).map(|v| v.frame(index));
-            Ok((frame, image))
-        })
-        .par_bridge()
-        .map(|taken: Result<_, DataError>| {
-            let (frame, image) = taken?;
-            let done = grade_frame(sequence, &frame, image, writer.as_ref(), painter.as_ref());
-            graded();
-            done
-        })
-        .collect::<Result<_, DataError>>()?;
-    frames.sort_by_key(|f| f.index);
+    let movie = painter.as_ref().and_then(|painter| painter.movie.clone());
+    let movie = movie.map(|path| Movie::create(&path, sequence.fps));
+    let mut frames = graded_frames(sequence, reader, writer.as_ref(), painter.as_ref(), movie, graded)?;
     if frames.len() != finished.frames {
         return Err(DataError(format!(
             "{}: {} frames, the worker counted {}",
@@ -166,6 +155,57 @@ pub fn grade(
         ..SequenceRecord::default()
     };
     Ok(Graded { record, missing })
+}
+
+/// All frames in order, each graded on one of all cores, and `graded` called after each; drawn ones go into the movie.
+fn graded_frames(
+    sequence: &Sequence,
+    reader: Reader,
+    writer: Option<&MaskWriter>,
+    painter: Option<&Painter<'_>>,
+    movie: Option<Movie>,
+    graded: &(dyn Fn() + Sync),
+) -> Result<Vec<GradedFrame>, DataError> {
+    // A video file is decoded forwards, so its frames are taken before the work is spread over threads.
+    let mut video = sequence.video.as_ref().filter(|_| painter.is_some()).map(|_| sequence.picker());
+    let mut taken = reader.map(|frame| {
+        let frame = frame.map_err(|e| DataError(e.to_string()))?;
+        let index = frame.times.frame as usize;
+        let first_pass = index < sequence.frames.len();
+        let image = video.as_mut().filter(|_| first_pass).map(|v| v.frame(index));
+        Ok((frame, image))
+    });
+    let grade = |taken: Result<_, DataError>| {
+        let (frame, image) = taken?;
+        let done = grade_frame(sequence, &frame, image, writer, painter);
+        graded();
+        done
+    };
+    let Some(mut movie) = movie else {
+        let mut frames: Vec<GradedFrame> = taken.par_bridge().map(grade).collect::<Result<_, _>>()?;
+        frames.sort_by_key(|f| f.index);
+        return Ok(frames);
+    };
+    // A movie takes frames in order; so many are in memory at once.
+    let at_once = 2 * rayon::current_num_threads();
+    let mut frames: Vec<GradedFrame> = Vec::new();
+    let mut whole = Ok(());
+    loop {
+        let part: Vec<_> = taken.by_ref().take(at_once).collect();
+        if part.is_empty() {
+            break;
+        }
+        let mut part: Vec<GradedFrame> = part.into_par_iter().map(grade).collect::<Result<_, _>>()?;
+        for drawn in part.iter_mut().filter_map(|frame| frame.drawn.take()) {
+            whole = whole.and_then(|()| movie.push(&drawn));
+        }
+        frames.extend(part);
+    }
+    let whole = whole.and_then(|()| movie.finish().map(|_| ()));
+    if let (Err(e), Some(last)) = (whole, frames.last_mut()) {
+        last.unwritten.push((Output::Overlays, DataError(e.to_string())));
+    }
+    Ok(frames)
 }
 
 fn grade_frame(
@@ -223,17 +263,22 @@ fn grade_frame(
             sequence.objects.iter().map(|o| predicted.get(&o.id).map(|(mask, _)| mask)).collect();
         unwritten.extend(writer.write(&file.name, &masks).err().map(|e| (Output::Masks, e)));
     }
-    if let (Some(painter), Some(_)) = (painter, first_pass) {
+    let mut drawn = None;
+    if let (Some(painter), Some(file)) = (painter, first_pass) {
         let truths: BTreeMap<usize, &Mask> = annotated.iter().map(|(i, _)| *i).zip(&truths).collect();
         let image = image.unwrap_or_else(|| sequence.picker().frame(index));
-        let painted = image.and_then(|image| painter.paint(sequence, index, &image, &predicted, &truths, &scores));
-        unwritten.extend(painted.err().map(|e| (Output::Overlays, e)));
+        let painted = image.and_then(|image| painter.draw(sequence, index, &image, &predicted, &truths, &scores));
+        match painted.and_then(|image| painter.keep(&file.name, image)) {
+            Ok(image) => drawn = image,
+            Err(e) => unwritten.push((Output::Overlays, e)),
+        }
     }
     Ok(GradedFrame {
         index: spooled.times.frame,
         frame: (!spooled.dropped).then(|| spooled.times.record(spooled.objects.len() as u32)),
         scores,
         non_finite,
+        drawn,
         unwritten,
     })
 }
@@ -313,15 +358,32 @@ pub fn picture(sequence: &Sequence, spool: &Path, frame: usize) -> Result<RgbFra
 
 /// Draws the frames of one sequence.
 struct Painter<'a> {
+    /// Directory of pictures.
     dir: PathBuf,
+    /// The movie, where it is one.
+    movie: Option<PathBuf>,
     prompts: &'a [GivenPrompt],
 }
 
 impl<'a> Painter<'a> {
-    fn new(root: &Path, sequence: &Sequence, prompts: &'a [GivenPrompt]) -> Result<Self, DataError> {
-        let dir = root.join(&sequence.name);
+    fn new(extras: &Extras, sequence: &Sequence, prompts: &'a [GivenPrompt]) -> Result<Option<Self>, DataError> {
+        let (root, name) = (&extras.overlays_root, &sequence.name);
+        let (dir, movie) = match extras.overlays {
+            Overlays::Off => return Ok(None),
+            Overlays::Mp4 => (root.clone(), Some(root.join(movie::file_name(name)))),
+            Overlays::Png | Overlays::Any => (root.join(name), None),
+        };
         std::fs::create_dir_all(&dir).map_err(|e| DataError(format!("cannot write {}: {e}", dir.display())))?;
-        Ok(Painter { dir, prompts })
+        Ok(Some(Painter { dir, movie, prompts }))
+    }
+
+    /// Writes the picture of a frame, or hands it on to the movie.
+    fn keep(&self, frame: &str, image: RgbFrame) -> Result<Option<RgbFrame>, DataError> {
+        if self.movie.is_some() {
+            return Ok(Some(image));
+        }
+        report::png::write(&self.dir.join(format!("{frame}.png")), &image).map_err(|e| DataError(e.to_string()))?;
+        Ok(None)
     }
 
     /// What the model was given on this frame, if anything; a mask is the frame's annotation.
@@ -336,7 +398,7 @@ impl<'a> Painter<'a> {
         given.map(shape).transpose()
     }
 
-    fn paint(
+    fn draw(
         &self,
         sequence: &Sequence,
         index: usize,
@@ -344,8 +406,7 @@ impl<'a> Painter<'a> {
         predicted: &BTreeMap<u32, (Mask, f32)>,
         truths: &BTreeMap<usize, &Mask>,
         scores: &[(usize, FrameScore, Option<f32>)],
-    ) -> Result<(), DataError> {
-        let file = &sequence.frames[index];
+    ) -> Result<RgbFrame, DataError> {
         let prompts = sequence.objects.iter().enumerate().map(|(i, o)| self.prompt(o, index, truths.get(&i).copied()));
         let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
         let layers: Vec<Layer> = sequence
@@ -361,8 +422,6 @@ impl<'a> Painter<'a> {
                 j: scores.iter().find(|s| s.0 == i && object.prompt_frame <= index).map(|s| s.1.j * 100.0),
             })
             .collect();
-        let path = self.dir.join(format!("{}.png", file.name));
-        let drawn = overlay::render(frame, &layers).map_err(|e| DataError(e.to_string()))?;
-        report::png::write(&path, &drawn).map_err(|e| DataError(e.to_string()))
+        overlay::render(frame, &layers).map_err(|e| DataError(e.to_string()))
     }
 }
