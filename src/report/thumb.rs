@@ -1,5 +1,5 @@
-//! Pictures of the worst moments of a cell: the frames on which it lost an object, with what was true and what it
-//! predicted. Made when the cell is scored, because masks do not outlive that; kept small, because they travel inside the
+//! Pictures of the worst moments of a cell: the frames on which it lost an object, cut to where the object is and was taken to be,
+//! with what was true and what it predicted. Made when the cell is scored, because masks do not outlive that; kept small, because they travel inside the
 //! report.
 
 use std::path::Path;
@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::RgbFrame;
 use crate::results::record::SequenceRecord;
 use jetbench_runners::files;
+use jetbench_runners::types::Mask;
 
 /// Pictures per cell.
 pub const MOST: usize = 3;
 /// Longest side of a picture in pixels.
 const SIDE: u32 = 300;
+/// A moment with this J or more is no bad one.
+const WORST_BELOW: f64 = 50.0;
 
 /// A frame on which an object was lost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,20 +44,94 @@ pub struct Thumb {
     pub png: Vec<u8>,
 }
 
-/// The worst counted frames of a cell, at most one per object, worst first: video, object, frame, J. A J of 100 is no loss.
+/// Is this J, 0..100, bad enough for a picture? Half of what is seen or should be seen is then wrong.
+pub fn is_bad(j: f64) -> bool {
+    j < WORST_BELOW
+}
+
+/// The worst counted frames of a cell, worst first: video, object, frame, J. At most one per object, and none that shows the same
+/// scene as another: frames of one video lie a tenth of it apart. Fewer than [`MOST`], or none, where nothing went wrong.
 pub fn worst(sequences: &[SequenceRecord]) -> Vec<Moment> {
-    let mut moments: Vec<Moment> = sequences
+    let mut bad: Vec<(Moment, u32)> = sequences
         .iter()
         .flat_map(|s| s.objects.iter().map(move |o| (s, o)))
         .filter_map(|(s, o)| {
-            let lowest = o.per_frame.iter().filter(|f| f.counted && f.j < 100.0).min_by(|a, b| a.j.total_cmp(&b.j))?;
+            let counted = o.per_frame.iter().filter(|f| f.counted && is_bad(f.j));
+            let lowest = counted.min_by(|a, b| a.j.total_cmp(&b.j))?;
             let (video, object) = (s.video.clone(), o.object.clone());
-            Some(Moment { video, object, frame: lowest.frame, j: lowest.j, file: String::new() })
+            let moment = Moment { video, object, frame: lowest.frame, j: lowest.j, file: String::new() };
+            Some((moment, (s.frames.len() / 10) as u32))
         })
         .collect();
-    moments.sort_by(|a, b| a.j.total_cmp(&b.j));
-    moments.truncate(MOST);
+    bad.sort_by(|a, b| a.0.j.total_cmp(&b.0.j));
+    let mut moments: Vec<Moment> = Vec::new();
+    for (moment, apart) in bad {
+        let same = |m: &Moment| m.video == moment.video && m.frame.abs_diff(moment.frame) <= apart;
+        if moments.len() < MOST && !moments.iter().any(same) {
+            moments.push(moment);
+        }
+    }
     moments
+}
+
+/// The part of a frame that shows these pixels with as much again around them, as 4:3 as the frame allows: left, top, width,
+/// height. The whole frame where there are none.
+pub fn around(seen: &[&Mask], (width, height): (u32, u32)) -> [u32; 4] {
+    let mut bounds: Option<[u32; 4]> = None;
+    for mask in seen {
+        for y in 0..mask.height().min(height) {
+            for (i, &word) in mask.row(y).iter().enumerate().filter(|(_, word)| **word != 0) {
+                let (left, right) = (i as u32 * 64 + word.trailing_zeros(), i as u32 * 64 + 63 - word.leading_zeros());
+                let [l, t, r, b] = bounds.unwrap_or([left, y, right, y]);
+                bounds = Some([l.min(left), t.min(y), r.max(right), b.max(y)]);
+            }
+        }
+    }
+    let Some([l, t, r, b]) = bounds else { return [0, 0, width, height] };
+    let (wide, tall) = (f64::from(r - l + 1), f64::from(b - t + 1));
+    let across = (2.0 * wide).max(2.0 * tall * 4.0 / 3.0).max(32.0);
+    let (w, h) = ((across.ceil() as u32).min(width), ((across * 0.75).ceil() as u32).min(height));
+    let place =
+        |low: u32, high: u32, size: u32, all: u32| (low + high).div_ceil(2).saturating_sub(size / 2).min(all - size);
+    [place(l, r, w, width), place(t, b, h, height), w, h]
+}
+
+/// This part of an image, at most 300 pixels long: made smaller as by [`shrink`], or larger by interpolation.
+pub fn cut(image: &RgbFrame, [left, top, width, height]: [u32; 4]) -> RgbFrame {
+    let row = |y: u32| ((top + y) * image.width + left) as usize * 3;
+    let rgb = (0..height).flat_map(|y| image.rgb[row(y)..row(y) + width as usize * 3].iter().copied()).collect();
+    let part = RgbFrame { width, height, rgb };
+    if width.max(height) >= SIDE {
+        return shrink(&part);
+    }
+    let scaled = |v: u32| (v * SIDE / width.max(height)).max(1);
+    let (wide, tall) = (scaled(width), scaled(height));
+    // Centres of pixels lie on each other.
+    let at = |i: u32, n: u32, of: u32| {
+        let at = ((f64::from(i) + 0.5) * f64::from(of) / f64::from(n) - 0.5).clamp(0.0, f64::from(of - 1));
+        (at.floor() as u32, (at.floor() as u32 + 1).min(of - 1), at.fract())
+    };
+    let mut rgb = Vec::with_capacity(wide as usize * tall as usize * 3);
+    for y in 0..tall {
+        let (y0, y1, v) = at(y, tall, height);
+        for x in 0..wide {
+            let (x0, x1, u) = at(x, wide, width);
+            let of = |x: u32, y: u32, c: usize| f64::from(part.rgb[(y * width + x) as usize * 3 + c]);
+            rgb.extend((0..3).map(|c| {
+                let (above, below) =
+                    (of(x0, y0, c) * (1.0 - u) + of(x1, y0, c) * u, of(x0, y1, c) * (1.0 - u) + of(x1, y1, c) * u);
+                (above * (1.0 - v) + below * v).round() as u8
+            }));
+        }
+    }
+    RgbFrame { width: wide, height: tall, rgb }
+}
+
+/// The same part of a mask, each pixel that of its centre, for an image of `size`.
+pub fn cut_mask(mask: &Mask, [left, top, width, height]: [u32; 4], size: (u32, u32)) -> Mask {
+    Mask::from_fn(size.0, size.1, |x, y| {
+        mask.get(left + (2 * x + 1) * width / (2 * size.0), top + (2 * y + 1) * height / (2 * size.1))
+    })
 }
 
 /// The image, no side longer than 300 pixels; each pixel is the mean of those it covers.
@@ -114,6 +191,75 @@ pub fn read(run: &Path, cells: usize) -> Vec<Thumb> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::record::{FrameScoreRecord, ObjectRecord};
+
+    fn sequence(video: &str, objects: &[&[(u32, f64, bool)]]) -> SequenceRecord {
+        let object = |(i, frames): (usize, &&[(u32, f64, bool)])| ObjectRecord {
+            object: i.to_string(),
+            prompt_frame: 0,
+            prompt: None,
+            frames_scored: frames.len() as u32,
+            j: None,
+            f: None,
+            jf: None,
+            per_frame: frames
+                .iter()
+                .map(|&(frame, j, counted)| FrameScoreRecord {
+                    frame,
+                    j,
+                    f: j,
+                    counted,
+                    visible: true,
+                    object_score: None,
+                })
+                .collect(),
+        };
+        let objects = objects.iter().enumerate().map(object).collect();
+        SequenceRecord { video: video.into(), frames: vec![Default::default(); 100], objects, ..Default::default() }
+    }
+
+    #[test]
+    fn worst_moments_are_bad_and_distinct_and_never_padded() {
+        let good: &[_] = &[(10, 97.0, true), (20, 50.0, true)];
+        assert_eq!(worst(&[sequence("a", &[good, good])]), [], "nothing went wrong");
+        let told = |sequences: &[SequenceRecord]| -> Vec<(String, String, u32, f64)> {
+            worst(sequences).into_iter().map(|m| (m.video, m.object, m.frame, m.j)).collect()
+        };
+        let said = |video: &str, object: &str, frame, j| (video.to_string(), object.to_string(), frame, j);
+        // One per object; a frame that does not count is none; the same scene twice is shown once.
+        let a = sequence("a", &[&[(10, 30.0, true), (50, 20.0, true), (60, 0.0, false)], &[(58, 21.0, true)], good]);
+        let b = sequence("b", &[&[(50, 40.0, true)], &[(80, 49.0, true)]]);
+        assert_eq!(told(std::slice::from_ref(&a)), [said("a", "0", 50, 20.0)]);
+        assert_eq!(told(&[a, b]), [said("a", "0", 50, 20.0), said("b", "0", 50, 40.0), said("b", "1", 80, 49.0)]);
+        let many: Vec<_> = (0..9).map(|i| sequence(&i.to_string(), &[&[(5, f64::from(i), true)]])).collect();
+        assert_eq!(told(&many).len(), MOST);
+    }
+
+    #[test]
+    fn a_small_object_is_cut_out_and_enlarged() {
+        let (truth, predicted) = ([100, 60, 20, 10], [140, 60, 10, 10]);
+        let mask =
+            |[l, t, w, h]: [u32; 4]| Mask::from_fn(640, 480, |x, y| (l..l + w).contains(&x) && (t..t + h).contains(&y));
+        let (truth, predicted) = (mask(truth), mask(predicted));
+        let part = around(&[&truth, &predicted], (640, 480));
+        let [left, top, width, height] = part;
+        assert_eq!((width, height), (100, 75), "twice the fifty columns of both, 4:3");
+        assert!(left <= 75 && left + width >= 175 && top <= 40 && top + height >= 90, "{part:?}");
+        let image =
+            RgbFrame { width: 640, height: 480, rgb: (0..640 * 480).flat_map(|i| [(i % 640 / 4) as u8; 3]).collect() };
+        let small = cut(&image, part);
+        assert_eq!((small.width, small.height, small.rgb.len()), (300, 225, 300 * 225 * 3));
+        assert_eq!(u32::from(small.rgb[0]), left / 4);
+        let seen = cut_mask(&truth, part, (300, 225));
+        let count = seen.words().iter().map(|w| w.count_ones()).sum::<u32>();
+        assert!((count as i64 - 20 * 10 * 9).abs() <= 200, "three times as long: {count}");
+        // At the edge, without anything, larger than a picture, smaller than it.
+        assert_eq!(around(&[&mask([630, 470, 10, 10])], (640, 480)), [608, 456, 32, 24]);
+        assert_eq!(around(&[&Mask::empty(640, 480)], (640, 480)), [0, 0, 640, 480]);
+        assert_eq!(around(&[&mask([0, 0, 640, 480])], (640, 480)), [0, 0, 640, 480]);
+        assert_eq!((cut(&image, [0, 0, 640, 480]).width, cut(&image, [0, 0, 1, 1]).width), (300, 300));
+        assert_eq!(around(&[&Mask::from_fn(3, 200, |_, _| true)], (3, 200)), [0, 0, 3, 200]);
+    }
 
     #[test]
     fn pictures_shrink_to_means() {

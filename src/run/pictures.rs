@@ -28,7 +28,8 @@ pub(super) fn leave(
         let before =
             old.iter().find(|m| (&m.video, &m.object, m.frame) == (&moment.video, &moment.object, moment.frame));
         if let Some((finished, sequence)) = sequence {
-            let image = grade::picture(sequence, &finished.spool, moment.frame as usize).map_err(|e| e.to_string())?;
+            let image = grade::picture(sequence, &finished.spool, moment.frame as usize, &moment.object)
+                .map_err(|e| e.to_string())?;
             let png = report::png::encode(&image).map_err(|e| e.to_string())?;
             moment.file = format!("{}-{}.png", finished.index, moment.frame);
             store::write_atomic(&dir.join(&moment.file), &png).map_err(|e| e.to_string())?;

@@ -318,42 +318,42 @@ fn object_record(
     }
 }
 
-/// A small picture of one frame of a spooled sequence: what was true, as contours, and what was predicted, as fills.
+/// A small picture of one object on one frame of a spooled sequence: what was true, as a contour, and what was predicted, as a
+/// fill.
 ///
 /// # Errors
-/// The frame, its annotation or the spool file cannot be read, or it holds no such frame.
-pub fn picture(sequence: &Sequence, spool: &Path, frame: usize) -> Result<RgbFrame, DataError> {
+/// The frame, its annotation or the spool file cannot be read, or they hold no such frame or object.
+pub fn picture(sequence: &Sequence, spool: &Path, frame: usize, object: &str) -> Result<RgbFrame, DataError> {
     let wrong = |e: String| DataError(e);
     let reader = Reader::open(spool).map_err(|e| wrong(e.to_string()))?;
     let (width, height) = (reader.width, reader.height);
+    let missing = || wrong(format!("{}: no object {object} on frame {frame}", spool.display()));
+    let object = sequence.objects.iter().find(|o| o.name == object).ok_or_else(missing)?;
     for spooled in reader {
         let spooled = spooled.map_err(|e| wrong(e.to_string()))?;
         if spooled.times.frame as usize != frame {
             continue;
         }
-        let mut predicted = BTreeMap::new();
-        for object in &spooled.objects {
-            predicted.insert(object.object, Reader::mask(width, height, object).map_err(wrong)?);
-        }
-        let annotated: Vec<Object> =
-            sequence.objects.iter().filter(|o| o.annotated.binary_search(&frame).is_ok()).cloned().collect();
-        let truths = sequence.truths(&annotated, frame)?;
-        let image = sequence.picker().frame(frame)?;
-        let layers: Vec<Layer> = annotated
-            .iter()
-            .zip(&truths)
-            .map(|(object, truth)| Layer {
-                name: &object.name,
-                object: object.id,
-                predicted: predicted.get(&object.id),
-                truth: Some(truth),
-                ..Layer::default()
-            })
-            .collect();
-        let drawn = overlay::draw(&image, &layers, false).map_err(|e| DataError(e.to_string()))?;
-        return Ok(thumb::shrink(&drawn));
+        let own = spooled.objects.iter().find(|o| o.object == object.id);
+        let predicted = own.map(|own| Reader::mask(width, height, own).map_err(wrong)).transpose()?;
+        let truth = sequence.truths(std::slice::from_ref(object), frame)?.swap_remove(0);
+        let seen: Vec<&Mask> = predicted.iter().chain([&truth]).collect();
+        let part = thumb::around(&seen, (width, height));
+        let image = thumb::cut(&sequence.picker().frame(frame)?, part);
+        let (predicted, truth) = {
+            let small = |mask: &Mask| thumb::cut_mask(mask, part, (image.width, image.height));
+            (predicted.as_ref().map(small), small(&truth))
+        };
+        let layer = Layer {
+            name: &object.name,
+            object: object.id,
+            predicted: predicted.as_ref(),
+            truth: Some(&truth),
+            ..Layer::default()
+        };
+        return overlay::draw(&image, &[layer], false).map_err(|e| DataError(e.to_string()));
     }
-    Err(DataError(format!("{}: no frame {frame}", spool.display())))
+    Err(missing())
 }
 
 /// Draws the frames of one sequence.
