@@ -296,11 +296,31 @@ fn text_areas(group: &usvg::Group, areas: &mut Vec<(String, [f32; 4])>) {
     }
 }
 
+/// Rows of `telemetry.csv` of the first cell: two curves, and phases that follow each other closely.
+fn sensed(run: &RunRecord) -> String {
+    let cell = &run.cells[0];
+    let mut out = "model,dtype,device,t_s,quantity,value,repeat\n".to_string();
+    let mut row = |at: f64, quantity: &str, value: f64| {
+        out.push_str(&format!("{},{},{},{at},{quantity},{value},1\n", cell.model, cell.dtype, cell.device));
+    };
+    for i in 0..200 {
+        row(f64::from(i) / 10.0, "mem_available_mib", 5000.0 - f64::from(i % 50));
+        row(f64::from(i) / 10.0, "worker_rss_mib", 100.0 + f64::from(i));
+    }
+    let phases = ["spawn", "idle", "load", "loaded", "warmup", "warmed"].iter().enumerate();
+    for (at, phase) in
+        phases.map(|(i, p)| (0.1 * i as f64, *p)).chain([(0.7, "track"), (19.5, "last"), (19.6, "score")])
+    {
+        row(at, &format!("phase_{phase}"), 1.0);
+    }
+    out
+}
+
 #[test]
 fn no_text_of_a_figure_covers_another_or_leaves_the_page() {
     for (name, run) in runs_to_draw() {
-        let figures = plot::figures(&run);
-        assert!(figures.len() >= 3, "{name}");
+        let figures = plot::figures_with(&run, sensed(&run).as_bytes());
+        assert!(figures.len() >= 4 && figures.iter().any(|f| f.name.starts_with("sensed")), "{name}");
         for figure in figures {
             let tree = plot::paper::tree(figure.svg()).unwrap();
             let mut areas = Vec::new();
@@ -369,6 +389,38 @@ fn shapes(svg: &str, kind: &str, with: &str, attribute: &str) -> Vec<Vec<f64>> {
 }
 
 #[test]
+fn the_worst_video_and_object_stand_first_and_are_of_all_repeats() {
+    let (run, _) = repeated();
+    let page = report::html::report(&run, &[], &[]);
+    let rows = |title: &str| -> Vec<Vec<String>> {
+        let table =
+            page.split(title).nth(1).unwrap().split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap();
+        let plain = |cell: &str| cell.split('>').nth(1).unwrap().split('<').next().unwrap().to_string();
+        let row = |row: &str| {
+            row.replace("<wbr>", "")
+                .split("</t")
+                .map(|c| c.to_string())
+                .filter(|c| c.contains("<t"))
+                .map(|c| plain(&c[c.find("<t").unwrap()..]))
+                .collect()
+        };
+        table.split("<tr>").skip(1).map(row).collect()
+    };
+    let (videos, objects) = (rows("By video ("), rows("By object ("));
+    assert_eq!((videos.len(), objects.len()), (6, 14));
+    for (table, column) in [(&videos, 3), (&objects, 3)] {
+        let scores: Vec<f64> = table.iter().map(|row| row[column].parse().unwrap()).collect();
+        assert!(scores.windows(2).all(|w| w[0] <= w[1]), "{scores:?}");
+    }
+    // The frame of 987 ms is in the second repeat.
+    assert!(videos.iter().any(|row| row[0] == "demo_04" && row[6] == "987"), "{videos:?}");
+    let cell = &run.cells[0];
+    let worst = cell.sequences.iter().flat_map(|s| s.objects.iter().map(move |o| (s, o)));
+    let (video, worst) = worst.min_by(|a, b| a.1.jf.unwrap().total_cmp(&b.1.jf.unwrap())).unwrap();
+    assert_eq!((&objects[0][0], &objects[0][1]), (&video.video, &worst.object));
+}
+
+#[test]
 fn figures_of_a_cell_are_of_all_repeats_and_nothing_stands_right_of_max() {
     let (run, stall) = repeated();
     assert_eq!(run.cells[0].summary.as_ref().unwrap().latency.unwrap().max_ms, stall);
@@ -391,12 +443,7 @@ fn figures_of_a_cell_are_of_all_repeats_and_nothing_stands_right_of_max() {
     assert_eq!(run.cells[0].frames().count(), 3 * 576);
     assert!((stages(&run) - mean).abs() < 1e-9 && stages(&run) > 1.15 * stages(&alone), "{mean}");
     // A timeline cannot be of several processes: it says of which it is.
-    let cell = &run.cells[0];
-    let rows: Vec<String> = (0..9)
-        .map(|i| format!("{},{},{},{i},mem_available_mib,{},1", cell.model, cell.dtype, cell.device, 900 + i))
-        .collect();
-    let sensed = format!("model,dtype,device,t_s,quantity,value,repeat\n{}\n", rows.join("\n"));
-    let drawn = plot::figures_with(&run, sensed.as_bytes());
+    let drawn = plot::figures_with(&run, sensed(&run).as_bytes());
     let sensed = drawn.iter().find(|f| f.name.starts_with("sensed")).unwrap();
     assert!(sensed.svg().contains("repeat 1 of 3"), "{}", sensed.caption);
 }
@@ -469,6 +516,15 @@ fn a_run_leaves_its_files_and_the_report_stands_alone() {
     }
     assert_eq!(html.matches("<svg").count(), 5);
     assert!(html.contains("4 of 6 valid, 1 invalid, 1 failed") && html.contains(BANNER));
+    // One line per cell, with what stands behind it; a failed cell has no tables.
+    assert_eq!(html.matches(": requested ").count(), 6);
+    assert!(html.contains("edgetam_mini_points fp32: requested fp32, actual fp32"));
+    assert_eq!((html.matches("By video (6 videos)").count(), html.matches("By object (14 objects)").count()), (5, 5));
+    for word in
+        ["verdict", "disturbed", "J", "F", "J&amp;F", "p50, p95, p99, max", "precision requested, actual", "memory"]
+    {
+        assert!(html.contains(&format!("<dt>{word}</dt>")), "{word} is not explained");
+    }
     assert!(html.contains("'it'\\''s &lt;b&gt;'"), "the command is quoted for a shell, then escaped");
     // Every element that is opened is closed.
     for tag in ["table", "tr", "td", "th", "dl", "dt", "dd", "details", "figure", "ul", "li", "div", "main", "body"] {

@@ -1,63 +1,45 @@
 //! What does a reader see first? `report.html`: one self-contained file with the headline table, the figures, every
-//! warning, and how to do it again. No script, no fetched part; readable in light and dark and on paper. What is put
-//! into the page is escaped by its type.
+//! warning, and how to reproduce it. Readable in light and dark, on a phone, on a wide screen and on paper.
 
 mod cell;
+mod headline;
+mod objects;
+mod shell;
+mod understanding;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use jetbench_runners::types::StagePrecision;
 use maud::{Markup, PreEscaped, html};
 
+use self::shell::{folded, notes, page, pairs};
 use crate::report::closing::Closing;
 use crate::report::plot::{Figure, paper};
-use crate::report::table::{self, Column, Sheet, cell_name, strip_marks};
-use crate::report::thumb::Thumb;
+use crate::report::table::{self, cell_name};
+use crate::report::thumb::{self, Thumb};
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::text::{clean, plural, shell_word};
 
 /// Figures that stand in the report itself; a full data set has dozens more, which lie beside it under `plots/`.
 const INLINE: usize = 12;
 
-/// Colours are variables, so that a test can compute their contrast in both schemes. What figures look like in the dark,
-/// their own module says.
-const STYLE: &str = include_str!("html/style.css");
-
 /// The report, with figures drawn by [`crate::report::plot::figures_with`], and pictures.
 pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
     let title = format!("jetbench on {}", clean(&run.device.name));
     let closing = Closing::of(run);
-    let page = html! {
-        (PreEscaped("<!doctype html>\n"))
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="generator" content={ "jetbench " (clean(&run.version)) };
-                title { (title) }
-                style { (PreEscaped(STYLE)) (PreEscaped(paper::style("figure"))) }
-            }
-            body {
-                main {
-                    h1 { (title) }
-                    p.under { (table::heading(run)) }
-                    @if let Some(banner) = &closing.banner { p.verdict.invalid { strong { (banner) "." } } }
-                    (verdict(run, &closing))
-                    (headline(run, &closing))
-                    (drawings(figures))
-                    @if !thumbs.is_empty() { (moments(run, thumbs)) }
-                    @if run.cells.iter().any(|c| !c.precision.is_empty()) { (precisions(run)) }
-                    (device(run))
-                    (cells(run))
-                    @if !closing.settings.is_empty() {
-                        (folded("How the runners were set up, and other remarks", &closing.settings))
-                    }
-                    (reproduce(run))
-                }
-            }
-        }
+    let body = html! {
+        p.under { (table::heading(run)) }
+        @if let Some(banner) = &closing.banner { p.verdict.invalid { strong { (banner) "." } } }
+        (verdict(run, &closing))
+        (headline::table(run))
+        (beside(&closing))
+        (drawings(figures))
+        (moments(run, thumbs))
+        (device(run))
+        (cells(run))
+        (reproduce(run))
+        (understanding::section())
     };
-    page.into_string() + "\n"
+    page(&title, &run.version, &body)
 }
 
 /// How many cells may be quoted, before any figure.
@@ -71,64 +53,20 @@ fn verdict(run: &RunRecord, closing: &Closing) -> Markup {
     html! { p.verdict.(class) { strong { (closing.headline) "." } } }
 }
 
-/// Classes of a column's cells: numbers stand right, and a phone shows the columns that stay longest.
-fn class(column: &Column) -> Option<&'static str> {
-    match (column.number, column.stays()) {
-        (true, true) => Some("number"),
-        (true, false) => Some("number roomy"),
-        (false, true) => None,
-        (false, false) => Some("roomy"),
-    }
-}
-
-/// The headline table and what must be read beside it.
-fn headline(run: &RunRecord, closing: &Closing) -> Markup {
-    let sheet = Sheet::new(run);
+/// What must be read beside the headline table.
+fn beside(closing: &Closing) -> Markup {
     html! {
-        .wide {
-            table {
-                caption { "One row per cell: model, precision and device" }
-                thead {
-                    tr {
-                        @for column in &sheet.columns {
-                            th scope="col" class=[class(column)] {
-                                @for (i, line) in column.title.split('\n').enumerate() { @if i > 0 { br; } (line) }
-                            }
-                        }
-                    }
-                }
-                tbody {
-                    @for (row, cell) in run.cells.iter().enumerate() {
-                        tr.(cell.verdict.as_str()) {
-                            @for column in &sheet.columns {
-                                @let value = strip_marks(&column.values[row]);
-                                @match column.title.as_str() {
-                                    "model" => th scope="row" { @for part in value.split_inclusive('_') { (part) wbr; } },
-                                    "verdict" => td.word.disturbed[!cell.disturbed.is_empty()] { (value) },
-                                    _ => td class=[class(column)] { (value) },
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
         @if let Some(answer) = &closing.answer { p { strong { (answer) } } }
         @if !closing.reasons.is_empty() || !closing.warnings.is_empty() {
             h2 { "Warnings" }
             ul.notes { @for reason in &closing.reasons { li.warning { (reason) } } }
-            @for warning in &closing.warnings { (folded(&warning.line, &warning.seen)) }
+            @for warning in &closing.warnings { (folded(&warning.line, &notes(&warning.seen))) }
         }
         @if !closing.legend.is_empty() {
             h2 { "How to read it" }
             ul.notes { @for line in &closing.legend { li { (line) } } }
         }
     }
-}
-
-/// A line with what stands behind it.
-fn folded(line: &str, behind: &[String]) -> Markup {
-    html! { details { summary { (line) } ul.notes { @for text in behind { li { (text) } } } } }
 }
 
 /// The first figures, drawn.
@@ -146,73 +84,39 @@ fn drawings(figures: &[Figure]) -> Markup {
     }
 }
 
-/// Pictures of the frames on which objects were lost.
+/// Pictures of the frames on which objects were lost; a word where none was. Nothing where nothing was scored.
 fn moments(run: &RunRecord, thumbs: &[Thumb]) -> Markup {
-    let pictures = thumbs.iter().filter_map(|thumb| Some((run.cells.get(thumb.cell)?, &thumb.moment, &thumb.png)));
+    let pictures: Vec<_> = thumbs
+        .iter()
+        .filter(|thumb| thumb::is_bad(thumb.moment.j))
+        .filter_map(|thumb| Some((run.cells.get(thumb.cell)?, &thumb.moment, &thumb.png)))
+        .collect();
+    let scored = run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.jf.is_some()));
+    let bad = run.cells.iter().any(|c| !thumb::worst(&c.sequences).is_empty());
     html! {
-        h2 { "Worst moments" }
-        p {
-            "Filled: what the model predicted. Light contour: what was true. The frames with the lowest J that count, "
-            "at most one per object."
-        }
-        .moments {
-            @for (cell, m, png) in pictures {
-                @let name = cell_name(run, cell);
-                @let text =
-                    clean(&format!("{name}: {}, object {}, frame {}, J {:.1}", m.video, m.object, m.frame, m.j));
-                figure.moment {
-                    img alt={ (text) ": predicted mask and true contour" }
-                        src={ "data:image/png;base64," (BASE64_STANDARD.encode(png)) };
-                    figcaption { (text) }
-                }
+        @if !pictures.is_empty() {
+            h2 { "Worst moments" }
+            p {
+                "Filled: what the model predicted. Light contour: what was true. The frames with the lowest J that count, below "
+                "50, cut to the object: at most one per object, three per cell."
             }
-        }
-    }
-}
-
-/// Precision of every cell: asked, in effect, and what supports it. Graphs that agree share a row.
-fn precisions(run: &RunRecord) -> Markup {
-    html! {
-        h2 { "Precision" }
-        .wide {
-            table {
-                caption { "What was asked for, what was in effect, and how we know" }
-                (head(&["cell", "graphs", "asked", "in effect", "evidence"], 5))
-                tbody {
-                    @for cell in &run.cells {
-                        @for (graphs, p) in alike(cell) {
-                            tr {
-                                th scope="row" { (cell_name(run, cell)) }
-                                td { (clean(&graphs.join(", ").replace('_', " "))) }
-                                td { (p.requested) }
-                                td { (clean(&p.effective)) }
-                                td.prose { (clean(&p.evidence.join("; "))) }
-                            }
-                        }
+            .moments {
+                @for (cell, m, png) in &pictures {
+                    @let name = cell_name(run, cell);
+                    @let text =
+                        clean(&format!("{name}: {}, object {}, frame {}, J {:.1}", m.video, m.object, m.frame, m.j));
+                    figure.moment {
+                        img alt={ (text) ": predicted mask and true contour" }
+                            src={ "data:image/png;base64," (BASE64_STANDARD.encode(png)) };
+                        figcaption { (text) }
                     }
                 }
             }
-        }
-        @if run.cells.iter().any(CellRecord::emulated) {
-            p {
-                "Emulated means: this device has no kernels of that precision; operands are rounded to it and the sums "
-                "are kept in fp32. Its scores are those of the precision, its speed is not."
-            }
+        } @else if scored && !bad {
+            h2 { "Worst moments" }
+            p { "No object fell below a J of 50 on a frame that counts." }
         }
     }
-}
-
-/// Graphs of a cell by what is known of their precision.
-fn alike(cell: &CellRecord) -> Vec<(Vec<&str>, &StagePrecision)> {
-    let mut rows: Vec<(Vec<&str>, &StagePrecision)> = Vec::new();
-    for p in &cell.precision {
-        let known = (p.requested, &p.effective, p.kind, &p.evidence);
-        match rows.iter_mut().find(|(_, o)| (o.requested, &o.effective, o.kind, &o.evidence) == known) {
-            Some((graphs, _)) => graphs.push(&p.graph),
-            None => rows.push((vec![&p.graph], p)),
-        }
-    }
-    rows
 }
 
 /// The board, in its own words.
@@ -227,15 +131,24 @@ fn device(run: &RunRecord) -> Markup {
     }
 }
 
-/// What lies behind every cell. Folded text is not printed; a few cells are shown at once.
+/// What lies behind every cell: a line for its precision and settings, and one for everything else.
 fn cells(run: &RunRecord) -> Markup {
     html! {
+        @if run.cells.iter().any(|c| !c.precision.is_empty()) {
+            h2 { "Precision and settings" }
+            @for cell in &run.cells { (cell::precision(run, cell)) }
+            @if run.cells.iter().any(CellRecord::emulated) {
+                p {
+                    "Emulated means: this device has no kernels of that precision; operands are rounded to it and the sums "
+                    "are kept in fp32. Its scores are those of the precision, its speed is not."
+                }
+            }
+        }
         h2 { "Behind the figures" }
         @for cell in &run.cells {
             @let verdict = cell.verdict.as_str();
-            @let words = cell.verdict_words();
-            details open[run.cells.len() <= 6] {
-                summary { (cell_name(run, cell)) " " span.word.(verdict) { (words) } }
+            details.printed {
+                summary { (cell_name(run, cell)) " " span.word.(verdict) { (cell.verdict_words()) } }
                 (cell::behind(cell))
             }
         }
@@ -273,33 +186,13 @@ fn reproduce(run: &RunRecord) -> Markup {
         facts.push(("joined from", format!("{} ({shard}, {} {})", part.run_id, part.device, part.device_digest)));
     }
     html! {
-        h2 { "How to do it again" }
+        h2 { "Reproduce" }
         pre { code { (clean(&command.join(" "))) } }
         (pairs(facts))
         @if !run.settings.is_empty() {
             details {
                 summary { "Every setting in effect" }
                 (pairs(run.settings.iter().map(|(name, value)| (name.as_str(), value.to_string()))))
-            }
-        }
-    }
-}
-
-/// A list of names and values.
-fn pairs<K: AsRef<str>>(facts: impl IntoIterator<Item = (K, String)>) -> Markup {
-    html! {
-        dl { @for (name, value) in facts { dt { (clean(name.as_ref())) } dd { (clean(&value)) } } }
-    }
-}
-
-/// A table's head; titles from `numbers` on stand over numbers.
-fn head(titles: &[&str], numbers: usize) -> Markup {
-    html! {
-        thead {
-            tr {
-                @for (i, title) in titles.iter().enumerate() {
-                    th scope="col" class=[(i >= numbers).then_some("number")] { (title) }
-                }
             }
         }
     }

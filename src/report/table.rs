@@ -145,7 +145,7 @@ pub(super) struct Column {
     pub(super) title: String,
     pub(super) number: bool,
     /// 0 stays longest.
-    rank: usize,
+    pub(super) rank: usize,
     pub(super) values: Vec<String>,
 }
 

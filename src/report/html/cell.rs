@@ -1,12 +1,16 @@
 //! What lies behind a cell's figures? Intervals, stages, repeats, memory, sensors, options: all that the headline table
 //! has no room for. A failed cell shows its reason, never a figure.
 
+use jetbench_runners::types::StagePrecision;
 use maud::{Markup, html};
 
-use super::{head, pairs};
+use super::objects;
+use super::shell::{folded, grid, notes, pairs};
 use crate::report::csv::engine_build_ms;
 use crate::report::plot::stages;
-use crate::results::record::{CellRecord, Interval, SummaryRecord, Verdict, WarmupRecord};
+use crate::report::table::{cell_name, dtype_short};
+use crate::results::note::Severity;
+use crate::results::record::{CellRecord, Interval, RunRecord, SummaryRecord, Verdict, WarmupRecord};
 use crate::telemetry::key::MemoryPhase;
 use crate::text::{clean, figure, show};
 
@@ -38,10 +42,16 @@ pub(super) fn behind(cell: &CellRecord) -> Markup {
     if let Some(s) = summary {
         facts.extend(timing(cell, s));
     }
-    facts.extend(limits_and_options(cell));
+    if !cell.sensors.unjudged.is_empty() {
+        facts.push(("could not be judged here", cell.sensors.unjudged.join("; ")));
+    }
     html! {
         (pairs(facts))
-        @if quotable { (stage_times(cell)) @if !cell.repeats.is_empty() { (repeats(cell)) } }
+        @if quotable {
+            (stage_times(cell))
+            @if !cell.repeats.is_empty() { (repeats(cell)) }
+            (objects::tables(cell))
+        }
         @if !cell.memory.is_empty() { (memory(cell)) }
         @if !cell.sensors.missing.is_empty() {
             h3 { "Sensors not read" }
@@ -62,7 +72,7 @@ fn origin(cell: &CellRecord) -> Facts {
     let mut facts = vec![
         ("verdict", format!("{} {}", cell.verdict_words(), cell.verdict.reasons())),
         ("pack", format!("{}, manifest digest {}", cell.pack, cell.pack_digest)),
-        ("precision", format!("asked {}, in effect {effective}", cell.dtype)),
+        ("precision", format!("requested {}, actual {effective}", cell.dtype)),
     ];
     if let Some(runtime) = &cell.runtime {
         facts.push(("ONNX Runtime", format!("{} ({})", runtime.version, runtime.path)));
@@ -145,40 +155,57 @@ fn timing(cell: &CellRecord, s: &SummaryRecord) -> Facts {
     facts
 }
 
-fn limits_and_options(cell: &CellRecord) -> Facts {
-    let mut facts = Facts::new();
-    if !cell.sensors.unjudged.is_empty() {
-        facts.push(("could not be judged here", cell.sensors.unjudged.join("; ")));
-    }
+/// What a cell computed in and how its runner was set up: a line, and what supports it.
+pub(super) fn precision(run: &RunRecord, cell: &CellRecord) -> Markup {
+    let graphs = alike(cell);
+    let rows = graphs.iter().map(|(graphs, p)| {
+        vec![graphs.join(", ").replace('_', " "), p.requested.to_string(), p.effective.clone(), p.evidence.join("; ")]
+    });
+    let mut options: Vec<(String, String)> =
+        cell.options.passed.iter().map(|(name, value)| (format!("option {name}"), value.to_string())).collect();
     for dropped in &cell.options.dropped {
-        facts.push(("option not passed on", format!("{} = {}: {}", dropped.name, dropped.value, dropped.reason)));
+        options.push((
+            format!("option {}", dropped.name),
+            format!("{}: not passed on, {}", dropped.value, dropped.reason),
+        ));
     }
-    if !cell.options.passed.is_empty() {
-        let passed: Vec<String> = cell.options.passed.iter().map(|(k, v)| format!("{k} = {v}")).collect();
-        facts.push(("options passed on", passed.join(", ")));
+    let remarks = cell.notes.iter().filter(|n| n.severity == Severity::Info);
+    let remarks: Vec<String> = remarks.map(|n| clean(&n.to_string())).collect();
+    let actual = match cell.precision.is_empty() {
+        true => "never loaded".to_string(),
+        false => dtype_short(cell),
+    };
+    let line = format!("{}: requested {}, actual {actual}", cell_name(run, cell), cell.dtype);
+    folded(
+        &line,
+        &html! {
+            @if !graphs.is_empty() { (grid("", &["graphs", "requested", "actual", "evidence"], 4, rows)) }
+            @if !options.is_empty() { (pairs(options)) }
+            @if !remarks.is_empty() { (notes(&remarks)) }
+        },
+    )
+}
+
+/// Graphs of a cell by what is known of their precision.
+fn alike(cell: &CellRecord) -> Vec<(Vec<&str>, &StagePrecision)> {
+    let mut rows: Vec<(Vec<&str>, &StagePrecision)> = Vec::new();
+    for p in &cell.precision {
+        let known = (p.requested, &p.effective, p.kind, &p.evidence);
+        match rows.iter_mut().find(|(_, o)| (o.requested, &o.effective, o.kind, &o.evidence) == known) {
+            Some((graphs, _)) => graphs.push(&p.graph),
+            None => rows.push((vec![&p.graph], p)),
+        }
     }
-    facts
+    rows
 }
 
 /// Mean time per stage.
 fn stage_times(cell: &CellRecord) -> Markup {
     let Some(means) = stages::means(cell) else { return Markup::default() };
     let total: f64 = means.iter().map(|m| m.1).sum();
-    html! {
-        h3 { "Time per frame, by stage" }
-        table {
-            (head(&["stage", "mean, ms", "share"], 1))
-            tbody {
-                @for (stage, ms) in means {
-                    tr {
-                        th scope="row" { (clean(&stage)) }
-                        td.number { (format!("{ms:.2}")) }
-                        td.number { (format!("{:.1} %", 100.0 * ms / total)) }
-                    }
-                }
-            }
-        }
-    }
+    let row = |(name, ms): &(String, f64)| vec![name.clone(), figure(*ms), format!("{:.1} %", ms / total * 100.0)];
+    let rows = means.iter().map(row).chain([vec!["whole frame".to_string(), figure(total), "100 %".to_string()]]);
+    html! { h3 { "Time per frame, by stage" } (grid("", &["stage", "mean, ms", "share"], 1, rows)) }
 }
 
 /// Every repeat, and the intervals over them.
@@ -186,25 +213,17 @@ fn repeats(cell: &CellRecord) -> Markup {
     let range = |i: Option<Interval>| {
         i.map_or_else(|| "too few repeats".to_string(), |i| format!("{} to {} ms", figure(i.low), figure(i.high)))
     };
+    let titles = ["repeat", "verdict", "FPS wall", "p50, ms", "p95, ms", "max, ms", "load, ms"];
+    let rows = cell.repeats.iter().map(|r| {
+        let latency = r.summary.as_ref().and_then(|s| s.latency);
+        let verdict = format!("{} {}", r.verdict.as_str(), r.verdict.reasons());
+        let fps = r.summary.as_ref().and_then(|s| s.fps_wall);
+        let (p50, p95, max) = (latency.map(|l| l.p50_ms), latency.and_then(|l| l.p95()), latency.map(|l| l.max_ms));
+        [r.repeat.to_string(), verdict].into_iter().chain([fps, p50, p95, max, r.load_ms].map(show)).collect()
+    });
     html! {
         h3 { "Repeats in fresh processes" }
-        table {
-            (head(&["repeat", "verdict", "FPS wall", "p50, ms", "p95, ms", "max, ms", "load, ms"], 2))
-            tbody {
-                @for r in &cell.repeats {
-                    @let latency = r.summary.as_ref().and_then(|s| s.latency);
-                    tr {
-                        td { (r.repeat) }
-                        td { (clean(&format!("{} {}", r.verdict.as_str(), r.verdict.reasons()))) }
-                        td.number { (show(r.summary.as_ref().and_then(|s| s.fps_wall))) }
-                        td.number { (show(latency.map(|l| l.p50_ms))) }
-                        td.number { (show(latency.and_then(|l| l.p95()))) }
-                        td.number { (show(latency.map(|l| l.max_ms))) }
-                        td.number { (show(r.load_ms)) }
-                    }
-                }
-            }
-        }
+        (grid("", &titles, 2, rows))
         @if let Some(spread) = cell.summary.as_ref().and_then(|s| s.repeats?.latency_p50_ms) {
             p {
                 "Median latency: " (figure(spread.median)) " ms; 95 % interval of that median " (range(spread.interval))
@@ -218,21 +237,14 @@ fn repeats(cell: &CellRecord) -> Markup {
 fn memory(cell: &CellRecord) -> Markup {
     let phases = MemoryPhase::IN_LIFE_ORDER.iter().filter_map(|phase| Some((phase, cell.memory.get(phase)?)));
     let titles = ["phase", "system, fall of MemAvailable", "Pss of the worker", "resident set", "of it in huge pages"];
+    let mib = |value: Option<f64>| value.map_or_else(|| "–".to_string(), |v| format!("{v:.1}"));
+    let rows = phases.map(|(phase, m)| {
+        let figures = [m.system_mib, m.pss_mib, m.rss_mib, m.huge_mib].map(mib);
+        [phase.as_str().to_string()].into_iter().chain(figures).collect()
+    });
     html! {
         h3 { "Memory, MiB" }
         @if !cell.repeats.is_empty() { p { "Peak: the largest of all repeats. Other phases: repeat 1." } }
-        table {
-            (head(&titles, 1))
-            tbody {
-                @for (phase, m) in phases {
-                    tr {
-                        th scope="row" { (phase.as_str()) }
-                        @for value in [m.system_mib, m.pss_mib, m.rss_mib, m.huge_mib] {
-                            td.number { (value.map_or_else(|| "–".to_string(), |v| format!("{v:.1}"))) }
-                        }
-                    }
-                }
-            }
-        }
+        (grid("", &titles, 1, rows))
     }
 }

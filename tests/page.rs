@@ -1,0 +1,151 @@
+//! What the pages look like in a browser: no table is cut and nothing runs out of the page, on a phone, a tablet, a desk and a wide
+//! screen. Needs chromium; without one the test says so and passes.
+
+#[allow(dead_code)] // each test file uses its part
+mod synthetic;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use jetbench::judge::{repeat, summary};
+use jetbench::plan::scenario::Scenario;
+use jetbench::report::{html, plot};
+use jetbench::results::record::{MemoryRecord, RunRecord};
+use jetbench::telemetry::key::MemoryPhase;
+
+const WIDTHS: [u32; 4] = [390, 900, 1280, 1920];
+
+/// Longer than any of these pages takes; what takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Measures every frame of the page it stands in.
+const SCRIPT: &str = r#"
+addEventListener('load', () => {
+  const said = [];
+  for (const frame of document.querySelectorAll('iframe')) {
+    const page = frame.contentDocument, width = frame.width, name = frame.title;
+    page.querySelectorAll('details').forEach(d => d.open = true);
+    const root = page.documentElement;
+    let tables = 0;
+    const check = (what, e) => { if (e.scrollWidth > e.clientWidth) said.push(`${name} at ${width}: ${what} is ${e.scrollWidth} wide, ${e.clientWidth} are seen`) };
+    check('the page', root);
+    page.querySelectorAll('table').forEach(t => {
+      tables += 1;
+      check('table ' + tables + ' (' + t.innerText.slice(0, 30) + ')', t.parentElement);
+      if (t.getBoundingClientRect().right > root.clientWidth) said.push(`${name} at ${width}: table ${tables} ends outside`);
+    });
+    said.push(`${name} at ${width}: ${tables} tables, ${[...page.querySelectorAll('.headline thead th')].filter(h => h.offsetWidth > 0).length} columns`);
+  }
+  const out = document.createElement('pre');
+  out.id = 'said';
+  out.textContent = said.join('\n');
+  document.body.replaceChildren(out);
+});
+"#;
+
+/// Everything that a headline table can have: repeats, dropped frames, energy with a price, all kinds of memory, two devices.
+fn every_column() -> RunRecord {
+    let mut run = synthetic::run();
+    run.settings = [("energy_price", "0.31".parse().unwrap()), ("currency", "EUR".into())]
+        .map(|(k, v): (&str, serde_json::Value)| (k.to_string(), v))
+        .into();
+    for (i, cell) in run.cells.iter_mut().enumerate().filter(|(_, c)| c.summary.is_some()) {
+        cell.scenario = Scenario::Realtime;
+        cell.device = ["cuda:0", "tensorrt:0"][i % 2].into();
+        for frame in cell.sequences.iter_mut().flat_map(|s| &mut s.frames) {
+            frame.response_ms = Some(frame.latency_ms + 12.0);
+        }
+        cell.summary = summary::summarise(cell);
+        let s = cell.summary.as_mut().unwrap();
+        (s.energy_per_frame_j, s.energy_above_idle_per_frame_j) = (Some(0.4211), Some(0.3107));
+        let peak = cell.memory.get_mut(&MemoryPhase::Peak).unwrap();
+        *peak = MemoryRecord { gpu_mib: Some(12_345.0), ..peak.clone() };
+        let runs = vec![cell.clone(); 5];
+        *cell = repeat::join(runs).unwrap();
+    }
+    run
+}
+
+fn long_names() -> RunRecord {
+    let mut run = synthetic::run();
+    for cell in &mut run.cells {
+        cell.pack = format!("somebodys{}finetuned_model_without_end", cell.pack.replace('_', ""));
+        for sequence in &mut cell.sequences {
+            sequence.video = format!("{}thiscamerawritesthewholedateintoitsnames20261126T231500", sequence.video);
+        }
+    }
+    run
+}
+
+fn browser() -> Option<&'static str> {
+    ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok())
+}
+
+/// What the page says once its script has run.
+fn dumped(browser: &str, dir: &Path, page: &Path) -> String {
+    let profile = format!("--user-data-dir={}", dir.join("profile").display());
+    let out = std::fs::File::create(dir.join("dom")).unwrap();
+    let flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--dump-dom",
+    ];
+    let child = Command::new(browser).args(flags).arg(profile).arg(page).stdout(out).stderr(Stdio::null()).spawn();
+    let (mut child, started) = (child.unwrap(), Instant::now());
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > PATIENCE {
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::fs::read_to_string(dir.join("dom")).unwrap()
+}
+
+#[test]
+fn no_table_is_cut_on_any_screen() {
+    let Some(browser) = browser() else { return eprintln!("skipped: there is no chromium to look at the pages with") };
+    let runs = [("small", synthetic::run()), ("every column", every_column()), ("long names", long_names())];
+    let frames: String = runs
+        .iter()
+        .map(|(name, run)| {
+            let page = html::report(run, &plot::figures(run), &[]);
+            let page = page.replace('&', "&amp;").replace('"', "&quot;");
+            let frame =
+                |width| format!("<iframe title=\"{name}\" width={width} height=800 srcdoc=\"{page}\"></iframe>\n");
+            WIDTHS.map(frame).concat()
+        })
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("frames.html");
+    std::fs::write(
+        &file,
+        format!("<!doctype html><body style=\"width:2000px\">{frames}<script>{SCRIPT}</script></body>"),
+    )
+    .unwrap();
+    let dom = dumped(browser, dir.path(), &file);
+    let said = dom.split("<pre id=\"said\">").nth(1).and_then(|s| s.split("</pre>").next());
+    let said = said.unwrap_or_else(|| panic!("the browser measured nothing: {}", &dom[..dom.len().min(300)]));
+    println!("{said}");
+    let (seen, cut): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.ends_with(" columns"));
+    assert_eq!(seen.len(), runs.len() * WIDTHS.len(), "{said}");
+    assert!(cut.is_empty(), "{}", cut.join("\n"));
+    // A wider screen shows more, and a phone what counts most.
+    let of = |name: &str, width: u32| -> usize {
+        let line = seen.iter().find(|l| l.starts_with(&format!("{name} at {width}:"))).unwrap();
+        line.split(", ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+    };
+    let columns = |width| of("every column", width);
+    assert!(
+        runs.iter().all(|(name, _)| of(name, 390) >= 6) && WIDTHS.windows(2).all(|w| columns(w[0]) < columns(w[1])),
+        "{said}"
+    );
+}
