@@ -3,8 +3,10 @@
 
 mod check;
 mod clock;
+mod coco_rle;
 pub mod content;
 mod finding;
+mod footage;
 mod frame;
 mod label_png;
 mod layout;
@@ -12,6 +14,7 @@ mod list;
 mod masklets;
 mod objects;
 mod order;
+mod prompts;
 mod structure;
 mod survey;
 mod synth;
@@ -23,10 +26,13 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jetbench_runners::types::Mask;
+use jetbench_runners::types::{Mask, PromptShape};
+
+use crate::score::Protocol;
 
 pub use check::{CheckReport, check};
 pub use clock::Clock;
+pub(crate) use coco_rle::{mask as coco_mask, runs as coco_runs};
 pub use finding::{Finding, FindingSeverity};
 pub use frame::{DecodedFrame, FramePicker, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
@@ -34,11 +40,14 @@ pub use layout::{Layout, OpenOptions, UnknownLayout};
 pub(crate) use layout::{described, directories, entries, plain_name};
 pub use list::{parse_list, read_list};
 pub use masklets::Masklets;
-pub(crate) use masklets::{coco_mask, runs as coco_runs};
 pub(crate) use order::sort as sort_frames;
+pub use prompts::{UserPrompt, UserPrompts};
 pub(crate) use structure::{Structure, structure};
 pub use synth::{SynthOptions, synthesise};
 pub use write::{MaskWriter, label_colour};
+
+/// Layout name of footage with prompts of the user's own.
+pub const FOOTAGE: &str = "footage";
 
 /// The program that decodes video files and encodes overlays, looked up on the PATH.
 pub(crate) const FFMPEG: &str = "ffmpeg";
@@ -48,7 +57,7 @@ pub(crate) const FFMPEG: &str = "ffmpeg";
 pub struct Dataset {
     /// Root as given.
     pub root: PathBuf,
-    /// Layout name: `sa-v`, `davis2017`, …
+    /// Layout name: `sa-v`, `davis2017`, …; [`FOOTAGE`] where prompts are the user's own.
     pub layout: &'static str,
     /// Layout.
     pub kind: Layout,
@@ -75,14 +84,23 @@ pub struct Sequence {
     pub width: u32,
     /// Height of the frames in pixels, from the first one's header.
     pub height: u32,
-    /// Where the masks are.
-    pub masks: MaskSource,
+    /// What says where the objects are.
+    pub guide: Guide,
     /// The video file that the frames are in; `None`: each frame is a file.
     pub video: Option<PathBuf>,
     /// Who takes note of what is read: see [`Sequence::watched`].
     pub(crate) witness: Option<Arc<content::Witness>>,
     /// What is odd about it, though it can be used.
     pub findings: Vec<Finding>,
+}
+
+/// What says where the objects of a sequence are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Guide {
+    /// The dataset's masks: prompts are made from them, and results are scored against them.
+    Truth(MaskSource),
+    /// The user: one prompt per object, by the object's id. There is no truth, so nothing is scored.
+    Prompts(Arc<[PromptShape]>),
 }
 
 /// Where a sequence's ground truth lies.
@@ -107,16 +125,16 @@ pub struct FrameFile {
     pub path: PathBuf,
 }
 
-/// One annotated object.
+/// One object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     /// Number within the sequence, from 0: the runner's object id.
     pub id: u32,
     /// Name in the dataset (folder name or palette index).
     pub name: String,
-    /// Indices into `Sequence::frames` that have an annotation of this object.
+    /// Indices into `Sequence::frames` that have an annotation of this object; none where there is no truth.
     pub annotated: Vec<usize>,
-    /// First annotated frame on which the object is not empty: where its prompt is given.
+    /// Where its prompt is given: the first annotated frame on which the object is not empty, or what the user says.
     pub prompt_frame: usize,
 }
 
@@ -150,7 +168,15 @@ impl Dataset {
     /// # Errors
     /// Names the place and what was expected there.
     pub fn open_with(root: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
-        layout::open(root, options)
+        match &options.prompts {
+            Some(prompts) => footage::open(root, prompts, options.videos),
+            None => layout::open(root, options),
+        }
+    }
+
+    /// The protocol by which it is scored; `None`: it has no truth.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.sequences.iter().any(|s| s.truth_source().is_some()).then(|| self.kind.protocol())
     }
 
     /// Keeps the first `videos` videos, in each the first `objects` objects, and of each the first `frames` frames
@@ -224,7 +250,10 @@ impl Sequence {
     /// As [`Sequence::truth`].
     pub fn truths(&self, objects: &[Object], frame: usize) -> Result<Vec<Mask>, DataError> {
         let file = self.frames.get(frame).ok_or_else(|| DataError(format!("{}: no frame {frame}", self.name)))?;
-        match &self.masks {
+        let Some(source) = self.truth_source() else {
+            return Err(DataError(format!("{}: there is no ground truth", self.name)));
+        };
+        match source {
             MaskSource::ObjectFolders(dir) => objects
                 .iter()
                 .map(|object| {
@@ -288,7 +317,23 @@ impl Sequence {
 
     /// Does a pixel belong to one object at most?
     pub fn exclusive(&self) -> bool {
-        matches!(self.masks, MaskSource::LabelMaps(_) | MaskSource::Foreground(_))
+        matches!(self.guide, Guide::Truth(MaskSource::LabelMaps(_) | MaskSource::Foreground(_)))
+    }
+
+    /// Where its ground truth lies, if there is any.
+    pub fn truth_source(&self) -> Option<&MaskSource> {
+        match &self.guide {
+            Guide::Truth(source) => Some(source),
+            Guide::Prompts(_) => None,
+        }
+    }
+
+    /// The prompt that the user gave for an object.
+    pub fn given(&self, object: &Object) -> Option<&PromptShape> {
+        match &self.guide {
+            Guide::Truth(_) => None,
+            Guide::Prompts(shapes) => shapes.get(object.id as usize),
+        }
     }
 
     /// Access to single frames, in ascending order, on the calling thread.

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod options;
 pub mod overlays;
 pub mod policy;
+mod prompted;
 pub mod resolve;
 pub mod scenario;
 pub mod settings;
@@ -43,6 +44,8 @@ pub struct Plan {
     pub list: Vec<String>,
     /// SHA-256 over the list of all parts: see [`crate::results::record::DataRecord::list_sha256`].
     pub list_sha256: String,
+    /// SHA-256 over the prompts that the user gave, of all parts; empty where they are made from ground truth.
+    pub prompts_sha256: String,
     /// What the files of all parts hold, as far as it is known before they are decoded.
     pub content: content::Content,
     /// The cells, in order: model, then precision, then device.
@@ -116,12 +119,17 @@ impl Plan {
                 }
             }
         }
-        let mut dataset = data::open_whole(&settings.data, settings.layout, settings.limits)?;
+        let mut dataset = data::open_whole(&settings.source(), settings.limits)?;
         let list = dataset.sequences.iter().map(|s| s.name.clone()).collect();
         let list_sha256 = identity::list_sha256(&dataset);
+        let prompts_sha256 = match dataset.protocol() {
+            Some(_) => String::new(),
+            None => identity::prompts_sha256(&dataset.sequences),
+        };
         let content = content::Content::survey(&dataset);
         data::keep_part(&mut dataset, settings.limits.shard)?;
         sound::dataset_is_sound(&dataset, &cells)?;
+        notes.extend(prompted::check(&dataset, &cells)?);
         notes.extend(data::remarks(&dataset));
         if dataset.exclusive() {
             cells.iter_mut().for_each(|cell| options::exclude(cell, &settings));
@@ -137,7 +145,7 @@ impl Plan {
             notes.extend(within_budget(&settings, &cells, &dataset, most)?);
         }
         let ort_lib = resolve::find_runtime(&settings, &cells)?;
-        Ok(Plan { settings, dataset, list, list_sha256, content, cells, notes, ort_lib })
+        Ok(Plan { settings, dataset, list, list_sha256, prompts_sha256, content, cells, notes, ort_lib })
     }
 
     /// Frames that one cell tracks.

@@ -49,6 +49,9 @@ pub fn files_with(
         ("summary.md".to_string(), export::markdown::markdown(run).into_bytes()),
         ("report.html".to_string(), html::report(run, &figures, thumbs).into_bytes()),
     ];
+    if !run.data.has_truth() {
+        files.push(("tracks.csv".to_string(), csv::tracks(run)));
+    }
     let drawn: Vec<_> = figures
         .par_iter()
         .map(|figure| Ok((figure.name.as_str(), figure.svg().into(), figure.png()?)))

@@ -95,7 +95,7 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
         data: DataRecord {
             root: plan.settings.data.display().to_string(),
             layout: plan.dataset.layout.to_string(),
-            protocol: plan.dataset.kind.protocol().to_string(),
+            protocol: plan.dataset.protocol().map_or_else(String::new, |p| p.to_string()),
             videos: plan.dataset.sequences.len(),
             objects: plan.objects(),
             frames: plan.dataset.frame_count(),
@@ -103,6 +103,7 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
             list: plan.list.clone(),
             planned: plan.content.record(&plan.list),
             content_sha256: String::new(),
+            prompts_sha256: plan.prompts_sha256.clone(),
         },
         device,
         cells: Vec::new(),

@@ -44,9 +44,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', help_heading = WHAT, add = complete::devices())]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub device: Vec<Device>,
-    /// Annotated videos [default: assets/demo]
+    /// Videos [default: assets/demo]
     ///
-    /// A dataset's folder, or a video file with `masks/` beside it
+    /// A dataset's folder, or a video file with `masks/` beside it; with prompts of your own also a video file or a folder of frames
+    /// without masks
     #[arg(long, value_name = "DIR", help_heading = WHAT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
@@ -115,10 +116,25 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<NonZeroUsize>,
-    /// Clicks per object for points prompts [default: 1]
-    #[arg(long, value_name = "N", help_heading = WHAT, hide_short_help = true)]
+    /// Your own clicks: "obj=1 320,180 40,60,-" (repeatable)
+    ///
+    /// For footage without masks: obj=NAME [frame=N] [video=NAME] x,y[,+|-] …, in source pixels, frames from 0; `-` is a click outside
+    /// the object. A number alone is how many clicks points prompts place on a mask of the dataset [default: 1]
+    #[arg(long, value_name = "CLICKS", help_heading = WHAT)]
+    #[serde(deserialize_with = "count_or_words", skip_serializing_if = "Vec::is_empty")]
+    pub clicks: Vec<String>,
+    /// Your own box: "obj=1 100,80,260,300" (repeatable)
+    ///
+    /// obj=NAME [frame=N] [video=NAME] x0,y0,x1,y1
+    #[arg(long = "box", value_name = "BOX", help_heading = WHAT, hide_short_help = true)]
+    #[serde(rename = "box", deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    pub corners: Vec<String>,
+    /// Your own prompts from a file
+    ///
+    /// docs/footage.md describes it
+    #[arg(long, value_name = "FILE", help_heading = WHAT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub clicks: Option<NonZeroUsize>,
+    pub prompts: Option<PathBuf>,
     /// Options for the runner, by name
     #[arg(long, value_name = "KEY=VALUE", value_parser = option::OptionParser, hide_possible_values = true, help = "Runner options; see `jetbench models --options`", long_help = option::help(), help_heading = HOW)]
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
@@ -329,6 +345,22 @@ fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
                 Scalar::Float(v) => format!("{key}={v}"),
             })
             .collect(),
+    })
+}
+
+/// As [`words`]; a number is a word, too.
+fn count_or_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, a text or a list of texts")]
+    enum Words {
+        Count(i64),
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Words::deserialize(deserializer)? {
+        Words::Count(count) => vec![count.to_string()],
+        Words::One(word) => vec![word],
+        Words::Many(words) => words,
     })
 }
 

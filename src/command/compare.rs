@@ -147,7 +147,7 @@ pub(super) fn text(comparison: &Comparison, verbose: bool) -> String {
         for (name, base, other) in cell.digests.iter().filter(|_| verbose) {
             let _ = writeln!(out, "  digest of {name}  {base} → {other}");
         }
-        let quiet = [ChangeWord::WithinNoise, ChangeWord::NotComparable].contains(&cell.jf.word);
+        let quiet = [ChangeWord::WithinNoise, ChangeWord::NotComparable, ChangeWord::NotScored].contains(&cell.jf.word);
         if !quiet && !cell.moved.is_empty() {
             let moved: Vec<String> = cell.moved.iter().map(|(v, d)| format!("{} {d:+.2}", clean(v))).collect();
             let _ = writeln!(out, "  moved    {}", moved.join(", "));

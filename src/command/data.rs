@@ -20,8 +20,12 @@ pub fn data(args: &DataArgs) -> Result<Outcome, Error> {
 }
 
 fn check(args: &DataCheckArgs) -> Result<Outcome, Error> {
-    let options =
-        OpenOptions { layout: args.layout, list: args.list.clone(), videos: args.limit_videos.map(Into::into) };
+    let options = OpenOptions {
+        layout: args.layout,
+        list: args.list.clone(),
+        prompts: None,
+        videos: args.limit_videos.map(Into::into),
+    };
     let bar = progress::counter(args.quiet, "checking", "videos");
     let report = dataset::check(&args.dir, &options, &bar.tell())?;
     drop(bar);

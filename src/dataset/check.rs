@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::layout::{self, OpenOptions};
 use super::objects::{not_one_object, sequence};
-use super::survey::{MaskFiles, Survey, mask_file, survey};
+use super::survey::{Footage, MaskFiles, Survey, mask_file, survey};
 use super::values::Values;
 use super::{DataError, Finding, FindingSeverity, FrameFile, LabelImage, Layout, Masklets, read_frame, whole};
 
@@ -106,10 +106,11 @@ impl VideoCheck {
     }
 
     fn look(&mut self, layout: Layout, frames_at: &Path, masks_at: &Path) {
-        let Survey { frames, probe, size, masks, findings } = match survey(layout, frames_at, masks_at) {
+        let Survey { footage, masks } = match survey(layout, frames_at, masks_at) {
             Ok(found) => found,
             Err(fault) => return self.error(frames_at, fault.0),
         };
+        let Footage { frames, probe, size, findings, .. } = footage;
         self.findings = findings;
         match probe {
             // Decoding it has counted its frames.

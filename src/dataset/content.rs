@@ -193,7 +193,8 @@ impl Sequence {
     pub fn truth_files(&self) -> BTreeSet<PathBuf> {
         let file = |dir: &Path, frame: usize| dir.join(format!("{}.png", self.frames[frame].name));
         let masks = self.objects.iter().flat_map(|object| object.annotated.iter().map(move |&frame| (object, frame)));
-        match &self.masks {
+        let Some(source) = self.truth_source() else { return BTreeSet::new() };
+        match source {
             MaskSource::ObjectFolders(dir) => masks.map(|(o, frame)| file(&dir.join(&o.name), frame)).collect(),
             MaskSource::LabelMaps(dir) | MaskSource::Foreground(dir) => {
                 masks.map(|(_, frame)| file(dir, frame)).collect()
@@ -204,8 +205,8 @@ impl Sequence {
 
     /// The annotation files that were read, each with the SHA-256 of what was read of it, in hexadecimal digits.
     pub fn truth_seen(&self, witness: &Witness) -> Vec<(PathBuf, String)> {
-        let known = match &self.masks {
-            MaskSource::Masklets(masklets) => Some(masklets.content().1),
+        let known = match self.truth_source() {
+            Some(MaskSource::Masklets(masklets)) => Some(masklets.content().1),
             _ => None,
         };
         let seen = move |path: PathBuf| known.or_else(|| witness.seen(&path)).map(|sha| (path, hex(&sha)));

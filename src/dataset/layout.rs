@@ -16,7 +16,7 @@ use super::list::read_list;
 use super::masklets::ENDING;
 use super::objects::sequence;
 use super::video::is_video;
-use super::{DataError, Dataset, Finding, Sequence};
+use super::{DataError, Dataset, Finding, Sequence, UserPrompts};
 use crate::score::Protocol;
 
 /// Published layouts.
@@ -106,7 +106,7 @@ impl FromStr for Layout {
 }
 
 /// How to open a dataset; the default detects the layout and takes every video.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OpenOptions {
     /// Layout, where detection would guess another one.
     pub layout: Option<Layout>,
@@ -114,6 +114,8 @@ pub struct OpenOptions {
     pub list: Option<PathBuf>,
     /// Open only the first so many videos: the others' masks are not even looked at.
     pub videos: Option<usize>,
+    /// Prompts of the user's own: only frames are read, of the videos that have a prompt.
+    pub prompts: Option<UserPrompts>,
 }
 
 /// Folders that hold frames and masks.

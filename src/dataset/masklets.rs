@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::DataError;
+use super::coco_rle::{runs, unpack};
 use super::content::Sha;
 
 /// Frames of the video from one annotation to the next.
@@ -124,127 +125,9 @@ impl Masklets {
     }
 }
 
-/// Mask of `width` x `height` pixels from COCO's text form of its run lengths.
-///
-/// # Errors
-/// What is wrong with size or text, without a file name.
-pub(crate) fn coco_mask(width: u32, height: u32, text: &str) -> Result<Mask, String> {
-    super::label_png::bound_size(width, height, 0, 0)?;
-    let runs = runs(text.as_bytes()).ok_or("not a COCO run-length text")?;
-    unpack(width, height, &runs).ok_or_else(|| format!("its run lengths do not fill {width}x{height} pixels"))
-}
-
-/// Run lengths from COCO's text form: groups of five bits, lowest first, each a character from `0` on, with a sixth bit
-/// for "more follows"; from the third run on the difference to the run before the last (pycocotools, `rleFrString`).
-/// `None` for text that is none.
-pub(crate) fn runs(text: &[u8]) -> Option<Vec<u32>> {
-    let mut runs: Vec<u32> = Vec::new();
-    let mut bytes = text.iter();
-    while let Some(&first) = bytes.next() {
-        let (mut byte, mut value, mut shift) = (first, 0i64, 0u32);
-        loop {
-            let group = i64::from(byte.checked_sub(b'0').filter(|g| *g < 64)?);
-            value |= (group & 31) << shift;
-            shift += 5;
-            if group & 32 == 0 {
-                if group & 16 != 0 {
-                    value |= -1 << shift;
-                }
-                break;
-            }
-            // Seven groups hold every difference of two 32-bit runs.
-            byte = *bytes.next().filter(|_| shift < 35)?;
-        }
-        if runs.len() > 2 {
-            value += i64::from(runs[runs.len() - 2]);
-        }
-        runs.push(u32::try_from(value).ok()?);
-    }
-    Some(runs)
-}
-
-/// Mask from runs in column order, background first; `None` when they do not fill it exactly.
-fn unpack(width: u32, height: u32, runs: &[u32]) -> Option<Mask> {
-    let total = u64::from(width) * u64::from(height);
-    if runs.iter().map(|&r| u64::from(r)).sum::<u64>() != total {
-        return None;
-    }
-    let mut mask = Mask::empty(width, height);
-    let (mut x, mut y) = (0u32, 0u32);
-    for (i, &run) in runs.iter().enumerate() {
-        let mut left = run;
-        while left > 0 {
-            let here = left.min(height - y);
-            if i % 2 == 1 {
-                (y..y + here).for_each(|y| mask.set(x, y));
-            }
-            (left, y) = (left - here, y + here);
-            if y == height {
-                (x, y) = (x + 1, 0);
-            }
-        }
-    }
-    Some(mask)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    /// The inverse of [`runs`], after pycocotools' `rleToString`.
-    fn text(runs: &[u32]) -> String {
-        let mut text = String::new();
-        for (i, &run) in runs.iter().enumerate() {
-            let mut value = i64::from(run) - if i > 2 { i64::from(runs[i - 2]) } else { 0 };
-            loop {
-                let group = (value & 31) as u8;
-                value >>= 5;
-                let more = if group & 16 != 0 { value != -1 } else { value != 0 };
-                text.push(char::from(b'0' + (group | u8::from(more) << 5)));
-                if !more {
-                    break;
-                }
-            }
-        }
-        text
-    }
-
-    fn columns(mask: &Mask) -> Vec<u32> {
-        let (mut runs, mut value, mut length) = (Vec::new(), false, 0);
-        for x in 0..mask.width() {
-            for y in 0..mask.height() {
-                if mask.get(x, y) != value {
-                    runs.push(length);
-                    (value, length) = (!value, 0);
-                }
-                length += 1;
-            }
-        }
-        runs.push(length);
-        runs
-    }
-
-    /// `pycocotools.mask.encode(np.asfortranarray(mask))["counts"]` of a 7x5 mask (h = 5, w = 7) with ones at
-    /// (row, column) (1, 0), (2, 0), (1, 1), (4, 6), of an empty one and of a full one.
-    #[test]
-    fn texts_of_pycocotools_are_read() {
-        let mask = unpack(7, 5, &runs(b"123Oh00").unwrap()).unwrap();
-        let ones: Vec<(u32, u32)> =
-            (0..5).flat_map(|y| (0..7).map(move |x| (y, x))).filter(|&(y, x)| mask.get(x, y)).collect();
-        assert_eq!(ones, [(1, 0), (1, 1), (2, 0), (4, 6)]);
-        assert!(unpack(7, 5, &runs(b"S1").unwrap()).unwrap().is_empty());
-        assert!(unpack(7, 5, &runs(b"0S1").unwrap()).unwrap().is_full());
-    }
-
-    #[test]
-    fn damaged_texts_are_refused() {
-        assert_eq!(runs(b"oo"), None, "ends inside a number");
-        assert_eq!(runs(b"~"), None, "not a group");
-        assert_eq!(runs(b"oooooooooo1"), None, "longer than any run");
-        assert_eq!(runs(b"O"), None, "negative");
-        assert_eq!(unpack(2, 2, &[3]), None);
-    }
 
     #[test]
     fn files_are_checked_and_named() {
@@ -269,21 +152,5 @@ mod tests {
         assert!(fault(&format!(r#"{{"masklet_id": [1, 1], "masklet": [[{rle}, {rle}]]}}"#)).contains("twice"));
         let huge = r#"{"masklet_id": [1], "masklet": [[{"size": [4000000000, 4000000000], "counts": "6"}]]}"#;
         assert!(fault(huge).contains("4000000000"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_mask_survives_the_text(w in 1u32..40, h in 1u32..40, seed in any::<u64>()) {
-            let mask = Mask::from_fn(w, h, |x, y| (seed ^ (u64::from(x / 3) * 31) ^ (u64::from(y / 2) * 7)) % 3 == 0);
-            let text = text(&columns(&mask));
-            prop_assert_eq!(unpack(w, h, &runs(text.as_bytes()).unwrap()).unwrap(), mask);
-        }
-
-        #[test]
-        fn any_bytes_end_with_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            if let Some(runs) = runs(&bytes) {
-                let _ = unpack(17, 11, &runs);
-            }
-        }
     }
 }

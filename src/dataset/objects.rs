@@ -6,36 +6,24 @@ use std::sync::Arc;
 
 use super::layout::Layout;
 use super::masklets::Masklets;
-use super::survey::{MaskFiles, Survey, mask_file, survey};
+use super::survey::{Footage, MaskFiles, Survey, mask_file, survey};
 use super::values::Values;
-use super::{DataError, Finding, FindingSeverity, LabelImage, MaskSource, Object, Sequence};
+use super::{DataError, Finding, FindingSeverity, Guide, LabelImage, MaskSource, Object, Sequence};
 
 /// Reads a video: its frames (a folder or a video file) and masks (a folder or a JSON file).
 ///
 /// # Errors
 /// Names what a run could not use.
 pub(super) fn sequence(layout: Layout, name: String, frames_at: &Path, masks_at: &Path) -> Result<Sequence, DataError> {
-    let Survey { frames, probe, size: (width, height), masks, findings } = survey(layout, frames_at, masks_at)?;
-    let errors: Vec<_> = findings.iter().filter(|f| f.severity == FindingSeverity::Error).collect();
-    if let Some(first) = errors.first() {
-        let more = match errors.len() - 1 {
-            0 => String::new(),
-            n => format!(" (and {n} more: `jetbench data check` names them)"),
-        };
-        return Err(DataError(format!("{}: {}{more}", first.place, first.what)));
-    }
-    let video = probe.as_ref().map(|_| frames_at.to_path_buf());
-    let fps = probe.as_ref().and_then(|p| p.fps).unwrap_or(layout.fps());
-    let times = probe.and_then(|p| p.times);
+    let Survey { footage, masks } = survey(layout, frames_at, masks_at)?;
+    refuse(&footage.findings)?;
     let source = match &masks {
         MaskFiles::Json => MaskSource::Masklets(Arc::new(Masklets::read(masks_at)?)),
         MaskFiles::Folders(_) => MaskSource::ObjectFolders(masks_at.to_path_buf()),
         MaskFiles::Labels(_) if layout == Layout::Davis2016 => MaskSource::Foreground(masks_at.to_path_buf()),
         MaskFiles::Labels(_) => MaskSource::LabelMaps(masks_at.to_path_buf()),
     };
-    let objects = Vec::new();
-    let mut sequence =
-        Sequence { name, frames, objects, fps, times, width, height, masks: source, video, findings, witness: None };
+    let mut sequence = of_footage(name, frames_at, footage, layout.fps(), Guide::Truth(source), Vec::new());
     sequence.objects = match masks {
         MaskFiles::Json => masklet_objects(&sequence, masks_at)?,
         MaskFiles::Folders(folders) => folder_objects(&sequence, masks_at, folders)?,
@@ -47,6 +35,45 @@ pub(super) fn sequence(layout: Layout, name: String, frames_at: &Path, masks_at:
         }
     };
     Ok(sequence)
+}
+
+/// Stops at findings that make a video unusable.
+///
+/// # Errors
+/// Names the first of them.
+pub(super) fn refuse(findings: &[Finding]) -> Result<(), DataError> {
+    let errors: Vec<_> = findings.iter().filter(|f| f.severity == FindingSeverity::Error).collect();
+    let Some(first) = errors.first() else { return Ok(()) };
+    let more = match errors.len() - 1 {
+        0 => String::new(),
+        n => format!(" (and {n} more: `jetbench data check` names them)"),
+    };
+    Err(DataError(format!("{}: {}{more}", first.place, first.what)))
+}
+
+/// A sequence of these frames; `fps`: where the video file does not say it.
+pub(super) fn of_footage(
+    name: String,
+    frames_at: &Path,
+    footage: Footage,
+    fps: f64,
+    guide: Guide,
+    objects: Vec<Object>,
+) -> Sequence {
+    let Footage { frames, probe, size: (width, height), findings, .. } = footage;
+    Sequence {
+        name,
+        frames,
+        objects,
+        video: probe.as_ref().map(|_| frames_at.to_path_buf()),
+        fps: probe.as_ref().and_then(|p| p.fps).unwrap_or(fps),
+        times: probe.and_then(|p| p.times),
+        width,
+        height,
+        guide,
+        findings,
+        witness: None,
+    }
 }
 
 /// What makes a mask unfit for an object's folder; `values` counts its distinct values, 0 included.
@@ -82,7 +109,7 @@ fn folder_objects(
 }
 
 fn masklet_objects(sequence: &Sequence, file: &Path) -> Result<Vec<Object>, DataError> {
-    let MaskSource::Masklets(masklets) = &sequence.masks else { return Ok(Vec::new()) };
+    let Guide::Truth(MaskSource::Masklets(masklets)) = &sequence.guide else { return Ok(Vec::new()) };
     let (w, h) = masklets.size();
     if (w, h) != (sequence.width, sequence.height) {
         return Err(DataError(format!(

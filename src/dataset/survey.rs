@@ -13,14 +13,21 @@ use super::{DataError, FFMPEG, Finding, FrameFile, frame_size};
 
 /// What was found of a video.
 pub(super) struct Survey {
-    /// Frames in order; of a video file they are named by their number, five digits.
+    pub(super) footage: Footage,
+    pub(super) masks: MaskFiles,
+}
+
+/// Its frames.
+pub(super) struct Footage {
+    /// In order; of a video file they are named by their number, five digits.
     pub(super) frames: Vec<FrameFile>,
     /// What is in the video file; `None`: each frame is a file.
     pub(super) probe: Option<Probe>,
     /// Size of the frames, from the first one.
     pub(super) size: (u32, u32),
-    pub(super) masks: MaskFiles,
-    /// What is odd; with an error among them the video cannot be used.
+    /// Would a player show them turned by a quarter?
+    turned: bool,
+    /// What is odd, of the masks too; with an error among them the video cannot be used.
     pub(super) findings: Vec<Finding>,
 }
 
@@ -34,11 +41,11 @@ pub(super) enum MaskFiles {
     Folders(Vec<(String, Vec<usize>)>),
 }
 
-/// Looks at the frames (a folder or a video file) and masks (a folder or a JSON file) of one video.
+/// Looks at the frames of one video, a folder or a video file.
 ///
 /// # Errors
 /// There is no frame, or a folder cannot be listed.
-pub(super) fn survey(layout: Layout, frames_at: &Path, masks_at: &Path) -> Result<Survey, DataError> {
+pub(super) fn footage(frames_at: &Path) -> Result<Footage, DataError> {
     let mut findings = Vec::new();
     let (frames, probe) = frames(frames_at, &mut findings)?;
     let first =
@@ -62,35 +69,43 @@ pub(super) fn survey(layout: Layout, frames_at: &Path, masks_at: &Path) -> Resul
             (size, orientation > 4)
         }
     };
-    let mut survey = Survey { frames, probe, size, masks: MaskFiles::Json, findings };
+    Ok(Footage { frames, probe, size, turned, findings })
+}
+
+/// Looks at the frames (a folder or a video file) and masks (a folder or a JSON file) of one video.
+///
+/// # Errors
+/// As [`footage`].
+pub(super) fn survey(layout: Layout, frames_at: &Path, masks_at: &Path) -> Result<Survey, DataError> {
+    let mut footage = footage(frames_at)?;
     if masks_at.is_file() {
-        return Ok(survey);
+        return Ok(Survey { footage, masks: MaskFiles::Json });
     }
-    let known: BTreeMap<String, usize> = survey.frames.iter().enumerate().map(|(i, f)| (f.name.clone(), i)).collect();
+    let known: BTreeMap<String, usize> = footage.frames.iter().enumerate().map(|(i, f)| (f.name.clone(), i)).collect();
     let (structure, strays) = structure(masks_at, |stem| known.contains_key(stem))?;
-    survey.findings.extend(strays);
-    survey.masks = match structure {
-        Structure::Labels(names) => MaskFiles::Labels(survey.annotated(layout, masks_at, names, &known, turned)),
+    footage.findings.extend(strays);
+    let masks = match structure {
+        Structure::Labels(names) => MaskFiles::Labels(footage.annotated(layout, masks_at, names, &known)),
         Structure::Folders(folders) => {
             let mut numbers: BTreeMap<u64, String> = BTreeMap::new();
             for (name, _) in &folders {
                 let other = name.parse::<u64>().ok().and_then(|number| numbers.insert(number, name.clone()));
                 if let Some(other) = other {
                     let what = format!("objects {other} and {name} have the same number; rename one");
-                    survey.findings.push(Finding::error(masks_at, what));
+                    footage.findings.push(Finding::error(masks_at, what));
                 }
             }
             let of = |(name, masks): (String, Vec<String>)| {
-                let frames = survey.annotated(layout, &masks_at.join(&name), masks, &known, turned);
+                let frames = footage.annotated(layout, &masks_at.join(&name), masks, &known);
                 (name, frames)
             };
             MaskFiles::Folders(folders.into_iter().map(of).collect())
         }
     };
-    Ok(survey)
+    Ok(Survey { footage, masks })
 }
 
-impl Survey {
+impl Footage {
     /// Indices of the frames that the masks `names` in `dir` belong to, ascending.
     fn annotated(
         &mut self,
@@ -98,7 +113,6 @@ impl Survey {
         dir: &Path,
         names: Vec<String>,
         known: &BTreeMap<String, usize>,
-        turned: bool,
     ) -> Vec<usize> {
         let mut stems: Vec<String> = names.iter().filter_map(|n| n.strip_suffix(".png").map(str::to_string)).collect();
         let mut odd = order::sort(&mut stems, |stem| stem);
@@ -114,7 +128,7 @@ impl Survey {
             // What cannot be read is said by the one who reads it.
             let size = frame_size(&file(first)).unwrap_or(self.size);
             if size != self.size {
-                self.findings.push(Finding::error(file(first), self.other_size(size, turned)));
+                self.findings.push(Finding::error(file(first), self.other_size(size)));
             }
         }
         let mut frames: Vec<usize> = stems.iter().filter_map(|stem| known.get(stem)).copied().collect();
@@ -132,9 +146,9 @@ impl Survey {
         frames
     }
 
-    fn other_size(&self, (w, h): (u32, u32), turned: bool) -> String {
+    fn other_size(&self, (w, h): (u32, u32)) -> String {
         let (width, height) = self.size;
-        let hint = match turned && (h, w) == self.size {
+        let hint = match self.turned && (h, w) == self.size {
             false => "",
             true if self.probe.is_some() => ": they were drawn before the video was turned as its metadata says",
             true => {

@@ -9,7 +9,7 @@ use jetbench_runners::files;
 use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
-use super::{DataError, FrameFile, Layout, MaskSource, MaskWriter, Object, Sequence};
+use super::{DataError, FrameFile, Guide, Layout, MaskSource, MaskWriter, Object, Sequence};
 
 /// What to draw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,11 +274,11 @@ impl Scene {
             findings: Vec::new(),
             width: options.width,
             height: options.height,
-            masks: if options.layout == Layout::SaV {
+            guide: Guide::Truth(if options.layout == Layout::SaV {
                 MaskSource::ObjectFolders(dir)
             } else {
                 MaskSource::LabelMaps(dir)
-            },
+            }),
             video: None,
             name,
         }

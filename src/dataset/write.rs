@@ -8,7 +8,7 @@ use jetbench_runners::files;
 use jetbench_runners::types::Mask;
 use png::{BitDepth, ColorType};
 
-use super::{DataError, Layout, MaskSource, Object, Sequence};
+use super::{DataError, Layout, Object, Sequence};
 
 /// Writes the predicted masks of one sequence, frame by frame.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl MaskWriter {
     }
 
     fn into(dir: PathBuf, layout: Layout, sequence: &Sequence) -> Result<MaskWriter, DataError> {
-        let folders = !matches!(sequence.masks, MaskSource::LabelMaps(_) | MaskSource::Foreground(_));
+        let folders = !sequence.exclusive();
         for object in &sequence.objects {
             if folders {
                 one_level(&object.name)?;

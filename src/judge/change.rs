@@ -33,6 +33,8 @@ pub enum ChangeWord {
     Inconclusive,
     /// Fields differ that must not, or there is too little to tell.
     NotComparable,
+    /// Neither run has it: J&F without ground truth.
+    NotScored,
 }
 
 impl ChangeWord {
@@ -44,6 +46,7 @@ impl ChangeWord {
             ChangeWord::WithinNoise => "within noise",
             ChangeWord::Inconclusive => "inconclusive",
             ChangeWord::NotComparable => "not comparable",
+            ChangeWord::NotScored => "not scored",
         }
     }
 }
@@ -157,6 +160,9 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
     };
     if !data.is_empty() {
         refuse(&mut jf, data.join(", "));
+    } else if !base.data.has_truth() {
+        refuse(&mut jf, "there is no ground truth".to_string());
+        jf.word = ChangeWord::NotScored;
     }
     if !machine.is_empty() {
         refuse(&mut latency, machine.join(", "));
@@ -203,7 +209,7 @@ fn doubt(latency: &mut Change, base: &CellRecord, other: &CellRecord) {
         ChangeWord::Regressed => moved(other),
         ChangeWord::Improved => moved(base),
         ChangeWord::WithinNoise => moved(base) || moved(other),
-        ChangeWord::Inconclusive | ChangeWord::NotComparable => false,
+        ChangeWord::Inconclusive | ChangeWord::NotComparable | ChangeWord::NotScored => false,
     };
     if doubtful {
         latency.word = ChangeWord::Inconclusive;

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::dataset::content::{Sample, Sha, Stamp, Witness, file_sha, joined, joined_stamps};
 use crate::dataset::{DataError, Dataset, MaskSource, Sequence};
 use crate::plan::Plan;
+use crate::plan::identity::prompts_sha256;
 use crate::results::record::{CellRecord, PlannedContent, RunRecord, SequenceRecord};
 use crate::results::store;
 
@@ -125,8 +126,10 @@ impl VideoContent {
         let files = sequence.frame_files(usize::MAX);
         let frames: Vec<Sample> =
             files.iter().map(|path| Sample::read(path)).collect::<Result<_, _>>().unwrap_or_default();
-        let truth: BTreeMap<PathBuf, Sha> = match &sequence.masks {
-            MaskSource::Masklets(masklets) => [masklets.content()].map(|(path, sha)| (path.to_path_buf(), sha)).into(),
+        let truth: BTreeMap<PathBuf, Sha> = match sequence.truth_source() {
+            Some(MaskSource::Masklets(masklets)) => {
+                [masklets.content()].map(|(path, sha)| (path.to_path_buf(), sha)).into()
+            }
             _ => sequence
                 .truth_files()
                 .into_iter()
@@ -142,7 +145,10 @@ impl VideoContent {
                 true => joined_stamps(files.iter().copied().zip(frames.iter().map(|f| f.stamp))),
                 false => String::new(),
             },
-            truth_sha256: joined(truth.iter().map(|(path, sha)| (path.as_path(), *sha))),
+            truth_sha256: match sequence.truth_source() {
+                Some(_) => joined(truth.iter().map(|(path, sha)| (path.as_path(), *sha))),
+                None => prompts_sha256([sequence]),
+            },
         };
         VideoContent { frames, truth, record }
     }

@@ -2,24 +2,36 @@
 
 use std::path::Path;
 
-use crate::dataset::{DataError, Dataset, Layout, OpenOptions};
+use crate::dataset::{DataError, Dataset, Layout, OpenOptions, UserPrompts};
 use crate::plan::settings::Limits;
 use crate::plan::shard::Shard;
+
+/// Where the videos are, and what says where their objects are.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Root of the dataset, a folder of frames or a video file.
+    pub root: &'a Path,
+    /// Its layout, where the user says it.
+    pub layout: Option<Layout>,
+    /// Prompts of the user's own; `None`: they are made from the dataset's masks.
+    pub prompts: Option<&'a UserPrompts>,
+}
 
 /// Opens the part of a dataset that is used.
 ///
 /// # Errors
 /// It cannot be read, or nothing is left within the limits.
-pub fn open_data(root: &Path, layout: Option<Layout>, limits: Limits) -> Result<Dataset, DataError> {
-    let mut dataset = open_whole(root, layout, limits)?;
+pub fn open_data(source: &Source<'_>, limits: Limits) -> Result<Dataset, DataError> {
+    let mut dataset = open_whole(source, limits)?;
     keep_part(&mut dataset, limits.shard)?;
     Ok(dataset)
 }
 
 /// The same with the videos of all parts.
-pub(crate) fn open_whole(root: &Path, layout: Option<Layout>, limits: Limits) -> Result<Dataset, DataError> {
-    let options = OpenOptions { layout, videos: limits.videos, list: None };
-    let mut dataset = Dataset::open_with(root, &options)?;
+pub(crate) fn open_whole(source: &Source<'_>, limits: Limits) -> Result<Dataset, DataError> {
+    let options =
+        OpenOptions { layout: source.layout, videos: limits.videos, list: None, prompts: source.prompts.cloned() };
+    let mut dataset = Dataset::open_with(source.root, &options)?;
     dataset.limit(limits.videos, limits.objects, limits.frames)?;
     Ok(dataset)
 }

@@ -7,9 +7,10 @@ use jetbench_runners::digest::hex;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::dataset::Dataset;
 use crate::dataset::content::file_sha;
+use crate::dataset::{Dataset, Sequence};
 use crate::plan::Plan;
+use crate::results::record::PromptRecord;
 
 /// Digest of what is to be tracked: names, sizes, frames and annotated objects of all videos.
 pub(crate) fn list_sha256(dataset: &Dataset) -> String {
@@ -22,6 +23,21 @@ pub(crate) fn list_sha256(dataset: &Dataset) -> String {
         }
         for object in &sequence.objects {
             digest.update(format!("{:?} {} {:?}\n", object.name, object.prompt_frame, object.annotated));
+        }
+    }
+    if dataset.protocol().is_none() {
+        digest.update(prompts_sha256(&dataset.sequences));
+    }
+    hex(&digest.finalize())
+}
+
+/// Digest of the prompts that the user gave: video, object, frame, and each prompt as records have it.
+pub(crate) fn prompts_sha256<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> String {
+    let mut digest = Sha256::new();
+    for sequence in sequences {
+        for object in &sequence.objects {
+            let shape = sequence.given(object).map(PromptRecord::from);
+            digest.update(json!([sequence.name, object.name, object.prompt_frame, shape]).to_string());
         }
     }
     hex(&digest.finalize())
@@ -73,8 +89,8 @@ pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
         .map(|c| json!([c.model, c.pack.id, c.pack.digest, c.prompt, c.dtype, c.device, c.admitted.passed]))
         .collect();
     let runtime = plan.ort_lib.as_deref().and_then(file_sha256);
-    let job =
-        json!([program_sha256, runtime, plan.list_sha256, plan.dataset.kind.protocol().to_string(), settings, cells]);
+    let protocol = plan.dataset.protocol().map(|p| p.to_string());
+    let job = json!([program_sha256, runtime, plan.list_sha256, protocol, settings, cells]);
     hex(&Sha256::digest(job.to_string().as_bytes()))
 }
 

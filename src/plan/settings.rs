@@ -7,8 +7,9 @@ use jetbench_runners::types::{Device, Dtype, Options};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
-use crate::dataset::Layout;
+use crate::dataset::{Layout, UserPrompts};
 use crate::exit::Error;
+use crate::plan::data::Source;
 use crate::plan::overlays::Overlays;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
@@ -66,8 +67,11 @@ pub struct Settings {
     pub alias: BTreeMap<String, String>,
     /// ONNX Runtime library asked for.
     pub ort_lib: Option<PathBuf>,
-    /// Clicks per object.
+    /// Clicks per object, where they are placed on a mask.
     pub clicks: usize,
+    /// Prompts of the user's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<UserPrompts>,
     /// Options for the runners.
     pub options: Options,
     /// Precision policy.
@@ -120,6 +124,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         ));
     }
     let options = options(args)?;
+    let (count, prompts) = prompts(args)?;
     let settings = Settings {
         models,
         dtype: distinct(&args.dtype, Dtype::Bf16),
@@ -136,7 +141,8 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         packs: pack_path(&args.packs),
         alias: pairs(&args.alias, "--alias", "NAME=PACK")?.into_iter().collect(),
         ort_lib: args.ort_lib.clone(),
-        clicks: args.clicks.map_or(1, Into::into),
+        clicks: count.unwrap_or(1),
+        prompts: Some(prompts).filter(|prompts| !prompts.is_empty()),
         options,
         precision_policy: args.precision_policy.unwrap_or(Policy::Report),
         save_masks: args.save_masks.unwrap_or(false),
@@ -165,7 +171,28 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
     Ok((settings, shard.map(|(_, said)| said)))
 }
 
+/// How many clicks are placed on a mask, and the prompts that the user gives. `--clicks` says either.
+///
+/// # Errors
+/// A word that is neither; a prompt that cannot be read.
+fn prompts(args: &RunArgs) -> Result<(Option<usize>, UserPrompts), Error> {
+    let (counts, clicks): (Vec<_>, Vec<_>) = args.clicks.iter().cloned().partition(|word| word.parse::<i128>().is_ok());
+    let count = match counts.as_slice() {
+        [] => None,
+        [one] => Some(one.parse::<usize>().ok().filter(|n| *n > 0).ok_or_else(|| {
+            Error::Usage(format!("--clicks {one}: a number of clicks from 1 on, or \"obj=NAME x,y\""))
+        })?),
+        _ => return Err(Error::Usage(format!("--clicks {}: said twice", counts.join(" and ")))),
+    };
+    Ok((count, UserPrompts::read(&clicks, &args.corners, args.prompts.as_deref())?))
+}
+
 impl Settings {
+    /// The videos, and what says where their objects are.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source { root: &self.data, layout: self.layout, prompts: self.prompts.as_ref() }
+    }
+
     /// Has every figure a value that its flag could have? Flags are typed in part only, and what a record holds is not.
     ///
     /// # Errors

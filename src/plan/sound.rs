@@ -26,9 +26,9 @@ pub(crate) fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), 
         for frame in &sequence.frames {
             is_whole(&frame.path)?;
         }
-        match sequence.masks {
+        match sequence.truth_source() {
             // Read and checked when the dataset was opened.
-            MaskSource::Masklets(_) => Ok(()),
+            Some(MaskSource::Masklets(_)) | None => Ok(()),
             _ => sequence.truth_files().iter().try_for_each(|path| mask_fits(path, sequence)),
         }
     })

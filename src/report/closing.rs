@@ -15,6 +15,10 @@ use crate::results::note::{Note, NoteKind, Severity};
 use crate::results::record::{CellRecord, LatencyRecord, RunRecord, Verdict};
 use crate::text::{clean, plural};
 
+/// What stands where accuracy would.
+const UNSCORED: &str = "no J, F or J&F: the prompts are your own and there is no ground truth to score against; speed, memory and \
+                        energy are measured, and rules that need ground truth were not applied";
+
 /// The text beside a table, most important first. Nothing is wrapped, nothing is coloured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Closing {
@@ -22,6 +26,8 @@ pub struct Closing {
     pub headline: String,
     /// That figures of test models do not describe the models they stand in for.
     pub banner: Option<String>,
+    /// Why there is no accuracy.
+    pub unscored: Option<String>,
     /// Why cells are not valid, each reason once, with the number that stands in the table.
     pub reasons: Vec<String>,
     /// One per kind, those that weigh most first.
@@ -48,6 +54,7 @@ impl Closing {
     pub fn of(run: &RunRecord) -> Closing {
         Closing {
             headline: headline(run),
+            unscored: (!run.data.has_truth()).then(|| UNSCORED.to_string()),
             banner: banner(run),
             reasons: reasons(run),
             warnings: warnings(run),

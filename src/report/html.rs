@@ -56,6 +56,7 @@ fn verdict(run: &RunRecord, closing: &Closing) -> Markup {
 /// What must be read beside the headline table.
 fn beside(closing: &Closing) -> Markup {
     html! {
+        @if let Some(unscored) = &closing.unscored { p { (unscored) "." } }
         @if let Some(answer) = &closing.answer { p { strong { (answer) } } }
         @if !closing.reasons.is_empty() || !closing.warnings.is_empty() {
             h2 { "Warnings" }
@@ -164,7 +165,7 @@ fn reproduce(run: &RunRecord) -> Markup {
         ("started", run.started.clone()),
         ("finished", run.finished.clone().unwrap_or_else(|| "not finished".to_string())),
         ("jetbench", run.version.clone()),
-        ("data", format!("{} ({}), scored as {}", run.data.root, run.data.layout, run.data.protocol)),
+        ("data", format!("{} ({}), {}", run.data.root, run.data.layout, run.data.scoring())),
     ];
     let mut digest = |name, value: &str| facts.extend((!value.is_empty()).then(|| (name, value.to_string())));
     digest("started in", &origin.directory);

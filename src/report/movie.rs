@@ -194,7 +194,7 @@ mod tests {
             times: None,
             width: 34,
             height: 22,
-            masks: crate::dataset::MaskSource::LabelMaps(PathBuf::new()),
+            guide: crate::dataset::Guide::Truth(crate::dataset::MaskSource::LabelMaps(PathBuf::new())),
             video: Some(path.clone()),
             witness: None,
             findings: Vec::new(),

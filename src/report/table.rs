@@ -79,7 +79,8 @@ pub fn text(run: &RunRecord, style: Style) -> String {
         .chain(closing.answer.clone())
         .chain(details)
         .map(|line| wrap(&line, width));
-    for line in std::iter::once(wrap(&closing.headline, width)).chain(reasons).chain(below) {
+    let headline = std::iter::once(&closing.headline).chain(&closing.unscored).map(|line| wrap(line, width));
+    for line in headline.chain(reasons).chain(below) {
         out.push('\n');
         out.push_str(&line);
     }
@@ -90,11 +91,11 @@ pub fn text(run: &RunRecord, style: Style) -> String {
 /// Data, scoring and device in one line.
 pub fn heading(run: &RunRecord) -> String {
     clean(&format!(
-        "{} · {} · {} · scored as {} · device {}",
+        "{} · {} · {} · {} · device {}",
         dataset_name(run),
         plural(run.data.videos, "video", "videos"),
         plural(run.data.objects, "object", "objects"),
-        run.data.protocol,
+        run.data.scoring(),
         run.device.name
     ))
 }

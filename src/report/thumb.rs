@@ -202,6 +202,7 @@ mod tests {
             j: None,
             f: None,
             jf: None,
+            track: Vec::new(),
             per_frame: frames
                 .iter()
                 .map(|&(frame, j, counted)| FrameScoreRecord {

@@ -123,7 +123,7 @@ pub struct DataRecord {
     pub root: String,
     /// Layout detected: `sa-v`, `davis2017`, …
     pub layout: String,
-    /// Scoring protocol: `sav`, `vos`, …
+    /// Scoring protocol: `sav`, `vos`, …; empty where there is no ground truth.
     pub protocol: String,
     /// Sequences in the plan.
     pub videos: usize,
@@ -144,6 +144,24 @@ pub struct DataRecord {
     /// SHA-256 over every frame and annotation that was read, of this part: what the figures are of. Empty while that is not known.
     #[serde(default)]
     pub content_sha256: String,
+    /// SHA-256 over the prompts that the user gave; empty where they were made from ground truth.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prompts_sha256: String,
+}
+
+impl DataRecord {
+    /// Is there ground truth, so that accuracy can be measured?
+    pub fn has_truth(&self) -> bool {
+        self.prompts_sha256.is_empty()
+    }
+
+    /// How results were scored, in words.
+    pub fn scoring(&self) -> String {
+        match self.has_truth() {
+            true => format!("scored as {}", self.protocol),
+            false => "own prompts, not scored".to_string(),
+        }
+    }
 }
 
 /// What the files of one video held when a run was planned; what is not known is empty.

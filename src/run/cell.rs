@@ -404,7 +404,7 @@ impl CellRun<'_> {
             overlays_root: outputs::overlays(&self.dir.path, self.cell),
         };
         self.progress.phase(Phase::Score);
-        let what = if extras.overlays.is_some() { "scoring, drawing overlays" } else { "scoring" };
+        let what = if extras.overlays != Overlays::Off { "scoring, drawing overlays" } else { "scoring" };
         self.progress.grading(what, self.frames_before(observed));
         for finished in &observed.finished {
             let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);

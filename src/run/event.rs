@@ -7,7 +7,7 @@ use jetbench_runners::RunnerError;
 use jetbench_runners::types::{Device, Dtype, OpenReport, Options, PromptKind, StagePrecision};
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Layout;
+use crate::dataset::{Layout, UserPrompts};
 use crate::plan::content::ReadContent;
 use crate::plan::resolve::Cell;
 use crate::plan::scenario::Scenario;
@@ -19,7 +19,7 @@ use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub struct Job {
     pub data: PathBuf,
     /// Its layout, where the user says it.
     pub layout: Option<Layout>,
+    /// Prompts of the user's own.
+    pub prompts: Option<UserPrompts>,
     /// Which part of it.
     pub limits: Limits,
     /// Indices of sequences that an earlier worker finished.
@@ -80,6 +82,7 @@ impl Job {
             ort_lib: plan.ort_lib.clone(),
             data: settings.data.clone(),
             layout: settings.layout,
+            prompts: settings.prompts.clone(),
             limits: settings.limits,
             skip,
             keep_going: settings.keep_going,

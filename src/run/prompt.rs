@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{DataError, Object, Sequence};
 use crate::results::record::PromptRecord;
 
-/// A prompt, the frame it is given on, and whether the object fills that frame.
+/// A prompt, the frame it is given on, and whether its mask may fill that frame.
 #[derive(Clone, Debug)]
 pub struct PlannedPrompt {
     /// Frame index.
     pub frame: usize,
     /// The prompt.
     pub prompt: Prompt,
-    /// Is there no background on that frame?
+    /// May there be no background on that frame? So it is where the object's mask is known to fill it, or is not known.
     pub full: bool,
 }
 
@@ -40,14 +40,22 @@ impl From<&PlannedPrompt> for GivenPrompt {
     }
 }
 
-/// All prompts of a sequence, one per object; `clicks` per object for [`PromptKind::Points`].
+/// All prompts of a sequence, one per object. They are made from masks, as `kind` says with `clicks` per object for
+/// [`PromptKind::Points`]; clicks and boxes of the user's own are given as they are.
 ///
 /// # Errors
 /// The annotation of a prompt frame cannot be read, or has no pixel.
 pub fn plan(sequence: &Sequence, kind: PromptKind, clicks: usize) -> Result<Vec<PlannedPrompt>, DataError> {
     let prompt = |object: &Object| {
         let frame = object.prompt_frame;
-        let truth = sequence.truth(object, frame)?;
+        let truth = match sequence.given(object) {
+            Some(PromptShape::Mask(mask)) => mask.clone(),
+            Some(shape) => {
+                let prompt = Prompt { object: object.id, shape: shape.clone() };
+                return Ok(PlannedPrompt { frame, prompt, full: true });
+            }
+            None => sequence.truth(object, frame)?,
+        };
         let shape = prompt_shape(kind, &truth, clicks).ok_or_else(|| {
             DataError(format!("video {}, object {}: its prompt frame has an empty mask", sequence.name, object.name))
         })?;

@@ -18,6 +18,7 @@ use crate::exit;
 use crate::judge::stats;
 use crate::plan;
 use crate::plan::content::{CHANGED, ReadContent};
+use crate::plan::data::Source;
 use crate::plan::scenario::{self, Scenario};
 use crate::results::record::{NullRunRecord, WarmupRecord};
 use crate::results::store;
@@ -142,7 +143,8 @@ fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
     if job.device == Device::Cpu {
         pool::use_one_malloc_arena(); // before the first thread: reading the dataset starts some
     }
-    let dataset = plan::data::open_data(&job.data, job.layout, job.limits)?;
+    let source = Source { root: &job.data, layout: job.layout, prompts: job.prompts.as_ref() };
+    let dataset = plan::data::open_data(&source, job.limits)?;
     if job.null_run {
         return null_run(job, &dataset, events);
     }

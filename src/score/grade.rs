@@ -12,7 +12,7 @@ use crate::plan::overlays::Overlays;
 use crate::report::movie::{self, Movie};
 use crate::report::overlay::{self, Layer};
 use crate::report::{self, thumb};
-use crate::results::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord, StallRecord};
+use crate::results::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord, StallRecord, TrackRecord};
 use crate::run::prompt::GivenPrompt;
 use crate::run::spool::{Reader, SpooledFrame};
 use crate::score::{FrameScore, Protocol, frame_score};
@@ -52,6 +52,8 @@ struct GradedFrame {
     frame: Option<FrameRecord>,
     /// Per annotated object: index in the sequence, scores, object-score logit.
     scores: Vec<(usize, FrameScore, Option<f32>)>,
+    /// Per tracked object where there is no truth: id, what was said of it.
+    tracks: Vec<(u32, TrackRecord)>,
     non_finite: Vec<String>,
     /// It with everything drawn on it, for the movie.
     drawn: Option<RgbFrame>,
@@ -257,6 +259,12 @@ fn grade_frame(
             (i, score, live.map(|(_, logit)| *logit).filter(|logit| logit.is_finite()))
         })
         .collect();
+    let untold = sequence.truth_source().is_none() && first_pass.is_some() && !spooled.dropped;
+    let track = |(object, (mask, logit)): (&u32, &(Mask, f32))| {
+        let object_score = Some(*logit).filter(|logit| logit.is_finite());
+        (*object, TrackRecord { frame: spooled.times.frame, object_score, area: mask.area() })
+    };
+    let tracks = predicted.iter().filter(|_| untold).map(track).collect();
     let mut unwritten = Vec::new();
     if let (Some(writer), Some(file)) = (writer, first_pass) {
         let masks: Vec<Option<&Mask>> =
@@ -277,6 +285,7 @@ fn grade_frame(
         index: spooled.times.frame,
         frame: (!spooled.dropped).then(|| spooled.times.record(spooled.objects.len() as u32)),
         scores,
+        tracks,
         non_finite,
         drawn,
         unwritten,
@@ -293,6 +302,7 @@ fn object_record(
     let scored: Vec<(u32, FrameScore, Option<f32>)> =
         frames.iter().flat_map(|f| f.scores.iter().filter(|s| s.0 == index).map(|s| (f.index, s.1, s.2))).collect();
     let scores: Vec<FrameScore> = scored.iter().map(|s| s.1).collect();
+    let tracks = frames.iter().flat_map(|f| f.tracks.iter().filter(|t| t.0 == object.id).map(|t| t.1));
     let counted = protocol.counted(&scores, false);
     let total = protocol.aggregate(&scores);
     ObjectRecord {
@@ -315,6 +325,7 @@ fn object_record(
                 object_score,
             })
             .collect(),
+        track: tracks.collect(),
     }
 }
 
@@ -386,9 +397,20 @@ impl<'a> Painter<'a> {
         Ok(None)
     }
 
-    /// What the model was given on this frame, if anything; a mask is the frame's annotation.
-    fn prompt(&self, object: &Object, frame: usize, truth: Option<&Mask>) -> Result<Option<PromptShape>, DataError> {
+    /// What the model was given on this frame, if anything; a mask is the frame's annotation or the user's.
+    fn prompt(
+        &self,
+        sequence: &Sequence,
+        object: &Object,
+        frame: usize,
+        truth: Option<&Mask>,
+    ) -> Result<Option<PromptShape>, DataError> {
         let given = self.prompts.iter().find(|p| p.object == object.id && p.frame as usize == frame);
+        let own = match sequence.given(object) {
+            Some(PromptShape::Mask(mask)) => Some(mask),
+            _ => None,
+        };
+        let truth = truth.or(own);
         let shape = |given: &GivenPrompt| {
             given.prompt.shape(truth).ok_or_else(|| {
                 let name = &object.name;
@@ -407,7 +429,8 @@ impl<'a> Painter<'a> {
         truths: &BTreeMap<usize, &Mask>,
         scores: &[(usize, FrameScore, Option<f32>)],
     ) -> Result<RgbFrame, DataError> {
-        let prompts = sequence.objects.iter().enumerate().map(|(i, o)| self.prompt(o, index, truths.get(&i).copied()));
+        let truth = |i: usize| truths.get(&i).copied();
+        let prompts = sequence.objects.iter().enumerate().map(|(i, o)| self.prompt(sequence, o, index, truth(i)));
         let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
         let layers: Vec<Layer> = sequence
             .objects

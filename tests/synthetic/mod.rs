@@ -240,6 +240,7 @@ fn object_record(object: u32, video: u32, level: f64, n: &mut Numbers) -> Object
         f: Some(f),
         jf: Some((j + f) / 2.0),
         per_frame,
+        track: Vec::new(),
     }
 }
 

@@ -15,7 +15,14 @@ pub(super) fn data(base: &RunRecord, other: &RunRecord) -> Vec<String> {
     if base.data.list_sha256 != other.data.list_sha256 {
         found.push(videos(base, other));
     }
-    found.extend(moved("protocol", &base.data.protocol, &other.data.protocol));
+    match (base.data.has_truth(), other.data.has_truth()) {
+        (true, true) => found.extend(moved("protocol", &base.data.protocol, &other.data.protocol)),
+        (false, false) if base.data.prompts_sha256 != other.data.prompts_sha256 => {
+            found.push("other prompts".to_string())
+        }
+        (false, false) => {}
+        _ => found.push("prompts of the user's own in one of them".to_string()),
+    }
     // Runs of before content was recorded do not say it; clips looped to other lengths have read other frames.
     let [ours, theirs] = [base, other].map(|run| &run.data.content_sha256);
     let told = !ours.is_empty() && !theirs.is_empty();

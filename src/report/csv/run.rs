@@ -4,7 +4,7 @@ use super::{CsvTable, columns, maybe, value};
 use crate::results::disturbance;
 use crate::results::record::{
     CellRecord, FrameRecord, FrameScoreRecord, Interval, LatencyRecord, MemoryPoint, MemoryRecord, ObjectRecord,
-    RepeatRecord, RunRecord, SequenceRecord, SteadyRecord, SummaryRecord, Verdict, WarmupRecord,
+    RepeatRecord, RunRecord, SequenceRecord, SteadyRecord, SummaryRecord, TrackRecord, Verdict, WarmupRecord,
 };
 use crate::run::event::Phase;
 use crate::telemetry::key::MemoryPhase;
@@ -26,7 +26,7 @@ const FEW_FRAMES_95: &str = "fewer than 200 frames, or the cell failed";
 const FEW_FRAMES_99: &str = "fewer than 1,000 frames, or the cell failed";
 const FEW_STEADY: &str = "no steady state was found, it has fewer than 200 frames, or the cell failed";
 const FEW_REALTIME: &str = "the scenario is not `realtime`, fewer than 200 frames, or the cell failed";
-const UNSCORED: &str = "no frame counts, or the cell failed";
+const UNSCORED: &str = "no frame counts, there is no ground truth, or the cell failed";
 const FEW_VIDEOS: &str = "fewer than five videos, or the cell failed";
 const FEW_OBJECTS: &str = "fewer than five objects, or the cell failed";
 const NO_RAIL: &str = "no rail measures the whole module, or the cell failed";
@@ -134,7 +134,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "onnxruntime", "", "version of ONNX Runtime", UNLOADED
             => |r| maybe(r.cell.runtime.as_ref().map(|o| &o.version));
         "dataset", "", "root directory of the videos, as given" => |r| value(&r.of.data.root);
-        "protocol", "", "scoring protocol" => |r| value(&r.of.data.protocol);
+        "protocol", "", "scoring protocol", "there is no ground truth" => |r| value(&r.of.data.protocol);
         "device_name", "", "board or machine" => |r| value(&r.of.device.name);
         "device_digest", "", "digest of all that makes latencies comparable on it" => |r| value(&r.of.device.digest);
         "run_id", "", "run, named after its start in UTC" => |r| value(&r.of.run_id);
@@ -345,10 +345,10 @@ pub fn objects_table<'a>() -> CsvTable<CsvEntry<'a, &'a ObjectRecord>> {
         "video", "", "name of the video" => |r| value(r.video);
         "object", "", "name of the object in the dataset: its folder or its id" => |r| value(&r.of.object);
         "prompt_frame", "", "frame of its prompt, counted from 0" => |r| value(r.of.prompt_frame);
-        "frames_scored", "", "frames that count under the protocol" => |r| value(r.of.frames_scored);
-        "j", "0 to 100", "mean J over these frames", "no frame counts" => |r| maybe(r.of.j);
-        "f", "0 to 100", "mean F over these frames", "no frame counts" => |r| maybe(r.of.f);
-        "jf", "0 to 100", "J&F: the mean of `j` and `f`", "no frame counts" => |r| maybe(r.of.jf);
+        "frames_scored", "", "frames that count under the protocol; 0 without ground truth" => |r| value(r.of.frames_scored);
+        "j", "0 to 100", "mean J over these frames", "no frame counts, or there is no ground truth" => |r| maybe(r.of.j);
+        "f", "0 to 100", "mean F over these frames", "no frame counts, or there is no ground truth" => |r| maybe(r.of.f);
+        "jf", "0 to 100", "J&F: the mean of `j` and `f`", "no frame counts, or there is no ground truth" => |r| maybe(r.of.jf);
     };
     CsvTable { file: "objects.csv", row: "One row per cell and object of a finished video.", columns }
 }
@@ -419,6 +419,30 @@ pub fn frame_scores(run: &RunRecord) -> Vec<u8> {
         object.per_frame.iter().map(move |score| CsvEntry { cell, repeat, video, of: (object, score) })
     });
     frame_scores_table().file(rows)
+}
+
+/// Columns of `tracks.csv`.
+pub fn tracks_table<'a>() -> CsvTable<CsvEntry<'a, (&'a ObjectRecord, &'a TrackRecord)>> {
+    let columns = columns! {
+        CsvEntry<'a, (&'a ObjectRecord, &'a TrackRecord)>;
+        cell;
+        "video", "", "name of the video" => |r| value(r.video);
+        "object", "", "name that the user gave the object" => |r| value(&r.of.0.object);
+        "frame", "", "index of the frame, from 0" => |r| value(r.of.1.frame);
+        "object_score", "logit", "the model's object score: positive where it sees the object",
+            "the model gives no finite one" => |r| maybe(r.of.1.object_score);
+        "area", "pixels", "pixels of the mask" => |r| value(r.of.1.area);
+    };
+    let row = "With prompts of your own: one row per cell, object and tracked frame. There is no ground truth, so nothing here is accuracy.";
+    CsvTable { file: "tracks.csv", row, columns }
+}
+
+/// `tracks.csv`.
+pub fn tracks(run: &RunRecord) -> Vec<u8> {
+    let rows = each_object(run).flat_map(|CsvEntry { cell, repeat, video, of: object }| {
+        object.track.iter().map(move |track| CsvEntry { cell, repeat, video, of: (object, track) })
+    });
+    tracks_table().file(rows)
 }
 
 /// Columns of `memory.csv`.

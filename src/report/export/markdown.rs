@@ -23,7 +23,9 @@ pub fn markdown(run: &RunRecord) -> String {
     for row in 0..sheet.rows {
         line(sheet.columns.iter().map(|c| escape(&c.values[row])).collect());
     }
-    for line in closing.reasons.iter().chain(&closing.warned(usize::MAX)).chain(&closing.answer) {
+    for line in
+        closing.unscored.iter().chain(&closing.reasons).chain(&closing.warned(usize::MAX)).chain(&closing.answer)
+    {
         let _ = write!(out, "\n{}\n", escape(line));
     }
     if !closing.legend.is_empty() {

@@ -100,6 +100,20 @@ pub struct ObjectRecord {
     pub jf: Option<f64>,
     /// Per annotated frame.
     pub per_frame: Vec<FrameScoreRecord>,
+    /// Where there is no ground truth: what the model said on each tracked frame of the first pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub track: Vec<TrackRecord>,
+}
+
+/// What the model said of one object on one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrackRecord {
+    /// Index in the video, from 0.
+    pub frame: u32,
+    /// Object-score logit of the model; `None` when it was no finite number.
+    pub object_score: Option<f32>,
+    /// Pixels of its mask.
+    pub area: u64,
 }
 
 /// Scores of one object on one annotated frame.

@@ -1,0 +1,131 @@
+//! Which footage is meant, and which objects in it, when the user gives the prompts? Frames only: whatever masks lie beside them are not
+//! looked at.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jetbench_runners::types::PromptShape;
+use rayon::prelude::*;
+
+use super::layout::{Layout, listing, plain_name};
+use super::objects::{of_footage, refuse};
+use super::prompts::{UserPrompt, UserPrompts, inside};
+use super::survey::footage;
+use super::video::is_video;
+use super::{DataError, Dataset, FOOTAGE, Finding, Guide, Object, Sequence};
+
+/// Opens the videos that have a prompt, the first `limit` of them.
+///
+/// # Errors
+/// There is no footage; a prompt names a video, frame or place that is not there; an object has prompts on several frames.
+pub(super) fn open(root: &Path, prompts: &UserPrompts, limit: Option<usize>) -> Result<Dataset, DataError> {
+    let fail = |what: String| DataError(format!("{}: {what}", root.display()));
+    if root.to_str().is_none() {
+        return Err(fail("the path is not UTF-8, and records hold text; rename the folder".to_string()));
+    }
+    let videos = videos(root)?;
+    let names: Vec<&str> = videos.keys().map(String::as_str).collect();
+    let by_video = prompts.by_video(&names).map_err(fail)?;
+    let mut findings = Vec::new();
+    if by_video.len() < videos.len() {
+        let without = videos.len() - by_video.len();
+        findings.push(Finding::warning(
+            root,
+            format!("{without} of {} videos have no prompt: they are left out", videos.len()),
+        ));
+    }
+    let chosen: Vec<(String, Vec<UserPrompt>)> = by_video.into_iter().take(limit.unwrap_or(usize::MAX)).collect();
+    let sequences = chosen
+        .into_par_iter()
+        .map(|(name, prompts)| {
+            let frames_at = &videos[&name];
+            sequence(name, frames_at, prompts)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Dataset { root: root.to_path_buf(), layout: FOOTAGE, kind: Layout::Plain, sequences, findings })
+}
+
+/// One video with the objects of its prompts, which are sorted by object.
+fn sequence(name: String, frames_at: &Path, prompts: Vec<UserPrompt>) -> Result<Sequence, DataError> {
+    let found = footage(frames_at)?;
+    refuse(&found.findings)?;
+    let (length, (width, height)) = (found.frames.len(), found.size);
+    let mut objects: Vec<Object> = Vec::new();
+    let mut shapes: Vec<PromptShape> = Vec::new();
+    for prompt in prompts {
+        let fail = |what: String| {
+            Err(DataError(format!("video {name}, object {}, frame {}: {what}", prompt.object, prompt.frame)))
+        };
+        if prompt.frame >= length {
+            return fail(format!("the video has {length} frames; the first one is frame 0"));
+        }
+        if let Err(what) = inside(&prompt.shape, width, height) {
+            return fail(what);
+        }
+        if let Some(before) = objects.last().filter(|o| o.name == prompt.object) {
+            return fail(format!(
+                "it has a prompt on frame {} already. A correction of a running track is taken by no family: the graphs keep one prompted \
+                 frame per object in their memory. Give the object one prompt, or the later one another name",
+                before.prompt_frame
+            ));
+        }
+        let (id, annotated) = (objects.len() as u32, Vec::new());
+        objects.push(Object { id, name: prompt.object, annotated, prompt_frame: prompt.frame });
+        shapes.push(prompt.shape);
+    }
+    let fps = Layout::Plain.fps();
+    Ok(of_footage(name, frames_at, found, fps, Guide::Prompts(shapes.into()), objects))
+}
+
+/// Every video of `root` by name: a video file, a folder of frames, a folder of either, or a dataset.
+fn videos(root: &Path) -> Result<BTreeMap<String, PathBuf>, DataError> {
+    let fail = |what: &str| Err(DataError(format!("{}: {what}", root.display())));
+    if root.is_file() {
+        let name = root.file_name().and_then(|n| n.to_str()).filter(|name| is_video(name));
+        return match name.and_then(|name| name.rsplit_once('.')) {
+            Some((stem, _)) => Ok(BTreeMap::from([(stem.to_string(), root.to_path_buf())])),
+            None => fail("a file, but no video; give a video or a folder of frames with --data"),
+        };
+    }
+    if !root.is_dir() {
+        return fail("no such file or folder; give a video or a folder of frames with --data");
+    }
+    if let Some(frames) = frames_in(root)? {
+        return Ok(BTreeMap::from([(plain_name(root), frames)]));
+    }
+    let of_dataset =
+        ["JPEGImages_24fps", "JPEGImages/480p", "JPEGImages/1080p", "JPEGImages/Full-Resolution", "JPEGImages"];
+    let place =
+        of_dataset.iter().map(|dir| root.join(dir)).find(|dir| dir.is_dir()).unwrap_or_else(|| root.to_path_buf());
+    let mut videos: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for (entry, is_dir) in listing(&place)? {
+        let path = place.join(&entry);
+        let found = match (is_dir, entry.rsplit_once('.')) {
+            (true, _) => frames_in(&path)?.map(|frames| (entry.clone(), frames)),
+            (false, Some((stem, _))) if is_video(&entry) => Some((stem.to_string(), path)),
+            _ => None,
+        };
+        let Some((name, path)) = found else { continue };
+        if let Some(other) = videos.insert(name.clone(), path.clone()) {
+            return Err(DataError(format!("{} and {} have the same name", other.display(), path.display())));
+        }
+    }
+    match videos.is_empty() {
+        true => fail("no video and no JPEG or PNG frames in it; give a video or a folder of frames with --data"),
+        false => Ok(videos),
+    }
+}
+
+/// The frames of a folder that is one video: its `frames`, or itself where images lie in it.
+fn frames_in(dir: &Path) -> Result<Option<PathBuf>, DataError> {
+    let frames = dir.join("frames");
+    if frames.is_dir() {
+        return Ok(Some(frames));
+    }
+    let is_image = |name: &str| {
+        let lower = name.to_ascii_lowercase();
+        [".jpg", ".jpeg", ".png"].iter().any(|ending| lower.ends_with(ending))
+    };
+    let images = listing(dir)?.iter().any(|(name, is_dir)| !is_dir && is_image(name));
+    Ok(images.then(|| dir.to_path_buf()))
+}

@@ -1,0 +1,283 @@
+//! Footage without ground truth: prompts come from the user, everything but accuracy is measured, and accuracy is absent, never 0.
+
+mod workshop;
+
+use std::path::{Path, PathBuf};
+
+use jetbench::results::record::{PromptRecord, RunRecord, Verdict};
+use jetbench::results::store;
+use serde_json::Value;
+use workshop::{Workshop, rows, text, tree};
+
+/// The frames of drawn clips, without their masks: `clip/` holds the frames of one, `clips/` a folder of each.
+fn shop(videos: usize) -> Workshop {
+    let shop = Workshop::new(videos, 24);
+    let frames = shop.path("data/JPEGImages_24fps");
+    std::fs::rename(&frames, shop.path("clips")).unwrap();
+    std::fs::remove_dir_all(shop.path("data")).unwrap();
+    let clip = shop.path("clip");
+    std::fs::create_dir(&clip).unwrap();
+    for file in tree(&shop.path("clips/synth_000")) {
+        std::fs::copy(shop.path("clips/synth_000").join(&file), clip.join(&file)).unwrap();
+    }
+    shop.pack("calm", "motion = [1.0, 0.0]\nobject_scores = [4.0, -2.0]");
+    shop
+}
+
+/// Runs over own footage; returns its directory.
+fn run(shop: &Workshop, args: &[&str]) -> PathBuf {
+    let mut all = vec!["--dtype", "fp32", "--quiet", "--json"];
+    all.extend(args);
+    let output = shop.output(&all);
+    let out = text(&output.stdout);
+    let line: Value = serde_json::from_str(out.lines().last().unwrap_or_default())
+        .unwrap_or_else(|e| panic!("{e}: {out}\n{}", text(&output.stderr)));
+    shop.path(line["run"].as_str().unwrap())
+}
+
+fn record(run: &Path) -> RunRecord {
+    store::load(run).unwrap()
+}
+
+/// Every mask that a run wrote, by name, with its bytes.
+fn masks(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let root = run.join("masks");
+    tree(&root).into_iter().map(|file| (file.clone(), std::fs::read(root.join(&file)).unwrap())).collect()
+}
+
+const TWO: [&str; 6] = ["--models", "calm_points", "--clicks", "1 20,16", "--clicks", "obj=late frame=3 30,10 2,2,-"];
+
+#[test]
+fn own_clicks_give_everything_but_accuracy() {
+    let shop = shop(1);
+    let output =
+        shop.output(&[&TWO[..], &["--data", "clip", "--dtype", "fp32", "--save-masks", "--overlays"]].concat());
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{table}\n{}", text(&output.stderr));
+    assert!(
+        table.contains("own prompts, not scored") && table.contains("no J, F or J&F: the prompts are your own"),
+        "{table}"
+    );
+    let row = table.lines().find(|l| l.starts_with("calm_points")).unwrap();
+    assert!(row.contains("valid") && row.contains('–') && !row.contains(" 0.0 "), "{row}");
+
+    let dir = shop.runs("results").remove(0);
+    let found = record(&dir);
+    let cell = &found.cells[0];
+    let summary = cell.summary.as_ref().unwrap();
+    assert_eq!(cell.verdict, Verdict::Valid);
+    assert_eq!((summary.j, summary.f, summary.jf, summary.frames, summary.objects), (None, None, None, 24, 0));
+    assert!(summary.fps_wall.is_some() && summary.latency.is_some());
+    assert_eq!((found.data.layout.as_str(), found.data.protocol.as_str(), found.data.objects), ("footage", "", 2));
+    assert!(!found.data.has_truth() && !found.data.content_sha256.is_empty());
+    let objects = &cell.sequences[0].objects;
+    let named: Vec<_> =
+        objects.iter().map(|o| (o.object.as_str(), o.prompt_frame, o.track.len(), o.per_frame.len())).collect();
+    assert_eq!(named, [("1", 0, 24, 0), ("late", 3, 21, 0)]);
+    assert_eq!(objects[0].track[1].object_score, Some(-2.0));
+    assert!(objects.iter().all(|o| o.j.is_none() && o.track.iter().all(|t| t.area > 0)));
+    let Some(PromptRecord::Points { clicks }) = &objects[1].prompt else { panic!("{:?}", objects[1].prompt) };
+    assert_eq!(
+        clicks.iter().map(|c| (c.x, c.y, c.positive)).collect::<Vec<_>>(),
+        [(30.0, 10.0, true), (2.0, 2.0, false)]
+    );
+
+    for (file, columns) in [("summary.csv", ["j", "f", "jf", "protocol"]), ("objects.csv", ["j", "f", "jf", "jf"])] {
+        let table = rows(&dir.join(file));
+        for name in columns {
+            let at = table[0].iter().position(|c| c == name).unwrap();
+            assert!(table[1..].iter().all(|row| row[at].is_empty()), "{file} {name}");
+        }
+    }
+    assert_eq!(rows(&dir.join("frame_scores.csv")).len(), 1, "only the header");
+    let tracks = rows(&dir.join("tracks.csv"));
+    assert_eq!(tracks.len(), 1 + 24 + 21);
+    assert_eq!(tracks[2][3..7], ["clip", "1", "1", "-2"].map(String::from));
+    let files = tree(&dir);
+    assert!(!files.iter().any(|f| f.contains("accuracy") || f.contains("j_per_frame")), "{files:?}");
+    assert_eq!(files.iter().filter(|f| f.starts_with("masks/")).count(), 48);
+    assert_eq!(files.iter().filter(|f| f.starts_with("overlays/")).count(), 24);
+    let page = std::fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("no ground truth to score against") && !page.contains("Worst moments"));
+    for args in [["report", "latest"], ["history", "--json"]] {
+        let said = shop.expect(0, &args);
+        assert!(!said.contains("NaN"), "{said}");
+    }
+}
+
+#[test]
+fn footage_is_a_folder_a_video_file_or_a_dataset() {
+    let shop = shop(2);
+    let job = |data: &str, clicks: &str| {
+        run(&shop, &["--models", "calm_points", "--data", data, "--clicks", clicks, "--save-masks"])
+    };
+    let folder = masks(&job("clip", "1 20,16"));
+    let one_of_two = job("clips", "video=synth_000 obj=1 20,16");
+    let pixels = |masks: &[(String, Vec<u8>)]| masks.iter().map(|m| m.1.clone()).collect::<Vec<_>>();
+    assert_eq!(pixels(&masks(&one_of_two)), pixels(&folder));
+    assert_eq!(record(&one_of_two).data.list, ["synth_000"]);
+    // A dataset: its masks are not looked at.
+    let with_truth = Workshop::new(1, 24);
+    with_truth.pack("calm", "motion = [1.0, 0.0]");
+    let dir = run(&with_truth, &["--models", "calm_points", "--data", "data", "--clicks", "1 20,16", "--save-masks"]);
+    assert_eq!(pixels(&masks(&dir)), pixels(&folder));
+    assert_eq!(record(&dir).cells[0].summary.as_ref().unwrap().jf, None);
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-framerate", "24", "-i"])
+        .arg(shop.path("clip/%05d.png"))
+        .args(["-c:v", "ffv1"])
+        .arg(shop.path("film.mkv"))
+        .status();
+    if made.is_err() {
+        eprintln!("skipped the video file: no ffmpeg on the PATH (apt install ffmpeg)");
+        return;
+    }
+    let video = job("film.mkv", "1 20,16");
+    assert_eq!(pixels(&masks(&video)), pixels(&folder));
+    assert_eq!(record(&video).data.list, ["film"]);
+}
+
+const FILE: &str = r#"{"schema": 1, "prompts": [
+    {"object": 1, "clicks": [{"x": 20, "y": 16}]},
+    {"object": "late", "frame": 3, "clicks": [{"x": 30, "y": 10}, {"x": 2, "y": 2, "positive": false}]}]}"#;
+
+#[test]
+fn the_prompts_are_part_of_what_a_run_is_of() {
+    let shop = shop(1);
+    std::fs::write(shop.path("p.json"), FILE).unwrap();
+    std::fs::write(shop.path("config.toml"), "clicks = [\"1 20,16\", \"obj=late frame=3 30,10 2,2,-\"]\n").unwrap();
+    let data = ["--data", "clip", "--save-masks"];
+    let flags = run(&shop, &[&TWO[..], &data].concat());
+    let file = run(&shop, &[&["--models", "calm_points", "--prompts", "p.json"][..], &data].concat());
+    let config = run(&shop, &[&["--models", "calm_points", "--config", "config.toml"][..], &data].concat());
+    let other = run(
+        &shop,
+        &[&["--models", "calm_points", "--clicks", "1 20,16", "--clicks", "late 30,10"][..], &data].concat(),
+    );
+    let moved = run(
+        &shop,
+        &[&["--models", "calm_points", "--clicks", "1 20,17", "--clicks", "obj=late frame=3 30,10 2,2,-"][..], &data]
+            .concat(),
+    );
+    let digests = |dir: &Path| {
+        let r = record(dir);
+        (r.data.prompts_sha256, r.data.list_sha256, r.data.content_sha256, r.origin.job_sha256)
+    };
+    assert_eq!(digests(&flags), digests(&file));
+    assert_eq!(digests(&flags), digests(&config));
+    assert_eq!(masks(&flags), masks(&file));
+    for dir in [&other, &moved] {
+        let (a, b) = (digests(&flags), digests(dir));
+        assert!(a.0 != b.0 && a.1 != b.1 && a.2 != b.2 && a.3 != b.3);
+    }
+    let compared = |other: &Path| -> Value {
+        let words = ["compare", "--json", flags.to_str().unwrap(), other.to_str().unwrap()];
+        serde_json::from_str(&shop.expect(0, &words)).unwrap()
+    };
+    let cell = |value: Value| value["comparisons"][0]["cells"][0].clone();
+    let same = cell(compared(&file));
+    assert_eq!((&same["jf"]["word"], &same["jf"]["base"]), (&Value::from("not_scored"), &Value::Null));
+    assert!(!same["latency"]["remark"].as_str().unwrap().contains("prompts"), "{same}");
+    let apart = cell(compared(&moved));
+    assert_eq!(apart["latency"]["word"], "not_comparable");
+    assert!(apart["latency"]["remark"].as_str().unwrap().contains("other prompts"), "{apart}");
+    let again =
+        [&["--models", "calm_points", "--prompts", "p.json", "--if-changed", "--dtype", "fp32", "--json"][..], &data]
+            .concat();
+    let said = shop.expect(0, &again);
+    assert_eq!(shop.runs("results").len(), 5, "nothing has changed: {said}");
+}
+
+#[test]
+fn shards_are_joined_and_interrupted_runs_go_on() {
+    let shop = shop(2);
+    let clicks = ["--clicks", "video=synth_000 obj=1 20,16", "--clicks", "video=synth_001 obj=1 24,12"];
+    let job = [&["--models", "calm_points", "--data", "clips"][..], &clicks].concat();
+    let whole = record(&run(&shop, &job));
+    let part = |shard: &str| run(&shop, &[&job[..], &["--shard", shard, "--out", "parts"]].concat());
+    let (a, b) = (part("1/2"), part("2/2"));
+    shop.expect(0, &["merge", a.to_str().unwrap(), b.to_str().unwrap(), "--out", "joined"]);
+    let joined = record(&shop.runs("joined")[0]);
+    let told = |r: &RunRecord| {
+        let s = &r.cells[0].sequences;
+        let objects: Vec<_> = s.iter().map(|s| (s.video.clone(), s.objects.clone())).collect();
+        (objects, r.cells[0].verdict.clone(), r.cells[0].summary.as_ref().unwrap().jf, r.data.prompts_sha256.clone())
+    };
+    assert_eq!(told(&joined), told(&whole));
+
+    shop.pack("frail", "motion = [1.0, 0.0]\nobject_scores = [4.0, -2.0]\n[[mock.fault]]\nstep = 40\nkind = \"abort\"");
+    let job: Vec<&str> = job.iter().map(|w| if *w == "calm_points" { "frail_points" } else { w }).collect();
+    let dir = run(&shop, &[&job[..], &["--out", "frail"]].concat());
+    assert_eq!(record(&dir).cells[0].verdict.as_str(), "failed");
+    // The prompts are in the record: no flag and no file is needed.
+    shop.expect(0, &["--resume", dir.to_str().unwrap(), "--quiet"]);
+    let resumed = record(&dir);
+    assert_eq!((told(&resumed).0, resumed.cells[0].verdict.clone()), (told(&whole).0, Verdict::Valid));
+}
+
+#[test]
+fn masks_become_what_the_model_tag_says() {
+    let shop = shop(1);
+    let mask = r#"{"schema": 1, "prompts": [{"object": "1", "mask": {"size": [32, 48], "counts": [330, 10, 22, 10, 22, 10, 1132]}}]}"#;
+    std::fs::write(shop.path("mask.json"), mask).unwrap();
+    let models =
+        ["--models", "calm_points,calm_bbox,calm_mask", "--data", "clip", "--overlays", "--prompts", "mask.json"];
+    let found = record(&run(&shop, &models));
+    let prompts: Vec<_> = found.cells.iter().map(|c| c.sequences[0].objects[0].prompt.clone().unwrap()).collect();
+    let PromptRecord::Points { clicks } = &prompts[0] else { panic!("{prompts:?}") };
+    assert_eq!((clicks[0].x, clicks[0].y), (11.0, 11.0));
+    assert_eq!(prompts[1], PromptRecord::Bbox { corners: [10.0, 10.0, 12.0, 19.0] });
+    assert!(matches!(&prompts[2], PromptRecord::Mask { area: 30, .. }), "{prompts:?}");
+    assert!(found.cells.iter().all(|c| c.verdict == Verdict::Valid), "{:?}", found.cells[2].notes);
+}
+
+#[test]
+fn prompts_that_cannot_be_given_are_refused_with_the_reason() {
+    let shop = shop(2);
+    shop.pack("narrow", "prompts = [\"points\"]\nmax_points = 2");
+    std::fs::write(shop.path("p.json"), "{\"schema\": 2, \"prompts\": []}").unwrap();
+    for (args, part) in [
+        (&["--clicks", "1 48,16"][..], "click 48,16 is outside: the frames have 48x32 pixels"),
+        (&["--clicks", "obj=1 frame=24 1,1"], "the video has 24 frames"),
+        (&["--clicks", "1 1,1,-"], "negative clicks only"),
+        (
+            &["--clicks", "1 1,1", "--clicks", "obj=1 frame=20 5,5"],
+            "prompt on frame 0 already. A correction of a running track",
+        ),
+        (&["--clicks", "1 1,1", "--box", "1 1,1,5,5"], "has a prompt of kind points already"),
+        (&["--box", "1 1,1,5,5"], "asks for points prompts, and those given are of kind bbox; say calm_bbox"),
+        (&["--box", "1 5,1,1,5"], "is no box"),
+        (&["--box", "1 1,1,50,5"], "reaches outside"),
+        (&["--clicks", "video=other obj=1 1,1"], "names video `other`, which is not there; there: clip"),
+        (
+            &["--clicks", "1 1,1", "--data", "clips"],
+            "names no video, and there are 2; say video=NAME: synth_000, synth_001",
+        ),
+        (&["--clicks", "1 1,1 2,2 3,3 4,4 5,5"], "5 clicks; pack calm takes at most 4"),
+        (&["--clicks", "1 1,1 2,2 3,3", "--models", "narrow_points"], "3 clicks; pack narrow takes at most 2"),
+        (
+            &["--clicks", "1 1,1", "--box", "2 1,1,5,5", "--models", "narrow_points"],
+            "pack narrow takes no bbox prompts",
+        ),
+        (&["--clicks", "1 1,1", "--data", "p.json"], "a file, but no video"),
+        (&["--clicks", "1 1,1", "--data", "nowhere"], "no such file or folder"),
+        (&["--clicks", "1 1,1", "--data", "packs"], "no video and no JPEG or PNG frames"),
+        (&["--prompts", "p.json"], "p.json: schema 2; this version reads schema 1"),
+        (&["--clicks", "0"], "a number of clicks from 1 on"),
+        (&["--clicks", "../x 1,1"], "is no name of object"),
+    ] {
+        let mut all = vec!["--dtype", "fp32"];
+        if !args.contains(&"--models") {
+            all.extend(["--models", "calm_points"]);
+        }
+        if !args.contains(&"--data") {
+            all.extend(["--data", "clip"]);
+        }
+        all.extend(args);
+        let output = shop.output(&all);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?}: {said}");
+    }
+    assert!(shop.runs("results").is_empty(), "nothing was run");
+}
