@@ -299,6 +299,16 @@ fn baselines_have_names() {
         said.contains("J&F      within noise    100.00 → 100.00") || said.contains("J&F      within noise"),
         "{said}"
     );
+    // The same as a page that stands alone.
+    let again = shop.expect(0, &["compare", b, "--baseline", "main", "--html", "pages/changes.html"]);
+    assert_eq!(again, said);
+    assert_eq!(shop.expect(0, &["history", "--html", "trend.html"]), "trend.html\n", "a page alone prints no table");
+    for (file, words) in [("pages/changes.html", "within noise"), ("trend.html", "noise of latency")] {
+        let page = std::fs::read_to_string(shop.path(file)).unwrap();
+        assert!(page.starts_with("<!doctype html>") && page.contains(words), "{page}");
+        assert!(page.replace("<wbr>", "").contains("calm_mask"), "{page}");
+        assert!(!["<script", "src=", "href=", "url("].iter().any(|outside| page.contains(outside)), "{file}");
+    }
     let error = |args: &[&str]| {
         let output = shop.output(args);
         assert_eq!(output.status.code(), Some(2));
@@ -372,6 +382,13 @@ fn models_of_one_run_are_compared_and_so_are_folders_of_masks() {
     assert!(
         said.contains(" J&F better (95 %: ") && said.contains("6 videos)") && said.contains("Student's t;"),
         "{said}"
+    );
+    let again = shop.expect(0, &["compare", "--models", "good_mask,lost_mask", "--html", "models.html", "--", path]);
+    assert_eq!(again, said);
+    let page = std::fs::read_to_string(shop.path("models.html")).unwrap().replace("&amp;", "&");
+    assert!(
+        page.contains(said.lines().find(|l| l.starts_with("good_mask is ")).unwrap().split(" (").next().unwrap()),
+        "{page}"
     );
     // The list may have commas, and the run may come first or be the newest.
     assert_eq!(shop.expect(0, &["compare", "--models", "good_mask,lost_mask", "latest"]), said);

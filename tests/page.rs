@@ -8,10 +8,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use jetbench::judge::{repeat, summary};
+use jetbench::judge::noise::{self, Floor};
+use jetbench::judge::{change, contest, repeat, summary};
 use jetbench::plan::scenario::Scenario;
 use jetbench::report::{html, plot};
-use jetbench::results::record::{MemoryRecord, RunRecord};
+use jetbench::results::disturbance::Disturbance;
+use jetbench::results::record::{CellRecord, MemoryRecord, RunRecord};
+use jetbench::results::rows::{Key, Row};
 use jetbench::telemetry::key::MemoryPhase;
 
 const WIDTHS: [u32; 4] = [390, 900, 1280, 1920];
@@ -78,6 +81,58 @@ fn long_names() -> RunRecord {
     run
 }
 
+/// Two runs with long names: one cell slower, one worse, one in the base only.
+fn compared() -> String {
+    let (base, mut other) = (long_names(), long_names());
+    for frame in other.cells[0].sequences.iter_mut().flat_map(|s| &mut s.frames) {
+        frame.latency_ms *= 1.3;
+    }
+    for object in other.cells[1].sequences.iter_mut().flat_map(|s| &mut s.objects) {
+        object.jf = object.jf.map(|jf| jf - 9.0);
+    }
+    other.cells.remove(3);
+    let floor = |_: &CellRecord| Floor { share: 0.02, from: "by default: 0 quiet runs of it so far".into() };
+    let (cells, unmatched) = change::pair(&base, &other, &floor);
+    let [base, other] =
+        ["baseline-main", "20261126T231500Z-123456"].map(|id| format!("results/some-long-board-name/{id}"));
+    let page = html::changes::comparisons(&[change::Comparison { base, other, cells, unmatched }], "0.1.0");
+    assert!(page.contains("2 of 5 cells regressed") && page.contains("is only in the base"), "{page}");
+    assert!(page.contains("+30.0 %") && page.contains("-9.00") && page.contains("What changed"), "{page}");
+    page
+}
+
+fn models() -> String {
+    let run = long_names();
+    let contests = contest::contests(&run, &contest::pairs(&contest::fit(&run)));
+    let page = html::changes::contests(&run, &contests, 2);
+    assert_eq!(page.matches("<tr>").count(), 1 + contests.len());
+    assert!(page.contains("Holm") && page.contains("2 cells are not valid and left out"));
+    page
+}
+
+fn history() -> String {
+    let run = long_names();
+    let row = |i: usize| Row {
+        key: Key::of(&run, &run.cells[i % 2]),
+        run_id: format!("202611{:02}T093000Z-000000", i + 1),
+        dir: "results".into(),
+        verdict: if i == 7 { "invalid" } else { "valid" }.into(),
+        planned: 6,
+        disturbed: if i == 4 { vec![Disturbance::Rivals, Disturbance::Drift] } else { Vec::new() },
+        jf: Some(78.4),
+        fps_wall: Some(20.0),
+        p50_ms: Some(44.0 + i as f64),
+        p95_ms: None,
+        peak_system_mib: Some(95.5),
+        energy_per_frame_j: None,
+    };
+    let rows: Vec<Row> = (0..12).map(row).collect();
+    let page = html::history::history(&noise::series(&rows), Path::new("results"), "0.1.0");
+    assert_eq!(page.matches("<svg").count(), 2, "one trend per job");
+    assert!(page.contains("valid, disturbed by") && page.contains("(51.0)"), "{page}");
+    page
+}
+
 fn browser() -> Option<&'static str> {
     ["chromium", "chromium-browser", "google-chrome"]
         .into_iter()
@@ -113,11 +168,18 @@ fn dumped(browser: &str, dir: &Path, page: &Path) -> String {
 #[test]
 fn no_table_is_cut_on_any_screen() {
     let Some(browser) = browser() else { return eprintln!("skipped: there is no chromium to look at the pages with") };
-    let runs = [("small", synthetic::run()), ("every column", every_column()), ("long names", long_names())];
+    let report = |run: RunRecord| html::report(&run, &plot::figures(&run), &[]);
+    let runs = [
+        ("small", report(synthetic::run())),
+        ("every column", report(every_column())),
+        ("long names", report(long_names())),
+        ("compared", compared()),
+        ("models", models()),
+        ("history", history()),
+    ];
     let frames: String = runs
         .iter()
-        .map(|(name, run)| {
-            let page = html::report(run, &plot::figures(run), &[]);
+        .map(|(name, page)| {
             let page = page.replace('&', "&amp;").replace('"', "&quot;");
             let frame =
                 |width| format!("<iframe title=\"{name}\" width={width} height=800 srcdoc=\"{page}\"></iframe>\n");
@@ -145,7 +207,8 @@ fn no_table_is_cut_on_any_screen() {
     };
     let columns = |width| of("every column", width);
     assert!(
-        runs.iter().all(|(name, _)| of(name, 390) >= 6) && WIDTHS.windows(2).all(|w| columns(w[0]) < columns(w[1])),
+        runs[..3].iter().all(|(name, _)| of(name, 390) >= 6)
+            && WIDTHS.windows(2).all(|w| columns(w[0]) < columns(w[1])),
         "{said}"
     );
 }

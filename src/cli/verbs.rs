@@ -183,6 +183,9 @@ pub struct CompareArgs {
     /// Results directory: history and baselines are in it [env: JETBENCH_RESULTS] [default: results]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Write the comparison as a page
+    #[arg(long, value_name = "FILE", conflicts_with = "save_baseline")]
+    pub html: Option<PathBuf>,
     /// Show digests of what differs too
     #[arg(short, long)]
     pub verbose: bool,
@@ -215,8 +218,11 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "FILE")]
     pub export_csv: Option<PathBuf>,
     /// Show what each run takes on disk, and whether `prune` may remove it
-    #[arg(long, conflicts_with_all = ["models", "export_csv", "plot"])]
+    #[arg(long, conflicts_with_all = ["models", "export_csv", "html", "plot"])]
     pub sizes: bool,
+    /// Write trends and runs as a page
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Draw the trends, as .svg or .png
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,

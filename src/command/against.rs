@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::{OnInconclusive, RunArgs};
-use crate::command::compare::{self, Comparison};
+use crate::command::compare;
 use crate::exit::{self, Error};
+use crate::judge::change::Comparison;
 use crate::plan::settings;
 use crate::results::record::RunRecord;
 use crate::results::{baseline, store};

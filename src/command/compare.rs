@@ -11,30 +11,16 @@ mod models;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use crate::cli::{CompareArgs, OnInconclusive};
 use crate::exit::{self, Error, Outcome};
-use crate::judge::change::{CellChange, Change, ChangeWord, pair};
+use crate::judge::change::{CellChange, Change, ChangeWord, Comparison, pair};
 use crate::judge::noise::{Floor, noise};
 use crate::plan::settings;
+use crate::report::html::changes;
 use crate::results::record::{CellRecord, RunRecord};
 use crate::results::rows::{self, Key, Row};
 use crate::results::{baseline, store};
 use crate::text::{clean, figure, plural, say};
-
-/// Two runs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Comparison {
-    /// Directory of the base.
-    pub base: String,
-    /// Directory of the other run.
-    pub other: String,
-    /// Cells in both.
-    pub cells: Vec<CellChange>,
-    /// Cells in one of them only.
-    pub unmatched: Vec<String>,
-}
 
 impl Comparison {
     /// Is anything of it worse, or could nothing of it be compared?
@@ -85,7 +71,7 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
             _ => return Err(Error::Usage("one run is needed: jetbench compare --models A B RUN".into())),
         };
         let dir = store::which(&run, &out)?;
-        return models::compare(&store::load(&dir)?, &dir, models, args.json);
+        return models::compare(&store::load(&dir)?, &dir, models, args);
     }
     let mut dirs = Vec::new();
     if let Some(name) = &args.baseline {
@@ -102,6 +88,9 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
     let others = records[1..].iter().zip(&dirs[1..]);
     let comparisons: Vec<Comparison> =
         others.map(|(record, dir)| between(base, (dir, record), &past, args.noise_floor)).collect();
+    if let Some(file) = &args.html {
+        write_page(file, &changes::comparisons(&comparisons, env!("CARGO_PKG_VERSION")))?;
+    }
     let bad = comparisons.iter().any(|c| c.fails(args.on_inconclusive));
     let code = if args.fail_on_regression && bad { exit::NOT_VALID } else { exit::OK };
     let stdout = match args.json {
@@ -109,6 +98,12 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
         false => comparisons.iter().map(|c| text(c, args.verbose)).collect::<Vec<_>>().join("\n"),
     };
     Ok(Outcome { stdout, code })
+}
+
+/// Writes the page of a comparison.
+fn write_page(file: &Path, page: &str) -> Result<(), Error> {
+    let fault = |e| Error::Environment(format!("--html: cannot write {}: {e}", file.display()));
+    store::write_atomic(file, page.as_bytes()).map_err(fault)
 }
 
 /// What latencies of this cell differ by from run to run: what the user says, else what the results directory shows, else

@@ -10,7 +10,7 @@ use crate::exit::{Error, Outcome};
 use crate::judge::noise::{Series, series};
 use crate::plan::settings;
 use crate::report::csv::{CsvTable, columns, maybe, value};
-use crate::report::plot;
+use crate::report::{html, plot};
 use crate::results::disturbance;
 use crate::results::rows::{Row, rows};
 use crate::results::store;
@@ -38,8 +38,11 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
         )));
     }
     let series = series(&rows);
+    if let Some(path) = &args.html {
+        write(path, html::history::history(&series, &out, env!("CARGO_PKG_VERSION")).as_bytes())?;
+    }
     // A file that was asked for is the answer; the table then only says again what is in it.
-    let mut stdout = match (args.json, &args.plot) {
+    let mut stdout = match (args.json, args.plot.as_ref().or(args.html.as_ref())) {
         (true, _) => json(&series),
         (false, None) => text(&series),
         (false, Some(path)) => format!("{}\n", path.display()),

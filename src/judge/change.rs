@@ -120,6 +120,19 @@ impl CellChange {
     }
 }
 
+/// Two runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Directory of the base.
+    pub base: String,
+    /// Directory of the other run.
+    pub other: String,
+    /// Cells in both.
+    pub cells: Vec<CellChange>,
+    /// Cells in one of them only.
+    pub unmatched: Vec<String>,
+}
+
 /// Pairs the cells of two runs.
 pub fn pair(
     base: &RunRecord,

@@ -101,7 +101,7 @@ pub fn banner(run: &RunRecord) -> Option<String> {
 }
 
 /// `a, b and c`.
-fn list(names: &[String], last: &str) -> String {
+pub(super) fn list(names: &[String], last: &str) -> String {
     match names {
         [all @ .., end] if !all.is_empty() => format!("{} {last} {end}", all.join(", ")),
         _ => names.concat(),

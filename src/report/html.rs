@@ -2,7 +2,9 @@
 //! warning, and how to reproduce it. Readable in light and dark, on a phone, on a wide screen and on paper.
 
 mod cell;
+pub mod changes;
 mod headline;
+pub mod history;
 mod objects;
 mod shell;
 mod understanding;

@@ -5,6 +5,7 @@
 //! drawn; a note on the figure says so.
 
 mod axes;
+pub mod changes;
 pub mod frames;
 pub mod history;
 pub mod latency;

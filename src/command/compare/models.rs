@@ -6,11 +6,13 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::cli::CompareArgs;
 use crate::exit::{self, Error, Outcome};
 use crate::judge::contest::{self, Contest};
 use crate::judge::paired::ALPHA;
 use crate::report::answer;
 use crate::report::closing;
+use crate::report::html::changes;
 use crate::report::table::{cell_name, model_name};
 use crate::results::record::{CellRecord, RunRecord};
 use crate::text::{figure, plural};
@@ -19,7 +21,7 @@ use crate::text::{figure, plural};
 ///
 /// # Errors
 /// A model that the run does not have; fewer than two valid cells.
-pub fn compare(run: &RunRecord, dir: &Path, models: &[String], as_json: bool) -> Result<Outcome, Error> {
+pub(super) fn compare(run: &RunRecord, dir: &Path, models: &[String], args: &CompareArgs) -> Result<Outcome, Error> {
     let is = |cell: &CellRecord, name: &String| cell.model == *name || model_name(cell) == *name;
     if let Some(unknown) = models.iter().find(|m| !run.cells.iter().any(|c| is(c, m))) {
         let mut known: Vec<&str> = run.cells.iter().map(|c| c.model.as_str()).collect();
@@ -37,9 +39,13 @@ pub fn compare(run: &RunRecord, dir: &Path, models: &[String], as_json: bool) ->
         )));
     }
     let contests = contest::contests(run, &pairs);
-    let stdout = match as_json {
+    let unfit = chosen.len() - valid.len();
+    if let Some(file) = &args.html {
+        super::write_page(file, &changes::contests(run, &contests, unfit))?;
+    }
+    let stdout = match args.json {
         true => format!("{}\n", json(run, dir, &contests)),
-        false => text(run, &contests, chosen.len() - valid.len()),
+        false => text(run, &contests, unfit),
     };
     Ok(Outcome { stdout, code: exit::OK })
 }

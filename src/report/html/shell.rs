@@ -45,25 +45,44 @@ pub(super) fn pairs<K: AsRef<str>>(facts: impl IntoIterator<Item = (K, String)>)
     }
 }
 
-/// A table; titles from `numbers` on stand over numbers, and the first of each row names it.
+/// A table; titles from `numbers` on stand over numbers, and the first of each row names it. Columns in which no row has anything
+/// are left out.
 pub(super) fn grid(
     caption: &str,
     titles: &[&str],
     numbers: usize,
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> Markup {
-    let number = |i: usize| (i >= numbers).then_some("number");
+    table(caption, titles, (numbers, usize::MAX), rows)
+}
+
+/// The same; a phone does not show columns from `roomy` on.
+pub(super) fn table(
+    caption: &str,
+    titles: &[&str],
+    (numbers, roomy): (usize, usize),
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> Markup {
+    let rows: Vec<Vec<String>> = rows.into_iter().collect();
+    let shown: Vec<usize> =
+        (0..titles.len()).filter(|&i| i == 0 || rows.is_empty() || rows.iter().any(|row| row[i] != "–")).collect();
+    let class = |i: usize| match (i >= numbers, i >= roomy) {
+        (true, true) => Some("number from-620"),
+        (true, false) => Some("number"),
+        (false, true) => Some("from-620"),
+        (false, false) => None,
+    };
     html! {
         .wide {
             table {
                 @if !caption.is_empty() { caption { (caption) } }
-                thead { tr { @for (i, title) in titles.iter().enumerate() { th scope="col" class=[number(i)] { (title) } } } }
+                thead { tr { @for &i in &shown { th scope="col" class=[class(i)] { (titles[i]) } } } }
                 tbody {
-                    @for row in rows {
+                    @for row in &rows {
                         tr {
-                            @for (i, value) in row.iter().enumerate() {
-                                @if i == 0 { th scope="row" { (breakable(&clean(value))) } }
-                                @else { td class=[number(i)] { (clean(value)) } }
+                            @for &i in &shown {
+                                @if i == 0 { th scope="row" { (breakable(&clean(&row[0]))) } }
+                                @else { td class=[class(i)] { (clean(&row[i])) } }
                             }
                         }
                     }
