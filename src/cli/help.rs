@@ -29,8 +29,12 @@ Exit codes:
 
 pub(super) const MODELS: &str = after!("not used", "models", "models --packs ~/packs --json", "models --options");
 pub(super) const DOCTOR: &str = after!("a check did not pass", "doctor", "doctor --device cuda:0 --data ~/sav_val");
-pub(super) const SCORE: &str =
-    after!("not used", "score DAVIS predictions/", "score sav_val predictions/ --protocol vos --export-csv scores.csv");
+pub(super) const SCORE: &str = after!(
+    "not used",
+    "score DAVIS predictions/",
+    "score sav_val predictions/ --protocol vos --export-csv scores.csv",
+    "score DAVIS ours/ theirs/ --export-latex table.tex"
+);
 pub(super) const CHECK: &str = after!("a problem was found", "data check ~/sav_val", "data check clips --layout plain");
 pub(super) const SYNTH: &str =
     after!("not used", "data synth drawn", "data synth drawn --layout davis2017 --predictions predicted");

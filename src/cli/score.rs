@@ -60,6 +60,12 @@ pub struct ScoreArgs {
     /// Write a CSV row per object; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub export_csv: Option<PathBuf>,
+    /// Write the tables as Markdown, with all videos; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_markdown: Option<PathBuf>,
+    /// Write the same tables for LaTeX's booktabs; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub export_latex: Option<PathBuf>,
     /// Write everything as JSON; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub export_json: Option<PathBuf>,

@@ -21,6 +21,15 @@ pub use self::unprompted::{tracking_columns, tube_columns};
 /// # Errors
 /// Anything that is missing or does not fit, each named (exit 2); a file that cannot be written.
 pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
+    let tables = args.export_markdown.is_some() || args.export_latex.is_some();
+    if let Some(Rules::Tracks | Rules::Tubes(_)) = args.protocol
+        && tables
+    {
+        return Err(Error::Usage(
+            "--export-markdown and --export-latex: this protocol does not score object by object; use --export-csv"
+                .into(),
+        ));
+    }
     match args.protocol {
         Some(Rules::Tracks) => return unprompted::tracks(args),
         Some(Rules::Tubes(protocol)) => return unprompted::instances(args, protocol),
@@ -107,6 +116,12 @@ impl Exports {
 /// Files and lines for one folder.
 fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, Error> {
     let mut exports = Exports::default();
+    if let Some(path) = &args.export_markdown {
+        exports.write(path, &markdown(report))?;
+    }
+    if let Some(path) = &args.export_latex {
+        exports.write(path, &latex(report))?;
+    }
     let other = |tool: &str| {
         Error::Usage(format!(
             "--compat {tool}: the {} protocol has other result files; see --protocol",
@@ -130,30 +145,45 @@ fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, E
     exports.written(args, report, || report.to_csv(), || text(report))
 }
 
+/// Videos and objects that a terminal is shown.
+const SHOWN: usize = 10;
+
+/// All that a reader sees of one folder.
 fn text(report: &ScoreReport) -> String {
-    let global = &report.global;
-    let mut text = format!(
-        "{} protocol, {} in {}\nJ&F {:.2}  J {:.2}  F {:.2}  (of {})\n",
-        report.protocol,
-        plural(global.objects, "object", "objects"),
-        plural(report.videos.len(), "video", "videos"),
-        global.jf,
-        global.j,
-        global.f,
-        report.scale
-    );
-    if let Some(more) = &global.mosev2 {
-        let maybe = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.2}"));
-        text.push_str(&format!(
-            "J&Ḟ {:.2}  Ḟ {:.2}  while gone {}  after return {}\n",
-            more.jf_dot,
-            more.f_dot,
-            maybe(more.jf_disappear),
-            maybe(more.jf_reappear)
-        ));
+    let mut text = summary(report);
+    if report.videos.len() > 1 {
+        text.push_str(&format!("\n{}", report.video_table(SHOWN, false).text()));
     }
+    text.push_str(&format!("\n{}", report.object_table(SHOWN).text()));
+    text
+}
+
+/// The lines above the tables.
+fn summary(report: &ScoreReport) -> String {
+    let mut text = format!(
+        "{} protocol, {} in {}\n{}{}",
+        report.protocol,
+        plural(report.global.objects, "object", "objects"),
+        plural(report.videos.len(), "video", "videos"),
+        report.headline(),
+        report.parts()
+    );
     for note in &report.notes {
         text.push_str(&format!("note: {note}\n"));
     }
     text
+}
+
+/// All videos and the worst objects, for a wiki or an issue.
+fn markdown(report: &ScoreReport) -> String {
+    let lines =
+        |text: String| text.lines().map(|line| format!("{}\n\n", line.replace('<', "&lt;"))).collect::<String>();
+    let tables = [report.video_table(usize::MAX, true), report.object_table(SHOWN)].map(|t| t.markdown()).join("\n");
+    format!("{}{tables}", lines(summary(report)))
+}
+
+/// The same tables for a paper.
+fn latex(report: &ScoreReport) -> String {
+    let tables = [report.video_table(usize::MAX, true), report.object_table(SHOWN)].map(|t| t.latex()).join("\n");
+    format!("% {} protocol, of {}; needs \\usepackage{{booktabs}}\n{tables}", report.protocol, report.scale)
 }

@@ -1,4 +1,9 @@
-//! Scores as text: JSON, CSV, and the references' own result files byte for byte.
+//! Scores as text: JSON, CSV, and the references' own result files byte for byte; tables for readers are in `tables`.
+
+mod table;
+pub mod tables;
+
+pub use self::table::Table;
 
 use super::directory::{DavisScore, FrameRow, GroupScore, MoseColumns, ObjectScore, ScoreReport};
 use super::protocol::Protocol;

@@ -14,6 +14,8 @@ use crate::judge::paired::{self, ALPHA, Difference, Scores};
 use crate::report::answer;
 use crate::results::store;
 use crate::score::ScoreReport;
+use crate::score::export::Table;
+use crate::score::export::tables::folder_table;
 use crate::text::clean;
 
 /// Two folders, by index, and what lies between them in points of 100.
@@ -36,6 +38,23 @@ pub(super) fn score(args: &ScoreArgs, preds: &[PathBuf]) -> Result<Outcome, Erro
         store::write_atomic(path, as_json().as_bytes())
             .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))?;
     }
+    let mut printed = String::new();
+    let table = folder_table(&reports);
+    let latex = |table: &Table| format!("% needs \\usepackage{{booktabs}}\n{}", table.latex());
+    let sentences =
+        || format!("{}\n{}", table.as_ref().map_or_else(String::new, Table::markdown), sentences(&reports, &pairs));
+    let asked =
+        [(&args.export_markdown, sentences()), (&args.export_latex, table.as_ref().map_or_else(String::new, latex))];
+    for (path, text) in asked.into_iter().filter_map(|(path, text)| Some((path.as_ref()?, text))) {
+        match path.as_os_str() == "-" {
+            true => printed.push_str(&text),
+            false => store::write_atomic(path, text.as_bytes())
+                .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))?,
+        }
+    }
+    if !printed.is_empty() {
+        return Ok(Outcome::ok(printed));
+    }
     let to_stdout = args.json || args.export_json.as_deref() == Some(Path::new("-"));
     Ok(Outcome::ok(if to_stdout { as_json() } else { text(&reports, &pairs) }))
 }
@@ -53,9 +72,14 @@ fn text(reports: &[ScoreReport], pairs: &[Pair]) -> String {
     let mut out = String::new();
     for report in reports {
         let _ = writeln!(out, "{}", clean(&report.pred));
-        out.push_str(&super::text(report));
+        out.push_str(&super::summary(report));
     }
-    out.push('\n');
+    format!("{out}\n{}", sentences(reports, pairs))
+}
+
+/// What lies between the folders, pair by pair.
+fn sentences(reports: &[ScoreReport], pairs: &[Pair]) -> String {
+    let mut out = String::new();
     for (a, b, difference) in pairs {
         let names = [*a, *b].map(|i| clean(&reports[i].pred));
         let _ = match difference {
