@@ -136,7 +136,7 @@ pub struct RunArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts: Option<PathBuf>,
     /// Options for the runner, by name
-    #[arg(long, value_name = "KEY=VALUE", value_parser = option::OptionParser, hide_possible_values = true, help = "Runner options; see `jetbench models --options`", long_help = option::help(), help_heading = HOW)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = option::OptionParser, hide_possible_values = true, help = "Runner options; see `jetbench models --options`", long_help = option::help(), help_heading = HOW, hide_short_help = true)]
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub option: Vec<String>,
     /// When a precision differs from the requested one: report (default) or strict
