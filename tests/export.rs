@@ -4,7 +4,9 @@
 mod synthetic;
 mod workshop;
 
-use jetbench::report::export::Format;
+use jetbench::judge::change::pair;
+use jetbench::judge::noise::Floor;
+use jetbench::report::export::{Compared, Format};
 use jetbench::results::disturbance::Disturbance;
 use jetbench::results::record::{CellRecord, Interval, RunRecord, Verdict};
 use workshop::{Workshop, text};
@@ -24,7 +26,7 @@ fn run() -> RunRecord {
 #[test]
 fn every_format_is_as_its_readers_want_it() {
     for format in [Format::Bmf, Format::Junit, Format::Prometheus] {
-        let mut text = format.text(&run());
+        let mut text = format.text(&run(), None);
         if format == Format::Junit {
             // The table is what tests/terminal.rs tests.
             let table = text.find("<system-out>").unwrap()..text.find("</system-out>").unwrap();
@@ -43,14 +45,14 @@ fn a_figure_that_may_not_be_quoted_is_in_no_format_of_figures() {
         [Verdict::Invalid { reasons: Vec::new() }, Verdict::Failed { error: "hung".into(), phase: "track".into() }];
     for verdict in broken {
         for format in FIGURES {
-            assert!(format.text(&valid).contains(&jf(&valid)), "{format:?}");
+            assert!(format.text(&valid, None).contains(&jf(&valid)), "{format:?}");
             let mut run = run();
             run.cells[0].verdict = verdict.clone();
-            assert!(!format.text(&run).contains(&jf(&run)), "{format:?}");
+            assert!(!format.text(&run, None).contains(&jf(&run)), "{format:?}");
             run.cells.iter_mut().for_each(|c| c.verdict = verdict.clone());
             match format {
-                Format::Bmf => assert_eq!(format.text(&run), "{}\n"),
-                _ => assert!(!format.text(&run).contains("jetbench_jf"), "{format:?}"),
+                Format::Bmf => assert_eq!(format.text(&run, None), "{}\n"),
+                _ => assert!(!format.text(&run, None).contains("jetbench_jf"), "{format:?}"),
             }
         }
     }
@@ -62,10 +64,38 @@ fn a_figure_that_may_not_be_quoted_is_in_no_format_of_figures() {
         latency.into_iter().for_each(|l| l.samples = 150);
     }
     for format in FIGURES {
-        let text = format.text(&run);
+        let text = format.text(&run, None);
         assert!(!text.contains("peak") && !text.contains("p95") && text.contains("p50"), "{text}");
         assert_eq!(text.matches("energy").count(), if format == Format::Bmf { 1 } else { 3 }, "{text}");
     }
+}
+
+#[test]
+fn a_regression_is_a_failed_test_a_metric_and_a_paragraph() {
+    let base = run();
+    let mut other = run();
+    for object in other.cells[1].sequences.iter_mut().flat_map(|s| &mut s.objects) {
+        object.jf = object.jf.map(|jf| jf - 20.0);
+    }
+    let floor = |_: &CellRecord| Floor { share: 0.02, from: "by default".into() };
+    let (cells, _) = pair(&base, &other, &floor);
+    let told =
+        |fail: bool| Compared { baseline: "main", cells: &cells, undecided: false, fail, text: "  J&F  regressed\n" };
+    let metrics = Format::Prometheus.text(&other, Some(told(false)));
+    let regressed: Vec<&str> = metrics.lines().filter(|l| l.starts_with("jetbench_regressed{")).collect();
+    // Cells that are not valid cannot be compared.
+    let values: Vec<&str> = regressed.iter().map(|l| l.rsplit(' ').next().unwrap()).collect();
+    assert!(values == ["0", "1", "0", "0", "1", "1"] && regressed[0].contains("baseline=\"main\""), "{regressed:#?}");
+    let markdown = Format::Markdown.text(&other, Some(told(false)));
+    assert!(markdown.ends_with("\nAgainst the baseline main:\n\n      J&F  regressed\n"), "{markdown}");
+    // Where it does not fail the run, it fails no test either.
+    assert!(Format::Junit.text(&other, Some(told(false))).contains("tests=\"6\" failures=\"1\" errors=\"1\""));
+    let junit = Format::Junit.text(&other, Some(told(true)));
+    assert!(junit.contains("tests=\"12\" failures=\"4\" errors=\"1\""), "{junit}");
+    let test = r#"<testcase classname="jetbench.regression" name="sam2_mini_bbox bf16 (emulated) cpu">"#;
+    let failed = junit.split(test).nth(1).unwrap();
+    assert!(failed.trim_start().starts_with(r#"<failure type="regressed" message="against main: J&amp;F regressed"#));
+    assert_eq!(Format::Bmf.text(&other, Some(told(true))), Format::Bmf.text(&other, None));
 }
 
 #[test]
@@ -74,7 +104,7 @@ fn bounds_are_those_of_the_value() {
     let summary = run.cells[0].summary.as_mut().unwrap();
     summary.jf_interval = Some(Interval { low: 70.0, high: 75.5 });
     summary.fps_wall_interval = None;
-    let bmf = |run: &RunRecord| -> serde_json::Value { serde_json::from_str(&Format::Bmf.text(run)).unwrap() };
+    let bmf = |run: &RunRecord| -> serde_json::Value { serde_json::from_str(&Format::Bmf.text(run, None)).unwrap() };
     let name = "sam2_mini_points bf16 (emulated) cpu on sa-v demo";
     let of = bmf(&run);
     assert_eq!((&of[name]["jf"]["lower_value"], &of[name]["jf"]["upper_value"]), (&70.0.into(), &75.5.into()));
@@ -102,14 +132,14 @@ fn names_from_outside_break_no_format() {
     run.cells[4].verdict = Verdict::Failed { error: "]]> <x> & \"\u{1b}[31m\nline two".into(), phase: "load".into() };
     let again = CellRecord { model: "sam2_mini_points".into(), ..run.cells[0].clone() };
     run.cells.push(again);
-    let bmf: serde_json::Value = serde_json::from_str(&Format::Bmf.text(&run)).unwrap();
+    let bmf: serde_json::Value = serde_json::from_str(&Format::Bmf.text(&run, None)).unwrap();
     assert_eq!(bmf.as_object().unwrap().len(), 5, "cells of one pack under two tags are two: {bmf}");
-    let junit = Format::Junit.text(&run);
+    let junit = Format::Junit.text(&run, None);
     let options = resvg::usvg::roxmltree::ParsingOptions::default();
     let document = resvg::usvg::roxmltree::Document::parse_with_options(&junit, options).unwrap();
     let count = |name: &str| document.descendants().filter(|n| n.has_tag_name(name)).count();
     assert_eq!((count("testcase"), count("failure"), count("error")), (7, 0, 2));
-    let metrics = Format::Prometheus.text(&run);
+    let metrics = Format::Prometheus.text(&run, None);
     assert!(metrics.contains(r#"device="cpu\\ ",dataset="sa-v a\"b}<&""#), "{metrics}");
     let mut series: Vec<&str> =
         metrics.lines().filter(|l| !l.starts_with('#')).map(|l| l.rsplit_once(' ').unwrap().0).collect();

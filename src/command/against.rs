@@ -7,11 +7,13 @@ use crate::command::compare;
 use crate::exit::{self, Error};
 use crate::judge::change::Comparison;
 use crate::plan::settings;
+use crate::report::export::Compared;
 use crate::results::record::RunRecord;
 use crate::results::{baseline, store};
 
 /// A baseline, found before anything is measured.
 pub(super) struct Against {
+    name: String,
     out: PathBuf,
     dir: PathBuf,
     base: RunRecord,
@@ -37,7 +39,20 @@ impl Against {
         let out = settings::default_out(args.out.clone());
         let dir = baseline::find(&out, name)?;
         let base = store::load(&dir)?;
-        Ok(Some(Against { out, dir, base, fail, on_inconclusive: args.on_inconclusive.unwrap_or_default() }))
+        Ok(Some(Against {
+            name: name.clone(),
+            out,
+            dir,
+            base,
+            fail,
+            on_inconclusive: args.on_inconclusive.unwrap_or_default(),
+        }))
+    }
+
+    /// What the files for other programs are told of a comparison; `text` is what a reader is.
+    pub(super) fn told<'a>(&'a self, comparison: &'a Comparison, text: &'a str) -> Compared<'a> {
+        let undecided = self.on_inconclusive == OnInconclusive::Fail;
+        Compared { baseline: &self.name, cells: &comparison.cells, undecided, fail: self.fail, text }
     }
 
     /// The comparison, and the exit code of a run that had `code` before it. A run that was interrupted has nothing to compare.

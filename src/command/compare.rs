@@ -25,9 +25,7 @@ use crate::text::{clean, figure, plural, say};
 impl Comparison {
     /// Is anything of it worse, or could nothing of it be compared?
     pub(super) fn fails(&self, on_inconclusive: OnInconclusive) -> bool {
-        let undecided = on_inconclusive == OnInconclusive::Fail;
-        let bad = |c: &CellChange| c.regressed() || c.blind() || (undecided && c.inconclusive());
-        self.cells.is_empty() || self.cells.iter().any(bad)
+        self.cells.is_empty() || self.cells.iter().any(|c| c.fails(on_inconclusive == OnInconclusive::Fail))
     }
 }
 

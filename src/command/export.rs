@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cli::{ReportArgs, RunArgs};
 use crate::exit::Error;
-use crate::report::export::Format;
+use crate::report::export::{Compared, Format};
 use crate::results::record::{RunRecord, Verdict};
 use crate::results::store;
 use crate::text::{plural, say};
@@ -60,10 +60,10 @@ impl<'a> Exports<'a> {
     ///
     /// # Errors
     /// Beside it: a file that could not be written.
-    pub(super) fn write(&self, run: &RunRecord) -> (String, Result<(), Error>) {
+    pub(super) fn write(&self, run: &RunRecord, compared: Option<Compared>) -> (String, Result<(), Error>) {
         let (mut stdout, mut done) = (String::new(), Ok(()));
         for (format, path) in &self.0 {
-            let text = format.text(run);
+            let text = format.text(run, compared);
             let unfit = run.cells.iter().filter(|c| c.verdict != Verdict::Valid).count();
             if *format == Format::Bmf && unfit > 0 {
                 say(&format!(

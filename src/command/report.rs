@@ -32,7 +32,7 @@ pub fn report(args: &ReportArgs) -> Result<Outcome, Error> {
         return Ok(Outcome { stdout: format!("{text}\n"), code });
     }
     if !exports.none() {
-        let (stdout, written) = exports.write(&record);
+        let (stdout, written) = exports.write(&record, None);
         return written.map(|()| Outcome { stdout, code });
     }
     let sensed = files::read(&dir.join("telemetry.csv"), files::LARGE).unwrap_or_default();

@@ -160,13 +160,15 @@ fn finish(args: &RunArgs, against: Option<&Against>, run: Finished, outcome: Out
     if let Some(against) = against {
         (comparison, code) = against.compare(run.0, run.1, code);
     }
-    if let Some(comparison) = comparison.as_ref().filter(|_| !args.quiet.unwrap_or(false)) {
-        stdout.push_str(&format!("\n{}", compare::text(comparison, args.verbose.unwrap_or(false))));
+    let said = comparison.as_ref().map(|c| compare::text(c, args.verbose.unwrap_or(false))).unwrap_or_default();
+    if comparison.is_some() && !args.quiet.unwrap_or(false) {
+        stdout.push_str(&format!("\n{said}"));
     }
     if args.json.unwrap_or(false) {
-        stdout.push_str(&last_line(run.0, run.1, comparison.map(|c| json!(c))));
+        stdout.push_str(&last_line(run.0, run.1, comparison.as_ref().map(|c| json!(c))));
     }
-    let (text, written) = Exports::of_run(args)?.write(run.0);
+    let told = against.zip(comparison.as_ref()).map(|(against, comparison)| against.told(comparison, &said));
+    let (text, written) = Exports::of_run(args)?.write(run.0, told);
     if let Err(fault) = written {
         say(&format!("error: {fault}"));
         code = if code == exit::INTERRUPTED { code } else { fault.code() };

@@ -114,6 +114,11 @@ impl CellChange {
         [&self.jf, &self.latency].iter().any(|c| c.word == ChangeWord::Inconclusive)
     }
 
+    /// Is anything of it worse, or could it not be compared? Where `undecided`, also: is anything of it inconclusive?
+    pub fn fails(&self, undecided: bool) -> bool {
+        self.regressed() || self.blind() || (undecided && self.inconclusive())
+    }
+
     /// Could nothing of it be compared?
     pub fn blind(&self) -> bool {
         [&self.jf, &self.latency].iter().any(|c| c.word == ChangeWord::NotComparable)

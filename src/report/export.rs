@@ -7,8 +7,32 @@ pub mod junit;
 pub mod markdown;
 pub mod prometheus;
 
+use crate::judge::change::CellChange;
 use crate::report::table::{dataset_name, dtype_short, model_name};
 use crate::results::record::{CellRecord, RunRecord, Scenario};
+
+/// What came of comparing the run with a baseline.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared<'a> {
+    /// Name of the baseline.
+    pub baseline: &'a str,
+    /// Cells in both.
+    pub cells: &'a [CellChange],
+    /// Do changes that are inconclusive count as regressed?
+    pub undecided: bool,
+    /// Does a regression fail the run?
+    pub fail: bool,
+    /// All of it, for readers.
+    pub text: &'a str,
+}
+
+impl<'a> Compared<'a> {
+    /// The change of a cell.
+    fn of(&self, cell: &CellRecord) -> Option<&'a CellChange> {
+        let name = (&cell.model, cell.dtype.as_str(), &cell.device);
+        self.cells.iter().find(|change| (&change.model, change.dtype.as_str(), &change.device) == name)
+    }
+}
 
 /// A format in which a run is handed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +58,13 @@ impl Format {
         }
     }
 
-    /// The file.
-    pub fn text(self, run: &RunRecord) -> String {
+    /// The file; of a run that was compared with a baseline, with what came of it where the format has a word for that.
+    pub fn text(self, run: &RunRecord, compared: Option<Compared>) -> String {
         match self {
-            Format::Markdown => markdown::markdown(run),
+            Format::Markdown => markdown::markdown(run) + &compared.map_or_else(String::new, markdown::compared),
             Format::Bmf => bmf::bmf(run),
-            Format::Junit => junit::junit(run),
-            Format::Prometheus => prometheus::prometheus(run),
+            Format::Junit => junit::junit(run, compared.filter(|c| c.fail)),
+            Format::Prometheus => prometheus::prometheus(run, compared),
         }
     }
 }

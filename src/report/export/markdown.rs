@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::Compared;
 use crate::report::closing::Closing;
 use crate::report::table::{Sheet, heading, strip_marks};
 use crate::results::record::RunRecord;
@@ -34,6 +35,12 @@ pub fn markdown(run: &RunRecord) -> String {
         out.push_str("\n</details>\n");
     }
     out
+}
+
+/// What came of a comparison, as it stands on a terminal.
+pub(super) fn compared(compared: Compared) -> String {
+    let lines: String = compared.text.lines().map(|line| format!("    {line}").trim_end().to_string() + "\n").collect();
+    format!("\nAgainst the baseline {}:\n\n{lines}", escape(&clean(compared.baseline)))
 }
 
 fn escape(text: &str) -> String {

@@ -12,7 +12,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::figures::FIGURES;
-use super::model;
+use super::{Compared, model};
 use crate::judge::outcome::INTERRUPTED;
 use crate::plan::identity;
 use crate::report::table::{dataset_name, dtype_short};
@@ -23,7 +23,7 @@ use crate::text::clean;
 const VERDICTS: [&str; 4] = ["valid", "invalid", "failed", INTERRUPTED];
 
 /// The whole file. A figure that was not measured, or may not be quoted, has no series.
-pub fn prometheus(run: &RunRecord) -> String {
+pub fn prometheus(run: &RunRecord, compared: Option<Compared>) -> String {
     let cells: Vec<(&CellRecord, String)> = run.cells.iter().map(|cell| (cell, labels(run, cell))).collect();
     let mut out = String::new();
     let mut metric = |name: &str, help: &str, value: &dyn Fn(&CellRecord) -> Vec<(String, f64)>| {
@@ -50,6 +50,10 @@ pub fn prometheus(run: &RunRecord) -> String {
             figure.of(cell).map_or_else(Vec::new, |(value, _)| one(value / figure.per_base))
         });
     }
+    metric("jetbench_regressed", "1 where the cell is worse than the baseline, or could not be compared.", &|cell| {
+        let change = compared.and_then(|c| Some((c.of(cell)?.fails(c.undecided), c.baseline)));
+        change.map_or_else(Vec::new, |(fails, baseline)| vec![(label("baseline", baseline), f64::from(fails))])
+    });
     let finished = run.finished.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
     metric("jetbench_finished_timestamp_seconds", "When the run ended, in seconds since 1970.", &|_| {
         finished.map_or_else(Vec::new, |t| one(t.timestamp() as f64))
