@@ -49,7 +49,7 @@ pub enum Command {
     /// List the models that can run here
     #[command(after_help = help::MODELS)]
     Models(ModelsArgs),
-    /// Check this machine; each failure with its remedy
+    /// Check this machine, with a remedy for each failure
     #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),
     /// Score predicted masks against ground truth
@@ -59,10 +59,11 @@ pub enum Command {
     Data(DataArgs),
     /// Compare a pack's outputs with its golden reference
     ///
-    /// With --against, it is compared with itself on another device, precision, thread count or ONNX Runtime.
+    /// With --against, the pack is compared with itself: on another device or ONNX Runtime, in another precision or form of its
+    /// graphs, or with other threads.
     #[command(after_help = help::VERIFY)]
     Verify(VerifyArgs),
-    /// Show where nodes run and what host and device copy
+    /// Show where nodes run, and what is copied between host and device
     #[command(after_help = help::AUDIT)]
     Audit(AuditArgs),
     /// Print or record this machine's sensors
@@ -76,7 +77,7 @@ pub enum Command {
     /// Show trends over the runs of a results directory
     #[command(after_help = help::HISTORY)]
     History(HistoryArgs),
-    /// Run on a schedule: a systemd timer, or a line for cron
+    /// Run on a schedule, with a systemd timer or a line for cron
     Schedule(ScheduleArgs),
     /// Remove old runs, but no baseline and nothing under way
     #[command(after_help = help::PRUNE)]
@@ -84,7 +85,7 @@ pub enum Command {
     /// Join the parts of a job, or compare boards
     #[command(after_help = help::MERGE)]
     Merge(MergeArgs),
-    /// Write the report of a run again from its record
+    /// Rewrite the report of a run from its record
     #[command(after_help = help::REPORT)]
     Report(ReportArgs),
     /// Print the completions of a shell

@@ -38,7 +38,7 @@ pub(super) fn help() -> String {
     let own: Vec<&str> = TABLE.iter().filter(|o| o.provider_key().is_none()).map(|option| option.name).collect();
     format!(
         "Option for the runner, by name (repeatable): {}, and those of the CUDA, TensorRT and WebGPU providers; `jetbench models --options` \
-         explains them. One that it does not know is dropped, shown and recorded",
+         explains them. An option that the runner does not know is dropped; this is shown and recorded",
         own.join(", ")
     )
 }

@@ -51,9 +51,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", help_heading = WHAT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// Layout of the data, where detection would guess another one
+    /// Layout of the data, if detection would guess wrong
     ///
-    /// sa-v, davis2016 (every pixel above 0 is the one object), davis2017, mose, youtube-vos, lvos, plain
+    /// sa-v, davis2016 (all pixels above 0 are one object), davis2017, mose, youtube-vos, lvos, plain
     #[arg(long, value_name = "NAME", help_heading = WHAT, hide_short_help = true, add = complete::layouts())]
     #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
@@ -71,15 +71,15 @@ pub struct RunArgs {
     pub limit_frames: Option<NonZeroUsize>,
     /// TOML file with any of these flags; flags win over it
     ///
-    /// Its keys are the flags' names without the dashes [env: JETBENCH_CONFIG]. What it switches on, `--flag=false`
-    /// switches off
+    /// Its keys are the flags' names without the leading dashes [env: JETBENCH_CONFIG]. `--flag=false` switches off what
+    /// the file switches on
     #[arg(long, value_name = "FILE", help_heading = HOW)]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// Do part I of N of the videos
+    /// Run part I of N of the videos
     ///
     /// `jetbench merge` joins the parts. Tasks of a Slurm array (from 1) and pods of an indexed Kubernetes job find I by
-    /// themselves when JETBENCH_SHARDS says N; 1/1 does everything
+    /// themselves if JETBENCH_SHARDS is set to N; 1/1 runs everything
     #[arg(long, value_name = "I/N", help_heading = WHAT, hide_short_help = true)]
     #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
@@ -106,7 +106,7 @@ pub struct RunArgs {
     pub alias: Vec<String>,
     /// ONNX Runtime library to load
     ///
-    /// `jetbench doctor` shows where it is searched for when this is left out
+    /// Without it, jetbench searches; `jetbench doctor` shows where
     #[arg(long, value_name = "FILE", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ort_lib: Option<PathBuf>,
@@ -163,9 +163,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILES", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, add = complete::overlays())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlays: Option<Overlays>,
-    /// Track on after an unusable warm-up mask
+    /// Keep tracking after an unusable warm-up mask
     ///
-    /// The mask of the warm-up frame was empty, full or not finite; the cell stays invalid
+    /// That is one that is empty, full or not finite. The cell stays invalid
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_going: Option<bool>,
@@ -188,7 +188,7 @@ pub struct RunArgs {
     pub fps: Option<f64>,
     /// Repeat every cell N times [default: 1]
     ///
-    /// Each in a fresh process, the cells in turn; intervals are over the repeats
+    /// Each repeat is a fresh process, and the cells take turns. Intervals are computed over the repeats
     #[arg(long, value_name = "N", help_heading = WHAT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat: Option<NonZeroUsize>,
@@ -198,11 +198,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "POLICY", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rival_policy: Option<Policy>,
-    /// Least time in frames for a valid cell, seconds [default: 0]
+    /// Minimum seconds spent in frames for a valid cell [default: 0]
     #[arg(long, value_name = "SECS", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_seconds: Option<f64>,
-    /// Fewest timed frames for a valid cell [default: 20]
+    /// Minimum number of timed frames for a valid cell [default: 20]
     #[arg(long, value_name = "N", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_frames: Option<usize>,
@@ -252,9 +252,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE.prom", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export_prometheus: Option<PathBuf>,
-    /// Say more: every cell's plan, options and files
+    /// Show more: the plan, options and files of every cell
     ///
-    /// Afterwards, every warning and setting
+    /// After the run, every warning and setting
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose: Option<bool>,
@@ -268,9 +268,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "CELSIUS", help_heading = WAITING, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cool_to: Option<f64>,
-    /// Start each cell only when the CPUs are this idle
+    /// Start each cell only when the CPUs are mostly idle
     ///
-    /// The processors are busy for at most PERCENT of the time
+    /// Busy for at most PERCENT of the time
     #[arg(long, value_name = "PERCENT", help_heading = WAITING, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<f64>,
@@ -280,33 +280,33 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", help_heading = WAITING, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<TimeSpan>,
-    /// Least free disk space before each cell [default: 256]
+    /// Minimum free disk space before each cell [default: 256]
     #[arg(long, value_name = "MIB", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_free_mib: Option<u64>,
     /// Refuse cells estimated to need more memory
     ///
-    /// E.g. 1.5GiB. Judged before anything is loaded, with what would fit; the runtime's own needs are not in the
-    /// estimate
+    /// E.g. 1.5GiB. Decided before anything is loaded; the refusal says what would fit. The estimate leaves out what ONNX
+    /// Runtime itself needs
     #[arg(long, value_name = "SIZE", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<ByteCount>,
-    /// Do nothing when nothing has changed since a finished run
+    /// Skip the run if nothing has changed since a finished one
     ///
-    /// Compared are program, packs, the bytes of the data, settings and device. The exit code is that run's; it is measured
-    /// again when it is invalid for a reason that may pass (heat, other programs, swapping)
+    /// Program, packs, the bytes of the data, settings and device are compared, and the exit code is that of the finished
+    /// run. If that was invalid for a reason that may pass (heat, other programs, swapping), jetbench measures again
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_changed: Option<bool>,
     /// Keep the newest N runs, remove older ones
     ///
-    /// Only runs of this device that were made with --keep; baselines stay
+    /// Only runs on this device that used --keep; baselines stay
     #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<NonZeroUsize>,
     /// Write the state of the run to FILE as JSON
     ///
-    /// While it runs, and how it ended
+    /// Written when the run begins, and again with how it ended
     #[arg(long, value_name = "FILE", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<PathBuf>,

@@ -36,7 +36,7 @@ pub struct ScoreArgs {
     /// Score the first and last annotated frame too
     #[arg(long)]
     pub keep_first_last: bool,
-    /// Boundary tolerance: share of the diagonal, or pixels from 1 on [default: 0.008]
+    /// Boundary tolerance: below 1 a share of the diagonal, else pixels [default: 0.008]
     #[arg(long, value_name = "X")]
     pub boundary_threshold: Option<f64>,
     /// Text file with the videos to score
@@ -45,7 +45,7 @@ pub struct ScoreArgs {
     /// hota: take void pixels (255 in the truth) out of the tracks, which TrackEval does not
     #[arg(long)]
     pub remove_void: bool,
-    /// Text file with the unseen part (`video` or `video object` per line): means of seen and unseen
+    /// Text file with the unseen part (`video` or `video object` per line); adds means of seen and unseen
     #[arg(long, value_name = "FILE")]
     pub unseen: Option<PathBuf>,
     /// Keep per-frame values in the exports

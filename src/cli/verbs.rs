@@ -40,7 +40,7 @@ pub struct DoctorArgs {
     /// Results directory that must be writable [default: results]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// ONNX Runtime library to load; searched for when left out
+    /// ONNX Runtime library to load [default: the first one found]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
     /// Print JSON
@@ -59,14 +59,14 @@ pub struct DataArgs {
 /// What `data` can do.
 #[derive(Subcommand, Debug)]
 pub enum DataCommand {
-    /// Validate a dataset: every frame's header and every mask
+    /// Validate a dataset: decode every frame and every mask
     ///
-    /// Reports what a run would refuse, or score wrongly.
+    /// Reports what a run would refuse or score wrongly.
     #[command(after_help = help::CHECK)]
     Check(DataCheckArgs),
     /// Draw a seeded dataset of moving shapes
     ///
-    /// In any layout, with imperfect predictions if asked for.
+    /// In any layout; --predictions adds imperfect predictions.
     #[command(after_help = help::SYNTH)]
     Synth(DataSynthArgs),
 }
@@ -76,7 +76,7 @@ pub enum DataCommand {
 pub struct DataCheckArgs {
     /// The dataset's root
     pub dir: PathBuf,
-    /// Layout, where detection picks another one: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
+    /// Layout, if detection would guess wrong: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
     #[arg(long, value_name = "NAME", add = complete::layouts())]
     pub layout: Option<Layout>,
     /// Text file with the videos to check
@@ -162,7 +162,7 @@ pub struct CompareArgs {
     /// Runs: directories, run ids or `latest`; the first is the base, unless --baseline names one
     #[arg(required_unless_present = "models", value_name = "RUN", add = complete::runs())]
     pub runs: Vec<PathBuf>,
-    /// Compare these models of one run, and their precisions: --models A B RUN
+    /// Compare models and precisions within one run: --models A B RUN
     #[arg(long, value_name = "TAG", num_args = 1.., value_delimiter = ',', conflicts_with_all = ["baseline", "save_baseline"], add = complete::models())]
     pub models: Vec<String>,
     /// Compare with the run that was saved under this name
@@ -171,13 +171,13 @@ pub struct CompareArgs {
     /// Save the one run given under this name, and compare nothing
     #[arg(long, value_name = "NAME", conflicts_with = "baseline")]
     pub save_baseline: Option<String>,
-    /// Exit with 1 when something has regressed, or could not be compared
+    /// Exit with 1 if something regressed or could not be compared
     #[arg(long)]
     pub fail_on_regression: bool,
     /// With --fail-on-regression: whether an inconclusive change passes
     #[arg(long, value_name = "pass|fail", value_enum, default_value_t = OnInconclusive::Pass, requires = "fail_on_regression")]
     pub on_inconclusive: OnInconclusive,
-    /// Latency changes up to this many percent are noise [default: learnt from past runs]
+    /// Treat latency changes up to this many percent as noise [default: learnt from past runs]
     #[arg(long, value_name = "PERCENT")]
     pub noise_floor: Option<f64>,
     /// Results directory: history and baselines are in it [env: JETBENCH_RESULTS] [default: results]
@@ -186,7 +186,7 @@ pub struct CompareArgs {
     /// Write the comparison as a page
     #[arg(long, value_name = "FILE", conflicts_with = "save_baseline")]
     pub html: Option<PathBuf>,
-    /// Show digests of what differs too
+    /// Also show digests of what differs
     #[arg(short, long)]
     pub verbose: bool,
     /// Print JSON
@@ -240,10 +240,10 @@ pub struct MergeArgs {
     /// The joined result goes to DIR/<device>/<run-id>/ [env: JETBENCH_RESULTS] [default: results]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Join although videos are missing; the result is marked as partial
+    /// Join even if videos are missing; the result is marked as partial
     #[arg(long)]
     pub partial: bool,
-    /// Price of a kilowatt hour: adds the cost of the energy per 1,000 frames where energy was measured
+    /// Price of a kilowatt hour: adds the energy cost of 1,000 frames where energy was measured
     #[arg(long, value_name = "PRICE")]
     pub energy_price: Option<f64>,
     /// Its currency
@@ -262,22 +262,22 @@ pub struct MergeArgs {
 pub struct VerifyArgs {
     /// Pack directory, e.g. assets/packs/sam2_mini
     pub pack: PathBuf,
-    /// Precision of the graphs to check; the reference and its tolerance are fp32
+    /// Precision of the graphs to check; the reference itself is fp32
     #[arg(long, value_name = "TYPE", default_value = "fp32", add = complete::dtypes())]
     pub dtype: Dtype,
     /// Device to check on: cpu, cuda:N, tensorrt:N, webgpu:0
     #[arg(long, value_name = "DEVICE", default_value = "cpu", add = complete::devices())]
     pub device: Device,
-    /// ONNX Runtime library to load; searched for when left out
+    /// ONNX Runtime library to load [default: the first one found]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
     /// Threads inside one operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// Compare the first N frames of each clip only [default: all]
+    /// Compare only the first N frames of each clip [default: all]
     #[arg(long, value_name = "N")]
     pub frames: Option<NonZeroUsize>,
-    /// Compare with the same pack run differently, not with its reference
+    /// Compare with the same pack run differently, instead of its reference
     ///
     /// Keys: device, dtype, threads, ort-lib, form
     #[arg(long, value_name = "KEY=VALUE,…")]
@@ -318,10 +318,10 @@ pub struct AuditArgs {
     /// Directory of model packs, searched before JETBENCH_PACKS, ./packs and assets/packs (repeatable)
     #[arg(long, value_name = "DIR")]
     pub packs: Vec<PathBuf>,
-    /// Binds a model name to a pack (repeatable)
+    /// Name for a pack, e.g. sam2=sam2.1_tiny (repeatable)
     #[arg(long, value_name = "NAME=PACK")]
     pub alias: Vec<String>,
-    /// ONNX Runtime library to load; searched for when left out
+    /// ONNX Runtime library to load [default: the first one found]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
     /// Threads inside one operator on the CPU

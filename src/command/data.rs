@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::cli::{DataArgs, DataCheckArgs, DataCommand, DataSynthArgs};
 use crate::dataset::{self, CheckReport, FindingSeverity, Layout, OpenOptions, SynthOptions};
 use crate::exit::{Error, NOT_VALID, Outcome};
+use crate::report::screen::{Mark, stdout_colours};
 use crate::run::progress;
 
 /// Runs one of the two.
@@ -49,8 +50,9 @@ fn json(dir: &Path, report: &CheckReport) -> String {
 }
 
 fn text(dir: &Path, report: &CheckReport) -> String {
+    let colours = stdout_colours();
     let mut text = format!(
-        "{}: {} layout, {}, {} and {} looked at\n",
+        "{}: {} layout, {}, {} and {} checked\n",
         dir.display(),
         report.layout,
         count(report.videos, "video"),
@@ -59,8 +61,8 @@ fn text(dir: &Path, report: &CheckReport) -> String {
     );
     for finding in &report.findings {
         let word = match finding.severity {
-            FindingSeverity::Error => "error",
-            FindingSeverity::Warning => "warning",
+            FindingSeverity::Error => Mark::Fail.on("error", colours),
+            FindingSeverity::Warning => Mark::Warn.on("warning", colours),
         };
         // The place may be any file name: no control character of it reaches the terminal.
         let place = crate::text::clean(&finding.place);
@@ -69,11 +71,11 @@ fn text(dir: &Path, report: &CheckReport) -> String {
     let errors = report.findings.iter().filter(|f| f.severity == FindingSeverity::Error).count();
     let warnings = report.findings.len() - errors;
     text.push_str(&match (errors, warnings) {
-        (0, 0) => "nothing wrong\n".to_string(),
-        (0, _) => format!("usable; {}\n", count(warnings, "warning")),
+        (0, 0) => format!("{}: no problems found\n", Mark::Ok.on("ok", colours).trim_end()),
+        (0, _) => format!("{}, with {}\n", Mark::Warn.on("usable", colours), count(warnings, "warning")),
         _ => format!(
             "{}, {}: a run would fail or be scored wrongly\n",
-            count(errors, "error"),
+            Mark::Fail.on(&count(errors, "error"), colours),
             count(warnings, "warning")
         ),
     });

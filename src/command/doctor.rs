@@ -18,6 +18,7 @@ use crate::cli::DoctorArgs;
 use crate::dataset::Dataset;
 use crate::exit::{ENVIRONMENT, Error, OK, Outcome};
 use crate::plan::{self, shipped, unnamed};
+use crate::report::screen::{Mark, stdout_colours};
 use crate::results::record::DeviceRecord;
 use crate::run::lock;
 use crate::telemetry::allowance::Allowance;
@@ -101,20 +102,21 @@ pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
             .collect();
         format!("{}\n", json!({"schema": 1, "ok": !failed, "device": device, "checks": checks}))
     } else {
-        text(&checks)
+        text(&checks, stdout_colours())
     };
     Ok(Outcome { stdout, code: if failed { ENVIRONMENT } else { OK } })
 }
 
-fn text(checks: &[Check]) -> String {
+fn text(checks: &[Check], colours: bool) -> String {
     let width = checks.iter().map(|c| c.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for check in checks {
         let mark = match check.status {
-            CheckStatus::Ok => "ok  ",
-            CheckStatus::Warn => "warn",
-            CheckStatus::Fail => "FAIL",
+            CheckStatus::Ok => Mark::Ok,
+            CheckStatus::Warn => Mark::Warn,
+            CheckStatus::Fail => Mark::Fail,
         };
+        let mark = mark.word(colours);
         let indent = format!("\n{:width$}", "", width = width + 8);
         text.push_str(&format!("{mark}  {:width$}  {}\n", check.name, check.found.replace('\n', &indent)));
         if !check.remedy.is_empty() {
@@ -124,7 +126,7 @@ fn text(checks: &[Check]) -> String {
     let (fails, warns) = (count(checks, CheckStatus::Fail), count(checks, CheckStatus::Warn));
     text.push_str(&match (fails, warns) {
         (0, 0) => "all checks passed\n".to_string(),
-        (0, n) => format!("usable; {n} of {} checks warn\n", checks.len()),
+        (0, n) => format!("usable, with {} ({} checks)\n", plural(n, "warning", "warnings"), checks.len()),
         (n, _) => format!("not usable: {n} of {} checks failed\n", checks.len()),
     });
     text
@@ -150,7 +152,7 @@ fn pack_checks(path: &[PathBuf]) -> Vec<Check> {
     let found = packs::list(path, Device::Cpu);
     if found.is_empty() {
         let places = if places.is_empty() { shipped::missing("assets/packs") } else { format!("none in {places}") };
-        return vec![Check::fail("packs", places, "give the place of your packs with --packs DIR or JETBENCH_PACKS")];
+        return vec![Check::fail("packs", places, "say where your packs are with --packs DIR or JETBENCH_PACKS")];
     }
     let others = |id: &str| -> Vec<PathBuf> {
         found.iter().filter(|(_, i)| i.as_ref().is_ok_and(|i| i.id == id)).map(|(dir, _)| dir.clone()).collect()
@@ -187,7 +189,7 @@ fn pack_checks(path: &[PathBuf]) -> Vec<Check> {
         .collect()
 }
 
-const NAME_DATA: &str = "give the dataset's root with --data DIR";
+const NAME_DATA: &str = "name the dataset's folder with --data DIR";
 
 fn data(path: &Path) -> Check {
     match Dataset::open(path) {
@@ -210,7 +212,11 @@ fn data(path: &Path) -> Check {
 fn results(out: &Path) -> Check {
     let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf());
     let Some(place) = absolute.ancestors().find(|p| p.exists()) else {
-        return Check::fail("results", format!("{}: no such place", out.display()), "choose another with --out DIR");
+        return Check::fail(
+            "results",
+            format!("{}: no such directory", out.display()),
+            "choose another with --out DIR",
+        );
     };
     match tempfile::tempfile_in(place) {
         Ok(_) => {
@@ -246,13 +252,13 @@ fn conditions(root: &Path) -> Vec<Check> {
             format!("{governor}: clocks follow the load, latencies vary"),
             "for comparable figures: sudo cpupower frequency-set -g performance (Jetson: sudo jetson_clocks)",
         )),
-        None => checks.push(Check::ok("cpu governor", "not visible here")),
+        None => checks.push(Check::ok("cpu governor", "not visible on this machine")),
     }
     checks.push(match read(pool::SETTING).as_deref().and_then(pool::kernel) {
         Some("never") => Check::warn(
             "huge pages",
-            "never: graphs on the CPU work in small pages and take longer",
-            format!("for as long as the machine runs: {}", pool::REMEDY),
+            "never: graphs on the CPU use small pages and take longer",
+            format!("until the next restart: {}", pool::REMEDY),
         ),
         Some(setting) => Check::ok("huge pages", setting),
         None => Check::ok("huge pages", "the kernel does not offer them"),
@@ -266,7 +272,7 @@ fn conditions(root: &Path) -> Vec<Check> {
             _ => Check::warn(
                 "swap",
                 format!("{used} of {total} MiB in use: memory is or was short"),
-                "close other programs; a worker that is swapped makes its cell invalid",
+                "close other programs; a worker that is swapped out makes its cell invalid",
             ),
         });
     }
@@ -332,16 +338,14 @@ pub fn sensors(root: &Path) -> Vec<Check> {
     };
     let read: Vec<String> = sources.into_iter().map(names).collect();
     let mut checks = vec![match read.is_empty() {
-        true => Check::warn("sensors read", "none", "nothing can be said about memory, clocks, heat or power here"),
+        true => Check::warn("sensors read", "none", "memory, clocks, heat and power will not be recorded"),
         false => Check::ok("sensors read", read.join("\n")),
     }];
     if !found.missing.is_empty() {
         let list: Vec<String> = found.missing.iter().map(|m| format!("{}: {}", m.sensor, m.reason)).collect();
         let list = list.join("\n");
         checks.push(match list.contains("root") {
-            true => {
-                Check::warn("sensors not read", list, "what is for root only is read when jetbench is run with sudo")
-            }
+            true => Check::warn("sensors not read", list, "run jetbench with sudo to read those that need root"),
             false => Check::ok("sensors not read", list),
         });
     }
@@ -364,7 +368,7 @@ fn runtime_checks(probe: runtime::RuntimeProbe, devices: &[Device]) -> Vec<Check
     for &device in devices {
         let name = format!("device {device}");
         checks.push(match runtime::missing_provider(device, &probe.providers) {
-            None if device == Device::Cpu => Check::ok(&name, "always there"),
+            None if device == Device::Cpu => Check::ok(&name, "always available"),
             None => match gpu(device) {
                 Ok(found) => Check::ok(&name, found),
                 Err(missing) => Check::fail(&name, missing, "install the driver, or use --device cpu"),
@@ -430,7 +434,11 @@ mod tests {
     #[test]
     fn the_text_lines_up() {
         let checks = [Check::ok("machine", "a box"), Check::fail("swap", "full\nof it", "empty it")];
-        insta::assert_snapshot!(text(&checks), @r"
+        let coloured = text(&checks, true);
+        assert!(
+            coloured.contains("\u{1b}[32mok\u{1b}[0m    machine") && coloured.contains("\u{1b}[31mFAIL\u{1b}[0m  swap")
+        );
+        insta::assert_snapshot!(text(&checks, false), @r"
         ok    machine  a box
         FAIL  swap     full
                        of it

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::cli::VerifyArgs;
 use crate::exit::{Error, NOT_VALID, OK, Outcome};
 use crate::plan::shipped;
+use crate::report::screen::{Mark, stdout_colours};
 
 pub use against::side;
 
@@ -55,6 +56,7 @@ fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome
 }
 
 fn text(report: &GoldenReport, pack: &Path) -> String {
+    let colours = stdout_colours();
     let mut text = format!(
         "{} ({}), {} on {}, ONNX Runtime {}\n",
         report.pack,
@@ -68,7 +70,7 @@ fn text(report: &GoldenReport, pack: &Path) -> String {
             track.differences.iter().map(|d| format!("{} {}", d.tensor, shown(d.max_abs))).collect();
         text.push_str(&format!(
             "{}  {} form, {} object {} {:6}  {} frames, {} with the object  {}  mask pixels {} of {}, IoU {:.5}\n",
-            if track.pass { "ok  " } else { "FAIL" },
+            Mark::of(track.pass).word(colours),
             track.form,
             track.clip,
             track.object,
@@ -84,7 +86,7 @@ fn text(report: &GoldenReport, pack: &Path) -> String {
     for s in &report.systematic {
         text.push_str(&format!(
             "{}  {} form, {:6} pointers in the middle of {} tracked frames: {} of their length\n",
-            if s.pass { "ok  " } else { "FAIL" },
+            Mark::of(s.pass).word(colours),
             s.form,
             s.prompt,
             s.frames,
@@ -114,10 +116,14 @@ fn text(report: &GoldenReport, pack: &Path) -> String {
     for missing in &report.missing {
         text.push_str(&format!("missing: {missing}\n"));
     }
-    text.push_str(match report.verdict {
-        Verdict::Pass => "pass\n",
-        Verdict::Weak => "weak: nothing lies outside its limits, but too little was compared to call it a pass\n",
-        Verdict::Fail => "FAIL\n",
+    text.push_str(&match report.verdict {
+        Verdict::Pass => Mark::Ok.on("pass", colours),
+        Verdict::Weak => {
+            Mark::Warn.on("weak", colours)
+                + ": everything is within its limits, but too little was compared to call it a pass"
+        }
+        Verdict::Fail => Mark::Fail.word(colours),
     });
+    text.push('\n');
     text
 }

@@ -103,6 +103,50 @@ pub fn colours(terminal: bool) -> bool {
     set("CLICOLOR_FORCE") || (terminal && !set("NO_COLOR") && !dumb)
 }
 
+/// Are colours welcome on stdout?
+pub fn stdout_colours() -> bool {
+    colours(std::io::stdout().is_terminal())
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// All is well.
+    Ok,
+    /// Usable.
+    Warn,
+    /// Not usable.
+    Fail,
+}
+
+impl Mark {
+    /// Of something that holds or does not.
+    pub fn of(pass: bool) -> Mark {
+        if pass { Mark::Ok } else { Mark::Fail }
+    }
+
+    /// `word` in the colour of this result, where colours are welcome, filled up to four columns.
+    pub fn on(self, word: &str, colours: bool) -> String {
+        let fill = " ".repeat(4_usize.saturating_sub(word.len()));
+        let colour = match self {
+            Mark::Ok => 32,
+            Mark::Warn => 33,
+            Mark::Fail => 31,
+        };
+        if colours { format!("\x1b[{colour}m{word}\x1b[0m{fill}") } else { format!("{word}{fill}") }
+    }
+
+    /// `ok`, `warn` or `FAIL`, as [`Mark::on`].
+    pub fn word(self, colours: bool) -> String {
+        let word = match self {
+            Mark::Ok => "ok",
+            Mark::Warn => "warn",
+            Mark::Fail => "FAIL",
+        };
+        self.on(word, colours)
+    }
+}
+
 /// Columns of the terminal; 80 where it does not say.
 fn width() -> usize {
     terminal_size::terminal_size_of(std::io::stdout()).map_or(80, |(width, _)| usize::from(width.0))

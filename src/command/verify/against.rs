@@ -17,6 +17,7 @@ use serde_json::json;
 use super::most;
 use crate::cli::VerifyArgs;
 use crate::exit::{Error, NOT_VALID, OK, Outcome, nearest};
+use crate::report::screen::{Mark, stdout_colours};
 
 /// How far two sides may lie apart: by the limits of the reference, where the flags do not say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -230,12 +231,12 @@ impl Compared {
 
     fn text(&self) -> String {
         let Compared { pass, comparisons, masks, judge, sides: [a, b] } = self;
+        let colours = stdout_colours();
         let mut text = format!("a: {a}\nb: {b}\n");
         for c in comparisons {
             let mark = match (c.judged, c.pass) {
-                (false, _) => "    ",
-                (true, true) => "ok  ",
-                (true, false) => "FAIL",
+                (false, _) => "    ".to_string(),
+                (true, pass) => Mark::of(pass).word(colours),
             };
             let apart = c.first_frame_apart.map_or("nowhere".to_string(), |f| format!("from frame {f}"));
             let d = &c.difference;
@@ -253,13 +254,14 @@ impl Compared {
         ));
         }
         for m in masks.iter().filter(|m| !m.pass) {
-            text.push_str(&format!("FAIL  {} object {} {:6}  masks: IoU {:.5}\n", m.clip, m.object, m.prompt, m.iou));
+            let mark = Mark::Fail.word(colours);
+            text.push_str(&format!("{mark}  {} object {} {:6}  masks: IoU {:.5}\n", m.clip, m.object, m.prompt, m.iou));
         }
         let (min_iou, differing) = self.worst_masks();
         text.push_str(&format!(
             "masks: smallest IoU of a frame {min_iou:.4}, at most {:.3} % of its pixels differ\n{}: allowed {}\n",
             differing * 100.0,
-            if *pass { "pass" } else { "FAIL" },
+            if *pass { Mark::Ok.on("pass", colours) } else { Mark::Fail.word(colours) },
             judge.words()
         ));
         text
