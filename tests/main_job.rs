@@ -130,10 +130,10 @@ fn graphs_work_in_huge_pages_unless_told_otherwise() {
     assert_eq!(on.2, off.2, "pages change no mask");
     match pool::kernel(&setting) {
         Some("madvise") => {
-            assert_eq!((on.0.as_str(), off.1), ("huge pages: asked for", Some(0.0)));
+            assert_eq!((on.0.as_str(), off.1), ("huge pages: requested", Some(0.0)));
             assert!(on.1.unwrap() > 8.0, "{on:?}");
         }
-        Some("always") => assert_eq!(on.0, "huge pages: asked for"),
+        Some("always") => assert_eq!(on.0, "huge pages: requested"),
         _ => assert!(on.0.starts_with("huge pages: none, ") && on.1.is_none_or(|mib| mib == 0.0), "{on:?}"),
     }
 }

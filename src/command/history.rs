@@ -126,8 +126,8 @@ pub fn columns<'a>() -> CsvTable<&'a Row> {
         "device_name", "", "board or machine" => |r| value(&r.key.board.0);
         "device_digest", "", "digest of all that makes latencies comparable on it" => |r| value(&r.key.board.1);
         "model", "", "model tag" => |r| value(&r.key.cell[0]);
-        "dtype", "", "precision asked for" => |r| value(&r.key.cell[1]);
-        "device", "", "device asked for, and used" => |r| value(&r.key.cell[2]);
+        "dtype", "", "requested precision" => |r| value(&r.key.cell[1]);
+        "device", "", "requested device, which is the one used" => |r| value(&r.key.cell[2]);
         "verdict", "", "`valid`, `invalid` or `failed`" => |r| value(&r.verdict);
         "jf", "0 to 100", "J&F", AS_THERE => |r| maybe(r.jf);
         "fps_wall", "frames/s", "frames over wall time, decoding included", AS_THERE => |r| maybe(r.fps_wall);

@@ -4,6 +4,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::text::plural;
+
 /// A name taken apart: `frame_012` is of the scheme `frame_#` and holds the number 12, kept as digits of any length.
 struct Parsed<'a> {
     scheme: String,
@@ -146,8 +148,12 @@ fn gaps(names: &[String], parsed: &[Parsed<'_>], order: &[usize]) -> Option<Stri
         .map(|(pair, &i)| format!("after {} comes {}", names[i], pair[1]))
         .collect();
     let shown = odd[..odd.len().min(5)].join(", ");
-    (!odd.is_empty())
-        .then(|| format!("numbers go in steps of {usual}, but {} time(s) not: {shown}; are files missing?", odd.len()))
+    (!odd.is_empty()).then(|| {
+        format!(
+            "numbers go in steps of {usual}, except at {}: {shown}; are files missing?",
+            plural(odd.len(), "place", "places")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -193,7 +199,7 @@ mod tests {
             (&["img1", "frame", "img3"], "taken as text"),
             (&["1", "01", "2"], "01 and 1 hold the same number"),
             (&["00000", "00001", "00002", "00004", "00005"], "after 00002 comes 4"),
-            (&["f_0", "f_5", "f_15", "f_20"], "steps of 5, but 1 time(s) not: after f_5 comes 15"),
+            (&["f_0", "f_5", "f_15", "f_20"], "steps of 5, except at 1 place: after f_5 comes 15"),
         ] {
             let odd = sorted(names).1;
             assert!(odd.contains(what), "{names:?}: {odd}");

@@ -96,8 +96,8 @@ macro_rules! columns {
         $crate::report::csv::columns! {
             $entry;
             "model", "", "model tag" => |r| value(&r.cell.model);
-            "dtype", "", "precision asked for" => |r| value(r.cell.dtype);
-            "device", "", "device asked for, and used" => |r| value(&r.cell.device);
+            "dtype", "", "requested precision" => |r| value(r.cell.dtype);
+            "device", "", "requested device, which is the one used" => |r| value(&r.cell.device);
             $($rest)*
         }
     };

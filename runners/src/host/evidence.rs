@@ -6,7 +6,7 @@ use super::tensorrt::Compiler;
 use crate::onnx::{ElementType, Model, OnnxError};
 use crate::types::{Device, Dtype, Effective, StagePrecision};
 
-/// What to add to `fp32` where fp32 products may have been computed in TF32 although nobody asked for it.
+/// What to add to `fp32` where fp32 products may have been computed in TF32 although nobody requested it.
 pub(super) fn tf32_doubt(settings: &SessionSettings, registration: &Registration) -> Option<&'static str> {
     if settings.precision != Dtype::Fp32 || settings.provider_options.tf32() {
         return None; // said elsewhere
@@ -68,7 +68,7 @@ pub(super) fn evidence(
         (pure, kind)
     } else if agreeing == 0 {
         (
-            format!("fp32 ({} asked for; no operand in the file has that type)", settings.precision),
+            format!("fp32 ({} requested; no operand in the file has that type)", settings.precision),
             kind.max(Effective::Other),
         )
     } else {
@@ -112,8 +112,8 @@ mod tests {
             (Some("8.6.2"), Fp32, "off", ElementType::F32, "fp32", Native, "no lower precision is allowed"),
             (None, Bf16, "off", ElementType::BF16, "bf16 if TensorRT is 9 or newer", Doubtful, "typing not known"),
             // A file that is not what its folder says.
-            (Some("10.3.0"), Bf16, "off", ElementType::F32, "fp32 (bf16 asked for", Other, "strongly typed"),
-            (Some("10.3.0"), Bf16, "on", ElementType::F32, "fp32 (bf16 asked for", Doubtful, "weakly typed"),
+            (Some("10.3.0"), Bf16, "off", ElementType::F32, "fp32 (bf16 requested", Other, "strongly typed"),
+            (Some("10.3.0"), Bf16, "on", ElementType::F32, "fp32 (bf16 requested", Doubtful, "weakly typed"),
         ] {
             let mut options = Options::default();
             options.set(WEAK, weak).unwrap();

@@ -31,7 +31,7 @@ impl<'a> PackLoader<'a> {
             pool::use_one_malloc_arena();
             notes.push(match settings.cpu_arena {
                 Arena::Shared => pool::configure_huge_pages(settings.huge_pages),
-                _ => "huge pages: not asked for, only the arena of all graphs can ask".to_string(),
+                _ => "huge pages: not requested, only the arena shared by all graphs can request them".to_string(),
             });
         }
         let rest = settings.split().map(|[_, rest]| rest);

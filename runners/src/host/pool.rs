@@ -347,7 +347,7 @@ fn huge_pages_note(asking: bool, as_wanted: bool, kernel: Option<&str>) -> Strin
         (false, _) => "off".to_string(),
         (true, Some("never")) => format!("none, the kernel's setting is never; `{REMEDY}` permits them"),
         (true, None) => "none, the kernel does not offer them".to_string(),
-        (true, Some(_)) => "asked for".to_string(),
+        (true, Some(_)) => "requested".to_string(),
     };
     format!("huge pages: {state}{}", if as_wanted { "" } else { ", as this process began" })
 }
@@ -473,9 +473,9 @@ mod tests {
     fn what_is_in_effect_is_said_with_its_reason() {
         assert_eq!(kernel("always [madvise] never\n"), Some("madvise"));
         assert_eq!(kernel(""), None);
-        assert_eq!(huge_pages_note(true, true, Some("madvise")), "huge pages: asked for");
+        assert_eq!(huge_pages_note(true, true, Some("madvise")), "huge pages: requested");
         assert_eq!(huge_pages_note(false, true, Some("always")), "huge pages: off");
-        assert_eq!(huge_pages_note(true, false, Some("always")), "huge pages: asked for, as this process began");
+        assert_eq!(huge_pages_note(true, false, Some("always")), "huge pages: requested, as this process began");
         assert!(huge_pages_note(true, true, Some("never")).contains("echo madvise"));
         assert!(huge_pages_note(true, true, None).contains("does not offer"));
     }

@@ -140,7 +140,7 @@ pub(crate) fn load_with(
     let runtime = loaded.as_ref().map_err(|e| RunnerError::Environment(e.clone()))?;
     if let Some(asked) = ort_lib.filter(|asked| !same_file(asked, &runtime.path)) {
         return Err(RunnerError::Environment(format!(
-            "{} was asked for, but this process has loaded {}; a process can load one ONNX Runtime",
+            "{} was requested, but this process has already loaded {}; a process can load only one ONNX Runtime",
             asked.display(),
             runtime.path.display()
         )));

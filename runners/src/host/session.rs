@@ -594,7 +594,7 @@ mod tests {
         // A file that is not what its folder says is reported as what it is.
         let (y, stage) = product(Dtype::Bf16, ElementType::F32, x, "all").unwrap();
         assert_eq!(y, plain);
-        assert!(stage.effective.starts_with("fp32 (bf16 asked for"), "{}", stage.effective);
+        assert!(stage.effective.starts_with("fp32 (bf16 requested"), "{}", stage.effective);
         assert_eq!(stage.kind, Effective::Other);
     }
 }

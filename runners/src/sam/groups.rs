@@ -19,7 +19,7 @@ pub fn grouping_note(sizes: &TensorSizes, settings: &SessionSettings, one_age: b
     let together = if one_age { ", those that start on one frame" } else { "" };
     match (sizes.batched, settings.together()) {
         (false, _) => "objects: one after the other (the pack's graphs take one object at a time)".to_string(),
-        (true, 1) => "objects: one after the other (asked for; the pack's graphs take any number)".to_string(),
+        (true, 1) => "objects: one after the other (requested; the pack's graphs take any number)".to_string(),
         (true, usize::MAX) if one_age => "objects: those that start on one frame in one batch".to_string(),
         (true, usize::MAX) => "objects: all in one batch".to_string(),
         (true, n) => format!("objects: in batches of at most {n}{together}"),

@@ -143,6 +143,7 @@ mod tests {
             ("bf16", "bf16 operands, fp32 accumulation, emulated", Emulated),
             ("fp16", "fp16 operands, fp32 accumulation, emulated", Emulated),
             ("bf16", "fp32 (bf16 asked for; no operand in the file has that type)", Other),
+            ("bf16", "fp32 (bf16 requested; no operand in the file has that type)", Other),
             ("bf16", "mixed: 3 of 5 MatMul, Gemm and Conv: bf16 operands, fp32 accumulation, emulated", Other),
             ("fp16", "mixed: 3 of 5 MatMul, Gemm and Conv: fp16", Other),
             ("fp16", "bf16", Other),

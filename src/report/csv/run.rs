@@ -89,13 +89,13 @@ impl CellEntry<'_> {
 pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
     let columns = columns! {
         CellEntry<'a>;
-        "model", "", "model tag as asked for, `<pack>_<prompt>`" => |r| value(&r.cell.model);
+        "model", "", "requested model tag, `<pack>_<prompt>`" => |r| value(&r.cell.model);
         "pack", "", "pack that the tag stands for" => |r| value(&r.cell.pack);
         "prompt", "", "`points`, `bbox` or `mask`" => |r| value(r.cell.prompt);
-        "dtype", "", "precision asked for" => |r| value(r.cell.dtype);
+        "dtype", "", "requested precision" => |r| value(r.cell.dtype);
         "effective_dtype", "", "precision in effect, in words", UNLOADED
             => |r| maybe(r.cell.effective_dtype.as_ref());
-        "device", "", "device asked for, and used: there is no fallback" => |r| value(&r.cell.device);
+        "device", "", "requested device, which is the one used: there is no fallback" => |r| value(&r.cell.device);
         "verdict", "", "`valid`, `invalid` or `failed`" => |r| value(r.cell.verdict.as_str());
         "reasons", "", "why it is invalid, or what failed", "the cell is valid" => |r| r.cell.verdict.reasons();
         "videos", "", "finished videos", "none was finished" => |r| r.finished(|s| s.videos);
@@ -480,8 +480,8 @@ pub fn samples_table<'a>() -> CsvTable<SampleEntry<'a>> {
     let columns = columns! {
         SampleEntry<'a>;
         "model", "", "model tag" => |r| value(&r.cell[0]);
-        "dtype", "", "precision asked for" => |r| value(&r.cell[1]);
-        "device", "", "device asked for, and used" => |r| value(&r.cell[2]);
+        "dtype", "", "requested precision" => |r| value(&r.cell[1]);
+        "device", "", "requested device, which is the one used" => |r| value(&r.cell[2]);
         "t_s", "s", "time since the first sample of the repeat" => |r| format!("{:.3}", r.seconds);
         "quantity", "", "what was read, its unit last; `phase_…` where a phase of the worker begins"
             => |r| value(&r.quantity);

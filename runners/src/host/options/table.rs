@@ -257,7 +257,7 @@ pub const TABLE: &[RunnerOption] = &[
     ),
     RunnerOption {
         default: "false",
-        doc: "Off unless asked for, because fp32 means fp32; the record says so where it is on.",
+        doc: "Off by default, because fp32 means fp32; the record says where it is on.",
         ..cuda("tf32", "use_tf32", Switch, "Let fp32 products be computed in TF32")
     },
     cuda("cudnn_conv_algo_search", "cudnn_conv_algo_search", SEARCH, "How convolution kernels are chosen"),
@@ -336,7 +336,7 @@ pub const TABLE: &[RunnerOption] = &[
     RunnerOption {
         doc: "`high` asks for the faster of several GPUs, which is what ONNX Runtime does by itself; `low` for the one that takes \
               less power. Which one the driver then gives cannot be chosen by number: see [usage.md](usage.md#webgpu).",
-        ..webgpu("webgpu_power", "powerPreference", POWER, "Which of several GPUs is asked for")
+        ..webgpu("webgpu_power", "powerPreference", POWER, "Which of several GPUs to request")
     },
     webgpu("webgpu_layout", "preferredLayout", LAYOUT, "Layout of images in convolutions"),
     RunnerOption {
