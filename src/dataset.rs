@@ -41,7 +41,7 @@ pub(crate) use layout::{described, directories, entries, plain_name};
 pub use list::{parse_list, read_list};
 pub use masklets::Masklets;
 pub(crate) use order::sort as sort_frames;
-pub use prompts::{UserPrompt, UserPrompts};
+pub use prompts::{FrameName, UserPrompt, UserPrompts};
 pub(crate) use structure::{Structure, structure};
 pub use synth::{SynthOptions, synthesise};
 pub use write::{MaskWriter, label_colour};

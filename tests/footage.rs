@@ -231,6 +231,85 @@ fn masks_become_what_the_model_tag_says() {
     assert!(found.cells.iter().all(|c| c.verdict == Verdict::Valid), "{:?}", found.cells[2].notes);
 }
 
+/// The same object on the first of 24 frames of 48x32, in every form that is read.
+#[test]
+fn the_same_prompt_through_every_format_gives_equal_masks() {
+    let shop = shop(1);
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(shop.path(name).parent().unwrap()).unwrap();
+        std::fs::write(shop.path(name), text).unwrap();
+    };
+    let image = |name: &str, value: u8| {
+        let inside = |i: u32| (10..22).contains(&(i % 48)) && (8..20).contains(&(i / 48));
+        let pixels: Vec<u8> = (0..48 * 32).map(|i| if inside(i) { value } else { 0 }).collect();
+        std::fs::create_dir_all(shop.path(name).parent().unwrap()).unwrap();
+        let file = std::fs::File::create(shop.path(name)).unwrap();
+        let mut encoder = png::Encoder::new(file, 48, 32);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    };
+    let coco = |annotation: &str| {
+        format!(
+            r#"{{"images": [{{"id": 5, "file_name": "00000.png", "width": 48, "height": 32}}],
+            "annotations": [{{"id": 1, "image_id": 5, {annotation}}}]}}"#
+        )
+    };
+    let labelme = |kind: &str, points: &str| {
+        format!(
+            r#"{{"imagePath": "00000.png", "imageWidth": 48, "imageHeight": 32, "imageData": null,
+            "shapes": [{{"label": "1", "points": {points}, "group_id": null, "shape_type": "{kind}"}}]}}"#
+        )
+    };
+    // Columns 10 to 21, rows 8 to 19; runs in column order.
+    let runs: Vec<String> = std::iter::once("328, 12".to_string()).chain((1..12).map(|_| "20, 12".into())).collect();
+    let rle = format!(r#"{{"size": [32, 48], "counts": [{}, 844]}}"#, runs.join(", "));
+    let polygon = "[[10, 8], [22, 8], [22, 20], [10, 20]]";
+    write("own_mask.json", &format!(r#"{{"schema": 1, "prompts": [{{"object": 1, "mask": {rle}}}]}}"#));
+    write("own_box.json", r#"{"schema": 1, "prompts": [{"object": 1, "frame": "00000", "box": [10, 8, 21, 19]}]}"#);
+    write("coco_rle.json", &coco(&format!(r#""segmentation": {rle}"#)));
+    write("coco_polygon.json", &coco(r#""segmentation": [[10, 8, 22, 8, 22, 20, 10, 20]]"#));
+    write("coco_box.json", &coco(r#""bbox": [10, 8, 12, 12]"#));
+    write("labelme_polygon.json", &labelme("polygon", polygon));
+    write("labelme_box.json", &labelme("rectangle", "[[10, 8], [21, 19]]"));
+    write("sam_box.json", r#"{"box": [10, 8, 21, 19]}"#);
+    write("box/00000.txt", "0 0.333333 0.4375 0.25 0.375\n");
+    write("polygon/00000.txt", "0 0.208333 0.25 0.458333 0.25 0.458333 0.625 0.208333 0.625\n");
+    image("map/00000.png", 1);
+    image("foreground.png", 255);
+    image("objects/1.png", 255);
+    let job = |model: &str, prompts: &[&str]| {
+        let model = ["--models", model, "--data", "clip", "--save-masks", "--limit-frames", "20"];
+        masks(&run(&shop, &[&model[..], prompts].concat()))
+    };
+    let pixels = [
+        "own_mask.json",
+        "coco_rle.json",
+        "coco_polygon.json",
+        "labelme_polygon.json",
+        "polygon/00000.txt",
+        "map/00000.png",
+        "foreground.png",
+        "objects",
+    ];
+    let boxes = ["own_box.json", "coco_box.json", "labelme_box.json", "sam_box.json", "box/00000.txt"];
+    let typed = job("calm_bbox", &["--box", "1 10,8,21,19"]);
+    assert_eq!(typed.len(), 20);
+    for file in boxes.iter().chain(&pixels) {
+        assert!(job("calm_bbox", &["--prompts", file]) == typed, "{file}");
+    }
+    let as_mask = job("calm_mask", &["--prompts", "own_mask.json"]);
+    for file in &pixels[1..] {
+        assert!(job("calm_mask", &["--prompts", file]) == as_mask, "{file}");
+    }
+    write("sam_points.json", r#"{"obj_id": 1, "points": [[20, 16]], "labels": [1]}"#);
+    write("own_points.json", r#"{"schema": 1, "prompts": [{"object": 1, "clicks": [{"x": 20, "y": 16}]}]}"#);
+    write("labelme_points.json", &labelme("point", "[[20, 16]]"));
+    let typed = job("calm_points", &["--clicks", "1 20,16"]);
+    for file in ["sam_points.json", "own_points.json", "labelme_points.json"] {
+        assert!(job("calm_points", &["--prompts", file]) == typed, "{file}");
+    }
+}
+
 #[test]
 fn prompts_that_cannot_be_given_are_refused_with_the_reason() {
     let shop = shop(2);
@@ -262,7 +341,7 @@ fn prompts_that_cannot_be_given_are_refused_with_the_reason() {
         (&["--clicks", "1 1,1", "--data", "p.json"], "a file, but no video"),
         (&["--clicks", "1 1,1", "--data", "nowhere"], "no such file or folder"),
         (&["--clicks", "1 1,1", "--data", "packs"], "no video and no JPEG or PNG frames"),
-        (&["--prompts", "p.json"], "p.json: schema 2; this version reads schema 1"),
+        (&["--prompts", "p.json"], "p.json: as a prompt file: schema 2; this version reads schema 1"),
         (&["--clicks", "0"], "a number of clicks from 1 on"),
         (&["--clicks", "../x 1,1"], "is no name of object"),
     ] {

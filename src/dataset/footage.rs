@@ -49,16 +49,18 @@ pub(super) fn open(root: &Path, prompts: &UserPrompts, limit: Option<usize>) -> 
 fn sequence(name: String, frames_at: &Path, prompts: Vec<UserPrompt>) -> Result<Sequence, DataError> {
     let found = footage(frames_at)?;
     refuse(&found.findings)?;
-    let (length, (width, height)) = (found.frames.len(), found.size);
+    let (width, height) = found.size;
+    let names: Vec<&str> = found.frames.iter().map(|frame| frame.name.as_str()).collect();
     let mut objects: Vec<Object> = Vec::new();
     let mut shapes: Vec<PromptShape> = Vec::new();
     for prompt in prompts {
         let fail = |what: String| {
             Err(DataError(format!("video {name}, object {}, frame {}: {what}", prompt.object, prompt.frame)))
         };
-        if prompt.frame >= length {
-            return fail(format!("the video has {length} frames; the first one is frame 0"));
-        }
+        let prompt_frame = match prompt.frame.index(&names) {
+            Ok(index) => index,
+            Err(what) => return fail(what),
+        };
         if let Err(what) = inside(&prompt.shape, width, height) {
             return fail(what);
         }
@@ -70,11 +72,27 @@ fn sequence(name: String, frames_at: &Path, prompts: Vec<UserPrompt>) -> Result<
             ));
         }
         let (id, annotated) = (objects.len() as u32, Vec::new());
-        objects.push(Object { id, name: prompt.object, annotated, prompt_frame: prompt.frame });
+        objects.push(Object { id, name: prompt.object, annotated, prompt_frame });
         shapes.push(prompt.shape);
     }
     let fps = Layout::Plain.fps();
     Ok(of_footage(name, frames_at, found, fps, Guide::Prompts(shapes.into()), objects))
+}
+
+/// Size of the frames of the only video of `root`.
+///
+/// # Errors
+/// There is none, or there are several.
+pub(super) fn frame_size(root: &Path) -> Result<(u32, u32), DataError> {
+    let videos = videos(root)?;
+    match videos.values().collect::<Vec<_>>().as_slice() {
+        [one] => Ok(footage(one)?.size),
+        all => Err(DataError(format!(
+            "{}: {} videos; prompts in shares of a frame need one, give it with --data",
+            root.display(),
+            all.len()
+        ))),
+    }
 }
 
 /// Every video of `root` by name: a video file, a folder of frames, a folder of either, or a dataset.

@@ -124,12 +124,13 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         ));
     }
     let options = options(args)?;
-    let (count, prompts) = prompts(args)?;
+    let data = data(args.data.as_deref())?;
+    let (count, prompts) = prompts(args, &data)?;
     let settings = Settings {
         models,
         dtype: distinct(&args.dtype, Dtype::Bf16),
         device: distinct(&args.device, Device::Cpu),
-        data: data(args.data.as_deref())?,
+        data,
         layout: args.layout,
         limits: Limits {
             videos: args.limit_videos.map(Into::into),
@@ -175,7 +176,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
 ///
 /// # Errors
 /// A word that is neither; a prompt that cannot be read.
-fn prompts(args: &RunArgs) -> Result<(Option<usize>, UserPrompts), Error> {
+fn prompts(args: &RunArgs, data: &Path) -> Result<(Option<usize>, UserPrompts), Error> {
     let (counts, clicks): (Vec<_>, Vec<_>) = args.clicks.iter().cloned().partition(|word| word.parse::<i128>().is_ok());
     let count = match counts.as_slice() {
         [] => None,
@@ -184,7 +185,7 @@ fn prompts(args: &RunArgs) -> Result<(Option<usize>, UserPrompts), Error> {
         })?),
         _ => return Err(Error::Usage(format!("--clicks {}: said twice", counts.join(" and ")))),
     };
-    Ok((count, UserPrompts::read(&clicks, &args.corners, args.prompts.as_deref())?))
+    Ok((count, UserPrompts::read(&clicks, &args.corners, args.prompts.as_deref(), data)?))
 }
 
 impl Settings {

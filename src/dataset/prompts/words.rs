@@ -2,7 +2,7 @@
 
 use jetbench_runners::types::{Click, PromptShape};
 
-use super::UserPrompt;
+use super::{FrameName, UserPrompt};
 
 /// How clicks are written.
 const CLICKS: &str = "expected obj=NAME [frame=N] [video=NAME] x,y[,+|-] …, for example \"obj=1 320,180 40,60,-\"";
@@ -12,7 +12,7 @@ const BOX: &str = "expected obj=NAME [frame=N] [video=NAME] x0,y0,x1,y1, for exa
 /// The words before the places.
 struct Head<'a> {
     object: String,
-    frame: usize,
+    frame: FrameName,
     video: Option<String>,
     places: Vec<&'a str>,
 }
@@ -87,7 +87,7 @@ fn head<'a>(text: &'a str, form: &str) -> Result<Head<'a>, String> {
         }
     }
     let object = object.ok_or_else(|| format!("no object is named; {form}"))?;
-    Ok(Head { object, frame: frame.unwrap_or(0), video, places })
+    Ok(Head { object, frame: FrameName::Index(frame.unwrap_or(0)), video, places })
 }
 
 /// A finite number.
@@ -113,9 +113,12 @@ mod tests {
         assert_eq!(points("1 320,180"), [(320.0, 180.0, true)]);
         assert_eq!(points("obj=cat 1.5,2,+ 3,4,-"), [(1.5, 2.0, true), (3.0, 4.0, false)]);
         let late = clicks("video=bear obj=2 frame=20 5,6").unwrap();
-        assert_eq!((late.video.as_deref(), late.object.as_str(), late.frame), (Some("bear"), "2", 20));
+        assert_eq!(
+            (late.video.as_deref(), late.object.as_str(), late.frame),
+            (Some("bear"), "2", FrameName::Index(20))
+        );
         let found = corners("obj=1 frame=10 1,2,30,40").unwrap();
-        assert_eq!((found.frame, found.shape), (10, PromptShape::Bbox([1.0, 2.0, 30.0, 40.0])));
+        assert_eq!((found.frame, found.shape), (FrameName::Index(10), PromptShape::Bbox([1.0, 2.0, 30.0, 40.0])));
     }
 
     #[test]
