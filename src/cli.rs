@@ -5,6 +5,7 @@ pub mod complete;
 mod help;
 mod option;
 mod packs;
+mod prompt;
 mod prune;
 pub mod quantity;
 mod run;
@@ -20,6 +21,7 @@ use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand};
 
 use self::complete::Shell;
 pub use self::packs::*;
+pub use self::prompt::PromptArgs;
 pub use self::prune::PruneArgs;
 pub use self::run::RunArgs;
 pub use self::schedule::*;
@@ -57,6 +59,9 @@ pub enum Command {
     Score(ScoreArgs),
     /// Validate a dataset, or draw a small one
     Data(DataArgs),
+    /// Write a page on which to click on what shall be tracked
+    #[command(after_help = help::PROMPT)]
+    Prompt(PromptArgs),
     /// Compare a pack's outputs with its golden reference
     ///
     /// With --against, the pack is compared with itself: on another device or ONNX Runtime, in another precision or form of its

@@ -12,6 +12,7 @@ pub mod manual;
 pub mod merge;
 pub mod models;
 pub mod packs;
+pub mod prompt;
 pub mod prune;
 pub mod report;
 pub mod run;

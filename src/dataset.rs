@@ -34,6 +34,7 @@ pub use check::{CheckReport, check};
 pub use clock::Clock;
 pub(crate) use coco_rle::{mask as coco_mask, runs as coco_runs};
 pub use finding::{Finding, FindingSeverity};
+pub use footage::{Still, still};
 pub use frame::{DecodedFrame, FramePicker, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
 pub use layout::{Layout, OpenOptions, UnknownLayout};

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use jetbench::cli::{self, Command};
 use jetbench::command::{
-    audit, compare, data, doctor, history, inspect_library, manual, merge, models, packs, prune, report, run, schedule,
-    score, telemetry, verify,
+    audit, compare, data, doctor, history, inspect_library, manual, merge, models, packs, prompt, prune, report, run,
+    schedule, score, telemetry, verify,
 };
 use jetbench::exit::{Error, Outcome};
 use jetbench::plan::shipped;
@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::Score(args)) => score::score(&args),
         Some(Command::Data(args)) => data::data(&args),
+        Some(Command::Prompt(args)) => prompt::prompt(&args),
         Some(Command::Verify(args)) => verify::verify(&args),
         Some(Command::Audit(args)) => audit::audit(&args),
         Some(Command::Telemetry(args)) => telemetry::telemetry(&args),

@@ -30,6 +30,9 @@ Exit codes:
   3    device, driver, ONNX Runtime or environment is missing or unfit
   130  interrupted; finished sequences are kept";
 
+pub(super) const PROMPT: &str =
+    after!([], "prompt clip.mp4", "prompt frames/ --frame 20", "prompt clips/ --video bear");
+
 pub(super) const MODELS: &str = after!([], "models", "models --packs ~/packs --json", "models --options");
 pub(super) const DOCTOR: &str = after!(@ [] "a check failed", "doctor", "doctor --device cuda:0 --data ~/sav_val");
 pub(super) const SCORE: &str = after!(

@@ -9,10 +9,10 @@ use rayon::prelude::*;
 
 use super::layout::{Layout, listing, plain_name};
 use super::objects::{of_footage, refuse};
-use super::prompts::{UserPrompt, UserPrompts, inside};
+use super::prompts::{FrameName, UserPrompt, UserPrompts, inside};
 use super::survey::footage;
 use super::video::is_video;
-use super::{DataError, Dataset, FOOTAGE, Finding, Guide, Object, Sequence};
+use super::{DataError, Dataset, FOOTAGE, Finding, Guide, Object, RgbFrame, Sequence};
 
 /// Opens the videos that have a prompt, the first `limit` of them.
 ///
@@ -93,6 +93,51 @@ pub(super) fn frame_size(root: &Path) -> Result<(u32, u32), DataError> {
             all.len()
         ))),
     }
+}
+
+/// One frame of footage.
+#[derive(Clone, Debug)]
+pub struct Still {
+    /// Name of the video.
+    pub video: String,
+    /// Videos that there are.
+    pub videos: usize,
+    /// Index of the frame.
+    pub frame: usize,
+    /// The frame.
+    pub image: RgbFrame,
+}
+
+/// Frame `frame` of a video of `root`; `video` names it where there are several.
+///
+/// # Errors
+/// There is no such video or frame, or it cannot be decoded.
+pub fn still(root: &Path, video: Option<&str>, frame: usize) -> Result<Still, DataError> {
+    let fail = |what: String| Err(DataError(format!("{}: {what}", root.display())));
+    let videos = videos(root)?;
+    let names: Vec<&str> = videos.keys().map(String::as_str).collect();
+    let name = match (video, names.as_slice()) {
+        (Some(name), _) if videos.contains_key(name) => name.to_string(),
+        (None, [one]) => (*one).to_string(),
+        (Some(name), _) => return fail(format!("there is no video `{name}`")),
+        (None, all) => {
+            return fail(format!(
+                "{} videos; say which with --video: {}",
+                all.len(),
+                all[..all.len().min(5)].join(", ")
+            ));
+        }
+    };
+    let found = footage(&videos[&name])?;
+    refuse(&found.findings)?;
+    if let Err(what) = FrameName::Index(frame).index(&found.frames.iter().map(|f| f.name.as_str()).collect::<Vec<_>>())
+    {
+        return fail(format!("frame {frame}: {what}"));
+    }
+    let guide = Guide::Prompts(Vec::new().into());
+    let sequence = of_footage(name.clone(), &videos[&name], found, Layout::Plain.fps(), guide, Vec::new());
+    let image = sequence.picker().frame(frame)?;
+    Ok(Still { video: name, videos: videos.len(), frame, image })
 }
 
 /// Every video of `root` by name: a video file, a folder of frames, a folder of either, or a dataset.
