@@ -91,7 +91,7 @@ pub struct RunArgs {
     #[serde(skip)]
     pub resume: Option<PathBuf>,
     /// Check everything and print the plan; run nothing
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HOW)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
     /// Directory of model packs (repeatable)
