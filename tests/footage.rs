@@ -51,7 +51,7 @@ const TWO: [&str; 6] = ["--models", "calm_points", "--clicks", "1 20,16", "--cli
 fn own_clicks_give_everything_but_accuracy() {
     let shop = shop(1);
     let output =
-        shop.output(&[&TWO[..], &["--data", "clip", "--dtype", "fp32", "--save-masks", "--overlays"]].concat());
+        shop.output(&[&TWO[..], &["--data", "clip", "--dtype", "fp32", "--save-masks", "--overlays=png"]].concat());
     let table = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{table}\n{}", text(&output.stderr));
     assert!(
