@@ -206,3 +206,21 @@ fn digests_are_printed_and_compared_with_the_manifest() {
     assert!(said.contains("fp16/mask_decoder.onnx  (graph mask_decoder, fp16: pack.toml says "), "{said}");
     assert!(shop.expect(1, &["packs", "hash", "copy", "--json"]).starts_with('['));
 }
+
+#[test]
+fn a_manifest_for_files_that_one_has_runs_and_says_what_is_missing() {
+    let shop = Workshop::empty();
+    let pack = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs/edgetam_mini");
+    shop.expect(0, &["packs", "copy", pack.to_str().unwrap(), "mine"]);
+    shop.expect(2, &["packs", "new", "--family", "edgetam", "mine"]); // its own manifest is there
+    std::fs::remove_file(shop.path("mine/pack.toml")).unwrap();
+    let said = shop.expect(0, &["packs", "new", "--family", "edgetam", "mine"]);
+    assert!(said.contains("to be filled in by hand:\n  licence") && !said.contains("missing or wrong"), "{said}");
+    shop.expect(0, &["packs", "hash", "mine"]);
+    shop.expect(0, &["packs", "inspect", "mine"]);
+    std::fs::remove_file(shop.path("mine/fp32/memory_encoder.onnx")).unwrap();
+    std::fs::remove_file(shop.path("mine/fp32/memory_attention.onnx")).unwrap();
+    let said = shop.expect(1, &["packs", "new", "--family", "edgetam", "mine", "--force", "--id", "other"]);
+    assert!(said.contains("missing or wrong:"), "{said}");
+    shop.expect(2, &["packs", "new", "--family", "nonesuch", "mine", "--force"]);
+}

@@ -24,6 +24,7 @@ mod sam;
 mod study;
 pub mod types;
 
+pub use manifest::draft;
 pub use mock::null as null_runner;
 pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};

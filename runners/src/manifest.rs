@@ -1,5 +1,9 @@
 //! What does a model pack say about itself? `pack.toml`, and whether it makes sense by itself.
 
+pub mod draft;
+#[cfg(test)]
+mod reference;
+
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
@@ -21,6 +25,7 @@ pub const COND_OBJECTS: &str = "cond_objects";
 
 /// Contents of `pack.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// [`SCHEMA`].
@@ -56,6 +61,7 @@ pub struct Manifest {
 
 /// Where the graphs come from.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// SHA-256 of the weights the graphs were exported from.
@@ -78,6 +84,7 @@ pub struct Provenance {
 /// Implementations of the video models. They differ in the memory and the pointer of a mask prompt and in how EdgeTAM's
 /// memories are stored (docs/exporting.md); the graphs hold the difference, the tracking loop is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Follows {
     /// The video session of the transformers library.
@@ -98,6 +105,7 @@ impl Follows {
 
 /// The image the encoder wants.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
     /// Side of the square input in pixels.
@@ -114,6 +122,7 @@ pub struct InputSpec {
 
 /// Resize filters a pack can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResizeFilter {
     /// Antialiased bilinear on 8-bit values, rounded to 8 bits, aspect ratio not kept (Pillow, torchvision).
@@ -122,6 +131,7 @@ pub enum ResizeFilter {
 
 /// Channel orders a pack can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Colour {
     /// Red, green, blue.
@@ -130,6 +140,7 @@ pub enum Colour {
 
 /// The memory bank.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MemorySpec {
     /// Slots: the prompted frame and the last `frames - 1`.
@@ -157,6 +168,7 @@ impl MemorySpec {
 
 /// How memories are stored between frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Storage {
     /// f32 tensors that hold values rounded to bf16.
@@ -167,6 +179,7 @@ pub enum Storage {
 
 /// The prompts a pack takes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PromptSpec {
     /// Kinds.
@@ -178,6 +191,7 @@ pub struct PromptSpec {
 
 /// One graph.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GraphSpec {
     /// Name, e.g. `image_encoder`.
@@ -198,6 +212,7 @@ pub struct GraphSpec {
 /// on that provider's own operators. Other providers get the file of the precision. In this form `memory_attention` wants
 /// all objects of a batch to be of one age.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CpuForm {
     /// File, relative to the pack directory.
@@ -208,6 +223,7 @@ pub struct CpuForm {
 
 /// One tensor of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TensorSpec {
     /// Name.
@@ -220,6 +236,7 @@ pub struct TensorSpec {
 
 /// Element types of graph inputs and outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TensorType {
     /// 32-bit float.
@@ -242,6 +259,7 @@ impl TensorType {
 
 /// A tensor that a graph takes in and gives back changed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StateSpec {
     /// Input name.
@@ -252,6 +270,7 @@ pub struct StateSpec {
 
 /// Reference outputs for `jetbench verify`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GoldenSpec {
     /// Index file, relative to the pack directory.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::manifest::{TensorSpec, TensorType};
+use crate::manifest::{Manifest, TensorSpec, TensorType};
 use crate::onnx::{Dimension, shape_text};
 use crate::pack::Pack;
 use crate::runner::RunnerError;
@@ -78,41 +78,48 @@ impl fmt::Display for TensorRequirement {
 /// # Errors
 /// [`RunnerError::Pack`] naming the manifest, the graph, the tensor, what was expected and what was found.
 pub fn check(pack: &Pack, graphs: &[GraphRequirement]) -> Result<(), RunnerError> {
-    let family = &pack.manifest.family;
-    for required in graphs {
-        let name = required.name;
-        let graph = pack
-            .manifest
-            .graph(name)
-            .ok_or_else(|| pack.wrong(format!("graph `{name}` is missing; family `{family}` has one")))?;
-        let check = |kind, required, found| {
-            check_tensors(kind, required, found).map_err(|text| pack.wrong(format!("graph `{name}`: {kind} {text}")))
-        };
-        check("input", &required.inputs, &graph.inputs)?;
-        check("output", &required.outputs, &graph.outputs)?;
-    }
-    match pack.manifest.graphs.iter().find(|graph| !graphs.iter().any(|required| required.name == graph.name)) {
-        Some(extra) => Err(pack.wrong(format!("graph `{}` has no place in family `{family}`", extra.name))),
-        None => Ok(()),
-    }
+    faults(&pack.manifest, graphs).into_iter().next().map_or(Ok(()), |text| Err(pack.wrong(text)))
 }
 
-fn check_tensors(kind: &str, required: &[TensorRequirement], found: &[TensorSpec]) -> Result<(), String> {
-    for tensor in required {
-        let name = tensor.name;
-        match found.iter().find(|t| t.name == name) {
-            None => return Err(format!("`{name}` is missing")),
-            Some(t) if !(tensor.dtypes.contains(&t.dtype) && tensor.shape.admits(&t.shape, kind == "output")) => {
-                let found = shape_text(&t.shape);
-                return Err(format!("`{name}`: {tensor} expected, found {:?} {found}", t.dtype));
+/// Everything that a manifest lacks of what its family needs, or has beyond it.
+pub(crate) fn faults(manifest: &Manifest, graphs: &[GraphRequirement]) -> Vec<String> {
+    let family = &manifest.family;
+    let mut faults = Vec::new();
+    for required in graphs {
+        let name = required.name;
+        match manifest.graph(name) {
+            None => faults.push(format!("graph `{name}` is missing; family `{family}` has one")),
+            Some(graph) => {
+                for (kind, required, found) in
+                    [("input", &required.inputs, &graph.inputs), ("output", &required.outputs, &graph.outputs)]
+                {
+                    faults.extend(
+                        tensor_faults(kind, required, found).map(|text| format!("graph `{name}`: {kind} {text}")),
+                    );
+                }
             }
-            Some(_) => {}
         }
     }
-    match found.iter().find(|t| !required.iter().any(|tensor| tensor.name == t.name)) {
-        Some(extra) => Err(format!("`{}` has no place in this family", extra.name)),
-        None => Ok(()),
-    }
+    let extra = manifest.graphs.iter().filter(|graph| !graphs.iter().any(|required| required.name == graph.name));
+    faults.extend(extra.map(|graph| format!("graph `{}` has no place in family `{family}`", graph.name)));
+    faults
+}
+
+fn tensor_faults(kind: &str, required: &[TensorRequirement], found: &[TensorSpec]) -> impl Iterator<Item = String> {
+    let lacking = required.iter().filter_map(|tensor| {
+        let name = tensor.name;
+        match found.iter().find(|t| t.name == name) {
+            None => Some(format!("`{name}` is missing")),
+            Some(t) if !(tensor.dtypes.contains(&t.dtype) && tensor.shape.admits(&t.shape, kind == "output")) => {
+                Some(format!("`{name}`: {tensor} expected, found {:?} {}", t.dtype, shape_text(&t.shape)))
+            }
+            Some(_) => None,
+        }
+    });
+    let extra = found.iter().filter(|t| !required.iter().any(|tensor| tensor.name == t.name));
+    let faults: Vec<String> =
+        lacking.chain(extra.map(|t| format!("`{}` has no place in this family", t.name))).collect();
+    faults.into_iter()
 }
 
 /// For families whose decoders take no masks.

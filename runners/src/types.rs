@@ -95,6 +95,7 @@ pub struct Frame<'a> {
 
 /// What kind of prompt starts a track; the last part of a model tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PromptKind {
     /// Positive clicks.

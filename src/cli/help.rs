@@ -82,6 +82,11 @@ pub(super) const PACK: &str =
 pub(super) const ADD: &str =
     after!([], "packs add edgetam.jetpack.tar", "packs add https://files.example/edgetam.jetpack.tar --out ~/packs");
 pub(super) const HASH: &str = after!(["a digest is not as the manifest says"], "packs hash packs/edgetam");
+pub(super) const NEW: &str = after!(
+    ["a graph or tensor is missing, or wrong"],
+    "packs new --family sam2 exported/",
+    "packs new --family edgetam ~/onnx --id mine"
+);
 pub(super) const COMPARE: &str = after!(
     ["regressed, with --fail-on-regression"],
     "compare OLD latest",

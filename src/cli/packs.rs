@@ -46,6 +46,11 @@ pub enum PacksCommand {
     /// Paths, sizes and digests of everything in it are checked, then the pack itself; nothing is left of one that is refused.
     #[command(after_help = help::ADD)]
     Add(AddArgs),
+    /// Write pack.toml for ONNX files that you have
+    ///
+    /// Shapes, sizes and digests are read from the files; what only you know, and all that is missing, is listed at once.
+    #[command(after_help = help::NEW)]
+    New(NewArgs),
     /// Print the digests of a pack's files, and whether its manifest agrees
     #[command(after_help = help::HASH)]
     Hash(HashArgs),
@@ -184,4 +189,20 @@ pub struct HashArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `packs new`.
+#[derive(Args, Debug)]
+pub struct NewArgs {
+    /// Folder with ONNX files: NAME.onnx, in folders fp32/, fp16/, bf16/ or with an ending such as NAME_fp16.onnx
+    pub dir: PathBuf,
+    /// Family: sam2 or edgetam
+    #[arg(long, value_name = "NAME", value_parser = jetbench_runners::draft::FAMILIES)]
+    pub family: String,
+    /// Id of the pack [default: name of the folder]
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Write over a pack.toml that is there
+    #[arg(long)]
+    pub force: bool,
 }

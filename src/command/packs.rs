@@ -3,6 +3,7 @@
 //! other sub-commands have files of their own.
 
 mod get;
+mod new;
 mod travel;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub fn packs(args: &PacksArgs) -> Result<Outcome, Error> {
         PacksCommand::Copy(args) => copy(args),
         PacksCommand::Pack(args) => travel::pack(args),
         PacksCommand::Add(args) => travel::add(args),
+        PacksCommand::New(args) => new::new(args),
         PacksCommand::Hash(args) => travel::hash(args),
     }
 }

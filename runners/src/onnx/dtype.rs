@@ -72,6 +72,7 @@ impl fmt::Display for ElementType {
 
 /// Size of one axis. In a manifest a number or a name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "the size of an axis or its name")]
 pub enum Dimension {
     /// Fixed.

@@ -70,8 +70,8 @@ pub fn read<T>(dir: &Path, contract: impl FnOnce(&Pack) -> Result<T, RunnerError
     Ok((pack, agreed))
 }
 
-/// The graphs of a pack of these sizes.
-fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
+/// The graphs of a pack of these sizes, the one for mask prompts last.
+pub(crate) fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
     let named = |name: &str| if s.batched { Dimension::Dynamic(name.to_string()) } else { Dimension::Size(1) };
     let tensor = |name, dtypes, first: Dimension, rest: &[i64]| {
         let axes = std::iter::once(first).chain(rest.iter().map(|&n| Dimension::Size(n))).collect();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Numeric precision asked for (`--dtype`). What was really computed is recorded per graph in [`StagePrecision`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
     /// IEEE binary32.
