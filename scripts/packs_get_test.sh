@@ -4,14 +4,15 @@
 # then run to its end, and run once more in another empty home: both packs must have the same digests. Opt-in: it installs gigabytes and
 # exports twice, which takes an hour and more on two cores.
 #
-#   scripts/packs_get_test.sh [--name edgetam] [--checkpoint FILE.pt] [--root DIR] [--kills 10] [--once] [-- FLAGS OF packs get]
+#   scripts/packs_get_test.sh [--name edgetam] [--checkpoint FILE.pt] [--root DIR] [--kills 10] [--once] [--reuse] [-- FLAGS OF packs get]
 #
 # --root: a Debian tree (debootstrap --variant=minbase bookworm DIR), entered with chroot as root; python3 and python3-venv are installed into
 # it. Without: this machine's python3 with an empty environment and home. --checkpoint: made by `export --random-init --save-checkpoint` if left
-# out, which needs jetbench-models with PyTorch here. --once: without the second pack.
+# out, which needs jetbench-models with PyTorch here. --once: without the second pack. --reuse: with the environment that an earlier run left
+# in the root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-name=edgetam checkpoint='' root='' kills=10 once=''
+name=edgetam checkpoint='' root='' kills=10 once='' reuse=''
 while [ $# -gt 0 ]; do
     case $1 in
         --name) name=$2; shift 2 ;;
@@ -19,6 +20,7 @@ while [ $# -gt 0 ]; do
         --root) root=$(realpath "$2"); shift 2 ;;
         --kills) kills=$2; shift 2 ;;
         --once) once=1; shift ;;
+        --reuse) reuse=1; shift ;;
         --) shift; break ;;
         *) echo "unknown: $1" >&2; exit 2 ;;
     esac
@@ -44,7 +46,12 @@ endpoint=$(cat "$work/address")
 # The tree as an installation has it, and a home with nothing in it.
 here=${root:-$work}
 tree=$here/opt/jetbench-test
-rm -rf "$tree" "$here/home/first" "$here/home/second"
+if [ -n "$reuse" ]; then
+    rm -rf "$here/home/first/packs" "$here/home/first/.cache"
+else
+    rm -rf "$here/home/first"
+fi
+rm -rf "$tree" "$here/home/second"
 mkdir -p "$tree/scripts" "$tree/bin" "$here/home/first" "$here/home/second"
 cp "$program" "$tree/bin/jetbench"
 cp -r scripts/jetbench_models scripts/requirements.lock scripts/pyproject.toml "$tree/scripts/"

@@ -16,8 +16,9 @@ torch = None
 if importlib.util.find_spec("torch"):
     import torch
 
-    from jetbench_models.export import gaps
-    from jetbench_models.export.graphs import layers
+    from jetbench_models.export import convert, gaps
+    from jetbench_models.export.graphs import geometry, layers, signatures
+    from jetbench_models.models import miniature
 
 PACKS = Path(__file__).parents[2] / "assets" / "packs"
 GRAPHS = sorted(PACKS.glob("*/*/*.onnx"))
@@ -117,7 +118,7 @@ class Kernels(unittest.TestCase):
 
 @unittest.skipIf(torch is None, "torch is not installed")
 class Gaps(unittest.TestCase):
-    def closed(self, made: onnx.NodeProto, shape: list[int], weights: dict[str, np.ndarray]) -> list[str]:
+    def closed(self, made: onnx.NodeProto, shape: list[int], weights: dict[str, np.ndarray], step: float = 0) -> list[str]:
         """Replaces the operator, shows that the result is the same, and gives the operators that stand there now."""
         value = lambda name, sizes: helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
         plain = helper.make_model(helper.make_graph([made], "g", [value("x", shape)], [value("y", None)], [
@@ -127,6 +128,7 @@ class Gaps(unittest.TestCase):
         other.CopyFrom(plain)
         gaps.close(other)
         x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        x = np.round(8 * x) * np.float32(step) if step else x
         results = [ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
                    for m in (plain, other)]
         np.testing.assert_array_equal(*results)
@@ -140,6 +142,19 @@ class Gaps(unittest.TestCase):
         nearest = dict(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
         resize = helper.make_node("Resize", ["x", "", "s"], ["y"], name="y", **nearest)
         self.assertEqual(self.closed(resize, [1, 3, 4, 5], {"s": np.array([1, 1, 2, 2], np.float32)}), ["Reshape", "Expand", "Reshape"])
+
+        linear = helper.make_node("Resize", ["x", "", "s"], ["y"], name="y", mode="linear", coordinate_transformation_mode="half_pixel")
+        for shape in ([1, 1, 4, 5], [3, 2, 2, 7]):
+            self.assertEqual(self.closed(linear, shape, {"s": np.array([1, 1, 4, 4], np.float32)}, step=1.25)[-1], "Reshape")
+
+    def test_graphs_that_follow_the_official_code_are_written_in_bfloat16_too(self):
+        """They are what official checkpoints become by default."""
+        for architecture in miniature.ARCHITECTURES:
+            model = convert.fuse(miniature.build(architecture, 256).eval())
+            wanted = signatures.signatures(geometry.Geometry.of(model), official=True)
+            for name in ("mask_prompt", "memory_encoder"):          # where the two differ, and have convolutions
+                graph = convert.in_precision(convert.export_graph(model, name, wanted[name]), "bf16")
+                self.assertEqual(kernels.missing(graph, "1.24"), [])
 
     def test_others_are_refused(self):
         cases = [(node("MaxPool", "x", "y", kernel_shape=[3, 3], strides=[2, 2]), "2 x 2"),

@@ -6,7 +6,9 @@ ONNX Runtime 1.24. A bfloat16 graph with convolutions gets
 
 - for Pad with zeros: the end of the map times zero, joined to it;
 - for MaxPool of 2 x 2 in steps of 2: the largest of four maps that take every second row and column;
-- for Resize to twice the size by the nearest: each pixel repeated.
+- for Resize to twice the size by the nearest: each pixel repeated;
+- for Resize to four times the size by linear weights: rows and columns of neighbours, weighted and put between each other. On maps
+  whose values are small multiples of one step, as a binary mask reduced to a quarter is, all products and sums are exact.
 
 Whatever else there is of these four is refused.
 """
@@ -87,14 +89,43 @@ class _Close:
         yield from cuts
         yield self.node("Max", *(cut.output[0] for cut in cuts), output=node.output[0])
 
+    def _quadruple(self, value: str, shape: list[int], axis: int, output: str | None) -> Iterator[NodeProto]:
+        """``value`` with each place along ``axis`` (2 or 3) replaced by four, by linear weights; beyond the ends are the ends."""
+        n, at = shape[axis], self.integers(axis)
+        cuts = {name: self.node("Slice", value, self.integers(start), self.integers(end), at) for name, (start, end) in
+                {"first": (0, 1), "start": (0, n - 1), "end": (1, n), "last": (n - 1, n)}.items()}
+        before = self.node("Concat", cuts["first"].output[0], cuts["start"].output[0], axis=axis)
+        after = self.node("Concat", cuts["end"].output[0], cuts["last"].output[0], axis=axis)
+        yield from (*cuts.values(), before, after)
+        apart = [0, *shape[1:axis + 1], 1, *shape[axis + 1:]]
+        parts = []
+        for near, other in ((0.625, before), (0.875, before), (0.875, after), (0.625, after)):
+            own = self.node("Mul", value, self.store(np.array(near, np.float32)))
+            neighbour = self.node("Mul", other.output[0], self.store(np.array(1 - near, np.float32)))
+            both = self.node("Add", own.output[0], neighbour.output[0])
+            parts.append(self.node("Reshape", both.output[0], self.integers(*apart)))
+            yield from (own, neighbour, both, parts[-1])
+        joined = self.node("Concat", *(part.output[0] for part in parts), axis=axis + 1)
+        yield joined
+        yield self.node("Reshape", joined.output[0], self.integers(0, *shape[1:axis], 4 * n, *shape[axis + 1:]), output=output)
+
     def resize(self, node: NodeProto) -> Iterator[NodeProto]:
         attributes = {a.name: a.s for a in node.attribute if a.type == onnx.AttributeProto.STRING}
         scales = self.constants.get(node.input[2]) if len(node.input) > 2 else None
         shape = self.shapes.get(node.input[0], [])
+        linear = attributes.get("mode") == b"linear" and scales is not None and scales.tolist() == [1, 1, 4, 4]
+        linear &= attributes.get("coordinate_transformation_mode", b"half_pixel") in (b"half_pixel", b"pytorch_half_pixel")
+        linear &= not any(a.name == "antialias" and a.i for a in node.attribute)
+        if linear and len(shape) == 4 and 0 not in shape[1:] and min(shape[2:]) > 1:
+            rows = list(self._quadruple(node.input[0], shape, 2, None))
+            yield from rows
+            yield from self._quadruple(rows[-1].output[0], [*shape[:2], 4 * shape[2], shape[3]], 3, node.output[0])
+            return
         plain = attributes.get("mode", b"nearest") == b"nearest" and scales is not None and scales.tolist() == [1, 1, 2, 2]
         plain &= attributes.get("coordinate_transformation_mode") == b"asymmetric" and attributes.get("nearest_mode") == b"floor"
         if not plain or len(shape) != 4 or 0 in shape:
-            raise ValueError(f"{node.name}: only Resize to twice the size by the nearest pixel is expected")
+            raise ValueError(f"{node.name}: only Resize to twice the size by the nearest pixel, or to four times by linear weights, is "
+                             "expected")
         n, c, h, w = shape
         apart = self.node("Reshape", node.input[0], self.integers(n, c, h, 1, w, 1))
         wide = self.node("Expand", apart.output[0], self.integers(n, c, h, 2, w, 2))
