@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 import tomllib
 from collections.abc import Callable
@@ -62,6 +63,16 @@ def _number(least: int) -> Callable[[str], int]:
 
 
 positive, not_negative = _number(1), _number(0)
+
+
+def finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
 
 
 def existing_file(text: str) -> Path:

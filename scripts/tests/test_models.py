@@ -246,6 +246,8 @@ class Commands(unittest.TestCase):
                             (["verify", "--pack", golden_less], "no golden reference"),
                             (["verify", "--pack", broken], "pack.toml: "),
                             (["get", "edgetan"], "no released checkpoint"),
+                            (["verify", "--pack", small, "--noise", "nan"], "not a finite number"),
+                            (["verify", "--pack", small, "--model", "edgetam"], "which is missing"),
                             (["heldout", "draw", "--mode", "easy", "--out", "x", "--clips", "0"], "from 1 on"),
                             (["heldout", "read", str(SCRIPTS)], "run.json"), (["nothing"], "unknown command"), ([], "is missing")):
             code, text = self.run_kit(*words, packages=True)

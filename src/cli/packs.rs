@@ -99,7 +99,7 @@ pub struct GetArgs {
     /// Install without asking
     #[arg(short, long)]
     pub yes: bool,
-    /// Python to make the environment with [default: python3]
+    /// Python to make the environment with
     #[arg(long, value_name = "FILE", default_value = "python3")]
     pub python: PathBuf,
     /// Package index of a PyTorch without GPU libraries; `none`: take the one with them from the usual index

@@ -21,7 +21,7 @@ import onnx
 import onnxruntime as ort
 
 from ..clips import KINDS
-from ..command import existing_pack, parser, positive, some_of
+from ..command import existing_pack, finite, parser, positive, some_of
 from ..pack.loop import FrameResult, Pack, run_clip, upsample
 from ..pack.reference import Expected, read_golden
 
@@ -120,7 +120,7 @@ def main(argv: list[str]) -> int:
     options.add_argument("--plain", action="store_true", help="not the forms for the CPU where the pack has them")
     options.add_argument("--prompts", type=some_of(KINDS), metavar="LIST", help="only these prompt kinds, comma-separated")
     options.add_argument("--threads", type=positive, default=1)
-    options.add_argument("--noise", type=float, default=0.0, metavar="SIGMA",
+    options.add_argument("--noise", type=finite, default=0.0, metavar="SIGMA",
                         help="disturb the normalised pixels by this much (1e-6 is the size of rounding differences "
                              "between machines) to see how far the tracks hang on it")
     options.add_argument("--negative", action="store_true", help="also show that a corrupted memory is noticed")
@@ -129,6 +129,8 @@ def main(argv: list[str]) -> int:
     args = options.parse_args(argv)
     if args.own_spread and not args.checkpoint:
         options.error("--own-spread runs the session, so it needs --checkpoint")
+    if args.model and not args.checkpoint:
+        options.error("--model names the architecture of --checkpoint, which is missing")
     index, clips = read_golden(args.pack)
     if args.prompts:
         clips = [(frames, [t for t in tracks if t.prompt.kind in args.prompts]) for frames, tracks in clips]

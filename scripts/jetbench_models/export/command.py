@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from ..clips import KINDS
-from ..command import not_negative, parser, positive, progress, some_of
+from ..command import finite, not_negative, parser, positive, progress, some_of
 from ..models import released
 from ..models.session import Reference
 from ..pack import DTYPES
@@ -75,7 +75,7 @@ def _options() -> argparse.ArgumentParser:
                            "official for an official .pt file, else transformers; docs/exporting.md lists the differences)")
     made.add_argument("--clip-seed", type=not_negative, default=golden.CLIP_SEED, metavar="N",
                       help=f"of the golden clip (default: {golden.CLIP_SEED}); another draws other textures and another way")
-    made.add_argument("--score-shift", type=float, metavar="X",
+    made.add_argument("--score-shift", type=finite, metavar="X",
                       help="with --random-init: added to the bias of the object score (default: bias and sign are searched for, so "
                            "that the object comes and goes on the golden clip)")
     made.add_argument("--score-negated", action="store_true",

@@ -35,7 +35,7 @@ from .download import Wanted, alone, digest_of, fetch, take_from_folder
 from .releases import HUB, RELEASES, Release
 
 BYTES_PER_PARAMETER = {"fp32": 8, "fp16": 2, "bf16": 2}     # fp32: also the CPU form
-BESIDE_GRAPHS = 120e6                                       # bytes: frames and tensors of the reference, tables in the graphs
+BESIDE_GRAPHS = 20e6                                        # bytes: frames and tensors of the reference, tables in the graphs
 
 
 def _sha256(text: str) -> tuple[str, str]:

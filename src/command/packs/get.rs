@@ -13,11 +13,14 @@ use jetbench_runners::files;
 
 use crate::cli::GetArgs;
 use crate::exit::{Error, Outcome};
+use crate::plan::shipped;
 use crate::run::lock::free_mib;
 use crate::text::{say, shell_word};
 
 /// The Python program, as it is called on PATH.
 const PROGRAM: &str = "jetbench-models";
+/// Its source.
+const SOURCE: &str = "scripts/jetbench_models";
 /// The oldest Python that it runs on.
 const PYTHON: (u32, u32) = (3, 11);
 /// What the environment takes on disk with PyTorch as the package index has it, with the GPU libraries that it loads on a CPU, too:
@@ -180,16 +183,9 @@ struct Kit {
 
 impl Kit {
     fn find() -> Result<Kit, Error> {
-        let mut roots: Vec<PathBuf> = vec![PathBuf::from(".")];
-        roots.extend(std::env::var_os("JETBENCH_HOME").filter(|home| !home.is_empty()).map(PathBuf::from));
-        let exe = std::env::current_exe().unwrap_or_default();
-        roots.extend(exe.ancestors().skip(1).flat_map(|dir| [dir.to_path_buf(), dir.join("share/jetbench")]));
-        let found = roots.iter().map(|root| root.join("scripts")).find(|dir| dir.join("jetbench_models/get").is_dir());
-        let scripts = found.and_then(|dir| dir.canonicalize().ok()).ok_or_else(|| {
-            Error::Environment(format!(
-                "neither `{PROGRAM}` is on PATH nor its source (scripts/jetbench_models) beside this program or in the current \
-                 directory; JETBENCH_HOME names a checkout of jetbench"
-            ))
+        let found = shipped::find(SOURCE).and_then(|source| source.canonicalize().ok());
+        let scripts = found.as_deref().and_then(Path::parent).map(Path::to_path_buf).ok_or_else(|| {
+            Error::Environment(format!("`{PROGRAM}` is not on PATH, and its source: {}", shipped::missing(SOURCE)))
         })?;
         let file = scripts.join("requirements.lock");
         let list = files::read_text(&file, files::SMALL)
