@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{CompareArgs, OnInconclusive};
 use crate::exit::{self, Error, Outcome};
-use crate::judge::change::{CellChange, Change, ChangeWord, Comparison, pair};
+use crate::judge::change::{Change, ChangeWord, Comparison, pair};
 use crate::judge::noise::{Floor, noise};
 use crate::plan::settings;
 use crate::report::html::changes;
