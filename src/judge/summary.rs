@@ -8,7 +8,7 @@ use crate::judge::course::{self, Steadiness};
 use crate::judge::stats;
 use crate::plan::scenario::Scenario;
 use crate::results::record::{CellRecord, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
-use crate::score;
+use crate::score::{self, MoseScore};
 
 /// Aggregates over the finished sequences of a cell; `None` when there are none.
 ///
@@ -30,6 +30,9 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
     let outside: Vec<f64> = frames(cell).map(outside_sessions_ms).collect();
     let objects: Vec<&crate::results::record::ObjectRecord> =
         cell.sequences.iter().flat_map(|s| &s.objects).filter(|o| o.jf.is_some()).collect();
+    let mosev2: Vec<&MoseScore> =
+        cell.sequences.iter().flat_map(|s| &s.objects).filter_map(|o| o.mosev2.as_ref()).collect();
+    let mosev2_mean = MoseScore::over(mosev2.iter().copied());
     let jitters = cell.sequences.iter().flat_map(|s| {
         let latencies: Vec<f64> = s.frames.iter().map(|f| f.latency_ms).collect();
         latencies.windows(2).map(|w| (w[1] - w[0]).abs()).collect::<Vec<_>>()
@@ -52,6 +55,11 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
         f,
         jf: j.zip(f).map(|(j, f)| (j + f) / 2.0),
         jf_interval: stats::bootstrap(&scored, jf_of),
+        jf_dot: mosev2_mean.map(|m| m.jf_dot() * 100.0),
+        jf_disappear: mosev2_mean.and_then(|m| m.jf_disappear()).map(|s| s * 100.0),
+        jf_reappear: mosev2_mean.and_then(|m| m.jf_reappear()).map(|s| s * 100.0),
+        objects_disappear: mosev2_mean.map(|_| mosev2.iter().filter(|m| m.disappear.is_some()).count()),
+        objects_reappear: mosev2_mean.map(|_| mosev2.iter().filter(|m| m.reappear.is_some()).count()),
         fps_wall: fps_of(&videos),
         fps_wall_interval: stats::bootstrap(&videos, |sample| fps_of(&sample.iter().map(|s| **s).collect::<Vec<_>>())),
         fps_model: fps_of_latency(cell, latencies.len(), total_ms),

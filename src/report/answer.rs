@@ -4,14 +4,44 @@ use crate::judge::contest::{self, Contest};
 use crate::judge::paired::Difference;
 use crate::judge::stats;
 use crate::report::table::{cell_name, model_name};
-use crate::results::record::RunRecord;
+use crate::results::record::{RunRecord, SummaryRecord};
 use crate::text::plural;
 
 /// The sentence that closes a run of several cells: the best against the best of another model. `None`: there are no two
 /// valid cells with scores.
 pub fn of_run(run: &RunRecord) -> Option<String> {
     let (contest, family) = contest::headline(run)?;
-    Some(sentence(run, &contest, family))
+    let told = sentence(run, &contest, family);
+    Some(match absence(run, &contest) {
+        Some(more) => format!("{told} {more}"),
+        None => told,
+    })
+}
+
+/// Points between two scores that are worth a word, where too few objects vanish for a test.
+const APART: f64 = 5.0;
+
+/// What J&F hides: how the two do while an object is gone, and after it has come (back). `None` where they do alike, or none is.
+fn absence(run: &RunRecord, contest: &Contest) -> Option<String> {
+    let [a, b] = [contest.first, contest.second].map(|cell| run.cells[cell].summary.as_ref());
+    let (a, b) = (a?, b?);
+    let both = |get: fn(&SummaryRecord) -> Option<f64>| Some((get(a)?, get(b)?));
+    let (gone, back) = (both(|s| s.jf_disappear), both(|s| s.jf_reappear));
+    let apart = |pair: Option<(f64, f64)>| pair.is_some_and(|(a, b)| (a - b).abs() >= APART);
+    if !apart(gone) && !apart(back) {
+        return None;
+    }
+    let (first, second) = (name(run, contest.first), name(run, contest.second));
+    let part = |when: &str, pair: Option<(f64, f64)>, objects: Option<usize>| {
+        let ((x, y), objects) = pair.zip(objects)?;
+        Some(format!("{when} {x:.1} and {y:.1} ({})", plural(objects, "object", "objects")))
+    };
+    let parts = [
+        part("while an object is gone", gone, a.objects_disappear),
+        part("after it has come (back)", back, a.objects_reappear),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    Some(format!("J&Ḟ of {first} and {second} {}.", parts.join(", ")))
 }
 
 /// One contest in a sentence; `family`: how many were looked at.

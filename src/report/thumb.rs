@@ -203,6 +203,7 @@ mod tests {
             f: None,
             jf: None,
             track: Vec::new(),
+            mosev2: None,
             per_frame: frames
                 .iter()
                 .map(|&(frame, j, counted)| FrameScoreRecord {

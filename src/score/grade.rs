@@ -15,7 +15,7 @@ use crate::report::{self, thumb};
 use crate::results::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord, StallRecord, TrackRecord};
 use crate::run::prompt::GivenPrompt;
 use crate::run::spool::{Reader, SpooledFrame};
-use crate::score::{FrameScore, Protocol, frame_score};
+use crate::score::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer, MoseFrame, MoseScore, Protocol};
 
 /// A sequence that a worker finished.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -50,8 +50,8 @@ struct GradedFrame {
     index: u32,
     /// Its times; `None` when it was dropped.
     frame: Option<FrameRecord>,
-    /// Per annotated object: index in the sequence, scores, object-score logit.
-    scores: Vec<(usize, FrameScore, Option<f32>)>,
+    /// Per annotated object.
+    scores: Vec<FrameObject>,
     /// Per tracked object where there is no truth: id, what was said of it.
     tracks: Vec<(u32, TrackRecord)>,
     non_finite: Vec<String>,
@@ -59,6 +59,16 @@ struct GradedFrame {
     drawn: Option<RgbFrame>,
     /// What could not be written of it, by output.
     unwritten: Vec<(Output, DataError)>,
+}
+
+/// One annotated object on one frame.
+struct FrameObject {
+    /// Index in the sequence.
+    index: usize,
+    score: FrameScore,
+    mosev2: MoseFrame,
+    /// Object-score logit.
+    logit: Option<f32>,
 }
 
 /// What may be written beside the scores.
@@ -250,13 +260,15 @@ fn grade_frame(
     let wanted: Vec<Object> = annotated.iter().map(|(_, o)| (*o).clone()).collect();
     let truths = if wanted.is_empty() { Vec::new() } else { sequence.truths(&wanted, index)? };
     let absent = Mask::empty(width, height);
-    let scores: Vec<(usize, FrameScore, Option<f32>)> = annotated
+    let mut scorer = FrameScorer::new(width, height, BOUNDARY_THRESHOLD);
+    let scores: Vec<FrameObject> = annotated
         .iter()
         .zip(&truths)
         .map(|(&(i, object), truth)| {
             let live = predicted.get(&object.id);
-            let score = frame_score(live.map_or(&absent, |(mask, _)| mask), truth);
-            (i, score, live.map(|(_, logit)| *logit).filter(|logit| logit.is_finite()))
+            let (counts, mosev2) = scorer.mosev2(live.map_or(&absent, |(mask, _)| mask), truth);
+            let logit = live.map(|(_, logit)| *logit).filter(|logit| logit.is_finite());
+            FrameObject { index: i, score: counts.score(), mosev2, logit }
         })
         .collect();
     let untold = sequence.truth_source().is_none() && first_pass.is_some() && !spooled.dropped;
@@ -299,9 +311,10 @@ fn object_record(
     frames: &[GradedFrame],
     protocol: Protocol,
 ) -> ObjectRecord {
-    let scored: Vec<(u32, FrameScore, Option<f32>)> =
-        frames.iter().flat_map(|f| f.scores.iter().filter(|s| s.0 == index).map(|s| (f.index, s.1, s.2))).collect();
-    let scores: Vec<FrameScore> = scored.iter().map(|s| s.1).collect();
+    let scored: Vec<(u32, &FrameObject)> =
+        frames.iter().flat_map(|f| f.scores.iter().filter(|s| s.index == index).map(|s| (f.index, s))).collect();
+    let scores: Vec<FrameScore> = scored.iter().map(|s| s.1.score).collect();
+    let mosev2: Vec<MoseFrame> = scored.iter().map(|s| s.1.mosev2).collect();
     let tracks = frames.iter().flat_map(|f| f.tracks.iter().filter(|t| t.0 == object.id).map(|t| t.1));
     let counted = protocol.counted(&scores, false);
     let total = protocol.aggregate(&scores);
@@ -313,16 +326,18 @@ fn object_record(
         j: total.map(|t| t.j),
         f: total.map(|t| t.f),
         jf: total.map(|t| t.jf()),
+        // Its first and last frame are never evaluated.
+        mosev2: mosev2.get(1..mosev2.len().saturating_sub(1)).and_then(MoseScore::of),
         per_frame: scored
             .into_iter()
             .zip(counted)
-            .map(|((frame, score, object_score), counted)| FrameScoreRecord {
+            .map(|((frame, FrameObject { score, logit, .. }), counted)| FrameScoreRecord {
                 frame,
                 j: score.j * 100.0,
                 f: score.f * 100.0,
                 counted,
                 visible: !score.truth_empty,
-                object_score,
+                object_score: *logit,
             })
             .collect(),
         track: tracks.collect(),
@@ -427,7 +442,7 @@ impl<'a> Painter<'a> {
         frame: &RgbFrame,
         predicted: &BTreeMap<u32, (Mask, f32)>,
         truths: &BTreeMap<usize, &Mask>,
-        scores: &[(usize, FrameScore, Option<f32>)],
+        scores: &[FrameObject],
     ) -> Result<RgbFrame, DataError> {
         let truth = |i: usize| truths.get(&i).copied();
         let prompts = sequence.objects.iter().enumerate().map(|(i, o)| self.prompt(sequence, o, index, truth(i)));
@@ -442,7 +457,7 @@ impl<'a> Painter<'a> {
                 predicted: predicted.get(&object.id).map(|(mask, _)| mask),
                 truth: truths.get(&i).copied(),
                 prompt: prompts[i].as_ref(),
-                j: scores.iter().find(|s| s.0 == i && object.prompt_frame <= index).map(|s| s.1.j * 100.0),
+                j: scores.iter().find(|s| s.index == i && object.prompt_frame <= index).map(|s| s.score.j * 100.0),
             })
             .collect();
         overlay::render(frame, &layers).map_err(|e| DataError(e.to_string()))

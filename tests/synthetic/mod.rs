@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jetbench::judge::summary::summarise;
 use jetbench::results::note::{Note, NoteKind, Reason, ReasonKind};
 use jetbench::results::record::*;
+use jetbench::score::{MoseFrame, MoseScore};
 use jetbench::telemetry::key::MemoryPhase;
 use jetbench_runners::types::{Admitted, Dtype, Effective, PromptKind, StagePrecision};
 
@@ -229,6 +230,10 @@ fn object_record(object: u32, video: u32, level: f64, n: &mut Numbers) -> Object
         per_frame.push(FrameScoreRecord { frame, j, f, counted, visible, object_score: Some(object_score) });
     }
     let counted: Vec<&FrameScoreRecord> = per_frame.iter().filter(|s| s.counted).collect();
+    let evaluated: Vec<MoseFrame> = counted
+        .iter()
+        .map(|s| MoseFrame { j: s.j / 100.0, f: s.f / 100.0, f_dot: s.f / 100.0, gone: !s.visible })
+        .collect();
     let mean = |pick: fn(&FrameScoreRecord) -> f64| counted.iter().map(|s| pick(s)).sum::<f64>() / counted.len() as f64;
     let (j, f) = (mean(|s| s.j), mean(|s| s.f));
     ObjectRecord {
@@ -239,6 +244,7 @@ fn object_record(object: u32, video: u32, level: f64, n: &mut Numbers) -> Object
         j: Some(j),
         f: Some(f),
         jf: Some((j + f) / 2.0),
+        mosev2: MoseScore::of(&evaluated),
         per_frame,
         track: Vec::new(),
     }

@@ -17,6 +17,21 @@ pub struct SummaryRecord {
     pub f: Option<f64>,
     /// (J + F) / 2.
     pub jf: Option<f64>,
+    /// MOSEv2's J&Ḟ over objects: F with a tolerance that follows the object's size. `None` in records from before it was computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jf_dot: Option<f64>,
+    /// J&Ḟ over the stretches on which an object is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jf_disappear: Option<f64>,
+    /// J&Ḟ over the stretches after an object has come (back).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jf_reappear: Option<f64>,
+    /// Objects that are ever gone, and that ever come (back): what the two above are means of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_disappear: Option<usize>,
+    /// See `objects_disappear`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_reappear: Option<usize>,
     /// 95 % interval of `jf` by resampling whole videos; `None` below five videos.
     #[serde(default)]
     pub jf_interval: Option<Interval>,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::score::MoseScore;
+
 use super::prompt::PromptRecord;
 
 /// One tracked and scored video.
@@ -98,6 +100,10 @@ pub struct ObjectRecord {
     pub f: Option<f64>,
     /// (J + F) / 2.
     pub jf: Option<f64>,
+    /// MOSEv2's scores over the annotated frames without the first and last, as shares (0..1); `None` without ground truth, and in
+    /// records from before they were computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mosev2: Option<MoseScore>,
     /// Per annotated frame.
     pub per_frame: Vec<FrameScoreRecord>,
     /// Where there is no ground truth: what the model said on each tracked frame of the first pass.
