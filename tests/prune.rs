@@ -69,14 +69,25 @@ fn the_newest_stay_and_so_does_what_may_not_go() {
     shop.expect(0, &["prune", "--keep", "1"]);
     assert_eq!(there(&runs), [true, true, false, false, true]);
     assert!(golden.exists() && copied.exists());
+    // The baselines of another program beside the results are none of ours.
+    std::fs::create_dir(shop.path("baselines")).unwrap();
+    std::fs::write(shop.path("baselines/theirs.json"), "{}").unwrap();
+    shop.expect(0, &["prune", "--keep", "1"]);
     // A baseline is one by its name, too, when the results have moved; and from below, where it is not seen.
     std::fs::rename(shop.path("results"), shop.path("moved")).unwrap();
     let device = runs[0].parent().unwrap().file_name().unwrap();
     let below = shop.path("moved").join(device);
-    for out in [shop.path("moved"), below] {
+    std::os::unix::fs::symlink(shop.path("moved"), shop.path("link")).unwrap();
+    for out in [shop.path("moved"), below, shop.path("link")] {
         shop.expect(0, &["prune", "--keep", "1", "--out", out.to_str().unwrap()]);
         assert!(shop.path("moved").join(device).join(name(&runs[0])).exists(), "{}", out.display());
     }
+    // And where several results directories are looked at from above.
+    std::fs::create_dir(shop.path("all")).unwrap();
+    std::fs::rename(shop.path("moved"), shop.path("all/moved")).unwrap();
+    shop.expect(0, &["prune", "--max-size", "1TiB", "--out", "all"]);
+    shop.expect(1, &["prune", "--max-size", "1kB", "--out", "all"]);
+    assert!(shop.path("all/moved").join(device).join(name(&runs[0])).exists());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Which runs stay? Those that an unattended job may remove are marked; a job that was done already is found.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -98,9 +99,11 @@ pub struct Stored {
 pub fn stored(out: &Path) -> Result<Vec<Stored>, Error> {
     let mut found = Vec::new();
     store::find_runs(out, &mut found).map_err(|e| Error::Usage(format!("{}: {e}", out.display())))?;
-    // A part of a results directory has its baselines above it.
-    let real = out.canonicalize().unwrap_or_else(|_| out.to_path_buf());
-    let saved = real.ancestors().map(baseline::all).collect::<Result<Vec<_>, _>>()?.concat();
+    // Of every results directory that they lie in (`<results>/<device>/<run>`), which may be above `out`, or below it.
+    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+    let above = |run: &PathBuf| Some(real(run).parent()?.parent()?.to_path_buf());
+    let roots: BTreeSet<PathBuf> = found.iter().filter_map(above).chain([real(out)]).collect();
+    let saved = roots.iter().map(|root| baseline::all(root)).collect::<Result<Vec<_>, _>>()?.concat();
     let mut runs: Vec<Stored> = found.into_iter().map(|dir| of(dir, &saved)).collect();
     runs.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(runs)
