@@ -24,7 +24,8 @@ none() { ! compgen -G "$1" >/dev/null; }
 user() { runuser -u bench -- env -C $home HOME=$home "$@"; }
 # As `sudo` runs a command of that user.
 as_sudo() { env -C $home SUDO_UID="$(id -u bench)" SUDO_GID="$(id -g bench)" HOME=/root "$@"; }
-status() { sed -n "s/^  \"$1\": \"\\?\\([^\",]*\\)\"\\?,\\?$/\\1/p" $home/results/schedules/night.json 2>/dev/null || true; }
+status() { sed -n "s/^  \"$1\": \"\\?\\([^\",]*\\)\"\\?,\\?$/\\1/p" $home/results/schedules/"$schedule".json 2>/dev/null || true; }
+schedule=night
 runs() { find $home/results -mindepth 2 -maxdepth 2 -name '2*Z-*' | wc -l; }
 night() { # waits until a run that began after now has ended, and prints its exit code
     local from
@@ -39,6 +40,32 @@ night() { # waits until a run that began after now has ended, and prints its exi
     echo "no run in 150 s"
 }
 install_job() { as_sudo jetbench schedule install --system --on-calendar '*:*:0/15' --config night.toml --keep 2 "$@"; }
+
+# The same as units of a user, who need not be logged in. Needs the user's own service manager.
+user_units() {
+    if ! compgen -G '/usr/lib/*/security/pam_systemd.so' >/dev/null; then
+        echo "skipped: user units, this root has no libpam-systemd"
+        return
+    fi
+    schedule=evening
+    loginctl enable-linger bench
+    local run
+    run=/run/user/$(id -u bench)
+    for _ in $(seq 30); do [ -S "$run/bus" ] || sleep 1; done
+    user mkdir -p .config/systemd/user/jetbench-evening.timer.d
+    printf '[Timer]\nAccuracySec=100ms\n' | user tee .config/systemd/user/jetbench-evening.timer.d/fast.conf >/dev/null
+    user sed -i /export-/d night.toml
+    user XDG_RUNTIME_DIR="$run" jetbench schedule install --name evening --on-calendar '*:*:0/15' --config night.toml --on-failure 'echo user >> said-user'
+    check "a night of user units is valid" is "$(night)" 0
+    check "no failure was told" none "$home/said-user"
+    user sed -i s/calm_mask/none_mask/ night.toml
+    check "a night without its pack ends with exit code 2" is "$(night)" 2
+    sleep 2
+    check "OnFailure= told of it" is "$(head -1 $home/said-user)" user
+    user XDG_RUNTIME_DIR="$run" jetbench schedule remove evening
+    check "removed: no service of the user" none "$home/.config/systemd/user/jetbench*evening.service"
+    check "removed: no timer of the user" none "$home/.config/systemd/user/jetbench*evening.timer"
+}
 
 inside() {
     useradd --create-home bench
@@ -95,6 +122,7 @@ inside() {
     check "removed: no timer" none '/etc/systemd/system/jetbench*night.timer'
     check "systemd knows no timer any more" is "$(systemctl list-timers --all --no-legend 'jetbench*' | wc -l)" 0
     check "no further run, and all results stay" is "$(runs) $([ -d "$saved" ] && echo baseline)" "$before baseline"
+    user_units
     echo "$failures failed"
 }
 
@@ -115,9 +143,10 @@ if [ -n "${ROOT:-}" ]; then
     cp -a "$ROOT" "$work/root"
 else
     command -v debootstrap >/dev/null || { echo "schedule_test: debootstrap is missing (apt install debootstrap)" >&2; exit 3; }
+    # shellcheck disable=SC2016 # apt's own variable
     MIRROR=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -1)}
     # shellcheck source=/dev/null
-    debootstrap --variant=minbase --include=systemd,dbus "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$work/root" "$MIRROR" >"$work/debootstrap.log" ||
+    debootstrap --variant=minbase --include=systemd,dbus,libpam-systemd,dbus-user-session "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$work/root" "$MIRROR" >"$work/debootstrap.log" ||
         { tail "$work/debootstrap.log" >&2; exit 3; }
 fi
 install -m 755 "$JETBENCH" "$work/root/usr/bin/jetbench"
