@@ -37,10 +37,13 @@ const RUN_AS: &[(&str, &str)] = &[
     ("jetbench packs add FILE", "jetbench packs add edgetam.tar --out added"),
     ("jetbench packs copy PACK DIR", "jetbench packs copy $PACK copy"),
     ("jetbench packs hash DIR", "jetbench packs hash $PACK"),
+    ("jetbench packs hash exported/", "jetbench packs hash $PACK"),
     ("jetbench packs inspect DIR", "jetbench packs inspect $PACK"),
+    ("jetbench packs inspect exported/", "jetbench packs inspect $PACK"),
     ("jetbench packs inspect PACK --dtype fp32 --form plain", "jetbench packs inspect $PACK --dtype fp32 --form plain"),
     ("jetbench packs pack DIR", "jetbench packs pack $PACK --out sam2.tar"),
     ("jetbench packs pack packs/edgetam", "jetbench packs pack $PACK --out edgetam.tar"),
+    ("jetbench prompt clip.mp4", "jetbench prompt frames"),
     ("jetbench report RUN", "jetbench report latest"),
     ("jetbench report RUN -v", "jetbench report latest -v"),
     ("jetbench --resume RUN", "jetbench --resume latest"),
@@ -58,6 +61,7 @@ const RUN_AS: &[(&str, &str)] = &[
 /// How the commands begin that are not run, and why.
 const NOT_RUN: &[(&str, &str)] = &[
     ("jetbench --models sam2_points --memory-budget", "needs packs with graphs and ONNX Runtime: tests/main_job.rs"),
+    ("jetbench packs new", "drafts a manifest for graphs that were exported: tests/packs.rs"),
     ("jetbench packs get", "downloads checkpoints, and installs PyTorch"),
     (
         "jetbench --models edgetam_points,sam2_points --data clips/ --prompts",
