@@ -18,7 +18,7 @@ use crate::report::closing::Closing;
 use crate::report::plot::{Figure, paper};
 use crate::report::table::{self, cell_name};
 use crate::report::thumb::{self, Thumb};
-use crate::results::record::{CellRecord, RunRecord, Verdict};
+use crate::results::record::{RunRecord, Verdict};
 use crate::text::{clean, plural, shell_word};
 
 /// Figures that stand in the report itself; a full data set has dozens more, which lie beside it under `plots/`.
@@ -140,12 +140,6 @@ fn cells(run: &RunRecord) -> Markup {
         @if run.cells.iter().any(|c| !c.precision.is_empty()) {
             h2 { "Precision and settings" }
             @for cell in &run.cells { (cell::precision(run, cell)) }
-            @if run.cells.iter().any(CellRecord::emulated) {
-                p {
-                    "Emulated means: this device has no kernels of that precision; operands are rounded to it and the sums "
-                    "are kept in fp32. Its scores are those of the precision, its speed is not."
-                }
-            }
         }
         h2 { "Behind the figures" }
         @for cell in &run.cells {

@@ -44,7 +44,12 @@ fn section(comparison: &Comparison) -> Markup {
         .filter(|word| count(*word) > 0)
         .map(|word| format!("{} {}", plural(count(word), "figure", "figures"), word.as_str()))
         .collect();
-    let class = if worse > 0 || comparison.cells.is_empty() { "failed" } else { "valid" };
+    let unsure = count(ChangeWord::Inconclusive) + count(ChangeWord::NotComparable);
+    let class = match (worse > 0 || comparison.cells.is_empty(), unsure > 0) {
+        (true, _) => "failed",
+        (false, true) => "invalid",
+        (false, false) => "valid",
+    };
     html! {
         h2 { "Run: " (clean(&comparison.other)) }
         p.verdict.(class) {
@@ -155,7 +160,7 @@ fn words() -> Markup {
             dt { "latency" }
             dd { "Mean over videos of each video's median, over all repeats; both values, the change and its interval are of this one statistic." }
             dt { "noise" }
-            dd { "What the same thing differs by from run to run on this machine, learnt from its past runs." }
+            dd { "What the same thing differs by from run to run on this machine, learnt from its past runs; 2 % until there are five." }
         }
         p.under { "More, in the documents of jetbench: " code { "docs/usage.md" } " (Comparing runs)." }
     }

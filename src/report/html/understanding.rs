@@ -33,8 +33,9 @@ const WORDS: [(&str, &str); 12] = [
     ),
     (
         "precision requested, actual",
-        "What --dtype asked for, and what each graph computed in, with evidence. Emulated: operands are rounded to that precision \
-         on a device without kernels of it; scores are those of the precision, speed is not.",
+        "What --dtype asked for, and what each graph computed in, with evidence. Emulated: the device has no \
+         kernels of that precision; operands are rounded to it and sums kept in fp32, so scores are those of the precision, speed is \
+         not.",
     ),
     (
         "memory",
