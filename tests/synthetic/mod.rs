@@ -268,3 +268,23 @@ pub fn large_run(videos: usize) -> RunRecord {
     }
     record(cells)
 }
+
+/// A cell of three repeats; in the second, one frame took far longer than all others.
+pub fn repeated() -> (RunRecord, f64) {
+    let mut run = run();
+    let first = run.cells.swap_remove(2);
+    let factor = |by: f64| {
+        let mut cell = first.clone();
+        for frame in cell.sequences.iter_mut().flat_map(|s| &mut s.frames) {
+            frame.latency_ms *= by;
+            frame.stages_ms.values_mut().for_each(|ms| *ms *= by);
+        }
+        cell
+    };
+    let mut runs = vec![factor(1.0), factor(1.5), factor(1.1)];
+    let stall = 987.0;
+    runs[1].sequences[3].frames[50].latency_ms = stall;
+    runs.iter_mut().for_each(|cell| cell.summary = summarise(cell));
+    run.cells = vec![jetbench::judge::repeat::join(runs).unwrap()];
+    (run, stall)
+}
