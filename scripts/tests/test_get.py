@@ -226,7 +226,7 @@ class Get(Case):
         before, _, after = text.partition("export\n")
         for part in ("weights under Apache-2.0", "0.7 MB", "/files/092824/tiny.pt", "estimated from the parameters", "not measured"):
             self.assertIn(part, before)
-        for part in ("proven (verify)", "peak memory", "MB on disk", "jetbench --models tiny_points"):
+        for part in ("proven (points, bbox, mask)", "peak memory", "MB on disk", "jetbench --models tiny_points"):
             self.assertIn(part, after)
         first = self.pack()
         self.assertIn("there already", self.get("tiny"))
