@@ -51,6 +51,7 @@ pub fn files_with(
     ];
     if !run.data.has_truth() {
         files.push(("tracks.csv".to_string(), csv::tracks(run)));
+        files.push(("agreement.csv".to_string(), csv::agreement(run)));
     }
     let drawn: Vec<_> = figures
         .par_iter()

@@ -39,6 +39,7 @@ use crate::run::cell::CellRun;
 use crate::run::event::FaultClass;
 use crate::run::progress::{Progress, Scope};
 use crate::run::resume::{Before, Resumed};
+use crate::score::agreement;
 use crate::telemetry::device;
 use crate::text::{now, plural, say};
 
@@ -108,6 +109,7 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
         device,
         cells: Vec::new(),
         stopped: None,
+        agreement: Vec::new(),
         null_run: None,
         origin: Origin {
             directory: std::env::current_dir().unwrap_or_default().display().to_string(),
@@ -177,6 +179,10 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
         runs[n].push(cell_record);
     }
     record.cells = runs.into_iter().filter_map(repeat::join).collect();
+    if !record.data.has_truth() {
+        let spool = |cell: usize, sequence: usize| dir.spool_file(cell, sequence);
+        record.agreement = agreement::of_cells(&record.cells, &plan.dataset.sequences, &spool);
+    }
     record.data.content_sha256 = content_sha256(&record.cells);
     if interrupt.load(Ordering::SeqCst) {
         record.stopped = Some(INTERRUPTED.into());

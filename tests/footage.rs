@@ -215,6 +215,32 @@ fn shards_are_joined_and_interrupted_runs_go_on() {
     assert_eq!((told(&resumed).0, resumed.cells[0].verdict.clone()), (told(&whole).0, Verdict::Valid));
 }
 
+/// Two packs, one of which moves twice as fast, in two precisions.
+#[test]
+fn cells_are_compared_without_truth_and_that_is_called_agreement() {
+    let shop = shop(1);
+    shop.pack("fast", "motion = [2.0, 0.0]");
+    let models = ["--models", "calm_bbox,fast_bbox", "--dtype", "fp32,bf16", "--data", "clip", "--limit-frames", "20"];
+    let dir = run(&shop, &[&models[..], &["--box", "obj=cup 2,8,13,19"]].concat());
+    let found = record(&dir);
+    assert_eq!(found.agreement.len(), 6, "every two of four cells");
+    let of =
+        |a: &str, b: &str| found.agreement.iter().find(|x| (x.first.as_str(), x.second.as_str()) == (a, b)).unwrap();
+    let same = of("calm_bbox fp32 cpu", "calm_bbox bf16 cpu");
+    assert_eq!((same.object.as_str(), same.frames, same.mean_iou, same.below_half), ("cup", 20, 1.0, 0.0));
+    // Boxes of 12 columns, shifted by t of them on frame t.
+    let iou = |t: usize| (12 - t.min(12)) as f64 / (12 + t.min(12)) as f64;
+    let apart = of("calm_bbox fp32 cpu", "fast_bbox fp32 cpu");
+    // Up to frame 17 the faster one is whole; after that the frame cuts it, and the two are apart anyway.
+    let mean = (0..20).map(iou).sum::<f64>() / 20.0;
+    assert!((apart.mean_iou - mean).abs() < 1e-12, "{apart:?} {mean}");
+    assert_eq!(apart.below_half, (0..20).filter(|t| iou(*t) < 0.5).count() as f64 / 20.0);
+    let table = rows(&dir.join("agreement.csv"));
+    assert_eq!((table.len(), table[1][3].as_str()), (7, "cup"));
+    let page = std::fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("Agreement between cells") && page.contains("This is no accuracy"), "the page says it");
+}
+
 #[test]
 fn masks_become_what_the_model_tag_says() {
     let shop = shop(1);

@@ -341,6 +341,7 @@ fn one_device(parts: &[&Part], missing: &[String], partial: bool) -> Result<RunR
         *cell = join_cell(&cells.iter().collect::<Vec<_>>(), &list, min_frames);
         cell.verdict = Planned::of_names(list.iter()).judged(cell);
     }
+    joined.agreement = records.iter().flat_map(|r| r.agreement.clone()).collect();
     joined.data.content_sha256 = content::content_sha256(&joined.cells);
     joined.started = records.iter().map(|r| r.started.clone()).min().unwrap_or_default();
     joined.finished = records.iter().filter_map(|r| r.finished.clone()).max();
@@ -485,6 +486,8 @@ fn board(device: &DeviceRecord) -> String {
 fn fleet(parts: &[&Part], records: Vec<RunRecord>) -> RunRecord {
     let mut joined = records[0].clone();
     joined.device = fleet_device(records.iter().map(|r| &r.device));
+    // Cells are named after their boards, and those of two boards were not compared.
+    joined.agreement = Vec::new();
     joined.origin.parts = records.iter().flat_map(|r| r.origin.parts.clone()).collect();
     debug_assert_eq!(joined.origin.parts.len(), parts.len());
     let names: Vec<String> = records.iter().map(|r| board(&r.device)).collect();

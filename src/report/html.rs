@@ -1,6 +1,7 @@
 //! What does a reader see first? `report.html`: one self-contained file with the headline table, the figures, every
 //! warning, and how to reproduce it. Readable in light and dark, on a phone, on a wide screen and on paper.
 
+mod agreement;
 mod cell;
 pub mod changes;
 mod headline;
@@ -35,6 +36,7 @@ pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
         (headline::table(run))
         (beside(&closing))
         (drawings(figures))
+        (agreement::section(run))
         (moments(run, thumbs))
         (device(run))
         (cells(run))

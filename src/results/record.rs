@@ -1,6 +1,7 @@
 //! The types written to `run.json`, with their schema number: everything a reader needs to judge a measurement. A
 //! quantity that was not measured is `None` (an empty CSV field), never 0.
 
+mod agreement;
 mod figures;
 mod prompt;
 mod sequence;
@@ -16,6 +17,7 @@ use crate::plan::shard::Shard;
 use crate::results::disturbance::Disturbance;
 use crate::results::note::{Note, Reason, ReasonKind};
 use crate::telemetry::key::{Channel, MemoryPhase};
+pub use agreement::AgreementRecord;
 pub use figures::*;
 pub use prompt::PromptRecord;
 pub use sequence::*;
@@ -48,6 +50,9 @@ pub struct RunRecord {
     pub cells: Vec<CellRecord>,
     /// Why the run stopped early (`interrupted`), if it did.
     pub stopped: Option<String>,
+    /// Where there is no ground truth: how alike the masks of its valid cells are, two by two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agreement: Vec<AgreementRecord>,
     /// What the harness itself costs per frame, measured in this run.
     #[serde(default)]
     pub null_run: Option<NullRunRecord>,

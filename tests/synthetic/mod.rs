@@ -124,6 +124,7 @@ pub fn record(cells: Vec<CellRecord>) -> RunRecord {
         },
         cells,
         stopped: None,
+        agreement: Vec::new(),
         null_run: None,
         origin: Origin::default(),
     }

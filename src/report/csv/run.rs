@@ -3,8 +3,9 @@
 use super::{CsvTable, columns, maybe, value};
 use crate::results::disturbance;
 use crate::results::record::{
-    CellRecord, FrameRecord, FrameScoreRecord, Interval, LatencyRecord, MemoryPoint, MemoryRecord, ObjectRecord,
-    RepeatRecord, RunRecord, SequenceRecord, SteadyRecord, SummaryRecord, TrackRecord, Verdict, WarmupRecord,
+    AgreementRecord, CellRecord, FrameRecord, FrameScoreRecord, Interval, LatencyRecord, MemoryPoint, MemoryRecord,
+    ObjectRecord, RepeatRecord, RunRecord, SequenceRecord, SteadyRecord, SummaryRecord, TrackRecord, Verdict,
+    WarmupRecord,
 };
 use crate::run::event::Phase;
 use crate::score::MoseScore;
@@ -459,6 +460,27 @@ pub fn tracks(run: &RunRecord) -> Vec<u8> {
         object.track.iter().map(move |track| CsvEntry { cell, repeat, video, of: (object, track) })
     });
     tracks_table().file(rows)
+}
+
+/// Columns of `agreement.csv`.
+pub fn agreement_table<'a>() -> CsvTable<&'a AgreementRecord> {
+    let columns = columns! {
+        &'a AgreementRecord;
+        "cell", "", "one cell: model tag, precision, device" => |r| value(&r.first);
+        "other_cell", "", "the other" => |r| value(&r.second);
+        "video", "", "name of the video" => |r| value(&r.video);
+        "object", "", "name that the user gave the object" => |r| value(&r.object);
+        "frames", "", "frames on which both tracked it" => |r| value(r.frames);
+        "mean_iou", "0 to 1", "mean intersection over union of the two masks; two empty masks count as 1" => |r| value(r.mean_iou);
+        "share_below_half", "0 to 1", "share of these frames on which it is below 0.5" => |r| value(r.below_half);
+    };
+    let row = "With prompts of your own: one row per two valid cells, video and object. It is agreement, no accuracy: both can be wrong.";
+    CsvTable { file: "agreement.csv", row, columns }
+}
+
+/// `agreement.csv`.
+pub fn agreement(run: &RunRecord) -> Vec<u8> {
+    agreement_table().file(&run.agreement)
 }
 
 /// Columns of `memory.csv`.
