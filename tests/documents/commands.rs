@@ -34,6 +34,7 @@ const RUN_AS: &[(&str, &str)] = &[
         "jetbench --models edgetam_bbox --data clip.mp4 --box \"obj=1 100,80,260,300\"",
         "jetbench --models edgetam_bbox --data frames --box \"obj=1 10,8,26,30\"",
     ),
+    ("jetbench prompt clip.mp4", "jetbench prompt frames --out frames.prompts.html"),
     ("jetbench packs add FILE", "jetbench packs add edgetam.tar --out added"),
     ("jetbench packs copy PACK DIR", "jetbench packs copy $PACK copy"),
     ("jetbench packs hash DIR", "jetbench packs hash $PACK"),
