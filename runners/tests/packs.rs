@@ -78,6 +78,52 @@ fn sequences_do_not_leak_into_each_other() {
     });
 }
 
+/// Every click of a prompt reaches the model, negative ones too; a box may come late; what the graphs have no room for is refused. That the
+/// masks are PyTorch's is proven by golden references, for one click, and for several by hand: docs/footage.md.
+#[test]
+fn every_click_counts_and_a_box_may_come_late() {
+    for_each_pack("every_click_counts_and_a_box_may_come_late", |dir| {
+        let mut runner = packs::open(&request(dir, Dtype::Fp32)).unwrap();
+        let clicks = |places: &[(f32, f32, bool)]| {
+            let click = |&(x, y, positive): &(f32, f32, bool)| Click { x, y, positive };
+            Prompt { object: 1, shape: PromptShape::Points(places.iter().map(click).collect()) }
+        };
+        let (one, two) = ((60.0, 50.0, true), (64.0, 54.0, true));
+        let outside = (90.0, 50.0, false);
+        let prompts =
+            [clicks(&[one]), clicks(&[one, two]), clicks(&[one, outside]), clicks(&[one, (90.0, 50.0, true)])];
+        let scores: Vec<f32> = prompts
+            .iter()
+            .map(|prompt| {
+                runner.reset();
+                step(runner.as_mut(), 0, std::slice::from_ref(prompt)).objects[0].predicted_iou
+            })
+            .collect();
+        for (i, score) in scores.iter().enumerate() {
+            assert!(score.is_finite() && scores[..i].iter().all(|other| other != score), "{scores:?}");
+        }
+        let limit = runner.capabilities().max_points as usize;
+        let rgb = frame(160, 120, 0);
+        let shown = Frame { width: 160, height: 120, rgb: &rgb };
+        runner.reset();
+        let many = runner.step(shown, &[clicks(&vec![one; limit + 1])]).unwrap_err().to_string();
+        assert!(many.contains(&format!("{} clicks; 1 to {limit} expected", limit + 1)), "{many}");
+        step(runner.as_mut(), 0, &[clicks(&[one])]);
+        let corrected = runner.step(shown, &[clicks(&[one, outside])]).unwrap_err().to_string();
+        assert!(corrected.contains("corrections of a running track are not supported"), "{corrected}");
+
+        // A box on frame 3 of a sequence is that of a sequence that begins there.
+        let boxed = Prompt { object: 2, shape: PromptShape::Bbox([48.0, 32.0, 84.0, 68.0]) };
+        let mut track = |from: u32| {
+            runner.reset();
+            (from..6)
+                .map(|t| step(runner.as_mut(), t, if t == 3 { std::slice::from_ref(&boxed) } else { &[] }))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(track(0)[3..], track(3)[..]);
+    });
+}
+
 /// Masks of a run of six frames in which objects start on frames 0, 1 and 3, from every kind of prompt.
 fn crowd(dir: &Path, precision: Dtype, objects: &str, only: Option<u32>) -> Vec<Vec<ObjectMask>> {
     crowd_with(dir, precision, objects, only, &[])
