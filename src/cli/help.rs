@@ -88,7 +88,7 @@ pub(super) const NEW: &str = after!(
     "packs new --family edgetam ~/onnx --id mine"
 );
 pub(super) const COMPARE: &str = after!(
-    ["regressed, with --fail-on-regression"],
+    ["something regressed, with --fail-on-regression"],
     "compare OLD latest",
     "compare --models sam2_points edgetam_points latest",
     "compare latest --save-baseline main",

@@ -139,14 +139,14 @@ pub struct InspectArgs {
     /// Number of objects that are tracked
     #[arg(long, value_name = "N", default_value = "1")]
     pub objects: NonZeroUsize,
-    /// The least time per graph on a device: cpu (measured now), or a Jetson module such as orin-nano-8gb,
+    /// Add the least possible time per graph on a device: cpu (measured now), or a Jetson module such as orin-nano-8gb,
     /// agx-orin-64gb@612/3200 (GPU and memory clock of a power mode, MHz)
     #[arg(long, value_name = "DEVICE")]
     pub roofline: Option<String>,
     /// Threads of the CPU measurement [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// ONNX Runtime library for the CPU measurement; searched for when left out
+    /// ONNX Runtime library for the CPU measurement [default: the first one found]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
     /// Print JSON

@@ -232,7 +232,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "pass|fail", value_enum, help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_inconclusive: Option<OnInconclusive>,
-    /// Print one last line of JSON: run directory and verdicts
+    /// Print a last line of JSON: run directory and verdicts
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<bool>,

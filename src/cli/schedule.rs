@@ -49,10 +49,10 @@ pub struct SchedulePlace {
     /// Units of this user (the default)
     #[arg(long, conflicts_with = "system")]
     pub user: bool,
-    /// System units: hardened further; root installs them, they do not run as root
+    /// System units, sandboxed more strictly; root installs them, but they do not run as root
     #[arg(long)]
     pub system: bool,
-    /// Write units to DIR, or look there, and leave systemd alone
+    /// Write units to DIR (or look for them there), and leave systemd alone
     #[arg(long, value_name = "DIR")]
     pub unit_dir: Option<PathBuf>,
 }
@@ -60,7 +60,7 @@ pub struct SchedulePlace {
 /// Flags of `schedule install`.
 #[derive(Args, Debug)]
 pub struct ScheduleInstall {
-    /// When, as systemd writes it: "*-*-* 02:00", "Mon..Fri 22:00", daily
+    /// When to run, in systemd's notation: "*-*-* 02:00", "Mon..Fri 22:00", daily
     #[arg(long, value_name = "WHEN")]
     pub on_calendar: String,
     /// The job: a config file of `jetbench run`
@@ -102,7 +102,7 @@ pub struct ScheduleInstall {
     /// As for `run`
     #[arg(long, value_name = "pass|fail", value_enum, requires = "fail_on_regression")]
     pub on_inconclusive: Option<OnInconclusive>,
-    /// Shell command to run after a run that did not end with exit code 0
+    /// Shell command to run when a run ends with an exit code other than 0
     ///
     /// Its environment has JETBENCH_SCHEDULE, the schedule's name, and JETBENCH_STATUS, the file that says how the run ended
     #[arg(long, value_name = "COMMAND")]

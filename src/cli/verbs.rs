@@ -165,10 +165,10 @@ pub struct CompareArgs {
     /// Compare models and precisions within one run: --models A B RUN
     #[arg(long, value_name = "TAG", num_args = 1.., value_delimiter = ',', conflicts_with_all = ["baseline", "save_baseline"], add = complete::models())]
     pub models: Vec<String>,
-    /// Compare with the run that was saved under this name
+    /// Compare with the run saved under this name
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<String>,
-    /// Save the one run given under this name, and compare nothing
+    /// Save the given run under this name; compare nothing
     #[arg(long, value_name = "NAME", conflicts_with = "baseline")]
     pub save_baseline: Option<String>,
     /// Exit with 1 if something regressed or could not be compared
@@ -249,7 +249,7 @@ pub struct MergeArgs {
     /// Its currency
     #[arg(long, value_name = "NAME", default_value = "EUR")]
     pub currency: String,
-    /// Print one last line of JSON: directory and verdicts
+    /// Print a last line of JSON: directory and verdicts
     #[arg(long)]
     pub json: bool,
     /// No notes or table
@@ -271,7 +271,7 @@ pub struct VerifyArgs {
     /// ONNX Runtime library to load [default: the first one found]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
-    /// Threads inside one operator on the CPU
+    /// Threads per operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Compare only the first N frames of each clip [default: all]
@@ -324,7 +324,7 @@ pub struct AuditArgs {
     /// ONNX Runtime library to load [default: the first one found]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
-    /// Threads inside one operator on the CPU
+    /// Threads per operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Option for the runner, as for `run` (repeatable)
@@ -365,7 +365,7 @@ pub struct TelemetryArgs {
     /// csv, one quantity per row (t_s,quantity,value), or jsonl, one sample per line ({"t_s":…,"values":{…}})
     #[arg(long, value_enum, default_value = "csv")]
     pub format: TelemetryFormat,
-    /// Stop after so many seconds [default: at Ctrl-C]
+    /// Stop after S seconds [default: at Ctrl-C]
     #[arg(long, value_name = "S")]
     pub duration: Option<f64>,
     /// Write to a file; `-` is stdout
@@ -377,10 +377,10 @@ pub struct TelemetryArgs {
     /// Add memory and CPU time of this process
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
-    /// With --source tegrastats: read lines that it wrote from a file instead of starting it; `-` is stdin
+    /// With --source tegrastats: read its output from a file instead of starting it; `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// Root of the file tree that is read, e.g. one captured on a board
+    /// Root of the file tree to read, e.g. one captured on a board
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
     /// Do not list sensors that cannot be read

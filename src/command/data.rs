@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::cli::{DataArgs, DataCheckArgs, DataCommand, DataSynthArgs};
 use crate::dataset::{self, CheckReport, FindingSeverity, Layout, OpenOptions, SynthOptions};
 use crate::exit::{Error, NOT_VALID, Outcome};
-use crate::report::screen::{Mark, stdout_colours};
+use crate::report::screen::{Mark, stdout_colours, stdout_columns};
+use crate::report::table::wrap_with;
 use crate::run::progress;
 
 /// Runs one of the two.
@@ -51,6 +52,7 @@ fn json(dir: &Path, report: &CheckReport) -> String {
 
 fn text(dir: &Path, report: &CheckReport) -> String {
     let colours = stdout_colours();
+    let columns = stdout_columns().unwrap_or(usize::MAX);
     let mut text = format!(
         "{}: {} layout, {}, {} and {} checked\n",
         dir.display(),
@@ -66,7 +68,9 @@ fn text(dir: &Path, report: &CheckReport) -> String {
         };
         // The place may be any file name: no control character of it reaches the terminal.
         let place = crate::text::clean(&finding.place);
-        text.push_str(&format!("{word}: {place}: {}\n", crate::text::clean(&finding.what)));
+        // The coloured word stands before it: a colour takes no column.
+        let line = format!("{place}: {}", crate::text::clean(&finding.what));
+        text.push_str(&format!("{word}: {}\n", wrap_with(&line, columns.saturating_sub("warning: ".len()), "    ")));
     }
     let errors = report.findings.iter().filter(|f| f.severity == FindingSeverity::Error).count();
     let warnings = report.findings.len() - errors;

@@ -18,7 +18,8 @@ use crate::cli::DoctorArgs;
 use crate::dataset::Dataset;
 use crate::exit::{ENVIRONMENT, Error, OK, Outcome};
 use crate::plan::{self, shipped, unnamed};
-use crate::report::screen::{Mark, stdout_colours};
+use crate::report::screen::{Mark, stdout_colours, stdout_columns};
+use crate::report::table::wrap_with;
 use crate::results::record::DeviceRecord;
 use crate::run::lock;
 use crate::telemetry::allowance::Allowance;
@@ -102,12 +103,13 @@ pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
             .collect();
         format!("{}\n", json!({"schema": 1, "ok": !failed, "device": device, "checks": checks}))
     } else {
-        text(&checks, stdout_colours())
+        text(&checks, stdout_colours(), stdout_columns())
     };
     Ok(Outcome { stdout, code: if failed { ENVIRONMENT } else { OK } })
 }
 
-fn text(checks: &[Check], colours: bool) -> String {
+/// `columns`: lines are broken between words to fit.
+fn text(checks: &[Check], colours: bool, columns: Option<usize>) -> String {
     let width = checks.iter().map(|c| c.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for check in checks {
@@ -118,15 +120,24 @@ fn text(checks: &[Check], colours: bool) -> String {
         };
         let mark = mark.word(colours);
         let indent = format!("\n{:width$}", "", width = width + 8);
-        text.push_str(&format!("{mark}  {:width$}  {}\n", check.name, check.found.replace('\n', &indent)));
+        let fit = |words: String| {
+            let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(width + 8));
+            words
+                .split('\n')
+                .map(|line| wrap_with(line, room, "  "))
+                .collect::<Vec<_>>()
+                .join("\n")
+                .replace('\n', &indent)
+        };
+        text.push_str(&format!("{mark}  {:width$}  {}\n", check.name, fit(check.found.clone())));
         if !check.remedy.is_empty() {
-            text.push_str(&format!("      {:width$}  → {}\n", "", check.remedy.replace('\n', &indent)));
+            text.push_str(&format!("      {:width$}  {}\n", "", fit(format!("→ {}", check.remedy))));
         }
     }
     let (fails, warns) = (count(checks, CheckStatus::Fail), count(checks, CheckStatus::Warn));
     text.push_str(&match (fails, warns) {
         (0, 0) => "all checks passed\n".to_string(),
-        (0, n) => format!("usable, with {} ({} checks)\n", plural(n, "warning", "warnings"), checks.len()),
+        (0, n) => format!("usable, with {}\n", plural(n, "warning", "warnings")),
         (n, _) => format!("not usable: {n} of {} checks failed\n", checks.len()),
     });
     text
@@ -432,13 +443,28 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_terminal_breaks_no_word() {
+        let found = "load average 12.21 on 2 cores; busiest now, in cores: rustc 0.5\n/a/path/that/is/longer/than/the/whole/line/is";
+        let shown = text(&[Check::warn("other load", found, "close other programs: they take time")], false, Some(50));
+        insta::assert_snapshot!(shown, @r"
+        warn  other load  load average 12.21 on 2 cores;
+                            busiest now, in cores: rustc
+                            0.5
+                          /a/path/that/is/longer/than/the/whole/line/is
+                          → close other programs: they
+                            take time
+        usable, with 1 warning
+        ");
+    }
+
+    #[test]
     fn the_text_lines_up() {
         let checks = [Check::ok("machine", "a box"), Check::fail("swap", "full\nof it", "empty it")];
-        let coloured = text(&checks, true);
+        let coloured = text(&checks, true, None);
         assert!(
             coloured.contains("\u{1b}[32mok\u{1b}[0m    machine") && coloured.contains("\u{1b}[31mFAIL\u{1b}[0m  swap")
         );
-        insta::assert_snapshot!(text(&checks, false), @r"
+        insta::assert_snapshot!(text(&checks, false, None), @r"
         ok    machine  a box
         FAIL  swap     full
                        of it

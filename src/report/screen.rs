@@ -108,6 +108,11 @@ pub fn stdout_colours() -> bool {
     colours(std::io::stdout().is_terminal())
 }
 
+/// Columns of stdout, where it is a terminal: there, lines are broken between words.
+pub fn stdout_columns() -> Option<usize> {
+    std::io::stdout().is_terminal().then(width)
+}
+
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use jetbench_runners::types::Effective;
 
 pub(super) use self::layout::strip_marks;
+pub(crate) use self::layout::wrap_with;
 use self::layout::{BAD, GOOD, PLAIN, WARN, blocks, display_width, first_lines, grid, paint, wrap};
 
 use crate::plan::scenario::Scenario;

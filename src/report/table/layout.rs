@@ -45,14 +45,20 @@ pub(super) fn blocks(sheet: &Sheet) -> String {
 /// Breaks a line at spaces, but not between a number and its `%`; a word longer than the line stays whole (paths must stay
 /// usable).
 pub(super) fn wrap(line: &str, width: usize) -> String {
+    wrap_with(line, width, "    ")
+}
+
+/// As [`wrap`]; `indent` stands before every line but the first.
+pub(crate) fn wrap_with(line: &str, width: usize, indent: &str) -> String {
     let mut out = String::new();
     let mut used = 0;
     let glued = line.replace(" %", "\u{a0}%");
     for word in glued.split(' ') {
         let length = word.chars().count();
         if used > 0 && used + 1 + length > width.max(20) {
-            out.push_str("\n    ");
-            used = 4;
+            out.push('\n');
+            out.push_str(indent);
+            used = indent.len();
         } else if used > 0 {
             out.push(' ');
             used += 1;
