@@ -12,36 +12,29 @@ use crate::text::plural;
 pub fn of_run(run: &RunRecord) -> Option<String> {
     let (contest, family) = contest::headline(run)?;
     let told = sentence(run, &contest, family);
-    Some(match absence(run, &contest) {
-        Some(more) => format!("{told} {more}"),
-        None => told,
-    })
+    let names = (name(run, contest.first), name(run, contest.second));
+    let [a, b] = [contest.first, contest.second].map(|cell| run.cells[cell].summary.as_ref());
+    let more = a.zip(b).and_then(|(a, b)| absence((&names.0, &names.1), a, b));
+    Some([Some(told), more].into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
 /// Points between two scores that are worth a word, where too few objects vanish for a test.
 const APART: f64 = 5.0;
 
 /// What J&F hides: how the two do while an object is gone, and after it has come (back). `None` where they do alike, or none is.
-fn absence(run: &RunRecord, contest: &Contest) -> Option<String> {
-    let [a, b] = [contest.first, contest.second].map(|cell| run.cells[cell].summary.as_ref());
-    let (a, b) = (a?, b?);
+fn absence(names: (&str, &str), a: &SummaryRecord, b: &SummaryRecord) -> Option<String> {
     let both = |get: fn(&SummaryRecord) -> Option<f64>| Some((get(a)?, get(b)?));
-    let (gone, back) = (both(|s| s.jf_disappear), both(|s| s.jf_reappear));
-    let apart = |pair: Option<(f64, f64)>| pair.is_some_and(|(a, b)| (a - b).abs() >= APART);
-    if !apart(gone) && !apart(back) {
-        return None;
-    }
-    let (first, second) = (name(run, contest.first), name(run, contest.second));
-    let part = |when: &str, pair: Option<(f64, f64)>, objects: Option<usize>| {
-        let ((x, y), objects) = pair.zip(objects)?;
-        Some(format!("{when} {x:.1} and {y:.1} ({})", plural(objects, "object", "objects")))
-    };
     let parts = [
-        part("while an object is gone", gone, a.objects_disappear),
-        part("after it has come (back)", back, a.objects_reappear),
+        ("while an object is gone", both(|s| s.jf_disappear), a.objects_disappear),
+        ("after it has come (back)", both(|s| s.jf_reappear), a.objects_reappear),
     ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    Some(format!("J&Ḟ of {first} and {second} {}.", parts.join(", ")))
+    let apart = parts.iter().any(|(_, pair, _)| pair.is_some_and(|(a, b)| (a - b).abs() >= APART));
+    let told = |(when, pair, objects): (&str, Option<(f64, f64)>, Option<usize>)| {
+        let ((x, y), objects) = pair.zip(objects)?;
+        Some(format!("{when}, {x:.1} and {y:.1} ({})", plural(objects, "object", "objects")))
+    };
+    let told: Vec<String> = parts.into_iter().filter_map(told).collect();
+    apart.then(|| format!("J&Ḟ of {} and {}: {}.", names.0, names.1, told.join("; ")))
 }
 
 /// One contest in a sentence; `family`: how many were looked at.
@@ -155,4 +148,31 @@ fn name(run: &RunRecord, cell: usize) -> String {
     let alike = run.cells.iter().all(|c| (c.dtype, &c.device) == (run.cells[0].dtype, &run.cells[0].device));
     let cell = &run.cells[cell];
     if alike { model_name(cell) } else { cell_name(run, cell) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_while_objects_are_gone_is_said_where_two_models_differ() {
+        let of = |gone: Option<f64>, back: Option<f64>| SummaryRecord {
+            jf_disappear: gone,
+            jf_reappear: back,
+            objects_disappear: gone.map(|_| 3),
+            objects_reappear: back.map(|_| 1),
+            ..SummaryRecord::default()
+        };
+        let said = |a: &SummaryRecord, b: &SummaryRecord| absence(("a", "b"), a, b);
+        assert_eq!(
+            said(&of(Some(100.0), Some(48.86)), &of(Some(66.67), Some(50.0))).unwrap(),
+            "J&Ḟ of a and b: while an object is gone, 100.0 and 66.7 (3 objects); after it has come (back), 48.9 and 50.0 (1 object)."
+        );
+        assert_eq!(
+            said(&of(None, Some(40.0)), &of(None, Some(45.0))).unwrap(),
+            "J&Ḟ of a and b: after it has come (back), 40.0 and 45.0 (1 object)."
+        );
+        assert_eq!(said(&of(Some(90.0), Some(80.0)), &of(Some(94.9), Some(84.0))), None);
+        assert_eq!(said(&of(None, None), &of(None, None)), None, "nothing vanishes");
+    }
 }
