@@ -64,6 +64,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("jetbench --models sam2_points --memory-budget", "needs packs with graphs and ONNX Runtime: tests/main_job.rs"),
     ("jetbench packs new", "drafts a manifest for graphs that were exported: tests/packs.rs"),
     ("jetbench packs get", "downloads checkpoints, and installs PyTorch"),
+    ("scripts/packs_get_test.sh", "installs PyTorch and exports at full size"),
     (
         "jetbench --models edgetam_points,sam2_points --data clips/ --prompts",
         "needs a file of prompts: tests/footage.rs",

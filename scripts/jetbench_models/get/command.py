@@ -32,7 +32,7 @@ from ..clips import KINDS
 from ..command import Refused, Unavailable, not_negative, parser, positive, progress, some_of
 from ..pack import DTYPES
 from .download import Wanted, alone, digest_of, fetch, take_from_folder
-from .releases import HUB, RELEASES, Release
+from .releases import HUB, RELEASES, Cost, Release
 
 BYTES_PER_PARAMETER = {"fp32": 8, "fp16": 2, "bf16": 2}     # fp32: also the CPU form
 BESIDE_GRAPHS = 20e6                                        # bytes: frames and tensors of the reference, tables in the graphs
@@ -126,16 +126,15 @@ def plan(jobs: list[Job], args: argparse.Namespace, cache: Path) -> list[str]:
 
 
 def _expected(release: Release) -> str:
+    def measured(c: Cost) -> str:
+        return (f"{c.cpu_minutes:.0f} min of one Xeon core, peak memory {c.memory_mib} MiB, {c.pack_mb:.0f} MB on disk (all data types, "
+                f"reference of {c.reference}; three kinds of prompt take longer)")
+
     if release.cost:
-        c = release.cost
-        return (f"measured on two Xeon cores, all data types, one thread: {c.minutes:.0f} min, peak memory {c.memory_mib} MiB, "
-                f"pack of {c.pack_mb:.0f} MB")
-    known = [r for r in RELEASES.values() if r.cost]
-    near = min(known, key=lambda r: abs(r.parameters - release.parameters), default=None)
-    text = "time and memory were not measured for this size"
-    if near and near.cost:
-        text += f"; {near.name} ({near.parameters} M) took {near.cost.minutes:.0f} min and {near.cost.memory_mib} MiB"
-    return text
+        return f"the export took {measured(release.cost)}; the proof comes on top"
+    known = sorted((r for r in RELEASES.values() if r.cost), key=lambda r: r.parameters)
+    others = "; ".join(f"{r.name} ({r.parameters} M): {measured(r.cost)}" for r in known if r.cost)
+    return "time and memory were not measured for this size" + (f"; of others, {others}" if others else "")
 
 
 def _room(jobs: list[Job], args: argparse.Namespace, cache: Path) -> None:

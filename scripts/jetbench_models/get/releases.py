@@ -15,11 +15,13 @@ HUB = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Cost:
-    """What an export of all three data types with its reference and its proof took here, on two Xeon cores at 1024 px."""
+    """What an export of all three data types took here, at 1024 px with one thread on a Xeon, random weights. ``reference``: length and
+    prompts of the golden clip."""
 
-    minutes: float          # wall time
-    memory_mib: int         # peak of the exporter, the largest of the processes
+    cpu_minutes: float      # of the exporter alone
+    memory_mib: int         # its peak
     pack_mb: float
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def _sam2(version: str, size: str, revision: str, byte_count: int, sha256: str, 
 
 RELEASES: dict[str, Release] = {release.name: release for release in (
     Release("edgetam", "EdgeTAM", "edgetam.pt", EDGETAM, "facebook/EdgeTAM", "14b1b75185fee05a4e4ee1c797b2761d035c7ccf", 56_116_523,
-            "ed2d4850b8792c239689b043c47046ec239b6e808a3d9b6ae676c803fd8780df", 13.9),
+            "ed2d4850b8792c239689b043c47046ec239b6e808a3d9b6ae676c803fd8780df", 13.9,
+            Cost(2.7, 2782, 124.5, "12 frames, clicks")),
     _sam2("2.1", "tiny", "de431c4043854a71d8101e17995dfe596bf101a5", 156_008_466,
           "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69", 38.9),
     _sam2("2.1", "small", "ee5bba1d82bb8749febdf90f45e84b687142ba03", 184_416_285,
@@ -65,7 +68,7 @@ RELEASES: dict[str, Release] = {release.name: release for release in (
     _sam2("2.1", "base_plus", "b7320756a13354e7530a63935656d35b2f91a290", 323_606_802,
           "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5", 80.8),
     _sam2("2.1", "large", "665f8e2ad61cf5f53d65644ff27c8ee525124610", 898_083_611,
-          "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318", 224.4),
+          "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318", 224.4, Cost(8.0, 9216, 2700, "8 frames, one kind of prompt")),
     _sam2("2.0", "tiny", "7c218beaf0bb87874785f32b582f640134fc1c09", 155_906_050,
           "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125", 38.9),
     _sam2("2.0", "small", "e080ada8afd19df5e165abe71b006edc7f4c3d4e", 184_309_650,
