@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes releases in dist/: jetbench-VERSION-linux-ARCH.tar.gz, and jetbench_VERSION_DEBARCH.deb where dpkg-deb is installed. Both hold the
-# program, man pages, completions, the miniature packs, the demo clips, the example jobs, the documents, and the script that fetches ONNX
-# Runtime. The same sources, toolchain and SOURCE_DATE_EPOCH (default: the time of the last commit) give the same bytes.
+# program, man pages, completions, the miniature packs, the demo clips, the example jobs, the documents, the script that fetches ONNX Runtime, and
+# the exporter for `packs get`. The same sources, toolchain and SOURCE_DATE_EPOCH (default: the time of the last commit) give the same bytes.
 #
 # usage: scripts/package.sh [x86_64|aarch64]…    default: this machine's
 #
@@ -50,7 +50,7 @@ tree() {
     completions zsh zsh/vendor-completions/_jetbench
     completions fish fish/vendor_completions.d/jetbench.fish
     git ls-files -z assets/demo assets/golden assets/packs configs scripts/get-runtime.sh scripts/from_wheel.py scripts/runtime.txt \
-        scripts/runtime-webgpu.txt | xargs -0 cp --parents -t "$usr/share/jetbench"
+        scripts/runtime-webgpu.txt scripts/jetbench_models scripts/requirements.lock | xargs -0 cp --parents -t "$usr/share/jetbench"
     git ls-files -z README.md docs ":!docs/gpu/" | xargs -0 cp --parents -t "$usr/share/doc/jetbench"
     gzip -9nc CHANGELOG.md >"$usr/share/doc/jetbench/CHANGELOG.md.gz"
     cargo metadata --format-version 1 --locked --filter-platform "$triple" | python3 scripts/package/licences.py \
