@@ -8,7 +8,7 @@ from pathlib import Path
 
 metadata = json.load(sys.stdin)
 nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-wanted, todo = set(), [package for package in metadata["workspace_members"]]
+wanted, todo = set(), list(metadata["workspace_members"])
 while todo:
     package = todo.pop()
     if package not in wanted:
