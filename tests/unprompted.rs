@@ -281,3 +281,32 @@ fn odd_result_files_score_as_in_the_tool_or_are_refused() {
         }
     }
 }
+
+#[test]
+fn a_mots_line_that_is_none_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (truth, pred) = (dir.path().join("gt"), dir.path().join("pred"));
+    let write = |side: &Path, text: &str| {
+        std::fs::create_dir_all(side).unwrap();
+        std::fs::write(side.join("a.txt"), text).unwrap();
+    };
+    let fault = |line: &str| {
+        write(&truth, "1 1 2 2 2 4\n");
+        write(&pred, &format!("1 1 2 2 2 4\n{line}\n"));
+        let options = TrackingOptions { truth: truth.clone(), pred: pred.clone(), list: None, remove_void: false };
+        track(&options).map(|r| r.videos.len()).unwrap_err().0
+    };
+    for (line, wanted) in [
+        ("2 1 2 2 2", "expected `frame id class height width rle`"),
+        ("2 x 2 2 2 4", "id \"x\" is no number"),
+        ("0 1 2 2 2 4", "frames count from 1"),
+        ("4294967295 1 2 2 2 4", "to 1000000 at most"),
+        ("2 1 2 2 2 5", "do not fill 2x2 pixels"),
+        ("2 1 2 4000000000 4000000000 4", "4000000000"),
+        ("1 1 2 2 2 4", "id 1 is on frame 1 already"),
+        ("1 2 2 3 2 6", "another size"),
+    ] {
+        let fault = fault(line);
+        assert!(fault.contains("a.txt:2") && fault.contains(wanted), "{line}: {fault}");
+    }
+}

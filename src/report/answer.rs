@@ -21,20 +21,20 @@ pub fn of_run(run: &RunRecord) -> Option<String> {
 /// Points between two scores that are worth a word, where too few objects vanish for a test.
 const APART: f64 = 5.0;
 
-/// What J&F hides: how the two do while an object is gone, and after it has come (back). `None` where they do alike, or none is.
+/// What J&F hides: how the two do while an object is gone, and after it (re)appears. `None` where they do alike, or none is.
 fn absence(names: (&str, &str), a: &SummaryRecord, b: &SummaryRecord) -> Option<String> {
     let both = |get: fn(&SummaryRecord) -> Option<f64>| Some((get(a)?, get(b)?));
     let parts = [
         ("while an object is gone", both(|s| s.jf_disappear), a.objects_disappear),
-        ("after it has come (back)", both(|s| s.jf_reappear), a.objects_reappear),
+        ("after one (re)appears", both(|s| s.jf_reappear), a.objects_reappear),
     ];
-    let apart = parts.iter().any(|(_, pair, _)| pair.is_some_and(|(a, b)| (a - b).abs() >= APART));
     let told = |(when, pair, objects): (&str, Option<(f64, f64)>, Option<usize>)| {
         let ((x, y), objects) = pair.zip(objects)?;
-        Some(format!("{when}, {x:.1} and {y:.1} ({})", plural(objects, "object", "objects")))
+        let objects = plural(objects, "object", "objects");
+        ((x - y).abs() >= APART).then(|| format!("{x:.1} and {y:.1} {when} ({objects})"))
     };
     let told: Vec<String> = parts.into_iter().filter_map(told).collect();
-    apart.then(|| format!("J&Ḟ of {} and {}: {}.", names.0, names.1, told.join("; ")))
+    (!told.is_empty()).then(|| format!("J&Ḟ of {} and {}: {}.", names.0, names.1, told.join("; ")))
 }
 
 /// One contest in a sentence; `family`: how many were looked at.
@@ -165,12 +165,13 @@ mod tests {
         };
         let said = |a: &SummaryRecord, b: &SummaryRecord| absence(("a", "b"), a, b);
         assert_eq!(
-            said(&of(Some(100.0), Some(48.86)), &of(Some(66.67), Some(50.0))).unwrap(),
-            "J&Ḟ of a and b: while an object is gone, 100.0 and 66.7 (3 objects); after it has come (back), 48.9 and 50.0 (1 object)."
+            said(&of(Some(100.0), Some(48.86)), &of(Some(66.67), Some(72.0))).unwrap(),
+            "J&Ḟ of a and b: 100.0 and 66.7 while an object is gone (3 objects); 48.9 and 72.0 after one (re)appears (1 object)."
         );
+        // What is alike is not told.
         assert_eq!(
-            said(&of(None, Some(40.0)), &of(None, Some(45.0))).unwrap(),
-            "J&Ḟ of a and b: after it has come (back), 40.0 and 45.0 (1 object)."
+            said(&of(Some(90.0), Some(40.0)), &of(Some(91.0), Some(45.0))).unwrap(),
+            "J&Ḟ of a and b: 40.0 and 45.0 after one (re)appears (1 object)."
         );
         assert_eq!(said(&of(Some(90.0), Some(80.0)), &of(Some(94.9), Some(84.0))), None);
         assert_eq!(said(&of(None, None), &of(None, None)), None, "nothing vanishes");

@@ -128,7 +128,7 @@ pub fn object_columns<'a>() -> CsvTable<(&'a ScoreReport, &'a ObjectScore)> {
         "f_dot", "scale", "Ḟ: F with a tolerance that follows the object's size", NO_MOSEV2 => |r| mosev2(r.1, |m| Some(m.f_dot));
         "jf_dot", "scale", "J&Ḟ: the mean of `j` and `f_dot`", NO_MOSEV2 => |r| mosev2(r.1, |m| Some(m.jf_dot));
         "jf_disappear", "scale", "J&Ḟ while the object is gone", NO_STRETCH => |r| mosev2(r.1, |m| m.jf_disappear);
-        "jf_reappear", "scale", "J&Ḟ after it has come (back)", NO_STRETCH => |r| mosev2(r.1, |m| m.jf_reappear);
+        "jf_reappear", "scale", "J&Ḟ after it (re)appears", NO_STRETCH => |r| mosev2(r.1, |m| m.jf_reappear);
     };
     CsvTable { file: "jetbench score --export-csv", row: "One row per object.", columns }
 }

@@ -43,7 +43,7 @@ pub struct MoseScore {
     pub f_dot: f64,
     /// While the object is gone; `None` when it never is, or only from the first evaluated frame on.
     pub disappear: Option<Stretches>,
-    /// After it has come (back); `None` when it never does.
+    /// After it (re)appears; `None` when it never does.
     pub reappear: Option<Stretches>,
 }
 
@@ -79,7 +79,7 @@ impl MoseScore {
         self.disappear.map(|s| s.jf_dot())
     }
 
-    /// J&Ḟ after it has come (back).
+    /// J&Ḟ after it (re)appears.
     pub fn jf_reappear(&self) -> Option<f64> {
         self.reappear.map(|s| s.jf_dot())
     }

@@ -303,7 +303,10 @@ fn length(video: &Path) -> Result<Option<u32>, DataError> {
         jetbench_runners::files::read_text(&path, jetbench_runners::files::SMALL).map_err(|e| fail(&e.to_string()))?;
     let value = text.lines().find_map(|l| l.trim().strip_prefix("seqLength").map(|v| v.trim_start_matches([' ', '='])));
     let value = value.ok_or_else(|| fail("no seqLength in it"))?;
-    value.trim().parse().map(Some).map_err(|_| fail(&format!("seqLength {value:?} is no number")))
+    match value.trim().parse() {
+        Ok(length) if length <= mots::MOST_FRAMES => Ok(Some(length)),
+        _ => Err(fail(&format!("seqLength {value:?} is no number up to {}", mots::MOST_FRAMES))),
+    }
 }
 
 impl TrackingScore {

@@ -30,7 +30,7 @@ const FEW_STEADY: &str = "no steady state was found, it has fewer than 200 frame
 const FEW_REALTIME: &str = "the scenario is not `realtime`, fewer than 200 frames, or the cell failed";
 const UNSCORED: &str = "no frame counts, there is no ground truth, or the cell failed";
 const NEVER_GONE: &str = "no object is gone and counts, there is no ground truth, or the cell failed";
-const NEVER_BACK: &str = "no object comes (back), there is no ground truth, or the cell failed";
+const NEVER_BACK: &str = "no object (re)appears, there is no ground truth, or the cell failed";
 const FEW_VIDEOS: &str = "fewer than five videos, or the cell failed";
 const FEW_OBJECTS: &str = "fewer than five objects, or the cell failed";
 const NO_RAIL: &str = "no rail measures the whole module, or the cell failed";
@@ -189,7 +189,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "disturbed", "", "what disturbed the measurement, names with semicolons between", NOT_DISTURBED => |r| disturbance::list(&r.cell.disturbed);
         "jf_dot", "0 to 100", "MOSEv2's J&Ḟ: F with a tolerance that follows the object's size", UNSCORED => |r| r.figure(|s| s.jf_dot);
         "jf_disappear", "0 to 100", "J&Ḟ while an object is gone", NEVER_GONE => |r| r.figure(|s| s.jf_disappear);
-        "jf_reappear", "0 to 100", "J&Ḟ after an object has come (back)", NEVER_BACK => |r| r.figure(|s| s.jf_reappear);
+        "jf_reappear", "0 to 100", "J&Ḟ after an object (re)appears", NEVER_BACK => |r| r.figure(|s| s.jf_reappear);
         "objects_disappear", "", "objects that `jf_disappear` is a mean of", UNSCORED => |r| r.count(|s| s.objects_disappear);
         "objects_reappear", "", "objects that `jf_reappear` is a mean of", UNSCORED => |r| r.count(|s| s.objects_reappear);
     };
@@ -360,7 +360,7 @@ pub fn objects_table<'a>() -> CsvTable<CsvEntry<'a, &'a ObjectRecord>> {
         "jf", "0 to 100", "J&F: the mean of `j` and `f`", "no frame counts, or there is no ground truth" => |r| maybe(r.of.jf);
         "jf_dot", "0 to 100", "MOSEv2's J&Ḟ", "no frame counts, or there is no ground truth" => |r| maybe(mosev2(r.of, |m| Some(m.jf_dot())));
         "jf_disappear", "0 to 100", "J&Ḟ while it is gone", "it never is, or there is no ground truth" => |r| maybe(mosev2(r.of, MoseScore::jf_disappear));
-        "jf_reappear", "0 to 100", "J&Ḟ after it has come (back)", "it never does, or there is no ground truth" => |r| maybe(mosev2(r.of, MoseScore::jf_reappear));
+        "jf_reappear", "0 to 100", "J&Ḟ after it (re)appears", "it never does, or there is no ground truth" => |r| maybe(mosev2(r.of, MoseScore::jf_reappear));
     };
     CsvTable { file: "objects.csv", row: "One row per cell and object of a finished video.", columns }
 }

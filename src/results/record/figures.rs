@@ -23,10 +23,10 @@ pub struct SummaryRecord {
     /// J&Ḟ over the stretches on which an object is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jf_disappear: Option<f64>,
-    /// J&Ḟ over the stretches after an object has come (back).
+    /// J&Ḟ over the stretches after an object (re)appears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jf_reappear: Option<f64>,
-    /// Objects that are ever gone, and that ever come (back): what the two above are means of.
+    /// Objects that are ever gone, and that ever (re)appear: what the two above are means of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects_disappear: Option<usize>,
     /// See `objects_disappear`.

@@ -117,7 +117,7 @@ pub struct MoseColumns {
     pub jf_dot: f64,
     /// J&Ḟ while the object is gone; `None` where none is, so that there is nothing to average.
     pub jf_disappear: Option<f64>,
-    /// J&Ḟ after it has come (back).
+    /// J&Ḟ after it (re)appears.
     pub jf_reappear: Option<f64>,
 }
 

@@ -16,6 +16,8 @@ use crate::score::assignment::assign;
 const TRACKED: u32 = 2;
 /// The region that counts for nobody.
 const IGNORED: u32 = 10;
+/// Frames of a video at most: every one takes memory.
+pub(super) const MOST_FRAMES: u32 = 1_000_000;
 /// From here on a track and an object are one, when tracks in the ignored region are looked for.
 const SAME: f64 = 0.5;
 
@@ -79,8 +81,8 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
         let number =
             |word: &str, what: &str| word.parse::<u32>().map_err(|_| fail(&format!("{what} {word:?} is no number")));
         let (frame, id, class) = (number(frame, "frame")?, number(id, "id")?, number(class, "class")?);
-        if frame == 0 {
-            return Err(fail("frames count from 1"));
+        if !(1..=MOST_FRAMES).contains(&frame) {
+            return Err(fail(&format!("frame {frame}: frames count from 1, to {MOST_FRAMES} at most")));
         }
         let mask = coco_mask(number(width, "width")?, number(height, "height")?, rle).map_err(|e| fail(&e))?;
         let taken = covered.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
