@@ -59,7 +59,7 @@ pub enum Command {
     Score(ScoreArgs),
     /// Validate a dataset, or draw a small one
     Data(DataArgs),
-    /// Write a page on which to click on what shall be tracked
+    /// Write a web page for clicking on the objects to track
     #[command(after_help = help::PROMPT)]
     Prompt(PromptArgs),
     /// Compare a pack's outputs with its golden reference
@@ -84,7 +84,7 @@ pub enum Command {
     History(HistoryArgs),
     /// Run on a schedule, with a systemd timer or a line for cron
     Schedule(ScheduleArgs),
-    /// Remove old runs, but no baseline and nothing under way
+    /// Remove old runs; baselines and runs in progress stay
     #[command(after_help = help::PRUNE)]
     Prune(PruneArgs),
     /// Join the parts of a job, or compare boards

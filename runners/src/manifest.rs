@@ -184,8 +184,8 @@ pub enum Storage {
 pub struct PromptSpec {
     /// Kinds.
     pub kinds: Vec<PromptKind>,
-    /// Slots for points; a box takes two of them. One slot is the model's own padding point, so that at most
-    /// `point_slots` clicks fit when the graph adds that point itself.
+    /// Slots for points: the most clicks that an object can be given. A box takes two. The padding point that the
+    /// model adds is not counted.
     pub point_slots: u32,
 }
 

@@ -21,9 +21,9 @@ pub struct PacksArgs {
 pub enum PacksCommand {
     /// Make packs of released models: download, export, proof
     ///
-    /// A front of `jetbench-models get`: it is found on PATH, or its Python packages are installed into an environment of their
-    /// own, with its size said first. Licence, sizes, time and memory of each model are said before anything is fetched; downloads
-    /// are resumed; a pack has its name only when it is whole and proven.
+    /// Runs `jetbench-models get`: the one on PATH or, if there is none, one installed into an environment of its own (Linux on x86-64,
+    /// Python 3.11 or newer), after showing its size and asking. Licence, sizes, time and memory of each model are shown before anything
+    /// is fetched. Interrupted downloads are resumed. A pack appears under its name only when it is complete and proven.
     #[command(after_help = help::GET)]
     Get(GetArgs),
     /// Show a pack's graphs, cost per frame, memory and gaps
@@ -81,13 +81,13 @@ pub struct GetArgs {
     /// Where downloads are kept [default: ~/.cache/jetbench/checkpoints]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Take this file in place of the released one of that name (repeatable)
+    /// For the model NAME, accept a checkpoint with this SHA-256 in place of the released one (repeatable)
     #[arg(long, value_name = "NAME=DIGEST")]
     pub sha256: Vec<String>,
-    /// Fetch and compare the checkpoints, and stop
+    /// Fetch the checkpoints, check their digests, and stop
     #[arg(long)]
     pub download_only: bool,
-    /// Make packs anew that are there already
+    /// Rebuild packs that already exist
     #[arg(long)]
     pub force: bool,
     /// Length of the clip of the golden reference, in frames [default: 12]
@@ -102,7 +102,7 @@ pub struct GetArgs {
     /// Python to make the environment with
     #[arg(long, value_name = "FILE", default_value = "python3")]
     pub python: PathBuf,
-    /// Package index of a PyTorch without GPU libraries; `none`: take the one with them from the usual index
+    /// Package index to get PyTorch from, without GPU libraries; `none`: the usual index, whose PyTorch includes them
     #[arg(long, value_name = "URL", default_value = "https://download.pytorch.org/whl/cpu")]
     pub torch_index: String,
 }
@@ -176,7 +176,7 @@ pub struct AddArgs {
     /// SHA-256 that the archive must have, as `packs pack` printed it
     #[arg(long, value_name = "DIGEST")]
     pub sha256: Option<String>,
-    /// Take away another pack of that id
+    /// Replace an installed pack that has the same id
     #[arg(long)]
     pub replace: bool,
 }

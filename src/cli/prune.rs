@@ -10,7 +10,7 @@ use crate::cli::quantity::ByteCount;
 /// Flags of `prune`.
 #[derive(Args, Debug)]
 pub struct PruneArgs {
-    /// Keep the newest N runs of each device
+    /// Keep the newest N runs of each device; give either this or --max-size
     #[arg(long, value_name = "N", required_unless_present = "max_size", conflicts_with = "max_size")]
     pub keep: Option<NonZeroUsize>,
     /// Remove the oldest runs until all results take at most SIZE, e.g. 20GiB

@@ -119,7 +119,7 @@ pub struct RunArgs {
     /// Your own clicks: "obj=1 320,180 40,60,-" (repeatable)
     ///
     /// For footage without masks: obj=NAME [frame=N] [video=NAME] x,y[,+|-] …, in source pixels, frames from 0; `-` is a click outside
-    /// the object. A number alone is how many clicks points prompts place on a mask of the dataset [default: 1]
+    /// the object. A number alone (`--clicks 3`) is for datasets with masks: how many clicks a `points` prompt places on the mask [default: 1]
     #[arg(long, value_name = "CLICKS", help_heading = WHAT)]
     #[serde(deserialize_with = "count_or_words", skip_serializing_if = "Vec::is_empty")]
     pub clicks: Vec<String>,

@@ -22,7 +22,7 @@ pub enum ReferenceTool {
 /// Flags of `score`.
 #[derive(Args, Debug)]
 pub struct ScoreArgs {
-    /// Ground truth: a dataset, or its annotation directory
+    /// Ground truth: a dataset, its annotation directory, or (ytvis, ovis) its annotation file
     pub gt: PathBuf,
     /// Predicted masks, in the layout of the ground truth; several folders are compared with each other
     #[arg(required = true)]
