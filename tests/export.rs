@@ -178,6 +178,12 @@ fn a_run_and_its_report_write_the_same_files() {
     let refused = shop.output(&[&job[..], &["--export-bmf", "-", "--export-junit", "-"]].concat());
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
     // A file that cannot be written takes nothing away from the run.
+    let twice = shop.output(&[&job[..], &["--export-bmf", "one", "--export-junit", "one"]].concat());
+    assert!(
+        twice.status.code() == Some(2) && text(&twice.stderr).contains("name the same file"),
+        "{}",
+        text(&twice.stderr)
+    );
     let kept = shop.output(&[&job[..], &["--export-junit", "again.prom/x.xml", "--export-bmf", "kept.json"]].concat());
     assert_eq!(kept.status.code(), Some(3));
     assert!(text(&kept.stderr).contains("--export-junit: cannot write again.prom/x.xml"), "{}", text(&kept.stderr));

@@ -55,6 +55,18 @@ fn shop() -> Workshop {
 }
 
 #[test]
+fn a_file_that_is_no_page_of_ours_stays() {
+    let shop = shop();
+    std::fs::write(shop.path("precious.png"), [0x89, b'P', 0xff, 0]).unwrap();
+    std::os::unix::fs::symlink(shop.path("precious.png"), shop.path("link.html")).unwrap();
+    for out in ["precious.png", "link.html"] {
+        let said = shop.output(&["prompt", "clip", "--out", out]);
+        assert!(said.status.code() == Some(2) && text(&said.stderr).contains("choose another with --out"), "{out}");
+    }
+    assert_eq!(std::fs::read(shop.path("precious.png")).unwrap(), [0x89, b'P', 0xff, 0]);
+}
+
+#[test]
 fn what_is_clicked_in_a_browser_is_what_is_tracked() {
     let shop = shop();
     let said = shop.expect(0, &["prompt", "clip"]);

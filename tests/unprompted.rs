@@ -305,8 +305,36 @@ fn a_mots_line_that_is_none_is_named() {
         ("2 1 2 4000000000 4000000000 4", "4000000000"),
         ("1 1 2 2 2 4", "id 1 is on frame 1 already"),
         ("1 2 2 3 2 6", "another size"),
+        ("2 2 2 3 2 6", "another size"),
     ] {
         let fault = fault(line);
         assert!(fault.contains("a.txt:2") && fault.contains(wanted), "{line}: {fault}");
     }
+}
+
+#[test]
+fn mots_files_that_do_not_go_together_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (truth, pred) = (dir.path().join("gt"), dir.path().join("pred"));
+    let fault = |of_truth: &str, of_pred: &str, length: Option<&str>| {
+        for (side, text) in [(&truth, of_truth), (&pred, of_pred)] {
+            std::fs::create_dir_all(side).unwrap();
+            std::fs::write(side.join("a.txt"), text).unwrap();
+        }
+        if let Some(length) = length {
+            std::fs::create_dir_all(truth.join("b/gt")).unwrap();
+            std::fs::rename(truth.join("a.txt"), truth.join("b/gt/gt.txt")).unwrap();
+            std::fs::rename(pred.join("a.txt"), pred.join("b.txt")).unwrap();
+            std::fs::write(truth.join("b/seqinfo.ini"), format!("[Sequence]\nseqLength={length}\n")).unwrap();
+        }
+        let options = TrackingOptions { truth: truth.clone(), pred: pred.clone(), list: None, remove_void: false };
+        track(&options).map(|r| r.videos.len()).unwrap_err().0
+    };
+    let sizes = fault("1 1 2 2 2 4\n", "1 1 2 4 1 4\n", None);
+    assert!(sizes.contains("masks of 1x4 pixels") && sizes.contains("are 2x2"), "{sizes}");
+    let beyond = fault("1 1 2 2 2 4\n3 1 2 2 2 4\n", "1 1 2 2 2 4\n", Some("1"));
+    assert!(beyond.contains("gt.txt: frame 3, but the video has 1"), "{beyond}");
+    std::fs::write(truth.join("b.txt"), "1 1 2 2 2 4\n").unwrap();
+    let both = fault("1 1 2 2 2 4\n", "1 1 2 2 2 4\n", None);
+    assert!(both.contains("both b/ and b.txt are there"), "{both}");
 }

@@ -41,6 +41,14 @@ impl<'a> Exports<'a> {
 
     fn of(asked: [(Format, Option<&'a Path>); 4]) -> Result<Self, Error> {
         let asked: Vec<_> = asked.into_iter().filter_map(|(format, path)| Some((format, path?))).collect();
+        for (i, (format, path)) in asked.iter().enumerate().filter(|(_, (_, path))| path.as_os_str() != "-") {
+            let flag = format.flag();
+            store::may_replace(path).map_err(|why| Error::Usage(format!("--{flag} {}: {why}", path.display())))?;
+            if let Some((other, _)) = asked[..i].iter().find(|(_, earlier)| earlier == path) {
+                let other = other.flag();
+                return Err(Error::Usage(format!("--{other} and --{flag} name the same file: {}", path.display())));
+            }
+        }
         let mut printed = asked.iter().filter(|(_, path)| path.as_os_str() == "-").map(|(format, _)| format.flag());
         match (printed.next(), printed.next()) {
             (Some(one), Some(other)) => Err(Error::Usage(format!(
@@ -73,7 +81,7 @@ impl<'a> Exports<'a> {
             }
             if path.as_os_str() == "-" {
                 stdout = text;
-            } else if let Err(e) = store::write_atomic(path, text.as_bytes()) {
+            } else if let Err(e) = store::export(path, text.as_bytes()) {
                 let fault = format!("--{}: cannot write {}: {e}{}", format.flag(), path.display(), store::remedy(&e));
                 done = done.and(Err(Error::Environment(fault)));
             }

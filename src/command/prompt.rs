@@ -27,9 +27,11 @@ const MARK: &str = "<!-- jetbench prompt page -->";
 pub fn prompt(args: &PromptArgs) -> Result<Outcome, Error> {
     let still = still(&args.file, args.video.as_deref(), args.frame)?;
     let path = args.out.clone().unwrap_or_else(|| beside(&args.file, &still.video));
-    if let Ok(there) = files::read_text(&path, files::LARGE)
-        && !there.contains(MARK)
-    {
+    let free = match std::fs::symlink_metadata(&path) {
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+        Ok(there) => there.is_file() && files::read_text(&path, files::LARGE).is_ok_and(|text| text.contains(MARK)),
+    };
+    if !free {
         return Err(Error::Usage(format!(
             "{}: it is there and no page of `jetbench prompt`; choose another with --out",
             path.display()

@@ -24,13 +24,14 @@ pub fn prune(args: &PruneArgs) -> Result<Outcome, Error> {
         (None, Some(most)) => above(&runs, most.0),
         (None, None) => Vec::new(), // clap asks for one of them
     };
-    let mut gone: Vec<&Stored> = Vec::new();
+    let (mut gone, mut stuck): (Vec<&Stored>, Vec<String>) = (Vec::new(), Vec::new());
     for run in doomed {
         if !args.dry_run
             && let Err(why) = discard(&run.dir)
         {
             // What could be removed so far is told, too.
             say(&format!("error: {why}"));
+            stuck.push(why.to_string());
             continue;
         }
         gone.push(run);
@@ -39,11 +40,14 @@ pub fn prune(args: &PruneArgs) -> Result<Outcome, Error> {
     let (freed, all) = (bytes(&mut gone.iter().copied()), bytes(&mut runs.iter()));
     let left = all - freed;
     let over = args.max_size.as_ref().is_some_and(|most| left > most.0);
-    let code = if over { exit::NOT_VALID } else { exit::OK };
+    let code = match (stuck.is_empty(), over) {
+        (false, _) => exit::ENVIRONMENT,
+        (true, true) => exit::NOT_VALID,
+        (true, false) => exit::OK,
+    };
     if args.json {
         let list: Vec<_> = gone.iter().map(|run| json!({"run": run.dir, "bytes": run.bytes})).collect();
-        let line =
-            json!({"schema": 1, "dry_run": args.dry_run, "removed": list, "freed_bytes": freed, "left_bytes": left});
+        let line = json!({"schema": 1, "dry_run": args.dry_run, "removed": list, "freed_bytes": freed, "left_bytes": left, "errors": stuck});
         return Ok(Outcome { stdout: format!("{line}\n"), code });
     }
     let verb = if args.dry_run { "would remove" } else { "removed" };

@@ -4,7 +4,7 @@
 mod compare;
 mod unprompted;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{ReferenceTool, ScoreArgs};
 use crate::exit::{Error, Outcome};
@@ -74,9 +74,21 @@ fn masks(args: &ScoreArgs) -> Option<Protocol> {
 struct Exports {
     stdout: String,
     printed: bool,
+    /// Files that must not be written over.
+    inputs: Vec<PathBuf>,
+}
+
+/// Are these two names of one file?
+fn same_file(a: &Path, b: &Path) -> bool {
+    a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
 impl Exports {
+    fn of(args: &ScoreArgs) -> Self {
+        let inputs = args.pred.iter().chain([&args.gt]).cloned().collect();
+        Exports { inputs, ..Exports::default() }
+    }
+
     /// Writes to a file, or to stdout for `-`.
     fn write(&mut self, path: &Path, content: &str) -> Result<(), Error> {
         if path.as_os_str() == "-" {
@@ -84,7 +96,10 @@ impl Exports {
             self.stdout.push_str(content);
             return Ok(());
         }
-        store::write_atomic(path, content.as_bytes())
+        if let Some(input) = self.inputs.iter().find(|input| same_file(input, path)) {
+            return Err(Error::Usage(format!("cannot write {}: it is what is scored", input.display())));
+        }
+        store::export(path, content.as_bytes())
             .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))
     }
 
@@ -115,7 +130,7 @@ impl Exports {
 
 /// Files and lines for one folder.
 fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, Error> {
-    let mut exports = Exports::default();
+    let mut exports = Exports::of(args);
     if let Some(path) = &args.export_markdown {
         exports.write(path, &markdown(report))?;
     }

@@ -340,6 +340,39 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     publish(file, path)
 }
 
+/// Writes a file where the user asked for one: only in an empty place, or over a plain file that is none of jetbench's own.
+///
+/// # Errors
+/// The file system's; what is there, where it must stay.
+pub fn export(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    may_replace(path).map_err(|why| std::io::Error::new(ErrorKind::AlreadyExists, why))?;
+    write_atomic(path, bytes)
+}
+
+/// May a file that the user asked for take this place? A directory fails when it is written to.
+///
+/// # Errors
+/// Why what is there must stay.
+pub fn may_replace(path: &Path) -> Result<(), String> {
+    let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if there.is_dir() {
+        return Ok(());
+    }
+    if !there.is_file() {
+        return Err("it is a link, a pipe or a device; name a plain file".into());
+    }
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let own = ["json", "html", "csv", "txt"].iter().any(|e| name.ends_with(&format!(".{e}")));
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if own && dir.join(RECORD).is_file() {
+        return Err("it is a file of a run; name another".into());
+    }
+    if name == "pack.toml" {
+        return Err("it is the manifest of a pack; name another file".into());
+    }
+    Ok(())
+}
+
 /// A file that has no name yet. Temporary files are private by default; results are for whom the umask says.
 fn temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new().prefix(WRITING).permissions(Permissions::from_mode(0o666)).tempfile_in(dir)
@@ -456,6 +489,26 @@ mod tests {
         }
         drop(RunDir::create(out.path(), "d").unwrap());
         assert_eq!(visible().1.len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_is_asked_for_replaces_none_of_ours_and_nothing_that_is_not_plain() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["run.json", "report.html", "summary.csv", "pack.toml", "ci.xml"] {
+            std::fs::write(at(name), "old").unwrap();
+        }
+        std::os::unix::fs::symlink(at("ci.xml"), at("link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for name in ["run.json", "report.html", "summary.csv", "pack.toml", "link", "socket"] {
+            assert!(export(&at(name), b"new").is_err(), "{name}");
+        }
+        assert_eq!(std::fs::read(at("run.json")).unwrap(), b"old");
+        assert!(at("link").is_symlink());
+        for name in ["ci.xml", "fresh.json"] {
+            export(&at(name), b"new").unwrap();
+            assert_eq!(std::fs::read(at(name)).unwrap(), b"new", "{name}");
+        }
     }
 
     #[test]

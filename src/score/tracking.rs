@@ -254,6 +254,9 @@ pub fn track(options: &TrackingOptions) -> Result<TrackingReport, DataError> {
             let mut names = directories(&truth)?;
             names.extend(entries(&truth)?.iter().filter_map(|n| n.strip_suffix(".txt").map(str::to_string)));
             names.sort_unstable();
+            if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
+                return fail(&truth, &format!("both {0}/ and {0}.txt are there: which is the truth?", twice[0]));
+            }
             names
         }
     };

@@ -35,7 +35,7 @@ pub(super) fn score(args: &ScoreArgs, preds: &[PathBuf]) -> Result<Outcome, Erro
     paired::holm(pairs.iter_mut().filter_map(|p| p.2.as_mut()));
     let as_json = || format!("{}\n", json(&reports, &pairs));
     if let Some(path) = args.export_json.as_deref().filter(|path| path.as_os_str() != "-") {
-        store::write_atomic(path, as_json().as_bytes())
+        store::export(path, as_json().as_bytes())
             .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))?;
     }
     let mut printed = String::new();
@@ -48,7 +48,7 @@ pub(super) fn score(args: &ScoreArgs, preds: &[PathBuf]) -> Result<Outcome, Erro
     for (path, text) in asked.into_iter().filter_map(|(path, text)| Some((path.as_ref()?, text))) {
         match path.as_os_str() == "-" {
             true => printed.push_str(&text),
-            false => store::write_atomic(path, text.as_bytes())
+            false => store::export(path, text.as_bytes())
                 .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))?,
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn tracks(args: &ScoreArgs) -> Result<Outcome, Error> {
     };
     let report = tracking::track(&options)?;
     let csv = || String::from_utf8_lossy(&tracking_columns().file(report.videos.iter())).into_owned();
-    Exports::default().written(args, &report, csv, || tracks_text(&report))
+    Exports::of(args).written(args, &report, csv, || tracks_text(&report))
 }
 
 /// Average precision.
@@ -56,7 +56,7 @@ pub(super) fn instances(args: &ScoreArgs, protocol: TubeProtocol) -> Result<Outc
     let rows: Vec<(&str, &Averages)> =
         vec![("per_class", &report.per_class), ("class_agnostic", &report.class_agnostic)];
     let csv = || String::from_utf8_lossy(&tube_columns().file(rows.iter().copied())).into_owned();
-    Exports::default().written(args, &report, csv, || instances_text(&report, name))
+    Exports::of(args).written(args, &report, csv, || instances_text(&report, name))
 }
 
 fn tracks_text(report: &TrackingReport) -> String {

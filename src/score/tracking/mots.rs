@@ -16,6 +16,8 @@ use crate::score::assignment::assign;
 const TRACKED: u32 = 2;
 /// The region that counts for nobody.
 const IGNORED: u32 = 10;
+/// Masks of one file take at most so much memory, bytes.
+const ROOM: u64 = 4 << 30;
 /// Frames of a video at most: every one takes memory.
 pub(super) const MOST_FRAMES: u32 = 1_000_000;
 /// From here on a track and an object are one, when tracks in the ignored region are looked for.
@@ -26,18 +28,30 @@ const SAME: f64 = 0.5;
 struct Lines {
     masks: BTreeMap<u32, Masks>,
     ignored: BTreeMap<u32, Mask>,
+    /// Width and height of every mask.
+    size: Option<(u32, u32)>,
 }
 
 /// One video from its two files; `frames` is its length, where something says it.
 ///
 /// # Errors
-/// A line that is none, an id twice on a frame, masks of one file that overlap: names file and line.
-pub(super) fn read(name: &str, truth: &Path, pred: &Path, frames: Option<u32>) -> Result<TrackedVideo, DataError> {
-    let (truth, mut tracks) = (lines(truth)?, lines(pred)?);
+/// A line that is none, an id twice on a frame, masks of one file that overlap or differ in size: names file and line. The two files
+/// differ in size, or hold frames beyond the video's end.
+pub(super) fn read(name: &str, truth_file: &Path, pred: &Path, frames: Option<u32>) -> Result<TrackedVideo, DataError> {
+    let (truth, mut tracks) = (lines(truth_file)?, lines(pred)?);
     let last = |lines: &Lines| lines.masks.keys().chain(lines.ignored.keys()).max().copied().unwrap_or(0);
     let length = frames.unwrap_or_else(|| last(&truth).max(last(&tracks)));
-    if let Some(beyond) = Some(last(&tracks)).filter(|l| *l > length) {
-        return Err(DataError(format!("{}: frame {beyond}, but the video has {length}", pred.display())));
+    for (lines, path) in [(&truth, truth_file), (&tracks, pred)] {
+        if last(lines) > length {
+            let beyond = last(lines);
+            return Err(DataError(format!("{}: frame {beyond}, but the video has {length}", path.display())));
+        }
+    }
+    if let Some(((w, h), (tw, th))) = tracks.size.zip(truth.size).filter(|(a, b)| a != b) {
+        let (truth, pred) = (truth_file.display(), pred.display());
+        return Err(DataError(format!(
+            "{pred}: masks of {w}x{h} pixels, but those of the truth {truth} are {tw}x{th}"
+        )));
     }
     let mut truths = truth.masks;
     let scenes = (1..=length).map(|t| {
@@ -72,6 +86,7 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
     let text = files::read_text(path, files::LARGE).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
     let mut all = Lines::default();
     let mut covered: BTreeMap<u32, Mask> = BTreeMap::new();
+    let mut bytes = 0;
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let fail = |what: &str| DataError(format!("{}:{}: {what}", path.display(), i + 1));
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -85,10 +100,15 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
             return Err(fail(&format!("frame {frame}: frames count from 1, to {MOST_FRAMES} at most")));
         }
         let mask = coco_mask(number(width, "width")?, number(height, "height")?, rle).map_err(|e| fail(&e))?;
-        let taken = covered.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
-        if (taken.width(), taken.height()) != (mask.width(), mask.height()) {
-            return Err(fail("another size than the mask above it"));
+        if *all.size.get_or_insert((mask.width(), mask.height())) != (mask.width(), mask.height()) {
+            return Err(fail("another size than the masks above it"));
         }
+        // The mask, and at most one more for what its frame has so far.
+        bytes += 2 * 8 * mask.words().len() as u64;
+        if bytes > ROOM {
+            return Err(fail("the masks up to here take more than 4 GiB of memory; score fewer frames at a time"));
+        }
+        let taken = covered.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
         if overlap(taken, &mask) > 0 {
             return Err(fail("this mask overlaps another one of its frame; MOTS masks never do"));
         }
