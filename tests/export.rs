@@ -184,6 +184,15 @@ fn a_run_and_its_report_write_the_same_files() {
         "{}",
         text(&twice.stderr)
     );
+    let asks = "export-bmf = \"./job.toml\"\n";
+    std::fs::write(shop.path("job.toml"), asks).unwrap();
+    let read = shop.output(&[&job[..], &["--config", "job.toml"]].concat());
+    assert!(
+        read.status.code() == Some(2) && text(&read.stderr).contains("this command reads it"),
+        "{}",
+        text(&read.stderr)
+    );
+    assert_eq!(std::fs::read_to_string(shop.path("job.toml")).unwrap(), asks);
     let kept = shop.output(&[&job[..], &["--export-junit", "again.prom/x.xml", "--export-bmf", "kept.json"]].concat());
     assert_eq!(kept.status.code(), Some(3));
     assert!(text(&kept.stderr).contains("--export-junit: cannot write again.prom/x.xml"), "{}", text(&kept.stderr));

@@ -101,7 +101,7 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
 /// Writes the page of a comparison.
 fn write_page(file: &Path, page: &str) -> Result<(), Error> {
     let fault = |e| Error::Environment(format!("--html: cannot write {}: {e}", file.display()));
-    store::export(file, page.as_bytes()).map_err(fault)
+    store::export(file, page.as_bytes(), &[]).map_err(fault)
 }
 
 /// What latencies of this cell differ by from run to run: what the user says, else what the results directory shows, else

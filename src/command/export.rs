@@ -1,6 +1,6 @@
 //! The files for other programs that `run` and `report` were asked for: which format goes where.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{ReportArgs, RunArgs};
 use crate::exit::Error;
@@ -16,14 +16,16 @@ impl<'a> Exports<'a> {
     /// Those of `run`.
     ///
     /// # Errors
-    /// Two of them are for stdout.
+    /// Two of them are for stdout or for one file, or one would replace what must stay.
     pub(super) fn of_run(args: &'a RunArgs) -> Result<Self, Error> {
-        Self::of([
+        let inputs: Vec<&Path> = [&args.config, &args.prompts].into_iter().flatten().map(PathBuf::as_path).collect();
+        let asked = [
             (Format::Markdown, args.export_markdown.as_deref()),
             (Format::Bmf, args.export_bmf.as_deref()),
             (Format::Junit, args.export_junit.as_deref()),
             (Format::Prometheus, args.export_prometheus.as_deref()),
-        ])
+        ];
+        Self::of(asked, &inputs)
     }
 
     /// Those of `report`.
@@ -31,19 +33,21 @@ impl<'a> Exports<'a> {
     /// # Errors
     /// As [`Exports::of_run`].
     pub(super) fn of_report(args: &'a ReportArgs) -> Result<Self, Error> {
-        Self::of([
+        let asked = [
             (Format::Markdown, args.export_markdown.as_deref()),
             (Format::Bmf, args.export_bmf.as_deref()),
             (Format::Junit, args.export_junit.as_deref()),
             (Format::Prometheus, args.export_prometheus.as_deref()),
-        ])
+        ];
+        Self::of(asked, &[])
     }
 
-    fn of(asked: [(Format, Option<&'a Path>); 4]) -> Result<Self, Error> {
+    fn of(asked: [(Format, Option<&'a Path>); 4], inputs: &[&Path]) -> Result<Self, Error> {
         let asked: Vec<_> = asked.into_iter().filter_map(|(format, path)| Some((format, path?))).collect();
         for (i, (format, path)) in asked.iter().enumerate().filter(|(_, (_, path))| path.as_os_str() != "-") {
             let flag = format.flag();
-            store::may_replace(path).map_err(|why| Error::Usage(format!("--{flag} {}: {why}", path.display())))?;
+            store::may_replace(path, inputs)
+                .map_err(|why| Error::Usage(format!("--{flag} {}: {why}", path.display())))?;
             if let Some((other, _)) = asked[..i].iter().find(|(_, earlier)| earlier == path) {
                 let other = other.flag();
                 return Err(Error::Usage(format!("--{other} and --{flag} name the same file: {}", path.display())));
@@ -81,7 +85,7 @@ impl<'a> Exports<'a> {
             }
             if path.as_os_str() == "-" {
                 stdout = text;
-            } else if let Err(e) = store::export(path, text.as_bytes()) {
+            } else if let Err(e) = store::export(path, text.as_bytes(), &[]) {
                 let fault = format!("--{}: cannot write {}: {e}{}", format.flag(), path.display(), store::remedy(&e));
                 done = done.and(Err(Error::Environment(fault)));
             }

@@ -67,7 +67,7 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    store::export(path, bytes).map_err(|e| Error::Environment(format!("cannot write {}: {e}", path.display())))
+    store::export(path, bytes, &[]).map_err(|e| Error::Environment(format!("cannot write {}: {e}", path.display())))
 }
 
 fn text(series: &[Series]) -> String {

@@ -74,13 +74,8 @@ fn masks(args: &ScoreArgs) -> Option<Protocol> {
 struct Exports {
     stdout: String,
     printed: bool,
-    /// Files that must not be written over.
+    /// What is scored.
     inputs: Vec<PathBuf>,
-}
-
-/// Are these two names of one file?
-fn same_file(a: &Path, b: &Path) -> bool {
-    a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
 impl Exports {
@@ -96,10 +91,8 @@ impl Exports {
             self.stdout.push_str(content);
             return Ok(());
         }
-        if let Some(input) = self.inputs.iter().find(|input| same_file(input, path)) {
-            return Err(Error::Usage(format!("cannot write {}: it is what is scored", input.display())));
-        }
-        store::export(path, content.as_bytes())
+        let inputs: Vec<&Path> = self.inputs.iter().map(PathBuf::as_path).collect();
+        store::export(path, content.as_bytes(), &inputs)
             .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))
     }
 

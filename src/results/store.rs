@@ -340,12 +340,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     publish(file, path)
 }
 
-/// Writes a file where the user asked for one: only in an empty place, or over a plain file that is none of jetbench's own.
+/// Writes a file where the user asked for one: only in an empty place, or over a plain file that is none of jetbench's own and none of
+/// `inputs`, which the command reads.
 ///
 /// # Errors
 /// The file system's; what is there, where it must stay.
-pub fn export(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    may_replace(path).map_err(|why| std::io::Error::new(ErrorKind::AlreadyExists, why))?;
+pub fn export(path: &Path, bytes: &[u8], inputs: &[&Path]) -> std::io::Result<()> {
+    may_replace(path, inputs).map_err(|why| std::io::Error::new(ErrorKind::AlreadyExists, why))?;
     write_atomic(path, bytes)
 }
 
@@ -353,13 +354,17 @@ pub fn export(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 ///
 /// # Errors
 /// Why what is there must stay.
-pub fn may_replace(path: &Path) -> Result<(), String> {
+pub fn may_replace(path: &Path, inputs: &[&Path]) -> Result<(), String> {
     let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if there.is_dir() {
         return Ok(());
     }
     if !there.is_file() {
         return Err("it is a link, a pipe or a device; name a plain file".into());
+    }
+    let real = path.canonicalize().ok();
+    if inputs.iter().any(|input| real.is_some() && input.canonicalize().ok() == real) {
+        return Err("this command reads it; name another file".into());
     }
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let own = ["json", "html", "csv", "txt"].iter().any(|e| name.ends_with(&format!(".{e}")));
@@ -501,12 +506,16 @@ mod tests {
         std::os::unix::fs::symlink(at("ci.xml"), at("link")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         for name in ["run.json", "report.html", "summary.csv", "pack.toml", "link", "socket"] {
-            assert!(export(&at(name), b"new").is_err(), "{name}");
+            assert!(export(&at(name), b"new", &[]).is_err(), "{name}");
         }
         assert_eq!(std::fs::read(at("run.json")).unwrap(), b"old");
         assert!(at("link").is_symlink());
+        assert!(
+            export(&at("ci.xml"), b"new", &[&at("no"), &dir.path().join(".").join("ci.xml")]).is_err(),
+            "it is read"
+        );
         for name in ["ci.xml", "fresh.json"] {
-            export(&at(name), b"new").unwrap();
+            export(&at(name), b"new", &[&at("run.json")]).unwrap();
             assert_eq!(std::fs::read(at(name)).unwrap(), b"new", "{name}");
         }
     }

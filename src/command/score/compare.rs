@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::scored;
+use super::{Exports, scored};
 use crate::cli::ScoreArgs;
 use crate::exit::{Error, Outcome};
 use crate::judge::contest;
 use crate::judge::paired::{self, ALPHA, Difference, Scores};
 use crate::report::answer;
-use crate::results::store;
 use crate::score::ScoreReport;
 use crate::score::export::Table;
 use crate::score::export::tables::folder_table;
@@ -33,12 +32,11 @@ pub(super) fn score(args: &ScoreArgs, preds: &[PathBuf]) -> Result<Outcome, Erro
     let mut pairs: Vec<Pair> =
         contest::pairs(&all).into_iter().map(|(a, b)| (a, b, paired::difference(&scores[a], &scores[b]))).collect();
     paired::holm(pairs.iter_mut().filter_map(|p| p.2.as_mut()));
+    let mut exports = Exports::of(args);
     let as_json = || format!("{}\n", json(&reports, &pairs));
     if let Some(path) = args.export_json.as_deref().filter(|path| path.as_os_str() != "-") {
-        store::export(path, as_json().as_bytes())
-            .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))?;
+        exports.write(path, &as_json())?;
     }
-    let mut printed = String::new();
     let table = folder_table(&reports);
     let latex = |table: &Table| format!("% needs \\usepackage{{booktabs}}\n{}", table.latex());
     let sentences =
@@ -46,14 +44,10 @@ pub(super) fn score(args: &ScoreArgs, preds: &[PathBuf]) -> Result<Outcome, Erro
     let asked =
         [(&args.export_markdown, sentences()), (&args.export_latex, table.as_ref().map_or_else(String::new, latex))];
     for (path, text) in asked.into_iter().filter_map(|(path, text)| Some((path.as_ref()?, text))) {
-        match path.as_os_str() == "-" {
-            true => printed.push_str(&text),
-            false => store::export(path, text.as_bytes())
-                .map_err(|e| Error::Usage(format!("cannot write {}: {e}", path.display())))?,
-        }
+        exports.write(path, &text)?;
     }
-    if !printed.is_empty() {
-        return Ok(Outcome::ok(printed));
+    if exports.printed {
+        return Ok(Outcome::ok(exports.stdout));
     }
     let to_stdout = args.json || args.export_json.as_deref() == Some(Path::new("-"));
     Ok(Outcome::ok(if to_stdout { as_json() } else { text(&reports, &pairs) }))
