@@ -8,6 +8,7 @@ pub mod export;
 mod failure;
 pub mod grade;
 mod kernel;
+mod label_pair;
 mod mosev2;
 mod protocol;
 mod rules;
@@ -24,8 +25,6 @@ pub use protocol::{DavisStatistics, Protocol, TrackScore, UnknownProtocol, davis
 
 pub use rules::{Rules, UnknownRules};
 
-use jetbench_runners::types::Mask;
-
 /// J and F of one object on one frame, 0..1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameScore {
@@ -37,13 +36,4 @@ pub struct FrameScore {
     pub pred_empty: bool,
     /// The true mask has no foreground.
     pub truth_empty: bool,
-}
-
-/// Scores one pair of masks of equal size; tolerance radius from the size. [`FrameScorer`] does the same and keeps its
-/// working memory.
-///
-/// # Panics
-/// When the masks differ in size: readers of files must check sizes, and [`crate::dataset::Sequence::truth`] does.
-pub fn frame_score(pred: &Mask, truth: &Mask) -> FrameScore {
-    FrameScorer::new(truth.width(), truth.height(), BOUNDARY_THRESHOLD).score(pred, truth)
 }

@@ -155,9 +155,7 @@ impl LabelMasks {
         let mut all =
             if self.masks.is_empty() { Mask::empty(self.width, self.height) } else { self.masks.swap_remove(0).1 };
         for (_, mask) in &self.masks {
-            for (a, m) in all.words_mut().iter_mut().zip(mask.words()) {
-                *a |= m;
-            }
+            all.unite(mask);
         }
         (all, values)
     }

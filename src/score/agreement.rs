@@ -73,13 +73,7 @@ fn between(sequence: &Sequence, first: PathBuf, second: PathBuf) -> Option<Vec<(
 
 /// Intersection over union; 1 where both are empty: the two agree that there is nothing.
 fn iou(a: &Mask, b: &Mask) -> f64 {
-    let count = |join: fn(u64, u64) -> u64| -> u64 {
-        a.words().iter().zip(b.words()).map(|(a, b)| u64::from(join(*a, *b).count_ones())).sum()
-    };
-    match count(|a, b| a | b) {
-        0 => 1.0,
-        union => count(|a, b| a & b) as f64 / union as f64,
-    }
+    a.iou(b).unwrap_or(1.0)
 }
 
 #[cfg(test)]

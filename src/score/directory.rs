@@ -22,6 +22,7 @@ use self::report::{Scored, assemble, report, unpredicted};
 use crate::dataset::{DataError, LabelMasks};
 use crate::score::boundary_iou::boundary_iou;
 use crate::score::failure::taken_for;
+use crate::score::label_pair;
 use crate::score::protocol::Protocol;
 use crate::score::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer};
 
@@ -197,19 +198,7 @@ fn run_job(
     for &(u, at) in &job.parts {
         let unit = &video.units[u];
         let (truth_file, pred_file) = (unit.truth.join(&unit.files[at]), unit.pred.join(&unit.files[at]));
-        let t = LabelMasks::read(&truth_file).map_err(|e| e.0)?;
-        let p = LabelMasks::read(&pred_file).map_err(|e| e.0)?;
-        if (t.width, t.height) != (p.width, p.height) {
-            return Err(format!(
-                "{}: {}x{}, but the truth {} is {}x{}; write masks at the size of the frames",
-                pred_file.display(),
-                p.width,
-                p.height,
-                truth_file.display(),
-                t.width,
-                t.height
-            ));
-        }
+        let (t, p) = label_pair::read(&truth_file, &pred_file).map_err(|e| e.0)?;
         let binary = |image: LabelMasks, file: &Path| {
             let (mask, values) = image.into_foreground();
             if values > 2 && unit.object.is_some() {
@@ -228,7 +217,7 @@ fn run_job(
             pred.push((1, binary(p, &pred_file)?));
         } else {
             let all = |image: LabelMasks| image.masks.into_iter().map(|(id, m)| (u32::from(id), m));
-            let void = |id: u32| protocol == Protocol::Davis2017Semi && id == 255;
+            let void = |id: u32| protocol == Protocol::Davis2017Semi && id == u32::from(label_pair::VOID);
             truth.extend(all(t).filter(|(id, _)| !void(*id)));
             pred.extend(all(p));
         }

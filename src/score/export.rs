@@ -10,13 +10,6 @@ use super::protocol::Protocol;
 use crate::report::csv::{CsvTable, columns, line, maybe, value};
 
 impl ScoreReport {
-    /// JSON, pretty-printed, floats in their shortest round-trip form.
-    pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_else(|e| unreachable!("plain data: {e}"));
-        text.push('\n');
-        text
-    }
-
     /// CSV: a row per object (or per object and evaluated frame, when the report has them), header first. Floats in
     /// their shortest round-trip form, on the protocol's scale; what does not apply is empty.
     pub fn to_csv(&self) -> String {

@@ -29,16 +29,9 @@ pub(super) fn taken_for(score: &FrameScore, pred: &Mask, own: u32, truth: &[(u32
     if score.j >= LOST_BELOW || score.pred_empty {
         return None;
     }
-    let overlap = |mask: &Mask| {
-        let (mut inter, mut union) = (0u64, 0u64);
-        for (a, b) in pred.words().iter().zip(mask.words()) {
-            inter += u64::from((a & b).count_ones());
-            union += u64::from((a | b).count_ones());
-        }
-        inter as f64 / union.max(1) as f64
-    };
     let same_size = |m: &Mask| (m.width(), m.height()) == (pred.width(), pred.height());
-    truth.iter().find(|(key, mask)| *key != own && same_size(mask) && overlap(mask) >= FOUND_FROM).map(|(key, _)| *key)
+    let on = |mask: &Mask| same_size(mask) && pred.iou(mask).is_some_and(|iou| iou >= FOUND_FROM);
+    truth.iter().find(|(key, mask)| *key != own && on(mask)).map(|(key, _)| *key)
 }
 
 /// Losses of one object over its frames in order; each comes with the object that the prediction covered instead, if

@@ -243,10 +243,8 @@ fn grade_frame(
         // What is scored is what a label map can hold. Runners that know the option `overlaps` have settled this.
         let mut taken = Mask::empty(width, height);
         for (mask, _) in predicted.values_mut() {
-            for (own, taken) in mask.words_mut().iter_mut().zip(taken.words_mut()) {
-                *own &= !*taken;
-                *taken |= *own;
-            }
+            mask.subtract(&taken);
+            taken.unite(mask);
         }
     }
     // A looped clip is longer than its annotations; only the first pass is scored and written.

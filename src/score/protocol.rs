@@ -178,7 +178,7 @@ impl fmt::Display for Protocol {
 
 /// A word that is no protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown protocol `{0}`; known: sav, vos, davis2017-semi, davis2016, davis2017-unsup, mosev2")]
+#[error("unknown protocol `{0}`; known: {known}", known = Protocol::ALL.map(Protocol::as_str).join(", "))]
 pub struct UnknownProtocol(pub String);
 
 impl FromStr for Protocol {

@@ -16,12 +16,9 @@ pub struct Agreement {
 
 /// Compares two masks of one size.
 pub fn agreement(a: &Mask, b: &Mask) -> Agreement {
-    let (mut both, mut either) = (0u64, 0u64);
-    for (a, b) in a.words().iter().zip(b.words()) {
-        both += u64::from((a & b).count_ones());
-        either += u64::from((a | b).count_ones());
-    }
-    Agreement { iou: if either == 0 { 1.0 } else { both as f64 / either as f64 }, differing: either - both, either }
+    let both = a.overlap(b);
+    let either = a.area() + b.area() - both;
+    Agreement { iou: a.iou(b).unwrap_or(1.0), differing: either - both, either }
 }
 
 /// Masks of a track, all frames together.

@@ -90,6 +90,28 @@ impl Mask {
         self.words.iter().map(|w| u64::from(w.count_ones())).sum()
     }
 
+    /// Pixels that both have; the masks are of one size.
+    pub fn overlap(&self, other: &Mask) -> u64 {
+        self.words.iter().zip(&other.words).map(|(a, b)| u64::from((a & b).count_ones())).sum()
+    }
+
+    /// Intersection over union of two masks of one size, 0..1; `None` where both are empty.
+    pub fn iou(&self, other: &Mask) -> Option<f64> {
+        let both = self.overlap(other);
+        let either = self.area() + other.area() - both;
+        (either > 0).then(|| both as f64 / either as f64)
+    }
+
+    /// Adds the pixels of a mask of the same size.
+    pub fn unite(&mut self, other: &Mask) {
+        self.words.iter_mut().zip(&other.words).for_each(|(own, other)| *own |= other);
+    }
+
+    /// Takes away the pixels of a mask of the same size.
+    pub fn subtract(&mut self, other: &Mask) {
+        self.words.iter_mut().zip(&other.words).for_each(|(own, other)| *own &= !other);
+    }
+
     /// No foreground pixel at all.
     pub fn is_empty(&self) -> bool {
         self.words.iter().all(|&w| w == 0)

@@ -346,6 +346,16 @@ fn each_object(run: &RunRecord) -> impl Iterator<Item = CsvEntry<'_, &ObjectReco
     })
 }
 
+/// What is known of every object frame by frame.
+fn each_object_frame<'a, T>(
+    run: &'a RunRecord,
+    of: fn(&'a ObjectRecord) -> &'a Vec<T>,
+) -> impl Iterator<Item = CsvEntry<'a, (&'a ObjectRecord, &'a T)>> {
+    each_object(run).flat_map(move |CsvEntry { cell, repeat, video, of: object }| {
+        of(object).iter().map(move |frame| CsvEntry { cell, repeat, video, of: (object, frame) })
+    })
+}
+
 /// Columns of `objects.csv`.
 pub fn objects_table<'a>() -> CsvTable<CsvEntry<'a, &'a ObjectRecord>> {
     let columns = columns! {
@@ -432,10 +442,7 @@ pub fn frame_scores_table<'a>() -> CsvTable<CsvEntry<'a, (&'a ObjectRecord, &'a 
 
 /// `frame_scores.csv`.
 pub fn frame_scores(run: &RunRecord) -> Vec<u8> {
-    let rows = each_object(run).flat_map(|CsvEntry { cell, repeat, video, of: object }| {
-        object.per_frame.iter().map(move |score| CsvEntry { cell, repeat, video, of: (object, score) })
-    });
-    frame_scores_table().file(rows)
+    frame_scores_table().file(each_object_frame(run, |object| &object.per_frame))
 }
 
 /// Columns of `tracks.csv`.
@@ -456,10 +463,7 @@ pub fn tracks_table<'a>() -> CsvTable<CsvEntry<'a, (&'a ObjectRecord, &'a TrackR
 
 /// `tracks.csv`.
 pub fn tracks(run: &RunRecord) -> Vec<u8> {
-    let rows = each_object(run).flat_map(|CsvEntry { cell, repeat, video, of: object }| {
-        object.track.iter().map(move |track| CsvEntry { cell, repeat, video, of: (object, track) })
-    });
-    tracks_table().file(rows)
+    tracks_table().file(each_object_frame(run, |object| &object.track))
 }
 
 /// Columns of `agreement.csv`.

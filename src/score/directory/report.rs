@@ -9,6 +9,7 @@ use super::options::ScoreOptions;
 use crate::dataset::{DataError, LabelMasks, Layout};
 use crate::score::FrameScore;
 use crate::score::failure::{Failure, failures};
+use crate::score::label_pair::VOID;
 use crate::score::mosev2::{MoseFrame, MoseScore};
 use crate::score::protocol::{Protocol, davis_statistics, mean};
 use crate::score::set_order::SetOrder;
@@ -344,7 +345,6 @@ fn davis_objects(
     faults: &mut Faults,
     notes: &mut Vec<String>,
 ) -> Option<u32> {
-    const VOID: u16 = 255;
     let first = unit.truth.join(&unit.files[0]);
     let ids = match LabelMasks::read(&first) {
         Ok(image) => image.masks.into_iter().map(|(id, _)| id).filter(|id| *id != VOID).collect::<Vec<_>>(),

@@ -10,15 +10,14 @@ use rayon::prelude::*;
 use super::find::{Faults, Unit, Video, shorten};
 use super::options::ScoreOptions;
 use super::report::{ObjectScore, Pairing, ScoreReport, davis_object, report};
-use crate::dataset::{DataError, LabelMasks, directories, entries, read_list};
+use crate::dataset::{DataError, directories, entries, read_list};
 use crate::score::assignment::assign;
+use crate::score::label_pair;
 use crate::score::protocol::{Protocol, mean};
 use crate::score::{FrameScore, FrameScorer};
 
 /// Proposals at most, as in the reference.
 const MOST_PROPOSALS: u32 = 20;
-/// Pixels of the truth that count for nobody.
-const VOID: u16 = 255;
 const PROTOCOL: Protocol = Protocol::Davis2017Unsup;
 
 /// Scores the label maps below `options.pred` against those below `options.truth`.
@@ -97,10 +96,7 @@ fn annotations(given: &Path) -> Result<(PathBuf, Option<PathBuf>, Option<PathBuf
 /// Files of one video, or what is wrong with them.
 fn find(name: &str, root: &Path, images: Option<&Path>, options: &ScoreOptions) -> Result<Unit, Vec<String>> {
     let (truth, pred) = (root.join(name), options.pred.join(name));
-    let pngs = |dir: &Path| -> Result<Vec<String>, Vec<String>> {
-        let names = entries(dir).map_err(|e| vec![e.0])?;
-        Ok(names.into_iter().filter(|n| n.ends_with(".png")).collect())
-    };
+    let pngs = |dir: &Path| label_pair::pngs(dir).map_err(|e| vec![e.0]);
     let files = pngs(&truth)?;
     if files.is_empty() {
         return Err(vec![format!("{}: the video has no annotation", truth.display())]);
@@ -136,31 +132,15 @@ struct Frame {
 
 fn read(unit: &Unit, file: &str) -> Result<Frame, DataError> {
     let (truth_file, pred_file) = (unit.truth.join(file), unit.pred.join(file));
-    let (mut truth, mut pred) = (LabelMasks::read(&truth_file)?, LabelMasks::read(&pred_file)?);
-    if (truth.width, truth.height) != (pred.width, pred.height) {
-        return Err(DataError(format!(
-            "{}: {}x{}, but the truth {} is {}x{}; write masks at the size of the frames",
-            pred_file.display(),
-            pred.width,
-            pred.height,
-            truth_file.display(),
-            truth.width,
-            truth.height
-        )));
-    }
+    let (mut truth, mut pred) = label_pair::read(&truth_file, &pred_file)?;
     if let Some((id, _)) = pred.masks.iter().find(|(id, _)| u32::from(*id) > MOST_PROPOSALS) {
         return Err(DataError(format!(
             "{}: id {id}; DAVIS takes ids 1 to {MOST_PROPOSALS}, so keep the {MOST_PROPOSALS} best tracks and number them from 1",
             pred_file.display()
         )));
     }
-    if let Some(at) = truth.masks.iter().position(|(id, _)| *id == VOID) {
-        let void = truth.masks.swap_remove(at).1;
-        for (_, mask) in truth.masks.iter_mut().chain(&mut pred.masks) {
-            for (word, void) in mask.words_mut().iter_mut().zip(void.words()) {
-                *word &= !void;
-            }
-        }
+    if let Some(void) = label_pair::take_void(&mut truth.masks) {
+        truth.masks.iter_mut().chain(&mut pred.masks).for_each(|(_, mask)| mask.subtract(&void));
     }
     Ok(Frame { size: (truth.width, truth.height), truth: truth.masks, pred: pred.masks })
 }

@@ -7,10 +7,8 @@ use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
 use super::{Scene, TrackedVideo};
-use crate::dataset::{DataError, LabelMasks, entries};
-
-/// Pixels of the truth that count for nobody.
-const VOID: u16 = 255;
+use crate::dataset::DataError;
+use crate::score::label_pair;
 
 /// Masks of one frame by id, ascending.
 pub(super) type Masks = Vec<(u32, Mask)>;
@@ -26,10 +24,7 @@ pub(super) fn read(
     pred: &Path,
     remove_void: bool,
 ) -> Result<(TrackedVideo, bool), DataError> {
-    let pngs = |dir: &Path| -> Result<Vec<String>, DataError> {
-        Ok(entries(dir)?.into_iter().filter(|n| n.ends_with(".png")).collect())
-    };
-    let (files, there) = (pngs(truth)?, pngs(pred)?);
+    let (files, there) = (label_pair::pngs(truth)?, label_pair::pngs(pred)?);
     if files.is_empty() {
         return Err(DataError(format!("{}: the video has no annotation", truth.display())));
     }
@@ -40,28 +35,14 @@ pub(super) fn read(
     let frames: Vec<(Masks, Masks, bool)> = files
         .par_iter()
         .map(|file| {
-            let (truth_file, pred_file) = (truth.join(file), pred.join(file));
-            let (t, p) = (LabelMasks::read(&truth_file)?, LabelMasks::read(&pred_file)?);
-            if (t.width, t.height) != (p.width, p.height) {
-                return Err(DataError(format!(
-                    "{}: {}x{}, but the truth {} is {}x{}",
-                    pred_file.display(),
-                    p.width,
-                    p.height,
-                    truth_file.display(),
-                    t.width,
-                    t.height
-                )));
+            let (mut t, mut p) = label_pair::read(&truth.join(file), &pred.join(file))?;
+            let void = label_pair::take_void(&mut t.masks);
+            if let Some(void) = void.as_ref().filter(|_| remove_void) {
+                p.masks.iter_mut().for_each(|(_, mask)| mask.subtract(void));
+                p.masks.retain(|(_, mask)| !mask.is_empty());
             }
             let wide = |masks: Vec<(u16, Mask)>| masks.into_iter().map(|(id, m)| (u32::from(id), m)).collect::<Masks>();
             let (mut t, mut p) = (wide(t.masks), wide(p.masks));
-            let void = t.iter().position(|(id, _)| *id == u32::from(VOID)).map(|at| t.swap_remove(at).1);
-            if let Some(void) = void.as_ref().filter(|_| remove_void) {
-                p.iter_mut().for_each(|(_, mask)| {
-                    mask.words_mut().iter_mut().zip(void.words()).for_each(|(word, void)| *word &= !void);
-                });
-                p.retain(|(_, mask)| !mask.is_empty());
-            }
             t.sort_unstable_by_key(|(id, _)| *id);
             p.sort_unstable_by_key(|(id, _)| *id);
             Ok((t, p, void.is_some()))
@@ -69,18 +50,6 @@ pub(super) fn read(
         .collect::<Result<_, DataError>>()?;
     let void = frames.iter().any(|f| f.2);
     Ok((video(name, frames.into_iter().map(|(t, p, _)| (t, p)).collect()), void))
-}
-
-/// Intersection and the areas of two masks of one size, pixels.
-pub(super) fn overlap(a: &Mask, b: &Mask) -> u64 {
-    a.words().iter().zip(b.words()).map(|(a, b)| u64::from((a & b).count_ones())).sum()
-}
-
-/// IoU of two masks of one size.
-pub(super) fn iou(a: &Mask, b: &Mask) -> f64 {
-    let inter = overlap(a, b);
-    let union = a.area() + b.area() - inter;
-    if union == 0 { 0.0 } else { inter as f64 / union as f64 }
 }
 
 /// Numbers ids anew, from 0 in their order, and compares the masks of each frame.
@@ -96,7 +65,7 @@ pub(super) fn video(name: &str, frames: Vec<(Masks, Masks)>) -> TrackedVideo {
     let scene = |(truth, pred): &(Masks, Masks)| Scene {
         truth: places(&objects, truth),
         tracks: places(&tracks, pred),
-        iou: truth.iter().flat_map(|(_, t)| pred.iter().map(move |(_, p)| iou(t, p))).collect(),
+        iou: truth.iter().flat_map(|(_, t)| pred.iter().map(move |(_, p)| t.iou(p).unwrap_or(0.0))).collect(),
     };
     let frames = frames.par_iter().map(scene).collect();
     TrackedVideo { name: name.to_string(), objects: objects.len(), tracks: tracks.len(), frames }

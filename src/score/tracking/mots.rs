@@ -8,7 +8,7 @@ use jetbench_runners::files;
 use jetbench_runners::types::Mask;
 
 use super::TrackedVideo;
-use super::labels::{Masks, iou, overlap, video};
+use super::labels::{Masks, video};
 use crate::dataset::{DataError, coco_mask};
 use crate::score::assignment::assign;
 
@@ -67,7 +67,7 @@ pub(super) fn read(name: &str, truth_file: &Path, pred: &Path, frames: Option<u3
 
 /// Takes out tracks that are no object's and lie in the region by more than half.
 fn drop_ignored(objects: &Masks, tracks: &mut Masks, region: &Mask) {
-    let score = |o: &Mask, t: &Mask| match iou(o, t) {
+    let score = |o: &Mask, t: &Mask| match o.iou(t).unwrap_or(0.0) {
         iou if iou < SAME - f64::EPSILON => 10_000.0,
         iou => -iou,
     };
@@ -76,7 +76,7 @@ fn drop_ignored(objects: &Masks, tracks: &mut Masks, region: &Mask) {
     let matched: Vec<usize> = pairs.iter().filter(|(o, t)| cost[o * tracks.len() + t] < 0.0).map(|(_, t)| *t).collect();
     let mut at = 0;
     tracks.retain(|(_, mask)| {
-        let inside = overlap(mask, region) as f64 / mask.area() as f64 > SAME + f64::EPSILON;
+        let inside = mask.overlap(region) as f64 / mask.area() as f64 > SAME + f64::EPSILON;
         at += 1;
         matched.contains(&(at - 1)) || !inside
     });
@@ -109,14 +109,14 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
             return Err(fail("the masks up to here take more than 4 GiB of memory; score fewer frames at a time"));
         }
         let taken = covered.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
-        if overlap(taken, &mask) > 0 {
+        if taken.overlap(&mask) > 0 {
             return Err(fail("this mask overlaps another one of its frame; MOTS masks never do"));
         }
-        taken.words_mut().iter_mut().zip(mask.words()).for_each(|(t, m)| *t |= m);
+        taken.unite(&mask);
         match class {
             IGNORED => {
                 let region = all.ignored.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
-                region.words_mut().iter_mut().zip(mask.words()).for_each(|(r, m)| *r |= m);
+                region.unite(&mask);
             }
             TRACKED => {
                 let masks = all.masks.entry(frame).or_default();

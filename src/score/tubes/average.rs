@@ -263,9 +263,12 @@ fn curve(groups: &[Matched], most: usize) -> Option<Curve> {
 
 /// The twelve numbers, and OVIS's six.
 pub(super) fn averages(pairing: &Pairing<'_>, occlusion: bool) -> Averages {
-    let curves = |range: Range, most: usize| -> Vec<Option<Curve>> {
-        let matched = |groups: &Vec<Group<'_>>| groups.iter().filter_map(|g| g.matched(range)).collect::<Vec<_>>();
-        pairing.groups.iter().map(|groups| curve(&matched(groups), most)).collect()
+    // By category, what became of the results of every video.
+    let matched = |range: Range| -> Vec<Vec<Matched>> {
+        pairing.groups.iter().map(|groups| groups.iter().filter_map(|g| g.matched(range)).collect()).collect()
+    };
+    let curves = |matched: &[Vec<Matched>], most: usize| -> Vec<Option<Curve>> {
+        matched.iter().map(|groups| curve(groups, most)).collect()
     };
     // Thresholds outermost, then points, then categories: the order of the reference's array.
     let ap = |curves: &[Option<Curve>], thresholds: std::ops::Range<usize>| {
@@ -278,10 +281,14 @@ pub(super) fn averages(pairing: &Pairing<'_>, occlusion: bool) -> Averages {
         let all: Vec<f64> = (0..THRESHOLDS).flat_map(|t| curves.iter().flatten().map(move |c| c.recall[t])).collect();
         mean(&all)
     };
-    let every = curves(RANGES[0], MOST[2]);
-    let sized: Vec<Vec<Option<Curve>>> = RANGES[1..4].iter().map(|r| curves(*r, MOST[2])).collect();
+    let all = matched(RANGES[0]);
+    let every = curves(&all, MOST[2]);
+    let of_most = |ranges: &[Range]| -> Vec<Vec<Option<Curve>>> {
+        ranges.iter().map(|range| curves(&matched(*range), MOST[2])).collect()
+    };
+    let sized = of_most(&RANGES[1..4]);
     let occluded = occlusion.then(|| {
-        let by: Vec<Vec<Option<Curve>>> = RANGES[4..].iter().map(|r| curves(*r, MOST[2])).collect();
+        let by = of_most(&RANGES[4..]);
         Occluded {
             AP_light: ap(&by[0], 0..THRESHOLDS),
             AP_medium: ap(&by[1], 0..THRESHOLDS),
@@ -303,8 +310,8 @@ pub(super) fn averages(pairing: &Pairing<'_>, occlusion: bool) -> Averages {
         ap_small: ap(&sized[0], 0..THRESHOLDS),
         ap_medium: ap(&sized[1], 0..THRESHOLDS),
         ap_large: ap(&sized[2], 0..THRESHOLDS),
-        ar1: ar(&curves(RANGES[0], MOST[0])),
-        ar10: ar(&curves(RANGES[0], MOST[1])),
+        ar1: ar(&curves(&all, MOST[0])),
+        ar10: ar(&curves(&all, MOST[1])),
         ar100: ar(&every),
         ar_small: ar(&sized[0]),
         ar_medium: ar(&sized[1]),
