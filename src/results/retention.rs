@@ -100,7 +100,6 @@ pub fn stored(out: &Path) -> Result<Vec<Stored>, Error> {
     let mut found = Vec::new();
     store::find_runs(out, &mut found).map_err(|e| Error::Usage(format!("{}: {e}", out.display())))?;
     // Of every results directory that they lie in (`<results>/<device>/<run>`), which may be above `out`, or below it.
-    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
     let above = |run: &PathBuf| Some(real(run).parent()?.parent()?.to_path_buf());
     let roots: BTreeSet<PathBuf> = found.iter().filter_map(above).chain([real(out)]).collect();
     let saved = roots.iter().map(|root| baseline::all(root)).collect::<Result<Vec<_>, _>>()?.concat();
@@ -125,7 +124,6 @@ fn of(dir: PathBuf, saved: &[PathBuf]) -> Stored {
 
 /// Does a baseline name this run? By its path, or by its id where the results have moved since.
 fn is_saved(dir: &Path, saved: &[PathBuf]) -> bool {
-    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
     saved.iter().any(|base| real(base) == real(dir) || base.file_name() == dir.file_name())
 }
 
@@ -139,6 +137,11 @@ fn is_ours(dir: &Path, id: &str) -> bool {
     let head = head.and_then(|file| files::read(&file, files::LARGE).ok());
     let head = head.and_then(|bytes| serde_json::from_slice::<Head>(&bytes).ok());
     store::began(id).is_some() && head.is_some_and(|head| head.run_id == id)
+}
+
+/// The path without links, or as it was given where it cannot be told.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Bytes that a directory takes on disk; links are not followed.
@@ -174,7 +177,6 @@ pub fn discard(run: &Path) -> Result<(), Error> {
 /// A baseline cannot be read: nothing is removed.
 pub fn retain(out: &Path, current: &Path, keep: usize) -> Result<Vec<PathBuf>, Error> {
     let Some(device) = current.parent() else { return Ok(Vec::new()) };
-    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
     let saved = baseline::all(out)?;
     let mut runs = Vec::new();
     if store::find_runs(device, &mut runs).is_err() {
