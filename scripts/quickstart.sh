@@ -31,7 +31,7 @@ cat <<END
 
 jetbench is $binary
   put it on the PATH:  ln -s $binary ~/.local/bin/jetbench
-  your own clips:      jetbench data check DIR && jetbench --models edgetam_points --data DIR
-  your own models:     docs/exporting.md
+  your own clips:      jetbench data check DIR && jetbench --models edgetam_points --data DIR; without masks: docs/footage.md
+  released models:     docs/models.md; your own: docs/exporting.md
 END
 exit "$code"

@@ -12,8 +12,11 @@ use crate::text::plural;
 pub fn of_run(run: &RunRecord) -> Option<String> {
     let (contest, family) = contest::headline(run)?;
     let told = sentence(run, &contest, family);
-    let names = (name(run, contest.first), name(run, contest.second));
-    let [a, b] = [contest.first, contest.second].map(|cell| run.cells[cell].summary.as_ref());
+    // In the order in which the sentence names them: the better one first.
+    let second = contest.jf.as_ref().is_some_and(|jf| jf.points > 0.0);
+    let (a, b) = if second { (contest.second, contest.first) } else { (contest.first, contest.second) };
+    let names = (name(run, a), name(run, b));
+    let [a, b] = [a, b].map(|cell| run.cells[cell].summary.as_ref());
     let more = a.zip(b).and_then(|(a, b)| absence((&names.0, &names.1), a, b));
     Some([Some(told), more].into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
