@@ -333,6 +333,19 @@ fn a_pack_is_compared_with_itself_run_otherwise() {
     let graphs: std::collections::BTreeSet<&str> =
         report["comparisons"].as_array().unwrap().iter().map(|c| c["graph"].as_str().unwrap()).collect();
     assert!(graphs.contains("image_encoder") && graphs.contains("memory_encoder"), "{graphs:?}");
+    // Attention by fused kernels against the file's operators in strips: the same but for sums in another order.
+    let (code, report) =
+        verify("attention=100", &["--option", "attention=fused", "--option", "form=plain", "--frames", "3"]);
+    assert_eq!((code, &report["pass"]), (Some(0), &Value::Bool(true)), "{}", report["worst"]);
+    assert!(report["worst"]["max_abs"].as_f64().unwrap() > 0.0, "both sides ran the same kernels");
+    for (option, said) in [
+        ("atention=fused", "no option `atention`; did you mean `attention`?"),
+        ("attention=no", "expected whole, fused"),
+    ] {
+        let output = jetbench(repository(), &["verify", pack.dir.to_str().unwrap(), "--option", option]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
     // Rounding to bf16 is within the limits of bf16, as the README's example says.
     let (code, report) = verify("dtype=bf16", &[]);
     assert_eq!((code, &report["pass"]), (Some(0), &Value::Bool(true)), "{}", report["worst"]);

@@ -2,6 +2,7 @@
 //! manifest and the precision of a graph can be proven before anything is loaded; rewritten for providers that have no
 //! half kernels, and at its edges, where host and device do not share memory.
 
+mod attention;
 pub(crate) mod build;
 mod dtype;
 mod edges;
@@ -12,6 +13,7 @@ mod rewrite;
 mod shapes;
 mod wire;
 
+pub use attention::Attention;
 pub use dtype::{Dimension, ElementType, shape_text};
 pub use edges::{Edge, PIXELS, REPORT};
 pub use model::{Model, Node, ValueInfo};

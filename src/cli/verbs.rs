@@ -274,12 +274,15 @@ pub struct VerifyArgs {
     /// Threads per operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// Option for the runner, as for `run` (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = option::OptionParser, hide_possible_values = true)]
+    pub option: Vec<String>,
     /// Compare only the first N frames of each clip [default: all]
     #[arg(long, value_name = "N")]
     pub frames: Option<NonZeroUsize>,
     /// Compare with the same pack run differently, instead of its reference
     ///
-    /// Keys: device, dtype, threads, ort-lib, form
+    /// Keys: device, dtype, threads, ort-lib, and the runner options that `jetbench models --options` lists
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub against: Option<String>,
     /// With --against: largest absolute difference of logits, scores and pointers on any frame [default: the limits of

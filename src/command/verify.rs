@@ -6,11 +6,12 @@ mod against;
 use std::path::Path;
 
 use jetbench_runners::golden::{self, GoldenReport, Verdict, shown};
+use jetbench_runners::options::{TABLE, find};
 use jetbench_runners::types::{OpenRequest, Options};
 use serde_json::json;
 
 use crate::cli::VerifyArgs;
-use crate::exit::{Error, NOT_VALID, OK, Outcome};
+use crate::exit::{Error, NOT_VALID, OK, Outcome, nearest};
 use crate::plan::shipped;
 use crate::report::screen::{Mark, stdout_colours};
 
@@ -21,11 +22,21 @@ pub use against::side;
 /// # Errors
 /// The pack is broken or has no reference (exit 2), the runtime or device is missing (exit 3), the model fails (exit 1).
 pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
+    let mut options = Options { threads: args.threads.map(Into::into), ..Options::default() };
+    for word in &args.option {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        if find(name).is_none() {
+            let near = nearest(name, TABLE.iter().map(|option| option.name));
+            let hint = near.map_or("see `jetbench models --options`".into(), |near| format!("did you mean `{near}`?"));
+            return Err(Error::Usage(format!("--option {word}: no option `{name}`; {hint}")));
+        }
+        options.set(name, value).map_err(|e| Error::Usage(e.to_string()))?;
+    }
     let request = OpenRequest {
         pack: shipped::named(&args.pack),
         dtype: args.dtype,
         device: args.device,
-        options: Options { threads: args.threads.map(Into::into), ..Options::default() },
+        options,
         ort_lib: args.ort_lib.clone(),
     };
     match &args.against {

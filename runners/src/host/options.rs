@@ -11,6 +11,7 @@ use super::runtime::ThreadPool;
 use super::settings::{Arena, Optimization, SessionSettings};
 use super::tensorrt::WEAK;
 use super::webgpu;
+use crate::onnx::Attention;
 use crate::runner::RunnerError;
 use crate::types::{Device, Dtype, Options};
 use table::LOAD_LIBRARIES;
@@ -331,6 +332,11 @@ impl SessionSettings {
             together: usize::MAX,
             exclusive: false,
             cpu_forms: device == Device::Cpu && precision == Dtype::Fp32,
+            attention: match device {
+                Device::Cuda(_) => Attention::Fused,
+                Device::WebGpu(_) => Attention::Strips(512),
+                Device::Cpu | Device::TensorRt(_) => Attention::Whole,
+            },
             stage_times: true,
             image_as_bytes: matches!(device, Device::Cuda(_) | Device::TensorRt(_)),
             results_on_device: device != Device::Cpu,
@@ -357,6 +363,14 @@ impl SessionSettings {
         }
         if settings.weak_typing && precision == Dtype::Fp32 {
             return clash(WEAK, "on".into(), "off in fp32, because there is no lower precision to choose".into());
+        }
+        let fuses = matches!((device, precision), (Device::Cuda(_), _) | (Device::Cpu, Dtype::Fp32));
+        if settings.attention == Attention::Fused && !fuses {
+            return clash(
+                "attention",
+                "fused".into(),
+                format!("whole or a number in {precision} on {device}, which has no fused kernel"),
+            );
         }
         let [most, best] = settings.engine_objects;
         if best > most {
@@ -505,6 +519,8 @@ mod tests {
             (Device::Cpu, "cpu_arena", "1"),
             (Device::Cpu, "objects", "0"),
             (Device::Cpu, "speed", "9"),
+            (Device::TensorRt(0), "attention", "fused"),
+            (Device::Cpu, "attention", "15"),
         ] {
             let text = new(device, &[(name, value)]).unwrap_err().to_string();
             assert!(text.contains(name), "{text}");

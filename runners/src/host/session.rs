@@ -21,7 +21,7 @@ use super::tensorrt::{self, Compiler};
 use super::webgpu;
 use crate::digest::sha256_hex;
 use crate::manifest::{COND_OBJECTS, OBJECTS};
-use crate::onnx::{Dimension, Edge, Model};
+use crate::onnx::{Attention, Dimension, Edge, Model};
 use crate::pack::CheckedGraph;
 use crate::runner::RunnerError;
 use crate::types::{Device, DroppedOption, Dtype, Effective, StagePrecision};
@@ -62,6 +62,8 @@ struct Prepared<'a> {
     bytes: Vec<u8>,
     /// Where the weights are mapped from; `None`: they are in `bytes`.
     folder: Option<String>,
+    /// How many attentions are computed in another way than the file's.
+    attentions: Option<usize>,
 }
 
 impl GraphSession {
@@ -82,8 +84,10 @@ impl GraphSession {
         let started = Instant::now();
         let CheckedGraph { path, bytes, sha256, fp32_sha256 } = file;
         // A changed graph means another engine.
-        let changed =
-            |sha256: String| edge.map_or(sha256.clone(), |e| sha256_hex(format!("{sha256} {e:?}").as_bytes()));
+        let changed = |sha256: String| match (edge, settings.attention) {
+            (None, Attention::Whole) => sha256,
+            (edge, attention) => sha256_hex(format!("{sha256} {edge:?} {attention}").as_bytes()),
+        };
         let (sha256, fp32_sha256) = (changed(sha256), fp32_sha256.map(changed));
         let compiler = match settings.device {
             Device::TensorRt(gpu) => Some(Compiler::find(gpu, settings, runtime)?),
@@ -91,6 +95,7 @@ impl GraphSession {
         };
         let (mut precision, prepared) = prepare(name, &path, bytes, settings, runtime, compiler.as_ref(), edge)?;
         let mut notes = Vec::new();
+        notes.extend(prepared.attentions.map(|n| format!("attention of `{name}`: {n} {}", settings.attention)));
         if prepared.folder.is_some() {
             notes.push(format!("weights of `{name}`: mapped from its file"));
         }
@@ -302,9 +307,15 @@ fn prepare<'a>(
     compiler: Option<&Compiler>,
     edge: Option<&Edge>,
 ) -> Result<(StagePrecision, Prepared<'a>), RunnerError> {
+    let attended = Model::parse(&read).and_then(|model| model.with_attention(settings.attention));
+    let attended = attended.map_err(|e| wrong(path, &e))?;
+    let (read, changed) = attended.map_or((read, None), |attended| (attended.bytes, Some(attended.changed)));
     let model = Model::parse(&read).map_err(|e| wrong(path, &e))?;
-    let (precision, mut rewritten) =
+    let (mut precision, mut rewritten) =
         evidence(name, &model, settings, &runtime.version, compiler).map_err(|e| wrong(path, &e))?;
+    precision
+        .evidence
+        .extend(changed.map(|n| format!("rewritten at load, in memory: {n} attentions {}", settings.attention)));
     if let Some(edge) = edge {
         let changed = Model::parse(rewritten.as_deref().unwrap_or(&read)).and_then(|model| model.with_edge(edge));
         rewritten = Some(changed.map_err(|e| wrong(path, &e))?);
@@ -314,14 +325,17 @@ fn prepare<'a>(
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let place = real.file_name().and_then(|file| file.to_str()).zip(real.parent().and_then(Path::to_str));
     let bytes = match (rewritten, place) {
-        (None, Some((file, dir))) if !settings.on_gpu() && runtime.maps_weights() => {
+        (None, Some((file, dir))) if changed.is_none() && !settings.on_gpu() && runtime.maps_weights() => {
             let mapped = model.with_references(file).map_err(|e| wrong(path, &e))?;
             folder = mapped.is_some().then(|| dir.to_string());
             mapped
         }
         (rewritten, _) => rewritten,
     };
-    Ok((precision, Prepared { name, path, settings, runtime, bytes: bytes.unwrap_or(read), folder }))
+    Ok((
+        precision,
+        Prepared { name, path, settings, runtime, bytes: bytes.unwrap_or(read), folder, attentions: changed },
+    ))
 }
 
 /// The providers of a device, in order of preference, with their options.
@@ -476,125 +490,6 @@ fn configure(settings: &SessionSettings, runtime: &Runtime) -> Result<SessionBui
     }
     Ok(builder)
 }
+
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-    use crate::onnx::ElementType;
-    use crate::types::Options;
-
-    fn options(extra: &[(&str, &str)]) -> Options {
-        let extra = extra.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Options { extra, ..Options::default() }
-    }
-
-    /// Runs `y = x MatMul w` with w = [[1, 1 + 2^-9], [0, 1]] in a precision; `None` without ONNX Runtime.
-    fn product(precision: Dtype, dtype: ElementType, x: [f32; 4], level: &str) -> Option<([f32; 4], StagePrecision)> {
-        let runtime = match crate::host::runtime::load(None) {
-            Ok(runtime) => runtime,
-            Err(e) => {
-                let _ = writeln!(std::io::stderr(), "skipped the emulation test: {e}");
-                return None;
-            }
-        };
-        let bytes = crate::onnx::build::matmul(dtype);
-        let file = CheckedGraph {
-            path: PathBuf::from("test.onnx"),
-            sha256: crate::digest::sha256_hex(&bytes),
-            bytes,
-            fp32_sha256: None,
-        };
-        let settings = SessionSettings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
-        let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
-        let host = Allocator::default();
-        let mut input = crate::host::tensor::tensor(&host, &[2, 2]).unwrap();
-        input.extract_tensor_mut().1.copy_from_slice(&x);
-        let mut result = crate::host::tensor::tensor(&host, &[2, 2]).unwrap();
-        let mut binding = graph.binding().unwrap();
-        crate::host::tensor::input(&mut binding, "x", &input).unwrap();
-        crate::host::tensor::output(&mut binding, "y", &mut result).unwrap();
-        graph.run(&binding).unwrap();
-        let y = result.extract_tensor().1;
-        Some(([y[0], y[1], y[2], y[3]], graph.precision.clone()))
-    }
-
-    #[test]
-    fn weights_mapped_from_the_file_are_the_weights() {
-        let runtime = match crate::host::runtime::load(None) {
-            Ok(runtime) => runtime,
-            Err(e) => {
-                let _ = writeln!(std::io::stderr(), "skipped the test of mapped weights: {e}");
-                return;
-            }
-        };
-        let side = 32usize;
-        let values: Vec<f32> = (0..side * side).map(|i| i as f32 * 0.25 - 100.0).collect();
-        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let shape = [side as i64, side as i64];
-        let bytes = crate::onnx::build::model(
-            9,
-            20,
-            &[
-                (1, crate::onnx::build::node("MatMul", &["x", "w"], &["y"], &[])),
-                (5, crate::onnx::build::initializer("w", ElementType::F32, &shape, &raw)),
-                (11, crate::onnx::build::value_info("x", ElementType::F32, &shape)),
-                (12, crate::onnx::build::value_info("y", ElementType::F32, &shape)),
-            ],
-        );
-        let dir = tempfile::tempdir().unwrap();
-        // A link into another folder, as download caches have them.
-        let (path, blob) = (dir.path().join("snapshot/g.onnx"), dir.path().join("blob"));
-        std::fs::write(&blob, &bytes).unwrap();
-        std::fs::create_dir(dir.path().join("snapshot")).unwrap();
-        std::os::unix::fs::symlink(&blob, &path).unwrap();
-        let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes, fp32_sha256: None };
-        let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[])).unwrap();
-        let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
-        let mapped = graph.notes.iter().any(|note| note == "weights of `g`: mapped from its file");
-        assert_eq!(mapped, runtime.maps_weights());
-        let host = Allocator::default();
-        let mut unit = crate::host::tensor::tensor(&host, &shape).unwrap();
-        let identity = |i: usize| f32::from(u8::from(i.is_multiple_of(side + 1)));
-        unit.extract_tensor_mut().1.iter_mut().enumerate().for_each(|(i, v)| *v = identity(i));
-        let mut result = crate::host::tensor::tensor(&host, &shape).unwrap();
-        let mut binding = graph.binding().unwrap();
-        crate::host::tensor::input(&mut binding, "x", &unit).unwrap();
-        crate::host::tensor::output(&mut binding, "y", &mut result).unwrap();
-        graph.run(&binding).unwrap();
-        assert_eq!(result.extract_tensor().1, values);
-    }
-
-    #[test]
-    fn emulation_rounds_operands_and_results_and_nothing_else() {
-        use half::{bf16, f16};
-        let e = 2f32.powi(-9);
-        let x = [1.0 + e, 300.25, 1.0 / 3.0, 7.0];
-        let exact = |round: fn(f32) -> f32| {
-            let (a, b, c, d, w) = (round(x[0]), round(x[1]), round(x[2]), round(x[3]), round(1.0 + e));
-            // sums in f32, one rounding at the end
-            [round(a), round(a * w + b), round(c), round(c * w + d)]
-        };
-        let plain = exact(|v| v);
-        for level in ["all", "disable"] {
-            let Some((y, stage)) = product(Dtype::Fp32, ElementType::F32, x, level) else { return };
-            assert_eq!((y, stage.effective.as_str(), stage.kind), (plain, "fp32", Effective::Native));
-            for (precision, dtype, round) in [
-                (Dtype::Bf16, ElementType::BF16, (|v| bf16::from_f32(v).to_f32()) as fn(f32) -> f32),
-                (Dtype::Fp16, ElementType::F16, |v| f16::from_f32(v).to_f32()),
-            ] {
-                let (y, stage) = product(precision, dtype, x, level).unwrap();
-                assert_eq!(y, exact(round), "{precision}, optimisation {level}");
-                assert_ne!(y, plain, "the case must tell the precisions apart");
-                assert_eq!(stage.effective, format!("{precision} operands, fp32 accumulation, emulated"));
-                assert_eq!(stage.kind, Effective::Emulated);
-                assert!(stage.evidence[2].contains("2 casts to f32 before operands, 1 casts back"), "{stage:?}");
-            }
-        }
-        // A file that is not what its folder says is reported as what it is.
-        let (y, stage) = product(Dtype::Bf16, ElementType::F32, x, "all").unwrap();
-        assert_eq!(y, plain);
-        assert!(stage.effective.starts_with("fp32 (bf16 requested"), "{}", stage.effective);
-        assert_eq!(stage.kind, Effective::Other);
-    }
-}
+mod tests;

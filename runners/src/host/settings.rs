@@ -6,6 +6,7 @@ use ort::session::builder::GraphOptimizationLevel;
 
 use super::providers::ProviderOptions;
 use super::runtime::{Runtime, ThreadPool};
+use crate::onnx::Attention;
 use crate::types::{Device, Dtype};
 
 /// Settings common to all graphs of a runner.
@@ -43,6 +44,8 @@ pub struct SessionSettings {
     pub(super) exclusive: bool,
     /// Take the forms for the CPU provider?
     pub(super) cpu_forms: bool,
+    /// How is attention with large weights computed?
+    pub(super) attention: Attention,
     /// Are stage times taken?
     pub(super) stage_times: bool,
     /// Does a frame go to the image encoder as bytes?

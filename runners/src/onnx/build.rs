@@ -1,7 +1,8 @@
 //! How is a small ONNX file written? The graph that joins two memories, the probe of the roofline, changed edges, and the graphs of tests.
 
 use super::dtype::{Dimension, ElementType};
-use super::wire::{put_bytes, put_integer};
+use super::facts::RUNTIME_DOMAIN;
+use super::wire::{put_bytes, put_float, put_integer};
 
 /// A ValueInfoProto with fixed sizes.
 pub fn value_info(name: &str, dtype: ElementType, shape: &[i64]) -> Vec<u8> {
@@ -48,6 +49,29 @@ pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, i6
         put_integer(&mut attribute, 20, 2);
         put_bytes(&mut node, 5, &attribute);
     }
+    node
+}
+
+/// A Transpose with this order of axes.
+pub fn transpose(input: &str, output: &str, order: &[i64]) -> Vec<u8> {
+    let mut attribute = Vec::new();
+    put_bytes(&mut attribute, 1, b"perm");
+    order.iter().for_each(|&axis| put_integer(&mut attribute, 8, axis));
+    put_integer(&mut attribute, 20, 7); // AttributeProto.INTS
+    let mut node = node("Transpose", &[input], &[output], &[]);
+    put_bytes(&mut node, 5, &attribute);
+    node
+}
+
+/// ONNX Runtime's MultiHeadAttention of queries, keys and values `[batch, tokens, heads x width]` that need no scale.
+pub fn attention(inputs: [&str; 3], output: &str, heads: i64) -> Vec<u8> {
+    let mut node = node("MultiHeadAttention", &inputs, &[output], &[("num_heads", heads)]);
+    let mut scale = Vec::new();
+    put_bytes(&mut scale, 1, b"scale");
+    put_float(&mut scale, 2, 1.0);
+    put_integer(&mut scale, 20, 1); // AttributeProto.FLOAT
+    put_bytes(&mut node, 5, &scale);
+    put_bytes(&mut node, 7, RUNTIME_DOMAIN.as_bytes());
     node
 }
 

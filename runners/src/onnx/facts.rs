@@ -89,7 +89,7 @@ impl<'a> Model<'a> {
 }
 
 /// The domain of ONNX Runtime's own operators.
-const RUNTIME_DOMAIN: &str = "com.microsoft";
+pub(super) const RUNTIME_DOMAIN: &str = "com.microsoft";
 
 /// The operators whose operands are rounded in a half precision: sums of products.
 pub(super) const CONTRACTIONS: [&str; 5] = ["MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"];

@@ -175,3 +175,8 @@ pub(super) fn put_integer(out: &mut Vec<u8>, number: u32, value: i64) {
     put_varint(out, u64::from(number) << 3);
     put_varint(out, value as u64);
 }
+
+pub(super) fn put_float(out: &mut Vec<u8>, number: u32, value: f32) {
+    put_varint(out, u64::from(number) << 3 | 5);
+    out.extend_from_slice(&value.to_le_bytes());
+}

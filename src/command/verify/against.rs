@@ -8,7 +8,7 @@ use std::io::{BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
 use jetbench_runners::golden::{self, Difference, Limits, MaskDifference, Observation, TensorDifference, shown};
-use jetbench_runners::options::FORM;
+use jetbench_runners::options::{TABLE, find};
 use jetbench_runners::types::{Device, Dtype, Mask, OpenRequest, PromptKind};
 use jetbench_runners::{RunnerError, packs};
 use serde::{Deserialize, Serialize};
@@ -65,21 +65,23 @@ impl Judge {
 
 /// The request of the other side: the same but for what the words say.
 fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Error> {
-    const KEYS: [&str; 5] = ["device", "dtype", "threads", "ort-lib", FORM];
+    const KEYS: [&str; 3] = ["device", "dtype", "ort-lib"];
     let mut other = request.clone();
     for word in words.split(',').map(str::trim).filter(|w| !w.is_empty()) {
         let wrong = |e: String| Error::Usage(format!("--against {word}: {e}"));
-        let (key, value) = word
-            .split_once('=')
-            .ok_or_else(|| wrong(format!("expected KEY=VALUE with a key of {}", KEYS.join(", "))))?;
+        let (key, value) = word.split_once('=').ok_or_else(|| {
+            wrong(format!("expected KEY=VALUE with a key of {}, or a runner option", KEYS.join(", ")))
+        })?;
         match key {
             "device" => other.device = value.parse::<Device>().map_err(|e| wrong(e.to_string()))?,
             "dtype" => other.dtype = value.parse::<Dtype>().map_err(|e| wrong(e.to_string()))?,
-            "threads" | FORM => other.options.set(key, value).map_err(|e| wrong(e.to_string()))?,
             "ort-lib" => other.ort_lib = Some(value.into()),
+            _ if find(key).is_some() => other.options.set(key, value).map_err(|e| wrong(e.to_string()))?,
             _ => {
-                let hint = nearest(key, KEYS).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
-                return Err(wrong(format!("unknown key; known: {}{hint}", KEYS.join(", "))));
+                let hint = nearest(key, KEYS.into_iter().chain(TABLE.iter().map(|option| option.name)))
+                    .map(|k| format!("; did you mean `{k}`?"))
+                    .unwrap_or_default();
+                return Err(wrong(format!("unknown key; known: {} and the runner options{hint}", KEYS.join(", "))));
             }
         }
     }

@@ -6,6 +6,7 @@ use super::ValueType::{Numbers, Passed, Words, WordsOrNumber};
 use super::{DeviceKind, PackNeed, ProviderValue, RunnerOption, ValueType};
 use crate::host::providers::Provider;
 use crate::host::settings::{Arena, Optimization};
+use crate::onnx::Attention;
 
 const SAM_FAMILIES: &[&str] = &["sam2", "edgetam"];
 const EVERY: &[DeviceKind] = &[Cpu, Cuda, TensorRt, WebGpu];
@@ -108,6 +109,24 @@ pub const TABLE: &[RunnerOption] = &[
             "device, on the cpu host",
             "Where object scores and pointers lie between the graphs",
             Words(&[("device", |s| s.results_on_device = true), ("host", |s| s.results_on_device = false)]),
+        )
+    },
+    RunnerOption {
+        doc: "`whole` writes out the weights of all queries, as the files do: 0.5 GB in fp32 for one object of SAM 2.1 at 1024 px. \
+              `fused` takes ONNX Runtime's own operator, which never holds them all (cuda, and fp32 on the cpu). A number computes so many queries \
+              at a time with the operators of the file, on every device. It concerns attentions of 65536 weights or more, or of more queries \
+              than the number; on the cpu in fp32 the packs' form for it is fused already. The graph is changed in memory, the pack's file stays as \
+              it is, and the record says what was changed. Figures: [gpu.md](gpu.md#attention).",
+        ..option(
+            "attention",
+            EVERY,
+            "fused on cuda, 512 on webgpu, else whole",
+            "How large attentions are computed: as in the file, fused, or N queries at a time",
+            WordsOrNumber(
+                &[("whole", |s| s.attention = Attention::Whole), ("fused", |s| s.attention = Attention::Fused)],
+                (16, 65_536),
+                |s, n| s.attention = Attention::Strips(n),
+            ),
         )
     },
     option(

@@ -1,0 +1,221 @@
+use std::io::Write;
+
+use super::*;
+use crate::onnx::ElementType;
+use crate::types::Options;
+
+fn options(extra: &[(&str, &str)]) -> Options {
+    let extra = extra.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    Options { extra, ..Options::default() }
+}
+
+/// Runs `y = x MatMul w` with w = [[1, 1 + 2^-9], [0, 1]] in a precision; `None` without ONNX Runtime.
+fn product(precision: Dtype, dtype: ElementType, x: [f32; 4], level: &str) -> Option<([f32; 4], StagePrecision)> {
+    let runtime = match crate::host::runtime::load(None) {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "skipped the emulation test: {e}");
+            return None;
+        }
+    };
+    let bytes = crate::onnx::build::matmul(dtype);
+    let file = CheckedGraph {
+        path: PathBuf::from("test.onnx"),
+        sha256: crate::digest::sha256_hex(&bytes),
+        bytes,
+        fp32_sha256: None,
+    };
+    let settings = SessionSettings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
+    let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
+    let host = Allocator::default();
+    let mut input = crate::host::tensor::tensor(&host, &[2, 2]).unwrap();
+    input.extract_tensor_mut().1.copy_from_slice(&x);
+    let mut result = crate::host::tensor::tensor(&host, &[2, 2]).unwrap();
+    let mut binding = graph.binding().unwrap();
+    crate::host::tensor::input(&mut binding, "x", &input).unwrap();
+    crate::host::tensor::output(&mut binding, "y", &mut result).unwrap();
+    graph.run(&binding).unwrap();
+    let y = result.extract_tensor().1;
+    Some(([y[0], y[1], y[2], y[3]], graph.precision.clone()))
+}
+
+#[test]
+fn weights_mapped_from_the_file_are_the_weights() {
+    let runtime = match crate::host::runtime::load(None) {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "skipped the test of mapped weights: {e}");
+            return;
+        }
+    };
+    let side = 32usize;
+    let values: Vec<f32> = (0..side * side).map(|i| i as f32 * 0.25 - 100.0).collect();
+    let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let shape = [side as i64, side as i64];
+    let bytes = crate::onnx::build::model(
+        9,
+        20,
+        &[
+            (1, crate::onnx::build::node("MatMul", &["x", "w"], &["y"], &[])),
+            (5, crate::onnx::build::initializer("w", ElementType::F32, &shape, &raw)),
+            (11, crate::onnx::build::value_info("x", ElementType::F32, &shape)),
+            (12, crate::onnx::build::value_info("y", ElementType::F32, &shape)),
+        ],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    // A link into another folder, as download caches have them.
+    let (path, blob) = (dir.path().join("snapshot/g.onnx"), dir.path().join("blob"));
+    std::fs::write(&blob, &bytes).unwrap();
+    std::fs::create_dir(dir.path().join("snapshot")).unwrap();
+    std::os::unix::fs::symlink(&blob, &path).unwrap();
+    let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes, fp32_sha256: None };
+    let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[])).unwrap();
+    let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
+    let mapped = graph.notes.iter().any(|note| note == "weights of `g`: mapped from its file");
+    assert_eq!(mapped, runtime.maps_weights());
+    let host = Allocator::default();
+    let mut unit = crate::host::tensor::tensor(&host, &shape).unwrap();
+    let identity = |i: usize| f32::from(u8::from(i.is_multiple_of(side + 1)));
+    unit.extract_tensor_mut().1.iter_mut().enumerate().for_each(|(i, v)| *v = identity(i));
+    let mut result = crate::host::tensor::tensor(&host, &shape).unwrap();
+    let mut binding = graph.binding().unwrap();
+    crate::host::tensor::input(&mut binding, "x", &unit).unwrap();
+    crate::host::tensor::output(&mut binding, "y", &mut result).unwrap();
+    graph.run(&binding).unwrap();
+    assert_eq!(result.extract_tensor().1, values);
+}
+
+#[test]
+fn emulation_rounds_operands_and_results_and_nothing_else() {
+    use half::{bf16, f16};
+    let e = 2f32.powi(-9);
+    let x = [1.0 + e, 300.25, 1.0 / 3.0, 7.0];
+    let exact = |round: fn(f32) -> f32| {
+        let (a, b, c, d, w) = (round(x[0]), round(x[1]), round(x[2]), round(x[3]), round(1.0 + e));
+        // sums in f32, one rounding at the end
+        [round(a), round(a * w + b), round(c), round(c * w + d)]
+    };
+    let plain = exact(|v| v);
+    for level in ["all", "disable"] {
+        let Some((y, stage)) = product(Dtype::Fp32, ElementType::F32, x, level) else { return };
+        assert_eq!((y, stage.effective.as_str(), stage.kind), (plain, "fp32", Effective::Native));
+        for (precision, dtype, round) in [
+            (Dtype::Bf16, ElementType::BF16, (|v| bf16::from_f32(v).to_f32()) as fn(f32) -> f32),
+            (Dtype::Fp16, ElementType::F16, |v| f16::from_f32(v).to_f32()),
+        ] {
+            let (y, stage) = product(precision, dtype, x, level).unwrap();
+            assert_eq!(y, exact(round), "{precision}, optimisation {level}");
+            assert_ne!(y, plain, "the case must tell the precisions apart");
+            assert_eq!(stage.effective, format!("{precision} operands, fp32 accumulation, emulated"));
+            assert_eq!(stage.kind, Effective::Emulated);
+            assert!(stage.evidence[2].contains("2 casts to f32 before operands, 1 casts back"), "{stage:?}");
+        }
+    }
+    // A file that is not what its folder says is reported as what it is.
+    let (y, stage) = product(Dtype::Bf16, ElementType::F32, x, "all").unwrap();
+    assert_eq!(y, plain);
+    assert!(stage.effective.starts_with("fp32 (bf16 requested"), "{}", stage.effective);
+    assert_eq!(stage.kind, Effective::Other);
+}
+
+/// Weights of attention: small whole numbers in a fixed order that looks like none.
+fn noise(n: usize, seed: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1999) as f32 / 500.0 - 2.0).collect()
+}
+
+/// What a graph of one attention gives for two objects, and what its record says of it.
+fn attended(
+    graph: &[(u32, Vec<u8>)],
+    inputs: &[(&str, &[i64])],
+    result: &[i64],
+    how: &str,
+) -> Option<(Vec<f32>, String)> {
+    let runtime = match crate::host::runtime::load(None) {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "skipped the test of attention: {e}");
+            return None;
+        }
+    };
+    let bytes = crate::onnx::build::model(9, 18, graph);
+    let file = CheckedGraph {
+        path: PathBuf::from("test.onnx"),
+        sha256: crate::digest::sha256_hex(&bytes),
+        bytes,
+        fp32_sha256: None,
+    };
+    let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[("attention", how)])).unwrap();
+    let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
+    let host = Allocator::default();
+    let mut binding = graph.binding().unwrap();
+    for (seed, (name, shape)) in inputs.iter().enumerate() {
+        let mut tensor = crate::host::tensor::tensor(&host, shape).unwrap();
+        let values = tensor.extract_tensor_mut().1;
+        match *name {
+            // Of the first object every third key exists, of the second all but the last ten.
+            "bias" => values.iter_mut().enumerate().for_each(|(i, bias)| {
+                let exists = if i < 300 { i % 3 == 0 } else { i < 590 };
+                *bias = if exists { 0.0 } else { -1e4 };
+            }),
+            _ => values.copy_from_slice(&noise(values.len(), seed)),
+        }
+        crate::host::tensor::input(&mut binding, name, &tensor).unwrap();
+    }
+    let mut made = crate::host::tensor::tensor(&host, result).unwrap();
+    crate::host::tensor::output(&mut binding, "y", &mut made).unwrap();
+    graph.run(&binding).unwrap();
+    let said = graph.notes.iter().find(|note| note.starts_with("attention of `g`")).cloned().unwrap_or_default();
+    Some((made.extract_tensor().1.to_vec(), said))
+}
+
+#[test]
+fn attention_is_the_same_however_it_is_computed() {
+    use crate::onnx::build::{node, value_info, value_info_of};
+    let softmax = |from: &str| node("Softmax", &[from], &["weights"], &[("axis", -1)]);
+    // One head; queries that all objects share, keys of each, of which some do not exist. Rows: 300 queries, 300 keys.
+    let objects = |rest: &[i64]| {
+        let rest = rest.iter().map(|&n| Dimension::Size(n));
+        std::iter::once(Dimension::Dynamic("objects".into())).chain(rest).collect::<Vec<_>>()
+    };
+    let shared = [
+        (1, node("MatMul", &["queries", "keys"], &["scores"], &[])),
+        (1, node("Add", &["scores", "bias"], &["biased"], &[])),
+        (1, softmax("biased")),
+        (1, node("MatMul", &["weights", "values"], &["y"], &[])),
+        (11, value_info("queries", ElementType::F32, &[1, 300, 16])),
+        (11, value_info_of("keys", ElementType::F32, &objects(&[16, 300]))),
+        (11, value_info_of("bias", ElementType::F32, &objects(&[1, 300]))),
+        (11, value_info_of("values", ElementType::F32, &objects(&[300, 8]))),
+        (12, value_info_of("y", ElementType::F32, &objects(&[300, 8]))),
+    ];
+    let shared_inputs: [(&str, &[i64]); 4] =
+        [("queries", &[1, 300, 16]), ("keys", &[2, 16, 300]), ("bias", &[2, 1, 300]), ("values", &[2, 300, 8])];
+    // Two heads, no bias.
+    let heads = [
+        (1, node("MatMul", &["queries", "keys"], &["scores"], &[])),
+        (1, softmax("scores")),
+        (1, node("MatMul", &["weights", "values"], &["y"], &[])),
+        (11, value_info("queries", ElementType::F32, &[1, 2, 256, 8])),
+        (11, value_info("keys", ElementType::F32, &[1, 2, 8, 256])),
+        (11, value_info("values", ElementType::F32, &[1, 2, 256, 8])),
+        (12, value_info("y", ElementType::F32, &[1, 2, 256, 8])),
+    ];
+    let heads_inputs: [(&str, &[i64]); 3] =
+        [("queries", &[1, 2, 256, 8]), ("keys", &[1, 2, 8, 256]), ("values", &[1, 2, 256, 8])];
+    for (graph, inputs, result) in
+        [(&shared[..], &shared_inputs[..], &[2, 300, 8][..]), (&heads[..], &heads_inputs[..], &[1, 2, 256, 8][..])]
+    {
+        let Some((whole, said)) = attended(graph, inputs, result, "whole") else { return };
+        assert_eq!(said, "");
+        let spread = whole.iter().fold(0f32, |most, y| most.max(y.abs()));
+        assert!(spread > 0.1, "the case must not average to nothing: {spread}");
+        for (how, expected) in [("fused", "fused"), ("128", "for 128 queries at a time")] {
+            let (y, said) = attended(graph, inputs, result, how).unwrap();
+            assert_eq!(said, format!("attention of `g`: 1 {expected}"));
+            let apart = whole.iter().zip(&y).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            assert!(apart < 1e-5, "{how}: {apart} apart");
+        }
+        // One strip holds them all: nothing is changed, and nothing is said.
+        assert_eq!(attended(graph, inputs, result, "300").unwrap(), (whole, String::new()));
+    }
+}
