@@ -91,6 +91,40 @@ fn the_newest_stay_and_so_does_what_may_not_go() {
 }
 
 #[test]
+fn a_baseline_of_another_results_directory_stays_and_a_run_under_way_keeps_nobodys_place() {
+    let (shop, runs) = shop();
+    let save = |run: PathBuf, name: &str| {
+        shop.expect(0, &["compare", run.to_str().unwrap(), "--save-baseline", name, "--out", "other"]);
+    };
+    save(runs[0].clone(), "main");
+    save(runs[0].clone(), "again");
+    save(runs[1].join("run.json"), "record");
+    let under_way = claim::claim(&runs[4]).unwrap();
+    shop.expect(0, &["prune", "--keep", "1"]);
+    assert_eq!(there(&runs), [true, true, false, true, true]);
+    // A disk that is not there now, and one that is back.
+    std::fs::rename(shop.path("other"), shop.path("away")).unwrap();
+    shop.expect(1, &["prune", "--max-size", "1kB"]);
+    assert_eq!(there(&runs), [true, true, false, false, true]);
+    std::fs::rename(shop.path("away"), shop.path("other")).unwrap();
+    // A name goes when its file goes.
+    std::fs::remove_file(shop.path("other/baselines/record.json")).unwrap();
+    std::fs::remove_file(shop.path("other/baselines/main.json")).unwrap();
+    shop.expect(1, &["prune", "--max-size", "1kB"]);
+    assert_eq!(there(&runs), [true, false, false, false, true]);
+    // --keep of `run` goes by the same rules.
+    std::fs::write(runs[0].join("retention.txt"), "").unwrap();
+    std::fs::write(runs[4].join("retention.txt"), "").unwrap();
+    let keep = |keep: &str| shop.run(&["--models", "calm_mask", "--min-frames", "1", "--keep", keep]);
+    let first = keep("2");
+    keep("2");
+    assert!(first.exists(), "a run under way has taken its place");
+    drop(under_way);
+    keep("1");
+    assert_eq!((there(&runs), first.exists()), (vec![true, false, false, false, false], false));
+}
+
+#[test]
 fn the_oldest_go_until_the_rest_fits() {
     let (shop, runs) = shop();
     let json = |args: &[&str]| -> Value { serde_json::from_str(&shop.expect(0, args)).unwrap() };

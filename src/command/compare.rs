@@ -58,8 +58,13 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
         let [run] = args.runs.as_slice() else {
             return Err(Error::Usage("--save-baseline NAME takes one run".into()));
         };
-        let run = baseline::save(&out, name, &store::which(run, &out)?)?;
-        return Ok(Outcome::ok(format!("baseline {name} is {}\n", run.display())));
+        let saved = baseline::save(&out, name, &store::which(run, &out)?)?;
+        if let Some(why) = saved.unnoted {
+            say(&format!(
+                "note: the run is in another results directory and cannot be marked there ({why}), so `prune` and --keep may remove it"
+            ));
+        }
+        return Ok(Outcome::ok(format!("baseline {name} is {}\n", saved.run.display())));
     }
     if !args.models.is_empty() {
         // `--models A B RUN`: a list ends where the next flag begins, so the run is its last word.

@@ -77,13 +77,14 @@ fn held(runs: &[Stored]) -> String {
     if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
 }
 
-/// All but the newest `keep` runs of each device. A baseline or a run under way counts as one that is kept.
+/// All but the newest `keep` runs of each device. A baseline counts as one that is kept; a run under way does not, because it may end with
+/// nothing to keep.
 fn beyond(runs: &[Stored], keep: usize) -> Vec<&Stored> {
     let mut newer: BTreeMap<&str, usize> = BTreeMap::new();
     let mut surplus: Vec<&Stored> = runs
         .iter()
         .rev()
-        .filter(|run| run.hold != Some(Hold::NotOurs))
+        .filter(|run| !matches!(run.hold, Some(Hold::NotOurs | Hold::UnderWay)))
         .filter(|run| {
             let newer = newer.entry(&run.device).or_default();
             *newer += 1;

@@ -114,7 +114,7 @@ fn of(dir: PathBuf, saved: &[PathBuf]) -> Stored {
     };
     let id = name(Some(&dir));
     let hold = match () {
-        () if is_saved(&dir, saved) => Some(Hold::Baseline),
+        () if is_baseline(&dir, saved) => Some(Hold::Baseline),
         () if !is_ours(&dir, &id) => Some(Hold::NotOurs),
         () if claim::is_claimed(&dir) => Some(Hold::UnderWay),
         () => None,
@@ -122,9 +122,9 @@ fn of(dir: PathBuf, saved: &[PathBuf]) -> Stored {
     Stored { device: name(dir.parent()), bytes: size(&dir), id, hold, dir }
 }
 
-/// Does a baseline name this run? By its path, or by its id where the results have moved since.
-fn is_saved(dir: &Path, saved: &[PathBuf]) -> bool {
-    saved.iter().any(|base| real(base) == real(dir) || base.file_name() == dir.file_name())
+/// Does one of these baselines name the run, or one in another results directory?
+fn is_baseline(dir: &Path, saved: &[PathBuf]) -> bool {
+    saved.iter().any(|base| baseline::names_it(base, dir)) || baseline::is_elsewhere(dir)
 }
 
 /// Is this a run that jetbench made, under its own name?
@@ -182,9 +182,12 @@ pub fn retain(out: &Path, current: &Path, keep: usize) -> Result<Vec<PathBuf>, E
     if store::find_runs(device, &mut runs).is_err() {
         return Ok(Vec::new());
     }
-    runs.retain(|run| run.join(RETENTION).is_file() && !is_saved(run, &saved));
+    let is_current = |run: &Path| real(run) == real(current);
+    runs.retain(|run| run.join(RETENTION).is_file() && !is_baseline(run, &saved));
+    // Another run under way may end with nothing to keep.
+    runs.retain(|run| is_current(run) || !claim::is_claimed(run));
     let surplus = runs.len().saturating_sub(keep.max(1));
     runs.truncate(surplus);
-    runs.retain(|run| real(run) != real(current) && discard(run).is_ok());
+    runs.retain(|run| !is_current(run) && discard(run).is_ok());
     Ok(runs)
 }
