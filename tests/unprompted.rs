@@ -338,3 +338,53 @@ fn mots_files_that_do_not_go_together_are_refused() {
     let both = fault("1 1 2 2 2 4\n", "1 1 2 2 2 4\n", None);
     assert!(both.contains("both b/ and b.txt are there"), "{both}");
 }
+
+#[test]
+fn a_score_of_nothing_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (truth, pred) = (dir.path().join("gt"), dir.path().join("pred"));
+    let notes = |of_truth: &str, of_pred: &str| {
+        for (side, text) in [(&truth, of_truth), (&pred, of_pred)] {
+            std::fs::create_dir_all(side).unwrap();
+            std::fs::write(side.join("a.txt"), text).unwrap();
+        }
+        let options = TrackingOptions { truth: truth.clone(), pred: pred.clone(), list: None, remove_void: false };
+        let report = track(&options).unwrap();
+        (Hota::mean(&report.combined.hota.hota), report.notes)
+    };
+    let line = |class: u32| format!("1 1 {class} 2 2 04\n");
+    assert_eq!(notes(&line(2), &line(2)), (1.0, vec![]));
+    let (hota, said) = notes(&line(2), &line(1));
+    assert_eq!(hota, 0.0);
+    let wanted =
+        "no track in the predictions of a (lines of class 1; class 2 is scored): every object there counts as missed";
+    assert_eq!(said, [wanted]);
+    let (_, said) = notes(&line(10), "");
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("no object in the truth of a (lines of class 10; class 2 is scored): every track"));
+    assert!(said[1].starts_with("no track in the predictions of a: every object"), "{said:?}");
+}
+
+#[test]
+fn annotations_that_the_reference_reads_oddly_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (truth, pred) = (dir.path().join("gt.json"), dir.path().join("pred.json"));
+    let masks = r#"[{"size": [2, 2], "counts": [0, 4]}]"#;
+    std::fs::write(&pred, format!(r#"[{{"video_id": 1, "category_id": 1, "score": 0.5, "segmentations": {masks}}}]"#))
+        .unwrap();
+    let scored = |id: u32, area: i32| {
+        let annotation = |id: u32| {
+            format!(r#"{{"id": {id}, "video_id": 1, "category_id": 1, "segmentations": {masks}, "areas": [{area}]}}"#)
+        };
+        let all = format!("{}, {}", annotation(7), annotation(id));
+        let text = format!(r#"{{"videos": [{{"id": 1}}], "categories": [{{"id": 1}}], "annotations": [{all}]}}"#);
+        std::fs::write(&truth, text).unwrap();
+        score_tubes(&TubeOptions { truth: truth.clone(), pred: pred.clone(), protocol: TubeProtocol::YtVis })
+    };
+    assert_eq!(scored(8, 4).unwrap().notes, Vec::<String>::new());
+    let fault = scored(7, 4).unwrap_err().0;
+    assert!(fault.contains("gt.json: annotation 7: two annotations have this id"), "{fault}");
+    let report = scored(8, -4).unwrap();
+    assert_eq!(report.per_class.ap, None);
+    assert!(report.notes[0].starts_with("2 annotations: with an area below 0; one whose mean"), "{:?}", report.notes);
+}

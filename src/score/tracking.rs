@@ -264,22 +264,39 @@ pub fn track(options: &TrackingOptions) -> Result<TrackingReport, DataError> {
         return fail(&truth, "no video in it: neither folders of label maps nor MOTS text files");
     }
     let (mut videos, mut notes, mut void) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut no_object, mut no_track) = (Vec::new(), Vec::new());
     for name in names {
-        let video = match text(&name) {
-            Some(file) => mots::read(&name, &file, &pred.join(format!("{name}.txt")), length(&truth.join(&name))?)?,
+        let (video, others) = match text(&name) {
+            Some(file) => {
+                let length = mots::length(&truth.join(&name))?;
+                mots::read(&name, &file, &pred.join(format!("{name}.txt")), length)?
+            }
             None => {
                 let (video, has_void) =
                     labels::read(&name, &truth.join(&name), &pred.join(&name), options.remove_void)?;
                 void.extend(has_void.then(|| name.clone()));
-                video
+                (video, Default::default())
             }
         };
+        let [in_truth, in_tracks] = others.map(|others| format!("{name}{others}"));
+        no_object.extend((video.objects == 0).then_some(in_truth));
+        no_track.extend((video.tracks == 0).then_some(in_tracks));
         videos.push(VideoTracking { video: name, score: TrackingScore::of(&video) });
     }
     if !void.is_empty() && !options.remove_void {
         notes.push(format!(
             "void pixels (255) are in the truth of {}; tracks keep theirs there, as in TrackEval, which costs IoU; --remove-void takes them out",
             void.join(", ")
+        ));
+    }
+    // A right score of 0 does not tell that there was nothing to score.
+    if !no_object.is_empty() {
+        notes.push(format!("no object in the truth of {}: every track there counts as wrong", no_object.join(", ")));
+    }
+    if !no_track.is_empty() {
+        notes.push(format!(
+            "no track in the predictions of {}: every object there counts as missed",
+            no_track.join(", ")
         ));
     }
     let combined = TrackingScore::over(&videos.iter().map(|v| &v.score).collect::<Vec<_>>());
@@ -293,23 +310,6 @@ pub fn track(options: &TrackingOptions) -> Result<TrackingReport, DataError> {
         videos,
         notes,
     })
-}
-
-/// `seqLength` of a MOT sequence's `seqinfo.ini`, where there is one.
-fn length(video: &Path) -> Result<Option<u32>, DataError> {
-    let path = video.join("seqinfo.ini");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let fail = |what: &str| DataError(format!("{}: {what}", path.display()));
-    let text =
-        jetbench_runners::files::read_text(&path, jetbench_runners::files::SMALL).map_err(|e| fail(&e.to_string()))?;
-    let value = text.lines().find_map(|l| l.trim().strip_prefix("seqLength").map(|v| v.trim_start_matches([' ', '='])));
-    let value = value.ok_or_else(|| fail("no seqLength in it"))?;
-    match value.trim().parse() {
-        Ok(length) if length <= mots::MOST_FRAMES => Ok(Some(length)),
-        _ => Err(fail(&format!("seqLength {value:?} is no number up to {}", mots::MOST_FRAMES))),
-    }
 }
 
 impl TrackingScore {

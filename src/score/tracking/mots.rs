@@ -1,7 +1,7 @@
 //! Tracks as MOTS text: one line per mask, `frame id class height width rle`, frames from 1, class 2 for what is tracked, class 10
 //! for a region that counts for nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jetbench_runners::files;
@@ -30,14 +30,51 @@ struct Lines {
     ignored: BTreeMap<u32, Mask>,
     /// Width and height of every mask.
     size: Option<(u32, u32)>,
+    /// Classes that are not scored.
+    classes: BTreeSet<u32>,
 }
 
-/// One video from its two files; `frames` is its length, where something says it.
+impl Lines {
+    /// The classes of lines that are not scored, in words.
+    fn others(&self) -> String {
+        let classes: Vec<String> = self.classes.iter().map(u32::to_string).collect();
+        match classes.is_empty() {
+            true => String::new(),
+            false => format!(" (lines of class {}; class {TRACKED} is scored)", classes.join(", ")),
+        }
+    }
+}
+
+/// `seqLength` of a MOT sequence's `seqinfo.ini`, where there is one.
+///
+/// # Errors
+/// The file cannot be read, or has no such number.
+pub(super) fn length(video: &Path) -> Result<Option<u32>, DataError> {
+    let path = video.join("seqinfo.ini");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let fail = |what: &str| DataError(format!("{}: {what}", path.display()));
+    let text = files::read_text(&path, files::SMALL).map_err(|e| fail(&e.to_string()))?;
+    let value = text.lines().find_map(|l| l.trim().strip_prefix("seqLength").map(|v| v.trim_start_matches([' ', '='])));
+    let value = value.ok_or_else(|| fail("no seqLength in it"))?;
+    match value.trim().parse() {
+        Ok(length) if length <= MOST_FRAMES => Ok(Some(length)),
+        _ => Err(fail(&format!("seqLength {value:?} is no number up to {}", MOST_FRAMES))),
+    }
+}
+
+/// One video from its two files, and for truth and tracks what to say of lines of other classes; `frames` is its length, where something says it.
 ///
 /// # Errors
 /// A line that is none, an id twice on a frame, masks of one file that overlap or differ in size: names file and line. The two files
 /// differ in size, or hold frames beyond the video's end.
-pub(super) fn read(name: &str, truth_file: &Path, pred: &Path, frames: Option<u32>) -> Result<TrackedVideo, DataError> {
+pub(super) fn read(
+    name: &str,
+    truth_file: &Path,
+    pred: &Path,
+    frames: Option<u32>,
+) -> Result<(TrackedVideo, [String; 2]), DataError> {
     let (truth, mut tracks) = (lines(truth_file)?, lines(pred)?);
     let last = |lines: &Lines| lines.masks.keys().chain(lines.ignored.keys()).max().copied().unwrap_or(0);
     let length = frames.unwrap_or_else(|| last(&truth).max(last(&tracks)));
@@ -53,6 +90,7 @@ pub(super) fn read(name: &str, truth_file: &Path, pred: &Path, frames: Option<u3
             "{pred}: masks of {w}x{h} pixels, but those of the truth {truth} are {tw}x{th}"
         )));
     }
+    let others = [truth.others(), tracks.others()];
     let mut truths = truth.masks;
     let scenes = (1..=length).map(|t| {
         let objects = truths.remove(&t).unwrap_or_default();
@@ -62,7 +100,7 @@ pub(super) fn read(name: &str, truth_file: &Path, pred: &Path, frames: Option<u3
         }
         (objects, there)
     });
-    Ok(video(name, scenes.collect()))
+    Ok((video(name, scenes.collect()), others))
 }
 
 /// Takes out tracks that are no object's and lie in the region by more than half.
@@ -115,6 +153,7 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
         taken.unite(&mask);
         match class {
             IGNORED => {
+                all.classes.insert(class);
                 let region = all.ignored.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
                 region.unite(&mask);
             }
@@ -125,7 +164,7 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
                 }
                 masks.push((id, mask));
             }
-            _ => {}
+            other => drop(all.classes.insert(other)),
         }
     }
     for masks in all.masks.values_mut() {

@@ -200,8 +200,13 @@ impl Instances {
         let category = |id: i64| categories.binary_search_by_key(&id, |(id, _)| *id).ok();
         let mut instances =
             Instances { videos: videos.clone(), categories: categories.clone(), truth: vec![], results: vec![] };
+        let (mut ids, mut negative) = (BTreeSet::new(), 0);
         for a in file.annotations {
             let fail = |what: String| in_truth(format!("annotation {}: {what}", a.id));
+            if !ids.insert(a.id) {
+                return Err(fail("two annotations have this id, of which the reference scores one twice".into()));
+            }
+            negative += usize::from(a.areas.iter().flatten().any(|area| *area < 0.0));
             let video = video(a.video_id).ok_or_else(|| fail(format!("no video {}", a.video_id)))?;
             let category = category(a.category_id).ok_or_else(|| fail(format!("no category {}", a.category_id)))?;
             let degree = match (by_occlusion, &a.occlusion) {
@@ -247,14 +252,20 @@ impl Instances {
             });
         }
         let mut notes = Vec::new();
-        let mut note = |count: usize, what: &str| {
+        let mut note = |count: usize, one: &str, many: &str, what: &str| {
             if count > 0 {
-                notes.push(format!("{}: {what}", crate::text::plural(count, "result", "results")));
+                notes.push(format!("{}: {what}", crate::text::plural(count, one, many)));
             }
         };
-        note(unknown, "of a category that the truth does not list, left out as in the reference");
-        note(short, "with another number of frames than the truth; only the frames that both have are compared");
-        note(resized, "with masks of another size than the truth's, which match nothing");
+        let of_truth = "with an area below 0; one whose mean area is below 0 counts for nobody, as in the reference";
+        note(negative, "annotation", "annotations", of_truth);
+        for (count, what) in [
+            (unknown, "of a category that the truth does not list, left out as in the reference"),
+            (short, "with another number of frames than the truth; only the frames that both have are compared"),
+            (resized, "with masks of another size than the truth's, which match nothing"),
+        ] {
+            note(count, "result", "results", what);
+        }
         Ok((instances, notes))
     }
 }
