@@ -181,7 +181,8 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
     record.cells = runs.into_iter().filter_map(repeat::join).collect();
     if !record.data.has_truth() {
         let spool = |cell: usize, sequence: usize| dir.spool_file(cell, sequence);
-        record.agreement = agreement::of_cells(&record.cells, &plan.dataset.sequences, &spool);
+        let before = std::mem::take(&mut record.agreement);
+        record.agreement = agreement::of_cells(&mut record.cells, before, &plan.dataset.sequences, &spool);
     }
     record.data.content_sha256 = content_sha256(&record.cells);
     if interrupt.load(Ordering::SeqCst) {

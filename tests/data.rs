@@ -13,7 +13,10 @@ use jetbench_runners::types::Mask;
 use serde_json::Value;
 
 fn jetbench(dir: &Path, args: &[&str]) -> Output {
-    Command::new(cargo_bin!("jetbench")).current_dir(dir).args(args).env("JETBENCH_HOME", dir).output().unwrap()
+    let mut command = Command::new(cargo_bin!("jetbench"));
+    // The user's own locks, and so a run of theirs, are none of a test's.
+    command.current_dir(dir).args(args).env("JETBENCH_HOME", dir).env("JETBENCH_LOCKS", dir.join("locks"));
+    command.output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -42,6 +45,21 @@ fn a_drawn_dataset_of_every_layout_is_sound_and_scores() {
         assert_eq!((&report["videos"], &report["frames"]), (&3.into(), &39.into()));
         let out = jetbench(dir.path(), &["score", layout, &pred, "--quiet"]);
         assert_eq!(out.status.code(), Some(0), "{layout}: {}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn what_is_no_dataset_is_named_without_flags_that_the_command_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "x").unwrap();
+    for args in
+        [&["data", "check", "nope"], &["data", "check", "file"], ["prompt", "nope"].as_slice(), &["prompt", "file"]]
+    {
+        let out = jetbench(dir.path(), args);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(args[args.len() - 1]) && said.contains("; name a"), "{args:?}: {said}");
+        assert!(!said.contains("--data"), "{args:?}: {said}");
     }
 }
 

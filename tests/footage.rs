@@ -4,6 +4,7 @@ mod workshop;
 
 use std::path::{Path, PathBuf};
 
+use jetbench::results::note::NoteKind;
 use jetbench::results::record::{PromptRecord, RunRecord, Verdict};
 use jetbench::results::store;
 use serde_json::Value;
@@ -239,6 +240,31 @@ fn cells_are_compared_without_truth_and_that_is_called_agreement() {
     assert_eq!((table.len(), table[1][3].as_str()), (7, "cup"));
     let page = std::fs::read_to_string(dir.join("report.html")).unwrap();
     assert!(page.contains("Agreement between cells") && page.contains("This is no accuracy"), "the page says it");
+}
+
+#[test]
+fn agreement_that_cannot_be_told_is_named_and_what_was_told_stays() {
+    let shop = shop(2);
+    shop.pack("fast", "motion = [2.0, 0.0]");
+    shop.pack("frail", "motion = [1.0, 0.0]\nobject_scores = [4.0, -2.0]\n[[mock.fault]]\nstep = 40\nkind = \"abort\"");
+    let clicks = ["--clicks", "video=synth_000 obj=1 20,16", "--clicks", "video=synth_001 obj=1 24,12"];
+    let models = ["--models", "calm_points,fast_points,frail_points", "--data", "clips"];
+    let dir = run(&shop, &[&models[..], &clicks].concat());
+    let first = record(&dir);
+    assert_eq!(first.agreement.len(), 2, "the third cell has failed: {:?}", first.agreement);
+    let gaps = |r: &RunRecord, cell: usize| -> Vec<String> {
+        let notes = r.cells[cell].notes.iter().filter(|n| n.kind == NoteKind::Agreement);
+        notes.map(|n| n.text.clone()).collect()
+    };
+    assert!((0..3).all(|cell| gaps(&first, cell).is_empty()));
+    let said = shop.expect(0, &["--resume", dir.to_str().unwrap()]);
+    let resumed = record(&dir);
+    assert_eq!(resumed.cells[2].verdict, Verdict::Valid);
+    assert_eq!(resumed.agreement, first.agreement);
+    let why = "(synth_000: its masks are gone, since it was finished before an interruption)";
+    assert_eq!(gaps(&resumed, 0), [format!("no agreement with frail_points fp32 cpu on 2 videos {why}")]);
+    assert_eq!(gaps(&resumed, 2).len(), 2, "{:?}", gaps(&resumed, 2));
+    assert!(said.contains("masks that could not be compared with another cell's in 3 of 3 cells"), "{said}");
 }
 
 #[test]

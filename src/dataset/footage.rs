@@ -147,11 +147,11 @@ fn videos(root: &Path) -> Result<BTreeMap<String, PathBuf>, DataError> {
         let name = root.file_name().and_then(|n| n.to_str()).filter(|name| is_video(name));
         return match name.and_then(|name| name.rsplit_once('.')) {
             Some((stem, _)) => Ok(BTreeMap::from([(stem.to_string(), root.to_path_buf())])),
-            None => fail("a file, but no video; give a video or a folder of frames with --data"),
+            None => fail("a file, but no video; name a video or a folder of frames"),
         };
     }
     if !root.is_dir() {
-        return fail("no such file or folder; give a video or a folder of frames with --data");
+        return fail("no such file or folder; name a video or a folder of frames");
     }
     if let Some(frames) = frames_in(root)? {
         return Ok(BTreeMap::from([(plain_name(root), frames)]));
@@ -174,7 +174,7 @@ fn videos(root: &Path) -> Result<BTreeMap<String, PathBuf>, DataError> {
         }
     }
     match videos.is_empty() {
-        true => fail("no video and no JPEG or PNG frames in it; give a video or a folder of frames with --data"),
+        true => fail("no video and no JPEG or PNG frames in it; name a video or a folder of frames"),
         false => Ok(videos),
     }
 }

@@ -172,7 +172,7 @@ pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataEr
 
 fn find(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
     if !root.is_dir() {
-        return Err(DataError(format!("{}: no such directory; give the dataset's root with --data", root.display())));
+        return Err(DataError(format!("{}: no such directory; name a dataset's root folder", root.display())));
     }
     let (frames, masks, found) = if root.join("JPEGImages_24fps").is_dir() {
         (root.join("JPEGImages_24fps"), root.join("Annotations_6fps"), Layout::SaV)
@@ -259,7 +259,7 @@ fn find_clip(file: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataErr
         return fail("not a dataset; give its folder");
     };
     if !file.file_name().and_then(|n| n.to_str()).is_some_and(is_video) {
-        return fail("a file, but no video; give the dataset's folder with --data");
+        return fail("a file, but no video; name a dataset's folder");
     }
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let json = folder.join(format!("{stem}{ENDING}"));

@@ -47,6 +47,8 @@ pub enum NoteKind {
     Joined,
     /// Repeats of one cell that scored differently.
     Scores,
+    /// Cells whose masks could not be compared.
+    Agreement,
     /// A file for the reader that could not be written.
     Output,
     /// What the worker left unsaid until it ended.
@@ -72,7 +74,7 @@ impl NoteKind {
         use NoteKind::*;
         match self {
             SlowStart | Drift | Outliers | Shifted | Scattered | ObjectChange | Rivals | Stalled | LateFrames
-            | MemoryUnknown | Swap | Budget | Stopped | Scores | Output | Worker => Severity::Warning,
+            | MemoryUnknown | Swap | Budget | Stopped | Scores | Agreement | Output | Worker => Severity::Warning,
             EnergyUnknown | Temperature | Limit | Setup | Joined | Unknown => Severity::Info,
         }
     }

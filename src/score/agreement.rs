@@ -1,22 +1,34 @@
 //! How alike are the masks of two cells of one run? Needs no ground truth, and says nothing about accuracy: two models can agree and both
 //! be wrong. Read from the spools of both, after all cells are through.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
 use crate::dataset::Sequence;
+use crate::results::note::{Note, NoteKind};
 use crate::results::record::{AgreementRecord, CellRecord, Verdict};
 use crate::run::spool::{Reader, SpooledFrame};
+use crate::text::plural;
 
 /// Below this IoU two masks are told apart at a glance.
 const APART: f64 = 0.5;
 
-/// Agreement of every two valid cells on every object of the videos that both finished. `spool` names the file of a cell and a sequence; where it
-/// is gone (the video was finished before an interruption), nothing is said.
+/// Two valid cells whose masks of a video could not be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Gap {
+    cells: (usize, usize),
+    video: String,
+    why: String,
+}
+
+/// Agreement of every two valid cells on every object of the videos that both finished. `spool` names the file of a cell and a sequence; where
+/// it is gone (the video was finished before an interruption), what `before` says of these two cells stands. A pair of which there is nothing
+/// to tell has a note in both cells.
 pub fn of_cells(
-    cells: &[CellRecord],
+    cells: &mut [CellRecord],
+    before: Vec<AgreementRecord>,
     sequences: &[Sequence],
     spool: &(dyn Fn(usize, usize) -> PathBuf + Sync),
 ) -> Vec<AgreementRecord> {
@@ -24,51 +36,96 @@ pub fn of_cells(
         .flat_map(|a| (a + 1..cells.len()).map(move |b| (a, b)))
         .flat_map(|(a, b)| (0..sequences.len()).map(move |at| (a, b, at)))
         .collect();
-    let found = pairs.into_par_iter().map(|(a, b, at)| {
+    let all = &*cells;
+    let found = pairs.into_par_iter().filter_map(|(a, b, at)| {
         let sequence = &sequences[at];
         let done = |cell: &CellRecord| {
             cell.verdict == Verdict::Valid && cell.sequences.iter().any(|s| s.video == sequence.name)
         };
-        if !(done(&cells[a]) && done(&cells[b])) {
-            return Vec::new();
+        if !(done(&all[a]) && done(&all[b])) {
+            return None;
         }
-        let told = between(sequence, spool(a, at), spool(b, at)).unwrap_or_default();
-        let name = |cell: &CellRecord| format!("{} {} {}", cell.model, cell.dtype, cell.device);
+        let (first, second) = (name(&all[a]), name(&all[b]));
         let record = |(object, ious): (usize, Vec<f64>)| AgreementRecord {
-            first: name(&cells[a]),
-            second: name(&cells[b]),
+            first: first.clone(),
+            second: second.clone(),
             video: sequence.name.clone(),
             object: sequence.objects[object].name.clone(),
             frames: ious.len() as u32,
             mean_iou: ious.iter().sum::<f64>() / ious.len() as f64,
             below_half: ious.iter().filter(|iou| **iou < APART).count() as f64 / ious.len() as f64,
         };
-        told.into_iter().filter(|(_, ious)| !ious.is_empty()).map(record).collect()
+        Some(match between(sequence, &spool(a, at), &spool(b, at)) {
+            Ok(told) => Ok(told.into_iter().filter(|(_, ious)| !ious.is_empty()).map(record).collect()),
+            Err(why) => {
+                let same = |r: &&AgreementRecord| (&r.first, &r.second, &r.video) == (&first, &second, &sequence.name);
+                let earlier: Vec<AgreementRecord> = before.iter().filter(same).cloned().collect();
+                let gap = Gap { cells: (a, b), video: sequence.name.clone(), why };
+                if earlier.is_empty() { Err(gap) } else { Ok(earlier) }
+            }
+        })
     });
-    found.collect::<Vec<Vec<_>>>().concat()
+    let (mut told, mut gaps) = (Vec::new(), Vec::new());
+    for each in found.collect::<Vec<Result<Vec<_>, Gap>>>() {
+        match each {
+            Ok(records) => told.extend(records),
+            Err(gap) => gaps.push(gap),
+        }
+    }
+    note(cells, &gaps);
+    told
 }
 
-/// IoU by object and frame of the first pass, over frames on which both cells tracked the object. `None`: the files do not tell the same
-/// frames.
-fn between(sequence: &Sequence, first: PathBuf, second: PathBuf) -> Option<Vec<(usize, Vec<f64>)>> {
-    let (a, b) = (Reader::open(&first).ok()?, Reader::open(&second).ok()?);
-    let size = (a.width, a.height);
-    let mut ious: Vec<(usize, Vec<f64>)> = (0..sequence.objects.len()).map(|i| (i, Vec::new())).collect();
-    for (a, b) in a.zip(b).take(sequence.frames.len()) {
-        let (a, b) = (a.ok()?, b.ok()?);
-        if a.times.frame != b.times.frame {
-            return None;
+fn name(cell: &CellRecord) -> String {
+    format!("{} {} {}", cell.model, cell.dtype, cell.device)
+}
+
+/// A note per pair in both cells: with whom, on how many videos, and why on the first of them.
+fn note(cells: &mut [CellRecord], gaps: &[Gap]) {
+    let names: Vec<String> = cells.iter().map(name).collect();
+    for of_pair in gaps.chunk_by(|x, y| x.cells == y.cells) {
+        let (a, b) = of_pair[0].cells;
+        let videos = plural(of_pair.len(), "video", "videos");
+        let first = format!("{}: {}", of_pair[0].video, of_pair[0].why);
+        for (cell, other) in [(a, b), (b, a)] {
+            let text = format!("no agreement with {} on {videos} ({first})", names[other]);
+            cells[cell].notes.push(Note::new(NoteKind::Agreement, text));
         }
+    }
+}
+
+/// IoU by object and frame of the first pass, over frames on which both cells tracked the object.
+///
+/// # Errors
+/// A file cannot be read, or the two do not hold the same frames: says why.
+fn between(sequence: &Sequence, first: &Path, second: &Path) -> Result<Vec<(usize, Vec<f64>)>, String> {
+    let open = |path: &Path| match path.exists() {
+        true => Reader::open(path).map_err(|e| e.to_string()),
+        false => Err("its masks are gone, since it was finished before an interruption".to_string()),
+    };
+    let (mut a, mut b) = (open(first)?, open(second)?);
+    let size = (a.width, a.height);
+    if size != (b.width, b.height) {
+        return Err("masks of two sizes".to_string());
+    }
+    let mut ious: Vec<(usize, Vec<f64>)> = (0..sequence.objects.len()).map(|i| (i, Vec::new())).collect();
+    for frame in 0..sequence.frames.len() {
+        let next = |reader: &mut Reader| reader.next().transpose().map_err(|e| e.to_string());
+        let (a, b) = match (next(&mut a)?, next(&mut b)?) {
+            (Some(a), Some(b)) if a.times.frame == b.times.frame => (a, b),
+            (None, None) => break,
+            _ => return Err(format!("the two cells' masks are not of the same frames (frame {frame})")),
+        };
         for (index, all) in &mut ious {
             let id = sequence.objects[*index].id;
             let mask = |frame: &SpooledFrame| {
-                let object = frame.objects.iter().find(|o| o.object == id)?;
-                Reader::mask(size.0, size.1, object).ok()
+                let object = frame.objects.iter().find(|o| o.object == id);
+                object.map(|object| Reader::mask(size.0, size.1, object)).transpose()
             };
-            all.extend(mask(&a).zip(mask(&b)).map(|(a, b)| iou(&a, &b)));
+            all.extend(mask(&a)?.zip(mask(&b)?).map(|(a, b)| iou(&a, &b)));
         }
     }
-    Some(ious)
+    Ok(ious)
 }
 
 /// Intersection over union; 1 where both are empty: the two agree that there is nothing.
