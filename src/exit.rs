@@ -16,6 +16,15 @@ pub const ENVIRONMENT: u8 = 3;
 /// Ctrl-C or a termination signal; finished sequences are kept.
 pub const INTERRUPTED: u8 = 130;
 
+/// What each code means, for a run; help and documents say the same.
+pub const MEANINGS: [(u8, &str); 5] = [
+    (OK, "every cell is valid"),
+    (NOT_VALID, "a cell is invalid or failed, or a check did not pass"),
+    (USAGE, "wrong usage, model pack or data"),
+    (ENVIRONMENT, "device, ONNX Runtime or environment is unfit; an output cannot be written"),
+    (INTERRUPTED, "interrupted; finished sequences are kept"),
+];
+
 /// An error that ends the program, with the class that decides the exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -64,6 +64,7 @@ fn help_is_short_grouped_and_ends_with_examples_and_exit_codes() {
         }
         if command.get_subcommands().next().is_none() {
             assert!(text.contains("Examples:\n  "), "{words:?} has no example:\n{text}");
+            assert!(!text.contains("As for"), "{words:?} sends its reader elsewhere:\n{text}");
             let writes = ["completions", "man"].contains(&words[0]);
             assert!(text.contains("Exit codes:\n  0 ") != writes, "{words:?}:\n{text}");
         }

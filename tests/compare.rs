@@ -284,6 +284,30 @@ fn rows_of(csv: &str) -> usize {
 }
 
 #[test]
+fn comparisons_and_trends_of_test_models_say_that_they_are() {
+    let shop = Workshop::new(1, 9);
+    shop.pack("calm", "motion = [1.0, 0.0]");
+    let banner = "calm is a test model; these figures do not describe SAM 2";
+    let runs = [(); 2].map(|()| shop.run(&["--models", "calm_mask", "--min-frames", "1"]));
+    let [a, b] = [&runs[0], &runs[1]].map(|run| run.to_str().unwrap());
+    for said in [false, true] {
+        if said {
+            let file = runs[1].join("run.json");
+            let mut record: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+            record["cells"][0]["test_model_of"] = "SAM 2".into();
+            std::fs::write(file, record.to_string()).unwrap();
+        }
+        let told = shop.expect(0, &["compare", a, b, "--html", "changes.html"]);
+        assert_eq!(told.starts_with(banner), said, "{told}");
+        shop.expect(0, &["history", "--html", "trend.html"]);
+        for page in ["changes.html", "trend.html"] {
+            let page = std::fs::read_to_string(shop.path(page)).unwrap();
+            assert_eq!(page.contains(banner), said, "{page}");
+        }
+    }
+}
+
+#[test]
 fn baselines_have_names() {
     let shop = Workshop::new(2, 9);
     shop.pack("calm", "motion = [1.0, 0.0]");

@@ -122,6 +122,29 @@ fn the_readme_answers_in_a_minute() {
     assert!(words <= 1100, "the README has {words} words; 1,100 are its limit, the rest belongs to docs/");
 }
 
+/// Codes and meanings in the help of a command, and in every table of codes below a heading of a document.
+#[test]
+fn exit_codes_are_the_same_in_help_and_documents() {
+    let help = |words: &[&str]| -> Vec<String> {
+        let top = <Cli as clap::CommandFactory>::command();
+        let command = words.iter().fold(&top, |command, word| command.find_subcommand(word).unwrap());
+        let after = command.get_after_help().unwrap().to_string();
+        let codes = after.split("Exit codes:\n").nth(1).unwrap();
+        let row = |line: &str| line.trim().split_once(' ').map(|(code, what)| format!("| {code} | {} |", what.trim()));
+        codes.lines().map(|line| row(line).unwrap()).collect()
+    };
+    let tables = |file: &str| -> Vec<Vec<String>> {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let code = |line: &&str| line.split('|').nth(1).is_some_and(|cell| cell.trim().parse::<u8>().is_ok());
+        let lines: Vec<&str> = text.lines().collect();
+        let heads = (0..lines.len()).filter(|i| ["| code | meaning |", "| exit code | meaning |"].contains(&lines[*i]));
+        heads.map(|i| lines[i + 2..].iter().take_while(|l| code(l)).map(|l| l.to_string()).collect()).collect()
+    };
+    assert_eq!(help(&["run"]).len(), 5);
+    assert_eq!(tables("README.md"), [help(&["run"])]);
+    assert_eq!(tables("docs/usage.md"), [help(&["packs", "get"]), help(&["run"])]);
+}
+
 #[test]
 fn every_test_that_docs_trust_names_is_there() {
     fn sources(dir: &Path, found: &mut String) {

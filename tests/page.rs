@@ -95,7 +95,7 @@ fn compared() -> String {
     let (cells, unmatched) = change::pair(&base, &other, &floor);
     let [base, other] =
         ["baseline-main", "20261126T231500Z-123456"].map(|id| format!("results/some-long-board-name/{id}"));
-    let page = html::changes::comparisons(&[change::Comparison { base, other, cells, unmatched }], "0.1.0");
+    let page = html::changes::comparisons(&[change::Comparison { base, other, cells, unmatched }], None, "0.1.0");
     assert!(page.contains("2 of 5 cells regressed") && page.contains("is only in the base"), "{page}");
     assert!(page.contains("+30.0 %") && page.contains("-9.00") && page.contains("What changed"), "{page}");
     page
@@ -113,6 +113,7 @@ fn models() -> String {
 fn history() -> String {
     let run = long_names();
     let row = |i: usize| Row {
+        test_model: None,
         key: Key::of(&run, &run.cells[i % 2]),
         run_id: format!("202611{:02}T093000Z-000000", i + 1),
         dir: "results".into(),

@@ -76,31 +76,31 @@ pub struct ScheduleInstall {
     #[arg(long)]
     pub print: bool,
     /// As for `run`
-    #[arg(long, value_name = "CELSIUS")]
+    #[arg(long, value_name = "CELSIUS", help = help::of_run("cool-to"))]
     pub cool_to: Option<f64>,
     /// As for `run`
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", help = help::of_run("idle"))]
     pub idle: Option<f64>,
     /// As for `run`
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", help = help::of_run("max-wait"))]
     pub max_wait: Option<TimeSpan>,
     /// As for `run`
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = help::of_run("keep"))]
     pub keep: Option<NonZeroUsize>,
     /// As for `run`
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", help = help::of_run("min-free-mib"))]
     pub min_free_mib: Option<u64>,
     /// As for `run`
-    #[arg(long)]
+    #[arg(long, help = help::of_run("if-changed"))]
     pub if_changed: bool,
     /// As for `run`
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = help::of_run("baseline"))]
     pub baseline: Option<String>,
     /// As for `run`
-    #[arg(long, requires = "baseline")]
+    #[arg(long, requires = "baseline", help = help::of_run("fail-on-regression"))]
     pub fail_on_regression: bool,
     /// As for `run`
-    #[arg(long, value_name = "pass|fail", value_enum, requires = "fail_on_regression")]
+    #[arg(long, value_name = "pass|fail", value_enum, requires = "fail_on_regression", help = help::of_run("on-inconclusive"))]
     pub on_inconclusive: Option<OnInconclusive>,
     /// Shell command to run when a run ends with an exit code other than 0
     ///

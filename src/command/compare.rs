@@ -16,6 +16,7 @@ use crate::exit::{self, Error, Outcome};
 use crate::judge::change::{Change, ChangeWord, Comparison, pair};
 use crate::judge::noise::{Floor, noise};
 use crate::plan::settings;
+use crate::report::closing::{banner_of, test_models};
 use crate::report::html::changes;
 use crate::results::record::{CellRecord, RunRecord};
 use crate::results::rows::{self, Key, Row};
@@ -91,14 +92,19 @@ pub fn compare(args: &CompareArgs) -> Result<Outcome, Error> {
     let others = records[1..].iter().zip(&dirs[1..]);
     let comparisons: Vec<Comparison> =
         others.map(|(record, dir)| between(base, (dir, record), &past, args.noise_floor)).collect();
+    let banner = banner_of(&records.iter().flat_map(test_models).collect::<Vec<_>>());
     if let Some(file) = &args.html {
-        write_page(file, &changes::comparisons(&comparisons, env!("CARGO_PKG_VERSION")))?;
+        write_page(file, &changes::comparisons(&comparisons, banner.as_deref(), env!("CARGO_PKG_VERSION")))?;
     }
     let bad = comparisons.iter().any(|c| c.fails(args.on_inconclusive));
     let code = if args.fail_on_regression && bad { exit::NOT_VALID } else { exit::OK };
     let stdout = match args.json {
         true => format!("{}\n", serde_json::json!({"schema": 1, "comparisons": comparisons})),
-        false => comparisons.iter().map(|c| text(c, args.verbose)).collect::<Vec<_>>().join("\n"),
+        false => {
+            let banner = banner.map(|banner| format!("{banner}\n"));
+            let told = comparisons.iter().map(|c| text(c, args.verbose));
+            banner.into_iter().chain(told).collect::<Vec<_>>().join("\n")
+        }
     };
     Ok(Outcome { stdout, code })
 }

@@ -115,6 +115,7 @@ mod tests {
 
     fn row(run_id: &str, change: impl Fn(&mut Row)) -> Row {
         let mut row = Row {
+            test_model: None,
             key: Key {
                 board: ("board".into(), "d1".into()),
                 cell: ["m_mask".into(), "fp32".into(), "cpu".into()],

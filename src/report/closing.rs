@@ -81,10 +81,18 @@ impl Closing {
     }
 }
 
-/// Test models by name, and the models that they only stand in for.
+/// Test models of a run by name, and the models that they only stand in for.
 pub fn banner(run: &RunRecord) -> Option<String> {
-    let test: Vec<(&str, &str)> =
-        run.cells.iter().filter_map(|c| Some((c.pack.as_str(), c.test_model_of.as_deref()?))).collect();
+    banner_of(&test_models(run))
+}
+
+/// Packs of a run that are test models, each with the model that it stands in for.
+pub fn test_models(run: &RunRecord) -> Vec<(&str, &str)> {
+    run.cells.iter().filter_map(|c| Some((c.pack.as_str(), c.test_model_of.as_deref()?))).collect()
+}
+
+/// As [`banner`], for these test models and the models that they stand in for.
+pub fn banner_of(test: &[(&str, &str)]) -> Option<String> {
     let once = |pick: fn(&(&str, &str)) -> String| {
         test.iter().map(pick).fold(Vec::new(), |mut names, name| {
             if !names.contains(&name) {

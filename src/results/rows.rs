@@ -61,6 +61,8 @@ impl Key {
 pub struct Row {
     /// What it is a run of.
     pub key: Key,
+    /// The pack and the model that it only stands in for, where it is a test model.
+    pub test_model: Option<(String, String)>,
     /// Run id; begins with the time.
     pub run_id: String,
     /// Its directory.
@@ -128,6 +130,7 @@ fn of(dir: &Path, run: &RunRecord) -> Vec<Row> {
         let latency = summary.and_then(|s| s.latency);
         Row {
             key: Key::of(run, cell),
+            test_model: cell.test_model_of.as_ref().map(|model| (cell.pack.clone(), model.clone())),
             run_id: run.run_id.clone(),
             dir: dir.to_path_buf(),
             verdict: cell.verdict.as_str().to_string(),

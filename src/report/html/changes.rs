@@ -14,11 +14,12 @@ use crate::report::table::{cell_name, heading};
 use crate::results::record::{CellRecord, RunRecord};
 use crate::text::{clean, figure, plural};
 
-/// Base against one run or several.
-pub fn comparisons(all: &[Comparison], version: &str) -> String {
+/// Base against one run or several; `banner`: what is to be said of test models among them.
+pub fn comparisons(all: &[Comparison], banner: Option<&str>, version: &str) -> String {
     let base = all.first().map_or("", |c| c.base.as_str());
     let body = html! {
         p.under { "base: " (clean(base)) }
+        @if let Some(banner) = banner { p.verdict.invalid { strong { (banner) "." } } }
         @for comparison in all { (section(comparison)) }
         (words())
     };
