@@ -12,9 +12,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::digest::hex;
+use crate::digest::{self, Hashed};
 use crate::files;
 use crate::manifest::{self, check_id, stays_inside};
 use crate::pack::Pack;
@@ -199,9 +198,7 @@ fn append(archive: &mut tar::Builder<File>, path: &str, bytes: u64, data: &mut d
 }
 
 fn measure(path: &Path) -> Result<(u64, String), RunnerError> {
-    let mut file = Hashed::new(files::plain(path).map_err(|e| wrong(path, &e.to_string()))?);
-    let bytes = std::io::copy(&mut file, &mut std::io::sink()).map_err(|e| wrong(path, &e.to_string()))?;
-    Ok((bytes, file.digest()))
+    digest::sha256_of(path).map_err(|e| wrong(path, &e.to_string()))
 }
 
 /// SHA-256 of a file, hexadecimal.
@@ -210,30 +207,6 @@ fn measure(path: &Path) -> Result<(u64, String), RunnerError> {
 /// [`RunnerError::Pack`] when it cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String, RunnerError> {
     measure(path).map(|(_, digest)| digest)
-}
-
-/// Digests what is read through it.
-struct Hashed<R> {
-    inner: R,
-    hasher: Sha256,
-}
-
-impl<R> Hashed<R> {
-    fn new(inner: R) -> Self {
-        Hashed { inner, hasher: Sha256::new() }
-    }
-
-    fn digest(self) -> String {
-        hex(&self.hasher.finalize())
-    }
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        Ok(n)
-    }
 }
 
 /// SHA-256 of the manifest's text and of every file that it names, with what the manifest says: for `packs hash`.
@@ -249,11 +222,14 @@ pub fn digests(dir: &Path) -> Result<Vec<Digested>, RunnerError> {
         said: None,
     }];
     for graph in &pack.manifest.graphs {
-        let plain = graph.files.iter().map(|(dtype, file)| (dtype.as_str(), file, graph.sha256.get(dtype)));
-        let cpu = graph.cpu.iter().map(|form| ("cpu", &form.file, Some(&form.sha256)));
-        for (form, file, said) in plain.chain(cpu) {
-            let what = format!("graph {}, {form}", graph.name);
-            found.push(Digested { what, file: file.clone(), sha256: sha256_of(&dir.join(file))?, said: said.cloned() });
+        for form in graph.forms() {
+            let files = std::iter::once((form.file, form.sha256, ""))
+                .chain(form.weights.iter().map(|w| (w.file.as_str(), w.sha256.as_str(), ", weights")));
+            for (file, said, part) in files {
+                let what = format!("graph {}, {}{part}", graph.name, form.name);
+                let sha256 = sha256_of(&dir.join(file))?;
+                found.push(Digested { what, file: file.to_string(), sha256, said: Some(said.to_string()) });
+            }
         }
     }
     Ok(found)

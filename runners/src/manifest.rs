@@ -9,6 +9,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::sha256_hex;
 use crate::onnx::{Dimension, ElementType, shape_text};
 use crate::types::{Dtype, PromptKind};
 
@@ -200,6 +201,9 @@ pub struct GraphSpec {
     pub files: BTreeMap<Dtype, String>,
     /// SHA-256 per precision, hexadecimal.
     pub sha256: BTreeMap<Dtype, String>,
+    /// Files with weights beside the graph's own, per precision: ONNX calls that external data. A graph above 2 GiB needs it.
+    #[serde(default)]
+    pub weights: BTreeMap<Dtype, Vec<WeightFile>>,
     /// Its form for ONNX Runtime's CPU provider, where it has one.
     pub cpu: Option<CpuForm>,
     /// Inputs.
@@ -219,6 +223,45 @@ pub struct CpuForm {
     pub file: String,
     /// Its SHA-256, hexadecimal.
     pub sha256: String,
+    /// Files with weights beside it, as for the graph.
+    #[serde(default)]
+    pub weights: Vec<WeightFile>,
+}
+
+/// A file with weights of a graph. The graph names it, relative to its own folder; it lies in that folder or below.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WeightFile {
+    /// File, relative to the pack directory.
+    pub file: String,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+}
+
+/// A graph in one precision, or for the CPU provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<'a> {
+    /// The precision, or `cpu`.
+    pub name: &'static str,
+    /// File, relative to the pack directory.
+    pub file: &'a str,
+    /// Its SHA-256, hexadecimal; empty where the manifest says none.
+    pub sha256: &'a str,
+    /// Files with weights beside it.
+    pub weights: &'a [WeightFile],
+}
+
+impl Form<'_> {
+    /// What names the content of all its files: the file's own digest, where it is all.
+    pub fn identity(&self) -> String {
+        let own = self.sha256.to_ascii_lowercase();
+        if self.weights.is_empty() {
+            return own;
+        }
+        let each = self.weights.iter().map(|w| format!("\n{} {}", w.sha256.to_ascii_lowercase(), w.file));
+        sha256_hex(each.fold(own, |all, one| all + &one).as_bytes())
+    }
 }
 
 /// One tensor of a graph.
@@ -353,21 +396,50 @@ fn escape(field: &str, file: &str) -> String {
 }
 
 impl GraphSpec {
+    /// The graph in a precision; `None` where it has no such file.
+    pub fn form(&self, precision: Dtype) -> Option<Form<'_>> {
+        Some(Form {
+            name: precision.as_str(),
+            file: self.files.get(&precision)?,
+            sha256: self.sha256.get(&precision).map_or("", String::as_str),
+            weights: self.weights.get(&precision).map_or(&[], Vec::as_slice),
+        })
+    }
+
+    /// The graph for ONNX Runtime's CPU provider, where it has a form for that.
+    pub fn cpu_form(&self) -> Option<Form<'_>> {
+        let cpu = self.cpu.as_ref()?;
+        Some(Form { name: "cpu", file: &cpu.file, sha256: &cpu.sha256, weights: &cpu.weights })
+    }
+
+    /// All of them.
+    pub fn forms(&self) -> impl Iterator<Item = Form<'_>> {
+        self.files.keys().filter_map(|precision| self.form(*precision)).chain(self.cpu_form())
+    }
+
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
-        let plain = self.files.iter().map(|(precision, file)| {
-            let digest = self.sha256.get(precision).map_or("", String::as_str);
-            (format!("files.{precision}"), format!("sha256.{precision}"), file, digest)
-        });
-        let cpu =
-            self.cpu.iter().map(|form| ("cpu.file".into(), "cpu.sha256".into(), &form.file, form.sha256.as_str()));
-        for (of_file, of_digest, file, digest) in plain.chain(cpu) {
-            if !stays_inside(file) {
-                return Err(escape(&format!("graph `{name}`: {of_file}"), file));
+        for form in self.forms() {
+            let (of_file, of_digest) = match form.name {
+                "cpu" => ("cpu.file".to_string(), "cpu.sha256".to_string()),
+                precision => (format!("files.{precision}"), format!("sha256.{precision}")),
+            };
+            let weights = form.weights.iter().map(|w| {
+                ("weights.file".to_string(), "weights.sha256".to_string(), w.file.as_str(), w.sha256.as_str())
+            });
+            for (of_file, of_digest, file, digest) in
+                std::iter::once((of_file, of_digest, form.file, form.sha256)).chain(weights)
+            {
+                if !stays_inside(file) {
+                    return Err(escape(&format!("graph `{name}`: {of_file}"), file));
+                }
+                if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+                    return Err(format!("graph `{name}`: {of_digest} = {digest:?}: 64 hexadecimal digits expected"));
+                }
             }
-            if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(format!("graph `{name}`: {of_digest} = {digest:?}: 64 hexadecimal digits expected"));
-            }
+        }
+        if let Some(precision) = self.weights.keys().find(|precision| !self.files.contains_key(precision)) {
+            return Err(format!("graph `{name}`: weights.{precision}: the graph has no file of that precision"));
         }
         if self.cpu.is_some() && !self.files.contains_key(&Dtype::Fp32) {
             return Err(format!("graph `{name}`: cpu: a form of the fp32 graph, which has no file"));

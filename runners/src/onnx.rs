@@ -16,6 +16,7 @@ mod wire;
 pub use attention::Attention;
 pub use dtype::{Dimension, ElementType, shape_text};
 pub use edges::{Edge, PIXELS, REPORT};
+pub use external::ExternalTensor;
 pub use model::{Model, Node, ValueInfo};
 pub use shapes::Shapes;
 pub use wire::OnnxError;

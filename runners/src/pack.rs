@@ -1,11 +1,13 @@
 //! Does a pack directory hold what its manifest says? Everything that can be wrong with a pack is found here, before a
 //! runtime is loaded or a device touched, and named by file, tensor, expected and found value.
 
+pub(crate) mod weights;
+
 use std::path::{Path, PathBuf};
 
 use crate::digest::sha256_hex;
 use crate::files;
-use crate::manifest::{FILE_NAME, GraphSpec, Manifest, TensorSpec};
+use crate::manifest::{FILE_NAME, Form, GraphSpec, Manifest, TensorSpec};
 use crate::onnx::{Dimension, Model, ValueInfo, shape_text};
 use crate::runner::RunnerError;
 use crate::types::Dtype;
@@ -30,9 +32,11 @@ pub struct CheckedGraph {
     pub path: PathBuf,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Its SHA-256, hexadecimal.
+    /// Files beside it that hold weights, and agree too.
+    pub weights: usize,
+    /// [`Form::identity`]: its SHA-256, hexadecimal, or what names all its files.
     pub sha256: String,
-    /// SHA-256 of the same graph's file in fp32, as the manifest says; `None` where there is none.
+    /// The same of the graph in fp32, as the manifest says; `None` where there is none.
     pub fp32_sha256: Option<String>,
 }
 
@@ -77,12 +81,11 @@ impl Pack {
     /// # Errors
     /// [`RunnerError::Pack`] naming the file, the tensor, what was expected and what was found.
     pub fn check_graph(&self, graph: &GraphSpec, precision: Dtype) -> Result<CheckedGraph, RunnerError> {
-        let file = graph.files.get(&precision).ok_or_else(|| {
+        let form = graph.form(precision).ok_or_else(|| {
             let known: Vec<&str> = graph.files.keys().map(|p| p.as_str()).collect();
             self.wrong(format!("graph `{}` has no file for {precision}; it has: {}", graph.name, known.join(", ")))
         })?;
-        let expected = graph.sha256.get(&precision).map_or("", String::as_str);
-        self.check_file(graph, file, expected, precision.as_str())
+        self.check_form(graph, form)
     }
 
     /// As [`Pack::check_graph`] for the form for the CPU provider; `None` where the graph has none.
@@ -90,45 +93,26 @@ impl Pack {
     /// # Errors
     /// As [`Pack::check_graph`].
     pub fn check_cpu_form(&self, graph: &GraphSpec) -> Result<Option<CheckedGraph>, RunnerError> {
-        graph.cpu.as_ref().map(|form| self.check_file(graph, &form.file, &form.sha256, "cpu")).transpose()
+        graph.cpu_form().map(|form| self.check_form(graph, form)).transpose()
     }
 
-    fn check_file(
-        &self,
-        graph: &GraphSpec,
-        file: &str,
-        expected: &str,
-        what: &str,
-    ) -> Result<CheckedGraph, RunnerError> {
-        let path = self.dir.join(file);
+    fn check_form(&self, graph: &GraphSpec, form: Form<'_>) -> Result<CheckedGraph, RunnerError> {
+        let path = self.dir.join(form.file);
         let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
         let bytes = files::read(&path, files::LARGE)
-            .map_err(|e| wrong(format!("{e}; {FILE_NAME} names it for graph `{}`, {what}", graph.name)))?;
+            .map_err(|e| wrong(format!("{e}; {FILE_NAME} names it for graph `{}`, {}", graph.name, form.name)))?;
         let sha256 = sha256_hex(&bytes);
         // A broken file is named as such; a whole but different one by its digest.
         let model = Model::parse(&bytes).map_err(|e| {
             wrong(format!("no usable ONNX file ({} bytes): {e}; fetch or export the pack again", bytes.len()))
         })?;
-        if !expected.eq_ignore_ascii_case(&sha256) {
-            return Err(wrong(format!(
-                "SHA-256 is {sha256}, {FILE_NAME} says {expected}; the file or the manifest was changed: fetch or \
-                 export the pack again"
-            )));
-        }
-        if let Some(external) = model.external().map_err(|e| wrong(e.to_string()))? {
-            return Err(wrong(format!(
-                "constant `{}` is kept in another file ({:?}), which the digest does not cover; export as one file",
-                external.name, external.location
-            )));
-        }
+        agrees(form.sha256, &sha256).map_err(wrong)?;
+        weights::check(&self.dir, form, &model)?;
         compare(&graph.inputs, &model.inputs, "input").map_err(wrong)?;
         compare(&graph.outputs, &model.outputs, "output").map_err(wrong)?;
-        Ok(CheckedGraph {
-            path,
-            bytes,
-            sha256,
-            fp32_sha256: graph.sha256.get(&Dtype::Fp32).map(|d| d.to_ascii_lowercase()),
-        })
+        let fp32_sha256 = graph.form(Dtype::Fp32).map(|fp32| fp32.identity());
+        let weights = form.weights.len();
+        Ok(CheckedGraph { path, bytes, weights, sha256: form.identity(), fp32_sha256 })
     }
 
     /// Checks every graph of `precision`, and of fp32 also the forms for the CPU provider.
@@ -143,6 +127,16 @@ impl Pack {
             }
             Ok(())
         })
+    }
+}
+
+/// Is a file's digest what the manifest says?
+fn agrees(stated: &str, found: &str) -> Result<(), String> {
+    match stated.eq_ignore_ascii_case(found) {
+        true => Ok(()),
+        false => Err(format!(
+            "SHA-256 is {found}, {FILE_NAME} says {stated}; the file or the manifest was changed: fetch or export the pack again"
+        )),
     }
 }
 
@@ -237,6 +231,71 @@ tolerance = 1e-3
         std::fs::write(dir.join(FILE_NAME), edit(text)).unwrap();
     }
 
+    /// As [`write_pack`], with `y = x MatMul w` of [`SIDE`]² values in fp32 and bf16, and the weights in files beside the graphs. Each of
+    /// those is the graph as it was before.
+    pub fn write_pack_with_weights_apart(dir: &Path, edit: impl Fn(String) -> String) {
+        let shape = [SIDE as i64; 2];
+        let graph = |dtype: ElementType, raw: &[u8]| {
+            build::model(
+                9,
+                20,
+                &[
+                    (1, build::node("Cast", &["x"], &["xh"], &[("to", dtype.0)])),
+                    (1, build::node("MatMul", &["xh", "w"], &["yh"], &[])),
+                    (1, build::node("Cast", &["yh"], &["y"], &[("to", 1)])),
+                    (5, build::initializer("w", dtype, &shape, raw)),
+                    (11, build::value_info("x", ElementType::F32, &shape)),
+                    (12, build::value_info("y", ElementType::F32, &shape)),
+                ],
+            )
+        };
+        let values = WEIGHTS.map(half::bf16::from_f32);
+        let forms = [
+            (
+                "fp32",
+                graph(ElementType::F32, &values.iter().flat_map(|v| v.to_f32().to_le_bytes()).collect::<Vec<_>>()),
+            ),
+            ("bf16", graph(ElementType::BF16, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())),
+        ];
+        let mut tables = [const { Vec::new() }; 3];
+        for (name, whole) in forms {
+            std::fs::create_dir_all(dir.join(name)).unwrap();
+            let light = Model::parse(&whole).unwrap().with_references("g.onnx.data").unwrap().unwrap();
+            std::fs::write(dir.join(name).join("g.onnx"), &light).unwrap();
+            std::fs::write(dir.join(name).join("g.onnx.data"), &whole).unwrap();
+            tables[0].push(format!("{name} = \"{name}/g.onnx\""));
+            tables[1].push(format!("{name} = \"{}\"", sha256_hex(&light)));
+            let sha256 = sha256_hex(&whole);
+            tables[2].push(format!("{name} = [{{ file = \"{name}/g.onnx.data\", sha256 = \"{sha256}\" }}]"));
+        }
+        let [files, digests, weights] = tables.map(|table| table.join(", "));
+        write_pack(&dir.join("plain"), |text| text);
+        let text = std::fs::read_to_string(dir.join("plain").join(FILE_NAME)).unwrap();
+        std::fs::remove_dir_all(dir.join("plain")).unwrap();
+        let rest = text.find("inputs = ").unwrap();
+        let start = text.find("files = ").unwrap();
+        let text = format!(
+            "{}files = {{ {files} }}\nsha256 = {{ {digests} }}\nweights = {{ {weights} }}\n{}",
+            &text[..start],
+            text[rest..].replace("shape = [2, 2]", &format!("shape = [{SIDE}, {SIDE}]"))
+        );
+        std::fs::write(dir.join(FILE_NAME), edit(text)).unwrap();
+    }
+
+    /// Large enough for half values to be kept apart.
+    pub const SIDE: usize = 64;
+
+    /// Weights of [`write_pack_with_weights_apart`]; bf16 holds them exactly.
+    pub const WEIGHTS: [f32; SIDE * SIDE] = {
+        let mut values = [0.0; SIDE * SIDE];
+        let mut i = 0;
+        while i < values.len() {
+            values[i] = (i % 128) as f32 - 64.0;
+            i += 1;
+        }
+        values
+    };
+
     fn outcome(edit: impl Fn(String) -> String, break_file: impl Fn(&Path)) -> Result<(), String> {
         let dir = tempfile::tempdir().unwrap();
         write_pack(dir.path(), edit);
@@ -291,6 +350,91 @@ tolerance = 1e-3
         refused("shape = [2, 2]", "shape = [1000000000, 1000000000]", &["2^30"]);
         refused("bilinear_antialias_u8", "nearest", &["nearest", "bilinear_antialias_u8"]);
         refused("{ fp32 = \"fp32/g.onnx\" }", "{ bf16 = \"fp32/g.onnx\" }", &["sha256.bf16"]);
+    }
+
+    #[test]
+    fn weights_in_other_files_are_stated_and_compared() {
+        let outcome = |edit: &dyn Fn(String) -> String, change: &dyn Fn(&Path)| {
+            let dir = tempfile::tempdir().unwrap();
+            write_pack_with_weights_apart(&dir.path().join("pack"), edit);
+            change(&dir.path().join("pack"));
+            let pack = Pack::read(&dir.path().join("pack")).map_err(|e| e.to_string())?;
+            pack.check(Dtype::Fp32).and_then(|()| pack.check(Dtype::Bf16)).map_err(|e| e.to_string())
+        };
+        let (same, keep) = (|text: String| text, |_: &Path| ());
+        outcome(&same, &keep).unwrap();
+        let data = |pack: &Path| pack.join("bf16/g.onnx.data");
+        let changed = |pack: &Path| {
+            let mut bytes = std::fs::read(data(pack)).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            std::fs::write(data(pack), bytes).unwrap();
+        };
+        let link = |pack: &Path| {
+            std::fs::rename(data(pack), pack.join("../w.bin")).unwrap();
+            std::os::unix::fs::symlink("../../w.bin", data(pack)).unwrap();
+        };
+        let without = |text: String| text.lines().filter(|l| !l.starts_with("weights")).collect::<Vec<_>>().join("\n");
+        let named = |to: &'static str| move |text: String| text.replace("bf16/g.onnx.data", to);
+        type Attack<'a> = (&'a dyn Fn(String) -> String, &'a dyn Fn(&Path), &'a [&'a str]);
+        let attacks: [Attack<'_>; 8] = [
+            (
+                &without,
+                &keep,
+                &["fp32/g.onnx: constant `w` is kept in fp32/g.onnx.data, which pack.toml does not state"],
+            ),
+            (&named("bf16/other.data"), &keep, &["bf16/g.onnx: constant `w` is kept in bf16/g.onnx.data, which"]),
+            (&named("../g.onnx.data"), &keep, &["weights.file", "inside the pack"]),
+            (
+                &|text: String| text.replace("{ fp32 = [", "{ fp16 = ["),
+                &keep,
+                &["weights.fp16", "no file of that precision"],
+            ),
+            (
+                &|text: String| {
+                    text.replace("[{ file = \"bf16", "[{ file = \"w\", sha256 = \"@\" }, { file = \"bf16")
+                        .replace('@', &"0".repeat(64))
+                },
+                &keep,
+                &["/w: pack.toml states it as weights of bf16/g.onnx"],
+            ),
+            (&same, &changed, &["bf16/g.onnx.data: SHA-256 is", "pack.toml says"]),
+            (&same, &|pack| std::fs::remove_file(data(pack)).unwrap(), &["bf16/g.onnx.data", "No such file"]),
+            (&same, &link, &["bf16/g.onnx.data: it is a link out of the folder", "packs copy"]),
+        ];
+        for (edit, change, parts) in attacks {
+            let fault = outcome(edit, change).unwrap_err();
+            assert!(parts.iter().all(|part| fault.contains(part)), "{parts:?}: {fault}");
+        }
+        // What an engine is kept under follows the weights.
+        let dir = tempfile::tempdir().unwrap();
+        let identity = || {
+            let pack = Pack::read(dir.path()).unwrap();
+            pack.check_graph(&pack.manifest.graphs[0], Dtype::Bf16).unwrap().sha256
+        };
+        write_pack_with_weights_apart(dir.path(), |text| text);
+        let first = identity();
+        changed(dir.path());
+        let sha256 = sha256_hex(&std::fs::read(data(dir.path())).unwrap());
+        let text = std::fs::read_to_string(dir.path().join(FILE_NAME)).unwrap();
+        let at = text.find("bf16/g.onnx.data\", sha256 = \"").unwrap() + "bf16/g.onnx.data\", sha256 = \"".len();
+        std::fs::write(dir.path().join(FILE_NAME), format!("{}{sha256}{}", &text[..at], &text[at + 64..])).unwrap();
+        assert_ne!(identity(), first);
+    }
+
+    #[test]
+    fn names_of_weights_that_leave_the_folder_of_their_graph_are_refused() {
+        for location in ["../w.bin", "/etc/passwd", "a/../../w", "", "a\\b"] {
+            let dir = tempfile::tempdir().unwrap();
+            write_pack_with_weights_apart(dir.path(), |text| text);
+            let whole = std::fs::read(dir.path().join("fp32/g.onnx.data")).unwrap();
+            let light = Model::parse(&whole).unwrap().with_references(location).unwrap().unwrap();
+            let old = sha256_hex(&std::fs::read(dir.path().join("fp32/g.onnx")).unwrap());
+            std::fs::write(dir.path().join("fp32/g.onnx"), &light).unwrap();
+            let text = std::fs::read_to_string(dir.path().join(FILE_NAME)).unwrap();
+            std::fs::write(dir.path().join(FILE_NAME), text.replace(&old, &sha256_hex(&light))).unwrap();
+            let fault = Pack::read(dir.path()).unwrap().check(Dtype::Fp32).unwrap_err().to_string();
+            assert!(fault.contains("a file in the folder of its graph, or below, expected"), "{location}: {fault}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Hashed, INDEX, Index, LONGEST_PATH, check, unwritten, wrong};
+use super::{INDEX, Index, LONGEST_PATH, check, unwritten, wrong};
+use crate::digest::Hashed;
 use crate::files;
 use crate::manifest;
 use crate::packs;

@@ -103,6 +103,31 @@ fn what_a_pack_leads_to_is_in_its_archive() {
 }
 
 #[test]
+fn weights_beside_graphs_travel_and_have_digests() {
+    let case = Case::new();
+    std::fs::remove_dir_all(case.at("pack")).unwrap();
+    crate::pack::tests::write_pack_with_weights_apart(&case.at("pack"), |text| text);
+    let listed = |dir: &Path| -> Vec<(String, bool)> {
+        digests(dir).unwrap().iter().map(|d| (format!("{} {}", d.what, d.file), d.agrees())).collect()
+    };
+    let good = listed(&case.at("pack"));
+    assert!(good.contains(&("graph g, bf16, weights bf16/g.onnx.data".to_string(), true)), "{good:?}");
+    assert_eq!((good.len(), good.iter().all(|(_, agrees)| *agrees)), (5, true));
+    case.pack();
+    let (place, _) = case.add().unwrap();
+    Pack::read(&place).unwrap().check(crate::types::Dtype::Bf16).unwrap();
+    // A link that ONNX Runtime would refuse: a copy has the file in its place.
+    let data = place.join("bf16/g.onnx.data");
+    std::fs::rename(&data, case.at("w.bin")).unwrap();
+    symlink(case.at("w.bin"), &data).unwrap();
+    assert!(Pack::read(&place).unwrap().check(crate::types::Dtype::Bf16).is_err());
+    whole::copy(&place, &case.at("copy")).unwrap();
+    Pack::read(&case.at("copy")).unwrap().check(crate::types::Dtype::Bf16).unwrap();
+    std::fs::write(case.at("w.bin"), "other").unwrap();
+    assert_eq!(listed(&place).iter().filter(|(_, agrees)| !agrees).count(), 1);
+}
+
+#[test]
 fn another_pack_in_its_place_is_not_taken_away_unasked() {
     let case = Case::new();
     case.pack();

@@ -138,3 +138,43 @@ impl GraphRequest<'_> {
         Ok(graph)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ort::memory::Allocator;
+
+    use super::*;
+    use crate::host::tensor;
+    use crate::pack::tests::{SIDE, WEIGHTS, write_pack_with_weights_apart};
+    use crate::types::{Dtype, Options};
+
+    #[test]
+    fn weights_beside_a_graph_are_the_weights_that_run() {
+        if let Err(e) = runtime::load(None) {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "skipped the test of weights beside a graph: {e}");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        write_pack_with_weights_apart(dir.path(), |text| text);
+        let pack = Pack::read(dir.path()).unwrap();
+        for precision in [Dtype::Fp32, Dtype::Bf16] {
+            let settings = SessionSettings::new(Device::Cpu, precision, &Options::default()).unwrap();
+            let mut loader = PackLoader::begin(&pack, &settings, None).unwrap();
+            let request = GraphRequest { name: "g", settings: &settings, on_device: false, edge: None };
+            let [mut graph] = loader.graphs([request]).unwrap();
+            let notes = loader.end().notes;
+            assert!(notes.contains(&"weights of `g`: mapped from a file beside it".to_string()), "{notes:?}");
+            let (host, shape) = (Allocator::default(), [SIDE as i64; 2]);
+            let mut unit = tensor::tensor(&host, &shape).unwrap();
+            let identity = |i: usize| f32::from(u8::from(i.is_multiple_of(SIDE + 1)));
+            unit.extract_tensor_mut().1.iter_mut().enumerate().for_each(|(i, v)| *v = identity(i));
+            let mut result = tensor::tensor(&host, &shape).unwrap();
+            let mut binding = graph.binding().unwrap();
+            tensor::input(&mut binding, "x", &unit).unwrap();
+            tensor::output(&mut binding, "y", &mut result).unwrap();
+            graph.run(&binding).unwrap();
+            assert_eq!(result.extract_tensor().1, WEIGHTS, "{precision}");
+        }
+    }
+}

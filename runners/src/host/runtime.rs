@@ -222,6 +222,11 @@ impl Runtime {
         release(&self.version) >= MAPS_WEIGHTS
     }
 
+    /// The first version of ONNX Runtime that may.
+    pub(crate) fn maps_weights_from() -> String {
+        format!("{}.{}", MAPS_WEIGHTS.0, MAPS_WEIGHTS.1)
+    }
+
     /// Warnings and errors that ONNX Runtime logged since the last call.
     pub(crate) fn take_messages(&self) -> Vec<String> {
         std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))

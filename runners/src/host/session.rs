@@ -1,5 +1,7 @@
 //! One graph in one ONNX Runtime session: the provider that was asked for and no other, and every setting recorded.
 
+mod prepared;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,7 +14,8 @@ use ort::session::builder::SessionBuilder;
 use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
-use super::evidence::{evidence, tf32_doubt};
+use self::prepared::Read;
+use super::evidence::tf32_doubt;
 use super::fence::{self, Fence};
 use super::providers::{self, Engine, EngineKey, Provider, ProviderPairs, Registration};
 use super::runtime::Runtime;
@@ -50,22 +53,6 @@ pub struct GraphSession {
     session: Session,
 }
 
-/// Where ONNX Runtime looks for the weights of a model that it was given in memory (its session option).
-const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
-
-/// A graph file in the form in which ONNX Runtime gets it.
-struct Prepared<'a> {
-    name: &'a str,
-    path: &'a Path,
-    settings: &'a SessionSettings,
-    runtime: &'a Runtime,
-    bytes: Vec<u8>,
-    /// Where the weights are mapped from; `None`: they are in `bytes`.
-    folder: Option<String>,
-    /// How many attentions are computed in another way than the file's.
-    attentions: Option<usize>,
-}
-
 impl GraphSession {
     /// Loads a checked graph file on the device of the settings; half-typed graphs are rewritten for the CPU first.
     /// `on_device`: all inputs of the graph will be bound to device memory, once. `edge`: a change made in memory.
@@ -82,7 +69,7 @@ impl GraphSession {
         edge: Option<&Edge>,
     ) -> Result<Self, RunnerError> {
         let started = Instant::now();
-        let CheckedGraph { path, bytes, sha256, fp32_sha256 } = file;
+        let CheckedGraph { path, bytes, weights, sha256, fp32_sha256 } = file;
         // A changed graph means another engine.
         let changed = |sha256: String| match (edge, settings.attention) {
             (None, Attention::Whole) => sha256,
@@ -93,12 +80,9 @@ impl GraphSession {
             Device::TensorRt(gpu) => Some(Compiler::find(gpu, settings, runtime)?),
             _ => None,
         };
-        let (mut precision, prepared) = prepare(name, &path, bytes, settings, runtime, compiler.as_ref(), edge)?;
-        let mut notes = Vec::new();
-        notes.extend(prepared.attentions.map(|n| format!("attention of `{name}`: {n} {}", settings.attention)));
-        if prepared.folder.is_some() {
-            notes.push(format!("weights of `{name}`: mapped from its file"));
-        }
+        let read = Read { name, path: &path, settings, runtime, weights };
+        let (mut precision, prepared) = read.prepare(bytes, compiler.as_ref(), edge)?;
+        let mut notes = prepared.notes();
         let model = Model::parse(&prepared.bytes).map_err(|e| wrong(&path, &e))?;
         let free = settings.together != 1
             && model.inputs.iter().any(|i| i.shape.iter().flatten().any(|axis| matches!(axis, Dimension::Dynamic(_))));
@@ -296,48 +280,6 @@ pub fn failed(graph: &str, text: impl std::fmt::Display) -> RunnerError {
     RunnerError::Inference(format!("graph `{graph}`: {text}"))
 }
 
-/// Reads the graph, rewrites it where the device has no half kernels, and refers to weights in its file where they can be
-/// mapped. What was read from the file is let go before ONNX Runtime takes memory of its own.
-fn prepare<'a>(
-    name: &'a str,
-    path: &'a Path,
-    read: Vec<u8>,
-    settings: &'a SessionSettings,
-    runtime: &'a Runtime,
-    compiler: Option<&Compiler>,
-    edge: Option<&Edge>,
-) -> Result<(StagePrecision, Prepared<'a>), RunnerError> {
-    let attended = Model::parse(&read).and_then(|model| model.with_attention(settings.attention));
-    let attended = attended.map_err(|e| wrong(path, &e))?;
-    let (read, changed) = attended.map_or((read, None), |attended| (attended.bytes, Some(attended.changed)));
-    let model = Model::parse(&read).map_err(|e| wrong(path, &e))?;
-    let (mut precision, mut rewritten) =
-        evidence(name, &model, settings, &runtime.version, compiler).map_err(|e| wrong(path, &e))?;
-    precision
-        .evidence
-        .extend(changed.map(|n| format!("rewritten at load, in memory: {n} attentions {}", settings.attention)));
-    if let Some(edge) = edge {
-        let changed = Model::parse(rewritten.as_deref().unwrap_or(&read)).and_then(|model| model.with_edge(edge));
-        rewritten = Some(changed.map_err(|e| wrong(path, &e))?);
-    }
-    let mut folder = None;
-    // Where the file really is: ONNX Runtime refuses weights that a link leads to out of the graph's folder.
-    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let place = real.file_name().and_then(|file| file.to_str()).zip(real.parent().and_then(Path::to_str));
-    let bytes = match (rewritten, place) {
-        (None, Some((file, dir))) if changed.is_none() && !settings.on_gpu() && runtime.maps_weights() => {
-            let mapped = model.with_references(file).map_err(|e| wrong(path, &e))?;
-            folder = mapped.is_some().then(|| dir.to_string());
-            mapped
-        }
-        (rewritten, _) => rewritten,
-    };
-    Ok((
-        precision,
-        Prepared { name, path, settings, runtime, bytes: bytes.unwrap_or(read), folder, attentions: changed },
-    ))
-}
-
 /// The providers of a device, in order of preference, with their options.
 fn registration(settings: &SessionSettings, engine: Option<&Engine<'_>>, captures: bool) -> Registration {
     match (settings.device, engine) {
@@ -351,37 +293,6 @@ fn registration(settings: &SessionSettings, engine: Option<&Engine<'_>>, capture
         }
         (Device::WebGpu(_), _) => vec![(Provider::WebGpu, settings.provider_options.webgpu.clone())],
         (Device::Cpu, _) => Vec::new(),
-    }
-}
-
-impl Prepared<'_> {
-    fn commit(
-        &self,
-        registration: &mut Registration,
-        dropped: &mut Vec<DroppedOption>,
-    ) -> Result<Session, RunnerError> {
-        let &Prepared { name, settings, runtime, .. } = self;
-        let mut builder = register(settings, runtime, name, registration, dropped)?;
-        if let Some(folder) = &self.folder {
-            builder =
-                builder.with_config_entry(WEIGHTS_FOLDER, folder).map_err(|e| refused(settings, runtime, name, &e))?;
-        }
-        builder.commit_from_memory(&self.bytes).map_err(|e| {
-            if settings.on_gpu() {
-                refused(settings, runtime, name, &e)
-            } else if e.message().contains("under development") && e.message().contains("pset") {
-                RunnerError::Environment(format!(
-                    "ONNX Runtime {} ({}) is too old for graph `{name}` of opset {}; install a newer one or run another \
-                     precision. It says: {e}",
-                    runtime.version,
-                    runtime.path.display(),
-                    Model::parse(&self.bytes).map_or(0, |model| model.opset())
-                ))
-            } else {
-                let text = format!("ONNX Runtime {} cannot load graph `{name}` on the CPU: {e}", runtime.version);
-                wrong(self.path, &text)
-            }
-        })
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Manifest, OBJECTS, TensorSpec, TensorType};
+use super::{Manifest, OBJECTS, TensorSpec, TensorType, WeightFile};
 use crate::digest::sha256_hex;
 use crate::files;
 use crate::onnx::{Dimension, ElementType, Model, ValueInfo};
+use crate::pack::weights;
 use crate::requirements;
 use crate::runner::RunnerError;
 use crate::sam::contract::{
@@ -35,6 +36,7 @@ pub struct Draft {
 struct Found {
     file: String,
     sha256: String,
+    weights: Vec<WeightFile>,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
 }
@@ -161,6 +163,7 @@ fn read(dir: &Path, file: &str) -> Result<Found, String> {
     Ok(Found {
         file: file.to_string(),
         sha256: sha256_hex(&bytes),
+        weights: weights::found(dir, file, &model)?,
         inputs: specs(&model.inputs)?,
         outputs: specs(&model.outputs)?,
     })
@@ -248,8 +251,22 @@ fn text(graphs: &BTreeMap<String, Forms>, family: &str, id: &str, s: &TensorSize
             table(|f| &f.file),
             table(|f| &f.sha256)
         );
+        let apart: Vec<String> = forms
+            .plain
+            .iter()
+            .filter(|(_, found)| !found.weights.is_empty())
+            .map(|(dtype, found)| format!("{dtype} = {}", weight_files(&found.weights)))
+            .collect();
+        if !apart.is_empty() {
+            let _ = writeln!(text, "weights = {{ {} }}", apart.join(", "));
+        }
         if let Some(cpu) = &forms.cpu {
-            let _ = writeln!(text, "cpu = {{ file = {}, sha256 = {} }}", quoted(&cpu.file), quoted(&cpu.sha256));
+            let weights = match cpu.weights.is_empty() {
+                true => String::new(),
+                false => format!(", weights = {}", weight_files(&cpu.weights)),
+            };
+            let (file, sha256) = (quoted(&cpu.file), quoted(&cpu.sha256));
+            let _ = writeln!(text, "cpu = {{ file = {file}, sha256 = {sha256}{weights} }}");
         }
         let _ = writeln!(text, "inputs = [\n{}]\noutputs = [\n{}]", tensors(&first.inputs), tensors(&first.outputs));
     }
@@ -260,6 +277,11 @@ fn text(graphs: &BTreeMap<String, Forms>, family: &str, id: &str, s: &TensorSize
         let _ = write!(text, "\n[golden]\nindex = \"reference/golden.json\"\ntolerance = {tolerance:?}\n");
     }
     text
+}
+
+fn weight_files(list: &[WeightFile]) -> String {
+    let one = |w: &WeightFile| format!("{{ file = {}, sha256 = {} }}", quoted(&w.file), quoted(&w.sha256));
+    format!("[{}]", list.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
 fn tensors(list: &[TensorSpec]) -> String {
@@ -313,6 +335,34 @@ mod tests {
             assert!(made.unknown.iter().any(|text| text.starts_with("licence")));
             assert!(!made.unknown.iter().any(|text| text.starts_with("golden")));
         }
+    }
+
+    #[test]
+    fn weights_beside_graphs_are_stated_with_their_digests() {
+        let root = copy("edgetam_mini", |file| file.ends_with(".onnx").then(|| file.to_string()));
+        let (mut apart, mut lost) = (0, String::new());
+        for file in whole::files_in(root.path()).unwrap() {
+            let (at, name) = (root.path().join(&file), file.file_name().unwrap().to_str().unwrap().to_string());
+            let whole = std::fs::read(&at).unwrap();
+            let Some(light) = Model::parse(&whole).unwrap().with_references(&format!("{name}.data")).unwrap() else {
+                continue;
+            };
+            std::fs::rename(&at, root.path().join(format!("{}.data", file.display()))).unwrap();
+            std::fs::write(&at, light).unwrap();
+            apart += 1;
+            lost = file.display().to_string();
+        }
+        assert!(apart > 5, "{apart}");
+        let made = draft(root.path(), "edgetam", "apart").unwrap();
+        assert_eq!(made.faults, Vec::<String>::new());
+        std::fs::write(root.path().join("pack.toml"), &made.text).unwrap();
+        let pack = Pack::read(root.path()).unwrap();
+        let stated = pack.manifest.graphs.iter().flat_map(|g| g.forms()).map(|form| form.weights.len()).sum::<usize>();
+        assert_eq!(stated, apart);
+        Dtype::ALL.into_iter().for_each(|dtype| pack.check(dtype).unwrap());
+        std::fs::remove_file(root.path().join(format!("{lost}.data"))).unwrap();
+        let fault = draft(root.path(), "edgetam", "apart").unwrap().faults.concat();
+        assert!(fault.contains(&format!("is kept in {lost}.data: No such file")), "{fault}");
     }
 
     #[test]

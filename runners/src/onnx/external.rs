@@ -58,33 +58,40 @@ impl Message {
 }
 
 impl Model<'_> {
-    /// The first constant that is kept in another file, wherever it stands; `None`: this file is all.
+    /// Every constant that is kept in another file, wherever it stands; none: this file is all.
     ///
     /// # Errors
     /// A broken or too deeply nested message.
-    pub fn external(&self) -> Result<Option<ExternalTensor>, OnnxError> {
-        find(Message::Model, self.bytes, "", 0)
+    pub fn external(&self) -> Result<Vec<ExternalTensor>, OnnxError> {
+        let mut found = Vec::new();
+        find(Message::Model, self.bytes, "", 0, &mut found)?;
+        Ok(found)
     }
 }
 
-fn find(message: Message, bytes: &[u8], holder: &str, depth: usize) -> Result<Option<ExternalTensor>, OnnxError> {
+fn find(
+    message: Message,
+    bytes: &[u8],
+    holder: &str,
+    depth: usize,
+    found: &mut Vec<ExternalTensor>,
+) -> Result<(), OnnxError> {
     // A sub-graph lies three messages below its owner: graph, node, attribute.
     if depth > 3 * DEEPEST {
         return error(format!("sub-graphs are nested more than {DEEPEST} deep"));
     }
     if let Message::Tensor = message {
-        return tensor(bytes, holder);
+        found.extend(tensor(bytes, holder)?);
+        return Ok(());
     }
     let own = name(message, bytes)?;
     let holder = if own.is_empty() { holder } else { own };
     for field in FieldReader::new(message.name(), bytes) {
         let field = field?;
         let Some(inner) = message.inner(field.number) else { continue };
-        if let Some(found) = find(inner, field.bytes(inner.name())?, holder, depth + 1)? {
-            return Ok(Some(found));
-        }
+        find(inner, field.bytes(inner.name())?, holder, depth + 1, found)?;
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Name of a node.
@@ -166,7 +173,8 @@ mod tests {
     fn found(in_graph: (u32, Vec<u8>), in_model: (u32, Vec<u8>)) -> Option<String> {
         let bytes = model(in_graph, in_model);
         let external = Model::parse(&bytes).unwrap().external().unwrap();
-        external.map(|e| format!("{} {}", e.name, e.location))
+        assert!(external.len() <= 1);
+        external.first().map(|e| format!("{} {}", e.name, e.location))
     }
 
     #[test]

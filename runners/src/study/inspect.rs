@@ -348,8 +348,10 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
     }
     // Every file of every precision is covered by a digest and present, also those that were not read above.
     for graph in &manifest.graphs {
-        let cpu = graph.cpu.iter().map(|form| &form.file);
-        for file in graph.files.values().chain(cpu).filter(|file| !pack.dir.join(file).is_file()) {
+        let all = graph
+            .forms()
+            .flat_map(|form| std::iter::once(form.file).chain(form.weights.iter().map(|w| w.file.as_str())));
+        for file in all.filter(|file| !pack.dir.join(file).is_file()) {
             say(true, &format!("graph `{}`: {file} does not exist", graph.name));
         }
     }

@@ -23,6 +23,7 @@ fn product(precision: Dtype, dtype: ElementType, x: [f32; 4], level: &str) -> Op
         path: PathBuf::from("test.onnx"),
         sha256: crate::digest::sha256_hex(&bytes),
         bytes,
+        weights: 0,
         fp32_sha256: None,
     };
     let settings = SessionSettings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
@@ -68,7 +69,7 @@ fn weights_mapped_from_the_file_are_the_weights() {
     std::fs::write(&blob, &bytes).unwrap();
     std::fs::create_dir(dir.path().join("snapshot")).unwrap();
     std::os::unix::fs::symlink(&blob, &path).unwrap();
-    let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes, fp32_sha256: None };
+    let file = CheckedGraph { path, sha256: crate::digest::sha256_hex(&bytes), bytes, weights: 0, fp32_sha256: None };
     let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[])).unwrap();
     let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
     let mapped = graph.notes.iter().any(|note| note == "weights of `g`: mapped from its file");
@@ -142,6 +143,7 @@ fn attended(
         path: PathBuf::from("test.onnx"),
         sha256: crate::digest::sha256_hex(&bytes),
         bytes,
+        weights: 0,
         fp32_sha256: None,
     };
     let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[("attention", how)])).unwrap();
