@@ -11,9 +11,11 @@ mod frame;
 mod label_png;
 mod layout;
 mod list;
+pub mod live;
 mod masklets;
 mod objects;
 mod order;
+mod ppm;
 mod prompts;
 mod structure;
 mod survey;
@@ -40,6 +42,7 @@ pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
 pub use layout::{Layout, OpenOptions, UnknownLayout};
 pub(crate) use layout::{described, directories, entries, plain_name};
 pub use list::{parse_list, read_list};
+pub use live::{LIVE, Live};
 pub use masklets::Masklets;
 pub(crate) use order::sort as sort_frames;
 pub use prompts::{FrameName, UserPrompt, UserPrompts};
@@ -335,6 +338,12 @@ impl Sequence {
             Guide::Truth(_) => None,
             Guide::Prompts(shapes) => shapes.get(object.id as usize),
         }
+    }
+
+    /// A grey frame of its size.
+    pub fn blank(&self) -> RgbFrame {
+        let (width, height) = (self.width, self.height);
+        RgbFrame { width, height, rgb: vec![128; width as usize * height as usize * 3] }
     }
 
     /// Access to single frames, in ascending order, on the calling thread.

@@ -3,6 +3,7 @@
 // See clippy.toml; tests open files and print as they like.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_macros))]
 
+mod child;
 pub mod cli;
 pub mod command;
 pub mod dataset;

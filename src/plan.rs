@@ -7,6 +7,7 @@ pub mod config;
 pub mod content;
 pub mod data;
 pub mod identity;
+pub mod live;
 pub mod options;
 pub mod overlays;
 pub mod policy;

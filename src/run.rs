@@ -5,6 +5,7 @@ mod beat;
 pub mod cell;
 pub(crate) mod energy;
 pub mod event;
+mod feed;
 pub mod lock;
 mod memory;
 mod null_run;
@@ -91,7 +92,10 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
         started: now(),
         finished: None,
         version: env!("CARGO_PKG_VERSION").to_string(),
-        argv,
+        argv: match &plan.settings.live {
+            Some(live) => argv.iter().map(|word| live.address.redact(word)).collect(),
+            None => argv,
+        },
         settings: identity::settings(&plan),
         data: DataRecord {
             root: plan.settings.data.display().to_string(),

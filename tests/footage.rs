@@ -1,5 +1,7 @@
 //! Footage without ground truth: prompts come from the user, everything but accuracy is measured, and accuracy is absent, never 0.
 
+#[path = "footage/live.rs"]
+mod live;
 mod workshop;
 
 use std::path::{Path, PathBuf};

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::cli::quantity::{ByteCount, TimeSpan};
 use crate::cli::{OnInconclusive, complete, option};
 use crate::dataset::Layout;
+use crate::plan::live::RawFrames;
 use crate::plan::overlays::Overlays;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
@@ -44,13 +45,25 @@ pub struct RunArgs {
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', help_heading = WHAT, add = complete::devices())]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub device: Vec<Device>,
-    /// Videos [default: assets/demo]
+    /// Videos, or a live source [default: assets/demo]
     ///
     /// A dataset's folder, or a video file with `masks/` beside it; with prompts of your own also a video file or a folder of frames
-    /// without masks
+    /// without masks, or rtsp://…, udp://…, /dev/videoN, - (frames on a pipe)
     #[arg(long, value_name = "DIR", help_heading = WHAT)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// End a live source after N seconds of tracking
+    ///
+    /// It needs prompts of your own and implies --scenario realtime; docs/footage.md describes it. A pipe may end by itself
+    #[arg(long, value_name = "N", help_heading = WHAT, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// With --data -: the pipe has raw frames, as rgb24:640x360
+    ///
+    /// Interleaved RGB, 8 bits each. Without it, the pipe has PPM images, which say their size
+    #[arg(long, value_name = "rgb24:WxH", help_heading = WHAT, hide_short_help = true)]
+    #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
+    pub raw: Option<RawFrames>,
     /// Layout of the data, if detection would guess wrong
     ///
     /// sa-v, davis2016 (all pixels above 0 are one object), davis2017, mose, youtube-vos, lvos, plain

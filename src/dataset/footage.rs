@@ -12,7 +12,7 @@ use super::objects::{of_footage, refuse};
 use super::prompts::{FrameName, UserPrompt, UserPrompts, inside};
 use super::survey::footage;
 use super::video::is_video;
-use super::{DataError, Dataset, FOOTAGE, Finding, Guide, Object, RgbFrame, Sequence};
+use super::{DataError, Dataset, FOOTAGE, Finding, Guide, Object, RgbFrame, Sequence, live};
 
 /// Opens the videos that have a prompt, the first `limit` of them.
 ///
@@ -49,15 +49,29 @@ pub(super) fn open(root: &Path, prompts: &UserPrompts, limit: Option<usize>) -> 
 fn sequence(name: String, frames_at: &Path, prompts: Vec<UserPrompt>) -> Result<Sequence, DataError> {
     let found = footage(frames_at)?;
     refuse(&found.findings)?;
-    let (width, height) = found.size;
     let names: Vec<&str> = found.frames.iter().map(|frame| frame.name.as_str()).collect();
+    let (objects, shapes) = objects_of(&name, prompts, found.size, |frame| frame.index(&names))?;
+    let fps = Layout::Plain.fps();
+    Ok(of_footage(name, frames_at, found, fps, Guide::Prompts(shapes.into()), objects))
+}
+
+/// The objects of a video's prompts, which are sorted by object, and the shape of each; `index` finds a frame.
+///
+/// # Errors
+/// A prompt names a frame or place that is not there; an object has prompts on several frames.
+pub(super) fn objects_of(
+    video: &str,
+    prompts: Vec<UserPrompt>,
+    (width, height): (u32, u32),
+    index: impl Fn(&FrameName) -> Result<usize, String>,
+) -> Result<(Vec<Object>, Vec<PromptShape>), DataError> {
     let mut objects: Vec<Object> = Vec::new();
     let mut shapes: Vec<PromptShape> = Vec::new();
     for prompt in prompts {
         let fail = |what: String| {
-            Err(DataError(format!("video {name}, object {}, frame {}: {what}", prompt.object, prompt.frame)))
+            Err(DataError(format!("video {video}, object {}, frame {}: {what}", prompt.object, prompt.frame)))
         };
-        let prompt_frame = match prompt.frame.index(&names) {
+        let prompt_frame = match index(&prompt.frame) {
             Ok(index) => index,
             Err(what) => return fail(what),
         };
@@ -75,8 +89,7 @@ fn sequence(name: String, frames_at: &Path, prompts: Vec<UserPrompt>) -> Result<
         objects.push(Object { id, name: prompt.object, annotated, prompt_frame });
         shapes.push(prompt.shape);
     }
-    let fps = Layout::Plain.fps();
-    Ok(of_footage(name, frames_at, found, fps, Guide::Prompts(shapes.into()), objects))
+    Ok((objects, shapes))
 }
 
 /// Size of the frames of the only video of `root`.
@@ -142,6 +155,7 @@ pub fn still(root: &Path, video: Option<&str>, frame: usize) -> Result<Still, Da
 
 /// Every video of `root` by name: a video file, a folder of frames, a folder of either, or a dataset.
 fn videos(root: &Path) -> Result<BTreeMap<String, PathBuf>, DataError> {
+    live::refuse(root)?;
     let fail = |what: &str| Err(DataError(format!("{}: {what}", root.display())));
     if root.is_file() {
         let name = root.file_name().and_then(|n| n.to_str()).filter(|name| is_video(name));

@@ -16,7 +16,7 @@ use super::list::read_list;
 use super::masklets::ENDING;
 use super::objects::sequence;
 use super::video::is_video;
-use super::{DataError, Dataset, Finding, Sequence, UserPrompts};
+use super::{DataError, Dataset, Finding, Sequence, UserPrompts, live};
 use crate::score::Protocol;
 
 /// Published layouts.
@@ -129,6 +129,7 @@ pub(super) struct FoundLayout {
 
 /// Finds the videos that `options` ask for.
 pub(super) fn places(root: &Path, options: &OpenOptions) -> Result<FoundLayout, DataError> {
+    live::refuse(root)?;
     if root.to_str().is_none() {
         return Err(DataError(format!(
             "{}: the path is not UTF-8, and records hold text; rename the folder, or link to it under another name",

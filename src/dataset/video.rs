@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use jetbench_runners::lfs::{LFS_POINTER, is_lfs_pointer};
 
 use jetbench_runners::files;
 
-use super::{DataError, MAX_PIXELS, MAX_SIDE, RgbFrame};
+use super::{DataError, MAX_PIXELS, MAX_SIDE, RgbFrame, ppm};
 
 /// File name endings that are taken for a video.
 pub(super) const EXTENSIONS: [&str; 7] = ["mp4", "mov", "mkv", "webm", "avi", "m4v", "mpg"];
@@ -68,9 +68,7 @@ pub(super) fn probe(ffmpeg: &Path, video: &Path) -> Result<Probe, DataError> {
 
 /// The lines that ffmpeg marks as errors; without any, its last words.
 fn complaint(said: &str) -> String {
-    let marks = ["[error] ", "[fatal] ", "[panic] "];
-    let text = |line: &str| marks.iter().find_map(|m| line.split_once(m)).map(|(_, text)| text.trim().to_string());
-    let found: Vec<String> = said.lines().filter_map(text).take(8).collect();
+    let found: Vec<String> = said.lines().filter_map(complaint_in).take(8).collect();
     let marked = said.lines().any(|line| line.contains("[info] "));
     if found.is_empty() && !marked {
         return said.trim().chars().take(2_000).collect::<String>().replace('\n', "; ");
@@ -78,42 +76,78 @@ fn complaint(said: &str) -> String {
     found.join("; ")
 }
 
-/// From what ffmpeg says with `-v level+info` and the filter `showinfo`.
-fn read_probe(said: &str) -> Result<Probe, String> {
-    let after = |line: &str, key: &str| -> Option<String> {
-        let rest = line.split_once(key)?.1.trim_start();
-        Some(rest.split([' ', ',']).next().unwrap_or_default().to_string())
-    };
-    let ratio = |text: &str| -> Option<f64> {
-        let (a, b) = text.split_once('/')?;
-        let (a, b): (f64, f64) = (a.parse().ok()?, b.parse().ok()?);
-        (a > 0.0 && b > 0.0).then_some(a / b)
-    };
-    let (mut size, mut stamps, mut tick, mut rate) = (None, Vec::new(), None, None);
-    for line in said.lines().filter(|l| l.contains("showinfo")) {
-        if let Some(base) = after(line, "config in time_base:") {
-            (tick, rate) = (ratio(&base), after(line, "frame_rate:").as_deref().and_then(ratio));
-        } else if line.contains(" n:") {
-            stamps.push(after(line, " pts:").and_then(|pts| pts.parse::<i64>().ok()));
-            let shown = after(line, " s:").and_then(|s| {
+/// The text of a line that ffmpeg marks as an error.
+pub(super) fn complaint_in(line: &str) -> Option<String> {
+    let marks = ["[error] ", "[fatal] ", "[panic] "];
+    marks.iter().find_map(|m| line.split_once(m)).map(|(_, text)| text.trim().to_string())
+}
+
+/// What the filter `showinfo` says, line by line.
+#[derive(Debug, Default)]
+pub(super) struct Showinfo {
+    /// Seconds per unit of the time stamps.
+    tick: Option<f64>,
+    /// Frames per second.
+    rate: Option<f64>,
+}
+
+/// What it says of a frame.
+pub(super) struct ShownFrame {
+    /// Time stamp in ticks.
+    stamp: Option<i64>,
+    /// Time stamp in seconds.
+    pub(super) seconds: Option<f64>,
+    /// Width and height, pixels.
+    pub(super) size: Option<(u32, u32)>,
+}
+
+impl Showinfo {
+    /// Takes in a line; what it says of a frame.
+    pub(super) fn frame(&mut self, line: &str) -> Option<ShownFrame> {
+        let after = |key: &str| -> Option<&str> {
+            let rest = line.split_once(key)?.1.trim_start();
+            rest.split([' ', ',']).next()
+        };
+        let ratio = |text: &str| -> Option<f64> {
+            let (a, b) = text.split_once('/')?;
+            let (a, b): (f64, f64) = (a.parse().ok()?, b.parse().ok()?);
+            (a > 0.0 && b > 0.0).then_some(a / b)
+        };
+        if !line.contains("showinfo") {
+            return None;
+        }
+        if let Some(base) = after("config in time_base:") {
+            (self.tick, self.rate) = (ratio(base), after("frame_rate:").and_then(ratio));
+        }
+        line.contains(" n:").then(|| {
+            let stamp = after(" pts:").and_then(|pts| pts.parse::<i64>().ok());
+            let size = after(" s:").and_then(|s| {
                 let (w, h) = s.split_once('x')?;
                 Some((w.parse::<u32>().ok()?, h.parse::<u32>().ok()?))
             });
-            size = size.or(shown);
-        }
+            ShownFrame { stamp, seconds: stamp.zip(self.tick).map(|(stamp, tick)| stamp as f64 * tick), size }
+        })
     }
-    if stamps.is_empty() {
+}
+
+/// From what ffmpeg says with `-v level+info` and the filter `showinfo`.
+fn read_probe(said: &str) -> Result<Probe, String> {
+    let mut showinfo = Showinfo::default();
+    let shown: Vec<ShownFrame> = said.lines().filter_map(|line| showinfo.frame(line)).collect();
+    if shown.is_empty() {
         return Err("no video frame in it".to_string());
     }
+    let size = shown.iter().find_map(|frame| frame.size);
     let (width, height) = size.ok_or("ffmpeg does not say how large its frames are")?;
     let (side, pixels) = (u64::from(MAX_SIDE), u64::from(width) * u64::from(height));
     if u64::from(width.max(height)) > side || pixels > MAX_PIXELS {
         return Err(format!("frames of {width}x{height} are not read"));
     }
-    let frames = stamps.len();
-    let (fps, times) = match (stamps.into_iter().collect::<Option<Vec<i64>>>(), tick) {
-        (Some(stamps), Some(tick)) => clock(&stamps, tick, rate),
-        _ => (rate, None),
+    let frames = shown.len();
+    let stamps = shown.iter().map(|frame| frame.stamp).collect::<Option<Vec<i64>>>();
+    let (fps, times) = match (stamps, showinfo.tick) {
+        (Some(stamps), Some(tick)) => clock(&stamps, tick, showinfo.rate),
+        _ => (showinfo.rate, None),
     };
     Ok(Probe { width, height, frames, fps, times, remarks: remarks(said) })
 }
@@ -163,7 +197,7 @@ fn remarks(said: &str) -> Vec<String> {
 }
 
 /// The video stream that is read: the first that is no cover picture.
-const STREAM: &str = "0:V:0";
+pub(super) const STREAM: &str = "0:V:0";
 
 fn is_here(video: &Path) -> Result<(), DataError> {
     let fail = |what: &dyn std::fmt::Display| Err(DataError(format!("{}: {what}", video.display())));
@@ -188,21 +222,29 @@ fn no_ffmpeg(ffmpeg: &Path, video: &Path, error: &std::io::Error) -> DataError {
 }
 
 /// The option that keeps ffmpeg from dropping or repeating frames: its name changed with version 5.1, and the old one
-/// goes away. One drawn frame tells which this one knows.
-fn pass_all(ffmpeg: &Path) -> [&'static str; 2] {
+/// goes away.
+pub(super) fn pass_all(ffmpeg: &Path) -> [&'static str; 2] {
     let modern = ["-fps_mode", "passthrough"];
-    let knows = Command::new(ffmpeg)
+    if knows(ffmpeg, &modern) { modern } else { ["-vsync", "0"] }
+}
+
+/// The filter that says size and time of each frame; where this ffmpeg can leave it out, without a sum over the pixels.
+pub(super) fn quiet_showinfo(ffmpeg: &Path) -> &'static str {
+    let quiet = "showinfo=checksum=0";
+    if knows(ffmpeg, &["-vf", quiet]) { quiet } else { "showinfo" }
+}
+
+/// Does this ffmpeg take these words? One drawn frame tells. One that cannot be started says so when it is used.
+fn knows(ffmpeg: &Path, words: &[&str]) -> bool {
+    let tried = Command::new(ffmpeg)
         .args(["-nostdin", "-v", "quiet", "-f", "lavfi", "-i", "nullsrc=s=16x16", "-frames:v", "1"])
-        .args(modern)
+        .args(words)
         .args(["-f", "null", "-"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
-    match knows {
-        Ok(status) if !status.success() => ["-vsync", "0"],
-        _ => modern,
-    }
+    tried.map_or(true, |status| status.success())
 }
 
 /// A running ffmpeg and its frames.
@@ -247,31 +289,12 @@ impl VideoStream {
     }
 
     /// As [`VideoStream::next_frame`], with pixels in the memory of `rgb`.
-    pub(super) fn next_frame_in(&mut self, mut rgb: Vec<u8>) -> Result<Option<RgbFrame>, DataError> {
-        let fail = |what: String| DataError(format!("{}: {what}", self.name));
-        let mut fields = [0u64; 3];
-        let mut magic = [0u8; 2];
-        match self.frames.read(&mut magic[..1]) {
-            Ok(0) => return self.ended(),
-            Ok(_) => {}
-            Err(e) => return Err(fail(e.to_string())),
+    pub(super) fn next_frame_in(&mut self, rgb: Vec<u8>) -> Result<Option<RgbFrame>, DataError> {
+        match ppm::read(&mut self.frames, rgb) {
+            Ok(Some(frame)) => Ok(Some(frame)),
+            Ok(None) => self.ended(),
+            Err(what) => Err(DataError(format!("{}: {what}", self.name))),
         }
-        self.frames.read_exact(&mut magic[1..]).map_err(|e| fail(format!("ffmpeg stopped inside a frame ({e})")))?;
-        if &magic != b"P6" {
-            return Err(fail("ffmpeg sent something that is no frame".to_string()));
-        }
-        for field in &mut fields {
-            *field = number(&mut self.frames).ok_or_else(|| fail("ffmpeg sent a damaged frame header".to_string()))?;
-        }
-        let [width, height, levels] = fields;
-        let side = u64::from(MAX_SIDE);
-        if levels != 255 || !(1..=side).contains(&width) || !(1..=side).contains(&height) || width * height > MAX_PIXELS
-        {
-            return Err(fail(format!("frames of {width}x{height} with {levels} levels are not read")));
-        }
-        rgb.resize((width * height * 3) as usize, 0);
-        self.frames.read_exact(&mut rgb).map_err(|e| fail(format!("ffmpeg stopped inside a frame ({e})")))?;
-        Ok(Some(RgbFrame { width: width as u32, height: height as u32, rgb }))
     }
 
     /// The pipe is closed: well, or with a message from ffmpeg?
@@ -295,21 +318,6 @@ impl Drop for VideoStream {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A decimal number and the single white space after it, with white space before it skipped.
-fn number(from: &mut impl BufRead) -> Option<u64> {
-    let mut value: Option<u64> = None;
-    loop {
-        let mut byte = [0u8];
-        from.read_exact(&mut byte).ok()?;
-        match byte[0] {
-            b'0'..=b'9' => value = Some(value.unwrap_or(0).checked_mul(10)?.checked_add(u64::from(byte[0] - b'0'))?),
-            b' ' | b'\n' | b'\r' | b'\t' if value.is_none() => {}
-            b' ' | b'\n' | b'\r' | b'\t' => return value,
-            _ => return None,
-        }
     }
 }
 

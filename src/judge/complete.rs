@@ -1,7 +1,7 @@
 //! Was all done that was planned? The one place that compares what a cell was to do with what it did: for a run, for one that is
 //! taken up again, and for parts that are joined. A cell that did less is never `valid`, whatever its worker said.
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, LIVE};
 use crate::results::note::{Reason, ReasonKind};
 use crate::results::record::{CellRecord, RunRecord, SequenceRecord, Verdict};
 use crate::text::plural;
@@ -40,7 +40,8 @@ impl Planned {
     pub fn of_dataset(dataset: &Dataset, looped: Option<usize>) -> Planned {
         let videos = dataset.sequences.iter().map(|s| {
             let size = Size { objects: s.objects.len(), frames: looped.unwrap_or(s.frames.len()) };
-            PlannedVideo { name: s.name.clone(), size: Some(size) }
+            // How many frames a live source brings is known afterwards.
+            PlannedVideo { name: s.name.clone(), size: Some(size).filter(|_| dataset.layout != LIVE) }
         });
         Planned { videos: videos.collect(), totals: None }
     }
@@ -52,7 +53,8 @@ impl Planned {
         let names = data.list.iter().enumerate().filter(|(position, _)| own(*position)).map(|(_, name)| name);
         let looped = record.settings.get("loop_frames").and_then(serde_json::Value::as_u64);
         let frames = looped.map_or(data.frames, |n| data.videos.saturating_mul(n as usize));
-        Planned { totals: Some(Size { objects: data.objects, frames }), ..Planned::of_names(names) }
+        let totals = Some(Size { objects: data.objects, frames }).filter(|_| !data.is_live());
+        Planned { totals, ..Planned::of_names(names) }
     }
 
     /// Videos of which only the names are known.
@@ -90,6 +92,7 @@ impl Planned {
             if let Some(size) = video.size {
                 faults.extend(less(&format!("video {}: ", video.name), size, Size::of(sequence)));
             }
+            faults.extend(sequence.live.as_ref().and_then(|live| live.cut.clone()));
         }
         // Records from before lists were kept have no names.
         let unplanned = done.iter().find(|s| !self.videos.is_empty() && !self.videos.iter().any(|v| v.name == s.video));
@@ -150,7 +153,7 @@ fn less(of: &str, planned: Size, done: Size) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::record::FrameRecord;
+    use crate::results::record::{FrameRecord, LiveRecord};
 
     fn planned() -> Planned {
         let video = |name: &str| PlannedVideo { name: name.into(), size: Some(Size { objects: 0, frames: 3 }) };
@@ -189,6 +192,18 @@ mod tests {
             totals.judge(Verdict::Valid, &[done("a", 3, 0), with_object]).reasons(),
             "incomplete: 0 of 1 object"
         );
+    }
+
+    #[test]
+    fn a_live_source_that_was_cut_off_is_incomplete_however_many_frames_came() {
+        let live = Planned::of_names([String::from("live")].iter());
+        let came = |cut: Option<&str>| {
+            let live = Some(LiveRecord { cut: cut.map(String::from), ..LiveRecord::default() });
+            SequenceRecord { live, ..done("live", 90, 10) }
+        };
+        assert_eq!(live.judge(Verdict::Valid, &[came(None)]), Verdict::Valid);
+        let cut = live.judge(Verdict::Valid, &[came(Some("the source was cut off after 3.0 of 20 s"))]);
+        assert_eq!(cut.reasons(), "incomplete: the source was cut off after 3.0 of 20 s");
     }
 
     #[test]

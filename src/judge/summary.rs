@@ -126,5 +126,5 @@ fn jf_of(videos: &[&&SequenceRecord]) -> Option<f64> {
 pub(super) fn fps_of(videos: &[&SequenceRecord]) -> Option<f64> {
     let wall_ms = score::pairwise_sum(&videos.iter().map(|s| s.wall_ms).collect::<Vec<_>>());
     let frames: usize = videos.iter().map(|s| s.frames.len()).sum();
-    (wall_ms > 0.0).then(|| frames as f64 * 1000.0 / wall_ms)
+    (wall_ms > 0.0 && frames > 0).then(|| frames as f64 * 1000.0 / wall_ms)
 }

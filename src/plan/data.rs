@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::dataset::{DataError, Dataset, Layout, OpenOptions, UserPrompts};
+use crate::dataset::{DataError, Dataset, Layout, Live, OpenOptions, UserPrompts};
 use crate::plan::settings::Limits;
 use crate::plan::shard::Shard;
 
@@ -15,6 +15,10 @@ pub struct Source<'a> {
     pub layout: Option<Layout>,
     /// Prompts of the user's own; `None`: they are made from the dataset's masks.
     pub prompts: Option<&'a UserPrompts>,
+    /// Where it is a live source: what is known of that.
+    pub live: Option<&'a Live>,
+    /// Frames per second that the user says.
+    pub fps: Option<f64>,
 }
 
 /// Opens the part of a dataset that is used.
@@ -29,6 +33,11 @@ pub fn open_data(source: &Source<'_>, limits: Limits) -> Result<Dataset, DataErr
 
 /// The same with the videos of all parts.
 pub(crate) fn open_whole(source: &Source<'_>, limits: Limits) -> Result<Dataset, DataError> {
+    if let (Some(live), Some(prompts)) = (source.live, source.prompts) {
+        let mut dataset = live.dataset(source.root.to_path_buf(), prompts, source.fps)?;
+        dataset.limit(None, limits.objects, None)?;
+        return Ok(dataset);
+    }
     let options =
         OpenOptions { layout: source.layout, videos: limits.videos, list: None, prompts: source.prompts.cloned() };
     let mut dataset = Dataset::open_with(source.root, &options)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::dataset::content::file_sha;
-use crate::dataset::{Dataset, Sequence};
+use crate::dataset::{Dataset, LIVE, Sequence};
 use crate::plan::Plan;
 use crate::results::record::PromptRecord;
 
@@ -16,6 +16,9 @@ use crate::results::record::PromptRecord;
 pub(crate) fn list_sha256(dataset: &Dataset) -> String {
     let mut digest = Sha256::new();
     digest.update(format!("{}\n", dataset.layout));
+    if dataset.layout == LIVE {
+        digest.update(format!("{}\n", dataset.root.display()));
+    }
     for sequence in &dataset.sequences {
         digest.update(format!("{:?} {}x{}\n", sequence.name, sequence.width, sequence.height));
         for frame in &sequence.frames {

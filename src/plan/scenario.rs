@@ -2,6 +2,7 @@
 //! decision which frame a camera pipeline takes next is a pure function of arrival times, so that its arithmetic can be
 //! checked without a clock.
 
+use std::collections::VecDeque;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,36 @@ pub fn next_frame(
     Some(Next { index, arrives_ns: clock.arrival_ns(index) })
 }
 
+/// The same rule for frames that come by themselves: those that wait until the pipeline is free.
+#[derive(Debug)]
+pub struct Waiting<T> {
+    /// Index, whether it has a prompt, and the frame.
+    kept: VecDeque<(usize, bool, T)>,
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Waiting { kept: VecDeque::new() }
+    }
+}
+
+impl<T> Waiting<T> {
+    /// Takes in the frame that has just come; the one that is dropped for it.
+    pub fn arrive(&mut self, index: usize, prompted: bool, frame: T) -> Option<T> {
+        let dropped = match self.kept.back() {
+            Some((_, false, _)) => self.kept.pop_back(),
+            _ => None,
+        };
+        self.kept.push_back((index, prompted, frame));
+        dropped.map(|(.., frame)| frame)
+    }
+
+    /// The frame that is worked on next, if one is there.
+    pub fn take(&mut self) -> Option<(usize, T)> {
+        self.kept.pop_front().map(|(index, _, frame)| (index, frame))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +200,27 @@ mod tests {
             let next = next_frame(free, last, frames, clock, |_| false).unwrap();
             prop_assert_eq!(next.index, expected);
             prop_assert_eq!(next.arrives_ns, clock.arrival_ns(expected));
+        }
+
+        /// Frames that come by themselves are chosen as those of a clip are.
+        #[test]
+        fn a_live_buffer_keeps_to_the_same_rule(ms in 0u64..400, fps in 5.0f64..60.0, prompts in proptest::collection::vec(0usize..40, 0..6)) {
+            let (frames, clock) = (40, Clock::Even(fps));
+            let (mut waiting, mut now, mut come, mut done) = (Waiting::default(), 0, 0, Vec::new());
+            while done.last() != Some(&(frames - 1)) {
+                while come < frames && clock.arrival_ns(come) <= now {
+                    waiting.arrive(come, prompts.contains(&come), ());
+                    come += 1;
+                }
+                match waiting.take() {
+                    Some((index, ())) => {
+                        done.push(index);
+                        now += ms * MS;
+                    }
+                    None => now = clock.arrival_ns(come),
+                }
+            }
+            prop_assert_eq!(done, simulate(frames, fps, |_| ms * MS, &prompts));
         }
 
         #[test]

@@ -7,9 +7,10 @@ use jetbench_runners::types::{Device, Dtype, Options};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
-use crate::dataset::{Layout, UserPrompts};
+use crate::dataset::{Layout, Live, UserPrompts};
 use crate::exit::Error;
 use crate::plan::data::Source;
+use crate::plan::live;
 use crate::plan::overlays::Overlays;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
@@ -54,6 +55,9 @@ pub struct Settings {
     pub device: Vec<Device>,
     /// Dataset root.
     pub data: PathBuf,
+    /// Where it is a live source: what is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
     /// Its layout, where the user says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
@@ -124,13 +128,19 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         ));
     }
     let options = options(args)?;
-    let data = data(args.data.as_deref())?;
+    let live = live::find(args, shard.is_some())?;
+    let data = match &live {
+        Some(live) => PathBuf::from(live.address.shown()),
+        None => data(args.data.as_deref())?,
+    };
     let (count, prompts) = prompts(args, &data)?;
+    let is_live = live.is_some();
     let settings = Settings {
         models,
         dtype: distinct(&args.dtype, Dtype::Bf16),
         device: distinct(&args.device, Device::Cpu),
         data,
+        live,
         layout: args.layout,
         limits: Limits {
             videos: args.limit_videos.map(Into::into),
@@ -150,7 +160,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         overlays: args.overlays.unwrap_or_default(),
         keep_going: args.keep_going.unwrap_or(false),
         sample_hz: crate::telemetry::rate(args.sample_hz)?,
-        scenario: args.scenario.unwrap_or_default(),
+        scenario: args.scenario.unwrap_or(if is_live { Scenario::Realtime } else { Scenario::default() }),
         fps: args.fps,
         repeat: args.repeat.map_or(1, Into::into),
         rival_policy: args.rival_policy.unwrap_or(Policy::Report),
@@ -191,7 +201,13 @@ fn prompts(args: &RunArgs, data: &Path) -> Result<(Option<usize>, UserPrompts), 
 impl Settings {
     /// The videos, and what says where their objects are.
     pub(crate) fn source(&self) -> Source<'_> {
-        Source { root: &self.data, layout: self.layout, prompts: self.prompts.as_ref() }
+        Source {
+            root: &self.data,
+            layout: self.layout,
+            prompts: self.prompts.as_ref(),
+            live: self.live.as_ref(),
+            fps: self.fps,
+        }
     }
 
     /// Has every figure a value that its flag could have? Flags are typed in part only, and what a record holds is not.
@@ -215,6 +231,7 @@ impl Settings {
         if let Some(fps) = self.fps {
             need("fps", fps, (0.01..=100_000.0).contains(&fps), "a number of frames per second")?;
         }
+        self.live.as_ref().map_or(Ok(()), live::check)?;
         crate::telemetry::rate(Some(self.sample_hz))?;
         let counts = [
             ("repeat", Some(self.repeat)),

@@ -53,7 +53,7 @@ pub fn screen(record: &RunRecord, dir: &Path, wanted: Wanted) -> String {
         text.push_str(&table::text(record, style(wanted.verbose)));
         text.push_str(&format!("results: {}\n", dir.display()));
         text.push_str(&format!("report:  {}\n", dir.join("report.html").display()));
-        if record.cells.iter().any(|c| c.interrupted) {
+        if record.cells.iter().any(|c| c.interrupted) && !record.data.is_live() {
             let dir = shell_word(&dir.display().to_string());
             text.push_str(&format!("to continue: jetbench --resume {dir}\n"));
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use jetbench_runners::types::{Admitted, Dtype, Effective, PromptKind, StagePrecision};
 
+use crate::dataset::LIVE;
 pub use crate::plan::scenario::Scenario;
 use crate::plan::shard::Shard;
 use crate::results::disturbance::Disturbance;
@@ -158,6 +159,11 @@ impl DataRecord {
     /// Is there ground truth, so that accuracy can be measured?
     pub fn has_truth(&self) -> bool {
         self.prompts_sha256.is_empty()
+    }
+
+    /// Did the frames come from a live source, so that they cannot be had again?
+    pub fn is_live(&self) -> bool {
+        self.layout == LIVE
     }
 
     /// How results were scored, in words.

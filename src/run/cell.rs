@@ -11,6 +11,8 @@ use jetbench_runners::files;
 use jetbench_runners::packs;
 use jetbench_runners::types::{OpenReport, StagePrecision};
 
+use crate::child::hand_over_stdin;
+use crate::dataset::live::{self, LiveKind};
 use crate::dataset::{Clock, content};
 use crate::judge::complete::Planned;
 use crate::judge::verdict::{self, Conditions, Rules};
@@ -223,14 +225,15 @@ impl CellRun<'_> {
         let scored = |name: &str| record.sequences.iter().any(|s| s.video == name);
         let tracked = |index: usize| observed.finished.iter().any(|f| f.index == index);
         let skip = (0..sequences.len()).filter(|&i| tracked(i) || scored(&sequences[i].name)).collect();
-        let job = Job::new(self.plan, self.cell, spool.clone(), skip);
-        let started = std::fs::create_dir_all(&spool)
-            .and_then(|()| serde_json::to_string(&job).map_err(std::io::Error::from))
-            .and_then(|job| {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.arg("worker");
-                Worker::spawn(command, &job, &self.dir.log())
-            });
+        let mut job = Job::new(self.plan, self.cell, spool.clone(), skip);
+        let started = std::fs::create_dir_all(&spool).and_then(|()| {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("worker");
+            if job.live.as_ref().is_some_and(|live| live.kind == LiveKind::Pipe) {
+                job.pipe = Some(hand_over_stdin(&mut command)?);
+            }
+            Worker::spawn(command, &serde_json::to_string(&job)?, &self.dir.log())
+        });
         let mut worker = match started {
             Ok(worker) => worker,
             Err(e) => {
@@ -327,7 +330,7 @@ impl CellRun<'_> {
                 }
                 self.progress.frames(self.frames_before(observed) + frames as u64);
             }
-            Event::SequenceDone { index, video, width: _, height: _, frames, wall_ms, span, late, read, stalls } => {
+            Event::SequenceDone { index, video, frames, wall_ms, span, late, read, stalls, live, .. } => {
                 let Some((_, prompts)) = observed.started.take().filter(|started| started.0 == index) else {
                     return Err(environment(format!("the worker finished sequence {index}, which it had not started")));
                 };
@@ -341,6 +344,7 @@ impl CellRun<'_> {
                     ));
                 }
                 self.plan.content.check_truth(&video, &read.truth).map_err(|e| (FaultClass::Input, e.to_string()))?;
+                record.notes.extend(live.as_ref().map(|live| Note::new(NoteKind::Setup, live.words())));
                 let frames_sha256 = read.frames_sha256;
                 let spool = self.dir.spool_file(self.index, index);
                 observed.spans.push((video.clone(), span));
@@ -354,6 +358,7 @@ impl CellRun<'_> {
                     prompts,
                     spool,
                     frames_sha256,
+                    live,
                 });
                 self.progress.frames(self.frames_before(observed));
                 let state = resume::CellProgress { record: record.clone(), finished: observed.finished.clone() };
@@ -409,7 +414,10 @@ impl CellRun<'_> {
         for finished in &observed.finished {
             let sequence = dataset.sequences.get(finished.index).filter(|s| s.name == finished.video);
             let sequence = sequence.ok_or_else(|| format!("the worker tracked an unknown video {}", finished.video))?;
-            let (watched, witness) = sequence.watched();
+            let (mut watched, witness) = sequence.watched();
+            if finished.live.is_some() {
+                watched.frames = live::frames(finished.frames);
+            }
             let Graded { record: mut graded, missing } =
                 grade::grade(&watched, finished, dataset.kind, &extras, &|| self.progress.graded())
                     .map_err(|e| e.to_string())?;

@@ -7,19 +7,20 @@ use jetbench_runners::RunnerError;
 use jetbench_runners::types::{Device, Dtype, OpenReport, Options, PromptKind, StagePrecision};
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Layout, UserPrompts};
+use crate::dataset::live::Secret;
+use crate::dataset::{Layout, Live, UserPrompts};
 use crate::plan::content::ReadContent;
 use crate::plan::resolve::Cell;
 use crate::plan::scenario::Scenario;
 use crate::plan::settings::Limits;
 use crate::plan::{self, Plan};
-use crate::results::record::{NullRunRecord, StallRecord, WarmupRecord};
+use crate::results::record::{LiveRecord, NullRunRecord, StallRecord, WarmupRecord};
 use crate::run::prompt::GivenPrompt;
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +49,14 @@ pub struct Job {
     pub layout: Option<Layout>,
     /// Prompts of the user's own.
     pub prompts: Option<UserPrompts>,
+    /// Where `data` is a live source: what is known of it.
+    pub live: Option<Live>,
+    /// Its address, which [`Live`] does not pass on.
+    pub address: Secret,
+    /// Descriptor of the pipe of frames that this process was given.
+    pub pipe: Option<i32>,
+    /// Longest silence: while the source begins, and of a running one; seconds.
+    pub patience_s: (f64, f64),
     /// Which part of it.
     pub limits: Limits,
     /// Indices of sequences that an earlier worker finished.
@@ -83,6 +92,10 @@ impl Job {
             data: settings.data.clone(),
             layout: settings.layout,
             prompts: settings.prompts.clone(),
+            live: settings.live.clone(),
+            address: settings.live.as_ref().map(|live| live.address.clone()).unwrap_or_default(),
+            pipe: None,
+            patience_s: plan::live::patience_s(settings),
             limits: settings.limits,
             skip,
             keep_going: settings.keep_going,
@@ -240,6 +253,8 @@ pub enum Event {
         read: ReadContent,
         /// When this process stood still.
         stalls: Vec<StallRecord>,
+        /// Of a live source.
+        live: Option<LiveRecord>,
     },
     /// The worker gives up; it exits after this line.
     Failed {

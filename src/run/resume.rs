@@ -139,6 +139,12 @@ pub fn take_up(args: &RunArgs, path: &Path, device_digest: &str) -> Result<Optio
         dir.reopen(&record, &cells).map_err(|e| Error::Environment(format!("{}: {e}", path.display())))?;
     }
     let before = (0..plan.units()).map(|i| from_disk(&plan, &dir, i)).collect::<Result<Vec<_>, _>>()?;
+    if record.data.is_live() && !before.iter().all(|cell| matches!(cell, Before::Whole(_))) {
+        return Err(fault(
+            "its frames came from a live source, once, so what is missing cannot be tracked; start a new run"
+                .to_string(),
+        ));
+    }
     let kept = before.iter().map(Before::kept).sum();
     record.origin.resumed.push(ResumeRecord { at: now(), kept });
     Ok(Some(Resumed { dir, plan, record, before }))

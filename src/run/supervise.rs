@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use jetbench_runners::files;
 
+use crate::child::die_with_parent;
 use crate::run::event::{Event, FaultClass, Phase};
 
 /// How often an interrupt is looked for.
@@ -245,28 +246,6 @@ pub(crate) fn words(status: ExitStatus) -> String {
         (None, None) => status.to_string(),
     }
 }
-
-/// Asks the kernel to kill the child when this thread dies: a killed parent leaves no worker behind. The caller must
-/// therefore spawn workers from a thread that lives as long as they do.
-#[cfg(target_os = "linux")]
-fn die_with_parent(command: &mut Command) {
-    let parent = std::process::id() as libc::pid_t;
-    // SAFETY: between fork and exec only async-signal-safe calls are made: prctl, getppid, _exit.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            if libc::getppid() != parent {
-                libc::_exit(1);
-            }
-            Ok(())
-        });
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with_parent(_command: &mut Command) {}
 
 #[cfg(test)]
 mod tests {

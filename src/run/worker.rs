@@ -2,7 +2,9 @@
 //! stdout what happened. It measures and does nothing else: scoring, judging and writing results are the parent's, after
 //! this process has gone. A fresh process per cell keeps one cell's memory, heat-up and crashes out of the next.
 
-use std::borrow::Borrow;
+mod live;
+
+use std::borrow::{Borrow, Cow};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -143,15 +145,20 @@ fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
     if job.device == Device::Cpu {
         pool::use_one_malloc_arena(); // before the first thread: reading the dataset starts some
     }
-    let source = Source { root: &job.data, layout: job.layout, prompts: job.prompts.as_ref() };
+    let (prompts, live) = (job.prompts.as_ref(), job.live.as_ref());
+    let source = Source { root: &job.data, layout: job.layout, prompts, live, fps: job.fps };
     let dataset = plan::data::open_data(&source, job.limits)?;
     if job.null_run {
         return null_run(job, &dataset, events);
     }
+    let running = live.map(|live| live::Running::start(job, live, &dataset)).transpose()?;
     let began = Instant::now();
     let mut runner = open(job, events)?;
-    let go_on = warm_up(job, &dataset, &mut runner, events, began)?;
-    if go_on {
+    let first = running.as_ref().map(|running| &running.image);
+    let go_on = warm_up(job, &dataset, first, &mut runner, events, began)?;
+    if let Some(running) = running.filter(|_| go_on) {
+        running.track(job, &dataset, runner.as_mut(), events)?;
+    } else if go_on {
         let todo = dataset.sequences.iter().enumerate().filter(|(index, _)| !job.skip.contains(index));
         for (index, sequence) in todo {
             track(job, index, sequence, runner.as_mut(), events)?;
@@ -205,11 +212,12 @@ fn request(job: &Job) -> OpenRequest {
     }
 }
 
-/// One frame, twice: with its prompts, then once more as a tracked frame, so that every graph has run (and every lazy
+/// One frame (of a live source its `first`), twice: with its prompts, then once more as a tracked frame, so that every graph has run (and every lazy
 /// initialisation happened) before anything is timed. Says whether to go on.
 fn warm_up(
     job: &Job,
     dataset: &Dataset,
+    first: Option<&RgbFrame>,
     runner: &mut Box<dyn Runner>,
     events: &mut EventWriter,
     began: Instant,
@@ -217,7 +225,10 @@ fn warm_up(
     events.enter(Phase::Warmup);
     let sequence = &dataset.sequences[0];
     let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
-    let image = sequence.picker().frame(at)?;
+    let image = match first {
+        Some(image) => Cow::Borrowed(image),
+        None => Cow::Owned(sequence.picker().frame(at)?),
+    };
     let planned = prompt::plan(sequence, job.prompt, job.clicks)?;
     let (prompts, full): (Vec<_>, Vec<_>) =
         planned.into_iter().filter(|p| p.frame == at).map(|p| (p.prompt, p.full)).unzip();
@@ -365,7 +376,19 @@ fn track(
     let (width, height) = (sequence.width, sequence.height);
     let video = sequence.name.clone();
     let read = ReadContent::of(sequence, length, &witness)?;
-    events.send(&Event::SequenceDone { index, video, width, height, frames: done, wall_ms, span, late, read, stalls });
+    events.send(&Event::SequenceDone {
+        index,
+        video,
+        width,
+        height,
+        frames: done,
+        wall_ms,
+        span,
+        late,
+        read,
+        stalls,
+        live: None,
+    });
     Ok(())
 }
 
@@ -528,7 +551,11 @@ fn null_run(job: &Job, dataset: &Dataset, events: &mut EventWriter) -> Result<()
     let sequence = &dataset.sequences[0];
     let mut runner = jetbench_runners::null_runner();
     let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
-    let image = sequence.picker().frame(at)?;
+    let image = match job.live {
+        // Its frames are for the models.
+        Some(_) => sequence.blank(),
+        None => sequence.picker().frame(at)?,
+    };
     // All objects start on this frame, so that each has a mask to be written from the first frame on.
     let mut planned = prompt::plan(sequence, job.prompt, job.clicks)?;
     planned.iter_mut().for_each(|p| p.frame = 0);

@@ -12,7 +12,9 @@ use crate::plan::overlays::Overlays;
 use crate::report::movie::{self, Movie};
 use crate::report::overlay::{self, Layer};
 use crate::report::{self, thumb};
-use crate::results::record::{FrameRecord, FrameScoreRecord, ObjectRecord, SequenceRecord, StallRecord, TrackRecord};
+use crate::results::record::{
+    FrameRecord, FrameScoreRecord, LiveRecord, ObjectRecord, SequenceRecord, StallRecord, TrackRecord,
+};
 use crate::run::prompt::GivenPrompt;
 use crate::run::spool::{Reader, SpooledFrame};
 use crate::score::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer, MoseFrame, MoseScore, Protocol};
@@ -42,6 +44,9 @@ pub struct Finished {
     /// As [`SequenceRecord::frames_sha256`].
     #[serde(default)]
     pub frames_sha256: String,
+    /// As [`SequenceRecord::live`].
+    #[serde(default)]
+    pub live: Option<LiveRecord>,
 }
 
 /// One frame's share of the result.
@@ -164,6 +169,7 @@ pub fn grade(
         frames: frames.into_iter().filter_map(|f| f.frame).collect(),
         non_finite,
         frames_sha256: finished.frames_sha256.clone(),
+        live: finished.live.clone(),
         ..SequenceRecord::default()
     };
     Ok(Graded { record, missing })

@@ -160,7 +160,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "steady_fps_model", "frames/s", "frames over summed latency in it", UNSTEADY => |r| r.steady(|s| s.fps_model);
         "dropped_frames", "", "frames that came while another was worked on", NOT_REALTIME
             => |r| r.count(|s| s.dropped);
-        "response_p50_ms", "ms", "median time from a frame's arrival to its masks", NOT_REALTIME
+        "response_p50_ms", "ms", "median time from a frame's arrival (of a live source its capture) to its masks", NOT_REALTIME
             => |r| r.figure(|s| s.response.map(|l| l.p50_ms));
         "response_p95_ms", "ms", "its 95th percentile", FEW_REALTIME => |r| r.figure(|s| s.response.and_then(|l| l.p95()));
         "energy_above_idle_per_frame_j", "J", "`energy_per_frame_j` without the idle power", NO_RAIL
@@ -408,7 +408,7 @@ pub fn frames_table<'a>() -> CsvTable<CsvEntry<'a, &'a FrameRecord>> {
             => |r| value(r.of.latency_ms);
         "objects", "", "objects tracked on the frame" => |r| value(r.of.objects);
         "repeat", "", "number of the repeat, from 1" => |r| value(r.repeat);
-        "response_ms", "ms", "from the frame's arrival to its masks, waiting included", "the scenario is not `realtime`"
+        "response_ms", "ms", "from the frame's arrival to its masks, waiting included; of a live source from its capture", "the scenario is not `realtime`, or a live source did not say when the frame was captured"
             => |r| maybe(r.of.response_ms);
     };
     CsvTable { file: "frames.csv", row: "One row per cell, repeat and tracked frame; no sample is dropped.", columns }

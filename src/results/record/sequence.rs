@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::live::CaptureClock;
 use crate::score::MoseScore;
+use crate::text::plural;
 
 use super::prompt::PromptRecord;
 
@@ -40,6 +42,9 @@ pub struct SequenceRecord {
     /// Frames that were dropped because they came while another was being worked on; they keep the masks before them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<u32>,
+    /// Where its frames came from a live source: what is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveRecord>,
     /// One entry per tracked frame.
     pub frames: Vec<FrameRecord>,
     /// One entry per object.
@@ -50,6 +55,33 @@ pub struct SequenceRecord {
     /// Where outputs were not finite, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub non_finite: Vec<String>,
+}
+
+/// How the frames of a live source came.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LiveRecord {
+    /// Which clock `response_ms` counts from.
+    pub clock: CaptureClock,
+    /// Frames that came before tracking began, while the model was loaded; they were not offered to it.
+    pub before: u64,
+    /// Longest time between two offered frames, milliseconds; `None` with fewer than two.
+    pub longest_gap_ms: Option<f64>,
+    /// Why it ended before its time; `None`: it did not.
+    pub cut: Option<String>,
+}
+
+impl LiveRecord {
+    /// In words.
+    pub fn words(&self) -> String {
+        let before = match self.before {
+            0 => String::new(),
+            n => format!("; before tracking began, {} came and went", plural(n as usize, "frame", "frames")),
+        };
+        let gap =
+            self.longest_gap_ms.map_or_else(String::new, |ms| format!("; longest time between two frames {ms:.0} ms"));
+        format!("live source: ages of frames count from {}{before}{gap}", self.clock.words())
+    }
 }
 
 /// A time in which the worker's process stood still.
@@ -76,7 +108,8 @@ pub struct FrameRecord {
     pub stages_ms: BTreeMap<String, f64>,
     /// RGB bytes in host memory to binary masks at source resolution in host memory.
     pub latency_ms: f64,
-    /// In real time: from the frame's arrival to its masks, waiting included.
+    /// In real time: from the frame's arrival to its masks, waiting included; of a live source from its capture (see [`LiveRecord`]):
+    /// the age of the frame when its masks are there. `None` also where the source did not say when the frame was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_ms: Option<f64>,
 }

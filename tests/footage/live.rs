@@ -1,0 +1,258 @@
+//! Live sources: every frame that comes is tracked or counted as dropped, what is cut off says so, and a password stays secret.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+
+use jetbench::dataset::live::CaptureClock;
+
+use crate::workshop::{Workshop, text, tree};
+use crate::{masks, record, shop};
+
+/// The flags of a run over a live source on the mock; the object `late` has its prompt on frame 7.
+const LIVE: [&str; 8] =
+    ["--models", "calm_points", "--dtype", "fp32", "--clicks", "1 20,16", "--clicks", "obj=late frame=7 30,10"];
+
+/// A run over what `pipe` brings on standard input.
+fn piped(shop: &Workshop, pipe: &[u8], args: &[&str]) -> Output {
+    let mut command = shop.command(&[&LIVE[..], &["--data", "-"], args].concat());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let pipe = pipe.to_vec();
+    // One that was refused reads nothing.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&pipe)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+/// What is said of a command that is refused.
+fn refused(shop: &Workshop, args: &[&str]) -> String {
+    let output = shop.output(args);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stdout));
+    text(&output.stderr)
+}
+
+/// `count` frames of 48x32 pixels as PPM images.
+fn ppm(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|i| [b"P6\n48 32\n255\n".to_vec(), vec![i as u8; 48 * 32 * 3]].concat()).collect()
+}
+
+#[test]
+fn every_frame_on_a_pipe_is_tracked_or_counted_as_dropped() {
+    let shop = shop(1);
+    let raw: Vec<u8> = (0..40).flat_map(|i| vec![i as u8; 48 * 32 * 3]).collect();
+    let fits = ["--min-frames", "1", "--save-masks"];
+    for (pipe, args) in [(ppm(40), &[][..]), (raw, &["--raw", "rgb24:48x32"])] {
+        std::fs::remove_dir_all(shop.path("results")).ok();
+        let output = piped(&shop, &pipe, &[&fits[..], args].concat());
+        assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stdout), text(&output.stderr));
+        let dir = shop.runs("results").remove(0);
+        let found = record(&dir);
+        let (cell, sequence) = (&found.cells[0], &found.cells[0].sequences[0]);
+        // Each of the 40 once, in order, and those with a prompt are tracked.
+        let tracked: Vec<u32> = sequence.frames.iter().map(|f| f.frame).collect();
+        let mut offered = [&tracked[..], &sequence.dropped].concat();
+        offered.sort_unstable();
+        assert_eq!(offered, (0..40).collect::<Vec<u32>>());
+        assert!(tracked.windows(2).all(|w| w[0] < w[1]) && tracked.contains(&0) && tracked.contains(&7), "{tracked:?}");
+        assert!(sequence.frames.iter().all(|f| f.response_ms.unwrap() >= f.latency_ms), "{:?}", sequence.frames);
+        assert_eq!(masks(&dir).len(), 2 * 40, "also of dropped frames, which keep the masks before them");
+        // No truth, and nothing of which it could be said that it was read again.
+        let summary = cell.summary.as_ref().unwrap();
+        assert_eq!((summary.j, summary.f, summary.jf), (None, None, None));
+        assert_eq!(summary.dropped, Some(sequence.dropped.len()));
+        assert_eq!(summary.response.map(|r| r.samples), Some(tracked.len()));
+        assert_eq!((found.data.layout.as_str(), found.data.content_sha256.as_str()), ("live", ""));
+        assert_eq!((cell.scenario.as_str(), sequence.fps), ("realtime", None), "no deadline unless --fps says one");
+        let live = sequence.live.as_ref().unwrap();
+        assert_eq!((live.clock, live.before, &live.cut), (CaptureClock::Arrival, 0, &None));
+    }
+}
+
+#[test]
+fn a_pipe_that_was_cut_off_is_incomplete_and_keeps_its_figures() {
+    let shop = shop(1);
+    let other_size = b"P6\n32 48\n255\n".iter().copied().chain(vec![0; 48 * 32 * 3]);
+    for (pipe, args, reason) in [
+        (ppm(30), &["--seconds", "3600"][..], "of 3600 s: the pipe ended"),
+        (ppm(30)[..30 * 4621 - 9].to_vec(), &[], "it stopped inside a frame"),
+        (ppm(30).into_iter().chain(other_size).collect(), &[], "its frames changed from 48x32 to 32x48"),
+        (ppm(5), &[], "it ended after 5 frames, before frame 7, on which object late has its prompt"),
+    ] {
+        std::fs::remove_dir_all(shop.path("results")).ok();
+        let output = piped(&shop, &pipe, &[&["--min-frames", "1"], args].concat());
+        assert_eq!(output.status.code(), Some(1), "{}\n{}", text(&output.stdout), text(&output.stderr));
+        let dir = shop.runs("results").remove(0);
+        let found = record(&dir);
+        let reasons = found.cells[0].verdict.reasons();
+        assert!(reasons.starts_with("incomplete: ") && reasons.contains(reason), "{reasons}");
+        assert!(found.cells[0].summary.is_some() && !text(&output.stdout).contains("--resume"));
+        let again = refused(&shop, &["--resume", dir.to_str().unwrap()]);
+        assert!(again.contains("its frames came from a live source, once"), "{again}");
+    }
+}
+
+#[test]
+fn what_would_need_a_live_sources_frames_again_is_refused_with_the_reason() {
+    let shop = shop(1);
+    let refused = |args: &[&str]| refused(&shop, args);
+    let pipe = [&LIVE[..], &["--data", "-"]].concat();
+    for (args, reason) in [
+        (&["--models", "calm_bbox"][..], "name one model"),
+        (&["--dtype", "fp16"], "name one model, one precision and one device"),
+        (&["--repeat", "2"], "cannot be repeated on them"),
+        (&["--if-changed"], "no earlier run has measured them"),
+        (&["--shard", "1/2"], "has no parts"),
+        (&["--limit-frames", "9"], "ends with --seconds"),
+        (&["--loop-frames", "9"], "ends with --seconds"),
+        (&["--layout", "plain"], "has no layout"),
+        (&["--overlays=png"], "a live source's frames are not kept"),
+        (&["--scenario", "offline"], "as its frames come"),
+    ] {
+        let said = refused(&[&pipe[..], args].concat());
+        assert!(said.contains(reason), "{args:?}: {said}");
+    }
+    let without = ["--models", "calm_points", "--dtype", "fp32"];
+    for (args, reason) in [
+        (&["--data", "-"][..], "has no masks to make prompts from"),
+        (&["--data", "udp://127.0.0.1:9", "--clicks", "1 2,2"], "does not end by itself; say --seconds N"),
+        (&["--data", "clip", "--clicks", "1 2,2", "--seconds", "3"], "--seconds is for live sources"),
+        (&["--data", "clip", "--clicks", "1 2,2", "--raw", "rgb24:4x4"], "--raw is for live sources"),
+        (&["--data", "http://me:hunter2@cam/x", "--clicks", "1 2,2"], "http://cam/x: live sources are rtsp://…"),
+        (&["--data", "-", "--raw", "yuv420p:4x4", "--clicks", "1 2,2"], "rgb24:WIDTHxHEIGHT is needed"),
+    ] {
+        let said = refused(&[&without[..], args].concat());
+        assert!(said.contains(reason) && !said.contains("hunter2"), "{args:?}: {said}");
+    }
+    let said = refused(&["data", "check", "rtsp://me:hunter2@cam/x"]);
+    assert!(said.contains("rtsp://cam/x: a live source, and files are needed here"), "{said}");
+    for (pipe, reason) in [
+        (&b""[..], "the pipe ended before its first frame"),
+        (b"YUV4MPEG2 W48 H32 F30:1\n", "frames are PPM images"),
+        (b"P6\n48 32\n65535\n", "65535 levels are not read"),
+        (&ppm(1)[..4621 - 9], "the pipe ended inside a frame, after 4599 of 4608 bytes"),
+    ] {
+        let output = piped(&shop, pipe, &[]);
+        let said = text(&output.stderr) + &text(&output.stdout);
+        assert!(output.status.code() == Some(2) && said.contains(reason), "{said}");
+    }
+    let outside = piped(&shop, &ppm(1), &["--clicks", "obj=2 99,99"]);
+    assert!(text(&outside.stderr).contains("object 2, frame 0"), "{}", text(&outside.stderr));
+}
+
+/// A stand-in for ffmpeg that does what `script` says when it is to read a source.
+fn stand_in(shop: &Workshop, script: &str) {
+    let path = shop.path("bin/ffmpeg");
+    std::fs::create_dir_all(shop.path("bin")).unwrap();
+    let script = format!("#!/bin/sh\ncase \"$*\" in *lavfi*) exit 0;; esac\n{script}\n");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A run over a camera on the network, with nothing but the stand-in and a shell's tools on the PATH.
+fn streamed(shop: &Workshop, args: &[&str]) -> Output {
+    let address = "rtsp://admin:hunter2@cam:554/live?token=hunter2";
+    let mut command = shop.command(&[&LIVE[..], &["--data", address, "-v"], args].concat());
+    command.env("PATH", format!("{}:/usr/bin:/bin", shop.path("bin").display()));
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// What ffmpeg would say and send of one frame: `stamp` in milliseconds.
+fn sent(stamp: &str, size: &str) -> String {
+    format!(
+        "echo \"[Parsed_showinfo_0 @ 0x1] [info] config in time_base: 1/1000, frame_rate: 30/1\" >&2\n\
+         echo \"[Parsed_showinfo_0 @ 0x1] [info] n:   0 pts: {stamp} pts_time:0 fmt:yuv420p sar:1/1 s:{size} i:P\" >&2\n\
+         printf 'P6\\n48 32\\n255\\n'; head -c 4608 /dev/zero\n"
+    )
+}
+
+#[test]
+fn a_camera_is_read_through_ffmpeg_and_its_password_stays_secret() {
+    let shop = shop(1);
+    let nowhere_in_results = |output: &Output| {
+        let mut seen = text(&output.stdout) + &text(&output.stderr);
+        for dir in shop.runs("results") {
+            for file in tree(&dir) {
+                seen += &String::from_utf8_lossy(&std::fs::read(dir.join(file)).unwrap());
+            }
+        }
+        assert!(seen.contains("rtsp://cam:554/live…"), "{seen}");
+        assert!(!seen.contains("hunter2"), "{seen}");
+    };
+    let now = "$(date +%s%3N)";
+    stand_in(&shop, &format!("while :; do\n{}done", sent(now, "48x32")));
+    let output = streamed(&shop, &["--seconds", "0.5", "--min-frames", "1"]);
+    nowhere_in_results(&output);
+    let found = record(&shop.runs("results").remove(0));
+    let sequence = &found.cells[0].sequences[0];
+    assert!(!sequence.frames.is_empty(), "{}", text(&output.stderr));
+    assert!(sequence.frames.iter().all(|f| f.response_ms.is_some()));
+    let live = sequence.live.as_ref().unwrap();
+    assert!(live.clock == CaptureClock::Received && live.before > 0, "{live:?}");
+    std::fs::remove_dir_all(shop.path("results")).unwrap();
+
+    // It dies when the first run has asked for the size; what it complains about has the whole address in it.
+    let dies = "echo '[error] rtsp://admin:hunter2@cam:554/live?token=hunter2: 401 Unauthorized' >&2; exit 9";
+    let once = format!("[ -e asked ] && last=1\ntouch asked\n{}[ \"$last\" ] && {{ {dies}; }}", sent(now, "48x32"));
+    stand_in(&shop, &once);
+    let output = streamed(&shop, &["--seconds", "3600"]);
+    nowhere_in_results(&output);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}\n{}", text(&output.stderr));
+    let reasons = record(&shop.runs("results").remove(0)).cells[0].verdict.reasons();
+    assert!(reasons.contains("of 3600 s: ffmpeg ended (exit status: 9): rtsp://cam:554/live…: 401"), "{reasons}");
+
+    for (script, reason) in [
+        (dies.to_string(), "ffmpeg ended (exit status: 9)"),
+        (sent(now, "64x48"), "its frames changed from 64x48 to 48x32"),
+        (String::new(), "ffmpeg ended (exit status: 0)"),
+        ("exec sleep 600".to_string(), "no frame within 0.1 s"),
+    ] {
+        stand_in(&shop, &script);
+        let output = streamed(&shop, &["--seconds", "3600", "--load-timeout", "0.1"]);
+        let said = text(&output.stderr);
+        let told = said.contains(reason) || said.contains("no frame within 0.1 s");
+        assert!(output.status.code() == Some(2) && told && !said.contains("hunter2"), "{reason}: {said}");
+    }
+    let missing = shop
+        .command(&[&LIVE[..], &["--data", "rtsp://cam/x", "--seconds", "3"]].concat())
+        .env("PATH", "/nowhere")
+        .output();
+    let said = text(&missing.unwrap().stderr);
+    assert!(said.contains("cannot be started") && said.contains("install ffmpeg"), "{said}");
+}
+
+#[test]
+fn a_stream_from_a_real_ffmpeg_is_tracked() {
+    let there = Command::new("ffmpeg").arg("-version").output().is_ok_and(|o| o.status.success());
+    if !there {
+        eprintln!("skipped: ffmpeg is not installed");
+        return;
+    }
+    let shop = shop(1);
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let source = format!("udp://127.0.0.1:{port}");
+    let mut sender = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=s=48x32:r=30"])
+        .args(["-c:v", "mpeg2video", "-g", "5", "-f", "mpegts", &source])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let output =
+        shop.output(&[&LIVE[..], &["--data", &source, "--seconds", "1", "--min-frames", "1", "--fps", "30"]].concat());
+    let _ = sender.kill();
+    let _ = sender.wait();
+    let runs = shop.runs("results");
+    assert_eq!(runs.len(), 1, "{}", text(&output.stderr));
+    let found = record(&runs[0]);
+    let sequence = &found.cells[0].sequences[0];
+    let mut offered: Vec<u32> =
+        sequence.frames.iter().map(|f| f.frame).chain(sequence.dropped.iter().copied()).collect();
+    offered.sort_unstable();
+    assert_eq!(offered, (0..offered.len() as u32).collect::<Vec<u32>>());
+    assert!(!offered.is_empty() && (sequence.width, sequence.height) == (48, 32), "{}", text(&output.stdout));
+    assert!(sequence.frames.iter().all(|f| f.response_ms.is_some_and(|age| age >= f.latency_ms)));
+}
