@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn every_flag_can_be_said_in_a_file() {
         for key in keys() {
-            let words = ["30m", "1GiB", "fp32", "cpu", "1/2", "offline", "strict", "mose", "pass"]
+            let words = ["30m", "1GiB", "fp32", "cpu", "1/2", "offline", "strict", "mose", "pass", "rgb24:4x4"]
                 .map(|word| format!("\"{word}\""));
             let tries = ["true", "3", "\"x\"", "[\"x\"]"].into_iter().chain(words.iter().map(String::as_str));
             let read = |value| read(&format!("{key} = {value}\n"));

@@ -243,12 +243,20 @@ impl CellRun<'_> {
         };
         let settings = &self.plan.settings;
         let sampler = Sampler::start(self.root.to_path_buf(), Some(worker.pid()), settings.sample_hz);
+        let (mut asked, never) = (false, AtomicBool::new(false));
         let ended = loop {
+            // What came of a live source does not come again, so it is kept.
+            let in_its_own_time = job.live.is_some() && observed.phase == Some(Phase::Track);
+            if in_its_own_time && !asked && self.interrupt.load(Ordering::SeqCst) {
+                worker.ask_to_end();
+                asked = true;
+            }
+            let interrupt = if in_its_own_time || asked { &never } else { self.interrupt };
             let seconds = match observed.phase {
                 Some(Phase::Track) => settings.event_timeout_s,
                 _ => settings.load_timeout_s,
             };
-            match worker.next(Duration::from_secs_f64(seconds), self.interrupt) {
+            match worker.next(Duration::from_secs_f64(seconds), interrupt) {
                 Ok(Event::Hello { protocol }) if protocol != PROTOCOL => {
                     break failed(FaultClass::Inference, format!("the worker speaks protocol {protocol}"));
                 }
@@ -257,6 +265,7 @@ impl CellRun<'_> {
                         break Ended::Failed { phase: observed.phase, class, error };
                     }
                 }
+                Err(Ended::Finished { .. }) if asked => break Ended::Interrupted,
                 Err(ended) => break ended,
             }
         };
@@ -284,7 +293,6 @@ impl CellRun<'_> {
 
     /// Takes in one event.
     fn take(&self, event: Event, record: &mut CellRecord, observed: &mut Observed) -> Result<(), (FaultClass, String)> {
-        let environment = |error: String| (FaultClass::Environment, error);
         match event {
             Event::Hello { .. } | Event::Finished | Event::Failed { .. } | Event::NullRun { .. } => {}
             Event::Phase { phase, memory } => {
@@ -330,43 +338,55 @@ impl CellRun<'_> {
                 }
                 self.progress.frames(self.frames_before(observed) + frames as u64);
             }
-            Event::SequenceDone { index, video, frames, wall_ms, span, late, read, stalls, live, .. } => {
-                let Some((_, prompts)) = observed.started.take().filter(|started| started.0 == index) else {
-                    return Err(environment(format!("the worker finished sequence {index}, which it had not started")));
-                };
-                if let Some((frames, worst_ms)) = late.filter(|l| l.0 > 0) {
-                    record.notes.push(Note::new(
-                        NoteKind::LateFrames,
-                        format!(
-                            "video {video}: the decoder brought {} late, by up to {worst_ms:.0} ms; a camera would not",
-                            plural(frames, "frame", "frames")
-                        ),
-                    ));
-                }
-                self.plan.content.check_truth(&video, &read.truth).map_err(|e| (FaultClass::Input, e.to_string()))?;
-                record.notes.extend(live.as_ref().map(|live| Note::new(NoteKind::Setup, live.words())));
-                let frames_sha256 = read.frames_sha256;
-                let spool = self.dir.spool_file(self.index, index);
-                observed.spans.push((video.clone(), span));
-                observed.finished.push(Finished {
-                    index,
-                    video,
-                    frames,
-                    wall_ms,
-                    span,
-                    stalls,
-                    prompts,
-                    spool,
-                    frames_sha256,
-                    live,
-                });
-                self.progress.frames(self.frames_before(observed));
-                let state = resume::CellProgress { record: record.clone(), finished: observed.finished.clone() };
-                let file = self.dir.progress(self.index);
-                store::write_json(&file, &state)
-                    .map_err(|e| environment(format!("cannot write {}: {e}", file.display())))?;
-            }
+            event @ Event::SequenceDone { .. } => return self.sequence_done(event, record, observed),
         }
+        Ok(())
+    }
+
+    /// Takes in that a sequence is done: what it left is in the cell's progress file before anything else happens.
+    fn sequence_done(
+        &self,
+        event: Event,
+        record: &mut CellRecord,
+        observed: &mut Observed,
+    ) -> Result<(), (FaultClass, String)> {
+        let environment = |error: String| (FaultClass::Environment, error);
+        let Event::SequenceDone { index, video, frames, wall_ms, span, late, read, stalls, live, .. } = event else {
+            return Ok(());
+        };
+        let Some((_, prompts)) = observed.started.take().filter(|started| started.0 == index) else {
+            return Err(environment(format!("the worker finished sequence {index}, which it had not started")));
+        };
+        if let Some((frames, worst_ms)) = late.filter(|l| l.0 > 0) {
+            record.notes.push(Note::new(
+                NoteKind::LateFrames,
+                format!(
+                    "video {video}: the decoder brought {} late, by up to {worst_ms:.0} ms; a camera would not",
+                    plural(frames, "frame", "frames")
+                ),
+            ));
+        }
+        self.plan.content.check_truth(&video, &read.truth).map_err(|e| (FaultClass::Input, e.to_string()))?;
+        record.notes.extend(live.as_ref().map(|live| Note::new(NoteKind::Setup, live.words())));
+        let frames_sha256 = read.frames_sha256;
+        let spool = self.dir.spool_file(self.index, index);
+        observed.spans.push((video.clone(), span));
+        observed.finished.push(Finished {
+            index,
+            video,
+            frames,
+            wall_ms,
+            span,
+            stalls,
+            prompts,
+            spool,
+            frames_sha256,
+            live,
+        });
+        self.progress.frames(self.frames_before(observed));
+        let state = resume::CellProgress { record: record.clone(), finished: observed.finished.clone() };
+        let file = self.dir.progress(self.index);
+        store::write_json(&file, &state).map_err(|e| environment(format!("cannot write {}: {e}", file.display())))?;
         Ok(())
     }
 

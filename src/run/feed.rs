@@ -110,7 +110,7 @@ impl Feed {
                     Ok(None) => None,
                     Err(what) => Some(what),
                 };
-                theirs.state().ended = Some(ended);
+                theirs.state().ended.get_or_insert(ended);
                 theirs.changed.notify_all();
                 break;
             }
@@ -170,6 +170,17 @@ impl Feed {
             let end = state.end().map_or(until, |end| until.min(end));
             let waited = self.shared.changed.wait_timeout(state, end.saturating_duration_since(now));
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// What ends the feed from any thread, when it is called.
+    pub(super) fn stopper(&self) -> impl Fn() + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || {
+            let mut state = shared.state();
+            state.stage = Stage::Shut;
+            state.ended = Some(Some("interrupted".to_string()));
+            shared.changed.notify_all();
         }
     }
 
@@ -328,6 +339,20 @@ mod tests {
         send.send(Err("ffmpeg ended (exit status: 1)".into())).unwrap();
         let cut = taken(&feed).unwrap_err().unwrap();
         assert!(cut.starts_with("the source was cut off after") && cut.ends_with("(exit status: 1)"), "{cut}");
+    }
+
+    #[test]
+    fn a_feed_that_is_stopped_takes_no_more_frames_and_says_so() {
+        let (feed, send) = feed(Order { held: true, ..Order::default() });
+        (0..2).for_each(|i| send.send(Ok(Some(frame(i)))).unwrap());
+        feed.first_image(LONG).unwrap();
+        feed.begin();
+        until_offered(&feed, 2);
+        feed.stopper()();
+        let _ = send.send(Ok(Some(frame(2))));
+        assert_eq!(taken(&feed), Ok((1, 1)));
+        let cut = taken(&feed).unwrap_err().unwrap();
+        assert!(cut.ends_with("s: interrupted") && feed.came().offered == 2, "{cut}");
     }
 
     #[test]

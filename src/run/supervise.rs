@@ -93,6 +93,12 @@ impl Worker {
         self.child.id()
     }
 
+    /// Asks it to end in its own time.
+    pub fn ask_to_end(&self) {
+        // SAFETY: a signal to a child that has not been reaped: only `next` does that, and then it is the last that is asked of it.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+    }
+
     /// The next event, or how it ended. After `Err` the worker and its process group are gone.
     ///
     /// # Errors

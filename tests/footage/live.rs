@@ -95,6 +95,33 @@ fn a_pipe_that_was_cut_off_is_incomplete_and_keeps_its_figures() {
 }
 
 #[test]
+fn an_interrupted_live_run_keeps_what_came() {
+    let shop = shop(1);
+    let mut command = shop.command(&[&LIVE[..], &["--data", "-", "--raw", "rgb24:48x32"]].concat());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // More than a pipe holds: when all is written, tracking is under way.
+    for _ in 0..200 {
+        stdin.write_all(&[7; 48 * 32 * 3]).unwrap();
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{said}\n{}", text(&output.stderr));
+    assert!(!said.contains("--resume"), "{said}");
+    let found = record(&shop.runs("results").remove(0));
+    let cell = &found.cells[0];
+    assert!(cell.interrupted && cell.summary.is_some(), "{:?}", cell.verdict);
+    let sequence = &cell.sequences[0];
+    let cut = sequence.live.as_ref().and_then(|live| live.cut.as_deref()).unwrap();
+    assert!(cut.starts_with("the source was cut off after") && cut.ends_with("s: interrupted"), "{cut}");
+    assert!(sequence.frames.len() + sequence.dropped.len() > 100, "{}", sequence.frames.len());
+}
+
+#[test]
 fn what_would_need_a_live_sources_frames_again_is_refused_with_the_reason() {
     let shop = shop(1);
     let refused = |args: &[&str]| refused(&shop, args);

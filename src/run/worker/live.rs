@@ -13,7 +13,7 @@ use crate::dataset::{DataError, Dataset, FFMPEG, Object, RgbFrame};
 use crate::plan::content::ReadContent;
 use crate::results::record::LiveRecord;
 use crate::run::beat::Beat;
-use crate::run::event::{Event, Job, Phase};
+use crate::run::event::{Event, FaultClass, Job, Phase};
 use crate::run::feed::{Feed, Next, Order};
 use crate::run::prompt::{self, GivenPrompt};
 use crate::run::spool;
@@ -72,6 +72,9 @@ impl Running {
         let path = job.spool.join("0.spool");
         let mut writer = spool::Writer::create(&path, width, height).map_err(|e| disk(&path, &e))?;
         runner.reset();
+        // The parent asks for an end when the user does; what came until then counts.
+        ctrlc::set_handler(self.feed.stopper())
+            .map_err(|e| Fault { class: FaultClass::Environment, error: format!("cannot listen for signals: {e}") })?;
         events.send(&Event::SequenceStarted { index: 0, prompts: planned.iter().map(GivenPrompt::from).collect() });
         let beat = Beat::start();
         let started = telemetry::now_ns();
