@@ -333,6 +333,12 @@ fn legend(run: &RunRecord) -> Vec<String> {
             lines.push(meaning.to_string());
         }
     }
+    if let Some(live) = run.cells.iter().flat_map(|c| &c.sequences).find_map(|s| s.live.as_ref()) {
+        lines.push(format!(
+            "Live source: response is the age of a frame when its masks are there, counted from {}.",
+            live.clock.words()
+        ));
+    }
     if let Some(n) = run.cells.iter().filter_map(|c| Some(c.summary.as_ref()?.repeats?.count)).max() {
         lines.push(format!(
             "Speed figures are medians over {n} repeats in fresh processes, maxima and peak memory the largest of all; \

@@ -73,6 +73,9 @@ pub(super) fn explaining((base, a): Placed, (other, b): Placed) -> Vec<String> {
     if base.device.digest != other.device.digest {
         found.push(device(base, other));
     }
+    if base.data.is_live() && other.data.is_live() {
+        found.push("other frames: a live source gives its frames once".to_string());
+    }
     found
 }
 

@@ -130,7 +130,8 @@ fn timing(cell: &CellRecord, s: &SummaryRecord) -> Facts {
     }
     if let Some(dropped) = s.dropped {
         let response = s.response.map_or_else(String::new, |r| {
-            format!("; from arrival to masks p50 {} ms, p95 {} ms", figure(r.p50_ms), show(r.p95()))
+            let from = if cell.sequences.iter().any(|s| s.live.is_some()) { "capture" } else { "arrival" };
+            format!("; from {from} to masks p50 {} ms, p95 {} ms", figure(r.p50_ms), show(r.p95()))
         });
         facts.push(("real time", format!("{dropped} frames dropped, {} worked on{response}", s.frames)));
     }
