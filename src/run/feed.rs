@@ -349,7 +349,10 @@ mod tests {
         feed.begin();
         until_offered(&feed, 2);
         feed.stopper()();
-        let _ = send.send(Ok(Some(frame(2))));
+        // Until the source is let go of.
+        while send.send(Ok(Some(frame(2)))).is_ok() && feed.came().offered == 2 {
+            std::thread::yield_now();
+        }
         assert_eq!(taken(&feed), Ok((1, 1)));
         let cut = taken(&feed).unwrap_err().unwrap();
         assert!(cut.ends_with("s: interrupted") && feed.came().offered == 2, "{cut}");
