@@ -175,7 +175,10 @@ impl Plan {
             data.layout,
             plural(data.sequences.len(), "video", "videos"),
             plural(self.objects(), "object", "objects"),
-            plural(self.frames(), "frame", "frames")
+            match self.settings.live {
+                Some(_) => "frames as they come".to_string(),
+                None => plural(self.frames(), "frame", "frames"),
+            }
         );
         for (n, cell) in self.cells.iter().enumerate() {
             let options: Vec<_> = cell.admitted.passed.iter().map(|(k, v)| format!("{k}={v}")).collect();

@@ -93,7 +93,7 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
         finished: None,
         version: env!("CARGO_PKG_VERSION").to_string(),
         argv: match &plan.settings.live {
-            Some(live) => argv.iter().map(|word| live.address.redact(word)).collect(),
+            Some(live) => argv.iter().map(|word| live.address.hide_in(word)).collect(),
             None => argv,
         },
         settings: identity::settings(&plan),

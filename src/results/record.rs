@@ -135,7 +135,7 @@ pub struct DataRecord {
     pub videos: usize,
     /// Objects in the plan.
     pub objects: usize,
-    /// Frames in the plan.
+    /// Frames in the plan; 0 for a live source, of which it is not known before they have come.
     pub frames: usize,
     /// SHA-256 over the names, sizes, frames and annotated objects of all videos, those of other parts included. It says
     /// that the lists are the same, not that every pixel is.

@@ -26,7 +26,7 @@ pub struct Scope {
     pub cells: Vec<String>,
     /// How often each is measured; the cells take turns.
     pub repeats: usize,
-    /// Frames of each of these measurements.
+    /// Frames of each of these measurements; 0 where they come from a live source, and nobody knows.
     pub frames: u64,
 }
 
@@ -140,8 +140,9 @@ impl Drawing {
     fn new(scope: Scope) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(2));
         let (cells, repeats) = (scope.cells.len(), scope.repeats);
-        let tracked =
-            bars.add(styled(scope.frames * (cells * repeats) as u64, "{prefix} {wide_bar} {pos}/{len} frames{msg}"));
+        let all = scope.frames * (cells * repeats) as u64;
+        let shape = if all == 0 { "{prefix} {pos} frames{msg}" } else { "{prefix} {wide_bar} {pos}/{len} frames{msg}" };
+        let tracked = bars.add(styled(all, shape));
         let pace = Pace::new(cells, repeats, scope.frames, Instant::now());
         Drawing { scope, pace, bars, tracked, graded: None, doing: String::new() }
     }

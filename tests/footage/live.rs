@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use jetbench::dataset::live::CaptureClock;
+use jetbench::results::record::SequenceRecord;
 
 use crate::workshop::{Workshop, text, tree};
 use crate::{masks, record, shop};
@@ -176,17 +177,30 @@ fn what_would_need_a_live_sources_frames_again_is_refused_with_the_reason() {
 fn stand_in(shop: &Workshop, script: &str) {
     let path = shop.path("bin/ffmpeg");
     std::fs::create_dir_all(shop.path("bin")).unwrap();
-    let script = format!("#!/bin/sh\ncase \"$*\" in *lavfi*) exit 0;; esac\n{script}\n");
+    let script = format!("#!/bin/sh\ncase \"$*\" in *lavfi*) exit 0;; esac\necho \"$*\" >> said.txt\n{script}\n");
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A run over a camera on the network, with nothing but the stand-in and a shell's tools on the PATH.
-fn streamed(shop: &Workshop, args: &[&str]) -> Output {
-    let address = "rtsp://admin:hunter2@cam:554/live?token=hunter2";
+/// A camera on the network.
+const CAMERA: &str = "rtsp://admin:hunter2@cam:554/live?token=hunter2";
+
+/// A run over a source, with nothing but the stand-in and a shell's tools on the PATH.
+fn streamed(shop: &Workshop, address: &str, args: &[&str]) -> Output {
     let mut command = shop.command(&[&LIVE[..], &["--data", address, "-v"], args].concat());
     command.env("PATH", format!("{}:/usr/bin:/bin", shop.path("bin").display()));
     command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// A run over a source that goes on, with what was tracked; a machine that stands still meanwhile is given more time.
+fn tracked(shop: &Workshop, address: &str) -> (Output, SequenceRecord) {
+    let run = |seconds: &str| {
+        let output = streamed(shop, address, &["--seconds", seconds, "--min-frames", "1", "--fps", "30"]);
+        let run = shop.runs("results").pop().unwrap_or_else(|| panic!("{}", text(&output.stderr)));
+        let sequence = record(&run).cells.remove(0).sequences.remove(0);
+        (!sequence.frames.is_empty()).then_some((output, sequence))
+    };
+    ["0.5", "5", "50"].into_iter().find_map(run).unwrap()
 }
 
 /// What ffmpeg would say and send of one frame: `stamp` in milliseconds.
@@ -213,14 +227,8 @@ fn a_camera_is_read_through_ffmpeg_and_its_password_stays_secret() {
     };
     let now = "$(date +%s%3N)";
     stand_in(&shop, &format!("while :; do\n{}done", sent(now, "48x32")));
-    // A machine that stands still meanwhile is given more time.
-    let tracked = |seconds: &str| {
-        let output = streamed(&shop, &["--seconds", seconds, "--min-frames", "1"]);
-        nowhere_in_results(&output);
-        let sequence = record(&shop.runs("results").pop().unwrap()).cells.remove(0).sequences.remove(0);
-        (!sequence.frames.is_empty()).then_some((output, sequence))
-    };
-    let (output, sequence) = ["0.5", "5", "50"].into_iter().find_map(tracked).unwrap();
+    let (output, sequence) = tracked(&shop, CAMERA);
+    nowhere_in_results(&output);
     assert!(sequence.frames.iter().all(|f| f.response_ms.is_some()));
     let live = sequence.live.as_ref().unwrap();
     assert!(live.clock == CaptureClock::Received && live.before > 0, "{live:?}");
@@ -233,7 +241,7 @@ fn a_camera_is_read_through_ffmpeg_and_its_password_stays_secret() {
     let dies = "echo '[error] rtsp://admin:hunter2@cam:554/live?token=hunter2: 401 Unauthorized' >&2; exit 9";
     let once = format!("[ -e asked ] && last=1\ntouch asked\n{}[ \"$last\" ] && {{ {dies}; }}", sent(now, "48x32"));
     stand_in(&shop, &once);
-    let output = streamed(&shop, &["--seconds", "3600"]);
+    let output = streamed(&shop, CAMERA, &["--seconds", "3600"]);
     nowhere_in_results(&output);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}\n{}", text(&output.stderr));
@@ -247,7 +255,7 @@ fn a_camera_is_read_through_ffmpeg_and_its_password_stays_secret() {
         ("exec sleep 600".to_string(), "no frame within 0.1 s"),
     ] {
         stand_in(&shop, &script);
-        let output = streamed(&shop, &["--seconds", "3600", "--load-timeout", "0.1"]);
+        let output = streamed(&shop, CAMERA, &["--seconds", "3600", "--load-timeout", "0.1"]);
         let said = text(&output.stderr);
         let told = said.contains(reason) || said.contains("no frame within 0.1 s");
         assert!(output.status.code() == Some(2) && told && !said.contains("hunter2"), "{reason}: {said}");
@@ -258,6 +266,21 @@ fn a_camera_is_read_through_ffmpeg_and_its_password_stays_secret() {
         .output();
     let said = text(&missing.unwrap().stderr);
     assert!(said.contains("cannot be started") && said.contains("install ffmpeg"), "{said}");
+}
+
+#[test]
+fn a_camera_here_counts_from_the_kernels_stamp_and_a_frame_without_a_stamp_has_no_age() {
+    let shop = shop(1);
+    for (stamp, told) in [("$(date +%s%3N)", true), ("NOPTS", false)] {
+        stand_in(&shop, &format!("while :; do\n{}done", sent(stamp, "48x32")));
+        let (_, sequence) = tracked(&shop, "/dev/video9");
+        assert!(sequence.frames.iter().all(|f| f.response_ms.is_some() == told), "{:?}", sequence.frames);
+        assert_eq!(sequence.live.unwrap().clock, CaptureClock::Kernel);
+        let found = record(&shop.runs("results").pop().unwrap());
+        assert_eq!(found.cells[0].summary.as_ref().unwrap().response.is_some(), told);
+    }
+    let said = std::fs::read_to_string(shop.path("said.txt")).unwrap();
+    assert!(said.contains("-f v4l2 -timestamps abs -framerate 30 -i /dev/video9 -map 0:V:0 -copyts "), "{said}");
 }
 
 #[test]

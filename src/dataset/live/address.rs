@@ -66,14 +66,15 @@ impl Secret {
         shown(&self.0)
     }
 
-    /// A text in which this address and its credentials are not shown.
+    /// A text in which this address, as it was given, is shown without credentials.
+    pub fn hide_in(&self, text: &str) -> String {
+        if self.0.contains("://") { text.replace(&self.0, &self.shown()) } else { text.to_string() }
+    }
+
+    /// What another program says of this address, without its credentials in any form.
     pub fn redact(&self, text: &str) -> String {
-        let whole = self.0.as_str();
-        if !whole.contains("://") {
-            return text.to_string();
-        }
-        let mut clean = text.replace(whole, &shown(whole));
-        let (user, query) = parts(whole);
+        let mut clean = self.hide_in(text);
+        let (user, query) = parts(&self.0);
         let password = user.and_then(|u| u.split_once(':')).map(|(_, password)| password);
         for secret in [user, password, query].into_iter().flatten().filter(|secret| !secret.is_empty()) {
             clean = clean.replace(secret, HIDDEN);
@@ -151,5 +152,7 @@ mod tests {
         }
         let address = Address::of(Path::new("rtsp://admin:hunter2@cam/a")).unwrap().unwrap();
         assert_eq!(address.whole.redact("user admin:hunter2, hunter2"), "user …, …");
+        let words = ["--data=rtsp://admin:hunter2@cam/a", "--out=/home/admin"].map(|word| address.whole.hide_in(word));
+        assert_eq!(words, ["--data=rtsp://cam/a", "--out=/home/admin"], "other words of a command line stay");
     }
 }

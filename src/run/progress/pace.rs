@@ -23,7 +23,7 @@ struct Seen {
 pub(super) struct Pace {
     cells: Vec<Seen>,
     units: usize,
-    /// Frames of each measurement.
+    /// Frames of each measurement; 0 where that is not known.
     frames: u64,
     unit: usize,
     /// Frames done of the measurement under way.
@@ -82,7 +82,7 @@ impl Pace {
         self.unit as u64 * self.frames + self.done
     }
 
-    /// Time left; `None` while too little has been seen.
+    /// Time left; `None` while too little has been seen, or where nobody knows how many frames come.
     pub(super) fn left(&mut self, now: Instant) -> Option<Duration> {
         self.pass(now);
         let all = self.cells.iter().fold(Seen::default(), |all, seen| Seen {
@@ -91,7 +91,7 @@ impl Pace {
             around: all.around + seen.around,
             times: all.times + seen.times,
         });
-        if all.tracking < ENOUGH || all.frames == 0 {
+        if all.tracking < ENOUGH || all.frames == 0 || self.frames == 0 {
             return None;
         }
         let per_frame = |cell: usize| {
@@ -134,6 +134,19 @@ mod tests {
     use super::*;
 
     /// Two cells of 100 frames, each three times: one takes 0.1 s a frame, the other 1 s; loading takes 20 s, scoring 10 s.
+    #[test]
+    fn of_a_live_source_nobody_knows_the_time_left() {
+        let start = Instant::now();
+        let left = |frames: u64| {
+            let mut pace = Pace::new(1, 1, frames, start);
+            pace.cell(0, start);
+            pace.tracked(1, start);
+            pace.tracked(100, start + Duration::from_secs(10));
+            pace.left(start + Duration::from_secs(10))
+        };
+        assert_eq!((left(0), left(200).is_some()), (None, true));
+    }
+
     #[test]
     fn the_time_left_settles_and_knows_each_cell() {
         let start = Instant::now();
