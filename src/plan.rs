@@ -219,9 +219,10 @@ fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u
         };
         let need = budget::check(&cell.label(), &load, most, others)?;
         let note = format!(
-            "{}: about {} of memory without the runtime's own, an estimate from the graphs; the budget is {}",
+            "{}: about {} of memory {}, an estimate from the graphs; the budget is {}",
             cell.label(),
             budget::mib(need),
+            budget::own(cell.device),
             budget::mib(most)
         );
         if !notes.contains(&note) {

@@ -439,7 +439,7 @@ fn packs_inspect_counts_what_the_files_hold() {
             String::from_utf8(output.stdout).unwrap()
         };
         let value: serde_json::Value = serde_json::from_str(&run(&["--json", "--roofline", "orin-nano-8gb"])).unwrap();
-        assert_eq!((value["schema"].as_u64(), value["family"].as_str()), (Some(1), Some(family)));
+        assert_eq!((value["schema"].as_u64(), value["family"].as_str()), (Some(2), Some(family)));
         assert_eq!(value["missing"], serde_json::json!([]), "the shipped packs say everything");
         assert_eq!(value["follows"], "transformers");
         let graphs = value["graphs"].as_array().unwrap();
@@ -466,6 +466,32 @@ fn packs_inspect_counts_what_the_files_hold() {
         assert!(text.contains("nothing is missing"), "{text}");
         assert!(text.contains("the masks of transformers' video session"), "{text}");
         assert!(text.contains("packs copy") && text.contains("frames of clip g0 are in"), "they share frames: {text}");
+    }
+}
+
+#[test]
+fn no_sum_leaves_out_operators_that_could_not_be_counted() {
+    let pack = concat!(env!("CARGO_MANIFEST_DIR"), "/runners/tests/data/sam2_image_mini");
+    let run = |args: &[&str]| {
+        let output = Command::new(cargo_bin!("jetbench")).args(["packs", "inspect", pack]).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let value: serde_json::Value = serde_json::from_str(&run(&["--json", "--roofline", "orin-nano-8gb"])).unwrap();
+    let graphs = value["graphs"].as_array().unwrap();
+    let whole = |graph: &serde_json::Value| graph["cost"]["unknown"] == serde_json::json!({});
+    assert!(!graphs.iter().all(whole), "this pack has such operators");
+    for graph in graphs {
+        let limit = &value["roofline"]["limits"][graph["name"].as_str().unwrap()];
+        assert_eq!(limit.is_object(), whole(graph), "{graph}");
+    }
+    assert!(value["frame"].is_null() && value["memory"]["activations_bytes"].is_null(), "{value}");
+    assert!(value["memory"]["weights_bytes"].as_u64().unwrap() > 0);
+    let said = run(&["--roofline", "orin-nano-8gb"]);
+    for part in
+        ["tracked frame: not known: not counted are", "memory needed: not known", "vision_encoder    not known: ", " >"]
+    {
+        assert!(said.contains(part), "no {part:?} in {said}");
     }
 }
 

@@ -9,7 +9,7 @@ mod travel;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use jetbench_runners::inspect::{self, Inspection};
+use jetbench_runners::inspect::{self, GraphCost, Inspection};
 use jetbench_runners::roofline::{self, Limit, Peak};
 use jetbench_runners::types::Dtype;
 use jetbench_runners::whole;
@@ -68,10 +68,11 @@ fn inspect(args: &InspectArgs) -> Result<Outcome, Error> {
     }))
 }
 
-/// Limit per graph.
+/// Limit per graph; none for a graph of which not all is counted.
 fn limits(found: &Inspection, peak: &Peak) -> BTreeMap<String, Limit> {
     let limit = |g: &inspect::GraphCost| peak.limit(g.cost.total_flops(), g.cost.minimal_bytes(), found.precision);
-    found.graphs.iter().map(|graph| (graph.name.clone(), limit(graph))).collect()
+    let counted = found.graphs.iter().filter(|graph| graph.cost.uncounted() == 0);
+    counted.map(|graph| (graph.name.clone(), limit(graph))).collect()
 }
 
 /// The least time per graph on a device.
@@ -85,10 +86,98 @@ fn roofline_text(found: &Inspection, peak: &Peak, limits: &BTreeMap<String, Limi
     );
     let _ = writeln!(text, "{:17} {:>12} {:>9} {:>12}", "graph", "at least ms", "bound by", "FLOP/byte");
     for graph in &found.graphs {
-        let limit = &limits[&graph.name];
-        let _ = writeln!(text, "{:17} {:>12.3} {:>9} {:>12.1}", graph.name, limit.ms, limit.bound(), limit.intensity);
+        let _ = match limits.get(&graph.name) {
+            Some(limit) => {
+                writeln!(text, "{:17} {:>12.3} {:>9} {:>12.1}", graph.name, limit.ms, limit.bound(), limit.intensity)
+            }
+            None => writeln!(text, "{:17} not known: {} not counted", graph.name, uncounted(graph)),
+        };
     }
     text
+}
+
+/// Operators that are missing from a graph's figures, in words.
+fn uncounted(graph: &GraphCost) -> String {
+    let of = graph.cost.nodes;
+    format!("{} of {of} operators", graph.cost.uncounted())
+}
+
+/// Cost of each graph, and of a tracked frame where all of it is known.
+fn costs(found: &Inspection) -> String {
+    let mut text = format!(
+        "\n{:17} {:>10} {:>10} {:>12} {:>11} {:>12} {:>12}\n",
+        "graph", "parameters", "GFLOP", "elementwise", "MiB moved", "MiB weights", "MiB live"
+    );
+    for graph in &found.graphs {
+        let cost = &graph.cost;
+        // What is missing can only add to these.
+        let partly = |figure: String| if cost.uncounted() > 0 { format!(">{figure}") } else { figure };
+        let _ = writeln!(
+            text,
+            "{:17} {:>10} {:>10} {:>12} {:>11} {:>12} {:>12}{}",
+            graph.name,
+            cost.parameters,
+            partly(giga(cost.total_flops())),
+            partly(giga(cost.elementwise)),
+            partly(mib(cost.minimal_bytes())),
+            mib(cost.weight_bytes),
+            partly(mib(cost.peak_activation_bytes)),
+            if graph.every_frame { "" } else { "  (prompts only)" }
+        );
+    }
+    let _ = match &found.frame {
+        Some(frame) => writeln!(
+            text,
+            "{:17} {:>10} {:>10} {:>12} {:>11}",
+            "tracked frame",
+            "",
+            giga(frame.flops),
+            giga(frame.elementwise),
+            mib(frame.minimal_bytes)
+        ),
+        None => {
+            let lacking: Vec<String> = (found.graphs.iter().filter(|graph| graph.cost.uncounted() > 0))
+                .map(|graph| format!("{} of {}", uncounted(graph), graph.name))
+                .collect();
+            writeln!(
+                text,
+                "tracked frame: not known: not counted are {}; > marks figures without them",
+                lacking.join(", ")
+            )
+        }
+    };
+    text
+}
+
+/// What a run needs beside the runtime's own.
+fn memory(found: &Inspection) -> String {
+    let need = &found.memory;
+    let held = format!(
+        "weights {}, state {}, bound tensors {}",
+        mib(need.weights_bytes),
+        mib(need.state_bytes),
+        mib(need.bound_bytes)
+    );
+    let live = |bytes: Option<u64>| mib(bytes.unwrap_or_default());
+    match (need.shared(), need.apart()) {
+        (Some(shared), Some(apart)) => format!(
+            "memory needed, an estimate from the graphs: {} MiB where they share it, as on a CPU, {} MiB where each has its own, \
+             as on a GPU\n({held}, live values of the largest graph {}, of all {}); a runtime adds its own",
+            mib(shared),
+            mib(apart),
+            live(need.shared_activations_bytes),
+            live(need.activations_bytes)
+        ),
+        _ => format!("memory needed: not known, because not all operators are counted; beside live values {held} MiB"),
+    }
+}
+
+fn giga(n: u64) -> String {
+    format!("{:.3}", n as f64 / 1e9)
+}
+
+fn mib(n: u64) -> String {
+    format!("{:.1}", n as f64 / f64::from(1 << 20))
 }
 
 fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>) -> String {
@@ -102,38 +191,7 @@ fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>)
     if let Some(follows) = found.follows {
         let _ = writeln!(text, "gives the masks of {} where implementations differ", follows.describe());
     }
-    let giga = |n: u64| format!("{:.3}", n as f64 / 1e9);
-    let mib = |n: u64| format!("{:.1}", n as f64 / f64::from(1 << 20));
-    let _ = writeln!(
-        text,
-        "\n{:17} {:>10} {:>10} {:>12} {:>11} {:>12} {:>12}",
-        "graph", "parameters", "GFLOP", "elementwise", "MiB moved", "MiB weights", "MiB live"
-    );
-    for graph in &found.graphs {
-        let cost = &graph.cost;
-        let _ = writeln!(
-            text,
-            "{:17} {:>10} {:>10} {:>12} {:>11} {:>12} {:>12}{}",
-            graph.name,
-            cost.parameters,
-            giga(cost.total_flops()),
-            giga(cost.elementwise),
-            mib(cost.minimal_bytes()),
-            mib(cost.weight_bytes),
-            mib(cost.peak_activation_bytes),
-            if graph.every_frame { "" } else { "  (prompts only)" }
-        );
-    }
-    let frame = &found.frame;
-    let _ = writeln!(
-        text,
-        "{:17} {:>10} {:>10} {:>12} {:>11}",
-        "tracked frame",
-        "",
-        giga(frame.flops),
-        giga(frame.elementwise),
-        mib(frame.minimal_bytes)
-    );
+    text.push_str(&costs(found));
     text.push_str(
         "\nGFLOP: 10^9 operations in sums of products, an addition and a multiplication counting as two; elementwise: other \
          arithmetic,\n10^9 elements. Moved: weights, inputs and outputs once. Live: inner values at once, computed from the \
@@ -154,17 +212,7 @@ fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>)
             graph.cost.precision.iter().flat_map(|(op, types)| types.iter().map(move |(t, n)| format!("{op} {n} {t}")));
         let _ = writeln!(text, "  operands  {}", types.collect::<Vec<_>>().join(", "));
     }
-    let need = &found.memory;
-    let _ = writeln!(
-        text,
-        "\nmemory needed, computed from the graphs: {} MiB (weights {}, state {}, bound tensors {}, largest live values of \
-         each graph {}); a runtime adds its own",
-        mib(need.total()),
-        mib(need.weights_bytes),
-        mib(need.state_bytes),
-        mib(need.bound_bytes),
-        mib(need.activations_bytes)
-    );
+    let _ = writeln!(text, "\n{}", memory(found));
     if let Some((peak, limits)) = roofline {
         text.push_str(&roofline_text(found, peak, limits));
     }

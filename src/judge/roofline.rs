@@ -37,6 +37,7 @@ pub fn remark(cell: &CellRecord, device: &DeviceRecord, pack: &Path, gpu_mhz: Op
     let parts: Vec<String> = found
         .graphs
         .iter()
+        .filter(|graph| graph.cost.uncounted() == 0)
         .filter_map(|graph| {
             let measured = stages.get(&graph.name).filter(|ms| **ms > 0.0)?;
             let limit = peak.limit(

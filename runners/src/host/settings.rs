@@ -104,6 +104,11 @@ impl SessionSettings {
         self.cpu_forms
     }
 
+    /// Do the graphs, which run in turn, keep their inner values in the same memory?
+    pub fn graphs_share_memory(&self) -> bool {
+        self.device == Device::Cpu && self.cpu_arena == Arena::Shared
+    }
+
     /// Settings of the image encoder and of the other graphs when the next frame is encoded beside this one: the threads are
     /// shared out between the two, so that no more run than were asked for. `None`: one frame after the other.
     pub fn split(&self) -> Option<[SessionSettings; 2]> {

@@ -53,6 +53,11 @@ impl Cost {
         self.flops.values().fold(0, |n, &flops| n.saturating_add(flops))
     }
 
+    /// Operators that are missing from the figures.
+    pub fn uncounted(&self) -> usize {
+        self.unknown.values().sum()
+    }
+
     /// Bytes that must move at the least: every constant, input and output once.
     pub fn minimal_bytes(&self) -> u64 {
         self.weight_bytes.saturating_add(self.input_bytes).saturating_add(self.output_bytes)

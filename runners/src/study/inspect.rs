@@ -18,7 +18,7 @@ use crate::study::whole;
 use crate::types::{Device, Dtype, OpenRequest, PromptKind};
 
 /// Schema number of the JSON form.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Everything that the files of a pack show. As JSON this is what `jetbench packs inspect --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -39,8 +39,9 @@ pub struct Inspection {
     pub objects: usize,
     /// The graphs, in the manifest's order.
     pub graphs: Vec<GraphCost>,
-    /// One tracked frame: the image encoder once and the object graphs once for all objects.
-    pub frame: FrameCost,
+    /// One tracked frame: the image encoder once and the object graphs once for all objects. `None` when not all operators of
+    /// these graphs could be counted: a sum without them would say nothing.
+    pub frame: Option<FrameCost>,
     /// Memory that a run needs, computed from the files.
     pub memory: MemoryNeed,
     /// What the manifest lacks or what is wrong with the files, in words.
@@ -85,6 +86,18 @@ pub struct FrameCost {
     pub minimal_bytes: u64,
 }
 
+impl FrameCost {
+    /// The same with one graph more.
+    fn with(self, graph: &GraphCost) -> FrameCost {
+        let add = |sum: u64, cost: u64| sum.saturating_add(cost.saturating_mul(graph.runs));
+        FrameCost {
+            flops: add(self.flops, graph.cost.total_flops()),
+            elementwise: add(self.elementwise, graph.cost.elementwise),
+            minimal_bytes: add(self.minimal_bytes, graph.cost.minimal_bytes()),
+        }
+    }
+}
+
 /// Memory that a run needs: computed from the graphs, not measured. A runtime adds its own code, buffers and copies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct MemoryNeed {
@@ -94,22 +107,39 @@ pub struct MemoryNeed {
     pub state_bytes: u64,
     /// Inputs and outputs of the graphs that run on every frame, state not counted.
     pub bound_bytes: u64,
-    /// Largest live inner values of every graph, added up. On a CPU the graphs share an arena and need less than that, but the arena
-    /// holds more than what lives in it.
-    pub activations_bytes: u64,
+    /// Largest live inner values of every graph, added up: what is needed where each graph has memory of its own, as on a GPU.
+    /// `None` when not all operators could be counted.
+    pub activations_bytes: Option<u64>,
+    /// Those of the graph that has the most of them: graphs that run in turn in one pool, as on a CPU, use the same memory.
+    pub shared_activations_bytes: Option<u64>,
 }
 
 impl MemoryNeed {
-    /// All four together.
-    pub fn total(&self) -> u64 {
-        [self.weights_bytes, self.state_bytes, self.bound_bytes, self.activations_bytes]
-            .iter()
-            .fold(0, |n, &b| n.saturating_add(b))
+    /// All together, where each graph has memory of its own; `None`: not all operators could be counted.
+    pub fn apart(&self) -> Option<u64> {
+        self.activations_bytes.map(|activations| self.held().saturating_add(activations))
+    }
+
+    /// The same where the graphs share a pool.
+    pub fn shared(&self) -> Option<u64> {
+        self.shared_activations_bytes.map(|activations| self.held().saturating_add(activations))
+    }
+
+    /// What is there between two runs of a graph.
+    fn held(&self) -> u64 {
+        self.weights_bytes.saturating_add(self.state_bytes).saturating_add(self.bound_bytes)
     }
 }
 
-/// Memory in bytes that so many objects need with these options, computed from the graphs as the device gets them; the
-/// runtime's own needs come on top.
+/// What a worker holds on a CPU beside its graphs, bytes: the program and ONNX Runtime, measured with 1.31 on x86-64.
+pub const CPU_RUNTIME_BYTES: u64 = 50 << 20;
+
+/// Memory in bytes that so many objects need with these options, an estimate from the graphs as the device gets them. On a CPU with
+/// [`CPU_RUNTIME_BYTES`]; elsewhere nobody knows beforehand what driver and runtime take, and it comes on top.
+///
+/// In fp32 with the default arena on a CPU, the worker's peak (resident set) of both miniature packs and of EdgeTAM at 1024 px, with 1, 2 and 8
+/// objects, in a batch and one after the other, is between 0.87 and 1.12 of it. Half precisions are emulated there, and the arenas `own` and
+/// `off` leave memory unused: these need up to 1.4 times as much.
 ///
 /// # Errors
 /// The graphs cannot be read, or not all of their operators counted; an option has no such value.
@@ -118,19 +148,29 @@ pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, Runne
     let batch = objects.min(settings.together()).max(1);
     let on_cpu = request.device == Device::Cpu && (request.dtype != Dtype::Fp32 || settings.cpu_forms());
     let found = inspect(&request.pack, Some(request.dtype), batch, on_cpu)?;
-    if let Some(graph) = found.graphs.iter().find(|graph| !graph.cost.unknown.is_empty()) {
+    if let Some(graph) = found.graphs.iter().find(|graph| graph.cost.uncounted() > 0) {
         return Err(RunnerError::Pack(format!(
             "{}: the shapes of {} operators are not known (`jetbench packs inspect` names them)",
             request.pack.join(&graph.file).display(),
-            graph.cost.unknown.values().sum::<usize>()
+            graph.cost.uncounted()
         )));
     }
+    let (encoder, others): (Vec<_>, Vec<_>) = found.graphs.iter().partition(|graph| graph.name == IMAGE_ENCODER);
+    let most = |graphs: &[&GraphCost]| graphs.iter().map(|graph| graph.cost.peak_activation_bytes).max().unwrap_or(0);
+    let ahead = settings.split().is_some();
+    let live = match settings.graphs_share_memory() {
+        false => found.memory.activations_bytes.unwrap_or(u64::MAX),
+        true if ahead => most(&encoder).saturating_add(most(&others)),
+        true => found.memory.shared_activations_bytes.unwrap_or(u64::MAX),
+    };
     // Image and features of the frame that is encoded beside this one.
-    let ahead = found.graphs.iter().filter(|graph| graph.name == IMAGE_ENCODER && settings.split().is_some());
-    let ahead: u64 = ahead.map(|graph| graph.cost.input_bytes.saturating_add(graph.cost.output_bytes)).sum();
+    let beside = encoder.iter().filter(|_| ahead);
+    let beside: u64 = beside.map(|graph| graph.cost.input_bytes.saturating_add(graph.cost.output_bytes)).sum();
     // Every object has its state, also where they run one after the other.
     let waiting = found.memory.state_bytes / batch as u64 * (objects.max(1) - batch) as u64;
-    Ok(found.memory.total().saturating_add(ahead).saturating_add(waiting))
+    let own = if request.device == Device::Cpu { CPU_RUNTIME_BYTES } else { 0 };
+    let all = [found.memory.held(), live, beside, waiting, own];
+    Ok(all.into_iter().fold(0, u64::saturating_add))
 }
 
 /// Reads the pack in `dir` and counts what its graphs of `precision` (`None`: the first that every graph has) cost for so
@@ -174,12 +214,9 @@ pub fn inspect(dir: &Path, precision: Option<Dtype>, objects: usize, on_cpu: boo
     for graph in &mut graphs {
         graph.runs = runs(graph);
     }
-    let mut frame = FrameCost::default();
+    let mut frame = Some(FrameCost::default());
     for graph in graphs.iter().filter(|g| g.every_frame) {
-        let times = graph.runs;
-        frame.flops = frame.flops.saturating_add(graph.cost.total_flops().saturating_mul(times));
-        frame.elementwise = frame.elementwise.saturating_add(graph.cost.elementwise.saturating_mul(times));
-        frame.minimal_bytes = frame.minimal_bytes.saturating_add(graph.cost.minimal_bytes().saturating_mul(times));
+        frame = frame.filter(|_| graph.cost.uncounted() == 0).map(|frame| frame.with(graph));
     }
     let memory = memory(&pack, &graphs, objects);
     lacking(&pack, &mut missing);
@@ -247,12 +284,12 @@ fn read(
     if !others.is_empty() {
         missing.push(format!("{}: sizes of axes counted as 1: {}", path.display(), others.join(", ")));
     }
-    if !cost.unknown.is_empty() {
+    if cost.uncounted() > 0 {
         let list: Vec<String> = cost.unknown.iter().map(|(op, n)| format!("{op} {n}")).collect();
         missing.push(format!(
             "{}: shapes of {} operators cannot be inferred ({}); the figures leave out their cost and that of what follows",
             path.display(),
-            cost.unknown.values().sum::<usize>(),
+            cost.uncounted(),
             list.join(", ")
         ));
     }
@@ -286,12 +323,17 @@ fn memory(pack: &Pack, graphs: &[GraphCost], objects: usize) -> MemoryNeed {
             })
         })
     };
-    let mut need = MemoryNeed::default();
+    let whole = graphs.iter().all(|graph| graph.cost.uncounted() == 0);
+    let live = || graphs.iter().map(|graph| graph.cost.peak_activation_bytes);
+    let mut need = MemoryNeed {
+        activations_bytes: whole.then(|| live().fold(0, u64::saturating_add)),
+        shared_activations_bytes: whole.then(|| live().max().unwrap_or(0)),
+        ..MemoryNeed::default()
+    };
     let mut states: Vec<&str> = Vec::new();
     let mut bound: Vec<&str> = Vec::new();
     for (graph, cost) in manifest.graphs.iter().zip(graphs) {
         need.weights_bytes = need.weights_bytes.saturating_add(cost.cost.weight_bytes);
-        need.activations_bytes = need.activations_bytes.saturating_add(cost.cost.peak_activation_bytes);
         for tensor in graph.inputs.iter().chain(&graph.outputs) {
             let fixed = !tensor.shape.iter().any(|axis| matches!(axis, Dimension::Dynamic(_)));
             if is_state(&tensor.name) {
