@@ -12,6 +12,7 @@ mod label_png;
 mod layout;
 mod list;
 pub mod live;
+pub(crate) mod mask_lines;
 mod masklets;
 mod objects;
 mod order;

@@ -8,6 +8,7 @@ pub mod content;
 pub mod data;
 pub mod identity;
 pub mod live;
+pub mod mask_files;
 pub mod options;
 pub mod overlays;
 pub mod policy;

@@ -10,6 +10,7 @@ pub mod grade;
 mod kernel;
 mod label_pair;
 mod mosev2;
+mod predicted;
 mod protocol;
 mod rules;
 mod set_order;

@@ -285,28 +285,40 @@ fn what_a_run_says_is_what_its_masks_score() {
         let args =
             ["data", "synth", layout, "--layout", layout, "--objects", "5", "--frames", "13", "--size", "96x64", "-q"];
         assert_eq!(jetbench(root, &args).status.code(), Some(0));
-        let out = jetbench(
-            root,
-            &[
-                "--models",
-                "box_bbox",
-                "--data",
-                layout,
-                "--packs",
-                "packs",
-                "--min-frames",
-                "1",
-                "--save-masks",
-                "--json",
-            ],
-        );
-        assert_eq!(out.status.code(), Some(0), "{layout}: {}", text(&out.stderr));
-        let last: Value = serde_json::from_str(text(&out.stdout).lines().last().unwrap()).unwrap();
-        let run = root.join(last["run"].as_str().unwrap());
-        let masks = std::fs::read_dir(run.join("masks")).unwrap().next().unwrap().unwrap().path();
-        let out = jetbench(root, &["score", layout, masks.to_str().unwrap(), "--json", "--quiet"]);
-        assert_eq!(out.status.code(), Some(0), "{layout}: {}", text(&out.stderr));
-        let again: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let run_with = |files: &str| {
+            let job =
+                ["--models", "box_bbox", "--data", layout, "--packs", "packs", "--min-frames", "1", "--json", files];
+            let out = jetbench(root, &job);
+            assert_eq!(out.status.code(), Some(0), "{layout}: {}", text(&out.stderr));
+            let last: Value = serde_json::from_str(text(&out.stdout).lines().last().unwrap()).unwrap();
+            let run = root.join(last["run"].as_str().unwrap());
+            let masks = std::fs::read_dir(run.join("masks")).unwrap().next().unwrap().unwrap().path();
+            (run, masks.display().to_string())
+        };
+        let score = |args: &[&str]| -> Value {
+            let out = jetbench(root, &[&["score", layout, "--json", "--quiet"][..], args].concat());
+            assert_eq!(out.status.code(), Some(0), "{layout} {args:?}: {}", text(&out.stderr));
+            serde_json::from_slice(&out.stdout).unwrap()
+        };
+        let (run, masks) = run_with("--save-masks");
+        let again = score(&[&masks]);
+        // Run lengths hold the same masks: one file per video, the same scores, also beside each other.
+        if ["sa-v", "davis2016", "davis2017"].contains(&layout) {
+            let (_, lines) = run_with("--save-masks=rle");
+            let files = walk(Path::new(&lines));
+            assert!(files.len() == 3 && files.iter().all(|file| file.ends_with(".rle.jsonl")), "{layout}: {files:?}");
+            let same = |args: &[&str]| {
+                let mut reports = [&masks, &lines].map(|pred| score(&[&[pred.as_str()][..], args].concat()));
+                reports.iter_mut().for_each(|report| report["pred"] = Value::Null);
+                assert_eq!(reports[0], reports[1], "{layout} {args:?}");
+            };
+            same(&["--per-frame"]);
+            if layout == "davis2017" {
+                same(&["--protocol", "hota"]);
+                same(&["--protocol", "mosev2"]);
+            }
+            assert!(score(&[&masks, &lines]).to_string().contains("\"jf\""));
+        }
         let scale = 100.0 / again["scale"].as_f64().unwrap();
         let again: Vec<_> = again["objects"].as_array().unwrap().iter().collect();
         let mut rows = csv::Reader::from_path(run.join("objects.csv")).unwrap();

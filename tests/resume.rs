@@ -96,11 +96,12 @@ fn killed_at_any_moment_and_resumed_it_equals_an_undisturbed_run() {
     killed_and_resumed(&JOB, kills, 20_261_121);
 }
 
-/// The same with every cell three times in fresh processes: every repeat is there, once.
+/// The same with every cell three times in fresh processes, and masks as run lengths: every repeat is there, once.
 #[test]
 fn killed_with_repeats_and_resumed_it_equals_an_undisturbed_run() {
     let kills: usize = std::env::var("JETBENCH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
-    let job: Vec<&str> = JOB.into_iter().chain(["--repeat", "3"]).collect();
+    let job = JOB.map(|word| if word == "--save-masks" { "--save-masks=rle" } else { word });
+    let job: Vec<&str> = job.into_iter().chain(["--repeat", "3"]).collect();
     killed_and_resumed(&job, kills, 7);
 }
 

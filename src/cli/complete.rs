@@ -8,6 +8,7 @@ use clap_complete::engine::{
 use jetbench_runners::types::{Device, Dtype};
 
 use crate::dataset::Layout;
+use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
 use crate::plan::scenario::Scenario;
 use crate::plan::{resolve, settings};
@@ -58,6 +59,10 @@ pub(super) fn scenarios() -> ArgValueCandidates {
 
 pub(super) fn overlays() -> ArgValueCandidates {
     ArgValueCandidates::new(|| words(Overlays::WORDS))
+}
+
+pub(super) fn mask_files() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| words(MaskFiles::WORDS))
 }
 
 pub(super) fn layouts() -> ArgValueCandidates {

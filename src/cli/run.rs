@@ -15,6 +15,7 @@ use crate::cli::quantity::{ByteCount, TimeSpan};
 use crate::cli::{OnInconclusive, complete, option};
 use crate::dataset::Layout;
 use crate::plan::live::RawFrames;
+use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
@@ -166,10 +167,10 @@ pub struct RunArgs {
     pub out: Option<PathBuf>,
     /// Write the predicted masks to masks/
     ///
-    /// In the layout of the dataset
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT)]
+    /// As PNG files in the layout of the dataset; `rle` writes one file of run lengths per video. After tracking
+    #[arg(long, value_name = "FILES", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, add = complete::mask_files())]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub save_masks: Option<bool>,
+    pub save_masks: Option<MaskFiles>,
     /// Draw masks, prompts and J over the frames
     ///
     /// After tracking. As one MP4 file per video where ffmpeg is installed, else as a PNG file per frame; `mp4` and `png` insist

@@ -11,6 +11,7 @@ use crate::dataset::{Layout, Live, UserPrompts};
 use crate::exit::Error;
 use crate::plan::data::Source;
 use crate::plan::live;
+use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
 use crate::plan::policy::Policy;
 use crate::plan::scenario::Scenario;
@@ -80,8 +81,8 @@ pub struct Settings {
     pub options: Options,
     /// Precision policy.
     pub precision_policy: Policy,
-    /// Write predicted masks.
-    pub save_masks: bool,
+    /// Write predicted masks, in which files.
+    pub save_masks: MaskFiles,
     /// Draw overlays, in which files.
     #[serde(deserialize_with = "Overlays::recorded")]
     pub overlays: Overlays,
@@ -156,7 +157,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         prompts: Some(prompts).filter(|prompts| !prompts.is_empty()),
         options,
         precision_policy: args.precision_policy.unwrap_or(Policy::Report),
-        save_masks: args.save_masks.unwrap_or(false),
+        save_masks: args.save_masks.unwrap_or_default(),
         overlays: args.overlays.unwrap_or_default(),
         keep_going: args.keep_going.unwrap_or(false),
         sample_hz: crate::telemetry::rate(args.sample_hz)?,

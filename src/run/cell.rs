@@ -18,6 +18,7 @@ use crate::judge::complete::Planned;
 use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{course, disturbed, roofline, summary};
 use crate::plan::content::CHANGED;
+use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
 use crate::plan::resolve::Cell;
 use crate::plan::{Plan, budget};
@@ -424,7 +425,8 @@ impl CellRun<'_> {
         let settings = &self.plan.settings;
         let first = self.repeat == 0;
         let extras = Extras {
-            masks: (settings.save_masks && first).then(|| outputs::masks(&self.dir.path, self.cell)),
+            masks: if first { settings.save_masks } else { MaskFiles::Off },
+            masks_root: outputs::masks(&self.dir.path, self.cell),
             overlays: if first { settings.overlays } else { Overlays::Off },
             overlays_root: outputs::overlays(&self.dir.path, self.cell),
         };

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use jetbench_runners::files;
 
+use crate::dataset::mask_lines;
 use crate::dataset::{Dataset, MaskWriter, Sequence};
 use crate::exit::Error;
 use crate::plan::Plan;
+use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
 use crate::plan::resolve::Cell;
 use crate::report::movie;
@@ -27,7 +29,7 @@ pub(super) fn overlays(run: &Path, cell: &Cell) -> PathBuf {
 /// What the user should know of the masks that will be written.
 pub(super) fn remarks(plan: &Plan) -> Option<String> {
     let wide: Vec<&str> = plan.dataset.sequences.iter().filter(|s| s.wide_ids()).map(|s| s.name.as_str()).collect();
-    let first = wide.first().filter(|_| plan.settings.save_masks)?;
+    let first = wide.first().filter(|_| plan.settings.save_masks == MaskFiles::Png)?;
     Some(format!(
         "--save-masks: object ids above 255 do not fit into the usual label maps of 8 bits; the masks of video {first}{} are \
          written as label maps of 16 bits. `jetbench score` reads them, most evaluators do not: for those, keep the truth as \
@@ -45,7 +47,7 @@ pub(super) fn prove(plan: &Plan, run: &Path) -> Result<(), Error> {
     let mut slugs = BTreeSet::new();
     for cell in &plan.cells {
         let asked: [(bool, &str, PathBuf); 2] = [
-            (settings.save_masks, "--save-masks", masks(run, cell)),
+            (settings.save_masks != MaskFiles::Off, "--save-masks", masks(run, cell)),
             (settings.overlays != Overlays::Off, "--overlays", overlays(run, cell)),
         ];
         for (_, flag, root) in asked.into_iter().filter(|(wanted, ..)| *wanted) {
@@ -57,8 +59,12 @@ pub(super) fn prove(plan: &Plan, run: &Path) -> Result<(), Error> {
             if !slugs.insert(root.clone()) {
                 return Err(fault(format!("two cells would write to {}", root.display())));
             }
-            match (flag, settings.overlays) {
-                ("--overlays", Overlays::Mp4) => movies(&plan.dataset, &root),
+            let per_video = |names: fn(&str) -> [String; 2]| files_of_videos(&plan.dataset, &root, names);
+            match (flag, settings.overlays, settings.save_masks) {
+                ("--overlays", Overlays::Mp4, _) => {
+                    per_video(|video| [movie::file_name(video), movie::unfinished_name(video)])
+                }
+                ("--save-masks", _, MaskFiles::Rle) => per_video(mask_lines::file_names),
                 _ => directories(&plan.dataset, &root, flag == "--save-masks"),
             }
             .map_err(fault)?;
@@ -81,13 +87,14 @@ fn directories(dataset: &Dataset, root: &Path, masks: bool) -> Result<(), String
     kept(root, dataset.sequences.iter().map(|s| s.name.as_str()))
 }
 
-/// Makes a movie's file for every video and removes it again; a movie of an earlier attempt stays.
-fn movies(dataset: &Dataset, root: &Path) -> Result<(), String> {
+/// Makes the one file of every video and removes it again; that of an earlier attempt stays. `names`: the file's name, and its longer one
+/// while it is made.
+fn files_of_videos(dataset: &Dataset, root: &Path, names: fn(&str) -> [String; 2]) -> Result<(), String> {
     let fail = |path: &Path, e: std::io::Error| format!("{}: {e}{}", path.display(), store::remedy(&e));
     std::fs::create_dir_all(root).map_err(|e| fail(root, e))?;
-    let names: Vec<String> = dataset.sequences.iter().map(|s| movie::file_name(&s.name)).collect();
-    // While it is made, a movie has a longer name.
-    let longest = dataset.sequences.iter().map(|s| movie::unfinished_name(&s.name)).max_by_key(String::len);
+    let (names, unfinished): (Vec<String>, Vec<String>) =
+        dataset.sequences.iter().map(|s| names(&s.name)).map(|[name, unfinished]| (name, unfinished)).unzip();
+    let longest = unfinished.into_iter().max_by_key(String::len);
     let mut made = Vec::new();
     for name in names.iter().chain(&longest) {
         let file = root.join(name);

@@ -8,7 +8,7 @@ mod report;
 mod unsupervised;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jetbench_runners::types::Mask;
@@ -197,24 +197,25 @@ fn run_job(
     let (mut truth, mut pred): (Masks, Masks) = (Vec::new(), Vec::new());
     for &(u, at) in &job.parts {
         let unit = &video.units[u];
-        let (truth_file, pred_file) = (unit.truth.join(&unit.files[at]), unit.pred.join(&unit.files[at]));
-        let (t, p) = label_pair::read(&truth_file, &pred_file).map_err(|e| e.0)?;
-        let binary = |image: LabelMasks, file: &Path| {
+        let file = &unit.files[at];
+        let (t, p) = label_pair::read(&unit.truth, &unit.pred, file).map_err(|e| e.0)?;
+        let truth_place = unit.truth.join(file);
+        let (truth_place, pred_place) = (truth_place.display(), unit.pred.place(file));
+        let binary = |image: LabelMasks, place: &dyn Display| {
             let (mask, values) = image.into_foreground();
             if values > 2 && unit.object.is_some() {
                 return Err(format!(
-                    "{}: {values} different values; a file in an object's folder holds one object (0 and one other value)",
-                    file.display()
+                    "{place}: {values} different values; a file in an object's folder holds one object (0 and one other value)"
                 ));
             }
             Ok(mask)
         };
         if unit.object.is_some() {
-            truth.push((u as u32, binary(t, &truth_file)?));
-            pred.push((u as u32, binary(p, &pred_file)?));
+            truth.push((u as u32, binary(t, &truth_place)?));
+            pred.push((u as u32, binary(p, &pred_place)?));
         } else if protocol == Protocol::Davis2016 {
-            truth.push((1, binary(t, &truth_file)?));
-            pred.push((1, binary(p, &pred_file)?));
+            truth.push((1, binary(t, &truth_place)?));
+            pred.push((1, binary(p, &pred_place)?));
         } else {
             let all = |image: LabelMasks| image.masks.into_iter().map(|(id, m)| (u32::from(id), m));
             let void = |id: u32| protocol == Protocol::Davis2017Semi && id == u32::from(label_pair::VOID);

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use jetbench_runners::types::{Mask, PromptShape};
 use rayon::prelude::*;
 
+use crate::dataset::mask_lines::MaskLinesWriter;
 use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
+use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
 use crate::report::movie::{self, Movie};
 use crate::report::overlay::{self, Layer};
@@ -86,8 +88,10 @@ enum Output {
 /// What is written beside the scores.
 #[derive(Clone, Debug)]
 pub struct Extras {
-    /// Root for predicted masks in the dataset's own layout.
-    pub masks: Option<PathBuf>,
+    /// Predicted masks, in which files.
+    pub masks: MaskFiles,
+    /// Their root: `<video>/…` in the dataset's own layout, or `<video>.rle.jsonl`.
+    pub masks_root: PathBuf,
     /// Frames with everything drawn on them, in which files.
     pub overlays: Overlays,
     /// Their root: `<video>/<frame>.png`, or `<video>.mp4`.
@@ -126,8 +130,7 @@ pub fn grade(
         )));
     }
     let mut unwritten = Vec::new();
-    let writer = extras.masks.as_deref().map(|root| MaskWriter::new(root, layout, sequence)).transpose();
-    let writer = writer.unwrap_or_else(|e| {
+    let writer = Writer::new(extras, layout, sequence, finished.frames).unwrap_or_else(|e| {
         unwritten.push((Output::Masks, e));
         None
     });
@@ -147,6 +150,7 @@ pub fn grade(
         )));
     }
     unwritten.extend(frames.iter_mut().flat_map(|f| std::mem::take(&mut f.unwritten)));
+    unwritten.extend(writer.and_then(|writer| writer.finish().err()).map(|e| (Output::Masks, e)));
     let missing =
         [(Output::Masks, "masks"), (Output::Overlays, "overlays")].into_iter().filter_map(|(output, name)| {
             let (_, first) = unwritten.iter().find(|(which, _)| *which == output)?;
@@ -175,11 +179,43 @@ pub fn grade(
     Ok(Graded { record, missing })
 }
 
+/// Writes the predicted masks of one sequence.
+enum Writer {
+    Png(MaskWriter),
+    Rle(MaskLinesWriter),
+}
+
+impl Writer {
+    /// `None`: they are not wanted.
+    fn new(extras: &Extras, layout: Layout, sequence: &Sequence, frames: usize) -> Result<Option<Writer>, DataError> {
+        let root = &extras.masks_root;
+        Ok(match extras.masks {
+            MaskFiles::Off => None,
+            MaskFiles::Png => Some(Writer::Png(MaskWriter::new(root, layout, sequence)?)),
+            MaskFiles::Rle => Some(Writer::Rle(MaskLinesWriter::new(root, sequence, frames)?)),
+        })
+    }
+
+    fn write(&self, name: &str, masks: &[Option<&Mask>]) -> Result<(), DataError> {
+        match self {
+            Writer::Png(writer) => writer.write(name, masks),
+            Writer::Rle(writer) => writer.write(name, masks),
+        }
+    }
+
+    fn finish(self) -> Result<(), DataError> {
+        match self {
+            Writer::Png(_) => Ok(()),
+            Writer::Rle(writer) => writer.finish(),
+        }
+    }
+}
+
 /// All frames in order, each graded on one of all cores, and `graded` called after each; drawn ones go into the movie.
 fn graded_frames(
     sequence: &Sequence,
     reader: Reader,
-    writer: Option<&MaskWriter>,
+    writer: Option<&Writer>,
     painter: Option<&Painter<'_>>,
     movie: Option<Movie>,
     graded: &(dyn Fn() + Sync),
@@ -230,7 +266,7 @@ fn grade_frame(
     sequence: &Sequence,
     spooled: &SpooledFrame,
     image: Option<Result<RgbFrame, DataError>>,
-    writer: Option<&MaskWriter>,
+    writer: Option<&Writer>,
     painter: Option<&Painter<'_>>,
 ) -> Result<GradedFrame, DataError> {
     let index = spooled.times.frame as usize;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jetbench_runners::types::Mask;
 
+use super::predicted::Predicted;
 use crate::dataset::{DataError, LabelMasks, entries};
 
 /// Pixels of DAVIS's truth that count for nobody have this id.
@@ -14,19 +15,24 @@ pub(super) const VOID: u16 = 255;
 /// # Errors
 /// The folder cannot be read.
 pub(super) fn pngs(dir: &Path) -> Result<Vec<String>, DataError> {
-    Ok(entries(dir)?.into_iter().filter(|name| name.ends_with(".png")).collect())
+    Ok(only_pngs(entries(dir)?))
 }
 
-/// Both files.
+/// Those of the names that end like PNG files.
+pub(super) fn only_pngs(names: Vec<String>) -> Vec<String> {
+    names.into_iter().filter(|name| name.ends_with(".png")).collect()
+}
+
+/// The masks of the frame with this file on both sides.
 ///
 /// # Errors
 /// One cannot be read, or they differ in size: names the file.
-pub(super) fn read(truth_file: &Path, pred_file: &Path) -> Result<(LabelMasks, LabelMasks), DataError> {
-    let (truth, pred) = (LabelMasks::read(truth_file)?, LabelMasks::read(pred_file)?);
+pub(super) fn read(truth: &Path, pred: &Predicted, file: &str) -> Result<(LabelMasks, LabelMasks), DataError> {
+    let (truth_file, place) = (truth.join(file), pred.place(file));
+    let (truth, pred) = (LabelMasks::read(&truth_file)?, pred.read(file)?);
     if (truth.width, truth.height) != (pred.width, pred.height) {
         return Err(DataError(format!(
-            "{}: {}x{}, but the truth {} is {}x{}; write masks at the size of the frames",
-            pred_file.display(),
+            "{place}: {}x{}, but the truth {} is {}x{}; write masks at the size of the frames",
             pred.width,
             pred.height,
             truth_file.display(),

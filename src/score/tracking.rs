@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::assignment::assign;
 use super::pairwise_sum;
+use super::predicted::Predicted;
 use crate::dataset::{DataError, directories, entries, read_list};
 
 /// Thresholds of HOTA: 0.05 to 0.95.
@@ -272,8 +273,8 @@ pub fn track(options: &TrackingOptions) -> Result<TrackingReport, DataError> {
                 mots::read(&name, &file, &pred.join(format!("{name}.txt")), length)?
             }
             None => {
-                let (video, has_void) =
-                    labels::read(&name, &truth.join(&name), &pred.join(&name), options.remove_void)?;
+                let tracks = Predicted::of_video(&pred, &name)?;
+                let (video, has_void) = labels::read(&name, &truth.join(&name), &tracks, options.remove_void)?;
                 void.extend(has_void.then(|| name.clone()));
                 (video, Default::default())
             }

@@ -9,6 +9,7 @@ use crate::dataset::{
     DataError, Finding, FindingSeverity, Layout, Structure, described, directories, entries, plain_name, read_list,
     sort_frames, structure,
 };
+use crate::score::predicted::{self, Predicted};
 use crate::score::protocol::Protocol;
 use jetbench_runners::files;
 
@@ -18,7 +19,7 @@ pub(super) struct Unit {
     /// Folder name of the object; `None`: label maps of the whole video.
     pub(super) object: Option<String>,
     pub(super) truth: PathBuf,
-    pub(super) pred: PathBuf,
+    pub(super) pred: Predicted,
     /// Every annotation, sorted.
     pub(super) files: Vec<String>,
     /// The part of `files` that is evaluated.
@@ -159,14 +160,15 @@ pub(super) fn find_videos(
             truth_root.display()
         )));
     }
-    keep_predicted(options, &mut names, faults, notes)?;
+    let predicted = predicted::videos(&options.pred)?;
+    keep_predicted(options, &predicted, &mut names, faults, notes);
     let mut videos = Vec::new();
     let mut folders_seen = false;
     for name in names {
         let units = units(options, &truth_dir(&name), &name, faults, notes)?;
         folders_seen |= units.iter().any(|u| u.object.is_some());
         if !units.is_empty() {
-            let predicted = options.pred.join(&name).is_dir();
+            let predicted = predicted.contains(&name);
             videos.push(Video { name, units, predicted });
         }
     }
@@ -184,11 +186,11 @@ pub(super) fn find_videos(
 /// Keeps the videos that were predicted; what is missing is a fault, or with lenient scoring a note.
 fn keep_predicted(
     options: &ScoreOptions,
+    predicted: &[String],
     names: &mut Vec<String>,
     faults: &mut Faults,
     notes: &mut Vec<String>,
-) -> Result<(), DataError> {
-    let predicted = directories(&options.pred)?;
+) {
     let extra: Vec<&str> = predicted.iter().filter(|n| !names.contains(n)).map(String::as_str).collect();
     if !extra.is_empty() {
         notes.push(format!("predicted videos that are not evaluated: {}", shorten(&extra)));
@@ -200,7 +202,7 @@ fn keep_predicted(
             "no predictions: every object of these videos scores 0, as in MOSEv2's tool: {}",
             shorten(&absent)
         ));
-        return Ok(());
+        return;
     }
     if !absent.is_empty() {
         if options.strict || absent.len() == names.len() {
@@ -215,7 +217,6 @@ fn keep_predicted(
         }
         names.retain(|n| predicted.contains(n));
     }
-    Ok(())
 }
 
 fn units(
@@ -225,8 +226,8 @@ fn units(
     faults: &mut Faults,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Unit>, DataError> {
-    let pred = options.pred.join(name);
-    let mut unit = |object: Option<String>, truth: PathBuf, pred: PathBuf, mut files: Vec<String>| {
+    let pred = Predicted::of_video(&options.pred, name)?;
+    let mut unit = |object: Option<String>, truth: PathBuf, pred: Predicted, mut files: Vec<String>| {
         let as_text = files.clone();
         sort_frames(&mut files, |file| file);
         if files != as_text {
@@ -257,12 +258,12 @@ fn units(
     };
     let units: Vec<Unit> = folders
         .iter()
-        .map(|(object, files)| unit(Some(object.clone()), dir.join(object), pred.join(object), files.clone()))
+        .map(|(object, files)| unit(Some(object.clone()), dir.join(object), pred.object(object), files.clone()))
         .collect();
     say(strays, faults, notes);
     let objects: Vec<&str> = folders.iter().map(|(object, _)| object.as_str()).collect();
-    if pred.is_dir() {
-        let predicted = directories(&pred)?;
+    if pred.is_there() {
+        let predicted = pred.objects()?;
         let extra: Vec<&str> =
             predicted.iter().filter(|o| !objects.contains(&o.as_str())).map(String::as_str).collect();
         if let Some(shift) = shift(&numbers(&objects), &numbers(&predicted)).filter(|_| !extra.is_empty()) {
@@ -319,14 +320,13 @@ fn check_files(video: &Video, protocol: Protocol, faults: &mut Faults) {
             ));
             continue;
         }
-        if !unit.pred.is_dir() {
-            faults.0.push(format!(
-                "{what}: {} is missing; an object that was never found needs all-zero masks",
-                unit.pred.display()
-            ));
+        if !unit.pred.is_there() {
+            faults
+                .0
+                .push(format!("{what}: {} is missing; an object that was never found needs all-zero masks", unit.pred));
             continue;
         }
-        let there: BTreeSet<String> = match entries(&unit.pred) {
+        let there: BTreeSet<String> = match unit.pred.files() {
             Ok(names) => names.into_iter().collect(),
             Err(fault) => {
                 faults.0.push(fault.0);
@@ -341,7 +341,7 @@ fn check_files(video: &Video, protocol: Protocol, faults: &mut Faults) {
         if !missing.is_empty() {
             faults.0.push(format!(
                 "{}: {} of {} evaluated frames {} missing: {}",
-                unit.pred.display(),
+                unit.pred,
                 missing.len(),
                 unit.evaluated.len(),
                 if missing.len() == 1 { "is" } else { "are" },
@@ -364,8 +364,7 @@ fn out_of_step(unit: &Unit, there: &BTreeSet<String>) -> Option<String> {
     Some(format!(
         "{}: {wrong} stands where {} should; MOSEv2 counts frames by their place, so write a mask for every annotated frame, the \
          first too, and for no other",
-        unit.pred.display(),
-        unit.files[at]
+        unit.pred, unit.files[at]
     ))
 }
 

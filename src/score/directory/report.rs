@@ -301,7 +301,7 @@ fn mose_objects(
     let extra: Vec<String> = seen(|s| !s.pred_empty).filter(|id| !ids.contains(id)).map(|id| id.to_string()).collect();
     if !extra.is_empty() {
         let extra = shorten(&extra.iter().map(String::as_str).collect::<Vec<_>>());
-        notes.push(format!("{}: predicted ids that the truth does not have, ignored: {extra}", unit.pred.display()));
+        notes.push(format!("{}: predicted ids that the truth does not have, ignored: {extra}", unit.pred));
     }
     Ok(ids.into_iter().collect())
 }

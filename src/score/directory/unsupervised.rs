@@ -13,6 +13,7 @@ use super::report::{ObjectScore, Pairing, ScoreReport, davis_object, report};
 use crate::dataset::{DataError, directories, entries, read_list};
 use crate::score::assignment::assign;
 use crate::score::label_pair;
+use crate::score::predicted::Predicted;
 use crate::score::protocol::{Protocol, mean};
 use crate::score::{FrameScore, FrameScorer};
 
@@ -95,7 +96,8 @@ fn annotations(given: &Path) -> Result<(PathBuf, Option<PathBuf>, Option<PathBuf
 
 /// Files of one video, or what is wrong with them.
 fn find(name: &str, root: &Path, images: Option<&Path>, options: &ScoreOptions) -> Result<Unit, Vec<String>> {
-    let (truth, pred) = (root.join(name), options.pred.join(name));
+    let truth = root.join(name);
+    let pred = Predicted::of_video(&options.pred, name).map_err(|e| vec![e.0])?;
     let pngs = |dir: &Path| label_pair::pngs(dir).map_err(|e| vec![e.0]);
     let files = pngs(&truth)?;
     if files.is_empty() {
@@ -111,14 +113,14 @@ fn find(name: &str, root: &Path, images: Option<&Path>, options: &ScoreOptions) 
             )]);
         }
     }
-    let there: BTreeSet<String> = match pred.is_dir() {
-        true => pngs(&pred)?.into_iter().collect(),
-        false => return Err(vec![format!("no predictions for video {name}: {} is missing", pred.display())]),
+    let there: BTreeSet<String> = match pred.is_there() {
+        true => label_pair::only_pngs(pred.files().map_err(|e| vec![e.0])?).into_iter().collect(),
+        false => return Err(vec![format!("no predictions for video {name}: {pred} is missing")]),
     };
     let missing: Vec<&str> = files.iter().filter(|f| !there.contains(*f)).map(String::as_str).collect();
     if !missing.is_empty() {
         let (n, of) = (missing.len(), files.len());
-        return Err(vec![format!("{}: {n} of {of} frames missing: {}", pred.display(), shorten(&missing))]);
+        return Err(vec![format!("{pred}: {n} of {of} frames missing: {}", shorten(&missing))]);
     }
     Ok(Unit { object: None, truth, pred, evaluated: 0..files.len(), files })
 }
@@ -131,12 +133,11 @@ struct Frame {
 }
 
 fn read(unit: &Unit, file: &str) -> Result<Frame, DataError> {
-    let (truth_file, pred_file) = (unit.truth.join(file), unit.pred.join(file));
-    let (mut truth, mut pred) = label_pair::read(&truth_file, &pred_file)?;
+    let (mut truth, mut pred) = label_pair::read(&unit.truth, &unit.pred, file)?;
     if let Some((id, _)) = pred.masks.iter().find(|(id, _)| u32::from(*id) > MOST_PROPOSALS) {
         return Err(DataError(format!(
             "{}: id {id}; DAVIS takes ids 1 to {MOST_PROPOSALS}, so keep the {MOST_PROPOSALS} best tracks and number them from 1",
-            pred_file.display()
+            unit.pred.place(file)
         )));
     }
     if let Some(void) = label_pair::take_void(&mut truth.masks) {

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::{Scene, TrackedVideo};
 use crate::dataset::DataError;
 use crate::score::label_pair;
+use crate::score::predicted::Predicted;
 
 /// Masks of one frame by id, ascending.
 pub(super) type Masks = Vec<(u32, Mask)>;
@@ -21,21 +22,22 @@ pub(super) type Masks = Vec<(u32, Mask)>;
 pub(super) fn read(
     name: &str,
     truth: &Path,
-    pred: &Path,
+    pred: &Predicted,
     remove_void: bool,
 ) -> Result<(TrackedVideo, bool), DataError> {
-    let (files, there) = (label_pair::pngs(truth)?, label_pair::pngs(pred)?);
+    let (files, there) = (label_pair::pngs(truth)?, label_pair::only_pngs(pred.files()?));
     if files.is_empty() {
         return Err(DataError(format!("{}: the video has no annotation", truth.display())));
     }
-    let apart = files.iter().find(|f| !there.contains(f)).map(|f| (pred, f));
-    if let Some((dir, file)) = apart.or_else(|| there.iter().find(|f| !files.contains(f)).map(|f| (truth, f))) {
-        return Err(DataError(format!("{}: {file} is missing; truth and tracks need the same frames", dir.display())));
+    let apart = files.iter().find(|f| !there.contains(f)).map(|f| (pred.to_string(), f));
+    let alone = || there.iter().find(|f| !files.contains(f)).map(|f| (truth.display().to_string(), f));
+    if let Some((place, file)) = apart.or_else(alone) {
+        return Err(DataError(format!("{place}: {file} is missing; truth and tracks need the same frames")));
     }
     let frames: Vec<(Masks, Masks, bool)> = files
         .par_iter()
         .map(|file| {
-            let (mut t, mut p) = label_pair::read(&truth.join(file), &pred.join(file))?;
+            let (mut t, mut p) = label_pair::read(truth, pred, file)?;
             let void = label_pair::take_void(&mut t.masks);
             if let Some(void) = void.as_ref().filter(|_| remove_void) {
                 p.masks.iter_mut().for_each(|(_, mask)| mask.subtract(void));

@@ -1,0 +1,94 @@
+//! In which files are predicted masks kept?
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The files of predicted masks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MaskFiles {
+    /// None.
+    #[default]
+    Off,
+    /// PNG files in the dataset's own layout.
+    Png,
+    /// One file of run lengths per video.
+    Rle,
+}
+
+impl MaskFiles {
+    /// Words of the flag and of a config file.
+    pub const WORDS: [&str; 4] = ["true", "png", "rle", "false"];
+}
+
+impl fmt::Display for MaskFiles {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            MaskFiles::Off => "false",
+            MaskFiles::Png => "true",
+            MaskFiles::Rle => "rle",
+        })
+    }
+}
+
+impl FromStr for MaskFiles {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "false" => Ok(MaskFiles::Off),
+            "true" | "png" => Ok(MaskFiles::Png),
+            "rle" => Ok(MaskFiles::Rle),
+            _ => Err(format!("unknown files `{word}`; choose png or rle, or true or false")),
+        }
+    }
+}
+
+/// `true` and `false` stay what they were before there were other files than PNG.
+impl Serialize for MaskFiles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            MaskFiles::Off | MaskFiles::Png => serializer.serialize_bool(*self == MaskFiles::Png),
+            MaskFiles::Rle => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MaskFiles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "true, false, \"png\" or \"rle\"")]
+        enum Said {
+            Switch(bool),
+            Word(String),
+        }
+        let word = match Said::deserialize(deserializer)? {
+            Said::Switch(on) => on.to_string(),
+            Said::Word(word) => word,
+        };
+        word.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_or_a_word() {
+        for (json, files) in [
+            ("true", MaskFiles::Png),
+            ("false", MaskFiles::Off),
+            ("\"png\"", MaskFiles::Png),
+            ("\"rle\"", MaskFiles::Rle),
+        ] {
+            let read: MaskFiles = serde_json::from_str(json).unwrap();
+            assert_eq!(read, files);
+            assert_eq!(serde_json::from_str::<MaskFiles>(&serde_json::to_string(&read).unwrap()).unwrap(), files);
+        }
+        assert_eq!(serde_json::to_string(&MaskFiles::Png).unwrap(), "true", "as in earlier records");
+        assert!(serde_json::from_str::<MaskFiles>("\"gif\"").unwrap_err().to_string().contains("choose png or rle"));
+        assert!(MaskFiles::WORDS.iter().all(|word| word.parse::<MaskFiles>().is_ok()));
+    }
+}
