@@ -8,6 +8,7 @@ mod dtype;
 mod edges;
 mod external;
 mod facts;
+mod gate;
 mod model;
 mod rewrite;
 mod shapes;
@@ -15,7 +16,7 @@ mod wire;
 
 pub use attention::Attention;
 pub use dtype::{Dimension, ElementType, shape_text};
-pub use edges::{Edge, PIXELS, REPORT};
+pub use edges::{Edge, Gate, PIXELS, REPORT};
 pub use external::ExternalTensor;
 pub use model::{Model, Node, ValueInfo};
 pub use shapes::Shapes;

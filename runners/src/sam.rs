@@ -3,6 +3,7 @@
 
 pub mod contract;
 pub mod copies;
+mod edges;
 mod encoder;
 mod groups;
 mod image;

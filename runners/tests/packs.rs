@@ -3,6 +3,7 @@
 //! it each test says so and passes. `JETBENCH_TEST_PACKS` names other pack directories (separated by `:`).
 
 mod clip;
+mod gated;
 mod real_packs;
 
 use std::path::Path;

@@ -17,6 +17,7 @@ import tomllib
 import unittest
 import unittest.mock
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -302,6 +303,25 @@ class Formats(unittest.TestCase):
     def test_resize_of_the_same_size_changes_nothing(self):
         image = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
         np.testing.assert_array_equal(loop.resize_u8(image, 5, 7), image)
+
+    def test_a_gated_memory_is_left_as_it_was_object_by_object(self):
+        class Pack:
+            shapes: ClassVar = {"bank": (1, 7, 2, 3), "ptrs": (1, 4, 3), "age": (1,)}
+            grows = False
+
+            def run(self, graph, **inputs):
+                return {f"{name}_out": inputs[name] + 1 for name in self.shapes}
+
+        # worth: 0.9 x 0.5; nothing, because the score is negative; 0.9 x 0.005, which is no more than 0.01
+        out = {"mask_for_memory": np.zeros(3), "obj_ptr": np.zeros((3, 2), np.float32), "low_res_mask": np.zeros((3, 1, 2, 2)),
+               "object_score": np.array([[3], [-1], [3]], np.float32), "predicted_iou": np.array([[0.5], [0.9], [0.005]], np.float32)}
+        for threshold, is_prompt, ages in ((0.01, False, [1, 0, 0]), (0.01, True, [1, 1, 1]), (None, False, [1, 1, 1]),
+                                           (0.0, False, [1, 0, 1])):
+            track = loop.Track.join([loop.Track(Pack(), threshold=threshold) for _ in range(3)])
+            track._remember({"image_embed": np.zeros(1)}, out, is_prompt)
+            self.assertEqual(track.state["age"].tolist(), ages)
+            for name in ("bank", "ptrs"):
+                self.assertEqual([value.mean() for value in track.state[name]], ages, (name, threshold))
 
     def test_another_mask_taken_is_a_failure(self):
         tolerance = {"low_res": 1, "object_score": 1, "obj_ptr": 1, "mask_pixels": 1}

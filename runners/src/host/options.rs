@@ -21,6 +21,8 @@ pub use table::{REFUSED, TABLE};
 pub const OBJECTS: &str = "objects";
 /// The option that says what becomes of a pixel that several objects claim.
 pub const OVERLAPS: &str = "overlaps";
+/// The option that says what a frame must be worth to change a gated memory.
+pub const MEMORY_THRESHOLD: &str = "memory_threshold";
 /// The option that says whether the time of each stage is taken.
 pub const STAGE_TIMES: &str = "stage_times";
 /// The option that says whether the next frame may be encoded beside this one.
@@ -120,6 +122,8 @@ enum ValueType {
     Words(WordSetters),
     Numbers((i64, i64), NumberSetter),
     WordsOrNumber(WordSetters, (i64, i64), NumberSetter),
+    /// A decimal number in this range.
+    Decimal((i64, i64), fn(&mut SessionSettings, f32)),
     /// Handed to a provider under ONNX Runtime's name.
     Passed(Provider, &'static str, ProviderValue),
 }
@@ -160,23 +164,26 @@ impl RunnerOption {
             }
             ValueType::Passed(_, _, ProviderValue::Switch) => vec!["true", "false"],
             ValueType::Passed(_, _, ProviderValue::Word(words)) => words.iter().map(|(word, _)| *word).collect(),
-            ValueType::Numbers(..) | ValueType::Passed(..) => Vec::new(),
+            ValueType::Numbers(..) | ValueType::Decimal(..) | ValueType::Passed(..) => Vec::new(),
         }
     }
 
     /// The least and the largest number that are values.
     pub fn range(&self) -> Option<(i64, i64)> {
         match self.value {
-            ValueType::Numbers(range, _) | ValueType::WordsOrNumber(_, range, _) => Some(range),
+            ValueType::Numbers(range, _) | ValueType::WordsOrNumber(_, range, _) | ValueType::Decimal(range, _) => {
+                Some(range)
+            }
             ValueType::Passed(_, _, ProviderValue::Number(low, high)) => Some((low, high)),
             ValueType::Passed(_, _, ProviderValue::Mib) => Some((1, 1 << 20)),
             ValueType::Words(_) | ValueType::Passed(..) => None,
         }
     }
 
-    /// The values in short: `batch|loop|N`, `1..1024`, `TEXT`.
+    /// The values in short: `batch|loop|N`, `1..1024`, `0.0..1.0`, `TEXT`.
     pub fn values(&self) -> String {
         match (self.words(), self.range()) {
+            (_, Some((low, high))) if matches!(self.value, ValueType::Decimal(..)) => format!("{low}.0..{high}.0"),
             (words, Some((low, high))) if words.is_empty() => format!("{low}..{high}"),
             (words, None) if words.is_empty() => "TEXT".to_string(),
             (mut words, range) => {
@@ -208,8 +215,12 @@ impl RunnerOption {
     /// # Errors
     /// It is not: with what is expected.
     pub fn check(&self, value: &str) -> Result<(), InvalidOption> {
-        let (words, range, number) = (self.words(), self.range(), value.parse::<i64>());
-        let in_range = range.zip(number.as_ref().ok()).is_some_and(|((low, high), n)| (low..=high).contains(n));
+        let (words, range) = (self.words(), self.range());
+        let number = match self.value {
+            ValueType::Decimal(..) => value.parse::<f64>().ok(),
+            _ => value.parse::<i64>().ok().map(|n| n as f64),
+        };
+        let in_range = range.zip(number).is_some_and(|((low, high), n)| (low as f64..=high as f64).contains(&n));
         let any_text = words.is_empty() && range.is_none();
         if words.contains(&value) || in_range || (any_text && !value.is_empty()) {
             return Ok(());
@@ -217,7 +228,7 @@ impl RunnerOption {
         let mut expected: Vec<String> = words.iter().map(ToString::to_string).collect();
         if let Some((low, high)) = range {
             // Who gave a number knows already that it may be one.
-            let bare = !words.is_empty() && number.is_err();
+            let bare = !words.is_empty() && number.is_none();
             expected.push(if bare { "a number".into() } else { format!("a number from {low} to {high}") });
         }
         expected.extend(any_text.then(|| "a text".to_string()));
@@ -234,6 +245,7 @@ impl RunnerOption {
                 words.iter().filter(|(word, _)| *word == value).for_each(|(_, set)| set(settings));
             }
             ValueType::Words(_) => {}
+            ValueType::Decimal(_, set) => value.parse().into_iter().for_each(|x| set(settings, x)),
             ValueType::Numbers(_, set) | ValueType::WordsOrNumber(_, _, set) => {
                 value.parse().into_iter().for_each(|n| set(settings, n));
             }
@@ -331,6 +343,8 @@ impl SessionSettings {
             provider_options: ProviderOptions::default(),
             together: usize::MAX,
             exclusive: false,
+            gated: false,
+            memory_threshold: 0.01,
             cpu_forms: device == Device::Cpu && precision == Dtype::Fp32,
             attention: match device {
                 Device::Cuda(_) => Attention::Fused,
@@ -359,6 +373,13 @@ impl SessionSettings {
                 FORM,
                 "cpu".into(),
                 format!("plain in {precision}, because only fp32 graphs have a form for the CPU"),
+            );
+        }
+        if let Some(value) = options.extra.get(MEMORY_THRESHOLD).filter(|_| !settings.gated) {
+            return clash(
+                MEMORY_THRESHOLD,
+                value.clone(),
+                "memory=gated beside it, because else every frame is kept".into(),
             );
         }
         if settings.weak_typing && precision == Dtype::Fp32 {
@@ -437,6 +458,8 @@ mod tests {
             ("tf32", "yes", "true or false"),
             ("cudnn_conv_algo_search", "best", "exhaustive, heuristic or default"),
             ("trt_tactic_sources", "", "a text"),
+            ("memory_threshold", "1.5", "a number from 0 to 1"),
+            ("memory_threshold", "nan", "a number from 0 to 1"),
             ("objects", "some", "batch, loop or a number"),
             ("objects", "0", "batch, loop or a number from 1 to 65536"),
         ] {
@@ -466,7 +489,7 @@ mod tests {
                 option.set(&mut settings, &value).unwrap();
                 assert!(!seen.contains(&settings), "{}={value} sets what another value sets", option.name);
                 let unchanged = settings == new(device, &Options::default());
-                let plain = option.words().contains(&option.default) || option.default.parse::<i64>().is_ok();
+                let plain = option.words().contains(&option.default) || option.default.parse::<f64>().is_ok();
                 if plain && option.provider_key().is_none() {
                     assert_eq!(unchanged, option.default == value, "{}={value}", option.name);
                 } else if unchanged {

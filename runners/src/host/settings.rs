@@ -10,7 +10,7 @@ use crate::onnx::Attention;
 use crate::types::{Device, Dtype};
 
 /// Settings common to all graphs of a runner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SessionSettings {
     /// Where it runs.
     pub device: Device,
@@ -42,6 +42,10 @@ pub struct SessionSettings {
     pub(super) together: usize,
     /// Does a pixel belong to one object at most?
     pub(super) exclusive: bool,
+    /// Do frames on which an object is hardly there leave its memory as it was?
+    pub(super) gated: bool,
+    /// What a tracked frame must be worth more than to change the memory, where it is gated.
+    pub(super) memory_threshold: f32,
     /// Take the forms for the CPU provider?
     pub(super) cpu_forms: bool,
     /// How is attention with large weights computed?
@@ -82,6 +86,11 @@ impl SessionSettings {
     /// Does a pixel belong to one object at most?
     pub fn exclusive(&self) -> bool {
         self.exclusive
+    }
+
+    /// What a tracked frame must be worth more than to change an object's memory; `None`: every frame changes it.
+    pub fn memory_threshold(&self) -> Option<f32> {
+        self.gated.then_some(self.memory_threshold)
     }
 
     /// Are stage times taken? They are unless the option `stage_times` says `off`.
@@ -178,6 +187,11 @@ impl SessionSettings {
                 ),
                 None => "pipeline: off, because there is only one thread".to_string(),
             });
+        }
+        if let Some(threshold) = self.memory_threshold() {
+            notes.push(format!(
+                "memory: gated; tracked frames with max(0, 2σ(object score) - 1) × IoU of at most {threshold} leave it as it was"
+            ));
         }
         if !self.stage_times {
             notes.push("stage times: off".to_string());

@@ -21,6 +21,24 @@ pub enum Edge {
     /// Output [`REPORT`] has the named outputs of shape `[objects, 1]` side by side, then, of the last name, the sum of the
     /// absolute values of each row: it is finite if and only if they all are, unless they are too large to be added up.
     Report(&'static [&'static str], Option<&'static str>),
+    /// The states are chosen anew, object by object: see [`Gate`].
+    Gate(Gate),
+}
+
+/// When does a frame change an object's memory? A prompted one always, a tracked one when max(0, 2σ(score) − 1) × IoU is above
+/// the threshold (SAM 3's filter of memories, without its exception for the last frame); else the states stay as they were.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// Each state as input and as output of the graph.
+    pub states: &'static [(&'static str, &'static str)],
+    /// Input with the object score, a logit, `[objects, 1]`.
+    pub score: &'static str,
+    /// Input that is added: the predicted IoU, `[objects, 1]`.
+    pub iou: &'static str,
+    /// Input that is 1 on prompted frames, else 0, `[objects]`.
+    pub is_prompt: &'static str,
+    /// Up to here a tracked frame changes nothing.
+    pub threshold: f32,
 }
 
 impl Model<'_> {
@@ -39,6 +57,7 @@ impl Model<'_> {
         match edge {
             Edge::Pixels(image, levels) => self.with_pixels(image, levels),
             Edge::Report(columns, pointer) => self.with_report(columns, *pointer),
+            Edge::Gate(gate) => self.with_gate(gate),
         }
     }
 

@@ -28,6 +28,9 @@ pub const MEMORY_ATTENTION: &str = "memory_attention";
 /// Name of the memory encoder graph.
 pub const MEMORY_ENCODER: &str = "memory_encoder";
 
+/// The state of an object: each tensor as input and as output.
+pub const STATES: [(&str, &str); 3] = [("bank", "bank_out"), ("ptrs", "ptrs_out"), ("age", "age_out")];
+
 /// Largest input side, pixels, at which that is the default. Small operators leave a second thread idle, large ones do not: on
 /// two cores it took 1.42 and 1.81 times less per frame at 256 px, 1.01 and 0.85 at 512, 0.77 at 1024 (`benches/pipeline.rs`).
 pub const PIPELINE_PAYS: i64 = 256;
@@ -180,7 +183,7 @@ pub fn sizes(pack: &Pack) -> Result<TensorSizes, RunnerError> {
     let graphs = requirements(&sizes);
     requirements::check(pack, if takes_masks { &graphs } else { &graphs[..4] })?;
     let states: Vec<(&str, &str)> = manifest.states.iter().map(|s| (s.input.as_str(), s.output.as_str())).collect();
-    if states != [("bank", "bank_out"), ("ptrs", "ptrs_out"), ("age", "age_out")] {
+    if states != STATES {
         return Err(wrong(format!(
             "state: bank -> bank_out, ptrs -> ptrs_out, age -> age_out expected, found {states:?}"
         )));

@@ -1,5 +1,7 @@
 //! What is copied between host and device? Counted for the placement audit; a tracker that measures counts nothing.
 
+use crate::host::settings::SessionSettings;
+
 use super::contract::{IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ENCODER, TensorSizes};
 
 /// A copy between host and device.
@@ -50,8 +52,8 @@ impl Copies {
 
     /// Results of `objects` objects that ran together. On the CPU host and device are one: only the masks come out. On a GPU
     /// the loop gets a report of scores and pointers; without one both come to the host and go back up into the memory encoder.
-    pub fn group(&mut self, s: &TensorSizes, on_gpu: bool, reports: bool, objects: usize, prompted: bool) {
-        let n = objects as i64;
+    pub fn group(&mut self, s: &TensorSizes, settings: &SessionSettings, objects: usize, prompted: bool) {
+        let (n, on_gpu, reports) = (objects as i64, settings.on_gpu(), settings.results_on_device());
         self.push(MASK_DECODER, "low_res_mask", true, n * (s.mask() * s.mask()) as i64, prompted);
         if on_gpu && reports {
             self.push(MASK_DECODER, "report", true, 3 * n, prompted);
@@ -61,6 +63,9 @@ impl Copies {
                 self.push(MEMORY_ENCODER, tensor, false, n * values, prompted);
             }
             self.push(MASK_DECODER, "predicted_iou", true, n, prompted);
+            if settings.memory_threshold().is_some() {
+                self.push(MEMORY_ENCODER, "predicted_iou", false, n, prompted);
+            }
         }
     }
 

@@ -63,6 +63,10 @@ pub struct FrameTensors {
     pub object_score: FloatTensor,
     /// Object pointers, `[n, hidden]`.
     pub obj_ptr: FloatTensor,
+    /// Predicted IoU, `[n, 1]`.
+    pub predicted_iou: FloatTensor,
+    /// Does the memory encoder take it? Only where the memory is gated.
+    pub gated: bool,
     /// The flag 0, for tracked frames, `[n]`.
     pub zero: FloatTensor,
     /// The flag 1, for prompted frames, `[n]`.
@@ -255,9 +259,12 @@ fn bind_frame(
     bind_results(binding, passed)
 }
 
-/// Binds score and pointer. A session on a GPU copies what lies on the host when it is bound, so there they are bound again
+/// Binds score and pointer, and what a gate looks at beside the score. A session on a GPU copies what lies on the host when it is bound, so there they are bound again
 /// on every frame.
 fn bind_results(binding: &mut IoBinding, passed: &FrameTensors) -> Result<(), RunnerError> {
     input(binding, "object_score", &passed.object_score)?;
+    if passed.gated {
+        input(binding, "predicted_iou", &passed.predicted_iou)?;
+    }
     input(binding, "obj_ptr", &passed.obj_ptr)
 }

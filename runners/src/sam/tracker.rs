@@ -16,13 +16,13 @@ use crate::host::runtime::Runtime;
 use crate::host::session::GraphSession;
 use crate::host::settings::SessionSettings;
 use crate::host::tensor::{FloatTensor, input};
-use crate::onnx::Edge;
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, TensorSizes};
 use crate::sam::copies::{Copied, Copies};
+use crate::sam::edges::Edges;
 use crate::sam::encoder::Encoder;
-use crate::sam::groups::{Group, batches, grouping_note, is_mask};
+use crate::sam::groups::{Group, batches, grouping_note, is_mask, most_together};
 #[cfg(test)]
 use crate::sam::sabotage::Sabotage;
 use crate::sam::state::{Joiner, Memories};
@@ -144,10 +144,7 @@ impl Tracker {
         settings.profile = profile.map(Path::to_path_buf);
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let preprocess = Preprocess::new(&pack.manifest.input);
-        let (bytes, reports) = (settings.image_as_bytes(), settings.results_on_device());
-        let pixels = bytes.then(|| Edge::Pixels("image", preprocess.levels()));
-        let score = reports.then_some(Edge::Report(&["object_score"], None));
-        let results = reports.then_some(Edge::Report(&["object_score", "predicted_iou"], Some("obj_ptr")));
+        let edges = Edges::new(&settings, &preprocess);
         let runtime = loader.runtime;
         let split = settings.split();
         let [encoding, others] = split.as_ref().map_or([&settings; 2], |parts| parts.each_ref());
@@ -156,12 +153,7 @@ impl Tracker {
             settings: if name == contract::IMAGE_ENCODER { encoding } else { others },
             // All inputs of memory attention are device memory: raw features and the state.
             on_device: name == contract::MEMORY_ATTENTION,
-            edge: match name {
-                contract::IMAGE_ENCODER => pixels.as_ref(),
-                contract::MASK_PROMPT => score.as_ref(),
-                contract::MASK_DECODER => results.as_ref(),
-                _ => None,
-            },
+            edge: edges.of(name),
         };
         let [image_encoder, memory_attention, mask_decoder, memory_encoder] = loader.graphs(
             [contract::IMAGE_ENCODER, contract::MEMORY_ATTENTION, contract::MASK_DECODER, contract::MEMORY_ENCODER]
@@ -179,7 +171,7 @@ impl Tracker {
 
         let device = image_encoder.device_allocator(request.device)?;
         let host = image_encoder.device_allocator(Device::Cpu)?;
-        let features = || Features::new(&device, &host, &sizes, &image_encoder, bytes);
+        let features = || Features::new(&device, &host, &sizes, &image_encoder, settings.image_as_bytes());
         let (features, ahead) = (features()?, split.is_some().then(features).transpose()?);
         let encoder = Encoder::new(image_encoder, preprocess, ahead);
         Ok(Tracker {
@@ -315,7 +307,7 @@ impl Tracker {
         mut clock: StageClock,
         observe: &mut dyn FnMut(RawOutput<'_>),
     ) -> Result<FrameMasks, RunnerError> {
-        let (on_gpu, reports) = (self.settings.on_gpu(), self.settings.results_on_device());
+        let on_gpu = self.settings.on_gpu();
         let mut masks = self.returned.pop().unwrap_or_default();
         self.planes.clear();
         let mut groups = std::mem::take(&mut self.groups);
@@ -327,7 +319,7 @@ impl Tracker {
             clock.lap(&mut self.times, Stage::MaskDecoder);
             group.memories.remember(&mut self.memory_encoder, &wiring.passed, on_gpu)?;
             clock.lap(&mut self.times, Stage::MemoryEncoder);
-            self.copies.group(&self.sizes, on_gpu, reports, group.objects.len(), false);
+            self.copies.group(&self.sizes, &self.settings, group.objects.len(), false);
             self.results(group, false, frame, &mut masks, observe)?;
             #[cfg(test)]
             self.damage(group);
@@ -346,7 +338,7 @@ impl Tracker {
             let embed = &self.features.image_embed;
             group.memories.start(&mut self.memory_encoder, embed, passed, blank, on_gpu)?;
             clock.lap(&mut self.times, Stage::MemoryEncoder);
-            self.copies.group(&self.sizes, on_gpu, reports, group.objects.len(), true);
+            self.copies.group(&self.sizes, &self.settings, group.objects.len(), true);
             if on_gpu {
                 self.copies.prompts(&self.sizes, together.len(), bypassed);
             }
@@ -377,6 +369,7 @@ impl Tracker {
             features: &self.features,
             decoder: &self.mask_decoder,
             reports: self.settings.results_on_device(),
+            gated: self.settings.memory_threshold().is_some(),
         };
         let wiring = wiring(&mut self.wirings, prompts.len())?;
         if is_mask(&prompts[0]) {
@@ -423,7 +416,7 @@ impl Tracker {
 
     /// Most objects that run together.
     fn most_together(&self) -> usize {
-        if self.sizes.batched { self.settings.together() } else { 1 }
+        most_together(&self.sizes, &self.settings, self.memory_attention.cpu_form)
     }
 
     /// Memories for objects that start on this frame, with the wiring they need.
@@ -445,6 +438,7 @@ impl Tracker {
                 features: &self.features,
                 decoder: &self.mask_decoder,
                 reports: self.settings.results_on_device(),
+                gated: self.settings.memory_threshold().is_some(),
             };
             self.wirings.insert(objects, Wiring::new(&tools, objects)?);
         }

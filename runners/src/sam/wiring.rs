@@ -104,6 +104,8 @@ pub struct WiringContext<'a> {
     pub decoder: &'a GraphSession,
     /// Do scores and pointers stay on the device, with a report of them for the host?
     pub reports: bool,
+    /// Does the memory encoder look at the predicted IoU?
+    pub gated: bool,
 }
 
 impl WiringContext<'_> {
@@ -121,8 +123,6 @@ pub struct Wiring {
     pub passed: FrameTensors,
     /// Mask logits `[n, 1, side, side]`, on the host.
     pub low_res: FloatTensor,
-    /// Predicted IoU `[n, 1]`; on the host unless there is a report.
-    pub predicted_iou: FloatTensor,
     /// Object score, predicted IoU and summed pointer of each object, `[n, 3]`, on the host.
     pub report: Option<FloatTensor>,
     /// Decoder on memory-conditioned features, no prompt.
@@ -188,12 +188,13 @@ impl Wiring {
             mask_for_memory: tensor(device, &[n, 1, s.image, s.image])?,
             object_score: tensor(tools.results(), &[n, 1])?,
             obj_ptr: tensor(tools.results(), &[n, s.hidden])?,
+            predicted_iou: tensor(tools.results(), &[n, 1])?,
+            gated: tools.gated,
             zero: flags(host, n, 0.0)?,
             one: flags(host, n, 1.0)?,
             results_on_host: !tools.reports,
         };
         let mut low_res = tensor(host, &[n, 1, s.image / 4, s.image / 4])?;
-        let mut predicted_iou = tensor(tools.results(), &[n, 1])?;
         let mut report = tools.reports.then(|| tensor(host, &[n, REPORTED as i64])).transpose()?;
         let no_coords = tensor(host, &[n, s.points, 2])?;
         let no_point = labels(host, n, s.points, NOT_A_POINT)?;
@@ -203,12 +204,11 @@ impl Wiring {
         input(&mut decode_tracked, "has_mask", &passed.zero)?;
         input(&mut decode_tracked, "is_prompt", &passed.zero)?;
         input(&mut decode_tracked, "multimask", &passed.one)?;
-        bind_decoded(&mut decode_tracked, &mut passed, &mut low_res, &mut predicted_iou, report.as_mut())?;
+        bind_decoded(&mut decode_tracked, &mut passed, &mut low_res, report.as_mut())?;
         Ok(Wiring {
             objects,
             passed,
             low_res,
-            predicted_iou,
             report,
             decode_tracked,
             spare: Vec::new(),
@@ -237,8 +237,7 @@ impl Wiring {
                 input(&mut decode, "has_mask", &self.passed.zero)?;
                 input(&mut decode, "is_prompt", &self.passed.one)?;
                 input(&mut decode, "multimask", &multimask)?;
-                let report = self.report.as_mut();
-                bind_decoded(&mut decode, &mut self.passed, &mut self.low_res, &mut self.predicted_iou, report)?;
+                bind_decoded(&mut decode, &mut self.passed, &mut self.low_res, self.report.as_mut())?;
                 Points { decode, coords, labels, multimask }
             }
         };
@@ -284,7 +283,7 @@ impl Wiring {
             (Some(report), _) => std::array::from_fn(|k| report.extract_tensor().1[REPORTED * i + k]),
             (None, pointer) => {
                 let sum = pointer.into_iter().flatten().map(|v| v.abs()).sum();
-                [values(&self.passed.object_score), values(&self.predicted_iou), sum]
+                [values(&self.passed.object_score), values(&self.passed.predicted_iou), sum]
             }
         }
     }
@@ -388,7 +387,6 @@ fn bind_decoded(
     binding: &mut IoBinding,
     passed: &mut FrameTensors,
     low_res: &mut FloatTensor,
-    predicted_iou: &mut FloatTensor,
     report: Option<&mut FloatTensor>,
 ) -> Result<(), RunnerError> {
     if let Some(report) = report {
@@ -396,7 +394,7 @@ fn bind_decoded(
     }
     output(binding, "low_res_mask", low_res)?;
     output(binding, "mask_for_memory", &mut passed.mask_for_memory)?;
-    output(binding, "predicted_iou", predicted_iou)?;
+    output(binding, "predicted_iou", &mut passed.predicted_iou)?;
     output(binding, "object_score", &mut passed.object_score)?;
     output(binding, "obj_ptr", &mut passed.obj_ptr)
 }

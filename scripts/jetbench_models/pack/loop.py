@@ -177,20 +177,27 @@ def _each(count: int, value: float) -> Array:
     return np.full(count, value, np.float32)
 
 
+def worth(out: dict[str, Array]) -> Array:
+    """What a tracked frame is worth remembering, float32 [O]: max(0, 2 sigmoid(score) - 1) x IoU, from the decoder's outputs."""
+    presence = 2 / (1 + np.exp(-out["object_score"])) - 1
+    return (np.maximum(presence, 0) * out["predicted_iou"])[:, 0]
+
+
 class Track:
     """Objects that are tracked together, as one batch. ``begin`` starts one; ``join`` makes a batch of several.
 
-    ``tamper`` may alter the state {bank, ptrs, age} before each tracked frame: the negative tests.
+    ``tamper`` may alter the state {bank, ptrs, age} before each tracked frame: the negative tests. ``threshold``: tracked frames
+    that are not worth more leave an object's state as it was, which is the runner's ``memory=gated``; None: every frame changes it.
     """
 
-    def __init__(self, pack: Pack, tamper: Callable[[dict[str, Array]], None] | None = None):
-        self.pack, self.tamper = pack, tamper
+    def __init__(self, pack: Pack, tamper: Callable[[dict[str, Array]], None] | None = None, threshold: float | None = None):
+        self.pack, self.tamper, self.threshold = pack, tamper, threshold
         self.state = {name: np.zeros(pack.shapes[name], np.float32) for name in ("bank", "ptrs", "age")}
 
     @staticmethod
     def join(tracks: list[Track]) -> Track:
         """One batch of the objects of all tracks, in order."""
-        joined = Track(tracks[0].pack, tracks[0].tamper)
+        joined = Track(tracks[0].pack, tracks[0].tamper, tracks[0].threshold)
         joined.state = {name: np.concatenate([t.state[name] for t in tracks]) for name in joined.state}
         return joined
 
@@ -219,7 +226,13 @@ class Track:
         after = self.pack.run("memory_encoder", image_embed=features["image_embed"],
                               mask_for_memory=out["mask_for_memory"], object_score=out["object_score"],
                               obj_ptr=out["obj_ptr"], **started, **self.state)
-        self.state = {name: after[f"{name}_out"] for name in self.state}
+        kept = np.zeros(self.objects, bool)
+        if self.threshold is not None and not is_prompt:
+            kept = worth(out) <= np.float32(self.threshold)
+        for name, before in self.state.items():
+            new = after[f"{name}_out"]
+            if not kept.all():
+                self.state[name] = np.where(kept.reshape(-1, *[1] * (new.ndim - 1)), before, new) if kept.any() else new
         chosen: list[int | None] = [None] * self.objects
         if "chosen" in out:
             chosen = [int(best) + 1 if used else 0 for best, used in zip(out["best"].reshape(-1), out["chosen"].reshape(-1))]
@@ -269,15 +282,15 @@ def upsample(low_res: Array, height: int, width: int) -> Array:
 
 def run_clip(pack: Pack, frames: Array, prompts: list[TrackPrompt],
              tamper: Callable[[dict[str, Array]], None] | None = None, noise: float = 0.0,
-             seed: int = 0, batch: bool = False) -> list[list[FrameResult]]:
+             seed: int = 0, batch: bool = False, threshold: float | None = None) -> list[list[FrameResult]]:
     """Tracks every prompt (all on frame 0) through frames uint8 [T,h,w,3]; result [prompt][frame].
 
-    ``batch``: all objects in one call of each graph. ``noise``: standard deviation of a disturbance of the normalised
-    pixels (drawn from ``seed``), to see how much a track hangs on rounding.
+    ``batch``: all objects in one call of each graph. ``threshold``: see ``Track``. ``noise``: standard deviation of a
+    disturbance of the normalised pixels (drawn from ``seed``), to see how much a track hangs on rounding.
     """
     height, width = frames.shape[1:3]
     rng = np.random.default_rng(seed)
-    tracks = [Track(pack, tamper) for _ in prompts]
+    tracks = [Track(pack, tamper, threshold) for _ in prompts]
     results: list[list[FrameResult]] = [[] for _ in prompts]
     for t, frame in enumerate(frames):
         pixels = pack.pixels(frame)

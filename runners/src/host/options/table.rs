@@ -2,7 +2,7 @@
 
 use super::DeviceKind::{Cpu, Cuda, TensorRt, WebGpu};
 use super::ProviderValue::{Mib, Number, Switch, Text, Word};
-use super::ValueType::{Numbers, Passed, Words, WordsOrNumber};
+use super::ValueType::{Decimal, Numbers, Passed, Words, WordsOrNumber};
 use super::{DeviceKind, PackNeed, ProviderValue, RunnerOption, ValueType};
 use crate::host::providers::Provider;
 use crate::host::settings::{Arena, Optimization};
@@ -73,6 +73,33 @@ pub const TABLE: &[RunnerOption] = &[
             "keep, for label maps exclusive",
             "What becomes of a pixel that several objects claim",
             Words(&[("keep", |s| s.exclusive = false), ("exclusive", |s| s.exclusive = true)]),
+        )
+    },
+    RunnerOption {
+        families: SAM_FAMILIES,
+        doc: "`all` is SAM 2's own rule: every frame goes into the memory, those without the object too. With `gated`, a tracked frame \
+              whose max(0, 2σ(object score) − 1) × predicted IoU is at most `memory_threshold` leaves the object's memory (bank, pointers, \
+              age) as it was; a prompted frame always changes it. That is how SAM 3 filters its memories, without its exception for the \
+              last frame. The choice is made per object on the device, in the graph that writes the memory, and no weight changes. \
+              With the CPU form of a pack's graphs, which takes objects of one age together, objects then run one after the other. \
+              A comparison of two runs names the option.",
+        ..option(
+            "memory",
+            EVERY,
+            "all",
+            "Which tracked frames change the memory: all, or those that show the object",
+            Words(&[("all", |s| s.gated = false), ("gated", |s| s.gated = true)]),
+        )
+    },
+    RunnerOption {
+        families: SAM_FAMILIES,
+        doc: "Only beside `memory=gated`.",
+        ..option(
+            "memory_threshold",
+            EVERY,
+            "0.01",
+            "What a tracked frame must be worth more than to change a gated memory",
+            Decimal((0, 1), |s, threshold| s.memory_threshold = threshold),
         )
     },
     RunnerOption {
