@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {       # module, extra of pyproject
     "check": ("check.runtimes", "", "show that a pack's graphs suit the runtimes of JetPack 6; build them with NVIDIA's compiler"),
     "precision": ("check.precision", "export", "errors of the half data types beside torch.autocast, and masks of whole clips"),
     "variants": ("check.variants", "", "compare the fixed-shape form with the one whose memory grows: masks and cost"),
+    "policy": ("check.policy", "", "compare the masks of a run, with a memory policy, with those of the reference loop"),
     "official": ("check.official", "export", "compare a pack with the official predictors, on the same random weights"),
     "demo": ("clips.demo", "", "draw the demo clips and their ground truth"),
     "heldout": ("clips.heldout", "", "draw held-out clips as a data set, and read accuracy out of a run on it"),

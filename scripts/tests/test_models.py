@@ -27,7 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from jetbench_models import __main__ as kit
 from jetbench_models import clips
 from jetbench_models.check import runtimes, tensorrt, verify
-from jetbench_models.clips import prompts
+from jetbench_models.clips import heldout, prompts
 from jetbench_models.command import Refused
 from jetbench_models.pack import half, limits, loop, reference
 
@@ -322,6 +322,24 @@ class Formats(unittest.TestCase):
             self.assertEqual(track.state["age"].tolist(), ages)
             for name in ("bank", "ptrs"):
                 self.assertEqual([value.mean() for value in track.state[name]], ages, (name, threshold))
+
+    def test_two_runs_are_compared_video_by_video(self):
+        def item(*seen: tuple[bool, float]) -> dict:
+            return {"prompt_frame": 0, "per_frame": [{"frame": t, "visible": visible, "j": j} for t, (visible, j) in enumerate(seen)]}
+
+        # back on frames 3 and 4, gone, back on 6; the stretches count alike
+        found = heldout.after_return(item((True, 90), (True, 80), (False, 0), (True, 40), (True, 60), (False, 100), (True, 100)))
+        self.assertEqual(found, 75)
+        self.assertIsNone(heldout.after_return(item((True, 90), (True, 80), (False, 0))))
+        for freedom, quantile in ((5, 2.5706), (9, 2.2622), (23, 2.0687)):
+            self.assertAlmostEqual(heldout.student_975(freedom), quantile, delta=3e-3)
+        # six videos of one object: a mean change of 2, deviations of 1, standard error sqrt(6 / 5 * 6) / 6
+        pairs = [[(50.0, 50.0 + change)] for change in (1, 3, 1, 3, 1, 3)]
+        found = heldout.change(pairs)
+        self.assertEqual((found["objects"], found["first"], found["change"]), (6, 50, 2))
+        self.assertAlmostEqual(found["interval"][0], 2 - 2.5706 * (6 / 5 * 6) ** 0.5 / 6, delta=0.02)
+        self.assertIsNone(heldout.change(pairs[:4])["interval"])
+        self.assertEqual(heldout.change([[], []]), {"objects": 0})
 
     def test_another_mask_taken_is_a_failure(self):
         tolerance = {"low_res": 1, "object_score": 1, "obj_ptr": 1, "mask_pixels": 1}

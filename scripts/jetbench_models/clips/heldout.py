@@ -8,10 +8,12 @@ Example:
     python -m jetbench_models heldout draw --mode hard --out /tmp/hard
     jetbench --models sam2_points,sam2_bbox,sam2_mask --dtype fp32 --data /tmp/hard --out /tmp/results --json
     python -m jetbench_models heldout read /tmp/results/DEVICE/RUN
+    python -m jetbench_models heldout compare /tmp/results/DEVICE/RUN /tmp/results/DEVICE/OTHER_RUN
 """
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,69 @@ def read(run: Path) -> list[dict]:
     return rows
 
 
+def after_return(item: dict) -> float | None:
+    """J (0..100) of an object over the stretches from a return to the next absence, each with the same weight, as MOSEv2
+    has them; None where the object never comes back."""
+    stretches: list[list[float]] = []
+    before = True
+    for frame in item["per_frame"]:
+        if frame["frame"] <= item["prompt_frame"]:
+            continue
+        if frame["visible"] and not before:
+            stretches.append([])
+        if frame["visible"] and stretches:
+            stretches[-1].append(frame["j"])
+        before = frame["visible"]
+    return float(np.mean([np.mean(stretch) for stretch in stretches])) if stretches else None
+
+
+def student_975(freedom: int) -> float:
+    """Quantile 0.975 of Student's t: the first terms of its expansion about the normal one, to 0.003 from 5 degrees of freedom on."""
+    z = 1.959963984540054
+    return (z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3))
+
+
+def change(videos: list[list[tuple[float, float]]]) -> dict:
+    """How far the means of two runs lie apart, with a 95 % interval: a ratio estimate over whole videos, as in src/judge/paired.rs.
+
+    ``videos``: for each, the scores of its objects in both runs. An interval of None needs more videos, 5."""
+    videos = [video for video in videos if video]
+    pairs = np.array([pair for video in videos for pair in video])
+    if len(pairs) == 0:
+        return dict(objects=0)
+    points, count = float((pairs[:, 1] - pairs[:, 0]).mean()), len(videos)
+    found: dict = dict(objects=len(pairs), first=round(float(pairs[:, 0].mean()), 2), second=round(float(pairs[:, 1].mean()), 2),
+                 change=round(points, 2), interval=None)
+    if count >= 5:
+        residuals = np.array([sum(b - a - points for a, b in video) for video in videos])
+        half = student_975(count - 1) * float((count / (count - 1) * (residuals**2).sum()) ** 0.5) / len(pairs)
+        found["interval"] = [round(points - half, 2), round(points + half, 2)]
+    return found
+
+
+def compare(first: Path, second: Path) -> list[dict]:
+    """Two runs of one data set, cell by cell: J over the frames after the prompt, J after return and J&Ḟ after return, 0..100."""
+    def j(item: dict) -> float:
+        return float(np.mean([f["j"] for f in item["per_frame"] if f["frame"] > item["prompt_frame"]]))
+
+    def returned(item: dict) -> float | None:
+        back = (item.get("mosev2") or {}).get("reappear")
+        return None if back is None else 50 * (back["j"] + back["f_dot"])
+
+    figures: dict[str, Callable[[dict], float | None]] = {"J": j, "J_after_return": after_return, "jf_reappear": returned}
+    runs = [json.loads((run / "run.json").read_text(encoding="utf-8"))["cells"] for run in (first, second)]
+    rows = []
+    for one, other in ((a, b) for a in runs[0] for b in runs[1] if (a["model"], a["dtype"]) == (b["model"], b["dtype"])):
+        objects = {(v["video"], o["object"]): o for v in other["sequences"] for o in v["objects"]}
+        row = dict(model=one["model"], dtype=one["dtype"], options=[cell["options"]["passed"] for cell in (one, other)])
+        for name, figure in figures.items():
+            videos = [[(figure(o), figure(objects[v["video"], o["object"]])) for o in v["objects"]] for v in one["sequences"]]
+            row[name] = change([[(a, b) for a, b in video if a is not None and b is not None] for video in videos])
+        rows.append(row)
+    return rows
+
+
 def main(argv: list[str]) -> int:
     options = parser("heldout", __doc__)
     commands = options.add_subparsers(dest="command", required=True)
@@ -99,10 +164,13 @@ def main(argv: list[str]) -> int:
     drawing.add_argument("--seed", type=not_negative, default=SEED)
     reading = commands.add_parser("read", help="print one JSON line per cell of a run")
     reading.add_argument("run", type=existing_folder, help="directory that holds run.json")
+    comparing = commands.add_parser("compare", help="print one JSON line per cell of two runs: J, also after return, with intervals")
+    comparing.add_argument("first", type=existing_folder, help="directory that holds run.json")
+    comparing.add_argument("second", type=existing_folder, help="another, of the same data set")
     args = options.parse_args(argv)
     if args.command == "draw":
         draw(args.mode, args.clips, args.frames, args.size, args.seed, args.out)
     else:
-        for row in read(args.run):
-            print(json.dumps(row))
+        for row in read(args.run) if args.command == "read" else compare(args.first, args.second):
+            print(json.dumps(row, ensure_ascii=False))
     return 0
