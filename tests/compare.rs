@@ -101,6 +101,52 @@ fn scores_that_fall_are_seen_and_their_video_named() {
     assert!(cells[0].inconclusive() && !cells[0].regressed());
 }
 
+/// What a memory policy changes is on few frames of few objects, and J&F averages it away.
+#[test]
+fn two_memory_policies_are_compared_after_an_objects_return() {
+    let with = |policy: &str, back: f64| {
+        let mut run = one_cell();
+        run.cells[0].options.passed = vec![("memory".to_string(), policy.to_string())];
+        // One object of each video but the first comes back.
+        run.cells[0].sequences.iter_mut().flat_map(|s| &mut s.objects).for_each(|o| o.mosev2 = None);
+        for (i, sequence) in run.cells[0].sequences.iter_mut().enumerate().skip(1) {
+            let share = back + 0.01 * i as f64;
+            let score = serde_json::json!({"j": 0.5, "f": 0.5, "f_dot": 0.5, "disappear": null,
+                "reappear": {"j": share, "f_dot": share + 0.1}});
+            sequence.objects[0].mosev2 = serde_json::from_value(score).unwrap();
+        }
+        run
+    };
+    let (all, gated) = (with("all", 0.5), with("gated", 0.625));
+    let (cells, _) = pair(&all, &gated, &|_| default_floor());
+    assert_eq!(cells[0].changed, ["memory all → gated"]);
+    let found = cells[0].returned.as_ref().unwrap();
+    assert_eq!((found.objects, found.videos), (5, 5));
+    assert!((found.first - 58.0).abs() < 1e-9 && (found.points - 12.5).abs() < 1e-9, "{found:?}");
+    assert!(found.interval.is_some(), "{found:?}");
+    let shop = Workshop::new(1, 3);
+    let [base, other] = [("all", &all), ("gated", &gated)].map(|(name, run)| {
+        let dir = shop.path(name);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("run.json"), serde_json::to_vec(run).unwrap()).unwrap();
+        dir.to_str().unwrap().to_string()
+    });
+    let said = shop.expect(0, &["compare", &base, &other]);
+    assert!(
+        said.contains(
+            "  return   not judged      58.00 → 70.50  (+12.50, 95 % interval +12.50 to +12.50; J&Ḟ, 5 objects)"
+        ),
+        "{said}"
+    );
+    // Where J&F cannot be compared, this cannot either; where nothing returns, nothing is said.
+    let mut elsewhere = gated.clone();
+    elsewhere.data.list_sha256 = "another".into();
+    assert_eq!(pair(&all, &elsewhere, &|_| default_floor()).0[0].returned, None);
+    let mut never = all.clone();
+    never.cells[0].sequences.iter_mut().flat_map(|s| &mut s.objects).for_each(|o| o.mosev2 = None);
+    assert_eq!(pair(&all, &never, &|_| default_floor()).0[0].returned, None);
+}
+
 /// The two numbers that are shown and the change between them are one: no overall median beside a paired one.
 #[test]
 fn the_change_is_what_lies_between_the_two_numbers() {

@@ -16,6 +16,7 @@ use crate::exit::{self, Error, Outcome};
 use crate::judge::change::{Change, ChangeWord, Comparison, pair};
 use crate::judge::noise::{Floor, noise};
 use crate::plan::settings;
+use crate::report::answer;
 use crate::report::closing::{banner_of, test_models};
 use crate::report::html::changes;
 use crate::results::record::{CellRecord, RunRecord};
@@ -138,6 +139,9 @@ pub(super) fn text(comparison: &Comparison, verbose: bool) -> String {
             let _ = writeln!(out, "  verdict  {verdict}");
         }
         line(&mut out, "J&F", &cell.jf, |v| format!("{v:.2}"), |v| format!("{v:+.2}"));
+        if let Some(returned) = &cell.returned {
+            let _ = writeln!(out, "  return   not judged      {}", answer::returned(returned));
+        }
         line(&mut out, "latency", &cell.latency, |v| format!("{} ms", figure(v)), |v| format!("{:+.1} %", v * 100.0));
         if let Some((base, other)) = cell.p99_ms {
             let _ = writeln!(out, "  p99      not judged      {} ms → {} ms", figure(base), figure(other));

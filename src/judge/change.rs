@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::judge::noise::Floor;
+use crate::judge::paired::Difference;
 use crate::judge::{paired, stats};
-use crate::results::record::{CellRecord, FrameRecord, Interval, RunRecord, Verdict};
+use crate::results::record::{CellRecord, FrameRecord, Interval, ObjectRecord, RunRecord, Verdict};
 use crate::text::clean;
 
 /// J&F points (0 to 100) below which a change is noise: kernels that sum in another order move scores that much.
@@ -91,6 +92,9 @@ pub struct CellChange {
     pub disturbed: Vec<String>,
     /// J&F.
     pub jf: Change,
+    /// J&Ḟ after an object (re)appears, over the objects that do so in both; shown, not judged: they are few, and J&F has their
+    /// frames too. `None` where none does, and where J&F is not comparable.
+    pub returned: Option<Difference>,
     /// Latency per frame.
     pub latency: Change,
     /// 99th percentile of latency in base and other, milliseconds; shown, not judged: it rests on few frames.
@@ -198,6 +202,7 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
         changed: differing::explaining((base, a), (other, b)),
         digests: differing::digests((base, a), (other, b)),
         disturbed: [("the base", a), ("the other run", b)].iter().filter_map(|(who, c)| disturbed(who, c)).collect(),
+        returned: jf.base.and_then(|_| pairs.returned()),
         jf,
         latency,
         p99_ms: a
@@ -257,6 +262,8 @@ struct Pair<'a> {
     video: &'a str,
     /// J&F of each object in base and other.
     jf: Vec<(f64, f64)>,
+    /// J&Ḟ after return of each object that returns.
+    returned: Vec<(f64, f64)>,
     /// Latencies of the frames that all repeats of both have, in run order: base and other, each by repeat.
     frames: (Vec<Vec<f64>>, Vec<Vec<f64>>),
 }
@@ -278,6 +285,9 @@ impl<'a> Pairs<'a> {
             let sb = b.sequences.iter().find(|s| s.video == sa.video)?;
             let scores: BTreeMap<&str, f64> =
                 sb.objects.iter().filter_map(|o| Some((o.object.as_str(), o.jf?))).collect();
+            let back = |o: &ObjectRecord| Some(o.mosev2.as_ref()?.jf_reappear()? * 100.0);
+            let returns: BTreeMap<&str, f64> =
+                sb.objects.iter().filter_map(|o| Some((o.object.as_str(), back(o)?))).collect();
             let (ra, rb) = (repeats(a, &sa.video), repeats(b, &sa.video));
             let numbers = |frames: &[FrameRecord]| frames.iter().map(|f| f.frame).collect::<BTreeSet<u32>>();
             let shared = ra.iter().chain(&rb).map(|r| numbers(r)).reduce(|x, y| &x & &y).unwrap_or_default();
@@ -290,6 +300,11 @@ impl<'a> Pairs<'a> {
             Some(Pair {
                 video: &sa.video,
                 jf: sa.objects.iter().filter_map(|o| Some((o.jf?, *scores.get(o.object.as_str())?))).collect(),
+                returned: sa
+                    .objects
+                    .iter()
+                    .filter_map(|o| Some((back(o)?, *returns.get(o.object.as_str())?)))
+                    .collect(),
                 frames: (times(&ra), times(&rb)),
             })
         });
@@ -315,6 +330,13 @@ impl<'a> Pairs<'a> {
             None => change.remark = too_few(units.len(), "videos with scores in both"),
         }
         change
+    }
+
+    /// J&Ḟ after return, by [`paired`]; `None` where no object returns.
+    fn returned(&self) -> Option<Difference> {
+        let units: Vec<Vec<(f64, f64)>> =
+            self.videos.iter().map(|v| v.returned.clone()).filter(|o| !o.is_empty()).collect();
+        paired::between(&units)
     }
 
     /// Latency: the mean over videos of each video's median (over its frames, then over repeats), which a few frames that stumble

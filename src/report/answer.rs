@@ -54,6 +54,14 @@ pub fn sentence(run: &RunRecord, contest: &Contest, family: usize) -> String {
     }
 }
 
+/// J&Ḟ after return in both, its change and what that rests on.
+pub fn returned(found: &Difference) -> String {
+    let interval =
+        found.interval.map(|i| format!(", 95 % interval {:+.2} to {:+.2}", i.low, i.high)).unwrap_or_default();
+    let objects = plural(found.objects, "object", "objects");
+    format!("{:.2} → {:.2}  ({:+.2}{interval}; J&Ḟ, {objects})", found.first, found.second, found.points)
+}
+
 /// The same of two things by name that have no speed.
 pub fn of_scores(names: (&str, &str), jf: &Difference, family: usize) -> String {
     told(names, jf, &Speed::Unknown, family)

@@ -134,6 +134,9 @@ fn behind(cell: &CellChange) -> Markup {
         said.extend((!change.remark.is_empty()).then(|| change.remark.clone()));
         facts.extend((!said.is_empty()).then(|| (what, said.join("; "))));
     }
+    if let Some(found) = &cell.returned {
+        facts.push(("J&Ḟ after return, not judged", answer::returned(found)));
+    }
     if let Some((base, other)) = cell.p99_ms {
         facts.push(("p99, not judged", format!("{} ms → {} ms", figure(base), figure(other))));
     }
@@ -158,6 +161,8 @@ fn words() -> Markup {
             dd { "The interval is wider than the noise, or a disturbance may explain or hide the change: neither a change nor its absence is shown." }
             dt { "not comparable" }
             dd { "Something differs that must not (videos, board, settings), or a side is not valid." }
+            dt { "after return" }
+            dd { "Over the frames after an object (re)appears, which J&F averages away; MOSEv2's J&Ḟ. Too few objects for a verdict." }
             dt { "latency" }
             dd { "Mean over videos of each video's median, over all repeats; both values, the change and its interval are of this one statistic." }
             dt { "noise" }
