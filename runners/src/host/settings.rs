@@ -108,6 +108,11 @@ impl SessionSettings {
         self.results_on_device
     }
 
+    /// Objects run one after the other, whatever was asked for.
+    pub fn run_one_by_one(&mut self) {
+        self.together = 1;
+    }
+
     /// Do graphs run in their form for the CPU provider, where they have one?
     pub fn cpu_forms(&self) -> bool {
         self.cpu_forms

@@ -14,20 +14,14 @@ pub struct Group {
     pub memories: Memories,
 }
 
-/// Most objects that run together. `one_age`: memory attention takes objects of one age only. Those of one start have one age
-/// until a gate lets some remember a frame and others not.
-pub fn most_together(sizes: &TensorSizes, settings: &SessionSettings, one_age: bool) -> usize {
-    let ages_differ = settings.memory_threshold().is_some();
-    if sizes.batched && !(one_age && ages_differ) { settings.together() } else { 1 }
-}
-
 /// How objects run, for the record.
 pub fn grouping_note(sizes: &TensorSizes, settings: &SessionSettings, one_age: bool) -> String {
     let together = if one_age { ", those that start on one frame" } else { "" };
     match (sizes.batched, settings.together()) {
         (false, _) => "objects: one after the other (the pack's graphs take one object at a time)".to_string(),
-        (true, n) if n > 1 && most_together(sizes, settings, one_age) == 1 => {
-            "objects: one after the other (with memory=gated their ages differ, and the CPU form of the graphs takes one age)".to_string()
+        (true, 1) if one_age && settings.memory_threshold().is_some() => {
+            "objects: one after the other (with memory=gated their ages differ, and the CPU form of the graphs takes one age)"
+                .to_string()
         }
         (true, 1) => "objects: one after the other (requested; the pack's graphs take any number)".to_string(),
         (true, usize::MAX) if one_age => "objects: those that start on one frame in one batch".to_string(),

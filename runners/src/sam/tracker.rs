@@ -22,7 +22,7 @@ use crate::sam::contract::{self, TensorSizes};
 use crate::sam::copies::{Copied, Copies};
 use crate::sam::edges::Edges;
 use crate::sam::encoder::Encoder;
-use crate::sam::groups::{Group, batches, grouping_note, is_mask, most_together};
+use crate::sam::groups::{Group, batches, grouping_note, is_mask};
 #[cfg(test)]
 use crate::sam::sabotage::Sabotage;
 use crate::sam::state::{Joiner, Memories};
@@ -142,6 +142,11 @@ impl Tracker {
         let (pack, sizes) = contract::read(&request.pack, contract::sizes)?;
         let mut settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
         settings.profile = profile.map(Path::to_path_buf);
+        let attention = pack.manifest.graph(contract::MEMORY_ATTENTION);
+        if settings.cpu_forms() && settings.memory_threshold().is_some() && attention.is_some_and(|g| g.cpu.is_some()) {
+            // Objects of one start have one age until a gate lets some remember a frame and others not.
+            settings.run_one_by_one();
+        }
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let preprocess = Preprocess::new(&pack.manifest.input);
         let edges = Edges::new(&settings, &preprocess);
@@ -416,7 +421,7 @@ impl Tracker {
 
     /// Most objects that run together.
     fn most_together(&self) -> usize {
-        most_together(&self.sizes, &self.settings, self.memory_attention.cpu_form)
+        if self.sizes.batched { self.settings.together() } else { 1 }
     }
 
     /// Memories for objects that start on this frame, with the wiring they need.
