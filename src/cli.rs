@@ -48,6 +48,12 @@ pub enum Command {
     /// Track, score, measure and report (the default)
     #[command(after_help = help::RUN)]
     Run(Box<RunArgs>),
+    /// Say what a run would do, and what it will take
+    ///
+    /// As `run --dry-run`: everything is checked and nothing is run. Time, disk and memory are estimates from earlier runs of the same
+    /// cells on this device; what they do not tell is not guessed.
+    #[command(after_help = help::PLAN)]
+    Plan(Box<RunArgs>),
     /// List the models that can run here
     #[command(after_help = help::MODELS)]
     Models(ModelsArgs),

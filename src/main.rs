@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Some(Command::Worker) => return ExitCode::from(worker::main()),
         Some(Command::InspectLibrary { file }) => Ok(inspect_library::answer(&file)),
         Some(Command::Run(args)) => run::run(*args, argv),
+        Some(Command::Plan(args)) => run::plan(*args, argv),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Schedule(args)) => schedule::schedule(&args),
         Some(Command::Report(args)) => report::report(&args),

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod config;
 pub mod content;
 pub mod data;
+pub mod forecast;
 pub mod identity;
 pub mod live;
 pub mod mask_files;

@@ -109,6 +109,46 @@ fn a_dry_run_shows_cells_options_and_notes() {
 }
 
 #[test]
+fn a_plan_estimates_from_earlier_runs_and_says_what_it_does_not_know() {
+    let bench = Bench::new();
+    let plan = |more: &[&str]| {
+        let dtype = if more.contains(&"--dtype") { &[][..] } else { &["--dtype", "fp32"] };
+        let args = ["plan", "--models", "good_mask", "--data", "data", "--json"];
+        let output = bench.output(&[&args[..], dtype, more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let said = text(&output.stdout);
+        let line: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        (said.clone(), line["forecast"].clone())
+    };
+    let (said, forecast) = plan(&[]);
+    assert!(said.contains("not known: no earlier run on this device"), "{said}");
+    assert!(forecast["seconds"].is_null() && forecast["disk_mib"].is_null(), "{forecast}");
+    assert!(!bench.path("results").exists(), "a plan leaves nothing");
+    bench.run("good_mask", &[]);
+    bench.run("good_mask", &["--save-masks=rle"]);
+    let (said, forecast) = plan(&["--save-masks=rle"]);
+    let cell = &forecast["cells"][0];
+    assert!(said.contains("estimates from earlier runs, not measured") && said.contains("from 2 runs"), "{said}");
+    assert_eq!((cell["runs"].as_array().unwrap().len(), &cell["unknown"]), (2, &serde_json::json!([])), "{cell}");
+    for figure in ["seconds", "disk_mib", "memory_mib"] {
+        let [low, middle, high] = ["low", "middle", "high"].map(|name| cell[figure][name].as_f64().unwrap());
+        assert!(0.0 < low && low <= middle && middle <= high, "{figure}: {cell}");
+    }
+    assert_eq!(forecast["seconds"], cell["seconds"]);
+    // Twice the repeats, more than the time; masks are written once.
+    let twice = plan(&["--save-masks=rle", "--repeat", "2"]).1;
+    let high = |forecast: &serde_json::Value, figure: &str| forecast[figure]["high"].as_f64().unwrap();
+    assert!((high(&twice, "seconds") - 2.0 * high(&forecast, "seconds")).abs() < 1e-9);
+    assert!(high(&twice, "disk_mib") < 2.0 * high(&forecast, "disk_mib"));
+    // Nothing is guessed: other frames, other outputs, another precision.
+    assert!(plan(&["--limit-objects", "1"]).0.contains("not known: time: no earlier run has frames of"));
+    assert!(plan(&["--overlays=png"]).0.contains("wrote the same masks and overlays"));
+    assert!(plan(&["--dtype", "fp16"]).0.contains("not known: no earlier run on this device with this pack"));
+    let (said, _) = plan(&["--min-free-mib", "1000000000"]);
+    assert!(said.contains("does not fit: disk: ") && said.contains("--save-masks=rle"), "{said}");
+}
+
+#[test]
 fn what_is_wrong_with_the_command_line_is_said_before_anything_runs() {
     let bench = Bench::new();
     bench.pack("one", "max_objects = 1\nprompts = [\"bbox\"]\nprecisions = [\"fp32\"]\n");

@@ -39,13 +39,11 @@ const UNFIT: (u8, &str) = (ENVIRONMENT, "device, ONNX Runtime or environment is 
 const UNWRITTEN: (u8, &str) = (ENVIRONMENT, "a file cannot be written");
 const CELL: (u8, &str) = (NOT_VALID, "a cell is invalid or failed");
 
-pub(super) const RUN: After = After {
-    examples: &[
-        "--models sam2_points,edgetam_points --dtype bf16",
-        "--config configs/demo.toml --device cuda:0 --out results",
-        "--resume latest",
-    ],
-    codes: &MEANINGS,
+pub(super) const RUN: After =
+    After { examples: &["--models sam2_points,edgetam_points --dtype bf16", "--resume latest"], codes: &MEANINGS };
+pub(super) const PLAN: After = After {
+    examples: &["plan --models sam2_points --data clips --save-masks=rle", "plan --config configs/demo.toml"],
+    codes: &[DONE, (USAGE, "wrong usage, data or model pack"), UNFIT],
 };
 pub(super) const PROMPT: After = After {
     examples: &["prompt clip.mp4", "prompt frames/ --frame 20", "prompt clips/ --video bear"],

@@ -105,6 +105,8 @@ pub struct RunArgs {
     #[serde(skip)]
     pub resume: Option<PathBuf>,
     /// Check everything and print the plan; run nothing
+    ///
+    /// With estimates of time, disk and memory, where earlier runs tell them. The same as `jetbench plan`
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,

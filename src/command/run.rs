@@ -14,13 +14,14 @@ use crate::command::export::Exports;
 use crate::exit::{self, Error, Outcome};
 use crate::judge::complete::Planned;
 use crate::judge::outcome::exit_code;
-use crate::plan::{Plan, config, content, identity, settings};
+use crate::plan::{Plan, config, content, forecast, identity, settings};
 use crate::report::screen::{LINE_SCHEMA, Wanted, last_line, screen};
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::results::status::Status;
 use crate::results::{retention, store};
 use crate::run::resume;
 use crate::run::{self, Verbosity, lock};
+use crate::telemetry::allowance::Allowance;
 use crate::telemetry::{self, device};
 use crate::text::{clean, now, say};
 
@@ -60,6 +61,19 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
     result
 }
 
+/// `jetbench plan`: what [`run`] says with `--dry-run`.
+///
+/// # Errors
+/// As [`run`]; `--resume`, whose plan is that of the run.
+pub fn plan(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
+    if args.resume.is_some() {
+        return Err(Error::Usage(
+            "--resume: what is left of a run has no plan of its own; say what is to be planned".into(),
+        ));
+    }
+    run(RunArgs { dry_run: Some(true), ..args }, argv)
+}
+
 /// The run itself, and its directory.
 fn measure(args: RunArgs, against: Option<&Against>, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>), Error> {
     let root = Path::new("/");
@@ -83,7 +97,7 @@ fn measure(args: RunArgs, against: Option<&Against>, argv: Vec<String>) -> Resul
         None => {
             let plan = Plan::new(&args)?;
             if args.dry_run.unwrap_or(false) {
-                return Ok((dry_run(&plan, as_json), None));
+                return Ok((dry_run(&plan, root, as_json), None));
             }
             if args.if_changed.unwrap_or(false)
                 && let Some((run, record)) = retention::unchanged(
@@ -187,8 +201,12 @@ fn unchanged(run: &Path, record: &RunRecord, quiet: bool) -> Outcome {
     Outcome { stdout: if quiet { String::new() } else { text }, code: exit_code(record, &[]) }
 }
 
-fn dry_run(plan: &Plan, as_json: bool) -> Outcome {
-    let mut text = plan.describe();
+fn dry_run(plan: &Plan, root: &Path, as_json: bool) -> Outcome {
+    let available = telemetry::system_memory(root).available_mib;
+    let allowed = Allowance::read(root).memory_mib;
+    let available = available.into_iter().chain(allowed).min_by(f64::total_cmp);
+    let forecast = forecast::of(plan, &device::describe(root), lock::free_mib(&plan.settings.out), available);
+    let mut text = plan.describe() + &forecast.words();
     for note in &plan.notes {
         text.push_str(&format!("note: {note}\n"));
     }
@@ -202,7 +220,7 @@ fn dry_run(plan: &Plan, as_json: bool) -> Outcome {
             })
             .collect();
         let line = json!({"schema": LINE_SCHEMA, "dry_run": true, "settings": plan.settings, "cells": cells,
-            "videos": plan.dataset.sequences.len(), "objects": plan.objects(), "frames": plan.frames()});
+            "videos": plan.dataset.sequences.len(), "objects": plan.objects(), "frames": plan.frames(), "forecast": forecast});
         text.push_str(&format!("{line}\n"));
     }
     Outcome::ok(text)

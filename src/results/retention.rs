@@ -144,9 +144,14 @@ fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// Bytes that a directory takes on disk; links are not followed.
-fn size(dir: &Path) -> u64 {
+/// Bytes that a directory or file takes on disk; links are not followed.
+pub fn size(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
+    if let Ok(file) = dir.symlink_metadata().map(|meta| meta.blocks() * 512)
+        && dir.is_file()
+    {
+        return file;
+    }
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let of = |entry: std::fs::DirEntry| match entry.path().symlink_metadata() {
         Ok(meta) if meta.is_dir() => meta.blocks() * 512 + size(&entry.path()),

@@ -44,6 +44,7 @@ const RUN_AS: &[(&str, &str)] = &[
     ("jetbench packs inspect PACK --dtype fp32 --form plain", "jetbench packs inspect $PACK --dtype fp32 --form plain"),
     ("jetbench packs pack DIR", "jetbench packs pack $PACK --out sam2.tar"),
     ("jetbench packs pack packs/edgetam", "jetbench packs pack $PACK --out edgetam.tar"),
+    ("jetbench plan", "jetbench plan --models sam2_points"),
     ("jetbench prompt clip.mp4", "jetbench prompt frames"),
     ("jetbench report RUN", "jetbench report latest"),
     ("jetbench report RUN -v", "jetbench report latest -v"),
