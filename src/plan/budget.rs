@@ -222,6 +222,21 @@ mod tests {
         assert!(estimate(1, Dtype::Bf16, &[]) >= one);
     }
 
+    /// The largest value of the graphs is one object's matrix of attention weights: 256 queries, 7 x 256 + 16 x 2 keys.
+    #[test]
+    fn weights_of_attention_are_counted_as_they_are_computed() {
+        let sam2 = packs().join("sam2_mini");
+        let on = |device, attention: &[&str]| {
+            let load = load(&sam2, Dtype::Fp16, device, 8);
+            attention.iter().fold(load, |load, how| load.with("attention", how)).estimate().unwrap()
+        };
+        let weights = 8 * 256 * (7 * 256 + 16 * 2);
+        let [whole, fused] = ["whole", "fused"].map(|how| on(Device::Cuda(0), &[how]));
+        assert!(whole > fused + 3 * weights, "{whole} and {fused}");
+        assert_eq!(on(Device::Cuda(0), &[]), fused, "what a run does unless told otherwise");
+        assert!(on(Device::TensorRt(0), &["64"]) + 3 * weights < on(Device::TensorRt(0), &[]));
+    }
+
     #[test]
     fn what_cannot_be_estimated_is_refused() {
         let nowhere = load(Path::new("/nonexistent"), Dtype::Fp32, Device::Cpu, 1);

@@ -93,6 +93,11 @@ impl SessionSettings {
         self.gated.then_some(self.memory_threshold)
     }
 
+    /// How are large attentions computed?
+    pub(crate) fn attention(&self) -> Attention {
+        self.attention
+    }
+
     /// Are stage times taken? They are unless the option `stage_times` says `off`.
     pub fn stage_times(&self) -> bool {
         self.stage_times

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::files;
 use crate::host::settings::SessionSettings;
 use crate::manifest::{COND_OBJECTS, Follows, GraphSpec, OBJECTS, TensorSpec};
-use crate::onnx::{Dimension, Model, shape_text};
+use crate::onnx::{Attention, Dimension, Model, shape_text};
 use crate::pack::Pack;
 use crate::packs;
 use crate::runner::RunnerError;
@@ -147,7 +147,8 @@ pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, Runne
     let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
     let batch = objects.min(settings.together()).max(1);
     let on_cpu = request.device == Device::Cpu && (request.dtype != Dtype::Fp32 || settings.cpu_forms());
-    let found = inspect(&request.pack, Some(request.dtype), batch, on_cpu)?;
+    let form = Form { on_cpu, attention: settings.attention() };
+    let found = counted(&request.pack, Some(request.dtype), batch, form)?;
     if let Some(graph) = found.graphs.iter().find(|graph| graph.cost.uncounted() > 0) {
         return Err(RunnerError::Pack(format!(
             "{}: the shapes of {} operators are not known (`jetbench packs inspect` names them)",
@@ -181,6 +182,18 @@ pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, Runne
 /// [`RunnerError::Pack`] when the manifest or a graph file cannot be read at all; wrong digests and missing facts are in
 /// the report instead. [`RunnerError::Usage`] when no graph has the precision.
 pub fn inspect(dir: &Path, precision: Option<Dtype>, objects: usize, on_cpu: bool) -> Result<Inspection, RunnerError> {
+    counted(dir, precision, objects, Form { on_cpu, attention: Attention::Whole })
+}
+
+/// In which form graphs are counted.
+#[derive(Clone, Copy)]
+struct Form {
+    on_cpu: bool,
+    attention: Attention,
+}
+
+/// As [`inspect`], with attention computed in one of its ways.
+fn counted(dir: &Path, precision: Option<Dtype>, objects: usize, form: Form) -> Result<Inspection, RunnerError> {
     let pack = Pack::read(dir)?;
     let manifest = &pack.manifest;
     let held = manifest.dtypes();
@@ -201,7 +214,7 @@ pub fn inspect(dir: &Path, precision: Option<Dtype>, objects: usize, on_cpu: boo
     let mut missing = Vec::new();
     let mut graphs = Vec::new();
     for graph in &manifest.graphs {
-        graphs.push(read(&pack, graph, precision, objects, on_cpu, &mut missing)?);
+        graphs.push(read(&pack, graph, precision, objects, form, &mut missing)?);
     }
     let batched = graphs.iter().any(|g| g.inputs.iter().any(|i| i.contains(&format!("[{OBJECTS}"))));
     // Without an object axis the object graphs run once per object.
@@ -241,9 +254,10 @@ fn read(
     graph: &GraphSpec,
     precision: Dtype,
     objects: usize,
-    on_cpu: bool,
+    form: Form,
     missing: &mut Vec<String>,
 ) -> Result<GraphCost, RunnerError> {
+    let Form { on_cpu, attention } = form;
     let form = graph.cpu.as_ref().filter(|_| on_cpu && precision == Dtype::Fp32);
     let checked = if form.is_some() {
         pack.check_cpu_form(graph).map(drop)
@@ -257,6 +271,9 @@ fn read(
     let path = pack.dir.join(&file);
     let wrong = |e: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {e}", path.display()));
     let bytes = files::read(&path, files::LARGE).map_err(|e| wrong(&e))?;
+    let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
+    let attended = model.with_attention(attention).map_err(|e| wrong(&e))?;
+    let bytes = attended.map_or(bytes, |attended| attended.bytes);
     let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
     let emulated = (on_cpu && precision != Dtype::Fp32).then(|| model.emulate_half());
     let emulated = emulated.transpose().map_err(|e| wrong(&e))?;
