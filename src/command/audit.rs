@@ -10,6 +10,7 @@ use jetbench_runners::types::{Dtype, OpenRequest, Prompt};
 use serde_json::json;
 
 use crate::cli::{AuditArgs, RunArgs};
+use crate::dataset::live;
 use crate::exit::{Error, NOT_VALID, OK, Outcome};
 use crate::judge::transfers::{TO_HOST, Transfer, TransferSeverity, judge};
 use crate::plan::resolve::Cell;
@@ -22,6 +23,7 @@ use crate::run::prompt;
 /// # Errors
 /// As a run's plan; a pack without graphs; a profile that cannot be read.
 pub fn audit(args: &AuditArgs) -> Result<Outcome, Error> {
+    args.data.as_deref().map_or(Ok(()), live::refuse)?;
     let run = RunArgs {
         models: args.models.clone(),
         dtype: args.dtype.clone(),

@@ -4,7 +4,7 @@
 mod address;
 mod source;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -147,7 +147,7 @@ pub(crate) fn frames(count: usize) -> Vec<FrameFile> {
 ///
 /// # Errors
 /// The path is the address of a live source, which is shown without its credentials.
-pub(super) fn refuse(root: &std::path::Path) -> Result<(), DataError> {
+pub(crate) fn refuse(root: &Path) -> Result<(), DataError> {
     match Address::of(root) {
         None => Ok(()),
         Some(Err(what)) => Err(DataError(what)),

@@ -157,8 +157,15 @@ fn what_would_need_a_live_sources_frames_again_is_refused_with_the_reason() {
         let said = refused(&[&without[..], args].concat());
         assert!(said.contains(reason) && !said.contains("hunter2"), "{args:?}: {said}");
     }
-    let said = refused(&["data", "check", "rtsp://me:hunter2@cam/x"]);
-    assert!(said.contains("rtsp://cam/x: a live source, and files are needed here"), "{said}");
+    let address = "rtsp://me:hunter2@cam/x";
+    for other in [
+        &["data", "check", address][..],
+        &["prompt", address],
+        &["audit", "--models", "calm_points", "--data", address],
+    ] {
+        let said = refused(other);
+        assert!(said.contains("rtsp://cam/x: a live source, and files are needed here"), "{other:?}: {said}");
+    }
     for (pipe, reason) in [
         (&b""[..], "the pipe ended before its first frame"),
         (b"YUV4MPEG2 W48 H32 F30:1\n", "frames are PPM images"),
