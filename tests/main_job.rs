@@ -374,6 +374,7 @@ fn a_pack_is_compared_with_itself_run_otherwise() {
     for (option, said) in [
         ("atention=fused", "no option `atention`; did you mean `attention`?"),
         ("attention=no", "expected whole, fused"),
+        ("memory=gated", "a reference remembers every frame"),
     ] {
         let output = jetbench(repository(), &["verify", pack.dir.to_str().unwrap(), "--option", option]);
         assert_eq!(output.status.code(), Some(2));

@@ -38,8 +38,8 @@ pub mod contract {
 /// The options of the runners.
 pub mod options {
     pub use crate::host::options::{
-        DeviceKind, FORM, InvalidOption, OBJECTS, OVERLAPS, PIPELINE, PackNeed, REFUSED, RunnerOption, STAGE_TIMES,
-        TABLE, check_together, find, loads_libraries,
+        DeviceKind, FORM, InvalidOption, MEMORY, OBJECTS, OVERLAPS, PIPELINE, PackNeed, REFUSED, RunnerOption,
+        STAGE_TIMES, TABLE, check_together, find, loads_libraries,
     };
     pub use crate::host::providers::Provider;
 }

@@ -6,7 +6,7 @@ mod against;
 use std::path::Path;
 
 use jetbench_runners::golden::{self, GoldenReport, Verdict, shown};
-use jetbench_runners::options::{TABLE, find};
+use jetbench_runners::options::{MEMORY, TABLE, find};
 use jetbench_runners::types::{OpenRequest, Options};
 use serde_json::json;
 
@@ -51,6 +51,12 @@ fn most(args: &VerifyArgs) -> usize {
 }
 
 fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome, Error> {
+    if let Some(policy) = request.options.extra.get(MEMORY).filter(|policy| *policy != "all") {
+        return Err(Error::Usage(format!(
+            "--option {MEMORY}={policy}: a reference remembers every frame, so it says nothing about this; --against compares two devices \
+             or precisions with it"
+        )));
+    }
     let report = golden::verify_first(request, most(args))?;
     let code = if report.passes() { OK } else { NOT_VALID };
     if !args.json {

@@ -21,6 +21,8 @@ pub use table::{REFUSED, TABLE};
 pub const OBJECTS: &str = "objects";
 /// The option that says what becomes of a pixel that several objects claim.
 pub const OVERLAPS: &str = "overlaps";
+/// The option that says which tracked frames change the memory.
+pub const MEMORY: &str = "memory";
 /// The option that says what a frame must be worth to change a gated memory.
 pub const MEMORY_THRESHOLD: &str = "memory_threshold";
 /// The option that says whether the time of each stage is taken.

@@ -82,7 +82,7 @@ pub const TABLE: &[RunnerOption] = &[
               age) as it was; a prompted frame always changes it. That is how SAM 3 filters its memories, without its exception for the \
               last frame. The choice is made per object on the device, in the graph that writes the memory, and no weight changes. \
               With the CPU form of a pack's graphs, which takes objects of one age together, objects then run one after the other. \
-              A comparison of two runs names the option.",
+              Figures: [performance.md](performance.md#memory-policies).",
         ..option(
             "memory",
             EVERY,
