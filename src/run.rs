@@ -21,6 +21,7 @@ pub mod worker;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use jetbench_runners::files;
 use jetbench_runners::runtime;
@@ -30,10 +31,10 @@ use crate::judge::outcome::INTERRUPTED;
 use crate::judge::repeat;
 use crate::plan::content::content_sha256;
 use crate::plan::settings::Settings;
-use crate::plan::{Plan, identity};
+use crate::plan::{Plan, forecast, identity};
 use crate::report::{self, thumb};
 use crate::results::note::{Note, NoteKind};
-use crate::results::record::{CellRecord, DataRecord, Origin, RunRecord, SCHEMA};
+use crate::results::record::{CellRecord, DataRecord, ForecastRecord, Origin, RunRecord, SCHEMA, Taken};
 use crate::results::retention;
 use crate::results::store::{self, RunDir};
 use crate::run::cell::CellRun;
@@ -42,6 +43,7 @@ use crate::run::progress::{Progress, Scope};
 use crate::run::resume::{Before, Resumed};
 use crate::score::agreement;
 use crate::telemetry::device;
+use crate::telemetry::key::MemoryPhase;
 use crate::text::{now, plural, say};
 
 /// How much is said on stderr while a run goes on.
@@ -75,11 +77,11 @@ pub struct Done {
     pub faults: Vec<FaultClass>,
 }
 
-/// Makes the directory of a new run, and its record without cells.
+/// Makes the directory of a new run, and its record without cells; `forecast`: what it was estimated to take.
 ///
 /// # Errors
 /// The directory cannot be made.
-pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Error> {
+pub fn begin(plan: Plan, root: &Path, argv: Vec<String>, forecast: Option<ForecastRecord>) -> Result<Resumed, Error> {
     let probe = plan.ort_lib.as_deref().map(|lib| runtime::probe(Some(lib))).unwrap_or_default();
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let devices: Vec<_> = plan.cells.iter().map(|cell| cell.device).collect();
@@ -115,6 +117,7 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
         stopped: None,
         agreement: Vec::new(),
         null_run: None,
+        forecast,
         origin: Origin {
             directory: std::env::current_dir().unwrap_or_default().display().to_string(),
             job_sha256: identity::job_sha256(&plan, &program_sha256),
@@ -134,6 +137,7 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>) -> Result<Resumed, Erro
 /// # Errors
 /// The results cannot be written. What goes wrong in a cell is its verdict.
 pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity: &Verbosity) -> Result<Done, Error> {
+    let began = Instant::now();
     let Resumed { dir, plan, mut record, before } = resumed;
     let fault = |e: std::io::Error| disk(&dir.path, &e);
     store::write_json(&dir.head(), &record).map_err(fault)?;
@@ -193,6 +197,7 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
         record.stopped = Some(INTERRUPTED.into());
     }
     record.finished = Some(now());
+    take_stock(&mut record, began.elapsed().as_secs_f64());
     progress.doing("writing the report");
     write_all(&dir, &mut record).map_err(|e| unfinished(&dir.path, &e))?;
     drop(progress); // only now: it waits for the terminal
@@ -200,6 +205,32 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
         faults.push(FaultClass::Environment);
     }
     Ok(Done { dir: dir.path.clone(), settings: plan.settings, record, faults })
+}
+
+/// What the run took, beside what it was estimated to take. Of one that was interrupted these are other things.
+fn take_stock(record: &mut RunRecord, seconds: f64) {
+    if record.stopped.is_some() || !record.origin.resumed.is_empty() {
+        return;
+    }
+    let peak =
+        |cell: &CellRecord| cell.memory.get(&MemoryPhase::Peak).and_then(|m| forecast::memory_mib(m, &cell.device));
+    let memory_mib = record.cells.iter().map(peak).collect();
+    if let Some(forecast) = &mut record.forecast {
+        forecast.taken = Some(Taken { seconds: Some(seconds), disk_mib: None, memory_mib });
+    }
+}
+
+/// What will stay on disk, all files but `run.json` written.
+fn weigh(dir: &RunDir, record: &mut RunRecord) {
+    if record.forecast.as_ref().is_none_or(|forecast| forecast.taken.is_none()) {
+        return;
+    }
+    let length = serde_json::to_vec(record).map_or(0, |bytes| bytes.len() as u64);
+    let passing: u64 = ["partial", "spool"].iter().map(|name| retention::size(&dir.path.join(name))).sum();
+    let bytes = retention::size(&dir.path).saturating_sub(passing) + length;
+    if let Some(taken) = record.forecast.as_mut().and_then(|forecast| forecast.taken.as_mut()) {
+        taken.disk_mib = Some(bytes as f64 / 1_048_576.0);
+    }
 }
 
 /// What the user should know before the first cell.
@@ -249,5 +280,6 @@ fn write_all(dir: &RunDir, record: &mut RunRecord) -> std::io::Result<()> {
             format!("not written: {}; `jetbench report {}` makes it anew", missing.join(", "), dir.path.display());
         record.cells.iter_mut().for_each(|cell| cell.notes.push(Note::new(NoteKind::Output, text.clone())));
     }
+    weigh(dir, record);
     dir.finish(record)
 }

@@ -135,6 +135,27 @@ fn a_plan_estimates_from_earlier_runs_and_says_what_it_does_not_know() {
         assert!(0.0 < low && low <= middle && middle <= high, "{figure}: {cell}");
     }
     assert_eq!(forecast["seconds"], cell["seconds"]);
+    // A run that was foretold says how wrong that was, on the screen, in the report and in its record.
+    let job = ["--models", "good_mask", "--dtype", "fp32", "--data", "data", "--save-masks=rle"];
+    let third = bench.output(&job);
+    let (out, told) = (text(&third.stdout), stderr(&third));
+    assert!(told.contains("estimated from earlier runs: "), "{told}");
+    assert!(
+        out.contains("forecast: time: ") && out.contains(" estimated, ") && out.contains("forecast: disk: "),
+        "{out}"
+    );
+    let place = out.lines().find_map(|line| line.strip_prefix("results: ")).unwrap();
+    let newest = bench.path(place);
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(newest.join("run.json")).unwrap()).unwrap();
+    let (estimated, taken) = (&record["forecast"]["estimated"], &record["forecast"]["taken"]);
+    assert_eq!(estimated["cells"][0]["runs"].as_array().unwrap().len(), 2, "{estimated}");
+    for figure in ["seconds", "disk_mib"] {
+        assert!(taken[figure].as_f64().unwrap() > 0.0, "{taken}");
+        assert!(estimated[figure]["middle"].as_f64().unwrap() > 0.0, "{estimated}");
+    }
+    assert!(taken["memory_mib"][0].as_f64().unwrap() > 0.0, "{taken}");
+    assert!(std::fs::read_to_string(newest.join("report.html")).unwrap().contains("<h2>Forecast</h2>"));
+    let forecast = plan(&["--save-masks=rle"]).1;
     // Twice the repeats, more than the time; masks are written once.
     let twice = plan(&["--save-masks=rle", "--repeat", "2"]).1;
     let high = |forecast: &serde_json::Value, figure: &str| forecast[figure]["high"].as_f64().unwrap();

@@ -342,6 +342,7 @@ fn one_device(parts: &[&Part], missing: &[String], partial: bool) -> Result<RunR
         cell.verdict = Planned::of_names(list.iter()).judged(cell);
     }
     joined.agreement = records.iter().flat_map(|r| r.agreement.clone()).collect();
+    joined.forecast = None; // it is of one part
     joined.data.content_sha256 = content::content_sha256(&joined.cells);
     joined.started = records.iter().map(|r| r.started.clone()).min().unwrap_or_default();
     joined.finished = records.iter().filter_map(|r| r.finished.clone()).max();
@@ -488,6 +489,7 @@ fn fleet(parts: &[&Part], records: Vec<RunRecord>) -> RunRecord {
     joined.device = fleet_device(records.iter().map(|r| &r.device));
     // Cells are named after their boards, and those of two boards were not compared.
     joined.agreement = Vec::new();
+    joined.forecast = None;
     joined.origin.parts = records.iter().flat_map(|r| r.origin.parts.clone()).collect();
     debug_assert_eq!(joined.origin.parts.len(), parts.len());
     let names: Vec<String> = records.iter().map(|r| board(&r.device)).collect();

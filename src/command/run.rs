@@ -16,7 +16,7 @@ use crate::judge::complete::Planned;
 use crate::judge::outcome::exit_code;
 use crate::plan::{Plan, config, content, forecast, identity, settings};
 use crate::report::screen::{LINE_SCHEMA, Wanted, last_line, screen};
-use crate::results::record::{CellRecord, RunRecord, Verdict};
+use crate::results::record::{CellRecord, Forecast, ForecastRecord, RunRecord, Verdict};
 use crate::results::status::Status;
 use crate::results::{retention, store};
 use crate::run::resume;
@@ -114,7 +114,8 @@ fn measure(args: RunArgs, against: Option<&Against>, argv: Vec<String>) -> Resul
                 return Ok((finish(&args, against, (&record, &run), stands)?, None));
             }
             let held = claim(&plan, root, &interrupt, &verbosity)?;
-            (run::begin(plan, root, argv)?, held)
+            let forecast = foretell(&plan, root, &verbosity);
+            (run::begin(plan, root, argv, forecast)?, held)
         }
     };
     let done = run::measure(resumed, root, &interrupt, &verbosity)?;
@@ -201,11 +202,27 @@ fn unchanged(run: &Path, record: &RunRecord, quiet: bool) -> Outcome {
     Outcome { stdout: if quiet { String::new() } else { text }, code: exit_code(record, &[]) }
 }
 
-fn dry_run(plan: &Plan, root: &Path, as_json: bool) -> Outcome {
+/// What the plan will take on this machine as it is.
+fn forecast_of(plan: &Plan, root: &Path) -> Forecast {
     let available = telemetry::system_memory(root).available_mib;
     let allowed = Allowance::read(root).memory_mib;
     let available = available.into_iter().chain(allowed).min_by(f64::total_cmp);
-    let forecast = forecast::of(plan, &device::describe(root), lock::free_mib(&plan.settings.out), available);
+    forecast::of(plan, &device::describe(root), lock::free_mib(&plan.settings.out), available)
+}
+
+/// The forecast of a run that begins, told; `None` where no earlier run tells anything.
+fn foretell(plan: &Plan, root: &Path, verbosity: &Verbosity) -> Option<ForecastRecord> {
+    let estimated = forecast_of(plan, root);
+    if estimated.cells.iter().all(|cell| cell.runs.is_empty()) {
+        return None;
+    }
+    estimated.total().iter().for_each(|line| verbosity.tell(line));
+    estimated.misfits.iter().for_each(|misfit| verbosity.tell(&format!("does not fit: {misfit}")));
+    Some(ForecastRecord { estimated, taken: None })
+}
+
+fn dry_run(plan: &Plan, root: &Path, as_json: bool) -> Outcome {
+    let forecast = forecast_of(plan, root);
     let mut text = plan.describe() + &forecast.words();
     for note in &plan.notes {
         text.push_str(&format!("note: {note}\n"));

@@ -3,90 +3,23 @@
 //! so, with its range and source; what no earlier run tells is not guessed.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
 
 use crate::dataset::mask_lines;
 use crate::judge::stats::median;
 use crate::plan::resolve::Cell;
 use crate::plan::{Plan, budget, options};
 use crate::report::movie;
-use crate::results::record::{CellRecord, DeviceRecord, RunRecord, Verdict};
+use crate::results::record::{
+    CellForecast, CellRecord, DeviceRecord, Estimate, Forecast, MemoryRecord, RunRecord, Verdict, mib,
+};
 use crate::results::{retention, store};
 use crate::telemetry::key::MemoryPhase;
 use crate::text::plural;
 
 /// Earlier runs that are looked at, the newest.
-const RUNS: usize = 20;
+const RUNS: usize = 10;
 const MIB: f64 = 1_048_576.0;
-
-/// A figure that was not measured: by the middle, the least and the most of what earlier runs took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    /// By the run with the least.
-    pub low: f64,
-    /// By their median.
-    pub middle: f64,
-    /// By the run with the most.
-    pub high: f64,
-}
-
-impl Estimate {
-    fn of(values: &[f64]) -> Option<Estimate> {
-        let low = values.iter().copied().min_by(f64::total_cmp)?;
-        let high = values.iter().copied().max_by(f64::total_cmp)?;
-        Some(Estimate { low, middle: median(values)?, high })
-    }
-
-    fn times(self, n: f64) -> Estimate {
-        Estimate { low: self.low * n, middle: self.middle * n, high: self.high * n }
-    }
-
-    fn and(self, other: Estimate) -> Estimate {
-        let (low, middle) = (self.low + other.low, self.middle + other.middle);
-        Estimate { low, middle, high: self.high + other.high }
-    }
-
-    /// `12 min (11 to 14 min)`.
-    fn words(self, show: impl Fn(f64) -> String) -> String {
-        let [low, middle, high] = [self.low, self.middle, self.high].map(show);
-        if low == high { middle } else { format!("{middle} ({low} to {high})") }
-    }
-}
-
-/// What one cell will take, all its repeats together. What is not known is `None`, and `unknown` says why.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CellForecast {
-    /// Model tag, precision and device.
-    pub cell: String,
-    /// Ids of the earlier runs that it is from, newest first.
-    pub runs: Vec<String>,
-    /// Loading, tracking, scoring and writing, seconds.
-    pub seconds: Option<Estimate>,
-    /// What stays on disk, MiB.
-    pub disk_mib: Option<Estimate>,
-    /// Peak memory, MiB: the worker's resident set on a CPU, the system's elsewhere.
-    pub memory_mib: Option<Estimate>,
-    /// The same computed from the graphs, where no run tells; on a CPU only.
-    pub memory_from_graphs_mib: Option<f64>,
-    /// What is not known, and why.
-    pub unknown: Vec<String>,
-}
-
-/// What a job will take.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Forecast {
-    /// Its cells, in order.
-    pub cells: Vec<CellForecast>,
-    /// All of them; `None`: of a cell it is not known.
-    pub seconds: Option<Estimate>,
-    /// All of them; `None`: of a cell it is not known.
-    pub disk_mib: Option<Estimate>,
-    /// What does not fit this machine, each with a remedy.
-    pub misfits: Vec<String>,
-}
 
 /// Frame width and height, objects: what decides how long a frame takes.
 type Kind = (u32, u32, usize);
@@ -168,7 +101,10 @@ impl Earlier {
 /// [`Rest`] of a run. `None`: it was taken up again, so its time is not known.
 fn rest(dir: &Path, run: &RunRecord) -> Option<Rest> {
     let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
+    // The clock of the record has whole seconds only.
+    let exact = run.forecast.as_ref().and_then(|forecast| forecast.taken.as_ref()?.seconds);
     let wall = time(run.finished.as_deref()?)? - time(&run.started)?;
+    let wall = exact.unwrap_or(wall.num_milliseconds() as f64 / 1e3);
     let (mut busy, mut frames) = (0.0, 0);
     for cell in &run.cells {
         let units = cell.repeats.len().max(1);
@@ -178,7 +114,7 @@ fn rest(dir: &Path, run: &RunRecord) -> Option<Rest> {
     }
     let outputs = retention::size(&dir.join("masks")) + retention::size(&dir.join("overlays"));
     let mib = retention::size(dir).saturating_sub(outputs) as f64 / MIB;
-    let seconds = (wall.num_milliseconds() as f64 / 1e3 - busy).max(0.0);
+    let seconds = (wall - busy).max(0.0);
     (frames > 0 && run.origin.resumed.is_empty()).then_some(Rest { seconds, mib, frames })
 }
 
@@ -197,7 +133,7 @@ fn over(frames: &BTreeMap<Kind, usize>, samples: &[(Kind, f64)]) -> Result<Estim
     let (mut sum, mut lacking) = (Estimate::default(), Vec::new());
     for (&kind, &count) in frames {
         let own: Vec<f64> = samples.iter().filter(|(k, _)| *k == kind).map(|(_, v)| *v).collect();
-        match Estimate::of(&own) {
+        match estimate(&own) {
             Some(estimate) => sum = sum.and(estimate.times(count as f64)),
             None => lacking.push(kind),
         }
@@ -212,6 +148,10 @@ fn of_cell(plan: &Plan, cell: &Cell, runs: &[(PathBuf, RunRecord)]) -> CellForec
     };
     let earlier: Vec<Earlier> = runs.iter().filter_map(same).collect();
     let mut forecast = CellForecast { cell: cell.label(), ..CellForecast::default() };
+    if plan.settings.live.is_some() {
+        forecast.unknown.push("what a live source will send".into());
+        return forecast;
+    }
     memory(plan, cell, &earlier, &mut forecast);
     if earlier.is_empty() {
         forecast
@@ -230,9 +170,9 @@ fn of_cell(plan: &Plan, cell: &Cell, runs: &[(PathBuf, RunRecord)]) -> CellForec
     // Part of it grows with the frames and part does not (reports, say): it lies between the two.
     let rest = |part: fn(&Rest) -> f64| {
         let both = |rest: Rest| [part(&rest), part(&rest) * all * repeats / rest.frames as f64];
-        Estimate::of(&earlier.iter().filter_map(|e| e.rest).flat_map(both).collect::<Vec<_>>())
+        estimate(&earlier.iter().filter_map(|e| e.rest).flat_map(both).collect::<Vec<_>>())
     };
-    match (tracked, Estimate::of(&loads), rest(|r| r.seconds)) {
+    match (tracked, estimate(&loads), rest(|r| r.seconds)) {
         (Ok(track), Some(load), Some(rest)) => {
             forecast.seconds = Some(track.and(load).times(repeats).and(rest));
         }
@@ -275,9 +215,9 @@ fn memory(plan: &Plan, cell: &Cell, earlier: &[Earlier], forecast: &mut CellFore
     let peaks = earlier.iter().filter_map(|e| {
         let mut kinds = e.cell.sequences.iter().map(|s| (s.width, s.height, s.objects.len()));
         let peak = e.cell.memory.get(&MemoryPhase::Peak).filter(|_| largest(&mut kinds) == planned)?;
-        if on_cpu { peak.rss_mib } else { peak.system_mib }
+        memory_mib(peak, &e.cell.device)
     });
-    forecast.memory_mib = Estimate::of(&peaks.collect::<Vec<_>>());
+    forecast.memory_mib = estimate(&peaks.collect::<Vec<_>>());
     if forecast.memory_mib.is_none() && on_cpu {
         let load = budget::Load {
             pack: &cell.pack.dir,
@@ -291,6 +231,11 @@ fn memory(plan: &Plan, cell: &Cell, earlier: &[Earlier], forecast: &mut CellFore
     if forecast.memory_mib.is_none() && forecast.memory_from_graphs_mib.is_none() && !earlier.is_empty() {
         forecast.unknown.push("memory: no earlier run with frames as large and as many objects".into());
     }
+}
+
+/// The figure of a peak that is estimated: the worker's resident set on a CPU, where all its memory is in it, and the system's elsewhere.
+pub(crate) fn memory_mib(peak: &MemoryRecord, device: &str) -> Option<f64> {
+    if device == "cpu" { peak.rss_mib } else { peak.system_mib }
 }
 
 fn misfits(
@@ -325,49 +270,20 @@ fn misfits(
     misfits
 }
 
-impl Forecast {
-    /// For the screen, a line per cell.
-    pub fn words(&self) -> String {
-        let mut text = String::from("forecast (estimates from earlier runs, not measured):\n");
-        for cell in &self.cells {
-            let mut parts: Vec<String> = cell.seconds.iter().map(|e| e.words(span)).collect();
-            parts.extend(cell.disk_mib.map(|e| format!("disk {}", e.words(mib))));
-            parts.extend(cell.memory_mib.map(|e| format!("peak memory {}", e.words(mib))));
-            parts.extend(cell.memory_from_graphs_mib.map(|m| format!("peak memory about {}, from the graphs", mib(m))));
-            if let Some(newest) = cell.runs.first() {
-                parts.push(format!("from {}, the newest {newest}", plural(cell.runs.len(), "run", "runs")));
-            }
-            parts.extend(cell.unknown.iter().map(|why| format!("not known: {why}")));
-            let _ = writeln!(text, "  {}: {}", cell.cell, parts.join("; "));
-        }
-        if self.cells.len() > 1
-            && let Some((seconds, disk)) = self.seconds.zip(self.disk_mib)
-        {
-            let _ = writeln!(text, "  all cells: {}; disk {}", seconds.words(span), disk.words(mib));
-        }
-        for misfit in &self.misfits {
-            let _ = writeln!(text, "does not fit: {misfit}");
-        }
-        text
-    }
-}
-
-fn mib(mib: f64) -> String {
-    format!("{mib:.1} MiB")
-}
-
-/// `35 s`, `12.5 min`, `3.4 h`.
-fn span(seconds: f64) -> String {
-    match seconds {
-        s if s < 120.0 => format!("{s:.1} s"),
-        s if s < 7200.0 => format!("{:.1} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
+/// Least, middle and most of what earlier runs took; `None` of nothing.
+fn estimate(values: &[f64]) -> Option<Estimate> {
+    let low = values.iter().copied().min_by(f64::total_cmp)?;
+    let high = values.iter().copied().max_by(f64::total_cmp)?;
+    Some(Estimate { low, middle: median(values)?, high })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn seconds(s: f64) -> String {
+        format!("{s:.1} s")
+    }
 
     #[test]
     fn figures_are_added_up_by_kind_of_frame_and_what_is_not_known_is_named() {
@@ -378,8 +294,8 @@ mod tests {
         assert!((sum.low - 5.0).abs() < 1e-9 && (sum.middle - 6.0).abs() < 1e-9 && (sum.high - 7.0).abs() < 1e-9);
         assert_eq!(over(&frames, &samples[..3]), Err(vec![large]));
         assert_eq!(unseen(&[large]), "no earlier run has frames of 96x64 with 1 object");
-        assert_eq!(sum.words(span), "6.0 s (5.0 s to 7.0 s)");
-        assert_eq!(Estimate::of(&[300.0]).unwrap().words(span), "5.0 min");
-        assert_eq!(Estimate::of(&[]), None);
+        assert_eq!(sum.words(seconds), "6.0 s (5.0 s to 7.0 s)");
+        assert_eq!(estimate(&[300.0]).unwrap().words(seconds), "300.0 s");
+        assert_eq!(estimate(&[]), None);
     }
 }

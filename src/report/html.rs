@@ -38,6 +38,7 @@ pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
         (drawings(figures))
         (agreement::section(run))
         (moments(run, thumbs))
+        (forecast(run))
         (device(run))
         (cells(run))
         (reproduce(run))
@@ -70,6 +71,18 @@ fn beside(closing: &Closing) -> Markup {
         @if !closing.legend.is_empty() {
             h2 { "How to read it" }
             ul.notes { @for line in &closing.legend { li { (line) } } }
+        }
+    }
+}
+
+/// How wrong the forecast was, where one was made.
+fn forecast(run: &RunRecord) -> Markup {
+    let errors = run.forecast.as_ref().map(|forecast| forecast.errors()).unwrap_or_default();
+    html! {
+        @if !errors.is_empty() {
+            h2 { "Forecast" }
+            p { "What was estimated from earlier runs before this one began, and what was then measured." }
+            ul.notes { @for line in &errors { li { (clean(line)) } } }
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::report::table::{self, Style};
 use crate::results::disturbance::Disturbance;
 use crate::results::record::{RunRecord, Verdict};
-use crate::text::shell_word;
+use crate::text::{clean, shell_word};
 
 /// Schema number of the lines of JSON that `run` prints; it is not that of `run.json`.
 pub const LINE_SCHEMA: u32 = 1;
@@ -53,6 +53,9 @@ pub fn screen(record: &RunRecord, dir: &Path, wanted: Wanted) -> String {
         text.push_str(&table::text(record, style(wanted.verbose)));
         text.push_str(&format!("results: {}\n", dir.display()));
         text.push_str(&format!("report:  {}\n", dir.join("report.html").display()));
+        for line in record.forecast.iter().flat_map(|forecast| forecast.errors()) {
+            text.push_str(&format!("forecast: {}\n", clean(&line)));
+        }
         if record.cells.iter().any(|c| c.interrupted) && !record.data.is_live() {
             let dir = shell_word(&dir.display().to_string());
             text.push_str(&format!("to continue: jetbench --resume {dir}\n"));

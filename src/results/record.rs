@@ -3,6 +3,7 @@
 
 mod agreement;
 mod figures;
+mod forecast;
 mod prompt;
 mod sequence;
 
@@ -20,6 +21,8 @@ use crate::results::note::{Note, Reason, ReasonKind};
 use crate::telemetry::key::{Channel, MemoryPhase};
 pub use agreement::AgreementRecord;
 pub use figures::*;
+pub(crate) use forecast::mib;
+pub use forecast::{CellForecast, Estimate, Forecast, ForecastRecord, Taken};
 pub use prompt::PromptRecord;
 pub use sequence::*;
 
@@ -57,6 +60,9 @@ pub struct RunRecord {
     /// What the harness itself costs per frame, measured in this run.
     #[serde(default)]
     pub null_run: Option<NullRunRecord>,
+    /// What it was estimated to take, and what it took; `None` where no earlier run told anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastRecord>,
     /// What else tells where these figures come from.
     #[serde(default)]
     pub origin: Origin,

@@ -126,6 +126,7 @@ pub fn record(cells: Vec<CellRecord>) -> RunRecord {
         stopped: None,
         agreement: Vec::new(),
         null_run: None,
+        forecast: None,
         origin: Origin::default(),
     }
 }
