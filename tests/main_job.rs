@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use assert_cmd::cargo::cargo_bin;
-use jetbench_runners::types::{Device, Dtype, Options};
+use jetbench::dataset::LabelMasks;
+use jetbench_runners::types::{Device, Dtype, Mask, Options};
 use jetbench_runners::{packs, pool, runtime};
 use serde_json::Value;
 
@@ -98,6 +99,56 @@ fn every_precision_runs_and_says_what_it_computed() {
     }
     for plot in ["accuracy_speed.svg", "latency.png"] {
         assert!(place.join("plots").join(plot).is_file(), "{plot} is missing");
+    }
+}
+
+/// Prompts that no golden reference has: two clicks, a negative click, a box on frame 10 (tests/cases/prompts). The masks are those of
+/// transformers' session, frame by frame, within the share of pixels that `verify` allows a track.
+#[test]
+fn several_clicks_negative_ones_and_late_boxes_give_the_sessions_masks() {
+    let test = "several_clicks_negative_ones_and_late_boxes_give_the_sessions_masks";
+    let Some(packs) = real_packs(test, true) else { return };
+    let cases = repository().join("tests/cases/prompts");
+    let (data, prompts) = (repository().join("assets/golden/g2"), cases.join("prompts.json"));
+    let (data, prompts) = (data.to_str().unwrap(), prompts.to_str().unwrap());
+    for pack in packs {
+        let Ok(reference) = std::fs::read(cases.join(format!("{}.json", pack.id))) else {
+            skipped(&format!("{test} for {}: no reference", pack.id));
+            continue;
+        };
+        let reference: Value = serde_json::from_slice(&reference).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (model, place) = (format!("{}_points", pack.id), pack.dir.to_str().unwrap());
+        let job =
+            ["--models", &model, "--packs", place, "--dtype", "fp32", "--data", data, "--quiet", "--min-frames", "1"];
+        let output = jetbench(dir.path(), &[&job[..], &["--prompts", prompts, "--save-masks", "--json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let saved = dir.path().join(line["run"].as_str().unwrap()).join("masks").join(format!("{model}-fp32-cpu/g2"));
+        let size = [1, 0].map(|axis: usize| reference["size"][axis].as_u64().unwrap() as u32);
+        for (object, track) in reference["tracks"].as_object().unwrap() {
+            let track = track.as_array().unwrap();
+            let (mut apart, mut pixels) = (0, 0);
+            for (i, runs) in track.iter().enumerate() {
+                let runs: Vec<u32> = runs.as_array().unwrap().iter().map(|run| run.as_u64().unwrap() as u32).collect();
+                let theirs = Mask::from_runs(size[0], size[1], &runs).unwrap();
+                let file = saved.join(object).join(format!("{:05}.png", 24 - track.len() + i));
+                let masks = LabelMasks::decode(&std::fs::read(&file).unwrap()).unwrap().masks;
+                let ours = masks.into_iter().next().map_or_else(|| Mask::empty(size[0], size[1]), |(_, mask)| mask);
+                let both = theirs.overlap(&ours);
+                apart += theirs.area() + ours.area() - 2 * both;
+                pixels += u64::from(size[0]) * u64::from(size[1]);
+            }
+            assert!(apart * 10_000 <= pixels, "{model}, object {object}: {apart} of {pixels} pixels differ");
+        }
+        // A correction of a running track is refused, with the reason.
+        let output = jetbench(
+            dir.path(),
+            &[&job[..], &["--clicks", "obj=1 49,100", "--clicks", "obj=1 frame=20 49,100"]].concat(),
+        );
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("the graphs keep one prompted frame per object in their memory"), "{said}");
     }
 }
 

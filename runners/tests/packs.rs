@@ -80,7 +80,7 @@ fn sequences_do_not_leak_into_each_other() {
 }
 
 /// Every click of a prompt reaches the model, negative ones too; a box may come late; what the graphs have no room for is refused. That the
-/// masks are PyTorch's is proven by golden references, for one click, and for several by hand: docs/footage.md.
+/// masks are PyTorch's is proven by golden references for one click, and for several by `tests/cases/prompts`.
 #[test]
 fn every_click_counts_and_a_box_may_come_late() {
     for_each_pack("every_click_counts_and_a_box_may_come_late", |dir| {
