@@ -224,6 +224,7 @@ fn foretell(plan: &Plan, root: &Path, verbosity: &Verbosity) -> Option<ForecastR
 fn dry_run(plan: &Plan, root: &Path, as_json: bool) -> Outcome {
     let forecast = forecast_of(plan, root);
     let mut text = plan.describe() + &forecast.words();
+    let frames = plan.settings.live.is_none().then(|| plan.frames());
     for note in &plan.notes {
         text.push_str(&format!("note: {note}\n"));
     }
@@ -237,7 +238,7 @@ fn dry_run(plan: &Plan, root: &Path, as_json: bool) -> Outcome {
             })
             .collect();
         let line = json!({"schema": LINE_SCHEMA, "dry_run": true, "settings": plan.settings, "cells": cells,
-            "videos": plan.dataset.sequences.len(), "objects": plan.objects(), "frames": plan.frames(), "forecast": forecast});
+            "videos": plan.dataset.sequences.len(), "objects": plan.objects(), "frames": frames, "forecast": forecast});
         text.push_str(&format!("{line}\n"));
     }
     Outcome::ok(text)

@@ -153,6 +153,11 @@ fn of_cell(plan: &Plan, cell: &Cell, runs: &[(PathBuf, RunRecord)]) -> CellForec
         return forecast;
     }
     memory(plan, cell, &earlier, &mut forecast);
+    if plan.settings.live.is_some() {
+        forecast.unknown.push("time and disk: nobody knows how many frames a live source brings".into());
+        forecast.runs = earlier.into_iter().map(|e| e.run).collect();
+        return forecast;
+    }
     if earlier.is_empty() {
         forecast
             .unknown
