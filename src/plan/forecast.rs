@@ -149,15 +149,10 @@ fn of_cell(plan: &Plan, cell: &Cell, runs: &[(PathBuf, RunRecord)]) -> CellForec
     let earlier: Vec<Earlier> = runs.iter().filter_map(same).collect();
     let mut forecast = CellForecast { cell: cell.label(), ..CellForecast::default() };
     if plan.settings.live.is_some() {
-        forecast.unknown.push("what a live source will send".into());
+        forecast.unknown.push("nobody knows how many frames a live source brings".into());
         return forecast;
     }
     memory(plan, cell, &earlier, &mut forecast);
-    if plan.settings.live.is_some() {
-        forecast.unknown.push("time and disk: nobody knows how many frames a live source brings".into());
-        forecast.runs = earlier.into_iter().map(|e| e.run).collect();
-        return forecast;
-    }
     if earlier.is_empty() {
         forecast
             .unknown
