@@ -264,7 +264,7 @@ fn agreement_that_cannot_be_told_is_named_and_what_was_told_stays() {
     assert_eq!(resumed.cells[2].verdict, Verdict::Valid);
     assert_eq!(resumed.agreement, first.agreement);
     let why = "(synth_000: its masks are gone, since it was finished before an interruption)";
-    assert_eq!(gaps(&resumed, 0), [format!("no agreement with frail_points fp32 cpu on 2 videos {why}")]);
+    assert_eq!(gaps(&resumed, 0), [format!("agreement with frail_points fp32 cpu is not known on 2 videos {why}")]);
     assert_eq!(gaps(&resumed, 2).len(), 2, "{:?}", gaps(&resumed, 2));
     assert!(said.contains("masks that could not be compared with another cell's in 3 of 3 cells"), "{said}");
 }

@@ -302,8 +302,8 @@ pub struct RunArgs {
     pub min_free_mib: Option<u64>,
     /// Refuse cells estimated to need more memory
     ///
-    /// E.g. 1.5GiB. Decided before anything is loaded; the refusal says what would fit. The estimate leaves out what ONNX
-    /// Runtime itself needs
+    /// E.g. 1.5GiB. Decided before anything is loaded; the refusal says what would fit. On a GPU the estimate
+    /// leaves out what driver and runtime take
     #[arg(long, value_name = "SIZE", help_heading = LIMITS, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<ByteCount>,

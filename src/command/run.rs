@@ -68,7 +68,7 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
 pub fn plan(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
     if args.resume.is_some() {
         return Err(Error::Usage(
-            "--resume: what is left of a run has no plan of its own; say what is to be planned".into(),
+            "--resume: `plan` does not estimate the rest of a run; give the flags of the run instead".into(),
         ));
     }
     run(RunArgs { dry_run: Some(true), ..args }, argv)

@@ -53,8 +53,8 @@ fn most(args: &VerifyArgs) -> usize {
 fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome, Error> {
     if let Some(policy) = request.options.extra.get(MEMORY).filter(|policy| *policy != "all") {
         return Err(Error::Usage(format!(
-            "--option {MEMORY}={policy}: a reference remembers every frame, so it says nothing about this; --against compares two devices \
-             or precisions with it"
+            "--option {MEMORY}={policy}: a reference remembers every frame, so it cannot judge this; to compare two devices or precisions \
+             with {MEMORY}={policy}, use --against"
         )));
     }
     let report = golden::verify_first(request, most(args))?;

@@ -113,7 +113,7 @@ pub fn own(device: Device) -> String {
     }
 }
 
-/// What was measured, held against the budget: the estimate knows nothing of the runtime's own needs. `None`: it was kept,
+/// What was measured, where it is above the budget although the estimate was within it. `None`: the budget was kept,
 /// or nothing was measured.
 pub fn remark(budget: u64, peak: &MemoryRecord) -> Option<String> {
     let figures = [("of the worker process", peak.rss_mib), ("of the system's memory", peak.system_mib)];
@@ -121,7 +121,7 @@ pub fn remark(budget: u64, peak: &MemoryRecord) -> Option<String> {
     let above: Vec<String> = above.map(|(whose, found)| format!("{found:.1} MiB {whose}")).collect();
     (!above.is_empty()).then(|| {
         format!(
-            "the memory budget of {} was not kept: the measured peak is {}; what had fitted was an estimate",
+            "the memory budget of {} was not kept: the measured peak is {}; only the estimate was within it",
             mib(budget),
             above.join(", ")
         )

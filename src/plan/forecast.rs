@@ -177,18 +177,14 @@ fn of_cell(plan: &Plan, cell: &Cell, runs: &[(PathBuf, RunRecord)]) -> CellForec
             forecast.seconds = Some(track.and(load).times(repeats).and(rest));
         }
         (Err(lacking), ..) => forecast.unknown.push(format!("time: {}", unseen(&lacking))),
-        _ => forecast
-            .unknown
-            .push("time: no earlier run that was not interrupted wrote the same masks and overlays".into()),
+        _ => forecast.unknown.push("time: no uninterrupted earlier run wrote the same masks and overlays".into()),
     }
     let files: Vec<(Kind, f64)> = earlier.iter().flat_map(|e| e.files.iter().copied()).collect();
     match (over(&frames, &files), rest(|r| r.mib)) {
         // Masks and overlays are those of the first repeat.
         (Ok(files), Some(rest)) => forecast.disk_mib = Some(files.and(rest)),
         (Err(lacking), Some(_)) => forecast.unknown.push(format!("disk: {}", unseen(&lacking))),
-        _ => forecast
-            .unknown
-            .push("disk: no earlier run that was not interrupted wrote the same masks and overlays".into()),
+        _ => forecast.unknown.push("disk: no uninterrupted earlier run wrote the same masks and overlays".into()),
     }
     forecast.runs = earlier.into_iter().map(|e| e.run).collect();
     forecast
@@ -249,8 +245,8 @@ fn misfits(
     let kept = plan.settings.waiting.min_free_mib as f64;
     if let Some((disk, free)) = disk_mib.zip(free_mib).filter(|(disk, free)| disk.high + kept > *free as f64) {
         misfits.push(format!(
-            "disk: {} are estimated, {free} MiB are free at {} and {kept} must stay so (--min-free-mib); --save-masks=rle, --out on \
-             another disk, or `jetbench prune`",
+            "disk: {} are estimated, {free} MiB are free at {}, of which {kept} MiB must stay free (--min-free-mib); what helps: \
+             --save-masks=rle, --out on another disk, `jetbench prune`",
             disk.words(mib),
             plan.settings.out.display()
         ));

@@ -104,7 +104,7 @@ fn allowed(args: &RunArgs, kind: LiveKind, sharded: bool) -> Result<(), String> 
     let refused = [
         (
             several(models) || several(args.dtype.len()) || several(args.device.len()),
-            format!("{ONCE}, so one cell can have them; name one model, one precision and one device"),
+            format!("{ONCE}, so only one cell can have them; name one model, one precision and one device"),
         ),
         (args.repeat.is_some_and(|n| n.get() > 1), format!("{ONCE}, so a cell cannot be repeated on them; leave out --repeat")),
         (args.if_changed == Some(true), format!("{ONCE}, so no earlier run has measured them; leave out --if-changed")),
@@ -120,7 +120,7 @@ fn allowed(args: &RunArgs, kind: LiveKind, sharded: bool) -> Result<(), String> 
              (--save-masks keeps the masks)"
                 .to_string(),
         ),
-        (scenario, "a live source is tracked as its frames come, which is --scenario realtime; leave out the other".to_string()),
+        (scenario, "a live source is tracked as its frames come, which is --scenario realtime; leave out --scenario".to_string()),
         (
             !prompted,
             "a live source has no masks to make prompts from; say where the objects are with --clicks \"1 320,180\", --box or --prompts"

@@ -88,7 +88,7 @@ fn note(cells: &mut [CellRecord], gaps: &[Gap]) {
         let videos = plural(of_pair.len(), "video", "videos");
         let first = format!("{}: {}", of_pair[0].video, of_pair[0].why);
         for (cell, other) in [(a, b), (b, a)] {
-            let text = format!("no agreement with {} on {videos} ({first})", names[other]);
+            let text = format!("agreement with {} is not known on {videos} ({first})", names[other]);
             cells[cell].notes.push(Note::new(NoteKind::Agreement, text));
         }
     }

@@ -381,7 +381,7 @@ impl SessionSettings {
             return clash(
                 MEMORY_THRESHOLD,
                 value.clone(),
-                "memory=gated beside it, because else every frame is kept".into(),
+                "memory=gated beside it, because memory=all has no threshold".into(),
             );
         }
         if settings.weak_typing && precision == Dtype::Fp32 {

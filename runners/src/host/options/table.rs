@@ -79,8 +79,9 @@ pub const TABLE: &[RunnerOption] = &[
         families: SAM_FAMILIES,
         doc: "`all` is SAM 2's own rule: every frame goes into the memory, those without the object too. With `gated`, a tracked frame \
               whose max(0, 2σ(object score) − 1) × predicted IoU is at most `memory_threshold` leaves the object's memory (bank, pointers, \
-              age) as it was; a prompted frame always changes it. That is how SAM 3 filters its memories, without its exception for the \
-              last frame. The choice is made per object on the device, in the graph that writes the memory, and no weight changes. \
+              age) as it was; a prompted frame always changes it. SAM 3 filters its memories by the same rule, but always keeps the last \
+              frame; `gated` does not. The \
+              choice is made per object on the device, in the graph that writes the memory, and no weight changes. \
               With the CPU form of a pack's graphs, which takes objects of one age together, objects then run one after the other. \
               Figures: [performance.md](performance.md#memory-policies).",
         ..option(
@@ -98,7 +99,7 @@ pub const TABLE: &[RunnerOption] = &[
             "memory_threshold",
             EVERY,
             "0.01",
-            "What a tracked frame must be worth more than to change a gated memory",
+            "The value above which a tracked frame changes a gated memory",
             Decimal((0, 1), |s, threshold| s.memory_threshold = threshold),
         )
     },
@@ -141,8 +142,9 @@ pub const TABLE: &[RunnerOption] = &[
     RunnerOption {
         doc: "`whole` writes out the weights of all queries, as the files do: 0.5 GB in fp32 for one object of SAM 2.1 at 1024 px. \
               `fused` takes ONNX Runtime's own operator, which never holds them all (cuda, and fp32 on the cpu). A number computes so many queries \
-              at a time with the operators of the file, on every device. It concerns attentions of 65536 weights or more, or of more queries \
-              than the number; on the cpu in fp32 the packs' form for it is fused already. The graph is changed in memory, the pack's file stays as \
+              at a time with the operators of the file, on every device. `fused` changes attentions of 65536 weights or \
+              more, a number those with more queries than that; on the cpu in fp32 the packs' own form is fused already. The \
+              graph is changed in memory, the pack's file stays as \
               it is, and the record says what was changed. Figures: [gpu.md](gpu.md#attention).",
         ..option(
             "attention",
