@@ -20,6 +20,7 @@ pub mod settings;
 pub mod shard;
 pub mod shipped;
 mod sound;
+mod switch;
 pub(crate) mod unnamed;
 
 use std::fmt::Write as _;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::plan::switch;
+
 /// The files of predicted masks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MaskFiles {
@@ -57,17 +59,7 @@ impl Serialize for MaskFiles {
 
 impl<'de> Deserialize<'de> for MaskFiles {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "true, false, \"png\" or \"rle\"")]
-        enum Said {
-            Switch(bool),
-            Word(String),
-        }
-        let word = match Said::deserialize(deserializer)? {
-            Said::Switch(on) => on.to_string(),
-            Said::Word(word) => word,
-        };
-        word.parse().map_err(serde::de::Error::custom)
+        switch::read(deserializer, "true, false, \"png\" or \"rle\"")
     }
 }
 

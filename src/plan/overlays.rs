@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::exit::Error;
+use crate::plan::switch;
 use crate::report::movie;
 
 /// The files of overlays, as asked for or as decided.
@@ -87,17 +88,7 @@ impl Serialize for Overlays {
 
 impl<'de> Deserialize<'de> for Overlays {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "true, false, \"mp4\" or \"png\"")]
-        enum Said {
-            Switch(bool),
-            Word(String),
-        }
-        let word = match Said::deserialize(deserializer)? {
-            Said::Switch(on) => on.to_string(),
-            Said::Word(word) => word,
-        };
-        word.parse().map_err(serde::de::Error::custom)
+        switch::read(deserializer, "true, false, \"mp4\" or \"png\"")
     }
 }
 

@@ -9,25 +9,24 @@ fn options(extra: &[(&str, &str)]) -> Options {
     Options { extra, ..Options::default() }
 }
 
-/// Runs `y = x MatMul w` with w = [[1, 1 + 2^-9], [0, 1]] in a precision; `None` without ONNX Runtime.
-fn product(precision: Dtype, dtype: ElementType, x: [f32; 4], level: &str) -> Option<([f32; 4], StagePrecision)> {
+/// A graph that no pack holds, on the CPU; `None` without ONNX Runtime.
+fn opened(bytes: Vec<u8>, settings: &SessionSettings) -> Option<GraphSession> {
     let runtime = match crate::host::runtime::load(None) {
         Ok(runtime) => runtime,
         Err(e) => {
-            let _ = writeln!(std::io::stderr(), "skipped the emulation test: {e}");
+            let _ = writeln!(std::io::stderr(), "skipped a test of graphs: {e}");
             return None;
         }
     };
-    let bytes = crate::onnx::build::matmul(dtype);
-    let file = CheckedGraph {
-        path: PathBuf::from("test.onnx"),
-        sha256: crate::digest::sha256_hex(&bytes),
-        bytes,
-        weights: 0,
-        fp32_sha256: None,
-    };
+    let (path, sha256) = (PathBuf::from("test.onnx"), crate::digest::sha256_hex(&bytes));
+    let file = CheckedGraph { path, sha256, bytes, weights: 0, fp32_sha256: None };
+    Some(GraphSession::open("g", file, settings, runtime, false, None).unwrap())
+}
+
+/// Runs `y = x MatMul w` with w = [[1, 1 + 2^-9], [0, 1]] in a precision; `None` without ONNX Runtime.
+fn product(precision: Dtype, dtype: ElementType, x: [f32; 4], level: &str) -> Option<([f32; 4], StagePrecision)> {
     let settings = SessionSettings::new(Device::Cpu, precision, &options(&[("optimization", level)])).unwrap();
-    let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
+    let mut graph = opened(crate::onnx::build::matmul(dtype), &settings)?;
     let host = Allocator::default();
     let mut input = crate::host::tensor::tensor(&host, &[2, 2]).unwrap();
     input.extract_tensor_mut().1.copy_from_slice(&x);
@@ -131,23 +130,8 @@ fn attended(
     result: &[i64],
     how: &str,
 ) -> Option<(Vec<f32>, String)> {
-    let runtime = match crate::host::runtime::load(None) {
-        Ok(runtime) => runtime,
-        Err(e) => {
-            let _ = writeln!(std::io::stderr(), "skipped the test of attention: {e}");
-            return None;
-        }
-    };
-    let bytes = crate::onnx::build::model(9, 18, graph);
-    let file = CheckedGraph {
-        path: PathBuf::from("test.onnx"),
-        sha256: crate::digest::sha256_hex(&bytes),
-        bytes,
-        weights: 0,
-        fp32_sha256: None,
-    };
     let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[("attention", how)])).unwrap();
-    let mut graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
+    let mut graph = opened(crate::onnx::build::model(9, 18, graph), &settings)?;
     let host = Allocator::default();
     let mut binding = graph.binding().unwrap();
     for (seed, (name, shape)) in inputs.iter().enumerate() {
