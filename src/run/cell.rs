@@ -244,20 +244,15 @@ impl CellRun<'_> {
         };
         let settings = &self.plan.settings;
         let sampler = Sampler::start(self.root.to_path_buf(), Some(worker.pid()), settings.sample_hz);
-        let (mut asked, never) = (false, AtomicBool::new(false));
+        if job.live.is_some() {
+            worker.end_gently(); // what came of a live source does not come again, so it is kept
+        }
         let ended = loop {
-            // What came of a live source does not come again, so it is kept.
-            let in_its_own_time = job.live.is_some() && observed.phase == Some(Phase::Track);
-            if in_its_own_time && !asked && self.interrupt.load(Ordering::SeqCst) {
-                worker.ask_to_end();
-                asked = true;
-            }
-            let interrupt = if in_its_own_time || asked { &never } else { self.interrupt };
             let seconds = match observed.phase {
                 Some(Phase::Track) => settings.event_timeout_s,
                 _ => settings.load_timeout_s,
             };
-            match worker.next(Duration::from_secs_f64(seconds), interrupt) {
+            match worker.next(Duration::from_secs_f64(seconds), self.interrupt) {
                 Ok(Event::Hello { protocol }) if protocol != PROTOCOL => {
                     break failed(FaultClass::Inference, format!("the worker speaks protocol {protocol}"));
                 }
@@ -266,7 +261,6 @@ impl CellRun<'_> {
                         break Ended::Failed { phase: observed.phase, class, error };
                     }
                 }
-                Err(Ended::Finished { .. }) if asked => break Ended::Interrupted,
                 Err(ended) => break ended,
             }
         };

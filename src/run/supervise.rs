@@ -50,6 +50,9 @@ pub struct Worker {
     lines: Receiver<io::Result<Vec<u8>>>,
     log: PathBuf,
     log_start: u64,
+    /// What an interrupt means to it: its end, or that it is asked to end.
+    gently: bool,
+    asked: bool,
 }
 
 impl Worker {
@@ -85,7 +88,7 @@ impl Worker {
                 }
             });
         }
-        Ok(Worker { child, lines, log: log.to_path_buf(), log_start })
+        Ok(Worker { child, lines, log: log.to_path_buf(), log_start, gently: false, asked: false })
     }
 
     /// Process number.
@@ -93,8 +96,14 @@ impl Worker {
         self.child.id()
     }
 
-    /// Asks it to end in its own time.
-    pub fn ask_to_end(&self) {
+    /// From now on an interrupt asks it to end in its own time, by a signal. A worker that does not listen for that yet ends at once: what it has
+    /// done is known here a moment later than there, so this side cannot tell.
+    pub fn end_gently(&mut self) {
+        self.gently = true;
+    }
+
+    fn ask_to_end(&mut self) {
+        self.asked = true;
         // SAFETY: a signal to a child that has not been reaped: only `next` does that, and then it is the last that is asked of it.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
     }
@@ -106,9 +115,13 @@ impl Worker {
     pub fn next(&mut self, timeout: Duration, interrupt: &AtomicBool) -> Result<Event, Ended> {
         let deadline = Instant::now() + timeout;
         loop {
-            if interrupt.load(Ordering::SeqCst) {
-                self.kill();
-                return Err(Ended::Interrupted);
+            match (interrupt.load(Ordering::SeqCst), self.gently) {
+                (true, false) => {
+                    self.kill();
+                    return Err(Ended::Interrupted);
+                }
+                (true, true) if !self.asked => self.ask_to_end(),
+                _ => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left.min(POLL)) {
@@ -129,7 +142,10 @@ impl Worker {
 
     fn understand(&mut self, line: &[u8]) -> Result<Event, Ended> {
         match serde_json::from_slice(line) {
-            Ok(Event::Finished) => Err(Ended::Finished { remark: self.leave() }),
+            Ok(Event::Finished) => {
+                let remark = self.leave();
+                Err(if self.asked { Ended::Interrupted } else { Ended::Finished { remark } })
+            }
             Ok(Event::Failed { phase, class, error }) => {
                 self.leave();
                 Err(Ended::Failed { phase: Some(phase), class, error })
@@ -169,6 +185,7 @@ impl Worker {
     /// stdout is closed without a last word.
     fn died(&mut self) -> Ended {
         match self.wait(EXIT_GRACE) {
+            Some(status) if self.asked && status.signal() == Some(libc::SIGTERM) => Ended::Interrupted,
             Some(status) => self.failed(format!("the worker died: {}", words(status))),
             None => self.failed("the worker closed its output and did not exit; it was killed".into()),
         }
@@ -350,6 +367,22 @@ mod tests {
     fn an_interrupt_ends_it() {
         let (mut worker, _dir) = shell("sleep 60");
         let stop = AtomicBool::new(true);
+        assert_eq!(worker.next(Duration::from_secs(60), &stop), Err(Ended::Interrupted));
+        // One that is asked may say what it has, and one that does not listen ends.
+        let hello = |n: u32| format!(r#"echo '{{"event":"hello","protocol":{n}}}'"#);
+        let script = format!(
+            r#"last() {{ {}; echo '{{"event":"finished"}}'; exit; }}; trap last TERM; {}; while :; do sleep 0.01; done"#,
+            hello(2),
+            hello(1)
+        );
+        let (mut worker, _dir) = shell(&script);
+        worker.end_gently();
+        let never = AtomicBool::new(false);
+        assert_eq!(worker.next(Duration::from_secs(60), &never), Ok(Event::Hello { protocol: 1 }));
+        assert_eq!(worker.next(Duration::from_secs(60), &stop), Ok(Event::Hello { protocol: 2 }));
+        assert_eq!(worker.next(Duration::from_secs(60), &stop), Err(Ended::Interrupted));
+        let (mut worker, _dir) = shell("exec sleep 60");
+        worker.end_gently();
         assert_eq!(worker.next(Duration::from_secs(60), &stop), Err(Ended::Interrupted));
     }
 }

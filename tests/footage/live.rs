@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use jetbench::dataset::live::CaptureClock;
 use jetbench::results::record::SequenceRecord;
@@ -113,8 +112,6 @@ fn an_interrupted_live_run_keeps_what_came() {
     for _ in 0..200 {
         stdin.write_all(&[7; 48 * 32 * 3]).unwrap();
     }
-    // The parent learns of that a moment later, and takes an interrupt before it for one while the model was loaded.
-    std::thread::sleep(Duration::from_secs(1));
     let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     let output = child.wait_with_output().unwrap();

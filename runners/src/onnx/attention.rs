@@ -170,15 +170,21 @@ impl<'m, 'a> Lookup<'m, 'a> {
     }
 }
 
-impl Model<'_> {
-    /// The whole model file with its attentions computed in another way; `None` where there is none that this would change.
+impl Attention {
+    /// A whole model file with its attentions computed in this way; `None` where there is none that this would change.
     ///
     /// # Errors
     /// The bytes are broken, or the graph has names that this needs.
-    pub fn with_attention(&self, how: Attention) -> Result<Option<Attended>, OnnxError> {
-        if how == Attention::Whole {
-            return Ok(None);
+    pub fn of(self, file: &[u8]) -> Result<Option<Attended>, OnnxError> {
+        match self {
+            Attention::Whole => Ok(None),
+            how => Model::parse(file)?.with_attention(how),
         }
+    }
+}
+
+impl Model<'_> {
+    fn with_attention(&self, how: Attention) -> Result<Option<Attended>, OnnxError> {
         let lookup = Lookup::new(self);
         let found = (0..self.nodes.len()).filter(|&place| self.nodes[place].op == "Softmax");
         let mut written = HashMap::new(); // by the place of the last operator

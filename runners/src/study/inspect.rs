@@ -271,8 +271,7 @@ fn read(
     let path = pack.dir.join(&file);
     let wrong = |e: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {e}", path.display()));
     let bytes = files::read(&path, files::LARGE).map_err(|e| wrong(&e))?;
-    let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
-    let attended = model.with_attention(attention).map_err(|e| wrong(&e))?;
+    let attended = attention.of(&bytes).map_err(|e| wrong(&e))?;
     let bytes = attended.map_or(bytes, |attended| attended.bytes);
     let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
     let emulated = (on_cpu && precision != Dtype::Fp32).then(|| model.emulate_half());

@@ -49,8 +49,7 @@ impl<'a> Read<'a> {
         edge: Option<&Edge>,
     ) -> Result<(StagePrecision, Prepared<'a>), RunnerError> {
         let Read { name, path, settings, runtime, weights } = self;
-        let attended = Model::parse(&read).and_then(|model| model.with_attention(settings.attention));
-        let attended = attended.map_err(|e| wrong(path, &e))?;
+        let attended = settings.attention.of(&read).map_err(|e| wrong(path, &e))?;
         let (read, attentions) = attended.map_or((read, None), |attended| (attended.bytes, Some(attended.changed)));
         let model = Model::parse(&read).map_err(|e| wrong(path, &e))?;
         let (mut precision, mut rewritten) =
