@@ -1,5 +1,7 @@
 //! What stands below a command's flags in its help: examples, and the exit codes that it can have.
 
+use std::sync::LazyLock;
+
 use clap::builder::StyledStr;
 use clap::{Arg, Args, Command};
 
@@ -8,8 +10,9 @@ use crate::exit::{ENVIRONMENT, INTERRUPTED, MEANINGS, NOT_VALID, OK, USAGE};
 
 /// What the help of `run` says of a flag that other commands pass on to it.
 pub(super) fn of_run(flag: &str) -> StyledStr {
-    let run = RunArgs::augment_args(Command::new("run"));
-    let found = run.get_arguments().find(|arg| arg.get_long() == Some(flag));
+    // Asked for several flags whenever the command line is built.
+    static RUN: LazyLock<Command> = LazyLock::new(|| RunArgs::augment_args(Command::new("run")));
+    let found = RUN.get_arguments().find(|arg| arg.get_long() == Some(flag));
     found.and_then(Arg::get_help).cloned().unwrap_or_default()
 }
 

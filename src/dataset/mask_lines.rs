@@ -169,6 +169,8 @@ pub struct MaskLines {
     head: Head,
     /// Frames in the file's order: name, where its line begins, bytes of it.
     lines: Vec<(String, u64, u64)>,
+    /// Place of each frame in `lines`.
+    places: HashMap<String, usize>,
 }
 
 impl MaskLines {
@@ -207,11 +209,11 @@ impl MaskLines {
         }
         let mut at = first.len() as u64;
         let mut lines: Vec<(String, u64, u64)> = Vec::new();
-        let mut known = std::collections::HashSet::new();
+        let mut places = HashMap::new();
         while let Some(line) = next(lines.len() + 1)? {
             let number = lines.len() + 1;
             let Named { frame } = serde_json::from_slice(&line).map_err(|e| fail(number, &e))?;
-            if !known.insert(frame.clone()) {
+            if places.insert(frame.clone(), lines.len()).is_some() {
                 return Err(fail(number, &format!("frame {frame} is there twice")));
             }
             lines.push((frame, at, line.len() as u64));
@@ -221,7 +223,7 @@ impl MaskLines {
             let (found, wanted) = (lines.len(), head.frames);
             return Err(fail(lines.len(), &format!("{found} frames, the first line says {wanted}")));
         }
-        Ok(MaskLines { path: path.to_path_buf(), head, lines })
+        Ok(MaskLines { path: path.to_path_buf(), head, lines, places })
     }
 
     /// The file.
@@ -280,7 +282,7 @@ impl MaskLines {
 
     fn masks(&self, frame: &str) -> Result<Vec<(String, Mask)>, DataError> {
         let fail = |what: &dyn std::fmt::Display| DataError(format!("{}: frame {frame}: {what}", self.path.display()));
-        let found = self.lines.iter().find(|(name, ..)| name == frame);
+        let found = self.places.get(frame).map(|&place| &self.lines[place]);
         let (_, at, bytes) = found.ok_or_else(|| fail(&"not in the file"))?;
         let mut file = files::plain(&self.path).map_err(|e| fail(&e))?;
         file.seek(SeekFrom::Start(*at)).map_err(|e| fail(&e))?;

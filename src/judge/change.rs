@@ -149,17 +149,16 @@ pub fn pair(
     floor: &dyn Fn(&CellRecord) -> Floor,
 ) -> (Vec<CellChange>, Vec<String>) {
     let same = |a: &CellRecord, b: &CellRecord| (&a.model, a.dtype, &a.device) == (&b.model, b.dtype, &b.device);
-    let name = |c: &CellRecord| format!("{} {} {}", c.model, c.dtype, c.device);
     let mut cells = Vec::new();
     let mut unmatched = Vec::new();
     for a in &base.cells {
         match other.cells.iter().find(|b| same(a, b)) {
             Some(b) => cells.push(cell_change(base, other, a, b, &floor(a))),
-            None => unmatched.push(format!("{} is only in the base", name(a))),
+            None => unmatched.push(format!("{} is only in the base", a.label())),
         }
     }
     let new = other.cells.iter().filter(|b| !base.cells.iter().any(|a| same(a, b)));
-    unmatched.extend(new.map(|b| format!("{} is not in the base", name(b))));
+    unmatched.extend(new.map(|b| format!("{} is not in the base", b.label())));
     (cells, unmatched)
 }
 
@@ -283,11 +282,11 @@ impl<'a> Pairs<'a> {
     fn of(a: &'a CellRecord, b: &CellRecord) -> Self {
         let videos = a.sequences.iter().filter_map(|sa| {
             let sb = b.sequences.iter().find(|s| s.video == sa.video)?;
-            let scores: BTreeMap<&str, f64> =
-                sb.objects.iter().filter_map(|o| Some((o.object.as_str(), o.jf?))).collect();
-            let back = |o: &ObjectRecord| Some(o.mosev2.as_ref()?.jf_reappear()? * 100.0);
-            let returns: BTreeMap<&str, f64> =
-                sb.objects.iter().filter_map(|o| Some((o.object.as_str(), back(o)?))).collect();
+            let by_object = |figure: &dyn Fn(&ObjectRecord) -> Option<f64>| -> Vec<(f64, f64)> {
+                let theirs: BTreeMap<&str, f64> =
+                    sb.objects.iter().filter_map(|o| Some((o.object.as_str(), figure(o)?))).collect();
+                sa.objects.iter().filter_map(|o| Some((figure(o)?, *theirs.get(o.object.as_str())?))).collect()
+            };
             let (ra, rb) = (repeats(a, &sa.video), repeats(b, &sa.video));
             let numbers = |frames: &[FrameRecord]| frames.iter().map(|f| f.frame).collect::<BTreeSet<u32>>();
             let shared = ra.iter().chain(&rb).map(|r| numbers(r)).reduce(|x, y| &x & &y).unwrap_or_default();
@@ -299,12 +298,8 @@ impl<'a> Pairs<'a> {
             };
             Some(Pair {
                 video: &sa.video,
-                jf: sa.objects.iter().filter_map(|o| Some((o.jf?, *scores.get(o.object.as_str())?))).collect(),
-                returned: sa
-                    .objects
-                    .iter()
-                    .filter_map(|o| Some((back(o)?, *returns.get(o.object.as_str())?)))
-                    .collect(),
+                jf: by_object(&|o| o.jf),
+                returned: by_object(&|o| Some(o.mosev2.as_ref()?.jf_reappear()? * 100.0)),
                 frames: (times(&ra), times(&rb)),
             })
         });

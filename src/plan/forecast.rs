@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::mask_lines;
 use crate::judge::stats::median;
-use crate::plan::resolve::Cell;
+use crate::plan::resolve::{Cell, slug};
 use crate::plan::{Plan, budget, options};
 use crate::report::movie;
 use crate::results::record::{
@@ -82,7 +82,7 @@ impl Earlier {
         let said = |name: &str| run.settings.get(name).cloned().unwrap_or_default();
         let now = crate::plan::identity::settings(plan);
         let same_files = ["save_masks", "overlays"].iter().all(|name| now.get(*name) == Some(&said(name)));
-        let slug = format!("{} {} {}", cell.model, cell.dtype, cell.device).replace([' ', ':', '/'], "-");
+        let slug = slug(&cell.label());
         let files = cell.sequences.iter().filter(|_| same_files).map(|sequence| {
             let names = |root: &str, file: String| {
                 let root = dir.join(root).join(&slug);

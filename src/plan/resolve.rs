@@ -40,8 +40,13 @@ impl Cell {
 
     /// The same as a directory name.
     pub fn slug(&self) -> String {
-        self.label().replace([' ', ':', '/'], "-")
+        slug(&self.label())
     }
+}
+
+/// The name of a cell as a directory name.
+pub fn slug(label: &str) -> String {
+    label.replace([' ', ':', '/'], "-")
 }
 
 /// A directory on the pack path, and the pack in it.

@@ -65,7 +65,7 @@ pub fn save(out: &Path, name: &str, run: &Path) -> Result<Saved, Error> {
 /// Notes in a run that the baseline in `file` names it.
 fn note(run: &Path, file: PathBuf) -> std::io::Result<()> {
     let place = run.join(ELSEWHERE);
-    let mut names = noted(&place).unwrap_or_default();
+    let mut names = noted(&place)?;
     names.insert(file);
     store::write_json(&place, &names)
 }

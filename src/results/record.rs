@@ -335,6 +335,11 @@ pub struct CellRecord {
 }
 
 impl CellRecord {
+    /// `sam2_points bf16 cpu`: how a cell is named in messages.
+    pub fn label(&self) -> String {
+        format!("{} {} {}", self.model, self.dtype, self.device)
+    }
+
     /// [`Verdict::is_final`].
     pub fn is_final(&self) -> bool {
         self.verdict.is_final()

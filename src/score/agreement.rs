@@ -45,7 +45,7 @@ pub fn of_cells(
         if !(done(&all[a]) && done(&all[b])) {
             return None;
         }
-        let (first, second) = (name(&all[a]), name(&all[b]));
+        let (first, second) = (all[a].label(), all[b].label());
         let record = |(object, ious): (usize, Vec<f64>)| AgreementRecord {
             first: first.clone(),
             second: second.clone(),
@@ -76,13 +76,9 @@ pub fn of_cells(
     told
 }
 
-fn name(cell: &CellRecord) -> String {
-    format!("{} {} {}", cell.model, cell.dtype, cell.device)
-}
-
 /// A note per pair in both cells: with whom, on how many videos, and why on the first of them.
 fn note(cells: &mut [CellRecord], gaps: &[Gap]) {
-    let names: Vec<String> = cells.iter().map(name).collect();
+    let names: Vec<String> = cells.iter().map(CellRecord::label).collect();
     for of_pair in gaps.chunk_by(|x, y| x.cells == y.cells) {
         let (a, b) = of_pair[0].cells;
         let videos = plural(of_pair.len(), "video", "videos");

@@ -26,25 +26,29 @@ pub(super) fn videos(root: &Path) -> Result<Vec<String>, DataError> {
     names.extend(entries(root)?.iter().filter_map(|name| name.strip_suffix(ENDING).map(str::to_string)));
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(twice) => Err(DataError(format!(
-            "{}: both {1}/ and {1}{ENDING} are there: which are the masks? move one away",
-            root.display(),
-            twice[0]
-        ))),
+        Some(pair) => Err(twice(root, &pair[0])),
         None => Ok(names),
     }
+}
+
+fn twice(root: &Path, video: &str) -> DataError {
+    DataError(format!(
+        "{}: both {video}/ and {video}{ENDING} are there: which are the masks? move one away",
+        root.display()
+    ))
 }
 
 impl Predicted {
     /// The masks of `video` in `root`.
     ///
     /// # Errors
-    /// Its file of run lengths cannot be read: names it, and the line.
+    /// Its file of run lengths cannot be read: names it, and the line; both forms are there.
     pub(super) fn of_video(root: &Path, video: &str) -> Result<Predicted, DataError> {
         let (folder, file) = (root.join(video), root.join(&file_names(video)[0]));
-        match !folder.is_dir() && file.is_file() {
-            true => Ok(Predicted::Lines(Arc::new(MaskLines::open(&file)?), None)),
-            false => Ok(Predicted::Folder(folder)),
+        match (folder.is_dir(), file.is_file()) {
+            (true, true) => Err(twice(root, video)),
+            (false, true) => Ok(Predicted::Lines(Arc::new(MaskLines::open(&file)?), None)),
+            _ => Ok(Predicted::Folder(folder)),
         }
     }
 

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use jetbench_runners::digest::sha256_hex;
 use jetbench_runners::files;
 
+use crate::child::die_with_parent;
 use crate::cli::GetArgs;
 use crate::exit::{Error, Outcome};
 use crate::plan::shipped;
@@ -317,13 +318,7 @@ fn step(command: &mut Command) -> Result<(), Error> {
         .collect();
     let line = words.join(" ");
     say(&line);
-    // SAFETY: prctl is async-signal-safe and touches nothing but the child's own setting.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        });
-    }
+    die_with_parent(command);
     match command.stdin(Stdio::null()).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Error::Environment(format!("`{line}` ended with {status}"))),

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -205,18 +205,14 @@ impl Source {
 
 impl Ffmpeg {
     fn said(&self) -> Result<Said, String> {
-        match self.said.recv_timeout(STAMP_WAIT) {
-            Ok(said) => Ok(said),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                Err("ffmpeg sent a frame and did not say when it was captured".to_string())
-            }
-        }
+        let said = self.said.recv_timeout(STAMP_WAIT);
+        said.map_err(|_| "ffmpeg sent a frame and did not say when it was captured".to_string())
     }
 
     /// How it ended, and what it complained about.
     fn last_words(&mut self) -> String {
         let status = end(&self.child).map_or_else(|e| e.to_string(), |status| status.to_string());
-        while let Ok(_) | Err(RecvTimeoutError::Timeout) = self.said.recv_timeout(STAMP_WAIT) {} // until all is heard
+        self.said.iter().for_each(drop); // until all is heard
         let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         let said: Vec<&str> = complaints.iter().map(String::as_str).collect();
         let said = if said.is_empty() { String::new() } else { format!(": {}", said.join("; ")) };
