@@ -138,3 +138,18 @@ pub fn all(out: &Path) -> Result<Vec<PathBuf>, Error> {
     };
     named.map(run).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_names_that_cannot_be_read_is_left_as_it_is() {
+        let run = tempfile::tempdir().unwrap();
+        let list = run.path().join(ELSEWHERE);
+        std::fs::write(&list, "[\"/elsewhere/baselines/ma").unwrap();
+        assert!(note(run.path(), PathBuf::from("/there/baselines/new.json")).is_err());
+        assert_eq!(std::fs::read_to_string(&list).unwrap(), "[\"/elsewhere/baselines/ma");
+        assert!(is_elsewhere(run.path()), "nobody can tell that no name is left");
+    }
+}

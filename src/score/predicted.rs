@@ -122,3 +122,17 @@ impl fmt::Display for Predicted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_of_a_video_in_two_forms_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("clip")).unwrap();
+        std::fs::write(root.path().join(&file_names("clip")[0]), "").unwrap();
+        let said = Predicted::of_video(root.path(), "clip").unwrap_err().to_string();
+        assert!(said.contains("both clip/ and clip.rle.jsonl are there"), "{said}");
+    }
+}
