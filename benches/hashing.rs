@@ -43,6 +43,7 @@ fn pass(runner: &mut dyn Runner, sequence: &Sequence, prompt: &Prompt, hashed: b
 fn compare(what: &str, sequence: &Sequence, passes: usize) {
     let request = OpenRequest {
         pack: "assets/packs/edgetam_mini".into(),
+        detector: None,
         dtype: Dtype::Fp32,
         device: Device::Cpu,
         options: Options { threads: Some(1), ..Options::default() },

@@ -30,6 +30,7 @@ fn open(stage_times: &str) -> Box<dyn Runner> {
     let extra = [(STAGE_TIMES.to_string(), stage_times.to_string())].into();
     let request = OpenRequest {
         pack: "assets/packs/edgetam_mini".into(),
+        detector: None,
         dtype: Dtype::Fp32,
         device: Device::Cpu,
         options: Options { threads: Some(1), extra, ..Options::default() },

@@ -1,7 +1,6 @@
 //! How good? J and F kernels and the protocols that turn them into scores, bit for bit as the reference evaluators do.
 
 pub mod agreement;
-pub mod assignment;
 mod boundary_iou;
 pub mod directory;
 pub mod export;

@@ -7,6 +7,8 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod archive;
+pub mod assignment;
+pub mod detect;
 pub mod digest;
 pub mod files;
 mod foreign;

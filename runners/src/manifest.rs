@@ -48,8 +48,11 @@ pub struct Manifest {
     pub input: InputSpec,
     /// The memory bank; left out by families without memory.
     pub memory: Option<MemorySpec>,
-    /// The prompts it takes.
+    /// The prompts it takes; left out by detectors.
+    #[serde(default)]
     pub prompts: PromptSpec,
+    /// What a detector finds; left out by trackers.
+    pub detector: Option<DetectorSpec>,
     /// The graphs.
     #[serde(rename = "graph")]
     pub graphs: Vec<GraphSpec>,
@@ -178,8 +181,32 @@ pub enum Storage {
     Fp32,
 }
 
-/// The prompts a pack takes.
+/// What a detector finds.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DetectorSpec {
+    /// What its graph gives.
+    pub layout: DetectorLayout,
+    /// Boxes per frame.
+    pub queries: u32,
+    /// Names of the classes, by number.
+    pub classes: Vec<String>,
+}
+
+/// What the graph of a detector gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DetectorLayout {
+    /// A logit per query and class, and a box per query: centre, width and height as shares of the image.
+    Raw,
+    /// The form of the official exporter: the best pairs of query and class, with boxes in pixels of a size that is an input.
+    Official,
+}
+
+/// The prompts a pack takes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PromptSpec {
@@ -356,8 +383,15 @@ impl Manifest {
                 return Err(format!("memory.{field} = {value}: 1 to 65536 expected"));
             }
         }
-        if self.prompts.kinds.is_empty() || !(2..=64).contains(&self.prompts.point_slots) {
+        if let Some(detector) = &self.detector {
+            detector.check()?;
+            if self.prompts != PromptSpec::default() {
+                return Err("prompts: a detector takes none; leave them out".to_string());
+            }
+        } else if self.prompts.kinds.is_empty() || !(2..=64).contains(&self.prompts.point_slots) {
             return Err("prompts: at least one kind and 2 to 64 point_slots expected".to_string());
+        } else if self.prompts.kinds.contains(&PromptKind::Detector) {
+            return Err("prompts.kinds: detector is no prompt that a pack takes".to_string());
         }
         for (i, graph) in self.graphs.iter().enumerate() {
             if self.graphs[..i].iter().any(|other| other.name == graph.name) {
@@ -372,6 +406,18 @@ impl Manifest {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl DetectorSpec {
+    fn check(&self) -> Result<(), String> {
+        if !(1..=4096).contains(&self.queries) {
+            return Err(format!("detector.queries = {}: 1 to 4096 expected", self.queries));
+        }
+        if !(1..=65536).contains(&self.classes.len()) || self.classes.iter().any(String::is_empty) {
+            return Err("detector.classes: 1 to 65536 names expected, none of them empty".to_string());
+        }
+        Ok(())
     }
 }
 

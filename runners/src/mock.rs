@@ -31,8 +31,17 @@ use crate::types::{
 };
 
 /// Registry entry of the mock runner.
-pub const ENTRY: Entry =
-    Entry { family: "mock", aliases: &[], summary: "scripted runner for tests", hidden: true, describe, check, open };
+pub const ENTRY: Entry = Entry {
+    family: "mock",
+    aliases: &[],
+    summary: "scripted runner for tests",
+    hidden: true,
+    detects: false,
+    describe,
+    check,
+    open,
+    compose: None,
+};
 
 /// A mock pack's `pack.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -452,6 +461,7 @@ mod tests {
         std::fs::write(dir.path().join("pack.toml"), text).unwrap();
         open(&OpenRequest {
             pack: dir.path().to_path_buf(),
+            detector: None,
             dtype: Dtype::Fp32,
             device: Device::Cpu,
             options,

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::host::pool;
 use crate::host::runtime::same_file;
+use crate::host::{options, pool};
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
-use crate::types::{Capabilities, Device, Dtype, OpenRequest};
+use crate::types::{Capabilities, Device, Dtype, OpenRequest, PromptKind};
 use crate::{digest, foreign, mock, sam};
 
 pub use crate::manifest::FILE_NAME;
@@ -43,6 +43,10 @@ pub struct PackInfo {
     pub digest: String,
     /// What it can do on the device asked about.
     pub capabilities: Capabilities,
+    /// A detector's classes, by number; empty for trackers, which have none.
+    pub classes: Vec<String>,
+    /// Does it find objects on single frames, instead of tracking them?
+    pub detects: bool,
     /// Hidden from listings (test packs).
     pub hidden: bool,
 }
@@ -58,6 +62,15 @@ struct Header {
     licence: String,
     #[serde(default)]
     test_model_of: Option<String>,
+    #[serde(default)]
+    detector: Classes,
+}
+
+/// What a detector's manifest says of its classes.
+#[derive(Default, Deserialize)]
+struct Classes {
+    #[serde(default)]
+    classes: Vec<String>,
 }
 
 /// The registry entry of a family.
@@ -107,6 +120,8 @@ pub fn describe(dir: &Path, device: Device) -> Result<PackInfo, RunnerError> {
         test_model_of: header.test_model_of,
         digest,
         capabilities,
+        classes: header.detector.classes,
+        detects: entry.detects,
         hidden: entry.hidden,
     })
 }
@@ -134,9 +149,51 @@ pub fn check(dir: &Path, precision: Dtype) -> Result<(), RunnerError> {
 /// Any [`RunnerError`]; the class says whose fault it is.
 pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     let (_, _, entry) = header(&request.pack)?;
-    let runner = (entry.open)(request);
+    let open = match (&request.detector, entry.compose) {
+        (None, _) => entry.open,
+        (Some(_), Some(compose)) => compose,
+        (Some(detector), None) => return Err(not_composed(&request.pack, detector)),
+    };
+    let runner = open(request);
     pool::trim_heap();
     runner
+}
+
+fn not_composed(tracker: &Path, detector: &Path) -> RunnerError {
+    RunnerError::Usage(format!(
+        "{}: a pack of this family takes no detector ({})",
+        tracker.display(),
+        detector.display()
+    ))
+}
+
+/// What a tracker can do when a detector founds its tracks: the tracker's own description with the prompts, precisions and
+/// options of the two together.
+///
+/// # Errors
+/// [`RunnerError::Usage`] when the one is no tracker that takes a detector, or the other no detector, or they have no
+/// precision in common.
+pub fn compose(tracker: &PackInfo, detector: &PackInfo) -> Result<PackInfo, RunnerError> {
+    if entry(&tracker.family).is_none_or(|entry| entry.compose.is_none()) {
+        return Err(not_composed(&tracker.dir, &detector.dir));
+    }
+    if !detector.detects {
+        return Err(RunnerError::Usage(format!("{}: this pack is no detector", detector.dir.display())));
+    }
+    let mut composed = tracker.clone();
+    let dtypes = &mut composed.capabilities.dtypes;
+    dtypes.retain(|dtype| detector.capabilities.dtypes.contains(dtype));
+    if dtypes.is_empty() {
+        return Err(RunnerError::Usage(format!(
+            "{} and {} have no precision in common",
+            tracker.dir.display(),
+            detector.dir.display()
+        )));
+    }
+    composed.capabilities.prompts = vec![PromptKind::Detector];
+    composed.capabilities.options.extend(options::OF_ASSOCIATION.map(String::from));
+    composed.classes.clone_from(&detector.classes);
+    Ok(composed)
 }
 
 /// Every pack on the path, in path order, then by directory name: described, or why it could not be. A path entry may

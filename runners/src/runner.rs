@@ -1,8 +1,8 @@
 //! What is a runner? The trait behind which every family of models stands, its errors, and what every runner refuses.
 
 use crate::types::{
-    Capabilities, Device, Dtype, Frame, FrameMasks, OpenReport, OpenRequest, Prompt, PromptShape, StagePrecision,
-    StageTimes,
+    Capabilities, Device, Dtype, FoundTracks, Frame, FrameMasks, OpenReport, OpenRequest, Prompt, PromptShape,
+    StagePrecision, StageTimes,
 };
 
 /// Why a runner could not be opened or could not go on. The class decides the exit code.
@@ -58,9 +58,18 @@ pub trait Runner {
     }
     /// Takes masks back that are no longer needed, so that the next frame need not allocate any.
     fn recycle(&mut self, _masks: FrameMasks) {}
+    /// After the last frame of a sequence: the tracks that the runner founded by itself since [`Runner::reset`], settled.
+    /// The masks of those that are not confirmed, and those outside a track's frames, are no part of the result. `None`
+    /// for a runner that is prompted.
+    fn take_tracks(&mut self) -> Option<FoundTracks> {
+        None
+    }
     /// Stage times of the last [`Runner::step`], drained.
     fn take_stage_times(&mut self) -> StageTimes;
 }
+
+/// Opens a runner.
+pub type Open = fn(&OpenRequest) -> Result<Box<dyn Runner>, RunnerError>;
 
 /// One family of models; the registry is the single source for `--models`, `jetbench models`, completions and docs.
 pub struct Entry {
@@ -72,12 +81,16 @@ pub struct Entry {
     pub summary: &'static str,
     /// Hidden from listings (test runners).
     pub hidden: bool,
+    /// Does it find objects on single frames, instead of tracking them?
+    pub detects: bool,
     /// What the pack says it can do on a device, without opening any graph file.
     pub describe: fn(&std::path::Path, Device) -> Result<Capabilities, RunnerError>,
     /// Compares the pack's files with its manifest for one precision, without loading a runtime.
     pub check: fn(&std::path::Path, Dtype) -> Result<(), RunnerError>,
     /// Opens the runner.
-    pub open: fn(&OpenRequest) -> Result<Box<dyn Runner>, RunnerError>,
+    pub open: Open,
+    /// Opens the runner with the detector of the request, which founds the tracks; `None`: it cannot be prompted by one.
+    pub compose: Option<Open>,
 }
 
 /// A frame whose bytes match its size and which has at least one pixel.

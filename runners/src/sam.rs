@@ -21,9 +21,11 @@ pub const SAM2: Entry = Entry {
     aliases: &[("sam2", "sam2_mini")],
     summary: "SAM 2.1 video: Hiera image encoder, memory bank of 7 frames, stored as bf16 values",
     hidden: false,
+    detects: false,
     describe: tracker::describe,
     check: tracker::check,
     open: tracker::open,
+    compose: None,
 };
 
 /// Registry entry of EdgeTAM video packs. They differ from SAM 2 by their graphs (RepViT encoder, spatial perceiver: fewer

@@ -4,6 +4,7 @@
 
 mod mask;
 mod precision;
+mod tracks;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use mask::Mask;
 pub use precision::{Dtype, Effective, StagePrecision, UnknownDtype};
+pub use tracks::{AssociationCounts, FoundTrack, FoundTracks};
 
 /// Execution device: the provider and, for GPUs, its index. Written `cpu`, `cuda:0`, `tensorrt:0`,
 /// `webgpu:0`.
@@ -104,18 +106,21 @@ pub enum PromptKind {
     Bbox,
     /// A full mask.
     Mask,
+    /// A detector's boxes, found while tracking: nobody gives a prompt. No pack takes it by itself; see `packs::compose`.
+    Detector,
 }
 
 impl PromptKind {
-    /// Every kind, in the order in which help texts list them.
+    /// Every kind that a user or the truth can give, in the order in which help texts list them.
     pub const ALL: [PromptKind; 3] = [PromptKind::Points, PromptKind::Bbox, PromptKind::Mask];
 
-    /// Name used in model tags: `points`, `bbox`, `mask`.
+    /// Name used in records, and in model tags for those that can be given: `points`, `bbox`, `mask`, `detector`.
     pub const fn as_str(self) -> &'static str {
         match self {
             PromptKind::Points => "points",
             PromptKind::Bbox => "bbox",
             PromptKind::Mask => "mask",
+            PromptKind::Detector => "detector",
         }
     }
 }
@@ -204,7 +209,7 @@ pub struct FrameMasks {
     pub objects: Vec<ObjectMask>,
 }
 
-/// The stages of one frame, in pipeline order; names are those of `frames.csv`.
+/// The stages of one frame; names are those of `frames.csv`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -220,17 +225,23 @@ pub enum Stage {
     MemoryEncoder,
     /// Download, upscale, threshold, bookkeeping.
     Postprocess,
+    /// Detector session with its resizing and its boxes, on the frames on which it looks.
+    Detector,
+    /// Which detection is which track: on the same frames, and what ends tracks on the others.
+    Association,
 }
 
 impl Stage {
-    /// Every stage, in pipeline order.
-    pub const ALL: [Stage; 6] = [
+    /// Every stage: those of a prompted run in pipeline order, then those of a detector.
+    pub const ALL: [Stage; 8] = [
         Stage::Preprocess,
         Stage::ImageEncoder,
         Stage::MemoryAttention,
         Stage::MaskDecoder,
         Stage::MemoryEncoder,
         Stage::Postprocess,
+        Stage::Detector,
+        Stage::Association,
     ];
 
     /// Name used in column headings, without unit.
@@ -242,6 +253,8 @@ impl Stage {
             Stage::MaskDecoder => "mask_decoder",
             Stage::MemoryEncoder => "memory_encoder",
             Stage::Postprocess => "postprocess",
+            Stage::Detector => "detector",
+            Stage::Association => "association",
         }
     }
 }
@@ -261,7 +274,7 @@ impl StageTimes {
         self.iter().next().is_none()
     }
 
-    /// The stages that took any time, in pipeline order.
+    /// The stages that took any time, in the order of [`Stage::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Stage, Duration)> {
         Stage::ALL.into_iter().zip(self.0).filter(|(_, time)| !time.is_zero())
     }
@@ -389,6 +402,9 @@ impl Options {
 pub struct OpenRequest {
     /// Pack directory.
     pub pack: PathBuf,
+    /// Directory of the detector's pack, where a detector founds the tracks.
+    #[serde(default)]
+    pub detector: Option<PathBuf>,
     /// Precision asked for.
     pub dtype: Dtype,
     /// Device asked for. Another device is never used instead.

@@ -60,7 +60,7 @@ fn request(pack: &Path, device: Device, objects: &str) -> OpenRequest {
     if objects != "batch" {
         options.extra.insert("objects".to_string(), objects.to_string());
     }
-    OpenRequest { pack: pack.to_path_buf(), dtype: Dtype::Fp32, device, options, ort_lib: None }
+    OpenRequest { pack: pack.to_path_buf(), detector: None, dtype: Dtype::Fp32, device, options, ort_lib: None }
 }
 
 /// The CPU's answers come from the same library: a process can load one.

@@ -76,6 +76,7 @@ fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Error> {
     let job = Job::new(plan, cell, std::path::PathBuf::new(), Vec::new());
     let request = OpenRequest {
         pack: job.pack,
+        detector: None,
         dtype: job.dtype,
         device: job.device,
         options: job.options,

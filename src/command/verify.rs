@@ -34,6 +34,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
     }
     let request = OpenRequest {
         pack: shipped::named(&args.pack),
+        detector: None,
         dtype: args.dtype,
         device: args.device,
         options,

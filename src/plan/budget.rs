@@ -36,6 +36,7 @@ impl Load<'_> {
     pub fn estimate(&self) -> Result<u64, RunnerError> {
         let request = OpenRequest {
             pack: self.pack.to_path_buf(),
+            detector: None,
             dtype: self.dtype,
             device: self.device,
             options: self.options.clone(),

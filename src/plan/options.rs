@@ -122,6 +122,8 @@ mod tests {
                 works_ahead,
                 refused: Default::default(),
             },
+            classes: Vec::new(),
+            detects: false,
             hidden: false,
         };
         let passed = |pack: PackInfo, scenario: Scenario, given: Option<&str>| {

@@ -86,6 +86,7 @@ pub fn prompt_shape(kind: PromptKind, mask: &Mask, clicks: usize) -> Option<Prom
             }
             PromptShape::Mask(mask.clone())
         }
+        PromptKind::Detector => return None, // founds its tracks itself
     })
 }
 

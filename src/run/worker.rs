@@ -205,6 +205,7 @@ fn is_planned(job: &Job) -> Result<(), RunnerError> {
 fn request(job: &Job) -> OpenRequest {
     OpenRequest {
         pack: job.pack.clone(),
+        detector: None,
         dtype: job.dtype,
         device: job.device,
         options: job.options.clone(),

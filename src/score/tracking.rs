@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::assignment::assign;
 use super::pairwise_sum;
 use super::predicted::Predicted;
 use crate::dataset::{DataError, directories, entries, read_list};
+use jetbench_runners::assignment::assign;
 
 /// Thresholds of HOTA: 0.05 to 0.95.
 pub const ALPHAS: usize = 19;

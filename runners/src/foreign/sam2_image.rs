@@ -34,9 +34,11 @@ pub const ENTRY: Entry = Entry {
     aliases: &[],
     summary: "SAM 2 in image mode (onnx-community exports): each frame prompted with the last mask's box, no memory",
     hidden: false,
+    detects: false,
     describe,
     check,
     open,
+    compose: None,
 };
 
 const ENCODER: &str = "vision_encoder";

@@ -37,9 +37,11 @@ pub const ENTRY: Entry = Entry {
     aliases: &[],
     summary: "SAM 2.0 video in four graphs (SAM2Export layout): memory kept on the host, copied to the graphs every frame",
     hidden: false,
+    detects: false,
     describe,
     check,
     open,
+    compose: None,
 };
 
 const ENCODER: &str = "image_encoder";

@@ -33,6 +33,19 @@ pub const PIPELINE: &str = "pipeline";
 pub const RESULTS: &str = "results";
 /// The option that says which form of a graph the CPU provider gets.
 pub const FORM: &str = "form";
+/// The options of the association: only runs in which a detector founds the tracks know them.
+pub const OF_ASSOCIATION: [&str; 10] = [
+    "detect_every",
+    "detect_score",
+    "new_score",
+    "nms_iou",
+    "match_iou",
+    "dup_iou",
+    "probation",
+    "keep_alive",
+    "max_absent",
+    "max_tracks",
+];
 
 /// One option of the runners.
 pub struct RunnerOption {

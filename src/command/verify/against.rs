@@ -465,6 +465,7 @@ mod tests {
     fn request() -> OpenRequest {
         OpenRequest {
             pack: "p".into(),
+            detector: None,
             dtype: Dtype::Fp32,
             device: Device::Cpu,
             options: Options::default(),

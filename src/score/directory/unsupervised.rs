@@ -11,11 +11,11 @@ use super::find::{Faults, Unit, Video, shorten};
 use super::options::ScoreOptions;
 use super::report::{ObjectScore, Pairing, ScoreReport, davis_object, report};
 use crate::dataset::{DataError, directories, entries, read_list};
-use crate::score::assignment::assign;
 use crate::score::label_pair;
 use crate::score::predicted::Predicted;
 use crate::score::protocol::{Protocol, mean};
 use crate::score::{FrameScore, FrameScorer};
+use jetbench_runners::assignment::assign;
 
 /// Proposals at most, as in the reference.
 const MOST_PROPOSALS: u32 = 20;

@@ -10,7 +10,7 @@ use jetbench_runners::types::Mask;
 use super::TrackedVideo;
 use super::labels::{Masks, video};
 use crate::dataset::{DataError, coco_mask};
-use crate::score::assignment::assign;
+use jetbench_runners::assignment::assign;
 
 /// What is tracked.
 const TRACKED: u32 = 2;

@@ -1,0 +1,52 @@
+//! What became of the objects that a runner found by itself: tracks, founded and ended without a prompt.
+
+use serde::{Deserialize, Serialize};
+
+/// A track that a detection founded. Frames are counted in steps since the last reset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoundTrack {
+    /// Number of the object in [`crate::types::FrameMasks`]; from 1, never given twice in a sequence.
+    pub id: u32,
+    /// Its first frame.
+    pub birth: u32,
+    /// The first frame that is no longer its own; equal to `birth` for a track that was taken back.
+    pub end: u32,
+    /// Enough detections supported it: only then it is part of the result.
+    pub confirmed: bool,
+    /// Detections that supported it, the founding one included.
+    pub hits: u32,
+    /// Largest score of these, 0..1.
+    pub score: f64,
+    /// Class of the founding detection.
+    pub label: u32,
+}
+
+/// How often which rule of the association applied in a sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssociationCounts {
+    /// Frames on which the detector looked.
+    pub detector_frames: u32,
+    /// Detections that were left after threshold and suppression.
+    pub detections: u32,
+    /// Detections with a number that is none, left out.
+    pub non_finite: u32,
+    /// Detections that founded no track, because as many as allowed were alive.
+    pub dropped: u32,
+    /// Detections that founded no track: the mask was empty, or that of a live track.
+    pub refused: u32,
+    /// Tracks that were taken back, because too few detections supported them.
+    pub unconfirmed: u32,
+    /// Tracks that ended, because no detection supported them for too long.
+    pub ended_unsupported: u32,
+    /// Tracks that ended, because their mask was empty for too long.
+    pub ended_absent: u32,
+}
+
+/// All tracks of a sequence, by id, taken-back ones included.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FoundTracks {
+    /// The tracks, by id.
+    pub tracks: Vec<FoundTrack>,
+    /// Which rules applied.
+    pub counts: AssociationCounts,
+}
