@@ -17,7 +17,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use self::complete::Shell;
 pub use self::packs::*;
@@ -42,6 +42,19 @@ pub struct Cli {
     pub run: RunArgs,
 }
 
+/// Flags of `plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// First run the job on 30 frames of the videos that show each kind of frame, and estimate from that too
+    ///
+    /// A kind is the size of a frame and its number of objects. The run is kept in the results directory like any other.
+    #[arg(long, help_heading = run::HOW)]
+    pub calibrate: bool,
+    /// Flags of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// Sub-commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -51,9 +64,9 @@ pub enum Command {
     /// Say what a run would do, and what it will take
     ///
     /// As `run --dry-run`: everything is checked and nothing is run. Time, disk and memory are estimates from earlier runs of the same
-    /// cells on this device; what they do not tell is not guessed.
+    /// cells on this device; what they do not tell is not guessed. --calibrate makes such a run first, of a few frames.
     #[command(after_help = help::PLAN)]
-    Plan(Box<RunArgs>),
+    Plan(Box<PlanArgs>),
     /// List the models that can run here
     #[command(after_help = help::MODELS)]
     Models(ModelsArgs),

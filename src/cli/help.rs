@@ -45,7 +45,10 @@ const CELL: (u8, &str) = (NOT_VALID, "a cell is invalid or failed");
 pub(super) const RUN: After =
     After { examples: &["--models sam2_points,edgetam_points --dtype bf16", "--resume latest"], codes: &MEANINGS };
 pub(super) const PLAN: After = After {
-    examples: &["plan --models sam2_points --data clips --save-masks=rle", "plan --config configs/demo.toml"],
+    examples: &[
+        "plan --models sam2_points --data clips --save-masks=rle",
+        "plan --calibrate --config configs/demo.toml",
+    ],
     codes: &[DONE, (USAGE, "wrong usage, data or model pack"), UNFIT],
 };
 pub(super) const PROMPT: After = After {

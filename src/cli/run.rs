@@ -23,7 +23,7 @@ use crate::plan::shard::Shard;
 
 // The groups of `--help`, in its order.
 const WHAT: &str = "What to measure";
-const HOW: &str = "How to run it";
+pub(super) const HOW: &str = "How to run it";
 const LIMITS: &str = "Limits";
 const OUTPUT: &str = "Output";
 const WAITING: &str = "Waiting";

@@ -9,6 +9,7 @@ use crate::cli::HistoryArgs;
 use crate::exit::{Error, Outcome};
 use crate::judge::noise::{Series, series};
 use crate::plan::settings;
+use crate::report::closing::banner_of_history;
 use crate::report::csv::{CsvTable, columns, maybe, value};
 use crate::report::{html, plot};
 use crate::results::disturbance;
@@ -71,7 +72,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 fn text(series: &[Series]) -> String {
-    let mut out = String::new();
+    let mut out = banner_of_history(series).map(|banner| format!("{banner}\n\n")).unwrap_or_default();
     for series in series {
         let noise = format!("{:.1} % ({})", series.floor.share * 100.0, series.floor.from);
         out.push_str(&format!(

@@ -1,5 +1,6 @@
 //! `jetbench run`: flags become a plan or an unfinished run, the device is claimed, the cells are run, the result is shown.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::cli::RunArgs;
+use crate::cli::{PlanArgs, RunArgs};
 use crate::command::against::Against;
 use crate::command::compare;
 use crate::command::export::Exports;
@@ -15,7 +16,8 @@ use crate::exit::{self, Error, Outcome};
 use crate::judge::complete::Planned;
 use crate::judge::outcome::exit_code;
 use crate::plan::{Plan, config, content, forecast, identity, settings};
-use crate::report::screen::{LINE_SCHEMA, Wanted, last_line, screen};
+use crate::report::screen::{LINE_SCHEMA, Wanted, last_line, screen, stdout_columns};
+use crate::report::table::wrap_with;
 use crate::results::record::{CellRecord, Forecast, ForecastRecord, RunRecord, Verdict};
 use crate::results::status::Status;
 use crate::results::{retention, store};
@@ -23,7 +25,7 @@ use crate::run::resume;
 use crate::run::{self, Verbosity, lock};
 use crate::telemetry::allowance::Allowance;
 use crate::telemetry::{self, device};
-use crate::text::{clean, now, say};
+use crate::text::{clean, now, plural, say};
 
 /// Runs the plan that `args` describe, or the rest of an unfinished run; `argv` is the command line for the record.
 ///
@@ -65,13 +67,75 @@ pub fn run(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
 ///
 /// # Errors
 /// As [`run`]; `--resume`, whose plan is that of the run.
-pub fn plan(args: RunArgs, argv: Vec<String>) -> Result<Outcome, Error> {
+pub fn plan(args: PlanArgs, argv: Vec<String>) -> Result<Outcome, Error> {
+    let PlanArgs { calibrate, run: args } = args;
     if args.resume.is_some() {
         return Err(Error::Usage(
             "--resume: `plan` does not estimate the rest of a run; give the flags of the run instead".into(),
         ));
     }
-    run(RunArgs { dry_run: Some(true), ..args }, argv)
+    let args = RunArgs { dry_run: Some(true), ..args };
+    let mut said = String::new();
+    if calibrate {
+        let (short, planned) = calibration(config::with_file(args.clone())?)?;
+        if !args.quiet.unwrap_or(false) {
+            say(&planned);
+        }
+        let (outcome, dir) = measure(short, None, argv.clone())?;
+        if outcome.code == exit::INTERRUPTED {
+            return Ok(outcome);
+        }
+        let dir = dir.map(|dir| dir.display().to_string()).unwrap_or_default();
+        said = match outcome.code {
+            exit::OK => format!("calibration: {dir}\n"),
+            _ => format!("calibration: {dir}, not all of it is valid: `jetbench report` says why\n"),
+        };
+    }
+    let outcome = run(args, argv)?;
+    Ok(Outcome { stdout: said + &outcome.stdout, code: outcome.code })
+}
+
+/// Frames per video of a calibration: the first, which are the slowest, weigh little enough.
+const CALIBRATION: NonZeroUsize = NonZeroUsize::new(30).unwrap();
+
+/// The flags of the run that tells what the planned one will take: the same cells, files and frames, but few of these, once;
+/// and what that is, in words.
+fn calibration(args: RunArgs) -> Result<(RunArgs, String), Error> {
+    let plan = Plan::new(&args)?;
+    if plan.settings.live.is_some() {
+        return Err(Error::Usage("--calibrate: nobody knows how many frames a live source brings".into()));
+    }
+    let videos = forecast::videos_of_every_kind(&plan);
+    let frames = |of: Option<NonZeroUsize>| Some(of.map_or(CALIBRATION, |n| n.min(CALIBRATION)));
+    let short = RunArgs {
+        dry_run: None,
+        limit_videos: NonZeroUsize::new(videos),
+        limit_frames: frames(args.limit_frames),
+        loop_frames: args.loop_frames.and_then(|n| frames(Some(n))),
+        repeat: Some(NonZeroUsize::MIN),
+        quiet: Some(true),
+        json: None,
+        if_changed: None,
+        keep: None,
+        baseline: None,
+        fail_on_regression: None,
+        on_inconclusive: None,
+        export_markdown: None,
+        export_bmf: None,
+        export_junit: None,
+        export_prometheus: None,
+        status: None,
+        ..args
+    };
+    let few = Plan::new(&short)?;
+    let words = format!(
+        "calibration: {} of {} frames, the first of {} of {}",
+        few.frames(),
+        plan.frames(),
+        few.dataset.sequences.len(),
+        plural(plan.dataset.sequences.len(), "video", "videos")
+    );
+    Ok((short, words))
 }
 
 /// The run itself, and its directory.
@@ -223,10 +287,17 @@ fn foretell(plan: &Plan, root: &Path, verbosity: &Verbosity) -> Option<ForecastR
 
 fn dry_run(plan: &Plan, root: &Path, as_json: bool) -> Outcome {
     let forecast = forecast_of(plan, root);
-    let mut text = plan.describe() + &forecast.words();
+    let columns = stdout_columns().unwrap_or(usize::MAX);
+    let fold = |line: &str| {
+        let words = line.trim_start();
+        let indent = &line[..line.len() - words.len()];
+        format!("{indent}{}\n", wrap_with(words, columns.saturating_sub(indent.len()), "      "))
+    };
+    let folded = |text: &str| text.lines().map(fold).collect::<String>();
+    let mut text = plan.describe() + &folded(&forecast.words());
     let frames = plan.settings.live.is_none().then(|| plan.frames());
     for note in &plan.notes {
-        text.push_str(&format!("note: {note}\n"));
+        text.push_str(&folded(&format!("note: {note}")));
     }
     text.push_str("dry run: nothing was run\n");
     if as_json {

@@ -128,6 +128,15 @@ fn frames_of(plan: &Plan) -> BTreeMap<Kind, usize> {
     frames
 }
 
+/// So many videos from the first on show every kind of frame that the plan has.
+pub fn videos_of_every_kind(plan: &Plan) -> usize {
+    let mut seen = BTreeMap::new();
+    for (index, sequence) in plan.dataset.sequences.iter().enumerate() {
+        seen.entry((sequence.width, sequence.height, sequence.objects.len())).or_insert(index);
+    }
+    seen.into_values().max().map_or(0, |last| last + 1)
+}
+
 /// Sum over all kinds of frames; the kinds of which `samples` (per frame) tells nothing.
 fn over(frames: &BTreeMap<Kind, usize>, samples: &[(Kind, f64)]) -> Result<Estimate, Vec<Kind>> {
     let (mut sum, mut lacking) = (Estimate::default(), Vec::new());

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use jetbench_runners::types::PromptKind;
 
+use crate::judge::noise::Series;
 use crate::judge::outcome::INTERRUPTED;
 use crate::plan::scenario::Scenario;
 use crate::report::answer;
@@ -89,6 +90,12 @@ pub fn banner(run: &RunRecord) -> Option<String> {
 /// Packs of a run that are test models, each with the model that it stands in for.
 pub fn test_models(run: &RunRecord) -> Vec<(&str, &str)> {
     run.cells.iter().filter_map(|c| Some((c.pack.as_str(), c.test_model_of.as_deref()?))).collect()
+}
+
+/// As [`banner`], for the runs of a history.
+pub fn banner_of_history(series: &[Series<'_>]) -> Option<String> {
+    let test = series.iter().flat_map(|s| &s.rows).filter_map(|r| r.test_model.as_ref());
+    banner_of(&test.map(|(pack, model)| (pack.as_str(), model.as_str())).collect::<Vec<_>>())
 }
 
 /// As [`banner`], for these test models and the models that they stand in for.

@@ -6,7 +6,7 @@ use maud::{PreEscaped, html};
 
 use super::shell::{page, table};
 use crate::judge::noise::Series;
-use crate::report::closing::banner_of;
+use crate::report::closing::banner_of_history;
 use crate::report::plot::{self, paper};
 use crate::results::rows::Row;
 use crate::text::{clean, plural, show};
@@ -14,12 +14,9 @@ use crate::text::{clean, plural, show};
 /// The runs below a results directory, by job.
 pub fn history(series: &[Series], out: &Path, version: &str) -> String {
     let runs: usize = series.iter().map(|s| s.rows.len()).sum();
-    let rows = series.iter().flat_map(|s| &s.rows);
-    let test: Vec<(&str, &str)> =
-        rows.filter_map(|r| r.test_model.as_ref()).map(|(p, m)| (p.as_str(), m.as_str())).collect();
     let body = html! {
         p.under { (clean(&out.display().to_string())) " · " (plural(series.len(), "job", "jobs")) " · " (plural(runs, "run", "runs")) }
-        @if let Some(banner) = banner_of(&test) { p.verdict.invalid { strong { (banner) "." } } }
+        @if let Some(banner) = banner_of_history(series) { p.verdict.invalid { strong { (banner) "." } } }
         @for one in series {
             h2 { (clean(&one.name)) }
             p {
