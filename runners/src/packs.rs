@@ -10,7 +10,7 @@ use crate::host::{options, pool};
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, Dtype, OpenRequest, PromptKind};
-use crate::{digest, foreign, mock, sam};
+use crate::{detect, digest, foreign, mock, sam};
 
 pub use crate::manifest::FILE_NAME;
 
@@ -21,6 +21,7 @@ pub const REGISTRY: &[Entry] = &[
     sam::EDGETAM,
     foreign::sam2_image::ENTRY,
     foreign::sam2export::ENTRY,
+    detect::contract::DFINE,
     mock::ENTRY,
 ];
 

@@ -6,7 +6,7 @@ pub mod copies;
 mod edges;
 mod encoder;
 mod groups;
-mod image;
+pub mod image;
 #[cfg(test)]
 pub(crate) mod sabotage;
 mod state;

@@ -1,0 +1,205 @@
+//! One open detector: a frame goes in, its boxes come out, in one session on the device of the tracker beside it.
+
+use std::path::{Path, PathBuf};
+
+use ort::memory::Allocator;
+use ort::session::IoBinding;
+use ort::value::Tensor;
+
+use super::Detection;
+use super::boxes::Rows;
+use super::contract::{DETECTOR, OFFICIAL, PRED_BOXES, SIZE, Signature, signature};
+use crate::frame::Preprocess;
+use crate::host::loader::{GraphRequest, PackLoader};
+use crate::host::session::{GraphSession, failed};
+use crate::host::settings::SessionSettings;
+use crate::host::tensor::{FloatTensor, input, output, tensor};
+use crate::manifest::DetectorLayout;
+use crate::onnx::Edge;
+use crate::runner::RunnerError;
+use crate::sam::contract::read;
+use crate::sam::image::Image;
+use crate::types::{Device, Frame, OpenReport, OpenRequest, StagePrecision};
+
+/// One open detector. Fields are dropped in order: bindings and tensors go before the session whose memory they use.
+pub struct Detector {
+    binding: IoBinding,
+    image: Image,
+    outputs: Outputs,
+    graph: GraphSession,
+    signature: Signature,
+    preprocess: Preprocess,
+    on_gpu: bool,
+    report: OpenReport,
+}
+
+/// Tensors on the host, by layout.
+enum Outputs {
+    Raw {
+        /// `[1, queries, classes]`.
+        logits: FloatTensor,
+        /// `[1, queries, 4]`, shares.
+        boxes: FloatTensor,
+    },
+    Official {
+        /// Width and height of the frame.
+        size: Tensor<i64>,
+        /// `[1, queries]`.
+        labels: Tensor<i64>,
+        /// `[1, queries, 4]`, corners in pixels.
+        boxes: FloatTensor,
+        /// `[1, queries]`.
+        scores: FloatTensor,
+    },
+}
+
+impl Detector {
+    /// Checks the pack in `dir`, loads ONNX Runtime and the graph, and binds its tensors; device, precision and options are those of
+    /// `request`. With a directory, ONNX Runtime profiles the graph into it, which costs time.
+    ///
+    /// # Errors
+    /// [`RunnerError::Pack`], [`RunnerError::Environment`] or [`RunnerError::Usage`], by whose fault it is.
+    pub fn open(dir: &Path, request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
+        let (pack, signature) = read(dir, signature)?;
+        let mut settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+        settings.profile = profile.map(Path::to_path_buf);
+        let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
+        let preprocess = Preprocess::new(&pack.manifest.input);
+        // The image goes in as floats where the graph leaves its size open: a table of samples needs a fixed shape.
+        let bytes = settings.image_as_bytes() && signature.fixed;
+        let edge = bytes.then(|| Edge::Pixels(signature.image, preprocess.levels()));
+        // Where the next frame is encoded beside this one, the threads of the other graphs are the detector's.
+        let split = settings.split();
+        let own = split.as_ref().map_or(&settings, |[_, rest]| rest);
+        let request = GraphRequest { name: DETECTOR, settings: own, on_device: false, edge: edge.as_ref() };
+        let [graph] = loader.graphs([request])?;
+        let report = loader.end();
+        let host = graph.device_allocator(Device::Cpu)?;
+        let image = Image::new(&host, signature.size, bytes)?;
+        let mut binding = graph.binding()?;
+        let outputs = Outputs::new(&host, &signature, &mut binding)?;
+        let mut detector =
+            Detector { binding, image, outputs, graph, signature, preprocess, on_gpu: settings.on_gpu(), report };
+        detector.bind_inputs()?;
+        Ok(detector)
+    }
+
+    /// What opening showed.
+    pub fn open_report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// Requested and effective precision, with evidence.
+    pub fn precision(&self) -> &StagePrecision {
+        &self.graph.precision
+    }
+
+    /// What its pack was found to be.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Looks at a frame: one detection per query (of its best class; a row of the exporter's own choice in layout `official`), in the
+    /// graph's order, without a threshold. `found` is emptied first.
+    ///
+    /// # Errors
+    /// [`RunnerError::Usage`] for a frame whose bytes do not fit its size; [`RunnerError::Inference`] when the model fails.
+    pub fn detect(&mut self, frame: Frame<'_>, found: &mut Vec<Detection>) -> Result<(), RunnerError> {
+        self.image.fill(&mut self.preprocess, frame)?;
+        if let Outputs::Official { size, .. } = &mut self.outputs {
+            size.extract_tensor_mut().1.copy_from_slice(&[i64::from(frame.width), i64::from(frame.height)]);
+        }
+        if self.on_gpu {
+            // A session on a device copies its inputs while they are bound.
+            self.bind_inputs()?;
+        }
+        self.graph.run(&self.binding)?;
+        match &self.outputs {
+            Outputs::Raw { .. } => {
+                self.rows().into_iter().for_each(|rows| rows.best([frame.width, frame.height], found))
+            }
+            Outputs::Official { labels, boxes, scores, .. } => {
+                let of_rows = labels.extract_tensor().1.iter().zip(boxes.extract_tensor().1.chunks_exact(4));
+                found.clear();
+                for ((label, corners), score) in of_rows.zip(scores.extract_tensor().1) {
+                    found.push(official(*label, corners, *score, self.signature.classes)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the graph gave for the last frame; `None` in layout `official`, which keeps it to itself.
+    pub fn rows(&self) -> Option<Rows<'_>> {
+        match &self.outputs {
+            Outputs::Raw { logits, boxes } => Some(Rows {
+                logits: logits.extract_tensor().1,
+                boxes: boxes.extract_tensor().1,
+                classes: self.signature.classes,
+            }),
+            Outputs::Official { .. } => None,
+        }
+    }
+
+    /// Ends profiling and gives the file that ONNX Runtime wrote.
+    ///
+    /// # Errors
+    /// As [`GraphSession::end_profile`].
+    pub fn end_profile(&mut self) -> Result<PathBuf, RunnerError> {
+        self.graph.end_profile()
+    }
+
+    fn bind_inputs(&mut self) -> Result<(), RunnerError> {
+        match &self.image {
+            Image::Floats(values) => input(&mut self.binding, self.signature.image, values)?,
+            Image::Bytes(_) => self.image.bind(&mut self.binding)?,
+        }
+        match &self.outputs {
+            Outputs::Raw { .. } => Ok(()),
+            Outputs::Official { size, .. } => {
+                self.binding.bind_input(SIZE, size).map_err(|e| failed(DETECTOR, format!("cannot bind `{SIZE}`: {e}")))
+            }
+        }
+    }
+}
+
+impl Outputs {
+    fn new(host: &Allocator, signature: &Signature, binding: &mut IoBinding) -> Result<Outputs, RunnerError> {
+        let (queries, classes) = (signature.queries as i64, signature.classes as i64);
+        match signature.layout {
+            DetectorLayout::Raw => {
+                let (mut logits, mut boxes) = (tensor(host, &[1, queries, classes])?, tensor(host, &[1, queries, 4])?);
+                output(binding, signature.logits, &mut logits)?;
+                output(binding, PRED_BOXES, &mut boxes)?;
+                Ok(Outputs::Raw { logits, boxes })
+            }
+            DetectorLayout::Official => {
+                let [of_labels, of_boxes, of_scores] = OFFICIAL;
+                let (size, mut labels) = (integers(host, &[1, 2])?, integers(host, &[1, queries])?);
+                let (mut boxes, mut scores) = (tensor(host, &[1, queries, 4])?, tensor(host, &[1, queries])?);
+                let unbound = |e: ort::Error| failed(DETECTOR, format!("cannot bind output `{of_labels}`: {e}"));
+                binding.bind_output(of_labels, &mut labels).map_err(unbound)?;
+                output(binding, of_boxes, &mut boxes)?;
+                output(binding, of_scores, &mut scores)?;
+                Ok(Outputs::Official { size, labels, boxes, scores })
+            }
+        }
+    }
+}
+
+fn integers(host: &Allocator, shape: &[i64]) -> Result<Tensor<i64>, RunnerError> {
+    Tensor::<i64>::new(host, shape.to_vec())
+        .map_err(|e| RunnerError::Environment(format!("cannot allocate a tensor of shape {shape:?}: {e}")))
+}
+
+/// A row of layout `official`.
+fn official(label: i64, corners: &[f32], score: f32, classes: usize) -> Result<Detection, RunnerError> {
+    let known = usize::try_from(label).ok().filter(|label| *label < classes);
+    let label = known.and_then(|label| u32::try_from(label).ok()).ok_or_else(|| {
+        failed(DETECTOR, format!("it gave class {label}; detector.classes of the pack names {classes} classes"))
+    })?;
+    let mut bbox = [0.0; 4];
+    bbox.iter_mut().zip(corners).for_each(|(to, from)| *to = f64::from(*from));
+    let finite = score.is_finite() && bbox.iter().all(|v| v.is_finite());
+    Ok(Detection { bbox, score: if finite { f64::from(score) } else { f64::NAN }, label })
+}
