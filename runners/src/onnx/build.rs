@@ -52,14 +52,29 @@ pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, i6
     node
 }
 
+/// Gives a node an attribute with integers.
+pub fn put_integers(node: &mut Vec<u8>, name: &str, values: &[i64]) {
+    let mut attribute = Vec::new();
+    put_bytes(&mut attribute, 1, name.as_bytes());
+    values.iter().for_each(|&value| put_integer(&mut attribute, 8, value));
+    put_integer(&mut attribute, 20, 7); // AttributeProto.INTS
+    put_bytes(node, 5, &attribute);
+}
+
+/// Gives a node an attribute with a text.
+#[cfg(test)]
+pub fn put_text(node: &mut Vec<u8>, name: &str, text: &str) {
+    let mut attribute = Vec::new();
+    put_bytes(&mut attribute, 1, name.as_bytes());
+    put_bytes(&mut attribute, 4, text.as_bytes());
+    put_integer(&mut attribute, 20, 3); // AttributeProto.STRING
+    put_bytes(node, 5, &attribute);
+}
+
 /// A Transpose with this order of axes.
 pub fn transpose(input: &str, output: &str, order: &[i64]) -> Vec<u8> {
-    let mut attribute = Vec::new();
-    put_bytes(&mut attribute, 1, b"perm");
-    order.iter().for_each(|&axis| put_integer(&mut attribute, 8, axis));
-    put_integer(&mut attribute, 20, 7); // AttributeProto.INTS
     let mut node = node("Transpose", &[input], &[output], &[]);
-    put_bytes(&mut node, 5, &attribute);
+    put_integers(&mut node, "perm", order);
     node
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::files;
 use crate::host::settings::SessionSettings;
 use crate::manifest::{COND_OBJECTS, Follows, GraphSpec, OBJECTS, TensorSpec};
-use crate::onnx::{Attention, Dimension, Model, shape_text};
+use crate::onnx::{Attention, Dimension, Model, PAD_FUSION, shape_text};
 use crate::pack::Pack;
 use crate::packs;
 use crate::runner::RunnerError;
@@ -299,6 +299,13 @@ fn read(
     }
     if !others.is_empty() {
         missing.push(format!("{}: sizes of axes counted as 1: {}", path.display(), others.join(", ")));
+    }
+    if let pads @ 1.. = model.pads_for_max_pools().len() {
+        missing.push(format!(
+            "{}: zeros padded for a max pool alone ({pads}): ONNX Runtime's {PAD_FUSION} and onnxsim compute that wrongly where values are \
+             negative; jetbench turns {PAD_FUSION} off, other programs may not",
+            path.display()
+        ));
     }
     if cost.uncounted() > 0 {
         let list: Vec<String> = cost.unknown.iter().map(|(op, n)| format!("{op} {n}")).collect();

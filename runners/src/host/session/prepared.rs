@@ -10,7 +10,7 @@ use crate::host::evidence::evidence;
 use crate::host::runtime::Runtime;
 use crate::host::settings::SessionSettings;
 use crate::host::tensorrt::Compiler;
-use crate::onnx::{Edge, Model};
+use crate::onnx::{Edge, Model, PAD_FUSION};
 use crate::runner::RunnerError;
 use crate::types::{DroppedOption, StagePrecision};
 
@@ -101,7 +101,15 @@ impl Prepared<'_> {
             1 => format!("weights of `{name}`: mapped from a file beside it"),
             n => format!("weights of `{name}`: mapped from {n} files beside it"),
         });
-        attention.into_iter().chain(mapped).collect()
+        let pads = Some(self.pads_for_max_pools()).filter(|n| *n > 0);
+        let pads = pads
+            .map(|n| format!("`{PAD_FUSION}` of `{name}`: off; it computes zeros padded for a max pool wrongly ({n})"));
+        attention.into_iter().chain(mapped).chain(pads).collect()
+    }
+
+    /// Pads that ONNX Runtime would take into a max pool, with another result.
+    fn pads_for_max_pools(&self) -> usize {
+        Model::parse(&self.bytes).map_or(0, |model| model.pads_for_max_pools().len())
     }
 
     /// Loads it.
@@ -118,6 +126,9 @@ impl Prepared<'_> {
         if let Some(folder) = &self.folder {
             builder =
                 builder.with_config_entry(WEIGHTS_FOLDER, folder).map_err(|e| refused(settings, runtime, name, &e))?;
+        }
+        if self.pads_for_max_pools() > 0 {
+            builder = builder.with_disabled_optimizers(PAD_FUSION).map_err(|e| refused(settings, runtime, name, &e))?;
         }
         builder.commit_from_memory(&self.bytes).map_err(|e| {
             if settings.on_gpu() {
