@@ -8,6 +8,7 @@
 
 pub mod archive;
 pub mod assignment;
+pub mod associate;
 pub mod detect;
 pub mod digest;
 pub mod files;

@@ -1,0 +1,12 @@
+//! Which detection is which track, which one founds a track, and which track ends? The rules of a run in which a detector
+//! founds the tracks, apart from all models: `docs/detector_tracker.md` states them.
+
+mod boxes;
+mod rules;
+mod select;
+#[cfg(test)]
+mod tests;
+mod tracks;
+
+pub use rules::Rules;
+pub use tracks::{Association, Carrier};
