@@ -9,6 +9,7 @@ mod prompt;
 mod prune;
 pub mod quantity;
 mod run;
+mod scale;
 mod schedule;
 mod score;
 mod verbs;
@@ -24,6 +25,7 @@ pub use self::packs::*;
 pub use self::prompt::PromptArgs;
 pub use self::prune::PruneArgs;
 pub use self::run::RunArgs;
+pub use self::scale::ScaleArgs;
 pub use self::schedule::*;
 pub use self::score::*;
 pub use self::verbs::*;
@@ -67,6 +69,11 @@ pub enum Command {
     /// cells on this device; what they do not tell is not guessed. --calibrate makes such a run first, of a few frames.
     #[command(after_help = help::PLAN)]
     Plan(Box<PlanArgs>),
+    /// Measure what one more object costs
+    ///
+    /// The same job once per number of objects, and frames per second and memory side by side.
+    #[command(after_help = help::SCALE)]
+    Scale(Box<ScaleArgs>),
     /// List the models that can run here
     #[command(after_help = help::MODELS)]
     Models(ModelsArgs),

@@ -16,6 +16,7 @@ pub mod prompt;
 pub mod prune;
 pub mod report;
 pub mod run;
+pub mod scale;
 pub mod schedule;
 pub mod score;
 pub mod telemetry;

@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod paired;
 pub mod repeat;
 pub mod roofline;
+pub mod scale;
 pub mod stats;
 pub mod summary;
 pub mod transfers;

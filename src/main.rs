@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use jetbench::cli::{self, Command};
 use jetbench::command::{
     audit, compare, data, doctor, history, inspect_library, manual, merge, models, packs, prompt, prune, report, run,
-    schedule, score, telemetry, verify,
+    scale, schedule, score, telemetry, verify,
 };
 use jetbench::exit::{Error, Outcome};
 use jetbench::plan::shipped;
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Some(Command::InspectLibrary { file }) => Ok(inspect_library::answer(&file)),
         Some(Command::Run(args)) => run::run(*args, argv),
         Some(Command::Plan(args)) => run::plan(*args, argv),
+        Some(Command::Scale(args)) => scale::scale(*args, &argv),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Schedule(args)) => schedule::schedule(&args),
         Some(Command::Report(args)) => report::report(&args),

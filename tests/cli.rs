@@ -4,6 +4,8 @@
 mod bench;
 #[path = "cli/plans.rs"]
 mod plans;
+#[path = "cli/scaled.rs"]
+mod scaled;
 
 use std::io::BufRead;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The columns of every CSV file: their names, word for word, and `docs/results.md`, which is written from them.
 
-use jetbench::command::{self, history};
+use jetbench::command::{self, history, scale};
 use jetbench::report::csv::{self, CsvTable};
 use jetbench::score;
 
@@ -41,6 +41,7 @@ fn sections() -> Vec<Section> {
         section(command::score::tracking_columns()),
         section(command::score::tube_columns()),
         section(history::columns()),
+        section(scale::scale_columns()),
     ]
 }
 

@@ -51,6 +51,13 @@ pub(super) const PLAN: After = After {
     ],
     codes: &[DONE, (USAGE, "wrong usage, data or model pack"), UNFIT],
 };
+pub(super) const SCALE: After = After {
+    examples: &[
+        "scale --models sam2_points,edgetam_points --objects 1,2,4,8",
+        "scale --models edgetam_points --objects 1,2,3 --data clips --plot scale.svg",
+    ],
+    codes: &MEANINGS,
+};
 pub(super) const PROMPT: After = After {
     examples: &["prompt clip.mp4", "prompt frames/ --frame 20", "prompt clips/ --video bear"],
     codes: &[DONE, BAD_DATA, UNWRITTEN],

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{ReportArgs, RunArgs};
 use crate::exit::Error;
 use crate::report::export::{Compared, Format};
+use crate::report::plot::Figure;
 use crate::results::record::{RunRecord, Verdict};
 use crate::results::store;
 use crate::text::{plural, say};
@@ -91,5 +92,37 @@ impl<'a> Exports<'a> {
             }
         }
         (stdout, done)
+    }
+}
+
+/// Writes a file that the user asked for.
+///
+/// # Errors
+/// As [`store::export`], with the file's name: exit 3.
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    store::export(path, bytes, &[]).map_err(|e| Error::Environment(format!("cannot write {}: {e}", path.display())))
+}
+
+/// Writes a figure as what its name says: SVG or PNG.
+///
+/// # Errors
+/// Another ending; as [`write_file`].
+pub(super) fn write_figure(path: &Path, figure: &Figure) -> Result<(), Error> {
+    let bytes = match is_svg(path)? {
+        true => figure.svg().into(),
+        false => figure.png().map_err(|e| Error::Environment(format!("{}: {e}", path.display())))?,
+    };
+    write_file(path, &bytes)
+}
+
+/// Is the figure of this name an SVG, not a PNG?
+///
+/// # Errors
+/// It is neither.
+pub(super) fn is_svg(path: &Path) -> Result<bool, Error> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("svg") => Ok(true),
+        Some("png") => Ok(false),
+        _ => Err(Error::Usage(format!("--plot {}: the name must end in .svg or .png", path.display()))),
     }
 }

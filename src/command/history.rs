@@ -3,9 +3,8 @@
 
 mod sizes;
 
-use std::path::Path;
-
 use crate::cli::HistoryArgs;
+use crate::command::export::{write_figure, write_file};
 use crate::exit::{Error, Outcome};
 use crate::judge::noise::{Series, series};
 use crate::plan::settings;
@@ -14,7 +13,6 @@ use crate::report::csv::{CsvTable, columns, maybe, value};
 use crate::report::{html, plot};
 use crate::results::disturbance;
 use crate::results::rows::{Row, rows};
-use crate::results::store;
 use crate::text::{clean, plural, say, show};
 
 /// Shows the history.
@@ -40,7 +38,7 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
     }
     let series = series(&rows);
     if let Some(path) = &args.html {
-        write(path, html::history::history(&series, &out, env!("CARGO_PKG_VERSION")).as_bytes())?;
+        write_file(path, html::history::history(&series, &out, env!("CARGO_PKG_VERSION")).as_bytes())?;
     }
     // A file that was asked for is the answer; the table then only says again what is in it.
     let mut stdout = match (args.json, args.plot.as_ref().or(args.html.as_ref())) {
@@ -52,23 +50,13 @@ pub fn history(args: &HistoryArgs) -> Result<Outcome, Error> {
         let bytes = columns().file(&rows);
         match path.as_os_str() == "-" {
             true => stdout = String::from_utf8_lossy(&bytes).into_owned(),
-            false => write(path, &bytes)?,
+            false => write_file(path, &bytes)?,
         }
     }
     if let Some(path) = &args.plot {
-        let figure = plot::history::figure(&series);
-        let bytes = match path.extension().and_then(|e| e.to_str()) {
-            Some("svg") => figure.svg().into(),
-            Some("png") => figure.png().map_err(|e| Error::Environment(format!("{}: {e}", path.display())))?,
-            _ => return Err(Error::Usage(format!("--plot {}: the name must end in .svg or .png", path.display()))),
-        };
-        write(path, &bytes)?;
+        write_figure(path, &plot::history::figure(&series))?;
     }
     Ok(Outcome::ok(stdout))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    store::export(path, bytes, &[]).map_err(|e| Error::Environment(format!("cannot write {}: {e}", path.display())))
 }
 
 fn text(series: &[Series]) -> String {

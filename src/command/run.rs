@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::json;
@@ -98,21 +98,11 @@ pub fn plan(args: PlanArgs, argv: Vec<String>) -> Result<Outcome, Error> {
 /// Frames per video of a calibration: the first, which are the slowest, weigh little enough.
 const CALIBRATION: NonZeroUsize = NonZeroUsize::new(30).unwrap();
 
-/// The flags of the run that tells what the planned one will take: the same cells, files and frames, but few of these, once;
-/// and what that is, in words.
-fn calibration(args: RunArgs) -> Result<(RunArgs, String), Error> {
-    let plan = Plan::new(&args)?;
-    if plan.settings.live.is_some() {
-        return Err(Error::Usage("--calibrate: nobody knows how many frames a live source brings".into()));
-    }
-    let videos = forecast::videos_of_every_kind(&plan);
-    let frames = |of: Option<NonZeroUsize>| Some(of.map_or(CALIBRATION, |n| n.min(CALIBRATION)));
-    let short = RunArgs {
+/// The flags of a run that another command makes for itself: nothing is shown but warnings, and what is done with the result is
+/// left to that command.
+pub(super) fn alone(args: RunArgs) -> RunArgs {
+    RunArgs {
         dry_run: None,
-        limit_videos: NonZeroUsize::new(videos),
-        limit_frames: frames(args.limit_frames),
-        loop_frames: args.loop_frames.and_then(|n| frames(Some(n))),
-        repeat: Some(NonZeroUsize::MIN),
         quiet: Some(true),
         json: None,
         if_changed: None,
@@ -126,6 +116,24 @@ fn calibration(args: RunArgs) -> Result<(RunArgs, String), Error> {
         export_prometheus: None,
         status: None,
         ..args
+    }
+}
+
+/// The flags of the run that tells what the planned one will take: the same cells, files and frames, but few of these, once;
+/// and what that is, in words.
+fn calibration(args: RunArgs) -> Result<(RunArgs, String), Error> {
+    let plan = Plan::new(&args)?;
+    if plan.settings.live.is_some() {
+        return Err(Error::Usage("--calibrate: nobody knows how many frames a live source brings".into()));
+    }
+    let videos = forecast::videos_of_every_kind(&plan);
+    let frames = |of: Option<NonZeroUsize>| Some(of.map_or(CALIBRATION, |n| n.min(CALIBRATION)));
+    let short = RunArgs {
+        limit_videos: NonZeroUsize::new(videos),
+        limit_frames: frames(args.limit_frames),
+        loop_frames: args.loop_frames.and_then(|n| frames(Some(n))),
+        repeat: Some(NonZeroUsize::MIN),
+        ..alone(args)
     };
     let few = Plan::new(&short)?;
     let words = format!(
@@ -139,11 +147,18 @@ fn calibration(args: RunArgs) -> Result<(RunArgs, String), Error> {
 }
 
 /// The run itself, and its directory.
-fn measure(args: RunArgs, against: Option<&Against>, argv: Vec<String>) -> Result<(Outcome, Option<PathBuf>), Error> {
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn measure(
+    args: RunArgs,
+    against: Option<&Against>,
+    argv: Vec<String>,
+) -> Result<(Outcome, Option<PathBuf>), Error> {
     let root = Path::new("/");
     let as_json = args.json.unwrap_or(false);
     let verbosity = Verbosity { quiet: args.quiet.unwrap_or(false), verbose: args.verbose.unwrap_or(false) };
-    let interrupt = Arc::new(AtomicBool::new(false));
+    let interrupt = Arc::clone(&INTERRUPT);
     let (resumed, _held) = match args.resume.clone() {
         Some(name) => {
             let path = store::which(&name, &settings::default_out(args.out.clone()))?;
@@ -198,7 +213,7 @@ fn measure(args: RunArgs, against: Option<&Against>, argv: Vec<String>) -> Resul
 
 /// Waits for the device, and until the machine is fit. What is returned holds the device until it is dropped.
 fn claim(plan: &Plan, root: &Path, interrupt: &Arc<AtomicBool>, verbosity: &Verbosity) -> Result<lock::Held, Error> {
-    listen(interrupt)?;
+    listen()?;
     let settings = &plan.settings;
     let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let names = lock::names(&settings.device, telemetry::is_tegra(root), visible.as_deref());
@@ -209,11 +224,17 @@ fn claim(plan: &Plan, root: &Path, interrupt: &Arc<AtomicBool>, verbosity: &Verb
     Ok(held)
 }
 
+/// Set by the first Ctrl-C or termination signal; of a process, like the signals themselves.
+static INTERRUPT: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
 /// Ctrl-C and termination signals: the first asks for an orderly end, the second ends at once.
-fn listen(interrupt: &Arc<AtomicBool>) -> Result<(), Error> {
-    let flag = Arc::clone(interrupt);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
+fn listen() -> Result<(), Error> {
+    static LISTENING: AtomicBool = AtomicBool::new(false);
+    if LISTENING.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
+    ctrlc::set_handler(|| {
+        if INTERRUPT.swap(true, Ordering::SeqCst) {
             // Workers die with their parent.
             std::process::exit(i32::from(exit::INTERRUPTED));
         }

@@ -92,6 +92,11 @@ pub fn test_models(run: &RunRecord) -> Vec<(&str, &str)> {
     run.cells.iter().filter_map(|c| Some((c.pack.as_str(), c.test_model_of.as_deref()?))).collect()
 }
 
+/// As [`banner`], for several runs.
+pub fn banner_of_all(runs: &[RunRecord]) -> Option<String> {
+    banner_of(&runs.iter().flat_map(test_models).collect::<Vec<_>>())
+}
+
 /// As [`banner`], for the runs of a history.
 pub fn banner_of_history(series: &[Series<'_>]) -> Option<String> {
     let test = series.iter().flat_map(|s| &s.rows).filter_map(|r| r.test_model.as_ref());

@@ -10,6 +10,7 @@ pub mod frames;
 pub mod history;
 pub mod latency;
 pub mod paper;
+pub mod scale;
 pub mod sensed;
 pub mod speed;
 pub mod stages;
