@@ -31,7 +31,7 @@ pub use manifest::draft;
 pub use mock::null as null_runner;
 pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
-pub use study::{audit, golden, inspect, roofline, whole};
+pub use study::{audit, detections, golden, inspect, roofline, whole};
 
 /// Names of graphs.
 pub mod contract {

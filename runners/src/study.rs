@@ -4,6 +4,7 @@
 pub mod audit;
 mod compare;
 mod cost;
+pub mod detections;
 mod evidence;
 pub mod golden;
 pub mod inspect;

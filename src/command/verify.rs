@@ -1,12 +1,14 @@
-//! `jetbench verify PACK`: does a pack give here what it should? Against its golden reference from PyTorch; or, with
-//! `--against`, here and now against itself ([`against`]).
+//! `jetbench verify PACK`: does a pack give here what it should? Against its golden reference from PyTorch (a detector's: [`detections`]); or,
+//! with `--against`, here and now against itself ([`against`]).
 
 mod against;
+mod detections;
 
 use std::path::Path;
 
 use jetbench_runners::golden::{self, GoldenReport, Verdict, shown};
 use jetbench_runners::options::{MEMORY, TABLE, find};
+use jetbench_runners::packs;
 use jetbench_runners::types::{OpenRequest, Options};
 use serde_json::json;
 
@@ -40,7 +42,13 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
         options,
         ort_lib: args.ort_lib.clone(),
     };
+    let detects = packs::describe(&request.pack, request.device)?.detects;
     match &args.against {
+        None if detects => detections::against_reference(args, &request),
+        Some(_) if detects => Err(Error::Usage(
+            "--against: a detector is compared with its reference only, which holds for every device and precision"
+                .to_string(),
+        )),
         None => against_reference(args, &request),
         Some(words) => against::against_itself(args, &request, words),
     }
@@ -128,13 +136,16 @@ fn text(report: &GoldenReport, pack: &Path) -> String {
     }
     text.push_str(&format!("compared: {}\n", report.compared.words()));
     text.push_str(&format!("allowed: {}\n", report.tolerance.words()));
-    for failure in &report.failures {
-        text.push_str(&format!("failure: {failure}\n"));
-    }
-    for missing in &report.missing {
-        text.push_str(&format!("missing: {missing}\n"));
-    }
-    text.push_str(&match report.verdict {
+    text + &verdict(report.verdict, &report.failures, &report.missing)
+}
+
+/// How it ended, with what is wrong or missing.
+fn verdict(verdict: Verdict, failures: &[String], missing: &[String]) -> String {
+    let colours = stdout_colours();
+    let mut text = String::new();
+    failures.iter().for_each(|failure| text.push_str(&format!("failure: {failure}\n")));
+    missing.iter().for_each(|missing| text.push_str(&format!("missing: {missing}\n")));
+    text.push_str(&match verdict {
         Verdict::Pass => Mark::Ok.on("pass", colours),
         Verdict::Weak => {
             Mark::Warn.on("weak", colours)
@@ -142,6 +153,5 @@ fn text(report: &GoldenReport, pack: &Path) -> String {
         }
         Verdict::Fail => Mark::Fail.word(colours),
     });
-    text.push('\n');
-    text
+    text + "\n"
 }

@@ -114,7 +114,7 @@ impl GoldenPrompt {
 }
 
 /// A path in the index: relative; it may lead to frames that several packs share, so `..` is allowed here.
-fn relative(dir: &Path, file: &str) -> Result<PathBuf, RunnerError> {
+pub(super) fn relative(dir: &Path, file: &str) -> Result<PathBuf, RunnerError> {
     let path = Path::new(file);
     if file.is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_) | Component::ParentDir)) {
         return Err(RunnerError::Pack(format!("golden index in {}: {file:?} is not a relative path", dir.display())));
@@ -136,7 +136,7 @@ impl ReferenceClip {
     }
 }
 
-fn read_png(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, RunnerError> {
+pub(super) fn read_png(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, RunnerError> {
     let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
     let file = files::plain(path).map_err(|e| wrong(e.to_string()))?;
     let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
@@ -232,7 +232,7 @@ impl ReferenceTrack {
 }
 
 /// Inflates a zlib file, refusing more than `most` bytes.
-fn inflate(path: &Path, most: usize) -> Result<Vec<u8>, RunnerError> {
+pub(super) fn inflate(path: &Path, most: usize) -> Result<Vec<u8>, RunnerError> {
     let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
     let file = files::plain(path).map_err(|e| wrong(e.to_string()))?;
     let mut bytes = Vec::new();
@@ -245,7 +245,7 @@ fn inflate(path: &Path, most: usize) -> Result<Vec<u8>, RunnerError> {
 }
 
 /// 32-bit values from four planes: all lowest bytes first, all highest last.
-fn unshuffle(bytes: &[u8]) -> Vec<u32> {
+pub(super) fn unshuffle(bytes: &[u8]) -> Vec<u32> {
     let n = bytes.len() / 4;
     (0..n).map(|i| u32::from_le_bytes([bytes[i], bytes[n + i], bytes[2 * n + i], bytes[3 * n + i]])).collect()
 }

@@ -196,6 +196,13 @@ impl Index {
                 entries.push((words, path.to_string()));
             }
         };
+        // A detector's.
+        for frame in self.value["frames"].as_array().into_iter().flatten() {
+            take("frames of the reference".to_string(), &frame["image"]);
+            for tensor in OF_DETECTORS {
+                take(format!("{tensor} of the reference"), &frame[tensor]["file"]);
+            }
+        }
         for clip in self.value["clips"].as_array().into_iter().flatten() {
             let name = clip["name"].as_str().unwrap_or_default();
             take(format!("frames of clip {name}"), &clip["frames"]);
@@ -214,6 +221,10 @@ impl Index {
                 *path = Value::from(new.as_str());
             }
         };
+        for frame in self.value["frames"].as_array_mut().into_iter().flatten() {
+            rename(&mut frame["image"]);
+            OF_DETECTORS.iter().for_each(|tensor| rename(&mut frame[*tensor]["file"]));
+        }
         for clip in self.value["clips"].as_array_mut().into_iter().flatten() {
             rename(&mut clip["frames"]);
             for track in clip["tracks"].as_array_mut().into_iter().flatten() {
@@ -230,6 +241,9 @@ fn leads_up(path: &str) -> bool {
 
 /// The reference tensors of a track, and what they are.
 const TENSORS: [(&str, &str); 3] = [("low_res", "mask logits"), ("obj_ptr", "object pointers"), ("masks", "masks")];
+
+/// The reference tensors of a detector's frame.
+const OF_DETECTORS: [&str; 2] = ["logits", "boxes"];
 
 fn wrong(path: &Path, text: &dyn std::fmt::Display) -> RunnerError {
     RunnerError::Pack(format!("{}: {text}", path.display()))
@@ -291,6 +305,29 @@ mod tests {
         assert_eq!(read, ["frame", "tensor", "own", "own"]);
         assert_eq!(index.value["of_later"], 0.1, "what is not known is kept");
         assert_eq!(std::fs::read_to_string(moved.join("LICENSE")).unwrap(), "free");
+    }
+
+    #[test]
+    fn the_frames_of_a_detectors_reference_are_brought_into_the_copy() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = pack(root.path());
+        let index = r#"{"frames": [{"image": "../../shared/g0/00000.png", "logits": {"file": "own.z"}, "boxes": {"file": "../../other/reference/t.z"}}]}"#;
+        std::fs::write(dir.join("reference/golden.json"), index).unwrap();
+        let found = outside(&dir).unwrap().join("; ");
+        assert!(
+            found.contains("frames of the reference are in") && found.contains("boxes of the reference are in"),
+            "{found}"
+        );
+        let moved = root.path().join("copy");
+        copy(&dir, &moved).unwrap();
+        assert_eq!(outside(&moved).unwrap(), Vec::<String>::new());
+        let index = Index::read(&moved).unwrap().unwrap();
+        let read = index
+            .entries()
+            .iter()
+            .map(|(_, path)| std::fs::read_to_string(index.dir.join(path)).unwrap())
+            .collect::<Vec<_>>();
+        assert_eq!(read, ["frame", "own", "tensor"]);
     }
 
     #[test]

@@ -1,0 +1,267 @@
+//! `jetbench verify` of a detector: runs the frames of a pack's reference and compares every row of logits and boxes with what PyTorch gave for
+//! the same weights, and the detections that come of them. Rows are compared as sets ([`rows`]); a fault that turns no detection shows in
+//! the logits, which an average precision hides.
+
+mod reference;
+mod rows;
+
+use serde::Serialize;
+
+use crate::detect::Detector;
+use crate::detect::contract::signature;
+use crate::digest::sha256_hex;
+use crate::frame::Preprocess;
+use crate::pack::Pack;
+use crate::runner::RunnerError;
+use crate::study::golden::{SCHEMA, Verdict};
+use crate::types::{Device, Dtype, Frame, OpenRequest};
+
+use reference::Reference;
+use rows::RowDifference;
+pub use rows::THRESHOLD;
+
+/// Frames with a detection that a reference must have.
+pub const LEAST_WITH: usize = 2;
+
+/// Differences allowed; `None`: shown, not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Limits {
+    /// Logits, absolute, any row of any frame.
+    pub logits: Option<f64>,
+    /// Boxes in shares of the image, absolute, any row of any frame.
+    pub boxes: Option<f64>,
+    /// Larger of the two in the row in the middle (median), by size, of any frame.
+    pub typical: f64,
+    /// Edges of detections, shares of the image.
+    pub edges: f64,
+    /// How far from the threshold a score may lie and yet fall to the other side.
+    pub near: f64,
+}
+
+impl Limits {
+    /// For outputs in `dtype` from `device` against PyTorch's fp32.
+    fn new(dtype: Dtype, device: Device, tolerance: f64) -> Limits {
+        match dtype {
+            Dtype::Fp32 => {
+                let room = if device == Device::Cpu { 1.0 } else { 20.0 };
+                let limit = tolerance * room;
+                // A sigmoid is nowhere steeper than 1/4; an edge is the centre and half a side.
+                let (edges, near) = (1.5 * limit, limit / 4.0);
+                Limits { logits: Some(limit), boxes: Some(limit), typical: limit, edges, near }
+            }
+            Dtype::Fp16 => Limits { logits: None, boxes: None, typical: 5e-2, edges: 1e-2, near: 2e-2 },
+            Dtype::Bf16 => Limits { logits: None, boxes: None, typical: 3e-1, edges: 5e-2, near: 1e-1 },
+        }
+    }
+
+    /// In words, for the line that says what was allowed.
+    pub fn words(&self) -> String {
+        let mut all = vec![
+            format!("the same detections, but for scores within {:.1e} of {THRESHOLD}", self.near),
+            format!("{:.1e} of the image for their edges", self.edges),
+            format!("{:.1e} for the median row of a frame", self.typical),
+        ];
+        all.extend(self.logits.map(|limit| format!("{limit:.1e} for any logit")));
+        all.extend(self.boxes.map(|limit| format!("{limit:.1e} of the image for any box")));
+        all.join(", ")
+    }
+}
+
+/// What a verification of a detector showed. As JSON this is what `jetbench verify --json` prints of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DetectionReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Pack id.
+    pub pack: String,
+    /// Precision that was run.
+    pub precision: Dtype,
+    /// Device that was used.
+    pub device: String,
+    /// ONNX Runtime version.
+    pub runtime: String,
+    /// Differences allowed.
+    pub tolerance: Limits,
+    /// What was compared.
+    pub compared: Compared,
+    /// One entry per frame.
+    pub frames: Vec<FrameReport>,
+    /// What lies outside its limit, in words.
+    pub failures: Vec<String>,
+    /// What the reference does not show, in words.
+    pub missing: Vec<String>,
+}
+
+/// What was compared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Compared {
+    /// Frames.
+    pub frames: usize,
+    /// Rows (queries) of all frames.
+    pub rows: usize,
+    /// Logits of all rows.
+    pub logits: usize,
+    /// Detections of the reference.
+    pub detections: usize,
+    /// Frames on which it has any.
+    pub with_detections: usize,
+    /// Detections on one side only, with a score near the threshold on both.
+    pub near: usize,
+    /// Rows that have another place in the reference.
+    pub moved: usize,
+}
+
+impl Compared {
+    /// In words.
+    pub fn words(&self) -> String {
+        format!(
+            "{} frames ({} with detections), {} rows ({} in another place), {} logits, {} detections ({} at the threshold left out)",
+            self.frames, self.with_detections, self.rows, self.moved, self.logits, self.detections, self.near
+        )
+    }
+}
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FrameReport {
+    /// Its file, as in the index of the reference.
+    pub file: String,
+    /// Largest absolute difference of a logit; `None` (JSON null) when not finite.
+    pub logits: Option<f64>,
+    /// Largest absolute difference of a box, in shares of the image.
+    pub boxes: Option<f64>,
+    /// Row of the reference with the largest of the two.
+    pub row: usize,
+    /// Larger of the two in the row in the middle, by size.
+    pub typical: Option<f64>,
+    /// Detections here and in the reference.
+    pub detections: [usize; 2],
+    /// Largest difference of an edge of a detection, pixels.
+    pub edge_pixels: Option<f64>,
+    /// Largest difference of a detection's score.
+    pub scores: Option<f64>,
+    /// Within the limits?
+    pub pass: bool,
+}
+
+/// Compares the detector in `request` with the first `most` frames of its reference.
+///
+/// # Errors
+/// [`RunnerError::Pack`] when the reference is missing or broken, and whatever opening and running give. Differences are no error: they are
+/// in the report.
+pub fn verify_first(request: &OpenRequest, most: usize) -> Result<DetectionReport, RunnerError> {
+    let pack = Pack::read(&request.pack)?;
+    let signature = signature(&pack)?;
+    let reference = Reference::read(&pack, &signature)?;
+    let mut detector = Detector::open(&request.pack, request, None)?;
+    let mut report = DetectionReport {
+        schema: SCHEMA,
+        verdict: Verdict::Fail,
+        pack: pack.manifest.id.clone(),
+        precision: request.dtype,
+        device: request.device.to_string(),
+        runtime: detector.open_report().runtime_version.clone(),
+        tolerance: Limits::new(request.dtype, request.device, reference.tolerance),
+        compared: Compared::default(),
+        frames: Vec::new(),
+        failures: Vec::new(),
+        missing: Vec::new(),
+    };
+    let mut preprocess = Preprocess::new(&pack.manifest.input);
+    let mut found = Vec::new();
+    for of in reference.frames.iter().take(most) {
+        let rgb = reference.pixels(of)?;
+        let frame = Frame { width: of.width, height: of.height, rgb: &rgb };
+        let resized =
+            of.resized_sha256.as_ref().map(|said| Ok::<_, RunnerError>((said, sha256_hex(&preprocess.resize(frame)?))));
+        if resized.transpose()?.is_some_and(|(said, found)| *said != found) {
+            report.failures.push(format!("{}: after resizing it differs from the reference", of.image));
+        }
+        let theirs = reference.answer(of)?;
+        detector.detect(frame, &mut found)?;
+        let ours = detector.rows().ok_or_else(|| {
+            pack.wrong("detector.layout = \"official\": such a graph keeps logits and boxes to itself, so there is nothing to compare")
+        })?;
+        let seen = rows::compare(ours, theirs.rows(), [of.width, of.height], report.tolerance.near);
+        report.compared.logits += theirs.rows().logits.len();
+        report.add(&of.image, &seen);
+    }
+    report.judge();
+    Ok(report)
+}
+
+impl DetectionReport {
+    /// Everything lies within its limits and enough was compared.
+    pub fn passes(&self) -> bool {
+        self.verdict == Verdict::Pass
+    }
+
+    /// The frame with the largest difference of logits; `None` when nothing was compared.
+    pub fn worst(&self) -> Option<&FrameReport> {
+        let size = |frame: &&FrameReport| frame.logits.zip(frame.boxes).map_or(f64::INFINITY, |(a, b)| a.max(b));
+        self.frames.iter().max_by(|a, b| size(a).total_cmp(&size(b)))
+    }
+
+    fn add(&mut self, file: &str, seen: &RowDifference) {
+        let mut sorted = seen.each.clone();
+        sorted.sort_by(f64::total_cmp);
+        let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+        let (limits, detected) = (self.tolerance, &seen.detections);
+        let mut failures: Vec<String> = detected.apart.iter().map(|text| format!("{file}: {text}")).collect();
+        let mut judge = |what: String, value: f64, limit: Option<f64>| {
+            // What is no number is never a matter of taste.
+            if limit.is_some_and(|limit| value > limit) || !value.is_finite() {
+                let limit = limit.map_or("a number expected".to_string(), |limit| format!("{limit:.1e} allowed"));
+                failures.push(format!("{file}: {what} differ by {value:.3e}, {limit}"));
+            }
+        };
+        judge(format!("logits (worst: row {} of the reference)", seen.row), seen.logits, limits.logits);
+        judge(format!("boxes (worst: row {} of the reference)", seen.row), seen.boxes, limits.boxes);
+        judge("logits or boxes of the median row".to_string(), typical, Some(limits.typical));
+        judge("edges of detections, in shares of the image,".to_string(), detected.shares, Some(limits.edges));
+        let finite = |value: f64| value.is_finite().then_some(value);
+        self.compared.frames += 1;
+        self.compared.rows += seen.each.len();
+        self.compared.moved += seen.moved;
+        self.compared.detections += detected.theirs;
+        self.compared.with_detections += usize::from(detected.theirs > 0);
+        self.compared.near += detected.near;
+        self.frames.push(FrameReport {
+            file: file.to_string(),
+            logits: finite(seen.logits),
+            boxes: finite(seen.boxes),
+            row: seen.row,
+            typical: finite(typical),
+            detections: [detected.ours, detected.theirs],
+            edge_pixels: finite(detected.pixels),
+            scores: finite(detected.scores),
+            pass: failures.is_empty(),
+        });
+        self.failures.extend(failures);
+    }
+
+    fn judge(&mut self) {
+        let with = self.compared.with_detections;
+        if with < LEAST_WITH {
+            self.missing.push(format!(
+                "{with} frames of the reference have a detection (score above {THRESHOLD}), at least {LEAST_WITH} are needed"
+            ));
+        }
+        if self.compared.near * 2 > self.compared.detections {
+            self.missing.push(format!(
+                "{} of {} detections lie at the threshold, where rounding decides",
+                self.compared.near, self.compared.detections
+            ));
+        }
+        self.verdict = match (self.failures.is_empty(), self.missing.is_empty()) {
+            (false, _) => Verdict::Fail,
+            (true, false) => Verdict::Weak,
+            (true, true) => Verdict::Pass,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;
