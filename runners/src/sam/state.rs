@@ -1,18 +1,14 @@
 //! The memory of tracked objects, resident on the device: two sets of {bank, pointers, age} buffers with one entry per
 //! object, and the bindings that read one and write the other. Per frame the parity flips; nothing is allocated, copied
-//! or re-bound. Objects that join later get a memory of their own first, which is then joined with the others by a
-//! small graph, on the device too.
+//! or re-bound. Objects that join later get a memory of their own first, which is then joined with the others (`rows`).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ort::memory::Allocator;
 use ort::session::IoBinding;
 
-use crate::host::runtime::Runtime;
 use crate::host::session::GraphSession;
-use crate::host::settings::SessionSettings;
 use crate::host::tensor::{FloatTensor, input, output, tensor};
-use crate::onnx::{Dimension, ElementType, build};
 use crate::runner::RunnerError;
 use crate::sam::contract::TensorSizes;
 
@@ -46,7 +42,7 @@ impl MemoryState {
         input(binding, "age", &self.age)
     }
 
-    fn bind_outputs(&mut self, binding: &mut IoBinding) -> Result<(), RunnerError> {
+    pub(super) fn bind_outputs(&mut self, binding: &mut IoBinding) -> Result<(), RunnerError> {
         output(binding, "bank_out", &mut self.bank)?;
         output(binding, "ptrs_out", &mut self.ptrs)?;
         output(binding, "age_out", &mut self.age)
@@ -179,22 +175,10 @@ impl Memories {
         Ok(())
     }
 
-    /// Copies the states of `first` and then of `second` into these memories, which have room for both.
-    ///
-    /// # Errors
-    /// [`RunnerError::Inference`] with ONNX Runtime's text.
-    pub fn join(&mut self, joiner: &mut Joiner, first: &Memories, second: &Memories) -> Result<(), RunnerError> {
-        let mut binding = joiner.0.binding()?;
-        for (names, part) in PARTS.iter().zip([first, second]) {
-            let memory = &part.pair[part.current];
-            for (name, tensor) in names.iter().zip([&memory.bank, &memory.ptrs, &memory.age]) {
-                input(&mut binding, name, tensor)?;
-            }
-        }
-        self.pair[0].bind_outputs(&mut binding)?;
-        joiner.0.run(&binding)?;
+    /// The set to be written next to begin anew from it: the current one from now on.
+    pub fn anew(&mut self) -> &mut MemoryState {
         self.current = 0;
-        Ok(())
+        &mut self.pair[0]
     }
 
     /// The current state.
@@ -207,44 +191,6 @@ impl Memories {
     pub fn current_mut(&mut self) -> &mut MemoryState {
         &mut self.pair[self.current]
     }
-}
-
-/// Names of the joining graph's inputs: those of the first objects and those of the objects that follow.
-const PARTS: [[&str; 3]; 2] = [["first_bank", "first_ptrs", "first_age"], ["second_bank", "second_ptrs", "second_age"]];
-
-/// Puts the memories of two groups of objects behind each other, on the device where they are.
-pub struct Joiner(GraphSession);
-
-impl Joiner {
-    /// Builds and loads the joining graph: one Concat per state tensor.
-    ///
-    /// # Errors
-    /// As [`GraphSession::open_built`].
-    pub fn new(sizes: &TensorSizes, settings: &SessionSettings, runtime: &Runtime) -> Result<Self, RunnerError> {
-        GraphSession::open_built("join_memories", &join_model(sizes), settings, runtime).map(Joiner)
-    }
-}
-
-/// ONNX file of the joining graph. Operator set 13 and file format 7 are known to every runtime that is accepted.
-fn join_model(s: &TensorSizes) -> Vec<u8> {
-    let rests: [&[i64]; 3] = [&[s.frames, s.tokens, s.channels], &[s.pointers, s.hidden], &[]];
-    let shape = |objects: &str, rest: &[i64]| -> Vec<Dimension> {
-        let first = Dimension::Dynamic(objects.to_string());
-        std::iter::once(first).chain(rest.iter().map(|&n| Dimension::Size(n))).collect()
-    };
-    let mut fields = Vec::new();
-    for (i, out) in ["bank_out", "ptrs_out", "age_out"].into_iter().enumerate() {
-        fields.push((1, build::node("Concat", &[PARTS[0][i], PARTS[1][i]], &[out], &[("axis", 0)])));
-    }
-    for (names, axis) in PARTS.iter().zip(["first", "second"]) {
-        for (name, rest) in names.iter().zip(rests) {
-            fields.push((11, build::value_info_of(name, ElementType::F32, &shape(axis, rest))));
-        }
-    }
-    for (name, rest) in ["bank_out", "ptrs_out", "age_out"].into_iter().zip(rests) {
-        fields.push((12, build::value_info_of(name, ElementType::F32, &shape("both", rest))));
-    }
-    build::model(7, 13, &fields)
 }
 
 fn bind_frame(
