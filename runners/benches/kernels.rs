@@ -1,17 +1,21 @@
 //! The kernels around the model, each beside a plain form of the same arithmetic, on one core: a 1080p frame to the
 //! encoder's input tensor at 1024 px, and 256 x 256 logits to a packed mask at 1080p. The forms take turns, round by
 //! round, on the same input, and their results are compared bit by bit before anything is timed. Printed are medians in
-//! milliseconds of the thread's CPU time and of wall time, and the median of the CPU ratios within a round.
+//! milliseconds of the thread's CPU time and of wall time, and the median of the CPU ratios within a round. Then the association of 20
+//! tracks with 100 detections, on frames of two sizes.
 //!
 //! `cargo bench -p jetbench-runners --bench kernels -- [ROUNDS]`
 
 mod clock;
 
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::time::Instant;
 
 use clock::median;
 use fast_image_resize as fir;
+use jetbench_runners::associate::{Association, Carrier, Rules};
+use jetbench_runners::detect::Detection;
 use jetbench_runners::kernels::{Colour, InputSpec, Preprocess, ResizeFilter, Thresholder};
 use jetbench_runners::types::{Frame, Mask};
 
@@ -31,6 +35,62 @@ fn main() {
     for (name, logits) in [("one object", blob(0.25)), ("many rims", ripples()), ("noise", noisy())] {
         mask(rounds, name, &logits);
     }
+    for (width, height) in [(640, 360), (WIDTH, HEIGHT)] {
+        association(rounds, width, height);
+    }
+}
+
+/// Tracks that stand still, each with a mask of a sixth of the frame's width and height.
+struct Still {
+    size: (u32, u32),
+    masks: Vec<Mask>,
+}
+
+impl Carrier for Still {
+    type Error = Infallible;
+    fn mask(&self, id: u32) -> &Mask {
+        &self.masks[id as usize - 1]
+    }
+    fn visible(&self, _: u32) -> bool {
+        true
+    }
+    fn found(&mut self, _: u32, [x0, y0, x1, y1]: [f64; 4]) -> Result<(), Infallible> {
+        let within = |from: f64, at: u32, to: f64| (from..to).contains(&f64::from(at));
+        self.masks.push(Mask::from_fn(self.size.0, self.size.1, |x, y| within(x0, x, x1) && within(y0, y, y1)));
+        Ok(())
+    }
+    fn keep(&mut self, _: u32) -> Result<(), Infallible> {
+        Ok(())
+    }
+    fn refuse(&mut self, _: u32) {
+        unreachable!("every box founds a track of its own");
+    }
+    fn end(&mut self, _: u32, _: bool) {
+        unreachable!("every track is supported");
+    }
+}
+
+fn association(rounds: usize, width: u32, height: u32) {
+    let (w, h) = (f64::from(width), f64::from(height));
+    // 5 x 4 tracks, and five boxes for each of which the first lies on it.
+    let boxes = (0..100).map(|i| {
+        let (track, shift) = (i % 20, f64::from(i / 20));
+        let (x, y) = (w * (0.01 + 0.195 * f64::from(track % 5)), h * (0.01 + 0.245 * f64::from(track / 5)));
+        let bbox = [x + shift * w / 60.0, y, x + w / 6.0 - 1.0, y + h / 6.0 - shift * h / 60.0];
+        Detection { bbox, score: 0.9 - 0.1 * shift, label: 0 }
+    });
+    let boxes: Vec<Detection> = boxes.collect();
+    let rules = Rules { detect_every: 1, nms_iou: 1.0, ..Rules::default() };
+    let mut association = Association::new(rules);
+    let mut tracks = Still { size: (width, height), masks: Vec::new() };
+    let mut given = Vec::new();
+    let mut once = || {
+        given.clone_from(&boxes);
+        let Ok(()) = association.step(&mut tracks, &mut given, (width, height));
+        black_box(&given);
+    };
+    once();
+    race(rounds, &format!("20 tracks, 100 detections, {width}x{height}"), &mut [("association", &mut once)]);
 }
 
 /// CPU time of this thread, milliseconds.

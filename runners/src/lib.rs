@@ -9,6 +9,7 @@
 pub mod archive;
 pub mod assignment;
 pub mod associate;
+mod compose;
 pub mod detect;
 pub mod digest;
 pub mod files;

@@ -10,15 +10,15 @@ use crate::host::{options, pool};
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, Dtype, OpenRequest, PromptKind};
-use crate::{detect, digest, foreign, mock, sam};
+use crate::{compose, detect, digest, foreign, mock, sam};
 
 pub use crate::manifest::FILE_NAME;
 
 /// Every family jetbench can run.
 #[rustfmt::skip] // a line per family
 pub const REGISTRY: &[Entry] = &[
-    sam::SAM2,
-    sam::EDGETAM,
+    Entry { compose: Some(compose::open), ..sam::SAM2 },
+    Entry { compose: Some(compose::open), ..sam::EDGETAM },
     foreign::sam2_image::ENTRY,
     foreign::sam2export::ENTRY,
     detect::contract::DFINE,
@@ -172,7 +172,7 @@ fn not_composed(tracker: &Path, detector: &Path) -> RunnerError {
 /// options of the two together.
 ///
 /// # Errors
-/// [`RunnerError::Usage`] when the one is no tracker that takes a detector, or the other no detector, or they have no
+/// [`RunnerError::Usage`] when the one is no tracker that takes a detector and boxes, or the other no detector, or they have no
 /// precision in common.
 pub fn compose(tracker: &PackInfo, detector: &PackInfo) -> Result<PackInfo, RunnerError> {
     if entry(&tracker.family).is_none_or(|entry| entry.compose.is_none()) {
@@ -180,6 +180,9 @@ pub fn compose(tracker: &PackInfo, detector: &PackInfo) -> Result<PackInfo, Runn
     }
     if !detector.detects {
         return Err(RunnerError::Usage(format!("{}: this pack is no detector", detector.dir.display())));
+    }
+    if !tracker.capabilities.prompts.contains(&PromptKind::Bbox) {
+        return Err(RunnerError::Usage(format!("{}: this pack takes no boxes", tracker.dir.display())));
     }
     let mut composed = tracker.clone();
     let dtypes = &mut composed.capabilities.dtypes;

@@ -58,7 +58,7 @@ impl Rules {
     }
 
     /// In words, for the record.
-    pub fn notes(&self) -> String {
+    pub fn note(&self) -> String {
         let Rules { detect_every, detect_score, new_score, nms_iou, match_iou, .. } = self;
         let Rules { dup_iou, probation, keep_alive, max_absent, max_tracks, .. } = self;
         format!(

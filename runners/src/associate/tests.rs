@@ -143,9 +143,10 @@ impl Carrier for Script {
         Ok(())
     }
 
-    fn keep(&mut self, id: u32) {
+    fn keep(&mut self, id: u32) -> Result<(), Infallible> {
         assert_eq!(self.pending.take(), Some(id));
         self.ids.push(id);
+        Ok(())
     }
 
     fn refuse(&mut self, id: u32) {

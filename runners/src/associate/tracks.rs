@@ -24,7 +24,10 @@ pub trait Carrier {
     /// The model failed.
     fn found(&mut self, id: u32, bbox: [f64; 4]) -> Result<(), Self::Error>;
     /// The track that was just founded lives.
-    fn keep(&mut self, id: u32);
+    ///
+    /// # Errors
+    /// The model failed.
+    fn keep(&mut self, id: u32) -> Result<(), Self::Error>;
     /// It never was; its number is given again.
     fn refuse(&mut self, id: u32);
     /// The track is followed no further; its mask on this frame is its last, or was never its own.
@@ -100,7 +103,7 @@ impl Association {
     ///
     /// # Errors
     /// The carrier's, when a track cannot be founded. The sequence is lost.
-    pub fn step<C: Carrier>(
+    pub fn step<C: Carrier + ?Sized>(
         &mut self,
         carrier: &mut C,
         detections: &mut Vec<Detection>,
@@ -129,7 +132,7 @@ impl Association {
     }
 
     /// Ends tracks after this frame.
-    fn end<C: Carrier>(&mut self, carrier: &mut C, why: impl Fn(&Live) -> Option<End>) {
+    fn end<C: Carrier + ?Sized>(&mut self, carrier: &mut C, why: impl Fn(&Live) -> Option<End>) {
         let Association { live, past, counts, frame, .. } = self;
         live.retain_mut(|track| {
             let Some(end) = why(track) else { return true };
@@ -147,7 +150,7 @@ impl Association {
 
     /// Gives detections to tracks: the total of box IoUs is as large as can be, and no pair has less than `match_iou`. A pair
     /// below that costs as much as none.
-    fn pair<C: Carrier>(&mut self, carrier: &C, detections: &[Detection]) {
+    fn pair<C: Carrier + ?Sized>(&mut self, carrier: &C, detections: &[Detection]) {
         let least = self.rules.match_iou;
         self.live.iter_mut().for_each(|track| track.bbox = tight(carrier.mask(track.found.id)));
         let mut seen: Vec<&mut Live> = self.live.iter_mut().filter(|track| track.bbox.is_some()).collect();
@@ -173,7 +176,7 @@ impl Association {
     }
 
     /// Founds tracks by the detections that lie on none.
-    fn found<C: Carrier>(&mut self, carrier: &mut C, detections: &[Detection]) -> Result<(), C::Error> {
+    fn found<C: Carrier + ?Sized>(&mut self, carrier: &mut C, detections: &[Detection]) -> Result<(), C::Error> {
         for (detection, taken) in detections.iter().zip(&self.taken) {
             if *taken || detection.score < self.rules.new_score {
                 continue;
@@ -191,7 +194,7 @@ impl Association {
                 carrier.refuse(id);
                 continue;
             }
-            carrier.keep(id);
+            carrier.keep(id)?;
             self.next_id += 1;
             let confirmed = self.rules.need(birth, None) <= 1;
             let (score, label) = (detection.score, detection.label);

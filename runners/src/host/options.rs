@@ -11,6 +11,7 @@ use super::runtime::ThreadPool;
 use super::settings::{Arena, Optimization, SessionSettings};
 use super::tensorrt::WEAK;
 use super::webgpu;
+use crate::associate::Rules;
 use crate::onnx::Attention;
 use crate::runner::RunnerError;
 use crate::types::{Device, Dtype, Options};
@@ -114,6 +115,8 @@ pub enum PackNeed {
     ObjectAxis,
     /// A graph with a form for the CPU provider.
     CpuForm,
+    /// A detector that founds its tracks.
+    Detector,
 }
 
 impl PackNeed {
@@ -123,6 +126,7 @@ impl PackNeed {
             PackNeed::Nothing => "",
             PackNeed::ObjectAxis => "packs whose graphs have an object axis",
             PackNeed::CpuForm => "packs with a form for the CPU provider",
+            PackNeed::Detector => "composed runs, in which a detector founds the tracks",
         }
     }
 }
@@ -138,7 +142,7 @@ enum ValueType {
     Numbers((i64, i64), NumberSetter),
     WordsOrNumber(WordSetters, (i64, i64), NumberSetter),
     /// A decimal number in this range.
-    Decimal((i64, i64), fn(&mut SessionSettings, f32)),
+    Decimal((i64, i64), fn(&mut SessionSettings, f64)),
     /// Handed to a provider under ONNX Runtime's name.
     Passed(Provider, &'static str, ProviderValue),
 }
@@ -370,6 +374,7 @@ impl SessionSettings {
             image_as_bytes: matches!(device, Device::Cuda(_) | Device::TensorRt(_)),
             results_on_device: device != Device::Cpu,
             pipeline: false,
+            association: Rules::default(),
             profile: None,
         };
         if let Device::WebGpu(index) = device {

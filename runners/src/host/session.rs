@@ -253,6 +253,8 @@ impl GraphSession {
     /// # Errors
     /// [`RunnerError::Inference`] naming the graph, with ONNX Runtime's text.
     pub fn run(&mut self, binding: &IoBinding) -> Result<(), RunnerError> {
+        #[cfg(test)]
+        RUNS.with_borrow_mut(|runs| runs.push(self.name.clone()));
         // Not `run_binding`: it makes a list of handles on the outputs, which are the bound tensors and known already.
         // SAFETY: session and binding live; the exclusive borrow keeps this session from running twice at a time.
         let status = unsafe {
@@ -273,6 +275,12 @@ impl GraphSession {
     pub fn end_profile(&mut self) -> Result<PathBuf, RunnerError> {
         self.session.end_profiling().map(PathBuf::from).map_err(|e| failed(&self.name, format!("no profile: {e}")))
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Names of the graphs that were run by this thread, in order.
+    pub(crate) static RUNS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 /// A graph that could not be run.

@@ -6,6 +6,7 @@ use ort::session::builder::GraphOptimizationLevel;
 
 use super::providers::ProviderOptions;
 use super::runtime::{Runtime, ThreadPool};
+use crate::associate::Rules;
 use crate::onnx::Attention;
 use crate::types::{Device, Dtype};
 
@@ -58,6 +59,8 @@ pub struct SessionSettings {
     pub(super) results_on_device: bool,
     /// CPU: may the next frame be encoded beside this one?
     pub(super) pipeline: bool,
+    /// The rules of a run in which a detector founds the tracks.
+    pub(super) association: Rules,
     /// Directory for the profiles of the graphs, for the placement audit.
     pub(crate) profile: Option<PathBuf>,
 }
@@ -91,6 +94,11 @@ impl SessionSettings {
     /// What a tracked frame must be worth more than to change an object's memory; `None`: every frame changes it.
     pub fn memory_threshold(&self) -> Option<f32> {
         self.gated.then_some(self.memory_threshold)
+    }
+
+    /// The rules of a run in which a detector founds the tracks.
+    pub fn association(&self) -> &Rules {
+        &self.association
     }
 
     /// How are large attentions computed?

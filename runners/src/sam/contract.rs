@@ -198,6 +198,7 @@ pub fn capabilities(pack: &Pack, batched: bool, device: Device) -> Capabilities 
         PackNeed::Nothing => true,
         PackNeed::ObjectAxis => batched,
         PackNeed::CpuForm => cpu_form,
+        PackNeed::Detector => false,
     };
     Capabilities {
         prompts: pack.manifest.prompts.kinds.clone(),

@@ -3,6 +3,7 @@
 use crate::host::settings::SessionSettings;
 
 use super::contract::{IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ENCODER, TensorSizes};
+use super::rows::{KEEP, ROWS};
 
 /// A copy between host and device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,5 +77,12 @@ impl Copies {
             false => (MASK_DECODER, "point_coords, point_labels, multimask", 3 * s.points + 1),
         };
         self.push(graph, tensor, false, objects as i64 * values, true);
+    }
+
+    /// Numbers of the objects that stay in a batch, which go up to a GPU.
+    pub fn rows(&mut self, settings: &SessionSettings, objects: usize) {
+        if settings.on_gpu() {
+            self.push(KEEP, ROWS, false, objects as i64, true);
+        }
     }
 }

@@ -1,33 +1,50 @@
-//! How do objects come into a batch? The rows of states are put behind each other by a small graph, on the device where the states
-//! are.
+//! How do objects come into a batch and leave it? The rows of states are put behind each other, or some of them taken out, by small
+//! graphs on the device where the states are.
 
 use ort::session::IoBinding;
+use ort::value::Tensor;
 
 use super::contract::TensorSizes;
 use super::state::MemoryState;
 use crate::host::runtime::Runtime;
-use crate::host::session::GraphSession;
+use crate::host::session::{GraphSession, failed};
 use crate::host::settings::SessionSettings;
 use crate::host::tensor::input;
 use crate::onnx::{Dimension, ElementType, build};
 use crate::runner::RunnerError;
 
+/// Name of the graph that takes rows out.
+pub const KEEP: &str = "keep_memories";
+/// Its input that says which.
+pub const ROWS: &str = "rows";
 /// Names of the joining graph's inputs: those of the first objects and those of the objects that follow.
 const PARTS: [[&str; 3]; 2] = [["first_bank", "first_ptrs", "first_age"], ["second_bank", "second_ptrs", "second_age"]];
+/// Names of the other graph's inputs.
+const WHOLE: [&str; 3] = ["bank", "ptrs", "age"];
 const OUTPUTS: [&str; 3] = ["bank_out", "ptrs_out", "age_out"];
 
-/// Changes which objects are in a state. The graph is loaded when it is first needed.
+/// Changes which objects are in a state. Each graph is loaded when it is first needed.
 pub struct RowGraphs {
     sizes: TensorSizes,
     settings: SessionSettings,
     runtime: &'static Runtime,
     join: Option<GraphSession>,
+    keep: Option<GraphSession>,
 }
 
 impl RowGraphs {
     /// For states of these sizes.
     pub fn new(sizes: &TensorSizes, settings: &SessionSettings, runtime: &'static Runtime) -> RowGraphs {
-        RowGraphs { sizes: *sizes, settings: settings.clone(), runtime, join: None }
+        RowGraphs { sizes: *sizes, settings: settings.clone(), runtime, join: None, keep: None }
+    }
+
+    /// Loads both graphs.
+    ///
+    /// # Errors
+    /// As [`GraphSession::open_built`].
+    pub fn load(&mut self) -> Result<(), RunnerError> {
+        self.join()?;
+        self.keep().map(drop)
     }
 
     fn join(&mut self) -> Result<&mut GraphSession, RunnerError> {
@@ -39,6 +56,14 @@ impl RowGraphs {
             }
         };
         Ok(self.join.insert(join))
+    }
+
+    fn keep(&mut self) -> Result<&mut GraphSession, RunnerError> {
+        let keep = match self.keep.take() {
+            Some(keep) => keep,
+            None => GraphSession::open_built(KEEP, &keep_model(&self.sizes), &self.settings, self.runtime)?,
+        };
+        Ok(self.keep.insert(keep))
     }
 
     /// The objects of `first`, then those of `second`, into a state with room for both.
@@ -56,6 +81,24 @@ impl RowGraphs {
         for (names, part) in PARTS.iter().zip([first, second]) {
             bind(&mut binding, names, part)?;
         }
+        into.bind_outputs(&mut binding)?;
+        graph.run(&binding)
+    }
+
+    /// Those objects of `all` that `rows` names (a tensor on the host), into a state with room for them.
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] with ONNX Runtime's text.
+    pub fn take_out(
+        &mut self,
+        all: &MemoryState,
+        rows: &Tensor<i32>,
+        into: &mut MemoryState,
+    ) -> Result<(), RunnerError> {
+        let graph = self.keep()?;
+        let mut binding = graph.binding()?;
+        bind(&mut binding, &WHOLE, all)?;
+        binding.bind_input(ROWS, rows).map_err(|e| failed(KEEP, format!("cannot bind input `{ROWS}`: {e}")))?;
         into.bind_outputs(&mut binding)?;
         graph.run(&binding)
     }
@@ -88,5 +131,16 @@ fn join_model(s: &TensorSizes) -> Vec<u8> {
     fields.extend(state_info(s, 11, &PARTS[0], "first"));
     fields.extend(state_info(s, 11, &PARTS[1], "second"));
     fields.extend(state_info(s, 12, &OUTPUTS, "both"));
+    build::model(7, 13, &fields)
+}
+
+/// One Gather per state tensor.
+fn keep_model(s: &TensorSizes) -> Vec<u8> {
+    let keep = |i: usize| build::node("Gather", &[WHOLE[i], ROWS], &[OUTPUTS[i]], &[("axis", 0)]);
+    let mut fields: Vec<(u32, Vec<u8>)> = (0..3).map(|i| (1, keep(i))).collect();
+    fields.extend(state_info(s, 11, &WHOLE, "all"));
+    let rows = [Dimension::Dynamic("kept".to_string())];
+    fields.push((11, build::value_info_of(ROWS, ElementType::I32, &rows)));
+    fields.extend(state_info(s, 12, &OUTPUTS, "kept"));
     build::model(7, 13, &fields)
 }

@@ -5,15 +5,19 @@
 //! and remembered; objects that start here are decoded from their prompts on the raw image features and remembered as
 //! conditioning frames.
 
+mod carry;
 mod frame;
 mod objects;
 mod prompts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use ort::memory::Allocator;
 
+pub use self::carry::Followed;
 pub use self::frame::RawOutput;
 use crate::frame::{Preprocess, Thresholder};
 use crate::host::loader::{GraphRequest, PackLoader};
@@ -82,6 +86,8 @@ pub struct Tracker {
     memory_attention: GraphSession,
     memory_encoder: GraphSession,
     rows: RowGraphs,
+    /// Are tracks founded and ended by themselves? Their numbers vary, and single objects start on many frames.
+    founds: bool,
     capabilities: Capabilities,
     report: OpenReport,
     sizes: TensorSizes,
@@ -164,6 +170,7 @@ impl Tracker {
         let encoder = Encoder::new(image_encoder, preprocess, ahead);
         Ok(Tracker {
             rows: RowGraphs::new(&sizes, &settings, runtime),
+            founds: false,
             capabilities: capabilities(&pack, &sizes, request.device),
             report,
             features,

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use jetbench_runners::types::{Device, Dtype, OpenRequest, Options};
 use jetbench_runners::{packs, runtime};
 
-/// Real packs, or the reason why there is nothing to test with.
+/// Real packs of trackers, or the reason why there is nothing to test with.
 fn packs_under_test() -> Result<Vec<PathBuf>, String> {
     let roots: Vec<PathBuf> = match std::env::var_os("JETBENCH_TEST_PACKS") {
         Some(paths) => std::env::split_paths(&paths).collect(),
         None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs")],
     };
-    let dirs: Vec<PathBuf> = packs::list(&roots, Device::Cpu).into_iter().map(|(dir, _)| dir).collect();
+    let tracks = |info: &Result<packs::PackInfo, _>| info.as_ref().is_ok_and(|info| !info.detects);
+    let found = packs::list(&roots, Device::Cpu).into_iter().filter(|(_, info)| tracks(info));
+    let dirs: Vec<PathBuf> = found.map(|(dir, _)| dir).collect();
     if dirs.is_empty() {
         return Err(format!("no packs in {roots:?}"));
     }

@@ -25,6 +25,11 @@ const fn option(
     RunnerOption { name, value, devices, families: &[], needs: PackNeed::Nothing, default, help, doc: "" }
 }
 
+/// A rule of runs in which a detector founds the tracks; see `associate`.
+const fn rule(name: &'static str, default: &'static str, help: &'static str, value: ValueType) -> RunnerOption {
+    RunnerOption { families: SAM_FAMILIES, needs: PackNeed::Detector, ..option(name, EVERY, default, help, value) }
+}
+
 /// An option of the CUDA provider, which TensorRT falls back to; names and meanings are those of
 /// onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html.
 const fn cuda(name: &'static str, key: &'static str, value: ProviderValue, help: &'static str) -> RunnerOption {
@@ -100,7 +105,7 @@ pub const TABLE: &[RunnerOption] = &[
             EVERY,
             "0.01",
             "The value above which a tracked frame changes a gated memory",
-            Decimal((0, 1), |s, threshold| s.memory_threshold = threshold),
+            Decimal((0, 1), |s, threshold| s.memory_threshold = threshold as f32),
         )
     },
     RunnerOption {
@@ -158,6 +163,69 @@ pub const TABLE: &[RunnerOption] = &[
             ),
         )
     },
+    RunnerOption {
+        doc: "All rules: [detector_tracker.md](detector_tracker.md). Times are in frames, whatever this number is.",
+        ..rule(
+            "detect_every",
+            "5",
+            "Frames from one look of the detector to the next",
+            Numbers((1, 1_000_000), |s, n| s.association.detect_every = n as u32),
+        )
+    },
+    rule(
+        "detect_score",
+        "0.4",
+        "Score from which a detection counts",
+        Decimal((0, 1), |s, score| s.association.detect_score = score),
+    ),
+    rule(
+        "new_score",
+        "0.5",
+        "Score from which a detection may found a track",
+        Decimal((0, 1), |s, score| s.association.new_score = score),
+    ),
+    rule(
+        "nms_iou",
+        "0.7",
+        "Box IoU with a better detection above which one is dropped",
+        Decimal((0, 1), |s, iou| s.association.nms_iou = iou),
+    ),
+    rule(
+        "match_iou",
+        "0.5",
+        "Box IoU that a detection and a track need to be one",
+        Decimal((0, 1), |s, iou| s.association.match_iou = iou),
+    ),
+    rule(
+        "dup_iou",
+        "0.7",
+        "Mask IoU with a live track from which a new one is refused",
+        Decimal((0, 1), |s, iou| s.association.dup_iou = iou),
+    ),
+    rule(
+        "probation",
+        "15",
+        "Frames in which half of the detector's looks must support a new track",
+        Numbers((0, 1_000_000), |s, n| s.association.probation = n as u32),
+    ),
+    rule(
+        "keep_alive",
+        "30",
+        "Frames without support after which a confirmed track ends",
+        Numbers((1, 1_000_000), |s, n| s.association.keep_alive = n as u32),
+    ),
+    rule(
+        "max_absent",
+        "30",
+        "Frames in a row with an empty mask after which a track ends",
+        Numbers((1, 1_000_000), |s, n| s.association.max_absent = n as u32),
+    ),
+    rule(
+        "max_tracks",
+        "20",
+        "Most tracks alive at a time",
+        Numbers((1, 1000), |s, n| s.association.max_tracks = n as u32),
+    ),
     option(
         "optimization",
         EVERY,

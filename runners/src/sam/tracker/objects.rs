@@ -31,9 +31,11 @@ impl Tracker {
     /// Tensors and bindings for so many objects.
     pub(super) fn wire(&mut self, objects: usize) -> Result<&mut Wiring, RunnerError> {
         if !self.wirings.contains_key(&objects) {
-            // Only the sizes in use are kept, so that memory does not grow with the variety of the videos.
-            let live: Vec<usize> = self.groups.iter().map(|group| group.objects.len()).collect();
-            self.wirings.retain(|size, _| live.contains(size));
+            if !self.founds {
+                // Only the sizes in use are kept, so that memory does not grow with the variety of the videos.
+                let live: Vec<usize> = self.groups.iter().map(|group| group.objects.len()).collect();
+                self.wirings.retain(|size, _| live.contains(size));
+            }
             let tools = WiringContext {
                 device: &self.device,
                 host: &self.host,
@@ -48,7 +50,7 @@ impl Tracker {
         wiring(&mut self.wirings, objects)
     }
 
-    fn new_memories(&mut self, objects: usize) -> Result<Memories, RunnerError> {
+    pub(super) fn new_memories(&mut self, objects: usize) -> Result<Memories, RunnerError> {
         self.wire(objects)?;
         let wiring = wiring(&mut self.wirings, objects)?;
         match wiring.spare.pop() {

@@ -1,0 +1,206 @@
+//! How do a detector and a tracker run as one? The detector looks at every n-th frame, the association says what its boxes mean, and
+//! the tracker founds, carries and ends the tracks. Nobody prompts.
+
+#[cfg(test)]
+mod tests;
+
+use crate::associate::{Association, Carrier, Rules};
+use crate::detect::{Detection, Detector};
+use crate::host::options::OF_ASSOCIATION;
+use crate::host::settings::SessionSettings;
+use crate::runner::{Runner, RunnerError};
+use crate::sam::tracker::{Followed, Tracker};
+use crate::types::{
+    Capabilities, FoundTracks, Frame, FrameMasks, OpenReport, OpenRequest, Prompt, PromptKind, Stage, StagePrecision,
+    StageTimes,
+};
+
+/// A frame on which a tracker has followed all tracks.
+trait Passing: Carrier<Error = RunnerError> {
+    /// The time since the last lap was this stage's.
+    fn lap(&mut self, stage: Stage);
+}
+
+/// What is done on such a frame.
+type Work<'a> = dyn FnMut(&mut dyn Passing) -> Result<(), RunnerError> + 'a;
+
+/// A tracker that founds and ends tracks within a frame.
+trait Tracks: Runner {
+    /// As [`Runner::step_ahead`], with work in place of prompts.
+    fn carry(
+        &mut self,
+        frame: Frame<'_>,
+        next: Option<Frame<'_>>,
+        work: &mut Work<'_>,
+    ) -> Result<FrameMasks, RunnerError>;
+}
+
+impl Passing for Followed<'_, '_, '_> {
+    fn lap(&mut self, stage: Stage) {
+        Followed::lap(self, stage);
+    }
+}
+
+impl Tracks for Tracker {
+    fn carry(
+        &mut self,
+        frame: Frame<'_>,
+        next: Option<Frame<'_>>,
+        work: &mut Work<'_>,
+    ) -> Result<FrameMasks, RunnerError> {
+        Tracker::carry(self, frame, next, &mut |followed| work(followed))
+    }
+}
+
+/// What finds objects on single frames.
+trait Detects {
+    /// What is on the frame, in place of what `found` held.
+    fn detect(&mut self, frame: Frame<'_>, found: &mut Vec<Detection>) -> Result<(), RunnerError>;
+}
+
+impl Detects for Detector {
+    fn detect(&mut self, frame: Frame<'_>, found: &mut Vec<Detection>) -> Result<(), RunnerError> {
+        Detector::detect(self, frame, found)
+    }
+}
+
+/// Opens the tracker of a request with the request's detector.
+///
+/// # Errors
+/// As those of both; [`RunnerError::Usage`] when the tracker takes no boxes, or no detector is named.
+pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
+    let Some(dir) = &request.detector else {
+        return Err(RunnerError::Usage(format!("{}: no detector is named", request.pack.display())));
+    };
+    let rules = *SessionSettings::new(request.device, request.dtype, &request.options)?.association();
+    let mut tracker = Tracker::open(request)?;
+    if !tracker.capabilities().prompts.contains(&PromptKind::Bbox) {
+        return Err(RunnerError::Usage(format!("{}: this pack takes no boxes", request.pack.display())));
+    }
+    tracker.found_tracks()?;
+    let detector = Detector::open(dir, request, None)?;
+    let (precision, report) = (detector.precision().clone(), detector.open_report().clone());
+    Ok(Box::new(Composed::new(tracker, detector, precision, &report, rules)))
+}
+
+/// A detector and a tracker.
+struct Composed<T, D> {
+    tracker: T,
+    detector: D,
+    detector_precision: StagePrecision,
+    association: Association,
+    detections: Vec<Detection>,
+    capabilities: Capabilities,
+    report: OpenReport,
+}
+
+impl<T: Tracks, D: Detects> Composed<T, D> {
+    fn new(
+        tracker: T,
+        detector: D,
+        detector_precision: StagePrecision,
+        of_detector: &OpenReport,
+        rules: Rules,
+    ) -> Self {
+        let mut capabilities = tracker.capabilities().clone();
+        capabilities.prompts = vec![PromptKind::Detector];
+        capabilities.options.extend(OF_ASSOCIATION.map(String::from));
+        let mut report = joined(tracker.open_report(), of_detector);
+        report.notes.push(rules.note());
+        Composed {
+            tracker,
+            detector,
+            detector_precision,
+            association: Association::new(rules),
+            detections: Vec::new(),
+            capabilities,
+            report,
+        }
+    }
+}
+
+/// What opening both showed; what both say stands there once.
+fn joined(tracker: &OpenReport, detector: &OpenReport) -> OpenReport {
+    let mut report = tracker.clone();
+    report.graph_load_ms.extend(detector.graph_load_ms.iter().cloned());
+    if let Some(built) = &detector.graph_build_ms {
+        report.graph_build_ms.get_or_insert_default().extend(built.iter().cloned());
+    }
+    let new = detector.dropped.iter().filter(|option| !tracker.dropped.contains(option));
+    report.dropped.extend(new.cloned());
+    report.notes.extend(detector.notes.iter().filter(|note| !tracker.notes.contains(note)).cloned());
+    report.fallbacks.extend(detector.fallbacks.iter().cloned());
+    report
+}
+
+impl<T: Tracks, D: Detects> Runner for Composed<T, D> {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn precision(&self) -> Vec<StagePrecision> {
+        let mut stages = self.tracker.precision();
+        stages.push(self.detector_precision.clone());
+        stages
+    }
+
+    fn open_report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    fn reset(&mut self) {
+        self.tracker.reset();
+        self.association.reset();
+    }
+
+    fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
+        self.step_ahead(frame, prompts, None)
+    }
+
+    fn step_ahead(
+        &mut self,
+        frame: Frame<'_>,
+        prompts: &[Prompt],
+        next: Option<Frame<'_>>,
+    ) -> Result<FrameMasks, RunnerError> {
+        if let Some(prompt) = prompts.first() {
+            return Err(RunnerError::Usage(format!(
+                "prompt for object {}: the detector founds the tracks, nobody prompts them",
+                prompt.object
+            )));
+        }
+        let Composed { tracker, detector, association, detections, .. } = self;
+        tracker.carry(frame, next, &mut |followed| {
+            detections.clear();
+            if association.looks() {
+                detector.detect(frame, detections).map_err(|e| match e {
+                    // The tracker has taken the frame already.
+                    RunnerError::Usage(text) => RunnerError::Inference(format!("detector: {text}")),
+                    other => other,
+                })?;
+                followed.lap(Stage::Detector);
+            }
+            association.step(followed, detections, (frame.width, frame.height))?;
+            followed.lap(Stage::Association);
+            Ok(())
+        })
+    }
+
+    fn works_ahead(&self) -> bool {
+        self.tracker.works_ahead()
+    }
+
+    fn recycle(&mut self, masks: FrameMasks) {
+        self.tracker.recycle(masks);
+    }
+
+    fn take_tracks(&mut self) -> Option<FoundTracks> {
+        let found = self.association.finish();
+        self.reset();
+        Some(found)
+    }
+
+    fn take_stage_times(&mut self) -> StageTimes {
+        self.tracker.take_stage_times()
+    }
+}
