@@ -13,21 +13,27 @@
 //! [[mock.fault]]
 //! frame = 3                      # third frame after the first of a sequence; or step = 0: first frame after opening
 //! kind = "empty"
+//! [[mock.track]]                 # what a detector founds; frames of a sequence, from 0
+//! birth = 2
+//! end = 9                        # left out: to the end of the sequence
+//! box = [4, 4, 20, 16]           # first and last column and row on the frame of birth; it moves as `motion` says
 //! ```
+//! Such a pack becomes a composed runner beside a detector's pack: `family = "mock_detector"` with
+//! `[detector]`, `classes = ["object"]`. Nothing is detected: the tracks come as they are written.
+
+mod script;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
-use crate::host::options::{self, STAGE_TIMES};
+use self::script::{Behaviour, FaultKind, ScriptedFault, ScriptedTrack, read};
+use crate::host::options;
 use crate::host::settings::SessionSettings;
 use crate::manifest;
-use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{
-    Capabilities, Device, Dtype, Effective, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Prompt,
-    PromptKind, PromptShape, Stage, StagePrecision, StageTimes,
+    Capabilities, Device, Dtype, Effective, FoundTrack, FoundTracks, Frame, FrameMasks, Mask, ObjectMask, OpenReport,
+    OpenRequest, Prompt, PromptShape, Stage, StagePrecision, StageTimes,
 };
 
 /// Registry entry of the mock runner.
@@ -40,134 +46,23 @@ pub const ENTRY: Entry = Entry {
     describe,
     check,
     open,
-    compose: None,
+    compose: Some(open),
 };
 
-/// A mock pack's `pack.toml`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Script {
-    schema: u32,
-    id: String,
-    #[serde(rename = "family")]
-    _family: String,
-    #[serde(default, rename = "description")]
-    _description: String,
-    #[serde(default, rename = "licence")]
-    _licence: String,
-    #[serde(default)]
-    mock: Behaviour,
-}
-
-/// What the runner pretends to be.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Behaviour {
-    prompts: Vec<PromptKind>,
-    precisions: Vec<Dtype>,
-    /// Option names it knows; others are dropped by the caller.
-    options: Vec<String>,
-    max_objects: Option<u32>,
-    max_points: u32,
-    /// Sleep while opening, milliseconds.
-    load_ms: f64,
-    /// Sleep per frame, milliseconds, used in turn.
-    frame_ms: Vec<f64>,
-    /// How unsteady those times are: relative standard deviation from frame to frame, and from process to process.
-    jitter: [f64; 2],
-    /// Object scores per frame, used in turn.
-    object_scores: Vec<f32>,
-    /// Movement of the prompted shape per frame, pixels.
-    motion: [f32; 2],
-    /// Effective precision to claim; the requested one when absent.
-    effective: Option<String>,
-    /// Bytes kept per frame and never given back, to test the flatness check.
-    leak_bytes: usize,
-    /// Graph that it claims to run on another provider, in words.
-    fallback: Option<String>,
-    fault: Vec<ScriptedFault>,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Behaviour {
-            prompts: PromptKind::ALL.to_vec(),
-            precisions: Dtype::ALL.to_vec(),
-            options: vec!["threads".to_string(), STAGE_TIMES.to_string()],
-            max_objects: None,
-            max_points: 4,
-            load_ms: 0.0,
-            frame_ms: vec![0.0],
-            jitter: [0.0, 0.0],
-            object_scores: vec![5.0],
-            motion: [0.0, 0.0],
-            effective: None,
-            leak_bytes: 0,
-            fallback: None,
-            fault: Vec::new(),
-        }
-    }
-}
-
-/// Something that goes wrong. Without `step` and `frame` it happens while opening.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ScriptedFault {
-    /// Frames since opening: 0 is the warm-up frame.
-    step: Option<u64>,
-    /// Frames since the last reset, in every sequence.
-    frame: Option<u64>,
-    /// Only for this object; all when absent.
-    object: Option<u32>,
-    kind: FaultKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum FaultKind {
-    /// No foreground pixel.
-    Empty,
-    /// Nothing but foreground.
-    Full,
-    /// `finite` is false and the score is NaN.
-    NonFinite,
-    /// An [`RunnerError::Inference`] (opening: [`RunnerError::Environment`]).
-    Error,
-    /// A Rust panic.
-    Panic,
-    /// The process ends at once, as on a native crash.
-    Abort,
-    /// The process is killed from outside, as by the kernel when memory runs out.
-    Kill,
-    /// Asks for more memory than there is.
-    OutOfMemory,
-    /// The process is stopped from outside for a quarter of a second.
-    Stop,
-    /// Goes on when a file `go` lies in the current directory: a test says when.
-    Wait,
-    /// Never returns.
-    Hang,
-}
-
-fn read(dir: &Path) -> Result<Script, RunnerError> {
-    let at = dir.join(manifest::FILE_NAME);
-    let wrong = |e: String| RunnerError::Pack(format!("{}: {e}", at.display()));
-    let script: Script = toml::from_str(&read_text(dir)?).map_err(|e| wrong(e.to_string()))?;
-    if script.schema != manifest::SCHEMA {
-        return Err(wrong(format!("schema = {}, this program reads schema {}", script.schema, manifest::SCHEMA)));
-    }
-    manifest::check_id(&script.id).map_err(wrong)?;
-    if script.mock.frame_ms.is_empty() || script.mock.object_scores.is_empty() {
-        return Err(wrong("mock.frame_ms and mock.object_scores need at least one entry".to_string()));
-    }
-    if script.mock.frame_ms.iter().chain([&script.mock.load_ms]).any(|ms| !(0.0..=3_600_000.0).contains(ms)) {
-        return Err(wrong("mock: times from 0 to 3600000 ms expected".to_string()));
-    }
-    if script.mock.jitter.iter().any(|sigma| !(0.0..=1.0).contains(sigma)) {
-        return Err(wrong("mock.jitter: two shares from 0 to 1 expected".to_string()));
-    }
-    Ok(script)
-}
+/// Registry entry of a detector that can be composed with a mock pack: a manifest with classes, and nothing else.
+pub const DETECTOR: Entry = Entry {
+    family: "mock_detector",
+    aliases: &[],
+    summary: "scripted detector for tests",
+    hidden: true,
+    detects: true,
+    describe: |pack, device| Ok(Capabilities { prompts: Vec::new(), ..describe(pack, device)? }),
+    check,
+    open: |request| {
+        Err(RunnerError::Usage(format!("{}: a detector finds objects, it tracks none", request.pack.display())))
+    },
+    compose: None,
+};
 
 fn describe(pack: &Path, _device: Device) -> Result<Capabilities, RunnerError> {
     Ok(capabilities(&read(pack)?.mock))
@@ -195,7 +90,9 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     let mut known = request.options.clone();
     known.extra.retain(|name, _| options::find(name).is_some());
     let stage_times = SessionSettings::new(request.device, request.dtype, &known)?.stage_times();
-    Ok(Box::new(Mock::new(script.mock, request.dtype, stage_times)))
+    let mut mock = Mock::new(script.mock, request.dtype, stage_times);
+    mock.composed = request.detector.is_some();
+    Ok(Box::new(mock))
 }
 
 /// The runner with no latency at all, whose masks stay where the prompt was: what is left is the harness.
@@ -212,42 +109,6 @@ fn capabilities(behaviour: &Behaviour) -> Capabilities {
         max_points: behaviour.max_points,
         works_ahead: false,
         refused: Default::default(),
-    }
-}
-
-impl FaultKind {
-    /// The faults that do not return a mask; `Err` carries the text of the error kind.
-    fn happen(self, when: &str) -> Result<(), String> {
-        match self {
-            FaultKind::Error => Err(format!("mock fault: error at {when}")),
-            FaultKind::Panic => panic!("mock fault: panic at {when}"),
-            FaultKind::Abort => std::process::abort(),
-            FaultKind::Kill => {
-                let me = std::process::id().to_string();
-                let _ = std::process::Command::new("kill").args(["-KILL", &me]).status();
-                Err("mock fault: could not kill itself".to_string())
-            }
-            FaultKind::OutOfMemory => {
-                let hoard: Vec<u8> = Vec::with_capacity(isize::MAX as usize);
-                Err(format!("mock fault: {} bytes were there", std::hint::black_box(hoard).capacity()))
-            }
-            FaultKind::Stop => {
-                let id = std::process::id();
-                let script = format!("kill -STOP {id}; sleep 0.25; kill -CONT {id}");
-                let done = std::process::Command::new("/bin/sh").arg("-c").arg(script).status();
-                done.map(drop).map_err(|e| format!("mock fault: no shell to stop the process: {e}"))
-            }
-            FaultKind::Wait => {
-                while !Path::new("go").exists() {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Ok(())
-            }
-            FaultKind::Hang => loop {
-                std::thread::sleep(Duration::from_secs(3600));
-            },
-            FaultKind::Empty | FaultKind::Full | FaultKind::NonFinite => Ok(()),
-        }
     }
 }
 
@@ -300,6 +161,8 @@ struct Mock {
     stage_times: bool,
     times: StageTimes,
     leaked: Vec<Vec<u8>>,
+    /// Does a detector found the tracks?
+    composed: bool,
 }
 
 impl Mock {
@@ -321,7 +184,24 @@ impl Mock {
             stage_times,
             times: StageTimes::default(),
             leaked: Vec::new(),
+            composed: false,
         }
+    }
+
+    /// The scripted tracks that are alive on this frame, as prompted objects.
+    fn found(&self) -> Vec<(Prompt, u64, Option<Mask>)> {
+        let now = self.frames;
+        let live = self.behaviour.track.iter().zip(1..).filter(|(track, _)| {
+            let over = track.end.map_or(u64::MAX, |end| u64::from(end) + u64::from(track.beyond));
+            (u64::from(track.birth)..over).contains(&now)
+        });
+        live.map(|(track, object)| (Prompt { object, shape: PromptShape::Bbox(track.r#box) }, track.birth.into(), None))
+            .collect()
+    }
+
+    fn motion(&self, object: u32) -> [f32; 2] {
+        let own = self.behaviour.track.get((object as usize).wrapping_sub(1)).filter(|_| self.composed);
+        own.and_then(|track| track.motion).unwrap_or(self.behaviour.motion)
     }
 
     fn faults(&self) -> impl Iterator<Item = &ScriptedFault> {
@@ -360,6 +240,9 @@ impl Runner for Mock {
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
         crate::runner::check_frame(frame)?;
         let live: Vec<u32> = self.objects.iter().map(|(prompt, ..)| prompt.object).collect();
+        if self.composed && !prompts.is_empty() {
+            return Err(RunnerError::Usage("a detector founds the tracks; no prompt is taken".to_string()));
+        }
         crate::runner::check_prompts(&self.capabilities, frame, prompts, &live)?;
         for prompt in prompts {
             // What stands still is drawn once: drawing is no part of the harness that this runner is there to show.
@@ -379,9 +262,12 @@ impl Runner for Mock {
         let encoded = self.stage_times.then(Instant::now);
         let score = self.behaviour.object_scores[turn(self.behaviour.object_scores.len())];
         let mut masks = FrameMasks::default();
+        if self.composed {
+            self.objects = self.found();
+        }
         for (prompt, since, still) in &self.objects {
             let age = (self.frames - since) as f32;
-            let shift = self.behaviour.motion.map(|v| (v * age).round());
+            let shift = self.motion(prompt.object).map(|v| (v * age).round());
             let mut result = ObjectMask {
                 object: prompt.object,
                 mask: still.clone().unwrap_or_else(|| shape(&prompt.shape, shift, frame.width, frame.height)),
@@ -407,9 +293,10 @@ impl Runner for Mock {
         self.leaked.extend((self.behaviour.leak_bytes > 0).then(|| vec![1; self.behaviour.leak_bytes]));
         self.times = match started.zip(encoded) {
             Some((started, encoded)) => {
-                [(Stage::ImageEncoder, encoded - started), (Stage::Postprocess, encoded.elapsed())]
-                    .into_iter()
-                    .collect()
+                let prompted = [(Stage::ImageEncoder, encoded - started), (Stage::Postprocess, encoded.elapsed())];
+                let detector = [Stage::Detector, Stage::Association].map(|stage| (stage, Duration::from_micros(1)));
+                let looks = self.composed && self.frames.is_multiple_of(5);
+                prompted.into_iter().chain(detector.into_iter().filter(|_| looks)).collect()
             }
             None => StageTimes::default(),
         };
@@ -420,6 +307,24 @@ impl Runner for Mock {
 
     fn take_stage_times(&mut self) -> StageTimes {
         std::mem::take(&mut self.times)
+    }
+
+    fn take_tracks(&mut self) -> Option<FoundTracks> {
+        let frames = self.frames as u32;
+        let told = |(track, id): (&ScriptedTrack, u32)| {
+            let end = track.end.unwrap_or(u32::MAX).min(frames);
+            FoundTrack {
+                id,
+                birth: track.birth,
+                end: if track.confirmed { end } else { track.birth },
+                confirmed: track.confirmed,
+                hits: 1,
+                score: track.score,
+                label: track.label,
+            }
+        };
+        let tracks = self.behaviour.track.iter().zip(1..).filter(|(track, _)| track.birth < frames).map(told);
+        self.composed.then(|| FoundTracks { tracks: tracks.collect(), counts: self.behaviour.counts })
     }
 }
 
@@ -449,6 +354,7 @@ fn shape(prompt: &PromptShape, shift: [f32; 2], width: u32, height: u32) -> Mask
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::options::STAGE_TIMES;
     use crate::types::{Click, Options};
 
     fn open_script(script: &str) -> Result<Box<dyn Runner>, RunnerError> {
@@ -517,6 +423,38 @@ mod tests {
         assert!(runner.step(frame, &[]).unwrap().objects[1].mask.is_full());
         let third = runner.step(frame, &[]).unwrap();
         assert!(!third.objects[0].finite && third.objects[1].finite);
+    }
+
+    #[test]
+    fn beside_a_detector_tracks_come_and_go_as_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "[mock]\nmotion = [1.0, 0.0]\n[[mock.track]]\nbirth = 1\nend = 2\nbeyond = 1\nbox = [0, 0, 3, 3]\n\
+                      [[mock.track]]\nbirth = 0\nbox = [9, 0, 9, 0]\nconfirmed = false\nlabel = 1\n\
+                      [[mock.track]]\nbirth = 9\nbox = [0, 0, 1, 1]\n";
+        std::fs::write(dir.path().join("pack.toml"), format!("schema = 1\nid = \"m\"\nfamily = \"mock\"\n{script}"))
+            .unwrap();
+        let mut runner = open(&OpenRequest {
+            pack: dir.path().to_path_buf(),
+            detector: Some("d".into()),
+            dtype: Dtype::Fp32,
+            device: Device::Cpu,
+            options: Options::default(),
+            ort_lib: None,
+        })
+        .unwrap();
+        let rgb = vec![0; 16 * 8 * 3];
+        let frame = Frame { width: 16, height: 8, rgb: &rgb };
+        assert!(matches!(runner.step(frame, &[click(1)]), Err(RunnerError::Usage(_))), "nobody prompts it");
+        for _ in 0..2 {
+            let ids: Vec<Vec<u32>> =
+                (0..4).map(|_| runner.step(frame, &[]).unwrap().objects.iter().map(|o| o.object).collect()).collect();
+            assert_eq!(ids, [vec![2], vec![1, 2], vec![1, 2], vec![2]]);
+            let found = runner.take_tracks().unwrap();
+            let told: Vec<_> = found.tracks.iter().map(|t| (t.id, t.birth, t.end, t.confirmed, t.label)).collect();
+            assert_eq!(told, [(1, 1, 2, true, 0), (2, 0, 0, false, 1)]);
+            runner.reset();
+        }
+        assert_eq!(open_script("").unwrap().take_tracks(), None, "prompted, it founds none");
     }
 
     #[test]

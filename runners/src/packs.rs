@@ -23,6 +23,7 @@ pub const REGISTRY: &[Entry] = &[
     foreign::sam2export::ENTRY,
     detect::contract::DFINE,
     mock::ENTRY,
+    mock::DETECTOR,
 ];
 
 /// One pack, described without loading a graph.

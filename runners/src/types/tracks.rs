@@ -23,6 +23,7 @@ pub struct FoundTrack {
 
 /// How often which rule of the association applied in a sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AssociationCounts {
     /// Frames on which the detector looked.
     pub detector_frames: u32,
