@@ -41,7 +41,7 @@ pub use footage::{Still, still};
 pub use frame::{DecodedFrame, FramePicker, FrameReader, decode_frame, frame_size, read_frame};
 pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
 pub use layout::{Layout, OpenOptions, UnknownLayout};
-pub(crate) use layout::{described, directories, entries, plain_name};
+pub(crate) use layout::{described, directories, entries, has_masks, plain_name};
 pub use list::{parse_list, read_list};
 pub use live::{LIVE, Live};
 pub use masklets::Masklets;
@@ -104,8 +104,11 @@ pub struct Sequence {
 pub enum Guide {
     /// The dataset's masks: prompts are made from them, and results are scored against them.
     Truth(MaskSource),
-    /// The user: one prompt per object, by the object's id. There is no truth, so nothing is scored.
+    /// The user: one prompt per object, by the object's id. There is no truth, so nothing is scored. Without an object: nobody says
+    /// anything, and what is in the video has to be found.
     Prompts(Arc<[PromptShape]>),
+    /// A detector: the objects are the tracks that it founded, a pixel belongs to one at most, and their names are ids.
+    Found,
 }
 
 /// Where a sequence's ground truth lies.
@@ -206,7 +209,7 @@ impl Dataset {
             }
             sequence.objects.truncate(objects.unwrap_or(usize::MAX));
         }
-        self.sequences.retain(|s| !s.objects.is_empty());
+        self.sequences.retain(|s| !s.objects.is_empty() || s.truth_source().is_none());
         if self.sequences.is_empty() {
             return Err(DataError(format!(
                 "{}: the limits (videos {}, objects {}, frames {}) leave no object to track; raise them",
@@ -310,6 +313,11 @@ impl Sequence {
         }
     }
 
+    /// The same video with what a detector found in it in the place of its objects.
+    pub(crate) fn with_found(&self, objects: Vec<Object>) -> Sequence {
+        Sequence { objects, guide: Guide::Found, ..self.clone() }
+    }
+
     /// Names of the folders that its masks are written to, one per object; none where they are label maps.
     pub fn mask_folders(&self) -> impl Iterator<Item = &str> {
         self.objects.iter().filter(|_| !self.exclusive()).map(|object| object.name.as_str())
@@ -322,21 +330,21 @@ impl Sequence {
 
     /// Does a pixel belong to one object at most?
     pub fn exclusive(&self) -> bool {
-        matches!(self.guide, Guide::Truth(MaskSource::LabelMaps(_) | MaskSource::Foreground(_)))
+        matches!(self.guide, Guide::Found | Guide::Truth(MaskSource::LabelMaps(_) | MaskSource::Foreground(_)))
     }
 
     /// Where its ground truth lies, if there is any.
     pub fn truth_source(&self) -> Option<&MaskSource> {
         match &self.guide {
             Guide::Truth(source) => Some(source),
-            Guide::Prompts(_) => None,
+            Guide::Prompts(_) | Guide::Found => None,
         }
     }
 
     /// The prompt that the user gave for an object.
     pub fn given(&self, object: &Object) -> Option<&PromptShape> {
         match &self.guide {
-            Guide::Truth(_) => None,
+            Guide::Truth(_) | Guide::Found => None,
             Guide::Prompts(shapes) => shapes.get(object.id as usize),
         }
     }

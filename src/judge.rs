@@ -18,4 +18,5 @@ pub mod scale;
 pub mod stats;
 pub mod summary;
 pub mod transfers;
+mod unprompted;
 pub mod verdict;

@@ -22,6 +22,7 @@ pub mod shipped;
 mod sound;
 mod switch;
 pub(crate) mod unnamed;
+mod unprompted;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -29,8 +30,8 @@ use std::path::{Path, PathBuf};
 use jetbench_runners::packs;
 
 use crate::cli::RunArgs;
-use crate::dataset::Dataset;
 use crate::dataset::content::folder_stamp;
+use crate::dataset::{Dataset, UserPrompts};
 use crate::exit::Error;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
@@ -93,22 +94,32 @@ impl Plan {
         for model in &settings.models {
             for &dtype in &settings.dtype {
                 for &device in &settings.device {
-                    let (pack, prompt) = resolve::resolve(model, &settings, device, &mut notes)?;
+                    let resolve::Meaning { pack, detector, prompt } =
+                        resolve::resolve(model, &settings, device, &mut notes)?;
                     if !pack.capabilities.dtypes.contains(&dtype) {
                         let known: Vec<_> = pack.capabilities.dtypes.iter().map(ToString::to_string).collect();
                         return Err(Error::Usage(format!(
-                            "pack {} has no {dtype} graphs; it has: {}",
+                            "pack {} has no {dtype} graphs; {}: {}",
                             pack.dir.display(),
+                            match &detector {
+                                Some(detector) => format!("it and {} both have", detector.dir.display()),
+                                None => "it has".to_string(),
+                            },
                             known.join(", ")
                         )));
                     }
-                    let pack_stamp = folder_stamp(&pack.dir);
-                    if !checked.contains(&(pack.dir.clone(), dtype)) {
-                        packs::check(&pack.dir, dtype)?;
-                        checked.push((pack.dir.clone(), dtype));
-                    }
                     let admitted = options::admit(&pack, &settings, prompt);
-                    let cell = Cell { model: model.clone(), pack, prompt, dtype, device, admitted, pack_stamp };
+                    let model = model.clone();
+                    let pack_stamps = Vec::new();
+                    let mut cell = Cell { model, pack, detector, prompt, dtype, device, admitted, pack_stamps };
+                    let dirs: Vec<PathBuf> = cell.packs().map(|pack| pack.dir.clone()).collect();
+                    for dir in dirs {
+                        cell.pack_stamps.push(folder_stamp(&dir));
+                        if !checked.contains(&(dir.clone(), dtype)) {
+                            packs::check(&dir, dtype)?;
+                            checked.push((dir, dtype));
+                        }
+                    }
                     options::check(&settings, &cell)?;
                     cells.push(cell);
                 }
@@ -123,6 +134,10 @@ impl Plan {
                 }
             }
         }
+        unprompted::check(&settings, &cells)?;
+        if unprompted::is_footage(&settings, &cells) {
+            settings.prompts = Some(UserPrompts::default());
+        }
         let mut dataset = data::open_whole(&settings.source(), settings.limits)?;
         let list = dataset.sequences.iter().map(|s| s.name.clone()).collect();
         let list_sha256 = identity::list_sha256(&dataset);
@@ -135,8 +150,9 @@ impl Plan {
         sound::dataset_is_sound(&dataset, &cells)?;
         notes.extend(prompted::check(&dataset, &cells)?);
         notes.extend(data::remarks(&dataset));
-        if dataset.exclusive() {
-            cells.iter_mut().for_each(|cell| options::exclude(cell, &settings));
+        let exclusive = dataset.exclusive();
+        for cell in cells.iter_mut().filter(|cell| exclusive || cell.detector.is_some()) {
+            options::exclude(cell, &settings);
         }
         if let Some(asked) = settings.memory_budget {
             let most = Allowance::read(Path::new("/")).within_limit(asked);
@@ -187,11 +203,12 @@ impl Plan {
             let options: Vec<_> = cell.admitted.passed.iter().map(|(k, v)| format!("{k}={v}")).collect();
             let _ = writeln!(
                 text,
-                "cell {}/{}: {}  pack {}{}",
+                "cell {}/{}: {}  pack {}{}{}",
                 n + 1,
                 self.cells.len(),
                 cell.label(),
                 cell.pack.dir.display(),
+                cell.detector.as_ref().map_or_else(String::new, |pack| format!("  detector {}", pack.dir.display())),
                 if options.is_empty() { String::new() } else { format!("  options {}", options.join(" ")) }
             );
         }
@@ -210,9 +227,10 @@ fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u
     for cell in cells {
         let load = budget::Load {
             pack: &cell.pack.dir,
+            detector: cell.detector.as_ref().map(|pack| pack.dir.as_path()),
             dtype: cell.dtype,
             device: cell.device,
-            objects,
+            objects: unprompted::objects(settings, cell).unwrap_or(objects),
             options: options::given(settings, cell),
         };
         let others = || {

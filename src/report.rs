@@ -49,6 +49,9 @@ pub fn files_with(
         ("summary.md".to_string(), export::markdown::markdown(run).into_bytes()),
         ("report.html".to_string(), html::report(run, &figures, thumbs).into_bytes()),
     ];
+    if run.cells.iter().any(|cell| cell.detector.is_some()) {
+        files.push(("found.csv".to_string(), csv::found(run)));
+    }
     if !run.data.has_truth() {
         files.push(("tracks.csv".to_string(), csv::tracks(run)));
         files.push(("agreement.csv".to_string(), csv::agreement(run)));

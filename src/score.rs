@@ -15,6 +15,7 @@ mod rules;
 mod set_order;
 pub mod tracking;
 pub mod tubes;
+pub mod unprompted;
 
 pub use boundary_iou::boundary_iou;
 pub use directory::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreOptions, ScoreReport, VideoScore, score};

@@ -32,6 +32,7 @@ fn sections() -> Vec<Section> {
         section(csv::videos_table()),
         section(csv::rails_table()),
         section(csv::repeats_table()),
+        section(csv::found_table()),
         section(csv::tracks_table()),
         section(csv::agreement_table()),
         section(csv::memory_table()),

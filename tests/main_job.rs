@@ -209,6 +209,7 @@ fn a_memory_budget_is_recorded_and_held_against_the_measured_peak() {
     options.set("cpu_arena", "own").unwrap();
     let load = jetbench::plan::budget::Load {
         pack: &packs[0].dir,
+        detector: None,
         dtype: Dtype::Fp32,
         device: Device::Cpu,
         objects: 2,
@@ -237,7 +238,8 @@ fn estimates_of_memory_lie_near_the_measured_peak() {
             let mut options = Options { threads: Some(1), ..Options::default() };
             options.set("objects", way).unwrap();
             let (dtype, device) = (Dtype::Fp32, Device::Cpu);
-            let load = jetbench::plan::budget::Load { pack: &pack.dir, dtype, device, objects, options };
+            let load =
+                jetbench::plan::budget::Load { pack: &pack.dir, detector: None, dtype, device, objects, options };
             let estimate = load.estimate().unwrap() as f64 / 1_048_576.0;
             let peak = cell["memory"]["peak"]["rss_mib"].as_f64().unwrap();
             let share = peak / estimate;

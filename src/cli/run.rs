@@ -36,6 +36,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "TAG,…", value_delimiter = ',', help_heading = WHAT, add = complete::models())]
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
+    /// Pack of a detector, for models that are named without one
+    ///
+    /// `--models sam2,edgetam --detector dfine` is short for `--models sam2_dfine,edgetam_dfine`: the detector founds the tracks, and
+    /// nobody gives a prompt
+    #[arg(long, value_name = "PACK", help_heading = WHAT, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detector: Option<String>,
     /// Precisions: fp32, fp16, bf16 [default: bf16]
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',', help_heading = WHAT, add = complete::dtypes())]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::RunnerError;
 use jetbench_runners::audit::{self, Audit};
-use jetbench_runners::types::{Dtype, OpenRequest, Prompt};
+use jetbench_runners::types::{Dtype, Prompt};
 use serde_json::json;
 
 use crate::cli::{AuditArgs, RunArgs};
@@ -74,14 +74,7 @@ fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Error> {
     let planned = prompt::plan(sequence, cell.prompt, clicks)?;
     let prompts: Vec<Prompt> = planned.into_iter().filter(|p| p.frame == begin).map(|p| p.prompt).collect();
     let job = Job::new(plan, cell, std::path::PathBuf::new(), Vec::new());
-    let request = OpenRequest {
-        pack: job.pack,
-        detector: None,
-        dtype: job.dtype,
-        device: job.device,
-        options: job.options,
-        ort_lib: job.ort_lib,
-    };
+    let request = job.request();
     let mut frames = sequence.reader(2).skip(begin).map(|frame| {
         let frame = frame.map_err(|e| RunnerError::Usage(e.to_string()))?.frame;
         Ok((frame.width, frame.height, frame.rgb))

@@ -30,23 +30,28 @@ pub fn models(args: &ModelsArgs) -> Outcome {
 }
 
 /// Tags under the pack's own name, and tags under its aliases.
-fn tags(pack: &PackInfo) -> (Vec<String>, Vec<String>) {
-    plan::resolve::known_tags(&BTreeMap::new(), &[pack])
-        .into_iter()
-        .partition(|tag| tag.rsplit_once('_').is_some_and(|(name, _)| name == pack.id))
+fn tags(pack: &PackInfo, all: &[&PackInfo]) -> (Vec<String>, Vec<String>) {
+    let aliases = BTreeMap::new();
+    let (own, aliases): (Vec<_>, Vec<_>) =
+        plan::resolve::tags_of(pack, &aliases, all).into_iter().partition(|(name, _)| *name == pack.id);
+    let flat = |tags: Vec<(&str, Vec<String>)>| tags.into_iter().flat_map(|(_, tags)| tags).collect();
+    (flat(own), flat(aliases))
 }
 
 fn as_text(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -> String {
     let mut text = String::new();
     for pack in good {
-        let (own, aliases) = tags(pack);
+        let (own, aliases) = tags(pack, good);
         let dtypes: Vec<_> = pack.capabilities.dtypes.iter().map(|p| p.as_str()).collect();
         text.push_str(&format!("{} ({}, {})\n", pack.id, pack.family, pack.dir.display()));
         text.push_str(&format!("  {}\n", pack.description));
         if let Some(model) = &pack.test_model_of {
             text.push_str(&format!("  a test model: its figures do not describe {model}\n"));
         }
-        text.push_str(&format!("  models   {}\n", own.join(", ")));
+        match pack.detects {
+            true => text.push_str(&format!("  detects  {}\n", pack.classes.join(", "))),
+            false => text.push_str(&format!("  models   {}\n", own.join(", "))),
+        }
         if !aliases.is_empty() {
             text.push_str(&format!("  also as  {}\n", aliases.join(", ")));
         }
@@ -76,10 +81,11 @@ fn as_json(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -
     let packs: Vec<_> = good
         .iter()
         .map(|pack| {
-            let (own, aliases) = tags(pack);
+            let (own, aliases) = tags(pack, good);
             json!({"id": pack.id, "family": pack.family, "dir": pack.dir.display().to_string(),
                 "description": pack.description, "licence": pack.licence, "digest": pack.digest, "models": own,
-                "aliases": aliases, "test_model_of": pack.test_model_of, "dtypes": pack.capabilities.dtypes, "capabilities": pack.capabilities})
+                "aliases": aliases, "test_model_of": pack.test_model_of, "dtypes": pack.capabilities.dtypes,
+                "classes": pack.classes, "detects": pack.detects, "capabilities": pack.capabilities})
         })
         .collect();
     let broken: Vec<_> = broken.iter().map(|(dir, error)| json!({"dir": dir, "error": error})).collect();

@@ -14,7 +14,7 @@ use super::survey::footage;
 use super::video::is_video;
 use super::{DataError, Dataset, FOOTAGE, Finding, Guide, Object, RgbFrame, Sequence, live};
 
-/// Opens the videos that have a prompt, the first `limit` of them.
+/// Opens the videos that have a prompt, or all where there is no prompt at all; the first `limit` of them.
 ///
 /// # Errors
 /// There is no footage; a prompt names a video, frame or place that is not there; an object has prompts on several frames.
@@ -25,7 +25,10 @@ pub(super) fn open(root: &Path, prompts: &UserPrompts, limit: Option<usize>) -> 
     }
     let videos = videos(root)?;
     let names: Vec<&str> = videos.keys().map(String::as_str).collect();
-    let by_video = prompts.by_video(&names).map_err(fail)?;
+    let mut by_video = prompts.by_video(&names).map_err(fail)?;
+    if prompts.is_empty() {
+        by_video = names.iter().map(|name| (name.to_string(), Vec::new())).collect();
+    }
     let mut findings = Vec::new();
     if by_video.len() < videos.len() {
         let without = videos.len() - by_video.len();

@@ -171,6 +171,19 @@ pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataEr
     Ok(Dataset { root: root.to_path_buf(), layout: layout.as_str(), kind: layout, sequences, findings: places.lone })
 }
 
+/// Is there anything beside the frames that could be their truth? It may be wrong or not whole, which is then told.
+pub(crate) fn has_masks(root: &Path) -> bool {
+    if let Some(folder) = root.parent().filter(|_| root.is_file()) {
+        let stem = root.file_stem().unwrap_or_default().to_string_lossy();
+        return folder.join("masks").is_dir() || folder.join(format!("{stem}{ENDING}")).is_file();
+    }
+    let annotated = |dir: &Path| {
+        ["Annotations", "Annotations_6fps", "masks"].iter().any(|name| dir.join(name).is_dir())
+            || entries(dir).unwrap_or_default().iter().any(|name| name.ends_with(ENDING))
+    };
+    annotated(root) || directories(root).unwrap_or_default().iter().any(|name| annotated(&root.join(name)))
+}
+
 fn find(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
     if !root.is_dir() {
         return Err(DataError(format!("{}: no such directory; name a dataset's root folder", root.display())));

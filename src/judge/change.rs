@@ -278,6 +278,12 @@ fn repeats<'c>(cell: &'c CellRecord, video: &str) -> Vec<&'c [FrameRecord]> {
     all.filter_map(|sequences| Some(sequences.iter().find(|s| s.video == video)?.frames.as_slice())).collect()
 }
 
+/// J&F of each object of a video that a detector found in both, of the unsupervised task.
+fn found(a: &CellRecord, b: &CellRecord, video: &str) -> Vec<(f64, f64)> {
+    let [ours, theirs] = [a, b].map(|cell| paired::scores(cell).remove(video).unwrap_or_default());
+    ours.iter().filter_map(|(object, jf)| Some((*jf, *theirs.get(object)?))).collect()
+}
+
 impl<'a> Pairs<'a> {
     fn of(a: &'a CellRecord, b: &CellRecord) -> Self {
         let videos = a.sequences.iter().filter_map(|sa| {
@@ -298,7 +304,10 @@ impl<'a> Pairs<'a> {
             };
             Some(Pair {
                 video: &sa.video,
-                jf: by_object(&|o| o.jf),
+                jf: match (&sa.found, &sb.found) {
+                    (Some(_), Some(_)) => found(a, b, &sa.video),
+                    _ => by_object(&|o| o.jf),
+                },
                 returned: by_object(&|o| Some(o.mosev2.as_ref()?.jf_reappear()? * 100.0)),
                 frames: (times(&ra), times(&rb)),
             })

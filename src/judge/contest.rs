@@ -15,8 +15,10 @@ pub struct Contest {
     pub first: usize,
     /// Index of the second cell.
     pub second: usize,
-    /// J&F; `None` where no object was scored in both.
+    /// J&F; `None` where no object was scored in both, and where they are two tasks.
     pub jf: Option<Difference>,
+    /// Were the objects of one prompted, and those of the other found by a detector? Then their J&F are not comparable.
+    pub two_tasks: bool,
     /// Frames per second of the second over those of the first; `None` where one has none, and in realtime, where the clock sets it.
     pub speed: Option<f64>,
     /// Is the difference in speed larger than what the same thing differs by?
@@ -36,13 +38,22 @@ pub fn contests(run: &RunRecord, pairs: &[(usize, usize)]) -> Vec<Contest> {
 
 /// The contest that answers "which model shall I take": the cell with the best J&F (of those that are as good, the fastest) against
 /// the best one of another pack, in the same precision and on the same device where there is one; with one pack, against another
-/// prompt, precision or device. Corrected for all pairs of the run; and how many those are.
+/// prompt, precision or device. Corrected for all pairs of the run; and how many those are. Cells whose objects were found are held
+/// against each other only where there are no two whose objects were prompted.
 pub fn headline(run: &RunRecord) -> Option<(Contest, usize)> {
-    let valid = fit(run);
+    let (found, prompted): (Vec<_>, Vec<_>) = fit(run).into_iter().partition(|i| run.cells[*i].detector.is_some());
+    if let ([found], [prompted]) = (found.as_slice(), prompted.as_slice()) {
+        let pair = (*found.min(prompted), *found.max(prompted));
+        return Some((contests(run, &[pair]).swap_remove(0), 1));
+    }
+    let valid = if prompted.len() < 2 { found } else { prompted };
     let figure = |i: usize, pick: fn(&SummaryRecord) -> Option<f64>| run.cells[i].summary.as_ref().and_then(pick);
     let best = |among: &[usize]| {
-        let top = among.iter().filter_map(|i| figure(*i, |s| s.jf)).max_by(f64::total_cmp)?;
-        let good = among.iter().copied().filter(|i| figure(*i, |s| s.jf).is_some_and(|jf| jf >= top - SCORE_FLOOR));
+        let top = among.iter().filter_map(|i| figure(*i, SummaryRecord::own_jf)).max_by(f64::total_cmp)?;
+        let good = among
+            .iter()
+            .copied()
+            .filter(|i| figure(*i, SummaryRecord::own_jf).is_some_and(|jf| jf >= top - SCORE_FLOOR));
         let fps = |i: &usize| figure(*i, |s| s.fps_wall).unwrap_or_default();
         good.min_by(|a, b| fps(b).total_cmp(&fps(a)))
     };
@@ -51,8 +62,9 @@ pub fn headline(run: &RunRecord) -> Option<(Contest, usize)> {
         valid.iter().copied().filter(|i| *i != leader && differs(&run.cells[*i], &run.cells[leader])).collect()
     };
     let alike = |a: &CellRecord, b: &CellRecord| a.dtype == b.dtype && a.device == b.device;
-    let rival = best(&others(&|a, b| a.pack != b.pack && alike(a, b)))
-        .or_else(|| best(&others(&|a, b| a.pack != b.pack)))
+    let packs = |c: &CellRecord| (c.pack.clone(), c.detector.as_ref().map(|d| d.pack.clone()));
+    let rival = best(&others(&|a, b| packs(a) != packs(b) && alike(a, b)))
+        .or_else(|| best(&others(&|a, b| packs(a) != packs(b))))
         .or_else(|| best(&others(&|a, b| a.model != b.model && alike(a, b))))
         .or_else(|| best(&others(&|_, _| true)))?;
     let pairs = pairs(&valid);
@@ -79,10 +91,12 @@ fn contest(run: &RunRecord, first: usize, second: usize) -> Contest {
         c.summary.as_ref().and_then(|s| s.fps_wall).filter(|fps| *fps > 0.0 && !clocked)
     };
     let speed = fps(b).zip(fps(a)).map(|(b, a)| b / a);
+    let two_tasks = a.detector.is_some() != b.detector.is_some();
     Contest {
         first,
         second,
-        jf: paired::difference(&paired::scores(a), &paired::scores(b)),
+        jf: if two_tasks { None } else { paired::difference(&paired::scores(a), &paired::scores(b)) },
+        two_tasks,
         speed,
         speed_clear: speed.is_some_and(|ratio| ratio.ln().abs() > DEFAULT_FLOOR) && apart(a, b),
         disturbed: [a, b].iter().any(|c| !c.disturbed.is_empty()),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::judge::stats;
-use crate::results::record::{CellRecord, Interval};
+use crate::results::record::{CellRecord, Interval, SequenceRecord};
 
 /// A difference counts from here on.
 pub const ALPHA: f64 = 0.05;
@@ -19,12 +19,16 @@ pub const ALPHA: f64 = 0.05;
 /// Scores of objects, by video.
 pub type Scores = BTreeMap<String, BTreeMap<String, f64>>;
 
-/// J&F of a cell's objects, 0 to 100.
+/// J&F of a cell's objects, 0 to 100; where a detector found them, that of the unsupervised task.
 pub fn scores(cell: &CellRecord) -> Scores {
-    let of_video = |objects: &[crate::results::record::ObjectRecord]| {
-        objects.iter().filter_map(|o| Some((o.object.clone(), o.jf?))).collect()
+    let of_video = |s: &SequenceRecord| match s.found.as_ref().and_then(|found| found.scores.as_ref()) {
+        Some(scores) => {
+            let all = scores.proposals.iter();
+            all.map(|p| (p.object.to_string(), (p.j + p.f) * 50.0)).collect()
+        }
+        None => s.objects.iter().filter_map(|o| Some((o.object.clone(), o.jf?))).collect(),
     };
-    cell.sequences.iter().map(|s| (s.video.clone(), of_video(&s.objects))).collect()
+    cell.sequences.iter().map(|s| (s.video.clone(), of_video(s))).collect()
 }
 
 /// How far the means of two lie apart, over the objects that both have.

@@ -150,7 +150,7 @@ fn latency(all: &[LatencyRecord]) -> Option<LatencyRecord> {
 
 /// The same model on the same frames should give the same scores in every process.
 fn different_scores(cell: &CellRecord) -> Option<String> {
-    let scores: Vec<f64> = cell.repeats.iter().filter_map(|r| r.summary.as_ref()?.jf).collect();
+    let scores: Vec<f64> = cell.repeats.iter().filter_map(|r| r.summary.as_ref()?.own_jf()).collect();
     let low = scores.iter().copied().min_by(f64::total_cmp)?;
     let high = scores.iter().copied().max_by(f64::total_cmp)?;
     (high > low).then(|| {

@@ -7,7 +7,7 @@ use jetbench_runners::options::PIPELINE;
 use crate::judge::course::{self, Steadiness};
 use crate::judge::stats;
 use crate::plan::scenario::Scenario;
-use crate::results::record::{CellRecord, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
+use crate::results::record::{CellRecord, FoundSummary, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
 use crate::score::{self, MoseScore};
 
 /// Aggregates over the finished sequences of a cell; `None` when there are none.
@@ -67,6 +67,7 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
         overhead_share: (total_ms > 0.0 && frames(cell).any(|f| !f.stages_ms.is_empty()))
             .then(|| score::pairwise_sum(&outside) / total_ms),
         energy_per_frame_j: None,
+        found: FoundSummary::of(&cell.sequences),
         ..SummaryRecord::default()
     })
 }

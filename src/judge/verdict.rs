@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jetbench_runners::types::Effective;
 
 use crate::judge::course::{self, Steadiness};
-use crate::judge::{leak, limits};
+use crate::judge::{leak, limits, unprompted};
 use crate::plan::policy::Policy;
 use crate::results::note::{Note, NoteKind, Reason, ReasonKind};
 use crate::results::record::{CellRecord, SensorsRecord, Verdict};
@@ -245,6 +245,7 @@ pub fn judge(cell: &CellRecord, conditions: &Conditions, non_finite: &[String], 
         );
         reasons.push(Reason::new(ReasonKind::Leak, text));
     }
+    reasons.extend(unprompted::reasons(cell));
     reasons.extend(machine_reasons(conditions, rules));
     if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid { reasons } }
 }

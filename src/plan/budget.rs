@@ -18,6 +18,8 @@ use crate::results::record::MemoryRecord;
 pub struct Load<'a> {
     /// Directory of the pack.
     pub pack: &'a Path,
+    /// Directory of the detector's pack.
+    pub detector: Option<&'a Path>,
     /// Precision.
     pub dtype: Dtype,
     /// Where it runs.
@@ -36,13 +38,18 @@ impl Load<'_> {
     pub fn estimate(&self) -> Result<u64, RunnerError> {
         let request = OpenRequest {
             pack: self.pack.to_path_buf(),
-            detector: None,
+            detector: self.detector.map(Path::to_path_buf),
             dtype: self.dtype,
             device: self.device,
             options: self.options.clone(),
             ort_lib: None,
         };
-        inspect::memory_needed(&request, self.objects)
+        let tracker = inspect::memory_needed(&request, self.objects)?;
+        let Some(detector) = self.detector else { return Ok(tracker) };
+        let alone = OpenRequest { pack: detector.to_path_buf(), detector: None, ..request };
+        // The runtime is there once.
+        let own = if self.device == Device::Cpu { inspect::CPU_RUNTIME_BYTES } else { 0 };
+        Ok(tracker.saturating_add(inspect::memory_needed(&alone, 1)?.saturating_sub(own)))
     }
 
     /// The same with an option set.
@@ -145,7 +152,7 @@ mod tests {
     }
 
     fn load(pack: &Path, precision: Dtype, device: Device, objects: usize) -> Load<'_> {
-        Load { pack, dtype: precision, device, objects, options: Options::default() }
+        Load { pack, detector: None, dtype: precision, device, objects, options: Options::default() }
     }
 
     fn refusal(load: &Load<'_>, budget: u64) -> String {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::dataset::mask_lines;
 use crate::judge::stats::median;
 use crate::plan::resolve::{Cell, slug};
-use crate::plan::{Plan, budget, options};
+use crate::plan::{Plan, budget, options, unprompted};
 use crate::report::movie;
 use crate::results::record::{
     CellForecast, CellRecord, DeviceRecord, Estimate, Forecast, MemoryRecord, RunRecord, Verdict, mib,
@@ -68,7 +68,7 @@ fn earlier_runs(out: &Path, device: &DeviceRecord) -> Vec<(PathBuf, RunRecord)> 
 }
 
 fn is_same(plan: &Plan, cell: &Cell, record: &CellRecord) -> bool {
-    record.pack_digest == cell.pack.digest
+    record.pack_digest == cell.pack_digest()
         && record.prompt == cell.prompt
         && record.dtype == cell.dtype
         && record.device == cell.device.to_string()
@@ -226,9 +226,10 @@ fn memory(plan: &Plan, cell: &Cell, earlier: &[Earlier], forecast: &mut CellFore
     if forecast.memory_mib.is_none() && on_cpu {
         let load = budget::Load {
             pack: &cell.pack.dir,
+            detector: cell.detector.as_ref().map(|pack| pack.dir.as_path()),
             dtype: cell.dtype,
             device: cell.device,
-            objects: planned.1,
+            objects: unprompted::objects(&plan.settings, cell).unwrap_or(planned.1),
             options: options::given(&plan.settings, cell),
         };
         forecast.memory_from_graphs_mib = load.estimate().ok().map(|bytes| bytes as f64 / MIB);

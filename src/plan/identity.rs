@@ -89,7 +89,7 @@ pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
     let cells: Vec<_> = plan
         .cells
         .iter()
-        .map(|c| json!([c.model, c.pack.id, c.pack.digest, c.prompt, c.dtype, c.device, c.admitted.passed]))
+        .map(|c| json!([c.model, c.pack.id, c.pack_digest(), c.prompt, c.dtype, c.device, c.admitted.passed]))
         .collect();
     let runtime = plan.ort_lib.as_deref().and_then(file_sha256);
     let protocol = plan.dataset.protocol().map(|p| p.to_string());

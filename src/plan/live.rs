@@ -5,6 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jetbench_runners::types::PromptKind;
+
 use crate::cli::RunArgs;
 use crate::dataset::live::{Address, Live, LiveKind, PipeFormat, piped, probe};
 use crate::dataset::{FFMPEG, MAX_PIXELS, MAX_SIDE};
@@ -100,7 +102,10 @@ fn allowed(args: &RunArgs, kind: LiveKind, sharded: bool) -> Result<(), String> 
         args.prompts.is_some() || !args.corners.is_empty() || args.clicks.iter().any(|c| c.parse::<i128>().is_err());
     let overlays = args.overlays.is_some_and(|overlays| overlays != Overlays::Off);
     let scenario = args.scenario.is_some_and(|scenario| scenario != Scenario::Realtime);
-    let models = args.models.iter().flat_map(|word| word.split(',')).filter(|word| !word.trim().is_empty()).count();
+    // A tag that names no kind of prompt may name a detector.
+    let kinds = PromptKind::ALL.map(|kind| format!("_{kind}"));
+    let named = tags(args).any(|tag| kinds.iter().any(|kind| tag.ends_with(kind)));
+    let models = tags(args).count();
     let refused = [
         (
             several(models) || several(args.dtype.len()) || several(args.device.len()),
@@ -122,7 +127,7 @@ fn allowed(args: &RunArgs, kind: LiveKind, sharded: bool) -> Result<(), String> 
         ),
         (scenario, "a live source is tracked as its frames come, which is --scenario realtime; leave out --scenario".to_string()),
         (
-            !prompted,
+            !prompted && named,
             "a live source has no masks to make prompts from; say where the objects are with --clicks \"1 320,180\", --box or --prompts"
                 .to_string(),
         ),
@@ -133,6 +138,10 @@ fn allowed(args: &RunArgs, kind: LiveKind, sharded: bool) -> Result<(), String> 
         ),
     ];
     refused.into_iter().find(|(refused, _)| *refused).map_or(Ok(()), |(_, what)| Err(what))
+}
+
+fn tags(args: &RunArgs) -> impl Iterator<Item = &str> {
+    args.models.iter().flat_map(|word| word.split(',')).map(str::trim).filter(|word| !word.is_empty())
 }
 
 /// Is this, out of a record, something that flags could have said?

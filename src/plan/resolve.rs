@@ -18,8 +18,10 @@ use crate::plan::shipped;
 pub struct Cell {
     /// Model tag as asked for.
     pub model: String,
-    /// The pack it resolved to, as it is on this device.
+    /// The pack it resolved to, as it is on this device; with a detector, what the two together can do.
     pub pack: PackInfo,
+    /// The pack of the detector that founds the tracks.
+    pub detector: Option<PackInfo>,
     /// Prompt kind.
     pub prompt: PromptKind,
     /// Precision asked for.
@@ -28,8 +30,8 @@ pub struct Cell {
     pub device: Device,
     /// What became of the options.
     pub admitted: Admitted,
-    /// What the file system said of the pack's files before they were checked.
-    pub pack_stamp: String,
+    /// What the file system said of the files of its packs before they were checked, in the order of [`Cell::packs`].
+    pub pack_stamps: Vec<String>,
 }
 
 impl Cell {
@@ -41,6 +43,16 @@ impl Cell {
     /// The same as a directory name.
     pub fn slug(&self) -> String {
         slug(&self.label())
+    }
+
+    /// Its packs: the tracker's, and a detector's.
+    pub fn packs(&self) -> impl Iterator<Item = &PackInfo> {
+        std::iter::once(&self.pack).chain(&self.detector)
+    }
+
+    /// Digests of their manifests, as records have them: with a detector both, `+` between.
+    pub fn pack_digest(&self) -> String {
+        self.packs().map(|pack| pack.digest.as_str()).collect::<Vec<_>>().join("+")
     }
 }
 
@@ -57,61 +69,151 @@ pub fn registry_aliases<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
     REGISTRY.iter().flat_map(|e| e.aliases.iter().copied())
 }
 
-/// Finds the pack and the prompt kind that a model tag means. Order: the user's aliases, a pack of that name, the
-/// registry's aliases.
+/// What a model tag means.
+pub(crate) struct Meaning {
+    /// As [`Cell::pack`].
+    pub pack: PackInfo,
+    /// As [`Cell::detector`].
+    pub detector: Option<PackInfo>,
+    /// As [`Cell::prompt`].
+    pub prompt: PromptKind,
+}
+
+/// Finds what a model tag means: `<pack>_<prompt>`, or `<tracker's pack>_<detector's pack>`. Names of packs, in this order: the
+/// user's aliases, a pack of that name, the registry's aliases.
 pub(crate) fn resolve(
     tag: &str,
     settings: &Settings,
     device: Device,
     notes: &mut Vec<String>,
-) -> Result<(PackInfo, PromptKind), Error> {
+) -> Result<Meaning, Error> {
     let found = packs::list(&settings.packs, device);
+    let names = Names { found: &found, settings };
     let available: Vec<&PackInfo> = found.iter().filter_map(|(_, info)| info.as_ref().ok()).collect();
     let unknown = || unknown_tag(tag, settings, &available);
-    let (name, prompt) = tag.rsplit_once('_').ok_or_else(unknown)?;
-    let prompt = *PromptKind::ALL.iter().find(|k| k.as_str() == prompt).ok_or_else(unknown)?;
-    // The first pack of a name counts, also when it is broken: another one further down the path is never taken in its
-    // place.
-    let named = |name: &str| found.iter().find(|pack| is_named(pack, name));
-    let registered = || registry_aliases().find(|(alias, _)| *alias == name).map(|(_, pack)| pack);
-    let bound = settings.alias.get(name).map(String::as_str).or_else(|| named(name).is_none().then(registered)?);
-    let wanted = bound.unwrap_or(name);
-    let dirs: Vec<&Path> = found.iter().filter(|p| is_named(p, wanted)).map(|(dir, _)| dir.as_path()).collect();
-    // A first one that is broken says what is wrong with it.
-    if named(wanted).is_some_and(|(_, info)| info.is_ok())
-        && let Some(fault) = packs::ambiguous(wanted, &dirs)
-    {
-        return Err(Error::Usage(fault.to_string()));
-    }
-    let pack = match named(wanted) {
-        Some((_, Ok(pack))) => pack,
-        Some((_, Err(fault))) => return Err(Error::Usage(fault.to_string())),
-        None => {
-            return Err(match bound {
-                Some(bound) => Error::Usage(format!(
-                    "model `{tag}` means pack `{bound}`, which is not on the pack path ({}); give its place with --packs \
-                     DIR, or bind the name to another pack with --alias {name}=PACK",
-                    places(&settings.packs)
-                )),
-                None => unknown(),
+    let readings = names.readings(tag);
+    match readings.as_slice() {
+        [] => Err(unknown()),
+        [(name, Word::Prompt(prompt))] => {
+            let pack = names.pack(name, tag, notes)?;
+            if !pack.capabilities.prompts.contains(prompt) {
+                return Err(Error::Usage(format!(
+                    "pack {} takes no {prompt} prompts{}",
+                    pack.dir.display(),
+                    runs_as(name, pack, &available)
+                )));
+            }
+            Ok(Meaning { pack: pack.clone(), detector: None, prompt: *prompt })
+        }
+        [(name, Word::Detector(detector))] => {
+            let (tracker, detector) = (names.pack(name, tag, notes)?, names.pack(detector, tag, notes)?);
+            let pack = packs::compose(tracker, detector).map_err(|e| Error::Usage(e.to_string()))?;
+            Ok(Meaning { pack, detector: Some(detector.clone()), prompt: PromptKind::Detector })
+        }
+        several => {
+            let said = several.iter().map(|(name, word)| match word {
+                Word::Prompt(prompt) => format!("pack `{name}` with {prompt} prompts"),
+                Word::Detector(detector) => format!("tracker `{name}` with detector `{detector}`"),
             });
-        }
-    };
-    if let Some(bound) = bound {
-        let note = format!("model name {name} means pack {bound} ({})", pack.dir.display());
-        if !notes.contains(&note) {
-            notes.push(note);
+            let said = said.collect::<Vec<_>>().join(", and ");
+            Err(Error::Usage(format!(
+                "model `{tag}` means {said}; say which with --alias NAME=PACK, a name of its own"
+            )))
         }
     }
-    if !pack.capabilities.prompts.contains(&prompt) {
-        let known: Vec<_> = pack.capabilities.prompts.iter().map(|k| format!("{name}_{k}")).collect();
-        return Err(Error::Usage(format!(
-            "pack {} takes no {prompt} prompts; it can be run as: {}",
-            pack.dir.display(),
-            known.join(", ")
-        )));
+}
+
+/// What stands behind the name of a pack in a tag.
+#[derive(Debug, PartialEq, Eq)]
+enum Word<'a> {
+    Prompt(PromptKind),
+    Detector(&'a str),
+}
+
+/// The names that a tag may be made of.
+struct Names<'a> {
+    found: &'a [Found],
+    settings: &'a Settings,
+}
+
+impl<'a> Names<'a> {
+    /// Every way to read a tag of which all names are known.
+    fn readings<'t>(&self, tag: &'t str) -> Vec<(&'t str, Word<'t>)> {
+        let splits = tag.match_indices('_').map(|(at, _)| (&tag[..at], &tag[at + 1..]));
+        let reading = |(name, rest): (&'t str, &'t str)| {
+            self.is_known(name, None).then_some(())?;
+            match PromptKind::ALL.iter().find(|kind| kind.as_str() == rest) {
+                Some(kind) => Some((name, Word::Prompt(*kind))),
+                None => (self.is_known(name, Some(false)) && self.is_known(rest, Some(true)))
+                    .then_some((name, Word::Detector(rest))),
+            }
+        };
+        splits.filter_map(reading).collect()
     }
-    Ok((pack.clone(), prompt))
+
+    /// Is this the name of a pack, as far as can be told of a detector or of none, as wanted?
+    fn is_known(&self, name: &str, detects: Option<bool>) -> bool {
+        let bound = self.bound(name);
+        match self.named(bound.unwrap_or(name)) {
+            Some((_, Ok(pack))) => detects.is_none_or(|wanted| pack.detects == wanted),
+            Some((_, Err(_))) => true,
+            None => bound.is_some(),
+        }
+    }
+
+    /// The first pack of a name counts, also when it is broken: another one further down the path is never taken in its place.
+    fn named(&self, name: &str) -> Option<&'a Found> {
+        self.found.iter().find(|pack| is_named(pack, name))
+    }
+
+    /// The pack that a name is bound to.
+    fn bound(&self, name: &str) -> Option<&'a str> {
+        let registered = || registry_aliases().find(|(alias, _)| *alias == name).map(|(_, pack)| pack);
+        self.settings.alias.get(name).map(String::as_str).or_else(|| self.named(name).is_none().then(registered)?)
+    }
+
+    /// The pack of a known name.
+    fn pack(&self, name: &str, tag: &str, notes: &mut Vec<String>) -> Result<&'a PackInfo, Error> {
+        let bound = self.bound(name);
+        let wanted = bound.unwrap_or(name);
+        let dirs: Vec<&Path> =
+            self.found.iter().filter(|p| is_named(p, wanted)).map(|(dir, _)| dir.as_path()).collect();
+        // A first one that is broken says what is wrong with it.
+        if self.named(wanted).is_some_and(|(_, info)| info.is_ok())
+            && let Some(fault) = packs::ambiguous(wanted, &dirs)
+        {
+            return Err(Error::Usage(fault.to_string()));
+        }
+        let pack = match self.named(wanted) {
+            Some((_, Ok(pack))) => pack,
+            Some((_, Err(fault))) => return Err(Error::Usage(fault.to_string())),
+            None => {
+                return Err(Error::Usage(format!(
+                    "model `{tag}` means pack `{wanted}`, which is not on the pack path ({}); give its place with --packs \
+                     DIR, or bind the name to another pack with --alias {name}=PACK",
+                    places(&self.settings.packs)
+                )));
+            }
+        };
+        if let Some(bound) = bound {
+            let note = format!("model name {name} means pack {bound} ({})", pack.dir.display());
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        Ok(pack)
+    }
+}
+
+/// What a pack can be run as, as the end of a sentence that it cannot be run so.
+fn runs_as(name: &str, pack: &PackInfo, available: &[&PackInfo]) -> String {
+    if pack.detects {
+        let tracker = available.iter().find(|tracker| packs::compose(tracker, pack).is_ok());
+        let tracker = tracker.map_or("TRACKER", |tracker| tracker.id.as_str());
+        return format!(": it is a detector, which founds the tracks of a tracker; say {tracker}_{name}");
+    }
+    let known: Vec<_> = pack.capabilities.prompts.iter().map(|k| format!("{name}_{k}")).collect();
+    format!("; it can be run as: {}", known.join(", "))
 }
 
 /// Has a pack this id? Of a broken one as far as can be told.
@@ -156,17 +258,36 @@ fn unknown_tag(tag: &str, settings: &Settings, available: &[&PackInfo]) -> Error
     Error::Usage(format!("unknown model `{tag}`{}\n{listing}", hint.unwrap_or_default()))
 }
 
-/// Every model tag that can be run with these packs, aliases first.
+/// Every model tag that can be run with these packs, of each pack those of its aliases first: with the prompts that it takes, and
+/// with the detectors among them. A detector goes by its aliases beside an alias, and by its id beside an id.
 pub fn known_tags(aliases: &BTreeMap<String, String>, available: &[&PackInfo]) -> Vec<String> {
-    let mut tags = Vec::new();
-    for pack in available {
+    available.iter().flat_map(|pack| tags_of(pack, aliases, available)).flat_map(|(_, tags)| tags).collect()
+}
+
+/// The tags of one pack by its name in them, aliases first, its id last.
+pub fn tags_of<'a>(
+    pack: &'a PackInfo,
+    aliases: &'a BTreeMap<String, String>,
+    available: &[&PackInfo],
+) -> Vec<(&'a str, Vec<String>)> {
+    let also = |pack: &PackInfo| -> Vec<&'a str> {
         let bound = aliases.iter().map(|(a, p)| (a.as_str(), p.as_str()));
-        let also = bound.chain(registry_aliases()).filter(|(_, p)| *p == pack.id).map(|(a, _)| a);
-        for name in also.chain([pack.id.as_str()]) {
-            tags.extend(pack.capabilities.prompts.iter().map(|kind| format!("{name}_{kind}")));
+        bound.chain(registry_aliases()).filter(|(_, p)| *p == pack.id).map(|(a, _)| a).collect()
+    };
+    let detectors: Vec<&&PackInfo> = available.iter().filter(|other| packs::compose(pack, other).is_ok()).collect();
+    let names = also(pack).into_iter().chain([pack.id.as_str()]);
+    let tags = names.map(|name| {
+        let mut tags: Vec<String> = pack.capabilities.prompts.iter().map(|kind| format!("{name}_{kind}")).collect();
+        for detector in &detectors {
+            let short = also(detector);
+            match name == pack.id || short.is_empty() {
+                true => tags.push(format!("{name}_{}", detector.id)),
+                false => tags.extend(short.iter().map(|short| format!("{name}_{short}"))),
+            }
         }
-    }
-    tags
+        (name, tags)
+    });
+    tags.collect()
 }
 
 /// Looks for ONNX Runtime once for all cells, and for the providers of their devices in it; nothing is loaded to stay.

@@ -120,7 +120,10 @@ pub struct Settings {
 /// Fills in defaults and reads every word of the flags.
 pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Error> {
     let shard = shard::find(args.shard, |name| std::env::var(name).ok())?;
-    let models = split(&args.models);
+    let mut models = split(&args.models);
+    if let Some(detector) = &args.detector {
+        models.iter_mut().for_each(|model| *model = format!("{model}_{detector}"));
+    }
     if models.is_empty() {
         return Err(Error::Usage(
             "no models given: say --models TAG,… (`jetbench models` lists the tags), or `models = [\"…\"]` in a config \

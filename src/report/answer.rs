@@ -11,7 +11,10 @@ use crate::text::plural;
 /// valid cells with scores.
 pub fn of_run(run: &RunRecord) -> Option<String> {
     let (contest, family) = contest::headline(run)?;
-    let told = sentence(run, &contest, family);
+    let mut told = sentence(run, &contest, family);
+    if contest.jf.is_some() && run.cells[contest.first].detector.is_some() {
+        told = told.replace("J&F", "J&F (unsupervised)");
+    }
     // In the order in which the sentence names them: the better one first.
     let second = contest.jf.as_ref().is_some_and(|jf| jf.points > 0.0);
     let (a, b) = if second { (contest.second, contest.first) } else { (contest.first, contest.second) };
@@ -44,6 +47,17 @@ fn absence(names: (&str, &str), a: &SummaryRecord, b: &SummaryRecord) -> Option<
 pub fn sentence(run: &RunRecord, contest: &Contest, family: usize) -> String {
     let (a, b) = (name(run, contest.first), name(run, contest.second));
     let speed = Speed::of(contest);
+    if contest.two_tasks {
+        let (found, prompted) = if run.cells[contest.first].detector.is_some() { (&a, &b) } else { (&b, &a) };
+        let apart = format!("the objects of {prompted} were prompted, those of {found} found");
+        return match &speed {
+            Speed::Apart { second, .. } => {
+                let (fast, slow) = if *second { (&b, &a) } else { (&a, &b) };
+                format!("{fast} is {} than {slow}; their J&F are not compared: {apart}.", speed.words(*second))
+            }
+            _ => format!("{a} and {b} are not compared in J&F: {apart}."),
+        };
+    }
     match (&contest.jf, &speed) {
         (Some(jf), _) => told((&a, &b), jf, &speed, family),
         (None, Speed::Apart { second, .. }) => {

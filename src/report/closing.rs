@@ -20,6 +20,24 @@ use crate::text::{clean, plural};
 const UNSCORED: &str = "no J, F or J&F: the prompts are your own and there is no ground truth to score against; speed, memory and \
                         energy are measured, and rules that need ground truth were not applied";
 
+/// The same where nobody gave a prompt either.
+const UNTOLD: &str = "no accuracy: there is no ground truth to score against; speed, memory, energy and tracks are measured, and rules \
+                      that need ground truth were not applied";
+/// What stands beside two kinds of J&F.
+const TWO_KINDS: &str = "J&F is of objects that were prompted; J&F unsup is of objects that were found (DAVIS 2017 unsupervised: each \
+                         object with the track that suits it best, every frame counts). They are two tasks, and are not compared";
+
+/// What a reader must know of the accuracy columns before the rest.
+fn unscored(run: &RunRecord) -> Option<&'static str> {
+    let found = run.cells.iter().filter(|cell| cell.detector.is_some()).count();
+    match run.data.has_truth() {
+        false if run.data.objects == 0 => Some(UNTOLD),
+        false => Some(UNSCORED),
+        true if found > 0 && found < run.cells.len() => Some(TWO_KINDS),
+        true => None,
+    }
+}
+
 /// The text beside a table, most important first. Nothing is wrapped, nothing is coloured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Closing {
@@ -55,7 +73,7 @@ impl Closing {
     pub fn of(run: &RunRecord) -> Closing {
         Closing {
             headline: headline(run),
-            unscored: (!run.data.has_truth()).then(|| UNSCORED.to_string()),
+            unscored: unscored(run).map(String::from),
             banner: banner(run),
             reasons: reasons(run),
             warnings: warnings(run),
@@ -89,7 +107,13 @@ pub fn banner(run: &RunRecord) -> Option<String> {
 
 /// Packs of a run that are test models, each with the model that it stands in for.
 pub fn test_models(run: &RunRecord) -> Vec<(&str, &str)> {
-    run.cells.iter().filter_map(|c| Some((c.pack.as_str(), c.test_model_of.as_deref()?))).collect()
+    let mut models = Vec::new();
+    for cell in &run.cells {
+        models.extend(cell.test_model_of.as_deref().map(|model| (cell.pack.as_str(), model)));
+        let detector = cell.detector.as_ref();
+        models.extend(detector.and_then(|d| Some((d.pack.as_str(), d.test_model_of.as_deref()?))));
+    }
+    models
 }
 
 /// As [`banner`], for several runs.

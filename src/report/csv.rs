@@ -3,10 +3,12 @@
 //! change, and new ones are only added at the end. Floats are written with the fewest digits that read back to the same
 //! bits, and a quantity that was not measured is an empty field, never 0.
 
+mod found;
 mod run;
 
 use std::fmt::Display;
 
+pub use found::*;
 pub use run::*;
 
 /// A column of a file whose rows are made of `R`.

@@ -4,6 +4,7 @@
 mod agreement;
 mod cell;
 pub mod changes;
+mod found;
 mod headline;
 pub mod history;
 mod objects;

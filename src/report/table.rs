@@ -108,9 +108,10 @@ pub fn dataset_name(run: &RunRecord) -> String {
     clean(format!("{} {last}", run.data.layout).trim())
 }
 
-/// The model that ran, by its pack: `sam2_mini_points`, also where `sam2_points` was asked for.
+/// The model that ran, by its packs: `sam2_mini_points`, also where `sam2_points` was asked for; `sam2_mini_dfine_mini`.
 pub fn model_name(cell: &CellRecord) -> String {
-    clean(&if cell.pack.is_empty() { cell.model.clone() } else { format!("{}_{}", cell.pack, cell.prompt) })
+    let with = cell.detector.as_ref().map_or(cell.prompt.as_str(), |detector| &detector.pack);
+    clean(&if cell.pack.is_empty() { cell.model.clone() } else { format!("{}_{with}", cell.pack) })
 }
 
 /// What tells this cell from the others of its run: model and dtype, and the device where the run used several.
@@ -177,9 +178,18 @@ impl Sheet {
         add("dtype", false, 1, &dtype_short);
         add("device", false, if one_device { 20 } else { 5 }, &|c| clean(&c.device));
         add("verdict", false, 2, &|c| verdict(run, c));
-        add("J&F", true, 3, &figures(|s| s.jf, score));
-        add("J", true, 15, &figures(|s| s.j, score));
-        add("F", true, 16, &figures(|s| s.f, score));
+        let prompted = run.cells.iter().any(|c| c.detector.is_none());
+        if prompted || run.cells.is_empty() {
+            add("J&F", true, 3, &figures(|s| s.jf, score));
+            add("J", true, 15, &figures(|s| s.j, score));
+            add("F", true, 16, &figures(|s| s.f, score));
+        }
+        // Objects that were found are another task than objects that were shown: never in one column.
+        if run.cells.iter().any(|c| c.detector.is_some()) {
+            add("J&F\nunsup", true, 3, &figures(|s| s.found?.scores?.jf, score));
+            add("HOTA", true, if prompted { 10 } else { 5 }, &figures(|s| s.found?.scores?.hota, score));
+            add("AP", true, if prompted { 12 } else { 7 }, &figures(|s| s.found?.scores?.ap, score));
+        }
         add("FPS\nwall", true, 4, &figures(|s| s.fps_wall, figure));
         add("FPS\nmodel", true, 14, &figures(|s| s.fps_model, figure));
         add("p50\nms", true, 8, &figures(|s| s.latency.map(|l| l.p50_ms), figure));

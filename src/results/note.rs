@@ -152,6 +152,10 @@ pub enum ReasonKind {
     Leak,
     /// Fewer videos, objects or frames than planned.
     Incomplete,
+    /// The detector that founds the tracks found nothing.
+    NoDetection,
+    /// More tracks than a label map has ids.
+    TooManyTracks,
     /// Of a record of schema 1, in which reasons had no kind.
     #[serde(other)]
     Unknown,
@@ -163,7 +167,8 @@ impl ReasonKind {
         use ReasonKind::*;
         match self {
             Unsteady | Swapped | PowerMode | Throttled | Rivals | Quota => true,
-            WarmUp | NonFinite | Fallback | Precision | TooFewFrames | TooShort | Leak | Incomplete | Unknown => false,
+            WarmUp | NonFinite | Fallback | Precision | TooFewFrames | TooShort | Leak | Incomplete | NoDetection
+            | TooManyTracks | Unknown => false,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod agreement;
 mod figures;
 mod forecast;
+mod found;
 mod prompt;
 mod sequence;
 
@@ -23,6 +24,7 @@ pub use agreement::AgreementRecord;
 pub use figures::*;
 pub(crate) use forecast::mib;
 pub use forecast::{CellForecast, Estimate, Forecast, ForecastRecord, Taken};
+pub use found::{DetectorRecord, FoundRecord, FoundSummary, FoundTrackRecord};
 pub use prompt::PromptRecord;
 pub use sequence::*;
 
@@ -176,6 +178,7 @@ impl DataRecord {
     pub fn scoring(&self) -> String {
         match self.has_truth() {
             true => format!("scored as {}", self.protocol),
+            false if self.objects == 0 => "no ground truth, not scored".to_string(),
             false => "own prompts, not scored".to_string(),
         }
     }
@@ -261,8 +264,11 @@ pub struct CellRecord {
     pub model: String,
     /// Pack id that the tag resolved to: `sam2_mini`.
     pub pack: String,
-    /// SHA-256 over the pack's manifest.
+    /// SHA-256 over the pack's manifest; with a detector those of both, `+` between.
     pub pack_digest: String,
+    /// The detector that founds the tracks; `None` where objects are prompted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detector: Option<DetectorRecord>,
     /// The model that the pack only stands in for (`SAM 2`), where it is a test model; `None` in older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_model_of: Option<String>,
@@ -388,6 +394,7 @@ impl Default for CellRecord {
             model: String::new(),
             pack: String::new(),
             pack_digest: String::new(),
+            detector: None,
             test_model_of: None,
             prompt: PromptKind::Points,
             dtype: Dtype::Bf16,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::disturbance::Disturbance;
-use super::record::{CellRecord, RunRecord};
+use super::record::{CellRecord, RunRecord, SummaryRecord};
 use super::store;
 use crate::exit::Error;
 use crate::plan::identity;
@@ -136,7 +136,7 @@ fn of(dir: &Path, run: &RunRecord) -> Vec<Row> {
             verdict: cell.verdict.as_str().to_string(),
             planned: run.data.videos,
             disturbed: cell.disturbed.clone(),
-            jf: summary.and_then(|s| s.jf),
+            jf: summary.and_then(SummaryRecord::own_jf),
             fps_wall: summary.and_then(|s| s.fps_wall),
             p50_ms: latency.map(|l| l.p50_ms),
             p95_ms: latency.and_then(|l| l.p95()),

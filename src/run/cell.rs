@@ -25,7 +25,7 @@ use crate::plan::{Plan, budget};
 use crate::report::{csv, thumb};
 use crate::results::disturbance;
 use crate::results::note::{Note, NoteKind};
-use crate::results::record::{CellRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
+use crate::results::record::{CellRecord, DetectorRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
 use crate::results::store::{self, RunDir};
 use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::run::memory::MemoryWatch;
@@ -89,7 +89,7 @@ impl CellRun<'_> {
         let others = Watch::start();
         observed.memory = MemoryWatch::begin(self.root, self.cell.device);
         let (ended, telemetry) = self.work(&mut record, &mut observed);
-        let ended = self.with_planned_pack(ended);
+        let ended = self.with_planned_packs(ended);
         observed.rivals = others.busiest(&[std::process::id()]);
         self.peak(&mut record, &mut observed, &telemetry);
         record.sensors = telemetry.sensors();
@@ -169,7 +169,12 @@ impl CellRun<'_> {
         CellRecord {
             model: self.cell.model.clone(),
             pack: self.cell.pack.id.clone(),
-            pack_digest: self.cell.pack.digest.clone(),
+            pack_digest: self.cell.pack_digest(),
+            detector: self.cell.detector.as_ref().map(|pack| DetectorRecord {
+                pack: pack.id.clone(),
+                test_model_of: pack.test_model_of.clone(),
+                classes: pack.classes.clone(),
+            }),
             test_model_of: self.cell.pack.test_model_of.clone(),
             prompt: self.cell.prompt,
             dtype: self.cell.dtype,
@@ -268,21 +273,23 @@ impl CellRun<'_> {
         (ended, sampler.stop())
     }
 
-    /// Weights are mapped from the pack's files, so a worker that went through must leave them as planned, too.
-    fn with_planned_pack(&self, ended: Ended) -> Ended {
-        let pack = &self.cell.pack;
-        let same = || {
-            content::folder_stamp(&pack.dir) == self.cell.pack_stamp
-                || (packs::digest_of(&pack.dir).is_ok_and(|digest| digest == pack.digest)
+    /// Weights are mapped from the files of its packs, so a worker that went through must leave them as planned, too.
+    fn with_planned_packs(&self, ended: Ended) -> Ended {
+        if !matches!(ended, Ended::Finished { .. }) {
+            return ended;
+        }
+        let other = self.cell.packs().zip(&self.cell.pack_stamps).find(|(pack, stamp)| {
+            content::folder_stamp(&pack.dir) != **stamp
+                && !(packs::digest_of(&pack.dir).is_ok_and(|digest| digest == pack.digest)
                     && packs::check(&pack.dir, self.cell.dtype).is_ok())
-        };
-        match ended {
-            Ended::Finished { .. } if !same() => Ended::Failed {
+        });
+        match other {
+            Some((pack, _)) => Ended::Failed {
                 phase: Some(Phase::Track),
                 class: FaultClass::Input,
                 error: format!("{CHANGED}: pack {}; restore it, or start a new run", pack.dir.display()),
             },
-            ended => ended,
+            None => ended,
         }
     }
 
@@ -346,7 +353,8 @@ impl CellRun<'_> {
         observed: &mut Observed,
     ) -> Result<(), (FaultClass, String)> {
         let environment = |error: String| (FaultClass::Environment, error);
-        let Event::SequenceDone { index, video, frames, wall_ms, span, late, read, stalls, live, .. } = event else {
+        let Event::SequenceDone { index, video, frames, wall_ms, span, late, read, stalls, live, found, .. } = event
+        else {
             return Ok(());
         };
         let Some((_, prompts)) = observed.started.take().filter(|started| started.0 == index) else {
@@ -377,6 +385,7 @@ impl CellRun<'_> {
             spool,
             frames_sha256,
             live,
+            found,
         });
         self.progress.frames(self.frames_before(observed));
         let state = resume::CellProgress { record: record.clone(), finished: observed.finished.clone() };
@@ -423,6 +432,7 @@ impl CellRun<'_> {
             masks_root: outputs::masks(&self.dir.path, self.cell),
             overlays: if first { settings.overlays } else { Overlays::Off },
             overlays_root: outputs::overlays(&self.dir.path, self.cell),
+            classes: self.cell.pack.classes.clone(),
         };
         self.progress.phase(Phase::Score);
         let what = if extras.overlays != Overlays::Off { "scoring, drawing overlays" } else { "scoring" };

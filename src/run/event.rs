@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use jetbench_runners::RunnerError;
-use jetbench_runners::types::{Device, Dtype, OpenReport, Options, PromptKind, StagePrecision};
+use jetbench_runners::types::{
+    Device, Dtype, FoundTracks, OpenReport, OpenRequest, Options, PromptKind, StagePrecision,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::live::Secret;
@@ -20,7 +22,7 @@ use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 8;
+pub const PROTOCOL: u32 = 9;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,8 +31,10 @@ pub struct Job {
     pub protocol: u32,
     /// Pack directory.
     pub pack: PathBuf,
-    /// Digest of the pack that was planned; another one is refused.
-    pub pack_digest: String,
+    /// Directory of the detector's pack.
+    pub detector: Option<PathBuf>,
+    /// Digests of the packs that were planned, the detector's last; others are refused.
+    pub pack_digests: Vec<String>,
     /// How objects are prompted.
     pub prompt: PromptKind,
     /// Clicks per object, for points.
@@ -82,7 +86,8 @@ impl Job {
         Job {
             protocol: PROTOCOL,
             pack: cell.pack.dir.clone(),
-            pack_digest: cell.pack.digest.clone(),
+            detector: cell.detector.as_ref().map(|pack| pack.dir.clone()),
+            pack_digests: cell.packs().map(|pack| pack.digest.clone()).collect(),
             prompt: cell.prompt,
             clicks: plan::options::clicks(&cell.pack, settings),
             dtype: cell.dtype,
@@ -104,6 +109,18 @@ impl Job {
             fps: settings.fps,
             null_run: false,
             spool,
+        }
+    }
+
+    /// How its runner is opened.
+    pub fn request(&self) -> OpenRequest {
+        OpenRequest {
+            pack: self.pack.clone(),
+            detector: self.detector.clone(),
+            dtype: self.dtype,
+            device: self.device,
+            options: self.options.clone(),
+            ort_lib: self.ort_lib.clone(),
         }
     }
 }
@@ -255,6 +272,8 @@ pub enum Event {
         stalls: Vec<StallRecord>,
         /// Of a live source.
         live: Option<LiveRecord>,
+        /// The tracks that a detector founded, their frames those of the video.
+        found: Option<FoundTracks>,
     },
     /// The worker gives up; it exits after this line.
     Failed {

@@ -28,6 +28,9 @@ pub(super) fn overlays(run: &Path, cell: &Cell) -> PathBuf {
 
 /// What the user should know of the masks that will be written.
 pub(super) fn remarks(plan: &Plan) -> Option<String> {
+    if plan.cells.iter().all(|cell| cell.detector.is_some()) {
+        return None;
+    }
     let wide: Vec<&str> = plan.dataset.sequences.iter().filter(|s| s.wide_ids()).map(|s| s.name.as_str()).collect();
     let first = wide.first().filter(|_| plan.settings.save_masks == MaskFiles::Png)?;
     Some(format!(
@@ -65,7 +68,7 @@ pub(super) fn prove(plan: &Plan, run: &Path) -> Result<(), Error> {
                     per_video(|video| [movie::file_name(video), movie::unfinished_name(video)])
                 }
                 ("--save-masks", _, MaskFiles::Rle) => per_video(mask_lines::file_names),
-                _ => directories(&plan.dataset, &root, flag == "--save-masks"),
+                _ => directories(&plan.dataset, &root, flag == "--save-masks", cell.detector.is_some()),
             }
             .map_err(fault)?;
         }
@@ -73,8 +76,11 @@ pub(super) fn prove(plan: &Plan, run: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn directories(dataset: &Dataset, root: &Path, masks: bool) -> Result<(), String> {
+fn directories(dataset: &Dataset, root: &Path, masks: bool, found: bool) -> Result<(), String> {
     for sequence in &dataset.sequences {
+        // Which tracks a detector founds is not known yet; they have numbers and no folders.
+        let of_tracks = found.then(|| sequence.with_found(Vec::new()));
+        let sequence = of_tracks.as_ref().unwrap_or(sequence);
         let dir = root.join(&sequence.name);
         let fail = |e: std::io::Error| format!("{}: {e}{}", dir.display(), store::remedy(&e));
         std::fs::create_dir_all(&dir).map_err(fail)?;

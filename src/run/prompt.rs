@@ -40,12 +40,15 @@ impl From<&PlannedPrompt> for GivenPrompt {
     }
 }
 
-/// All prompts of a sequence, one per object. They are made from masks, as `kind` says with `clicks` per object for
+/// All prompts of a sequence, one per object; none where a detector founds the tracks. They are made from masks, as `kind` says with `clicks` per object for
 /// [`PromptKind::Points`]; clicks and boxes of the user's own are given as they are.
 ///
 /// # Errors
 /// The annotation of a prompt frame cannot be read, or has no pixel.
 pub fn plan(sequence: &Sequence, kind: PromptKind, clicks: usize) -> Result<Vec<PlannedPrompt>, DataError> {
+    if kind == PromptKind::Detector {
+        return Ok(Vec::new());
+    }
     let prompt = |object: &Object| {
         let frame = object.prompt_frame;
         let truth = match sequence.given(object) {

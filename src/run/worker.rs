@@ -3,8 +3,9 @@
 //! this process has gone. A fresh process per cell keeps one cell's memory, heat-up and crashes out of the next.
 
 mod live;
+mod warm_up;
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use jetbench_runners::types::{Device, Frame, FrameMasks, OpenRequest, Prompt};
+use jetbench_runners::types::{Device, FoundTracks, Frame, FrameMasks, Prompt, PromptKind};
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
 use crate::dataset::{Clock, DataError, Dataset, RgbFrame, Sequence};
@@ -155,7 +156,7 @@ fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
     let began = Instant::now();
     let mut runner = open(job, events)?;
     let first = running.as_ref().map(|running| &running.image);
-    let go_on = warm_up(job, &dataset, first, &mut runner, events, began)?;
+    let go_on = warm_up::warm_up(job, &dataset, first, &mut runner, events, began)?;
     if let Some(running) = running.filter(|_| go_on) {
         running.track(job, &dataset, runner.as_mut(), events)?;
     } else if go_on {
@@ -171,7 +172,7 @@ fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
 fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
     events.enter(Phase::Load);
     let started = Instant::now();
-    let opened = is_planned(job).and_then(|()| packs::open(&request(job)));
+    let opened = is_planned(job).and_then(|()| packs::open(&job.request()));
     let load_ms = ms(started.elapsed());
     // Once more: it could have been replaced between the two.
     let opened = opened.and_then(|runner| is_planned(job).map(|()| runner));
@@ -189,112 +190,22 @@ fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
     Ok(runner)
 }
 
-/// Is the pack the planned one?
+/// Are the packs the planned ones?
 fn is_planned(job: &Job) -> Result<(), RunnerError> {
-    let found = packs::digest_of(&job.pack)?;
-    match found == job.pack_digest {
-        true => Ok(()),
-        false => Err(RunnerError::Pack(format!(
-            "{CHANGED}: pack {} (digest {} then, {found} now); figures of it would be of another model: restore it, or start a new run",
-            job.pack.display(),
-            job.pack_digest
-        ))),
-    }
-}
-
-fn request(job: &Job) -> OpenRequest {
-    OpenRequest {
-        pack: job.pack.clone(),
-        detector: None,
-        dtype: job.dtype,
-        device: job.device,
-        options: job.options.clone(),
-        ort_lib: job.ort_lib.clone(),
-    }
-}
-
-/// One frame (of a live source its `first`), twice: with its prompts, then once more as a tracked frame, so that every graph has run (and every lazy
-/// initialisation happened) before anything is timed. Says whether to go on.
-fn warm_up(
-    job: &Job,
-    dataset: &Dataset,
-    first: Option<&RgbFrame>,
-    runner: &mut Box<dyn Runner>,
-    events: &mut EventWriter,
-    began: Instant,
-) -> Result<bool, Fault> {
-    events.enter(Phase::Warmup);
-    let sequence = &dataset.sequences[0];
-    let at = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
-    let image = match first {
-        Some(image) => Cow::Borrowed(image),
-        None => Cow::Owned(sequence.picker().frame(at)?),
-    };
-    let planned = prompt::plan(sequence, job.prompt, job.clicks)?;
-    let (prompts, full): (Vec<_>, Vec<_>) =
-        planned.into_iter().filter(|p| p.frame == at).map(|p| (p.prompt, p.full)).unzip();
-    let mut record = WarmupRecord::default();
-    let started = Instant::now();
-    let result = step(runner.as_mut(), &image, &prompts).and_then(|first| {
-        record.first_mask_ms = Some(ms(began.elapsed()));
-        record.faults.extend(mask_faults(&first, &full, "prompted"));
-        let second = step(runner.as_mut(), &image, &[])?;
-        record.faults.extend(mask_faults(&second, &full, "tracked"));
-        Ok(())
-    });
-    match result {
-        Ok(()) => {
-            record.frame_ok = true;
-            record.warmup_ms = Some(ms(started.elapsed()));
-            runner.reset();
-            let _ = runner.take_stage_times();
-            let go_on = record.faults.is_empty() || job.keep_going;
-            events.send(&Event::Warmup { record });
-            events.enter(Phase::Warmed);
-            Ok(go_on)
-        }
-        Err(error) => {
-            record.frame_error = Some(error.to_string());
-            // Does the model load at all, without a frame? A fresh opening tells a broken graph from a broken frame.
-            let again = packs::open(&request(job)).map(drop);
-            record.load_only_ok = Some(again.is_ok());
-            record.load_only_error = again.as_ref().err().map(ToString::to_string);
-            events.send(&Event::Warmup { record });
-            let outcome = match again {
-                Ok(()) => "opening it without a frame works".to_string(),
-                Err(e) => format!("opening it again without a frame fails too: {e}"),
-            };
-            Err(Fault { class: FaultClass::from(&error), error: format!("{error}; {outcome}") })
+    for (pack, planned) in std::iter::once(&job.pack).chain(&job.detector).zip(&job.pack_digests) {
+        let found = packs::digest_of(pack)?;
+        if found != *planned {
+            return Err(RunnerError::Pack(format!(
+                "{CHANGED}: pack {} (digest {planned} then, {found} now); figures of it would be of another model: restore it, or start a new run",
+                pack.display(),
+            )));
         }
     }
-}
-
-fn step(runner: &mut dyn Runner, image: &RgbFrame, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
-    runner.step(view(image), prompts)
+    Ok(())
 }
 
 fn view(image: &RgbFrame) -> Frame<'_> {
     Frame { width: image.width, height: image.height, rgb: &image.rgb }
-}
-
-/// What is wrong with warm-up masks: nothing there, everything there (although the object does not fill the frame),
-/// values that are no numbers, objects without a result.
-fn mask_faults(masks: &FrameMasks, full: &[bool], pass: &str) -> Vec<String> {
-    let mut faults = Vec::new();
-    if masks.objects.len() != full.len() {
-        faults.push(format!("{} masks for {} objects ({pass} frame)", masks.objects.len(), full.len()));
-    }
-    for (object, &full) in masks.objects.iter().zip(full) {
-        let fault = match &object.mask {
-            _ if !object.finite => "non-finite output",
-            // Not the mask itself: another object may have taken all of it.
-            _ if !object.claimed => "empty mask",
-            mask if mask.is_full() && !full => "full mask",
-            _ => continue,
-        };
-        faults.push(format!("{fault} for object {} ({pass} frame)", object.object));
-    }
-    faults
 }
 
 /// Tracks one sequence and leaves its spool file.
@@ -328,7 +239,7 @@ fn track(
         })
     };
     let mut heartbeat = Heartbeat { events, tick, ticked: Instant::now() };
-    let mut frame_loop = FrameLoop { video: &sequence.name, planned: &planned, runner, heartbeat: &mut heartbeat };
+    let mut frame_loop = FrameLoop::new(&sequence.name, &planned, runner, &mut heartbeat);
     let mut late = None;
     let (done, wall_end) = match job.scenario {
         Scenario::SingleStream => {
@@ -370,6 +281,7 @@ fn track(
             (done, telemetry::now_ns())
         }
     };
+    let found = frame_loop.found(job, done)?;
     let stalls = beat.stop();
     let span = (started, wall_end);
     let wall_ms = (span.1 - span.0) as f64 / 1e6;
@@ -389,6 +301,7 @@ fn track(
         read,
         stalls,
         live: None,
+        found,
     });
     Ok(())
 }
@@ -451,9 +364,37 @@ struct FrameLoop<'a, 'b> {
     planned: &'a [PlannedPrompt],
     runner: &'a mut dyn Runner,
     heartbeat: &'a mut Heartbeat<'b>,
+    /// The frame of every step of the runner.
+    steps: Vec<u32>,
 }
 
-impl FrameLoop<'_, '_> {
+impl<'a, 'b> FrameLoop<'a, 'b> {
+    fn new(
+        video: &'a str,
+        planned: &'a [PlannedPrompt],
+        runner: &'a mut dyn Runner,
+        heartbeat: &'a mut Heartbeat<'b>,
+    ) -> Self {
+        FrameLoop { video, planned, runner, heartbeat, steps: Vec::new() }
+    }
+
+    /// The tracks that a detector founded, on the frames of the video instead of steps; `length`: its frames. A dropped frame is no
+    /// step: it belongs to the one before it.
+    fn found(&mut self, job: &Job, length: usize) -> Result<Option<FoundTracks>, Fault> {
+        let found = self.runner.take_tracks().filter(|_| job.detector.is_some());
+        if job.detector.is_some() != found.is_some() {
+            let error = format!("video {}: the runner says nothing of the tracks that it founded", self.video);
+            return Err(Fault { class: FaultClass::Inference, error });
+        }
+        let frame = |step: u32| self.steps.get(step as usize).copied().unwrap_or(length as u32);
+        Ok(found.map(|mut found| {
+            for track in &mut found.tracks {
+                (track.birth, track.end) = (frame(track.birth), frame(track.end));
+            }
+            found
+        }))
+    }
+
     /// One frame: from RGB bytes in host memory to masks in host memory. `next` is begun with, where the runner works ahead;
     /// `begun` is when that happened to this frame: its latency counts from then.
     fn one<F: Borrow<RgbFrame>>(
@@ -469,6 +410,7 @@ impl FrameLoop<'_, '_> {
         let started = begun.unwrap_or_else(Instant::now);
         let masks = self.runner.step_ahead(view(arrived.frame.borrow()), &starting, next);
         let latency = started.elapsed();
+        self.steps.push(index as u32);
         let masks = masks.map_err(|e| Fault {
             class: FaultClass::from(&e),
             error: format!("video {}, frame {index}: {e}", self.video),
@@ -558,14 +500,14 @@ fn null_run(job: &Job, dataset: &Dataset, events: &mut EventWriter) -> Result<()
         None => sequence.picker().frame(at)?,
     };
     // All objects start on this frame, so that each has a mask to be written from the first frame on.
-    let mut planned = prompt::plan(sequence, job.prompt, job.clicks)?;
+    let kind = if job.prompt == PromptKind::Detector { PromptKind::Bbox } else { job.prompt };
+    let mut planned = prompt::plan(sequence, kind, job.clicks)?;
     planned.iter_mut().for_each(|p| p.frame = 0);
     let path = job.spool.join("null.spool");
     let mut writer = spool::Writer::create(&path, image.width, image.height).map_err(|e| disk(&path, &e))?;
     let mut begins = Vec::with_capacity(NULL_FRAMES + 1);
     let mut heartbeat = Heartbeat { events, tick: TICK, ticked: Instant::now() };
-    let mut frame_loop =
-        FrameLoop { video: &sequence.name, planned: &planned, runner: runner.as_mut(), heartbeat: &mut heartbeat };
+    let mut frame_loop = FrameLoop::new(&sequence.name, &planned, runner.as_mut(), &mut heartbeat);
     let frames = (0..NULL_FRAMES).map(|index| {
         begins.push(Instant::now());
         Ok(Arrived { index, frame: &image, decode: Duration::ZERO })

@@ -5,7 +5,7 @@
 mod find;
 mod options;
 mod report;
-mod unsupervised;
+pub(super) mod unsupervised;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;

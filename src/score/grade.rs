@@ -1,24 +1,30 @@
 //! From a worker's spool file and the ground truth to the record of one sequence. Runs in the parent after the worker
 //! has gone, on all cores: while the worker runs, this would steal the bandwidth and heat that are being measured.
 
+mod found;
+mod paint;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::types::{Mask, PromptShape};
+use jetbench_runners::types::{FoundTracks, Mask};
 use rayon::prelude::*;
 
+use self::found::Tracks;
+use self::paint::Painter;
 use crate::dataset::mask_lines::MaskLinesWriter;
 use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
 use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
-use crate::report::movie::{self, Movie};
+use crate::report::movie::Movie;
 use crate::report::overlay::{self, Layer};
-use crate::report::{self, thumb};
+use crate::report::thumb;
 use crate::results::record::{
     FrameRecord, FrameScoreRecord, LiveRecord, ObjectRecord, SequenceRecord, StallRecord, TrackRecord,
 };
 use crate::run::prompt::GivenPrompt;
 use crate::run::spool::{Reader, SpooledFrame};
+use crate::score::unprompted::Compared;
 use crate::score::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer, MoseFrame, MoseScore, Protocol};
 
 /// A sequence that a worker finished.
@@ -49,6 +55,9 @@ pub struct Finished {
     /// As [`SequenceRecord::live`].
     #[serde(default)]
     pub live: Option<LiveRecord>,
+    /// The tracks that a detector founded, their frames those of the video.
+    #[serde(default)]
+    pub found: Option<FoundTracks>,
 }
 
 /// One frame's share of the result.
@@ -59,14 +68,19 @@ struct GradedFrame {
     frame: Option<FrameRecord>,
     /// Per annotated object.
     scores: Vec<FrameObject>,
-    /// Per tracked object where there is no truth: id, what was said of it.
+    /// Per tracked object where there is no truth, or a detector founded it: id, what was said of it.
     tracks: Vec<(u32, TrackRecord)>,
+    /// Where a detector founded the tracks: an annotated frame, compared with its truth.
+    compared: Option<Compared>,
     non_finite: Vec<String>,
     /// It with everything drawn on it, for the movie.
     drawn: Option<RgbFrame>,
     /// What could not be written of it, by output.
     unwritten: Vec<(Output, DataError)>,
 }
+
+/// Mask and object score by object.
+type Predictions = BTreeMap<u32, (Mask, f32)>;
 
 /// One annotated object on one frame.
 struct FrameObject {
@@ -96,6 +110,8 @@ pub struct Extras {
     pub overlays: Overlays,
     /// Their root: `<video>/<frame>.png`, or `<video>.mp4`.
     pub overlays_root: PathBuf,
+    /// Names of a detector's classes.
+    pub classes: Vec<String>,
 }
 
 /// A graded sequence.
@@ -129,8 +145,11 @@ pub fn grade(
             sequence.height
         )));
     }
+    let tracks = finished.found.as_ref();
+    let tracks = tracks.map(|found| Tracks::new(sequence, found, &extras.classes, layout)).transpose()?;
     let mut unwritten = Vec::new();
-    let writer = Writer::new(extras, layout, sequence, finished.frames).unwrap_or_else(|e| {
+    let shown = tracks.as_ref().map_or(sequence, |tracks| &tracks.shown);
+    let writer = Writer::new(extras, layout, shown, finished.frames).unwrap_or_else(|e| {
         unwritten.push((Output::Masks, e));
         None
     });
@@ -140,7 +159,9 @@ pub fn grade(
     });
     let movie = painter.as_ref().and_then(|painter| painter.movie.clone());
     let movie = movie.map(|path| Movie::create(&path, sequence.fps));
-    let mut frames = graded_frames(sequence, reader, writer.as_ref(), painter.as_ref(), movie, graded)?;
+    let (writer_of, painter_of) = (writer.as_ref(), painter.as_ref());
+    let grading = Grading { sequence, tracks: tracks.as_ref(), writer: writer_of, painter: painter_of };
+    let mut frames = graded_frames(&grading, reader, movie, graded)?;
     if frames.len() != finished.frames {
         return Err(DataError(format!(
             "{}: {} frames, the worker counted {}",
@@ -158,6 +179,14 @@ pub fn grade(
         });
     let missing = missing.collect();
     let non_finite = frames.iter_mut().flat_map(|f| std::mem::take(&mut f.non_finite)).collect();
+    let found = tracks.map(|tracks| {
+        let mut said: BTreeMap<u32, Vec<TrackRecord>> = BTreeMap::new();
+        for (id, track) in frames.iter_mut().flat_map(|f| std::mem::take(&mut f.tracks)) {
+            said.entry(id).or_default().push(track);
+        }
+        let compared = frames.iter_mut().filter_map(|f| f.compared.take()).collect();
+        tracks.record(&sequence.name, compared, said)
+    });
     let objects = sequence.objects.iter().enumerate().map(|(i, object)| {
         let prompt = finished.prompts.iter().find(|p| p.object == object.id);
         object_record(i, object, prompt, &frames, layout.protocol())
@@ -174,6 +203,7 @@ pub fn grade(
         non_finite,
         frames_sha256: finished.frames_sha256.clone(),
         live: finished.live.clone(),
+        found,
         ..SequenceRecord::default()
     };
     Ok(Graded { record, missing })
@@ -211,15 +241,23 @@ impl Writer {
     }
 }
 
+/// What every frame of a sequence is graded with.
+struct Grading<'a> {
+    sequence: &'a Sequence,
+    /// Where a detector founded them.
+    tracks: Option<&'a Tracks<'a>>,
+    writer: Option<&'a Writer>,
+    painter: Option<&'a Painter<'a>>,
+}
+
 /// All frames in order, each graded on one of all cores, and `graded` called after each; drawn ones go into the movie.
 fn graded_frames(
-    sequence: &Sequence,
+    grading: &Grading<'_>,
     reader: Reader,
-    writer: Option<&Writer>,
-    painter: Option<&Painter<'_>>,
     movie: Option<Movie>,
     graded: &(dyn Fn() + Sync),
 ) -> Result<Vec<GradedFrame>, DataError> {
+    let Grading { sequence, painter, .. } = grading;
     // A video file is decoded forwards, so its frames are taken before the work is spread over threads.
     let mut video = sequence.video.as_ref().filter(|_| painter.is_some()).map(|_| sequence.picker());
     let mut taken = reader.map(|frame| {
@@ -231,7 +269,7 @@ fn graded_frames(
     });
     let grade = |taken: Result<_, DataError>| {
         let (frame, image) = taken?;
-        let done = grade_frame(sequence, &frame, image, writer, painter);
+        let done = grade_frame(grading, &frame, image);
         graded();
         done
     };
@@ -262,16 +300,12 @@ fn graded_frames(
     Ok(frames)
 }
 
-fn grade_frame(
-    sequence: &Sequence,
-    spooled: &SpooledFrame,
-    image: Option<Result<RgbFrame, DataError>>,
-    writer: Option<&Writer>,
-    painter: Option<&Painter<'_>>,
-) -> Result<GradedFrame, DataError> {
+/// The masks of a frame with their object scores, and where outputs were not finite.
+fn predictions(grading: &Grading<'_>, spooled: &SpooledFrame) -> Result<(Predictions, Vec<String>), DataError> {
+    let Grading { sequence, tracks, .. } = grading;
     let index = spooled.times.frame as usize;
     let (width, height) = (sequence.width, sequence.height);
-    let mut predicted: BTreeMap<u32, (Mask, f32)> = BTreeMap::new();
+    let mut predicted = Predictions::new();
     let mut non_finite = Vec::new();
     for object in &spooled.objects {
         let mask = Reader::mask(width, height, object)
@@ -281,7 +315,10 @@ fn grade_frame(
             non_finite.push(format!("video {}, frame {index}, object {}", sequence.name, object.object));
         }
     }
-    if sequence.exclusive() {
+    if let Some(tracks) = tracks {
+        predicted.retain(|id, _| tracks.holds(*id, index));
+    }
+    if sequence.exclusive() || tracks.is_some() {
         // What is scored is what a label map can hold. Runners that know the option `overlaps` have settled this.
         let mut taken = Mask::empty(width, height);
         for (mask, _) in predicted.values_mut() {
@@ -289,13 +326,25 @@ fn grade_frame(
             taken.unite(mask);
         }
     }
+    Ok((predicted, non_finite))
+}
+
+fn grade_frame(
+    grading: &Grading<'_>,
+    spooled: &SpooledFrame,
+    image: Option<Result<RgbFrame, DataError>>,
+) -> Result<GradedFrame, DataError> {
+    let Grading { sequence, tracks: founded, writer, painter } = grading;
+    let index = spooled.times.frame as usize;
+    let (width, height) = (sequence.width, sequence.height);
+    let (predicted, non_finite) = predictions(grading, spooled)?;
     // A looped clip is longer than its annotations; only the first pass is scored and written.
     let first_pass = sequence.frames.get(index);
     let annotated: Vec<(usize, &Object)> = match first_pass {
-        Some(_) => {
+        Some(_) if founded.is_none() => {
             sequence.objects.iter().enumerate().filter(|(_, o)| o.annotated.binary_search(&index).is_ok()).collect()
         }
-        None => Vec::new(),
+        _ => Vec::new(),
     };
     let wanted: Vec<Object> = annotated.iter().map(|(_, o)| (*o).clone()).collect();
     let truths = if wanted.is_empty() { Vec::new() } else { sequence.truths(&wanted, index)? };
@@ -311,23 +360,31 @@ fn grade_frame(
             FrameObject { index: i, score: counts.score(), mosev2, logit }
         })
         .collect();
-    let untold = sequence.truth_source().is_none() && first_pass.is_some() && !spooled.dropped;
+    let compared = match (founded, first_pass) {
+        (Some(tracks), Some(_)) => tracks.compare(sequence, index, &predicted, scorer)?,
+        _ => None,
+    };
+    let untold = (sequence.truth_source().is_none() || founded.is_some()) && first_pass.is_some() && !spooled.dropped;
     let track = |(object, (mask, logit)): (&u32, &(Mask, f32))| {
         let object_score = Some(*logit).filter(|logit| logit.is_finite());
         (*object, TrackRecord { frame: spooled.times.frame, object_score, area: mask.area() })
     };
     let tracks = predicted.iter().filter(|_| untold).map(track).collect();
     let mut unwritten = Vec::new();
+    let shown = founded.map_or(*sequence, |tracks| &tracks.shown);
     if let (Some(writer), Some(file)) = (writer, first_pass) {
         let masks: Vec<Option<&Mask>> =
-            sequence.objects.iter().map(|o| predicted.get(&o.id).map(|(mask, _)| mask)).collect();
+            shown.objects.iter().map(|o| predicted.get(&o.id).map(|(mask, _)| mask)).collect();
         unwritten.extend(writer.write(&file.name, &masks).err().map(|e| (Output::Masks, e)));
     }
     let mut drawn = None;
     if let (Some(painter), Some(file)) = (painter, first_pass) {
         let truths: BTreeMap<usize, &Mask> = annotated.iter().map(|(i, _)| *i).zip(&truths).collect();
         let image = image.unwrap_or_else(|| sequence.picker().frame(index));
-        let painted = image.and_then(|image| painter.draw(sequence, index, &image, &predicted, &truths, &scores));
+        let painted = image.and_then(|image| match founded {
+            Some(tracks) => paint::found(tracks, &image, &predicted),
+            None => painter.draw(sequence, index, &image, &predicted, &truths, &scores),
+        });
         match painted.and_then(|image| painter.keep(&file.name, image)) {
             Ok(image) => drawn = image,
             Err(e) => unwritten.push((Output::Overlays, e)),
@@ -338,6 +395,7 @@ fn grade_frame(
         frame: (!spooled.dropped).then(|| spooled.times.record(spooled.objects.len() as u32)),
         scores,
         tracks,
+        compared,
         non_finite,
         drawn,
         unwritten,
@@ -420,86 +478,4 @@ pub fn picture(sequence: &Sequence, spool: &Path, frame: usize, object: &str) ->
         return overlay::draw(&image, &[layer], false).map_err(|e| DataError(e.to_string()));
     }
     Err(missing())
-}
-
-/// Draws the frames of one sequence.
-struct Painter<'a> {
-    /// Directory of pictures.
-    dir: PathBuf,
-    /// The movie, where it is one.
-    movie: Option<PathBuf>,
-    prompts: &'a [GivenPrompt],
-}
-
-impl<'a> Painter<'a> {
-    fn new(extras: &Extras, sequence: &Sequence, prompts: &'a [GivenPrompt]) -> Result<Option<Self>, DataError> {
-        let (root, name) = (&extras.overlays_root, &sequence.name);
-        let (dir, movie) = match extras.overlays {
-            Overlays::Off => return Ok(None),
-            Overlays::Mp4 => (root.clone(), Some(root.join(movie::file_name(name)))),
-            Overlays::Png | Overlays::Any => (root.join(name), None),
-        };
-        std::fs::create_dir_all(&dir).map_err(|e| DataError(format!("cannot write {}: {e}", dir.display())))?;
-        Ok(Some(Painter { dir, movie, prompts }))
-    }
-
-    /// Writes the picture of a frame, or hands it on to the movie.
-    fn keep(&self, frame: &str, image: RgbFrame) -> Result<Option<RgbFrame>, DataError> {
-        if self.movie.is_some() {
-            return Ok(Some(image));
-        }
-        report::png::write(&self.dir.join(format!("{frame}.png")), &image).map_err(|e| DataError(e.to_string()))?;
-        Ok(None)
-    }
-
-    /// What the model was given on this frame, if anything; a mask is the frame's annotation or the user's.
-    fn prompt(
-        &self,
-        sequence: &Sequence,
-        object: &Object,
-        frame: usize,
-        truth: Option<&Mask>,
-    ) -> Result<Option<PromptShape>, DataError> {
-        let given = self.prompts.iter().find(|p| p.object == object.id && p.frame as usize == frame);
-        let own = match sequence.given(object) {
-            Some(PromptShape::Mask(mask)) => Some(mask),
-            _ => None,
-        };
-        let truth = truth.or(own);
-        let shape = |given: &GivenPrompt| {
-            given.prompt.shape(truth).ok_or_else(|| {
-                let name = &object.name;
-                DataError(format!("object {name}, frame {frame}: the annotation has changed since it was the prompt"))
-            })
-        };
-        given.map(shape).transpose()
-    }
-
-    fn draw(
-        &self,
-        sequence: &Sequence,
-        index: usize,
-        frame: &RgbFrame,
-        predicted: &BTreeMap<u32, (Mask, f32)>,
-        truths: &BTreeMap<usize, &Mask>,
-        scores: &[FrameObject],
-    ) -> Result<RgbFrame, DataError> {
-        let truth = |i: usize| truths.get(&i).copied();
-        let prompts = sequence.objects.iter().enumerate().map(|(i, o)| self.prompt(sequence, o, index, truth(i)));
-        let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
-        let layers: Vec<Layer> = sequence
-            .objects
-            .iter()
-            .enumerate()
-            .map(|(i, object)| Layer {
-                name: &object.name,
-                object: object.id,
-                predicted: predicted.get(&object.id).map(|(mask, _)| mask),
-                truth: truths.get(&i).copied(),
-                prompt: prompts[i].as_ref(),
-                j: scores.iter().find(|s| s.index == i && object.prompt_frame <= index).map(|s| s.score.j * 100.0),
-            })
-            .collect();
-        overlay::render(frame, &layers).map_err(|e| DataError(e.to_string()))
-    }
 }

@@ -2,12 +2,12 @@
 //! that the last bit agrees. Similarity is the IoU of masks. HOTA: Luiten et al., IJCV 2021; CLEAR: Bernardin & Stiefelhagen 2008;
 //! identity: Ristani et al. 2016.
 
-mod labels;
+pub(super) mod labels;
 mod mots;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::pairwise_sum;
 use super::predicted::Predicted;
@@ -79,7 +79,7 @@ impl TrackedVideo {
 }
 
 /// Scores of one video or of all.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrackingScore {
     /// HOTA and its parts.
     pub hota: Hota,
@@ -92,7 +92,7 @@ pub struct TrackingScore {
 }
 
 /// What there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// Frames.
     pub frames: usize,
@@ -107,7 +107,7 @@ pub struct Count {
 }
 
 /// HOTA at every threshold. Shares are 0..1.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hota {
     /// sqrt(DetA x AssA).
     pub hota: Vec<f64>,
@@ -136,7 +136,7 @@ pub struct Hota {
 }
 
 /// CLEAR MOT at an IoU of 0.5.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Clear {
     /// (TP - FP - id switches) / (TP + FN).
     pub mota: f64,
@@ -173,7 +173,7 @@ pub struct Clear {
 }
 
 /// Identity scores at an IoU of 0.5: objects and tracks are paired once for the whole video.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// F1 of identities.
     pub idf1: f64,

@@ -14,6 +14,15 @@ const RUN_AS: &[(&str, &str)] = &[
         "jetbench compare --models sam2_points edgetam_points latest",
         "jetbench compare --models sam2_points edgetam_points $EXAMPLE",
     ),
+    ("jetbench --models sam2_dfine --data DIR --overlays", "jetbench --models sam2_dfine --data frames --overlays"),
+    (
+        "jetbench score TRUTH MASKS --protocol davis2017-unsup",
+        "jetbench score ~/davis/Annotations/480p ~/predictions --protocol davis2017-unsup",
+    ),
+    (
+        "jetbench score TRUTH MASKS --protocol hota --remove-void",
+        "jetbench score ~/davis ~/predictions --protocol hota --remove-void",
+    ),
     ("jetbench data check DIR", "jetbench data check assets/demo"),
     ("jetbench data synth DIR", "jetbench data synth synth --videos 1 --frames 2"),
     ("jetbench merge results/", "jetbench merge parts --out joined"),
@@ -124,6 +133,9 @@ impl Place {
             let text = format!("schema = 1\nid = \"{pack}\"\nfamily = \"mock\"\n[mock]\nframe_ms = [0.1]\n");
             std::fs::write(dir.join("pack.toml"), text).unwrap();
         }
+        std::fs::create_dir_all(place.path("packs/dfine_mini")).unwrap();
+        let detector = "schema = 1\nid = \"dfine_mini\"\nfamily = \"mock_detector\"\n";
+        std::fs::write(place.path("packs/dfine_mini/pack.toml"), detector).unwrap();
         let draw = |out: &str, layout, predictions: Option<&str>| {
             let options = SynthOptions {
                 out: place.path(out),

@@ -4,8 +4,7 @@ use super::{CsvTable, columns, maybe, value};
 use crate::results::disturbance;
 use crate::results::record::{
     AgreementRecord, CellRecord, FrameRecord, FrameScoreRecord, Interval, LatencyRecord, MemoryPoint, MemoryRecord,
-    ObjectRecord, RepeatRecord, RunRecord, SequenceRecord, SteadyRecord, SummaryRecord, TrackRecord, Verdict,
-    WarmupRecord,
+    ObjectRecord, RepeatRecord, RunRecord, SequenceRecord, SteadyRecord, SummaryRecord, Verdict, WarmupRecord,
 };
 use crate::run::event::Phase;
 use crate::score::MoseScore;
@@ -14,12 +13,12 @@ use crate::telemetry::{PHASE, Telemetry};
 
 /// A row: the cell that it belongs to, and what it is about.
 pub struct CsvEntry<'a, T> {
-    cell: &'a CellRecord,
+    pub(super) cell: &'a CellRecord,
     /// From 1.
-    repeat: u32,
+    pub(super) repeat: u32,
     /// Empty where the row is about all videos.
-    video: &'a str,
-    of: T,
+    pub(super) video: &'a str,
+    pub(super) of: T,
 }
 
 const FAILED: &str = "the cell failed";
@@ -42,6 +41,9 @@ const NOT_REALTIME: &str = "the scenario is not `realtime`, or the cell failed";
 const FEW_REPEATS: &str = "fewer than five repeats, or the cell failed";
 const TWO_REPEATS: &str = "fewer than three repeats, or the cell failed";
 const NOT_DISTURBED: &str = "nothing disturbed it, or it failed";
+const PROMPTED: &str = "objects are prompted";
+const NOT_FOUND: &str = "objects are prompted, or the cell failed";
+const NOT_SCORED: &str = "objects are prompted, there is no ground truth, or the cell failed";
 const NO_STAGE: &str = "the stage did not run on this frame";
 
 /// A row with the aggregates of a cell or of a repeat.
@@ -93,9 +95,9 @@ impl CellEntry<'_> {
 pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
     let columns = columns! {
         CellEntry<'a>;
-        "model", "", "requested model tag, `<pack>_<prompt>`" => |r| value(&r.cell.model);
+        "model", "", "requested model tag: `<pack>_<prompt>`, or `<pack>_<detector>`" => |r| value(&r.cell.model);
         "pack", "", "pack that the tag stands for" => |r| value(&r.cell.pack);
-        "prompt", "", "`points`, `bbox` or `mask`" => |r| value(r.cell.prompt);
+        "prompt", "", "`points`, `bbox` or `mask`; `detector` where a detector founds the tracks" => |r| value(r.cell.prompt);
         "dtype", "", "requested precision" => |r| value(r.cell.dtype);
         "effective_dtype", "", "precision in effect, in words", UNLOADED
             => |r| maybe(r.cell.effective_dtype.as_ref());
@@ -134,7 +136,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "fps_wall_low95", "frames/s", "lower end of the 95 % interval of `fps_wall`, whole videos resampled", FEW_VIDEOS
             => |r| r.low(|s| s.fps_wall_interval);
         "fps_wall_high95", "frames/s", "its upper end", FEW_VIDEOS => |r| r.high(|s| s.fps_wall_interval);
-        "pack_digest", "", "SHA-256 of the pack's manifest" => |r| value(&r.cell.pack_digest);
+        "pack_digest", "", "SHA-256 of the pack's manifest; with a detector of both, `+` between" => |r| value(&r.cell.pack_digest);
         "onnxruntime", "", "version of ONNX Runtime", UNLOADED
             => |r| maybe(r.cell.runtime.as_ref().map(|o| &o.version));
         "dataset", "", "root directory of the videos, as given" => |r| value(&r.of.data.root);
@@ -192,6 +194,26 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "jf_reappear", "0 to 100", "J&Ḟ after an object (re)appears", NEVER_BACK => |r| r.figure(|s| s.jf_reappear);
         "objects_disappear", "", "objects that `jf_disappear` is a mean of", UNSCORED => |r| r.count(|s| s.objects_disappear);
         "objects_reappear", "", "objects that `jf_reappear` is a mean of", UNSCORED => |r| r.count(|s| s.objects_reappear);
+        "detector", "", "pack of the detector that founds the tracks", PROMPTED => |r| maybe(r.cell.detector.as_ref().map(|d| &d.pack));
+        "tracks_founded", "", "tracks that the detector founded", NOT_FOUND => |r| r.count(|s| s.found.map(|f| f.founded));
+        "tracks_confirmed", "", "those of them that are the result", NOT_FOUND => |r| r.count(|s| s.found.map(|f| f.confirmed));
+        "tracks_taken_back", "", "those that too few detections supported", NOT_FOUND => |r| r.count(|s| s.found.map(|f| f.taken_back));
+        "tracks_unmatched", "", "confirmed ones whose IoU with every object is below 0.5 on every frame", NOT_SCORED
+            => |r| r.count(|s| s.found?.unmatched);
+        "j_unsup", "0 to 100", "mean J of DAVIS 2017 unsupervised: each object of a video's first annotation with the track that is matched with it. No `j` of prompted objects compares with it", NOT_SCORED
+            => |r| r.figure(|s| s.found?.scores?.j);
+        "f_unsup", "0 to 100", "its mean F", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.f);
+        "jf_unsup", "0 to 100", "the mean of `j_unsup` and `f_unsup`", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.jf);
+        "objects_unsup", "", "objects that these are means over", NOT_SCORED => |r| r.count(|s| Some(s.found?.scores?.objects));
+        "ap", "0 to 100", "class-agnostic average precision of tubes over IoU 0.50 to 0.95, as YouTube-VIS computes it", NOT_SCORED
+            => |r| r.figure(|s| s.found?.scores?.ap);
+        "ap50", "0 to 100", "the same at IoU 0.50", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.ap50);
+        "ar10", "0 to 100", "average recall with ten tracks per video", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.ar10);
+        "hota", "0 to 100", "HOTA, mean over 19 thresholds", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.hota);
+        "det_a", "0 to 100", "its detection accuracy", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.det_a);
+        "ass_a", "0 to 100", "its association accuracy", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.ass_a);
+        "idf1", "0 to 100", "F1 of identities at IoU 0.5", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.idf1);
+        "id_switches", "", "times an object's track changed, at IoU 0.5", NOT_SCORED => |r| r.count(|s| s.found?.scores?.id_switches);
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }
@@ -347,7 +369,7 @@ fn each_object(run: &RunRecord) -> impl Iterator<Item = CsvEntry<'_, &ObjectReco
 }
 
 /// What is known of every object frame by frame.
-fn each_object_frame<'a, T>(
+pub(super) fn each_object_frame<'a, T>(
     run: &'a RunRecord,
     of: fn(&'a ObjectRecord) -> &'a Vec<T>,
 ) -> impl Iterator<Item = CsvEntry<'a, (&'a ObjectRecord, &'a T)>> {
@@ -410,6 +432,9 @@ pub fn frames_table<'a>() -> CsvTable<CsvEntry<'a, &'a FrameRecord>> {
         "repeat", "", "number of the repeat, from 1" => |r| value(r.repeat);
         "response_ms", "ms", "from the frame's arrival to its masks, waiting included; of a live source from its capture", "the scenario is not `realtime`, or a live source did not say when the frame was captured"
             => |r| maybe(r.of.response_ms);
+        "detector_ms", "ms", "detector, from the frame to its boxes", NO_STAGE => |r| maybe(r.of.stages_ms.get("detector"));
+        "association_ms", "ms", "which detection is which track, which founds one, which track ends", NO_STAGE
+            => |r| maybe(r.of.stages_ms.get("association"));
     };
     CsvTable { file: "frames.csv", row: "One row per cell, repeat and tracked frame; no sample is dropped.", columns }
 }
@@ -443,27 +468,6 @@ pub fn frame_scores_table<'a>() -> CsvTable<CsvEntry<'a, (&'a ObjectRecord, &'a 
 /// `frame_scores.csv`.
 pub fn frame_scores(run: &RunRecord) -> Vec<u8> {
     frame_scores_table().file(each_object_frame(run, |object| &object.per_frame))
-}
-
-/// Columns of `tracks.csv`.
-pub fn tracks_table<'a>() -> CsvTable<CsvEntry<'a, (&'a ObjectRecord, &'a TrackRecord)>> {
-    let columns = columns! {
-        CsvEntry<'a, (&'a ObjectRecord, &'a TrackRecord)>;
-        cell;
-        "video", "", "name of the video" => |r| value(r.video);
-        "object", "", "name that the user gave the object" => |r| value(&r.of.0.object);
-        "frame", "", "index of the frame, from 0" => |r| value(r.of.1.frame);
-        "object_score", "logit", "the model's object score: positive where it sees the object",
-            "the model gives no finite one" => |r| maybe(r.of.1.object_score);
-        "area", "pixels", "pixels of the mask" => |r| value(r.of.1.area);
-    };
-    let row = "With prompts of your own: one row per cell, object and tracked frame. There is no ground truth, so nothing here is accuracy.";
-    CsvTable { file: "tracks.csv", row, columns }
-}
-
-/// `tracks.csv`.
-pub fn tracks(run: &RunRecord) -> Vec<u8> {
-    tracks_table().file(each_object_frame(run, |object| &object.track))
 }
 
 /// Columns of `agreement.csv`.

@@ -4,8 +4,8 @@
 use jetbench_runners::types::StagePrecision;
 use maud::{Markup, html};
 
-use super::objects;
 use super::shell::{folded, grid, notes, pairs};
+use super::{found, objects};
 use crate::report::csv::engine_build_ms;
 use crate::report::plot::stages;
 use crate::report::table::{cell_name, dtype_short};
@@ -22,6 +22,7 @@ pub(super) fn behind(cell: &CellRecord) -> Markup {
     let summary = cell.summary.as_ref().filter(|_| quotable);
     let mut facts = origin(cell);
     if let Some(s) = summary {
+        facts.extend(s.found.iter().flat_map(found::facts));
         facts.extend(accuracy_and_speed(s));
     }
     for (rail, joules) in &cell.energy_j {
@@ -51,6 +52,7 @@ pub(super) fn behind(cell: &CellRecord) -> Markup {
             (stage_times(cell))
             @if !cell.repeats.is_empty() { (repeats(cell)) }
             (objects::tables(cell))
+            (found::tracks(cell))
         }
         @if !cell.memory.is_empty() { (memory(cell)) }
         @if !cell.sensors.missing.is_empty() {
@@ -74,6 +76,9 @@ fn origin(cell: &CellRecord) -> Facts {
         ("pack", format!("{}, manifest digest {}", cell.pack, cell.pack_digest)),
         ("precision", format!("requested {}, actual {effective}", cell.dtype)),
     ];
+    if let Some(detector) = &cell.detector {
+        facts.push(("detector", format!("{}, of classes: {}", detector.pack, detector.classes.join(", "))));
+    }
     if let Some(runtime) = &cell.runtime {
         facts.push(("ONNX Runtime", format!("{} ({})", runtime.version, runtime.path)));
     }

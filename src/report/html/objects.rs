@@ -18,7 +18,7 @@ pub(super) fn tables(cell: &CellRecord) -> Markup {
     let objects: usize = cell.sequences.iter().map(|s| s.objects.len()).sum();
     html! {
         (folded(&format!("By video ({})", plural(cell.sequences.len(), "video", "videos")), &videos(cell)))
-        @if objects > 0 {
+        @if objects > 0 && cell.detector.is_none() {
             (folded(&format!("By object ({})", plural(objects, "object", "objects")), &by_object(cell)))
         }
     }
@@ -28,8 +28,11 @@ fn one_decimal(score: Option<f64>) -> String {
     score.map_or_else(|| "–".to_string(), |v| format!("{v:.1}"))
 }
 
-/// J&F over the objects of a video.
+/// J&F over the objects of a video; where a detector found them, of the unsupervised task.
 fn jf(sequence: &SequenceRecord) -> Option<f64> {
+    if let Some(scores) = sequence.found.as_ref().and_then(|found| found.scores.as_ref()) {
+        return score::mean(&scores.proposals.iter().map(|p| (p.j + p.f) * 50.0).collect::<Vec<_>>());
+    }
     score::mean(&sequence.objects.iter().filter_map(|o| o.jf).collect::<Vec<_>>())
 }
 
@@ -59,7 +62,8 @@ fn videos(cell: &CellRecord) -> Markup {
         0 => "Worst J&F first".to_string(),
         n => format!("Worst J&F first; FPS is the median over {n} repeats, p50 and max are over their frames together"),
     };
-    let titles = ["video", "objects", "frames", "J&F", "FPS wall", "p50, ms", "max, ms"];
+    let jf = if cell.detector.is_some() { "J&F unsup" } else { "J&F" };
+    let titles = ["video", "objects", "frames", jf, "FPS wall", "p50, ms", "max, ms"];
     grid(&caption, &titles, 1, worst_first(cell.sequences.iter().map(row).collect()))
 }
 

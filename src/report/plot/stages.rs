@@ -105,5 +105,6 @@ fn draw(page: &Page, run: &RunRecord, rows: &[StagesRow], longest: f64, notes: &
 }
 
 fn colour(stage: usize) -> RGBAColor {
-    PALETTE[stage % PALETTE.len()]
+    // Grey is the last one, where there are more than colours.
+    PALETTE.get(stage).copied().unwrap_or(RGBAColor(0x99, 0x99, 0x99, 1.0))
 }

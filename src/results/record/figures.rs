@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::found::FoundSummary;
+
 /// Aggregates of a cell. Milliseconds, frames per second, 0..100 scores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SummaryRecord {
@@ -70,10 +72,20 @@ pub struct SummaryRecord {
     /// From where on the run was steady, with its figures; `None` when too short to tell, or when it never was.
     #[serde(default)]
     pub steady: Option<SteadyRecord>,
+    /// What a detector founded, and what it is worth: `j`, `f` and `jf` are of prompted objects, and `None` then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<FoundSummary>,
     /// Over repeats, when there were several; then figures of speed and energy are medians over them too, and the largest
     /// latency is that of all; `steady` is of the first.
     #[serde(default)]
     pub repeats: Option<RepeatsRecord>,
+}
+
+impl SummaryRecord {
+    /// J&F of the cell's own task: of prompted objects, or of found ones. The two do not compare.
+    pub fn own_jf(&self) -> Option<f64> {
+        self.found.map_or(self.jf, |found| found.scores?.jf)
+    }
 }
 
 /// An interval, both ends included.

@@ -8,6 +8,7 @@ use crate::dataset::live::CaptureClock;
 use crate::score::MoseScore;
 use crate::text::plural;
 
+use super::found::FoundRecord;
 use super::prompt::PromptRecord;
 
 /// One tracked and scored video.
@@ -49,6 +50,9 @@ pub struct SequenceRecord {
     pub frames: Vec<FrameRecord>,
     /// One entry per object.
     pub objects: Vec<ObjectRecord>,
+    /// What a detector founded; `None` where objects are prompted. Then `objects` are those of the truth, without scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<FoundRecord>,
     /// When the worker's process stood still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stalls: Vec<StallRecord>,

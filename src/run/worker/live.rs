@@ -79,9 +79,10 @@ impl Running {
         let beat = Beat::start();
         let started = telemetry::now_ns();
         let mut heartbeat = Heartbeat { events, tick: TICK, ticked: Instant::now() };
-        let mut frame_loop = FrameLoop { video: &video, planned: &planned, runner, heartbeat: &mut heartbeat };
+        let mut frame_loop = FrameLoop::new(&video, &planned, runner, &mut heartbeat);
         let mut cut = frame_loop.as_they_come(&self.feed, &mut writer, &path)?;
         let span = (started, telemetry::now_ns());
+        let found = frame_loop.found(job, self.feed.came().offered)?;
         let stalls = beat.stop();
         writer.finish().map_err(|e| disk(&path, &e))?;
         let came = self.feed.came();
@@ -105,6 +106,7 @@ impl Running {
             read: ReadContent::default(),
             stalls,
             live: Some(live),
+            found,
         });
         Ok(())
     }

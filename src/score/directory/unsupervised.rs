@@ -18,7 +18,7 @@ use crate::score::{FrameScore, FrameScorer};
 use jetbench_runners::assignment::assign;
 
 /// Proposals at most, as in the reference.
-const MOST_PROPOSALS: u32 = 20;
+pub(crate) const MOST_PROPOSALS: u32 = 20;
 const PROTOCOL: Protocol = Protocol::Davis2017Unsup;
 
 /// Scores the label maps below `options.pred` against those below `options.truth`.
@@ -126,10 +126,43 @@ fn find(name: &str, root: &Path, images: Option<&Path>, options: &ScoreOptions) 
 }
 
 /// Both label maps of one frame, without the pixels that are void.
-struct Frame {
-    size: (u32, u32),
-    truth: Vec<(u16, Mask)>,
-    pred: Vec<(u16, Mask)>,
+pub(crate) struct Frame {
+    pub(crate) size: (u32, u32),
+    pub(crate) truth: Vec<(u16, Mask)>,
+    pub(crate) pred: Vec<(u16, Mask)>,
+}
+
+/// The largest id, which counts the objects or proposals of a frame.
+pub(crate) fn highest(masks: &[(u16, Mask)]) -> usize {
+    masks.iter().map(|(id, _)| usize::from(*id)).max().unwrap_or(0)
+}
+
+/// Scores of every proposal with every object on every frame.
+pub(crate) struct Grid<'a> {
+    /// Per frame a row per proposal, as [`pairs`] gives them.
+    pub(crate) frames: &'a [Vec<FrameScore>],
+    pub(crate) objects: usize,
+}
+
+impl Grid<'_> {
+    pub(crate) fn series(&self, proposal: usize, object: usize) -> Vec<FrameScore> {
+        self.frames.iter().map(|scores| scores[proposal * self.objects + object]).collect()
+    }
+
+    /// Pairs of these proposals (as places in the list) and objects at the largest sum of J and F.
+    pub(crate) fn assigned(&self, proposals: &[usize]) -> Vec<(usize, usize)> {
+        let over = |series: &[FrameScore], value: fn(&FrameScore) -> f64| {
+            mean(&series.iter().map(value).collect::<Vec<_>>()).expect("frames")
+        };
+        let mut cost = Vec::with_capacity(proposals.len() * self.objects);
+        for p in proposals {
+            cost.extend((0..self.objects).map(|k| {
+                let series = self.series(*p, k);
+                -((over(&series, |s| s.j) + over(&series, |s| s.f)) / 2.0)
+            }));
+        }
+        assign(proposals.len(), self.objects, &cost)
+    }
 }
 
 fn read(unit: &Unit, file: &str) -> Result<Frame, DataError> {
@@ -150,7 +183,6 @@ fn read(unit: &Unit, file: &str) -> Result<Frame, DataError> {
 fn score_video(video: &Video, options: &ScoreOptions) -> Result<Vec<ObjectScore>, DataError> {
     let unit = &video.units[0];
     let frames: Vec<Frame> = unit.files.par_iter().map(|file| read(unit, file)).collect::<Result<_, _>>()?;
-    let highest = |masks: &[(u16, Mask)]| masks.iter().map(|(id, _)| usize::from(*id)).max().unwrap_or(0);
     let objects = highest(&frames[0].truth);
     if objects == 0 {
         return Ok(Vec::new());
@@ -161,31 +193,28 @@ fn score_video(video: &Video, options: &ScoreOptions) -> Result<Vec<ObjectScore>
         .par_iter()
         .map_init(|| None, |scorer, frame| pairs(frame, proposals, objects, options.boundary_threshold, scorer))
         .collect();
-    let series = |p: usize, k: usize| -> Vec<FrameScore> { scores.iter().map(|s| s[p * objects + k]).collect() };
-    let over = |series: &[FrameScore], value: fn(&FrameScore) -> f64| {
-        mean(&series.iter().map(value).collect::<Vec<_>>()).expect("frames")
-    };
-    let mut cost = Vec::with_capacity(proposals * objects);
-    for p in 0..proposals {
-        cost.extend((0..objects).map(|k| {
-            let series = series(p, k);
-            -((over(&series, |s| s.j) + over(&series, |s| s.f)) / 2.0)
-        }));
-    }
+    let grid = Grid { frames: &scores, objects };
     let names: Vec<&str> = unit.files.iter().map(|f| f.strip_suffix(".png").unwrap_or(f)).collect();
-    let pairs = assign(proposals, objects, &cost);
+    let pairs = grid.assigned(&(0..proposals).collect::<Vec<_>>());
     Ok(pairs
         .into_iter()
         .enumerate()
         .map(|(rank, (p, k))| {
             let pairing = Pairing { proposal: p as u32 + 1, truth_object: k as u32 + 1 };
-            davis_object(&video.name, (rank + 1).to_string(), &series(p, k), &names, Some(pairing), options.per_frame)
+            davis_object(
+                &video.name,
+                (rank + 1).to_string(),
+                &grid.series(p, k),
+                &names,
+                Some(pairing),
+                options.per_frame,
+            )
         })
         .collect())
 }
 
 /// J and F of every proposal with every object on one frame, a row per proposal.
-fn pairs(
+pub(crate) fn pairs(
     frame: &Frame,
     proposals: usize,
     objects: usize,

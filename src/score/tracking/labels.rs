@@ -54,21 +54,41 @@ pub(super) fn read(
     Ok((video(name, frames.into_iter().map(|(t, p, _)| (t, p)).collect()), void))
 }
 
-/// Numbers ids anew, from 0 in their order, and compares the masks of each frame.
+/// Who is there on a frame, by id, and the IoU of every object with every track, a row per object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Met {
+    pub(crate) truth: Vec<u32>,
+    pub(crate) tracks: Vec<u32>,
+    pub(crate) iou: Vec<f64>,
+}
+
+impl Met {
+    /// Compares the masks of a frame; ids ascend.
+    pub(crate) fn of(truth: &[(u32, Mask)], tracks: &[(u32, Mask)]) -> Met {
+        let ids = |masks: &[(u32, Mask)]| masks.iter().map(|(id, _)| *id).collect();
+        let iou = truth.iter().flat_map(|(_, t)| tracks.iter().map(move |(_, p)| t.iou(p).unwrap_or(0.0)));
+        Met { truth: ids(truth), tracks: ids(tracks), iou: iou.collect() }
+    }
+}
+
+/// Compares the masks of each frame.
 pub(super) fn video(name: &str, frames: Vec<(Masks, Masks)>) -> TrackedVideo {
-    let ids = |side: fn(&(Masks, Masks)) -> &Masks| -> Vec<u32> {
-        let all: BTreeSet<u32> = frames.iter().flat_map(|f| side(f).iter().map(|(id, _)| *id)).collect();
+    numbered(name, frames.par_iter().map(|(truth, pred)| Met::of(truth, pred)).collect())
+}
+
+/// Numbers ids anew, from 0 in their order.
+pub(crate) fn numbered(name: &str, frames: Vec<Met>) -> TrackedVideo {
+    let ids = |side: fn(&Met) -> &Vec<u32>| -> Vec<u32> {
+        let all: BTreeSet<u32> = frames.iter().flat_map(|f| side(f).iter().copied()).collect();
         all.into_iter().collect()
     };
-    let (objects, tracks) = (ids(|f| &f.0), ids(|f| &f.1));
-    let places = |all: &[u32], masks: &Masks| -> Vec<usize> {
-        masks.iter().map(|(id, _)| all.binary_search(id).expect("it was collected")).collect()
+    let (objects, tracks) = (ids(|f| &f.truth), ids(|f| &f.tracks));
+    let places = |all: &[u32], ids: &[u32]| -> Vec<usize> {
+        ids.iter().map(|id| all.binary_search(id).expect("it was collected")).collect()
     };
-    let scene = |(truth, pred): &(Masks, Masks)| Scene {
-        truth: places(&objects, truth),
-        tracks: places(&tracks, pred),
-        iou: truth.iter().flat_map(|(_, t)| pred.iter().map(move |(_, p)| t.iou(p).unwrap_or(0.0))).collect(),
-    };
-    let frames = frames.par_iter().map(scene).collect();
-    TrackedVideo { name: name.to_string(), objects: objects.len(), tracks: tracks.len(), frames }
+    let scene =
+        |met: Met| Scene { truth: places(&objects, &met.truth), tracks: places(&tracks, &met.tracks), iou: met.iou };
+    let (objects_count, tracks_count) = (objects.len(), tracks.len());
+    let frames = frames.into_iter().map(scene).collect();
+    TrackedVideo { name: name.to_string(), objects: objects_count, tracks: tracks_count, frames }
 }

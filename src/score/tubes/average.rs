@@ -1,6 +1,6 @@
 //! Average precision and recall over IoU thresholds, areas and numbers of results per video, in YTVOSeval's order of sums.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::files::{Instances, Tube};
 use crate::score::mean;
@@ -104,11 +104,11 @@ struct Range {
 }
 
 impl Range {
-    fn excludes_area(self, tube: &Tube) -> bool {
+    fn excludes_area(self, tube: &Part) -> bool {
         tube.area < self.area.0 || tube.area > self.area.1
     }
 
-    fn ignores(self, truth: &Tube) -> bool {
+    fn ignores(self, truth: &Part) -> bool {
         let hidden = self.occlusion.zip(truth.occlusion).is_some_and(|(r, o)| o < r.0 || o > r.1);
         truth.crowd || self.excludes_area(truth) || hidden
     }
@@ -133,36 +133,71 @@ const RANGES: [Range; 7] = {
     ]
 };
 
+/// What decides whether and when a tube counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Score of a result; 0 for the truth.
+    pub score: f64,
+    /// Mean area of the frames where it has one, pixels.
+    pub area: f64,
+    /// See [`Tube::crowd`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub crowd: bool,
+    /// See [`Tube::occlusion`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occlusion: Option<f64>,
+}
+
+impl From<&Tube> for Part {
+    fn from(tube: &Tube) -> Part {
+        Part { score: tube.score, area: tube.area, crowd: tube.crowd, occlusion: tube.occlusion }
+    }
+}
+
 /// Results and instances of one video and category, with their IoU.
-struct Group<'a> {
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Group {
     /// Best score first, a hundred at most.
-    results: Vec<&'a Tube>,
-    truth: Vec<&'a Tube>,
-    /// A row per result.
-    iou: Vec<f64>,
+    pub results: Vec<Part>,
+    /// Instances of the truth.
+    pub truth: Vec<Part>,
+    /// IoU of the tubes, a row per result.
+    pub iou: Vec<f64>,
+}
+
+impl Group {
+    /// Compares all results with all instances.
+    pub fn of(mut results: Vec<&Tube>, truth: &[&Tube]) -> Group {
+        results.sort_by(|a, b| b.score.total_cmp(&a.score));
+        results.truncate(MOST[2]);
+        let iou = results.iter().flat_map(|r| truth.iter().map(move |t| r.iou(t))).collect();
+        let parts = |tubes: &[&Tube]| tubes.iter().map(|tube| Part::from(*tube)).collect();
+        Group { results: parts(&results), truth: parts(truth), iou }
+    }
+}
+
+/// Averages over videos, categories left aside.
+pub fn class_agnostic(videos: Vec<Group>) -> Averages {
+    averages(&Pairing { groups: vec![videos], ids: vec![(-1, "all".to_string())] }, false)
 }
 
 /// Groups by category, in each by video.
-pub(super) struct Pairing<'a> {
-    groups: Vec<Vec<Group<'a>>>,
+pub(super) struct Pairing {
+    groups: Vec<Vec<Group>>,
     ids: Vec<(i64, String)>,
 }
 
-impl<'a> Pairing<'a> {
+impl Pairing {
     /// Pairs results with instances of their category; or all with all.
-    pub(super) fn new(instances: &'a Instances, by_category: bool) -> Self {
+    pub(super) fn new(instances: &Instances, by_category: bool) -> Self {
         let categories: Vec<usize> = (0..instances.categories.len()).collect();
         let sets: Vec<&[usize]> = if by_category { categories.chunks(1).collect() } else { vec![&categories] };
-        let pick = |all: &'a [Tube], video: usize, set: &[usize]| -> Vec<&'a Tube> {
+        fn pick<'a>(all: &'a [Tube], video: usize, set: &[usize]) -> Vec<&'a Tube> {
             // Pooled, they stand category by category.
             set.iter().flat_map(|c| all.iter().filter(move |t| t.video == video && t.category == *c)).collect()
-        };
+        }
         let group = |video: usize, set: &[usize]| {
-            let (mut results, truth) = (pick(&instances.results, video, set), pick(&instances.truth, video, set));
-            results.sort_by(|a, b| b.score.total_cmp(&a.score));
-            results.truncate(MOST[2]);
-            let iou = results.iter().flat_map(|r| truth.iter().map(move |t| r.iou(t))).collect();
-            Group { results, truth, iou }
+            Group::of(pick(&instances.results, video, set), &pick(&instances.truth, video, set))
         };
         let ids = if by_category { instances.categories.clone() } else { vec![(-1, "all".to_string())] };
         let groups = sets.iter().map(|set| (0..instances.videos.len()).map(|v| group(v, set)).collect()).collect();
@@ -179,14 +214,14 @@ struct Matched {
     instances: usize,
 }
 
-impl Group<'_> {
+impl Group {
     fn matched(&self, range: Range) -> Option<Matched> {
         if self.results.is_empty() && self.truth.is_empty() {
             return None;
         }
         let mut order: Vec<usize> = (0..self.truth.len()).collect();
-        order.sort_by_key(|t| range.ignores(self.truth[*t]));
-        let ignored: Vec<bool> = order.iter().map(|t| range.ignores(self.truth[*t])).collect();
+        order.sort_by_key(|t| range.ignores(&self.truth[*t]));
+        let ignored: Vec<bool> = order.iter().map(|t| range.ignores(&self.truth[*t])).collect();
         let at = |t: usize| -> Vec<(bool, bool)> {
             let mut taken = vec![false; order.len()];
             let each = |d: usize| {
@@ -209,7 +244,7 @@ impl Group<'_> {
                         taken[place] = true;
                         (true, ignored[place])
                     }
-                    None => (false, range.excludes_area(self.results[d])),
+                    None => (false, range.excludes_area(&self.results[d])),
                 }
             };
             (0..self.results.len()).map(each).collect()
@@ -262,7 +297,7 @@ fn curve(groups: &[Matched], most: usize) -> Option<Curve> {
 }
 
 /// The twelve numbers, and OVIS's six.
-pub(super) fn averages(pairing: &Pairing<'_>, occlusion: bool) -> Averages {
+pub(super) fn averages(pairing: &Pairing, occlusion: bool) -> Averages {
     // By category, what became of the results of every video.
     let matched = |range: Range| -> Vec<Vec<Matched>> {
         pairing.groups.iter().map(|groups| groups.iter().filter_map(|g| g.matched(range)).collect()).collect()

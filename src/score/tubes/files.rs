@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jetbench_runners::files;
+use jetbench_runners::types::Mask;
 use serde::Deserialize;
 
 use crate::dataset::{DataError, coco_runs};
@@ -17,6 +18,11 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// Of a mask. Runs are in row order here: areas and overlaps are the same in any order that two segments share.
+    pub fn of(mask: &Mask) -> Segment {
+        Segment { size: [mask.height(), mask.width()], runs: mask.to_runs() }
+    }
+
     /// Pixels.
     pub fn area(&self) -> u64 {
         self.runs.iter().skip(1).step_by(2).map(|r| u64::from(*r)).sum()
@@ -75,6 +81,14 @@ pub struct Instances {
     pub truth: Vec<Tube>,
     /// Results, in the file's order, without those of unknown categories.
     pub results: Vec<Tube>,
+}
+
+impl Tube {
+    /// An instance or a result of the only video and category.
+    pub fn alone(frames: Vec<Option<Segment>>, score: f64) -> Tube {
+        let area = mean_area(frames.iter().flatten().map(|s| s.area() as f64));
+        Tube { video: 0, category: 0, frames, area, score, crowd: false, occlusion: None }
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,68 @@
+//! May a result be used that nobody prompted? What a detector must have given.
+
+use crate::results::note::{Reason, ReasonKind};
+use crate::results::record::{CellRecord, FoundRecord};
+use crate::text::plural;
+
+/// Most tracks of a video: ids of a label map of 8 bits, in which 255 is void.
+const MOST_TRACKS: usize = 254;
+
+/// Rules that the tracks of a cell break.
+pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let found: Vec<(&str, &FoundRecord)> =
+        cell.sequences.iter().filter_map(|s| Some((s.video.as_str(), s.found.as_ref()?))).collect();
+    let sum = |count: fn(&FoundRecord) -> u32| found.iter().map(|(_, f)| count(f) as usize).sum::<usize>();
+    if !found.is_empty() && sum(|f| f.counts.detections) == 0 {
+        let frames = plural(sum(|f| f.counts.detector_frames), "frame", "frames");
+        let text = format!(
+            "no detection: the detector found nothing on {frames}; lower its threshold (--option detect_score), or use one \
+             that knows these objects"
+        );
+        reasons.push(Reason::new(ReasonKind::NoDetection, text));
+    }
+    let broken = sum(|f| f.counts.non_finite);
+    if broken > 0 {
+        let text = format!("non-finite output: {} of the detector", plural(broken, "detection", "detections"));
+        reasons.push(Reason::new(ReasonKind::NonFinite, text));
+    }
+    let confirmed = |f: &FoundRecord| f.tracks.iter().filter(|t| t.number.is_some()).count();
+    if let Some((video, f)) = found.iter().find(|(_, f)| confirmed(f) > MOST_TRACKS) {
+        let text = format!(
+            "too many tracks: {} in video {video}, and label maps have {MOST_TRACKS} ids; raise --option new_score or probation",
+            confirmed(f)
+        );
+        reasons.push(Reason::new(ReasonKind::TooManyTracks, text));
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::record::{FoundTrackRecord, SequenceRecord};
+
+    #[test]
+    fn a_detector_that_gave_nothing_or_no_numbers_or_too_much_is_said() {
+        let said = |found: Option<FoundRecord>| {
+            let cell = CellRecord {
+                sequences: vec![SequenceRecord { video: "v".into(), found, ..SequenceRecord::default() }],
+                ..CellRecord::default()
+            };
+            reasons(&cell).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        let with = |detections: u32, non_finite: u32, tracks: usize| {
+            let mut found = FoundRecord::default();
+            (found.counts.detections, found.counts.non_finite, found.counts.detector_frames) =
+                (detections, non_finite, 4);
+            found.tracks =
+                (0..tracks as u32).map(|n| FoundTrackRecord { number: Some(n + 1), ..Default::default() }).collect();
+            Some(found)
+        };
+        assert_eq!(said(None), "", "objects are prompted");
+        assert_eq!(said(with(1, 0, 254)), "");
+        assert!(said(with(0, 0, 0)).starts_with("no detection: the detector found nothing on 4 frames;"));
+        assert_eq!(said(with(1, 2, 0)), "non-finite output: 2 detections of the detector");
+        assert!(said(with(1, 0, 255)).starts_with("too many tracks: 255 in video v, and label maps have 254 ids"));
+    }
+}

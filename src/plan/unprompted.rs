@@ -1,0 +1,54 @@
+//! What may be asked of a run in which a detector founds the tracks? Nobody says how many objects there are, or where.
+
+use crate::dataset::has_masks;
+use crate::exit::Error;
+use crate::plan::resolve::Cell;
+use crate::plan::settings::Settings;
+
+/// Most tracks at once, where no option says so.
+const MOST_TRACKS: usize = 20;
+
+/// Do the settings go with the cells whose tracks a detector founds, and is everything there that the others need?
+///
+/// # Errors
+/// Prompts of the user's own, or a limit of objects, beside such a cell; a live source without prompts for a cell that needs them.
+pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
+    let refuse = |what: &str, model: &str, why: &str| Err(Error::Usage(format!("{what} and model `{model}`: {why}")));
+    let given = settings.prompts.as_ref().is_some_and(|prompts| !prompts.is_empty());
+    if let Some(Cell { model, .. }) = cells.iter().find(|cell| cell.detector.is_some()) {
+        if given {
+            let why = "there a detector says where the objects are, and prompts of your own would go unused; leave the prompts out, or \
+                       name a model with its prompt (NAME_points, NAME_bbox, NAME_mask)";
+            return refuse("your own prompts", model, why);
+        }
+        if settings.limits.objects.is_some() {
+            let why = "there a detector looks for every object, and finding those left out would count as wrong; leave out --limit-objects \
+                       (--option max_tracks=N bounds the tracks)";
+            return refuse("--limit-objects", model, why);
+        }
+    }
+    if settings.live.is_some()
+        && !given
+        && let Some(Cell { model, .. }) = cells.iter().find(|cell| cell.detector.is_none())
+    {
+        return refuse(
+            "a live source",
+            model,
+            "it has no masks to make prompts from; say where the objects are with --clicks",
+        );
+    }
+    Ok(())
+}
+
+/// Is the data footage of which nobody says anything, neither masks nor prompts? Only runs without a prompted cell can do with that.
+pub(super) fn is_footage(settings: &Settings, cells: &[Cell]) -> bool {
+    let found = cells.iter().all(|cell| cell.detector.is_some());
+    found && settings.prompts.is_none() && (settings.live.is_some() || !has_masks(&settings.data))
+}
+
+/// Most objects at once of a cell whose tracks a detector founds; `None`: the data says how many there are.
+pub(super) fn objects(settings: &Settings, cell: &Cell) -> Option<usize> {
+    cell.detector.as_ref()?;
+    let asked = settings.options.extra.get("max_tracks").and_then(|most| most.parse().ok());
+    Some(asked.unwrap_or(MOST_TRACKS))
+}

@@ -1,0 +1,139 @@
+//! What is graded where a detector founded the tracks: the confirmed ones, on their own frames, numbered from 1.
+
+use std::collections::BTreeMap;
+
+use jetbench_runners::types::{FoundTrack, FoundTracks, Mask};
+
+use crate::dataset::{DataError, Layout, MaskSource, Object, Sequence};
+use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
+use crate::score::FrameScorer;
+use crate::score::directory::unsupervised::highest;
+use crate::score::label_pair::VOID;
+use crate::score::unprompted::{Compared, Scene, UnpromptedScores};
+
+/// The tracks of a sequence.
+pub(super) struct Tracks<'a> {
+    found: &'a FoundTracks,
+    classes: &'a [String],
+    /// The sequence with the confirmed tracks as its objects: their ids are the runner's, their names their numbers.
+    pub(super) shown: Sequence,
+    /// What stands beside each in a picture.
+    pub(super) titles: Vec<String>,
+    /// Objects that the first annotation shows; `None`: there is no truth.
+    objects: Option<usize>,
+    layout: Layout,
+}
+
+impl<'a> Tracks<'a> {
+    /// Reads the first annotation, which says how many objects there are.
+    ///
+    /// # Errors
+    /// It cannot be read: names the file.
+    pub(super) fn new(
+        sequence: &Sequence,
+        found: &'a FoundTracks,
+        classes: &'a [String],
+        layout: Layout,
+    ) -> Result<Self, DataError> {
+        let confirmed = || found.tracks.iter().filter(|track| track.confirmed).zip(1..);
+        let object = |(track, number): (&FoundTrack, u32)| Object {
+            id: track.id,
+            name: number.to_string(),
+            annotated: Vec::new(),
+            prompt_frame: track.birth as usize,
+        };
+        let shown = sequence.with_found(confirmed().map(object).collect());
+        let titles = confirmed().map(|(track, number)| {
+            let label = label(classes, track.label);
+            format!("{number} {label} {:.2}", track.score)
+        });
+        let titles = titles.collect();
+        let mut tracks = Tracks { found, classes, shown, titles, objects: None, layout };
+        if sequence.truth_source().is_some() {
+            let first = sequence.objects.iter().filter_map(|object| object.annotated.first()).min();
+            let first = first.map(|frame| tracks.truth(sequence, *frame)).transpose()?;
+            tracks.objects = Some(first.flatten().map_or(0, |(masks, _)| highest(&masks)));
+        }
+        Ok(tracks)
+    }
+
+    /// Is this frame one of a confirmed track's own?
+    pub(super) fn holds(&self, id: u32, frame: usize) -> bool {
+        let track = self.found.tracks.iter().find(|track| track.id == id);
+        track.is_some_and(|t| t.confirmed && (t.birth as usize..t.end as usize).contains(&frame))
+    }
+
+    /// The annotation of a frame, by id, and its void pixels; `None`: it has none. Objects in folders of their own are numbered.
+    fn truth(&self, sequence: &Sequence, frame: usize) -> Result<Option<(Masks, Option<Mask>)>, DataError> {
+        let annotated = sequence.objects.iter().filter(|o| o.annotated.binary_search(&frame).is_ok());
+        let mut wanted: Vec<Object> = annotated.cloned().collect();
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let labels = matches!(sequence.truth_source(), Some(MaskSource::LabelMaps(_)));
+        let with_void = labels && self.layout == Layout::Davis2017;
+        wanted.extend(with_void.then(|| Object { name: VOID.to_string(), ..wanted[0].clone() }));
+        let mut masks = sequence.truths(&wanted, frame)?;
+        let void = if with_void { masks.pop().filter(|void| !void.is_empty()) } else { None };
+        let id = |object: &Object| match labels {
+            true => object.name.parse().unwrap_or(0),
+            false => object.id as u16 + 1,
+        };
+        let masks = wanted.iter().map(id).zip(masks).filter(|(_, mask)| !mask.is_empty());
+        Ok(Some((masks.collect(), void)))
+    }
+
+    /// Compares an annotated frame with what was found on it; `None`: it has no annotation.
+    pub(super) fn compare(
+        &self,
+        sequence: &Sequence,
+        frame: usize,
+        predicted: &BTreeMap<u32, (Mask, f32)>,
+        scorer: FrameScorer,
+    ) -> Result<Option<Compared>, DataError> {
+        let (Some(objects), Some((truth, void))) = (self.objects, self.truth(sequence, frame)?) else {
+            return Ok(None);
+        };
+        let numbered = self.shown.objects.iter().zip(1u16..).filter_map(|(object, number)| {
+            let (mask, _) = predicted.get(&object.id).filter(|(mask, _)| !mask.is_empty())?;
+            Some((number, mask.clone()))
+        });
+        let scene = Scene { size: (sequence.width, sequence.height), truth, tracks: numbered.collect(), void };
+        Ok(Some(Compared::of(scene, self.shown.objects.len(), objects, &mut Some(scorer))))
+    }
+
+    /// The record of a sequence, from its compared frames and what was said of each track on each frame.
+    pub(super) fn record(
+        &self,
+        video: &str,
+        compared: Vec<Compared>,
+        mut said: BTreeMap<u32, Vec<TrackRecord>>,
+    ) -> FoundRecord {
+        let numbers: Vec<u32> = self.shown.objects.iter().map(|object| object.id).collect();
+        let scores: Vec<f64> = self.found.tracks.iter().filter(|t| t.confirmed).map(|t| t.score).collect();
+        let scores = self.objects.map(|objects| UnpromptedScores::of(video, compared, objects, &scores));
+        let track = |track: &FoundTrack| {
+            let number = numbers.iter().position(|id| *id == track.id);
+            FoundTrackRecord {
+                id: track.id,
+                number: number.map(|n| n as u32 + 1),
+                birth: track.birth,
+                end: track.end,
+                hits: track.hits,
+                score: track.score,
+                label: label(self.classes, track.label),
+                best_iou: number.and_then(|n| scores.as_ref()?.best_iou.get(n).copied()),
+                frames: said.remove(&track.id).unwrap_or_default(),
+            }
+        };
+        let tracks = self.found.tracks.iter().map(track).collect();
+        FoundRecord { counts: self.found.counts, tracks, scores }
+    }
+}
+
+type Masks = Vec<(u16, Mask)>;
+
+/// Name of a class; its number where the pack names none.
+fn label(classes: &[String], number: u32) -> String {
+    classes.get(number as usize).cloned().unwrap_or_else(|| format!("class {number}"))
+}

@@ -1,0 +1,232 @@
+//! What are tracks worth that nobody prompted? From the comparison of each annotated frame to the scores of a video, and from those to
+//! the scores of all, by the code of `jetbench score --protocol davis2017-unsup`, `hota --remove-void` and `ytvis`: what is scored
+//! here gets the same numbers there.
+
+use jetbench_runners::types::Mask;
+use serde::{Deserialize, Serialize};
+
+use super::directory::unsupervised::{Frame, Grid, MOST_PROPOSALS, highest, pairs};
+use super::tracking::labels::{Met, numbered};
+use super::tracking::{Hota, TrackingScore};
+use super::tubes::{Group, Segment, Tube, class_agnostic};
+use super::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer, mean};
+
+/// Masks of one annotated frame by id, ascending, those without a pixel left out.
+pub(super) struct Scene {
+    pub(super) size: (u32, u32),
+    pub(super) truth: Vec<(u16, Mask)>,
+    /// Tracks by number, from 1; a pixel belongs to one at most.
+    pub(super) tracks: Vec<(u16, Mask)>,
+    /// Pixels that count for nobody.
+    pub(super) void: Option<Mask>,
+}
+
+/// What the two sides of one frame are to each other.
+pub(super) struct Compared {
+    /// As [`Grid::frames`]: a row per track, then one per object, empty.
+    grid: Vec<FrameScore>,
+    /// Largest number of a track on it.
+    highest: usize,
+    met: Met,
+    truth: Vec<(u16, Segment)>,
+    tracks: Vec<(u16, Segment)>,
+}
+
+impl Compared {
+    /// Compares a frame; `tracks`: how many there are in the video; `objects`: how many its first annotation shows.
+    pub(super) fn of(scene: Scene, tracks: usize, objects: usize, scorer: &mut Option<FrameScorer>) -> Compared {
+        let segments = |masks: &[(u16, Mask)]| masks.iter().map(|(id, m)| (*id, Segment::of(m))).collect();
+        let (segments, highest) = ([segments(&scene.truth), segments(&scene.tracks)], highest(&scene.tracks));
+        let mut frame = Frame { size: scene.size, truth: scene.truth, pred: scene.tracks };
+        if let Some(void) = &scene.void {
+            frame.pred.iter_mut().for_each(|(_, mask)| mask.subtract(void));
+        }
+        let grid = pairs(&frame, tracks + objects, objects, BOUNDARY_THRESHOLD, scorer);
+        let wide = |masks: Vec<(u16, Mask)>| -> Vec<(u32, Mask)> {
+            masks.into_iter().filter(|(_, mask)| !mask.is_empty()).map(|(id, mask)| (u32::from(id), mask)).collect()
+        };
+        let met = Met::of(&wide(frame.truth), &wide(frame.pred));
+        let [truth, tracks] = segments;
+        Compared { grid, highest, met, truth, tracks }
+    }
+}
+
+/// Scores of one video. Shares are 0..1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnpromptedScores {
+    /// DAVIS 2017 unsupervised: each object of the first annotation with its track, in the reference's order.
+    pub proposals: Vec<Proposal>,
+    /// Tracks that were no proposals, because DAVIS takes 20: those with the fewest frames.
+    #[serde(default)]
+    pub left_out: usize,
+    /// HOTA, CLEAR MOT and identity, void pixels taken out of both sides.
+    pub tracking: TrackingScore,
+    /// Tubes of the tracks and of the truth, of which average precision is made.
+    pub tubes: Group,
+    /// By number: the largest IoU of a track with any object on any frame.
+    pub best_iou: Vec<f64>,
+}
+
+/// An object of the first annotation, and the track that it was matched with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Id of the object in the truth.
+    pub object: u32,
+    /// Number of the track; `None`: there are fewer tracks than objects.
+    pub track: Option<u32>,
+    /// Mean J over all annotated frames.
+    pub j: f64,
+    /// Mean F.
+    pub f: f64,
+}
+
+impl UnpromptedScores {
+    /// Of the annotated frames of a video, in order; `scores`: of each track, by number.
+    pub(super) fn of(video: &str, frames: Vec<Compared>, objects: usize, scores: &[f64]) -> UnpromptedScores {
+        let (grids, rest): (Vec<_>, Vec<_>) =
+            frames.into_iter().map(|f| (f.grid, (f.highest, f.met, f.truth, f.tracks))).unzip();
+        let highest = rest.iter().map(|(highest, ..)| *highest).max().unwrap_or(0);
+        let seen = |number: usize| rest.iter().filter(|(.., tracks)| has(tracks, number)).count();
+        let chosen = proposals(highest, seen);
+        let left_out = highest - chosen.len();
+        let rows: Vec<usize> = chosen.iter().copied().chain(highest..).take(chosen.len().max(objects)).collect();
+        let grid = Grid { frames: &grids, objects };
+        let proposal = |(p, k): (usize, usize)| {
+            let series = grid.series(rows[p], k);
+            let over =
+                |value: fn(&FrameScore) -> f64| mean(&series.iter().map(value).collect::<Vec<_>>()).unwrap_or_default();
+            let track = Some(rows[p]).filter(|row| *row < highest).map(|row| row as u32 + 1);
+            Proposal { object: k as u32 + 1, track, j: over(|s| s.j), f: over(|s| s.f) }
+        };
+        let pairs = if objects == 0 { Vec::new() } else { grid.assigned(&rows) };
+        let pairs = pairs.into_iter().map(proposal).collect();
+        let mut best_iou = vec![0.0f64; scores.len()];
+        for (_, met, ..) in &rest {
+            for (i, iou) in met.iou.iter().enumerate() {
+                let best = &mut best_iou[met.tracks[i % met.tracks.len()] as usize - 1];
+                *best = best.max(*iou);
+            }
+        }
+        let truth: Vec<&Vec<(u16, Segment)>> = rest.iter().map(|(_, _, truth, _)| truth).collect();
+        let tracks: Vec<&Vec<(u16, Segment)>> = rest.iter().map(|(.., tracks)| tracks).collect();
+        let truth: Vec<Tube> = tubes(&truth).into_iter().map(|(_, frames)| Tube::alone(frames, 0.0)).collect();
+        let score = |id: u16| scores.get(usize::from(id) - 1).copied().unwrap_or(0.0);
+        let found: Vec<Tube> = tubes(&tracks).into_iter().map(|(id, frames)| Tube::alone(frames, score(id))).collect();
+        let tubes = Group::of(found.iter().collect(), &truth.iter().collect::<Vec<_>>());
+        let met = rest.into_iter().map(|(_, met, ..)| met).collect();
+        UnpromptedScores {
+            proposals: pairs,
+            left_out,
+            tracking: TrackingScore::of(&numbered(video, met)),
+            tubes,
+            best_iou,
+        }
+    }
+}
+
+fn has(masks: &[(u16, Segment)], number: usize) -> bool {
+    masks.iter().any(|(id, _)| usize::from(*id) == number)
+}
+
+/// Which tracks are proposals, as indices: the 20 with the most frames of more than that, the lower number of two alike.
+fn proposals(tracks: usize, seen: impl Fn(usize) -> usize) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..tracks).collect();
+    if tracks > MOST_PROPOSALS as usize {
+        chosen.sort_by_key(|row| std::cmp::Reverse(seen(row + 1)));
+        chosen.truncate(MOST_PROPOSALS as usize);
+        chosen.sort_unstable();
+    }
+    chosen
+}
+
+/// The masks of each id over all frames, ids ascending.
+fn tubes(frames: &[&Vec<(u16, Segment)>]) -> Vec<(u16, Vec<Option<Segment>>)> {
+    let mut ids: Vec<u16> = frames.iter().flat_map(|masks| masks.iter().map(|(id, _)| *id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let of = |id: u16| {
+        let each = frames.iter().map(|masks| masks.iter().find(|(i, _)| *i == id).map(|(_, segment)| segment.clone()));
+        (id, each.collect())
+    };
+    ids.into_iter().map(of).collect()
+}
+
+/// A track covers an object from this IoU on.
+pub const COVERED_FROM: f64 = 0.5;
+
+/// Scores over all videos, 0 to 100; `None` where there is nothing to take a mean of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unprompted {
+    /// Objects that J and F are means over: those of the first annotations.
+    pub objects: usize,
+    /// Mean J of DAVIS 2017 unsupervised.
+    pub j: Option<f64>,
+    /// Mean F.
+    pub f: Option<f64>,
+    /// (J + F) / 2.
+    pub jf: Option<f64>,
+    /// Class-agnostic average precision of tubes, over IoU 0.50 to 0.95.
+    pub ap: Option<f64>,
+    /// The same at IoU 0.50.
+    pub ap50: Option<f64>,
+    /// Average recall with ten tracks per video.
+    pub ar10: Option<f64>,
+    /// HOTA, mean over its thresholds.
+    pub hota: Option<f64>,
+    /// Detection accuracy, likewise.
+    pub det_a: Option<f64>,
+    /// Association accuracy, likewise.
+    pub ass_a: Option<f64>,
+    /// F1 of identities.
+    pub idf1: Option<f64>,
+    /// Times an object's track changed.
+    pub id_switches: Option<usize>,
+}
+
+impl Unprompted {
+    /// Of all videos; `None` of none.
+    pub fn over(videos: &[&UnpromptedScores]) -> Option<Unprompted> {
+        if videos.is_empty() {
+            return None;
+        }
+        let percent = |share: Option<f64>| share.map(|share| share * 100.0);
+        let rows = |value: fn(&Proposal) -> f64| {
+            mean(&videos.iter().flat_map(|v| &v.proposals).map(value).collect::<Vec<_>>())
+        };
+        let (j, f) = (rows(|p| p.j), rows(|p| p.f));
+        let precision = class_agnostic(videos.iter().map(|v| v.tubes.clone()).collect());
+        let tracking = TrackingScore::over(&videos.iter().map(|v| &v.tracking).collect::<Vec<_>>());
+        // Without an object on either side there is nothing to find, and no share of it.
+        let some = tracking.count.truth_masks > 0;
+        let tracked = |share: f64| percent(Some(share).filter(|_| some));
+        Some(Unprompted {
+            objects: videos.iter().map(|v| v.proposals.len()).sum(),
+            j: percent(j),
+            f: percent(f),
+            jf: percent(j.zip(f).map(|(j, f)| (j + f) / 2.0)),
+            ap: percent(precision.ap),
+            ap50: percent(precision.ap50),
+            ar10: percent(precision.ar10),
+            hota: tracked(Hota::mean(&tracking.hota.hota)),
+            det_a: tracked(Hota::mean(&tracking.hota.det_a)),
+            ass_a: tracked(Hota::mean(&tracking.hota.ass_a)),
+            idf1: tracked(tracking.identity.idf1),
+            id_switches: some.then_some(tracking.clear.id_switches as usize),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_more_than_twenty_tracks_those_with_the_most_frames_are_proposals() {
+        assert_eq!(proposals(3, |_| 0), [0, 1, 2]);
+        let seen = |number: usize| if number == 2 || number == 22 { 1 } else { 5 };
+        let chosen = proposals(22, seen);
+        assert_eq!((chosen.len(), chosen.contains(&1), chosen.contains(&21)), (20, false, false));
+        // Of two alike the lower number stays.
+        assert_eq!(proposals(21, |_| 7), (0..20).collect::<Vec<_>>());
+    }
+}
