@@ -19,6 +19,7 @@ pub use crate::manifest::FILE_NAME;
 pub const REGISTRY: &[Entry] = &[
     Entry { compose: Some(compose::open), ..sam::SAM2 },
     Entry { compose: Some(compose::open), ..sam::EDGETAM },
+    Entry { compose: Some(compose::open), ..sam::EFFICIENTTAM },
     foreign::sam2_image::ENTRY,
     foreign::sam2export::ENTRY,
     detect::contract::DFINE,

@@ -1,4 +1,4 @@
-//! How do SAM 2, EdgeTAM and their kin track? One loop for the family; what differs between its members is in their graphs
+//! How do SAM 2, EdgeTAM, EfficientTAM and their kin track? One loop for the family; what differs between its members is in their graphs
 //! and manifests.
 
 pub mod contract;
@@ -35,5 +35,14 @@ pub const EDGETAM: Entry = Entry {
     family: "edgetam",
     aliases: &[("edgetam", "edgetam_mini")],
     summary: "EdgeTAM video: RepViT image encoder, memories compressed by a spatial perceiver",
+    ..SAM2
+};
+
+/// Registry entry of EfficientTAM video packs. They differ from SAM 2 by their graphs: a plain ViT as encoder, one map of the
+/// image, and in two of its forms a pooled memory attention.
+pub const EFFICIENTTAM: Entry = Entry {
+    family: contract::COARSE_FAMILY,
+    aliases: &[],
+    summary: "EfficientTAM video: plain ViT image encoder of one map, memory bank of 7 frames, stored as bf16 values",
     ..SAM2
 };

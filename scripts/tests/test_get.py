@@ -338,14 +338,21 @@ class Get(Case):
 class Table(unittest.TestCase):
     def test_every_released_model_is_in_it_with_a_full_entry(self):
         source = (SCRIPTS / "jetbench_models/models/released.py").read_text()        # it needs torch
-        self.assertEqual(len(RELEASES), 2 * len(re.findall(r'(?m)^    "\w+": \(\d+, \d, ', source)) + 1)
-        self.assertEqual(len({r.sha256 for r in RELEASES.values()}), len(RELEASES))
+        efficient = (SCRIPTS / "jetbench_models/models/efficienttam.py").read_text()
+        forms = re.search(r"(?m)^FORMS = .*", efficient)[0].count(": (")
+        sizes = re.search(r"(?m)^SIZES = .*", efficient)[0].count(": Sizes(")
+        self.assertEqual(len(RELEASES), 2 * len(re.findall(r'(?m)^    "\w+": \(\d+, \d, ', source)) + 1 + forms * sizes)
+        digests = [r.sha256 for r in RELEASES.values() if r.sha256]
+        self.assertEqual(len(set(digests)), len(digests))
+        self.assertEqual([name for name, r in RELEASES.items() if not r.sha256],
+                         [f"efficienttam_{size}_{form}" for size in ("ti", "s") for form in (1, 2)])
         for name, release in RELEASES.items():
             self.assertEqual(name, release.name)
-            self.assertRegex(release.sha256 or "", "^[0-9a-f]{64}$")
+            self.assertEqual(release.size is None, release.sha256 is None)
+            self.assertRegex(release.sha256 or "0" * 64, "^[0-9a-f]{64}$")
             self.assertRegex(release.revision, "^([0-9a-f]{40}|main)$")
             # fp32 weights and what a file of them has around
-            self.assertLess(abs(release.size / (4e6 * release.parameters) - 1), 0.01)
+            self.assertLess(abs(release.download / (4e6 * release.parameters) - 1), 0.01)
             self.assertTrue(release.official_address.startswith("https://"))
             self.assertIn(f"/resolve/{release.revision}/{release.file}", release.hub_address("https://mirror.example/"))
 
@@ -353,7 +360,8 @@ class Table(unittest.TestCase):
     def test_the_page_of_models_agrees(self):
         page = (SCRIPTS.parent / "docs/models.md").read_text()
         for r in RELEASES.values():
-            row = (f"| `{r.name}` | {r.parameters} M | `{r.file}`, {r.size / 1e6:.1f} MB | {r.licence} | `{(r.sha256 or '')[:16]}…` |")
+            digest = f"`{r.sha256[:16]}…`" if r.sha256 else "not known"
+            row = f"| `{r.name}` | {r.parameters} M | `{r.file}`, {r.megabytes} | {r.licence} | {digest} |"
             self.assertIn(row, page)
             self.assertEqual(page.count(f"| `{r.name}` |"), 3)
 

@@ -379,6 +379,7 @@ class Checkpoints(unittest.TestCase):
             "sam_mask_decoder.transformer.layers.0.mlp.layers.0.bias": "mask_decoder.transformer.layers.0.mlp.proj_in.bias",
             "obj_ptr_proj.layers.1.weight": "object_pointer_proj.layers.0.weight",
             "no_obj_embed_spatial": "occlusion_spatial_embedding_parameter",
+            "image_encoder.neck.convs.0.conv_3x3.weight": "vision_encoder.neck.conv2.weight",       # EfficientTAM's
         }
         for official, ours in pairs.items():
             self.assertEqual(released.rename(official, "sam2"), ours)
@@ -401,9 +402,12 @@ class Checkpoints(unittest.TestCase):
                 state = released.empty(released.config(name, 256)).state_dict()
             numbered = {key: torch.arange(4.0).reshape(4, 1) if key.endswith("point_embed.weight") else torch.full((2,), float(i))
                         for i, key in enumerate(state)}
+            efficient = name in released.efficienttam.NAMES
+            if efficient:                                           # its first row is not kept
+                numbered["vision_encoder.backbone.pos_embed"] = torch.arange(2.0 * 14 * 14).reshape(1, 2, 14, 14)
             numbered["prompt_encoder.shared_embedding.positional_embedding"] = numbered["shared_image_embedding.positional_embedding"]
             official = released.to_official(numbered, released.official_keys(numbered))
-            self.assertIn("image_encoder.neck.convs.0.conv.weight", official)
+            self.assertIn(f"image_encoder.neck.convs.0.conv{'_1x1' * efficient}.weight", official)
             self.assertIn("memory_attention.layers.1.self_attn.out_proj.bias", official)
             self.assertIn("sam_mask_decoder.transformer.layers.1.norm4.weight", official)
             back = released.from_official(official)
@@ -411,13 +415,13 @@ class Checkpoints(unittest.TestCase):
             self.assertTrue(all(torch.equal(back[key], numbered[key]) for key in state), name)
 
     def test_sizes_that_an_architecture_cannot_have(self):
-        for name, size in (("sam2.1_tiny", 1000), ("edgetam", 640), ("sam2_large", 0)):
+        for name, size in (("sam2.1_tiny", 1000), ("edgetam", 640), ("sam2_large", 0), ("efficienttam_ti", 144)):
             with self.assertRaisesRegex(released.DoesNotFit, "multiples"):
                 released.config(name, size)
 
     def test_names_give_the_public_sizes(self):
-        self.assertEqual(len(released.NAMES), 9)
-        for name in released.NAMES:
+        self.assertEqual(len(released.NAMES), 9 + 8)
+        for name in set(released.NAMES) - set(released.efficienttam.NAMES):        # which no configuration is published of
             self.assertEqual(released._recognise(released.config(name)), name)
 
     def test_files_that_are_no_checkpoints(self):

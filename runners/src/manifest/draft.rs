@@ -13,13 +13,13 @@ use crate::pack::weights;
 use crate::requirements;
 use crate::runner::RunnerError;
 use crate::sam::contract::{
-    IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ATTENTION, TensorSizes, requirements as graphs_of,
+    COARSE_FAMILY, IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ATTENTION, TensorSizes, requirements as graphs_of,
 };
 use crate::study::whole;
 use crate::types::Dtype;
 
 /// Families whose manifests can be drafted.
-pub const FAMILIES: [&str; 2] = ["sam2", "edgetam"];
+pub const FAMILIES: [&str; 3] = ["sam2", "edgetam", COARSE_FAMILY];
 
 /// A drafted manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub fn draft(dir: &Path, family: &str, id: &str) -> Result<Draft, RunnerError> {
         let text = if faults.is_empty() { "no .onnx file".to_string() } else { faults.join("; ") };
         return Err(RunnerError::Pack(format!("{}: {text}", dir.display())));
     }
-    let sizes = sizes(&graphs);
+    let sizes = sizes(&graphs, family);
     let mut unknown = vec![
         "licence: of the weights, as an SPDX expression".to_string(),
         "description: one or two sentences".to_string(),
@@ -97,7 +97,7 @@ pub fn draft(dir: &Path, family: &str, id: &str) -> Result<Draft, RunnerError> {
 }
 
 fn storage(family: &str) -> &'static str {
-    if family == "sam2" { "bf16_rounded" } else { "fp32" }
+    if family == "edgetam" { "fp32" } else { "bf16_rounded" }
 }
 
 /// Graph name, precision and form by a file's path; no precision is said by a plain name.
@@ -186,7 +186,7 @@ fn spec(value: &ValueInfo<'_>) -> Result<TensorSpec, String> {
 }
 
 /// The sizes of the contract, each from the tensor that has it; where that is missing, those of the released models.
-fn sizes(graphs: &BTreeMap<String, Forms>) -> TensorSizes {
+fn sizes(graphs: &BTreeMap<String, Forms>, family: &str) -> TensorSizes {
     let tensor = |graph: &str, name: &str| {
         let found = graphs.get(graph)?.plain.values().next()?;
         found.inputs.iter().chain(&found.outputs).find(|t| t.name == name)
@@ -206,6 +206,7 @@ fn sizes(graphs: &BTreeMap<String, Forms>) -> TensorSizes {
         pointers: size(MEMORY_ATTENTION, "ptrs", 1, 16),
         points: size(MASK_DECODER, "point_coords", 1, 4),
         batched: bank.is_none_or(|axis| *axis == Dimension::Dynamic(OBJECTS.to_string())),
+        finer: family != COARSE_FAMILY,
     }
 }
 

@@ -31,6 +31,11 @@ pub const MEMORY_ENCODER: &str = "memory_encoder";
 /// The state of an object: each tensor as input and as output.
 pub const STATES: [(&str, &str); 3] = [("bank", "bank_out"), ("ptrs", "ptrs_out"), ("age", "age_out")];
 
+/// The finer maps of the image, a quarter and an eighth of its size: outputs of the encoder, inputs of the decoder.
+pub const FINER: [&str; 2] = ["high_res_0", "high_res_1"];
+/// The family whose graphs have no [`FINER`].
+pub const COARSE_FAMILY: &str = "efficienttam";
+
 /// Largest input side, pixels, at which that is the default. Small operators leave a second thread idle, large ones do not: on
 /// two cores it took 1.42 and 1.81 times less per frame at 256 px, 1.01 and 0.85 at 512, 0.77 at 1024 (`benches/pipeline.rs`).
 pub const PIPELINE_PAYS: i64 = 256;
@@ -54,12 +59,19 @@ pub struct TensorSizes {
     pub points: i64,
     /// Do the graphs take any number of objects at once?
     pub batched: bool,
+    /// Does the decoder see the finer maps of the image, [`FINER`]? EfficientTAM has none.
+    pub finer: bool,
 }
 
 impl TensorSizes {
     /// Side of the low-resolution mask, pixels.
     pub fn mask(&self) -> usize {
         self.image as usize / 4
+    }
+
+    /// Shapes of [`FINER`].
+    pub fn finer_shapes(&self) -> [[i64; 4]; 2] {
+        [4, 8].map(|step| [1, self.hidden * step / 32, self.image / step, self.image / step])
     }
 }
 
@@ -85,8 +97,10 @@ pub(crate) fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
     let object = |name, rest: &[i64]| tensor(name, &[TensorType::F32], named(OBJECTS), rest);
     let f = s.image / 16;
     let embed = [s.hidden, f, f];
-    let fine = |name| image(name, &[s.hidden / 8, s.image / 4, s.image / 4]);
-    let middle = |name| image(name, &[s.hidden / 4, s.image / 8, s.image / 8]);
+    let finer = || {
+        let maps = s.finer.then(|| FINER.into_iter().zip(s.finer_shapes()));
+        maps.into_iter().flatten().map(|(name, shape)| image(name, &shape[1..]))
+    };
     let full = |name| object(name, &[1, s.image, s.image]);
     let low = || object("low_res_mask", &[1, s.image / 4, s.image / 4]);
     let score = || object("object_score", &[1]);
@@ -98,21 +112,21 @@ pub(crate) fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
         GraphRequirement {
             name: IMAGE_ENCODER,
             inputs: vec![image("image", &[3, s.image, s.image])],
-            outputs: vec![image("image_embed", &embed), fine("high_res_0"), middle("high_res_1")],
+            outputs: std::iter::once(image("image_embed", &embed)).chain(finer()).collect(),
         },
         GraphRequirement {
             name: MASK_DECODER,
-            inputs: vec![
-                tensor("cond_embed", &[TensorType::F32], named(COND_OBJECTS), &embed),
-                fine("high_res_0"),
-                middle("high_res_1"),
-                object("point_coords", &[s.points, 2]),
-                tensor("point_labels", &[TensorType::I32], named(OBJECTS), &[s.points]),
-                object("dense_prompt", &embed),
-                flag("has_mask"),
-                flag("is_prompt"),
-                flag("multimask"),
-            ],
+            inputs: std::iter::once(tensor("cond_embed", &[TensorType::F32], named(COND_OBJECTS), &embed))
+                .chain(finer())
+                .chain([
+                    object("point_coords", &[s.points, 2]),
+                    tensor("point_labels", &[TensorType::I32], named(OBJECTS), &[s.points]),
+                    object("dense_prompt", &embed),
+                    flag("has_mask"),
+                    flag("is_prompt"),
+                    flag("multimask"),
+                ])
+                .collect(),
             outputs: vec![low(), full("mask_for_memory"), object("predicted_iou", &[1]), score(), pointer()],
         },
         GraphRequirement {
@@ -175,6 +189,7 @@ pub fn sizes(pack: &Pack) -> Result<TensorSizes, RunnerError> {
         pointers: i64::from(memory.pointers),
         points: i64::from(manifest.prompts.point_slots),
         batched,
+        finer: manifest.family != COARSE_FAMILY,
     };
     let takes_masks = manifest.graph(MASK_PROMPT).is_some();
     if !takes_masks && manifest.prompts.kinds.contains(&PromptKind::Mask) {
@@ -226,6 +241,7 @@ mod tests {
         pointers: 16,
         points: 4,
         batched: false,
+        finer: true,
     };
 
     fn outcome(edit: impl Fn(String) -> String) -> Result<TensorSizes, String> {
@@ -290,6 +306,19 @@ mod tests {
         assert!(text.contains("input `ptrs`: F32 [objects, 16, 64] expected, found F32 [1, 16, 64]"), "{text}");
         let text = outcome_of(&batched, |text| text.replacen("\"cond_objects\"", "\"objects\"", 1)).unwrap_err();
         assert!(text.contains("[cond_objects, 64, 8, 8] expected"), "{text}");
+    }
+
+    #[test]
+    fn the_finer_maps_are_those_of_the_family() {
+        let coarse = TensorSizes { finer: false, ..SIZES };
+        let of_family = |sizes, family: &str| {
+            outcome_of(sizes, |text| text.replacen("family = \"sam2\"", &format!("family = \"{family}\""), 1))
+        };
+        assert_eq!(of_family(&coarse, "efficienttam").unwrap(), coarse);
+        let text = of_family(&coarse, "sam2").unwrap_err();
+        assert!(text.contains("image_encoder") && text.contains("output `high_res_0` is missing"), "{text}");
+        let text = of_family(&SIZES, "efficienttam").unwrap_err();
+        assert!(text.contains("image_encoder") && text.contains("high_res_0"), "{text}");
     }
 
     #[test]

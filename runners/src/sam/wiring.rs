@@ -11,7 +11,7 @@ use crate::host::session::GraphSession;
 use crate::host::tensor::{FloatTensor, input, output, tensor};
 use crate::onnx::REPORT;
 use crate::runner::RunnerError;
-use crate::sam::contract::TensorSizes;
+use crate::sam::contract::{FINER, TensorSizes};
 use crate::sam::image::Image;
 use crate::sam::state::{FrameTensors, Memories, MemoryState};
 use crate::types::Dtype;
@@ -29,8 +29,8 @@ pub struct Features {
     pub encode: IoBinding,
     /// Raw features `[1, hidden, side, side]`.
     pub image_embed: FloatTensor,
-    /// Finer features, `high_res_0` and `high_res_1`.
-    pub high_res: [FloatTensor; 2],
+    /// Finer features, [`FINER`], where the pack has them.
+    pub high_res: Vec<FloatTensor>,
 }
 
 impl Features {
@@ -48,22 +48,21 @@ impl Features {
         let f = s.image / 16;
         let image = Image::new(host, s.image, bytes)?;
         let mut image_embed = tensor(device, &[1, s.hidden, f, f])?;
-        let mut high_res = [
-            tensor(device, &[1, s.hidden / 8, s.image / 4, s.image / 4])?,
-            tensor(device, &[1, s.hidden / 4, s.image / 8, s.image / 8])?,
-        ];
+        let shapes = s.finer.then(|| s.finer_shapes());
+        let mut high_res =
+            shapes.iter().flatten().map(|shape| tensor(device, shape)).collect::<Result<Vec<FloatTensor>, _>>()?;
         let mut encode = encoder.binding()?;
         image.bind(&mut encode)?;
         output(&mut encode, "image_embed", &mut image_embed)?;
-        output(&mut encode, "high_res_0", &mut high_res[0])?;
-        output(&mut encode, "high_res_1", &mut high_res[1])?;
+        for (name, map) in FINER.into_iter().zip(&mut high_res) {
+            output(&mut encode, name, map)?;
+        }
         Ok(Features { image, encode, image_embed, high_res })
     }
 
     /// Share of values that lie on the grid of the 16-bit type: all of them where a rounded result is the output itself,
     /// fewer where rounded results are added up in f32, next to none in fp32. Host memory only.
     pub fn lattice(&self, precision: Dtype) -> String {
-        let [fine, middle] = &self.high_res;
         // Every bf16 value of ordinary size is also an fp16 value, so the other grid would say nothing.
         let (grid, on_grid): (_, fn(f32) -> bool) = match precision {
             Dtype::Fp16 => ("fp16", |v| f16::from_f32(v).to_f32() == v),
@@ -74,7 +73,8 @@ impl Features {
             let count = values.iter().filter(|&&v| on_grid(v)).count();
             format!("{name} {:.1} %", 100.0 * count as f64 / values.len() as f64)
         };
-        let parts = [("image_embed", &self.image_embed), ("high_res_0", fine), ("high_res_1", middle)].map(share);
+        let finer = FINER.into_iter().zip(&self.high_res);
+        let parts: Vec<String> = std::iter::once(("image_embed", &self.image_embed)).chain(finer).map(share).collect();
         format!("values on the {grid} grid, first frame: {}", parts.join(", "))
     }
 
@@ -375,8 +375,9 @@ fn bind_decoder(
 ) -> Result<IoBinding, RunnerError> {
     let mut binding = tools.decoder.binding()?;
     input(&mut binding, "cond_embed", features)?;
-    input(&mut binding, "high_res_0", &tools.features.high_res[0])?;
-    input(&mut binding, "high_res_1", &tools.features.high_res[1])?;
+    for (name, map) in FINER.into_iter().zip(&tools.features.high_res) {
+        input(&mut binding, name, map)?;
+    }
     input(&mut binding, "point_coords", coords)?;
     bind_labels(&mut binding, labels)?;
     input(&mut binding, "dense_prompt", dense)?;

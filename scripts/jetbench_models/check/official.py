@@ -1,7 +1,8 @@
 """Compares a pack with the official predictors: the same random weights as an official .pt file and as a pack.
 
 The official packages (``sam2`` on the package index for SAM 2, ``edgetam-dimos`` for EdgeTAM; both install a package named
-sam2, so each needs a folder of its own) build their predictor, which loads the .pt file; the exporter reads the same
+sam2, so each needs a folder of its own; for EfficientTAM a checkout of yformer/EfficientTAM, because the package on the index has
+no configurations) build their predictor, which loads the .pt file; the exporter reads the same
 file. Both track the object of a clip that leaves and returns, from the same pixels: the official frame reader, which resizes with
 another filter, is replaced. Hole filling is off. No autocast. The pack follows the official code; ``--follow transformers`` shows what
 the other choice differs by.
@@ -13,12 +14,14 @@ Example:
 """
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm.models
@@ -32,16 +35,31 @@ from ..export.convert import write_graphs
 from ..export.graphs.geometry import Geometry
 from ..export.manifest import FOLLOWS, manifest
 from ..export.presence import balance_presence
-from ..models import MAX_POINTERS, released
+from ..models import MAX_POINTERS, efficienttam, released
+from ..models.session import Reference
+from ..pack import limits
 from ..pack.loop import Pack, run_clip, upsample
 
 CONFIGS = {"edgetam": "configs/edgetam.yaml"} | {
     f"{version}_{size}": f"configs/{version}/{version}_hiera_{letter}.yaml"
-    for version in ("sam2", "sam2.1") for size, letter in (("tiny", "t"), ("small", "s"), ("base_plus", "b+"), ("large", "l"))}
+    for version in ("sam2", "sam2.1") for size, letter in (("tiny", "t"), ("small", "s"), ("base_plus", "b+"), ("large", "l"))} | {
+    name: f"configs/efficienttam/{name}.yaml" for name in efficienttam.NAMES}
+
+
+def package_of(name: str) -> str:
+    """The Python package that holds a model's official code."""
+    return "efficient_track_anything" if name in efficienttam.NAMES else "sam2"
 
 
 def predictor(name: str, image_size: int):
     """The official video predictor with weights that are to be replaced."""
+    if name in efficienttam.NAMES:
+        from efficient_track_anything import build_efficienttam as builder
+        compose = builder.compose      # without a GPU the builder forgets what it is to override
+        builder.compose = lambda config_name, overrides: compose(config_name, [*overrides, f"++model.image_size={image_size}"])
+        made = builder.build_efficienttam_video_predictor(CONFIGS[name], None, device="cpu")
+        made.fill_hole_area = 0
+        return made
     create = timm.models.create_model
     timm.models.create_model = lambda *a, **k: create(*a, **{**k, "pretrained": False})     # it would download a backbone
     try:
@@ -59,8 +77,7 @@ def official_track(model, pixels, height: int, width: int, prompt) -> dict[str, 
 
     As in ``session.run_session``, a clip shorter than 16 frames is announced as 16 frames long.
     """
-    import sam2.sam2_video_predictor as module
-
+    module: Any = importlib.import_module(type(model).__module__)
     longer = np.concatenate([pixels, np.repeat(pixels[-1:], max(0, MAX_POINTERS - len(pixels)), 0)])
     module.load_video_frames = lambda **_: (torch.from_numpy(longer), height, width)
     with torch.inference_mode():
@@ -76,14 +93,15 @@ def official_track(model, pixels, height: int, width: int, prompt) -> dict[str, 
     # one version of the predictor keeps outputs per object, the other for all objects at once
     stored = state.get("output_dict") or state["output_dict_per_obj"][0]
     frames = {**stored["cond_frame_outputs"], **stored["non_cond_frame_outputs"]}
-    return {"logits": np.stack(logits),
+    return {"logits": np.stack(logits), "low_res": np.stack([frames[t]["pred_masks"][0, 0].float().numpy() for t in range(len(pixels))]),
             "obj_ptr": np.stack([frames[t]["obj_ptr"][0].float().numpy() for t in range(len(pixels))]),
             "object_score": np.array([float(frames[t].get("object_score_logits", np.nan)) for t in range(len(pixels))])}
 
 
 def compare(name: str, image_size: int, seed: int, count: int, threads: int, kinds: tuple[str, ...], keep: Path | None,
-            follows: str) -> list[str]:
-    """Table of the differences, one line per prompt kind; ``follows``: as for ``export``."""
+            follows: str, command: str) -> list[str]:
+    """Table of the differences, one line per prompt kind; ``follows``: as for ``export``. ``command`` is written into the reference of
+    the pack in ``keep``."""
     torch.set_num_threads(threads)
     started = time.monotonic()
 
@@ -103,7 +121,7 @@ def compare(name: str, image_size: int, seed: int, count: int, threads: int, kin
         path = folder / f"{name}.pt"
         torch.save({"model": state}, path)
         official.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
-        loaded = released.load(path, None, image_size)
+        loaded = released.load(path, name, image_size)
         there = loaded.model.state_dict()
         wrong = [k for k in ours if not torch.equal(ours[k], there[k])]
         if wrong or loaded.name != name:
@@ -112,14 +130,16 @@ def compare(name: str, image_size: int, seed: int, count: int, threads: int, kin
         digests = write_graphs(loaded.model, folder, ("fp32",), say, official=follows == "official")
         (folder / "pack.toml").write_text(manifest(
             name, loaded.family, "official weights for a proof", Geometry.of(loaded.model),
-            dict(checkpoint_sha256=loaded.sha256, command="", libraries={}, notes=""), digests, False,
+            dict(checkpoint_sha256=loaded.sha256, command="", libraries={}, notes=""), digests, None,
             follows=follows))
         pack = Pack(folder, threads=threads)
         height, width = clip.frames.shape[1:3]
         pixels = np.concatenate([pack.pixels(f) for f in clip.frames])
+        references = []
         for kind in kinds:
             prompt = derive(clip.masks[0][0], kind)
             theirs = official_track(official, pixels, height, width, prompt)
+            references.append(Reference(theirs["low_res"], theirs["object_score"], theirs["obj_ptr"], theirs["logits"] > 0, None))
             (found,) = run_clip(pack, clip.frames, [prompt])
             logits = np.stack([upsample(f.low_res, height, width) for f in found])
             present = (theirs["logits"].max((1, 2)) > -1000) & (logits.max((1, 2)) > -1000)
@@ -132,31 +152,44 @@ def compare(name: str, image_size: int, seed: int, count: int, threads: int, kin
                          f"{gap[0]:.1e} | {gap[present].max():.1e} | {score.max():.1e} | {pointer.max():.1e} | "
                          f"{100 * differ.max():.4f} % | {100 * differ.mean():.4f} % |")
             say(lines[-1])
+        if keep and follows == "official" and not np.isnan(references[0].object_score).any():
+            for line in golden.write_golden(loaded.model, keep / "reference", keep / "reference/frames", [clip], command, {}, kinds, True,
+                                            [references], own={}):
+                say(line)
+            with (keep / "pack.toml").open("a") as text:
+                limit = limits.FLOORS["low_res"]
+                text.write(f'\n[golden]\nindex = "reference/golden.json"\ntolerance = {limit}\n')
     return lines
+
+
+def recorded(argv: list[str]) -> str:
+    """The command line with names in place of paths."""
+    return " ".join(["python -m jetbench_models official", *(Path(word).name if "/" in word else word for word in argv)])
 
 
 def main(argv: list[str]) -> int:
     options = parser("official", __doc__)
-    options.add_argument("--package", type=existing_folder, required=True, help="folder that holds the official package sam2")
+    options.add_argument("--package", type=existing_folder, required=True, help="folder that holds the official package")
     options.add_argument("--model", choices=tuple(CONFIGS), required=True, metavar="NAME")
-    options.add_argument("--image-size", type=positive, default=1024)
+    options.add_argument("--image-size", type=positive, help="default: the model's own")
     options.add_argument("--seed", type=not_negative, default=0)
     options.add_argument("--frames", type=positive, default=12)
     options.add_argument("--prompts", type=some_of(KINDS), default=KINDS, metavar="LIST")
     options.add_argument("--follow", choices=FOLLOWS, default="official",
                          help="as for export (default: official)")
     options.add_argument("--threads", type=positive, default=1)
-    options.add_argument("--keep", type=Path, help="folder to keep the .pt file and the pack in")
+    options.add_argument("--keep", type=Path, help="folder to keep the .pt file and the pack in; the pack's golden reference is the "
+                         "official predictor's, where that says an object score")
     args = options.parse_args(argv)
-    if not (args.package / "sam2").is_dir():
-        options.error(f"--package {args.package}: there is no package sam2 in it")
+    if not (args.package / package_of(args.model)).is_dir():
+        options.error(f"--package {args.package}: there is no package {package_of(args.model)} in it")
     sys.path.insert(0, str(args.package.resolve()))
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
-    lines = compare(args.model, args.image_size, args.seed, args.frames, args.threads, args.prompts, args.keep,
-                    args.follow)
+    size = args.image_size or released.image_size_of(args.model)
+    lines = compare(args.model, size, args.seed, args.frames, args.threads, args.prompts, args.keep, args.follow, recorded(argv))
     print(f"The pack follows {args.follow}.")
     print("| model | px | prompt | frames | absent | presence differs | logits, prompted frame | logits, all frames with the object | "
           "object score | pointer | wrong pixels, worst frame | mean |\n|---|---|---|---|---|---|---|---|---|---|---|---|")

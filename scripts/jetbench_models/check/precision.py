@@ -9,6 +9,7 @@ Example:
 """
 from __future__ import annotations
 
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -142,11 +143,13 @@ def main(argv: list[str]) -> int:
     options = parser("precision", __doc__)
     options.add_argument("--checkpoint", "--weights", dest="weights", type=Path, required=True,
                         help="what the pack was exported from")
+    options.add_argument("--model", help="architecture of an official checkpoint, as for export")
     options.add_argument("--pack", type=existing_pack, required=True, help="pack directory with golden references")
     options.add_argument("--out", type=Path, help="also write the tables to this file")
     args = options.parse_args(argv)
     torch.set_num_threads(1)
-    model = released.load(args.weights).model
+    about = tomllib.loads((args.pack / "pack.toml").read_text())
+    model = released.load(args.weights, args.model, about["input"]["size"]).model
     _, clips = read_golden(args.pack)
     return report(fuse(model), args.pack, clips, args.out)
 

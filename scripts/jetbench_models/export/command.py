@@ -160,11 +160,14 @@ def main(argv: list[str]) -> int:
     progress.start()
     say = progress.say
     if args.random_init:
-        checkpoint = released.random(args.model, args.seed, args.image_size or released.IMAGE_SIZE)
+        checkpoint = released.random(args.model, args.seed, args.image_size)
     else:
         checkpoint = released.load(args.checkpoint, args.model, args.image_size)
     identity = args.id or args.out.resolve().name
-    follows = args.follow or ("official" if checkpoint.source == "official" else "transformers")
+    none_other = checkpoint.family == "efficienttam"       # transformers has none to follow
+    if none_other and args.follow == "transformers":
+        options.error("--follow transformers: transformers has no EfficientTAM; its packs follow the official code")
+    follows = args.follow or ("official" if none_other or checkpoint.source == "official" else "transformers")
     say(f"{checkpoint.name}: {sum(p.numel() for p in checkpoint.model.parameters()) / 1e6:.1f} M parameters, "
         f"{Geometry.of(checkpoint.model).size} px, weights {checkpoint.source} {checkpoint.sha256[:12]}, follows {follows}")
     _write(args, checkpoint, recorded(argv, identity), identity, follows, say)

@@ -27,8 +27,8 @@ from onnx import helper
 from torch import Tensor, nn
 from transformers.models.sam2.modeling_sam2 import do_pool
 
-from .graphs.geometry import Geometry, is_edgetam
-from .graphs.image import ImageEncoder
+from .graphs.geometry import Geometry, is_edgetam, is_efficienttam
+from .graphs.image import ImageEncoder, PlainImageEncoder
 from .graphs.layers import Pointwise, constant, linear
 from .graphs.memory import MemoryAttention
 
@@ -257,11 +257,27 @@ class FusedImageEncoder(ImageEncoder):
         return embed + F.interpolate(coarse, scale_factor=2.0), fine.permute(0, 3, 1, 2), middle.permute(0, 3, 1, 2)
 
 
+class FusedPlainEncoder(PlainImageEncoder):
+    """As PlainImageEncoder, whose blocks are Hiera's."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.blocks = nn.ModuleList(map(_HieraBlock, self.encoder.backbone.blocks))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.encoder.backbone.patch_embed(image) + self.positions()
+        for block in self.blocks:
+            x = block(x)
+        return self.encoder.neck.embed(x)
+
+
 def forms(model: nn.Module) -> dict[str, Callable[[nn.Module], nn.Module]]:
     """The graphs that have a CPU form, with the module of each."""
-    found: dict[str, Callable[[nn.Module], nn.Module]] = {"memory_attention": FusedMemoryAttention}
-    if not is_edgetam(model):
-        found["image_encoder"] = FusedImageEncoder      # RepViT is all convolutions
+    found: dict[str, Callable[[nn.Module], nn.Module]] = {}
+    if not getattr(model.config, "pooled", ""):          # the fused attention takes no mask, which tells pooled memories from others
+        found["memory_attention"] = FusedMemoryAttention
+    if not is_edgetam(model):                           # RepViT is all convolutions
+        found["image_encoder"] = FusedPlainEncoder if is_efficienttam(model) else FusedImageEncoder
     return found
 
 

@@ -120,9 +120,9 @@ def _track_entry(out: Path, stem: str, number: int, prompt: TrackPrompt, referen
              "masks": (f"{stem}.masks.z", encode_masks(reference.masks))}
     for name, data in files.values():
         (out / name).write_bytes(data)
+    chosen = {} if reference.chosen is None else {"chosen_mask": reference.chosen.tolist()}
     return {"object": number, "prompt": prompt.as_json(),
-            "object_score": [float(np.float32(s)) for s in reference.object_score],
-            "chosen_mask": reference.chosen.tolist(),
+            "object_score": [float(np.float32(s)) for s in reference.object_score], **chosen,
             "low_res": {"file": files["low_res"][0], "shape": list(reference.low_res.shape)},
             "obj_ptr": {"file": files["obj_ptr"][0], "shape": list(reference.obj_ptr.shape)},
             "masks": {"file": files["masks"][0]}}
@@ -157,9 +157,10 @@ def own_spread(model: nn.Module, clips: list[Clip], references: list[list[Refere
 
 def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Clip], command: str, libraries: dict[str, str],
                  kinds: tuple[str, ...] = KINDS, official: bool = False,
-                 references: list[list[Reference]] | None = None, weak: bool = False) -> Iterator[str]:
+                 references: list[list[Reference]] | None = None, weak: bool = False, own: dict[str, float] | None = None) -> Iterator[str]:
     """Writes the frames and ``out``/golden.json with its files; yields a line per track and one on the limits. ``references``: what
-    ``run_clips`` gave, where that is known already. ``official``: see ``run_session``.
+    ``run_clips`` gave, where that is known already; ``own``: what ``own_spread`` gave, or nothing for the narrowest limits.
+    ``official``: see ``run_session``.
 
     Raises Refused where the references do not show enough (``limits.lacks``), unless ``weak`` takes them so.
     """
@@ -171,7 +172,7 @@ def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Cli
     if (missing := lacks(tracks, kinds)) and not weak:
         raise Refused(f"the golden reference would show too little: {'; '.join(missing)}. --clip-seed draws another clip, --frames sets "
                       "its length, --frames 0 leaves the reference out")
-    found = own_spread(model, clips, references, kinds, official)
+    found = own_spread(model, clips, references, kinds, official) if own is None else own
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.z"):
         old.unlink()

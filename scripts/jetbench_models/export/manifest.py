@@ -14,7 +14,7 @@ from .graphs.geometry import Geometry
 from .graphs.signatures import POINT_SLOTS, signatures
 
 CPU = "cpu"               # the form for ONNX Runtime's CPU provider, fp32: see fused
-STANDS_IN_FOR = {"sam2": "SAM 2", "edgetam": "EdgeTAM"}
+STANDS_IN_FOR = {"sam2": "SAM 2", "edgetam": "EdgeTAM", "efficienttam": "EfficientTAM"}
 LIBRARIES = ("torch", "torchvision", "transformers", "timm", "onnx", "onnxscript", "numpy")
 MINI_LICENCE = """\
 The graphs, weights and reference outputs in this directory are part of this project and are licensed under the Apache
@@ -33,10 +33,12 @@ used. They show that graphs and runner compute what the PyTorch model computes, 
 RELEASED_LICENCE = """\
 The graphs in this directory hold the weights of the checkpoint named in pack.toml, converted and otherwise unchanged. They
 stay under the licence of that checkpoint. The SAM 2, SAM 2.1 and EdgeTAM checkpoints are published by Meta under the
-Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0); weights that were trained further may have other terms.
+Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0), the EfficientTAM checkpoints by their authors under the
+same; weights that were trained further may have other terms.
 """
 FOLLOWS = ("transformers", "official")     # the implementation whose masks a pack gives where the two differ
-TITLES = {"sam2": "SAM 2.0 video", "sam2.1": "SAM 2.1 video", "edgetam": "EdgeTAM video"}
+TITLES = {"sam2": "SAM 2.0 video", "sam2.1": "SAM 2.1 video", "edgetam": "EdgeTAM video",
+          "efficienttam": "EfficientTAM video"}
 
 
 def library_versions(names: tuple[str, ...]) -> dict[str, str]:
@@ -83,7 +85,7 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
         "", "[input]", f"size = {g.size}", 'resize = "bilinear_antialias_u8"', 'colour = "rgb"',
         f"mean = {MEAN}", f"std = {STD}",
         "", "[memory]", f"frames = {g.slots}", f"tokens_per_frame = {g.memory_tokens}", f"channels = {g.memory_channels}",
-        f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if family == "sam2" or follows == "official" else "fp32"}"',
+        f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if family != "edgetam" or follows == "official" else "fp32"}"',
         "", "[prompts]", 'kinds = ["points", "bbox", "mask"]', f"point_slots = {POINT_SLOTS}",
         "", *(f"# {line}" for line in RULES),
     ]

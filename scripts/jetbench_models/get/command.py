@@ -88,7 +88,7 @@ def _wanted(release: Release, source: str | None, given: dict[str, str]) -> Want
     elif endpoint:
         addresses = (release.hub_address(endpoint),)
     else:
-        addresses = (release.official_address, release.hub_address(HUB))
+        addresses = tuple(dict.fromkeys((release.official_address, release.hub_address(HUB))))
     return Wanted(release.file, addresses, None if own else release.size, own or release.sha256)
 
 
@@ -103,9 +103,9 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
 
 
 def listing() -> str:
-    lines = [f"{'name':18s} {'file':26s} {'MB':>7s} {'parameters':>11s}  licence     hub repository @ revision"]
-    lines += [f"{r.name:18s} {r.file:26s} {r.size / 1e6:7.1f} {r.parameters:9.1f} M  {r.licence}  {r.repository} @ {r.revision[:12]}"
-              for r in RELEASES.values()]
+    lines = [f"{'name':23s} {'file':26s} {'MB':>9s} {'parameters':>11s}  licence     hub repository @ revision"]
+    lines += [f"{r.name:23s} {r.file:26s} {r.megabytes.removesuffix(' MB'):>9s} {r.parameters:9.1f} M  {r.licence}  "
+              f"{r.repository} @ {r.revision[:12]}" for r in RELEASES.values()]
     return "\n".join(lines)
 
 
@@ -116,7 +116,7 @@ def plan(jobs: list[Job], args: argparse.Namespace, cache: Path) -> list[str]:
         r = job.release
         lines.append(f"{r.name}: {r.title}, {r.parameters} M parameters, weights under {r.licence} ({r.terms})")
         where = args.source or " or ".join(job.wanted.sources)
-        kind = "as given with --sha256" if args.sha256 and r.name in dict(args.sha256) else f"{r.size / 1e6:.1f} MB"
+        kind = "as given with --sha256" if args.sha256 and r.name in dict(args.sha256) else r.megabytes
         lines.append(f"  checkpoint {r.file}, {kind}, from {where}")
         if not args.download_only:
             lines.append(f"  pack {job.place} ({', '.join(args.dtype)}): about {job.estimate / 1e6:.0f} MB, estimated from the parameters")
@@ -151,7 +151,7 @@ def _room(jobs: list[Job], args: argparse.Namespace, cache: Path) -> None:
     for job in jobs:
         have = [cache / job.wanted.file, cache / f"{job.wanted.file}.part"]
         if not (args.source and Path(args.source).is_dir()):
-            need(cache, max(0, job.release.size - max((p.stat().st_size for p in have if p.is_file()), default=0)))
+            need(cache, max(0, job.release.download - max((p.stat().st_size for p in have if p.is_file()), default=0)))
         if not args.download_only and not (job.place / "pack.toml").is_file():
             need(args.out, job.estimate)
     for there, count in needs.values():

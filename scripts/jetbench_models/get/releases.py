@@ -2,6 +2,7 @@
 
 Meta publishes no digests beside its files. Those here are the digests under which the hub stores the same files; projects that
 fetched them from either address report the same ones, and the same sizes. They could not be compared with the files from here.
+EfficientTAM's authors publish on the hub alone; sizes and digests of ``_1`` and ``_2`` are not known here.
 """
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ OFFICIAL_20 = "https://dl.fbaipublicfiles.com/segment_anything_2/072824"
 OFFICIAL_21 = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
 EDGETAM = "https://github.com/facebookresearch/EdgeTAM/raw/7711e012a30a2402c4eaab637bdb00a521302c91/checkpoints"
 HUB = "https://huggingface.co"
+EFFICIENTTAM = "yunyangx/efficient-track-anything"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Release:
     official: str           # address of the folder
     repository: str         # on the hub
     revision: str
-    size: int               # bytes
+    size: int | None        # bytes; None where it is not known here
     sha256: str | None
     parameters: float       # millions
     cost: Cost | None = None
@@ -49,12 +51,27 @@ class Release:
     def official_address(self) -> str:
         return f"{self.official}/{self.file}"
 
+    @property
+    def download(self) -> float:
+        """Bytes of the file, estimated from the number of parameters where its size is not known."""
+        return self.size or 4e6 * self.parameters
+
+    @property
+    def megabytes(self) -> str:
+        return f"{self.download / 1e6:.1f} MB" if self.size else f"about {self.download / 1e6:.0f} MB"
+
 
 def _sam2(version: str, size: str, revision: str, byte_count: int, sha256: str, parameters: float, cost: Cost | None = None) -> Release:
     stem = "sam2.1" if version == "2.1" else "sam2"
     return Release(f"{stem}_{size}", f"SAM {version} {size.replace('_', ' ')}", f"{stem}_hiera_{size}.pt",
                    OFFICIAL_21 if version == "2.1" else OFFICIAL_20, f"facebook/{stem}-hiera-{size.replace('_', '-')}",
                    revision, byte_count, sha256, parameters, cost)
+
+
+def _efficienttam(size: str, form: str = "", byte_count: int | None = None, sha256: str | None = None) -> Release:
+    stem = f"efficienttam_{size}{form}"
+    return Release(stem, f"EfficientTAM {size.capitalize()}{form.replace('_', ' ')}", f"{stem}.pt", f"{HUB}/{EFFICIENTTAM}/resolve/main",
+                   EFFICIENTTAM, "main", byte_count, sha256, {"ti": 17.9, "s": 34.1}[size])
 
 
 RELEASES: dict[str, Release] = {release.name: release for release in (
@@ -77,4 +94,12 @@ RELEASES: dict[str, Release] = {release.name: release for release in (
           "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071", 80.8),
     _sam2("2.0", "large", "e6a8e8809b8f1bfa2238b6d080f3d05cc76bd251", 897_952_466,
           "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b", 224.4),
+    _efficienttam("ti", "", 71_616_316, "acbb17b28cca1f860acee09c9ecb6efdb732080dc7a85a07292c31813175fa7d"),
+    _efficienttam("ti", "_512x512", 71_620_052, "7d4d652a465f0081391050932f45d8a66768ccc99c8ea393ce8a5927e83f3b9b"),
+    _efficienttam("ti", "_1"),
+    _efficienttam("ti", "_2"),
+    _efficienttam("s", "", 136_375_868, "2b572be30d9e96ee29c8d785fe157c6b079ede7d56fbc8a3671d4120e63c89cd"),
+    _efficienttam("s", "_512x512", 136_379_145, "67b5840012737ed2c94a4cb8787c5c1b27b3a946045d2e602e65ef77230b6085"),
+    _efficienttam("s", "_1"),
+    _efficienttam("s", "_2"),
 )}

@@ -1,8 +1,8 @@
 """The released architectures in full size, and every way to get weights into them.
 
-Names are those of the checkpoints: ``sam2.1_tiny`` and on, ``sam2_tiny`` and on, ``edgetam``. Weights come from a Hugging
-Face directory (config.json and safetensors), from an official ``.pt`` file, whose keys are renamed here, from a file that
-``train`` wrote, or from random numbers. Whatever does not fit is refused with the keys and shapes that do not.
+Names are those of the checkpoints: ``sam2.1_tiny`` and on, ``sam2_tiny`` and on, ``edgetam``, ``efficienttam_ti`` and on. Weights
+come from a Hugging Face directory (config.json and safetensors), from an official ``.pt`` file, whose keys are renamed here, from a
+file that ``train`` wrote, or from random numbers. Whatever does not fit is refused with the keys and shapes that do not.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from transformers import (
     Sam2VideoModel,
 )
 
-from . import PATCH, DoesNotFit, weights
+from . import PATCH, DoesNotFit, efficienttam, weights
 
 IMAGE_SIZE = 1024
 
@@ -37,7 +37,7 @@ HIERA: dict[str, tuple[int, int, list[int], list[int], list[int], list[int]]] = 
     "base_plus": (112, 2, [2, 3, 16, 3], [12, 16, 20], [14, 14], [8, 4, 14, 7]),
     "large": (144, 2, [2, 6, 36, 4], [23, 33, 43], [7, 7], [8, 4, 16, 8]),
 }
-NAMES = (*(f"sam2.1_{size}" for size in HIERA), *(f"sam2_{size}" for size in HIERA), "edgetam")
+NAMES = (*(f"sam2.1_{size}" for size in HIERA), *(f"sam2_{size}" for size in HIERA), "edgetam", *efficienttam.NAMES)
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,27 @@ class Checkpoint:
 
     @property
     def family(self) -> str:
-        return "edgetam" if hasattr(self.model, "spatial_perceiver") else "sam2"
+        return family_of(self.model.state_dict())
+
+
+def family_of(keys: Iterable[str]) -> str:
+    """Family of a model, from the names of its weights, official or transformers'."""
+    for key in keys:
+        if key.startswith("spatial_perceiver."):
+            return "edgetam"
+        if key.startswith(("image_encoder.neck.convs.0.conv_1x1.", "vision_encoder.neck.conv1.")):
+            return "efficienttam"
+    return "sam2"
 
 
 # ------------------------------------------------------------------------------------------------------ configurations
-def config(name: str, image_size: int = IMAGE_SIZE) -> PreTrainedConfig:
-    """transformers' configuration of a released architecture."""
+def image_size_of(name: str) -> int:
+    """Input size in pixels that a released architecture was made for."""
+    return efficienttam.FORMS[efficienttam.parts(name)[1]][0] if name in efficienttam.NAMES else IMAGE_SIZE
+
+
+def config(name: str, image_size: int | None = None) -> PreTrainedConfig:
+    """Configuration of a released architecture, in transformers' form; its own size where ``image_size`` is None."""
     if name not in NAMES:
         raise DoesNotFit(f"unknown model {name!r}; known are {', '.join(NAMES)}")
     shared: dict[str, dict] = dict(prompt_encoder_config={}, mask_decoder_config={})
@@ -68,6 +83,9 @@ def config(name: str, image_size: int = IMAGE_SIZE) -> PreTrainedConfig:
         made = EdgeTamVideoConfig(vision_config=dict(model_type="edgetam_vision_model", backbone_config=backbone),
                                   enable_occlusion_spatial_embedding=False,
                                   enable_temporal_pos_encoding_for_object_pointers=False, **shared)
+    elif name in efficienttam.NAMES:
+        sizes, form = efficienttam.parts(name)
+        made = efficienttam.config(sizes, efficienttam.FORMS[form][1], **shared)
     else:
         version, size = name.split("_", 1)
         width, heads, blocks, wide, background, windows = HIERA[size]
@@ -80,13 +98,14 @@ def config(name: str, image_size: int = IMAGE_SIZE) -> PreTrainedConfig:
                                                   backbone_channel_list=widths[::-1]),
                                enable_occlusion_spatial_embedding=version == "sam2.1",
                                enable_temporal_pos_encoding_for_object_pointers=version == "sam2.1", **shared)
-    return resize(made, image_size)
+    return resize(made, image_size or image_size_of(name))
 
 
 def resize(made: PreTrainedConfig, image_size: int) -> PreTrainedConfig:
     """Sets the input size wherever a configuration repeats it; refuses sizes that the architecture cannot have."""
     edgetam = made.model_type == "edgetam_video"
-    # Hiera tiles its positions in windows of 8 at a quarter of the size; EdgeTAM's 16 x 16 latents each own a window of tokens
+    # Hiera tiles its positions in windows of 8 at a quarter of the size; EdgeTAM's 16 x 16 latents each own a window of tokens;
+    # EfficientTAM pools squares of two tokens
     step = PATCH * round(made.perceiver_resampler_num_latents_2d ** 0.5) if edgetam else 32
     if image_size < step or image_size % step:
         raise DoesNotFit(f"image size {image_size}: {made.model_type} takes multiples of {step} pixels")
@@ -101,13 +120,14 @@ def resize(made: PreTrainedConfig, image_size: int) -> PreTrainedConfig:
 
 def empty(made: PreTrainedConfig) -> nn.Module:
     """The model of a configuration, with weights that are to be replaced."""
-    kind = EdgeTamVideoModel if made.model_type == "edgetam_video" else Sam2VideoModel
-    return kind(made).eval()
+    kinds = {"edgetam_video": EdgeTamVideoModel, "efficienttam_video": efficienttam.EfficientTamModel}
+    return kinds.get(made.model_type, Sam2VideoModel)(made).eval()
 
 
 # ---------------------------------------------------------------------------------------------------------- key mapping
 # Official name -> transformers' name, tried in order; the first pattern that matches a whole prefix replaces it. Applied after
 # the parts that hold several tensors in one, or one in several, have been taken out by ``from_official``.
+POSITIONS = "image_encoder.trunk.pos_embed"
 _MLP = {"0": "proj_in", "1": "layers.0", "2": "proj_out"}
 _RENAMES: tuple[tuple[str, str], ...] = (
     (r"maskmem_tpos_enc", "memory_temporal_positional_encoding"),
@@ -120,6 +140,10 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"image_encoder\.trunk\.body", "vision_encoder.backbone.timm_model"),
     (r"image_encoder\.trunk\.patch_embed\.proj", "vision_encoder.backbone.patch_embed.projection"),
     (r"image_encoder\.trunk", "vision_encoder.backbone"),
+    (r"image_encoder\.neck\.convs\.0\.conv_1x1", "vision_encoder.neck.conv1"),
+    (r"image_encoder\.neck\.convs\.0\.norm_0", "vision_encoder.neck.layer_norm1"),
+    (r"image_encoder\.neck\.convs\.0\.conv_3x3", "vision_encoder.neck.conv2"),
+    (r"image_encoder\.neck\.convs\.0\.norm_1", "vision_encoder.neck.layer_norm2"),
     (r"image_encoder\.neck\.convs\.(\d+)\.conv", r"vision_encoder.neck.convs.\1"),
     (r"memory_attention\.norm", "memory_attention.layer_norm"),
     (r"memory_encoder\.pix_feat_proj", "memory_encoder.feature_projection"),
@@ -191,7 +215,7 @@ def rename(key: str, family: str) -> str:
 
 def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Official weights under transformers' names and in its shapes."""
-    family = "edgetam" if any(k.startswith("spatial_perceiver.") for k in state) else "sam2"
+    family = family_of(state)
     out: dict[str, Tensor] = {}
     points: dict[int, Tensor] = {}
     for key, value in state.items():
@@ -200,6 +224,8 @@ def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
         elif match := re.fullmatch(r"(spatial_perceiver\.layers\.\d+)\.(self_)?attn\.to_kv\.weight", key):
             attention = f"{match[1]}.{'self' if match[2] else 'cross'}_attention"
             out[f"{attention}.k_proj.weight"], out[f"{attention}.v_proj.weight"] = value.chunk(2)
+        elif family == "efficienttam" and key == POSITIONS:
+            out[rename(key, family)] = efficienttam.table(value)
         else:
             out[rename(key, family)] = value
     if points:
@@ -247,7 +273,7 @@ def _official_key(key: str, family: str) -> str:
 
 def official_keys(state: dict[str, Tensor]) -> list[str]:
     """The official names of transformers' weights: what ``from_official`` needs, and no more, to give them back."""
-    family = "edgetam" if any(k.startswith("spatial_perceiver.") for k in state) else "sam2"
+    family = family_of(state)
     keys = []
     for key, value in state.items():
         if key == "prompt_encoder.point_embed.weight":
@@ -266,7 +292,7 @@ def to_official(state: dict[str, Tensor], wanted: Iterable[str]) -> dict[str, Te
     Proofs and saved random weights need it: it puts the same weights into both implementations.
     """
     wanted = list(wanted)
-    family = "edgetam" if any(k.startswith("spatial_perceiver.") for k in wanted) else "sam2"
+    family = family_of(wanted)
     out: dict[str, Tensor] = {}
     for key in wanted:
         if match := re.fullmatch(r"sam_prompt_encoder\.point_embeddings\.(\d+)\.weight", key):
@@ -275,6 +301,8 @@ def to_official(state: dict[str, Tensor], wanted: Iterable[str]) -> dict[str, Te
         elif match := re.fullmatch(r"(spatial_perceiver\.layers\.\d+)\.(self_)?attn\.to_kv\.weight", key):
             attention = f"{match[1]}.{'self' if match[2] else 'cross'}_attention"
             out[key] = torch.cat([state[f"{attention}.k_proj.weight"], state[f"{attention}.v_proj.weight"]])
+        elif family == "efficienttam" and key == POSITIONS:
+            out[key] = efficienttam.rows(state[rename(key, family)])
         else:
             out[key] = state[rename(key, family)].clone()
     return out
@@ -303,10 +331,13 @@ def put(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
 
 def guess(state: dict[str, Tensor]) -> str | None:
     """Name of the released architecture that official weights belong to, from what only it has; None if there is none."""
-    if any(k.startswith("spatial_perceiver.") for k in state):
+    if family_of(state) == "edgetam":
         return "edgetam"
     patch = state.get("image_encoder.trunk.patch_embed.proj.weight")
     blocks = len({k.split(".")[3] for k in state if k.startswith("image_encoder.trunk.blocks.")})
+    if family_of(state) == "efficienttam":
+        found = [size for size, s in efficienttam.SIZES.items() if patch is not None and (s.width, s.depth) == (patch.shape[0], blocks)]
+        return f"efficienttam_{found[0]}" if found else None
     version = "sam2.1" if "no_obj_embed_spatial" in state else "sam2"
     for size, (width, _, depths, *_) in HIERA.items():
         if patch is not None and patch.shape[0] == width and sum(depths) == blocks:
@@ -381,11 +412,14 @@ def _from_official_file(path: Path, name: str | None, image_size: int | None) ->
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise DoesNotFit(f'{path}: expected a dictionary of weights, or one under "model"')
     found = guess(state)
+    if name is None and found in efficienttam.NAMES:
+        alike = ", ".join(other for other in efficienttam.NAMES if other.startswith(found))
+        raise DoesNotFit(f"{path}: weights of {alike} have the same names and shapes; say with --model which these are")
     name = name or found
     if name is None:
         raise DoesNotFit(f"{path}: these weights are of no released model known here; {len(state)} weights, first:\n"
                          f"{_named(list(state))}\n  name the architecture with --model to see what differs")
-    model = empty(config(name, image_size or IMAGE_SIZE))
+    model = empty(config(name, image_size))
     put(model, from_official(state), f"{path} does not fit {name}" + (f"; it looks like {found}:" if found != name else ":"))
     licence = path.parent / "LICENSE"
     return Checkpoint(model, name, "official", sha256(path), licence.read_text(errors="replace") if licence.is_file() else None)
@@ -413,7 +447,7 @@ def load(path: Path, name: str | None = None, image_size: int | None = None) -> 
 
 # --------------------------------------------------------------------------------------------------------- random weights
 @torch.no_grad()
-def random(name: str, seed: int, image_size: int = IMAGE_SIZE) -> Checkpoint:
+def random(name: str, seed: int, image_size: int | None = None) -> Checkpoint:
     """Random weights with which every part of the model does something.
 
     transformers starts several parameters at zero (temporal table, embeddings of absence, layer scales), which would hide
@@ -448,7 +482,22 @@ def random(name: str, seed: int, image_size: int = IMAGE_SIZE) -> Checkpoint:
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
     if name == "edgetam":
         _settle_batch_norm(model, generator)
+    elif name in efficienttam.NAMES:
+        _sharpen(model)
     return Checkpoint(model.eval(), name, "random", state_digest(model), None)
+
+
+@torch.no_grad()
+def _sharpen(model: nn.Module) -> None:
+    """Makes EfficientTAM's attention choose. Its map ends in a normalisation, so that the means which flat attention takes of it are
+    the same on every frame, and the object score with them."""
+    model.vision_encoder.neck.layer_norm2.weight.fill_(4.0)
+    for block in model.vision_encoder.backbone.blocks:
+        block.attn.qkv.weight[:2 * block.dim] *= 2.0                       # of queries and keys
+    transformer = model.mask_decoder.transformer
+    for attention in (*(layer.cross_attn_token_to_image for layer in transformer.layers), transformer.final_attn_token_to_image):
+        attention.q_proj.weight *= 3.0
+        attention.v_proj.weight *= 3.0
 
 
 def _settle_batch_norm(model: nn.Module, generator: torch.Generator) -> None:
@@ -475,8 +524,10 @@ def state_digest(model: nn.Module) -> str:
 def save(model: nn.Module, path: Path) -> None:
     """Writes the weights: to a file that ends in .pt in the official form, else a directory with config.json and model.safetensors."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    state = model.state_dict()
     if path.suffix != ".pt":
+        if family_of(state) == "efficienttam":
+            raise DoesNotFit(f"{path}: transformers has no EfficientTAM; a name that ends in .pt gives the official form")
         model.save_pretrained(path)
         return
-    state = model.state_dict()
     torch.save({"model": to_official(state, official_keys(state))}, path)

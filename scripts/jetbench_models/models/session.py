@@ -28,13 +28,13 @@ from . import MAX_POINTERS
 class Reference:
     """One track as the session leaves it: ``low_res`` [T,S/4,S/4] logits, ``object_score`` [T], ``obj_ptr`` [T,C],
     ``masks`` bool [T,h,w] at source size, ``chosen`` [T]: which of the decoder's four masks was taken (on the frame
-    of a mask prompt it is the one that the decoder would have taken: the prompt itself is the mask)."""
+    of a mask prompt it is the one that the decoder would have taken: the prompt itself is the mask); None where nobody watched."""
 
     low_res: np.ndarray
     object_score: np.ndarray
     obj_ptr: np.ndarray
     masks: np.ndarray
-    chosen: np.ndarray
+    chosen: np.ndarray | None
 
 
 def _watch_choices(decoder: nn.Module) -> tuple[list[int], Callable[[], None]]:

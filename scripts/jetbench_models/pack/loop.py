@@ -216,8 +216,8 @@ class Track:
             masked = 0.0
         else:
             masked = 1.0
-        return pack.run("mask_decoder", cond_embed=cond_embed, high_res_0=features["high_res_0"],
-                        high_res_1=features["high_res_1"], point_coords=coords, point_labels=kinds, dense_prompt=dense,
+        finer = {name: value for name, value in features.items() if name != "image_embed"}       # EfficientTAM has none
+        return pack.run("mask_decoder", cond_embed=cond_embed, **finer, point_coords=coords, point_labels=kinds, dense_prompt=dense,
                         has_mask=_each(count, masked), is_prompt=_each(count, is_prompt),
                         multimask=_each(count, multimask))
 

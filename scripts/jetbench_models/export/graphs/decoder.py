@@ -85,6 +85,8 @@ class MaskDecoder(nn.Module):
     is_prompt [O], multimask [O] -> low_res_mask [O,1,S/4,S/4], mask_for_memory [O,1,S,S], predicted_iou [O,1],
     object_score [O,1], obj_ptr [O,C].
 
+    EfficientTAM has no high_res_0 and no high_res_1: see ``CoarseMaskDecoder``.
+
     ``multimask`` holds for mask prompts too, as in transformers; the official code takes the first mask's token then.
     """
 
@@ -151,18 +153,23 @@ class MaskDecoder(nn.Module):
         queries = queries + _attend(transformer.final_attn_token_to_image, queries + tokens, keys + place, keys)
         return transformer.layer_norm_final_attn(queries), keys
 
-    def upscale(self, keys: Tensor, high_res_0: Tensor, high_res_1: Tensor) -> Tensor:
-        """Tokens of the image [O, f*f, C] and the maps of the frame -> [O, S/4 * S/4, C/8], pixels outermost: the maps are turned
-        once per frame, not the objects'. Biases are added to the maps, which are fewer."""
+    def upscale(self, keys: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
+        """Tokens of the image [O, f*f, C] and the maps of the frame, finest first, or none -> [O, S/4 * S/4, C/8], pixels outermost:
+        the maps are turned once per frame, not the objects'. Biases are added to the maps, which are fewer."""
         decoder, grid = self.decoder, math.isqrt(keys.shape[1])
-        middle, fine = (x.permute(0, 2, 3, 1) + conv.bias for x, conv in (
-            (high_res_1, decoder.upscale_conv1), (high_res_0, decoder.upscale_conv2)))
+        fine, middle = decoder.upscale_conv2.bias, decoder.upscale_conv1.bias
+        if maps:
+            fine, middle = (x.permute(0, 2, 3, 1) + bias for x, bias in zip(maps, (fine, middle)))
         x = decoder.activation(self.norm(self.to_middle(keys.unflatten(1, (grid, grid))) + middle))
         return decoder.activation(self.to_fine(x) + fine).flatten(1, 2)
 
     def forward(self, cond_embed: Tensor, high_res_0: Tensor, high_res_1: Tensor, point_coords: Tensor,
                 point_labels: Tensor, dense_prompt: Tensor, has_mask: Tensor, is_prompt: Tensor,
                 multimask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.decode((high_res_0, high_res_1), cond_embed, point_coords, point_labels, dense_prompt, has_mask, is_prompt, multimask)
+
+    def decode(self, maps: tuple[Tensor, ...], cond_embed: Tensor, point_coords: Tensor, point_labels: Tensor, dense_prompt: Tensor,
+               has_mask: Tensor, is_prompt: Tensor, multimask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         decoder = self.decoder
         grid = cond_embed.shape[2]
 
@@ -190,7 +197,7 @@ class MaskDecoder(nn.Module):
         bias = F.pad(absent_slot, (self.out_tokens.shape[1], 1)).unsqueeze(1).unsqueeze(1)
         tokens, keys = self.two_way(torch.cat([fixed, slots, padding], 1), image, bias)
 
-        fine = self.upscale(keys, high_res_0, high_res_1)
+        fine = self.upscale(keys, maps)
         mask_tokens = tokens[:, 2:6]
         weights = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1)
         masks = torch.matmul(weights, fine.transpose(1, 2)).reshape(-1, 4, 4 * grid, 4 * grid)
@@ -225,3 +232,11 @@ class MaskDecoder(nn.Module):
         full = F.interpolate(mask, scale_factor=4.0, mode="bilinear", align_corners=False)
         memory = torch.where(prompted, flag(full > 0), torch.sigmoid(full)) * self.scale + self.bias
         return mask, memory, iou, score, pointer
+
+
+class CoarseMaskDecoder(MaskDecoder):
+    """As MaskDecoder, of the coarsest map alone."""
+
+    def forward(self, cond_embed: Tensor, point_coords: Tensor, point_labels: Tensor, dense_prompt: Tensor,    # type: ignore[override]
+                has_mask: Tensor, is_prompt: Tensor, multimask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.decode((), cond_embed, point_coords, point_labels, dense_prompt, has_mask, is_prompt, multimask)

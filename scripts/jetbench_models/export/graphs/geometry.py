@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ...models import PATCH
+from ...models.efficienttam import EfficientTamModel
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Geometry:
     memory_channels: int     # D
     slots: int               # N
     pointers: int            # P
+    finer: bool = True       # are there feature maps of S/4 and S/8?
 
     @staticmethod
     def of(model: nn.Module) -> Geometry:
@@ -28,7 +30,11 @@ class Geometry:
         if is_edgetam(model):
             tokens = config.perceiver_resampler_num_latents + config.perceiver_resampler_num_latents_2d
         return Geometry(config.image_size, config.memory_attention_hidden_size, grid, tokens, model.mem_dim,
-                        config.num_maskmem, config.max_object_pointers_in_encoder)
+                        config.num_maskmem, config.max_object_pointers_in_encoder, not is_efficienttam(model))
+
+
+def is_efficienttam(model: nn.Module) -> bool:
+    return isinstance(model, EfficientTamModel)
 
 
 def is_edgetam(model: nn.Module) -> bool:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...command import Refused
+from ...models.efficienttam import MORE, POOL
 from .geometry import Geometry, is_edgetam
 from .layers import GridTable, Pointwise, as_bfloat16, constant, linear
 
@@ -100,17 +102,28 @@ class MemoryAttention(nn.Module):
             pointer_keys = pointers + when.reshape(-1, ptrs.shape[1], 1, g.memory_channels)
         return memory_keys, pointers.flatten(1, 2), pointer_keys.flatten(1, 2)
 
+    def _bias(self, age: Tensor) -> Tensor:
+        """What is added to the scores of every key, [O, 1, keys]."""
+        g = self.geometry
+        birth = torch.cat([self.slot_birth.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
+                           self.pointer_birth.unsqueeze(1).expand(-1, g.channels // g.memory_channels).reshape(-1)])
+        return torch.where(birth < age, 0.0, EXCLUDED).unsqueeze(1)
+
+    def _seen(self, keys: Tensor, age: Tensor) -> Tensor:
+        """The keys of memories [O, N, M, C] that are looked at: here all."""
+        return keys
+
+    def _kept(self, bank: Tensor, age: Tensor) -> Tensor:
+        """The memories that values are made of, in the order of ``_seen``."""
+        return bank
+
     def forward(self, image_embed: Tensor, bank: Tensor, ptrs: Tensor, age: Tensor) -> Tensor:
         g = self.geometry
         # the batch is 1 until the first memories are added: what comes before is the same for every object
         x = image_embed.flatten(2).transpose(1, 2) + self.image_pe()               # [1, f*f, C]
         age = age.unsqueeze(1)                                                     # [O, 1]
         memory_keys, pointers, pointer_keys = self._keys(bank, ptrs, age)
-        bias = None
-        if not self.grows:
-            birth = torch.cat([self.slot_birth.unsqueeze(1).expand(-1, g.memory_tokens).reshape(-1),
-                               self.pointer_birth.unsqueeze(1).expand(-1, g.channels // g.memory_channels).reshape(-1)])
-            bias = torch.where(birth < age, 0.0, EXCLUDED).unsqueeze(1)            # [O, 1, keys]
+        bias, values = None if self.grows else self._bias(age), self._kept(bank, age)
         for layer in self.attention.layers:
             attention = layer.self_attn
             h = layer.layer_norm1(x)
@@ -118,14 +131,64 @@ class MemoryAttention(nn.Module):
                                  attention.v_proj(h), None)
             attention = layer.cross_attn_image
             q = self._place(attention.q_proj(layer.layer_norm2(x)))
-            k = torch.cat([self._place_keys(attention.k_proj(memory_keys)).flatten(1, 2),
+            k = torch.cat([self._seen(self._place_keys(attention.k_proj(memory_keys)), age).flatten(1, 2),
                            attention.k_proj(pointer_keys)], 1)
-            v = torch.cat([attention.v_proj(bank).flatten(1, 2), attention.v_proj(pointers)], 1)
+            v = torch.cat([attention.v_proj(values).flatten(1, 2), attention.v_proj(pointers)], 1)
             x = x + self._attend(attention, q, k, v, bias)
             h = layer.layer_norm3(x)
             x = x + (layer.mlp(h) if self.edgetam else layer.linear2(layer.activation(layer.linear1(h))))
         x = self.attention.layer_norm(x)
         return x.transpose(1, 2).reshape(-1, g.channels, g.grid, g.grid)
+
+
+class PooledMemoryAttention(MemoryAttention):
+    """As MemoryAttention, for EfficientTAM's ``_1`` and ``_2``: four neighbours of a memory are one key and one value.
+
+    A track of one memory, age 1, looks at all its tokens. The pooled form has room for them: slots 1 to 4 are empty then and hold
+    a quarter of the tokens each, so that both cases are one attention of the same length.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.in_keys = model.config.pooled == "keys"
+        number = torch.arange(self.geometry.slots)
+        constant(self, "alone", torch.where((number >= 1) & (number <= POOL ** 2), 0.0, EXCLUDED))       # of the slots, at age 1
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """Means of squares of tokens, [O, N, M, n] -> [O, N, M / 4, n]; two sums, because few engines pool rows of channels."""
+        half, slots, width = self.geometry.grid // POOL, x.shape[1], x.shape[3]
+        rows = x.reshape(-1, half, POOL, self.geometry.grid * width)
+        pairs = (rows[:, :, 0] + rows[:, :, 1]).reshape(-1, half * half, POOL, width)
+        return ((pairs[:, :, 0] + pairs[:, :, 1]) * (1 / POOL ** 2)).reshape(-1, slots, half * half, width)
+
+    def _either(self, x: Tensor, pooled: Tensor, age: Tensor) -> Tensor:
+        """``pooled``, or while there is one memory its tokens in slots 1 to 4."""
+        quarters = x[:, 0].reshape(-1, POOL ** 2, pooled.shape[2], x.shape[3])
+        middle = torch.where(age.reshape(-1, 1, 1, 1) < 1.5, quarters, pooled[:, 1:1 + POOL ** 2])
+        return torch.cat([pooled[:, :1], middle, pooled[:, 1 + POOL ** 2:]], 1)
+
+    def _seen(self, keys: Tensor, age: Tensor) -> Tensor:
+        return self._either(keys, self._pool(keys) + (MORE if self.in_keys else 0.0), age)
+
+    def _kept(self, bank: Tensor, age: Tensor) -> Tensor:
+        return self._either(bank, self._pool(bank), age)
+
+    def _bias(self, age: Tensor) -> Tensor:
+        g = self.geometry
+        of_slot = torch.where(self.slot_birth < age, 0.0 if self.in_keys else MORE, EXCLUDED)
+        of_slot = torch.where(age < 1.5, self.alone, of_slot)                      # [O, N]
+        of_pointer = torch.where(self.pointer_birth < age, 0.0, EXCLUDED)
+        parts = ((of_slot, g.memory_tokens // POOL ** 2), (of_pointer, g.channels // g.memory_channels))
+        return torch.cat([part.unsqueeze(2).expand(-1, -1, n).flatten(1) for part, n in parts], 1).unsqueeze(1)
+
+
+def memory_attention(model: nn.Module, grows: bool = False) -> MemoryAttention:
+    """The form of memory attention that a model has."""
+    if not getattr(model.config, "pooled", ""):
+        return MemoryAttention(model, grows)
+    if grows:
+        raise Refused("pooled memories have no form that grows: --variant fixed")
+    return PooledMemoryAttention(model)
 
 
 # ---------------------------------------------------------------------------------------------------- memory encoder

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ...models import UNUSED_POINT
 from ...pack.ports import Port
-from .decoder import MaskDecoder, MaskPrompt
+from .decoder import CoarseMaskDecoder, MaskDecoder, MaskPrompt
 from .geometry import Geometry
-from .image import ImageEncoder
-from .memory import GrowingMemoryEncoder, MemoryAttention, MemoryEncoder
+from .image import ImageEncoder, PlainImageEncoder
+from .memory import GrowingMemoryEncoder, MemoryEncoder, memory_attention
 
 POINT_SLOTS = 4
 OBJECTS = "objects"            # symbol of the batch axis
@@ -51,18 +51,19 @@ def signatures(g: Geometry, grows: bool = False, official: bool = False) -> dict
     before = tuple(port(name, *shape) for name, shape in state)
     after = tuple(port(f"{name}_out", *(f"{n}_out" if n in (MEMORIES, POINTERS) else n for n in shape))
                   for name, shape in state)
-    attention: Build = MemoryAttention
+    attention: Build = memory_attention
     encoder: Callable[..., nn.Module] = MemoryEncoder
     to_remember = (embed, for_memory, score, pointer, is_prompt, *before)
     if grows:
-        attention, encoder = partial(MemoryAttention, grows=True), GrowingMemoryEncoder
+        attention, encoder = partial(memory_attention, grows=True), GrowingMemoryEncoder
         to_remember = tuple(p for p in to_remember if p is not is_prompt)
     points = (port("point_coords", o, POINT_SLOTS, 2), port("point_labels", o, POINT_SLOTS, dtype="i32"))
-    to_decode = (port("cond_embed", COND_OBJECTS, c, f, f), fine, middle, *points, dense, has_mask, is_prompt, multimask)
+    image, decoder, maps = (ImageEncoder, MaskDecoder, (fine, middle)) if g.finer else (PlainImageEncoder, CoarseMaskDecoder, ())
+    to_decode = (port("cond_embed", COND_OBJECTS, c, f, f), *maps, *points, dense, has_mask, is_prompt, multimask)
     return {
-        "image_encoder": Signature(ImageEncoder, (port("image", 1, 3, s, s),), (embed, fine, middle)),
+        "image_encoder": Signature(image, (port("image", 1, 3, s, s),), (embed, *maps)),
         "mask_prompt": Signature(partial(MaskPrompt, official=official), (port("mask", o, 1, s, s),), (dense, low, for_memory, score)),
-        "mask_decoder": Signature(partial(MaskDecoder, official=official), to_decode, (low, for_memory, iou, score, pointer)),
+        "mask_decoder": Signature(partial(decoder, official=official), to_decode, (low, for_memory, iou, score, pointer)),
         "memory_attention": Signature(attention, (embed, *before), (conditioned,)),
         "memory_encoder": Signature(partial(encoder, official=official), to_remember, after),
     }
