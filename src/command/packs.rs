@@ -9,7 +9,7 @@ mod travel;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use jetbench_runners::inspect::{self, GraphCost, Inspection};
+use jetbench_runners::inspect::{self, DetectorSpec, GraphCost, Inspection};
 use jetbench_runners::roofline::{self, Limit, Peak};
 use jetbench_runners::types::Dtype;
 use jetbench_runners::whole;
@@ -125,11 +125,12 @@ fn costs(found: &Inspection) -> String {
             if graph.every_frame { "" } else { "  (prompts only)" }
         );
     }
+    let of_frame = if found.detector.is_some() { "frame" } else { "tracked frame" };
     let _ = match &found.frame {
         Some(frame) => writeln!(
             text,
             "{:17} {:>10} {:>10} {:>12} {:>11}",
-            "tracked frame",
+            of_frame,
             "",
             giga(frame.flops),
             giga(frame.elementwise),
@@ -141,7 +142,7 @@ fn costs(found: &Inspection) -> String {
                 .collect();
             writeln!(
                 text,
-                "tracked frame: not known: not counted are {}; > marks figures without them",
+                "{of_frame}: not known: not counted are {}; > marks figures without them",
                 lacking.join(", ")
             )
         }
@@ -180,15 +181,23 @@ fn mib(n: u64) -> String {
     format!("{:.1}", n as f64 / f64::from(1 << 20))
 }
 
+/// What a detector finds.
+fn classes(detector: &DetectorSpec) -> String {
+    const SHOWN: usize = 5;
+    let names = &detector.classes;
+    let first: Vec<String> = names.iter().take(SHOWN).map(|name| clean(name)).collect();
+    let rest = if names.len() > SHOWN { ", …" } else { "" };
+    let boxes = plural(detector.queries as usize, "box", "boxes");
+    format!("{boxes} per frame, {} ({}{rest})\n", plural(names.len(), "class", "classes"), first.join(", "))
+}
+
 fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>) -> String {
-    let mut text = format!(
-        "{} ({}), {} graphs, {}\n",
-        found.pack,
-        found.family,
-        found.precision,
-        plural(found.objects, "object", "objects")
-    );
-    if let Some(follows) = found.follows {
+    let mut text = format!("{} ({}), {} graphs, ", found.pack, found.family, found.precision);
+    match &found.detector {
+        None => text.push_str(&format!("{}\n", plural(found.objects, "object", "objects"))),
+        Some(detector) => text.push_str(&classes(detector)),
+    }
+    if let Some(follows) = found.follows.filter(|_| found.detector.is_none()) {
         let _ = writeln!(text, "gives the masks of {} where implementations differ", follows.describe());
     }
     text.push_str(&costs(found));

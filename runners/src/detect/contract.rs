@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use crate::manifest::{DetectorLayout, GraphSpec, TensorSpec, TensorType};
+use crate::manifest::{DetectorLayout, DetectorSpec, GraphSpec, TensorSpec, TensorType};
 use crate::onnx::Dimension;
 use crate::pack::Pack;
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
@@ -66,17 +66,18 @@ fn named<const N: usize>(names: [&'static str; N], tensors: &[TensorSpec]) -> &'
 }
 
 impl Signature {
-    fn of(graph: &GraphSpec, layout: DetectorLayout, size: u32, queries: u32, classes: usize) -> Signature {
+    /// What a manifest says of its graph.
+    pub(crate) fn of(graph: &GraphSpec, detector: &DetectorSpec, size: u32) -> Signature {
         let image = named(IMAGES, &graph.inputs);
         let shape = graph.inputs.iter().find(|t| t.name == image).map(|t| t.shape.as_slice());
         Signature {
-            layout,
+            layout: detector.layout,
             image,
             fixed: shape.is_some_and(|axes| axes.iter().all(|axis| matches!(axis, Dimension::Size(_)))),
             logits: named(LOGITS, &graph.outputs),
             size: i64::from(size),
-            queries: queries as usize,
-            classes,
+            queries: detector.queries as usize,
+            classes: detector.classes.len(),
         }
     }
 
@@ -124,7 +125,7 @@ pub fn signature(pack: &Pack) -> Result<Signature, RunnerError> {
     let graph = manifest
         .graph(DETECTOR)
         .ok_or_else(|| pack.wrong(format!("graph `{DETECTOR}` is missing; family `{family}` has one")))?;
-    let found = Signature::of(graph, detector.layout, manifest.input.size, detector.queries, detector.classes.len());
+    let found = Signature::of(graph, detector, manifest.input.size);
     requirements::check(pack, &[found.requirement()])?;
     Ok(found)
 }

@@ -84,7 +84,8 @@ pub fn write(dir: &Path, names: [&str; 3], edit: impl Fn(String) -> String) {
     write_graph(dir, "raw", &graph(names), [&inputs, &outputs], edit);
 }
 
-fn write_official(dir: &Path, last: i64) {
+/// Writes a pack of layout `official`; the last of its classes is `last`.
+pub fn write_official(dir: &Path, last: i64) {
     let inputs = "{ name = \"images\", dtype = \"f32\", shape = [1, 3, 16, 16] }, \
                   { name = \"orig_target_sizes\", dtype = \"i64\", shape = [1, 2] }";
     let outputs = "{ name = \"scores\", dtype = \"f32\", shape = [1, 3] }, { name = \"labels\", dtype = \"i64\", shape = [1, 3] }, \
@@ -131,7 +132,8 @@ fn found(dir: &Path, red: u8) -> Result<Vec<Detection>, RunnerError> {
     Ok(found)
 }
 
-const NAMES: [[&str; 3]; 3] = [
+/// Names that [`write`] is called with.
+pub const NAMES: [[&str; 3]; 3] = [
     ["image", "logits", "pred_boxes"],
     ["pixel_values", "logits", "pred_boxes"],
     ["images", "pred_logits", "pred_boxes"],

@@ -1,11 +1,14 @@
 //! A manifest from the ONNX files that are found: what the files say is taken from them, and all that a person still has to say, or that is
 //! wrong with the files, is listed at once.
 
+mod detector;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{Manifest, OBJECTS, TensorSpec, TensorType, WeightFile};
+use crate::detect::contract::DFINE;
 use crate::digest::sha256_hex;
 use crate::files;
 use crate::onnx::{Dimension, ElementType, Model, ValueInfo};
@@ -19,7 +22,7 @@ use crate::study::whole;
 use crate::types::Dtype;
 
 /// Families whose manifests can be drafted.
-pub const FAMILIES: [&str; 3] = ["sam2", "edgetam", COARSE_FAMILY];
+pub const FAMILIES: [&str; 4] = ["sam2", "edgetam", COARSE_FAMILY, DFINE.family];
 
 /// A drafted manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,14 +70,19 @@ pub fn draft(dir: &Path, family: &str, id: &str) -> Result<Draft, RunnerError> {
         let text = if faults.is_empty() { "no .onnx file".to_string() } else { faults.join("; ") };
         return Err(RunnerError::Pack(format!("{}: {text}", dir.display())));
     }
-    let sizes = sizes(&graphs, family);
     let mut unknown = vec![
         "licence: of the weights, as an SPDX expression".to_string(),
         "description: one or two sentences".to_string(),
         "provenance: checkpoint_sha256, exporter, command".to_string(),
+    ];
+    if family == DFINE.family {
+        return Ok(detector::draft(dir, id, graphs, faults, unknown));
+    }
+    let sizes = sizes(&graphs, family);
+    unknown.extend([
         "input.mean, input.std: those of ImageNet are written; the encoder may want others".to_string(),
         format!("memory.storage: {:?} is written, as released models of family {family} have it", storage(family)),
-    ];
+    ]);
     let golden = golden(dir);
     if golden.is_none() {
         unknown.push("golden: there is no reference/golden.json, so `jetbench verify` has nothing to compare with but the pack itself".to_string());
@@ -238,39 +246,7 @@ fn text(graphs: &BTreeMap<String, Forms>, family: &str, id: &str, s: &TensorSize
         storage(family),
         s.points
     );
-    for (name, forms) in graphs {
-        let table = |of: fn(&Found) -> &str| {
-            let items: Vec<String> =
-                forms.plain.iter().map(|(dtype, found)| format!("{dtype} = {}", quoted(of(found)))).collect();
-            items.join(", ")
-        };
-        let Some(first) = forms.plain.values().next() else { continue };
-        let _ = write!(
-            text,
-            "\n[[graph]]\nname = {}\nfiles = {{ {} }}\nsha256 = {{ {} }}\n",
-            quoted(name),
-            table(|f| &f.file),
-            table(|f| &f.sha256)
-        );
-        let apart: Vec<String> = forms
-            .plain
-            .iter()
-            .filter(|(_, found)| !found.weights.is_empty())
-            .map(|(dtype, found)| format!("{dtype} = {}", weight_files(&found.weights)))
-            .collect();
-        if !apart.is_empty() {
-            let _ = writeln!(text, "weights = {{ {} }}", apart.join(", "));
-        }
-        if let Some(cpu) = &forms.cpu {
-            let weights = match cpu.weights.is_empty() {
-                true => String::new(),
-                false => format!(", weights = {}", weight_files(&cpu.weights)),
-            };
-            let (file, sha256) = (quoted(&cpu.file), quoted(&cpu.sha256));
-            let _ = writeln!(text, "cpu = {{ file = {file}, sha256 = {sha256}{weights} }}");
-        }
-        let _ = writeln!(text, "inputs = [\n{}]\noutputs = [\n{}]", tensors(&first.inputs), tensors(&first.outputs));
-    }
+    graphs.iter().for_each(|(name, forms)| put_graph(&mut text, name, forms));
     for name in ["bank", "ptrs", "age"] {
         let _ = write!(text, "\n[[state]]\ninput = \"{name}\"\noutput = \"{name}_out\"\n");
     }
@@ -278,6 +254,41 @@ fn text(graphs: &BTreeMap<String, Forms>, family: &str, id: &str, s: &TensorSize
         let _ = write!(text, "\n[golden]\nindex = \"reference/golden.json\"\ntolerance = {tolerance:?}\n");
     }
     text
+}
+
+/// Writes a graph with its files.
+fn put_graph(text: &mut String, name: &str, forms: &Forms) {
+    let Some(first) = forms.plain.values().next() else { return };
+    let table = |of: fn(&Found) -> &str| {
+        let items: Vec<String> =
+            forms.plain.iter().map(|(dtype, found)| format!("{dtype} = {}", quoted(of(found)))).collect();
+        items.join(", ")
+    };
+    let _ = write!(
+        text,
+        "\n[[graph]]\nname = {}\nfiles = {{ {} }}\nsha256 = {{ {} }}\n",
+        quoted(name),
+        table(|f| &f.file),
+        table(|f| &f.sha256)
+    );
+    let apart: Vec<String> = forms
+        .plain
+        .iter()
+        .filter(|(_, found)| !found.weights.is_empty())
+        .map(|(dtype, found)| format!("{dtype} = {}", weight_files(&found.weights)))
+        .collect();
+    if !apart.is_empty() {
+        let _ = writeln!(text, "weights = {{ {} }}", apart.join(", "));
+    }
+    if let Some(cpu) = &forms.cpu {
+        let weights = match cpu.weights.is_empty() {
+            true => String::new(),
+            false => format!(", weights = {}", weight_files(&cpu.weights)),
+        };
+        let (file, sha256) = (quoted(&cpu.file), quoted(&cpu.sha256));
+        let _ = writeln!(text, "cpu = {{ file = {file}, sha256 = {sha256}{weights} }}");
+    }
+    let _ = writeln!(text, "inputs = [\n{}]\noutputs = [\n{}]", tensors(&first.inputs), tensors(&first.outputs));
 }
 
 fn weight_files(list: &[WeightFile]) -> String {

@@ -314,6 +314,10 @@ impl<'a> Shapes<'a> {
                 Some([&x[..axis], indices, &x[axis + 1..]].concat())
             }
             "GatherElements" => Some(input(1)?.to_vec()),
+            "GridSample" => {
+                let (x, [_, places @ .., _]) = (input(0)?, input(1)?) else { return None };
+                Some([x.get(..2)?, places].concat())
+            }
             "GatherND" => {
                 let (x, indices) = (input(0)?, input(1)?);
                 let batch = usize::try_from(node.integer("batch_dims", 0)).ok()?;

@@ -34,12 +34,18 @@ pub struct Limits {
     pub typical: f64,
     /// Edges of detections, shares of the image.
     pub edges: f64,
+    /// Share of the detections that may be on one side only, or have an edge beyond that.
+    pub apart: f64,
     /// How far from the threshold a score may lie and yet fall to the other side.
     pub near: f64,
 }
 
 impl Limits {
     /// For outputs in `dtype` from `device` against PyTorch's fp32.
+    ///
+    /// In half precisions other tokens become queries, so a single row says nothing. Measured on the CPU (emulated): `dfine_mini` differs in fp16 by
+    /// 2e-3 in the median row and 1e-4 at edges, in bf16 by 2e-2 and 8e-4, every detection found; D-FINE n with random weights, where hundreds of
+    /// tokens score alike, in fp16 by 3e-2 in the median row, with 0.9 % of 3,600 detections apart.
     fn new(dtype: Dtype, device: Device, tolerance: f64) -> Limits {
         match dtype {
             Dtype::Fp32 => {
@@ -47,18 +53,22 @@ impl Limits {
                 let limit = tolerance * room;
                 // A sigmoid is nowhere steeper than 1/4; an edge is the centre and half a side.
                 let (edges, near) = (1.5 * limit, limit / 4.0);
-                Limits { logits: Some(limit), boxes: Some(limit), typical: limit, edges, near }
+                Limits { logits: Some(limit), boxes: Some(limit), typical: limit, edges, apart: 0.0, near }
             }
-            Dtype::Fp16 => Limits { logits: None, boxes: None, typical: 5e-2, edges: 1e-2, near: 2e-2 },
-            Dtype::Bf16 => Limits { logits: None, boxes: None, typical: 3e-1, edges: 5e-2, near: 1e-1 },
+            Dtype::Fp16 => Limits { logits: None, boxes: None, typical: 5e-2, edges: 1e-2, apart: 5e-2, near: 2e-2 },
+            Dtype::Bf16 => Limits { logits: None, boxes: None, typical: 3e-1, edges: 5e-2, apart: 1e-1, near: 1e-1 },
         }
     }
 
     /// In words, for the line that says what was allowed.
     pub fn words(&self) -> String {
         let mut all = vec![
-            format!("the same detections, but for scores within {:.1e} of {THRESHOLD}", self.near),
-            format!("{:.1e} of the image for their edges", self.edges),
+            format!(
+                "the same detections with edges within {:.1e} of the image, but for {} %",
+                self.edges,
+                self.apart * 100.0
+            ),
+            format!("scores within {:.1e} of the lowest of a detection on either side of it", self.near),
             format!("{:.1e} for the median row of a frame", self.typical),
         ];
         all.extend(self.logits.map(|limit| format!("{limit:.1e} for any logit")));
@@ -107,8 +117,10 @@ pub struct Compared {
     pub detections: usize,
     /// Frames on which it has any.
     pub with_detections: usize,
-    /// Detections on one side only, with a score near the threshold on both.
+    /// Detections on one side only, with a score near the lowest of a detection on both.
     pub near: usize,
+    /// Other detections on one side only, and those with an edge beyond the limit.
+    pub apart: usize,
     /// Rows that have another place in the reference.
     pub moved: usize,
 }
@@ -117,8 +129,15 @@ impl Compared {
     /// In words.
     pub fn words(&self) -> String {
         format!(
-            "{} frames ({} with detections), {} rows ({} in another place), {} logits, {} detections ({} at the threshold left out)",
-            self.frames, self.with_detections, self.rows, self.moved, self.logits, self.detections, self.near
+            "{} frames ({} with detections), {} rows ({} in another place), {} logits, {} detections ({} apart, {} at the threshold left out)",
+            self.frames,
+            self.with_detections,
+            self.rows,
+            self.moved,
+            self.logits,
+            self.detections,
+            self.apart,
+            self.near
         )
     }
 }
@@ -209,7 +228,11 @@ impl DetectionReport {
         sorted.sort_by(f64::total_cmp);
         let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
         let (limits, detected) = (self.tolerance, &seen.detections);
-        let mut failures: Vec<String> = detected.apart.iter().map(|text| format!("{file}: {text}")).collect();
+        let beyond = detected.edges.iter().filter(|edge| **edge > limits.edges).count();
+        let mut failures: Vec<String> = Vec::new();
+        if limits.apart == 0.0 {
+            failures.extend(detected.apart.iter().map(|text| format!("{file}: {text}")));
+        }
         let mut judge = |what: String, value: f64, limit: Option<f64>| {
             // What is no number is never a matter of taste.
             if limit.is_some_and(|limit| value > limit) || !value.is_finite() {
@@ -220,7 +243,12 @@ impl DetectionReport {
         judge(format!("logits (worst: row {} of the reference)", seen.row), seen.logits, limits.logits);
         judge(format!("boxes (worst: row {} of the reference)", seen.row), seen.boxes, limits.boxes);
         judge("logits or boxes of the median row".to_string(), typical, Some(limits.typical));
-        judge("edges of detections, in shares of the image,".to_string(), detected.shares, Some(limits.edges));
+        let edge = detected.edges.iter().copied().fold(0.0, f64::max);
+        judge(
+            "edges of detections, in shares of the image,".to_string(),
+            edge,
+            Some(limits.edges).filter(|_| limits.apart == 0.0),
+        );
         let finite = |value: f64| value.is_finite().then_some(value);
         self.compared.frames += 1;
         self.compared.rows += seen.each.len();
@@ -228,6 +256,7 @@ impl DetectionReport {
         self.compared.detections += detected.theirs;
         self.compared.with_detections += usize::from(detected.theirs > 0);
         self.compared.near += detected.near;
+        self.compared.apart += detected.apart.len() + beyond;
         self.frames.push(FrameReport {
             file: file.to_string(),
             logits: finite(seen.logits),
@@ -243,6 +272,14 @@ impl DetectionReport {
     }
 
     fn judge(&mut self) {
+        let Compared { apart, detections, .. } = self.compared;
+        if self.tolerance.apart > 0.0 && apart as f64 > self.tolerance.apart * detections as f64 {
+            self.failures.push(format!(
+                "{apart} of {detections} detections are missing, too many, or have an edge beyond {:.1e} of the image; {} % allowed",
+                self.tolerance.edges,
+                self.tolerance.apart * 100.0
+            ));
+        }
         let with = self.compared.with_detections;
         if with < LEAST_WITH {
             self.missing.push(format!(

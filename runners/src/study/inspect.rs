@@ -17,6 +17,8 @@ use crate::study::cost::{self, Cost};
 use crate::study::whole;
 use crate::types::{Device, Dtype, OpenRequest, PromptKind};
 
+pub use crate::manifest::DetectorSpec;
+
 /// Schema number of the JSON form.
 pub const SCHEMA: u32 = 2;
 
@@ -33,6 +35,8 @@ pub struct Inspection {
     pub licence: String,
     /// Whose masks the graphs give where implementations differ; `None`: the manifest does not say.
     pub follows: Option<Follows>,
+    /// What it finds on a frame; `None` (JSON null): it is no detector.
+    pub detector: Option<DetectorSpec>,
     /// Precision whose graphs were read.
     pub precision: Dtype,
     /// Number of objects that the figures hold for.
@@ -221,7 +225,8 @@ fn counted(dir: &Path, precision: Option<Dtype>, objects: usize, form: Form) -> 
     let runs = |graph: &GraphCost| {
         let per_object = manifest
             .graph(&graph.name)
-            .is_some_and(|g| g.inputs.iter().any(|t| !["image", "pixel_values"].contains(&t.name.as_str())));
+            .is_some_and(|g| g.inputs.iter().any(|t| !["image", "pixel_values"].contains(&t.name.as_str())))
+            && manifest.detector.is_none();
         if per_object && !batched { objects as u64 } else { 1 }
     };
     for graph in &mut graphs {
@@ -239,6 +244,7 @@ fn counted(dir: &Path, precision: Option<Dtype>, objects: usize, form: Form) -> 
         family: manifest.family.clone(),
         licence: manifest.licence.clone(),
         follows: manifest.provenance.follows,
+        detector: manifest.detector.clone(),
         precision,
         objects,
         graphs,
@@ -408,7 +414,7 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
     for precision in Dtype::ALL {
         say(!held.contains(&precision), &format!("{precision}: not every graph has a file"));
     }
-    for kind in PromptKind::ALL {
+    for kind in PromptKind::ALL.into_iter().filter(|_| manifest.detector.is_none()) {
         say(!manifest.prompts.kinds.contains(&kind), &format!("prompts.kinds: no {kind}"));
     }
     // Every file of every precision is covered by a digest and present, also those that were not read above.
@@ -422,5 +428,32 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
     }
     if let Err(e) = packs::describe(&pack.dir, Device::Cpu) {
         say(true, &format!("cannot be run: {e}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detector_is_counted_once_and_what_the_optimiser_breaks_is_named() {
+        use crate::detect::tests::{NAMES, write};
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), NAMES[0], |text| text);
+        let found = inspect(dir.path(), None, 8, false).unwrap();
+        assert_eq!((found.graphs[0].runs, found.detector.unwrap().classes.len()), (1, 2));
+        assert!(found.frame.is_some() && found.memory.apart().is_some(), "{:?}", found.missing);
+        assert!(
+            !found.missing.iter().any(|text| text.contains("prompts") || text.contains("max pool")),
+            "{:?}",
+            found.missing
+        );
+        let padded = crate::onnx::padding::tests::padded(0.0, None, &["MaxPool"]);
+        std::fs::write(dir.path().join("d.onnx"), padded).unwrap();
+        let missing = inspect(dir.path(), None, 1, false).unwrap().missing;
+        assert!(
+            missing.iter().any(|text| text.contains("d.onnx: zeros padded for a max pool alone (1)")),
+            "{missing:?}"
+        );
     }
 }

@@ -33,14 +33,14 @@ pub struct Detected {
     pub ours: usize,
     /// Of the reference.
     pub theirs: usize,
-    /// On one side only, with a score that is not near the threshold on either: label and row of the reference, in words.
+    /// On one side only, with a score that is not near the lowest of a detection on either: label and row of the reference, in words.
     pub apart: Vec<String>,
-    /// On one side only, with a score near the threshold.
+    /// On one side only, with a score near the lowest of a detection on both.
     pub near: usize,
     /// Largest difference of an edge among those on both sides, pixels; infinite when one is no number.
     pub pixels: f64,
-    /// The same in shares of the image.
-    pub shares: f64,
+    /// Of each of them the largest difference of an edge, in shares of the image.
+    pub edges: Vec<f64>,
     /// Largest difference of a score among them.
     pub scores: f64,
 }
@@ -80,21 +80,29 @@ pub fn compare(ours: Rows<'_>, theirs: Rows<'_>, size: [u32; 2], near: f64) -> R
     seen
 }
 
+/// Row and class of every detection, and the score above which there are no others: the threshold, or that of the last one, where as many as can
+/// be are above it.
+fn found(rows: Rows<'_>) -> (Vec<(usize, usize)>, f64) {
+    let pairs = rows.pairs(THRESHOLD);
+    let full = pairs.len() == rows.each().count();
+    let cut = pairs.last().filter(|_| full).map_or(THRESHOLD, |last| last.score);
+    (pairs.iter().map(|pair| (pair.query, pair.label)).collect(), f64::from(cut))
+}
+
 /// Compares what is above the threshold; `place`: row of ours for each of theirs.
 fn detected(ours: Rows<'_>, theirs: Rows<'_>, place: &[Option<usize>], size: [u32; 2], near: f64) -> Detected {
     let (mine, other): (Vec<_>, Vec<_>) = (ours.each().collect(), theirs.each().collect());
-    let found = |rows: Rows<'_>| rows.pairs(THRESHOLD).iter().map(|p| (p.query, p.label)).collect::<Vec<_>>();
-    let (of_ours, of_theirs) = (found(ours), found(theirs));
+    let [(of_ours, our_cut), (of_theirs, their_cut)] = [ours, theirs].map(found);
     let mut all = Detected { ours: of_ours.len(), theirs: of_theirs.len(), ..Detected::default() };
     let mut one_sided = |query: usize, label: usize, who: &str| {
         let score = |logits: Option<&f32>| logits.map_or(f64::NAN, |logit| f64::from(sigmoid(*logit)));
-        let scores = [score(place[query].and_then(|row| mine[row].0.get(label))), score(other[query].0.get(label))];
-        if scores.iter().all(|score| (score - f64::from(THRESHOLD)).abs() <= near) {
+        let here = score(place[query].and_then(|row| mine[row].0.get(label)));
+        let there = score(other[query].0.get(label));
+        if (here - our_cut).abs() <= near && (there - their_cut).abs() <= near {
             all.near += 1;
         } else {
             all.apart.push(format!(
-                "{who}: class {label} in row {query} of the reference, score {:.4} here, {:.4} there",
-                scores[0], scores[1]
+                "{who}: class {label} in row {query} of the reference, score {here:.4} here, {there:.4} there"
             ));
         }
     };
@@ -113,11 +121,9 @@ fn detected(ours: Rows<'_>, theirs: Rows<'_>, place: &[Option<usize>], size: [u3
     for (query, label) in of_theirs {
         let Some(row) = place[query].filter(|row| of_ours.contains(&(*row, label))) else { continue };
         let (a, b) = (corners(mine[row].1, size), corners(other[query].1, size));
-        for (edge, (a, b)) in a.into_iter().zip(b).enumerate() {
-            let pixels = far(a, b);
-            all.pixels = all.pixels.max(pixels);
-            all.shares = all.shares.max(pixels / f64::from(size[edge % 2]));
-        }
+        let pixels = [0, 1, 2, 3].map(|edge| far(a[edge], b[edge]));
+        all.pixels = pixels.into_iter().fold(all.pixels, f64::max);
+        all.edges.push((0..4).map(|edge| pixels[edge] / f64::from(size[edge % 2])).fold(0.0, f64::max));
         all.scores = all.scores.max(far(sigmoid(mine[row].0[label]), sigmoid(other[query].0[label])));
     }
     all
@@ -156,7 +162,7 @@ mod tests {
         assert!(shifted.boxes > 0.1 || shifted.logits > 0.1, "{shifted:?}");
         let moved = seen(|_, boxes| boxes[0] += 0.01);
         assert!((moved.boxes - 0.01).abs() < 1e-6 && moved.row == 0, "{moved:?}");
-        assert!((moved.detections.pixels - 2.0).abs() < 1e-4 && (moved.detections.shares - 0.01).abs() < 1e-6);
+        assert!((moved.detections.pixels - 2.0).abs() < 1e-4 && (moved.detections.edges[0] - 0.01).abs() < 1e-6);
         let dropped = seen(|logits, _| logits[0] = -2.0);
         assert_eq!((dropped.detections.ours, dropped.detections.apart.len()), (1, 1), "{dropped:?}");
         assert!(dropped.detections.apart[0].starts_with("missing: class 0 in row 0"), "{dropped:?}");
@@ -164,8 +170,18 @@ mod tests {
         assert_eq!(other.detections.apart.len(), 2, "another class is a missing detection and one too many: {other:?}");
         let none = seen(|logits, _| logits[7] = f32::NAN);
         assert_eq!((none.logits, none.row), (f64::INFINITY, 3));
-        let near = |logit: f32| compare(rows(&[logit, -3.0], &[0.5; 4]), rows(&[0.001, -3.0], &[0.5; 4]), [9, 9], 1e-3);
+        let near = |logit: f32| {
+            let [ours, theirs] = [logit, 0.001].map(|logit| [logit, -3.0, -3.0, -3.0]);
+            compare(rows(&ours, &[0.5; 8]), rows(&theirs, &[0.5; 8]), [9, 9], 1e-3)
+        };
         assert_eq!((near(-0.001).detections.near, near(-0.001).detections.apart.len()), (1, 0));
         assert_eq!((near(-0.01).detections.near, near(-0.01).detections.apart.len()), (0, 1));
+        // Of three above the threshold two can be detections: which, where two scores are as good as one, is no matter.
+        let full = |third: f32| {
+            let [ours, theirs] = [third, 0.999].map(|third| [2.0, 1.0, third, -3.0]);
+            compare(rows(&ours, &[0.5; 8]), rows(&theirs, &[0.5; 8]), [9, 9], 1e-3).detections
+        };
+        assert_eq!((full(1.001).near, full(1.001).apart.len()), (2, 0));
+        assert_eq!((full(1.1).near, full(1.1).apart.len()), (1, 1));
     }
 }
