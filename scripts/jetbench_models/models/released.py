@@ -98,7 +98,7 @@ def config(name: str, image_size: int | None = None) -> PreTrainedConfig:
                                                   backbone_channel_list=widths[::-1]),
                                enable_occlusion_spatial_embedding=version == "sam2.1",
                                enable_temporal_pos_encoding_for_object_pointers=version == "sam2.1", **shared)
-    return resize(made, image_size or image_size_of(name))
+    return resize(made, image_size_of(name) if image_size is None else image_size)
 
 
 def resize(made: PreTrainedConfig, image_size: int) -> PreTrainedConfig:
