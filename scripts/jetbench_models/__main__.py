@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {       # module, extra of pyproject
     "small": ("export.small", "export", "make packs of 64 px with random weights, for tests on slow devices"),
     "foreign": ("export.foreign.command", "", "make packs of other people's exports (onnx-community and SAM2Export layouts)"),
     "verify": ("check.verify", "", "compare a pack with the PyTorch session, or with its stored outputs"),
+    "recall": ("check.recall", "", "recall and false positives of a detector's pack on held-out frames"),
     "check": ("check.runtimes", "", "show that a pack's graphs suit the runtimes of JetPack 6; build them with NVIDIA's compiler"),
     "precision": ("check.precision", "export", "errors of the half data types beside torch.autocast, and masks of whole clips"),
     "variants": ("check.variants", "", "compare the fixed-shape form with the one whose memory grows: masks and cost"),
@@ -29,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {       # module, extra of pyproject
 }
 # Packages by the name they are imported under, as pyproject.toml has them: always, and with an extra.
 PLAIN = ("numpy", "onnx", "onnxruntime", "PIL", "cv2")
-EXTRA = ("torch", "torchvision", "transformers", "timm", "safetensors", "onnxscript")
+EXTRA = ("torch", "torchvision", "transformers", "timm", "safetensors", "onnxscript", "scipy")
 
 
 def usage() -> str:

@@ -3,8 +3,9 @@
 Source: docs/OperatorKernels.md of ONNX Runtime, CUDAExecutionProvider, domain ai.onnx, as it stood on the main branch when the
 work on the next release began (1.18: 2024-04-29, 1.19: 2024-08-04, 1.20: 2024-10-17, 1.21: 2025-02-22, 1.22: 2025-04-24,
 1.24: 2026-01-21; 1.23, which came out before that day: 2025-09-24). A release may have a change more or less than its day.
-Later lists were not read; that they lose a kernel is not to be expected. What depends on no input is computed when the graph
-is loaded, and needs none.
+Later lists were not read, but for one, which stands here as that of 1.31: a list of the main branch after 1.24 that has GridSample
+for the sets 20 and 22. In which release in between it came was not found out. That a later list loses a kernel is not to be
+expected. What depends on no input is computed when the graph is loaded, and needs none.
 
 A kernel "from 13 on" serves the version of the operator that came with set 13, and not one of a later set: ONNX Runtime does
 not know whether it could (VerifyVersion in kernel_registry.cc). A kernel "13 to 20" serves all versions in between.
@@ -19,7 +20,7 @@ from onnx import NodeProto, TensorProto
 
 from .placement import types_of
 
-RELEASES = ("1.18", "1.19", "1.20", "1.21", "1.22", "1.23", "1.24")
+RELEASES = ("1.18", "1.19", "1.20", "1.21", "1.22", "1.23", "1.24", "1.31")
 # b bfloat16, f float, h float16, i int32, l int64, ? bool: what the operator's main type may be.
 TYPES = {"b": TensorProto.BFLOAT16, "f": TensorProto.FLOAT, "h": TensorProto.FLOAT16, "i": TensorProto.INT32,
          "l": TensorProto.INT64, "?": TensorProto.BOOL}
@@ -39,12 +40,15 @@ Equal | 1.18: 13+ ?fhil
 Erf | 1.18: 13+ bfh
 Expand | 1.18: 13+ ?bfhil
 Gather | 1.18: 13+ ?bfhil
+GatherElements | 1.18: 13+ ?bfhil
 Gelu | 1.18: 20+ fh; 1.23: 20+ bfh
 Gemm | 1.18: 13+ bfh
 Greater | 1.18: 13+ fhil
 GreaterOrEqual | 1.18: 16+ fhil, 12-15 fhil
+GridSample | 1.18: 16+ f; 1.31: 22+ f, 20-21 f, 16-19 f
 LayerNormalization | 1.18: 17+ bfh
 Less | 1.18: 13+ fhil
+Log | 1.18: 13+ fh
 MatMul | 1.18: 13+ bfh
 Max | 1.18: 13+ bfhil
 MaxPool | 1.18: 12+ fh
@@ -66,6 +70,7 @@ Sqrt | 1.18: 13+ bfh
 Squeeze | 1.18: 13+ ?bfhil; 1.24: 23+ ?bfhil, 21-22 ?bfhil, 13-20 ?bfhil
 Sub | 1.18: 14+ bfhil
 Tile | 1.18: 13+ fhil; 1.19: 13+ bfhil
+TopK | 1.18: 11+ fhil
 Transpose | 1.18: 13+ ?bfhil; 1.24: 23+ ?bfhil, 21-22 ?bfhil, 13-20 ?bfhil
 Unsqueeze | 1.18: 13+ ?bfhil; 1.24: 23+ ?bfhil, 21-22 ?bfhil, 13-20 ?bfhil
 Where | 1.18: 16+ bfhil, 9-15 fhil

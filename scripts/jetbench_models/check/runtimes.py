@@ -39,9 +39,9 @@ LIMITS = {"fp32": (20, 9), "fp16": (20, 9), "bf16": (22, 10)}
 # use. All take FP32, FP16 and BF16 where they take floats.
 TENSORRT = frozenset({
     "Add", "Cast", "Clip", "Concat", "Constant", "Conv", "Cos", "Div", "Equal", "Erf", "Expand",
-    "Gather", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "LessOrEqual",
-    "MatMul", "Max", "MaxPool", "Mul", "Neg", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
-    "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose",
+    "Gather", "GatherElements", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "GridSample", "Identity", "LayerNormalization", "Less",
+    "LessOrEqual", "Log", "MatMul", "Max", "MaxPool", "Mul", "Neg", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
+    "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "TopK", "Transpose",
     "Unsqueeze", "Where"})
 # Operators of ONNX Runtime itself that the forms for its CPU provider may use: 1.18 has kernels for them.
 RUNTIME_OPERATORS = {("com.microsoft", "MultiHeadAttention"), ("com.microsoft", "RotaryEmbedding")}

@@ -1,14 +1,19 @@
-"""The transformers session that a pack is compared with, run now instead of read from stored references."""
+"""The model of transformers that a pack is compared with, run now instead of read from stored references."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..export.detector import answer
+from ..models import detector as models
 from ..models import released
 from ..models.session import run_session
+from ..pack.detections import Answer
 from ..pack.reference import Expected
 
 Array = np.ndarray
@@ -18,6 +23,12 @@ def load(path: Path, name: str | None, size: int, threads: int) -> nn.Module:
     """The model of a checkpoint; ``name`` and ``size`` as for ``released.load``."""
     torch.set_num_threads(threads)
     return released.load(path, name, size).model
+
+
+def detector(path: Path, name: str | None, size: int, threads: int) -> Callable[[Array], Answer]:
+    """What the detector of a checkpoint says about a frame; ``name`` and ``size`` as for ``models.detector.load``."""
+    torch.set_num_threads(threads)
+    return partial(answer, models.load(path, name, None if path.suffix == ".safetensors" else size).model)
 
 
 def rerun(model: nn.Module, clips: list[tuple[Array, list[Expected]]],

@@ -9,9 +9,12 @@ must break the tolerance.
 
 Example:
     python -m jetbench_models verify --pack assets/packs/sam2_mini --negative
+
+A detector's pack is compared as ``detections`` says: sets of logits and boxes; --checkpoint, --images, --negative and --threads apply.
 """
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +24,11 @@ import onnx
 import onnxruntime as ort
 
 from ..clips import KINDS
-from ..command import existing_pack, finite, parser, positive, some_of
+from ..command import existing_pack, finite, not_negative, parser, positive, some_of
+from ..pack.detections import manifest
 from ..pack.loop import FrameResult, Pack, run_clip, upsample
 from ..pack.reference import Expected, read_golden
+from . import detections
 
 Array = np.ndarray
 
@@ -110,6 +115,14 @@ def table(clips: list[tuple[Array, list[Expected]]], pack: Pack, tolerance: dict
     return good, lines
 
 
+def _verify_detector(args: argparse.Namespace) -> int:
+    answer = None
+    if args.checkpoint:
+        from . import session
+        answer = session.detector(args.checkpoint, args.model, int(manifest(args.pack)["input"]["size"]), args.threads)
+    return 0 if detections.verify(args.pack, answer, args.images, args.threads, args.negative) else 1
+
+
 def main(argv: list[str]) -> int:
     options = parser("verify", __doc__)
     options.add_argument("--pack", type=existing_pack, required=True, help="pack directory with reference/golden.json")
@@ -124,6 +137,8 @@ def main(argv: list[str]) -> int:
                         help="disturb the normalised pixels by this much (1e-6 is the size of rounding differences "
                              "between machines) to see how far the tracks hang on it")
     options.add_argument("--negative", action="store_true", help="also show that a corrupted memory is noticed")
+    options.add_argument("--images", type=not_negative, default=50, metavar="N",
+                         help="with --checkpoint of a detector: as many drawn frames beside those of the reference (default: 50)")
     options.add_argument("--own-spread", action="store_true",
                         help="also show how far the session of --weights is from itself in other convolution kernels")
     args = options.parse_args(argv)
@@ -131,6 +146,8 @@ def main(argv: list[str]) -> int:
         options.error("--own-spread runs the session, so it needs --checkpoint")
     if args.model and not args.checkpoint:
         options.error("--model names the architecture of --checkpoint, which is missing")
+    if detections.is_detector(args.pack):
+        return _verify_detector(args)
     index, clips = read_golden(args.pack)
     if args.prompts:
         clips = [(frames, [t for t in tracks if t.prompt.kind in args.prompts]) for frames, tracks in clips]

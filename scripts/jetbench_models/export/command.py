@@ -27,11 +27,12 @@ from torch import nn
 
 from ..clips import KINDS
 from ..command import finite, not_negative, parser, positive, progress, some_of
+from ..models import detector as models
 from ..models import released
 from ..models.session import Reference
 from ..pack import DTYPES
 from ..pack.limits import FLOORS
-from . import golden, presence
+from . import detector, golden, presence
 from .convert import write_graphs
 from .graphs.geometry import Geometry
 from .manifest import FOLLOWS, LIBRARIES, describe, library_versions, licence, manifest
@@ -55,10 +56,12 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--save-checkpoint", type=Path, metavar="PATH",
                       help="with --random-init: keep the weights that the pack holds, for precision and verify --checkpoint: a file "
                            "that ends in .pt in the official form, anything else as a Hugging Face directory")
-    made.add_argument("--model", choices=released.NAMES, metavar="NAME",
-                      help=f"architecture that the weights must have: {', '.join(released.NAMES)} (default: what they are)")
+    names = (*released.NAMES, *models.NAMES)
+    made.add_argument("--model", choices=names, metavar="NAME",
+                      help=f"architecture that the weights must have: {', '.join(names)} (default: what they are)")
     made.add_argument("--image-size", type=positive, metavar="PIXELS",
-                      help="input size (default: the checkpoint's, 1024); SAM 2 takes multiples of 32, EdgeTAM of 256")
+                      help="input size (default: the checkpoint's, else 1024, of D-FINE 640); SAM 2 and D-FINE take multiples of 32, "
+                           "EdgeTAM of 256")
     made.add_argument("--out", type=Path, required=True, help="pack directory to write")
     made.add_argument("--id", help="name of the pack (default: name of the directory)")
     made.add_argument("--notes", default="", help="free text for the manifest's provenance")
@@ -155,9 +158,41 @@ def main(argv: list[str]) -> int:
         options.error("--random-init needs --model NAME")
     if 0 < args.frames < 8:
         options.error("--frames: at least 8, so that the object can leave and return and all memory slots fill; or 0")
+    detects = args.model in models.NAMES if args.random_init else models.is_detector(args.checkpoint)
+    if detects and (wrong := [option for option, given in (
+            ("--prompts", args.prompts != KINDS), ("--variant", args.variant != "fixed"), ("--follow official", args.follow == "official"),
+            ("--score-shift", args.score_shift is not None), ("--score-negated", args.score_negated)) if given]):
+        options.error(f"{', '.join(wrong)}: for trackers only, and this is a detector")
     logging.disable(logging.WARNING)      # torch.onnx reports every step
     torch.set_num_threads(args.threads)
     progress.start()
+    if detects:
+        _write_detector(args, recorded(argv, args.id or args.out.resolve().name))
+    else:
+        _write_tracker(args, argv)
+    total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    progress.say(f"{args.out}: {total / 1e6:.1f} MB in all; peak memory of this process {peak:.0f} MiB")
+    return 0
+
+
+def _write_detector(args: argparse.Namespace, command: str) -> None:
+    if args.random_init:
+        checkpoint = models.random(args.model, args.seed, args.image_size or models.IMAGE_SIZE)
+        args.notes = " ".join(filter(None, (args.notes, f"Random weights of seed {args.seed}.")))
+    else:
+        checkpoint = models.load(args.checkpoint, args.model, args.image_size)
+    progress.say(f"{checkpoint.name}: {sum(p.numel() for p in checkpoint.model.parameters()) / 1e6:.2f} M parameters, "
+                 f"{checkpoint.model.config.anchor_image_size[0]} px, weights {checkpoint.source} {checkpoint.sha256[:12]}")
+    if args.save_checkpoint:
+        checkpoint.model.save_pretrained(args.save_checkpoint)
+        progress.say(f"{args.save_checkpoint}: these weights, as a Hugging Face directory")
+    seed = detector.CLIP_SEED if args.clip_seed == golden.CLIP_SEED else args.clip_seed
+    detector.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, seed, command, args.notes,
+                   progress.say)
+
+
+def _write_tracker(args: argparse.Namespace, argv: list[str]) -> None:
     say = progress.say
     if args.random_init:
         checkpoint = released.random(args.model, args.seed, args.image_size)
@@ -171,7 +206,3 @@ def main(argv: list[str]) -> int:
     say(f"{checkpoint.name}: {sum(p.numel() for p in checkpoint.model.parameters()) / 1e6:.1f} M parameters, "
         f"{Geometry.of(checkpoint.model).size} px, weights {checkpoint.source} {checkpoint.sha256[:12]}, follows {follows}")
     _write(args, checkpoint, recorded(argv, identity), identity, follows, say)
-    total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    say(f"{args.out}: {total / 1e6:.1f} MB in all; peak memory of this process {peak:.0f} MiB")
-    return 0

@@ -180,6 +180,19 @@ def _declare_shapes(graph: onnx.GraphProto, signature: Signature) -> None:
                 dim.dim_param = size
 
 
+def trace(module: nn.Module, name: str, signature: Signature, examples: tuple[torch.Tensor, ...],
+          free: tuple[dict, ...] | None = None) -> onnx.ModelProto:
+    """The stripped graph of a module that was run on ``examples``; ``free``: axes without a fixed size, for each input."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(module, examples, dynamo=True, optimize=False, verbose=False,
+                                    opset_version=half.OPSET, input_names=[p.name for p in signature.inputs],
+                                    output_names=[p.name for p in signature.outputs], dynamic_shapes=free)
+    # constants larger than this stay an expression: position tables are put together when the graph is loaded
+    optimizer.optimize(program.model, output_size_limit=FOLD_LIMIT)
+    return _strip(program.model_proto, name)
+
+
 def export_graph(model: nn.Module, name: str, signature: Signature, form: Callable | None = None) -> onnx.ModelProto:
     """One fp32 graph, stripped and checked. ``form``: the module of its CPU form, which may use ONNX Runtime's own operators."""
     g, sources = Geometry.of(model), signature
@@ -190,14 +203,7 @@ def export_graph(model: nn.Module, name: str, signature: Signature, form: Callab
     axes = {OBJECTS: torch.export.Dim(OBJECTS, min=1), MEMORIES: torch.export.Dim(MEMORIES, min=1, max=g.slots if form else 64),
             POINTERS: torch.export.Dim(POINTERS, min=1, max=g.pointers if form else 64)}
     free = tuple({i: axes[size] for i, size in enumerate(port.shape) if size in axes} for port in sources.inputs)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(module, tuple(examples.values()), dynamo=True, optimize=False, verbose=False,
-                                    opset_version=half.OPSET, input_names=[p.name for p in sources.inputs],
-                                    output_names=[p.name for p in sources.outputs], dynamic_shapes=free)
-    # constants larger than this stay an expression: position tables are put together when the graph is loaded
-    optimizer.optimize(program.model, output_size_limit=FOLD_LIMIT)
-    graph = _strip(program.model_proto, name)
+    graph = trace(module, name, sources, tuple(examples.values()), free)
     asking = [n.name for n in graph.graph.node if n.op_type in ("Shape", "Size")]
     if asking and not form and {MEMORIES, POINTERS}.isdisjoint(size for port in signature.inputs for size in port.shape):
         raise RuntimeError(f"{name}: {asking} would run on the CPU in a CUDA session; write the sizes as constants")

@@ -8,7 +8,8 @@ ONNX Runtime 1.24. A bfloat16 graph with convolutions gets
 - for MaxPool of 2 x 2 in steps of 2: the largest of four maps that take every second row and column;
 - for Resize to twice the size by the nearest: each pixel repeated;
 - for Resize to four times the size by linear weights: rows and columns of neighbours, weighted and put between each other. On maps
-  whose values are small multiples of one step, as a binary mask reduced to a quarter is, all products and sums are exact.
+  whose values are small multiples of one step, as a binary mask reduced to a quarter is, all products and sums are exact;
+- for ReduceMax along one axis: the first of TopK; along an axis of one place, nothing.
 
 Whatever else there is of these four is refused.
 """
@@ -132,6 +133,22 @@ class _Close:
         yield from (apart, wide, self.node("Reshape", wide.output[0], self.integers(n, c, 2 * h, 2 * w), output=node.output[0]))
 
 
+    def reduce_max(self, node: NodeProto) -> Iterator[NodeProto]:
+        axes = self.constants.get(node.input[1]) if len(node.input) > 1 else None
+        keeps = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
+        shape = self.shapes.get(node.input[0], [])
+        if axes is None or axes.size != 1 or 0 in shape or not shape:
+            raise ValueError(f"{node.name}: only ReduceMax along one axis of known size is expected")
+        axis, value = int(axes.item()) % len(shape), node.input[0]
+        if shape[axis] > 1:
+            best = self.node("TopK", value, self.integers(1), axis=axis)
+            best.output.append(f"{best.output[0]}_place")
+            value = best.output[0]
+            yield best
+        left = [1 if i == axis else n for i, n in enumerate(shape) if keeps or i != axis]
+        yield self.node("Reshape", value, self.integers(*left), output=node.output[0])
+
+
 def close(model: onnx.ModelProto) -> None:
     """Replaces the operators that ``LACKING`` names, in place."""
     made = _Close(model)
@@ -143,9 +160,7 @@ def close(model: onnx.ModelProto) -> None:
         if node.op_type not in LACKING:
             nodes.append(node)
             continue
-        if node.op_type == "ReduceMax":
-            raise ValueError(f"{node.name}: ReduceMax has no kernel in this operator set")
-        written = list({"Pad": made.pad, "MaxPool": made.max_pool, "Resize": made.resize}[node.op_type](node))
+        written = list({"Pad": made.pad, "MaxPool": made.max_pool, "Resize": made.resize, "ReduceMax": made.reduce_max}[node.op_type](node))
         if not written:
             same[node.output[0]] = node.input[0]
         nodes.extend(written)

@@ -32,10 +32,13 @@ from ..clips import KINDS
 from ..clips.prompts import TrackPrompt, derive
 from ..clips.synth import Script, TextureBank, make_clip
 from ..command import Refused, existing_file, existing_pack, parser, progress
+from ..models import detector as models
 from ..models import released
 from ..models.session import Reference, resized_frame, run_session
+from ..pack.detections import manifest as read_manifest
 from ..pack.limits import lacks, spread, tolerance
 from ..pack.reference import QUANTUM, encode_logits, encode_masks, shuffled
+from . import detector
 from .manifest import library_versions
 
 FRAMES = 24
@@ -202,10 +205,14 @@ def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Cli
 def promise(pack: Path) -> float:
     """Puts the tolerance of a pack's reference into its manifest, and gives it."""
     limit = json.loads((pack / "reference" / "golden.json").read_text())["tolerance"]["low_res"]
+    put_limit(pack, limit)
+    return limit
+
+
+def put_limit(pack: Path, limit: float) -> None:
     text = (pack / "pack.toml").read_text()
     head, mark, tail = text.partition("[golden]")
     (pack / "pack.toml").write_text(head + mark + re.sub(r"(?m)^tolerance = .*$", f"tolerance = {limit}", tail))
-    return limit
 
 
 def main(argv: list[str]) -> int:
@@ -216,9 +223,18 @@ def main(argv: list[str]) -> int:
     options.add_argument("--weak", action="store_true", help="also where the reference shows too little: jetbench verify says weak")
     args = options.parse_args(argv)
     torch.set_num_threads(1)
-    model = released.load(args.weights).model
     command = (f"python -m jetbench_models golden --weights {args.weights.name} --pack assets/packs/{args.pack.resolve().name} "
                f"--frames assets/{args.frames.resolve().name}")
+    if models.is_detector(args.weights):
+        about = dict(command=command, libraries=library_versions(detector.LIBRARIES))
+        images, found = detector.shared_frames(args.pack, args.frames), models.load(args.weights)
+        if found.sha256 != (known := read_manifest(args.pack)["provenance"]["checkpoint_sha256"]):
+            raise Refused(f"{args.weights}: its digest is {found.sha256[:12]}, and the pack was made of weights {known[:12]}")
+        limit = detector.write_reference(found.model, args.pack, images, about)
+        put_limit(args.pack, limit)
+        print(f"{args.pack / 'reference'}: {len(images)} frames, tolerance {limit:.1e}")
+        return 0
+    model = released.load(args.weights).model
     for line in write_golden(model, args.pack / "reference", args.frames, golden_clips(model.config.image_size), command,
                              library_versions(LIBRARIES), weak=args.weak):
         print(line)

@@ -24,6 +24,8 @@ The weights were trained by this project from random numbers, on synthetic clips
 downloaded weights and no third-party images were used. They are smoke-test models: they exercise the SAM 2 and EdgeTAM
 video architectures and say nothing about the quality of the released models of those names.
 """
+DETECTOR_MINI_LICENCE = (MINI_LICENCE.replace("clips", "frames").replace("those names", "that name")
+                         .replace("SAM 2 and EdgeTAM\nvideo architectures", "D-FINE\narchitecture"))
 
 RANDOM_LICENCE = """\
 The graphs and reference outputs in this directory hold random numbers in the architecture of a released model. They are
@@ -32,10 +34,10 @@ used. They show that graphs and runner compute what the PyTorch model computes, 
 """
 RELEASED_LICENCE = """\
 The graphs in this directory hold the weights of the checkpoint named in pack.toml, converted and otherwise unchanged. They
-stay under the licence of that checkpoint. The SAM 2, SAM 2.1 and EdgeTAM checkpoints are published by Meta under the
-Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0), the EfficientTAM checkpoints by their authors under the
-same; weights that were trained further may have other terms.
+stay under the licence of that checkpoint. The {checkpoints} checkpoints are published by {publisher} under the
+Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0); weights that were trained further may have other terms.
 """
+PUBLISHERS = {"dfine": ("D-FINE", "its authors"), "efficienttam": ("EfficientTAM", "its authors")}   # the others: Meta
 FOLLOWS = ("transformers", "official")     # the implementation whose masks a pack gives where the two differ
 TITLES = {"sam2": "SAM 2.0 video", "sam2.1": "SAM 2.1 video", "edgetam": "EdgeTAM video",
           "efficienttam": "EfficientTAM video"}
@@ -47,11 +49,14 @@ def library_versions(names: tuple[str, ...]) -> dict[str, str]:
 
 def licence(checkpoint: Checkpoint) -> str:
     """Text of LICENSE: ours, or that of the weights, with the file that lay beside them."""
-    text = {"random": RANDOM_LICENCE, "trained here": MINI_LICENCE}.get(checkpoint.source, RELEASED_LICENCE)
+    checkpoints, publisher = PUBLISHERS.get(checkpoint.family, ("SAM 2, SAM 2.1 and EdgeTAM", "Meta"))
+    mini = DETECTOR_MINI_LICENCE if checkpoint.family == "dfine" else MINI_LICENCE
+    released = RELEASED_LICENCE.format(checkpoints=checkpoints, publisher=publisher)
+    text = {"random": RANDOM_LICENCE, "trained here": mini}.get(checkpoint.source, released)
     return text + (f"\n{checkpoint.licence}" if checkpoint.licence else "")
 
 
-def _inline(table: dict[str, str]) -> str:
+def inline(table: dict[str, str]) -> str:
     return "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in table.items()) + " }"
 
 
@@ -68,6 +73,22 @@ def describe(checkpoint: Checkpoint, g: Geometry) -> str:
     return f"{what} at {g.size} px, from {'a Hugging Face directory' if checkpoint.source == 'hugging face' else 'the official checkpoint'}"
 
 
+def provenance_lines(provenance: dict, follows: str) -> list[str]:
+    """[provenance]: digest of the weights, command, libraries and notes, as ``provenance`` has them."""
+    return ["[provenance]", f'checkpoint_sha256 = "{provenance["checkpoint_sha256"]}"', f'exporter = "jetbench_models {__version__}"',
+            f'command = {json.dumps(provenance["command"])}', f'libraries = {inline(provenance["libraries"])}',
+            f'follows = "{follows}"', f'notes = {json.dumps(provenance["notes"])}']
+
+
+def input_lines(size: int | str, mean: list[float], std: list[float]) -> list[str]:
+    """[input]: side of the square image, and what its pixels in 0..1 are normalised with."""
+    return ["[input]", f"size = {size}", 'resize = "bilinear_antialias_u8"', 'colour = "rgb"', f"mean = {mean}", f"std = {std}"]
+
+
+def golden_lines(index: str, tolerance: float) -> list[str]:
+    return ["", "[golden]", f'index = "{index}"', f"tolerance = {tolerance}"]
+
+
 def manifest(identity: str, family: str, description: str, g: Geometry, provenance: dict,
              digests: dict[str, dict[str, str]], golden: float | None, grows: bool = False, follows: str = FOLLOWS[0],
              test_model: bool = False) -> str:
@@ -78,12 +99,7 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
     kinds = [kind for kind in DTYPES if kind in next(iter(digests.values()))]
     lines = [
         "schema = 1", f'id = "{identity}"', f'family = "{family}"', f"description = {json.dumps(description)}",
-        'licence = "Apache-2.0"', *stands_in, "", "[provenance]",
-        f'checkpoint_sha256 = "{provenance["checkpoint_sha256"]}"', f'exporter = "jetbench_models {__version__}"',
-        f'command = {json.dumps(provenance["command"])}', f'libraries = {_inline(provenance["libraries"])}',
-        f'follows = "{follows}"', f'notes = {json.dumps(provenance["notes"])}',
-        "", "[input]", f"size = {g.size}", 'resize = "bilinear_antialias_u8"', 'colour = "rgb"',
-        f"mean = {MEAN}", f"std = {STD}",
+        'licence = "Apache-2.0"', *stands_in, "", *provenance_lines(provenance, follows), "", *input_lines(g.size, MEAN, STD),
         "", "[memory]", f"frames = {g.slots}", f"tokens_per_frame = {g.memory_tokens}", f"channels = {g.memory_channels}",
         f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if family != "edgetam" or follows == "official" else "fp32"}"',
         "", "[prompts]", 'kinds = ["points", "bbox", "mask"]', f"point_slots = {POINT_SLOTS}",
@@ -91,13 +107,13 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
     ]
     for name, signature in signatures(g, grows).items():
         lines += ["", "[[graph]]", f'name = "{name}"',
-                  f"files = {_inline({p: f'{p}/{name}.onnx' for p in kinds})}",
-                  f"sha256 = {_inline({p: digests[name][p] for p in kinds})}"]
+                  f"files = {inline({p: f'{p}/{name}.onnx' for p in kinds})}",
+                  f"sha256 = {inline({p: digests[name][p] for p in kinds})}"]
         if CPU in digests[name]:
-            lines.append(f"cpu = {_inline({'file': f'fp32/{name}.{CPU}.onnx', 'sha256': digests[name][CPU]})}")
+            lines.append(f"cpu = {inline({'file': f'fp32/{name}.{CPU}.onnx', 'sha256': digests[name][CPU]})}")
         lines += [f"inputs = {as_toml(signature.inputs)}", f"outputs = {as_toml(signature.outputs)}"]
     for state in ("bank", "ptrs", "age"):
         lines += ["", "[[state]]", f'input = "{state}"', f'output = "{state}_out"']
     if golden is not None:
-        lines += ["", "[golden]", 'index = "reference/golden.json"', f"tolerance = {golden}"]
+        lines += golden_lines("reference/golden.json", golden)
     return "\n".join(lines) + "\n"

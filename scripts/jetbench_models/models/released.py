@@ -52,6 +52,8 @@ class Checkpoint:
 
     @property
     def family(self) -> str:
+        if self.model.config.model_type == "d_fine":
+            return "dfine"
         return family_of(self.model.state_dict())
 
 

@@ -94,8 +94,12 @@ def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
 
 
 def set_versions(model: onnx.ModelProto, precision: str) -> None:
-    """Opset and IR version of a graph. The operators used mean the same from opset 18 to 22; only types and modes were added."""
+    """Opset and IR version of a graph. The operators used mean the same from opset 18 to 22; only types and modes were added, and
+    the bilinear mode of GridSample is called linear from 20 on."""
     convolutions = precision == "bf16" and any(n.op_type == "Conv" for n in model.graph.node)
+    for attribute in (a for n in model.graph.node if n.op_type == "GridSample" for a in n.attribute if a.name == "mode"):
+        if attribute.s in (b"bilinear", b"linear"):
+            attribute.s = b"linear" if convolutions else b"bilinear"
     model.ClearField("opset_import")
     model.opset_import.append(helper.make_opsetid("", BF16_CONV_OPSET if convolutions else OPSET))
     model.ir_version = IR_VERSION[precision]

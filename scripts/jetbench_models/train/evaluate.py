@@ -21,7 +21,7 @@ from ..command import existing_file, not_negative, parser, positive
 from ..models import weights
 from ..models.session import processor
 from .losses import SURE
-from .run import tune_process
+from .optimise import tune_process
 from .tracker import Tracker, track
 
 KINDS = ("point", "box", "mask")

@@ -1,13 +1,13 @@
-"""Trains one miniature model from random weights to final weights: ``train sam2``, then ``train edgetam``.
+"""Trains one miniature model from random weights to final weights: ``train sam2``, then ``train edgetam``; or ``train dfine``.
 
 The SAM 2 model goes through a curriculum of stages (one frame, two frames, short clips at 128 px, then 256 px). The
 EdgeTAM model starts from it: its convolutional encoder learns to reproduce the SAM 2 encoder's feature maps, the shared
 modules are copied, the perceiver starts as a near identity, and the last stages are repeated. Everything is seeded and
-step based. A run saves a checkpoint every few minutes and on SIGTERM; the same command continues from it.
+step based. A run saves a checkpoint every few minutes and on SIGTERM; the same command continues from it. The detector
+(``dfine``) has a schedule of its own, in ``detector``.
 """
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import signal
@@ -20,10 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from ..clips.synth import Batch
-from ..command import existing_file, not_negative, parser
+from ..command import existing_file, not_negative, parser, positive
 from ..models import miniature, weights
+from . import detector
 from .feed import BatchPlan, Feed, generator
 from .losses import AuxiliaryHead, Meter, clip_loss
+from .optimise import Average, tune_process
 from .tracker import Tracker, normalise
 
 FEW = ((1, 12, 3), (4, 5, 2))                  # (frames, clips, objects per clip)
@@ -65,18 +67,6 @@ SCHEDULES: dict[str, tuple[Stage, ...]] = {
     ),
 }
 TEACHER_STAGE = "track"    # the SAM 2 weights that EdgeTAM starts from: tracking works by then, at 128 px
-
-
-def tune_process() -> None:
-    """One thread, no denormals, and freed blocks stay in the process (mapping them anew costs about 6 % of a step)."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-4, 0)                  # M_MMAP_MAX
-        libc.mallopt(-1, 2 ** 31 - 1)        # M_TRIM_THRESHOLD
-    except (OSError, AttributeError):        # not glibc
-        pass
 
 
 def rate_at(stage: Stage, step: int) -> float:
@@ -124,22 +114,6 @@ class Optimiser:
     def restore(self, states: list[dict]) -> None:
         for part, state in zip(self.parts, states):
             part.load_state_dict(state)
-
-
-class Average:
-    """Exponential moving average of all weights and statistics; this is what is saved as the result."""
-
-    def __init__(self, state: dict[str, Tensor]):
-        self.state = {k: v.detach().clone() for k, v in state.items()}
-
-    def update(self, model: nn.Module, count: int) -> None:
-        share = max(0.002, 1 / (0.1 * count + 2))
-        current = model.state_dict()
-        floats = [k for k, v in self.state.items() if v.is_floating_point()]
-        torch._foreach_lerp_([self.state[k] for k in floats], [current[k].detach() for k in floats], share)
-        for k, v in self.state.items():
-            if not v.is_floating_point():
-                v.copy_(current[k])
 
 
 def distillation_loss(student: Tracker, teacher: Tracker, frames: Tensor, meter: Meter) -> Tensor:
@@ -314,14 +288,22 @@ class Run:
 
 def main(argv: list[str]) -> int:
     options = parser("train", __doc__)
-    options.add_argument("arch", choices=miniature.ARCHITECTURES)
+    options.add_argument("arch", choices=(*miniature.ARCHITECTURES, "dfine"))
     options.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
     options.add_argument("--seed", type=not_negative, default=0)
     options.add_argument("--teacher", type=existing_file, help="SAM 2 weights that EdgeTAM starts from (default: train them "
                                                      "first, into a folder named sam2 beside --out)")
+    options.add_argument("--steps", type=positive, default=detector.STEPS,
+                         help=f"of the detector until its learning rate has fallen for the first time; {detector.AGAIN} follow "
+                              f"(default: {detector.STEPS})")
     args = options.parse_args(argv)
     tune_process()
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.arch == "dfine":
+        single = detector.Run(args.out, args.seed, args.steps)
+        if single.resume():
+            print(f"continuing at step {single.step}", file=sys.stderr)
+        return 0 if single.train() else 130
     teacher = None
     if args.arch == "edgetam":
         teacher = args.teacher or args.out.parent / "sam2" / f"{TEACHER_STAGE}.safetensors"
