@@ -112,7 +112,9 @@ const MODES: [&[(&str, &str)]; 3] =
 #[test]
 fn tracks_are_founded_and_end_without_a_trace_in_the_others() {
     for_each_pack("tracks_are_founded_and_end_without_a_trace_in_the_others", |dir| {
-        for mode in MODES {
+        // One pack in every mode, the others in the last: what differs between packs is in their graphs.
+        let modes = if dir.ends_with("sam2_mini") { &MODES[..] } else { &MODES[2..] };
+        for mode in modes {
             let open = || {
                 let mut request = request(dir, Dtype::Fp32);
                 request.options.extra = mode.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
