@@ -16,7 +16,7 @@ use jetbench_runners::types::{
     Device, Dtype, Frame, FrameMasks, Mask, ObjectMask, OpenRequest, Options, Prompt, PromptShape, Stage,
 };
 use jetbench_runners::{Runner, RunnerError, packs, runtime, webgpu};
-use real_packs::{skipped, with_golden};
+use real_packs::{skipped, trackers, with_golden};
 
 const GPU: Device = Device::WebGpu(0);
 const SIZE: (u32, u32) = (160, 120);
@@ -40,7 +40,7 @@ fn device_packs() -> Result<(MutexGuard<'static, ()>, Vec<PathBuf>), String> {
         Some(paths) => std::env::split_paths(&paths).collect(),
         None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs")],
     };
-    let found: Vec<PathBuf> = packs::list(&roots, GPU).into_iter().map(|(dir, _)| dir).collect();
+    let found = trackers(&roots, GPU);
     if found.is_empty() {
         return Err(format!("no packs in {roots:?}"));
     }

@@ -14,13 +14,17 @@ fn packs_under_test() -> Result<Vec<PathBuf>, String> {
         Some(paths) => std::env::split_paths(&paths).collect(),
         None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs")],
     };
-    let tracks = |info: &Result<packs::PackInfo, _>| info.as_ref().is_ok_and(|info| !info.detects);
-    let found = packs::list(&roots, Device::Cpu).into_iter().filter(|(_, info)| tracks(info));
-    let dirs: Vec<PathBuf> = found.map(|(dir, _)| dir).collect();
+    let dirs = trackers(&roots, Device::Cpu);
     if dirs.is_empty() {
         return Err(format!("no packs in {roots:?}"));
     }
     runtime::load(None).map(|_| dirs).map_err(|e| e.to_string())
+}
+
+/// The packs below these directories that track; a detector's alone does not.
+pub fn trackers(roots: &[PathBuf], device: Device) -> Vec<PathBuf> {
+    let found = packs::list(roots, device).into_iter();
+    found.filter(|(_, info)| info.as_ref().is_ok_and(|info| !info.detects)).map(|(dir, _)| dir).collect()
 }
 
 /// Runs `test` on every pack, or prints why it does not.

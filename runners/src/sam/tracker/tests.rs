@@ -227,7 +227,7 @@ fn two_thousand_frames_of_births_and_deaths() {
         pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4
     };
     for_each_pack("two_thousand_frames_of_births_and_deaths", |dir| {
-        for mode in MODES {
+        for mode in MODES.into_iter().rev() {
             let mut request = request(dir, Dtype::Fp32);
             request.options.extra = mode.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
             let mut tracker = Tracker::open(&request).unwrap();
