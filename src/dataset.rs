@@ -21,6 +21,7 @@ mod prompts;
 mod structure;
 mod survey;
 mod synth;
+pub(crate) mod track_files;
 mod values;
 mod video;
 pub(crate) mod whole;

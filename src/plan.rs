@@ -28,6 +28,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use jetbench_runners::packs;
+use jetbench_runners::types::Dtype;
 
 use crate::cli::RunArgs;
 use crate::dataset::content::folder_stamp;
@@ -112,14 +113,7 @@ impl Plan {
                     let model = model.clone();
                     let pack_stamps = Vec::new();
                     let mut cell = Cell { model, pack, detector, prompt, dtype, device, admitted, pack_stamps };
-                    let dirs: Vec<PathBuf> = cell.packs().map(|pack| pack.dir.clone()).collect();
-                    for dir in dirs {
-                        cell.pack_stamps.push(folder_stamp(&dir));
-                        if !checked.contains(&(dir.clone(), dtype)) {
-                            packs::check(&dir, dtype)?;
-                            checked.push((dir, dtype));
-                        }
-                    }
+                    cell.pack_stamps = checked_packs(&cell, &mut checked)?;
                     options::check(&settings, &cell)?;
                     cells.push(cell);
                 }
@@ -218,6 +212,20 @@ impl Plan {
         let _ = writeln!(text, "results: {}", self.settings.out.display());
         text
     }
+}
+
+/// Compares the packs of a cell with their manifests, those that were not yet; what the file system says of them before.
+fn checked_packs(cell: &Cell, checked: &mut Vec<(PathBuf, Dtype)>) -> Result<Vec<String>, Error> {
+    let mut stamps = Vec::new();
+    for pack in cell.packs() {
+        stamps.push(folder_stamp(&pack.dir));
+        let known = (pack.dir.clone(), cell.dtype);
+        if !checked.contains(&known) {
+            packs::check(&pack.dir, cell.dtype)?;
+            checked.push(known);
+        }
+    }
+    Ok(stamps)
 }
 
 /// Holds every cell against `--memory-budget`; the estimates, for the screen.

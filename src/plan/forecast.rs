@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::mask_lines;
+use crate::dataset::{mask_lines, track_files};
 use crate::judge::stats::median;
 use crate::plan::resolve::{Cell, slug};
 use crate::plan::{Plan, budget, options, unprompted};
@@ -88,7 +88,13 @@ impl Earlier {
                 let root = dir.join(root).join(&slug);
                 retention::size(&root.join(&sequence.video)) + retention::size(&root.join(file))
             };
+            let tracks = |mots| {
+                retention::size(&dir.join("masks").join(&slug).join(&track_files::file_names(&sequence.video, mots)[0]))
+            };
+            let results = retention::size(&dir.join("masks").join(&slug).join(track_files::RESULTS));
             let bytes = names("masks", mask_lines::file_names(&sequence.video)[0].clone())
+                + tracks(true)
+                + results / cell.sequences.len() as u64
                 + names("overlays", movie::file_name(&sequence.video));
             let kind = (sequence.width, sequence.height, sequence.objects.len());
             (kind, bytes as f64 / MIB / sequence.frames.len().max(1) as f64)

@@ -17,11 +17,20 @@ pub enum MaskFiles {
     Png,
     /// One file of run lengths per video.
     Rle,
+    /// Found tracks as MOTS text, one file per video.
+    Mots,
+    /// Found tracks as YouTube-VIS result JSON, one file for all videos.
+    YoutubeVis,
 }
 
 impl MaskFiles {
     /// Words of the flag and of a config file.
-    pub const WORDS: [&str; 4] = ["true", "png", "rle", "false"];
+    pub const WORDS: [&str; 6] = ["true", "png", "rle", "mots", "ytvis", "false"];
+
+    /// Do these files hold found tracks alone?
+    pub fn of_tracks(self) -> bool {
+        matches!(self, MaskFiles::Mots | MaskFiles::YoutubeVis)
+    }
 }
 
 impl fmt::Display for MaskFiles {
@@ -30,6 +39,8 @@ impl fmt::Display for MaskFiles {
             MaskFiles::Off => "false",
             MaskFiles::Png => "true",
             MaskFiles::Rle => "rle",
+            MaskFiles::Mots => "mots",
+            MaskFiles::YoutubeVis => "ytvis",
         })
     }
 }
@@ -42,7 +53,9 @@ impl FromStr for MaskFiles {
             "false" => Ok(MaskFiles::Off),
             "true" | "png" => Ok(MaskFiles::Png),
             "rle" => Ok(MaskFiles::Rle),
-            _ => Err(format!("unknown files `{word}`; choose png or rle, or true or false")),
+            "mots" => Ok(MaskFiles::Mots),
+            "ytvis" => Ok(MaskFiles::YoutubeVis),
+            _ => Err(format!("unknown files `{word}`; choose png, rle, mots or ytvis, or true or false")),
         }
     }
 }
@@ -52,7 +65,7 @@ impl Serialize for MaskFiles {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             MaskFiles::Off | MaskFiles::Png => serializer.serialize_bool(*self == MaskFiles::Png),
-            MaskFiles::Rle => serializer.collect_str(self),
+            _ => serializer.collect_str(self),
         }
     }
 }
@@ -80,7 +93,12 @@ mod tests {
             assert_eq!(serde_json::from_str::<MaskFiles>(&serde_json::to_string(&read).unwrap()).unwrap(), files);
         }
         assert_eq!(serde_json::to_string(&MaskFiles::Png).unwrap(), "true", "as in earlier records");
-        assert!(serde_json::from_str::<MaskFiles>("\"gif\"").unwrap_err().to_string().contains("choose png or rle"));
+        assert!(
+            serde_json::from_str::<MaskFiles>("\"gif\"")
+                .unwrap_err()
+                .to_string()
+                .contains("choose png, rle, mots or ytvis")
+        );
         assert!(MaskFiles::WORDS.iter().all(|word| word.parse::<MaskFiles>().is_ok()));
     }
 }

@@ -11,7 +11,7 @@ const MOST_TRACKS: usize = 20;
 /// Do the settings go with the cells whose tracks a detector founds, and is everything there that the others need?
 ///
 /// # Errors
-/// Prompts of the user's own, or a limit of objects, beside such a cell; a live source without prompts for a cell that needs them.
+/// Prompts of the user's own, or a limit of objects, beside such a cell; files of found tracks beside a prompted one; a live source without prompts for a cell that needs them.
 pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
     let refuse = |what: &str, model: &str, why: &str| Err(Error::Usage(format!("{what} and model `{model}`: {why}")));
     let given = settings.prompts.as_ref().is_some_and(|prompts| !prompts.is_empty());
@@ -26,6 +26,12 @@ pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
                        (--option max_tracks=N bounds the tracks)";
             return refuse("--limit-objects", model, why);
         }
+    }
+    if settings.save_masks.of_tracks()
+        && let Some(Cell { model, .. }) = cells.iter().find(|cell| cell.detector.is_none())
+    {
+        let flag = format!("--save-masks={}", settings.save_masks);
+        return refuse(&flag, model, "these files hold found tracks, and its objects are prompted; say png or rle");
     }
     if settings.live.is_some()
         && !given

@@ -177,7 +177,7 @@ fn reproduce(run: &RunRecord) -> Markup {
         ("started", run.started.clone()),
         ("finished", run.finished.clone().unwrap_or_else(|| "not finished".to_string())),
         ("jetbench", run.version.clone()),
-        ("data", format!("{} ({}), {}", run.data.root, run.data.layout, run.data.scoring())),
+        ("data", format!("{} ({}), {}", run.data.root, run.data.layout, run.scoring())),
     ];
     let mut digest = |name, value: &str| facts.extend((!value.is_empty()).then(|| (name, value.to_string())));
     digest("started in", &origin.directory);

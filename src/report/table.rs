@@ -96,7 +96,7 @@ pub fn heading(run: &RunRecord) -> String {
         dataset_name(run),
         plural(run.data.videos, "video", "videos"),
         plural(run.data.objects, "object", "objects"),
-        run.data.scoring(),
+        run.scoring(),
         run.device.name
     ))
 }

@@ -70,6 +70,19 @@ pub struct RunRecord {
     pub origin: Origin,
 }
 
+impl RunRecord {
+    /// How results were scored, in words: objects that a detector found have protocols of their own.
+    pub fn scoring(&self) -> String {
+        const FOUND: &str = "davis2017-unsup, ytvis and hota";
+        let found = self.cells.iter().filter(|cell| cell.detector.is_some()).count();
+        match (self.data.has_truth(), found) {
+            (true, n) if n > 0 && n == self.cells.len() => format!("scored as {FOUND}"),
+            (true, n) if n > 0 => format!("{}, without prompts as {FOUND}", self.data.scoring()),
+            _ => self.data.scoring(),
+        }
+    }
+}
+
 /// Where a run's figures come from, beyond its settings: what is needed to take it up again, to join it with others and
 /// to see that nothing has changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use jetbench_runners::types::{OpenReport, StagePrecision};
 
 use crate::child::hand_over_stdin;
 use crate::dataset::live::{self, LiveKind};
-use crate::dataset::{Clock, content};
+use crate::dataset::{Clock, content, track_files};
 use crate::judge::complete::Planned;
 use crate::judge::verdict::{self, Conditions, Rules};
 use crate::judge::{course, disturbed, roofline, summary};
@@ -427,7 +427,8 @@ impl CellRun<'_> {
         let dataset = &self.plan.dataset;
         let settings = &self.plan.settings;
         let first = self.repeat == 0;
-        let extras = Extras {
+        let mut extras = Extras {
+            number: 0,
             masks: if first { settings.save_masks } else { MaskFiles::Off },
             masks_root: outputs::masks(&self.dir.path, self.cell),
             overlays: if first { settings.overlays } else { Overlays::Off },
@@ -444,6 +445,8 @@ impl CellRun<'_> {
             if finished.live.is_some() {
                 watched.frames = live::frames(finished.frames);
             }
+            let place = self.plan.list.iter().position(|name| *name == finished.video);
+            extras.number = place.map_or(0, |place| place + 1);
             let Graded { record: mut graded, missing } =
                 grade::grade(&watched, finished, dataset.kind, &extras, &|| self.progress.graded())
                     .map_err(|e| e.to_string())?;
@@ -460,6 +463,11 @@ impl CellRun<'_> {
             }
             record.sequences.push(graded);
             record.notes.extend(missing.into_iter().map(|text| Note::new(NoteKind::Output, text)));
+        }
+        if extras.masks == MaskFiles::YoutubeVis && record.sequences.len() == dataset.sequences.len() {
+            let videos = dataset.sequences.iter().map(|s| s.name.as_str());
+            let joined = track_files::join_results(&extras.masks_root, videos);
+            record.notes.extend(joined.err().map(|e| Note::new(NoteKind::Output, e.to_string())));
         }
         // Plan order, whatever an interruption has done to it.
         let place = |name: &str| dataset.sequences.iter().position(|s| s.name == name);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use jetbench_runners::files;
 
-use crate::dataset::mask_lines;
 use crate::dataset::{Dataset, MaskWriter, Sequence};
+use crate::dataset::{mask_lines, track_files};
 use crate::exit::Error;
 use crate::plan::Plan;
 use crate::plan::mask_files::MaskFiles;
@@ -68,6 +68,8 @@ pub(super) fn prove(plan: &Plan, run: &Path) -> Result<(), Error> {
                     per_video(|video| [movie::file_name(video), movie::unfinished_name(video)])
                 }
                 ("--save-masks", _, MaskFiles::Rle) => per_video(mask_lines::file_names),
+                ("--save-masks", _, MaskFiles::Mots) => per_video(|video| track_files::file_names(video, true)),
+                ("--save-masks", _, MaskFiles::YoutubeVis) => per_video(|video| track_files::file_names(video, false)),
                 _ => directories(&plan.dataset, &root, flag == "--save-masks", cell.detector.is_some()),
             }
             .map_err(fault)?;

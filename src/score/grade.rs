@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use self::found::Tracks;
 use self::paint::Painter;
 use crate::dataset::mask_lines::MaskLinesWriter;
+use crate::dataset::track_files::{TrackForm, TrackWriter};
 use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
 use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
@@ -104,7 +105,9 @@ enum Output {
 pub struct Extras {
     /// Predicted masks, in which files.
     pub masks: MaskFiles,
-    /// Their root: `<video>/…` in the dataset's own layout, or `<video>.rle.jsonl`.
+    /// Number of the video, from 1, among those of all parts.
+    pub number: usize,
+    /// Their root: `<video>/…` in the dataset's own layout, `<video>.rle.jsonl`, or files of tracks.
     pub masks_root: PathBuf,
     /// Frames with everything drawn on them, in which files.
     pub overlays: Overlays,
@@ -149,7 +152,7 @@ pub fn grade(
     let tracks = tracks.map(|found| Tracks::new(sequence, found, &extras.classes, layout)).transpose()?;
     let mut unwritten = Vec::new();
     let shown = tracks.as_ref().map_or(sequence, |tracks| &tracks.shown);
-    let writer = Writer::new(extras, layout, shown, finished.frames).unwrap_or_else(|e| {
+    let writer = Writer::new(extras, layout, shown, finished.frames, tracks.as_ref()).unwrap_or_else(|e| {
         unwritten.push((Output::Masks, e));
         None
     });
@@ -213,16 +216,28 @@ pub fn grade(
 enum Writer {
     Png(MaskWriter),
     Rle(MaskLinesWriter),
+    Tracks(TrackWriter),
 }
 
 impl Writer {
     /// `None`: they are not wanted.
-    fn new(extras: &Extras, layout: Layout, sequence: &Sequence, frames: usize) -> Result<Option<Writer>, DataError> {
+    fn new(
+        extras: &Extras,
+        layout: Layout,
+        sequence: &Sequence,
+        frames: usize,
+        tracks: Option<&Tracks<'_>>,
+    ) -> Result<Option<Writer>, DataError> {
         let root = &extras.masks_root;
         Ok(match extras.masks {
             MaskFiles::Off => None,
             MaskFiles::Png => Some(Writer::Png(MaskWriter::new(root, layout, sequence)?)),
             MaskFiles::Rle => Some(Writer::Rle(MaskLinesWriter::new(root, sequence, frames)?)),
+            MaskFiles::Mots => Some(Writer::Tracks(TrackWriter::new(root, sequence, TrackForm::Mots)?)),
+            MaskFiles::YoutubeVis => {
+                let form = TrackForm::YoutubeVis(extras.number, tracks.map(Tracks::instances).unwrap_or_default());
+                Some(Writer::Tracks(TrackWriter::new(root, sequence, form)?))
+            }
         })
     }
 
@@ -230,6 +245,7 @@ impl Writer {
         match self {
             Writer::Png(writer) => writer.write(name, masks),
             Writer::Rle(writer) => writer.write(name, masks),
+            Writer::Tracks(writer) => writer.write(name, masks),
         }
     }
 
@@ -237,6 +253,7 @@ impl Writer {
         match self {
             Writer::Png(_) => Ok(()),
             Writer::Rle(writer) => writer.finish(),
+            Writer::Tracks(writer) => writer.finish(),
         }
     }
 }

@@ -81,8 +81,8 @@ pub struct Proposal {
 }
 
 impl UnpromptedScores {
-    /// Of the annotated frames of a video, in order; `scores`: of each track, by number.
-    pub(super) fn of(video: &str, frames: Vec<Compared>, objects: usize, scores: &[f64]) -> UnpromptedScores {
+    /// Of the annotated frames of a video, in order; `told`: score and class of each track, by number.
+    pub(super) fn of(video: &str, frames: Vec<Compared>, objects: usize, told: &[(f64, u32)]) -> UnpromptedScores {
         let (grids, rest): (Vec<_>, Vec<_>) =
             frames.into_iter().map(|f| (f.grid, (f.highest, f.met, f.truth, f.tracks))).unzip();
         let highest = rest.iter().map(|(highest, ..)| *highest).max().unwrap_or(0);
@@ -100,7 +100,7 @@ impl UnpromptedScores {
         };
         let pairs = if objects == 0 { Vec::new() } else { grid.assigned(&rows) };
         let pairs = pairs.into_iter().map(proposal).collect();
-        let mut best_iou = vec![0.0f64; scores.len()];
+        let mut best_iou = vec![0.0f64; told.len()];
         for (_, met, ..) in &rest {
             for (i, iou) in met.iou.iter().enumerate() {
                 let best = &mut best_iou[met.tracks[i % met.tracks.len()] as usize - 1];
@@ -110,8 +110,11 @@ impl UnpromptedScores {
         let truth: Vec<&Vec<(u16, Segment)>> = rest.iter().map(|(_, _, truth, _)| truth).collect();
         let tracks: Vec<&Vec<(u16, Segment)>> = rest.iter().map(|(.., tracks)| tracks).collect();
         let truth: Vec<Tube> = tubes(&truth).into_iter().map(|(_, frames)| Tube::alone(frames, 0.0)).collect();
-        let score = |id: u16| scores.get(usize::from(id) - 1).copied().unwrap_or(0.0);
-        let found: Vec<Tube> = tubes(&tracks).into_iter().map(|(id, frames)| Tube::alone(frames, score(id))).collect();
+        let of = |id: u16| told.get(usize::from(id) - 1).copied().unwrap_or_default();
+        let mut tracks = tubes(&tracks);
+        // Pooled, results stand class by class in the reference.
+        tracks.sort_by_key(|(id, _)| of(*id).1);
+        let found: Vec<Tube> = tracks.into_iter().map(|(id, frames)| Tube::alone(frames, of(id).0)).collect();
         let tubes = Group::of(found.iter().collect(), &truth.iter().collect::<Vec<_>>());
         let met = rest.into_iter().map(|(_, met, ..)| met).collect();
         UnpromptedScores {

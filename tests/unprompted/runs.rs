@@ -275,6 +275,75 @@ fn what_does_not_go_without_prompts_is_refused_with_the_reason() {
     assert!(dry(&["--models", "walk", "--detector", "look"]).contains("walk_look fp32 cpu"));
 }
 
+/// The files for other evaluators hold what the label maps hold.
+#[test]
+fn tracks_for_other_evaluators_score_alike() {
+    let shop = shop(Layout::Davis2017, 2, 21);
+    let found = |run: &Path| load(run).1.summary.unwrap().found.unwrap().scores.unwrap();
+    let run = shop.run(&["--models", "walk_look", "--save-masks=mots"]);
+    let ours = found(&run);
+    let masks = run.join("masks/walk_look-fp32-cpu");
+    assert_eq!(tree(&masks).len(), 2, "{:?}", tree(&masks));
+    // The truth in the same form, class 2, from label maps.
+    std::fs::create_dir(shop.path("mots")).unwrap();
+    for video in load(&run).1.sequences {
+        let mut lines = String::new();
+        for (id, frames) in tubes(&shop.path("data/Annotations/480p").join(&video.video)) {
+            for (mask, frame) in frames.iter().zip(1..) {
+                let Some(mask) = mask else { continue };
+                lines += &format!("{frame} {id} 2 {} {} {}\n", mask.height(), mask.width(), coco_text(mask));
+            }
+        }
+        std::fs::write(shop.path("mots").join(format!("{}.txt", video.video)), lines).unwrap();
+    }
+    let options = TrackingOptions { truth: shop.path("mots"), pred: masks, list: None, remove_void: false };
+    let tracked = track(&options).unwrap().combined;
+    assert_eq!(ours.hota, Some(Hota::mean(&tracked.hota.hota) * 100.0));
+    assert_eq!(ours.idf1, Some(tracked.identity.idf1 * 100.0));
+
+    let run = shop.run(&["--models", "walk_look", "--save-masks=ytvis"]);
+    let masks = run.join("masks/walk_look-fp32-cpu");
+    assert_eq!(tree(&masks), ["results.json"]);
+    let pred = masks.join("results.json");
+    let results: Value = serde_json::from_slice(&std::fs::read(&pred).unwrap()).unwrap();
+    assert_eq!(results[0]["segmentations"].as_array().unwrap().len(), 21);
+    let categories: Vec<&Value> = results.as_array().unwrap().iter().map(|r| &r["category_id"]).collect();
+    assert_eq!(categories[..2], [1, 2], "classes count from 1");
+    let (_, cell) = load(&run);
+    // Label maps hold the same masks: their truth file is this one's.
+    let saved = shop.run(&["--models", "walk_look", "--save-masks"]);
+    let truth = as_youtube_vis(&shop, &cell, &saved.join("masks/walk_look-fp32-cpu")).truth;
+    let text = std::fs::read_to_string(&truth).unwrap();
+    std::fs::write(
+        &truth,
+        text.replace(r#"[{"id":1,"name":"object"}]"#, r#"[{"id":1,"name":"dot"},{"id":2,"name":"ring"}]"#),
+    )
+    .unwrap();
+    let average = score_tubes(&TubeOptions { truth, pred, protocol: TubeProtocol::YtVis }).unwrap().class_agnostic;
+    assert_eq!((ours.ap, ours.ar10), (average.ap.map(|v| v * 100.0), average.ar10.map(|v| v * 100.0)));
+    let said = refusal(&shop, &["--models", "walk_look,walk_mask", "--save-masks=mots"]);
+    assert!(said.contains("--save-masks=mots and model `walk_mask`: these files hold found tracks"), "{said}");
+}
+
+/// Run lengths down the columns as COCO's text.
+fn coco_text(mask: &Mask) -> String {
+    let runs: Vec<i64> = rle(mask)["counts"].as_array().unwrap().iter().map(|run| run.as_i64().unwrap()).collect();
+    let mut text = String::new();
+    for (i, run) in runs.iter().enumerate() {
+        let mut value = run - if i > 2 { runs[i - 2] } else { 0 };
+        loop {
+            let group = value & 31;
+            value >>= 5;
+            let more = if group & 16 != 0 { value != -1 } else { value != 0 };
+            text.push(char::from(48 + group as u8 + if more { 32 } else { 0 }));
+            if !more {
+                break;
+            }
+        }
+    }
+    text
+}
+
 #[test]
 fn prompted_and_found_objects_are_never_compared() {
     let shop = shop(Layout::Davis2017, 1, 21);

@@ -7,7 +7,7 @@ use crate::results::record::{
     ObjectRecord, RepeatRecord, RunRecord, SequenceRecord, SteadyRecord, SummaryRecord, Verdict, WarmupRecord,
 };
 use crate::run::event::Phase;
-use crate::score::MoseScore;
+use crate::score::{MoseScore, Protocol};
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::{PHASE, Telemetry};
 
@@ -140,7 +140,10 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "onnxruntime", "", "version of ONNX Runtime", UNLOADED
             => |r| maybe(r.cell.runtime.as_ref().map(|o| &o.version));
         "dataset", "", "root directory of the videos, as given" => |r| value(&r.of.data.root);
-        "protocol", "", "scoring protocol", "there is no ground truth" => |r| value(&r.of.data.protocol);
+        "protocol", "", "scoring protocol of `j`, `f` and `jf`; `davis2017-unsup` where objects were found", "there is no ground truth" => |r| match &r.cell.detector {
+            Some(_) if r.of.data.has_truth() => value(Protocol::Davis2017Unsup),
+            _ => value(&r.of.data.protocol),
+        };
         "device_name", "", "board or machine" => |r| value(&r.of.device.name);
         "device_digest", "", "digest of all that makes latencies comparable on it" => |r| value(&r.of.device.digest);
         "run_id", "", "run, named after its start in UTC" => |r| value(&r.of.run_id);

@@ -25,13 +25,14 @@ struct Dot {
 
 /// The figure; `None` when no cell has both a speed and a score.
 pub fn figure(run: &RunRecord) -> Option<Figure> {
+    let found = of_found(run);
     let mut dots: Vec<Dot> = Look::all(run)
         .into_iter()
         .zip(&run.cells)
         .filter(|(_, cell)| drawable(cell))
         .filter_map(|(look, cell)| {
             let s = cell.summary.as_ref()?;
-            let (fps, jf) = (s.fps_wall?, s.jf?);
+            let (fps, jf) = (s.fps_wall?, if found { s.own_jf()? } else { s.jf? });
             Some(Dot { look, fps, jf, jf_interval: s.jf_interval, at: (0.0, 0.0), whisker: None })
         })
         .collect();
@@ -49,11 +50,17 @@ pub fn figure(run: &RunRecord) -> Option<Figure> {
     let best = dots.iter().filter(|d| d.look.valid).max_by(|a, b| a.jf.total_cmp(&b.jf));
     let caption = match best {
         Some(b) => {
-            format!("Accuracy against speed: best J&F {:.1} at {} frames/s, {}", b.jf, short(b.fps), b.look.name)
+            let jf = if found { "J&F unsup" } else { "J&F" };
+            format!("Accuracy against speed: best {jf} {:.1} at {} frames/s, {}", b.jf, short(b.fps), b.look.name)
         }
         None => "Accuracy against speed".to_string(),
     };
     Some(Figure::draw("accuracy_speed", caption, 800.0, |page| draw(page, run, &mut dots, &notes)))
+}
+
+/// Were all objects found by a detector? Beside prompted ones, such cells have no place on the axis.
+fn of_found(run: &RunRecord) -> bool {
+    run.cells.iter().all(|cell| cell.detector.is_some())
 }
 
 fn draw(page: &Page, run: &RunRecord, dots: &mut [Dot], notes: &[String]) {
@@ -71,7 +78,7 @@ fn draw(page: &Page, run: &RunRecord, dots: &mut [Dot], notes: &[String]) {
         tick: 14.0,
         title: 15.0,
         x: &format!("Speed ({unit})"),
-        y: "Accuracy (mean J&F, 0 to 100)",
+        y: if of_found(run) { "Accuracy (mean J&F unsup, 0 to 100)" } else { "Accuracy (mean J&F, 0 to 100)" },
         columns: true,
     };
     plot.axes(page, &axes);

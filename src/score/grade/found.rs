@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::types::{FoundTrack, FoundTracks, Mask};
 
+use crate::dataset::track_files::Instance;
 use crate::dataset::{DataError, Layout, MaskSource, Object, Sequence};
 use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
 use crate::score::FrameScorer;
@@ -55,6 +56,12 @@ impl<'a> Tracks<'a> {
             tracks.objects = Some(first.flatten().map_or(0, |(masks, _)| highest(&masks)));
         }
         Ok(tracks)
+    }
+
+    /// The confirmed tracks as YouTube-VIS has them.
+    pub(super) fn instances(&self) -> Vec<Instance> {
+        let confirmed = self.found.tracks.iter().filter(|track| track.confirmed);
+        confirmed.map(|track| Instance { category: track.label + 1, score: track.score }).collect()
     }
 
     /// Is this frame one of a confirmed track's own?
@@ -110,8 +117,9 @@ impl<'a> Tracks<'a> {
         mut said: BTreeMap<u32, Vec<TrackRecord>>,
     ) -> FoundRecord {
         let numbers: Vec<u32> = self.shown.objects.iter().map(|object| object.id).collect();
-        let scores: Vec<f64> = self.found.tracks.iter().filter(|t| t.confirmed).map(|t| t.score).collect();
-        let scores = self.objects.map(|objects| UnpromptedScores::of(video, compared, objects, &scores));
+        let told: Vec<(f64, u32)> =
+            self.found.tracks.iter().filter(|t| t.confirmed).map(|t| (t.score, t.label)).collect();
+        let scores = self.objects.map(|objects| UnpromptedScores::of(video, compared, objects, &told));
         let track = |track: &FoundTrack| {
             let number = numbers.iter().position(|id| *id == track.id);
             FoundTrackRecord {
