@@ -98,6 +98,10 @@ def official_track(model, pixels, height: int, width: int, prompt) -> dict[str, 
             "object_score": np.array([float(frames[t].get("object_score_logits", np.nan)) for t in range(len(pixels))])}
 
 
+def _reference(track: dict[str, np.ndarray]) -> Reference:
+    return Reference(track["low_res"], track["object_score"], track["obj_ptr"], track["logits"] > 0, None)
+
+
 def compare(name: str, image_size: int, seed: int, count: int, threads: int, kinds: tuple[str, ...], keep: Path | None,
             follows: str, command: str) -> list[str]:
     """Table of the differences, one line per prompt kind; ``follows``: as for ``export``. ``command`` is written into the reference of
@@ -139,7 +143,7 @@ def compare(name: str, image_size: int, seed: int, count: int, threads: int, kin
         for kind in kinds:
             prompt = derive(clip.masks[0][0], kind)
             theirs = official_track(official, pixels, height, width, prompt)
-            references.append(Reference(theirs["low_res"], theirs["object_score"], theirs["obj_ptr"], theirs["logits"] > 0, None))
+            references.append(_reference(theirs))
             (found,) = run_clip(pack, clip.frames, [prompt])
             logits = np.stack([upsample(f.low_res, height, width) for f in found])
             present = (theirs["logits"].max((1, 2)) > -1000) & (logits.max((1, 2)) > -1000)
@@ -153,11 +157,14 @@ def compare(name: str, image_size: int, seed: int, count: int, threads: int, kin
                          f"{100 * differ.max():.4f} % | {100 * differ.mean():.4f} % |")
             say(lines[-1])
         if keep and follows == "official" and not np.isnan(references[0].object_score).any():
+            with torch.backends.mkldnn.flags(enabled=False):
+                again = [_reference(official_track(official, pixels, height, width, derive(clip.masks[0][0], kind))) for kind in kinds]
+            own = limits.spread(references, again, kinds)
             for line in golden.write_golden(loaded.model, keep / "reference", keep / "reference/frames", [clip], command, {}, kinds, True,
-                                            [references], own={}):
+                                            [references], own=own):
                 say(line)
             with (keep / "pack.toml").open("a") as text:
-                limit = limits.FLOORS["low_res"]
+                limit = limits.tolerance(own)["low_res"]
                 text.write(f'\n[golden]\nindex = "reference/golden.json"\ntolerance = {limit}\n')
     return lines
 
@@ -179,7 +186,8 @@ def main(argv: list[str]) -> int:
                          help="as for export (default: official)")
     options.add_argument("--threads", type=positive, default=1)
     options.add_argument("--keep", type=Path, help="folder to keep the .pt file and the pack in; the pack's golden reference is the "
-                         "official predictor's, where that says an object score")
+                         "official predictor's, where that says an object score; limits are those of its "
+                         "own differences without oneDNN")
     args = options.parse_args(argv)
     if not (args.package / package_of(args.model)).is_dir():
         options.error(f"--package {args.package}: there is no package {package_of(args.model)} in it")

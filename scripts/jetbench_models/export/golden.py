@@ -162,7 +162,7 @@ def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Cli
                  kinds: tuple[str, ...] = KINDS, official: bool = False,
                  references: list[list[Reference]] | None = None, weak: bool = False, own: dict[str, float] | None = None) -> Iterator[str]:
     """Writes the frames and ``out``/golden.json with its files; yields a line per track and one on the limits. ``references``: what
-    ``run_clips`` gave, where that is known already; ``own``: what ``own_spread`` gave, or nothing for the narrowest limits.
+    ``run_clips`` gave, where that is known already; ``own``: the spread, where that is known.
     ``official``: see ``run_session``.
 
     Raises Refused where the references do not show enough (``limits.lacks``), unless ``weak`` takes them so.
