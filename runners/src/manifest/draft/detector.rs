@@ -129,7 +129,9 @@ mod tests {
         std::fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
         std::fs::rename(dir.path().join("d.onnx"), dir.path().join(name)).unwrap();
         std::fs::remove_file(dir.path().join("pack.toml")).unwrap();
-        config.map(|text| std::fs::write(dir.path().join("config.json"), text).unwrap());
+        if let Some(text) = config {
+            std::fs::write(dir.path().join("config.json"), text).unwrap();
+        }
         let made = draft(dir.path(), "dfine", "mine").unwrap();
         std::fs::write(dir.path().join("pack.toml"), &made.text).unwrap();
         (dir, made)
