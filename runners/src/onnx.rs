@@ -4,6 +4,7 @@
 
 mod attention;
 pub(crate) mod build;
+mod convolution;
 mod dtype;
 mod edges;
 mod external;

@@ -1,5 +1,6 @@
 //! One graph in one ONNX Runtime session: the provider that was asked for and no other, and every setting recorded.
 
+mod convolution;
 mod prepared;
 
 use std::path::{Path, PathBuf};

@@ -5,14 +5,14 @@ use std::path::Path;
 
 use ort::session::Session;
 
-use super::{Registration, refused, register, wrong};
+use super::{Registration, convolution, refused, register, wrong};
 use crate::host::evidence::evidence;
 use crate::host::runtime::Runtime;
 use crate::host::settings::SessionSettings;
 use crate::host::tensorrt::Compiler;
 use crate::onnx::{Edge, Model, PAD_FUSION};
 use crate::runner::RunnerError;
-use crate::types::{DroppedOption, StagePrecision};
+use crate::types::{Device, DroppedOption, StagePrecision};
 
 /// Where ONNX Runtime looks for the weights of a model that it was given in memory (its session option).
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
@@ -60,6 +60,7 @@ impl<'a> Read<'a> {
             let changed = Model::parse(rewritten.as_deref().unwrap_or(&read)).and_then(|model| model.with_edge(edge));
             rewritten = Some(changed.map_err(|e| wrong(path, &e))?);
         }
+        sound(name, path, rewritten.as_deref().unwrap_or(&read), settings, runtime)?;
         let mut folder = None;
         if weights > 0 {
             if !runtime.maps_weights() {
@@ -89,6 +90,29 @@ impl<'a> Read<'a> {
         };
         Ok((precision, Prepared { read: self, bytes: bytes.unwrap_or(read), folder, attentions }))
     }
+}
+
+/// Refuses a graph with convolutions that this device computes wrongly.
+fn sound(
+    name: &str,
+    path: &Path,
+    bytes: &[u8],
+    settings: &SessionSettings,
+    runtime: &Runtime,
+) -> Result<(), RunnerError> {
+    if !matches!(settings.device, Device::WebGpu(_)) {
+        return Ok(());
+    }
+    let doubtful = Model::parse(bytes).map_err(|e| wrong(path, &e))?.convolutions_by_threes();
+    if doubtful.is_empty() || convolution::is_right(settings, runtime)? {
+        return Ok(());
+    }
+    Err(RunnerError::Environment(format!(
+        "graph `{name}`: the WebGPU provider of ONNX Runtime {} computes {} wrongly, because its input channels are a multiple of 3 and none of 4; \
+         export it with zeros up to a multiple of 4, or use another device",
+        runtime.version,
+        doubtful.join(", ")
+    )))
 }
 
 impl Prepared<'_> {
