@@ -454,6 +454,7 @@ fn scores_only(joined: &mut RunRecord, boards: &[(String, Vec<&Part>)]) {
                 f: s.f,
                 jf: s.jf,
                 jf_interval: s.jf_interval,
+                found: s.found,
                 ..SummaryRecord::default()
             };
         }
