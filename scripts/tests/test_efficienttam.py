@@ -23,7 +23,7 @@ torch = None
 if importlib.util.find_spec("torch"):
     import torch
 
-    from jetbench_models.export import convert, fused, manifest, presence
+    from jetbench_models.export import command, convert, fused, manifest, presence
     from jetbench_models.export.graphs import geometry, memory, signatures
     from jetbench_models.models import efficienttam, miniature, released, session
 
@@ -71,6 +71,11 @@ class Weights(unittest.TestCase):
         positions = official["image_encoder.trunk.pos_embed"]       # as the official model has it: a class token's row comes first
         self.assertEqual(list(positions.shape), [1, 1 + 14 * 14, 192])
         self.assertTrue(torch.equal(positions[0, 1 + 14 * 2 + 5], model.vision_encoder.backbone.pos_embed[0, :, 2, 5]))
+
+    def test_transformers_cannot_be_followed(self):
+        words = ["--model", "efficienttam_ti", "--random-init", "--image-size", "64", "--out", "not/there", "--follow", "transformers"]
+        with self.assertRaisesRegex(Refused, "transformers has no EfficientTAM"):
+            command.main(words)
 
     def test_names_give_size_and_form(self):
         found = {name: (released.image_size_of(name), released.config(name).pooled, released.config(name).image_size)

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from ..clips import KINDS
-from ..command import finite, not_negative, parser, positive, progress, some_of
+from ..command import Refused, finite, not_negative, parser, positive, progress, some_of
 from ..models import detector as models
 from ..models import released
 from ..models.session import Reference
@@ -201,7 +201,7 @@ def _write_tracker(args: argparse.Namespace, argv: list[str]) -> None:
     identity = args.id or args.out.resolve().name
     none_other = checkpoint.family == "efficienttam"       # transformers has none to follow
     if none_other and args.follow == "transformers":
-        options.error("--follow transformers: transformers has no EfficientTAM; its packs follow the official code")
+        raise Refused("--follow transformers: transformers has no EfficientTAM; its packs follow the official code")
     follows = args.follow or ("official" if none_other or checkpoint.source == "official" else "transformers")
     say(f"{checkpoint.name}: {sum(p.numel() for p in checkpoint.model.parameters()) / 1e6:.1f} M parameters, "
         f"{Geometry.of(checkpoint.model).size} px, weights {checkpoint.source} {checkpoint.sha256[:12]}, follows {follows}")
