@@ -46,7 +46,7 @@ class Detector:
 
     def answer(self, pixels: Array) -> Answer:
         """What it says about a frame uint8 [h,w,3]."""
-        logits, boxes = self.session.run(None, {self.image: detections.resized(pixels, self.size)})
+        logits, boxes = self.session.run(None, {self.image: detections.network_input(pixels, self.size)})
         return Answer(logits[0], boxes[0])
 
 

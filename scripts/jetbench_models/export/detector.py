@@ -79,7 +79,7 @@ def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Calla
 @torch.no_grad()
 def answer(model: nn.Module, pixels: np.ndarray) -> Answer:
     """What PyTorch says in fp32 about a frame uint8 [h,w,3]."""
-    found = model(torch.from_numpy(detections.resized(pixels, model.config.anchor_image_size[0])))
+    found = model(torch.from_numpy(detections.network_input(pixels, model.config.anchor_image_size[0])))
     return Answer(found.logits[0].numpy().copy(), found.pred_boxes[0].numpy().copy())
 
 
@@ -102,7 +102,8 @@ def write_reference(model: nn.Module, pack: Path, images: list[tuple[str, np.nda
     tolerance, spread = tolerance_of(model, frames)
     if not math.isfinite(spread):
         raise Refused("PyTorch gives values that are no numbers on these weights")
-    detections.write(pack / "reference", frames, {**about, "tolerance": tolerance, "spread": float(f"{spread:.1e}")})
+    about = {**about, "tolerance": tolerance, "spread": float(f"{spread:.1e}")}
+    detections.write(pack / "reference", model.config.anchor_image_size[0], frames, about)
     return tolerance
 
 

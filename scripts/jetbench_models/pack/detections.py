@@ -6,6 +6,7 @@ images are files beside it, or the miniatures' shared PNG frames.
 """
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from dataclasses import dataclass
@@ -58,9 +59,13 @@ def manifest(root: Path) -> dict:
 
 
 def resized(pixels: Array, size: int) -> Array:
-    """float32 [1,3,S,S] in 0..1: bilinear with antialiasing, rounded to 8 bits, the aspect ratio not kept."""
-    image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-    return (np.asarray(image, np.float32) * np.float32(1 / 255)).transpose(2, 0, 1)[None].copy()
+    """uint8 [S,S,3]: bilinear with antialiasing, the aspect ratio not kept."""
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def network_input(pixels: Array, size: int) -> Array:
+    """float32 [1,3,S,S] in 0..1 of a frame uint8 [h,w,3]."""
+    return (resized(pixels, size).astype(np.float32) * np.float32(1 / 255)).transpose(2, 0, 1)[None].copy()
 
 
 def match(expected: Answer, found: Answer) -> Array:
@@ -107,18 +112,20 @@ def overlap(one: Array, other: Array) -> Array:
 
 
 # ------------------------------------------------------------------------------------------------------------ reference
-def write(folder: Path, frames: list[tuple[str, Array, Answer]], about: dict) -> None:
-    """Writes the index and the answers; ``frames``: image file relative to ``folder``, its pixels, the answer."""
+def write(folder: Path, size: int, frames: list[tuple[str, Array, Answer]], about: dict) -> None:
+    """Writes the index and the answers; ``size``: input side of the model; ``frames``: image file relative to ``folder``, its pixels,
+    the answer."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for i, (image, pixels, answer) in enumerate(frames):
-        entry: dict = dict(image=image, width=pixels.shape[1], height=pixels.shape[0])
+        entry: dict = dict(image=image, width=pixels.shape[1], height=pixels.shape[0],
+                           resized_sha256=hashlib.sha256(resized(pixels, size).tobytes()).hexdigest())
         for name, values in (("logits", answer.logits), ("boxes", answer.boxes)):
             file = f"{i:03d}_{name}.z"
             (folder / file).write_bytes(shuffled(values.astype(np.float32)))
             entry[name] = dict(file=file, shape=list(values.shape))
         entries.append(entry)
-    (folder / "index.json").write_text(json.dumps({**about, "frames": entries}, indent=1) + "\n", encoding="utf-8")
+    (folder / "index.json").write_text(json.dumps({"schema": 1, **about, "frames": entries}, indent=1) + "\n", encoding="utf-8")
 
 
 def read(root: Path) -> tuple[dict, list[Expected]]:

@@ -27,7 +27,6 @@ STEPS = 3000
 BATCH, WEIGHT_DECAY, CLIP = 16, 1e-4, 0.1
 RATE, LAST_RATE = 1e-3, 1e-5
 WARM, FALL = 100, 0.3     # steps over which the rate rises; last part of the run, over which it falls along a cosine
-AGAIN, AGAIN_RATE = 1300, 5e-4      # a second run of that many steps from there, over all of which it falls from here
 EASY, HARDER = 0.1, 600   # difficulty at the start, and the steps over which it rises to 1
 SMALL, GROWN = 192, 1000  # input side of the first steps, in pixels: half the work; and how many they are
 PAIRS = 0.45              # share of frames with look-alikes
@@ -38,10 +37,8 @@ Batch = tuple[torch.Tensor, list[dict[str, torch.Tensor]]]
 
 def rate_at(step: int, steps: int) -> float:
     """Learning rate of ``step``. It stands still for most of the run, so that until it falls the length of a run may be changed."""
-    again = step >= steps
-    high, fallen = (AGAIN_RATE, (step - steps) / AGAIN) if again else (RATE, max(0.0, (step / steps - (1 - FALL)) / FALL))
-    rise = min(1.0, (step - steps * again + 1) / WARM)
-    return (LAST_RATE + (high - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * fallen))) * rise
+    fallen = max(0.0, (step / steps - (1 - FALL)) / FALL)
+    return (LAST_RATE + (RATE - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * fallen))) * min(1.0, (step + 1) / WARM)
 
 
 def draw_batch(seed: int, step: int, bank: TextureBank) -> Batch:
@@ -85,7 +82,7 @@ class Run:
 
     def save_weights(self, name: str) -> None:
         weights.save(self.out / f"{name}.safetensors", self.average.state, "dfine", detector.MINIATURE_SIZE,
-                     f"seed {self.seed}, step {self.step} of {self.steps} and {AGAIN}, {self.cpu:.0f} s of CPU time")
+                     f"seed {self.seed}, step {self.step} of {self.steps}, {self.cpu:.0f} s of CPU time")
 
     def save_checkpoint(self) -> None:
         state = dict(step=self.step, cpu=self.cpu, model=self.model.state_dict(), average=self.average.state,
@@ -133,15 +130,14 @@ class Run:
         saved, started, cpu = time.monotonic(), time.monotonic(), time.process_time()
         losses: list[float] = []
         skipped = 0
-        total = self.steps + AGAIN
-        while self.step < total and not self.stop:
+        while self.step < self.steps and not self.stop:
             loss, good = self.update()
             losses.append(loss)
             skipped += not good
             spent, cpu = time.process_time() - cpu, time.process_time()
             self.cpu += spent
-            if self.step % LOG_STEPS == 0 or self.step == total:
-                self.log(dict(step=self.step, steps=total, cpu=round(self.cpu, 1), loss=round(float(np.mean(losses)), 3),
+            if self.step % LOG_STEPS == 0 or self.step == self.steps:
+                self.log(dict(step=self.step, steps=self.steps, cpu=round(self.cpu, 1), loss=round(float(np.mean(losses)), 3),
                               pace=round((time.monotonic() - started) / len(losses), 3), skipped=skipped))
                 started, losses = time.monotonic(), []
             if time.monotonic() - saved > CHECKPOINT_SECONDS:

@@ -294,8 +294,7 @@ def main(argv: list[str]) -> int:
     options.add_argument("--teacher", type=existing_file, help="SAM 2 weights that EdgeTAM starts from (default: train them "
                                                      "first, into a folder named sam2 beside --out)")
     options.add_argument("--steps", type=positive, default=detector.STEPS,
-                         help=f"of the detector until its learning rate has fallen for the first time; {detector.AGAIN} follow "
-                              f"(default: {detector.STEPS})")
+                         help=f"of the detector; its learning rate falls over the last part of them (default: {detector.STEPS})")
     args = options.parse_args(argv)
     tune_process()
     args.out.mkdir(parents=True, exist_ok=True)
