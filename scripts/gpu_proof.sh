@@ -8,7 +8,7 @@
 # traffic, byte by byte; CUDA graphs. OUT (default: gpu-proof/DEVICE) gets summary.md, one text per step, and the records.
 #
 #   JETBENCH   the program        [default: target/release/jetbench, else the one on the PATH]
-#   PACKS      pack directories   [default: assets/packs/*]
+#   PACKS      pack directories   [default: those of trackers in assets/packs]
 #   LIMIT      seconds a step may take [default: 600]
 #   REPEAT     times that every cell of a run is measured [default: 3]
 #
@@ -20,7 +20,7 @@ device=$1
 out=${2:-gpu-proof/${device/:/}}
 jetbench=${JETBENCH:-$([ -x target/release/jetbench ] && echo target/release/jetbench || command -v jetbench)}
 [ -x "$jetbench" ] || { echo "no jetbench: build it (cargo build --release) or name it with JETBENCH" >&2; exit 2; }
-read -ra packs <<<"${PACKS:-$(echo assets/packs/*)}"
+read -ra packs <<<"${PACKS:-assets/packs/edgetam_mini assets/packs/sam2_mini}"
 repeat=${REPEAT:-3}
 export NO_COLOR=1
 mkdir -p "$out"

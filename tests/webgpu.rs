@@ -32,8 +32,8 @@ fn pack() -> Result<packs::PackInfo, String> {
     match probe.problem.clone().or_else(|| runtime::lacking(GPU, &library, &probe.providers)) {
         Some(problem) => Err(problem),
         None => {
-            let found = packs::list(&roots(), GPU).into_iter().find_map(|(_, info)| info.ok());
-            found.ok_or_else(|| format!("no packs in {:?}", roots()))
+            let mut found = packs::list(&roots(), GPU).into_iter().filter_map(|(_, info)| info.ok());
+            found.find(|info| !info.detects).ok_or_else(|| format!("no packs in {:?}", roots()))
         }
     }
 }

@@ -283,7 +283,7 @@ pub struct RunArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose: Option<bool>,
     /// No progress, notes or table
-    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT)]
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiet: Option<bool>,
     /// Start each cell only at or below this temperature
