@@ -210,7 +210,9 @@ impl Dataset {
             }
             sequence.objects.truncate(objects.unwrap_or(usize::MAX));
         }
-        self.sequences.retain(|s| !s.objects.is_empty() || s.truth_source().is_none());
+        // Footage of which nobody says anything has no objects: they are still to be found.
+        let untold = |s: &Sequence| matches!(&s.guide, Guide::Prompts(given) if given.is_empty());
+        self.sequences.retain(|s| !s.objects.is_empty() || untold(s));
         if self.sequences.is_empty() {
             return Err(DataError(format!(
                 "{}: the limits (videos {}, objects {}, frames {}) leave no object to track; raise them",

@@ -372,6 +372,8 @@ fn prompts_that_cannot_be_given_are_refused_with_the_reason() {
     for (args, part) in [
         (&["--clicks", "1 48,16"][..], "click 48,16 is outside: the frames have 48x32 pixels"),
         (&["--clicks", "obj=1 frame=24 1,1"], "the video has 24 frames"),
+        // Not a run without objects, whose frames would cost next to nothing.
+        (&["--clicks", "obj=1 frame=20 1,1", "--limit-frames", "10"], "leave no object to track"),
         (&["--clicks", "1 1,1,-"], "negative clicks only"),
         (
             &["--clicks", "1 1,1", "--clicks", "obj=1 frame=20 5,5"],

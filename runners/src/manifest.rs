@@ -31,7 +31,7 @@ pub const COND_OBJECTS: &str = "cond_objects";
 pub struct Manifest {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Name used on the command line (before `_<prompt>`).
+    /// Name used on the command line: `<id>_<prompt>`, `<tracker>_<detector>`.
     pub id: String,
     /// Family in the registry: `sam2`, `edgetam`, `efficienttam`, `dfine`.
     pub family: String,

@@ -106,6 +106,7 @@ pub enum PromptKind {
     Bbox,
     /// A full mask.
     Mask,
+    #[cfg_attr(test, schemars(skip))]
     /// A detector's boxes, found while tracking: nobody gives a prompt. No pack takes it by itself; see `packs::compose`.
     Detector,
 }

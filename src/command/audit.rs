@@ -68,6 +68,14 @@ pub fn audit(args: &AuditArgs) -> Result<Outcome, Error> {
 
 /// Runs one cell with profiling on the first video of the plan.
 fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Error> {
+    if cell.detector.is_some() {
+        return Err(Error::Usage(format!(
+            "`audit` prompts its objects and opens no detector, so it says nothing about model `{}`; name a model with its prompt: \
+             {id}_points, {id}_bbox, {id}_mask",
+            cell.model,
+            id = cell.pack.id
+        )));
+    }
     let sequence = &plan.dataset.sequences[0];
     let begin = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
     let clicks = plan::options::clicks(&cell.pack, &plan.settings);

@@ -95,7 +95,7 @@ pub fn plan(args: PlanArgs, argv: Vec<String>) -> Result<Outcome, Error> {
     Ok(Outcome { stdout: said + &outcome.stdout, code: outcome.code })
 }
 
-/// Frames per video of a calibration: the first, which are the slowest, weigh little enough.
+/// Frames per video of a calibration, counted from the last prompt on: the first, which are the slowest, weigh little enough.
 const CALIBRATION: NonZeroUsize = NonZeroUsize::new(30).unwrap();
 
 /// The flags of a run that another command makes for itself: nothing is shown but warnings, and what is done with the result is
@@ -122,12 +122,17 @@ pub(super) fn alone(args: RunArgs) -> RunArgs {
 /// The flags of the run that tells what the planned one will take: the same cells, files and frames, but few of these, once;
 /// and what that is, in words.
 fn calibration(args: RunArgs) -> Result<(RunArgs, String), Error> {
+    // Of all parts: the limits are applied before the videos are divided.
+    let args = RunArgs { shard: None, ..args };
     let plan = Plan::new(&args)?;
     if plan.settings.live.is_some() {
         return Err(Error::Usage("--calibrate: nobody knows how many frames a live source brings".into()));
     }
     let videos = forecast::videos_of_every_kind(&plan);
-    let frames = |of: Option<NonZeroUsize>| Some(of.map_or(CALIBRATION, |n| n.min(CALIBRATION)));
+    // Objects that come late belong to the kind of their video.
+    let prompted = plan.dataset.sequences.iter().take(videos).flat_map(|s| &s.objects).map(|o| o.prompt_frame);
+    let length = CALIBRATION.saturating_add(prompted.max().unwrap_or(0));
+    let frames = |of: Option<NonZeroUsize>| Some(of.map_or(length, |n| n.min(length)));
     let short = RunArgs {
         limit_videos: NonZeroUsize::new(videos),
         limit_frames: frames(args.limit_frames),

@@ -34,11 +34,26 @@ pub fn scale(args: ScaleArgs, argv: &[String]) -> Result<Outcome, Error> {
         })?;
     }
     let mut base = config::with_file(args.run)?;
+    let unused = [
+        ("--dry-run", base.dry_run.is_some()),
+        ("--keep", base.keep.is_some()),
+        ("--status", base.status.is_some()),
+        ("--baseline", base.baseline.is_some()),
+        ("--fail-on-regression", base.fail_on_regression.is_some()),
+        ("--on-inconclusive", base.on_inconclusive.is_some()),
+        ("--export-markdown", base.export_markdown.is_some()),
+        ("--export-bmf", base.export_bmf.is_some()),
+        ("--export-junit", base.export_junit.is_some()),
+        ("--export-prometheus", base.export_prometheus.is_some()),
+    ];
     for (flag, given) in [
         ("--resume", base.resume.is_some()),
         ("--limit-objects", base.limit_objects.is_some()),
         ("--if-changed", base.if_changed.is_some()),
-    ] {
+    ]
+    .into_iter()
+    .chain(unused)
+    {
         if given {
             return Err(Error::Usage(format!(
                 "{flag} does not apply to `scale`, which makes a run per number of objects"
@@ -53,6 +68,13 @@ pub fn scale(args: ScaleArgs, argv: &[String]) -> Result<Outcome, Error> {
             Some(clip)
         }
     };
+    if let Some(cell) = Plan::new(&alone(base.clone()))?.cells.iter().find(|cell| cell.detector.is_some()) {
+        return Err(Error::Usage(format!(
+            "model `{}`: a detector finds as many objects as there are, so their number cannot be set; name a model with its prompt, such as \
+             {}_points",
+            cell.model, cell.pack.id
+        )));
+    }
     let with = |objects: usize| RunArgs { limit_objects: std::num::NonZeroUsize::new(objects), ..alone(base.clone()) };
     all_have(&Plan::new(&with(most))?, most)?;
     let (mut found, mut records, mut code) = (Vec::new(), Vec::new(), exit::OK);

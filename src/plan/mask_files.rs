@@ -72,7 +72,7 @@ impl Serialize for MaskFiles {
 
 impl<'de> Deserialize<'de> for MaskFiles {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        switch::read(deserializer, "true, false, \"png\" or \"rle\"")
+        switch::read(deserializer, "true, false, \"png\", \"rle\", \"mots\" or \"ytvis\"")
     }
 }
 

@@ -117,7 +117,7 @@ pub(crate) fn resolve(
             });
             let said = said.collect::<Vec<_>>().join(", and ");
             Err(Error::Usage(format!(
-                "model `{tag}` means {said}; say which with --alias NAME=PACK, a name of its own"
+                "model `{tag}` means {said}; choose one by giving its pack a name of its own with --alias NAME=PACK"
             )))
         }
     }

@@ -1,6 +1,6 @@
 //! What may be asked of a run in which a detector founds the tracks? Nobody says how many objects there are, or where.
 
-use crate::dataset::has_masks;
+use crate::dataset::{Dataset, Layout, has_masks};
 use crate::exit::Error;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
@@ -44,6 +44,16 @@ pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
         );
     }
     Ok(())
+}
+
+/// What a reader of the scores should know of the truth that found tracks are held against.
+pub(super) fn note(dataset: &Dataset, cells: &[Cell]) -> Option<String> {
+    let davis = matches!(dataset.kind, Layout::Davis2016 | Layout::Davis2017);
+    (davis && cells.iter().any(|cell| cell.detector.is_some())).then(|| {
+        "found tracks are scored against Annotations; DAVIS's unsupervised task has annotations of its own (Annotations_unsupervised), so \
+         J&F unsup is not the figure of that benchmark: for that, score masks saved with --save-masks"
+            .to_string()
+    })
 }
 
 /// Is the data footage of which nobody says anything, neither masks nor prompts? Only runs without a prompted cell can do with that.

@@ -81,6 +81,9 @@ fn a_calibration_runs_a_few_frames_of_every_kind_and_the_plan_is_estimated_from_
     let record = std::fs::read(bench.path(&name).join("run.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     assert_eq!(record["cells"][0]["repeats"].as_array().map_or(0, Vec::len), 0, "one repeat");
+    // The kinds of frames are those of the whole data, whichever part will be run.
+    let (code, _, told) = said(&["--calibrate", "--shard", "2/2"]);
+    assert!(code == 0 && told.contains("the first of 1 of 2 videos"), "{told}");
     // What cannot be calibrated is refused before anything runs.
     let live = ["--models", "good_points", "--data", "-", "--raw", "rgb24:48x32", "--clicks", "1 3,3"];
     let live = bench.output(&[&["plan", "--calibrate"][..], &live].concat());

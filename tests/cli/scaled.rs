@@ -57,6 +57,10 @@ fn a_job_is_run_once_per_number_of_objects() {
     assert!(code == 2 && told.contains("and --objects asks for 64: every video needs as many"), "{told}");
     let (code, _, told) = said(&["--objects", "1", "--limit-objects", "1"]);
     assert!(code == 2 && told.contains("--limit-objects does not apply to `scale`"), "{told}");
+    for refused in [&["--dry-run"][..], &["--keep", "3"], &["--export-bmf", "x.json"], &["--baseline", "main"]] {
+        let (code, _, told) = said(&[&["--objects", "1"], refused].concat());
+        assert!(code == 2 && told.contains(&format!("{} does not apply to `scale`", refused[0])), "{told}");
+    }
     let (code, _, told) = said(&["--objects", "1", "--plot", "scale.pdf"]);
     assert!(code == 2 && told.contains("the name must end in .svg or .png"), "{told}");
 }

@@ -8,12 +8,8 @@ use jetbench::dataset::{Layout, SynthOptions, synthesise};
 
 /// Commands that are run with other words, as they name what every reader has differently.
 const RUN_AS: &[(&str, &str)] = &[
-    ("jetbench compare --models A B RUN", "jetbench compare --models sam2_points edgetam_points $EXAMPLE"),
     // A cell that a busy machine made invalid cannot be compared; those of the example are valid.
-    (
-        "jetbench compare --models sam2_points edgetam_points latest",
-        "jetbench compare --models sam2_points edgetam_points $EXAMPLE",
-    ),
+    ("jetbench compare --models A B RUN", "jetbench compare --models sam2_points edgetam_points $EXAMPLE"),
     ("jetbench --models sam2_dfine --data DIR --overlays", "jetbench --models sam2_dfine --data frames --overlays"),
     (
         "jetbench score TRUTH MASKS --protocol davis2017-unsup",
@@ -71,7 +67,10 @@ const RUN_AS: &[(&str, &str)] = &[
 
 /// How the commands begin that are not run, and why.
 const NOT_RUN: &[(&str, &str)] = &[
-    ("jetbench --models sam2_points --memory-budget", "needs packs with graphs and ONNX Runtime: tests/main_job.rs"),
+    (
+        "jetbench plan --models sam2_points --memory-budget",
+        "needs packs with graphs and ONNX Runtime: tests/main_job.rs",
+    ),
     ("jetbench packs new", "drafts a manifest for graphs that were exported: tests/packs.rs"),
     ("jetbench packs get", "downloads checkpoints, and installs PyTorch"),
     ("scripts/packs_get_test.sh", "installs PyTorch and exports at full size"),

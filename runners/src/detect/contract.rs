@@ -20,7 +20,7 @@ use crate::types::{Capabilities, Device, Dtype, OpenRequest};
 pub const DFINE: Entry = Entry {
     family: "dfine",
     aliases: &[("dfine", "dfine_mini")],
-    summary: "D-FINE detector: boxes on single frames, which found the tracks of another pack (sam2_dfine)",
+    summary: "D-FINE detector: boxes on single frames, from which a tracker's pack starts its tracks (sam2_dfine)",
     hidden: false,
     detects: true,
     describe,

@@ -275,7 +275,7 @@ impl DetectionReport {
         let Compared { apart, detections, .. } = self.compared;
         if self.tolerance.apart > 0.0 && apart as f64 > self.tolerance.apart * detections as f64 {
             self.failures.push(format!(
-                "{apart} of {detections} detections are missing, too many, or have an edge beyond {:.1e} of the image; {} % allowed",
+                "{apart} of {detections} detections are missing, surplus, or have an edge off by more than {:.1e} of the image; {} % allowed",
                 self.tolerance.edges,
                 self.tolerance.apart * 100.0
             ));

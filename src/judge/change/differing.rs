@@ -43,6 +43,11 @@ pub(super) fn machine(base: &RunRecord, other: &RunRecord) -> Vec<String> {
     found
 }
 
+/// Digests of the tracker's pack and of the detector's, which is empty where there is none.
+fn packs(cell: &CellRecord) -> (&str, &str) {
+    cell.pack_digest.split_once('+').unwrap_or((&cell.pack_digest, ""))
+}
+
 /// What a change may come from.
 pub(super) fn explaining((base, a): Placed, (other, b): Placed) -> Vec<String> {
     let mut found = Vec::new();
@@ -55,7 +60,13 @@ pub(super) fn explaining((base, a): Placed, (other, b): Placed) -> Vec<String> {
     }
     match moved("pack", &a.pack, &b.pack) {
         Some(pack) => found.push(pack),
-        None if a.pack_digest != b.pack_digest => found.push(format!("another version of pack {}", clean(&a.pack))),
+        None if packs(a).0 != packs(b).0 => found.push(format!("another version of pack {}", clean(&a.pack))),
+        None => {}
+    }
+    let detector = |c: &CellRecord| c.detector.as_ref().map(|d| d.pack.clone()).unwrap_or_default();
+    match moved("detector", &detector(a), &detector(b)) {
+        Some(pack) => found.push(pack),
+        None if packs(a).1 != packs(b).1 => found.push(format!("another version of pack {}", clean(&detector(a)))),
         None => {}
     }
     let text = |value: &Option<String>| value.clone().unwrap_or_default();

@@ -136,7 +136,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "fps_wall_low95", "frames/s", "lower end of the 95 % interval of `fps_wall`, whole videos resampled", FEW_VIDEOS
             => |r| r.low(|s| s.fps_wall_interval);
         "fps_wall_high95", "frames/s", "its upper end", FEW_VIDEOS => |r| r.high(|s| s.fps_wall_interval);
-        "pack_digest", "", "SHA-256 of the pack's manifest; with a detector of both, `+` between" => |r| value(&r.cell.pack_digest);
+        "pack_digest", "", "SHA-256 of the pack's manifest; with a detector, both packs' digests joined by `+`" => |r| value(&r.cell.pack_digest);
         "onnxruntime", "", "version of ONNX Runtime", UNLOADED
             => |r| maybe(r.cell.runtime.as_ref().map(|o| &o.version));
         "dataset", "", "root directory of the videos, as given" => |r| value(&r.of.data.root);

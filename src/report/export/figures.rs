@@ -20,7 +20,7 @@ pub(super) struct Figure {
 const NONE: fn(&SummaryRecord) -> Option<Interval> = |_| None;
 
 /// Every figure that is handed on.
-pub(super) const FIGURES: [Figure; 6] = [
+pub(super) const FIGURES: [Figure; 9] = [
     Figure {
         slug: "jf",
         metric: "jetbench_jf",
@@ -28,6 +28,30 @@ pub(super) const FIGURES: [Figure; 6] = [
         per_base: 1.0,
         get: |_, s| s.jf,
         interval: |s| s.jf_interval,
+    },
+    Figure {
+        slug: "jf-unsup",
+        metric: "jetbench_jf_unsupervised",
+        help: "J&F of objects that a detector found, 0 to 100: another task than J&F.",
+        per_base: 1.0,
+        get: |_, s| s.found.as_ref()?.scores.as_ref()?.jf,
+        interval: NONE,
+    },
+    Figure {
+        slug: "hota",
+        metric: "jetbench_hota",
+        help: "HOTA of tracks that a detector founded, 0 to 100.",
+        per_base: 1.0,
+        get: |_, s| s.found.as_ref()?.scores.as_ref()?.hota,
+        interval: NONE,
+    },
+    Figure {
+        slug: "ap",
+        metric: "jetbench_ap",
+        help: "Class-agnostic AP of tracks that a detector founded, 0 to 100.",
+        per_base: 1.0,
+        get: |_, s| s.found.as_ref()?.scores.as_ref()?.ap,
+        interval: NONE,
     },
     Figure {
         slug: "fps-wall",

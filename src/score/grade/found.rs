@@ -126,7 +126,8 @@ impl<'a> Tracks<'a> {
                 id: track.id,
                 number: number.map(|n| n as u32 + 1),
                 birth: track.birth,
-                end: track.end,
+                // One that is no part of the result has no frames, whatever ended it.
+                end: if track.confirmed { track.end } else { track.birth },
                 hits: track.hits,
                 score: track.score,
                 label: label(self.classes, track.label),

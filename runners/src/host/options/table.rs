@@ -187,25 +187,25 @@ pub const TABLE: &[RunnerOption] = &[
     rule(
         "nms_iou",
         "0.7",
-        "Box IoU with a better detection above which one is dropped",
+        "Box IoU with a better detection above which a detection is dropped",
         Decimal((0, 1), |s, iou| s.association.nms_iou = iou),
     ),
     rule(
         "match_iou",
         "0.5",
-        "Box IoU that a detection and a track need to be one",
+        "Least box IoU at which a detection and a track count as the same object",
         Decimal((0, 1), |s, iou| s.association.match_iou = iou),
     ),
     rule(
         "dup_iou",
         "0.7",
-        "Mask IoU with a live track from which a new one is refused",
+        "Least mask IoU with a live track at which a new track is refused",
         Decimal((0, 1), |s, iou| s.association.dup_iou = iou),
     ),
     rule(
         "probation",
         "15",
-        "Frames in which half of the detector's looks must support a new track",
+        "Frames after a track's birth in which half of the detector's looks must support it",
         Numbers((0, 1_000_000), |s, n| s.association.probation = n as u32),
     ),
     rule(

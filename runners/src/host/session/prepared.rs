@@ -108,8 +108,8 @@ fn sound(
         return Ok(());
     }
     Err(RunnerError::Environment(format!(
-        "graph `{name}`: the WebGPU provider of ONNX Runtime {} computes {} wrongly, because its input channels are a multiple of 3 and none of 4; \
-         export it with zeros up to a multiple of 4, or use another device",
+        "graph `{name}`: the WebGPU provider of ONNX Runtime {} computes {} wrongly, because the number of its input channels is a multiple of 3 \
+         but not of 4; pad them with zeros to a multiple of 4 when you export it, or use another device",
         runtime.version,
         doubtful.join(", ")
     )))
