@@ -47,9 +47,9 @@ pub struct Cli {
 /// Flags of `plan`.
 #[derive(Args, Debug)]
 pub struct PlanArgs {
-    /// First run the job on 30 frames of the videos that show each kind of frame, and estimate from that too
+    /// First run the job on few frames of the videos that show each kind of frame, and estimate from that too
     ///
-    /// A kind is the size of a frame and its number of objects. The run is kept in the results directory like any other.
+    /// These are the frames up to the last prompt and 30 more. A kind is the size of a frame and its number of objects. The run is kept in the results directory like any other.
     #[arg(long, help_heading = run::HOW)]
     pub calibrate: bool,
     /// Flags of `run`.
