@@ -113,7 +113,7 @@ class Check(unittest.TestCase):
 
     def test_each_fault_is_named(self):
         cases = {"custom operator com.x.Fast": helper.make_node("Fast", ["x"], ["y"], domain="com.x"),
-                 "TopK is not in the list": helper.make_node("TopK", ["x", "w"], ["y", "i"]),
+                 "Unique is not in the list": helper.make_node("Unique", ["x"], ["y"]),
                  "Resize with mode": helper.make_node("Resize", ["x", "", "w"], ["y"], mode="cubic"),
                  "input 1 of Unsqueeze is not a constant": helper.make_node("Unsqueeze", ["w", "x"], ["y"])}
         for text, node in cases.items():
@@ -266,7 +266,8 @@ class Commands(unittest.TestCase):
             name, bound = wanted.split(">=")
             numbers = [[int(n) for n in version.split(".")] for version in (bound, locked[name])]
             self.assertLessEqual(*numbers, name)
-        self.assertLessEqual({w.split(">=")[0] for w in groups["train"]}, {w.split(">=")[0] for w in groups["export"]})
+        train, export = ({w.split(">=")[0] for w in groups[name]} for name in ("train", "export"))
+        self.assertLessEqual(train - {"scipy"}, export, "one environment exports what it trained; the matcher is for training alone")
 
 
 class Compiler(unittest.TestCase):
