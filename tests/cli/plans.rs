@@ -73,7 +73,10 @@ fn a_calibration_runs_a_few_frames_of_every_kind_and_the_plan_is_estimated_from_
     };
     let (code, out, told) = said(&["--calibrate", "--repeat", "3", "--loop-frames", "100", "--export-junit", "x.xml"]);
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("calibration: 34 of 200 frames, the first of 1 of 2 videos"), "the last prompt is on frame 4: {told}");
+    assert!(
+        told.contains("calibration: 34 of 200 frames, the first of 1 of 2 videos"),
+        "the last prompt is on frame 4: {told}"
+    );
     assert!(out.starts_with("calibration: results/") && out.contains("dry run: nothing was run"), "{out}");
     assert!(out.contains("from 1 run") && !out.contains("not known"), "{out}");
     assert!(!bench.path("x.xml").exists(), "it is the file of the run, not of its calibration");
