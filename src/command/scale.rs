@@ -35,6 +35,9 @@ pub fn scale(args: ScaleArgs, argv: &[String]) -> Result<Outcome, Error> {
     }
     let mut base = config::with_file(args.run)?;
     let unused = [
+        ("--resume", base.resume.is_some()),
+        ("--limit-objects", base.limit_objects.is_some()),
+        ("--if-changed", base.if_changed.is_some()),
         ("--dry-run", base.dry_run.is_some()),
         ("--keep", base.keep.is_some()),
         ("--status", base.status.is_some()),
@@ -46,19 +49,8 @@ pub fn scale(args: ScaleArgs, argv: &[String]) -> Result<Outcome, Error> {
         ("--export-junit", base.export_junit.is_some()),
         ("--export-prometheus", base.export_prometheus.is_some()),
     ];
-    for (flag, given) in [
-        ("--resume", base.resume.is_some()),
-        ("--limit-objects", base.limit_objects.is_some()),
-        ("--if-changed", base.if_changed.is_some()),
-    ]
-    .into_iter()
-    .chain(unused)
-    {
-        if given {
-            return Err(Error::Usage(format!(
-                "{flag} does not apply to `scale`, which makes a run per number of objects"
-            )));
-        }
+    if let Some((flag, _)) = unused.iter().find(|(_, given)| *given) {
+        return Err(Error::Usage(format!("{flag} does not apply to `scale`, which makes a run per number of objects")));
     }
     let _drawn = match &base.data {
         Some(_) => None,
@@ -68,7 +60,8 @@ pub fn scale(args: ScaleArgs, argv: &[String]) -> Result<Outcome, Error> {
             Some(clip)
         }
     };
-    if let Some(cell) = Plan::new(&alone(base.clone()))?.cells.iter().find(|cell| cell.detector.is_some()) {
+    let plan = Plan::new(&alone(base.clone()))?;
+    if let Some(cell) = plan.cells.iter().find(|cell| cell.detector.is_some()) {
         return Err(Error::Usage(format!(
             "model `{}`: a detector finds as many objects as there are, so their number cannot be set; name a model with its prompt, such as \
              {}_points",
@@ -76,7 +69,7 @@ pub fn scale(args: ScaleArgs, argv: &[String]) -> Result<Outcome, Error> {
         )));
     }
     let with = |objects: usize| RunArgs { limit_objects: std::num::NonZeroUsize::new(objects), ..alone(base.clone()) };
-    all_have(&Plan::new(&with(most))?, most)?;
+    all_have(&plan, most)?;
     let (mut found, mut records, mut code) = (Vec::new(), Vec::new(), exit::OK);
     for (i, &objects) in counts.iter().enumerate() {
         if !base.quiet.unwrap_or(false) {

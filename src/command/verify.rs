@@ -9,7 +9,7 @@ use std::path::Path;
 use jetbench_runners::golden::{self, GoldenReport, Verdict, shown};
 use jetbench_runners::options::{MEMORY, TABLE, find};
 use jetbench_runners::packs;
-use jetbench_runners::types::{OpenRequest, Options};
+use jetbench_runners::types::{Dtype, OpenRequest, Options};
 use serde_json::json;
 
 use crate::cli::VerifyArgs;
@@ -81,16 +81,14 @@ fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome
     Ok(Outcome { stdout: format!("{line}\n"), code })
 }
 
+/// What was verified, on what.
+fn heading(id: &str, pack: &Path, dtype: Dtype, device: &str, runtime: &str) -> String {
+    format!("{id} ({}), {dtype} on {device}, ONNX Runtime {runtime}\n", pack.display())
+}
+
 fn text(report: &GoldenReport, pack: &Path) -> String {
     let colours = stdout_colours();
-    let mut text = format!(
-        "{} ({}), {} on {}, ONNX Runtime {}\n",
-        report.pack,
-        pack.display(),
-        report.precision,
-        report.device,
-        report.runtime
-    );
+    let mut text = heading(&report.pack, pack, report.precision, &report.device, &report.runtime);
     for track in &report.tracks {
         let worst: Vec<String> =
             track.differences.iter().map(|d| format!("{} {}", d.tensor, shown(d.max_abs))).collect();

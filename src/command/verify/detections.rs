@@ -7,7 +7,7 @@ use jetbench_runners::golden::{Verdict, shown};
 use jetbench_runners::types::OpenRequest;
 use serde_json::json;
 
-use super::{most, verdict};
+use super::{heading, most, verdict};
 use crate::cli::VerifyArgs;
 use crate::exit::{Error, NOT_VALID, OK, Outcome};
 use crate::report::screen::{Mark, stdout_colours};
@@ -27,14 +27,7 @@ pub(super) fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Res
 
 fn text(report: &DetectionReport, pack: &Path) -> String {
     let colours = stdout_colours();
-    let mut text = format!(
-        "{} ({}), {} on {}, ONNX Runtime {}\n",
-        report.pack,
-        pack.display(),
-        report.precision,
-        report.device,
-        report.runtime
-    );
+    let mut text = heading(&report.pack, pack, report.precision, &report.device, &report.runtime);
     for frame in &report.frames {
         let [ours, theirs] = frame.detections;
         text.push_str(&format!(
