@@ -66,8 +66,10 @@ pub(super) struct Track<'a> {
     pub(super) kind: PromptKind,
     /// Object scores of the frames that were compared.
     pub(super) scores: &'a [f64],
-    /// Mask logits of those frames.
-    pub(super) low_res: &'a [f32],
+    /// How many of those frames, from the first on, the reference has mask logits of.
+    pub(super) frames: usize,
+    /// Their mask logits, without those of the prompted frame.
+    pub(super) tracked: &'a [f32],
 }
 
 /// Collects what a reference shows.
@@ -84,16 +86,17 @@ impl Evidence {
         for track in tracks {
             let of = self.kinds.entry(track.kind).or_default();
             let tracked = track.scores.get(1..).unwrap_or_default();
-            let with = tracked.iter().filter(|score| **score > 0.0).count();
-            of.with_object += with;
-            of.without_object += tracked.len() - with;
+            // A frame with the object shows something by its logits, one without it by its score.
+            let with = |scores: &[f64]| scores.iter().filter(|score| **score > 0.0).count();
+            of.with_object += with(&tracked[..track.frames.saturating_sub(1).min(tracked.len())]);
+            of.without_object += tracked.len() - with(tracked);
             if track.scores.first().is_none_or(|score| *score <= 0.0) {
                 of.absent_at_once.push(track.place.clone());
             }
         }
         for (i, a) in tracks.iter().enumerate() {
             for b in &tracks[i + 1..] {
-                if a.kind != b.kind && tracked_part(a) == tracked_part(b) {
+                if a.kind != b.kind && alike(a.tracked, b.tracked) {
                     self.same.push(format!("{} and {}", a.place, b.kind));
                 }
             }
@@ -126,10 +129,10 @@ impl Evidence {
     }
 }
 
-/// Logits behind the prompted frame.
-fn tracked_part<'a>(track: &Track<'a>) -> &'a [f32] {
-    let frame = track.low_res.len() / track.scores.len().max(1);
-    track.low_res.get(frame..).unwrap_or_default()
+/// Are the logits of the frames that both have the same?
+fn alike(a: &[f32], b: &[f32]) -> bool {
+    let both = a.len().min(b.len());
+    a[..both] == b[..both]
 }
 
 #[cfg(test)]
@@ -139,11 +142,22 @@ mod tests {
     const KINDS: [PromptKind; 2] = [PromptKind::Points, PromptKind::Bbox];
 
     fn missing(points: &[f64], bbox: &[f64], same: bool) -> Vec<String> {
+        missing_with_logits(points, bbox, bbox.len(), same)
+    }
+
+    /// `frames`: of the box's track that have logits.
+    fn missing_with_logits(points: &[f64], bbox: &[f64], frames: usize, same: bool) -> Vec<String> {
         let logits = |n: usize, value: f32| vec![value; 2 * n];
-        let (a, b) = (logits(points.len(), 1.0), logits(bbox.len(), if same { 1.0 } else { 2.0 }));
-        let track = |kind: PromptKind, scores, low_res| Track { place: format!("c {kind}"), kind, scores, low_res };
+        let (a, b) = (logits(points.len() - 1, 1.0), logits(frames - 1, if same { 1.0 } else { 2.0 }));
+        let track = |kind: PromptKind, scores, frames, tracked| Track {
+            place: format!("c {kind}"),
+            kind,
+            scores,
+            frames,
+            tracked,
+        };
         let mut evidence = Evidence::default();
-        evidence.add(&[track(PromptKind::Points, points, &a), track(PromptKind::Bbox, bbox, &b)]);
+        evidence.add(&[track(PromptKind::Points, points, points.len(), &a), track(PromptKind::Bbox, bbox, frames, &b)]);
         evidence.missing(&KINDS)
     }
 
@@ -173,6 +187,14 @@ mod tests {
             (&good, &good, true, "c points and bbox: one track"),
         ] {
             let found = missing(points, bbox, same);
+            assert!(found.len() == 1 && found[0].starts_with(said), "{found:?} does not say {said:?}");
+        }
+        assert_eq!(missing_with_logits(&good, &good, 5, false), Vec::<String>::new());
+        for (frames, same, said) in [
+            (4, false, "bbox: 3 tracked frames with the object, at least 4"),
+            (5, true, "c points and bbox: one track"),
+        ] {
+            let found = missing_with_logits(&good, &good, frames, same);
             assert!(found.len() == 1 && found[0].starts_with(said), "{found:?} does not say {said:?}");
         }
         let found = Evidence::default().missing(&KINDS);

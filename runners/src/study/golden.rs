@@ -237,12 +237,13 @@ fn read_clips<'a>(
             .collect::<Result<Vec<_>, RunnerError>>()?;
         let mut of_object: BTreeMap<u32, Vec<Track<'_>>> = BTreeMap::new();
         for (track, reference) in &tracks {
-            let per_frame = reference.low_res.len() / clip.count;
+            let per_frame = reference.low_res.len() / reference.frames;
             of_object.entry(track.object).or_default().push(Track {
                 place: place(clip, track),
                 kind: track.prompt.kind(),
                 scores: &track.object_score[..frames.len()],
-                low_res: &reference.low_res[..frames.len() * per_frame],
+                frames: reference.frames.min(frames.len()),
+                tracked: &reference.low_res[per_frame..frames.len().clamp(1, reference.frames) * per_frame],
             });
         }
         of_object.values().for_each(|tracks| evidence.add(tracks));
@@ -301,14 +302,19 @@ impl Run<'_> {
             tracker.step_observed(clip.frame(rgb), prompts, &mut |raw| {
                 let Some(i) = self.tracks.iter().position(|(track, _)| track.object == raw.object) else { return };
                 let ((track, reference), found) = (self.tracks[i], &mut self.found[i]);
+                let score = track.object_score[t];
+                found.object_score.compare(t, &[raw.object_score], &[score as f32], 0.0);
+                found.masks.compare(raw.mask, &reference.masks[t]);
+                if t >= reference.frames {
+                    return;
+                }
                 let (Some(low_res), Some(pointer)) = (
-                    at_frame(&reference.low_res, t, clip.count, raw.low_res.len()),
-                    at_frame(&reference.obj_ptr, t, clip.count, raw.obj_ptr.len()),
+                    at_frame(&reference.low_res, t, reference.frames, raw.low_res.len()),
+                    at_frame(&reference.obj_ptr, t, reference.frames, raw.obj_ptr.len()),
                 ) else {
                     wrong_size = Some(track);
                     return;
                 };
-                let score = track.object_score[t];
                 if score > 0.0 {
                     found.present += 1;
                     found.logits += low_res.len() as u64;
@@ -317,9 +323,7 @@ impl Run<'_> {
                 if score > 0.0 && t > 0 {
                     systematic.add(raw.obj_ptr, pointer);
                 }
-                found.object_score.compare(t, &[raw.object_score], &[score as f32], 0.0);
                 found.obj_ptr.compare(t, raw.obj_ptr, pointer, 0.0);
-                found.masks.compare(raw.mask, &reference.masks[t]);
             })?;
             if let Some(track) = wrong_size {
                 return Err(RunnerError::Pack(format!(

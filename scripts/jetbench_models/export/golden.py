@@ -31,7 +31,7 @@ from torch import nn
 from ..clips import KINDS
 from ..clips.prompts import TrackPrompt, derive
 from ..clips.synth import Script, TextureBank, make_clip
-from ..command import Refused, existing_file, existing_pack, parser, progress
+from ..command import Refused, existing_file, existing_pack, parser, positive, progress
 from ..models import detector as models
 from ..models import released
 from ..models.session import Reference, resized_frame, run_session
@@ -117,17 +117,19 @@ def object_prompts(clip: Clip, kinds: tuple[str, ...] = KINDS) -> list[tuple[int
     return [(i + 1, derive(masks[0], kind)) for i, masks in enumerate(clip.masks) for kind in kinds]
 
 
-def _track_entry(out: Path, stem: str, number: int, prompt: TrackPrompt, reference: Reference) -> dict:
-    files = {"low_res": (f"{stem}.low_res.z", encode_logits(reference.low_res)),
-             "obj_ptr": (f"{stem}.ptr.z", shuffled(reference.obj_ptr)),
+def _track_entry(out: Path, stem: str, number: int, prompt: TrackPrompt, reference: Reference, logits: int | None) -> dict:
+    """``logits``: frames whose logits and pointers are kept, None for all; masks and scores are kept of every frame."""
+    low_res, obj_ptr = reference.low_res[:logits], reference.obj_ptr[:logits]
+    files = {"low_res": (f"{stem}.low_res.z", encode_logits(low_res)),
+             "obj_ptr": (f"{stem}.ptr.z", shuffled(obj_ptr)),
              "masks": (f"{stem}.masks.z", encode_masks(reference.masks))}
     for name, data in files.values():
         (out / name).write_bytes(data)
     chosen = {} if reference.chosen is None else {"chosen_mask": reference.chosen.tolist()}
     return {"object": number, "prompt": prompt.as_json(),
             "object_score": [float(np.float32(s)) for s in reference.object_score], **chosen,
-            "low_res": {"file": files["low_res"][0], "shape": list(reference.low_res.shape)},
-            "obj_ptr": {"file": files["obj_ptr"][0], "shape": list(reference.obj_ptr.shape)},
+            "low_res": {"file": files["low_res"][0], "shape": list(low_res.shape)},
+            "obj_ptr": {"file": files["obj_ptr"][0], "shape": list(obj_ptr.shape)},
             "masks": {"file": files["masks"][0]}}
 
 
@@ -160,10 +162,12 @@ def own_spread(model: nn.Module, clips: list[Clip], references: list[list[Refere
 
 def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Clip], command: str, libraries: dict[str, str],
                  kinds: tuple[str, ...] = KINDS, official: bool = False,
-                 references: list[list[Reference]] | None = None, weak: bool = False, own: dict[str, float] | None = None) -> Iterator[str]:
+                 references: list[list[Reference]] | None = None, weak: bool = False, own: dict[str, float] | None = None,
+                 logits: int | None = None) -> Iterator[str]:
     """Writes the frames and ``out``/golden.json with its files; yields a line per track and one on the limits. ``references``: what
     ``run_clips`` gave, where that is known already; ``own``: the spread, where that is known.
-    ``official``: see ``run_session``.
+    ``official``: see ``run_session``. ``logits``: of tracks from other prompts than the first of ``kinds``, the frames whose logits
+    and pointers are kept, None for all; they take 50 times the room of masks and scores, which are kept of every frame.
 
     Raises Refused where the references do not show enough (``limits.lacks``), unless ``weak`` takes them so.
     """
@@ -186,7 +190,8 @@ def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Cli
         entries.append({"name": clip.name, "frames": os.path.relpath(folder, out), "count": len(clip.frames),
                         "width": clip.frames.shape[2], "height": clip.frames.shape[1],
                         "resized_sha256_frame0": hashlib.sha256(resized_frame(size, clip.frames[0]).tobytes()).hexdigest(),
-                        "tracks": [_track_entry(out, f"{clip.name}_{number}_{prompt.kind}", number, prompt, reference)
+                        "tracks": [_track_entry(out, f"{clip.name}_{number}_{prompt.kind}", number, prompt, reference,
+                                                None if prompt.kind == kinds[0] else logits)
                                    for (number, prompt), reference in zip(row, of_clip)]})
         for (number, prompt), reference in zip(row, of_clip):
             truth = clip.masks[number - 1].astype(bool)
@@ -221,10 +226,12 @@ def main(argv: list[str]) -> int:
     options.add_argument("--pack", type=existing_pack, required=True, help="pack directory; its reference folder is written")
     options.add_argument("--frames", type=Path, required=True, help="folder of the shared PNG clips g0, g1, g2")
     options.add_argument("--weak", action="store_true", help="also where the reference shows too little: jetbench verify says weak")
+    options.add_argument("--logits", type=positive, metavar="N", help="keep the mask logits and pointers of a track from a box or a mask "
+                         "for its first N frames only; default: for all. Masks and scores are kept of every frame")
     args = options.parse_args(argv)
     torch.set_num_threads(1)
     command = (f"python -m jetbench_models golden --weights {args.weights.name} --pack assets/packs/{args.pack.resolve().name} "
-               f"--frames assets/{args.frames.resolve().name}")
+               f"--frames assets/{args.frames.resolve().name}" + (f" --logits {args.logits}" if args.logits else ""))
     if models.is_detector(args.weights):
         about = dict(command=command, libraries=library_versions(detector.LIBRARIES))
         images, found = detector.shared_frames(args.pack, args.frames), models.load(args.weights)
@@ -236,7 +243,7 @@ def main(argv: list[str]) -> int:
         return 0
     model = released.load(args.weights).model
     for line in write_golden(model, args.pack / "reference", args.frames, golden_clips(model.config.image_size), command,
-                             library_versions(LIBRARIES), weak=args.weak):
+                             library_versions(LIBRARIES), weak=args.weak, logits=args.logits):
         print(line)
     print(f"tolerance of mask logits: {promise(args.pack)}")
     used = sum(f.stat().st_size for f in (args.pack / "reference").iterdir())
