@@ -33,7 +33,7 @@ pub struct Manifest {
     pub schema: u32,
     /// Name used on the command line: `<id>_<prompt>`, `<tracker>_<detector>`.
     pub id: String,
-    /// Family in the registry: `sam2`, `edgetam`, `efficienttam`, `dfine`.
+    /// Family in the registry: `sam2`, `edgetam`, `efficienttam`, `sam3_tracker`, `dfine`.
     pub family: String,
     /// One or two sentences for listings.
     pub description: String,

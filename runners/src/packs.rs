@@ -20,6 +20,7 @@ pub const REGISTRY: &[Entry] = &[
     Entry { compose: Some(compose::open), ..sam::SAM2 },
     Entry { compose: Some(compose::open), ..sam::EDGETAM },
     Entry { compose: Some(compose::open), ..sam::EFFICIENTTAM },
+    Entry { compose: Some(compose::open), ..sam::SAM3_TRACKER },
     foreign::sam2_image::ENTRY,
     foreign::sam2export::ENTRY,
     detect::contract::DFINE,

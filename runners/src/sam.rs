@@ -1,5 +1,5 @@
-//! How do SAM 2, EdgeTAM, EfficientTAM and their kin track? One loop for the family; what differs between its members is in their graphs
-//! and manifests.
+//! How do SAM 2, EdgeTAM, EfficientTAM, SAM 3's tracker and their kin track? One loop for the family; what differs between its members
+//! is in their graphs and manifests.
 
 pub mod contract;
 pub mod copies;
@@ -44,5 +44,14 @@ pub const EFFICIENTTAM: Entry = Entry {
     family: contract::COARSE_FAMILY,
     aliases: &[],
     summary: "EfficientTAM video: plain ViT image encoder of one map, memory bank of 7 frames, stored as bf16 values",
+    ..SAM2
+};
+
+/// Registry entry of SAM 3's tracker. It differs from SAM 2 by its graphs (plain ViT of patches of 14 pixels, maps of four, two and
+/// one time its grid) and by its manifest: another size of the input, of masks and of memories, another normalisation.
+pub const SAM3_TRACKER: Entry = Entry {
+    family: contract::SAM3_FAMILY,
+    aliases: &[],
+    summary: "SAM 3 tracker, video: plain ViT image encoder, memory bank of 7 frames, stored as bf16 values",
     ..SAM2
 };

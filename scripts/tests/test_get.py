@@ -341,21 +341,29 @@ class Table(unittest.TestCase):
         efficient = (SCRIPTS / "jetbench_models/models/efficienttam.py").read_text()
         forms = re.search(r"(?m)^FORMS = .*", efficient)[0].count(": (")
         sizes = re.search(r"(?m)^SIZES = .*", efficient)[0].count(": Sizes(")
-        self.assertEqual(len(RELEASES), 2 * len(re.findall(r'(?m)^    "\w+": \(\d+, \d, ', source)) + 1 + forms * sizes)
+        self.assertEqual(len(RELEASES), 2 * len(re.findall(r'(?m)^    "\w+": \(\d+, \d, ', source)) + 2 + forms * sizes)
         digests = [r.sha256 for r in RELEASES.values() if r.sha256]
         self.assertEqual(len(set(digests)), len(digests))
         self.assertEqual([name for name, r in RELEASES.items() if not r.sha256],
-                         [f"efficienttam_{size}_{form}" for size in ("ti", "s") for form in (1, 2)])
+                         [*(f"efficienttam_{size}_{form}" for size in ("ti", "s") for form in (1, 2)), "sam3_tracker"])
         for name, release in RELEASES.items():
             self.assertEqual(name, release.name)
             self.assertEqual(release.size is None, release.sha256 is None)
             self.assertRegex(release.sha256 or "0" * 64, "^[0-9a-f]{64}$")
             self.assertRegex(release.revision, "^([0-9a-f]{40}|main)$")
             # fp32 weights and what a file of them has around
-            self.assertLess(abs(release.download / (4e6 * release.parameters) - 1), 0.01)
+            self.assertLess(abs(release.download / (4e6 * (release.parameters + release.beside)) - 1), 0.01)
             self.assertTrue(release.official_address.startswith("https://"))
             self.assertIn(f"/resolve/{release.revision}/{release.file}", release.hub_address("https://mirror.example/"))
 
+    def test_files_behind_a_form_come_from_elsewhere(self):
+        self.assertEqual([name for name, r in RELEASES.items() if r.gated], ["sam3_tracker"])
+        with unittest.mock.patch.dict(os.environ, {"HF_ENDPOINT": ""}), self.assertRaisesRegex(Refused, "SAM License.*no token.*--from"):
+            command._wanted(RELEASES["sam3_tracker"], None, {})
+        self.assertEqual(command._wanted(RELEASES["sam3_tracker"], "/media", {}).file, "model.safetensors")
+        with unittest.mock.patch.dict(os.environ, {"HF_ENDPOINT": "https://mirror.example"}):
+            sources = command._wanted(RELEASES["sam3_tracker"], None, {}).sources
+        self.assertEqual(sources, ("https://mirror.example/facebook/sam3/resolve/main/model.safetensors",))
 
     def test_the_page_of_models_agrees(self):
         page = (SCRIPTS.parent / "docs/models.md").read_text()

@@ -398,7 +398,7 @@ class Checkpoints(unittest.TestCase):
             self.assertIn(part, text)
 
     def test_every_architecture_is_written_in_the_official_form_and_read_back(self):
-        for name in released.NAMES:
+        for name in set(released.NAMES) - set(released.sam3.NAMES):      # whose official form is not known here
             with torch.device("meta"):
                 state = released.empty(released.config(name, 256)).state_dict()
             numbered = {key: torch.arange(4.0).reshape(4, 1) if key.endswith("point_embed.weight") else torch.full((2,), float(i))
@@ -421,7 +421,7 @@ class Checkpoints(unittest.TestCase):
                 released.config(name, size)
 
     def test_names_give_the_public_sizes(self):
-        self.assertEqual(len(released.NAMES), 9 + 8)
+        self.assertEqual(len(released.NAMES), 9 + 8 + 2)
         for name in set(released.NAMES) - set(released.efficienttam.NAMES):        # which no configuration is published of
             self.assertEqual(released._recognise(released.config(name)), name)
 

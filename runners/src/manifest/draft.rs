@@ -16,13 +16,14 @@ use crate::pack::weights;
 use crate::requirements;
 use crate::runner::RunnerError;
 use crate::sam::contract::{
-    COARSE_FAMILY, IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ATTENTION, TensorSizes, requirements as graphs_of,
+    COARSE_FAMILY, IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ATTENTION, SAM3_FAMILY, TensorSizes,
+    requirements as graphs_of,
 };
 use crate::study::whole;
 use crate::types::Dtype;
 
 /// Families whose manifests can be drafted.
-pub const FAMILIES: [&str; 4] = ["sam2", "edgetam", COARSE_FAMILY, DFINE.family];
+pub const FAMILIES: [&str; 5] = ["sam2", "edgetam", COARSE_FAMILY, SAM3_FAMILY, DFINE.family];
 
 /// A drafted manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +81,7 @@ pub fn draft(dir: &Path, family: &str, id: &str) -> Result<Draft, RunnerError> {
     }
     let sizes = sizes(&graphs, family);
     unknown.extend([
-        "input.mean, input.std: those of ImageNet are written; the encoder may want others".to_string(),
+        format!("input.mean, input.std: {} are written; the encoder may want others", normalisation(family).0),
         format!("memory.storage: {:?} is written, as released models of family {family} have it", storage(family)),
     ]);
     let golden = golden(dir);
@@ -106,6 +107,14 @@ pub fn draft(dir: &Path, family: &str, id: &str) -> Result<Draft, RunnerError> {
 
 fn storage(family: &str) -> &'static str {
     if family == "edgetam" { "fp32" } else { "bf16_rounded" }
+}
+
+/// What released models of the family normalise pixels with: in words, mean, deviation.
+fn normalisation(family: &str) -> (&'static str, [f64; 3], [f64; 3]) {
+    match family {
+        SAM3_FAMILY => ("0.5 and 0.5", [0.5; 3], [0.5; 3]),
+        _ => ("those of ImageNet", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    }
 }
 
 /// Graph name, precision and form by a file's path; no precision is said by a plain name.
@@ -205,11 +214,15 @@ fn sizes(graphs: &BTreeMap<String, Forms>, family: &str) -> TensorSizes {
             _ => else_,
         };
     let bank = tensor(MEMORY_ATTENTION, "bank").and_then(|t| t.shape.first());
+    let (image, patch) = if family == SAM3_FAMILY { (1008, 14) } else { (1024, 16) };
+    let image = size(IMAGE_ENCODER, "image", 3, image);
+    let grid = size(IMAGE_ENCODER, "image_embed", 2, image / patch);
     TensorSizes {
-        image: size(IMAGE_ENCODER, "image", 3, 1024),
+        image,
+        grid,
         hidden: size(IMAGE_ENCODER, "image_embed", 1, 256),
         frames: size(MEMORY_ATTENTION, "bank", 1, 7),
-        tokens: size(MEMORY_ATTENTION, "bank", 2, 4096),
+        tokens: size(MEMORY_ATTENTION, "bank", 2, grid * grid),
         channels: size(MEMORY_ATTENTION, "bank", 3, 64),
         pointers: size(MEMORY_ATTENTION, "ptrs", 1, 16),
         points: size(MASK_DECODER, "point_coords", 1, 4),
@@ -231,10 +244,11 @@ fn quoted(text: &str) -> String {
 fn text(graphs: &BTreeMap<String, Forms>, family: &str, id: &str, s: &TensorSizes, golden: Option<f64>) -> String {
     let kinds =
         if graphs.contains_key(MASK_PROMPT) { r#"["points", "bbox", "mask"]"# } else { r#"["points", "bbox"]"# };
+    let (_, mean, std) = normalisation(family);
     let mut text = format!(
         "schema = 1\nid = {}\nfamily = {}\ndescription = \"\"\nlicence = \"\"\n\n[provenance]\ncheckpoint_sha256 = \"\"\nexporter = \"\"\n\
-         command = \"\"\n\n[input]\nsize = {}\nresize = \"bilinear_antialias_u8\"\ncolour = \"rgb\"\nmean = [0.485, 0.456, 0.406]\n\
-         std = [0.229, 0.224, 0.225]\n\n[memory]\nframes = {}\ntokens_per_frame = {}\nchannels = {}\npointers = {}\nstorage = \"{}\"\n\n\
+         command = \"\"\n\n[input]\nsize = {}\nresize = \"bilinear_antialias_u8\"\ncolour = \"rgb\"\nmean = {mean:?}\n\
+         std = {std:?}\n\n[memory]\nframes = {}\ntokens_per_frame = {}\nchannels = {}\npointers = {}\nstorage = \"{}\"\n\n\
          [prompts]\nkinds = {kinds}\npoint_slots = {}\n",
         quoted(id),
         quoted(family),
@@ -346,6 +360,16 @@ mod tests {
             assert_eq!((found.states, found.golden.map(|g| g.index)), (wanted.states, wanted.golden.map(|g| g.index)));
             assert!(made.unknown.iter().any(|text| text.starts_with("licence")));
             assert!(!made.unknown.iter().any(|text| text.starts_with("golden")));
+        }
+    }
+
+    #[test]
+    fn a_draft_has_the_normalisation_of_its_family() {
+        for (family, mean, words) in [("sam2", 0.485, "of ImageNet"), ("sam3_tracker", 0.5, "0.5 and 0.5")] {
+            let made = draft(&shipped("sam2_mini"), family, "p").unwrap();
+            let found: Manifest = toml::from_str(&made.text).unwrap();
+            assert_eq!((found.input.mean[0], found.input.size), (mean, 256), "{family}");
+            assert!(made.unknown.iter().any(|line| line.contains(words)), "{:?}", made.unknown);
         }
     }
 

@@ -31,10 +31,12 @@ pub const MEMORY_ENCODER: &str = "memory_encoder";
 /// The state of an object: each tensor as input and as output.
 pub const STATES: [(&str, &str); 3] = [("bank", "bank_out"), ("ptrs", "ptrs_out"), ("age", "age_out")];
 
-/// The finer maps of the image, a quarter and an eighth of its size: outputs of the encoder, inputs of the decoder.
+/// The finer maps of the image, 4 and 2 times the grid of its embedding: outputs of the encoder, inputs of the decoder.
 pub const FINER: [&str; 2] = ["high_res_0", "high_res_1"];
 /// The family whose graphs have no [`FINER`].
 pub const COARSE_FAMILY: &str = "efficienttam";
+/// The family of SAM 3's tracker.
+pub const SAM3_FAMILY: &str = "sam3_tracker";
 
 /// Largest input side, pixels, at which that is the default. Small operators leave a second thread idle, large ones do not: on
 /// two cores it took 1.42 and 1.81 times less per frame at 256 px, 1.01 and 0.85 at 512, 0.77 at 1024 (`benches/pipeline.rs`).
@@ -45,6 +47,8 @@ pub const PIPELINE_PAYS: i64 = 256;
 pub struct TensorSizes {
     /// Side of the square model input, pixels.
     pub image: i64,
+    /// Side of the image embedding, tokens: a 16th of the input in SAM 2 and its kin, a 14th in SAM 3.
+    pub grid: i64,
     /// Hidden width: channels of the image embedding and of an object pointer.
     pub hidden: i64,
     /// Memory slots.
@@ -65,13 +69,18 @@ pub struct TensorSizes {
 
 impl TensorSizes {
     /// Side of the low-resolution mask, pixels.
-    pub fn mask(&self) -> usize {
-        self.image as usize / 4
+    pub fn mask(&self) -> i64 {
+        4 * self.grid
+    }
+
+    /// Side of the mask that the memory encoder takes, pixels.
+    pub fn mask_for_memory(&self) -> i64 {
+        16 * self.grid
     }
 
     /// Shapes of [`FINER`].
     pub fn finer_shapes(&self) -> [[i64; 4]; 2] {
-        [4, 8].map(|step| [1, self.hidden * step / 32, self.image / step, self.image / step])
+        [4, 2].map(|times| [1, self.hidden / (2 * times), times * self.grid, times * self.grid])
     }
 }
 
@@ -95,14 +104,14 @@ pub(crate) fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
     // One for the whole image, and one per object.
     let image = |name, rest: &[i64]| tensor(name, &[TensorType::F32], Dimension::Size(1), rest);
     let object = |name, rest: &[i64]| tensor(name, &[TensorType::F32], named(OBJECTS), rest);
-    let f = s.image / 16;
+    let f = s.grid;
     let embed = [s.hidden, f, f];
     let finer = || {
         let maps = s.finer.then(|| FINER.into_iter().zip(s.finer_shapes()));
         maps.into_iter().flatten().map(|(name, shape)| image(name, &shape[1..]))
     };
-    let full = |name| object(name, &[1, s.image, s.image]);
-    let low = || object("low_res_mask", &[1, s.image / 4, s.image / 4]);
+    let for_memory = || object("mask_for_memory", &[1, s.mask_for_memory(), s.mask_for_memory()]);
+    let low = || object("low_res_mask", &[1, s.mask(), s.mask()]);
     let score = || object("object_score", &[1]);
     let pointer = || object("obj_ptr", &[s.hidden]);
     let flag = |name| object(name, &[]);
@@ -127,7 +136,7 @@ pub(crate) fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
                     flag("multimask"),
                 ])
                 .collect(),
-            outputs: vec![low(), full("mask_for_memory"), object("predicted_iou", &[1]), score(), pointer()],
+            outputs: vec![low(), for_memory(), object("predicted_iou", &[1]), score(), pointer()],
         },
         GraphRequirement {
             name: MEMORY_ATTENTION,
@@ -138,7 +147,7 @@ pub(crate) fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
             name: MEMORY_ENCODER,
             inputs: vec![
                 image("image_embed", &embed),
-                full("mask_for_memory"),
+                for_memory(),
                 score(),
                 pointer(),
                 flag("is_prompt"),
@@ -151,8 +160,8 @@ pub(crate) fn requirements(s: &TensorSizes) -> [GraphRequirement; 5] {
         // Last, because packs that take no masks have none.
         GraphRequirement {
             name: MASK_PROMPT,
-            inputs: vec![full("mask")],
-            outputs: vec![object("dense_prompt", &embed), low(), full("mask_for_memory"), score()],
+            inputs: vec![object("mask", &[1, s.image, s.image])],
+            outputs: vec![object("dense_prompt", &embed), low(), for_memory(), score()],
         },
     ]
 }
@@ -168,7 +177,7 @@ pub fn sizes(pack: &Pack) -> Result<TensorSizes, RunnerError> {
         manifest.graph(name).ok_or_else(|| wrong(format!("graph `{name}` is missing; family `{}`", manifest.family)))
     };
     let embed = graph(IMAGE_ENCODER)?.outputs.iter().find(|t| t.name == "image_embed");
-    let Some(&Dimension::Size(hidden)) = embed.and_then(|t| t.shape.get(1)) else {
+    let Some(&[_, Dimension::Size(hidden), Dimension::Size(grid), _]) = embed.map(|t| t.shape.as_slice()) else {
         return Err(wrong(format!("graph `{IMAGE_ENCODER}` has no output `image_embed` of four axes")));
     };
     let Some(memory) = &manifest.memory else {
@@ -182,6 +191,7 @@ pub fn sizes(pack: &Pack) -> Result<TensorSizes, RunnerError> {
     }
     let sizes = TensorSizes {
         image: i64::from(manifest.input.size),
+        grid,
         hidden,
         frames: i64::from(memory.frames),
         tokens: i64::from(memory.tokens_per_frame),
@@ -234,6 +244,7 @@ mod tests {
 
     const SIZES: TensorSizes = TensorSizes {
         image: 128,
+        grid: 8,
         hidden: 64,
         frames: 7,
         tokens: 64,
@@ -306,6 +317,18 @@ mod tests {
         assert!(text.contains("input `ptrs`: F32 [objects, 16, 64] expected, found F32 [1, 16, 64]"), "{text}");
         let text = outcome_of(&batched, |text| text.replacen("\"cond_objects\"", "\"objects\"", 1)).unwrap_err();
         assert!(text.contains("[cond_objects, 64, 8, 8] expected"), "{text}");
+    }
+
+    #[test]
+    fn sizes_follow_the_grid_and_not_the_input() {
+        // SAM 3 has patches of 14 pixels: a grid of 72 at 1008 pixels, masks of 288, of 1152 for the memory.
+        let sizes = TensorSizes { image: 112, ..SIZES };
+        let of_112 = |text: String| text.replacen("size = 128", "size = 112", 1);
+        assert_eq!(outcome_of(&sizes, of_112).unwrap(), sizes);
+        assert_eq!(sizes.finer_shapes(), [[1, 8, 32, 32], [1, 16, 16, 16]]);
+        assert_eq!((sizes.mask(), sizes.mask_for_memory()), (32, 128));
+        let text = outcome(|text| text.replacen("[1, 64, 8, 8]", "[1, 64, 9, 9]", 1)).unwrap_err();
+        assert!(text.contains("output `high_res_0`: F32 [1, 8, 36, 36] expected"), "{text}");
     }
 
     #[test]

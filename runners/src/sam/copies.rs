@@ -55,7 +55,7 @@ impl Copies {
     /// the loop gets a report of scores and pointers; without one both come to the host and go back up into the memory encoder.
     pub fn group(&mut self, s: &TensorSizes, settings: &SessionSettings, objects: usize, prompted: bool) {
         let (n, on_gpu, reports) = (objects as i64, settings.on_gpu(), settings.results_on_device());
-        self.push(MASK_DECODER, "low_res_mask", true, n * (s.mask() * s.mask()) as i64, prompted);
+        self.push(MASK_DECODER, "low_res_mask", true, n * s.mask() * s.mask(), prompted);
         if on_gpu && reports {
             self.push(MASK_DECODER, "report", true, 3 * n, prompted);
         } else if on_gpu {

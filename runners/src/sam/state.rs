@@ -53,7 +53,7 @@ impl MemoryState {
 pub struct FrameTensors {
     /// Image features conditioned on the memories, `[n, hidden, side, side]`.
     pub cond_embed: FloatTensor,
-    /// Masks in the scale the memory encoder takes, `[n, 1, image, image]`.
+    /// Masks in the scale the memory encoder takes, `[n, 1, side, side]`, with 16 times the grid as side.
     pub mask_for_memory: FloatTensor,
     /// Object score logits, `[n, 1]`.
     pub object_score: FloatTensor,

@@ -45,7 +45,7 @@ impl Features {
         encoder: &GraphSession,
         bytes: bool,
     ) -> Result<Self, RunnerError> {
-        let f = s.image / 16;
+        let f = s.grid;
         let image = Image::new(host, s.image, bytes)?;
         let mut image_embed = tensor(device, &[1, s.hidden, f, f])?;
         let shapes = s.finer.then(|| s.finer_shapes());
@@ -182,10 +182,10 @@ impl Wiring {
     /// [`RunnerError::Environment`] or [`RunnerError::Inference`] with ONNX Runtime's text.
     pub fn new(tools: &WiringContext<'_>, objects: usize) -> Result<Self, RunnerError> {
         let (device, host, s) = (tools.device, tools.host, tools.sizes);
-        let (f, n) = (s.image / 16, objects as i64);
+        let (f, n) = (s.grid, objects as i64);
         let mut passed = FrameTensors {
             cond_embed: tensor(device, &[n, s.hidden, f, f])?,
-            mask_for_memory: tensor(device, &[n, 1, s.image, s.image])?,
+            mask_for_memory: tensor(device, &[n, 1, s.mask_for_memory(), s.mask_for_memory()])?,
             object_score: tensor(tools.results(), &[n, 1])?,
             obj_ptr: tensor(tools.results(), &[n, s.hidden])?,
             predicted_iou: tensor(tools.results(), &[n, 1])?,
@@ -194,7 +194,7 @@ impl Wiring {
             one: flags(host, n, 1.0)?,
             results_on_host: !tools.reports,
         };
-        let mut low_res = tensor(host, &[n, 1, s.image / 4, s.image / 4])?;
+        let mut low_res = tensor(host, &[n, 1, s.mask(), s.mask()])?;
         let mut report = tools.reports.then(|| tensor(host, &[n, REPORTED as i64])).transpose()?;
         let no_coords = tensor(host, &[n, s.points, 2])?;
         let no_point = labels(host, n, s.points, NOT_A_POINT)?;
@@ -290,7 +290,7 @@ impl Wiring {
 
     fn new_mask(&mut self, tools: &WiringContext<'_>, mask_prompt: &GraphSession) -> Result<MaskPrompts, RunnerError> {
         let (device, host, s) = (tools.device, tools.host, tools.sizes);
-        let (f, n) = (s.image / 16, self.objects as i64);
+        let (f, n) = (s.grid, self.objects as i64);
         let masks = tensor(host, &[n, 1, s.image, s.image])?;
         let mut dense = tensor(device, &[n, s.hidden, f, f])?;
         let mut prompt = mask_prompt.binding()?;
@@ -311,8 +311,8 @@ impl Wiring {
         input(&mut decode_pointer, "is_prompt", &self.passed.one)?;
         input(&mut decode_pointer, "multimask", &self.passed.one)?;
         let mut unused = [
-            ("low_res_mask", tensor(host, &[n, 1, s.image / 4, s.image / 4])?),
-            ("mask_for_memory", tensor(device, &[n, 1, s.image, s.image])?),
+            ("low_res_mask", tensor(host, &[n, 1, s.mask(), s.mask()])?),
+            ("mask_for_memory", tensor(device, &[n, 1, s.mask_for_memory(), s.mask_for_memory()])?),
             ("predicted_iou", tensor(tools.results(), &[n, 1])?),
             ("object_score", tensor(tools.results(), &[n, 1])?),
         ];

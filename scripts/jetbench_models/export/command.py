@@ -1,7 +1,7 @@
 """Writes a pack: the five graphs of a model in fp32, fp16 and bf16, with the manifest that describes them, and for models
 of released size the golden reference.
 
-Weights come from a Hugging Face directory (Sam2VideoModel, EdgeTamVideoModel), an official .pt file, a file that
+Weights come from a Hugging Face directory (Sam2VideoModel, EdgeTamVideoModel, SAM 3), an official .pt file, a file that
 ``train`` wrote, or from random numbers; ``released`` reads them. Graphs have fixed shapes but for the number of objects,
 opset 18 (bf16 with convolutions: 22), real-arithmetic rotary embedding and no custom operators; ``check`` proves it. What the exporter
 leaves in them about the machine they were made on (stack traces, source paths) is removed, and nothing in them depends
@@ -28,7 +28,7 @@ from torch import nn
 from ..clips import KINDS
 from ..command import Refused, finite, not_negative, parser, positive, progress, some_of
 from ..models import detector as models
-from ..models import released
+from ..models import released, sam3
 from ..models.session import Reference
 from ..pack import DTYPES
 from ..pack.limits import FLOORS
@@ -60,8 +60,8 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--model", choices=names, metavar="NAME",
                       help=f"architecture that the weights must have: {', '.join(names)} (default: what they are)")
     made.add_argument("--image-size", type=positive, metavar="PIXELS",
-                      help="input size (default: the checkpoint's, else 1024, of D-FINE 640); SAM 2 and D-FINE take multiples of 32, "
-                           "EdgeTAM of 256")
+                      help="input size (default: the checkpoint's, else 1024, of SAM 3 1008, of D-FINE 640); SAM 2 and D-FINE take "
+                           "multiples of 32, EdgeTAM of 256, SAM 3 of 14")
     made.add_argument("--out", type=Path, required=True, help="pack directory to write")
     made.add_argument("--id", help="name of the pack (default: name of the directory)")
     made.add_argument("--notes", default="", help="free text for the manifest's provenance")
@@ -199,6 +199,8 @@ def _write_tracker(args: argparse.Namespace, argv: list[str]) -> None:
     else:
         checkpoint = released.load(args.checkpoint, args.model, args.image_size)
     identity = args.id or args.out.resolve().name
+    if checkpoint.family == sam3.FAMILY and args.follow == "official":
+        raise Refused("--follow official: SAM 3's packs follow transformers; its official predictor was not compared")
     none_other = checkpoint.family == "efficienttam"       # transformers has none to follow
     if none_other and args.follow == "transformers":
         raise Refused("--follow transformers: transformers has no EfficientTAM; its packs follow the official code")

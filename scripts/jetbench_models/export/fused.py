@@ -27,10 +27,12 @@ from onnx import helper
 from torch import Tensor, nn
 from transformers.models.sam2.modeling_sam2 import do_pool
 
+from ..models import sam3
 from .graphs.geometry import Geometry, is_edgetam, is_efficienttam
 from .graphs.image import ImageEncoder, PlainImageEncoder
-from .graphs.layers import Pointwise, constant, linear
+from .graphs.layers import Pointwise, constant, from_windows, linear, windows
 from .graphs.memory import MemoryAttention
+from .graphs.vit import VitImageEncoder, VitLayer
 
 DOMAIN = "com.microsoft"
 
@@ -145,14 +147,14 @@ class _HieraBlock(nn.Module):
         height, width = x.shape[1:3]
         side = self.window
         if side:
-            h = _windows(h, side)
+            h = windows(h, side)
         q, k, v = self.q(h), self.k(h), self.v(h)
         if self.stride:
             q = do_pool(q, self.stride)
             side //= self.stride[0]
         h = _attend(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), self.heads, self.scale).unflatten(1, q.shape[1:3])
         if side:
-            h = _from_windows(h, side, height, width)
+            h = from_windows(h, side, height, width)
         x = x + self.out(h)
         return x + self.down(self.activation(self.up(self.norm2(x))))
 
@@ -172,20 +174,6 @@ class _EarlyBlock(_HieraBlock):
             x = self._pooled(self.widen(h))
         x = x + self.out(_attend(self._pooled(self.q(h)), self.k(h), self.v(h), self.heads, self.scale))
         return x + self.down(self.activation(self.up(self.norm2(x).unsqueeze(0)))).squeeze(0)
-
-
-def _windows(x: Tensor, side: int) -> Tensor:
-    """[1, h, w, C] -> [windows, side, side, C], zeros where a window goes over the edge."""
-    _, h, w, c = x.shape
-    if h % side or w % side:
-        x = F.pad(x, (0, 0, 0, -w % side, 0, -h % side))
-    return x.unflatten(1, (-1, side)).unflatten(3, (-1, side)).transpose(2, 3).reshape(-1, side, side, c)
-
-
-def _from_windows(x: Tensor, side: int, height: int, width: int) -> Tensor:
-    rows, columns = (-(-n // side) for n in (height, width))
-    x = x.reshape(1, rows, columns, side, side, -1).transpose(2, 3).reshape(1, rows * side, columns * side, -1)
-    return x[:, :height, :width] if (rows * side, columns * side) != (height, width) else x
 
 
 def _z_windows(x: Tensor, side: int) -> Tensor:
@@ -271,6 +259,23 @@ class FusedPlainEncoder(PlainImageEncoder):
         return self.encoder.neck.embed(x)
 
 
+class _FusedVitLayer(VitLayer):
+    def __init__(self, plain: nn.Module):
+        super().__init__(plain)
+        constant(self, "start", torch.zeros(1, dtype=torch.long))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        cos, sin = self.cos()[:, ::2], self.sin()[:, ::2]
+        q, k = (_rotate(x, self.start, cos, sin) for x in (q, k))
+        return _attend(q, k, v, self.heads, self.scale)
+
+
+class FusedVitEncoder(VitImageEncoder):
+    """As VitImageEncoder."""
+
+    layer = _FusedVitLayer
+
+
 def forms(model: nn.Module) -> dict[str, Callable[[nn.Module], nn.Module]]:
     """The graphs that have a CPU form, with the module of each."""
     found: dict[str, Callable[[nn.Module], nn.Module]] = {}
@@ -278,6 +283,8 @@ def forms(model: nn.Module) -> dict[str, Callable[[nn.Module], nn.Module]]:
         found["memory_attention"] = FusedMemoryAttention
     if not is_edgetam(model):                           # RepViT is all convolutions
         found["image_encoder"] = FusedPlainEncoder if is_efficienttam(model) else FusedImageEncoder
+    if sam3.is_tracker(model):
+        found["image_encoder"] = FusedVitEncoder
     return found
 
 

@@ -5,7 +5,7 @@ import json
 from importlib import metadata
 
 from .. import __version__
-from ..models import MEAN, STD
+from ..models import MEAN, NORMALISED_WITH, STD, sam3
 from ..models.released import Checkpoint
 from ..pack import DTYPES
 from ..pack.half import RULES
@@ -14,7 +14,7 @@ from .graphs.geometry import Geometry
 from .graphs.signatures import POINT_SLOTS, signatures
 
 CPU = "cpu"               # the form for ONNX Runtime's CPU provider, fp32: see fused
-STANDS_IN_FOR = {"sam2": "SAM 2", "edgetam": "EdgeTAM", "efficienttam": "EfficientTAM"}
+STANDS_IN_FOR = {"sam2": "SAM 2", "edgetam": "EdgeTAM", "efficienttam": "EfficientTAM", sam3.FAMILY: "SAM 3"}
 LIBRARIES = ("torch", "torchvision", "transformers", "timm", "onnx", "onnxscript", "numpy")
 MINI_LICENCE = """\
 The graphs, weights and reference outputs in this directory are part of this project and are licensed under the Apache
@@ -37,10 +37,15 @@ The graphs in this directory hold the weights of the checkpoint named in pack.to
 stay under the licence of that checkpoint. The {checkpoints} checkpoints are published by {publisher} under the
 Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0); weights that were trained further may have other terms.
 """
+SAM_LICENCE = """\
+The graphs in this directory hold the tracker's weights of the SAM 3 checkpoint named in pack.toml, converted and otherwise unchanged.
+They stay under the SAM License of Meta (https://github.com/facebookresearch/sam3/blob/main/LICENSE): whoever passes them on does so
+under the same terms and with a copy of them, and they are not for military uses, nuclear industries, espionage or weapons.
+"""
 PUBLISHERS = {"dfine": ("D-FINE", "its authors"), "efficienttam": ("EfficientTAM", "its authors")}   # the others: Meta
 FOLLOWS = ("transformers", "official")     # the implementation whose masks a pack gives where the two differ
 TITLES = {"sam2": "SAM 2.0 video", "sam2.1": "SAM 2.1 video", "edgetam": "EdgeTAM video",
-          "efficienttam": "EfficientTAM video"}
+          "efficienttam": "EfficientTAM video", "sam3": "SAM 3"}
 
 
 def library_versions(names: tuple[str, ...]) -> dict[str, str]:
@@ -51,7 +56,7 @@ def licence(checkpoint: Checkpoint) -> str:
     """Text of LICENSE: ours, or that of the weights, with the file that lay beside them."""
     checkpoints, publisher = PUBLISHERS.get(checkpoint.family, ("SAM 2, SAM 2.1 and EdgeTAM", "Meta"))
     mini = DETECTOR_MINI_LICENCE if checkpoint.family == "dfine" else MINI_LICENCE
-    released = RELEASED_LICENCE.format(checkpoints=checkpoints, publisher=publisher)
+    released = SAM_LICENCE if checkpoint.family == sam3.FAMILY else RELEASED_LICENCE.format(checkpoints=checkpoints, publisher=publisher)
     text = {"random": RANDOM_LICENCE, "trained here": mini}.get(checkpoint.source, released)
     return text + (f"\n{checkpoint.licence}" if checkpoint.licence else "")
 
@@ -96,10 +101,12 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
     logit that the reference allows, None without one; ``follows``: one of FOLLOWS;
     ``test_model``: the weights are nobody's, so figures of the pack do not describe the published model."""
     stands_in = [f'test_model_of = "{STANDS_IN_FOR[family]}"'] if test_model else []
+    terms = sam3.TERMS if family == sam3.FAMILY and not test_model else "Apache-2.0"
     kinds = [kind for kind in DTYPES if kind in next(iter(digests.values()))]
     lines = [
         "schema = 1", f'id = "{identity}"', f'family = "{family}"', f"description = {json.dumps(description)}",
-        'licence = "Apache-2.0"', *stands_in, "", *provenance_lines(provenance, follows), "", *input_lines(g.size, MEAN, STD),
+        f'licence = "{terms}"', *stands_in, "", *provenance_lines(provenance, follows), "",
+        *input_lines(g.size, *NORMALISED_WITH.get(family, (MEAN, STD))),
         "", "[memory]", f"frames = {g.slots}", f"tokens_per_frame = {g.memory_tokens}", f"channels = {g.memory_channels}",
         f"pointers = {g.pointers}", f'storage = "{"bf16_rounded" if family != "edgetam" or follows == "official" else "fp32"}"',
         "", "[prompts]", 'kinds = ["points", "bbox", "mask"]', f"point_slots = {POINT_SLOTS}",

@@ -87,6 +87,9 @@ def _wanted(release: Release, source: str | None, given: dict[str, str]) -> Want
         addresses: tuple[str, ...] = (f"{source.rstrip('/')}/{release.file}",)
     elif endpoint:
         addresses = (release.hub_address(endpoint),)
+    elif release.gated and not source:
+        raise Refused(f"{release.name}: {HUB}/{release.repository} gives its files to whoever accepts the {release.licence} there "
+                      f"({release.terms}), and no token is asked for here: fetch {release.file} yourself and name its folder with --from")
     else:
         addresses = tuple(dict.fromkeys((release.official_address, release.hub_address(HUB))))
     return Wanted(release.file, addresses, None if own else release.size, own or release.sha256)

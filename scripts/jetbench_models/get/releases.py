@@ -2,7 +2,8 @@
 
 Meta publishes no digests beside its files. Those here are the digests under which the hub stores the same files; projects that
 fetched them from either address report the same ones, and the same sizes. They could not be compared with the files from here.
-EfficientTAM's authors publish on the hub alone; sizes and digests of ``_1`` and ``_2`` are not known here.
+EfficientTAM's authors publish on the hub alone; sizes and digests of ``_1`` and ``_2`` are not known here. SAM 3 is published behind a
+form: ``get`` takes it from a folder or a mirror.
 """
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ OFFICIAL_20 = "https://dl.fbaipublicfiles.com/segment_anything_2/072824"
 OFFICIAL_21 = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
 EDGETAM = "https://github.com/facebookresearch/EdgeTAM/raw/7711e012a30a2402c4eaab637bdb00a521302c91/checkpoints"
 HUB = "https://huggingface.co"
+SAM3 = "facebook/sam3"
 EFFICIENTTAM = "yunyangx/efficient-track-anything"
 
 
@@ -43,6 +45,8 @@ class Release:
     cost: Cost | None = None
     licence: str = "Apache-2.0"
     terms: str = "https://www.apache.org/licenses/LICENSE-2.0"
+    gated: bool = False     # its publisher gives it to whoever has signed a form
+    beside: float = 0.0     # millions of parameters that the file holds and the model does not have
 
     def hub_address(self, endpoint: str) -> str:
         return f"{endpoint.rstrip('/')}/{self.repository}/resolve/{self.revision}/{self.file}"
@@ -54,7 +58,7 @@ class Release:
     @property
     def download(self) -> float:
         """Bytes of the file, estimated from the number of parameters where its size is not known."""
-        return self.size or 4e6 * self.parameters
+        return self.size or 4e6 * (self.parameters + self.beside)
 
     @property
     def megabytes(self) -> str:
@@ -102,4 +106,7 @@ RELEASES: dict[str, Release] = {release.name: release for release in (
     _efficienttam("s", "_512x512", 136_379_145, "67b5840012737ed2c94a4cb8787c5c1b27b3a946045d2e602e65ef77230b6085"),
     _efficienttam("s", "_1"),
     _efficienttam("s", "_2"),
+    # one file with the detector; 848 M are all parameters of SAM 3, by its README
+    Release("sam3_tracker", "SAM 3's tracker", "model.safetensors", f"{HUB}/{SAM3}/resolve/main", SAM3, "main", None, None, 465.8,
+            licence="SAM License", terms="https://github.com/facebookresearch/sam3/blob/main/LICENSE", gated=True, beside=848.0 - 465.8),
 )}

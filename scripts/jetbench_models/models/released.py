@@ -1,6 +1,7 @@
 """The released architectures in full size, and every way to get weights into them.
 
-Names are those of the checkpoints: ``sam2.1_tiny`` and on, ``sam2_tiny`` and on, ``edgetam``, ``efficienttam_ti`` and on. Weights
+Names are those of the checkpoints: ``sam2.1_tiny`` and on, ``sam2_tiny`` and on, ``edgetam``, ``efficienttam_ti`` and on,
+``sam3_tracker``. Weights
 come from a Hugging Face directory (config.json and safetensors), from an official ``.pt`` file, whose keys are renamed here, from a
 file that ``train`` wrote, or from random numbers. Whatever does not fit is refused with the keys and shapes that do not.
 """
@@ -23,9 +24,11 @@ from transformers import (
     PreTrainedConfig,
     Sam2VideoConfig,
     Sam2VideoModel,
+    Sam3TrackerVideoConfig,
+    Sam3TrackerVideoModel,
 )
 
-from . import PATCH, DoesNotFit, efficienttam, weights
+from . import PATCH, DoesNotFit, efficienttam, sam3, weights
 
 IMAGE_SIZE = 1024
 
@@ -37,7 +40,7 @@ HIERA: dict[str, tuple[int, int, list[int], list[int], list[int], list[int]]] = 
     "base_plus": (112, 2, [2, 3, 16, 3], [12, 16, 20], [14, 14], [8, 4, 14, 7]),
     "large": (144, 2, [2, 6, 36, 4], [23, 33, 43], [7, 7], [8, 4, 16, 8]),
 }
-NAMES = (*(f"sam2.1_{size}" for size in HIERA), *(f"sam2_{size}" for size in HIERA), "edgetam", *efficienttam.NAMES)
+NAMES = (*(f"sam2.1_{size}" for size in HIERA), *(f"sam2_{size}" for size in HIERA), "edgetam", *efficienttam.NAMES, *sam3.NAMES)
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,16 @@ def family_of(keys: Iterable[str]) -> str:
             return "edgetam"
         if key.startswith(("image_encoder.neck.convs.0.conv_1x1.", "vision_encoder.neck.conv1.")):
             return "efficienttam"
+        if key.startswith("vision_encoder.backbone.layers."):
+            return sam3.FAMILY
     return "sam2"
 
 
 # ------------------------------------------------------------------------------------------------------ configurations
 def image_size_of(name: str) -> int:
     """Input size in pixels that a released architecture was made for."""
+    if name in sam3.NAMES:
+        return sam3.SIZES[name][0]
     return efficienttam.FORMS[efficienttam.parts(name)[1]][0] if name in efficienttam.NAMES else IMAGE_SIZE
 
 
@@ -85,6 +92,8 @@ def config(name: str, image_size: int | None = None) -> PreTrainedConfig:
         made = EdgeTamVideoConfig(vision_config=dict(model_type="edgetam_vision_model", backbone_config=backbone),
                                   enable_occlusion_spatial_embedding=False,
                                   enable_temporal_pos_encoding_for_object_pointers=False, **shared)
+    elif name in sam3.NAMES:
+        made = sam3.config(name)
     elif name in efficienttam.NAMES:
         sizes, form = efficienttam.parts(name)
         made = efficienttam.config(sizes, efficienttam.FORMS[form][1], **shared)
@@ -105,6 +114,11 @@ def config(name: str, image_size: int | None = None) -> PreTrainedConfig:
 
 def resize(made: PreTrainedConfig, image_size: int) -> PreTrainedConfig:
     """Sets the input size wherever a configuration repeats it; refuses sizes that the architecture cannot have."""
+    if made.model_type == "sam3_tracker_video":
+        if image_size < sam3.PATCH or image_size % sam3.PATCH:
+            raise DoesNotFit(f"image size {image_size}: {made.model_type} takes multiples of {sam3.PATCH} pixels")
+        made.image_size = image_size            # which sets what depends on it
+        return made
     edgetam = made.model_type == "edgetam_video"
     # Hiera tiles its positions in windows of 8 at a quarter of the size; EdgeTAM's 16 x 16 latents each own a window of tokens;
     # EfficientTAM pools squares of two tokens
@@ -122,7 +136,8 @@ def resize(made: PreTrainedConfig, image_size: int) -> PreTrainedConfig:
 
 def empty(made: PreTrainedConfig) -> nn.Module:
     """The model of a configuration, with weights that are to be replaced."""
-    kinds = {"edgetam_video": EdgeTamVideoModel, "efficienttam_video": efficienttam.EfficientTamModel}
+    kinds = {"edgetam_video": EdgeTamVideoModel, "efficienttam_video": efficienttam.EfficientTamModel,
+             "sam3_tracker_video": Sam3TrackerVideoModel}
     return kinds.get(made.model_type, Sam2VideoModel)(made).eval()
 
 
@@ -351,6 +366,8 @@ def _recognise(made: PreTrainedConfig) -> str:
     """Name of the released architecture with this configuration, else "sam2" or "edgetam" with "(own sizes)"."""
     if made.model_type == "edgetam_video":
         return "edgetam"
+    if made.model_type == "sam3_tracker_video":
+        return sam3.name_of(made)
     backbone = made.vision_config.backbone_config
     version = "sam2.1" if made.enable_occlusion_spatial_embedding else "sam2"
     for size, (width, heads, blocks, *_) in HIERA.items():
@@ -377,32 +394,41 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / "model.safetensors"]
 
 
+def _read(files: list[Path], of_sam3: bool) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            state.update(sam3.read([file]) if of_sam3 else load_file(file))
+        except SafetensorError as error:
+            raise DoesNotFit(f"{file}: not a safetensors file, or cut off ({error})") from None
+    return state
+
+
 def _from_hugging_face(folder: Path, name: str | None, image_size: int | None) -> Checkpoint:
     try:
         text = json.loads((folder / "config.json").read_text()) if (folder / "config.json").is_file() else None
     except ValueError as error:
         raise DoesNotFit(f"{folder / 'config.json'}: {error}") from None
     files = _weight_files(folder)
-    kinds = {"sam2_video": Sam2VideoConfig, "edgetam_video": EdgeTamVideoConfig}
+    kinds = {"sam2_video": Sam2VideoConfig, "edgetam_video": EdgeTamVideoConfig,
+             **dict.fromkeys(sam3.MODEL_TYPES, Sam3TrackerVideoConfig)}
     if text is None or text.get("model_type") not in kinds:
         raise DoesNotFit(f"{folder / 'config.json'}: model_type is {text.get('model_type') if text else 'missing'}, "
                          f"expected {' or '.join(kinds)}")
-    made = kinds[text["model_type"]].from_dict(text)
+    made = kinds[text["model_type"]].from_dict(text.get("tracker_config", text))
     found = _recognise(made)
     if name and name != found:
         raise DoesNotFit(f"{folder}: its configuration is {found}, not {name}")
     resize(made, image_size or made.image_size)
     model = empty(made)
-    state: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            state.update(load_file(file))
-        except SafetensorError as error:
-            raise DoesNotFit(f"{file}: not a safetensors file, or cut off ({error})") from None
-    put(model, state, f"{folder} does not fit its own configuration ({found}):")
+    put(model, _read(files, sam3.is_tracker(model)), f"{folder} does not fit its own configuration ({found}):")
     digest = sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
-    licence = next((p.read_text(errors="replace") for p in sorted(folder.iterdir()) if p.name.startswith("LICENSE")), None)
-    return Checkpoint(model, found, "hugging face", digest, licence)
+    return Checkpoint(model, found, "hugging face", digest, _beside(folder))
+
+
+def _beside(folder: Path) -> str | None:
+    """Text of the licence file that lies in a folder of weights."""
+    return next((p.read_text(errors="replace") for p in sorted(folder.iterdir()) if p.name.startswith("LICENSE")), None)
 
 
 def _from_official_file(path: Path, name: str | None, image_size: int | None) -> Checkpoint:
@@ -434,6 +460,10 @@ def load(path: Path, name: str | None = None, image_size: int | None = None) -> 
     if not path.is_file():
         raise DoesNotFit(f"{path}: no such file or directory")
     if path.suffix == ".safetensors":
+        if name in sam3.NAMES:          # published as one file
+            model = empty(config(name, image_size))
+            put(model, _read([path], True), f"{path} does not fit {name}:")
+            return Checkpoint(model, name, "hugging face", sha256(path), _beside(path.parent))
         try:
             arch, size = weights.read_header(path)["arch"], int(weights.read_header(path)["image_size"])
         except SafetensorError as error:
@@ -484,18 +514,23 @@ def random(name: str, seed: int, image_size: int | None = None) -> Checkpoint:
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
     if name == "edgetam":
         _settle_batch_norm(model, generator)
-    elif name in efficienttam.NAMES:
+    elif name in (*efficienttam.NAMES, *sam3.NAMES):
         _sharpen(model)
     return Checkpoint(model.eval(), name, "random", state_digest(model), None)
 
 
 @torch.no_grad()
 def _sharpen(model: nn.Module) -> None:
-    """Makes EfficientTAM's attention choose. Its map ends in a normalisation, so that the means which flat attention takes of it are
-    the same on every frame, and the object score with them."""
-    model.vision_encoder.neck.layer_norm2.weight.fill_(4.0)
-    for block in model.vision_encoder.backbone.blocks:
-        block.attn.qkv.weight[:2 * block.dim] *= 2.0                       # of queries and keys
+    """Makes the attention of a plain ViT and of the decoder choose: the means which flat attention takes are the same on every frame,
+    and the object score with them. EfficientTAM's map ends in a normalisation as well."""
+    if sam3.is_tracker(model):
+        for layer in model.vision_encoder.backbone.layers:
+            layer.attention.q_proj.weight *= 2.0
+            layer.attention.k_proj.weight *= 2.0
+    else:
+        model.vision_encoder.neck.layer_norm2.weight.fill_(4.0)
+        for block in model.vision_encoder.backbone.blocks:
+            block.attn.qkv.weight[:2 * block.dim] *= 2.0                   # of queries and keys
     transformer = model.mask_decoder.transformer
     for attention in (*(layer.cross_attn_token_to_image for layer in transformer.layers), transformer.final_attn_token_to_image):
         attention.q_proj.weight *= 3.0
@@ -532,4 +567,6 @@ def save(model: nn.Module, path: Path) -> None:
             raise DoesNotFit(f"{path}: transformers has no EfficientTAM; a name that ends in .pt gives the official form")
         model.save_pretrained(path)
         return
+    if family_of(state) == sam3.FAMILY:
+        raise DoesNotFit(f"{path}: SAM 3's official form is not known here; a name without .pt gives a Hugging Face directory")
     torch.save({"model": to_official(state, official_keys(state))}, path)

@@ -17,16 +17,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import Sam2ImageProcessor, Sam2VideoProcessor, Sam2VideoVideoProcessor
+from transformers import (
+    Sam2ImageProcessor,
+    Sam2VideoProcessor,
+    Sam2VideoVideoProcessor,
+    Sam3TrackerVideoProcessor,
+)
 
 from ..clips.prompts import TrackPrompt
 from ..command import progress
-from . import MAX_POINTERS
+from . import MAX_POINTERS, NORMALISED_WITH, sam3
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One track as the session leaves it: ``low_res`` [T,S/4,S/4] logits, ``object_score`` [T], ``obj_ptr`` [T,C],
+    """One track as the session leaves it: ``low_res`` [T,4f,4f] logits, ``object_score`` [T], ``obj_ptr`` [T,C],
     ``masks`` bool [T,h,w] at source size, ``chosen`` [T]: which of the decoder's four masks was taken (on the frame
     of a mask prompt it is the one that the decoder would have taken: the prompt itself is the mask); None where nobody watched."""
 
@@ -67,8 +72,15 @@ def _watch_choices(decoder: nn.Module) -> tuple[list[int], Callable[[], None]]:
     return seen, end
 
 
-def processor(size: int) -> Sam2VideoProcessor:
+def processor(model: nn.Module) -> Sam2VideoProcessor | Sam3TrackerVideoProcessor:
+    size = model.config.image_size
     side = {"height": size, "width": size}
+    if sam3.is_tracker(model):
+        mean, std = NORMALISED_WITH[sam3.FAMILY]
+        grid = 4 * size // sam3.PATCH
+        images = Sam2ImageProcessor(size=side, mask_size={"height": grid, "width": grid}, image_mean=mean, image_std=std)
+        videos = Sam2VideoVideoProcessor(size=side, image_mean=mean, image_std=std)
+        return Sam3TrackerVideoProcessor(image_processor=images, video_processor=videos, target_size=size)
     images = Sam2ImageProcessor(size=side, mask_size={"height": size // 4, "width": size // 4})
     return Sam2VideoProcessor(image_processor=images, video_processor=Sam2VideoVideoProcessor(size=side), target_size=size)
 
@@ -140,7 +152,7 @@ def run_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt]
 @torch.inference_mode()
 def _one_session(model: nn.Module, frames: np.ndarray, prompts: list[TrackPrompt], features: dict) -> list[Reference]:
     count, height, width = frames.shape[:3]
-    process = processor(model.config.image_size)
+    process = processor(model)
     longer = np.concatenate([frames, np.repeat(frames[-1:], max(0, MAX_POINTERS - count), 0)])
     session = process.init_video_session(video=torch.from_numpy(longer).permute(0, 3, 1, 2), dtype=torch.float32)
     session.cache.max_vision_features_cache_size = len(longer)

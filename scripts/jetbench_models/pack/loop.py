@@ -23,7 +23,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What one frame of one track leaves: logits [S/4,S/4], object score, object pointer [C]; with ``Pack(reveal=True)``
+    """What one frame of one track leaves: logits [4f,4f], object score, object pointer [C]; with ``Pack(reveal=True)``
     which of the decoder's four masks was taken."""
 
     low_res: Array
@@ -78,7 +78,7 @@ class Pack:
         return dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs)))
 
     def pixels(self, frame: Array) -> Array:
-        """uint8 [h,w,3] -> float32 [1,3,S,S]: antialiased bilinear with 8-bit rounding, then ImageNet statistics."""
+        """uint8 [h,w,3] -> float32 [1,3,S,S]: antialiased bilinear with 8-bit rounding, then mean and deviation."""
         resized = resize_u8(frame, self.size, self.size)
         return (((resized.astype(np.float32) / 255) - self.mean) / self.std).transpose(2, 0, 1)[None].copy()
 

@@ -64,7 +64,7 @@ def overlap(found: np.ndarray, truth: np.ndarray) -> float:
 
 def evaluate(model: nn.Module, size: int, *, clips: int, frames: int, seed: int) -> dict:
     """All results as a JSON-ready dictionary."""
-    process, results = processor(size), {}
+    process, results = processor(model), {}
     visible_scores: list[np.ndarray] = []
     absent_scores: list[np.ndarray] = []
     for mode in MODES:
@@ -101,7 +101,7 @@ def evaluate(model: nn.Module, size: int, *, clips: int, frames: int, seed: int)
 def parity(path: Path, frames: int, seed: int) -> float:
     """Largest difference between the mask logits of ``track`` and of the session API over modes and prompts."""
     model, arch, size = weights.load(path)
-    tracker, process, worst = Tracker(weights.load(path)[0], arch), processor(size), 0.0
+    tracker, process, worst = Tracker(weights.load(path)[0], arch), processor(model), 0.0
     for mode in MODES:
         images, masks = held_out_clips(mode, 1, frames, size, seed)[0]
         for kind in KINDS:

@@ -8,7 +8,7 @@ use crate::host::providers::Provider;
 use crate::host::settings::{Arena, Optimization};
 use crate::onnx::Attention;
 
-const SAM_FAMILIES: &[&str] = &["sam2", "edgetam", "efficienttam"];
+const SAM_FAMILIES: &[&str] = &["sam2", "edgetam", "efficienttam", "sam3_tracker"];
 const EVERY: &[DeviceKind] = &[Cpu, Cuda, TensorRt, WebGpu];
 const ON_CPU: &[DeviceKind] = &[Cpu];
 const ON_TENSORRT: &[DeviceKind] = &[TensorRt];

@@ -156,7 +156,7 @@ impl Followed<'_, '_, '_> {
         if let Some(at) = objects.iter().position(|object| object.object == id) {
             self.tracker.blank.push(objects.remove(at).mask);
             if !self.tracker.planes.is_empty() {
-                let plane = self.tracker.sizes.mask().pow(2);
+                let plane = (self.tracker.sizes.mask() as usize).pow(2);
                 self.tracker.planes.drain(at * plane..(at + 1) * plane);
             }
         }

@@ -111,7 +111,7 @@ impl Tracker {
         work(self, &mut passing)?;
         let Passing { mut masks, mut clock, .. } = passing;
         if self.settings.exclusive() && masks.objects.len() > 1 {
-            self.thresholder.resolve_overlaps(&mut masks.objects, &self.planes, self.sizes.mask());
+            self.thresholder.resolve_overlaps(&mut masks.objects, &self.planes, self.sizes.mask() as usize);
             clock.lap(&mut self.times, Stage::Postprocess);
         }
         Ok(masks)
@@ -170,7 +170,7 @@ impl Tracker {
         prompted: bool,
         passing: &mut Passing<'_>,
     ) -> Result<(), RunnerError> {
-        let side = self.sizes.mask();
+        let side = self.sizes.mask() as usize;
         let exclusive = self.settings.exclusive();
         let on_gpu = self.settings.on_gpu();
         let frame = passing.frame;

@@ -6,7 +6,7 @@ registers inside ``memory_encoder``, and slots that are not filled yet get an ad
 ``memory_attention``, whose exponential is exactly zero, so that the result equals the variable-length original.
 ``verify`` proves the equality frame by frame.
 
-Symbols in the shape comments: O objects, S input size, C hidden channels, f = S/16, M memory tokens per frame, D = 64
+Symbols in the shape comments: O objects, S input size, C hidden channels, f = S/16 (SAM 3: S/14), M memory tokens per frame, D = 64
 memory channels, N = 7 memory slots, P = 16 pointer slots. Slot 0 is the prompted frame, slot j the frame j steps back.
 
 ``grows=True`` builds the form in which the state holds only what exists, as in the original: shapes change from frame to frame

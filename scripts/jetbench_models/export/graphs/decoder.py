@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models import NO_OBJECT, NOT_A_POINT, PATCH, UNUSED_POINT
-from .layers import Doubled, constant, flag
+from ...models import NO_OBJECT, NOT_A_POINT, UNUSED_POINT, sam3
+from .geometry import Geometry
+from .layers import Doubled, Resized, constant, flag
 
 EXCLUDED = -1e4           # added to attention scores of keys that do not exist
 LOGIT_SCALE, LOGIT_BIAS = 20.0, -10.0   # a mask prompt in {0, 1} as logits, transformers' _use_mask_as_output
@@ -29,7 +31,7 @@ def _quarter_last(x: Tensor, share: Tensor, left: Tensor, right: Tensor) -> Tens
 
 
 class MaskPrompt(nn.Module):
-    """mask [O,1,S,S] of {0,1} -> dense_prompt [O,C,f,f], low_res_mask [O,1,S/4,S/4], mask_for_memory [O,1,S,S],
+    """mask [O,1,S,S] of {0,1} -> dense_prompt [O,C,f,f], low_res_mask [O,1,4f,4f], mask_for_memory [O,1,16f,16f],
     object_score [O,1] (+10 if the mask has any pixel, else -10).
 
     The memory is made of the mask as it is given; in the official code of the mask reduced to a quarter, enlarged again and
@@ -62,6 +64,23 @@ class MaskPrompt(nn.Module):
         return dense, low, remembered * self.scale + self.bias, present * LOGIT_SCALE + LOGIT_BIAS
 
 
+class ResizedMaskPrompt(MaskPrompt):
+    """As MaskPrompt, of SAM 3: 4f is no quarter of S and 16f is not S, so that masks are resized three times."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        size, grid = model.config.image_size, Geometry.of(model).grid
+        self.to_embed, self.to_low = Resized(size // 4, 4 * grid), Resized(size, 4 * grid)
+        self.to_memory = Resized(size, 16 * grid)
+
+    def forward(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        dense = self.embed(self.to_embed(self.down(mask)))
+        logits = mask * LOGIT_SCALE + LOGIT_BIAS
+        present = flag(mask.sum((2, 3)) > 0)
+        remembered = flag(self.to_memory(logits) > 0)
+        return dense, self.to_low(logits), remembered * self.scale + self.bias, present * LOGIT_SCALE + LOGIT_BIAS
+
+
 def _attend(attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
     """Sam2VideoAttention on [O, n, C] with an optional additive bias [O,1,1,keys]."""
     heads, width = attention.num_attention_heads, attention.head_dim
@@ -82,7 +101,7 @@ class MaskDecoder(nn.Module):
 
     cond_embed [O or 1,C,f,f], high_res_0 and high_res_1 (batch 1), point_coords [O,4,2] in model pixels, point_labels
     [O,4] int32 (1/0 click, 2/3 box corners, -1 not a point, -10 no such slot), dense_prompt [O,C,f,f], has_mask [O],
-    is_prompt [O], multimask [O] -> low_res_mask [O,1,S/4,S/4], mask_for_memory [O,1,S,S], predicted_iou [O,1],
+    is_prompt [O], multimask [O] -> low_res_mask [O,1,4f,4f], mask_for_memory [O,1,16f,16f], predicted_iou [O,1],
     object_score [O,1], obj_ptr [O,C].
 
     EfficientTAM has no high_res_0 and no high_res_1: see ``CoarseMaskDecoder``.
@@ -99,7 +118,11 @@ class MaskDecoder(nn.Module):
         self.scale, self.bias = config.sigmoid_scale_for_mem_enc, config.sigmoid_bias_for_mem_enc
         decoder = model.mask_decoder
         self.to_middle, self.to_fine = Doubled(decoder.upscale_conv1), Doubled(decoder.upscale_conv2)
-        centres = (torch.arange(config.image_size // PATCH) + 0.5) * (2 * PATCH / config.image_size) - 1
+        grid = Geometry.of(model).grid
+        centres = (torch.arange(grid) + 0.5) * (2 / grid) - 1
+        self.enlarge: Callable[[Tensor], Tensor] = partial(F.interpolate, scale_factor=4.0, mode="bilinear", align_corners=False)
+        if sam3.is_tracker(model):                   # 16f of 4f, by way of S
+            self.enlarge = nn.Sequential(Resized(4 * grid, self.size), Resized(self.size, 16 * grid))
         constant(self, "centre_x", centres.reshape(1, -1, 1))
         constant(self, "centre_y", centres.reshape(-1, 1, 1))
         constant(self, "image_fourier", model.shared_image_embedding.positional_embedding)
@@ -154,7 +177,7 @@ class MaskDecoder(nn.Module):
         return transformer.layer_norm_final_attn(queries), keys
 
     def upscale(self, keys: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
-        """Tokens of the image [O, f*f, C] and the maps of the frame, finest first, or none -> [O, S/4 * S/4, C/8], pixels outermost:
+        """Tokens of the image [O, f*f, C] and the maps of the frame, finest first, or none -> [O, 4f * 4f, C/8], pixels outermost:
         the maps are turned once per frame, not the objects'. Biases are added to the maps, which are fewer."""
         decoder, grid = self.decoder, math.isqrt(keys.shape[1])
         fine, middle = decoder.upscale_conv2.bias, decoder.upscale_conv1.bias
@@ -229,7 +252,7 @@ class MaskDecoder(nn.Module):
 
         mask = torch.where(each(score) > 0, mask, NO_OBJECT)
         pointer = torch.where(score > 0, self.pointer(token), self.no_pointer)
-        full = F.interpolate(mask, scale_factor=4.0, mode="bilinear", align_corners=False)
+        full = self.enlarge(mask)
         memory = torch.where(prompted, flag(full > 0), torch.sigmoid(full)) * self.scale + self.bias
         return mask, memory, iou, score, pointer
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ...models import PATCH
+from ...models import PATCH, sam3
 from ...models.efficienttam import EfficientTamModel
 
 
@@ -15,17 +15,17 @@ class Geometry:
 
     size: int                # S, pixels
     channels: int            # C
-    grid: int                # f
+    grid: int                # f: S/16, of SAM 3 S/14
     memory_tokens: int       # M
     memory_channels: int     # D
     slots: int               # N
     pointers: int            # P
-    finer: bool = True       # are there feature maps of S/4 and S/8?
+    finer: bool = True       # are there feature maps of 4f and 2f?
 
     @staticmethod
     def of(model: nn.Module) -> Geometry:
         config = model.config
-        grid = config.image_size // PATCH
+        grid = config.image_size // (sam3.PATCH if sam3.is_tracker(model) else PATCH)
         tokens = grid * grid
         if is_edgetam(model):
             tokens = config.perceiver_resampler_num_latents + config.perceiver_resampler_num_latents_2d

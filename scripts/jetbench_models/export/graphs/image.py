@@ -9,12 +9,12 @@ from ...models import PATCH
 from .layers import constant
 
 
-def _one_after_the_other(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """Two convolutions of one pixel as one, merged in double precision. Between them the finest maps would have C channels,
-    67 MB at 1024 px, of which C/8 remain."""
-    a, b = first.weight.detach().double()[:, :, 0, 0], second.weight.detach().double()[:, :, 0, 0]
-    merged = nn.Conv2d(a.shape[1], b.shape[0], 1)
-    merged.weight = nn.Parameter((b @ a).float()[:, :, None, None], requires_grad=False)
+def one_after_the_other(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """A convolution and one of one pixel after it as one, merged in double precision. Between them the finest maps would have C
+    channels, 67 MB at 1024 px, of which C/8 remain."""
+    a, b = first.weight.detach().double(), second.weight.detach().double()[:, :, 0, 0]
+    merged = nn.Conv2d(a.shape[1], b.shape[0], a.shape[2:], padding=first.padding)
+    merged.weight = nn.Parameter((b @ a.flatten(1)).float().unflatten(1, a.shape[1:]), requires_grad=False)
     merged.bias = nn.Parameter((b @ first.bias.double() + second.bias.double()).float().detach(), requires_grad=False)
     return merged
 
@@ -67,8 +67,8 @@ class ImageEncoder(Backbone):
         neck, decoder = self.encoder.neck, model.mask_decoder
         if not {0, 1}.isdisjoint(neck.fpn_top_down_levels):
             raise ValueError("the two finest levels are expected to get nothing from the coarser ones")
-        self.fine = _one_after_the_other(neck.convs[-1], decoder.conv_s0)
-        self.middle = _one_after_the_other(neck.convs[-2], decoder.conv_s1)
+        self.fine = one_after_the_other(neck.convs[-1], decoder.conv_s0)
+        self.middle = one_after_the_other(neck.convs[-2], decoder.conv_s1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         backbone = self.encoder.backbone

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ...pack.loop import triangle_taps
 
 
 def constant(module: nn.Module, name: str, value: Tensor) -> None:
@@ -30,6 +33,27 @@ def as_bfloat16(x: Tensor) -> Tensor:
     """
     raised = (x * 65537.0).clamp(-3e38, 3e38)
     return raised - (raised - x)
+
+
+def rotate_pairs(x: Tensor) -> Tensor:
+    """(x0, x1, x2, x3, ...) -> (-x1, x0, -x3, x2, ...): rotary embedding without complex numbers."""
+    pairs = x.reshape(*x.shape[:-1], -1, 2)
+    return torch.stack((-pairs[..., 1], pairs[..., 0]), -1).flatten(-2)
+
+
+def windows(x: Tensor, side: int) -> Tensor:
+    """[1, h, w, C] -> [windows, side, side, C], zeros where a window goes over the edge."""
+    _, h, w, c = x.shape
+    if h % side or w % side:
+        x = F.pad(x, (0, 0, 0, -w % side, 0, -h % side))
+    return x.unflatten(1, (-1, side)).unflatten(3, (-1, side)).transpose(2, 3).reshape(-1, side, side, c)
+
+
+def from_windows(x: Tensor, side: int, height: int, width: int) -> Tensor:
+    """What ``windows`` made, as a map [1, height, width, C] again."""
+    rows, columns = (-(-n // side) for n in (height, width))
+    x = x.reshape(1, rows, columns, side, side, -1).transpose(2, 3).reshape(1, rows * side, columns * side, -1)
+    return x[:, :height, :width] if (rows * side, columns * side) != (height, width) else x
 
 
 class GridTable(nn.Module):
@@ -87,6 +111,34 @@ class Doubled(nn.Module):
         height, width = x.shape[1:3]
         rows = torch.matmul(x, self.weight).reshape(-1, width, 2, 2 * self.channels)       # of each row of pixels: [w, 2, 2 C']
         return rows.transpose(1, 2).reshape(-1, 2 * height, 2 * width, self.channels)
+
+
+class Resized(nn.Module):
+    """Maps [O,1,n,n] -> [O,1,m,m], as PyTorch's bilinear interpolation with antialiasing, which is the plain one where m > n.
+
+    Written with sums of shifted rows because an antialiased Resize is missing from several providers, and because a Resize has its
+    scale in fp32: of sizes like 7 to 8 the places of pixels would be inexact.
+    """
+
+    def __init__(self, source: int, target: int):
+        super().__init__()
+        taps = triangle_taps(source, target, np.float32)       # as PyTorch computes them
+        self.count = max(len(weights) for _, weights in taps)
+        first = np.array([min(start, source - self.count) for start, _ in taps])
+        weight = np.zeros((self.count, target), np.float32)
+        for i, (start, weights) in enumerate(taps):
+            weight[start - first[i]:start - first[i] + len(weights), i] = weights
+        constant(self, "first", torch.from_numpy(first))
+        constant(self, "weight", torch.from_numpy(weight))
+
+    def _columns(self, x: Tensor) -> Tensor:
+        out = x.index_select(3, self.first) * self.weight[0]
+        for i in range(1, self.count):
+            out = out + x.index_select(3, self.first + i) * self.weight[i]
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._columns(self._columns(x).transpose(2, 3)).transpose(2, 3)
 
 
 class Pointwise(nn.Module):

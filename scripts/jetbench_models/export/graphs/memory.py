@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from ...command import Refused
 from ...models.efficienttam import MORE, POOL
 from .geometry import Geometry, is_edgetam
-from .layers import GridTable, Pointwise, as_bfloat16, constant, linear
+from .layers import (
+    GridTable,
+    Pointwise,
+    as_bfloat16,
+    constant,
+    linear,
+    rotate_pairs,
+)
 
 EXCLUDED = -1e4           # added to attention scores of slots that do not exist: its exponential is exactly zero
 
 
 # -------------------------------------------------------------------------------------------------- memory attention
-def _rotate_pairs(x: Tensor) -> Tensor:
-    """(x0, x1, x2, x3, ...) -> (-x1, x0, -x3, x2, ...): rotary embedding without complex numbers."""
-    pairs = x.reshape(*x.shape[:-1], -1, 2)
-    return torch.stack((-pairs[..., 1], pairs[..., 0]), -1).flatten(-2)
-
-
 class MemoryAttention(nn.Module):
     """image_embed [1,C,f,f], bank [O,N,M,D], ptrs [O,P,C], age [O] -> cond_embed [O,C,f,f].
 
@@ -75,12 +76,12 @@ class MemoryAttention(nn.Module):
 
     def _place(self, x: Tensor) -> Tensor:
         """Rotary positions of image tokens [1, f*f, C]."""
-        return x * self.cos() + _rotate_pairs(x) * self.sin()
+        return x * self.cos() + rotate_pairs(x) * self.sin()
 
     def _place_keys(self, x: Tensor) -> Tensor:
         """Rotary positions of memory keys [O, N, M, C]; the first ``unplaced`` of each frame stay as they are."""
         rest = x[:, :, self.unplaced:] if self.unplaced else x
-        rest = rest * self.key_cos() + _rotate_pairs(rest) * self.key_sin()
+        rest = rest * self.key_cos() + rotate_pairs(rest) * self.key_sin()
         return torch.cat([x[:, :, :self.unplaced], rest], 2) if self.unplaced else rest
 
     def _keys(self, bank: Tensor, ptrs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -229,7 +230,7 @@ class _Fuse(nn.Module):
 
 
 class MemoryEncoder(nn.Module):
-    """image_embed (raw) [1,C,f,f], mask_for_memory [O,1,S,S], object_score [O,1], obj_ptr [O,C], is_prompt [O],
+    """image_embed (raw) [1,C,f,f], mask_for_memory [O,1,16f,16f], object_score [O,1], obj_ptr [O,C], is_prompt [O],
     bank [O,N,M,D], ptrs [O,P,C], age [O] -> bank_out, ptrs_out, age_out of the same shapes.
 
     is_prompt = 1 starts a track: slot 0 is the new memory, every other slot zero, age 1. Else slot 0 stays, the others

@@ -10,10 +10,16 @@ from torch import Tensor, nn
 
 from ...models import UNUSED_POINT
 from ...pack.ports import Port
-from .decoder import CoarseMaskDecoder, MaskDecoder, MaskPrompt
+from .decoder import (
+    CoarseMaskDecoder,
+    MaskDecoder,
+    MaskPrompt,
+    ResizedMaskPrompt,
+)
 from .geometry import Geometry
 from .image import ImageEncoder, PlainImageEncoder
 from .memory import GrowingMemoryEncoder, MemoryEncoder, memory_attention
+from .vit import VitImageEncoder
 
 POINT_SLOTS = 4
 OBJECTS = "objects"            # symbol of the batch axis
@@ -42,8 +48,8 @@ def signatures(g: Geometry, grows: bool = False, official: bool = False) -> dict
     s, c, f, o = g.size, g.channels, g.grid, OBJECTS
     embed, dense = port("image_embed", 1, c, f, f), port("dense_prompt", o, c, f, f)
     conditioned = port("cond_embed", o, c, f, f)
-    fine, middle = port("high_res_0", 1, c // 8, s // 4, s // 4), port("high_res_1", 1, c // 4, s // 8, s // 8)
-    low, for_memory = port("low_res_mask", o, 1, s // 4, s // 4), port("mask_for_memory", o, 1, s, s)
+    fine, middle = port("high_res_0", 1, c // 8, 4 * f, 4 * f), port("high_res_1", 1, c // 4, 2 * f, 2 * f)
+    low, for_memory = port("low_res_mask", o, 1, 4 * f, 4 * f), port("mask_for_memory", o, 1, 16 * f, 16 * f)
     score, iou, pointer = port("object_score", o, 1), port("predicted_iou", o, 1), port("obj_ptr", o, c)
     has_mask, is_prompt, multimask = (port(n, o) for n in ("has_mask", "is_prompt", "multimask"))
     slots, pointers = (MEMORIES, POINTERS) if grows else (g.slots, g.pointers)
@@ -59,10 +65,13 @@ def signatures(g: Geometry, grows: bool = False, official: bool = False) -> dict
         to_remember = tuple(p for p in to_remember if p is not is_prompt)
     points = (port("point_coords", o, POINT_SLOTS, 2), port("point_labels", o, POINT_SLOTS, dtype="i32"))
     image, decoder, maps = (ImageEncoder, MaskDecoder, (fine, middle)) if g.finer else (PlainImageEncoder, CoarseMaskDecoder, ())
+    mask_prompt: Build = partial(MaskPrompt, official=official)
+    if s != 16 * f:                # SAM 3
+        image, mask_prompt = VitImageEncoder, ResizedMaskPrompt
     to_decode = (port("cond_embed", COND_OBJECTS, c, f, f), *maps, *points, dense, has_mask, is_prompt, multimask)
     return {
         "image_encoder": Signature(image, (port("image", 1, 3, s, s),), (embed, *maps)),
-        "mask_prompt": Signature(partial(MaskPrompt, official=official), (port("mask", o, 1, s, s),), (dense, low, for_memory, score)),
+        "mask_prompt": Signature(mask_prompt, (port("mask", o, 1, s, s),), (dense, low, for_memory, score)),
         "mask_decoder": Signature(partial(decoder, official=official), to_decode, (low, for_memory, iou, score, pointer)),
         "memory_attention": Signature(attention, (embed, *before), (conditioned,)),
         "memory_encoder": Signature(partial(encoder, official=official), to_remember, after),
