@@ -44,6 +44,8 @@ fn main() {
 struct Still {
     size: (u32, u32),
     masks: Vec<Mask>,
+    /// Around the masks, as the thresholder gives them.
+    boxes: Vec<Option<[f64; 4]>>,
 }
 
 impl Carrier for Still {
@@ -51,12 +53,13 @@ impl Carrier for Still {
     fn mask(&self, id: u32) -> &Mask {
         &self.masks[id as usize - 1]
     }
-    fn visible(&self, _: u32) -> bool {
-        true
+    fn bbox(&self, id: u32) -> Option<[f64; 4]> {
+        self.boxes[id as usize - 1]
     }
     fn found(&mut self, _: u32, [x0, y0, x1, y1]: [f64; 4]) -> Result<(), Infallible> {
         let within = |from: f64, at: u32, to: f64| (from..to).contains(&f64::from(at));
         self.masks.push(Mask::from_fn(self.size.0, self.size.1, |x, y| within(x0, x, x1) && within(y0, y, y1)));
+        self.boxes.push(Some([x0, y0, x1, y1].map(f64::ceil)));
         Ok(())
     }
     fn keep(&mut self, _: u32) -> Result<(), Infallible> {
@@ -82,7 +85,7 @@ fn association(rounds: usize, width: u32, height: u32) {
     let boxes: Vec<Detection> = boxes.collect();
     let rules = Rules { detect_every: 1, nms_iou: 1.0, ..Rules::default() };
     let mut association = Association::new(rules);
-    let mut tracks = Still { size: (width, height), masks: Vec::new() };
+    let mut tracks = Still { size: (width, height), masks: Vec::new(), boxes: Vec::new() };
     let mut given = Vec::new();
     let mut once = || {
         given.clone_from(&boxes);

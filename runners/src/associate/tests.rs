@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::detect::Detection;
+use crate::frame::tight;
 use crate::types::{FoundTracks, Mask};
 
 type Rectangle = Option<[u32; 4]>;
@@ -129,6 +130,10 @@ impl Carrier for Script {
 
     fn mask(&self, id: u32) -> &Mask {
         &self.live.iter().find(|track| track.0 == id).expect("only live tracks are asked for").2
+    }
+
+    fn bbox(&self, id: u32) -> Option<[f64; 4]> {
+        tight(self.mask(id))
     }
 
     fn found(&mut self, id: u32, bbox: [f64; 4]) -> Result<(), Infallible> {

@@ -1,6 +1,6 @@
 //! What becomes of the tracks on a frame? They are followed, paired with detections, confirmed, ended, and founded.
 
-use super::boxes::{iou, tight};
+use super::boxes::iou;
 use super::rules::Rules;
 use super::select::select;
 use crate::assignment::assign;
@@ -13,10 +13,8 @@ pub trait Carrier {
     type Error;
     /// The mask of a live track on this frame, before pixels that several claim are given to one.
     fn mask(&self, id: u32) -> &Mask;
-    /// Has that mask a pixel?
-    fn visible(&self, id: u32) -> bool {
-        !self.mask(id).is_empty()
-    }
+    /// The smallest box around that mask's pixels: first column and row, last column + 1 and last row + 1. `None` where it is empty.
+    fn bbox(&self, id: u32) -> Option<[f64; 4]>;
     /// Starts a track on this frame, from a box in pixel edges inside the frame; it has a mask then. [`Carrier::keep`] or
     /// [`Carrier::refuse`] comes next.
     ///
@@ -41,7 +39,7 @@ struct Live {
     unsupported: u32,
     /// Frames in a row with an empty mask.
     absent: u32,
-    /// Its box on this frame, where the detector looks.
+    /// Its box on this frame.
     bbox: Option<[f64; 4]>,
 }
 
@@ -111,7 +109,8 @@ impl Association {
     ) -> Result<(), C::Error> {
         let max_absent = self.rules.max_absent;
         for track in &mut self.live {
-            let visible = carrier.visible(track.found.id);
+            track.bbox = carrier.bbox(track.found.id);
+            let visible = track.bbox.is_some();
             track.absent = if visible { 0 } else { track.absent + 1 };
             track.unsupported += u32::from(visible);
         }
@@ -119,7 +118,7 @@ impl Association {
         if self.looks() {
             self.counts.detector_frames += 1;
             select(detections, size, &self.rules, &mut self.counts);
-            self.pair(carrier, detections);
+            self.pair(detections);
             let (t, rules) = (self.frame, self.rules);
             self.end(carrier, |track| match track.found.confirmed {
                 true => (track.unsupported >= rules.keep_alive).then_some(End::Unsupported),
@@ -150,9 +149,8 @@ impl Association {
 
     /// Gives detections to tracks: the total of box IoUs is as large as can be, and no pair has less than `match_iou`. A pair
     /// below that costs as much as none.
-    fn pair<C: Carrier + ?Sized>(&mut self, carrier: &C, detections: &[Detection]) {
+    fn pair(&mut self, detections: &[Detection]) {
         let least = self.rules.match_iou;
-        self.live.iter_mut().for_each(|track| track.bbox = tight(carrier.mask(track.found.id)));
         let mut seen: Vec<&mut Live> = self.live.iter_mut().filter(|track| track.bbox.is_some()).collect();
         self.costs.clear();
         self.taken.clear();
@@ -187,9 +185,14 @@ impl Association {
             }
             let (id, birth) = (self.next_id, self.frame);
             carrier.found(id, detection.bbox)?;
-            let mask = carrier.mask(id);
-            let same = |track: &Live| mask.iou(carrier.mask(track.found.id)).unwrap_or(0.0) >= self.rules.dup_iou;
-            if mask.is_empty() || self.live.iter().any(same) {
+            let bbox = carrier.bbox(id);
+            let same = |track: &Live| {
+                // Masks need not be read where their boxes are apart.
+                let near = bbox.zip(track.bbox).is_some_and(|(new, old)| iou(&new, &old) > 0.0);
+                let overlap = if near { carrier.mask(id).iou(carrier.mask(track.found.id)) } else { None };
+                overlap.unwrap_or(0.0) >= self.rules.dup_iou
+            };
+            if bbox.is_none() || self.live.iter().any(same) {
                 self.counts.refused += 1;
                 carrier.refuse(id);
                 continue;
@@ -199,7 +202,7 @@ impl Association {
             let confirmed = self.rules.need(birth, None) <= 1;
             let (score, label) = (detection.score, detection.label);
             let found = FoundTrack { id, birth, end: birth, confirmed, hits: 1, score, label };
-            self.live.push(Live { found, unsupported: 0, absent: 0, bbox: None });
+            self.live.push(Live { found, unsupported: 0, absent: 0, bbox });
         }
         Ok(())
     }

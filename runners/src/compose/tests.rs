@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::frame::tight;
 use crate::host::options::PIPELINE;
 use crate::packs;
 use crate::real_packs::{for_each_pack, request, skipped};
@@ -61,6 +62,10 @@ impl Carrier for Still {
 
     fn mask(&self, id: u32) -> &Mask {
         &self.masks.objects.iter().find(|o| o.object == id).unwrap().mask
+    }
+
+    fn bbox(&self, id: u32) -> Option<[f64; 4]> {
+        tight(self.mask(id))
     }
 
     fn found(&mut self, object: u32, [x0, y0, x1, y1]: [f64; 4]) -> Result<(), RunnerError> {

@@ -1,5 +1,7 @@
 //! How do low-resolution logits become a binary mask at source size, and whose is a pixel that several masks claim?
 
+use std::ops::Range;
+
 use crate::types::{Mask, ObjectMask};
 
 /// Upsamples square low-resolution logits to source size (bilinear, half-pixel centres, edges clamped) and keeps the
@@ -25,6 +27,35 @@ pub struct Thresholder {
     template: Vec<u64>,
     /// Blocks of the current rows that must be computed, a bit each.
     blocks: Vec<u64>,
+    extent: Extent,
+}
+
+/// Where a mask has pixels, gathered while it is filled: to look for them afterwards means to read all of it.
+#[derive(Default)]
+struct Extent {
+    /// The rows of the mask put together.
+    columns: Vec<u64>,
+    rows: Range<u32>,
+}
+
+impl Extent {
+    fn reset(&mut self, words: usize) {
+        self.columns.clear();
+        self.columns.resize(words, 0);
+        self.rows = u32::MAX..0;
+    }
+
+    fn add_rows(&mut self, rows: Range<u32>) {
+        self.rows = self.rows.start.min(rows.start)..self.rows.end.max(rows.end);
+    }
+
+    /// First column and row, last column + 1 and last row + 1.
+    fn bbox(&self) -> Option<[u32; 4]> {
+        let left = self.columns.iter().position(|word| *word != 0)?;
+        let right = self.columns.iter().rposition(|word| *word != 0)?;
+        let (first, last) = (self.columns[left].trailing_zeros(), 64 - self.columns[right].leading_zeros());
+        Some([64 * left as u32 + first, self.rows.start, 64 * right as u32 + last, self.rows.end])
+    }
 }
 
 /// Pixels that are computed together.
@@ -57,12 +88,14 @@ impl Thresholder {
         mask
     }
 
-    /// As [`Thresholder::mask`], into a mask of any size, whose memory is used again.
-    pub fn fill(&mut self, logits: &[f32], side: usize, width: u32, height: u32, mask: &mut Mask) {
+    /// As [`Thresholder::mask`], into a mask of any size, whose memory is used again. Returns the smallest box around its pixels:
+    /// first column and row, last column + 1 and last row + 1; `None` where there are none.
+    pub fn fill(&mut self, logits: &[f32], side: usize, width: u32, height: u32, mask: &mut Mask) -> Option<[u32; 4]> {
         self.prepare(side, width, height);
         mask.reset(width, height);
+        self.extent.reset(mask.words_per_row());
         if width == 0 {
-            return;
+            return None;
         }
         self.classify(logits);
         let (bits, words) = (side.div_ceil(64), mask.words_per_row());
@@ -95,11 +128,16 @@ impl Thresholder {
                     });
                 }
                 rows.chunks_exact_mut(words).for_each(|row| row.copy_from_slice(&self.template));
+                self.extent.columns.iter_mut().zip(&self.template).for_each(|(all, word)| *all |= word);
+                if self.template.iter().any(|word| *word != 0) {
+                    self.extent.add_rows(first..first + last);
+                }
                 let pair = [tap.low, tap.high].map(|row| &logits[row * side..][..side]);
                 self.compute(pair, first, rows);
             }
             first += last;
         }
+        self.extent.bbox()
     }
 
     fn prepare(&mut self, side: usize, width: u32, height: u32) {
@@ -156,7 +194,7 @@ impl Thresholder {
     }
 
     /// Computes the marked blocks of `rows`, which begin at row `first` and lie between the logits of `pair`.
-    fn compute(&self, pair: [&[f32]; 2], first: u32, rows: &mut [u64]) {
+    fn compute(&mut self, pair: [&[f32]; 2], first: u32, rows: &mut [u64]) {
         let words = self.template.len();
         for (i, &marked) in self.blocks.iter().enumerate() {
             let mut marked = marked;
@@ -172,8 +210,9 @@ impl Thresholder {
                     }
                 }
                 let valid = u16::MAX >> BLOCK.saturating_sub(self.width as usize - at);
-                for (y, row) in rows.chunks_exact_mut(words).enumerate() {
-                    let weight = bilinear_tap(first + y as u32, self.height, self.side).weight;
+                let (mut all, mut top, mut bottom) = (0, u32::MAX, 0);
+                for (y, row) in (0..).zip(rows.chunks_exact_mut(words)) {
+                    let weight = bilinear_tap(first + y, self.height, self.side).weight;
                     let (a, b) = (1.0 - weight, weight);
                     let mut flags = [0u8; BLOCK];
                     for ((flag, u), l) in flags.iter_mut().zip(&across[0]).zip(&across[1]) {
@@ -183,6 +222,15 @@ impl Thresholder {
                     let found = (u16::from(eight(low)) | u16::from(eight(high)) << 8) & valid;
                     let word = &mut row[at / 64];
                     *word = *word & !(0xffff << (at % 64)) | u64::from(found) << (at % 64);
+                    all |= found;
+                    if found != 0 {
+                        top = top.min(y);
+                        bottom = y + 1;
+                    }
+                }
+                if all != 0 {
+                    self.extent.columns[at / 64] |= u64::from(all) << (at % 64);
+                    self.extent.add_rows(first + top..first + bottom);
                 }
             }
         }
@@ -270,7 +318,7 @@ fn eight(flags: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::noise;
+    use crate::frame::{noise, tight};
 
     #[test]
     fn a_contested_pixel_goes_to_the_highest_logit() {
@@ -330,6 +378,8 @@ mod tests {
                 .collect();
             let mask = thresholder.mask(&logits, side, w, h);
             assert_eq!(mask, plain_threshold(&logits, side, w, h), "{w}x{h}");
+            let bbox = thresholder.fill(&logits, side, w, h, &mut Mask::default());
+            assert_eq!(bbox.map(|bbox| bbox.map(f64::from)), tight(&mask), "{w}x{h}");
             assert!(!mask.is_full() && (h == 1 || w == 1 || !mask.is_empty()), "{w}x{h}: the case must show something");
         }
         assert!(thresholder.mask(&[f32::NAN; 16], 4, 10, 10).is_empty());
@@ -381,10 +431,12 @@ mod tests {
             let mut thresholder = Thresholder::default();
             // Left over from another size: nothing of it may show.
             let mut mask = thresholder.mask(&[2.0; 9], 3, 77, 31);
-            thresholder.fill(&logits, side, width, height, &mut mask);
-            proptest::prop_assert_eq!(&mask, &plain_threshold(&logits, side, width, height));
-            thresholder.fill(&logits, side, width, height, &mut mask);
-            proptest::prop_assert_eq!(&mask, &plain_threshold(&logits, side, width, height));
+            let plain = plain_threshold(&logits, side, width, height);
+            for _ in 0..2 {
+                let bbox = thresholder.fill(&logits, side, width, height, &mut mask);
+                proptest::prop_assert_eq!(&mask, &plain);
+                proptest::prop_assert_eq!(bbox.map(|bbox| bbox.map(f64::from)), tight(&plain));
+            }
         }
     }
 }

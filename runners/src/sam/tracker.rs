@@ -95,6 +95,8 @@ pub struct Tracker {
     thresholder: Thresholder,
     /// Low-resolution logits of all objects of a frame, where objects exclude each other.
     planes: Vec<f32>,
+    /// The box around each mask of a frame, in their order: edges, in pixels; `None` where a mask is empty.
+    boxes: Vec<Option<[f64; 4]>>,
     lattice: Option<String>,
     times: StageTimes,
     /// Objects that are tracked, for checks.
@@ -178,6 +180,7 @@ impl Tracker {
             settings,
             thresholder: Thresholder::default(),
             planes: Vec::new(),
+            boxes: Vec::new(),
             encoder: Some(encoder),
             mask_prompt,
             mask_decoder,

@@ -9,12 +9,12 @@ use crate::associate::Carrier;
 use crate::runner::{RunnerError, check_frame};
 use crate::sam::groups::Group;
 use crate::sam::state::MemoryState;
-use crate::types::{Frame, FrameMasks, Mask, ObjectMask, Prompt, PromptShape, Stage};
+use crate::types::{Frame, FrameMasks, Mask, Prompt, PromptShape, Stage};
 
 /// A frame on which all tracks were followed. Its masks are those before pixels that several claim are given to one.
 pub struct Followed<'t, 'p, 'f> {
     tracker: &'t mut Tracker,
-    passing: &'p mut Passing<'f>,
+    pub(super) passing: &'p mut Passing<'f>,
     started: Vec<Group>,
     ended: Vec<u32>,
 }
@@ -145,8 +145,9 @@ impl Followed<'_, '_, '_> {
         self.passing.clock.lap(&mut self.tracker.times, stage);
     }
 
-    fn object(&self, id: u32) -> &ObjectMask {
-        let found = self.passing.masks.objects.iter().find(|object| object.object == id);
+    /// The place of a track among the masks of this frame.
+    fn place(&self, id: u32) -> usize {
+        let found = self.passing.masks.objects.iter().position(|object| object.object == id);
         found.expect("only tracks that were followed or founded on this frame are asked for")
     }
 
@@ -155,6 +156,7 @@ impl Followed<'_, '_, '_> {
         let objects = &mut self.passing.masks.objects;
         if let Some(at) = objects.iter().position(|object| object.object == id) {
             self.tracker.blank.push(objects.remove(at).mask);
+            self.tracker.boxes.remove(at);
             if !self.tracker.planes.is_empty() {
                 let plane = (self.tracker.sizes.mask() as usize).pow(2);
                 self.tracker.planes.drain(at * plane..(at + 1) * plane);
@@ -167,11 +169,11 @@ impl Carrier for Followed<'_, '_, '_> {
     type Error = RunnerError;
 
     fn mask(&self, id: u32) -> &Mask {
-        &self.object(id).mask
+        &self.passing.masks.objects[self.place(id)].mask
     }
 
-    fn visible(&self, id: u32) -> bool {
-        self.object(id).claimed
+    fn bbox(&self, id: u32) -> Option<[f64; 4]> {
+        self.tracker.boxes[self.place(id)]
     }
 
     fn found(&mut self, id: u32, [x0, y0, x1, y1]: [f64; 4]) -> Result<(), RunnerError> {

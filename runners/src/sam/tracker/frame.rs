@@ -107,6 +107,7 @@ impl Tracker {
         work: impl FnOnce(&mut Tracker, &mut Passing<'_>) -> Result<(), RunnerError>,
     ) -> Result<FrameMasks, RunnerError> {
         self.planes.clear();
+        self.boxes.clear();
         self.follow(&mut passing)?;
         work(self, &mut passing)?;
         let Passing { mut masks, mut clock, .. } = passing;
@@ -201,9 +202,10 @@ impl Tracker {
             };
             let finite = object_score.is_finite() && pointer.is_finite() && low_res.iter().all(|v| v.is_finite());
             let mut mask = self.blank.pop().unwrap_or_default();
-            self.thresholder.fill(low_res, side, frame.width, frame.height, &mut mask);
+            let bbox = self.thresholder.fill(low_res, side, frame.width, frame.height, &mut mask);
             (passing.observe)(RawOutput { object, low_res, object_score, obj_ptr, mask: &mask, inner: &inner });
-            let claimed = !mask.is_empty();
+            let claimed = bbox.is_some();
+            self.boxes.push(bbox.map(|bbox| bbox.map(f64::from)));
             passing.masks.objects.push(ObjectMask { object, mask, claimed, object_score, predicted_iou, finite });
             if exclusive {
                 self.planes.extend_from_slice(low_res);

@@ -4,6 +4,7 @@ use std::hash::Hasher;
 
 use super::*;
 use crate::associate::Carrier;
+use crate::frame::tight;
 use crate::host::session::RUNS;
 use crate::real_packs::{for_each_pack, request};
 use crate::sam::state::MemoryState;
@@ -55,7 +56,7 @@ fn carry(tracker: &mut Tracker, t: u32, acts: &[Act]) -> FrameMasks {
             match *act {
                 Found(id, disc) => {
                     followed.found(id, bbox(disc, t))?;
-                    assert!(!followed.mask(id).is_empty() && followed.visible(id));
+                    assert!(followed.bbox(id).is_some());
                     followed.keep(id)?;
                 }
                 Refused(disc) => {
@@ -64,6 +65,9 @@ fn carry(tracker: &mut Tracker, t: u32, acts: &[Act]) -> FrameMasks {
                 }
                 End(id) => followed.end(id, false),
                 TakenBack(id) => followed.end(id, true),
+            }
+            for object in &followed.passing.masks.objects {
+                assert_eq!(followed.bbox(object.object), tight(&object.mask), "frame {t}, track {}", object.object);
             }
         }
         Ok(())
