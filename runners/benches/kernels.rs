@@ -219,7 +219,9 @@ fn mask(rounds: usize, name: &str, logits: &[f32]) {
         rounds,
         &format!("logits to mask, {name}"),
         &mut [
-            ("ours", &mut || thresholder.fill(logits, SIDE, WIDTH, HEIGHT, black_box(&mut ours))),
+            ("ours", &mut || {
+                black_box(thresholder.fill(logits, SIDE, WIDTH, HEIGHT, black_box(&mut ours)));
+            }),
             ("float image, then threshold", &mut || {
                 black_box(naive.mask(logits));
             }),

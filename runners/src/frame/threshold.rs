@@ -42,7 +42,8 @@ impl Extent {
     fn reset(&mut self, words: usize) {
         self.columns.clear();
         self.columns.resize(words, 0);
-        self.rows = u32::MAX..0;
+        // No row yet: the first one that is added is less than the start and beyond the end.
+        self.rows = Range { start: u32::MAX, end: 0 };
     }
 
     fn add_rows(&mut self, rows: Range<u32>) {
