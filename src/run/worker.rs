@@ -250,28 +250,8 @@ fn track(
             (done, telemetry::now_ns())
         }
         Scenario::Offline => {
-            // Run lengths are found and written beside the next frame's work.
-            let (send, receive) = std::sync::mpsc::sync_channel::<(FrameTimes, FrameMasks)>(8);
-            let (back, written_masks) = std::sync::mpsc::sync_channel::<FrameMasks>(16);
-            let done = std::thread::scope(|scope| {
-                let write = |(times, masks): (FrameTimes, FrameMasks)| {
-                    writer.frame(&times, &masks)?;
-                    let _ = back.try_send(masks);
-                    Ok(())
-                };
-                let written = scope.spawn(|| receive.into_iter().try_for_each(write));
-                // A writer that has failed has hung up; its own error says why.
-                let done = frame_loop.one_by_one(read(READ_FAR_AHEAD), true, &mut |times, masks| {
-                    let _ = send.send((times, masks));
-                    Ok(written_masks.try_recv().ok())
-                });
-                drop(send);
-                written
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("the writing thread died")))
-                    .map_err(|e| disk(&path, &e))?;
-                done
-            })?;
+            let done =
+                written_beside(&mut writer, &path, |sink| frame_loop.one_by_one(read(READ_FAR_AHEAD), true, sink))?;
             (done, telemetry::now_ns())
         }
         Scenario::Realtime => {
@@ -304,6 +284,35 @@ fn track(
         found,
     });
     Ok(())
+}
+
+/// Runs `frames`, whose masks are turned into run lengths and written by a thread of its own, beside the next frame's work.
+fn written_beside(
+    writer: &mut spool::Writer,
+    path: &Path,
+    frames: impl FnOnce(FrameSink<'_>) -> Result<usize, Fault>,
+) -> Result<usize, Fault> {
+    let (send, receive) = std::sync::mpsc::sync_channel::<(FrameTimes, FrameMasks)>(8);
+    let (back, written_masks) = std::sync::mpsc::sync_channel::<FrameMasks>(16);
+    std::thread::scope(|scope| {
+        let write = |(times, masks): (FrameTimes, FrameMasks)| {
+            writer.frame(&times, &masks)?;
+            let _ = back.try_send(masks);
+            Ok(())
+        };
+        let written = scope.spawn(|| receive.into_iter().try_for_each(write));
+        // A writer that has failed has hung up; its own error says why.
+        let done = frames(&mut |times, masks| {
+            let _ = send.send((times, masks));
+            Ok(written_masks.try_recv().ok())
+        });
+        drop(send);
+        written
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the writing thread died")))
+            .map_err(|e| disk(path, &e))?;
+        done
+    })
 }
 
 fn disk(path: &Path, error: &io::Error) -> Fault {

@@ -47,7 +47,8 @@ struct FrameJob {
     parts: Vec<(usize, usize)>,
 }
 
-fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<ScoreReport, DataError> {
+/// Is the boundary threshold one that the protocol takes?
+fn check_threshold(options: &ScoreOptions) -> Result<(), DataError> {
     let valid = options.boundary_threshold > 0.0 && options.boundary_threshold.is_finite();
     if !valid || (options.boundary_threshold >= 1.0 && options.boundary_threshold.fract() != 0.0) {
         return Err(DataError(format!(
@@ -60,6 +61,11 @@ fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) 
             "the mosev2 protocol sets its own boundary tolerances: leave out --boundary-threshold".into(),
         ));
     }
+    Ok(())
+}
+
+fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<ScoreReport, DataError> {
+    check_threshold(options)?;
     if options.protocol == Some(Protocol::Davis2017Unsup) {
         return unsupervised::score(options, progress);
     }
@@ -77,36 +83,7 @@ fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) 
         return Err(faults.into_error(options));
     }
 
-    let jobs = jobs(&videos);
-    let done = AtomicUsize::new(0);
-    progress(0, jobs.len());
-    let results: Vec<Result<Vec<Scored>, String>> = jobs
-        .par_iter()
-        .map_init(
-            || None,
-            |scorer, job| {
-                let result = run_job(job, &videos[job.video], protocol, options, scorer);
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, jobs.len());
-                result
-            },
-        )
-        .collect();
-    // By video and unit, in frame order: jobs are in that order.
-    let mut frames: Vec<Vec<Vec<(usize, Scored)>>> =
-        videos.iter().map(|v| v.units.iter().map(|_| Vec::new()).collect()).collect();
-    for (job, result) in jobs.iter().zip(results) {
-        match result {
-            Err(fault) => faults.0.push(fault),
-            Ok(scored) => {
-                let folders = videos[job.video].units[0].object.is_some();
-                for s in scored {
-                    let unit = if folders { s.key as usize } else { 0 };
-                    let at = job.parts.iter().find(|(u, _)| *u == unit).map_or(0, |(_, at)| *at);
-                    frames[job.video][unit].push((at, s));
-                }
-            }
-        }
-    }
+    let frames = score_frames(&videos, protocol, options, progress, &mut faults);
     if !faults.0.is_empty() {
         return Err(faults.into_error(options));
     }
@@ -135,6 +112,49 @@ fn score_here(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) 
         return Err(faults.into_error(options));
     }
     Ok(report(options, protocol, layout, &videos, objects, unseen.as_ref(), notes))
+}
+
+/// Frames of one unit of a video, each with what it scored.
+type OfUnit = Vec<(usize, Scored)>;
+
+/// Scores all frames in parallel: by video and unit, in frame order. What cannot be read goes into `faults`.
+fn score_frames(
+    videos: &[Video],
+    protocol: Protocol,
+    options: &ScoreOptions,
+    progress: &(dyn Fn(usize, usize) + Sync),
+    faults: &mut Faults,
+) -> Vec<Vec<OfUnit>> {
+    let jobs = jobs(videos);
+    let done = AtomicUsize::new(0);
+    progress(0, jobs.len());
+    let results: Vec<Result<Vec<Scored>, String>> = jobs
+        .par_iter()
+        .map_init(
+            || None,
+            |scorer, job| {
+                let result = run_job(job, &videos[job.video], protocol, options, scorer);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, jobs.len());
+                result
+            },
+        )
+        .collect();
+    // By video and unit, in frame order: jobs are in that order.
+    let mut frames: Vec<Vec<OfUnit>> = videos.iter().map(|v| v.units.iter().map(|_| Vec::new()).collect()).collect();
+    for (job, result) in jobs.iter().zip(results) {
+        match result {
+            Err(fault) => faults.0.push(fault),
+            Ok(scored) => {
+                let folders = videos[job.video].units[0].object.is_some();
+                for s in scored {
+                    let unit = if folders { s.key as usize } else { 0 };
+                    let at = job.parts.iter().find(|(u, _)| *u == unit).map_or(0, |(_, at)| *at);
+                    frames[job.video][unit].push((at, s));
+                }
+            }
+        }
+    }
+    frames
 }
 
 /// What a reader should know when the ids of the predicted label maps are not those of the truth.
