@@ -54,6 +54,8 @@ pub fn files_with(
     }
     if !run.data.has_truth() {
         files.push(("tracks.csv".to_string(), csv::tracks(run)));
+    }
+    if !run.data.has_truth() || !run.agreement.is_empty() {
         files.push(("agreement.csv".to_string(), csv::agreement(run)));
     }
     let drawn: Vec<_> = figures

@@ -1,6 +1,7 @@
 //! How is it done? One fresh worker process per cell and repeat, one after the other; what is finished is on disk before
 //! the next begins. A cell that fails is a verdict; the other cells go on.
 
+mod backward;
 mod beat;
 pub mod cell;
 pub(crate) mod energy;
@@ -187,11 +188,16 @@ pub fn measure(resumed: Resumed, root: &Path, interrupt: &AtomicBool, verbosity:
         runs[n].push(cell_record);
     }
     record.cells = runs.into_iter().filter_map(repeat::join).collect();
+    let before = std::mem::take(&mut record.agreement);
+    let back = match plan.settings.backward {
+        true => backward::measure(&plan, &dir, &mut record.cells, &before, &progress, interrupt),
+        false => Vec::new(),
+    };
     if !record.data.has_truth() {
         let spool = |cell: usize, sequence: usize| dir.spool_file(cell, sequence);
-        let before = std::mem::take(&mut record.agreement);
         record.agreement = agreement::of_cells(&mut record.cells, before, &plan.dataset.sequences, &spool);
     }
+    record.agreement.extend(back);
     record.data.content_sha256 = content_sha256(&record.cells);
     if interrupt.load(Ordering::SeqCst) {
         record.stopped = Some(INTERRUPTED.into());

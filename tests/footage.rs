@@ -7,7 +7,7 @@ mod workshop;
 use std::path::{Path, PathBuf};
 
 use jetbench::results::note::NoteKind;
-use jetbench::results::record::{PromptRecord, RunRecord, Verdict};
+use jetbench::results::record::{AgreementRecord, PromptRecord, RunRecord, Verdict};
 use jetbench::results::store;
 use serde_json::Value;
 use workshop::{Workshop, rows, text, tree};
@@ -244,6 +244,84 @@ fn cells_are_compared_without_truth_and_that_is_called_agreement() {
     assert!(page.contains("Agreement between cells") && page.contains("This is no accuracy"), "the page says it");
 }
 
+/// Masks of 12 columns that move by 1 (or 0) a frame, in both directions of time: on frame `t` of 12 the way back, which begins on frame 11,
+/// is `2 * (11 - t)` columns further on.
+#[test]
+fn a_track_is_compared_with_itself_backward_in_time() {
+    let shop = shop(1);
+    shop.pack("still", "motion = [0.0, 0.0]");
+    let some = ["--models", "calm_bbox,still_bbox", "--limit-frames", "12", "--box", "obj=cup 2,8,13,19", "--backward"];
+    let dir = run(&shop, &[&some[..], &["--data", "clip", "--min-frames", "1"]].concat());
+    let found = record(&dir);
+    let named = |second: &str| found.agreement.iter().find(|a| a.second == second).unwrap();
+    let (calm, still) = (named("calm_bbox fp32 cpu, backward in time"), named("still_bbox fp32 cpu, backward in time"));
+    assert_eq!((calm.first.as_str(), calm.object.as_str(), calm.frames), ("calm_bbox fp32 cpu", "cup", 11));
+    let iou = |t: usize| {
+        let apart = (2 * (11 - t)).min(12);
+        (12 - apart) as f64 / (12 + apart) as f64
+    };
+    let ious: Vec<f64> = (0..11).map(iou).collect();
+    assert!((calm.mean_iou - ious.iter().sum::<f64>() / 11.0).abs() < 1e-12, "{calm:?} {ious:?}");
+    assert_eq!(calm.below_half, ious.iter().filter(|iou| **iou < 0.5).count() as f64 / 11.0);
+    assert_eq!((still.frames, still.mean_iou), (11, 1.0));
+    assert_eq!(found.agreement.len(), 3, "and the two cells with each other");
+    assert!(found.cells.iter().all(|cell| cell.summary.as_ref().unwrap().jf.is_none()), "agreement is no accuracy");
+    assert_eq!(rows(&dir.join("agreement.csv")).len(), 4);
+    let page = std::fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("calm_bbox fp32 cpu, backward in time") && page.contains("This is no accuracy"));
+    assert!(!dir.join("spool").exists() && found.cells.iter().all(|c| c.sequences[0].frames.len() == 12));
+
+    // The same frames out of folders, two objects that start apart, one of them for good on its prompt's frame.
+    let clicks = ["--clicks", "video=synth_001 obj=2 24,12", "--clicks", "video=synth_001 frame=5 obj=1 20,16"];
+    let more = Workshop::new(2, 12);
+    more.pack("still", "motion = [0.0, 0.0]");
+    let two = ["--models", "still_points", "--data", "data/JPEGImages_24fps", "--min-frames", "1", "--backward"];
+    let found = record(&run(&more, &[&two[..], &clicks].concat()));
+    let of: Vec<_> = found.agreement.iter().map(|a| (a.object.as_str(), a.frames, a.mean_iou)).collect();
+    assert_eq!(of, [("1", 6, 1.0), ("2", 11, 1.0)], "{:?}", found.cells[0].notes);
+
+    // With truth, too; and what cannot go backward is refused.
+    let data = ["--models", "still_points", "--data", "data", "--min-frames", "1", "--backward"];
+    let judged = record(&run(&more, &data[..4]));
+    assert!(judged.agreement.is_empty(), "only where it is asked for");
+    let judged = record(&run(&more, &data));
+    assert!(judged.agreement.iter().all(|a| a.mean_iou == 1.0) && !judged.agreement.is_empty());
+    let live = ["--models", "still_points", "--data", "-", "--dtype", "fp32", "--clicks", "1 20,16", "--backward"];
+    let refused = more.output(&live);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said.contains("cannot be tracked backward; leave out --backward"), "{said}");
+}
+
+#[test]
+fn a_way_back_that_is_not_known_is_named_and_what_was_told_stays() {
+    let shop = shop(2);
+    shop.pack("frail", "motion = [1.0, 0.0]\n[[mock.fault]]\nstep = 40\nkind = \"abort\"");
+    shop.pack("clicked", "prompts = [\"points\"]");
+    let clicks = ["--clicks", "video=synth_000 obj=1 20,16", "--clicks", "video=synth_001 obj=1 24,12"];
+    let models = ["--models", "calm_points,frail_points,clicked_points", "--data", "clips", "--backward"];
+    let dir = run(&shop, &[&models[..], &clicks].concat());
+    let back = |r: &RunRecord| -> Vec<AgreementRecord> {
+        r.agreement.iter().filter(|a| a.second.ends_with("backward in time")).cloned().collect()
+    };
+    let why = |r: &RunRecord, cell: usize| -> Vec<String> {
+        let texts = r.cells[cell].notes.iter().map(|n| n.text.clone());
+        texts.filter(|text| text.contains("backward in time")).collect()
+    };
+    let first = record(&dir);
+    assert_eq!((back(&first).len(), why(&first, 0).len()), (2, 0), "both videos of the first cell");
+    assert!(why(&first, 2)[0].contains("takes no masks as prompts"), "{:?}", first.cells[2].notes);
+    assert_eq!(first.cells[2].verdict, Verdict::Valid);
+    shop.expect(0, &["--resume", dir.to_str().unwrap()]);
+    let resumed = record(&dir);
+    let kept = back(&resumed);
+    assert_eq!(kept[..2], back(&first)[..]);
+    let new: Vec<_> = kept[2..].iter().map(|a| (a.first.as_str(), a.video.as_str(), a.frames)).collect();
+    assert_eq!(new, [("frail_points fp32 cpu", "synth_001", 23)]);
+    let said = "not known: 1 video (synth_000: its masks are gone, since it was finished before an interruption)";
+    assert_eq!(why(&resumed, 1), [format!("agreement backward in time is {said}")]);
+}
+
 #[test]
 fn agreement_that_cannot_be_told_is_named_and_what_was_told_stays() {
     let shop = shop(2);
@@ -266,7 +344,7 @@ fn agreement_that_cannot_be_told_is_named_and_what_was_told_stays() {
     let why = "(synth_000: its masks are gone, since it was finished before an interruption)";
     assert_eq!(gaps(&resumed, 0), [format!("agreement with frail_points fp32 cpu is not known on 2 videos {why}")]);
     assert_eq!(gaps(&resumed, 2).len(), 2, "{:?}", gaps(&resumed, 2));
-    assert!(said.contains("masks that could not be compared with another cell's in 3 of 3 cells"), "{said}");
+    assert!(said.contains("masks that could not be compared for agreement in 3 of 3 cells"), "{said}");
 }
 
 #[test]

@@ -187,6 +187,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILES", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, add = complete::overlays())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlays: Option<Overlays>,
+    /// Track backward in time, too, and compare
+    ///
+    /// When everything is measured, each valid cell tracks from the last frame to the first, prompted with its own last masks. How
+    /// alike both ways are is agreement, no accuracy: agreement.csv
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backward: Option<bool>,
     /// Keep tracking after an unusable warm-up mask
     ///
     /// That is one that is empty, full or not finite. The cell stays invalid

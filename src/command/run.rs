@@ -138,6 +138,7 @@ fn calibration(args: RunArgs) -> Result<(RunArgs, String), Error> {
         limit_frames: frames(args.limit_frames),
         loop_frames: args.loop_frames.and_then(|n| frames(Some(n))),
         repeat: Some(NonZeroUsize::MIN),
+        backward: None,
         ..alone(args)
     };
     let few = Plan::new(&short)?;

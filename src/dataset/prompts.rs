@@ -95,6 +95,12 @@ impl fmt::Display for FrameName {
 #[serde(try_from = "PromptFile", into = "PromptFile")]
 pub struct UserPrompts(Vec<UserPrompt>);
 
+impl From<Vec<UserPrompt>> for UserPrompts {
+    fn from(prompts: Vec<UserPrompt>) -> Self {
+        UserPrompts(prompts)
+    }
+}
+
 impl UserPrompts {
     /// What `--clicks` and `--box` say, then what a file says; `root`: the footage, for files that measure in shares of a frame.
     ///

@@ -58,7 +58,7 @@ fn file_sha256(path: &Path) -> Option<String> {
 /// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are
 /// left out. What the cells tell of themselves (models, precisions, devices) is left to them.
 pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, serde_json::Value> {
-    const LEFT_OUT: [&str; 15] = [
+    const LEFT_OUT: [&str; 16] = [
         "models",
         "dtype",
         "device",
@@ -71,6 +71,7 @@ pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeM
         "load_timeout_s",
         "save_masks",
         "overlays",
+        "backward",
         "waiting",
         "memory_budget",
         "keep",

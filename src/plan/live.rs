@@ -125,6 +125,7 @@ fn allowed(args: &RunArgs, kind: LiveKind, sharded: bool) -> Result<(), String> 
              (--save-masks keeps the masks)"
                 .to_string(),
         ),
+        (args.backward == Some(true), format!("{ONCE}, so they cannot be tracked backward; leave out --backward")),
         (scenario, "a live source is tracked as its frames come, which is --scenario realtime; leave out --scenario".to_string()),
         (
             !prompted && named,

@@ -86,6 +86,9 @@ pub struct Settings {
     /// Draw overlays, in which files.
     #[serde(deserialize_with = "Overlays::recorded")]
     pub overlays: Overlays,
+    /// When all is measured, track backward in time, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backward: bool,
     /// Track on after a faulty warm-up mask.
     pub keep_going: bool,
     /// Samples of the sensors per second.
@@ -162,6 +165,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         precision_policy: args.precision_policy.unwrap_or(Policy::Report),
         save_masks: args.save_masks.unwrap_or_default(),
         overlays: args.overlays.unwrap_or_default(),
+        backward: args.backward.unwrap_or(false),
         keep_going: args.keep_going.unwrap_or(false),
         sample_hz: crate::telemetry::rate(args.sample_hz)?,
         scenario: args.scenario.unwrap_or(if is_live { Scenario::Realtime } else { Scenario::default() }),

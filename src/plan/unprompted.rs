@@ -21,6 +21,10 @@ pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
                        name a model with its prompt (NAME_points, NAME_bbox, NAME_mask)";
             return refuse("your own prompts", model, why);
         }
+        if settings.backward {
+            let why = "what a detector finds on the way back are other tracks, which cannot be compared one by one; leave out --backward";
+            return refuse("--backward", model, why);
+        }
         if settings.limits.objects.is_some() {
             let why = "there a detector looks for every object, and finding those left out would count as wrong; leave out --limit-objects \
                        (--option max_tracks=N bounds the tracks)";

@@ -285,7 +285,7 @@ fn line(run: &RunRecord, kind: NoteKind) -> String {
         NoteKind::Swap => "memory of this machine swapped out".into(),
         NoteKind::Budget => "more memory than --memory-budget".into(),
         NoteKind::Scores => "J&F that differs between repeats".into(),
-        NoteKind::Agreement => "masks that could not be compared with another cell's".into(),
+        NoteKind::Agreement => "masks that could not be compared for agreement".into(),
         // Which one is missing cannot wait for -v.
         NoteKind::Output => match all.as_slice() {
             [] => "a file that could not be written".into(),

@@ -1,6 +1,5 @@
 //! What does the harness itself cost? The same loop without a model.
 
-use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use crate::plan::Plan;
 use crate::results::record::NullRunRecord;
 use crate::results::store::RunDir;
 use crate::run::event::{Event, Job};
-use crate::run::supervise::{Ended, Worker};
+use crate::run::supervise;
 
 /// Has a worker measure the harness itself, on the first video of the plan.
 pub(super) fn measure(plan: &Plan, dir: &RunDir, interrupt: &AtomicBool) -> Result<NullRunRecord, String> {
@@ -16,21 +15,12 @@ pub(super) fn measure(plan: &Plan, dir: &RunDir, interrupt: &AtomicBool) -> Resu
     let spool = dir.path.join("spool").join("null");
     let job = Job { null_run: true, ..Job::new(plan, cell, spool.clone(), Vec::new()) };
     std::fs::create_dir_all(&spool).map_err(|e| e.to_string())?;
-    let job = serde_json::to_string(&job).map_err(|e| e.to_string())?;
-    let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
-    command.arg("worker");
-    let mut worker = Worker::spawn(command, &job, &dir.log()).map_err(|e| e.to_string())?;
     let timeout = Duration::from_secs_f64(plan.settings.event_timeout_s);
     let mut measured = None;
-    loop {
-        match worker.next(timeout, interrupt) {
-            Ok(Event::NullRun { record }) => measured = Some(record),
-            Ok(_) => {}
-            Err(Ended::Finished { .. }) => {
-                return measured.ok_or_else(|| "the worker said nothing about it".to_string());
-            }
-            Err(Ended::Failed { error, .. }) => return Err(error),
-            Err(Ended::Interrupted) => return Err("interrupted".to_string()),
+    supervise::see_through(&job, &dir.log(), timeout, interrupt, &mut |event| {
+        if let Event::NullRun { record } = event {
+            measured = Some(record);
         }
-    }
+    })?;
+    measured.ok_or_else(|| "the worker said nothing about it".to_string())
 }

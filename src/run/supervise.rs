@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jetbench_runners::files;
 
 use crate::child::die_with_parent;
-use crate::run::event::{Event, FaultClass, Phase};
+use crate::run::event::{Event, FaultClass, Job, Phase};
 
 /// How often an interrupt is looked for.
 const POLL: Duration = Duration::from_millis(50);
@@ -42,6 +42,31 @@ pub enum Ended {
     },
     /// The user wants to stop.
     Interrupted,
+}
+
+/// Has a worker do a job that is no cell's, and listens until it ends; `take` is given its events, `timeout` is its longest silence.
+///
+/// # Errors
+/// It did not get through: says why.
+pub(super) fn see_through(
+    job: &Job,
+    log: &Path,
+    timeout: Duration,
+    interrupt: &AtomicBool,
+    take: &mut dyn FnMut(Event),
+) -> Result<(), String> {
+    let job = serde_json::to_string(job).map_err(|e| e.to_string())?;
+    let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    command.arg("worker");
+    let mut worker = Worker::spawn(command, &job, log).map_err(|e| e.to_string())?;
+    loop {
+        match worker.next(timeout, interrupt) {
+            Ok(event) => take(event),
+            Err(Ended::Finished { .. }) => return Ok(()),
+            Err(Ended::Failed { error, .. }) => return Err(error),
+            Err(Ended::Interrupted) => return Err("interrupted".to_string()),
+        }
+    }
 }
 
 /// A running worker.

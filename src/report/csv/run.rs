@@ -478,14 +478,14 @@ pub fn agreement_table<'a>() -> CsvTable<&'a AgreementRecord> {
     let columns = columns! {
         &'a AgreementRecord;
         "cell", "", "one cell: model tag, precision, device" => |r| value(&r.first);
-        "other_cell", "", "the other" => |r| value(&r.second);
+        "other_cell", "", "the other; with `--backward` also `…, backward in time`: the same cell from the last frame to the first" => |r| value(&r.second);
         "video", "", "name of the video" => |r| value(&r.video);
-        "object", "", "name that the user gave the object" => |r| value(&r.object);
+        "object", "", "name of the object" => |r| value(&r.object);
         "frames", "", "frames on which both tracked it" => |r| value(r.frames);
         "mean_iou", "0 to 1", "mean intersection over union of the two masks; two empty masks count as 1" => |r| value(r.mean_iou);
         "share_below_half", "0 to 1", "share of these frames on which it is below 0.5" => |r| value(r.below_half);
     };
-    let row = "With prompts of your own: one row per two valid cells, video and object. It is agreement, no accuracy: both can be wrong.";
+    let row = "With prompts of your own: one row per two valid cells, video and object; with `--backward` one per valid cell, video and object more. It is agreement, no accuracy: both can be wrong.";
     CsvTable { file: "agreement.csv", row, columns }
 }
 

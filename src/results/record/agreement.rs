@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Agreement of two valid cells of a run on one object. It is no accuracy: both can be wrong alike.
+/// Agreement of two valid cells of a run on one object, or of a cell with itself backward in time. It is no accuracy: both can be wrong alike.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgreementRecord {
     /// One cell: model tag, precision, device.
     pub first: String,
-    /// The other.
+    /// The other; backward in time it is the first one's name and says so.
     pub second: String,
     /// Video name.
     pub video: String,
