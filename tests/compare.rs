@@ -78,6 +78,49 @@ fn the_same_thing_is_within_noise_and_five_percent_are_seen() {
     assert_eq!(count(&slower, ChangeWord::Improved), 0);
 }
 
+/// Noise in which neighbouring frames are alike (AR(1), 0.9) makes slow waves, which differ from run to run as a change would.
+#[test]
+fn slow_waves_of_the_latency_are_no_change() {
+    let waves = |base: &RunRecord, slower: f64, spread: f64, n: &mut Numbers| {
+        let mut run = base.clone();
+        let cell = &mut run.cells[0];
+        let mut at = normal(n);
+        for frame in cell.sequences.iter_mut().flat_map(|s| &mut s.frames) {
+            at = 0.9 * at + 0.19f64.sqrt() * normal(n);
+            frame.latency_ms = 20.0 * slower * (spread * at).exp();
+        }
+        cell.summary = None; // pairs are compared frame by frame
+        run
+    };
+    let several = one_cell();
+    let mut single = one_cell();
+    single.cells[0].sequences.truncate(1);
+    let long: Vec<_> = (0..480).map(|i| single.cells[0].sequences[0].frames[i % 96].clone()).collect();
+    single.cells[0].sequences[0].frames = long;
+    single.cells[0].sequences[0].frames.iter_mut().enumerate().for_each(|(i, f)| f.frame = i as u32);
+    let mut n = Numbers::new(17);
+    for (name, base, spread) in [
+        ("six videos", &several, 0.03),
+        ("six videos", &several, 0.1),
+        ("one video", &single, 0.03),
+        ("one video", &single, 0.1),
+    ] {
+        let mut count = |slower: f64, wanted: &[ChangeWord]| {
+            let said = |n: &mut Numbers| {
+                let (a, b) = (waves(base, 1.0, spread, n), waves(base, slower, spread, n));
+                pair(&a, &b, &|_| default_floor()).0[0].latency.word
+            };
+            (0..60).filter(|_| wanted.contains(&said(&mut n))).count()
+        };
+        let alarms = count(1.0, &[ChangeWord::Regressed, ChangeWord::Improved]);
+        let misses = count(1.05, &[ChangeWord::WithinNoise, ChangeWord::Improved]);
+        println!(
+            "{name}, {spread}: of 60 pairs of the same {alarms} false alarms, of 60 that are 5 % slower {misses} missed"
+        );
+        assert!(alarms <= 9 && misses <= 3, "{name}, {spread}: {alarms} false alarms, {misses} misses");
+    }
+}
+
 #[test]
 fn scores_that_fall_are_seen_and_their_video_named() {
     let base = one_cell();

@@ -20,6 +20,9 @@ pub const SCORE_FLOOR: f64 = 0.1;
 /// Frames per unit when there are fewer videos than an interval needs.
 const BLOCK: usize = 10;
 
+/// So many videos show whether neighbours are alike; fewer are taken to be independent.
+const IN_A_ROW: usize = 10;
+
 /// What became of a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -353,13 +356,15 @@ impl<'a> Pairs<'a> {
             crate::score::mean(&units.iter().map(|u| pick(u)).collect::<Vec<_>>())
         };
         let ratio = |units: &[&(f64, f64)]| Some(mean(units, |u| u.1)? / mean(units, |u| u.0)? - 1.0);
+        // Videos apart in time forget each other; a few of them also could not show that they do not.
+        let in_a_row = !enough || units.len() >= IN_A_ROW;
         let all: Vec<&(f64, f64)> = units.iter().collect();
         let mut change = Change {
             word: ChangeWord::NotComparable,
             base: mean(&all, |u| u.0),
             other: mean(&all, |u| u.1),
             change: ratio(&all),
-            interval: stats::bootstrap(&units, ratio),
+            interval: stats::of_a_ratio(&units, in_a_row),
             floor: floor.share,
             floor_from: floor.from.clone(),
             remark: String::new(),
