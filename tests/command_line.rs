@@ -223,7 +223,13 @@ fn elsewhere(program: &std::path::Path, args: &[&str], data_home: &std::path::Pa
     for name in ["JETBENCH_HOME", "JETBENCH_PACKS", "JETBENCH_CONFIG", "JETBENCH_RESULTS"] {
         command.env_remove(name);
     }
-    let output = command.output().unwrap();
+    // Between its fork and its exec, a child of another test holds the fresh copy open, and what is written to cannot be run.
+    let output = loop {
+        match command.output() {
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => break output.unwrap(),
+        }
+    };
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
