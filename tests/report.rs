@@ -278,6 +278,17 @@ fn the_worst_video_and_object_stand_first_and_are_of_all_repeats() {
 }
 
 #[test]
+fn the_page_says_the_licences_of_packs() {
+    let mut run = synthetic::run();
+    run.cells.iter_mut().for_each(|cell| cell.licence.clear());
+    assert!(!report::html::report(&run, &[], &[]).contains("licences of packs"), "older records have none");
+    run.cells[0].licence = "LicenseRef-SAM".to_string();
+    let page = report::html::report(&run, &[], &[]);
+    let said = page.split("licences of packs").nth(1).unwrap().split("</dd>").next().unwrap();
+    assert!(said.contains(&format!("{} LicenseRef-SAM", run.cells[0].pack)), "{said}");
+}
+
+#[test]
 fn a_run_leaves_its_files_and_the_report_stands_alone() {
     let mut run = synthetic::run();
     run.argv.push("it's <b>".into());

@@ -20,7 +20,7 @@ use crate::report::closing::Closing;
 use crate::report::plot::{Figure, paper};
 use crate::report::table::{self, cell_name};
 use crate::report::thumb::{self, Thumb};
-use crate::results::record::{RunRecord, Verdict};
+use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::text::{clean, plural, shell_word};
 
 /// Figures that stand in the report itself; a full data set has dozens more, which lie beside it under `plots/`.
@@ -188,6 +188,15 @@ fn reproduce(run: &RunRecord) -> Markup {
     let mut packs: Vec<String> = run.cells.iter().map(|c| format!("{} {}", c.pack, c.pack_digest)).collect();
     packs.dedup();
     facts.push(("packs, SHA-256", packs.join(", ")));
+    let of_cell = |c: &CellRecord| {
+        let detector = c.detector.as_ref().map(|d| (d.pack.clone(), d.licence.clone()));
+        std::iter::once((c.pack.clone(), c.licence.clone())).chain(detector).filter(|(_, licence)| !licence.is_empty())
+    };
+    let mut licences: Vec<String> =
+        run.cells.iter().flat_map(of_cell).map(|(pack, licence)| format!("{pack} {licence}")).collect();
+    licences.sort();
+    licences.dedup();
+    facts.extend((!licences.is_empty()).then(|| ("licences of packs", licences.join(", "))));
     if let Some(shard) = origin.shard {
         facts.push(("part of the videos", shard.to_string()));
     }

@@ -285,6 +285,9 @@ pub struct CellRecord {
     /// The model that the pack only stands in for (`SAM 2`), where it is a test model; `None` in older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_model_of: Option<String>,
+    /// Licence of the pack; empty in older records, and where its manifest has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub licence: String,
     /// Prompt kind.
     pub prompt: PromptKind,
     /// Precision asked for.
@@ -409,6 +412,7 @@ impl Default for CellRecord {
             pack_digest: String::new(),
             detector: None,
             test_model_of: None,
+            licence: String::new(),
             prompt: PromptKind::Points,
             dtype: Dtype::Bf16,
             effective_dtype: None,

@@ -173,9 +173,11 @@ impl CellRun<'_> {
             detector: self.cell.detector.as_ref().map(|pack| DetectorRecord {
                 pack: pack.id.clone(),
                 test_model_of: pack.test_model_of.clone(),
+                licence: pack.licence.clone(),
                 classes: pack.classes.clone(),
             }),
             test_model_of: self.cell.pack.test_model_of.clone(),
+            licence: self.cell.pack.licence.clone(),
             prompt: self.cell.prompt,
             dtype: self.cell.dtype,
             device: self.cell.device.to_string(),

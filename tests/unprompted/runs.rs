@@ -47,8 +47,9 @@ fn shop(layout: Layout, videos: usize, frames: usize) -> Workshop {
 fn detector(shop: &Workshop, id: &str) {
     let dir = shop.path("packs").join(id);
     std::fs::create_dir_all(&dir).unwrap();
-    let text =
-        format!("schema = 1\nid = \"{id}\"\nfamily = \"mock_detector\"\n[detector]\nclasses = [\"dot\", \"ring\"]\n");
+    let text = format!(
+        "schema = 1\nid = \"{id}\"\nfamily = \"mock_detector\"\nlicence = \"MIT\"\n[detector]\nclasses = [\"dot\", \"ring\"]\n"
+    );
     std::fs::write(dir.join("pack.toml"), text).unwrap();
 }
 
@@ -123,6 +124,7 @@ fn a_run_without_prompts_scores_as_its_saved_masks_do() {
     let shop = shop(Layout::Davis2017, 2, 24);
     let run = shop.run(&["--models", "walk_look", "--save-masks"]);
     let (record, cell) = load(&run);
+    assert_eq!((cell.licence.as_str(), cell.detector.as_ref().unwrap().licence.as_str()), ("", "MIT"));
     assert_eq!(cell.verdict, Verdict::Valid, "{}", cell.verdict.reasons());
     let found = cell.summary.as_ref().unwrap().found.unwrap();
     assert_eq!((found.founded, found.confirmed, found.taken_back), (8, 6, 2));
