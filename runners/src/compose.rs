@@ -120,7 +120,7 @@ impl<T: Tracks, D: Detects> Composed<T, D> {
 }
 
 /// What opening both showed; what both say stands there once.
-fn joined(tracker: &OpenReport, detector: &OpenReport) -> OpenReport {
+pub(crate) fn joined(tracker: &OpenReport, detector: &OpenReport) -> OpenReport {
     let mut report = tracker.clone();
     report.graph_load_ms.extend(detector.graph_load_ms.iter().cloned());
     if let Some(built) = &detector.graph_build_ms {

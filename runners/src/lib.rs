@@ -16,6 +16,7 @@ pub mod files;
 mod foreign;
 mod frame;
 mod host;
+mod label;
 pub mod lfs;
 mod manifest;
 mod mock;
@@ -32,7 +33,7 @@ pub use manifest::draft;
 pub use mock::null as null_runner;
 pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
-pub use study::{audit, detections, golden, inspect, roofline, whole};
+pub use study::{audit, detections, embeddings, golden, inspect, roofline, whole};
 
 /// Names of graphs.
 pub mod contract {

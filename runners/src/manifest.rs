@@ -33,7 +33,7 @@ pub struct Manifest {
     pub schema: u32,
     /// Name used on the command line: `<id>_<prompt>`, `<tracker>_<detector>`.
     pub id: String,
-    /// Family in the registry: `sam2`, `edgetam`, `efficienttam`, `sam3_tracker`, `dfine`.
+    /// Family in the registry: `sam2`, `edgetam`, `efficienttam`, `sam3_tracker`, `dfine`, `clip_labels`.
     pub family: String,
     /// One or two sentences for listings.
     pub description: String,
@@ -48,11 +48,13 @@ pub struct Manifest {
     pub input: InputSpec,
     /// The memory bank; left out by families without memory.
     pub memory: Option<MemorySpec>,
-    /// The prompts it takes; left out by detectors.
+    /// The prompts it takes; left out by detectors and label packs.
     #[serde(default)]
     pub prompts: PromptSpec,
     /// What a detector finds; left out by trackers.
     pub detector: Option<DetectorSpec>,
+    /// The names that it gives; of label packs only.
+    pub labels: Option<LabelsSpec>,
     /// The graphs.
     #[serde(rename = "graph")]
     pub graphs: Vec<GraphSpec>,
@@ -131,6 +133,8 @@ pub struct InputSpec {
 pub enum ResizeFilter {
     /// Antialiased bilinear on 8-bit values, rounded to 8 bits, aspect ratio not kept (Pillow, torchvision).
     BilinearAntialiasU8,
+    /// The same with a cubic kernel (a = -0.5); of label packs only.
+    BicubicAntialiasU8,
 }
 
 /// Channel orders a pack can ask for.
@@ -203,6 +207,51 @@ pub enum DetectorLayout {
     Raw,
     /// The form of the official exporter: the best pairs of query and class, with boxes in pixels of a size that is an input.
     Official,
+}
+
+/// The names that a label pack gives, and the vector of each.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LabelsSpec {
+    /// File with the vectors: `text_embeds` f32 \[C, D\] (unit rows), `logit_scale` f32 \[1\] and, for sigmoid, `logit_bias` f32 \[1\].
+    pub embeddings: String,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Names of the classes, by row.
+    pub classes: Vec<String>,
+    /// How cosines become probabilities.
+    pub activation: Activation,
+    /// How the vectors were made; nothing depends on it.
+    pub pooling: Pooling,
+    /// The texts that the vectors were made of, with `{}` for the name; or `learned`.
+    pub prompts: Vec<String>,
+}
+
+/// How scaled cosines become probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// One class of all: CLIP.
+    Softmax,
+    /// Each class by itself: SigLIP.
+    Sigmoid,
+}
+
+/// Which row of a text tower is the vector of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// That of the end-of-text token: CLIP.
+    Eot,
+    /// The mean of those up to it.
+    Mean,
+    /// The last one: SigLIP.
+    Last,
+    /// There was no text tower.
+    None,
 }
 
 /// The prompts a pack takes.
@@ -383,7 +432,12 @@ impl Manifest {
                 return Err(format!("memory.{field} = {value}: 1 to 65536 expected"));
             }
         }
-        if let Some(detector) = &self.detector {
+        if let Some(labels) = &self.labels {
+            labels.check()?;
+            if self.detector.is_some() || self.prompts != PromptSpec::default() {
+                return Err("a label pack has neither [detector] nor prompts; leave them out".to_string());
+            }
+        } else if let Some(detector) = &self.detector {
             detector.check()?;
             if self.prompts != PromptSpec::default() {
                 return Err("prompts: a detector takes none; leave them out".to_string());
@@ -418,6 +472,23 @@ impl DetectorSpec {
             return Err("detector.classes: 1 to 65536 names expected, none of them empty".to_string());
         }
         Ok(())
+    }
+}
+
+impl LabelsSpec {
+    fn check(&self) -> Result<(), String> {
+        if !stays_inside(&self.embeddings) {
+            return Err(escape("labels.embeddings", &self.embeddings));
+        }
+        if !(1..=4096).contains(&self.classes.len()) || self.classes.iter().any(String::is_empty) {
+            return Err("labels.classes: 1 to 4096 names expected, none of them empty".to_string());
+        }
+        let mut names: Vec<&String> = self.classes.iter().collect();
+        names.sort();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(format!("labels.classes: {:?} stands twice", pair[0])),
+            None => Ok(()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::host::{options, pool};
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, Dtype, OpenRequest, PromptKind};
-use crate::{compose, detect, digest, foreign, mock, sam};
+use crate::{compose, detect, digest, foreign, label, mock, sam};
 
 pub use crate::manifest::FILE_NAME;
 
@@ -24,6 +24,7 @@ pub const REGISTRY: &[Entry] = &[
     foreign::sam2_image::ENTRY,
     foreign::sam2export::ENTRY,
     detect::contract::DFINE,
+    label::contract::CLIP_LABELS,
     mock::ENTRY,
     mock::DETECTOR,
 ];
@@ -47,7 +48,7 @@ pub struct PackInfo {
     pub digest: String,
     /// What it can do on the device asked about.
     pub capabilities: Capabilities,
-    /// A detector's classes, by number; empty for trackers, which have none.
+    /// Classes of a detector or of a label pack, by number; empty for trackers, which have none.
     pub classes: Vec<String>,
     /// Does it find objects on single frames, instead of tracking them?
     pub detects: bool,
@@ -68,13 +69,22 @@ struct Header {
     test_model_of: Option<String>,
     #[serde(default)]
     detector: Classes,
+    #[serde(default)]
+    labels: Classes,
 }
 
-/// What a detector's manifest says of its classes.
+/// What the manifest of a detector or of a label pack says of its classes.
 #[derive(Default, Deserialize)]
 struct Classes {
     #[serde(default)]
     classes: Vec<String>,
+}
+
+impl PackInfo {
+    /// Does it name the tracks of other packs, instead of tracking?
+    pub fn labels(&self) -> bool {
+        self.family == label::contract::FAMILY
+    }
 }
 
 /// The registry entry of a family.
@@ -124,7 +134,7 @@ pub fn describe(dir: &Path, device: Device) -> Result<PackInfo, RunnerError> {
         test_model_of: header.test_model_of,
         digest,
         capabilities,
-        classes: header.detector.classes,
+        classes: if entry.family == label::contract::FAMILY { header.labels.classes } else { header.detector.classes },
         detects: entry.detects,
         hidden: entry.hidden,
     })
@@ -159,6 +169,26 @@ pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
         (Some(detector), None) => return Err(not_composed(&request.pack, detector)),
     };
     let runner = open(request);
+    pool::trim_heap();
+    runner
+}
+
+/// As [`open`], with names for its tracks from the label pack in `labels`.
+///
+/// # Errors
+/// As [`open`]; [`RunnerError::Usage`] when the pack is no label pack.
+pub fn open_labelled(request: &OpenRequest, labels: &Path) -> Result<Box<dyn Runner>, RunnerError> {
+    let (_, _, entry) = header(labels)?;
+    if entry.family != label::contract::FAMILY {
+        let text = format!(
+            "{}: family `{}` is no label pack (family `{}`)",
+            labels.display(),
+            entry.family,
+            label::contract::FAMILY
+        );
+        return Err(RunnerError::Usage(text));
+    }
+    let runner = label::open(open(request)?, request, labels);
     pool::trim_heap();
     runner
 }

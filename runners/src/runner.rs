@@ -2,7 +2,7 @@
 
 use crate::types::{
     Capabilities, Device, Dtype, FoundTracks, Frame, FrameMasks, OpenReport, OpenRequest, Prompt, PromptShape,
-    StagePrecision, StageTimes,
+    StagePrecision, StageTimes, TrackLabels,
 };
 
 /// Why a runner could not be opened or could not go on. The class decides the exit code.
@@ -63,6 +63,13 @@ pub trait Runner {
     /// for a runner that is prompted.
     fn take_tracks(&mut self) -> Option<FoundTracks> {
         None
+    }
+    /// After [`Runner::take_tracks`]: what the objects since [`Runner::reset`] are called. `None` for a runner without labels.
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] when the model fails.
+    fn take_labels(&mut self) -> Result<Option<TrackLabels>, RunnerError> {
+        Ok(None)
     }
     /// Stage times of the last [`Runner::step`], drained.
     fn take_stage_times(&mut self) -> StageTimes;

@@ -5,6 +5,7 @@ pub mod audit;
 mod compare;
 mod cost;
 pub mod detections;
+pub mod embeddings;
 mod evidence;
 pub mod golden;
 pub mod inspect;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use mask::Mask;
 pub use precision::{Dtype, Effective, StagePrecision, UnknownDtype};
-pub use tracks::{AssociationCounts, FoundTrack, FoundTracks};
+pub use tracks::{AssociationCounts, ClassProbability, FoundTrack, FoundTracks, TrackLabel, TrackLabels};
 
 /// Execution device: the provider and, for GPUs, its index. Written `cpu`, `cuda:0`, `tensorrt:0`,
 /// `webgpu:0`.
@@ -230,11 +230,13 @@ pub enum Stage {
     Detector,
     /// Which detection is which track: on the same frames, and what ends tracks on the others.
     Association,
+    /// Crops of tracks, for the names that they get after the sequence.
+    Labels,
 }
 
 impl Stage {
-    /// Every stage: those of a prompted run in pipeline order, then those of a detector.
-    pub const ALL: [Stage; 8] = [
+    /// Every stage: those of a prompted run in pipeline order, then those of a detector, then that of labels.
+    pub const ALL: [Stage; 9] = [
         Stage::Preprocess,
         Stage::ImageEncoder,
         Stage::MemoryAttention,
@@ -243,6 +245,7 @@ impl Stage {
         Stage::Postprocess,
         Stage::Detector,
         Stage::Association,
+        Stage::Labels,
     ];
 
     /// Name used in column headings, without unit.
@@ -256,6 +259,7 @@ impl Stage {
             Stage::Postprocess => "postprocess",
             Stage::Detector => "detector",
             Stage::Association => "association",
+            Stage::Labels => "labels",
         }
     }
 }

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {       # module, extra of pyproject
     "golden": ("export.golden", "export", "write golden outputs that the benchmark's tests compare with"),
     "small": ("export.small", "export", "make packs of 64 px with random weights, for tests on slow devices"),
     "foreign": ("export.foreign.command", "", "make packs of other people's exports (onnx-community and SAM2Export layouts)"),
+    "labels": ("check.labels", "export", "label packs, which name the tracks of a run: make one, and check that its classes are apart"),
     "verify": ("check.verify", "", "compare a pack with the PyTorch session, or with its stored outputs"),
     "recall": ("check.recall", "", "recall and false positives of a detector's pack on held-out frames"),
     "check": ("check.runtimes", "", "show that a pack's graphs suit the runtimes of JetPack 6; build them with NVIDIA's compiler"),

@@ -48,9 +48,10 @@ fn as_text(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -
         if let Some(model) = &pack.test_model_of {
             text.push_str(&format!("  a test model: its figures do not describe {model}\n"));
         }
-        match pack.detects {
-            true => text.push_str(&format!("  detects  {}\n", pack.classes.join(", "))),
-            false => text.push_str(&format!("  models   {}\n", own.join(", "))),
+        match (pack.detects, pack.labels()) {
+            (_, true) => text.push_str(&format!("  labels   {}\n", pack.classes.join(", "))),
+            (true, false) => text.push_str(&format!("  detects  {}\n", pack.classes.join(", "))),
+            (false, false) => text.push_str(&format!("  models   {}\n", own.join(", "))),
         }
         if !aliases.is_empty() {
             text.push_str(&format!("  also as  {}\n", aliases.join(", ")));
@@ -85,7 +86,7 @@ fn as_json(good: &[&PackInfo], broken: &[(String, String)], places: &[String]) -
             json!({"id": pack.id, "family": pack.family, "dir": pack.dir.display().to_string(),
                 "description": pack.description, "licence": pack.licence, "digest": pack.digest, "models": own,
                 "aliases": aliases, "test_model_of": pack.test_model_of, "dtypes": pack.capabilities.dtypes,
-                "classes": pack.classes, "detects": pack.detects, "capabilities": pack.capabilities})
+                "classes": pack.classes, "detects": pack.detects, "labels": pack.labels(), "capabilities": pack.capabilities})
         })
         .collect();
     let broken: Vec<_> = broken.iter().map(|(dir, error)| json!({"dir": dir, "error": error})).collect();

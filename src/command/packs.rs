@@ -9,7 +9,7 @@ mod travel;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use jetbench_runners::inspect::{self, DetectorSpec, GraphCost, Inspection};
+use jetbench_runners::inspect::{self, Activation, DetectorSpec, GraphCost, Inspection, LabelsSpec, Pooling};
 use jetbench_runners::roofline::{self, Limit, Peak};
 use jetbench_runners::types::Dtype;
 use jetbench_runners::whole;
@@ -125,7 +125,11 @@ fn costs(found: &Inspection) -> String {
             if graph.every_frame { "" } else { "  (prompts only)" }
         );
     }
-    let of_frame = if found.detector.is_some() { "frame" } else { "tracked frame" };
+    let of_frame = match (&found.detector, &found.labels) {
+        (_, Some(_)) => "crop",
+        (Some(_), None) => "frame",
+        (None, None) => "tracked frame",
+    };
     let _ = match &found.frame {
         Some(frame) => writeln!(
             text,
@@ -182,20 +186,39 @@ fn mib(n: u64) -> String {
 }
 
 /// What a detector finds.
-fn classes(detector: &DetectorSpec) -> String {
+fn finds(detector: &DetectorSpec) -> String {
+    let boxes = plural(detector.queries as usize, "box", "boxes");
+    format!("{boxes} per frame, {}\n", classes(&detector.classes))
+}
+
+/// What a label pack says.
+fn says(labels: &LabelsSpec) -> String {
+    let activation = match labels.activation {
+        Activation::Softmax => "softmax",
+        Activation::Sigmoid => "sigmoid",
+    };
+    let made = match labels.pooling {
+        Pooling::Eot => "vectors from the end-of-text token",
+        Pooling::Mean => "vectors from the mean of the text",
+        Pooling::Last => "vectors from the last token",
+        Pooling::None => "vectors without a text",
+    };
+    format!("{}, {activation}, {made}\n", classes(&labels.classes))
+}
+
+fn classes(names: &[String]) -> String {
     const SHOWN: usize = 5;
-    let names = &detector.classes;
     let first: Vec<String> = names.iter().take(SHOWN).map(|name| clean(name)).collect();
     let rest = if names.len() > SHOWN { ", …" } else { "" };
-    let boxes = plural(detector.queries as usize, "box", "boxes");
-    format!("{boxes} per frame, {} ({}{rest})\n", plural(names.len(), "class", "classes"), first.join(", "))
+    format!("{} ({}{rest})", plural(names.len(), "class", "classes"), first.join(", "))
 }
 
 fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>) -> String {
     let mut text = format!("{} ({}), {} graphs, ", found.pack, found.family, found.precision);
-    match &found.detector {
-        None => text.push_str(&format!("{}\n", plural(found.objects, "object", "objects"))),
-        Some(detector) => text.push_str(&classes(detector)),
+    match (&found.detector, &found.labels) {
+        (_, Some(labels)) => text.push_str(&says(labels)),
+        (Some(detector), None) => text.push_str(&finds(detector)),
+        (None, None) => text.push_str(&format!("{}\n", plural(found.objects, "object", "objects"))),
     }
     if let Some(follows) = found.follows.filter(|_| found.detector.is_none()) {
         let _ = writeln!(text, "gives the masks of {} where implementations differ", follows.describe());

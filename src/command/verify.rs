@@ -1,8 +1,9 @@
-//! `jetbench verify PACK`: does a pack give here what it should? Against its golden reference from PyTorch (a detector's: [`detections`]); or,
+//! `jetbench verify PACK`: does a pack give here what it should? Against its golden reference from PyTorch (a detector's: [`detections`], a label pack's: [`embeddings`]); or,
 //! with `--against`, here and now against itself ([`against`]).
 
 mod against;
 mod detections;
+mod embeddings;
 
 use std::path::Path;
 
@@ -42,8 +43,14 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
         options,
         ort_lib: args.ort_lib.clone(),
     };
-    let detects = packs::describe(&request.pack, request.device)?.detects;
+    let pack = packs::describe(&request.pack, request.device)?;
+    let detects = pack.detects;
     match &args.against {
+        None if pack.labels() => embeddings::against_reference(args, &request),
+        Some(_) if pack.labels() => Err(Error::Usage(
+            "--against: a label pack is compared with its reference only, which holds for every device and precision"
+                .to_string(),
+        )),
         None if detects => detections::against_reference(args, &request),
         Some(_) if detects => Err(Error::Usage(
             "--against: a detector is compared with its reference only, which holds for every device and precision"

@@ -179,19 +179,6 @@ struct MaskCandidate {
     object_score: f32,
 }
 
-/// Tight box of a mask: first and last foreground column and row; `None` for an empty one.
-fn tight_box(mask: &Mask) -> Option<[f32; 4]> {
-    let rows = |y: &u32| mask.row(*y).iter().any(|&word| word != 0);
-    let (top, bottom) = ((0..mask.height()).find(rows)?, (0..mask.height()).rev().find(rows)?);
-    let mut columns = vec![0u64; mask.words_per_row()];
-    for y in top..=bottom {
-        columns.iter_mut().zip(mask.row(y)).for_each(|(all, &word)| *all |= word);
-    }
-    let inside = |x: &u32| columns[*x as usize / 64] >> (x % 64) & 1 == 1;
-    let (left, right) = ((0..mask.width()).find(inside)?, (0..mask.width()).rev().find(inside)?);
-    Some([left as f32, top as f32, right as f32, bottom as f32])
-}
-
 impl Runner for ImageMode {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
@@ -237,8 +224,8 @@ impl Runner for ImageMode {
             } else {
                 Mask::empty(frame.width, frame.height)
             };
-            if let Some(corners) = tight_box(&mask) {
-                track.points = PromptShape::Bbox(corners).points(frame, self.size);
+            if let Some(corners) = mask.corners() {
+                track.points = PromptShape::Bbox(corners.map(|at| at as f32)).points(frame, self.size);
             }
             if self.exclusive {
                 if side != 0 && side != found.side {
@@ -270,18 +257,5 @@ impl Runner for ImageMode {
 
     fn take_stage_times(&mut self) -> StageTimes {
         std::mem::take(&mut self.times)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tight_box_holds_the_mask_and_nothing_else() {
-        let mask = Mask::from_fn(130, 20, |x, y| (x == 3 && y == 15) || (x == 129 && y == 4));
-        assert_eq!(tight_box(&mask), Some([3.0, 4.0, 129.0, 15.0]));
-        assert_eq!(tight_box(&Mask::empty(130, 20)), None);
-        assert_eq!(tight_box(&Mask::from_fn(64, 1, |_, _| true)), Some([0.0, 0.0, 63.0, 0.0]));
     }
 }

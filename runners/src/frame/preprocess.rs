@@ -7,7 +7,7 @@ use crate::manifest::InputSpec;
 use crate::runner::RunnerError;
 use crate::types::Frame;
 
-/// Turns frames into the encoder's input: antialiased bilinear resize with 8-bit rounding, then `(v / 255 - mean) / std`
+/// Turns frames into the encoder's input: antialiased resize with 8-bit rounding, then `(v / 255 - mean) / std`
 /// per channel, planes one after the other.
 pub struct Preprocess {
     size: usize,
@@ -79,7 +79,7 @@ impl Preprocess {
     /// For the input that a manifest describes.
     pub fn new(input: &InputSpec) -> Self {
         let channels = std::array::from_fn(|c| Normalization::new(input.mean[c], input.std[c]));
-        Preprocess { size: input.size as usize, resize: Resizer::new(input.size), channels }
+        Preprocess { size: input.size as usize, resize: Resizer::new(input.resize, input.size), channels }
     }
 
     /// The frame resized to `size` x `size` pixels, interleaved RGB. For comparisons; [`Preprocess::fill`] does not make it.
@@ -147,28 +147,34 @@ mod tests {
     use crate::manifest::{Colour, ResizeFilter};
 
     fn input(size: u32) -> InputSpec {
-        InputSpec {
-            size,
-            resize: ResizeFilter::BilinearAntialiasU8,
-            colour: Colour::Rgb,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-        }
+        input_with(ResizeFilter::BilinearAntialiasU8, size)
+    }
+
+    fn input_with(resize: ResizeFilter, size: u32) -> InputSpec {
+        InputSpec { size, resize, colour: Colour::Rgb, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
     }
 
     /// PyTorch's kernel for 8-bit images, written down: f64 weights as 16-bit fixed point with as many bits as fit,
     /// columns first, then rows, each rounded to 8 bits.
-    fn reference(image: &[u8], width: usize, height: usize, size: usize) -> Vec<u8> {
-        fn pass(image: &[u8], source: usize, lines: usize, size: usize, stride: usize, line: usize) -> Vec<u8> {
+    fn reference(cubic: bool, image: &[u8], width: usize, height: usize, size: usize) -> Vec<u8> {
+        let triangle = |x: f64| (1.0 - x.abs()).max(0.0);
+        let keys = |x: f64| match x.abs() {
+            x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+            x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5,
+            _ => 0.0,
+        };
+        let pass = |image: &[u8], source: usize, lines: usize, size: usize, stride: usize, line: usize| -> Vec<u8> {
             let scale = source as f64 / size as f64;
-            let support = scale.max(1.0);
+            let stretch = scale.max(1.0);
+            let support = if cubic { 2.0 * stretch } else { stretch };
             let taps: Vec<(usize, Vec<f64>)> = (0..size)
                 .map(|i| {
                     let centre = scale * (i as f64 + 0.5);
                     let first = (centre - support + 0.5).max(0.0) as usize;
                     let last = ((centre + support + 0.5) as usize).min(source);
+                    let at = |x: usize| (x as f64 - centre + 0.5) / stretch;
                     let w: Vec<f64> =
-                        (first..last).map(|x| (1.0 - ((x as f64 - centre + 0.5) / support).abs()).max(0.0)).collect();
+                        (first..last).map(|x| if cubic { keys(at(x)) } else { triangle(at(x)) }).collect();
                     let total: f64 = w.iter().sum();
                     (first, w.iter().map(|w| w / total).collect())
                 })
@@ -184,7 +190,8 @@ mod tests {
                     for c in 0..3 {
                         let mut sum = 1i64 << (bits - 1);
                         for (k, w) in weights.iter().enumerate() {
-                            let fixed = (0.5 + w * f64::from(1 << bits)) as i64;
+                            let half = if *w < 0.0 { -0.5 } else { 0.5 };
+                            let fixed = (half + w * f64::from(1 << bits)) as i64;
                             sum += fixed * i64::from(image[(first + k) * stride + l * line + c]);
                         }
                         let at = if stride == 3 { (l * size + i) * 3 } else { (i * lines + l) * 3 };
@@ -193,7 +200,7 @@ mod tests {
                 }
             }
             out
-        }
+        };
         let wide = if width == size { image.to_vec() } else { pass(image, width, height, size, 3, width * 3) };
         if height == size { wide } else { pass(&wide, height, size, size, size * 3, 3) }
     }
@@ -217,12 +224,13 @@ mod tests {
             (768, 1024),
             (3, 900),
         ];
-        for size in [128u32, 250, 256] {
+        let filters = [ResizeFilter::BilinearAntialiasU8, ResizeFilter::BicubicAntialiasU8];
+        for (size, filter) in [128u32, 250, 256].into_iter().flat_map(|size| filters.map(|filter| (size, filter))) {
             for (w, h) in sizes {
                 let rgb = noise(w * h * 3, (w * 31 + h) as u64);
-                let mut preprocess = Preprocess::new(&input(size));
+                let mut preprocess = Preprocess::new(&input_with(filter, size));
                 let frame = Frame { width: w as u32, height: h as u32, rgb: &rgb };
-                let theirs = reference(&rgb, w, h, size as usize);
+                let theirs = reference(filter == filters[1], &rgb, w, h, size as usize);
                 for plain in [false, true] {
                     preprocess.set_plain(plain);
                     let ours = preprocess.resize(frame).unwrap();
@@ -252,11 +260,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn resize_equals_pytorchs_kernel_at_any_size(width in 1usize..400, height in 1usize..300, size in 1u32..300, seed in 1u64..u64::MAX) {
+        fn resize_equals_pytorchs_kernel_at_any_size(width in 1usize..400, height in 1usize..300, size in 1u32..300, seed in 1u64..u64::MAX, cubic: bool) {
+            let filter = if cubic { ResizeFilter::BicubicAntialiasU8 } else { ResizeFilter::BilinearAntialiasU8 };
             let rgb = noise(width * height * 3, seed);
             let frame = Frame { width: width as u32, height: height as u32, rgb: &rgb };
-            let theirs = reference(&rgb, width, height, size as usize);
-            let mut preprocess = Preprocess::new(&input(size));
+            let theirs = reference(cubic, &rgb, width, height, size as usize);
+            let mut preprocess = Preprocess::new(&input_with(filter, size));
             proptest::prop_assert_eq!(&preprocess.resize(frame).unwrap(), &theirs);
             preprocess.set_plain(true);
             proptest::prop_assert_eq!(&preprocess.resize(frame).unwrap(), &theirs);

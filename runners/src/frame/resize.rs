@@ -1,4 +1,4 @@
-//! PyTorch's antialiased bilinear resize of 8-bit images, to the bit, as a stream: a few resampled source rows are kept in
+//! PyTorch's antialiased resize of 8-bit images, bilinear or bicubic, to the bit, as a stream: a few resampled source rows are kept in
 //! a ring that fits the first-level cache, and every target row is handed on as soon as it is complete, so that no
 //! intermediate image is ever written to memory. Tap weights depend on sizes alone and are kept between frames: a frame
 //! allocates nothing.
@@ -8,6 +8,7 @@
 //! 1 and 0 and gives the pixels back as they were. Integer sums have no order, so the vector forms are equal to the
 //! plain one by construction; tests compare both with PyTorch's kernel written down.
 
+use crate::manifest::ResizeFilter;
 use crate::types::Frame;
 
 /// Taps of one pass: for each target sample the first source sample and the weights of it and those that follow.
@@ -26,16 +27,17 @@ struct Taps {
 }
 
 impl Taps {
-    /// A triangle of half width max(1, source / target) around each target sample's centre, cut off at the border and
+    /// The filter's kernel, stretched by max(1, source / target), around each target sample's centre, cut off at the border and
     /// normalised to sum 1, in f64, then rounded to fixed point.
-    fn new(source: u32, target: u32) -> Taps {
+    fn new(filter: ResizeFilter, source: u32, target: u32) -> Taps {
         let scale = f64::from(source) / f64::from(target);
-        let support = scale.max(1.0);
+        let stretch = scale.max(1.0);
+        let support = stretch * reach(filter);
         let window = |i: u32| {
             let centre = scale * (f64::from(i) + 0.5);
             let first = (centre - support + 0.5).max(0.0) as u32;
             let last = ((centre + support + 0.5) as u32).min(source);
-            let weight = move |x: u32| (1.0 - ((f64::from(x) - centre + 0.5) / support).abs()).max(0.0);
+            let weight = move |x: u32| kernel(filter, (f64::from(x) - centre + 0.5) / stretch);
             let total: f64 = (first..last).map(weight).sum();
             (first, (first..last).map(move |x| weight(x) / total))
         };
@@ -47,7 +49,7 @@ impl Taps {
         let mut taps = Taps { source: source as usize, first: Vec::new(), weights: Vec::new(), count, bits };
         for (first, weights) in windows() {
             taps.first.push(first);
-            taps.weights.extend(weights.map(|w| (0.5 + w * f64::from(1u32 << bits)) as i16));
+            taps.weights.extend(weights.map(|w| (0.5f64.copysign(w) + w * f64::from(1u32 << bits)) as i16));
             taps.weights.resize(taps.first.len() * count, 0);
         }
         taps
@@ -59,8 +61,28 @@ impl Taps {
     }
 }
 
+/// Half width of a filter's kernel, samples of the coarser grid.
+fn reach(filter: ResizeFilter) -> f64 {
+    match filter {
+        ResizeFilter::BilinearAntialiasU8 => 1.0,
+        ResizeFilter::BicubicAntialiasU8 => 2.0,
+    }
+}
+
+/// A filter's weight at a distance: a triangle, or the cubic convolution of Keys with a = -0.5.
+fn kernel(filter: ResizeFilter, at: f64) -> f64 {
+    let x = at.abs();
+    match filter {
+        ResizeFilter::BilinearAntialiasU8 => (1.0 - x).max(0.0),
+        ResizeFilter::BicubicAntialiasU8 if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+        ResizeFilter::BicubicAntialiasU8 if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+        ResizeFilter::BicubicAntialiasU8 => 0.0,
+    }
+}
+
 /// Turns frames into `size` x `size` pixels, row by row.
 pub struct Resizer {
+    filter: ResizeFilter,
     size: usize,
     columns: Taps,
     rows: Taps,
@@ -74,11 +96,11 @@ pub struct Resizer {
 
 impl Resizer {
     /// To `size` x `size` pixels.
-    pub fn new(size: u32) -> Resizer {
+    pub fn new(filter: ResizeFilter, size: u32) -> Resizer {
         let size = size as usize;
         let line = vec![0; 3 * size];
         let (columns, rows) = (Taps::default(), Taps::default());
-        Resizer { size, columns, rows, ring: Vec::new(), ring_rows: 0, line, plain: false }
+        Resizer { filter, size, columns, rows, ring: Vec::new(), ring_rows: 0, line, plain: false }
     }
 
     /// Leaves the vector instructions alone, for comparisons.
@@ -91,10 +113,10 @@ impl Resizer {
     pub fn rows(&mut self, frame: Frame<'_>, mut take: impl FnMut(usize, &[u8])) {
         let (size, height) = (self.size, frame.height as usize);
         if self.columns.source != frame.width as usize {
-            self.columns = Taps::new(frame.width, size as u32);
+            self.columns = Taps::new(self.filter, frame.width, size as u32);
         }
         if self.rows.source != height {
-            self.rows = Taps::new(frame.height, size as u32);
+            self.rows = Taps::new(self.filter, frame.height, size as u32);
             // Room for one window and the second row of the pair that is resampled together.
             self.ring_rows = (self.rows.count + 2).next_power_of_two();
             self.ring.clear();

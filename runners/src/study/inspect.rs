@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::files;
 use crate::host::settings::SessionSettings;
+use crate::label;
 use crate::manifest::{COND_OBJECTS, Follows, GraphSpec, OBJECTS, TensorSpec};
 use crate::onnx::{Attention, Dimension, Model, PAD_FUSION, shape_text};
 use crate::pack::Pack;
@@ -17,7 +18,7 @@ use crate::study::cost::{self, Cost};
 use crate::study::whole;
 use crate::types::{Device, Dtype, OpenRequest, PromptKind};
 
-pub use crate::manifest::DetectorSpec;
+pub use crate::manifest::{Activation, DetectorSpec, LabelsSpec, Pooling};
 
 /// Schema number of the JSON form.
 pub const SCHEMA: u32 = 2;
@@ -37,6 +38,8 @@ pub struct Inspection {
     pub follows: Option<Follows>,
     /// What it finds on a frame; `None` (JSON null): it is no detector.
     pub detector: Option<DetectorSpec>,
+    /// The names that it gives; `None` (JSON null): it is no label pack.
+    pub labels: Option<LabelsSpec>,
     /// Precision whose graphs were read.
     pub precision: Dtype,
     /// Number of objects that the figures hold for.
@@ -245,6 +248,7 @@ fn counted(dir: &Path, precision: Option<Dtype>, objects: usize, form: Form) -> 
         licence: manifest.licence.clone(),
         follows: manifest.provenance.follows,
         detector: manifest.detector.clone(),
+        labels: manifest.labels.clone(),
         precision,
         objects,
         graphs,
@@ -414,7 +418,8 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
     for precision in Dtype::ALL {
         say(!held.contains(&precision), &format!("{precision}: not every graph has a file"));
     }
-    for kind in PromptKind::ALL.into_iter().filter(|_| manifest.detector.is_none()) {
+    let tracks = manifest.detector.is_none() && manifest.labels.is_none();
+    for kind in PromptKind::ALL.into_iter().filter(|_| tracks) {
         say(!manifest.prompts.kinds.contains(&kind), &format!("prompts.kinds: no {kind}"));
     }
     // Every file of every precision is covered by a digest and present, also those that were not read above.
@@ -425,6 +430,12 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
         for file in all.filter(|file| !pack.dir.join(file).is_file()) {
             say(true, &format!("graph `{}`: {file} does not exist", graph.name));
         }
+    }
+    // What describing a label pack does not read: its vectors.
+    if let (Some(_), Ok(signature)) = (&manifest.labels, label::contract::signature(pack))
+        && let Err(e) = label::Vectors::read(pack, signature.width)
+    {
+        say(true, &e.to_string());
     }
     if let Err(e) = packs::describe(&pack.dir, Device::Cpu) {
         say(true, &format!("cannot be run: {e}"));

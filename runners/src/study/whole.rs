@@ -196,10 +196,10 @@ impl Index {
                 entries.push((words, path.to_string()));
             }
         };
-        // A detector's.
+        // A detector's, or a label pack's.
         for frame in self.value["frames"].as_array().into_iter().flatten() {
             take("frames of the reference".to_string(), &frame["image"]);
-            for tensor in OF_DETECTORS {
+            for tensor in OF_PICTURES {
                 take(format!("{tensor} of the reference"), &frame[tensor]["file"]);
             }
         }
@@ -223,7 +223,7 @@ impl Index {
         };
         for frame in self.value["frames"].as_array_mut().into_iter().flatten() {
             rename(&mut frame["image"]);
-            OF_DETECTORS.iter().for_each(|tensor| rename(&mut frame[*tensor]["file"]));
+            OF_PICTURES.iter().for_each(|tensor| rename(&mut frame[*tensor]["file"]));
         }
         for clip in self.value["clips"].as_array_mut().into_iter().flatten() {
             rename(&mut clip["frames"]);
@@ -242,8 +242,8 @@ fn leads_up(path: &str) -> bool {
 /// The reference tensors of a track, and what they are.
 const TENSORS: [(&str, &str); 3] = [("low_res", "mask logits"), ("obj_ptr", "object pointers"), ("masks", "masks")];
 
-/// The reference tensors of a detector's frame.
-const OF_DETECTORS: [&str; 2] = ["logits", "boxes"];
+/// The reference tensors of a detector's frame and of a label pack's picture.
+const OF_PICTURES: [&str; 3] = ["logits", "boxes", "embeds"];
 
 fn wrong(path: &Path, text: &dyn std::fmt::Display) -> RunnerError {
     RunnerError::Pack(format!("{}: {text}", path.display()))

@@ -122,6 +122,19 @@ impl Mask {
         self.area() == u64::from(self.width) * u64::from(self.height)
     }
 
+    /// First and last column and row with a pixel: `[left, top, right, bottom]`; `None`: it is empty.
+    pub fn corners(&self) -> Option<[u32; 4]> {
+        let rows = |y: &u32| self.row(*y).iter().any(|&word| word != 0);
+        let (top, bottom) = ((0..self.height).find(rows)?, (0..self.height).rev().find(rows)?);
+        let mut columns = vec![0u64; self.words_per_row()];
+        for y in top..=bottom {
+            columns.iter_mut().zip(self.row(y)).for_each(|(all, &word)| *all |= word);
+        }
+        let inside = |x: &u32| columns[*x as usize / 64] >> (x % 64) & 1 == 1;
+        let (left, right) = ((0..self.width).find(inside)?, (0..self.width).rev().find(inside)?);
+        Some([left, top, right, bottom])
+    }
+
     /// Run lengths in row-major order, background first (the first run may be 0), summing to `width * height`.
     pub fn to_runs(&self) -> Vec<u32> {
         let mut runs = Vec::new();
@@ -177,4 +190,17 @@ impl Mask {
 
 fn words_per_row(width: u32) -> usize {
     (width as usize).div_ceil(64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corners_hold_the_mask_and_nothing_else() {
+        let mask = Mask::from_fn(130, 20, |x, y| (x == 3 && y == 15) || (x == 129 && y == 4));
+        assert_eq!(mask.corners(), Some([3, 4, 129, 15]));
+        assert_eq!(Mask::empty(130, 20).corners(), None);
+        assert_eq!(Mask::from_fn(64, 1, |_, _| true).corners(), Some([0, 0, 63, 0]));
+    }
 }

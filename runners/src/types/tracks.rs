@@ -51,3 +51,36 @@ pub struct FoundTracks {
     /// Which rules applied.
     pub counts: AssociationCounts,
 }
+
+/// What a label pack calls an object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrackLabel {
+    /// Number of the object in [`crate::types::FrameMasks`].
+    pub object: u32,
+    /// Crops that its features are the mean of.
+    pub crops: u32,
+    /// The class with the largest probability; `None`: no crop showed it, or its features are no numbers.
+    pub best: Option<ClassProbability>,
+    /// The class with the second largest; `None` also where there is one class.
+    pub second: Option<ClassProbability>,
+}
+
+/// A class and its probability.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassProbability {
+    /// Number of the class.
+    pub label: u32,
+    /// 0..1.
+    pub probability: f64,
+}
+
+/// What a label pack calls the objects of a sequence.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrackLabels {
+    /// One entry per object, by number.
+    pub objects: Vec<TrackLabel>,
+    /// Time of the image tower over all crops, after the last frame, ms.
+    pub time_ms: f64,
+    /// Objects beyond the number that is labelled.
+    pub left_out: u32,
+}

@@ -24,7 +24,10 @@ fn packs_under_test() -> Result<Vec<PathBuf>, String> {
 /// The packs below these directories that track; a detector's alone does not.
 pub fn trackers(roots: &[PathBuf], device: Device) -> Vec<PathBuf> {
     let found = packs::list(roots, device).into_iter();
-    found.filter(|(_, info)| info.as_ref().is_ok_and(|info| !info.detects)).map(|(dir, _)| dir).collect()
+    found
+        .filter(|(_, info)| info.as_ref().is_ok_and(|info| !info.detects && !info.labels()))
+        .map(|(dir, _)| dir)
+        .collect()
 }
 
 /// Runs `test` on every pack, or prints why it does not.

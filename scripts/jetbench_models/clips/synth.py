@@ -91,14 +91,20 @@ def _colour_away(rng: Generator, others: list[tuple[FloatArray, float]]) -> Floa
     return best
 
 
-def _paint(tile: FloatArray, contrast: float, colour: FloatArray) -> np.ndarray:
+def paint(tile: FloatArray, contrast: float, colour: FloatArray) -> np.ndarray:
     return np.clip((tile * contrast + colour) * 255, 0, 255).astype(np.uint8)
 
 
 # ---------------------------------------------------------------------------------------------------------- objects
+OUTLINES = ("ellipse", "rectangle", "polygon", "star", "blob")
+
+
 def _outline(rng: Generator) -> FloatArray:
-    """Closed polygon float32 [n, 2] of about unit radius around the origin."""
-    kind = int(rng.integers(0, 5))
+    return outline_of(int(rng.integers(0, len(OUTLINES))), rng)
+
+
+def outline_of(kind: int, rng: Generator) -> FloatArray:
+    """Closed polygon float32 [n, 2] of about unit radius around the origin; ``kind``: its place in ``OUTLINES``."""
     if kind == 1:      # rectangle
         h = rng.uniform(0.4, 1)
         return (np.array([[-1, -h], [1, -h], [1, h], [-1, h]]) * 0.85).astype(np.float32)
@@ -195,7 +201,8 @@ class Body:
         labels[y0:y1, x0:x1][cover > 127] = label
 
 
-def _random_body(rng: Generator, bank: TextureBank, frame: FloatArray, speed: float, low: float, high: float) -> Body:
+def random_body(rng: Generator, bank: TextureBank, frame: FloatArray, speed: float, low: float, high: float) -> Body:
+    """A body somewhere in a frame of size (width, height), its radius ``low`` to ``high`` of the shorter side."""
     unit = float(frame.min())
     heading, pace = rng.uniform(0, 2 * math.pi), min(abs(rng.normal(0, 1)), 3.0) * speed * unit
     return Body(outline=_outline(rng), tile=bank.tile(rng), contrast=rng.uniform(0.15, 0.7), colour=_colour(rng),
@@ -257,7 +264,7 @@ def _targets(rng: Generator, bank: TextureBank, size: FloatArray, count: int, *,
     """The bodies that are tracked. ``ground``: colour that they stand out from; ``easier``: 0..1, by how much more they do."""
     bodies: list[Body] = []
     for i in range(count):
-        body = _random_body(rng, bank, size, speed, 0.10, 0.25 if count > 1 else 0.32)
+        body = random_body(rng, bank, size, speed, 0.10, 0.25 if count > 1 else 0.32)
         if i == 1 and lookalike:
             first = bodies[0]
             body.outline = first.outline if rng.random() < 0.6 else body.outline
@@ -276,7 +283,7 @@ def _targets(rng: Generator, bank: TextureBank, size: FloatArray, count: int, *,
 
 def _moving_bar(rng: Generator, bank: TextureBank, size: FloatArray, speed: float, ground: FloatArray) -> Body:
     """A bar in front of everything."""
-    bar = _random_body(rng, bank, size, 0.5 * speed, 0.3, 0.6)
+    bar = random_body(rng, bank, size, 0.5 * speed, 0.3, 0.6)
     bar.outline, bar.wobble = np.array([[-1, -0.12], [1, -0.12], [1, 0.12], [-1, 0.12]], np.float32), 0.0
     bar.colour = _colour_away(rng, [(ground, 0.25)])
     return bar
@@ -289,7 +296,7 @@ def _standing_bar(rng: Generator, bank: TextureBank, size: FloatArray, first: Bo
     first.position = np.array([0.14 * width, rng.uniform(0.35, 0.65) * height])
     first.velocity = np.array([0.72 * width / max(frames - 1, 1), 0.0])
     first.acceleration, first.growth, first.wobble = np.zeros(2), 0.0, 0.0
-    bar = _random_body(rng, bank, size, 0.0, 0.3, 0.3)
+    bar = random_body(rng, bank, size, 0.0, 0.3, 0.3)
     half = 1.15 * first.radius
     bar.outline = np.array([[-half, -2 * unit], [half, -2 * unit], [half, 2 * unit], [-half, 2 * unit]], np.float32)
     bar.outline, bar.radius = bar.outline / (2 * unit), 2 * unit
@@ -341,7 +348,7 @@ class _Camera:
         if self.blur:
             image = cv2.GaussianBlur(image, (0, 0), self.blur)
         image = cv2.convertScaleAbs(image, alpha=max(self.gain + self.drift * t, 0.0))
-        return _grain(rng, bank, image, self.noise) if self.noise else image
+        return grain(rng, bank, image, self.noise) if self.noise else image
 
 
 def make_clip(rng: Generator, frames: int, height: int, width: int, mode: str = "train", *, bank: TextureBank,
@@ -373,8 +380,8 @@ def make_clip(rng: Generator, frames: int, height: int, width: int, mode: str = 
     if script and script.behind_bar:
         bodies.append(_standing_bar(rng, bank, size, bodies[0], frames, ground_colour))
     for body in bodies:
-        body.pixels = _paint(body.tile, body.contrast * difficulty, body.colour)
-    ground = _paint(ground_tile, rng.uniform(0.1, 0.6) * difficulty, ground_colour)
+        body.pixels = paint(body.tile, body.contrast * difficulty, body.colour)
+    ground = paint(ground_tile, rng.uniform(0.1, 0.6) * difficulty, ground_colour)
     hidden, leaves = _absences(rng, mode, events, script, frames, count)
     camera = _Camera(rng, size, setup)
     order = np.arange(len(bodies))
@@ -402,7 +409,7 @@ def make_clip(rng: Generator, frames: int, height: int, width: int, mode: str = 
     return images, masks
 
 
-def _grain(rng: Generator, bank: TextureBank, image: np.ndarray, sigma: float) -> np.ndarray:
+def grain(rng: Generator, bank: TextureBank, image: np.ndarray, sigma: float) -> np.ndarray:
     """Adds grey sensor noise of ``sigma`` levels, cut from a random place of the bank's noise."""
     height, width = image.shape[:2]
     sheet = bank.noise[int(rng.integers(0, len(bank.noise)))]

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from .miniature import build
 
 
-def save(path: Path, state: dict[str, Tensor], arch: str, image_size: int, note: str = "") -> None:
-    """Writes a state dict by atomic rename, so that a reader never sees half a file."""
+def save(path: Path, state: dict[str, Tensor], arch: str, image_size: int, note: str = "", **more: str) -> None:
+    """Writes a state dict by atomic rename, so that a reader never sees half a file. ``more``: for the header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    meta = {"arch": arch, "image_size": str(image_size), "note": note}
+    meta = {"arch": arch, "image_size": str(image_size), "note": note, **more}
     save_file({k: v.detach().clone().contiguous() for k, v in state.items()}, temporary, metadata=meta)
     temporary.replace(path)
 

@@ -1,0 +1,200 @@
+//! `jetbench verify` of a label pack: runs the pictures of its reference and compares the direction of each embedding with that of
+//! PyTorch's for the same weights, and the class that comes of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::sha256_hex;
+use crate::files;
+use crate::label::contract::{signature, spec};
+use crate::label::{Labeller, best, unit};
+use crate::pack::Pack;
+use crate::runner::RunnerError;
+use crate::study::golden::{SCHEMA, Verdict};
+use crate::study::reference::{TensorFile, inflate, read_png, relative, unshuffle};
+use crate::types::{ClassProbability, Device, Dtype, Frame, OpenRequest};
+
+/// Pictures that a reference must have.
+const LEAST: usize = 2;
+/// More than any reference has.
+const MOST: usize = 10_000;
+/// What no reference may allow: above, a comparison proves nothing.
+const CEILING: f64 = 1e-3;
+/// Largest difference of a value in half precisions: the vision transformers and the miniature differ by a tenth of it (emulated).
+const HALF: [(Dtype, f64); 2] = [(Dtype::Fp16, 5e-3), (Dtype::Bf16, 4e-2)];
+
+#[derive(Deserialize)]
+struct Index {
+    schema: u32,
+    tolerance: f64,
+    frames: Vec<Picture>,
+}
+
+#[derive(Deserialize)]
+struct Picture {
+    image: String,
+    width: u32,
+    height: u32,
+    resized_sha256: String,
+    embeds: TensorFile,
+}
+
+/// What a verification of a label pack showed. As JSON this is what `jetbench verify --json` prints of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EmbeddingReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Pack id.
+    pub pack: String,
+    /// Precision that was run.
+    pub precision: Dtype,
+    /// Device that was used.
+    pub device: String,
+    /// ONNX Runtime version.
+    pub runtime: String,
+    /// Largest difference allowed of a value of an embedding of length 1.
+    pub tolerance: f64,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// The two classes whose vectors are most alike, and their cosine; `None`: there is one class.
+    pub nearest: Option<(f64, usize, usize)>,
+    /// One entry per picture.
+    pub pictures: Vec<PictureReport>,
+    /// What lies outside its limit, in words.
+    pub failures: Vec<String>,
+    /// What the reference does not show, in words.
+    pub missing: Vec<String>,
+}
+
+/// One picture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PictureReport {
+    /// Its file, as in the index of the reference.
+    pub file: String,
+    /// Largest absolute difference of a value of the embedding, at length 1; `None` (JSON null) when not finite.
+    pub difference: Option<f64>,
+    /// The best class here, and PyTorch's.
+    pub best: [Option<ClassProbability>; 2],
+    /// Within the limits?
+    pub pass: bool,
+}
+
+/// Compares the label pack in `request` with the first `most` pictures of its reference.
+///
+/// # Errors
+/// [`RunnerError::Pack`] when the reference is missing or broken, and whatever opening and running give. Differences are no error: they are
+/// in the report.
+pub fn verify_first(request: &OpenRequest, most: usize) -> Result<EmbeddingReport, RunnerError> {
+    let pack = Pack::read(&request.pack)?;
+    let width = signature(&pack)?.width as usize;
+    let (index, dir) = read(&pack)?;
+    let mut labeller = Labeller::open(&request.pack, request)?;
+    let tolerance = match (request.dtype, request.device) {
+        (Dtype::Fp32, Device::Cpu) => index.tolerance,
+        // Kernels of GPUs sum in another order.
+        (Dtype::Fp32, _) => (20.0 * index.tolerance).min(CEILING),
+        (half, _) => HALF.iter().find(|(dtype, _)| *dtype == half).map_or(0.0, |(_, limit)| *limit),
+    };
+    let mut report = EmbeddingReport {
+        schema: SCHEMA,
+        verdict: Verdict::Fail,
+        pack: pack.manifest.id.clone(),
+        precision: request.dtype,
+        device: request.device.to_string(),
+        runtime: labeller.open_report().runtime_version.clone(),
+        tolerance,
+        classes: spec(&pack)?.classes.clone(),
+        nearest: labeller.vectors().nearest(),
+        pictures: Vec::new(),
+        failures: Vec::new(),
+        missing: Vec::new(),
+    };
+    for of in index.frames.iter().take(most) {
+        let rgb = read_png(&relative(&dir, &of.image)?, of.width, of.height)?;
+        let resized = labeller.resize(Frame { width: of.width, height: of.height, rgb: &rgb })?;
+        if sha256_hex(&resized) != of.resized_sha256 {
+            report.failures.push(format!("{}: after resizing it differs from the reference", of.image));
+        }
+        let ours = unit(labeller.embed(&resized)?);
+        let theirs = expected(&dir, &of.embeds, width)?;
+        report.add(&of.image, &labeller, ours, &theirs);
+    }
+    report.judge();
+    Ok(report)
+}
+
+impl EmbeddingReport {
+    /// Everything lies within its limits and enough was compared.
+    pub fn passes(&self) -> bool {
+        self.verdict == Verdict::Pass
+    }
+
+    fn add(&mut self, file: &str, labeller: &Labeller, ours: Option<Vec<f64>>, theirs: &[f64]) {
+        let named = |of: &[f64]| best(&labeller.vectors().probabilities(of).unwrap_or_default())[0];
+        let both = [ours.as_deref().and_then(named), named(theirs)];
+        let difference = ours.map(|ours| ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max));
+        let before = self.failures.len();
+        match difference {
+            None => self.failures.push(format!("{file}: the embedding has values that are no numbers, or none but 0")),
+            Some(found) if found > self.tolerance => {
+                let allowed = self.tolerance;
+                self.failures.push(format!("{file}: embeddings differ by {found:.3e}, {allowed:.1e} allowed"));
+            }
+            Some(_) => {}
+        }
+        let pass = self.failures.len() == before;
+        self.pictures.push(PictureReport { file: file.to_string(), difference, best: both, pass });
+    }
+
+    fn judge(&mut self) {
+        let compared = self.pictures.len();
+        if compared < LEAST {
+            self.missing.push(format!("{compared} pictures were compared, at least {LEAST} are needed"));
+        }
+        self.verdict = match (self.failures.is_empty(), self.missing.is_empty()) {
+            (false, _) => Verdict::Fail,
+            (true, false) => Verdict::Weak,
+            (true, true) => Verdict::Pass,
+        };
+    }
+}
+
+fn read(pack: &Pack) -> Result<(Index, std::path::PathBuf), RunnerError> {
+    let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
+        RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
+    })?;
+    let path = pack.dir.join(&golden.index);
+    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
+    let text = files::read_text(&path, files::SMALL).map_err(|e| wrong(e.to_string()))?;
+    let mut index: Index = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    if index.schema != SCHEMA {
+        return Err(wrong(format!("schema {}, this program reads {SCHEMA}", index.schema)));
+    }
+    if !(1..=MOST).contains(&index.frames.len()) {
+        return Err(wrong(format!("{} pictures: 1 to {MOST} expected", index.frames.len())));
+    }
+    if !(0.0..=CEILING).contains(&index.tolerance) {
+        return Err(wrong(format!(
+            "tolerance = {:e}: from 0 to {CEILING:e} expected; above, a comparison proves nothing",
+            index.tolerance
+        )));
+    }
+    // The manifest's tolerance is a promise of the pack, which the reference cannot widen.
+    index.tolerance = index.tolerance.min(golden.tolerance);
+    Ok((index, path.parent().unwrap_or(&pack.dir).to_path_buf()))
+}
+
+/// The direction of a stored embedding.
+fn expected(dir: &std::path::Path, tensor: &TensorFile, width: usize) -> Result<Vec<f64>, RunnerError> {
+    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", dir.join(&tensor.file).display()));
+    if tensor.shape != [width] {
+        return Err(wrong(format!("shape [{width}] expected, found {:?}", tensor.shape)));
+    }
+    let found = inflate(&relative(dir, &tensor.file)?, 4 * width)?;
+    if found.len() != 4 * width {
+        return Err(wrong(format!("{} bytes, {} expected", found.len(), 4 * width)));
+    }
+    let values: Vec<f32> = unshuffle(&found).into_iter().map(f32::from_bits).collect();
+    unit(&values).ok_or_else(|| wrong("values that are no numbers, or none but 0".to_string()))
+}
