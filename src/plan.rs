@@ -146,7 +146,7 @@ impl Plan {
         notes.extend(unprompted::note(&dataset, &cells));
         notes.extend(data::remarks(&dataset));
         let exclusive = dataset.exclusive();
-        for cell in cells.iter_mut().filter(|cell| exclusive || cell.detector.is_some()) {
+        for cell in cells.iter_mut().filter(|cell| exclusive || cell.finds()) {
             options::exclude(cell, &settings);
         }
         if let Some(asked) = settings.memory_budget {

@@ -1,10 +1,12 @@
 //! How do pixels go into a model and masks come out of it?
 
+mod confidence;
 mod preprocess;
 mod prompt_mask;
 mod resize;
 mod threshold;
 
+pub use confidence::mean_probability;
 pub use preprocess::Preprocess;
 pub use prompt_mask::resize_mask;
 pub use threshold::Thresholder;

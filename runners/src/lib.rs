@@ -26,6 +26,7 @@ pub mod packs;
 mod requirements;
 mod runner;
 mod sam;
+mod segment;
 mod study;
 pub mod types;
 
@@ -33,7 +34,7 @@ pub use manifest::draft;
 pub use mock::null as null_runner;
 pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
-pub use study::{audit, detections, embeddings, golden, inspect, roofline, whole};
+pub use study::{audit, detections, embeddings, golden, inspect, roofline, tubes, whole};
 
 /// Names of graphs.
 pub mod contract {

@@ -33,7 +33,7 @@ pub struct Manifest {
     pub schema: u32,
     /// Name used on the command line: `<id>_<prompt>`, `<tracker>_<detector>`.
     pub id: String,
-    /// Family in the registry: `sam2`, `edgetam`, `efficienttam`, `sam3_tracker`, `dfine`, `clip_labels`.
+    /// Family in the registry: `sam2`, `edgetam`, `efficienttam`, `sam3_tracker`, `dfine`, `videomt`, `clip_labels`.
     pub family: String,
     /// One or two sentences for listings.
     pub description: String,
@@ -48,13 +48,15 @@ pub struct Manifest {
     pub input: InputSpec,
     /// The memory bank; left out by families without memory.
     pub memory: Option<MemorySpec>,
-    /// The prompts it takes; left out by detectors and label packs.
+    /// The prompts it takes; left out by detectors, video segmenters and label packs.
     #[serde(default)]
     pub prompts: PromptSpec,
     /// What a detector finds; left out by trackers.
     pub detector: Option<DetectorSpec>,
     /// The names that it gives; of label packs only.
     pub labels: Option<LabelsSpec>,
+    /// What a video segmenter finds and tracks; left out by all others.
+    pub segmenter: Option<SegmenterSpec>,
     /// The graphs.
     #[serde(rename = "graph")]
     pub graphs: Vec<GraphSpec>,
@@ -195,6 +197,17 @@ pub struct DetectorSpec {
     /// Boxes per frame.
     pub queries: u32,
     /// Names of the classes, by number.
+    pub classes: Vec<String>,
+}
+
+/// What a video segmenter finds and tracks.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SegmenterSpec {
+    /// Queries, each of which may follow one object through a clip.
+    pub queries: u32,
+    /// Names of the classes, by number, without "no object".
     pub classes: Vec<String>,
 }
 
@@ -432,15 +445,22 @@ impl Manifest {
                 return Err(format!("memory.{field} = {value}: 1 to 65536 expected"));
             }
         }
+        let finders = [
+            self.detector.as_ref().map(|d| ("detector", d.queries, &d.classes)),
+            self.segmenter.as_ref().map(|s| ("segmenter", s.queries, &s.classes)),
+        ];
+        if finders.iter().flatten().count() + usize::from(self.labels.is_some()) > 1 {
+            return Err("[detector], [segmenter] and [labels]: a pack has one of them at most".to_string());
+        }
         if let Some(labels) = &self.labels {
             labels.check()?;
-            if self.detector.is_some() || self.prompts != PromptSpec::default() {
-                return Err("a label pack has neither [detector] nor prompts; leave them out".to_string());
-            }
-        } else if let Some(detector) = &self.detector {
-            detector.check()?;
             if self.prompts != PromptSpec::default() {
-                return Err("prompts: a detector takes none; leave them out".to_string());
+                return Err("prompts: a label pack takes none; leave them out".to_string());
+            }
+        } else if let Some((section, queries, classes)) = finders.into_iter().flatten().next() {
+            check_finder(section, queries, classes)?;
+            if self.prompts != PromptSpec::default() {
+                return Err(format!("prompts: a {section} takes none; leave them out"));
             }
         } else if self.prompts.kinds.is_empty() || !(2..=64).contains(&self.prompts.point_slots) {
             return Err("prompts: at least one kind and 2 to 64 point_slots expected".to_string());
@@ -463,16 +483,15 @@ impl Manifest {
     }
 }
 
-impl DetectorSpec {
-    fn check(&self) -> Result<(), String> {
-        if !(1..=4096).contains(&self.queries) {
-            return Err(format!("detector.queries = {}: 1 to 4096 expected", self.queries));
-        }
-        if !(1..=65536).contains(&self.classes.len()) || self.classes.iter().any(String::is_empty) {
-            return Err("detector.classes: 1 to 65536 names expected, none of them empty".to_string());
-        }
-        Ok(())
+/// Queries and classes of a section of the manifest.
+fn check_finder(section: &str, queries: u32, classes: &[String]) -> Result<(), String> {
+    if !(1..=4096).contains(&queries) {
+        return Err(format!("{section}.queries = {queries}: 1 to 4096 expected"));
     }
+    if !(1..=65536).contains(&classes.len()) || classes.iter().any(String::is_empty) {
+        return Err(format!("{section}.classes: 1 to 65536 names expected, none of them empty"));
+    }
+    Ok(())
 }
 
 impl LabelsSpec {

@@ -19,7 +19,8 @@
 //! box = [4, 4, 20, 16]           # first and last column and row on the frame of birth; it moves as `motion` says
 //! ```
 //! Such a pack becomes a composed runner beside a detector's pack: `family = "mock_detector"` with
-//! `[detector]`, `classes = ["object"]`. Nothing is detected: the tracks come as they are written.
+//! `[detector]`, `classes = ["object"]`. Nothing is detected: the tracks come as they are written. With `prompts = ["detector"]`
+//! under `[mock]` a pack does so by itself, as a video segmenter.
 
 mod script;
 
@@ -33,7 +34,7 @@ use crate::manifest;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{
     Capabilities, Device, Dtype, Effective, FoundTrack, FoundTracks, Frame, FrameMasks, Mask, ObjectMask, OpenReport,
-    OpenRequest, Prompt, PromptShape, Stage, StagePrecision, StageTimes,
+    OpenRequest, Prompt, PromptKind, PromptShape, Stage, StagePrecision, StageTimes,
 };
 
 /// Registry entry of the mock runner.
@@ -91,7 +92,7 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     known.extra.retain(|name, _| options::find(name).is_some());
     let stage_times = SessionSettings::new(request.device, request.dtype, &known)?.stage_times();
     let mut mock = Mock::new(script.mock, request.dtype, stage_times);
-    mock.composed = request.detector.is_some();
+    mock.composed |= request.detector.is_some();
     Ok(Box::new(mock))
 }
 
@@ -177,6 +178,7 @@ impl Mock {
                 ..OpenReport::default()
             },
             noise: Noise::new(behaviour.jitter),
+            composed: behaviour.prompts == [PromptKind::Detector],
             behaviour,
             steps: 0,
             frames: 0,
@@ -184,7 +186,6 @@ impl Mock {
             stage_times,
             times: StageTimes::default(),
             leaked: Vec::new(),
-            composed: false,
         }
     }
 

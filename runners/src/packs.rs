@@ -10,7 +10,7 @@ use crate::host::{options, pool};
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, Dtype, OpenRequest, PromptKind};
-use crate::{compose, detect, digest, foreign, label, mock, sam};
+use crate::{compose, detect, digest, foreign, label, mock, sam, segment};
 
 pub use crate::manifest::FILE_NAME;
 
@@ -25,9 +25,17 @@ pub const REGISTRY: &[Entry] = &[
     foreign::sam2export::ENTRY,
     detect::contract::DFINE,
     label::contract::CLIP_LABELS,
+    segment::contract::VIDEOMT,
     mock::ENTRY,
     mock::DETECTOR,
 ];
+
+impl PackInfo {
+    /// Does it find objects and track them, all by itself?
+    pub fn finds_and_tracks(&self) -> bool {
+        !self.detects && self.capabilities.prompts == [PromptKind::Detector]
+    }
+}
 
 /// One pack, described without loading a graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +56,7 @@ pub struct PackInfo {
     pub digest: String,
     /// What it can do on the device asked about.
     pub capabilities: Capabilities,
-    /// Classes of a detector or of a label pack, by number; empty for trackers, which have none.
+    /// Classes of a detector, a video segmenter or a label pack, by number; empty for prompted trackers, which have none.
     pub classes: Vec<String>,
     /// Does it find objects on single frames, instead of tracking them?
     pub detects: bool,
@@ -70,10 +78,12 @@ struct Header {
     #[serde(default)]
     detector: Classes,
     #[serde(default)]
+    segmenter: Classes,
+    #[serde(default)]
     labels: Classes,
 }
 
-/// What the manifest of a detector or of a label pack says of its classes.
+/// What the manifest of a detector, a video segmenter or a label pack says of its classes.
 #[derive(Default, Deserialize)]
 struct Classes {
     #[serde(default)]
@@ -134,7 +144,7 @@ pub fn describe(dir: &Path, device: Device) -> Result<PackInfo, RunnerError> {
         test_model_of: header.test_model_of,
         digest,
         capabilities,
-        classes: if entry.family == label::contract::FAMILY { header.labels.classes } else { header.detector.classes },
+        classes: [header.detector.classes, header.segmenter.classes, header.labels.classes].concat(),
         detects: entry.detects,
         hidden: entry.hidden,
     })

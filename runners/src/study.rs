@@ -13,4 +13,5 @@ mod limits;
 mod observe;
 mod reference;
 pub mod roofline;
+pub mod tubes;
 pub mod whole;

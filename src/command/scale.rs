@@ -61,7 +61,7 @@ pub fn scale(args: ScaleArgs, argv: &[String]) -> Result<Outcome, Error> {
         }
     };
     let plan = Plan::new(&alone(base.clone()))?;
-    if let Some(cell) = plan.cells.iter().find(|cell| cell.detector.is_some()) {
+    if let Some(cell) = plan.cells.iter().find(|cell| cell.finds()) {
         return Err(Error::Usage(format!(
             "model `{}`: a detector finds as many objects as there are, so their number cannot be set; name a model with its prompt, such as \
              {}_points",

@@ -1,9 +1,11 @@
-//! `jetbench verify PACK`: does a pack give here what it should? Against its golden reference from PyTorch (a detector's: [`detections`], a label pack's: [`embeddings`]); or,
+//! `jetbench verify PACK`: does a pack give here what it should? Against its golden reference from PyTorch (a detector's: [`detections`],
+//! a video segmenter's: [`tubes`], a label pack's: [`embeddings`]); or,
 //! with `--against`, here and now against itself ([`against`]).
 
 mod against;
 mod detections;
 mod embeddings;
+mod tubes;
 
 use std::path::Path;
 
@@ -44,16 +46,14 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
         ort_lib: args.ort_lib.clone(),
     };
     let pack = packs::describe(&request.pack, request.device)?;
-    let detects = pack.detects;
+    let (detects, segments) = (pack.detects, pack.finds_and_tracks());
     match &args.against {
         None if pack.labels() => embeddings::against_reference(args, &request),
-        Some(_) if pack.labels() => Err(Error::Usage(
-            "--against: a label pack is compared with its reference only, which holds for every device and precision"
-                .to_string(),
-        )),
+        None if segments => tubes::against_reference(args, &request),
         None if detects => detections::against_reference(args, &request),
-        Some(_) if detects => Err(Error::Usage(
-            "--against: a detector is compared with its reference only, which holds for every device and precision"
+        Some(_) if detects || segments || pack.labels() => Err(Error::Usage(
+            "--against: a detector, a video segmenter or a label pack is compared with its reference only, which holds for every device and \
+             precision"
                 .to_string(),
         )),
         None => against_reference(args, &request),

@@ -45,6 +45,16 @@ impl Cell {
         slug(&self.label())
     }
 
+    /// Does it find its objects itself, with a detector or because its pack does both? Then nobody prompts.
+    pub fn finds(&self) -> bool {
+        self.prompt == PromptKind::Detector
+    }
+
+    /// The pack that finds the objects: a detector's, or its own.
+    pub fn finder(&self) -> Option<&PackInfo> {
+        self.finds().then(|| self.detector.as_ref().unwrap_or(&self.pack))
+    }
+
     /// Its packs: the tracker's, and a detector's.
     pub fn packs(&self) -> impl Iterator<Item = &PackInfo> {
         std::iter::once(&self.pack).chain(&self.detector)
@@ -79,7 +89,7 @@ pub(crate) struct Meaning {
     pub prompt: PromptKind,
 }
 
-/// Finds what a model tag means: `<pack>_<prompt>`, or `<tracker's pack>_<detector's pack>`. Names of packs, in this order: the
+/// Finds what a model tag means: `<pack>_<prompt>`, `<tracker's pack>_<detector's pack>`, or a pack alone that finds and tracks. Names of packs, in this order: the
 /// user's aliases, a pack of that name, the registry's aliases.
 pub(crate) fn resolve(
     tag: &str,
@@ -105,6 +115,10 @@ pub(crate) fn resolve(
             }
             Ok(Meaning { pack: pack.clone(), detector: None, prompt: *prompt })
         }
+        [(name, Word::Alone)] => {
+            let pack = names.pack(name, tag, notes)?;
+            Ok(Meaning { pack: pack.clone(), detector: None, prompt: PromptKind::Detector })
+        }
         [(name, Word::Detector(detector))] => {
             let (tracker, detector) = (names.pack(name, tag, notes)?, names.pack(detector, tag, notes)?);
             let pack = packs::compose(tracker, detector).map_err(|e| Error::Usage(e.to_string()))?;
@@ -114,6 +128,7 @@ pub(crate) fn resolve(
             let said = several.iter().map(|(name, word)| match word {
                 Word::Prompt(prompt) => format!("pack `{name}` with {prompt} prompts"),
                 Word::Detector(detector) => format!("tracker `{name}` with detector `{detector}`"),
+                Word::Alone => format!("pack `{name}` without prompts"),
             });
             let said = said.collect::<Vec<_>>().join(", and ");
             Err(Error::Usage(format!(
@@ -128,6 +143,8 @@ pub(crate) fn resolve(
 enum Word<'a> {
     Prompt(PromptKind),
     Detector(&'a str),
+    /// Nothing: it needs neither.
+    Alone,
 }
 
 /// The names that a tag may be made of.
@@ -148,7 +165,8 @@ impl<'a> Names<'a> {
                     .then_some((name, Word::Detector(rest))),
             }
         };
-        splits.filter_map(reading).collect()
+        let alone = self.finds_and_tracks(tag).then_some((tag, Word::Alone));
+        splits.filter_map(reading).chain(alone).collect()
     }
 
     /// Is this the name of a pack, as far as can be told of a detector or of none, as wanted?
@@ -159,6 +177,11 @@ impl<'a> Names<'a> {
             Some((_, Err(_))) => true,
             None => bound.is_some(),
         }
+    }
+
+    fn finds_and_tracks(&self, name: &str) -> bool {
+        let found = self.named(self.bound(name).unwrap_or(name));
+        found.is_some_and(|(_, info)| info.as_ref().is_ok_and(PackInfo::finds_and_tracks))
     }
 
     /// The first pack of a name counts, also when it is broken: another one further down the path is never taken in its place.
@@ -212,8 +235,16 @@ fn runs_as(name: &str, pack: &PackInfo, available: &[&PackInfo]) -> String {
         let tracker = tracker.map_or("TRACKER", |tracker| tracker.id.as_str());
         return format!(": it is a detector, which founds the tracks of a tracker; say {tracker}_{name}");
     }
-    let known: Vec<_> = pack.capabilities.prompts.iter().map(|k| format!("{name}_{k}")).collect();
+    let known = prompted_tags(name, pack);
     format!("; it can be run as: {}", known.join(", "))
+}
+
+/// The tags of a pack under a name, without those of detectors.
+fn prompted_tags(name: &str, pack: &PackInfo) -> Vec<String> {
+    match pack.finds_and_tracks() {
+        true => vec![name.to_string()],
+        false => pack.capabilities.prompts.iter().map(|kind| format!("{name}_{kind}")).collect(),
+    }
 }
 
 /// Has a pack this id? Of a broken one as far as can be told.
@@ -277,7 +308,7 @@ pub fn tags_of<'a>(
     let detectors: Vec<&&PackInfo> = available.iter().filter(|other| packs::compose(pack, other).is_ok()).collect();
     let names = also(pack).into_iter().chain([pack.id.as_str()]);
     let tags = names.map(|name| {
-        let mut tags: Vec<String> = pack.capabilities.prompts.iter().map(|kind| format!("{name}_{kind}")).collect();
+        let mut tags = prompted_tags(name, pack);
         for detector in &detectors {
             let short = also(detector);
             match name == pack.id || short.is_empty() {

@@ -13,7 +13,7 @@ use crate::plan::resolve::Cell;
 pub(crate) fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), Error> {
     for cell in cells {
         // A detector founds as many tracks as its runner takes.
-        let Some(most) = cell.pack.capabilities.max_objects.filter(|_| cell.detector.is_none()) else { continue };
+        let Some(most) = cell.pack.capabilities.max_objects.filter(|_| !cell.finds()) else { continue };
         if let Some(sequence) = dataset.sequences.iter().find(|s| s.objects.len() > most as usize) {
             return Err(Error::Usage(format!(
                 "video {} has {} objects, pack {} tracks at most {most} at once; use --limit-objects {most}",

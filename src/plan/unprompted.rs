@@ -15,7 +15,7 @@ const MOST_TRACKS: usize = 20;
 pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
     let refuse = |what: &str, model: &str, why: &str| Err(Error::Usage(format!("{what} and model `{model}`: {why}")));
     let given = settings.prompts.as_ref().is_some_and(|prompts| !prompts.is_empty());
-    if let Some(Cell { model, .. }) = cells.iter().find(|cell| cell.detector.is_some()) {
+    if let Some(Cell { model, .. }) = cells.iter().find(|cell| cell.finds()) {
         if given {
             let why = "there a detector says where the objects are, and prompts of your own would go unused; leave the prompts out, or \
                        name a model with its prompt (NAME_points, NAME_bbox, NAME_mask)";
@@ -32,14 +32,14 @@ pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
         }
     }
     if settings.save_masks.of_tracks()
-        && let Some(Cell { model, .. }) = cells.iter().find(|cell| cell.detector.is_none())
+        && let Some(Cell { model, .. }) = cells.iter().find(|cell| !cell.finds())
     {
         let flag = format!("--save-masks={}", settings.save_masks);
         return refuse(&flag, model, "these files hold found tracks, and its objects are prompted; say png or rle");
     }
     if settings.live.is_some()
         && !given
-        && let Some(Cell { model, .. }) = cells.iter().find(|cell| cell.detector.is_none())
+        && let Some(Cell { model, .. }) = cells.iter().find(|cell| !cell.finds())
     {
         return refuse(
             "a live source",
@@ -53,7 +53,7 @@ pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
 /// What a reader of the scores should know of the truth that found tracks are held against.
 pub(super) fn note(dataset: &Dataset, cells: &[Cell]) -> Option<String> {
     let davis = matches!(dataset.kind, Layout::Davis2016 | Layout::Davis2017);
-    (davis && cells.iter().any(|cell| cell.detector.is_some())).then(|| {
+    (davis && cells.iter().any(|cell| cell.finds())).then(|| {
         "found tracks are scored against Annotations; DAVIS's unsupervised task has annotations of its own (Annotations_unsupervised), so \
          J&F unsup is not the figure of that benchmark: for that, score masks saved with --save-masks"
             .to_string()
@@ -62,13 +62,15 @@ pub(super) fn note(dataset: &Dataset, cells: &[Cell]) -> Option<String> {
 
 /// Is the data footage of which nobody says anything, neither masks nor prompts? Only runs without a prompted cell can do with that.
 pub(super) fn is_footage(settings: &Settings, cells: &[Cell]) -> bool {
-    let found = cells.iter().all(|cell| cell.detector.is_some());
+    let found = cells.iter().all(|cell| cell.finds());
     found && settings.prompts.is_none() && (settings.live.is_some() || !has_masks(&settings.data))
 }
 
-/// Most objects at once of a cell whose tracks a detector founds; `None`: the data says how many there are.
+/// Most objects at once of a cell that finds them itself; `None`: the data says how many there are.
 pub(super) fn objects(settings: &Settings, cell: &Cell) -> Option<usize> {
-    cell.detector.as_ref()?;
+    if cell.detector.is_none() {
+        return cell.pack.capabilities.max_objects.filter(|_| cell.finds()).map(|most| most as usize);
+    }
     let asked = settings.options.extra.get("max_tracks").and_then(|most| most.parse().ok());
     Some(asked.unwrap_or(MOST_TRACKS))
 }

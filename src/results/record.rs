@@ -279,7 +279,7 @@ pub struct CellRecord {
     pub pack: String,
     /// SHA-256 over the pack's manifest; with a detector those of both, `+` between.
     pub pack_digest: String,
-    /// The detector that founds the tracks; `None` where objects are prompted.
+    /// The detector that founds the tracks, or the pack itself where it finds and tracks; `None` where objects are prompted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detector: Option<DetectorRecord>,
     /// The model that the pack only stands in for (`SAM 2`), where it is a test model; `None` in older records.

@@ -170,7 +170,7 @@ impl CellRun<'_> {
             model: self.cell.model.clone(),
             pack: self.cell.pack.id.clone(),
             pack_digest: self.cell.pack_digest(),
-            detector: self.cell.detector.as_ref().map(|pack| DetectorRecord {
+            detector: self.cell.finder().map(|pack| DetectorRecord {
                 pack: pack.id.clone(),
                 test_model_of: pack.test_model_of.clone(),
                 licence: pack.licence.clone(),

@@ -112,6 +112,11 @@ impl Job {
         }
     }
 
+    /// As [`Cell::finds`].
+    pub fn finds(&self) -> bool {
+        self.prompt == PromptKind::Detector
+    }
+
     /// How its runner is opened.
     pub fn request(&self) -> OpenRequest {
         OpenRequest {

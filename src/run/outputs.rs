@@ -28,7 +28,7 @@ pub(super) fn overlays(run: &Path, cell: &Cell) -> PathBuf {
 
 /// What the user should know of the masks that will be written.
 pub(super) fn remarks(plan: &Plan) -> Option<String> {
-    if plan.cells.iter().all(|cell| cell.detector.is_some()) {
+    if plan.cells.iter().all(|cell| cell.finds()) {
         return None;
     }
     let wide: Vec<&str> = plan.dataset.sequences.iter().filter(|s| s.wide_ids()).map(|s| s.name.as_str()).collect();
@@ -70,7 +70,7 @@ pub(super) fn prove(plan: &Plan, run: &Path) -> Result<(), Error> {
                 ("--save-masks", _, MaskFiles::Rle) => per_video(mask_lines::file_names),
                 ("--save-masks", _, MaskFiles::Mots) => per_video(|video| track_files::file_names(video, true)),
                 ("--save-masks", _, MaskFiles::YoutubeVis) => per_video(|video| track_files::file_names(video, false)),
-                _ => directories(&plan.dataset, &root, flag == "--save-masks", cell.detector.is_some()),
+                _ => directories(&plan.dataset, &root, flag == "--save-masks", cell.finds()),
             }
             .map_err(fault)?;
         }

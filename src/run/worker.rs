@@ -390,8 +390,8 @@ impl<'a, 'b> FrameLoop<'a, 'b> {
     /// The tracks that a detector founded, on the frames of the video instead of steps; `length`: its frames. A dropped frame is no
     /// step: it belongs to the one before it.
     fn found(&mut self, job: &Job, length: usize) -> Result<Option<FoundTracks>, Fault> {
-        let found = self.runner.take_tracks().filter(|_| job.detector.is_some());
-        if job.detector.is_some() != found.is_some() {
+        let found = self.runner.take_tracks().filter(|_| job.finds());
+        if job.finds() != found.is_some() {
             let error = format!("video {}: the runner says nothing of the tracks that it founded", self.video);
             return Err(Fault { class: FaultClass::Inference, error });
         }

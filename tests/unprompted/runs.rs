@@ -7,7 +7,7 @@ use jetbench::results::record::{CellRecord, RunRecord, Verdict};
 use jetbench::results::store;
 use jetbench::score::tracking::{Hota, TrackingOptions, track};
 use jetbench::score::tubes::{TubeOptions, TubeProtocol, score as score_tubes};
-use jetbench_runners::types::Mask;
+use jetbench_runners::types::{Mask, PromptKind};
 use serde_json::{Value, json};
 
 use crate::workshop::{Workshop, rows, text, tree};
@@ -357,4 +357,34 @@ fn prompted_and_found_objects_are_never_compared() {
     assert_eq!((cell.model.as_str(), cell.summary.unwrap().jf), ("walk_look", None));
     let row: Vec<&str> = table.lines().find(|l| l.starts_with("walk_look")).unwrap().split_whitespace().collect();
     assert!(row.contains(&"–"), "it has no J&F of prompted objects: {table}");
+}
+
+#[test]
+fn a_pack_that_finds_and_tracks_by_itself_runs_without_a_detector() {
+    let shop = shop(Layout::Davis2017, 1, 12);
+    let text = std::fs::read_to_string(shop.path("packs/walk/pack.toml")).unwrap();
+    let text = text.replace("\"walk\"", "\"alone\"").replacen("[mock]\n", "[mock]\nprompts = [\"detector\"]\n", 1);
+    let text = text + "[detector]\nclasses = [\"dot\", \"ring\"]\n";
+    std::fs::create_dir_all(shop.path("packs/alone")).unwrap();
+    std::fs::write(shop.path("packs/alone/pack.toml"), text).unwrap();
+    let run = shop.run(&["--models", "walk_look,alone", "--save-masks=mots"]);
+    let (record, composed) = load(&run);
+    let alone = &record.cells[1];
+    assert_eq!(alone.verdict, Verdict::Valid, "{}", alone.verdict.reasons());
+    assert_eq!((alone.model.as_str(), alone.prompt), ("alone", PromptKind::Detector));
+    assert_eq!(alone.detector.as_ref().unwrap().pack, "alone", "it is its own detector");
+    let found = |cell: &CellRecord| cell.summary.as_ref().unwrap().found.unwrap();
+    assert_eq!(found(alone).confirmed, found(&composed).confirmed);
+    assert!(found(alone).scores.is_some());
+    assert_eq!(found(alone).scores, found(&composed).scores);
+    assert_eq!(tree(&run.join("masks/alone-fp32-cpu")), tree(&run.join("masks/walk_look-fp32-cpu")));
+
+    let said = refusal(&shop, &["--models", "alone_points"]);
+    assert!(said.contains("takes no points prompts") && said.contains("it can be run as: alone"), "{said}");
+    let said = refusal(&shop, &["--models", "alone", "--limit-objects", "1"]);
+    assert!(said.contains("--limit-objects and model `alone`"), "{said}");
+    let said = refusal(&shop, &["--models", "alon"]);
+    assert!(said.contains("did you mean `alone`?"), "{said}");
+    let said = refusal(&shop, &["--models", "alone", "--detector", "look"]);
+    assert!(said.contains("alone_look"), "{said}");
 }

@@ -64,13 +64,13 @@ const BLOCK: usize = 16;
 
 /// Two neighbours and the weight of the second.
 #[derive(Clone, Copy, Default)]
-struct Tap {
-    low: usize,
-    high: usize,
-    weight: f32,
+pub(super) struct Tap {
+    pub(super) low: usize,
+    pub(super) high: usize,
+    pub(super) weight: f32,
 }
 
-fn bilinear_tap(i: u32, target: u32, source: usize) -> Tap {
+pub(super) fn bilinear_tap(i: u32, target: u32, source: usize) -> Tap {
     let scale = source as f32 / target as f32;
     let position = ((i as f32 + 0.5) * scale - 0.5).max(0.0);
     let low = (position as usize).min(source - 1);

@@ -375,6 +375,7 @@ impl SessionSettings {
             results_on_device: device != Device::Cpu,
             pipeline: false,
             association: Rules::default(),
+            query_score: 0.5,
             profile: None,
         };
         if let Device::WebGpu(index) = device {

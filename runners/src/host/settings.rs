@@ -61,6 +61,8 @@ pub struct SessionSettings {
     pub(super) pipeline: bool,
     /// The rules of a run in which a detector founds the tracks.
     pub(super) association: Rules,
+    /// Score from which a query of a video segmenter is an object.
+    pub(super) query_score: f64,
     /// Directory for the profiles of the graphs, for the placement audit.
     pub(crate) profile: Option<PathBuf>,
 }
@@ -99,6 +101,11 @@ impl SessionSettings {
     /// The rules of a run in which a detector founds the tracks.
     pub fn association(&self) -> &Rules {
         &self.association
+    }
+
+    /// Score from which a query of a video segmenter is an object.
+    pub fn query_score(&self) -> f64 {
+        self.query_score
     }
 
     /// How are large attentions computed?

@@ -10,6 +10,8 @@ use crate::packs;
 use crate::runner::{Runner, RunnerError};
 pub use crate::sam::copies::Copied;
 use crate::sam::tracker::Tracker;
+use crate::segment::Segmenter;
+use crate::segment::contract::SEGMENTER;
 use crate::types::{Frame, OpenRequest, Prompt};
 
 /// Nodes of one graph on one provider.
@@ -65,6 +67,9 @@ pub fn audit(
     if packs::describe(&request.pack, request.device)?.hidden {
         return Err(RunnerError::Usage(format!("{}: a scripted pack has no graphs to audit", request.pack.display())));
     }
+    if packs::describe(&request.pack, request.device)?.finds_and_tracks() {
+        return of_segmenter(request, frames, profiles);
+    }
     let mut tracker = Tracker::open_with(request, Some(profiles))?;
     let mut count = 0;
     for (i, frame) in frames.enumerate() {
@@ -78,6 +83,26 @@ pub fn audit(
         let text = files::read_text(&file, files::LARGE).map_err(|e| wrong(e.to_string()))?;
         read_profile(&graph, &text, &mut audit).map_err(wrong)?;
     }
+    Ok(audit)
+}
+
+/// The same of a video segmenter, which nobody prompts. What it binds is not counted: the frame goes up, logits come down.
+fn of_segmenter(
+    request: &OpenRequest,
+    frames: &mut dyn Iterator<Item = Result<(u32, u32, Vec<u8>), RunnerError>>,
+    profiles: &Path,
+) -> Result<Audit, RunnerError> {
+    let mut segmenter = Segmenter::open(request, Some(profiles))?;
+    let mut audit = Audit::default();
+    for frame in frames {
+        let (width, height, rgb) = frame?;
+        segmenter.step(Frame { width, height, rgb: &rgb }, &[])?;
+        audit.frames += 1;
+    }
+    let file = segmenter.end_profile()?;
+    let wrong = |e: String| RunnerError::Environment(format!("profile {}: {e}", file.display()));
+    let text = files::read_text(&file, files::LARGE).map_err(|e| wrong(e.to_string()))?;
+    read_profile(SEGMENTER, &text, &mut audit).map_err(wrong)?;
     Ok(audit)
 }
 

@@ -229,7 +229,8 @@ fn counted(dir: &Path, precision: Option<Dtype>, objects: usize, form: Form) -> 
         let per_object = manifest
             .graph(&graph.name)
             .is_some_and(|g| g.inputs.iter().any(|t| !["image", "pixel_values"].contains(&t.name.as_str())))
-            && manifest.detector.is_none();
+            && manifest.detector.is_none()
+            && manifest.segmenter.is_none();
         if per_object && !batched { objects as u64 } else { 1 }
     };
     for graph in &mut graphs {
@@ -373,7 +374,8 @@ fn memory(pack: &Pack, graphs: &[GraphCost], objects: usize) -> MemoryNeed {
                 // Inputs and outputs of the state are the two sets.
                 if !states.contains(&tensor.name.as_str()) {
                     states.push(&tensor.name);
-                    let copies = if fixed { objects as u64 } else { 1 };
+                    // A video segmenter has one state for all objects.
+                    let copies = if fixed && manifest.segmenter.is_none() { objects as u64 } else { 1 };
                     need.state_bytes = need.state_bytes.saturating_add(bytes(tensor).saturating_mul(copies));
                 }
             } else if cost.every_frame && !bound.contains(&tensor.name.as_str()) {
@@ -418,8 +420,8 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
     for precision in Dtype::ALL {
         say(!held.contains(&precision), &format!("{precision}: not every graph has a file"));
     }
-    let tracks = manifest.detector.is_none() && manifest.labels.is_none();
-    for kind in PromptKind::ALL.into_iter().filter(|_| tracks) {
+    let prompted = manifest.detector.is_none() && manifest.segmenter.is_none() && manifest.labels.is_none();
+    for kind in PromptKind::ALL.into_iter().filter(|_| prompted) {
         say(!manifest.prompts.kinds.contains(&kind), &format!("prompts.kinds: no {kind}"));
     }
     // Every file of every precision is covered by a digest and present, also those that were not read above.

@@ -138,6 +138,15 @@ impl ReferenceClip {
 }
 
 pub(super) fn read_png(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, RunnerError> {
+    read_samples(path, width, height, png::ColorType::Rgb)
+}
+
+/// A label map of 8 bits.
+pub(super) fn read_label_png(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, RunnerError> {
+    read_samples(path, width, height, png::ColorType::Grayscale)
+}
+
+fn read_samples(path: &Path, width: u32, height: u32, colour: png::ColorType) -> Result<Vec<u8>, RunnerError> {
     let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
     let file = files::plain(path).map_err(|e| wrong(e.to_string()))?;
     let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
@@ -145,17 +154,17 @@ pub(super) fn read_png(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, 
     let mut reader = decoder.read_info().map_err(|e| wrong(e.to_string()))?;
     let info = reader.info();
     let found = (info.width, info.height);
-    if found != (width, height) || reader.output_color_type() != (png::ColorType::Rgb, png::BitDepth::Eight) {
+    if found != (width, height) || reader.output_color_type() != (colour, png::BitDepth::Eight) {
         return Err(wrong(format!(
-            "{width}x{height} pixels of 8-bit RGB expected, found {}x{} {:?}",
+            "{width}x{height} pixels of 8-bit {colour:?} expected, found {}x{} {:?}",
             found.0,
             found.1,
             reader.output_color_type()
         )));
     }
-    let mut rgb = vec![0; width as usize * height as usize * 3];
-    reader.next_frame(&mut rgb).map_err(|e| wrong(e.to_string()))?;
-    Ok(rgb)
+    let mut samples = vec![0; width as usize * height as usize * colour.samples()];
+    reader.next_frame(&mut samples).map_err(|e| wrong(e.to_string()))?;
+    Ok(samples)
 }
 
 impl ReferenceTrack {

@@ -351,9 +351,14 @@ class _Camera:
         return grain(rng, bank, image, self.noise) if self.noise else image
 
 
-def make_clip(rng: Generator, frames: int, height: int, width: int, mode: str = "train", *, bank: TextureBank,
+def make_clip(rng: Generator, frames: int, height: int, width: int, mode: str = "train", **more) -> tuple[np.ndarray, np.ndarray]:
+    """``draw_clip`` without the outlines."""
+    return draw_clip(rng, frames, height, width, mode, **more)[:2]
+
+
+def draw_clip(rng: Generator, frames: int, height: int, width: int, mode: str = "train", *, bank: TextureBank,
               difficulty: float = 1.0, events: float = 0.0,
-              script: Script | None = None) -> tuple[np.ndarray, np.ndarray]:
+              script: Script | None = None) -> tuple[np.ndarray, np.ndarray, list[FloatArray]]:
     """Draws one clip.
 
     Args:
@@ -364,7 +369,7 @@ def make_clip(rng: Generator, frames: int, height: int, width: int, mode: str = 
         difficulty: 0..1, scales texture contrast and, inversely, the colour gaps (curriculum).
         events: chance per object of being absent for a while (training modes).
     Returns:
-        frames uint8 [T, H, W, 3] RGB and visible-pixel masks uint8 [objects, T, H, W] of 0/1.
+        frames uint8 [T, H, W, 3] RGB, visible-pixel masks uint8 [objects, T, H, W] of 0/1, and each object's outline.
     """
     setup, size = MODES[mode], np.array([width, height], np.float64)
     count = script.objects if script else int(rng.integers(setup.objects[0], setup.objects[1] + 1))
@@ -406,7 +411,7 @@ def make_clip(rng: Generator, frames: int, height: int, width: int, mode: str = 
             camera.place = camera.place + camera.pan
             for body in bodies:
                 body.advance(rng, size)
-    return images, masks
+    return images, masks, [body.outline for body in bodies[:count]]
 
 
 def grain(rng: Generator, bank: TextureBank, image: np.ndarray, sigma: float) -> np.ndarray:

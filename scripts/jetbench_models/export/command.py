@@ -28,11 +28,11 @@ from torch import nn
 from ..clips import KINDS
 from ..command import Refused, finite, not_negative, parser, positive, progress, some_of
 from ..models import detector as models
-from ..models import released, sam3
+from ..models import released, sam3, videomt
 from ..models.session import Reference
 from ..pack import DTYPES
 from ..pack.limits import FLOORS
-from . import detector, golden, presence
+from . import detector, golden, presence, segmenter
 from .convert import write_graphs
 from .graphs.geometry import Geometry
 from .manifest import FOLLOWS, LIBRARIES, describe, library_versions, licence, manifest
@@ -56,12 +56,12 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--save-checkpoint", type=Path, metavar="PATH",
                       help="with --random-init: keep the weights that the pack holds, for precision and verify --checkpoint: a file "
                            "that ends in .pt in the official form, anything else as a Hugging Face directory")
-    names = (*released.NAMES, *models.NAMES)
+    names = (*released.NAMES, *models.NAMES, *videomt.NAMES)
     made.add_argument("--model", choices=names, metavar="NAME",
                       help=f"architecture that the weights must have: {', '.join(names)} (default: what they are)")
     made.add_argument("--image-size", type=positive, metavar="PIXELS",
-                      help="input size (default: the checkpoint's, else 1024, of SAM 3 1008, of D-FINE 640); SAM 2 and D-FINE take "
-                           "multiples of 32, EdgeTAM of 256, SAM 3 of 14")
+                      help="input size (default: the checkpoint's, else 1024, of SAM 3 1008, of D-FINE and VidEoMT 640); SAM 2 and D-FINE "
+                           "take multiples of 32, EdgeTAM of 256, VidEoMT of 16, SAM 3 of 14")
     made.add_argument("--out", type=Path, required=True, help="pack directory to write")
     made.add_argument("--id", help="name of the pack (default: name of the directory)")
     made.add_argument("--notes", default="", help="free text for the manifest's provenance")
@@ -159,15 +159,16 @@ def main(argv: list[str]) -> int:
     if 0 < args.frames < 8:
         options.error("--frames: at least 8, so that the object can leave and return and all memory slots fill; or 0")
     detects = args.model in models.NAMES if args.random_init else models.is_detector(args.checkpoint)
-    if detects and (wrong := [option for option, given in (
+    segments = args.model in videomt.NAMES if args.random_init else videomt.is_segmenter(args.checkpoint)
+    if (detects or segments) and (wrong := [option for option, given in (
             ("--prompts", args.prompts != KINDS), ("--variant", args.variant != "fixed"), ("--follow official", args.follow == "official"),
             ("--score-shift", args.score_shift is not None), ("--score-negated", args.score_negated)) if given]):
-        options.error(f"{', '.join(wrong)}: for trackers only, and this is a detector")
+        options.error(f"{', '.join(wrong)}: for promptable trackers only, and this is a {'detector' if detects else 'video segmenter'}")
     logging.disable(logging.WARNING)      # torch.onnx reports every step
     torch.set_num_threads(args.threads)
     progress.start()
-    if detects:
-        _write_detector(args, recorded(argv, args.id or args.out.resolve().name))
+    if detects or segments:
+        _write_unprompted(args, recorded(argv, args.id or args.out.resolve().name), segments)
     else:
         _write_tracker(args, argv)
     total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
@@ -176,20 +177,22 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _write_detector(args: argparse.Namespace, command: str) -> None:
+def _write_unprompted(args: argparse.Namespace, command: str, segments: bool) -> None:
+    """The pack of a detector, or of a video segmenter."""
+    kind, writer = (videomt, segmenter) if segments else (models, detector)
     if args.random_init:
-        checkpoint = models.random(args.model, args.seed, args.image_size or models.IMAGE_SIZE)
+        checkpoint = kind.random(args.model, args.seed, args.image_size or kind.IMAGE_SIZE)
         args.notes = " ".join(filter(None, (args.notes, f"Random weights of seed {args.seed}.")))
     else:
-        checkpoint = models.load(args.checkpoint, args.model, args.image_size)
+        checkpoint = kind.load(args.checkpoint, args.model, args.image_size)
     progress.say(f"{checkpoint.name}: {sum(p.numel() for p in checkpoint.model.parameters()) / 1e6:.2f} M parameters, "
-                 f"{checkpoint.model.config.anchor_image_size[0]} px, weights {checkpoint.source} {checkpoint.sha256[:12]}")
+                 f"{writer.size_of(checkpoint.model)} px, weights {checkpoint.source} {checkpoint.sha256[:12]}")
     if args.save_checkpoint:
         checkpoint.model.save_pretrained(args.save_checkpoint)
         progress.say(f"{args.save_checkpoint}: these weights, as a Hugging Face directory")
     seed = detector.CLIP_SEED if args.clip_seed == golden.CLIP_SEED else args.clip_seed
-    detector.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, seed, command, args.notes,
-                   progress.say)
+    writer.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, seed, command, args.notes,
+                 progress.say)
 
 
 def _write_tracker(args: argparse.Namespace, argv: list[str]) -> None:

@@ -35,6 +35,11 @@ RULES = (
 )
 
 
+def size_of(model: nn.Module) -> int:
+    """Input side in pixels."""
+    return model.config.anchor_image_size[0]
+
+
 def signature(model: nn.Module) -> Signature:
     size, queries = model.config.anchor_image_size[0], model.config.num_queries
     return Signature(Detector, (Port("image", "f32", (1, 3, size, size)),),

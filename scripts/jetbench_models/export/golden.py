@@ -33,12 +33,12 @@ from ..clips.prompts import TrackPrompt, derive
 from ..clips.synth import Script, TextureBank, make_clip
 from ..command import Refused, existing_file, existing_pack, parser, positive, progress
 from ..models import detector as models
-from ..models import released
+from ..models import released, videomt
 from ..models.session import Reference, resized_frame, run_session
 from ..pack.detections import manifest as read_manifest
 from ..pack.limits import lacks, spread, tolerance
 from ..pack.reference import QUANTUM, encode_logits, encode_masks, shuffled
-from . import detector
+from . import detector, segmenter
 from .manifest import library_versions
 
 FRAMES = 24
@@ -232,12 +232,13 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(1)
     command = (f"python -m jetbench_models golden --weights {args.weights.name} --pack assets/packs/{args.pack.resolve().name} "
                f"--frames assets/{args.frames.resolve().name}" + (f" --logits {args.logits}" if args.logits else ""))
-    if models.is_detector(args.weights):
-        about = dict(command=command, libraries=library_versions(detector.LIBRARIES))
-        images, found = detector.shared_frames(args.pack, args.frames), models.load(args.weights)
+    if models.is_detector(args.weights) or videomt.is_segmenter(args.weights):
+        kind, writer = (models, detector) if models.is_detector(args.weights) else (videomt, segmenter)
+        about = dict(command=command, libraries=library_versions(writer.LIBRARIES))
+        images, found = writer.shared_frames(args.pack, args.frames), kind.load(args.weights)
         if found.sha256 != (known := read_manifest(args.pack)["provenance"]["checkpoint_sha256"]):
             raise Refused(f"{args.weights}: its digest is {found.sha256[:12]}, and the pack was made of weights {known[:12]}")
-        limit = detector.write_reference(found.model, args.pack, images, about)
+        limit = writer.write_reference(found.model, args.pack, images, about)
         put_limit(args.pack, limit)
         print(f"{args.pack / 'reference'}: {len(images)} frames, tolerance {limit:.1e}")
         return 0

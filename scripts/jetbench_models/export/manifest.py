@@ -26,6 +26,8 @@ video architectures and say nothing about the quality of the released models of 
 """
 DETECTOR_MINI_LICENCE = (MINI_LICENCE.replace("clips", "frames").replace("those names", "that name")
                          .replace("SAM 2 and EdgeTAM\nvideo architectures", "D-FINE\narchitecture"))
+SEGMENTER_MINI_LICENCE = MINI_LICENCE.replace("those names", "that name").replace("SAM 2 and EdgeTAM\nvideo architectures",
+                                                                               "VidEoMT\narchitecture")
 
 RANDOM_LICENCE = """\
 The graphs and reference outputs in this directory hold random numbers in the architecture of a released model. They are
@@ -42,7 +44,8 @@ The graphs in this directory hold the tracker's weights of the SAM 3 checkpoint 
 They stay under the SAM License of Meta (https://github.com/facebookresearch/sam3/blob/main/LICENSE): whoever passes them on does so
 under the same terms and with a copy of them, and they are not for military uses, nuclear industries, espionage or weapons.
 """
-PUBLISHERS = {"dfine": ("D-FINE", "its authors"), "efficienttam": ("EfficientTAM", "its authors")}   # the others: Meta
+PUBLISHERS = {"dfine": ("D-FINE", "its authors"), "efficienttam": ("EfficientTAM", "its authors"),
+              "videomt": ("VidEoMT", "its authors")}   # the others: Meta
 FOLLOWS = ("transformers", "official")     # the implementation whose masks a pack gives where the two differ
 TITLES = {"sam2": "SAM 2.0 video", "sam2.1": "SAM 2.1 video", "edgetam": "EdgeTAM video",
           "efficienttam": "EfficientTAM video", "sam3": "SAM 3"}
@@ -55,7 +58,7 @@ def library_versions(names: tuple[str, ...]) -> dict[str, str]:
 def licence(checkpoint: Checkpoint) -> str:
     """Text of LICENSE: ours, or that of the weights, with the file that lay beside them."""
     checkpoints, publisher = PUBLISHERS.get(checkpoint.family, ("SAM 2, SAM 2.1 and EdgeTAM", "Meta"))
-    mini = DETECTOR_MINI_LICENCE if checkpoint.family == "dfine" else MINI_LICENCE
+    mini = {"dfine": DETECTOR_MINI_LICENCE, "videomt": SEGMENTER_MINI_LICENCE}.get(checkpoint.family, MINI_LICENCE)
     released = SAM_LICENCE if checkpoint.family == sam3.FAMILY else RELEASED_LICENCE.format(checkpoints=checkpoints, publisher=publisher)
     text = {"random": RANDOM_LICENCE, "trained here": mini}.get(checkpoint.source, released)
     return text + (f"\n{checkpoint.licence}" if checkpoint.licence else "")

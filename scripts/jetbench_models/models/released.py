@@ -55,8 +55,8 @@ class Checkpoint:
 
     @property
     def family(self) -> str:
-        if self.model.config.model_type == "d_fine":
-            return "dfine"
+        if self.model.config.model_type in ("d_fine", "videomt"):
+            return self.model.config.model_type.replace("_", "")
         return family_of(self.model.state_dict())
 
 

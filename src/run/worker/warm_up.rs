@@ -34,9 +34,9 @@ pub(super) fn warm_up(
     let (prompts, full): (Vec<_>, Vec<_>) =
         planned.into_iter().filter(|p| p.frame == at).map(|p| (p.prompt, p.full)).unzip();
     // A detector may find nothing on this frame.
-    let faults = |masks: &FrameMasks, pass: &str| match job.detector {
-        Some(_) => non_finite(masks, pass).collect(),
-        None => mask_faults(masks, &full, pass),
+    let faults = |masks: &FrameMasks, pass: &str| match job.finds() {
+        true => non_finite(masks, pass).collect(),
+        false => mask_faults(masks, &full, pass),
     };
     let mut record = WarmupRecord::default();
     let started = Instant::now();

@@ -172,6 +172,18 @@ pub const TABLE: &[RunnerOption] = &[
             Numbers((1, 1_000_000), |s, n| s.association.detect_every = n as u32),
         )
     },
+    RunnerOption {
+        families: &["videomt"],
+        doc: "VidEoMT: a query is an object on a frame where the probability of its best class times the mean probability of its mask's \
+              pixels is at least this, as in the instance segmentation of transformers.",
+        ..option(
+            "query_score",
+            EVERY,
+            "0.5",
+            "Score from which a query of a video segmenter is an object",
+            Decimal((0, 1), |s, score| s.query_score = score),
+        )
+    },
     rule(
         "detect_score",
         "0.4",

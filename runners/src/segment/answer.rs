@@ -1,0 +1,150 @@
+//! Which queries are objects on a frame, and which tracks come of them? Repeats `post_process_instance_segmentation` of transformers'
+//! `VideomtVideoProcessor`; tracks have the best class of the mean logits of all frames, as the model's own evaluation has it.
+
+use super::contract::Sizes;
+use crate::frame::{Thresholder, mean_probability};
+use crate::types::{FoundTrack, FoundTracks, Frame, FrameMasks, Mask, ObjectMask};
+
+/// What the queries have said since the first frame of a sequence.
+pub struct Answers {
+    sizes: Sizes,
+    /// Score from which a query is an object.
+    threshold: f64,
+    /// Does a pixel belong to one object at most?
+    exclusive: bool,
+    /// Sums of the class logits over the frames, per query.
+    sums: Vec<f64>,
+    /// First and last frame on which a query was an object, and on how many it was.
+    lives: Vec<Option<Life>>,
+    frames: u32,
+    thresholder: Thresholder,
+    /// Masks whose memory is used again.
+    spare: Vec<Mask>,
+}
+
+#[derive(Clone, Copy)]
+struct Life {
+    first: u32,
+    last: u32,
+    frames: u32,
+}
+
+/// The best class and its probability; `logits`: of the classes, "no object" last, which is none.
+fn best(logits: impl Iterator<Item = f64> + Clone) -> (usize, f64) {
+    let highest = logits.clone().fold(f64::NEG_INFINITY, f64::max);
+    let exponents = logits.map(|logit| (logit - highest).exp());
+    let classes = exponents.clone().count().saturating_sub(1);
+    let sum: f64 = exponents.clone().sum();
+    let first = |best: (usize, f64), (class, value): (usize, f64)| if value > best.1 { (class, value) } else { best };
+    let (class, value) = exponents.take(classes).enumerate().fold((0, f64::NEG_INFINITY), first);
+    (class, value / sum)
+}
+
+/// Where a probability is above one half, this is above 0; never infinite.
+fn logit(probability: f64) -> f32 {
+    let inner = probability.clamp(1e-9, 1.0 - 1e-9);
+    (inner / (1.0 - inner)).ln() as f32
+}
+
+impl Answers {
+    pub fn new(sizes: Sizes, threshold: f64, exclusive: bool) -> Answers {
+        Answers {
+            sizes,
+            threshold,
+            exclusive,
+            sums: vec![0.0; sizes.queries * (sizes.classes + 1)],
+            lives: vec![None; sizes.queries],
+            frames: 0,
+            thresholder: Thresholder::default(),
+            spare: Vec::new(),
+        }
+    }
+
+    pub fn reset(&mut self) {
+        self.sums.fill(0.0);
+        self.lives.fill(None);
+        self.frames = 0;
+    }
+
+    pub fn recycle(&mut self, masks: FrameMasks) {
+        self.spare.extend(masks.objects.into_iter().map(|object| object.mask));
+        self.spare.truncate(self.sizes.queries);
+    }
+
+    /// Takes a frame's class logits `[Q, C + 1]` and mask logits `[Q, s, s]`: a mask for every query that is an object now or was one
+    /// before, by number; an empty one where it is none now. Objects count from 1. All logits of classes are finite.
+    pub fn frame(&mut self, logits: &[f32], masks: &[f32], frame: Frame<'_>) -> FrameMasks {
+        let (width, side) = (self.sizes.classes + 1, self.sizes.side);
+        for (sum, logit) in self.sums.iter_mut().zip(logits) {
+            *sum += f64::from(*logit);
+        }
+        let mut objects = Vec::new();
+        for (query, (logits, masks)) in logits.chunks_exact(width).zip(masks.chunks_exact(side * side)).enumerate() {
+            let (_, probability) = best(logits.iter().map(|logit| f64::from(*logit)));
+            // A mask's own probability is 1 at most.
+            let (mut score, mut finite) = (probability, true);
+            let mut mask = self.spare.pop().unwrap_or_default();
+            mask.reset(frame.width, frame.height);
+            if probability >= self.threshold {
+                self.thresholder.fill(masks, side, frame.width, frame.height, &mut mask);
+                score *= mean_probability(masks, side, &mask);
+                finite = masks.iter().all(|logit| logit.is_finite());
+            }
+            let lives = score >= self.threshold && !mask.is_empty() || !finite;
+            if lives {
+                let now = Life { first: self.frames, last: self.frames, frames: 1 };
+                let grown = |life: Life| Life { last: self.frames, frames: life.frames + 1, ..life };
+                self.lives[query] = Some(self.lives[query].map_or(now, grown));
+            } else {
+                mask.reset(frame.width, frame.height);
+            }
+            if self.lives[query].is_none() {
+                self.spare.push(mask);
+                continue;
+            }
+            objects.push(ObjectMask {
+                object: query as u32 + 1,
+                claimed: !mask.is_empty(),
+                mask,
+                object_score: logit(score),
+                predicted_iou: f32::NAN,
+                finite,
+            });
+        }
+        self.frames += 1;
+        if self.exclusive {
+            paint(&mut objects);
+        }
+        FrameMasks { objects }
+    }
+
+    /// The tracks: every query that was an object on any frame.
+    pub fn tracks(&self) -> FoundTracks {
+        let width = self.sizes.classes + 1;
+        let mut found = FoundTracks::default();
+        found.counts.detector_frames = self.frames;
+        for (query, (life, sums)) in self.lives.iter().zip(self.sums.chunks_exact(width)).enumerate() {
+            let Some(life) = life else { continue };
+            let (label, score) = best(sums.iter().map(|sum| sum / f64::from(self.frames)));
+            found.counts.detections += life.frames;
+            found.tracks.push(FoundTrack {
+                id: query as u32 + 1,
+                birth: life.first,
+                end: life.last + 1,
+                confirmed: true,
+                hits: life.frames,
+                score,
+                label: label as u32,
+            });
+        }
+        found
+    }
+}
+
+/// A pixel that several masks claim is the last query's: in this order they are painted.
+fn paint(objects: &mut [ObjectMask]) {
+    for at in 1..objects.len() {
+        let (before, rest) = objects.split_at_mut(at);
+        before.iter_mut().for_each(|object| object.mask.subtract(&rest[0].mask));
+    }
+}

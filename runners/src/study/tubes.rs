@@ -1,0 +1,327 @@
+//! `jetbench verify` of a video segmenter: runs the clip of a pack's reference with its state carried and compares every frame with what
+//! PyTorch gave for the same weights: class logits, mask logits (those that the reference keeps), the state, and the objects with their
+//! masks at the size of the frame.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::sha256_hex;
+use crate::files;
+use crate::pack::Pack;
+use crate::runner::RunnerError;
+use crate::segment::Segmenter;
+use crate::study::golden::{SCHEMA, Verdict};
+use crate::study::reference::{TensorFile, inflate, read_label_png, read_png, relative, unshuffle};
+use crate::types::{Device, Dtype, Frame, FrameMasks, Mask, OpenRequest};
+
+/// What no reference may allow, in shares of the largest value: above, a comparison proves nothing.
+const CEILING: f64 = 2e-3;
+/// More frames than any reference has.
+const MOST_FRAMES: usize = 10_000;
+/// Frames with an object that a reference must have, and frames over which the state must be carried.
+const LEAST: usize = 2;
+
+#[derive(Deserialize)]
+struct Index {
+    schema: u32,
+    tolerance: f64,
+    threshold: f64,
+    mask_step: usize,
+    frames: Vec<FrameFiles>,
+}
+
+#[derive(Deserialize)]
+struct FrameFiles {
+    image: String,
+    width: u32,
+    height: u32,
+    resized_sha256: String,
+    logits: TensorFile,
+    masks: TensorFile,
+    queries: TensorFile,
+    labels: String,
+}
+
+/// Differences allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Limits {
+    /// Class logits, mask logits and state, in shares of the reference's largest value on that frame.
+    pub values: f64,
+    /// Least IoU of an object's masks.
+    pub iou: f64,
+    /// Share of the objects that may be on one side only, or below that IoU.
+    pub apart: f64,
+}
+
+impl Limits {
+    fn new(dtype: Dtype, device: Device, tolerance: f64) -> Limits {
+        match dtype {
+            Dtype::Fp32 => {
+                // Kernels of GPUs sum in another order.
+                let values = if device == Device::Cpu { tolerance } else { (20.0 * tolerance).min(CEILING) };
+                Limits { values, iou: 0.99, apart: 0.0 }
+            }
+            Dtype::Fp16 => Limits { values: 5e-2, iou: 0.9, apart: 0.05 },
+            Dtype::Bf16 => Limits { values: 3e-1, iou: 0.8, apart: 0.1 },
+        }
+    }
+
+    /// In words, for the line that says what was allowed.
+    pub fn words(&self) -> String {
+        format!(
+            "{:.1e} of the largest value for logits and state, the same objects with an IoU of {} at least, but for {} %",
+            self.values,
+            self.iou,
+            self.apart * 100.0
+        )
+    }
+}
+
+/// What a verification of a video segmenter showed. As JSON this is what `jetbench verify --json` prints of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TubeReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Pack id.
+    pub pack: String,
+    /// Precision that was run.
+    pub precision: Dtype,
+    /// Device that was used.
+    pub device: String,
+    /// ONNX Runtime version.
+    pub runtime: String,
+    /// Differences allowed.
+    pub tolerance: Limits,
+    /// One entry per frame.
+    pub frames: Vec<FrameReport>,
+    /// Objects of the reference on all frames, and those that are on one side only or too different.
+    pub objects: [usize; 2],
+    /// What lies outside its limit, in words.
+    pub failures: Vec<String>,
+    /// What the reference does not show, in words.
+    pub missing: Vec<String>,
+}
+
+/// One frame. Differences are in shares of the reference's largest value; `None` (JSON null): not finite, or not compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FrameReport {
+    /// Its file, as in the index of the reference.
+    pub file: String,
+    /// Class logits.
+    pub logits: Option<f64>,
+    /// Mask logits.
+    pub masks: Option<f64>,
+    /// State; not compared on a device.
+    pub queries: Option<f64>,
+    /// Numbers of the objects here and in the reference.
+    pub objects: [Vec<u32>; 2],
+    /// Least IoU of an object that is on both sides; `None`: there is none.
+    pub iou: Option<f64>,
+    /// Pixels that belong to another object, or to none on one side only.
+    pub pixels: u64,
+    /// Within the limits?
+    pub pass: bool,
+}
+
+impl TubeReport {
+    /// Everything lies within its limits and enough was compared.
+    pub fn passes(&self) -> bool {
+        self.verdict == Verdict::Pass
+    }
+}
+
+/// A reference.
+struct Reference {
+    index: Index,
+    tolerance: f64,
+    dir: PathBuf,
+}
+
+impl Reference {
+    fn read(pack: &Pack) -> Result<Reference, RunnerError> {
+        let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
+            RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
+        })?;
+        let path = pack.dir.join(&golden.index);
+        let dir = path.parent().unwrap_or(&pack.dir).to_path_buf();
+        let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
+        let text = files::read_text(&path, files::SMALL).map_err(|e| wrong(e.to_string()))?;
+        let index: Index = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        if index.schema != 1 {
+            return Err(wrong(format!("schema {}, this program reads 1", index.schema)));
+        }
+        if !(1..=MOST_FRAMES).contains(&index.frames.len()) {
+            return Err(wrong(format!("{} frames: 1 to {MOST_FRAMES} expected", index.frames.len())));
+        }
+        if !(0.0..=CEILING).contains(&index.tolerance) {
+            return Err(wrong(format!("tolerance = {:e}: from 0 to {CEILING:e} expected", index.tolerance)));
+        }
+        if !(0.0..=1.0).contains(&index.threshold) || !(1..=4096).contains(&index.mask_step) {
+            return Err(wrong("threshold from 0 to 1 and mask_step from 1 to 4096 expected".to_string()));
+        }
+        // The manifest's tolerance is a promise of the pack, which the reference cannot widen.
+        let tolerance = index.tolerance.min(golden.tolerance);
+        Ok(Reference { index, tolerance, dir })
+    }
+
+    fn floats(&self, tensor: &TensorFile, shape: &[usize]) -> Result<Vec<f32>, RunnerError> {
+        let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", self.dir.join(&tensor.file).display()));
+        if tensor.shape != shape {
+            return Err(wrong(format!("shape {shape:?} expected, found {:?}", tensor.shape)));
+        }
+        let bytes = 4 * shape.iter().product::<usize>();
+        let found = inflate(&relative(&self.dir, &tensor.file)?, bytes)?;
+        if found.len() != bytes {
+            return Err(wrong(format!("{} bytes, {bytes} expected", found.len())));
+        }
+        let values: Vec<f32> = unshuffle(&found).into_iter().map(f32::from_bits).collect();
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(wrong(format!("value {at} is no number"))),
+            None => Ok(values),
+        }
+    }
+}
+
+/// Every n-th row and column of mask logits `[Q, side, side]`, from n / 2 on.
+fn sampled(masks: &[f32], side: usize, step: usize) -> Vec<f32> {
+    let rows = masks.chunks_exact(side).enumerate().filter(|(row, _)| row % side % step == step / 2);
+    rows.flat_map(|(_, row)| row.iter().skip(step / 2).step_by(step).copied()).collect()
+}
+
+/// Largest difference in shares of the largest value of `theirs`, 1 at least; infinite where a number is none.
+fn difference(ours: &[f32], theirs: &[f32]) -> f64 {
+    let largest = theirs.iter().fold(1f64, |most, value| most.max(f64::from(value.abs())));
+    let apart = ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs()));
+    apart.fold(0f64, |most, one| if one.is_finite() { most.max(one) } else { f64::INFINITY }) / largest
+}
+
+/// Compares the segmenter in `request` with the first `most` frames of its reference.
+///
+/// # Errors
+/// [`RunnerError::Pack`] when the reference is missing or broken, and whatever opening and running give. Differences are no error: they are
+/// in the report.
+pub fn verify_first(request: &OpenRequest, most: usize) -> Result<TubeReport, RunnerError> {
+    let pack = Pack::read(&request.pack)?;
+    let reference = Reference::read(&pack)?;
+    let mut segmenter = Segmenter::open(request, None)?;
+    segmenter.judge_by(reference.index.threshold);
+    let sizes = *segmenter.sizes();
+    let mut report = TubeReport {
+        schema: SCHEMA,
+        verdict: Verdict::Fail,
+        pack: pack.manifest.id.clone(),
+        precision: request.dtype,
+        device: request.device.to_string(),
+        runtime: segmenter.report().runtime_version.clone(),
+        tolerance: Limits::new(request.dtype, request.device, reference.tolerance),
+        frames: Vec::new(),
+        objects: [0; 2],
+        failures: Vec::new(),
+        missing: Vec::new(),
+    };
+    let step = reference.index.mask_step;
+    let kept = (step / 2..sizes.side).step_by(step).count();
+    for of in reference.index.frames.iter().take(most) {
+        let rgb = read_png(&relative(&reference.dir, &of.image)?, of.width, of.height)?;
+        let frame = Frame { width: of.width, height: of.height, rgb: &rgb };
+        if sha256_hex(&segmenter.resized(frame)?) != of.resized_sha256 {
+            report.failures.push(format!("{}: after resizing it differs from the reference", of.image));
+        }
+        segmenter.look(frame)?;
+        let logits = reference.floats(&of.logits, &[sizes.queries, sizes.classes + 1])?;
+        let masks = reference.floats(&of.masks, &[sizes.queries, kept, kept])?;
+        let queries = reference.floats(&of.queries, &[sizes.queries, sizes.channels])?;
+        let values = [
+            Some(difference(segmenter.logits(), &logits)),
+            Some(difference(&sampled(segmenter.masks(), sizes.side, step), &masks)),
+            segmenter.queries().map(|ours| difference(ours, &queries)),
+        ];
+        let labels = read_label_png(&relative(&reference.dir, &of.labels)?, of.width, of.height)?;
+        report.add(&of.image, values, &segmenter.objects(frame), &labels, frame);
+    }
+    report.judge(reference.index.frames.len().min(most));
+    Ok(report)
+}
+
+impl TubeReport {
+    fn add(&mut self, file: &str, values: [Option<f64>; 3], ours: &FrameMasks, labels: &[u8], frame: Frame<'_>) {
+        let limits = self.tolerance;
+        let mut failures = Vec::new();
+        for (name, value) in ["logits of classes", "logits of masks", "state"].into_iter().zip(values) {
+            if let Some(value) = value.filter(|value| *value > limits.values) {
+                failures.push(format!("{file}: {name} differ by {value:.3e}, {:.1e} allowed", limits.values));
+            }
+        }
+        let mut theirs: Vec<u32> = labels.iter().filter(|label| **label > 0).map(|label| u32::from(*label)).collect();
+        theirs.sort_unstable();
+        theirs.dedup();
+        let shown: Vec<u32> = ours.objects.iter().filter(|o| !o.mask.is_empty()).map(|o| o.object).collect();
+        let mut least: Option<f64> = None;
+        let (mut pixels, mut apart) = (0, 0);
+        for object in 1..=u32::from(u8::MAX) {
+            let mine = ours.objects.iter().find(|o| o.object == object && !o.mask.is_empty());
+            let there = theirs.contains(&object);
+            if mine.is_none() && !there {
+                continue;
+            }
+            let of_reference = Mask::from_fn(frame.width, frame.height, |x, y| {
+                u32::from(labels[(y * frame.width + x) as usize]) == object
+            });
+            let Some(mine) = mine.filter(|_| there) else {
+                apart += 1;
+                pixels += mine.map_or(of_reference.area(), |mine| mine.mask.area());
+                let side = if there { "only in the reference" } else { "not in the reference" };
+                failures.extend((limits.apart == 0.0).then(|| format!("{file}: object {object} is {side}")));
+                continue;
+            };
+            let iou = mine.mask.iou(&of_reference).unwrap_or(1.0);
+            pixels += mine.mask.area() + of_reference.area() - 2 * mine.mask.overlap(&of_reference);
+            least = Some(least.map_or(iou, |least| least.min(iou)));
+            if iou < limits.iou {
+                apart += 1;
+                if limits.apart == 0.0 {
+                    failures.push(format!("{file}: object {object} has an IoU of {iou:.4}, {} allowed", limits.iou));
+                }
+            }
+        }
+        self.objects = [self.objects[0] + theirs.len(), self.objects[1] + apart];
+        let [logits, masks, queries] = values.map(|value| value.filter(|value| value.is_finite()));
+        self.frames.push(FrameReport {
+            file: file.to_string(),
+            logits,
+            masks,
+            queries,
+            objects: [shown, theirs],
+            iou: least,
+            pixels,
+            pass: failures.is_empty(),
+        });
+        self.failures.extend(failures);
+    }
+
+    fn judge(&mut self, frames: usize) {
+        let [objects, apart] = self.objects;
+        if self.tolerance.apart > 0.0 && apart as f64 > self.tolerance.apart * objects as f64 {
+            self.failures.push(format!(
+                "{apart} of {objects} objects are on one side only or have an IoU below {}, {} % allowed",
+                self.tolerance.iou,
+                self.tolerance.apart * 100.0
+            ));
+        }
+        let with = self.frames.iter().filter(|frame| !frame.objects[1].is_empty()).count();
+        if with < LEAST {
+            self.missing.push(format!("{with} frames of the reference have an object, at least {LEAST} are needed"));
+        }
+        if frames < LEAST {
+            self.missing.push("one frame says nothing of the state that is carried".to_string());
+        }
+        self.verdict = match (self.failures.is_empty(), self.missing.is_empty()) {
+            (false, _) => Verdict::Fail,
+            (true, false) => Verdict::Weak,
+            (true, true) => Verdict::Pass,
+        };
+    }
+}
