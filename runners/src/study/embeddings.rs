@@ -198,3 +198,63 @@ fn expected(dir: &std::path::Path, tensor: &TensorFile, width: usize) -> Result<
     let values: Vec<f32> = unshuffle(&found).into_iter().map(f32::from_bits).collect();
     unit(&values).ok_or_else(|| wrong("values that are no numbers, or none but 0".to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::detect::tests::{can_run, request};
+
+    /// A copy of the shipped miniature.
+    fn copy(to: &Path) {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs/labels_mini");
+        crate::study::whole::copy(&from, to).unwrap();
+    }
+
+    #[test]
+    fn the_shipped_label_pack_gives_pytorchs_embeddings_in_every_precision() {
+        if !can_run("the_shipped_label_pack_gives_pytorchs_embeddings_in_every_precision") {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        copy(&dir.path().join("p"));
+        for dtype in Dtype::ALL {
+            let report = verify_first(&OpenRequest { dtype, ..request(&dir.path().join("p")) }, usize::MAX).unwrap();
+            assert!(report.passes(), "{report:#?}");
+            assert!(report.nearest.unwrap().0 < 0.5, "classes lie apart");
+            assert!(report.pictures.iter().all(|p| p.best[0].unwrap().label == p.best[1].unwrap().label));
+        }
+        let one = verify_first(&request(&dir.path().join("p")), 1).unwrap();
+        assert_eq!((one.verdict, one.missing.len()), (Verdict::Weak, 1));
+    }
+
+    #[test]
+    fn another_embedding_another_picture_and_a_reference_that_allows_anything_are_noticed() {
+        if !can_run("another_embedding_another_picture_and_a_reference_that_allows_anything_are_noticed") {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let pack = dir.path().join("p");
+        copy(&pack);
+        let at = pack.join("reference/index.json");
+        let good = std::fs::read_to_string(&at).unwrap();
+        let outcome = |from: &str, to: &str| {
+            std::fs::write(&at, good.replace(from, to)).unwrap();
+            verify_first(&request(&pack), usize::MAX)
+        };
+        let report = outcome("001_embeds.z", "000_embeds.z").unwrap();
+        assert!(report.verdict == Verdict::Fail && report.failures[0].contains("frames/00001.png: embeddings differ"));
+        let report = outcome("00001.png", "00000.png");
+        let found = report.map(|report| report.failures.join("; ")).unwrap_or_else(|e| e.to_string());
+        assert!(found.contains("00000.png"), "another picture, or one of another size: {found}");
+        for (from, to, part) in [
+            ("\"tolerance\": ", "\"tolerance\": 5, \"before\": ", "comparison proves nothing"),
+            ("\"schema\": 1", "\"schema\": 9", "schema 9"),
+            ("000_embeds.z", "../../000_embeds.z", "000_embeds.z"),
+        ] {
+            let fault = outcome(from, to).map(drop).unwrap_err().to_string();
+            assert!(fault.contains(part), "{part}: {fault}");
+        }
+    }
+}
