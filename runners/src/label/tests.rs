@@ -136,7 +136,7 @@ fn vectors_that_cannot_name_anything_are_refused_with_the_reason() {
         ("[\"ball\", \"box\"]", "[\"ball\", \"ball\"]", "\"ball\" stands twice"),
         ("\"v.safetensors\"", "\"../v\"", "labels.embeddings"),
         ("safetensors\"\nsha256 = \"", "safetensors\"\nsha256 = \"0", "SHA-256 is"),
-        ("[labels]", "[prompts]\nkinds = [\"mask\"]\npoint_slots = 2\n[labels]", "neither [detector] nor prompts"),
+        ("[labels]", "[prompts]\nkinds = [\"mask\"]\npoint_slots = 2\n[labels]", "a label pack takes none"),
         ("\"pooler_output\"", "\"text_embeds\"", "output image_embeds or pooler_output expected"),
     ] {
         let fault = pack(dir.path(), &good, "softmax", |text| text.replacen(from, to, 1)).map(drop).unwrap_err();
