@@ -428,6 +428,48 @@ fn fp32_on_the_cpu_copies_the_image_in_and_the_mask_out_and_nothing_else() {
 }
 
 #[test]
+fn a_detectors_copies_are_listed_beside_the_trackers() {
+    let Some(packs) = real_packs("a_detectors_copies_are_listed_beside_the_trackers", true) else { return };
+    if !packs.iter().any(|pack| pack.id == "sam2_mini") {
+        return;
+    }
+    let args = [
+        "audit",
+        "--models",
+        "sam2_mini_dfine_mini",
+        "--dtype",
+        "fp32",
+        "--frames",
+        "6",
+        "--fail-on",
+        "critical",
+        "--json",
+    ];
+    let output = jetbench(repository(), &args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let items = report["items"].as_array().unwrap();
+    let of = |component: &str, tensor: &str| {
+        let item = items.iter().find(|i| i["component"] == component && i["tensor"] == tensor).unwrap();
+        let number = |key: &str| item[key].as_f64().unwrap();
+        (
+            item["severity"].as_str().unwrap(),
+            item["place"].as_str().unwrap(),
+            number("count_per_frame"),
+            number("bytes"),
+        )
+    };
+    // It looks at frames 0 and 5 of six: 256 px, 32 queries of one class.
+    let [third, frame] = [2.0 / 6.0, 3.0 * 256.0 * 256.0 * 4.0];
+    assert_eq!(of("detector", "image"), ("expected", "frame to detector", third, f64::round(frame * third)));
+    assert_eq!(of("detector", "logits"), ("expected", "detector to association", third, 43.0));
+    assert_eq!(of("detector", "pred_boxes"), ("expected", "detector to association", third, 171.0));
+    assert_eq!(of("image_encoder", "image"), ("expected", "frame to image encoder", 1.0, frame));
+    let graphs: Vec<&str> = report["graphs"].as_array().unwrap().iter().map(|g| g["graph"].as_str().unwrap()).collect();
+    assert!(["detector", "image_encoder", "memory_attention"].iter().all(|name| graphs.contains(name)), "{graphs:?}");
+}
+
+#[test]
 fn a_pack_is_compared_with_itself_run_otherwise() {
     let Some(packs) = real_packs("a_pack_is_compared_with_itself_run_otherwise", true) else { return };
     let Some(pack) = packs.iter().find(|p| p.family == "edgetam") else { return };

@@ -4,11 +4,15 @@
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
+
 use crate::associate::{Association, Carrier, Rules};
+use crate::detect::contract::DETECTOR;
 use crate::detect::{Detection, Detector};
 use crate::host::options::OF_ASSOCIATION;
 use crate::host::settings::SessionSettings;
 use crate::runner::{Runner, RunnerError};
+use crate::sam::copies::Copied;
 use crate::sam::tracker::{Followed, Tracker};
 use crate::types::{
     Capabilities, FoundTracks, Frame, FrameMasks, OpenReport, OpenRequest, Prompt, PromptKind, Stage, StagePrecision,
@@ -16,16 +20,16 @@ use crate::types::{
 };
 
 /// A frame on which a tracker has followed all tracks.
-trait Passing: Carrier<Error = RunnerError> {
+pub trait Passing: Carrier<Error = RunnerError> {
     /// The time since the last lap was this stage's.
     fn lap(&mut self, stage: Stage);
 }
 
 /// What is done on such a frame.
-type Work<'a> = dyn FnMut(&mut dyn Passing) -> Result<(), RunnerError> + 'a;
+pub type Work<'a> = dyn FnMut(&mut dyn Passing) -> Result<(), RunnerError> + 'a;
 
 /// A tracker that founds and ends tracks within a frame.
-trait Tracks: Runner {
+pub trait Tracks: Runner {
     /// As [`Runner::step_ahead`], with work in place of prompts.
     fn carry(
         &mut self,
@@ -53,7 +57,7 @@ impl Tracks for Tracker {
 }
 
 /// What finds objects on single frames.
-trait Detects {
+pub trait Detects {
     /// What is on the frame, in place of what `found` held.
     fn detect(&mut self, frame: Frame<'_>, found: &mut Vec<Detection>) -> Result<(), RunnerError>;
 }
@@ -69,22 +73,30 @@ impl Detects for Detector {
 /// # Errors
 /// As those of both; [`RunnerError::Usage`] when the tracker takes no boxes, or no detector is named.
 pub fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
+    Ok(Box::new(open_with(request, None)?))
+}
+
+/// As [`open`]; with a directory, ONNX Runtime profiles every graph into it and copies are counted, which costs time.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(request: &OpenRequest, profile: Option<&Path>) -> Result<Composed<Tracker, Detector>, RunnerError> {
     let Some(dir) = &request.detector else {
         return Err(RunnerError::Usage(format!("{}: no detector is named", request.pack.display())));
     };
     let rules = *SessionSettings::new(request.device, request.dtype, &request.options)?.association();
-    let mut tracker = Tracker::open(request)?;
+    let mut tracker = Tracker::open_with(request, profile)?;
     if !tracker.capabilities().prompts.contains(&PromptKind::Bbox) {
         return Err(RunnerError::Usage(format!("{}: this pack takes no boxes", request.pack.display())));
     }
     tracker.found_tracks()?;
-    let detector = Detector::open(dir, request, None)?;
+    let detector = Detector::open(dir, request, profile)?;
     let (precision, report) = (detector.precision().clone(), detector.open_report().clone());
-    Ok(Box::new(Composed::new(tracker, detector, precision, &report, rules)))
+    Ok(Composed::new(tracker, detector, precision, &report, rules))
 }
 
 /// A detector and a tracker.
-struct Composed<T, D> {
+pub struct Composed<T, D> {
     tracker: T,
     detector: D,
     detector_precision: StagePrecision,
@@ -116,6 +128,23 @@ impl<T: Tracks, D: Detects> Composed<T, D> {
             capabilities,
             report,
         }
+    }
+}
+
+impl Composed<Tracker, Detector> {
+    /// Copies between host and device that both have made since opening, where they are counted.
+    pub fn copies(&self) -> Vec<Copied> {
+        [self.tracker.copies(), self.detector.copies()].concat()
+    }
+
+    /// Ends profiling: graph name and file of every graph.
+    ///
+    /// # Errors
+    /// As [`Tracker::end_profiles`].
+    pub fn end_profiles(&mut self) -> Result<Vec<(String, PathBuf)>, RunnerError> {
+        let mut files = self.tracker.end_profiles()?;
+        files.push((DETECTOR.to_string(), self.detector.end_profile()?));
+        Ok(files)
     }
 }
 

@@ -38,7 +38,9 @@ pub use study::{audit, detections, embeddings, golden, inspect, roofline, tubes,
 
 /// Names of graphs.
 pub mod contract {
-    pub use crate::sam::contract::IMAGE_ENCODER;
+    pub use crate::detect::contract::{DETECTOR, PRED_BOXES};
+    pub use crate::sam::contract::{IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ENCODER};
+    pub use crate::sam::rows::KEEP;
 }
 
 /// The options of the runners.

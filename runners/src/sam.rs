@@ -7,7 +7,7 @@ mod edges;
 mod encoder;
 mod groups;
 pub mod image;
-mod rows;
+pub mod rows;
 #[cfg(test)]
 pub(crate) mod sabotage;
 mod state;

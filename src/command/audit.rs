@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::RunnerError;
 use jetbench_runners::audit::{self, Audit};
+use jetbench_runners::contract;
 use jetbench_runners::types::{Dtype, Prompt};
 use serde_json::json;
 
@@ -68,18 +69,15 @@ pub fn audit(args: &AuditArgs) -> Result<Outcome, Error> {
 
 /// Runs one cell with profiling on the first video of the plan.
 fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Error> {
-    if cell.detector.is_some() {
-        return Err(Error::Usage(format!(
-            "`audit` prompts its objects and opens no detector, so it says nothing about model `{}`; name a model with its prompt: \
-             {id}_points, {id}_bbox, {id}_mask",
-            cell.model,
-            id = cell.pack.id
-        )));
-    }
     let sequence = &plan.dataset.sequences[0];
-    let begin = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
-    let clicks = plan::options::clicks(&cell.pack, &plan.settings);
-    let planned = prompt::plan(sequence, cell.prompt, clicks)?;
+    let (begin, planned) = match &cell.detector {
+        Some(_) => (0, Vec::new()),
+        None => {
+            let begin = sequence.objects.iter().map(|o| o.prompt_frame).min().unwrap_or(0);
+            let clicks = plan::options::clicks(&cell.pack, &plan.settings);
+            (begin, prompt::plan(sequence, cell.prompt, clicks)?)
+        }
+    };
     let prompts: Vec<Prompt> = planned.into_iter().filter(|p| p.frame == begin).map(|p| p.prompt).collect();
     let job = Job::new(plan, cell, std::path::PathBuf::new(), Vec::new());
     let request = job.request();
@@ -121,7 +119,7 @@ fn text(graphs: &[serde_json::Value], items: &[Transfer]) -> String {
     for item in items {
         let severity = serde_json::to_value(item.severity).map(|v| word(&v)).unwrap_or_default();
         text.push_str(&format!(
-            "{severity:9} {:8} {:14} {:5} {:17} {:26} {:9} {:10} bytes  {:.2} per frame\n",
+            "{severity:9} {:8} {:14} {:5} {:17} {:26} {:9} {:10} bytes  {:.2} per frame  {}\n",
             item.category,
             item.model,
             item.dtype,
@@ -129,17 +127,20 @@ fn text(graphs: &[serde_json::Value], items: &[Transfer]) -> String {
             item.tensor,
             item.direction,
             item.bytes,
-            item.count_per_frame
+            item.count_per_frame,
+            item.place
         ));
         if !item.remedy.is_empty() {
             text.push_str(&format!("{:10}→ {}\n", "", item.remedy));
         }
     }
     let bad = items.iter().filter(|i| i.severity != TransferSeverity::Expected).count();
-    text.push_str(&match bad {
-        0 => "no copies besides the image in, the mask and its report out\n".to_string(),
-        n => format!("{n} kinds of copies besides the image in, the mask and its report out\n"),
-    });
+    let found = match items.iter().any(|i| i.component == contract::DETECTOR) {
+        true => ", a detector's boxes and scores",
+        false => "",
+    };
+    let count = if bad == 0 { "no".to_string() } else { format!("{bad} kinds of") };
+    text.push_str(&format!("{count} copies besides the image in, the mask and its report out{found}\n"));
     for ((model, dtype), [up, down]) in traffic(items) {
         text.push_str(&format!("{model} {dtype}: {up:.0} bytes up and {down:.0} bytes down per frame\n"));
     }
@@ -184,6 +185,20 @@ mod tests {
         Medium ours mask_prompt to device 400 0.25
         Critical runtime memory_attention to host 200 2
         ");
+        // Of 80 classes of every query one would do; of one class nothing is too much.
+        for (classes, severity) in [(80, TransferSeverity::Minor), (1, TransferSeverity::Expected)] {
+            let mut audit = Audit { frames: 10, ..Audit::default() };
+            for (tensor, to_host, values) in
+                [("image", false, 1000), ("logits", true, 30 * classes), ("pred_boxes", true, 30 * 4)]
+            {
+                audit.copies.push(Copied { graph: "detector", tensor, to_host, bytes: 4 * values, prompted: false });
+            }
+            let items = judge("m", Dtype::Fp16, Device::WebGpu(0), &audit);
+            let of = |tensor: &str| items.iter().find(|i| i.tensor == tensor).unwrap();
+            assert_eq!((of("logits").severity, of("logits").bytes), (severity, 12 * classes));
+            assert_eq!(of("logits").place, "detector to association");
+            assert!(["image", "pred_boxes"].iter().all(|tensor| of(tensor).severity == TransferSeverity::Expected));
+        }
         assert!(items.iter().all(|i| (i.severity == TransferSeverity::Expected) == i.remedy.is_empty()));
         assert!(items[2].remedy.contains("keep obj_ptr on cuda:0"));
         assert!(text(&[], &items).ends_with(

@@ -13,11 +13,11 @@ use serde::Serialize;
 pub enum TransferSeverity {
     /// Inside the frame loop.
     Critical,
-    /// Once per sequence or prompt.
+    /// Once per sequence, prompt or track.
     Medium,
-    /// At load.
+    /// At load, or more of a result than is needed.
     Minor,
-    /// The image in, the mask and its report out: what the job itself is.
+    /// The image in, the mask and its report out, a detector's boxes and scores: what the job itself is.
     #[value(skip)]
     Expected,
 }
@@ -39,12 +39,30 @@ pub struct Transfer {
     pub tensor: String,
     /// `to device` or `to host`.
     pub direction: &'static str,
-    /// Bytes per frame (per prompt for medium ones).
+    /// Bytes per frame (per prompt or track for medium ones).
     pub bytes: u64,
     /// How often per frame.
     pub count_per_frame: f64,
     /// What to do; empty where nothing should be done.
     pub remedy: String,
+    /// Where in the pipeline of a frame.
+    pub place: &'static str,
+}
+
+/// Where in a frame's pipeline a tensor is copied. Association runs on the host: boxes come down to it, and those that found a track go up
+/// again as prompts.
+fn place(graph: &str, tensor: &str, to_host: bool) -> &'static str {
+    match (graph, to_host) {
+        (contract::IMAGE_ENCODER, false) => "frame to image encoder",
+        (contract::DETECTOR, false) => "frame to detector",
+        (contract::DETECTOR, true) => "detector to association",
+        (contract::MASK_DECODER | contract::MASK_PROMPT, false) => "prompt to mask decoder",
+        (contract::MASK_DECODER, true) if tensor == "low_res_mask" => "mask decoder to masks at source size",
+        (contract::MASK_DECODER, true) => "mask decoder to checks",
+        (contract::MEMORY_ENCODER, false) => "checks to memory encoder",
+        (contract::KEEP, false) => "association to memories, where tracks end",
+        _ => "inside a graph, or between two",
+    }
 }
 
 /// The tensors that come out of every frame: the mask, and the report of what the loop checks.
@@ -64,19 +82,28 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
         kind.1 += copy.bytes;
     }
     let frames = audit.frames.max(1) as f64;
+    // Of a detector's raw outputs, boxes and one score per query are needed, as far as anything crosses at all.
+    let boxes = kinds.get(&(false, contract::DETECTOR, contract::PRED_BOXES, true)).filter(|_| device != Device::Cpu);
+    let enough = boxes.map_or(u64::MAX, |(_, bytes)| *bytes);
     let direction = |to_host| if to_host { TO_HOST } else { "to device" };
     let mut items = Vec::new();
     for ((prompted, graph, tensor, to_host), (count, bytes)) in kinds {
         let needed = (graph, tensor, to_host) == (contract::IMAGE_ENCODER, "image", false)
+            || graph == contract::DETECTOR
             || (RESULTS.contains(&tensor) && to_host);
         let severity = match (needed, prompted) {
+            (true, _) if graph == contract::DETECTOR && to_host && bytes > enough => TransferSeverity::Minor,
             (true, _) => TransferSeverity::Expected,
             (false, true) => TransferSeverity::Medium,
             (false, false) => TransferSeverity::Critical,
         };
         let remedy = match severity {
             TransferSeverity::Expected => String::new(),
-            TransferSeverity::Medium => "happens once per prompt; nothing to gain".to_string(),
+            TransferSeverity::Medium => "happens once per prompt or track; nothing to gain".to_string(),
+            TransferSeverity::Minor => {
+                "holds every class of every query; an export in layout `official` gives one class and score per query"
+                    .to_string()
+            }
             _ => format!("keep {tensor} on {device} between the graphs, and read it back only for checks"),
         };
         let per = if prompted { count as f64 } else { frames };
@@ -91,6 +118,7 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
             bytes: (bytes as f64 / per).round() as u64,
             count_per_frame: count as f64 / frames,
             remedy,
+            place: place(graph, tensor, to_host),
         });
     }
     for copy in &audit.memcpy {
@@ -108,6 +136,7 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
                 "an operator of this graph runs on another provider: export the graph without it, or use a runtime \
                      whose provider has it"
                     .to_string(),
+            place: place("", "", copy.to_host),
         });
     }
     items

@@ -18,6 +18,7 @@ use crate::manifest::DetectorLayout;
 use crate::onnx::Edge;
 use crate::runner::RunnerError;
 use crate::sam::contract::read;
+use crate::sam::copies::{Copied, Copies};
 use crate::sam::image::Image;
 use crate::types::{Device, Frame, OpenReport, OpenRequest, StagePrecision};
 
@@ -31,6 +32,7 @@ pub struct Detector {
     preprocess: Preprocess,
     on_gpu: bool,
     report: OpenReport,
+    copies: Copies,
 }
 
 /// Tensors on the host, by layout.
@@ -55,7 +57,7 @@ enum Outputs {
 
 impl Detector {
     /// Checks the pack in `dir`, loads ONNX Runtime and the graph, and binds its tensors; device, precision and options are those of
-    /// `request`. With a directory, ONNX Runtime profiles the graph into it, which costs time.
+    /// `request`. With a directory, ONNX Runtime profiles the graph into it and copies are counted, which costs time.
     ///
     /// # Errors
     /// [`RunnerError::Pack`], [`RunnerError::Environment`] or [`RunnerError::Usage`], by whose fault it is.
@@ -78,8 +80,8 @@ impl Detector {
         let image = Image::new(&host, signature.size, bytes)?;
         let mut binding = graph.binding()?;
         let outputs = Outputs::new(&host, &signature, &mut binding)?;
-        let mut detector =
-            Detector { binding, image, outputs, graph, signature, preprocess, on_gpu: settings.on_gpu(), report };
+        let (on_gpu, copies) = (settings.on_gpu(), Copies::new(profile.is_some()));
+        let mut detector = Detector { binding, image, outputs, graph, signature, preprocess, on_gpu, report, copies };
         detector.bind_inputs()?;
         Ok(detector)
     }
@@ -114,6 +116,7 @@ impl Detector {
             self.bind_inputs()?;
         }
         self.graph.run(&self.binding)?;
+        self.count_copies();
         match &self.outputs {
             Outputs::Raw { .. } => {
                 self.rows().into_iter().for_each(|rows| rows.best([frame.width, frame.height], found))
@@ -138,6 +141,33 @@ impl Detector {
                 classes: self.signature.classes,
             }),
             Outputs::Official { .. } => None,
+        }
+    }
+
+    /// Copies between host and device since opening, where they are counted.
+    pub fn copies(&self) -> &[Copied] {
+        self.copies.list()
+    }
+
+    /// What one frame copies: the image up, and what the graph says of all queries down.
+    fn count_copies(&mut self) {
+        let (queries, classes) = (self.signature.queries as u64, self.signature.classes as u64);
+        let samples = 3 * (self.signature.size as u64).pow(2);
+        let image = if matches!(self.image, Image::Bytes(_)) { samples } else { 4 * samples };
+        let mut count = |tensor, to_host, bytes| self.copies.push_bytes(DETECTOR, tensor, to_host, bytes, false);
+        count(self.signature.image, false, image);
+        match &self.outputs {
+            Outputs::Raw { .. } => {
+                count(self.signature.logits, true, 4 * queries * classes);
+                count(PRED_BOXES, true, 4 * queries * 4);
+            }
+            Outputs::Official { .. } => {
+                let [labels, boxes, scores] = OFFICIAL;
+                count(SIZE, false, 2 * 8);
+                count(labels, true, 8 * queries);
+                count(boxes, true, 4 * queries * 4);
+                count(scores, true, 4 * queries);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is copied between host and device? Counted for the placement audit; a tracker that measures counts nothing.
+//! What is copied between host and device? Counted for the placement audit; a runner that measures counts nothing.
 
 use crate::host::settings::SessionSettings;
 
@@ -20,7 +20,7 @@ pub struct Copied {
     pub prompted: bool,
 }
 
-/// The copies that a tracker has made since opening, where they are counted.
+/// The copies that a runner has made since opening, where they are counted.
 pub struct Copies(Option<Vec<Copied>>);
 
 impl Copies {
@@ -38,7 +38,8 @@ impl Copies {
         self.push_bytes(graph, tensor, to_host, values as u64 * 4, prompted);
     }
 
-    fn push_bytes(&mut self, graph: &'static str, tensor: &'static str, to_host: bool, bytes: u64, prompted: bool) {
+    /// A copy that was made.
+    pub fn push_bytes(&mut self, graph: &'static str, tensor: &'static str, to_host: bool, bytes: u64, prompted: bool) {
         if let Some(copies) = &mut self.0 {
             copies.push(Copied { graph, tensor, to_host, bytes, prompted });
         }

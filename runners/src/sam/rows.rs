@@ -47,6 +47,11 @@ impl RowGraphs {
         self.keep().map(drop)
     }
 
+    /// Those of its graphs that are loaded.
+    pub fn graphs(&mut self) -> impl Iterator<Item = &mut GraphSession> {
+        self.join.iter_mut().chain(&mut self.keep)
+    }
+
     fn join(&mut self) -> Result<&mut GraphSession, RunnerError> {
         let join = match self.join.take() {
             Some(join) => join,

@@ -215,6 +215,7 @@ impl Tracker {
         (self.encoder.iter_mut().map(|encoder| &mut encoder.graph))
             .chain([&mut self.memory_attention, &mut self.mask_decoder, &mut self.memory_encoder])
             .chain(&mut self.mask_prompt)
+            .chain(self.rows.graphs())
             .map(|graph| Ok((graph.name.clone(), graph.end_profile()?)))
             .collect()
     }

@@ -1,10 +1,12 @@
 //! Where do the nodes of each graph really run, and what is copied between host and device on the way? ONNX Runtime's own
-//! profile answers for its nodes and its Memcpy nodes; the tracker counts what it binds and reads back itself. Timings of
+//! profile answers for its nodes and its Memcpy nodes; tracker and detector count what they bind and read back themselves. Timings of
 //! a profiled session are distorted: shares of time are what is taken from them, nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::compose::{self, Composed};
+use crate::detect::Detector;
 use crate::files;
 use crate::packs;
 use crate::runner::{Runner, RunnerError};
@@ -47,13 +49,37 @@ pub struct Audit {
     pub placements: Vec<Placement>,
     /// ONNX Runtime's own copies.
     pub memcpy: Vec<Memcpy>,
-    /// The tracker's copies, each as often as it was made.
+    /// The runner's copies, each as often as it was made.
     pub copies: Vec<Copied>,
     /// Frames tracked.
     pub frames: usize,
 }
 
-/// Tracks `frames` with profiling on; `prompts` start on the first.
+/// A runner whose graphs are profiled and whose copies are counted.
+trait Profiled: Runner {
+    fn copies(&self) -> Vec<Copied>;
+    fn end_profiles(&mut self) -> Result<Vec<(String, PathBuf)>, RunnerError>;
+}
+
+impl Profiled for Tracker {
+    fn copies(&self) -> Vec<Copied> {
+        Tracker::copies(self).to_vec()
+    }
+    fn end_profiles(&mut self) -> Result<Vec<(String, PathBuf)>, RunnerError> {
+        Tracker::end_profiles(self)
+    }
+}
+
+impl Profiled for Composed<Tracker, Detector> {
+    fn copies(&self) -> Vec<Copied> {
+        Composed::copies(self)
+    }
+    fn end_profiles(&mut self) -> Result<Vec<(String, PathBuf)>, RunnerError> {
+        Composed::end_profiles(self)
+    }
+}
+
+/// Tracks `frames` with profiling on; `prompts` start on the first. Where the request names a detector, it founds the tracks.
 ///
 /// # Errors
 /// [`RunnerError::Usage`] for a pack without graphs; whatever opening and running give; [`RunnerError::Environment`] when
@@ -70,15 +96,18 @@ pub fn audit(
     if packs::describe(&request.pack, request.device)?.finds_and_tracks() {
         return of_segmenter(request, frames, profiles);
     }
-    let mut tracker = Tracker::open_with(request, Some(profiles))?;
+    let mut runner: Box<dyn Profiled> = match &request.detector {
+        Some(_) => Box::new(compose::open_with(request, Some(profiles))?),
+        None => Box::new(Tracker::open_with(request, Some(profiles))?),
+    };
     let mut count = 0;
     for (i, frame) in frames.enumerate() {
         let (width, height, rgb) = frame?;
-        tracker.step(Frame { width, height, rgb: &rgb }, if i == 0 { prompts } else { &[] })?;
+        runner.step(Frame { width, height, rgb: &rgb }, if i == 0 { prompts } else { &[] })?;
         count += 1;
     }
-    let mut audit = Audit { copies: tracker.copies().to_vec(), frames: count, ..Audit::default() };
-    for (graph, file) in tracker.end_profiles()? {
+    let mut audit = Audit { copies: runner.copies(), frames: count, ..Audit::default() };
+    for (graph, file) in runner.end_profiles()? {
         let wrong = |e: String| RunnerError::Environment(format!("profile {}: {e}", file.display()));
         let text = files::read_text(&file, files::LARGE).map_err(|e| wrong(e.to_string()))?;
         read_profile(&graph, &text, &mut audit).map_err(wrong)?;
