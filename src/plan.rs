@@ -112,7 +112,8 @@ impl Plan {
                     let admitted = options::admit(&pack, &settings, prompt);
                     let model = model.clone();
                     let pack_stamps = Vec::new();
-                    let mut cell = Cell { model, pack, detector, prompt, dtype, device, admitted, pack_stamps };
+                    let labels = resolve::labels(&settings, dtype, device)?;
+                    let mut cell = Cell { model, pack, detector, labels, prompt, dtype, device, admitted, pack_stamps };
                     cell.pack_stamps = checked_packs(&cell, &mut checked)?;
                     options::check(&settings, &cell)?;
                     cells.push(cell);
@@ -198,12 +199,13 @@ impl Plan {
             let options: Vec<_> = cell.admitted.passed.iter().map(|(k, v)| format!("{k}={v}")).collect();
             let _ = writeln!(
                 text,
-                "cell {}/{}: {}  pack {}{}{}",
+                "cell {}/{}: {}  pack {}{}{}{}",
                 n + 1,
                 self.cells.len(),
                 cell.label(),
                 cell.pack.dir.display(),
                 cell.detector.as_ref().map_or_else(String::new, |pack| format!("  detector {}", pack.dir.display())),
+                cell.labels.as_ref().map_or_else(String::new, |pack| format!("  labels {}", pack.dir.display())),
                 if options.is_empty() { String::new() } else { format!("  options {}", options.join(" ")) }
             );
         }

@@ -52,6 +52,9 @@ pub fn files_with(
     if run.cells.iter().any(|cell| cell.detector.is_some()) {
         files.push(("found.csv".to_string(), csv::found(run)));
     }
+    if run.cells.iter().any(|cell| cell.labels.is_some()) {
+        files.push(("labels.csv".to_string(), csv::labels(run)));
+    }
     if !run.data.has_truth() {
         files.push(("tracks.csv".to_string(), csv::tracks(run)));
     }

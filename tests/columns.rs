@@ -33,6 +33,7 @@ fn sections() -> Vec<Section> {
         section(csv::rails_table()),
         section(csv::repeats_table()),
         section(csv::found_table()),
+        section(csv::labels_table()),
         section(csv::tracks_table()),
         section(csv::agreement_table()),
         section(csv::memory_table()),

@@ -267,7 +267,58 @@ fn the_reference_is_met_through_the_program() {
     }
 }
 
-/// A detector founds what a tracker carries, with the weights that come with the program.
+/// What a run says its objects are called, and how often each frame was timed for it.
+fn labels_of(dir: &Path, record: &Value) -> Vec<(String, f64, u64)> {
+    let cell = &record["cells"][0];
+    assert_eq!(cell["labels"]["classes"], serde_json::json!(["round", "polygon", "star"]));
+    let sequences = cell["sequences"].as_array().unwrap();
+    let frames = || sequences.iter().flat_map(|s| s["frames"].as_array().unwrap());
+    assert!(frames().any(|frame| frame["stages_ms"]["labels"].as_f64().is_some()), "crops are a stage of their own");
+    assert!(sequences.iter().all(|s| s["labels"]["time_ms"].as_f64().unwrap() > 0.0));
+    let objects: Vec<_> = sequences.iter().flat_map(|s| s["labels"]["objects"].as_array().unwrap()).collect();
+    let rows = std::fs::read_to_string(dir.join("labels.csv")).unwrap().lines().count() - 1;
+    assert_eq!(rows, objects.len());
+    let of = |o: &&Value| {
+        let label = o["label"].as_str().unwrap().to_string();
+        (label, o["probability"].as_f64().unwrap(), o["crops"].as_u64().unwrap())
+    };
+    objects.iter().map(of).collect()
+}
+
+/// Objects that the prompts follow by script are named as the shapes that they are, and what is no label pack is refused.
+#[test]
+fn tracks_of_a_prompted_run_get_names() {
+    if real_packs("tracks_of_a_prompted_run_get_names", true).is_none() {
+        return;
+    }
+    let (dir, assets) = (tempfile::tempdir().unwrap(), repository().join("assets"));
+    std::fs::create_dir(dir.path().join("mock")).unwrap();
+    std::fs::write(dir.path().join("mock/pack.toml"), "schema = 1\nid = \"m\"\nfamily = \"mock\"\n").unwrap();
+    let packs = assets.join("packs").display().to_string();
+    let data = assets.join("demo").display().to_string();
+    let args = ["--models", "m_mask", "--packs", "mock", "--packs", &packs, "--dtype", "fp32", "--data", &data];
+    let short = ["--limit-videos", "2", "--limit-frames", "9", "--json", "--quiet"];
+    let output = jetbench(dir.path(), &[&args[..], &short, &["--labels", "labels"]].concat());
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+    let run = dir.path().join(line["run"].as_str().unwrap());
+    let record: Value = serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let found = labels_of(&run, &record);
+    let objects = record["data"]["objects"].as_u64().unwrap();
+    assert!(
+        found.len() as u64 == objects && found.iter().all(|(_, p, n)| *p > 0.33 && (1..=8).contains(n)),
+        "{found:?}"
+    );
+    for (wrong, words) in [("dfine_mini", "is of family dfine"), ("nonesuch", "no pack `nonesuch`")] {
+        let output = jetbench(dir.path(), &[&args[..], &["--labels", wrong]].concat());
+        let said = stderr(&output);
+        assert!(output.status.code() == Some(2) && said.contains(words), "{words}: {said}");
+    }
+    let args = ["--models", "labels_mini_points", "--packs", &packs, "--dtype", "fp32", "--data", &data];
+    let said = stderr(&jetbench(dir.path(), &args));
+    assert!(said.contains("--labels labels_mini"), "{said}");
+}
+
+/// A detector founds what a tracker carries, with the weights that come with the program; what it carries gets names.
 #[test]
 fn the_miniatures_find_and_track_without_a_prompt() {
     if real_packs("the_miniatures_find_and_track_without_a_prompt", true).is_none() {
@@ -275,7 +326,8 @@ fn the_miniatures_find_and_track_without_a_prompt() {
     }
     let (dir, assets) = (tempfile::tempdir().unwrap(), repository().join("assets"));
     let [packs, data] = ["packs", "demo"].map(|name| assets.join(name).display().to_string());
-    let models = ["--models", "sam2_dfine", "--dtype", "fp32", "--packs", &packs, "--data", &data];
+    let models =
+        ["--models", "sam2_dfine", "--labels", "labels", "--dtype", "fp32", "--packs", &packs, "--data", &data];
     let output = jetbench(
         dir.path(),
         &[&models[..], &["--limit-videos", "2", "--limit-frames", "16", "--json", "--quiet"]].concat(),
@@ -287,6 +339,12 @@ fn the_miniatures_find_and_track_without_a_prompt() {
     let summary = &record["cells"][0]["summary"];
     assert!(summary["jf"].is_null(), "J&F is of prompted objects: {summary:#}");
     assert!(summary["found"]["scores"]["jf"].as_f64().unwrap() > 60.0, "{summary:#}");
+    let named = labels_of(&dir.path().join(line["run"].as_str().unwrap()), &record);
+    assert_eq!(
+        Some(named.len() as u64),
+        summary["found"]["confirmed"].as_u64(),
+        "tracks that were taken back have none"
+    );
 }
 
 /// A copy of a pack with one thing changed.

@@ -43,6 +43,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "PACK", help_heading = WHAT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detector: Option<String>,
+    /// Label pack that names the tracks
+    ///
+    /// A pack of family clip_labels, by its name or place: its classes and their probabilities stand in labels.csv, in the report and on
+    /// overlays (docs/labels.md)
+    #[arg(long, value_name = "PACK", help_heading = WHAT, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
     /// Precisions: fp32, fp16, bf16 [default: bf16]
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',', help_heading = WHAT, add = complete::dtypes())]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]

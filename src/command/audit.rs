@@ -69,6 +69,12 @@ pub fn audit(args: &AuditArgs) -> Result<Outcome, Error> {
 
 /// Runs one cell with profiling on the first video of the plan.
 fn one(plan: &Plan, cell: &Cell) -> Result<Audit, Error> {
+    if let Some(labels) = &cell.labels {
+        return Err(Error::Usage(format!(
+            "`audit` looks at the graphs of a tracker, so it says nothing about label pack {}; leave --labels out",
+            labels.id
+        )));
+    }
     let sequence = &plan.dataset.sequences[0];
     let (begin, planned) = match &cell.detector {
         Some(_) => (0, Vec::new()),

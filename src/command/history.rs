@@ -126,7 +126,7 @@ pub fn columns<'a>() -> CsvTable<&'a Row> {
             => |r| maybe(r.peak_system_mib);
         "energy_per_frame_j", "J", "energy of the whole module per tracked frame", AS_THERE
             => |r| maybe(r.energy_per_frame_j);
-        "pack_digest", "", "SHA-256 of the pack's manifest; with a detector, both packs' digests joined by `+`" => |r| value(&r.key.thing[0]);
+        "pack_digest", "", "SHA-256 of the pack's manifest; with a detector or a label pack, the digests of all joined by `+`" => |r| value(&r.key.thing[0]);
         "onnxruntime", "", "version of ONNX Runtime", AS_THERE => |r| value(&r.key.thing[1]);
         "dataset", "", "root directory of the videos, as given" => |r| value(&r.key.thing[2]);
         "disturbed", "", "what disturbed the measurement, names with semicolons between", NOT_DISTURBED

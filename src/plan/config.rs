@@ -131,7 +131,7 @@ mod tests {
     fn an_unknown_key_is_refused_with_the_nearest_one_and_its_line() {
         insta::assert_snapshot!(read("models = []\nlimit-video = 3\n").unwrap_err(),
             @"job.toml:2: unknown key `limit-video`; did you mean `limit-videos`?");
-        assert!(read("zzz = 1").unwrap_err().contains("known keys: models, detector, dtype"));
+        assert!(read("zzz = 1").unwrap_err().contains("known keys: models, detector, labels, dtype"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Cell {
     pub pack: PackInfo,
     /// The pack of the detector that founds the tracks.
     pub detector: Option<PackInfo>,
+    /// The pack that names the tracks.
+    pub labels: Option<PackInfo>,
     /// Prompt kind.
     pub prompt: PromptKind,
     /// Precision asked for.
@@ -55,12 +57,12 @@ impl Cell {
         self.finds().then(|| self.detector.as_ref().unwrap_or(&self.pack))
     }
 
-    /// Its packs: the tracker's, and a detector's.
+    /// Its packs: the tracker's, a detector's, and a label pack's.
     pub fn packs(&self) -> impl Iterator<Item = &PackInfo> {
-        std::iter::once(&self.pack).chain(&self.detector)
+        std::iter::once(&self.pack).chain(&self.detector).chain(&self.labels)
     }
 
-    /// Digests of their manifests, as records have them: with a detector both, `+` between.
+    /// Digests of their manifests, as records have them: of several, `+` between.
     pub fn pack_digest(&self) -> String {
         self.packs().map(|pack| pack.digest.as_str()).collect::<Vec<_>>().join("+")
     }
@@ -136,6 +138,32 @@ pub(crate) fn resolve(
             )))
         }
     }
+}
+
+/// The label pack of `--labels`, for a precision and a device.
+///
+/// # Errors
+/// There is none of that name, it is no label pack, or it has no such graphs.
+pub(crate) fn labels(settings: &Settings, dtype: Dtype, device: Device) -> Result<Option<PackInfo>, Error> {
+    let Some(asked) = &settings.labels else { return Ok(None) };
+    let name = settings.alias.get(asked).map_or(asked.as_str(), String::as_str);
+    let refuse = |text: String| Err(Error::Usage(format!("--labels {asked}: {text}")));
+    let pack = match packs::find(&settings.packs, name, device) {
+        Ok(pack) => pack,
+        Err(fault) => return refuse(fault.to_string()),
+    };
+    if !pack.labels() {
+        return refuse(format!(
+            "pack {} is of family {}, and a label pack is of clip_labels",
+            pack.dir.display(),
+            pack.family
+        ));
+    }
+    if !pack.capabilities.dtypes.contains(&dtype) {
+        let known: Vec<_> = pack.capabilities.dtypes.iter().map(ToString::to_string).collect();
+        return refuse(format!("pack {} has no {dtype} graphs; it has: {}", pack.dir.display(), known.join(", ")));
+    }
+    Ok(Some(pack))
 }
 
 /// What stands behind the name of a pack in a tag.
@@ -230,6 +258,9 @@ impl<'a> Names<'a> {
 
 /// What a pack can be run as, as the end of a sentence that it cannot be run so.
 fn runs_as(name: &str, pack: &PackInfo, available: &[&PackInfo]) -> String {
+    if pack.labels() {
+        return format!(": it names the tracks of other models; say --models TAG --labels {name}");
+    }
     if pack.detects {
         let tracker = available.iter().find(|tracker| packs::compose(tracker, pack).is_ok());
         let tracker = tracker.map_or("TRACKER", |tracker| tracker.id.as_str());

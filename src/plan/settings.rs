@@ -115,6 +115,9 @@ pub struct Settings {
     pub waiting: Waiting,
     /// Retention: newest runs of this device that stay.
     pub keep: Option<usize>,
+    /// The pack that names the tracks, by its name or place.
+    #[serde(default)]
+    pub labels: Option<String>,
     /// Most memory that a cell may be estimated to need, bytes.
     #[serde(default)]
     pub memory_budget: Option<u64>,
@@ -171,6 +174,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         scenario: args.scenario.unwrap_or(if is_live { Scenario::Realtime } else { Scenario::default() }),
         fps: args.fps,
         repeat: args.repeat.map_or(1, Into::into),
+        labels: args.labels.clone(),
         rival_policy: args.rival_policy.unwrap_or(Policy::Report),
         min_seconds: args.min_seconds.unwrap_or(0.0),
         min_frames: args.min_frames.unwrap_or(20),

@@ -13,7 +13,7 @@ use crate::report::answer;
 use crate::report::table::{cell_name, dtype_short, tells};
 use crate::results::disturbance::Disturbance;
 use crate::results::note::{Note, NoteKind, Severity};
-use crate::results::record::{CellRecord, LatencyRecord, RunRecord, Verdict};
+use crate::results::record::{CellRecord, LabelSummary, LatencyRecord, RunRecord, Verdict};
 use crate::text::{clean, plural};
 
 /// What stands where accuracy would.
@@ -77,7 +77,7 @@ impl Closing {
             banner: banner(run),
             reasons: reasons(run),
             warnings: warnings(run),
-            answer: answer::of_run(run),
+            answer: answered(run),
             legend: legend(run),
             settings: seen(run, &|note| note.severity == Severity::Info),
         }
@@ -112,6 +112,8 @@ pub fn test_models(run: &RunRecord) -> Vec<(&str, &str)> {
         models.extend(cell.test_model_of.as_deref().map(|model| (cell.pack.as_str(), model)));
         let detector = cell.detector.as_ref();
         models.extend(detector.and_then(|d| Some((d.pack.as_str(), d.test_model_of.as_deref()?))));
+        let labels = cell.labels.as_ref();
+        models.extend(labels.and_then(|l| Some((l.pack.as_str(), l.test_model_of.as_deref()?))));
     }
     models
 }
@@ -196,6 +198,33 @@ fn headline(run: &RunRecord) -> String {
         text.push_str(&format!("; the run stopped early: {}", clean(why)));
     }
     text
+}
+
+/// What answers the run's question: which model is better, and how the objects were named.
+fn answered(run: &RunRecord) -> Option<String> {
+    let named = run.cells.iter().filter_map(|cell| {
+        let pack = &cell.labels.as_ref()?.pack;
+        let words = label_words(&LabelSummary::of(&cell.sequences)?);
+        Some(format!("Labels of {} by {pack}: {words}.", cell_name(run, cell)))
+    });
+    let told: Vec<String> = answer::of_run(run).into_iter().chain(named).collect();
+    (!told.is_empty()).then(|| told.join(" "))
+}
+
+/// How objects were named, in words.
+pub(super) fn label_words(of: &LabelSummary) -> String {
+    let cut = of.frame_ms.map_or_else(String::new, |ms| format!("; crops took {ms:.2} ms per frame"));
+    let left_out = match of.left_out {
+        0 => String::new(),
+        n => format!("; {n} more objects than are labelled in a video"),
+    };
+    format!(
+        "named {} of {} (probability from 0.5 on){cut}, the image tower {:.0} ms for {} after the last frames{left_out}",
+        of.named,
+        plural(of.objects, "object", "objects"),
+        of.time_ms,
+        plural(of.crops as usize, "crop", "crops")
+    )
 }
 
 fn reasons(run: &RunRecord) -> Vec<String> {

@@ -4,11 +4,13 @@
 //! bits, and a quantity that was not measured is an empty field, never 0.
 
 mod found;
+mod labels;
 mod run;
 
 use std::fmt::Display;
 
 pub use found::*;
+pub use labels::*;
 pub use run::*;
 
 /// A column of a file whose rows are made of `R`.

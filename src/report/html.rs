@@ -7,6 +7,7 @@ pub mod changes;
 mod found;
 mod headline;
 pub mod history;
+mod labels;
 mod objects;
 mod shell;
 mod understanding;

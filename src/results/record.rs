@@ -5,6 +5,7 @@ mod agreement;
 mod figures;
 mod forecast;
 mod found;
+mod labels;
 mod prompt;
 mod sequence;
 
@@ -25,6 +26,7 @@ pub use figures::*;
 pub(crate) use forecast::mib;
 pub use forecast::{CellForecast, Estimate, Forecast, ForecastRecord, Taken};
 pub use found::{DetectorRecord, FoundRecord, FoundSummary, FoundTrackRecord};
+pub use labels::{LabelPackRecord, LabelSummary, LabelsRecord, ObjectLabelRecord, shown as shown_label};
 pub use prompt::PromptRecord;
 pub use sequence::*;
 
@@ -277,11 +279,14 @@ pub struct CellRecord {
     pub model: String,
     /// Pack id that the tag resolved to: `sam2_mini`.
     pub pack: String,
-    /// SHA-256 over the pack's manifest; with a detector those of both, `+` between.
+    /// SHA-256 over the pack's manifest; with a detector or a label pack those of all, `+` between.
     pub pack_digest: String,
     /// The detector that founds the tracks, or the pack itself where it finds and tracks; `None` where objects are prompted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detector: Option<DetectorRecord>,
+    /// The label pack that names its objects; `None`: nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelPackRecord>,
     /// The model that the pack only stands in for (`SAM 2`), where it is a test model; `None` in older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_model_of: Option<String>,
@@ -411,6 +416,7 @@ impl Default for CellRecord {
             pack: String::new(),
             pack_digest: String::new(),
             detector: None,
+            labels: None,
             test_model_of: None,
             licence: String::new(),
             prompt: PromptKind::Points,

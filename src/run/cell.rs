@@ -25,7 +25,9 @@ use crate::plan::{Plan, budget};
 use crate::report::{csv, thumb};
 use crate::results::disturbance;
 use crate::results::note::{Note, NoteKind};
-use crate::results::record::{CellRecord, DetectorRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict};
+use crate::results::record::{
+    CellRecord, DetectorRecord, LabelPackRecord, MemoryPoint, MemoryRecord, RuntimeRecord, Verdict,
+};
 use crate::results::store::{self, RunDir};
 use crate::run::event::{Event, FaultClass, Job, PROTOCOL, Phase};
 use crate::run::memory::MemoryWatch;
@@ -174,6 +176,11 @@ impl CellRun<'_> {
                 pack: pack.id.clone(),
                 test_model_of: pack.test_model_of.clone(),
                 licence: pack.licence.clone(),
+                classes: pack.classes.clone(),
+            }),
+            labels: self.cell.labels.as_ref().map(|pack| LabelPackRecord {
+                pack: pack.id.clone(),
+                test_model_of: pack.test_model_of.clone(),
                 classes: pack.classes.clone(),
             }),
             test_model_of: self.cell.pack.test_model_of.clone(),
@@ -355,7 +362,9 @@ impl CellRun<'_> {
         observed: &mut Observed,
     ) -> Result<(), (FaultClass, String)> {
         let environment = |error: String| (FaultClass::Environment, error);
-        let Event::SequenceDone { index, video, frames, wall_ms, span, late, read, stalls, live, found, .. } = event
+        let Event::SequenceDone {
+            index, video, frames, wall_ms, span, late, read, stalls, live, found, labels, ..
+        } = event
         else {
             return Ok(());
         };
@@ -388,6 +397,7 @@ impl CellRun<'_> {
             frames_sha256,
             live,
             found,
+            labels,
         });
         self.progress.frames(self.frames_before(observed));
         let state = resume::CellProgress { record: record.clone(), finished: observed.finished.clone() };
@@ -436,6 +446,7 @@ impl CellRun<'_> {
             overlays: if first { settings.overlays } else { Overlays::Off },
             overlays_root: outputs::overlays(&self.dir.path, self.cell),
             classes: self.cell.pack.classes.clone(),
+            labels: self.cell.labels.as_ref().map(|pack| pack.classes.clone()).unwrap_or_default(),
         };
         self.progress.phase(Phase::Score);
         let what = if extras.overlays != Overlays::Off { "scoring, drawing overlays" } else { "scoring" };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use jetbench_runners::RunnerError;
 use jetbench_runners::types::{
-    Device, Dtype, FoundTracks, OpenReport, OpenRequest, Options, PromptKind, StagePrecision,
+    Device, Dtype, FoundTracks, OpenReport, OpenRequest, Options, PromptKind, StagePrecision, TrackLabels,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 9;
+pub const PROTOCOL: u32 = 10;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,7 +33,9 @@ pub struct Job {
     pub pack: PathBuf,
     /// Directory of the detector's pack.
     pub detector: Option<PathBuf>,
-    /// Digests of the packs that were planned, the detector's last; others are refused.
+    /// Directory of the label pack.
+    pub labels: Option<PathBuf>,
+    /// Digests of the packs that were planned, in the order of these three; others are refused.
     pub pack_digests: Vec<String>,
     /// How objects are prompted.
     pub prompt: PromptKind,
@@ -87,6 +89,7 @@ impl Job {
             protocol: PROTOCOL,
             pack: cell.pack.dir.clone(),
             detector: cell.detector.as_ref().map(|pack| pack.dir.clone()),
+            labels: cell.labels.as_ref().map(|pack| pack.dir.clone()),
             pack_digests: cell.packs().map(|pack| pack.digest.clone()).collect(),
             prompt: cell.prompt,
             clicks: plan::options::clicks(&cell.pack, settings),
@@ -279,6 +282,8 @@ pub enum Event {
         live: Option<LiveRecord>,
         /// The tracks that a detector founded, their frames those of the video.
         found: Option<FoundTracks>,
+        /// What the objects are called.
+        labels: Option<TrackLabels>,
     },
     /// The worker gives up; it exits after this line.
     Failed {

@@ -172,7 +172,10 @@ fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
 fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
     events.enter(Phase::Load);
     let started = Instant::now();
-    let opened = is_planned(job).and_then(|()| packs::open(&job.request()));
+    let opened = is_planned(job).and_then(|()| match &job.labels {
+        Some(labels) => packs::open_labelled(&job.request(), labels),
+        None => packs::open(&job.request()),
+    });
     let load_ms = ms(started.elapsed());
     // Once more: it could have been replaced between the two.
     let opened = opened.and_then(|runner| is_planned(job).map(|()| runner));
@@ -192,7 +195,7 @@ fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
 
 /// Are the packs the planned ones?
 fn is_planned(job: &Job) -> Result<(), RunnerError> {
-    for (pack, planned) in std::iter::once(&job.pack).chain(&job.detector).zip(&job.pack_digests) {
+    for (pack, planned) in std::iter::once(&job.pack).chain(&job.detector).chain(&job.labels).zip(&job.pack_digests) {
         let found = packs::digest_of(pack)?;
         if found != *planned {
             return Err(RunnerError::Pack(format!(
@@ -262,6 +265,7 @@ fn track(
         }
     };
     let found = frame_loop.found(job, done)?;
+    let labels = frame_loop.runner.take_labels()?;
     let stalls = beat.stop();
     let span = (started, wall_end);
     let wall_ms = (span.1 - span.0) as f64 / 1e6;
@@ -282,6 +286,7 @@ fn track(
         stalls,
         live: None,
         found,
+        labels,
     });
     Ok(())
 }

@@ -7,7 +7,7 @@ mod paint;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::types::{FoundTracks, Mask};
+use jetbench_runners::types::{FoundTracks, Mask, TrackLabels};
 use rayon::prelude::*;
 
 use self::found::Tracks;
@@ -21,7 +21,8 @@ use crate::report::movie::Movie;
 use crate::report::overlay::{self, Layer};
 use crate::report::thumb;
 use crate::results::record::{
-    FrameRecord, FrameScoreRecord, LiveRecord, ObjectRecord, SequenceRecord, StallRecord, TrackRecord,
+    FrameRecord, FrameScoreRecord, LabelsRecord, LiveRecord, ObjectRecord, SequenceRecord, StallRecord, TrackRecord,
+    shown_label,
 };
 use crate::run::prompt::GivenPrompt;
 use crate::run::spool::{Reader, SpooledFrame};
@@ -59,7 +60,13 @@ pub struct Finished {
     /// The tracks that a detector founded, their frames those of the video.
     #[serde(default)]
     pub found: Option<FoundTracks>,
+    /// What its objects are called.
+    #[serde(default)]
+    pub labels: Option<TrackLabels>,
 }
+
+/// What stands beside an object in a picture, by its number in the runner.
+type Names = BTreeMap<u32, String>;
 
 /// One frame's share of the result.
 struct GradedFrame {
@@ -115,6 +122,8 @@ pub struct Extras {
     pub overlays_root: PathBuf,
     /// Names of a detector's classes.
     pub classes: Vec<String>,
+    /// Names of a label pack's classes.
+    pub labels: Vec<String>,
 }
 
 /// A graded sequence.
@@ -149,20 +158,24 @@ pub fn grade(
         )));
     }
     let tracks = finished.found.as_ref();
-    let tracks = tracks.map(|found| Tracks::new(sequence, found, &extras.classes, layout)).transpose()?;
+    let said = finished.labels.iter().flat_map(|labels| &labels.objects);
+    let names: Names = said.map(|of| (of.object, shown_label(of.best, &extras.labels))).collect();
+    let tracks = tracks.map(|found| Tracks::new(sequence, found, (&extras.classes, &names), layout)).transpose()?;
     let mut unwritten = Vec::new();
     let shown = tracks.as_ref().map_or(sequence, |tracks| &tracks.shown);
     let writer = Writer::new(extras, layout, shown, finished.frames, tracks.as_ref()).unwrap_or_else(|e| {
         unwritten.push((Output::Masks, e));
         None
     });
-    let painter = Painter::new(extras, sequence, &finished.prompts).unwrap_or_else(|e| {
+    let painter = Painter::new(extras, sequence, &finished.prompts, &names).unwrap_or_else(|e| {
         unwritten.push((Output::Overlays, e));
         None
     });
     let movie = painter.as_ref().and_then(|painter| painter.movie.clone());
     let movie = movie.map(|path| Movie::create(&path, sequence.fps));
     let (writer_of, painter_of) = (writer.as_ref(), painter.as_ref());
+    let named = |id: u32| shown.objects.iter().find(|object| object.id == id).map(|object| object.name.clone());
+    let labels = finished.labels.as_ref().map(|said| LabelsRecord::of(said, &extras.labels, named));
     let grading = Grading { sequence, tracks: tracks.as_ref(), writer: writer_of, painter: painter_of };
     let mut frames = graded_frames(&grading, reader, movie, graded)?;
     if frames.len() != finished.frames {
@@ -207,6 +220,7 @@ pub fn grade(
         frames_sha256: finished.frames_sha256.clone(),
         live: finished.live.clone(),
         found,
+        labels,
         ..SequenceRecord::default()
     };
     Ok(Graded { record, missing })

@@ -71,6 +71,7 @@ const NOT_RUN: &[(&str, &str)] = &[
         "jetbench plan --models sam2_points --memory-budget",
         "needs packs with graphs and ONNX Runtime: tests/main_job.rs",
     ),
+    ("jetbench --models sam2_dfine --labels", "needs a label pack and ONNX Runtime: tests/main_job.rs"),
     ("jetbench packs new", "drafts a manifest for graphs that were exported: tests/packs.rs"),
     ("jetbench packs get", "downloads checkpoints, and installs PyTorch"),
     ("scripts/packs_get_test.sh", "installs PyTorch and exports at full size"),

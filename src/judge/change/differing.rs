@@ -43,9 +43,11 @@ pub(super) fn machine(base: &RunRecord, other: &RunRecord) -> Vec<String> {
     found
 }
 
-/// Digests of the tracker's pack and of the detector's, which is empty where there is none.
-fn packs(cell: &CellRecord) -> (&str, &str) {
-    cell.pack_digest.split_once('+').unwrap_or((&cell.pack_digest, ""))
+/// Digests of the tracker's pack, of the detector's and of the label pack; empty where there is none.
+fn packs(cell: &CellRecord) -> [&str; 3] {
+    let mut parts = cell.pack_digest.split('+');
+    let mut next = |there: bool| if there { parts.next().unwrap_or_default() } else { "" };
+    [next(true), next(cell.detector.is_some()), next(cell.labels.is_some())]
 }
 
 /// What a change may come from.
@@ -60,13 +62,19 @@ pub(super) fn explaining((base, a): Placed, (other, b): Placed) -> Vec<String> {
     }
     match moved("pack", &a.pack, &b.pack) {
         Some(pack) => found.push(pack),
-        None if packs(a).0 != packs(b).0 => found.push(format!("another version of pack {}", clean(&a.pack))),
+        None if packs(a)[0] != packs(b)[0] => found.push(format!("another version of pack {}", clean(&a.pack))),
         None => {}
     }
     let detector = |c: &CellRecord| c.detector.as_ref().map(|d| d.pack.clone()).unwrap_or_default();
     match moved("detector", &detector(a), &detector(b)) {
         Some(pack) => found.push(pack),
-        None if packs(a).1 != packs(b).1 => found.push(format!("another version of pack {}", clean(&detector(a)))),
+        None if packs(a)[1] != packs(b)[1] => found.push(format!("another version of pack {}", clean(&detector(a)))),
+        None => {}
+    }
+    let labels = |c: &CellRecord| c.labels.as_ref().map(|l| l.pack.clone()).unwrap_or_default();
+    match moved("label pack", &labels(a), &labels(b)) {
+        Some(pack) => found.push(pack),
+        None if packs(a)[2] != packs(b)[2] => found.push(format!("another version of pack {}", clean(&labels(a)))),
         None => {}
     }
     let text = |value: &Option<String>| value.clone().unwrap_or_default();

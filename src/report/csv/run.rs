@@ -136,7 +136,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "fps_wall_low95", "frames/s", "lower end of the 95 % interval of `fps_wall`, whole videos resampled", FEW_VIDEOS
             => |r| r.low(|s| s.fps_wall_interval);
         "fps_wall_high95", "frames/s", "its upper end", FEW_VIDEOS => |r| r.high(|s| s.fps_wall_interval);
-        "pack_digest", "", "SHA-256 of the pack's manifest; with a detector, both packs' digests joined by `+`" => |r| value(&r.cell.pack_digest);
+        "pack_digest", "", "SHA-256 of the pack's manifest; with a detector or a label pack, the digests of all joined by `+`" => |r| value(&r.cell.pack_digest);
         "onnxruntime", "", "version of ONNX Runtime", UNLOADED
             => |r| maybe(r.cell.runtime.as_ref().map(|o| &o.version));
         "dataset", "", "root directory of the videos, as given" => |r| value(&r.of.data.root);
@@ -256,6 +256,8 @@ pub fn videos_table<'a>() -> CsvTable<CsvEntry<'a, &'a SequenceRecord>> {
         };
         "fps", "frames/s", "frame rate of the clip: its deadline, and the clock in `realtime`", "the clip tells none"
             => |r| maybe(r.of.fps);
+        "labels_ms", "ms", "image tower of the label pack over the crops of all objects, after the last frame and no part of `wall_ms`",
+            "there is no label pack" => |r| maybe(r.of.labels.as_ref().map(|labels| labels.time_ms));
     };
     CsvTable { file: "videos.csv", row: "One row per cell, repeat and finished video.", columns }
 }
@@ -438,6 +440,7 @@ pub fn frames_table<'a>() -> CsvTable<CsvEntry<'a, &'a FrameRecord>> {
         "detector_ms", "ms", "detector, from the frame to its boxes", NO_STAGE => |r| maybe(r.of.stages_ms.get("detector"));
         "association_ms", "ms", "which detection is which track, which founds one, which track ends", NO_STAGE
             => |r| maybe(r.of.stages_ms.get("association"));
+        "labels_ms", "ms", "crops of tracks, for their names", NO_STAGE => |r| maybe(r.of.stages_ms.get("labels"));
     };
     CsvTable { file: "frames.csv", row: "One row per cell, repeat and tracked frame; no sample is dropped.", columns }
 }

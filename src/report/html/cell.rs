@@ -5,7 +5,7 @@ use jetbench_runners::types::StagePrecision;
 use maud::{Markup, html};
 
 use super::shell::{folded, grid, notes, pairs};
-use super::{found, objects};
+use super::{found, labels, objects};
 use crate::report::csv::engine_build_ms;
 use crate::report::plot::stages;
 use crate::report::table::{cell_name, dtype_short};
@@ -23,6 +23,7 @@ pub(super) fn behind(cell: &CellRecord) -> Markup {
     let mut facts = origin(cell);
     if let Some(s) = summary {
         facts.extend(s.found.iter().flat_map(found::facts));
+        facts.extend(labels::fact(cell));
         facts.extend(accuracy_and_speed(s));
     }
     for (rail, joules) in &cell.energy_j {
@@ -53,6 +54,7 @@ pub(super) fn behind(cell: &CellRecord) -> Markup {
             @if !cell.repeats.is_empty() { (repeats(cell)) }
             (objects::tables(cell))
             (found::tracks(cell))
+            (labels::objects(cell))
         }
         @if !cell.memory.is_empty() { (memory(cell)) }
         @if !cell.sensors.missing.is_empty() {

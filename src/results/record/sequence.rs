@@ -9,6 +9,7 @@ use crate::score::MoseScore;
 use crate::text::plural;
 
 use super::found::FoundRecord;
+use super::labels::LabelsRecord;
 use super::prompt::PromptRecord;
 
 /// One tracked and scored video.
@@ -53,6 +54,9 @@ pub struct SequenceRecord {
     /// What a detector founded; `None` where objects are prompted. Then `objects` are those of the truth, without scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundRecord>,
+    /// What its objects are called; `None` without a label pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelsRecord>,
     /// When the worker's process stood still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stalls: Vec<StallRecord>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::types::{FoundTrack, FoundTracks, Mask};
 
+use super::Names;
 use crate::dataset::track_files::Instance;
 use crate::dataset::{DataError, Layout, MaskSource, Object, Sequence};
 use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
@@ -33,7 +34,7 @@ impl<'a> Tracks<'a> {
     pub(super) fn new(
         sequence: &Sequence,
         found: &'a FoundTracks,
-        classes: &'a [String],
+        (classes, names): (&'a [String], &Names),
         layout: Layout,
     ) -> Result<Self, DataError> {
         let confirmed = || found.tracks.iter().filter(|track| track.confirmed).zip(1..);
@@ -44,9 +45,9 @@ impl<'a> Tracks<'a> {
             prompt_frame: track.birth as usize,
         };
         let shown = sequence.with_found(confirmed().map(object).collect());
-        let titles = confirmed().map(|(track, number)| {
-            let label = label(classes, track.label);
-            format!("{number} {label} {:.2}", track.score)
+        let titles = confirmed().map(|(track, number)| match names.get(&track.id) {
+            Some(name) => format!("{number} {name}"),
+            None => format!("{number} {} {:.2}", label(classes, track.label), track.score),
         });
         let titles = titles.collect();
         let mut tracks = Tracks { found, classes, shown, titles, objects: None, layout };

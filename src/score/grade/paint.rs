@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jetbench_runners::types::{Mask, PromptShape};
 
 use super::found::Tracks;
-use super::{Extras, FrameObject, Predictions};
+use super::{Extras, FrameObject, Names, Predictions};
 use crate::dataset::{DataError, Object, RgbFrame, Sequence};
 use crate::plan::overlays::Overlays;
 use crate::report;
@@ -21,6 +21,8 @@ pub(super) struct Painter<'a> {
     /// The movie, where it is one.
     pub(super) movie: Option<PathBuf>,
     prompts: &'a [GivenPrompt],
+    /// What stands beside each object, in the order of the sequence.
+    titles: Vec<String>,
 }
 
 impl<'a> Painter<'a> {
@@ -28,6 +30,7 @@ impl<'a> Painter<'a> {
         extras: &Extras,
         sequence: &Sequence,
         prompts: &'a [GivenPrompt],
+        names: &Names,
     ) -> Result<Option<Self>, DataError> {
         let (root, name) = (&extras.overlays_root, &sequence.name);
         let (dir, movie) = match extras.overlays {
@@ -36,7 +39,12 @@ impl<'a> Painter<'a> {
             Overlays::Png | Overlays::Any => (root.join(name), None),
         };
         std::fs::create_dir_all(&dir).map_err(|e| DataError(format!("cannot write {}: {e}", dir.display())))?;
-        Ok(Some(Painter { dir, movie, prompts }))
+        let title = |object: &Object| match names.get(&object.id) {
+            Some(name) => format!("{} {name}", object.name),
+            None => object.name.clone(),
+        };
+        let titles = sequence.objects.iter().map(title).collect();
+        Ok(Some(Painter { dir, movie, prompts, titles }))
     }
 
     /// Writes the picture of a frame, or hands it on to the movie.
@@ -88,7 +96,7 @@ impl<'a> Painter<'a> {
             .iter()
             .enumerate()
             .map(|(i, object)| Layer {
-                name: &object.name,
+                name: &self.titles[i],
                 object: object.id,
                 predicted: predicted.get(&object.id).map(|(mask, _)| mask),
                 truth: truths.get(&i).copied(),
