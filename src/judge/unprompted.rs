@@ -15,8 +15,10 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     let sum = |count: fn(&FoundRecord) -> u32| found.iter().map(|(_, f)| count(f) as usize).sum::<usize>();
     if !found.is_empty() && sum(|f| f.counts.detections) == 0 {
         let frames = plural(sum(|f| f.counts.detector_frames), "frame", "frames");
+        let alone = cell.detector.as_ref().is_some_and(|detector| detector.pack == cell.pack);
+        let option = if alone { "query_score" } else { "detect_score" };
         let text = format!(
-            "no detection: the detector found nothing on {frames}; lower its threshold (--option detect_score), or use one \
+            "no detection: the detector found nothing on {frames}; lower its threshold (--option {option}), or use one \
              that knows these objects"
         );
         reasons.push(Reason::new(ReasonKind::NoDetection, text));

@@ -108,10 +108,16 @@ pub fn dataset_name(run: &RunRecord) -> String {
     clean(format!("{} {last}", run.data.layout).trim())
 }
 
-/// The model that ran, by its packs: `sam2_mini_points`, also where `sam2_points` was asked for; `sam2_mini_dfine_mini`.
+/// The model that ran, by its packs: `sam2_mini_points`, also where `sam2_points` was asked for; `sam2_mini_dfine_mini`; one that finds
+/// and tracks by its own name.
 pub fn model_name(cell: &CellRecord) -> String {
-    let with = cell.detector.as_ref().map_or(cell.prompt.as_str(), |detector| &detector.pack);
-    clean(&if cell.pack.is_empty() { cell.model.clone() } else { format!("{}_{with}", cell.pack) })
+    let name = match &cell.detector {
+        _ if cell.pack.is_empty() => cell.model.clone(),
+        Some(detector) if detector.pack == cell.pack => cell.pack.clone(),
+        Some(detector) => format!("{}_{}", cell.pack, detector.pack),
+        None => format!("{}_{}", cell.pack, cell.prompt),
+    };
+    clean(&name)
 }
 
 /// What tells this cell from the others of its run: model and dtype, and the device where the run used several.

@@ -361,7 +361,7 @@ fn prompted_and_found_objects_are_never_compared() {
 
 #[test]
 fn a_pack_that_finds_and_tracks_by_itself_runs_without_a_detector() {
-    let shop = shop(Layout::Davis2017, 1, 12);
+    let shop = shop(Layout::Davis2017, 1, 24);
     let text = std::fs::read_to_string(shop.path("packs/walk/pack.toml")).unwrap();
     let text = text.replace("\"walk\"", "\"alone\"").replacen("[mock]\n", "[mock]\nprompts = [\"detector\"]\n", 1);
     let text = text + "[detector]\nclasses = [\"dot\", \"ring\"]\n";
@@ -373,6 +373,8 @@ fn a_pack_that_finds_and_tracks_by_itself_runs_without_a_detector() {
     assert_eq!(alone.verdict, Verdict::Valid, "{}", alone.verdict.reasons());
     assert_eq!((alone.model.as_str(), alone.prompt), ("alone", PromptKind::Detector));
     assert_eq!(alone.detector.as_ref().unwrap().pack, "alone", "it is its own detector");
+    let table = std::fs::read_to_string(run.join("summary.md")).unwrap();
+    assert!(!table.contains("alone_alone"), "{table}");
     let found = |cell: &CellRecord| cell.summary.as_ref().unwrap().found.unwrap();
     assert_eq!(found(alone).confirmed, found(&composed).confirmed);
     assert!(found(alone).scores.is_some());
@@ -386,5 +388,5 @@ fn a_pack_that_finds_and_tracks_by_itself_runs_without_a_detector() {
     let said = refusal(&shop, &["--models", "alon"]);
     assert!(said.contains("did you mean `alone`?"), "{said}");
     let said = refusal(&shop, &["--models", "alone", "--detector", "look"]);
-    assert!(said.contains("alone_look"), "{said}");
+    assert!(said.contains("packs/alone: this pack takes no boxes"), "{said}");
 }
