@@ -166,8 +166,8 @@ def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Cli
                  logits: int | None = None) -> Iterator[str]:
     """Writes the frames and ``out``/golden.json with its files; yields a line per track and one on the limits. ``references``: what
     ``run_clips`` gave, where that is known already; ``own``: the spread, where that is known.
-    ``official``: see ``run_session``. ``logits``: of tracks from other prompts than the first of ``kinds``, the frames whose logits
-    and pointers are kept, None for all; they take 50 times the room of masks and scores, which are kept of every frame.
+    ``official``: see ``run_session``. ``logits``: of all tracks but those of the first clip from the first of ``kinds``, the frames
+    whose logits and pointers are kept, None for all; they take 50 times the room of masks and scores, which are kept of every frame.
 
     Raises Refused where the references do not show enough (``limits.lacks``), unless ``weak`` takes them so.
     """
@@ -191,7 +191,7 @@ def write_golden(model: nn.Module, out: Path, frames_root: Path, clips: list[Cli
                         "width": clip.frames.shape[2], "height": clip.frames.shape[1],
                         "resized_sha256_frame0": hashlib.sha256(resized_frame(size, clip.frames[0]).tobytes()).hexdigest(),
                         "tracks": [_track_entry(out, f"{clip.name}_{number}_{prompt.kind}", number, prompt, reference,
-                                                None if prompt.kind == kinds[0] else logits)
+                                                None if clip is clips[0] and prompt.kind == kinds[0] else logits)
                                    for (number, prompt), reference in zip(row, of_clip)]})
         for (number, prompt), reference in zip(row, of_clip):
             truth = clip.masks[number - 1].astype(bool)
@@ -226,8 +226,9 @@ def main(argv: list[str]) -> int:
     options.add_argument("--pack", type=existing_pack, required=True, help="pack directory; its reference folder is written")
     options.add_argument("--frames", type=Path, required=True, help="folder of the shared PNG clips g0, g1, g2")
     options.add_argument("--weak", action="store_true", help="also where the reference shows too little: jetbench verify says weak")
-    options.add_argument("--logits", type=positive, metavar="N", help="keep the mask logits and pointers of a track from a box or a mask "
-                         "for its first N frames only; default: for all. Masks and scores are kept of every frame")
+    options.add_argument("--logits", type=positive, metavar="N",
+                         help="keep the mask logits and pointers of a track for its first N frames only, but for the first clip from "
+                              "points; default: of all. Masks and scores are kept of every frame")
     args = options.parse_args(argv)
     torch.set_num_threads(1)
     command = (f"python -m jetbench_models golden --weights {args.weights.name} --pack assets/packs/{args.pack.resolve().name} "
