@@ -43,11 +43,11 @@ pub(super) fn machine(base: &RunRecord, other: &RunRecord) -> Vec<String> {
     found
 }
 
-/// Digests of the tracker's pack, of the detector's and of the label pack; empty where there is none.
+/// Digests of the tracker's pack, of a detector's beside it and of the label pack; empty where there is none.
 fn packs(cell: &CellRecord) -> [&str; 3] {
     let mut parts = cell.pack_digest.split('+');
     let mut next = |there: bool| if there { parts.next().unwrap_or_default() } else { "" };
-    [next(true), next(cell.detector.is_some()), next(cell.labels.is_some())]
+    [next(true), next(cell.detector.as_ref().is_some_and(|d| d.pack != cell.pack)), next(cell.labels.is_some())]
 }
 
 /// What a change may come from.
