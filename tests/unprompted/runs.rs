@@ -256,6 +256,8 @@ fn what_does_not_go_without_prompts_is_refused_with_the_reason() {
     );
     let limit = refusal(&shop, &["--models", "walk_look", "--limit-objects", "1"]);
     assert!(limit.contains("--limit-objects and model `walk_look`"), "{limit}");
+    let back = refusal(&shop, &["--models", "walk_look", "--backward"]);
+    assert!(back.contains("--backward and model `walk_look`: what a detector finds on the way back"), "{back}");
     let alone = refusal(&shop, &["--models", "look_points"]);
     assert!(alone.contains("it is a detector, which founds the tracks of a tracker; say walk_look"), "{alone}");
     let unknown = refusal(&shop, &["--models", "walk_lok"]);
