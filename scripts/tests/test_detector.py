@@ -278,7 +278,7 @@ class Shipped(unittest.TestCase):
     def test_options_of_trackers_are_refused(self) -> None:
         with contextlib.redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit):
             kit.main(["export", "--model", "dfine_n", "--random-init", "--follow", "official", "--out", "x"])
-        self.assertIn("--follow official: for trackers only", said.getvalue())
+        self.assertIn("--follow official: for promptable trackers only", said.getvalue())
 
     def test_the_index_names_shared_frames_and_stores_none(self) -> None:
         index = json.loads((PACK / detections.INDEX).read_text())
