@@ -285,7 +285,7 @@ fn labels_of(dir: &Path, record: &Value) -> Vec<(String, f64, u64)> {
     objects.iter().map(of).collect()
 }
 
-/// Objects that the prompts follow by script are named as the shapes that they are, and what is no label pack is refused.
+/// Objects that the prompts follow by script get a name that is better than half sure, and what is no label pack is refused.
 #[test]
 fn tracks_of_a_prompted_run_get_names() {
     if real_packs("tracks_of_a_prompted_run_get_names", true).is_none() {
@@ -305,7 +305,7 @@ fn tracks_of_a_prompted_run_get_names() {
     let found = labels_of(&run, &record);
     let objects = record["data"]["objects"].as_u64().unwrap();
     assert!(
-        found.len() as u64 == objects && found.iter().all(|(_, p, n)| *p > 0.33 && (1..=8).contains(n)),
+        found.len() as u64 == objects && found.iter().all(|(_, p, n)| *p >= 0.5 && (1..=8).contains(n)),
         "{found:?}"
     );
     for (wrong, words) in [("dfine_mini", "is of family dfine"), ("nonesuch", "no pack `nonesuch`")] {

@@ -41,6 +41,7 @@ pub mod contract {
     pub use crate::detect::contract::{DETECTOR, PRED_BOXES};
     pub use crate::sam::contract::{IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ENCODER};
     pub use crate::sam::rows::KEEP;
+    pub use crate::segment::contract::SEGMENTER;
 }
 
 /// The options of the runners.

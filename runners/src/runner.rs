@@ -64,11 +64,12 @@ pub trait Runner {
     fn take_tracks(&mut self) -> Option<FoundTracks> {
         None
     }
-    /// After [`Runner::take_tracks`]: what the objects since [`Runner::reset`] are called. `None` for a runner without labels.
+    /// After [`Runner::take_tracks`]: what the objects since [`Runner::reset`] are called. `None` for a runner without labels. This may
+    /// take minutes; `alive` is called after each picture.
     ///
     /// # Errors
     /// [`RunnerError::Inference`] when the model fails.
-    fn take_labels(&mut self) -> Result<Option<TrackLabels>, RunnerError> {
+    fn take_labels(&mut self, _alive: &mut dyn FnMut()) -> Result<Option<TrackLabels>, RunnerError> {
         Ok(None)
     }
     /// Stage times of the last [`Runner::step`], drained.

@@ -197,7 +197,7 @@ pub struct RunArgs {
     /// Track backward in time, too, and compare
     ///
     /// When everything is measured, each valid cell tracks from the last frame to the first, prompted with its own last masks. How
-    /// alike both ways are is agreement, no accuracy: agreement.csv
+    /// alike the two ways are is agreement, not accuracy: see agreement.csv
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backward: Option<bool>,

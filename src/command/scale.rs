@@ -62,10 +62,13 @@ pub fn scale(args: ScaleArgs, argv: &[String]) -> Result<Outcome, Error> {
     };
     let plan = Plan::new(&alone(base.clone()))?;
     if let Some(cell) = plan.cells.iter().find(|cell| cell.finds()) {
+        let instead = match cell.detector {
+            Some(_) => format!("name a model with its prompt, such as {}_points", cell.pack.id),
+            None => "name a model that takes prompts".to_string(),
+        };
         return Err(Error::Usage(format!(
-            "model `{}`: a detector finds as many objects as there are, so their number cannot be set; name a model with its prompt, such as \
-             {}_points",
-            cell.model, cell.pack.id
+            "model `{}` finds as many objects as there are, so their number cannot be set; {instead}",
+            cell.model
         )));
     }
     let with = |objects: usize| RunArgs { limit_objects: std::num::NonZeroUsize::new(objects), ..alone(base.clone()) };

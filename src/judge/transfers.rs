@@ -56,6 +56,8 @@ fn place(graph: &str, tensor: &str, to_host: bool) -> &'static str {
         (contract::IMAGE_ENCODER, false) => "frame to image encoder",
         (contract::DETECTOR, false) => "frame to detector",
         (contract::DETECTOR, true) => "detector to association",
+        (contract::SEGMENTER, false) => "frame to segmenter",
+        (contract::SEGMENTER, true) => "segmenter to scores and masks at source size",
         (contract::MASK_DECODER | contract::MASK_PROMPT, false) => "prompt to mask decoder",
         (contract::MASK_DECODER, true) if tensor == "low_res_mask" => "mask decoder to masks at source size",
         (contract::MASK_DECODER, true) => "mask decoder to checks",
@@ -89,10 +91,13 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
     let mut items = Vec::new();
     for ((prompted, graph, tensor, to_host), (count, bytes)) in kinds {
         let needed = (graph, tensor, to_host) == (contract::IMAGE_ENCODER, "image", false)
-            || graph == contract::DETECTOR
+            || [contract::DETECTOR, contract::SEGMENTER].contains(&graph)
             || (RESULTS.contains(&tensor) && to_host);
         let severity = match (needed, prompted) {
             (true, _) if graph == contract::DETECTOR && to_host && bytes > enough => TransferSeverity::Minor,
+            (true, _) if (graph, tensor) == (contract::SEGMENTER, "masks") && device != Device::Cpu => {
+                TransferSeverity::Minor
+            }
             (true, _) => TransferSeverity::Expected,
             (false, true) => TransferSeverity::Medium,
             (false, false) => TransferSeverity::Critical,
@@ -100,6 +105,9 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
         let remedy = match severity {
             TransferSeverity::Expected => String::new(),
             TransferSeverity::Medium => "happens once per prompt or track; nothing to gain".to_string(),
+            TransferSeverity::Minor if graph == contract::SEGMENTER => {
+                "holds the masks of all queries, also of those that are no object; nothing to be done yet".to_string()
+            }
             TransferSeverity::Minor => {
                 "holds every class of every query; an export in layout `official` gives one class and score per query"
                     .to_string()

@@ -56,9 +56,9 @@ fn file_sha256(path: &Path) -> Option<String> {
 }
 
 /// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are
-/// left out. What the cells tell of themselves (models, precisions, devices) is left to them.
+/// left out. What the cells tell of themselves (models, label packs, precisions, devices) is left to them.
 pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, serde_json::Value> {
-    const LEFT_OUT: [&str; 16] = [
+    const LEFT_OUT: [&str; 17] = [
         "models",
         "dtype",
         "device",
@@ -72,6 +72,7 @@ pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeM
         "save_masks",
         "overlays",
         "backward",
+        "labels",
         "waiting",
         "memory_budget",
         "keep",

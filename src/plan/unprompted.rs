@@ -26,8 +26,8 @@ pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
             return refuse("--backward", model, why);
         }
         if settings.limits.objects.is_some() {
-            let why = "there a detector looks for every object, and finding those left out would count as wrong; leave out --limit-objects \
-                       (--option max_tracks=N bounds the tracks)";
+            let why =
+                "it looks for every object, and finding those left out would count as wrong; leave out --limit-objects";
             return refuse("--limit-objects", model, why);
         }
     }

@@ -216,7 +216,7 @@ pub(super) fn label_words(of: &LabelSummary) -> String {
     let cut = of.frame_ms.map_or_else(String::new, |ms| format!("; crops took {ms:.2} ms per frame"));
     let left_out = match of.left_out {
         0 => String::new(),
-        n => format!("; {n} more objects than are labelled in a video"),
+        n => format!("; {n} more objects were not labelled (at most 256 per video)"),
     };
     format!(
         "named {} of {} (probability from 0.5 on){cut}, the image tower {:.0} ms for {} after the last frames{left_out}",

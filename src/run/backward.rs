@@ -1,8 +1,8 @@
 //! Does a track come back to where it began? When everything is measured, each valid cell tracks its videos once more, from the last frame to
-//! the first, prompted with its own last masks. What comes out is agreement, no accuracy, and nothing of it is timed.
+//! the first, prompted with its own last masks. What comes out is agreement, not accuracy, and nothing of it is timed.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jetbench_runners::files;
@@ -44,7 +44,7 @@ pub(super) fn measure(
         progress.doing(&format!("{} {BACKWARD}", record.label()));
         let way =
             Way { plan, dir, cell: &plan.cells[at], at, turned: &turned, spool: root.join(at.to_string()), interrupt };
-        let ready = ready.get_or_insert_with(|| turn(&plan.dataset.sequences, &turned));
+        let ready = ready.get_or_insert_with(|| turn(&plan.dataset.sequences, &turned, interrupt));
         let (records, why) = match ready.clone().and_then(|()| way.back(&record.label(), before)) {
             Ok(found) => found,
             Err(why) => (Vec::new(), Some(why)),
@@ -59,8 +59,11 @@ pub(super) fn measure(
 }
 
 /// Writes the frames of every video in reverse order, with the same pixels: `<index of the video>/<number>`.
-fn turn(sequences: &[Sequence], to: &Path) -> Result<(), String> {
+fn turn(sequences: &[Sequence], to: &Path, interrupt: &AtomicBool) -> Result<(), String> {
     for (index, sequence) in sequences.iter().enumerate() {
+        if interrupt.load(Ordering::SeqCst) {
+            return Err("interrupted".to_string());
+        }
         let folder = to.join(name(index));
         let said = |e: std::io::Error| format!("frames of {}: {e}", sequence.name);
         std::fs::create_dir_all(&folder).map_err(said)?;
@@ -154,6 +157,7 @@ impl Way<'_> {
         let settings = &self.plan.settings;
         let job = Job {
             prompt: PromptKind::Mask,
+            labels: None,
             data: self.turned.to_path_buf(),
             layout: None,
             prompts: Some(prompts),

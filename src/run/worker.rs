@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use jetbench_runners::types::{Device, FoundTracks, Frame, FrameMasks, Prompt, PromptKind};
+use jetbench_runners::types::{Device, FoundTracks, Frame, FrameMasks, Prompt, PromptKind, TrackLabels};
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
 use crate::dataset::{Clock, DataError, Dataset, RgbFrame, Sequence};
@@ -265,7 +265,7 @@ fn track(
         }
     };
     let found = frame_loop.found(job, done)?;
-    let labels = frame_loop.runner.take_labels()?;
+    let labels = frame_loop.labels(done)?;
     let stalls = beat.stop();
     let span = (started, wall_end);
     let wall_ms = (span.1 - span.0) as f64 / 1e6;
@@ -394,6 +394,12 @@ impl<'a, 'b> FrameLoop<'a, 'b> {
 
     /// The tracks that a detector founded, on the frames of the video instead of steps; `length`: its frames. A dropped frame is no
     /// step: it belongs to the one before it.
+    /// What the objects are called; a long time may pass until it is known.
+    fn labels(&mut self, done: usize) -> Result<Option<TrackLabels>, Fault> {
+        let heartbeat = &mut *self.heartbeat;
+        Ok(self.runner.take_labels(&mut || heartbeat.beat(done))?)
+    }
+
     fn found(&mut self, job: &Job, length: usize) -> Result<Option<FoundTracks>, Fault> {
         let found = self.runner.take_tracks().filter(|_| job.finds());
         if job.finds() != found.is_some() {

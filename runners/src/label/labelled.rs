@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 
+use super::contract::VISION;
 use super::crop;
 use super::labeller::Labeller;
 use super::slots::{self, Kept, Slots};
 use super::vectors::{best, unit};
 use crate::compose::joined;
+use crate::host::session::failed;
 use crate::host::settings::SessionSettings;
 use crate::runner::{Runner, RunnerError};
 use crate::types::{
@@ -86,10 +88,18 @@ impl Labelled {
     }
 
     /// What an object is called by its crops of the steps in a range.
-    fn name(&mut self, object: u32, steps: std::ops::Range<u32>) -> Result<TrackLabel, RunnerError> {
+    fn name(
+        &mut self,
+        object: u32,
+        steps: std::ops::Range<u32>,
+        alive: &mut dyn FnMut(),
+    ) -> Result<TrackLabel, RunnerError> {
         let (mut mean, mut crops) = (Vec::new(), 0);
         for kept in self.tracks.get(&object).into_iter().flat_map(|slots| slots.within(steps.clone())) {
-            let Some(unit) = unit(self.labeller.embed(&kept.pixels)?) else { continue };
+            let embedding = self.labeller.embed(&kept.pixels)?;
+            alive();
+            // Left out without a word, a tower that overflows would look like objects that nothing showed.
+            let unit = unit(embedding).ok_or_else(|| failed(VISION, "an embedding is zero or no number"))?;
             mean.resize(unit.len(), 0.0);
             mean.iter_mut().zip(unit).for_each(|(sum, value): (&mut f64, f64)| *sum += value);
             crops += 1;
@@ -153,17 +163,21 @@ impl Runner for Labelled {
         self.found.clone()
     }
 
-    fn take_labels(&mut self) -> Result<Option<TrackLabels>, RunnerError> {
+    fn take_labels(&mut self, alive: &mut dyn FnMut()) -> Result<Option<TrackLabels>, RunnerError> {
         let began = Instant::now();
-        let objects: Vec<(u32, std::ops::Range<u32>)> = match &self.found {
+        let (objects, left_out): (Vec<(u32, std::ops::Range<u32>)>, usize) = match &self.found {
             Some(found) => {
-                found.tracks.iter().filter(|t| t.confirmed).map(|track| (track.id, track.birth..track.end)).collect()
+                let confirmed = found.tracks.iter().filter(|track| track.confirmed);
+                let (left_out, named): (Vec<_>, Vec<_>) =
+                    confirmed.partition(|track| self.left_out.contains(&track.id));
+                (named.iter().map(|track| (track.id, track.birth..track.end)).collect(), left_out.len())
             }
-            None => self.tracks.keys().map(|object| (*object, 0..u32::MAX)).collect(),
+            None => (self.tracks.keys().map(|object| (*object, 0..u32::MAX)).collect(), self.left_out.len()),
         };
-        let objects = objects.into_iter().map(|(object, steps)| self.name(object, steps)).collect::<Result<_, _>>()?;
+        let objects =
+            objects.into_iter().map(|(object, steps)| self.name(object, steps, alive)).collect::<Result<_, _>>()?;
         let time_ms = began.elapsed().as_secs_f64() * 1e3;
-        Ok(Some(TrackLabels { objects, time_ms, left_out: self.left_out.len() as u32 }))
+        Ok(Some(TrackLabels { objects, time_ms, left_out: left_out as u32 }))
     }
 
     fn take_stage_times(&mut self) -> StageTimes {

@@ -14,6 +14,7 @@ use crate::host::tensor::{FloatTensor, input, output, tensor};
 use crate::onnx::Edge;
 use crate::runner::RunnerError;
 use crate::sam::contract::read;
+use crate::sam::copies::Copies;
 use crate::sam::image::Image;
 use crate::types::{Capabilities, Device, Frame, OpenReport, OpenRequest, Stage, StageClock, StageTimes};
 
@@ -44,6 +45,16 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
+    /// Adds what crosses between host and device on a frame.
+    pub fn count_copies(&self, copies: &mut Copies) {
+        let Sizes { queries, side, classes, image, .. } = self.sizes;
+        let samples = 3 * (image as u64).pow(2);
+        let up = if matches!(self.image, Image::Bytes(_)) { samples } else { 4 * samples };
+        copies.push_bytes(SEGMENTER, IMAGE, false, up, false);
+        copies.push_bytes(SEGMENTER, LOGITS, true, 4 * queries as u64 * (classes as u64 + 1), false);
+        copies.push_bytes(SEGMENTER, MASKS, true, 4 * queries as u64 * (side as u64).pow(2), false);
+    }
+
     /// Checks the pack of a request, loads ONNX Runtime and the graph, and binds its tensors. With a directory, ONNX Runtime profiles the
     /// graph into it, which costs time.
     ///

@@ -10,7 +10,7 @@ use crate::detect::Detector;
 use crate::files;
 use crate::packs;
 use crate::runner::{Runner, RunnerError};
-pub use crate::sam::copies::Copied;
+pub use crate::sam::copies::{Copied, Copies};
 use crate::sam::tracker::Tracker;
 use crate::segment::Segmenter;
 use crate::segment::contract::SEGMENTER;
@@ -115,19 +115,21 @@ pub fn audit(
     Ok(audit)
 }
 
-/// The same of a video segmenter, which nobody prompts. What it binds is not counted: the frame goes up, logits come down.
+/// The same of a video segmenter, which nobody prompts.
 fn of_segmenter(
     request: &OpenRequest,
     frames: &mut dyn Iterator<Item = Result<(u32, u32, Vec<u8>), RunnerError>>,
     profiles: &Path,
 ) -> Result<Audit, RunnerError> {
     let mut segmenter = Segmenter::open(request, Some(profiles))?;
-    let mut audit = Audit::default();
+    let (mut audit, mut copies) = (Audit::default(), Copies::new(true));
     for frame in frames {
         let (width, height, rgb) = frame?;
         segmenter.step(Frame { width, height, rgb: &rgb }, &[])?;
+        segmenter.count_copies(&mut copies);
         audit.frames += 1;
     }
+    audit.copies = copies.list().to_vec();
     let file = segmenter.end_profile()?;
     let wrong = |e: String| RunnerError::Environment(format!("profile {}: {e}", file.display()));
     let text = files::read_text(&file, files::LARGE).map_err(|e| wrong(e.to_string()))?;

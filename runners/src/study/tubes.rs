@@ -261,7 +261,11 @@ impl TubeReport {
         let shown: Vec<u32> = ours.objects.iter().filter(|o| !o.mask.is_empty()).map(|o| o.object).collect();
         let mut least: Option<f64> = None;
         let (mut pixels, mut apart) = (0, 0);
-        for object in 1..=u32::from(u8::MAX) {
+        // The reference holds objects to 255; those beyond are in none.
+        let mut all: Vec<u32> = theirs.iter().chain(&shown).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        for object in all {
             let mine = ours.objects.iter().find(|o| o.object == object && !o.mask.is_empty());
             let there = theirs.contains(&object);
             if mine.is_none() && !there {

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..command import Refused
 from .reference import shuffled
 
 Array = np.ndarray
@@ -54,6 +55,8 @@ def write(folder: Path, frames: list[tuple[str, Array, Answer]], about: dict) ->
             (folder / file).write_bytes(shuffled(values.astype(np.float32)))
             entry[name] = dict(file=file, shape=list(values.shape))
         entry["labels"] = f"{i:03d}_labels.png"
+        if answer.labels.max() > 255:
+            raise Refused(f"{image}: object {answer.labels.max()}: a reference holds objects 1 to 255")
         Image.fromarray(answer.labels.astype(np.uint8)).save(folder / entry["labels"], optimize=True)
         entry["scores"] = {str(query): round(score, 6) for query, score in answer.scores.items()}
         entries.append(entry)

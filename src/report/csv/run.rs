@@ -488,7 +488,7 @@ pub fn agreement_table<'a>() -> CsvTable<&'a AgreementRecord> {
         "mean_iou", "0 to 1", "mean intersection over union of the two masks; two empty masks count as 1" => |r| value(r.mean_iou);
         "share_below_half", "0 to 1", "share of these frames on which it is below 0.5" => |r| value(r.below_half);
     };
-    let row = "With prompts of your own: one row per two valid cells, video and object; with `--backward` one per valid cell, video and object more. It is agreement, no accuracy: both can be wrong.";
+    let row = "With prompts of your own: one row per pair of valid cells, video and object; with `--backward` also one row per valid cell, video and object. It is agreement, not accuracy: both can be wrong.";
     CsvTable { file: "agreement.csv", row, columns }
 }
 
