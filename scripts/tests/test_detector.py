@@ -19,10 +19,11 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from jetbench_models.check import detections as verify
-from jetbench_models.check import recall
+from jetbench_models.check import placement, recall
 from jetbench_models.clips import boxes
 from jetbench_models.clips.boxes import Drawn
 from jetbench_models.command import Refused
+from jetbench_models.export import channels
 from jetbench_models.pack import detections, half
 from jetbench_models.pack.detections import Answer
 
@@ -141,6 +142,62 @@ class Graphs(unittest.TestCase):
             both = model_of([pad, pool, helper.make_node("Relu", ["p"], ["z"])], pads, [1, 1, 3, 3], [1, 1, 3, 3])
             self.assertEqual(export.pools_of_padding(both.graph), [])
 
+    def two_convolutions(self, between: list, read: str, more: dict[str, np.ndarray], channels_: int = 6) -> onnx.ModelProto:
+        """3 channels to ``channels_``, ``between`` (from "m" on), and from ``read`` to 4. Whole numbers: sums are exact in any order."""
+        rng = np.random.default_rng(0)
+        weights = {name: rng.integers(-4, 5, shape).astype(np.float32) for name, shape in (
+            ("k1", (channels_, 3, 3, 3)), ("b1", (channels_,)), ("k2", (4, channels_, 3, 3)), ("b2", (4,)))}
+        first = helper.make_node("Conv", ["x", "k1", "b1"], ["m"], pads=[1, 1, 1, 1])
+        last = helper.make_node("Conv", [read, "k2", "b2"], ["y"], pads=[1, 1, 1, 1])
+        return model_of([first, *between, last], weights | more, [1, 3, 8, 8], [1, 4, 8, 8])
+
+    def test_channels_of_zero_weights_change_no_value(self) -> None:
+        one = np.array(0.5, np.float32)
+        scaled = [helper.make_node("Relu", ["m"], ["r"]), helper.make_node("Mul", ["r", "s"], ["t"]),
+                  helper.make_node("Add", ["t", "s"], ["u"])]
+        x = np.random.default_rng(1).integers(-4, 5, (1, 3, 8, 8)).astype(np.float32)
+        for between, read, more in (([], "m", {}), (scaled, "u", {"s": one})):
+            for wide, padded in ((6, 8), (9, 12), (15, 16)):
+                model = self.two_convolutions(between, read, more, wide)
+                expected = run(model, x)
+                self.assertEqual(channels.pad(model), ["y"])
+                sizes = {w.name: list(w.dims)[:2] for w in model.graph.initializer}
+                self.assertEqual((sizes["k1"], sizes["b1"], sizes["k2"]), ([padded, 3], [padded], [4, padded]))
+                onnx.checker.check_model(model, full_check=True)
+                np.testing.assert_array_equal(run(model, x), expected)
+
+    def test_a_convolution_that_is_right_or_whose_channels_others_read_stays_as_it_is(self) -> None:
+        per_channel = {"s": np.ones((6, 1, 1), np.float32)}
+        scaled = [helper.make_node("Mul", ["m", "s"], ["t"])]
+        cases = {
+            "12 channels": self.two_convolutions([], "m", {}, 12), "10 channels": self.two_convolutions([], "m", {}, 10),
+            "a number per channel": self.two_convolutions(scaled, "t", per_channel),
+            "two readers": self.two_convolutions([helper.make_node("Relu", ["m"], ["z"])], "m", {}),
+            "shared weights": self.two_convolutions([helper.make_node("Neg", ["k2"], ["z"])], "m", {}),
+        }
+        for what, model in cases.items():
+            before = model.SerializeToString(deterministic=True)
+            self.assertEqual(channels.pad(model), [], what)
+            self.assertEqual(model.SerializeToString(deterministic=True), before, what)
+
+    @unittest.skipUnless(torch, "needs torch")
+    def test_rows_are_picked_as_gather_elements_picks_them(self) -> None:
+        rows, shape = np.random.default_rng(0).standard_normal((1, 9, 4)).astype(np.float32), np.array([1, 5, 4], np.int64)
+        weights = {"k": np.array([5], np.int64), "last": np.array([-1], np.int64), "shape": shape, "times": np.ones(3, np.int64)}
+        nodes = [helper.make_node("ReduceMax", ["x", "last"], ["best"], keepdims=0),
+                 helper.make_node("TopK", ["best", "k"], ["values", "i"], axis=1),
+                 helper.make_node("Unsqueeze", ["i", "last"], ["u"]), helper.make_node("Expand", ["u", "shape"], ["e"]),
+                 helper.make_node("Tile", ["e", "times"], ["t"]), helper.make_node("GatherElements", ["x", "t"], ["y"], axis=1)]
+        model = model_of(nodes, weights, [1, 9, 4], [1, 5, 4])
+        expected = run(model, rows)
+        self.assertEqual(export.gather_rows(model), 1)
+        self.assertEqual([n.op_type for n in model.graph.node], ["ReduceMax", "TopK", "Gather", "Squeeze"])
+        self.assertNotIn("times", [w.name for w in model.graph.initializer])
+        onnx.checker.check_model(model, full_check=True)
+        np.testing.assert_array_equal(run(model, rows), expected)
+        other = model_of(nodes[-1:], {"t": np.zeros((1, 5, 4), np.int64)}, [1, 9, 4], [1, 5, 4])
+        self.assertEqual(export.gather_rows(other), 0, "an index that may differ from value to value")
+
 
 @unittest.skipUnless(torch, "needs torch")
 class Export(unittest.TestCase):
@@ -258,6 +315,19 @@ class Shipped(unittest.TestCase):
             used = {node.op_type for node in graph.node}
             self.assertFalse(used & {"Shape", "Size", "If", "Loop", "NonZero"}, kind)
             self.assertFalse("MaxPool" in used, "the stem pools by slices")
+
+    def test_its_graphs_hold_nothing_that_webgpu_lacks_or_computes_wrongly(self) -> None:
+        for kind in ("fp32", "fp16", "bf16"):
+            model = onnx.load(PACK / kind / "detector.onnx")
+            self.assertFalse({node.op_type for node in model.graph.node} & {"Max", "GatherElements"}, kind)
+            constants, types = {w.name: w for w in model.graph.initializer}, placement.types_of(model)
+            whole = {(node.op_type, i) for node in model.graph.node for i, name in enumerate(node.input)
+                     if name not in constants and types.get(name) == TensorProto.INT64}
+            self.assertEqual(whole, {("Gather", 1)}, f"{kind}: int64 values are made by TopK and read as indices")
+            kernels = [numpy_helper.to_array(constants[node.input[1]]) for node in model.graph.node
+                       if node.op_type == "Conv" and all(a.i == 1 for a in node.attribute if a.name == "group")]
+            self.assertGreaterEqual(len(kernels), 50)
+            self.assertFalse([k.shape for k in kernels if channels.by_threes(k)], kind)
 
     def test_it_finds_objects_that_training_never_saw(self) -> None:
         detector = verify.Detector(PACK)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from onnx import helper, numpy_helper
 from PIL import Image
 from torch import nn
 
@@ -20,7 +21,7 @@ from ..models.released import Checkpoint, sha256
 from ..pack import DTYPES, detections, half
 from ..pack.detections import Answer
 from ..pack.ports import Port, as_toml
-from . import manifest
+from . import channels, manifest
 from .convert import in_precision, trace
 from .graphs.detector import Detector, traceable
 from .graphs.signatures import Signature
@@ -30,7 +31,7 @@ LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "numpy")
 CLIP_SEED, SHARED = 550_000, ("g0", "g1", "g2")     # of the frames of a reference; the miniatures' own
 RULES = (
     "fp16 and bf16 graphs have the numerics of torch.autocast: operands and results of MatMul, Gemm and Conv are half precision. All",
-    "else stays fp32: the choice of queries (TopK, GatherElements), places and values of GridSample, Softmax and the expectation of",
+    "else stays fp32: the choice of queries (TopK, Gather), places and values of GridSample, Softmax and the expectation of",
     "the edges' distributions, LayerNormalization, inputs and outputs.",
 )
 
@@ -56,6 +57,45 @@ def pools_of_padding(graph: onnx.GraphProto) -> list[str]:
             for readers in [read_by.get(node.output[0], [])] if len(readers) == 1 and readers[0].op_type == "MaxPool"]
 
 
+def gather_rows(model: onnx.ModelProto) -> int:
+    """Rows that GatherElements picks by an index which is the same for all their values are picked by Gather, which ONNX Runtime's
+    WebGPU provider has. Batch 1. Returns how many there were."""
+    graph, changed = model.graph, 0
+    made_by = {name: node for node in graph.node for name in node.output}
+    for node in list(graph.node):
+        if node.op_type != "GatherElements" or [a.i for a in node.attribute if a.name == "axis"] != [1]:
+            continue
+        kinds, name = ["Tile", "Expand", "Unsqueeze"], node.input[1]
+        while kinds and name in made_by and made_by[name].op_type == kinds[0]:
+            name = made_by[name].input[0]
+            del kinds[0]
+        if kinds:
+            continue
+        at, picked = list(graph.node).index(node), f"{node.output[0]}_picked"
+        if not changed:
+            graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "batch_axis"))
+        graph.node.insert(at, helper.make_node("Gather", [node.input[0], name], [picked], f"{picked}_gather", axis=1))
+        graph.node.insert(at + 1, helper.make_node("Squeeze", [picked, "batch_axis"], [node.output[0]], node.name))
+        graph.node.remove(node)
+        changed += 1
+    if changed:
+        _drop_unread(graph)
+    return changed
+
+
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    """Removes nodes and weights that nothing reads."""
+    while True:
+        read = {name for node in graph.node for name in node.input} | {port.name for port in graph.output}
+        unread = [node for node in graph.node if not any(name in read for name in node.output)]
+        for node in unread:
+            graph.node.remove(node)
+        if not unread:
+            break
+    for weight in [w for w in graph.initializer if w.name not in read]:
+        graph.initializer.remove(weight)
+
+
 def export_graph(model: nn.Module) -> onnx.ModelProto:
     """The fp32 graph, stripped and checked."""
     wanted = signature(model)
@@ -63,6 +103,8 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
         graph = trace(Detector(model), NAME, wanted, (torch.zeros(wanted.inputs[0].shape),))
     if found := [n.name for n in graph.graph.node if n.op_type in ("Shape", "Size") or n.domain] + pools_of_padding(graph.graph):
         raise RuntimeError(f"{NAME}: {found} must not be in the graph")
+    channels.pad(graph)
+    gather_rows(graph)
     half.set_versions(graph, "fp32")
     half.check(graph)
     return graph

@@ -22,6 +22,11 @@ from .layers import constant
 BORDER = 6e4              # logit of an anchor that is none: its sigmoid is 1, as that of the largest float32
 
 
+def _larger(a: Tensor, b: Tensor) -> Tensor:
+    """The maximum of finite values; ONNX Runtime's WebGPU provider has no Max."""
+    return torch.where(a > b, a, b)
+
+
 class Stem(nn.Module):
     """HGNetV2's first layers; see the module's text for the pool."""
 
@@ -33,8 +38,8 @@ class Stem(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         padded = F.pad(self.stem1(pixels), (0, 1, 0, 1))
         convolved = self.stem2b(F.pad(self.stem2a(padded), (0, 1, 0, 1)))
-        rows = torch.maximum(padded[:, :, :-1], padded[:, :, 1:])
-        pooled = torch.maximum(rows[..., :-1], rows[..., 1:])
+        rows = _larger(padded[:, :, :-1], padded[:, :, 1:])
+        pooled = _larger(rows[..., :-1], rows[..., 1:])
         return self.stem4(self.stem3(torch.cat([pooled, convolved], 1)))
 
 
