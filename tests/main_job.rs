@@ -308,6 +308,9 @@ fn tracks_of_a_prompted_run_get_names() {
         found.len() as u64 == objects && found.iter().all(|(_, p, n)| *p >= 0.5 && (1..=8).contains(n)),
         "{found:?}"
     );
+    let budget = ["--labels", "labels", "--memory-budget", "4GiB"];
+    let output = jetbench(dir.path(), &[&args[..], &budget].concat());
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("is not estimated"), "{}", stderr(&output));
     for (wrong, words) in [("dfine_mini", "is of family dfine"), ("nonesuch", "no pack `nonesuch`")] {
         let output = jetbench(dir.path(), &[&args[..], &["--labels", wrong]].concat());
         let said = stderr(&output);
