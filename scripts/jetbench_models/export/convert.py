@@ -232,6 +232,18 @@ def in_precision(single: onnx.ModelProto, kind: str) -> onnx.ModelProto:
     return graph
 
 
+def write_single(single: onnx.ModelProto, name: str, out: Path, kinds: tuple[str, ...], say: Callable[[str], None]) -> dict[str, str]:
+    """Writes the only graph of a pack, given in fp32, in every precision and returns the digests."""
+    digests = {}
+    for kind in kinds:
+        path = out / kind / f"{name}.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(in_precision(single, kind).SerializeToString(deterministic=True))
+        digests[kind] = released.sha256(path)
+        say(f"{name}: {len(single.graph.node)} operators in fp32; {kind} {path.stat().st_size / 1e6:.2f} MB {digests[kind][:12]}")
+    return digests
+
+
 def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None],
                  grows: bool = False, official: bool = False) -> dict[str, dict[str, str]]:
     """Writes the graphs; returns their digests, graph -> precision or "cpu" -> sha256. RepViT in ``model`` is fused on

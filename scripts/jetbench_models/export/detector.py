@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,18 +10,17 @@ import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
-from PIL import Image
 from torch import nn
 
 from ..clips.synth import TextureBank, make_clip
 from ..command import Refused
 from ..models import detector
-from ..models.released import Checkpoint, sha256
-from ..pack import DTYPES, detections, half
+from ..models.released import Checkpoint
+from ..pack import DTYPES, detections, half, reference
 from ..pack.detections import Answer
 from ..pack.ports import Port, as_toml
 from . import channels, manifest
-from .convert import in_precision, trace
+from .convert import trace, write_single
 from .graphs.detector import Detector, traceable
 from .graphs.signatures import Signature
 
@@ -112,14 +110,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
 
 def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None]) -> dict[str, str]:
     """Writes the graph in every precision and returns the digests."""
-    single, digests = export_graph(model), {}
-    for kind in kinds:
-        path = out / kind / f"{NAME}.onnx"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(in_precision(single, kind).SerializeToString(deterministic=True))
-        digests[kind] = sha256(path)
-        say(f"{NAME}: {len(single.graph.node)} operators in fp32; {kind} {path.stat().st_size / 1e6:.2f} MB {digests[kind][:12]}")
-    return digests
+    return write_single(export_graph(model), NAME, out, kinds, say)
 
 
 # ------------------------------------------------------------------------------------------------------------ reference
@@ -156,22 +147,12 @@ def write_reference(model: nn.Module, pack: Path, images: list[tuple[str, np.nda
 
 def shared_frames(pack: Path, folder: Path) -> list[tuple[str, np.ndarray]]:
     """Every sixth of the miniatures' shared golden frames, named relative to the reference of ``pack``."""
-    found = []
-    for path in (folder / clip / f"{t:05d}.png" for clip in SHARED for t in (0, 6, 12, 18)):
-        name = Path(os.path.relpath(path.absolute(), (pack / "reference").absolute())).as_posix()
-        found.append((name, np.asarray(Image.open(path).convert("RGB"))))
-    return found
+    return reference.shared_frames(pack, (folder / clip / f"{t:05d}.png" for clip in SHARED for t in (0, 6, 12, 18)))
 
 
 def own_frames(pack: Path, count: int, seed: int) -> list[tuple[str, np.ndarray]]:
     """Frames drawn for this pack, stored in it."""
-    folder = pack / "reference/frames"
-    folder.mkdir(parents=True, exist_ok=True)
-    images = []
-    for i, pixels in enumerate(drawn_frames(count, seed)):
-        Image.fromarray(pixels).save(folder / f"{i:05d}.png", optimize=True)
-        images.append((f"frames/{i:05d}.png", pixels))
-    return images
+    return reference.own_frames(pack, drawn_frames(count, seed))
 
 
 # ------------------------------------------------------------------------------------------------------------- manifest

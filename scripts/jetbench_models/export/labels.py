@@ -28,7 +28,7 @@ from ..models.released import sha256
 from ..pack import DTYPES, half, labels
 from ..pack.ports import Port, as_toml
 from . import manifest
-from .convert import in_precision, trace
+from .convert import trace, write_single
 from .graphs.signatures import Signature
 
 FAMILY, NAME = "clip_labels", "vision"
@@ -186,13 +186,7 @@ def _licence(recipe: Recipe) -> str:
 def write(recipe: Recipe, out: Path, identity: str, kinds: tuple[str, ...], frames: int, command: str, notes: str,
           say: Callable[[str], None]) -> None:
     """The whole pack; ``frames``: of the reference, 0 for none."""
-    single, digests = export_graph(recipe), {}
-    for kind in kinds:
-        path = out / kind / f"{NAME}.onnx"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(in_precision(single, kind).SerializeToString(deterministic=True))
-        digests[kind] = sha256(path)
-        say(f"{NAME}: {len(single.graph.node)} operators in fp32; {kind} {path.stat().st_size / 1e6:.2f} MB {digests[kind][:12]}")
+    digests = write_single(export_graph(recipe), NAME, out, kinds, say)
     vectors = labels.write_vectors(out / labels.VECTORS, recipe.vectors.numpy(), recipe.logit_scale, recipe.logit_bias)
     libraries, golden = manifest.library_versions(LIBRARIES), None
     if frames:

@@ -2,14 +2,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
-from PIL import Image
 from torch import nn
 from transformers import VideomtVideoProcessor
 from transformers.models.videomt.modeling_videomt import VideomtForUniversalSegmentationOutput
@@ -17,13 +15,13 @@ from transformers.models.videomt.modeling_videomt import VideomtForUniversalSegm
 from ..clips.synth import TextureBank, make_clip
 from ..command import Refused
 from ..models import MEAN, STD, videomt
-from ..models.released import Checkpoint, sha256
-from ..pack import DTYPES, half, tubes
+from ..models.released import Checkpoint
+from ..pack import DTYPES, half, reference, tubes
 from ..pack.half import RULES
 from ..pack.ports import Port, as_toml
 from ..pack.tubes import Answer
 from . import manifest
-from .convert import in_precision, trace
+from .convert import trace, write_single
 from .graphs.segmenter import Segmenter
 from .graphs.signatures import Signature
 
@@ -61,14 +59,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
 
 def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None]) -> dict[str, str]:
     """Writes the graph in every precision and returns the digests."""
-    single, digests = export_graph(model), {}
-    for kind in kinds:
-        path = out / kind / f"{NAME}.onnx"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(in_precision(single, kind).SerializeToString(deterministic=True))
-        digests[kind] = sha256(path)
-        say(f"{NAME}: {len(single.graph.node)} operators in fp32; {kind} {path.stat().st_size / 1e6:.2f} MB {digests[kind][:12]}")
-    return digests
+    return write_single(export_graph(model), NAME, out, kinds, say)
 
 
 # ------------------------------------------------------------------------------------------------------------ reference
@@ -131,23 +122,13 @@ def write_reference(model: nn.Module, pack: Path, images: list[tuple[str, np.nda
 
 def shared_frames(pack: Path, folder: Path) -> list[tuple[str, np.ndarray]]:
     """The first of the miniatures' shared golden frames, named relative to the reference of ``pack``."""
-    found = []
-    for path in (folder / SHARED / f"{t:05d}.png" for t in range(SHARED_FRAMES)):
-        name = Path(os.path.relpath(path.absolute(), (pack / "reference").absolute())).as_posix()
-        found.append((name, np.asarray(Image.open(path).convert("RGB"))))
-    return found
+    return reference.shared_frames(pack, (folder / SHARED / f"{t:05d}.png" for t in range(SHARED_FRAMES)))
 
 
 def own_frames(pack: Path, count: int, seed: int) -> list[tuple[str, np.ndarray]]:
     """A clip drawn for this pack, 320 x 240, stored in it."""
-    folder = pack / "reference/frames"
-    folder.mkdir(parents=True, exist_ok=True)
-    images = []
     clip, _ = make_clip(np.random.default_rng([seed, 0]), count, 240, 320, "hard", bank=TextureBank(seed))
-    for i, pixels in enumerate(clip):
-        Image.fromarray(pixels).save(folder / f"{i:05d}.png", optimize=True)
-        images.append((f"frames/{i:05d}.png", pixels))
-    return images
+    return reference.own_frames(pack, clip)
 
 
 # ------------------------------------------------------------------------------------------------------------- manifest

@@ -6,7 +6,9 @@ pack is the index; its clips are PNG frames.
 from __future__ import annotations
 
 import json
+import os
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +81,22 @@ def read_frames(folder: Path, count: int) -> Array:
     if absent := [p.name for p in paths if not p.is_file()]:
         raise Refused(f"{folder}: {count} frames expected, {absent[0]} is not there")
     return np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])
+
+
+def shared_frames(pack: Path, paths: Iterable[Path]) -> list[tuple[str, Array]]:
+    """Frames that several packs share: file relative to the reference of ``pack``, pixels uint8 [h,w,3]."""
+    reference = (pack / "reference").absolute()
+    return [(Path(os.path.relpath(path.absolute(), reference)).as_posix(), np.asarray(Image.open(path).convert("RGB"))) for path in paths]
+
+
+def own_frames(pack: Path, frames: Iterable[Array]) -> list[tuple[str, Array]]:
+    """Stores frames in the reference of ``pack``; as ``shared_frames``."""
+    folder, images = pack / "reference/frames", []
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, pixels in enumerate(frames):
+        Image.fromarray(pixels).save(folder / f"{i:05d}.png", optimize=True)
+        images.append((f"frames/{i:05d}.png", pixels))
+    return images
 
 
 def read_golden(root: Path) -> tuple[dict, list[tuple[Array, list[Expected]]]]:
