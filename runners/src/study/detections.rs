@@ -292,11 +292,7 @@ impl DetectionReport {
                 self.compared.near, self.compared.detections
             ));
         }
-        self.verdict = match (self.failures.is_empty(), self.missing.is_empty()) {
-            (false, _) => Verdict::Fail,
-            (true, false) => Verdict::Weak,
-            (true, true) => Verdict::Pass,
-        };
+        self.verdict = Verdict::of(&self.failures, &self.missing);
     }
 }
 

@@ -4,19 +4,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256_hex;
-use crate::files;
 use crate::label::contract::{signature, spec};
 use crate::label::{Labeller, best, unit};
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::study::golden::{SCHEMA, Verdict};
-use crate::study::reference::{TensorFile, inflate, read_png, relative, unshuffle};
+use crate::study::reference::{FramesHeader, TensorFile, floats, read_frames_index, read_png, relative};
 use crate::types::{ClassProbability, Device, Dtype, Frame, OpenRequest};
 
 /// Pictures that a reference must have.
 const LEAST: usize = 2;
-/// More than any reference has.
-const MOST: usize = 10_000;
 /// What no reference may allow: above, a comparison proves nothing.
 const CEILING: f64 = 1e-3;
 /// Largest difference of a value in half precisions: the vision transformers and the miniature differ by a tenth of it (emulated).
@@ -88,12 +85,17 @@ pub struct PictureReport {
 pub fn verify_first(request: &OpenRequest, most: usize) -> Result<EmbeddingReport, RunnerError> {
     let pack = Pack::read(&request.pack)?;
     let width = signature(&pack)?.width as usize;
-    let (index, dir) = read(&pack)?;
+    let (index, dir, tolerance): (Index, _, _) = read_frames_index(&pack, CEILING, |index: &Index| FramesHeader {
+        schema: index.schema,
+        tolerance: index.tolerance,
+        frames: index.frames.len(),
+        called: "pictures",
+    })?;
     let mut labeller = Labeller::open(&request.pack, request)?;
     let tolerance = match (request.dtype, request.device) {
-        (Dtype::Fp32, Device::Cpu) => index.tolerance,
+        (Dtype::Fp32, Device::Cpu) => tolerance,
         // Kernels of GPUs sum in another order.
-        (Dtype::Fp32, _) => (20.0 * index.tolerance).min(CEILING),
+        (Dtype::Fp32, _) => (20.0 * tolerance).min(CEILING),
         (half, _) => HALF.iter().find(|(dtype, _)| *dtype == half).map_or(0.0, |(_, limit)| *limit),
     };
     let mut report = EmbeddingReport {
@@ -152,51 +154,14 @@ impl EmbeddingReport {
         if compared < LEAST {
             self.missing.push(format!("{compared} pictures were compared, at least {LEAST} are needed"));
         }
-        self.verdict = match (self.failures.is_empty(), self.missing.is_empty()) {
-            (false, _) => Verdict::Fail,
-            (true, false) => Verdict::Weak,
-            (true, true) => Verdict::Pass,
-        };
+        self.verdict = Verdict::of(&self.failures, &self.missing);
     }
-}
-
-fn read(pack: &Pack) -> Result<(Index, std::path::PathBuf), RunnerError> {
-    let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
-        RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
-    })?;
-    let path = pack.dir.join(&golden.index);
-    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-    let text = files::read_text(&path, files::SMALL).map_err(|e| wrong(e.to_string()))?;
-    let mut index: Index = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-    if index.schema != SCHEMA {
-        return Err(wrong(format!("schema {}, this program reads {SCHEMA}", index.schema)));
-    }
-    if !(1..=MOST).contains(&index.frames.len()) {
-        return Err(wrong(format!("{} pictures: 1 to {MOST} expected", index.frames.len())));
-    }
-    if !(0.0..=CEILING).contains(&index.tolerance) {
-        return Err(wrong(format!(
-            "tolerance = {:e}: from 0 to {CEILING:e} expected; above, a comparison proves nothing",
-            index.tolerance
-        )));
-    }
-    // The manifest's tolerance is a promise of the pack, which the reference cannot widen.
-    index.tolerance = index.tolerance.min(golden.tolerance);
-    Ok((index, path.parent().unwrap_or(&pack.dir).to_path_buf()))
 }
 
 /// The direction of a stored embedding.
 fn expected(dir: &std::path::Path, tensor: &TensorFile, width: usize) -> Result<Vec<f64>, RunnerError> {
-    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", dir.join(&tensor.file).display()));
-    if tensor.shape != [width] {
-        return Err(wrong(format!("shape [{width}] expected, found {:?}", tensor.shape)));
-    }
-    let found = inflate(&relative(dir, &tensor.file)?, 4 * width)?;
-    if found.len() != 4 * width {
-        return Err(wrong(format!("{} bytes, {} expected", found.len(), 4 * width)));
-    }
-    let values: Vec<f32> = unshuffle(&found).into_iter().map(f32::from_bits).collect();
-    unit(&values).ok_or_else(|| wrong("values that are no numbers, or none but 0".to_string()))
+    unit(&floats(dir, tensor, &[width], "")?)
+        .ok_or_else(|| RunnerError::Pack(format!("{}: no value but 0", dir.join(&tensor.file).display())))
 }
 
 #[cfg(test)]

@@ -39,6 +39,17 @@ pub enum Verdict {
     Fail,
 }
 
+impl Verdict {
+    /// By what lies outside its limit, and by what a reference does not show.
+    pub(super) fn of(failures: &[String], missing: &[String]) -> Verdict {
+        match (failures.is_empty(), missing.is_empty()) {
+            (false, _) => Verdict::Fail,
+            (true, false) => Verdict::Weak,
+            (true, true) => Verdict::Pass,
+        }
+    }
+}
+
 /// What a verification showed. As JSON this is what `jetbench verify --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GoldenReport {
@@ -184,11 +195,7 @@ fn verify_with(
         let form = request.options.extra.get(FORM).map_or("plain", String::as_str);
         report.run_form(&mut tracker, form, &pack, &clips)?;
     }
-    report.verdict = match (report.failures.is_empty(), report.missing.is_empty()) {
-        (false, _) => Verdict::Fail,
-        (true, false) => Verdict::Weak,
-        (true, true) => Verdict::Pass,
-    };
+    report.verdict = Verdict::of(&report.failures, &report.missing);
     Ok(report)
 }
 

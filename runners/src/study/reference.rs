@@ -4,8 +4,10 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::files;
+use crate::manifest::GoldenSpec;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::study::limits::{CEILINGS, Tolerance};
@@ -13,6 +15,8 @@ use crate::types::{Click, Frame, Mask, Prompt, PromptKind, PromptShape};
 
 /// Schema number of the golden index and of the report.
 pub const SCHEMA: u32 = 1;
+/// More single frames than any reference has.
+const MOST_FRAMES: usize = 10_000;
 
 #[derive(Deserialize)]
 pub(super) struct ReferenceIndex {
@@ -75,14 +79,9 @@ const LARGEST: usize = 1 << 28;
 
 /// The index of golden clips, and the directory that its paths start from.
 pub(super) fn read_index(pack: &Pack) -> Result<(ReferenceIndex, PathBuf), RunnerError> {
-    let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
-        RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
-    })?;
-    let path = pack.dir.join(&golden.index);
+    let (index, golden, path): (ReferenceIndex, _, _) = parsed(pack)?;
     let dir = path.parent().unwrap_or(&pack.dir).to_path_buf();
     let wrong = |text: &str| RunnerError::Pack(format!("{}: {text}", path.display()));
-    let text = files::read_text(&path, files::SMALL).map_err(|e| wrong(&e.to_string()))?;
-    let index: ReferenceIndex = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
     if index.schema != SCHEMA {
         return Err(wrong(&format!("schema {}, this program reads {SCHEMA}", index.schema)));
     }
@@ -102,6 +101,76 @@ pub(super) fn read_index(pack: &Pack) -> Result<(ReferenceIndex, PathBuf), Runne
         return Err(wrong("no tracks, nothing to verify against"));
     }
     Ok((index, dir))
+}
+
+/// The index of a pack's reference as it stands, what the manifest says of it, and its path.
+fn parsed<I: DeserializeOwned>(pack: &Pack) -> Result<(I, &GoldenSpec, PathBuf), RunnerError> {
+    let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
+        RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
+    })?;
+    let path = pack.dir.join(&golden.index);
+    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
+    let text = files::read_text(&path, files::SMALL).map_err(|e| wrong(e.to_string()))?;
+    let index = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    Ok((index, golden, path))
+}
+
+/// What every index of single frames says.
+pub(super) struct FramesHeader {
+    pub(super) schema: u32,
+    /// Largest difference in fp32.
+    pub(super) tolerance: f64,
+    pub(super) frames: usize,
+    /// What it calls them: `frames`.
+    pub(super) called: &'static str,
+}
+
+/// The index of a pack whose reference is of single frames, the folder that its paths start from, and the tolerance: the manifest's is a
+/// promise of the pack, which the reference cannot widen. `ceiling`: what no reference may allow.
+///
+/// # Errors
+/// [`RunnerError::Pack`] naming the file, the field, what was expected and what was found.
+pub(super) fn read_frames_index<I: DeserializeOwned>(
+    pack: &Pack,
+    ceiling: f64,
+    header: impl Fn(&I) -> FramesHeader,
+) -> Result<(I, PathBuf, f64), RunnerError> {
+    let (index, golden, path) = parsed(pack)?;
+    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
+    let FramesHeader { schema, tolerance, frames, called } = header(&index);
+    if schema != SCHEMA {
+        return Err(wrong(format!("schema {schema}, this program reads {SCHEMA}")));
+    }
+    if !(1..=MOST_FRAMES).contains(&frames) {
+        return Err(wrong(format!("{frames} {called}: 1 to {MOST_FRAMES} expected")));
+    }
+    if !(0.0..=ceiling).contains(&tolerance) {
+        return Err(wrong(format!(
+            "tolerance = {tolerance:e}: from 0 to {ceiling:e} expected; above, a comparison proves nothing"
+        )));
+    }
+    Ok((index, path.parent().unwrap_or(&pack.dir).to_path_buf(), tolerance.min(golden.tolerance)))
+}
+
+/// The values of a stored tensor in the folder of its index, all of them finite; `axes`: what the shape means, for the error.
+///
+/// # Errors
+/// [`RunnerError::Pack`] naming the file, what was expected and what was found.
+pub(super) fn floats(dir: &Path, tensor: &TensorFile, shape: &[usize], axes: &str) -> Result<Vec<f32>, RunnerError> {
+    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", dir.join(&tensor.file).display()));
+    if tensor.shape != shape {
+        return Err(wrong(format!("shape {shape:?} expected{axes}, found {:?}", tensor.shape)));
+    }
+    let bytes = 4 * shape.iter().product::<usize>();
+    let found = inflate(&relative(dir, &tensor.file)?, bytes)?;
+    if found.len() != bytes {
+        return Err(wrong(format!("{} bytes, {bytes} expected", found.len())));
+    }
+    let values: Vec<f32> = unshuffle(&found).into_iter().map(f32::from_bits).collect();
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(wrong(format!("value {at} is no number"))),
+        None => Ok(values),
+    }
 }
 
 impl GoldenPrompt {

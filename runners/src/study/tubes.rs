@@ -7,18 +7,17 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256_hex;
-use crate::files;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::segment::Segmenter;
 use crate::study::golden::{SCHEMA, Verdict};
-use crate::study::reference::{TensorFile, inflate, read_label_png, read_png, relative, unshuffle};
+use crate::study::reference::{
+    FramesHeader, TensorFile, floats, read_frames_index, read_label_png, read_png, relative,
+};
 use crate::types::{Device, Dtype, Frame, FrameMasks, Mask, OpenRequest};
 
 /// What no reference may allow, in shares of the largest value: above, a comparison proves nothing.
 const CEILING: f64 = 2e-3;
-/// More frames than any reference has.
-const MOST_FRAMES: usize = 10_000;
 /// Frames with an object that a reference must have, and frames over which the state must be carried.
 const LEAST: usize = 2;
 
@@ -142,46 +141,18 @@ struct Reference {
 
 impl Reference {
     fn read(pack: &Pack) -> Result<Reference, RunnerError> {
-        let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
-            RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
+        let (index, dir, tolerance): (Index, _, _) = read_frames_index(pack, CEILING, |index: &Index| FramesHeader {
+            schema: index.schema,
+            tolerance: index.tolerance,
+            frames: index.frames.len(),
+            called: "frames",
         })?;
-        let path = pack.dir.join(&golden.index);
-        let dir = path.parent().unwrap_or(&pack.dir).to_path_buf();
-        let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-        let text = files::read_text(&path, files::SMALL).map_err(|e| wrong(e.to_string()))?;
-        let index: Index = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        if index.schema != 1 {
-            return Err(wrong(format!("schema {}, this program reads 1", index.schema)));
-        }
-        if !(1..=MOST_FRAMES).contains(&index.frames.len()) {
-            return Err(wrong(format!("{} frames: 1 to {MOST_FRAMES} expected", index.frames.len())));
-        }
-        if !(0.0..=CEILING).contains(&index.tolerance) {
-            return Err(wrong(format!("tolerance = {:e}: from 0 to {CEILING:e} expected", index.tolerance)));
-        }
         if !(0.0..=1.0).contains(&index.threshold) || !(1..=4096).contains(&index.mask_step) {
-            return Err(wrong("threshold from 0 to 1 and mask_step from 1 to 4096 expected".to_string()));
+            let at = pack.manifest.golden.as_ref().map_or("", |golden| &golden.index);
+            let text = "threshold from 0 to 1 and mask_step from 1 to 4096 expected";
+            return Err(RunnerError::Pack(format!("{}: {text}", pack.dir.join(at).display())));
         }
-        // The manifest's tolerance is a promise of the pack, which the reference cannot widen.
-        let tolerance = index.tolerance.min(golden.tolerance);
         Ok(Reference { index, tolerance, dir })
-    }
-
-    fn floats(&self, tensor: &TensorFile, shape: &[usize]) -> Result<Vec<f32>, RunnerError> {
-        let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", self.dir.join(&tensor.file).display()));
-        if tensor.shape != shape {
-            return Err(wrong(format!("shape {shape:?} expected, found {:?}", tensor.shape)));
-        }
-        let bytes = 4 * shape.iter().product::<usize>();
-        let found = inflate(&relative(&self.dir, &tensor.file)?, bytes)?;
-        if found.len() != bytes {
-            return Err(wrong(format!("{} bytes, {bytes} expected", found.len())));
-        }
-        let values: Vec<f32> = unshuffle(&found).into_iter().map(f32::from_bits).collect();
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => Err(wrong(format!("value {at} is no number"))),
-            None => Ok(values),
-        }
     }
 }
 
@@ -231,9 +202,9 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<TubeReport, Ru
             report.failures.push(format!("{}: after resizing it differs from the reference", of.image));
         }
         segmenter.look(frame)?;
-        let logits = reference.floats(&of.logits, &[sizes.queries, sizes.classes + 1])?;
-        let masks = reference.floats(&of.masks, &[sizes.queries, kept, kept])?;
-        let queries = reference.floats(&of.queries, &[sizes.queries, sizes.channels])?;
+        let logits = floats(&reference.dir, &of.logits, &[sizes.queries, sizes.classes + 1], "")?;
+        let masks = floats(&reference.dir, &of.masks, &[sizes.queries, kept, kept], "")?;
+        let queries = floats(&reference.dir, &of.queries, &[sizes.queries, sizes.channels], "")?;
         let values = [
             Some(difference(segmenter.logits(), &logits)),
             Some(difference(&sampled(segmenter.masks(), sizes.side, step), &masks)),
@@ -322,10 +293,6 @@ impl TubeReport {
         if frames < LEAST {
             self.missing.push("one frame says nothing of the state that is carried".to_string());
         }
-        self.verdict = match (self.failures.is_empty(), self.missing.is_empty()) {
-            (false, _) => Verdict::Fail,
-            (true, false) => Verdict::Weak,
-            (true, true) => Verdict::Pass,
-        };
+        self.verdict = Verdict::of(&self.failures, &self.missing);
     }
 }

@@ -1,20 +1,19 @@
 //! What did PyTorch's detector give? The files of a detector's reference: lossless frames, and the logits and boxes of every query on each.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use crate::detect::boxes::Rows;
 use crate::detect::contract::Signature;
-use crate::files;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
-use crate::study::reference::{SCHEMA, TensorFile, inflate, read_png, relative, unshuffle};
+use crate::study::reference::{FramesHeader, SCHEMA, TensorFile, floats, read_frames_index, read_png, relative};
 
 /// What no reference may allow: above, a comparison proves nothing. It moves a score by 0.0005 and an edge by two pixels of 1024.
 pub const CEILING: f64 = 2e-3;
-/// More frames than any reference has.
-const MOST_FRAMES: usize = 10_000;
+/// What the shapes of its tensors mean.
+const AXES: &str = " (queries, values)";
 
 #[derive(Deserialize)]
 struct Index {
@@ -75,28 +74,12 @@ impl Reference {
     /// # Errors
     /// [`RunnerError::Pack`] naming the file, the field, what was expected and what was found.
     pub fn read(pack: &Pack, signature: &Signature) -> Result<Reference, RunnerError> {
-        let golden = pack.manifest.golden.as_ref().ok_or_else(|| {
-            RunnerError::Pack(format!("{}: no [golden] section, nothing to verify against", pack.dir.display()))
+        let (index, dir, tolerance): (Index, _, _) = read_frames_index(pack, CEILING, |index: &Index| FramesHeader {
+            schema: index.schema,
+            tolerance: index.tolerance,
+            frames: index.frames.len(),
+            called: "frames",
         })?;
-        let path = pack.dir.join(&golden.index);
-        let dir = path.parent().unwrap_or(&pack.dir).to_path_buf();
-        let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-        let text = files::read_text(&path, files::SMALL).map_err(|e| wrong(e.to_string()))?;
-        let index: Index = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        if index.schema != SCHEMA {
-            return Err(wrong(format!("schema {}, this program reads {SCHEMA}", index.schema)));
-        }
-        if !(1..=MOST_FRAMES).contains(&index.frames.len()) {
-            return Err(wrong(format!("{} frames: 1 to {MOST_FRAMES} expected", index.frames.len())));
-        }
-        if !(0.0..=CEILING).contains(&index.tolerance) {
-            return Err(wrong(format!(
-                "tolerance = {:e}: from 0 to {CEILING:e} expected; above, a comparison proves nothing",
-                index.tolerance
-            )));
-        }
-        // The manifest's tolerance is a promise of the pack, which the reference cannot widen.
-        let tolerance = index.tolerance.min(golden.tolerance);
         let (queries, classes) = (signature.queries, signature.classes);
         Ok(Reference { tolerance, frames: index.frames, dir, queries, classes })
     }
@@ -107,8 +90,8 @@ impl Reference {
     /// [`RunnerError::Pack`] naming the file, what was expected and what was found.
     pub fn answer(&self, frame: &FrameFiles) -> Result<Answer, RunnerError> {
         Ok(Answer {
-            logits: floats(&self.dir, &frame.logits, [self.queries, self.classes])?,
-            boxes: floats(&self.dir, &frame.boxes, [self.queries, 4])?,
+            logits: floats(&self.dir, &frame.logits, &[self.queries, self.classes], AXES)?,
+            boxes: floats(&self.dir, &frame.boxes, &[self.queries, 4], AXES)?,
             classes: self.classes,
         })
     }
@@ -119,22 +102,5 @@ impl Reference {
     /// [`RunnerError::Pack`] naming the file.
     pub fn pixels(&self, frame: &FrameFiles) -> Result<Vec<u8>, RunnerError> {
         read_png(&relative(&self.dir, &frame.image)?, frame.width, frame.height)
-    }
-}
-
-fn floats(dir: &Path, tensor: &TensorFile, shape: [usize; 2]) -> Result<Vec<f32>, RunnerError> {
-    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", dir.join(&tensor.file).display()));
-    if tensor.shape != shape {
-        return Err(wrong(format!("shape {shape:?} expected (queries, values), found {:?}", tensor.shape)));
-    }
-    let bytes = 4 * shape.iter().product::<usize>();
-    let found = inflate(&relative(dir, &tensor.file)?, bytes)?;
-    if found.len() != bytes {
-        return Err(wrong(format!("{} bytes, {bytes} expected", found.len())));
-    }
-    let values: Vec<f32> = unshuffle(&found).into_iter().map(f32::from_bits).collect();
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(at) => Err(wrong(format!("value {at} is no number"))),
-        None => Ok(values),
     }
 }
