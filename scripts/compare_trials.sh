@@ -3,4 +3,4 @@
 # history of eight runs. At most one false alarm (improved or regressed) and one miss (within noise); inconclusive is neither.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-JETBENCH_TRIALS=${1:-20} exec cargo test --locked --test compare processes_are_compared -- --nocapture
+JETBENCH_TRIALS=${1:-20} exec cargo test --locked --test it processes_are_compared -- --nocapture

@@ -3,4 +3,4 @@
 # tables with those of an undisturbed run. The number of kills is the argument (default: 100).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-JETBENCH_KILLS=${1:-100} exec cargo test --locked --test resume killed_at_any_moment -- --nocapture
+JETBENCH_KILLS=${1:-100} exec cargo test --locked --test it killed_at_any_moment -- --nocapture

@@ -31,5 +31,6 @@ export JETBENCH_TEST_PACKS="$packs"
 [ "$packs" = assets/packs ] && JETBENCH_TEST_PACKS="$PWD/assets/packs"
 # Of the whole workspace, as scripts/test.sh has built it: for one crate alone cargo would choose other features, and build all again.
 cargo test --workspace --locked --test webgpu
+cargo test --workspace --locked --test it webgpu::
 # Every graph of the miniature packs, no node on the CPU: a session that needs one is refused.
 "$target/debug/jetbench" audit --models sam2_points,edgetam_points --packs assets/packs --device webgpu:0 --dtype fp32 --frames 2

@@ -1,10 +1,7 @@
 //! The program as a user calls it, through the mock runner: every way a run can end, in milliseconds each, without ONNX
 //! Runtime.
 
-mod bench;
-#[path = "cli/plans.rs"]
 mod plans;
-#[path = "cli/scaled.rs"]
 mod scaled;
 
 use std::io::BufRead;
@@ -13,8 +10,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
-use bench::{Bench, Ran, stderr, text};
 use serde_json::Value;
+
+use crate::bench::{Bench, Ran, stderr, text};
 
 #[test]
 fn a_run_leaves_record_tables_and_verdicts_and_nothing_else() {

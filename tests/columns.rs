@@ -74,12 +74,12 @@ fn a_name_that_ends_in_a_unit_has_that_unit() {
 fn the_document_is_up_to_date() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/results.md");
     let there = std::fs::read_to_string(&path).unwrap();
-    const MARK: &str = "<!-- The rest is written from the code: UPDATE_DOCS=1 cargo test --test columns -->\n";
+    const MARK: &str = "<!-- The rest is written from the code: UPDATE_DOCS=1 cargo test --test it columns:: -->\n";
     let (head, tail) = there.split_once(MARK).expect("the mark before the generated part");
     let now: String = sections().iter().map(|s| format!("\n{}", s.text)).collect();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, format!("{head}{MARK}{now}")).unwrap();
         return;
     }
-    assert!(tail == now, "docs/results.md is older than the columns; run UPDATE_DOCS=1 cargo test --test columns");
+    assert!(tail == now, "docs/results.md is older than the columns; run UPDATE_DOCS=1 cargo test --test it columns::");
 }

@@ -1,11 +1,10 @@
 //! The command line as a person meets it: help, completions, man pages, and the names by which runs are called.
 
-mod workshop;
-
 use std::process::Command;
 
 use jetbench::cli::shown;
-use workshop::{Workshop, text};
+
+use crate::workshop::{Workshop, text};
 
 /// Every command that is shown, nested ones included, with the words that call it.
 fn commands() -> Vec<(Vec<String>, clap::Command)> {

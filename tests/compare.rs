@@ -1,10 +1,6 @@
 //! Comparing runs: the same thing twice is noise, 5 % slower is not; what cannot be compared is said. The statistics are
 //! tried on made-up runs with known noise, many times; `scripts/compare_trials.sh` tries them on real processes.
 
-#[allow(dead_code)] // each test file uses its part
-mod synthetic;
-mod workshop;
-
 use jetbench::judge::change::{ChangeWord, pair};
 use jetbench::judge::noise::{DEFAULT_FLOOR, Floor};
 use jetbench::judge::summary::summarise;
@@ -12,8 +8,9 @@ use jetbench::results::disturbance::Disturbance;
 use jetbench::results::note::{Reason, ReasonKind};
 use jetbench::results::record::{RunRecord, Verdict};
 use serde_json::Value;
-use synthetic::Numbers;
-use workshop::{Workshop, rows, text};
+
+use crate::synthetic::{self, Numbers};
+use crate::workshop::{Workshop, rows, text};
 
 /// Standard normal.
 fn normal(n: &mut Numbers) -> f64 {

@@ -1,7 +1,6 @@
 //! What the documents say about the command line is true: every command in them parses and is run, and every file that they
 //! link to is there.
 
-#[path = "documents/commands.rs"]
 mod commands;
 
 use std::path::{Path, PathBuf};

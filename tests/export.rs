@@ -1,15 +1,13 @@
 //! What other programs read of a run: their formats to the letter, and never a figure that may not be quoted.
 
-#[allow(dead_code)] // each test file uses its part
-mod synthetic;
-mod workshop;
-
 use jetbench::judge::change::pair;
 use jetbench::judge::noise::Floor;
 use jetbench::report::export::{Compared, Format};
 use jetbench::results::disturbance::Disturbance;
 use jetbench::results::record::{CellRecord, Interval, RunRecord, Verdict};
-use workshop::{Workshop, text};
+
+use crate::synthetic;
+use crate::workshop::{Workshop, text};
 
 const FIGURES: [Format; 2] = [Format::Bmf, Format::Prometheus];
 

@@ -1,13 +1,12 @@
 //! Charts: texts that stay apart and on the page, colours for the dark, and figures that are of all repeats.
 
-#[allow(dead_code)] // each test file uses its part
-mod synthetic;
-
 use jetbench::judge::summary;
 use jetbench::report::table::Style;
 use jetbench::report::{self, csv, plot, table};
 use jetbench::results::record::RunRecord;
 use resvg::usvg;
+
+use crate::synthetic;
 
 const BANNER: &str = "sam2_mini and edgetam_mini are test models; these figures do not describe SAM 2 or EdgeTAM";
 
@@ -192,7 +191,7 @@ fn odd_runs_are_drawn_or_left_out_but_never_panic() {
 }
 
 /// Writes every figure of the synthetic runs (or of the `run.json` in `RUN`) to the directory in `FIGURES`, for eyes:
-/// `FIGURES=/tmp/figures cargo test --test figures -- --ignored --nocapture`.
+/// `FIGURES=/tmp/figures cargo test --test it figures:: -- --ignored --nocapture`.
 #[test]
 #[ignore = "for eyes: set FIGURES to a directory"]
 fn draw_figures_for_eyes() {

@@ -1,12 +1,11 @@
 //! Parts of one job on several processes and boards: what belongs together is joined to exactly what one run gives, and
 //! what is missing, doubled or foreign is named.
 
-mod workshop;
-
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use workshop::{Workshop, rows, text};
+
+use crate::workshop::{Workshop, rows, text};
 
 const JOB: [&str; 4] = ["--models", "calm_mask,calm_bbox", "--min-frames", "30"];
 

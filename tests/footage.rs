@@ -1,8 +1,6 @@
 //! Footage without ground truth: prompts come from the user, everything but accuracy is measured, and accuracy is absent, never 0.
 
-#[path = "footage/live.rs"]
 mod live;
-mod workshop;
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +8,8 @@ use jetbench::results::note::NoteKind;
 use jetbench::results::record::{AgreementRecord, PromptRecord, RunRecord, Verdict};
 use jetbench::results::store;
 use serde_json::Value;
-use workshop::{Workshop, rows, text, tree};
+
+use crate::workshop::{Workshop, rows, text, tree};
 
 /// The frames of drawn clips, without their masks: `clip/` holds the frames of one, `clips/` a folder of each.
 fn shop(videos: usize) -> Workshop {

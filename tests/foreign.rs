@@ -1,8 +1,6 @@
 //! Records that somebody else wrote, or that were changed after they were written: nothing in them becomes a path, a library or a
 //! number of videos unasked.
 
-mod workshop;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,7 +8,8 @@ use jetbench::judge::summary::summarise;
 use jetbench::results::record::CellRecord;
 use jetbench::results::store;
 use serde_json::{Value, json};
-use workshop::{Workshop, text, tree};
+
+use crate::workshop::{Workshop, text, tree};
 
 /// Changes a record on disk.
 fn edit(file: &Path, change: impl Fn(&mut Value)) {

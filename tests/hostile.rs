@@ -1,11 +1,9 @@
 //! A dataset, a pack and a results directory from somebody who means no good: names that are markup, quotes, formulas,
 //! line breaks, paths. The report stays inert, the tables stay tables, and nothing is written outside the results.
 
-mod workshop;
-
 use std::path::Path;
 
-use workshop::{Workshop, rows, tree};
+use crate::workshop::{Workshop, rows, tree};
 
 /// Renames a video and an object everywhere.
 fn rename(shop: &Workshop, video: usize, to: &str, object: &str) {

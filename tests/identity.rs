@@ -1,8 +1,6 @@
 //! What is measured is what was planned: frames, annotations and packs that change between plan and figure are named, and give none. Runs
 //! wait for the device after they were planned, so a test that holds it can change files exactly then.
 
-mod workshop;
-
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,7 +10,8 @@ use std::time::Duration;
 use jetbench::results::record::RunRecord;
 use jetbench::results::store;
 use jetbench::run::lock;
-use workshop::{Workshop, text};
+
+use crate::workshop::{Workshop, text};
 
 const MODEL: [&str; 2] = ["--models", "calm_mask"];
 const JOB: [&str; 6] = ["--models", "calm_mask", "--dtype", "fp32", "--data", "data"];

@@ -144,7 +144,7 @@ fn rows_of_several_words_and_radii_beyond_a_word() {
     }
 }
 
-/// 200 pairs at 1080p take minutes in the naive form: `cargo test --release --test jf_naive -- --ignored`.
+/// 200 pairs at 1080p take minutes in the naive form: `cargo test --release --test it jf_naive:: -- --ignored`.
 #[test]
 #[ignore = "minutes: the naive form at 1080p"]
 fn two_hundred_random_masks_at_1080p() {

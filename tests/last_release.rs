@@ -1,12 +1,11 @@
 //! Records that the last release wrote are read by everything that reads records. `fixtures/last_release/README.md` has the
 //! commands that made them.
 
-mod workshop;
-
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use workshop::{Workshop, tree};
+
+use crate::workshop::{Workshop, tree};
 
 /// A workshop with a copy of the fixture in `old/`.
 fn shop() -> Workshop {

@@ -1,13 +1,12 @@
 //! A runtime library that takes down the process which loads it: named with the signal and what to do, by every verb that would load it, while
 //! the rest of the answer comes. The libraries are made here with the system's C compiler.
 
-mod workshop;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use workshop::{Workshop, text};
+
+use crate::workshop::{Workshop, text};
 
 /// A library whose initialiser does this; `None` without a C compiler.
 fn library(dir: &Path, initialiser: &str) -> Option<PathBuf> {

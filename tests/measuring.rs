@@ -1,9 +1,8 @@
 //! What is measured and judged, through the mock runner: scenarios, repeats, timing figures, and what makes a cell invalid.
 
-mod bench;
-
-use bench::{Bench, Ran, WIDTH, stderr};
 use serde_json::Value;
+
+use crate::bench::{Bench, Ran, WIDTH, stderr};
 
 #[test]
 fn a_worker_that_was_stopped_says_so() {

@@ -1,14 +1,13 @@
 //! Data as people have it: what other programs read is read the same way, and what a run would refuse or score oddly is
 //! said by `data check`, by the plan and by the run in the same words.
 
-mod workshop;
-
 use std::path::Path;
 use std::process::Command;
 
 use jetbench::dataset::read_frame;
 use serde_json::Value;
-use workshop::{Workshop, text};
+
+use crate::workshop::{Workshop, text};
 
 /// Size of the JPEG frame of these tests.
 const W: u32 = 37;

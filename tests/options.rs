@@ -1,12 +1,11 @@
 //! Options for the runners as a user meets them: wrong values are refused while planning, unknown names are dropped with the
 //! nearest known one, and what is listed and documented is what is there.
 
-mod workshop;
-
 use std::path::Path;
 
 use serde_json::Value;
-use workshop::{Workshop, text};
+
+use crate::workshop::{Workshop, text};
 
 const PACKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/packs");
 
@@ -138,6 +137,6 @@ fn the_page_of_options_is_the_table() {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == page,
-        "docs/options.md is not what the table says; write it anew with: UPDATE_DOCS=1 cargo test --test options"
+        "docs/options.md is not what the table says; write it anew with: UPDATE_DOCS=1 cargo test --test it options::"
     );
 }

@@ -1,9 +1,8 @@
 //! Overlays: movies where ffmpeg makes them, pictures where it is said, and a word on which.
 
-mod bench;
-
-use bench::{Bench, Ran, stderr, text};
 use serde_json::Value;
+
+use crate::bench::{Bench, Ran, stderr, text};
 
 #[test]
 fn overlays_are_movies_where_ffmpeg_makes_them_and_pictures_where_it_is_said() {

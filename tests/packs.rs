@@ -1,12 +1,10 @@
 //! `packs get`, `pack`, `add` and `hash` as a user calls them. Scripts of this test stand in for Python and for `jetbench-models`.
 
-mod workshop;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use workshop::{Workshop, text};
+use crate::workshop::{Workshop, text};
 
 fn script(at: &Path, body: &str) {
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();

@@ -1,9 +1,6 @@
 //! What the pages look like in a browser: no table is cut and nothing runs out of the page, on a phone, a tablet, a desk and a wide
 //! screen. Needs chromium; without one the test says so and passes.
 
-#[allow(dead_code)] // each test file uses its part
-mod synthetic;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +13,8 @@ use jetbench::results::disturbance::Disturbance;
 use jetbench::results::record::{CellRecord, MemoryRecord, RunRecord};
 use jetbench::results::rows::{Key, Row};
 use jetbench::telemetry::key::MemoryPhase;
+
+use crate::synthetic;
 
 const WIDTHS: [u32; 4] = [390, 900, 1280, 1920];
 

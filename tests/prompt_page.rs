@@ -1,13 +1,12 @@
 //! The page of `jetbench prompt` in a real browser: what is clicked and drawn there is what `--prompts` reads. Without chromium on the PATH
 //! this says so and passes.
 
-mod workshop;
-
 use std::process::Command;
 
 use jetbench::results::record::PromptRecord;
 use jetbench::results::store;
-use workshop::{Workshop, text, tree};
+
+use crate::workshop::{Workshop, text, tree};
 
 /// Clicks, a click outside and a box, as a hand makes them; then the file that is saved goes into the page.
 const HAND: &str = r#"

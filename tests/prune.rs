@@ -1,12 +1,11 @@
 //! Old runs go, and never a baseline, one under way, or what somebody else put there.
 
-mod workshop;
-
 use std::path::{Path, PathBuf};
 
 use jetbench::results::claim;
 use serde_json::Value;
-use workshop::{Workshop, text, tree};
+
+use crate::workshop::{Workshop, text, tree};
 
 /// Five runs of one device: copies of one, under the names of other times.
 fn shop() -> (Workshop, Vec<PathBuf>) {

@@ -1,8 +1,5 @@
 //! What a run leaves for readers and scripts: column names that may not drift, tables as they look, escaped names.
 
-#[allow(dead_code)] // each test file uses its part
-mod synthetic;
-
 use jetbench::dataset::{Dataset, read_frame};
 use jetbench::judge::{course, summary};
 use jetbench::report::export::markdown::markdown;
@@ -13,6 +10,8 @@ use jetbench::results::disturbance::Disturbance;
 use jetbench::results::note::{Note, NoteKind};
 use jetbench::results::record::{CellRecord, RunRecord, Verdict};
 use jetbench_runners::types::{Mask, PromptShape, StagePrecision};
+
+use crate::synthetic;
 
 /// Header and rows of a CSV file, by a reader that refuses rows of another width.
 fn parse(bytes: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {

@@ -1,13 +1,11 @@
 //! A run that is killed at any moment, in the parent or in the worker, once or several times, and taken up again: the
 //! scores are those of a run that nobody disturbed, and every file is whole.
 
-mod workshop;
-
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use workshop::{Workshop, rows, text, tree};
+use crate::workshop::{Workshop, rows, text, tree};
 
 /// SplitMix64, for moments.
 struct Moments(u64);

@@ -1,8 +1,6 @@
 //! Unattended runs: units that systemd accepts, one run per device at a time, nothing repeated without need, old runs
 //! removed and no others.
 
-mod workshop;
-
 use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use workshop::{Workshop, text, tree};
+
+use crate::workshop::{Workshop, text, tree};
 
 const JOB: [&str; 8] = ["--models", "calm_mask", "--data", "data", "--dtype", "fp32", "--min-frames", "1"];
 

@@ -1,11 +1,10 @@
 //! What `score` shows a reader, and what goes into a wiki or a paper: every video, the worst objects, and what became of them.
 
-mod workshop;
-
 use std::path::{Path, PathBuf};
 
 use jetbench::score::export::tables::digits;
-use workshop::Workshop;
+
+use crate::workshop::Workshop;
 
 fn case(name: &str) -> String {
     let dir: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/jf").join(name);

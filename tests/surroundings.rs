@@ -1,15 +1,14 @@
 //! Hostile or odd surroundings: files that are no files, names that act on a terminal, limits and full disks, outputs that cannot
 //! be written. What was measured is kept, and a sentence and the exit code say what went wrong.
 
-mod workshop;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use jetbench::dataset::Layout;
 use serde_json::Value;
-use workshop::{Workshop, text, tree};
+
+use crate::workshop::{Workshop, text, tree};
 
 const RUN: [&str; 6] = ["--dtype", "fp32", "--models", "m_mask", "--data", "data"];
 

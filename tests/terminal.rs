@@ -1,8 +1,5 @@
 //! What stands on the terminal after a run: the table at every width, and the closing lines, few whatever happened.
 
-#[allow(dead_code)] // each test file uses its part
-mod synthetic;
-
 use jetbench::judge::repeat;
 use jetbench::report::closing::Closing;
 use jetbench::report::export::markdown::markdown;
@@ -11,6 +8,8 @@ use jetbench::report::table::{self, Style};
 use jetbench::results::disturbance::Disturbance;
 use jetbench::results::note::{Note, NoteKind, Reason, ReasonKind};
 use jetbench::results::record::{CellRecord, RunRecord, Verdict};
+
+use crate::synthetic;
 
 #[test]
 fn table_at_every_width() {

@@ -1,9 +1,7 @@
 //! Scores of tracks and instances that nobody prompted, against the reference tools' own numbers (tests/cases/vis; its README says
 //! which tools): every one bit for bit. `JETBENCH_VIS_CASES=DIR` takes another set of the same shape.
 
-#[path = "unprompted/runs.rs"]
 mod runs;
-mod workshop;
 
 use std::path::{Path, PathBuf};
 

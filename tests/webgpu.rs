@@ -2,8 +2,6 @@
 //! runs. Needs a Vulkan driver and a WebGPU build of ONNX Runtime (`scripts/test-webgpu.sh` sees to both); what is missing is
 //! said, and the tests pass without it.
 
-mod workshop;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use jetbench_runners::types::Device;
 use jetbench_runners::{packs, runtime, webgpu};
-use workshop::{Workshop, rows, text};
+
+use crate::workshop::{Workshop, rows, text};
 
 const GPU: Device = Device::WebGpu(0);
 

@@ -1,6 +1,5 @@
 //! Two clips in which an object appears late, mock packs as asked for, and the last line of a run. It exists only under
 //! `tests/`.
-#![allow(dead_code)] // each test file uses its part
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

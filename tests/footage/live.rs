@@ -7,8 +7,8 @@ use std::process::{Command, Output, Stdio};
 use jetbench::dataset::live::CaptureClock;
 use jetbench::results::record::SequenceRecord;
 
+use super::{masks, record, shop};
 use crate::workshop::{Workshop, text, tree};
-use crate::{masks, record, shop};
 
 /// The flags of a run over a live source on the mock; the object `late` has its prompt on frame 7.
 const LIVE: [&str; 8] =

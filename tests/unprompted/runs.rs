@@ -138,7 +138,7 @@ fn a_run_without_prompts_scores_as_its_saved_masks_do() {
 
     let masks = run.join("masks/walk_look-fp32-cpu");
     let truth = shop.path("data/Annotations/480p");
-    let davis = crate::unsupervised(&truth, &masks).unwrap();
+    let davis = super::unsupervised(&truth, &masks).unwrap();
     assert_eq!(ours.objects, davis.global.objects);
     for (ours, theirs) in [(ours.j, davis.global.j), (ours.f, davis.global.f), (ours.jf, davis.global.jf)] {
         assert_eq!(ours, Some(theirs * 100.0));

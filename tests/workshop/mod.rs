@@ -1,6 +1,5 @@
 //! A place to run the program in: drawn clips, mock packs, an environment without surprises. It exists only under
 //! `tests/`.
-#![allow(dead_code)] // each test file uses its part
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

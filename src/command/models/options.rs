@@ -50,7 +50,7 @@ pub fn json() -> String {
 pub fn page() -> String {
     let mut page = String::from(
         "# Options for the runners\n\n\
-         <!-- From the table in runners/src/host/options/table.rs; written anew by: UPDATE_DOCS=1 cargo test --test options -->\n\n\
+         <!-- From the table in runners/src/host/options/table.rs; written anew by: UPDATE_DOCS=1 cargo test --test it options:: -->\n\n\
          `--option NAME=VALUE` (repeatable), or in a config file:\n\n\
          ```toml\n[option]\nobjects = \"loop\"\nstage_times = \"off\"\n```\n\n\
          A value that an option cannot have is refused before anything runs (exit 2), also by `--dry-run`. An option that a pack or \

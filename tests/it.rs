@@ -1,0 +1,43 @@
+//! Tests through the public interface and the program, one module per question, in one binary: each binary of its own would link the
+//! whole program once more.
+
+mod bench;
+mod boards;
+mod cli;
+mod columns;
+mod command_line;
+mod compare;
+mod data;
+mod dataset;
+mod documents;
+mod export;
+mod figures;
+mod fleet;
+mod footage;
+mod foreign;
+mod hostile;
+mod identity;
+mod jf_naive;
+mod jf_reference;
+mod last_release;
+mod library;
+mod main_job;
+mod measuring;
+mod mosev2;
+mod odd_inputs;
+mod options;
+mod overlays;
+mod packs;
+mod page;
+mod prompt_page;
+mod prune;
+mod report;
+mod resume;
+mod schedule;
+mod score_tables;
+mod surroundings;
+mod synthetic;
+mod terminal;
+mod unprompted;
+mod webgpu;
+mod workshop;
