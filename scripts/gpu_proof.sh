@@ -5,22 +5,24 @@
 #
 # Checks: doctor; verify of every pack in every precision; audit, with the least and with the plain traffic; the demo clips in
 # every precision, beside the CPU; eight objects in a batch and one after the other; masks with the least and with the plain
-# traffic, byte by byte; CUDA graphs. OUT (default: gpu-proof/DEVICE) gets summary.md, one text per step, and the records.
+# traffic, byte by byte; CUDA graphs; runs without prompts: trackers with each detector, their tracks named by a label pack, and
+# video segmenters. OUT (default: gpu-proof/DEVICE) gets summary.md, one text per step, and the records.
 #
 #   JETBENCH   the program        [default: target/release/jetbench, else the one on the PATH]
-#   PACKS      pack directories   [default: those of trackers in assets/packs]
+#   PACKS      pack directories   [default: those in assets/packs]
+#   STEPS      a regular expression: only steps whose names it matches [default: all]
 #   LIMIT      seconds a step may take [default: 600]
 #   REPEAT     times that every cell of a run is measured [default: 3]
 #
 # Exit code: 0, all that can run on the device passed; 1, something failed; 2, wrong usage.
 set -uo pipefail
-[ $# -ge 1 ] || { sed -n '2,17p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,19p' "$0"; exit 2; }
 cd "$(dirname "$0")/.."
 device=$1
 out=${2:-gpu-proof/${device/:/}}
 jetbench=${JETBENCH:-$([ -x target/release/jetbench ] && echo target/release/jetbench || command -v jetbench)}
 [ -x "$jetbench" ] || { echo "no jetbench: build it (cargo build --release) or name it with JETBENCH" >&2; exit 2; }
-read -ra packs <<<"${PACKS:-assets/packs/edgetam_mini assets/packs/sam2_mini}"
+read -ra packs <<<"${PACKS:-$(echo assets/packs/*)}"
 repeat=${REPEAT:-3}
 export NO_COLOR=1
 mkdir -p "$out"
@@ -46,6 +48,7 @@ said() {
 # step NAME COMMAND…: runs it, keeps what it says, writes a row. What a device refuses (exit 3) is no fault of the proof.
 step() {
     local name=$1 code outcome; shift
+    [[ $name =~ ${STEPS:-} ]] || return 0
     timeout "${LIMIT:-600}" "$@" >"$out/$name.txt" 2>&1; code=$?
     case $code in
         0) outcome=passed ;;
@@ -65,12 +68,20 @@ record() {
         cp "$run" "$out/$1.run.json"; cp "$(dirname "$run")/summary.csv" "$out/$1.summary.csv"
     done
 }
-models=() found=()
+trackers=() detectors=() labels=() segmenters=() found=()
 for pack in "${packs[@]}"; do
     [ -e "$pack/pack.toml" ] || continue
-    found+=("$pack"); models+=("$(basename "$pack")_points")
+    found+=("$pack")
+    name=$(basename "$pack")
+    case $(sed -n 's/^family = "\(.*\)"$/\1/p' "$pack/pack.toml") in
+        dfine) detectors+=("$name") ;;
+        clip_labels) labels+=("$pack") ;;
+        videomt) segmenters+=("$name") ;;
+        *) trackers+=("$name") ;;
+    esac
 done
-[ ${#found[@]} -gt 0 ] || { echo "no packs in: ${packs[*]}" >&2; exit 2; }
+[ ${#trackers[@]} -gt 0 ] || { echo "no packs of trackers in: ${packs[*]}" >&2; exit 2; }
+models=("${trackers[@]/%/_points}")
 all=$(IFS=,; echo "${models[*]}")
 places=(); for pack in "${found[@]}"; do places+=(--packs "$(dirname "$pack")"); done
 
@@ -79,7 +90,8 @@ runs=()                       # precisions that the device takes
 for dtype in fp32 fp16 bf16; do
     refused=0
     for pack in "${found[@]}"; do
-        step "verify_$(basename "$pack")_$dtype" "$jetbench" verify "$pack" --device "$device" --dtype "$dtype"
+        name=$(basename "$pack")
+        step "verify_${name}_$dtype" "$jetbench" verify "$pack" --device "$device" --dtype "$dtype"
         [ $? = 3 ] && refused=1
     done
     [ $refused = 1 ] || runs+=("$dtype")
@@ -103,8 +115,17 @@ for objects in batch loop; do
         --repeat "$repeat" --out "$work/eight_$objects"
     record "eight_$objects" "$work/eight_$objects"
 done
+# Without prompts: every tracker with every detector, then video segmenters; the label pack's cost is in the records.
+tags=("${segmenters[@]}")
+for detector in "${detectors[@]}"; do tags+=("${trackers[@]/%/_$detector}"); done
+if [ ${#tags[@]} -gt 0 ]; then
+    founding=$(IFS=,; echo "${tags[*]}")
+    step audit_found "$jetbench" audit --models "$founding" --dtype "${runs[0]}" --device "$device" "${places[@]}"
+    step found "$jetbench" run --models "$founding" "${common[@]}" "${labels[@]/#/--labels=}" --repeat "$repeat" --out "$work/found"; record found "$work/found"
+    step found_cpu "$jetbench" run --models "$founding" --dtype "${runs[0]}" --device cpu "${places[@]}" --out "$work/found_cpu"; record found_cpu "$work/found_cpu"
+fi
 # The same masks, whatever crosses to the device.
-for way in least plain; do
+[[ masks_equal =~ ${STEPS:-} ]] && for way in least plain; do
     options=(); [ $way = least ] || options=("${plain[@]}")
     "$jetbench" run --models "$all" --dtype "${runs[0]}" --device "$device" "${places[@]}" --save-masks --quiet "${options[@]}" \
         --out "$work/$way" >"$out/masks_$way.txt" 2>&1
