@@ -1,8 +1,8 @@
 //! The kernels around the model, each beside a plain form of the same arithmetic, on one core: a 1080p frame to the
 //! encoder's input tensor at 1024 px, and 256 x 256 logits to a packed mask at 1080p. The forms take turns, round by
 //! round, on the same input, and their results are compared bit by bit before anything is timed. Printed are medians in
-//! milliseconds of the thread's CPU time and of wall time, and the median of the CPU ratios within a round. Then the association of 20
-//! tracks with 100 detections, on frames of two sizes.
+//! milliseconds of the thread's CPU time and of wall time, and the median of the CPU ratios within a round. The mean probability of a
+//! mask's pixels is compared to 1e-6. Then the association of 20 tracks with 100 detections, on frames of two sizes.
 //!
 //! `cargo bench -p jetbench-runners --bench kernels -- [ROUNDS]`
 
@@ -16,7 +16,7 @@ use clock::median;
 use fast_image_resize as fir;
 use jetbench_runners::associate::{Association, Carrier, Rules};
 use jetbench_runners::detect::Detection;
-use jetbench_runners::kernels::{Colour, InputSpec, Preprocess, ResizeFilter, Thresholder};
+use jetbench_runners::kernels::{Colour, Confidence, InputSpec, Preprocess, ResizeFilter, Thresholder};
 use jetbench_runners::types::{Frame, Mask};
 
 const WIDTH: u32 = 1920;
@@ -34,6 +34,7 @@ fn main() {
     input_tensor(rounds);
     for (name, logits) in [("one object", blob(0.25)), ("many rims", ripples()), ("noise", noisy())] {
         mask(rounds, name, &logits);
+        confidence(rounds, name, &logits);
     }
     for (width, height) in [(640, 360), (WIDTH, HEIGHT)] {
         association(rounds, width, height);
@@ -229,6 +230,27 @@ fn mask(rounds: usize, name: &str, logits: &[f32]) {
     );
 }
 
+/// The mean probability inside a mask, and the same pixel by pixel in f64.
+fn confidence(rounds: usize, name: &str, logits: &[f32]) {
+    let mask = Thresholder::default().mask(logits, SIDE, WIDTH, HEIGHT);
+    let mut naive = Naive::new();
+    let mut ours = Confidence::default();
+    let (found, expected) = (ours.mean(logits, SIDE, &mask), naive.mean(logits, &mask));
+    assert!((found - expected).abs() < 1e-6, "both forms give the same mean: {found} {expected}");
+    race(
+        rounds,
+        &format!("mean probability, {name}"),
+        &mut [
+            ("ours", &mut || {
+                black_box(ours.mean(logits, SIDE, black_box(&mask)));
+            }),
+            ("pixel by pixel", &mut || {
+                black_box(naive.mean(logits, black_box(&mask)));
+            }),
+        ],
+    );
+}
+
 /// Interpolates a float image, columns first, then packs its signs.
 struct Naive {
     wide: Vec<f32>,
@@ -254,6 +276,21 @@ impl Naive {
             columns: taps(WIDTH),
             rows: taps(HEIGHT),
         }
+    }
+
+    fn mean(&mut self, logits: &[f32], mask: &Mask) -> f64 {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (y, (low, high, down)) in (0..).zip(&self.rows) {
+            for (x, (left, right, across)) in (0..).zip(&self.columns) {
+                if mask.get(x, y) {
+                    let wide =
+                        |row: usize| (1.0 - across) * logits[row * SIDE + left] + across * logits[row * SIDE + right];
+                    let value = (1.0 - down) * wide(*low) + down * wide(*high);
+                    (sum, count) = (sum + 1.0 / (1.0 + f64::from(-value).exp()), count + 1.0);
+                }
+            }
+        }
+        sum / (count + 1e-6)
     }
 
     fn mask(&mut self, logits: &[f32]) -> Mask {

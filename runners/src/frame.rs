@@ -6,7 +6,7 @@ mod prompt_mask;
 mod resize;
 mod threshold;
 
-pub use confidence::mean_probability;
+pub use confidence::Confidence;
 pub use preprocess::Preprocess;
 pub use prompt_mask::resize_mask;
 pub use threshold::Thresholder;

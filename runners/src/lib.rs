@@ -75,7 +75,7 @@ pub mod webgpu {
 /// Kernels around the model, for the bench that compares them with plain forms.
 #[doc(hidden)]
 pub mod kernels {
-    pub use crate::frame::{Preprocess, Thresholder};
+    pub use crate::frame::{Confidence, Preprocess, Thresholder};
     pub use crate::manifest::{Colour, InputSpec, ResizeFilter};
 }
 

@@ -2,7 +2,7 @@
 //! `VideomtVideoProcessor`; tracks have the best class of the mean logits of all frames, as the model's own evaluation has it.
 
 use super::contract::Sizes;
-use crate::frame::{Thresholder, mean_probability};
+use crate::frame::{Confidence, Thresholder};
 use crate::types::{FoundTrack, FoundTracks, Frame, FrameMasks, Mask, ObjectMask};
 
 /// What the queries have said since the first frame of a sequence.
@@ -18,6 +18,7 @@ pub struct Answers {
     lives: Vec<Option<Life>>,
     frames: u32,
     thresholder: Thresholder,
+    confidence: Confidence,
     /// Masks whose memory is used again.
     spare: Vec<Mask>,
 }
@@ -56,6 +57,7 @@ impl Answers {
             lives: vec![None; sizes.queries],
             frames: 0,
             thresholder: Thresholder::default(),
+            confidence: Confidence::default(),
             spare: Vec::new(),
         }
     }
@@ -84,23 +86,23 @@ impl Answers {
             // A mask's own probability is 1 at most.
             let (mut score, mut finite) = (probability, true);
             let mut mask = self.spare.pop().unwrap_or_default();
-            mask.reset(frame.width, frame.height);
+            let mut lives = false;
+            // Most queries end here, and cost nothing of the frame's size.
             if probability >= self.threshold {
                 self.thresholder.fill(masks, side, frame.width, frame.height, &mut mask);
-                score *= mean_probability(masks, side, &mask);
+                score *= self.confidence.mean(masks, side, &mask);
                 finite = masks.iter().all(|logit| logit.is_finite());
+                lives = score >= self.threshold && !mask.is_empty() || !finite;
             }
-            let lives = score >= self.threshold && !mask.is_empty() || !finite;
             if lives {
                 let now = Life { first: self.frames, last: self.frames, frames: 1 };
                 let grown = |life: Life| Life { last: self.frames, frames: life.frames + 1, ..life };
                 self.lives[query] = Some(self.lives[query].map_or(now, grown));
-            } else {
-                mask.reset(frame.width, frame.height);
-            }
-            if self.lives[query].is_none() {
+            } else if self.lives[query].is_none() {
                 self.spare.push(mask);
                 continue;
+            } else {
+                mask.reset(frame.width, frame.height);
             }
             objects.push(ObjectMask {
                 object: query as u32 + 1,
