@@ -114,6 +114,20 @@ class Text(unittest.TestCase):
 
 @unittest.skipUnless(torch, "PyTorch is not installed")
 class Packs(unittest.TestCase):
+    def test_flags_that_would_change_nothing_are_refused(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            trained = Path(folder) / "final.safetensors"
+            trained.touch()
+            cases = [(["--checkpoint", str(trained), "--classes", "a,b", "--pooling", "mean"], "--classes, --pooling: of no effect"),
+                     (["--random-init", "clip_tiny", "--classes", "a,b", "--prompt", "a {}"], "--prompt: of no effect"),
+                     (["--checkpoint", folder, "--learned", str(trained), "--classes", "a", "--prompt", "a {}"], "--prompt: of no effect"),
+                     (["--checkpoint", folder, "--classes", "a,b", "--seed", "3"], "--seed: of no effect")]
+            for words, part in cases:
+                said = io.StringIO()
+                with contextlib.redirect_stderr(said):
+                    self.assertEqual(kit.main(["labels", "export", *words, "--out", f"{folder}/out"]), 2)
+                self.assertIn(part, said.getvalue())
+
     def test_a_pack_is_written_and_classes_that_are_one_are_an_error(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             pack = Path(folder) / "tiny"

@@ -24,6 +24,7 @@ from ..pack import DTYPES, labels
 from ..pack.detections import manifest
 
 PROMPT = "a photo of a {}."
+LICENCE = "LicenseRef-checkpoint"
 
 
 def check(args: argparse.Namespace) -> int:
@@ -47,7 +48,21 @@ def _names(args: argparse.Namespace) -> list[str]:
     return names
 
 
+# Flags that say nothing of a pack, by what it is made from: what is stated must count.
+IDLE = {"a file of train labels": ("learned", "classes", "prompt", "pooling", "licence", "seed"),
+        "--random-init": ("learned", "prompt", "pooling"), "--learned": ("prompt", "seed"), "prompts": ("seed",)}
+
+
+def refuse_idle(args: argparse.Namespace) -> None:
+    """Refuses flags that would change nothing, by name."""
+    kind = ("--random-init" if args.random_init else "a file of train labels" if args.checkpoint.is_file() else
+            "--learned" if args.learned else "prompts")
+    if idle := [f"--{name}" for name in IDLE[kind] if getattr(args, name) is not None]:
+        raise Refused(f"{', '.join(idle)}: of no effect on a pack from {kind}; leave it out")
+
+
 def export(args: argparse.Namespace) -> int:
+    refuse_idle(args)
     import torch
 
     from ..export import labels as writer
@@ -60,8 +75,8 @@ def export(args: argparse.Namespace) -> int:
     if args.checkpoint and args.checkpoint.is_file():
         recipe = writer.of_miniature(args.checkpoint)
     else:
-        source = clip.load(args.checkpoint) if args.checkpoint else clip.random(args.random_init, args.seed)
-        words += [] if args.checkpoint else [f"--random-init {args.random_init} --seed {args.seed}"]
+        source = clip.load(args.checkpoint) if args.checkpoint else clip.random(args.random_init, args.seed or 0)
+        words += [] if args.checkpoint else [f"--random-init {args.random_init} --seed {args.seed or 0}"]
         if not args.classes:
             raise Refused("--classes: names, comma-separated, or a file with one a line")
         names = _names(args)
@@ -70,14 +85,14 @@ def export(args: argparse.Namespace) -> int:
         prompts = ["random"] if args.random_init else ["learned"] if args.learned else args.prompt or [PROMPT]
         progress.say(f"{source.name}: vectors of {len(names)} classes, pooling {pooling}")
         if args.random_init:
-            vectors = clip.drawn_vectors(len(names), clip.width(source), args.seed)
+            vectors = clip.drawn_vectors(len(names), clip.width(source), args.seed or 0)
         elif args.learned:
             vectors = clip.learned_vectors(source, args.learned, names, pooling)
         else:
             if bad := [p for p in prompts if "{}" not in p]:
                 raise Refused(f"--prompt {bad[0]!r}: has no {{}} for the name of the class")
             vectors = clip.vectors(source, names, prompts, pooling)
-        recipe = writer.of_source(source, names, vectors, pooling, prompts, args.licence)
+        recipe = writer.of_source(source, names, vectors, pooling, prompts, args.licence or LICENCE)
     identity = args.id or args.out.resolve().name
     command = " ".join(["python -m jetbench_models labels export", *words, f"--out {identity}"])
     writer.write(recipe, args.out, identity, args.dtype, args.frames, command, args.notes, progress.say)
@@ -104,8 +119,8 @@ def main(argv: list[str]) -> int:
     make.add_argument("--classes", metavar="NAMES", help="comma-separated, or a file with a name a line; learned prompts: in their order")
     make.add_argument("--prompt", action="append", metavar="TEXT", help=f"with {{}} for the name; several are averaged (default: {PROMPT})")
     make.add_argument("--pooling", choices=("eot", "mean", "last"), help="of the text tower (default: eot of CLIP, last of SigLIP)")
-    make.add_argument("--licence", default="LicenseRef-checkpoint", help="SPDX expression of the weights (default: LicenseRef-checkpoint)")
-    make.add_argument("--seed", type=not_negative, default=0, help="of the random weights (default: 0)")
+    make.add_argument("--licence", help=f"SPDX expression of the weights (default: {LICENCE})")
+    make.add_argument("--seed", type=not_negative, help="of the random weights (default: 0)")
     make.add_argument("--dtype", type=some_of(DTYPES), default=DTYPES, metavar="LIST", help="comma-separated (default: fp32,fp16,bf16)")
     make.add_argument("--frames", type=not_negative, default=6, help="crops of the golden reference (default: 6); 0: none")
     make.add_argument("--id", help="name of the pack (default: name of the directory)")
