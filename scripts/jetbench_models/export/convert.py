@@ -221,24 +221,26 @@ def export_graph(model: nn.Module, name: str, signature: Signature, form: Callab
     return graph
 
 
-def in_precision(single: onnx.ModelProto, kind: str) -> onnx.ModelProto:
-    """The graph of an fp32 graph in one of ``half.DTYPES``."""
+def in_precision(single: onnx.ModelProto, kind: str, kept: tuple[str, ...] = ()) -> onnx.ModelProto:
+    """The graph of an fp32 graph in one of ``half.DTYPES``. ``kept``: outputs whose last products stay fp32."""
     if kind == "fp32":
         return single
-    graph = half.to_half(single, kind)
+    graph = half.to_half(single, kind, half.last_products(single.graph, kept))
     if graph.opset_import[0].version > half.OPSET:
         gaps.close(graph)
     half.check(graph)
     return graph
 
 
-def write_single(single: onnx.ModelProto, name: str, out: Path, kinds: tuple[str, ...], say: Callable[[str], None]) -> dict[str, str]:
-    """Writes the only graph of a pack, given in fp32, in every precision and returns the digests."""
+def write_single(single: onnx.ModelProto, name: str, out: Path, kinds: tuple[str, ...], say: Callable[[str], None],
+                 kept: tuple[str, ...] = ()) -> dict[str, str]:
+    """Writes the only graph of a pack, given in fp32, in every precision and returns the digests. ``kept``: outputs whose last products
+    stay fp32."""
     digests = {}
     for kind in kinds:
         path = out / kind / f"{name}.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(in_precision(single, kind).SerializeToString(deterministic=True))
+        path.write_bytes(in_precision(single, kind, kept).SerializeToString(deterministic=True))
         digests[kind] = released.sha256(path)
         say(f"{name}: {len(single.graph.node)} operators in fp32; {kind} {path.stat().st_size / 1e6:.2f} MB {digests[kind][:12]}")
     return digests

@@ -30,6 +30,8 @@ LIBRARIES = ("torch", "torchvision", "transformers", "onnx", "onnxscript", "nump
 SHARED, SHARED_FRAMES = "g0", 12      # the miniatures' golden clip whose first frames are this one's
 TOLERANCE = 1e-4          # of logits and queries, in shares of their largest value; more only where PyTorch is farther from itself
 THRESHOLD = 0.5           # of the library's instance segmentation
+# Their last products stay fp32, next to nothing of the arithmetic: classes decide what an object is, and the state is carried for a clip.
+KEPT = ("logits", "queries_out")
 
 
 def size_of(model: nn.Module) -> int:
@@ -59,7 +61,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
 
 def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None]) -> dict[str, str]:
     """Writes the graph in every precision and returns the digests."""
-    return write_single(export_graph(model), NAME, out, kinds, say)
+    return write_single(export_graph(model), NAME, out, kinds, say, KEPT)
 
 
 # ------------------------------------------------------------------------------------------------------------ reference
@@ -153,6 +155,7 @@ def _manifest(identity: str, checkpoint: Checkpoint, provenance: dict, digests: 
         "", *manifest.input_lines(size_of(model), MEAN, STD),
         "", "[segmenter]", f"queries = {model.config.num_queries}", f"classes = {json.dumps(videomt.classes_of(model))}",
         "", *(f"# {line}" for line in RULES),
+        "# The last products of logits and queries_out stay fp32: a class near the threshold is a flip, and the state is kept for frames.",
         "", "[[graph]]", f'name = "{NAME}"', f"files = {manifest.inline({k: f'{k}/{NAME}.onnx' for k in kinds})}",
         f"sha256 = {manifest.inline({k: digests[k] for k in kinds})}",
         f"inputs = {as_toml(ports.inputs)}", f"outputs = {as_toml(ports.outputs)}",

@@ -51,8 +51,26 @@ def half_tensor(name: str, value: np.ndarray, precision: str) -> TensorProto:
     return helper.make_tensor(name, TensorProto.BFLOAT16, value.shape, bf16_bits(value).tobytes(), raw=True)
 
 
-def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """Native fp16 or bf16 graph from an fp32 graph whose constants are initializers."""
+def last_products(graph: onnx.GraphProto, outputs: tuple[str, ...]) -> frozenset[str]:
+    """First outputs of the products from which these outputs of the graph come without another product between."""
+    makers = {name: node for node in graph.node for name in node.output}
+    found, asked, seen = set(), list(outputs), set()
+    while asked:
+        name = asked.pop()
+        node = makers.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op_type in HALF_OPERATORS:
+            found.add(node.output[0])
+        else:
+            asked.extend(node.input)
+    return frozenset(found)
+
+
+def to_half(model: onnx.ModelProto, precision: str, kept: frozenset[str] = frozenset()) -> onnx.ModelProto:
+    """Native fp16 or bf16 graph from an fp32 graph whose constants are initializers. ``kept``: first outputs of products that stay
+    fp32."""
     half = HALF_TYPES[precision]
     out = onnx.ModelProto()
     out.CopyFrom(model)
@@ -66,7 +84,7 @@ def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
         constant = varying.isdisjoint(node.input)
         if not constant:
             varying.update(node.output)
-        if node.op_type not in HALF_OPERATORS or constant:
+        if node.op_type not in HALF_OPERATORS or constant or node.output[0] in kept:
             nodes.append(node)
             continue
         for i, name in enumerate(node.input):
@@ -86,9 +104,9 @@ def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     graph.ClearField("node")
     graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input} | {o.name for o in graph.output}
-    kept = [t for t in [*graph.initializer, *stored] if t.name in used]
+    needed = [t for t in [*graph.initializer, *stored] if t.name in used]
     graph.ClearField("initializer")
-    graph.initializer.extend(kept)
+    graph.initializer.extend(needed)
     set_versions(out, precision)
     return out
 

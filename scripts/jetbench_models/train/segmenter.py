@@ -26,7 +26,7 @@ from ..clips.tubes import Tubes, training_clip
 from ..models import MEAN, STD, videomt, weights
 from .optimise import Average
 
-STEPS = 3600
+STEPS = 4000
 PLAN = ((0.0, 1, 16), (0.45, 3, 5), (0.75, 6, 3))     # from this share of the steps on: frames per clip, clips per step
 RATE, LAST_RATE = 2e-3, 2e-5
 WARM, FALL = 100, 0.45    # steps over which the rate rises; last part of the run, over which it falls along a cosine
