@@ -1,6 +1,7 @@
 //! Annotated videos on disk: layouts in, sequences out, frames and masks on demand, masks back out in the dataset's own
 //! layout. Nothing is copied or converted; frames and masks are decoded when they are asked for.
 
+mod categories;
 mod check;
 mod clock;
 mod coco_rle;
@@ -34,6 +35,7 @@ use jetbench_runners::types::{Mask, PromptShape};
 
 use crate::score::Protocol;
 
+pub use categories::Categories;
 pub use check::{CheckReport, check};
 pub use clock::Clock;
 pub(crate) use coco_rle::{mask as coco_mask, runs as coco_runs};
@@ -69,6 +71,8 @@ pub struct Dataset {
     pub kind: Layout,
     /// Videos in name order.
     pub sequences: Vec<Sequence>,
+    /// What its objects are, where it says that.
+    pub categories: Categories,
     /// What is left out beside them; what is odd about a video is in [`Sequence::findings`].
     pub findings: Vec<Finding>,
 }

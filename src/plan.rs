@@ -236,16 +236,11 @@ fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u
     let objects = dataset.sequences.iter().map(|s| s.objects.len()).max().unwrap_or(1);
     let mut notes = Vec::new();
     for cell in cells {
-        if let Some(labels) = &cell.labels {
-            return Err(Error::Usage(format!(
-                "--memory-budget: what label pack {} takes is not estimated, so nothing says whether the run fits; leave out --labels or \
-                 --memory-budget",
-                labels.id
-            )));
-        }
+        let longest = dataset.sequences.iter().map(|s| s.width.max(s.height)).max().unwrap_or(0);
         let load = budget::Load {
             pack: &cell.pack.dir,
             detector: cell.detector.as_ref().map(|pack| pack.dir.as_path()),
+            labels: unprompted::labelled(cell, objects, longest),
             dtype: cell.dtype,
             device: cell.device,
             objects: unprompted::objects(settings, cell).unwrap_or(objects),

@@ -8,8 +8,9 @@ mod labeller;
 mod slots;
 mod vectors;
 
-pub use labelled::open;
+pub use labelled::{MOST_OBJECTS, open};
 pub use labeller::Labeller;
+pub use slots::MOST as MOST_CROPS;
 pub use vectors::{Vectors, best, unit};
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub use manifest::draft;
 pub use mock::null as null_runner;
 pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
-pub use study::{audit, detections, embeddings, golden, inspect, roofline, tubes, whole};
+pub use study::{audit, detections, embeddings, frames, golden, inspect, roofline, tubes, whole};
 
 /// Names of graphs.
 pub mod contract {

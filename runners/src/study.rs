@@ -7,6 +7,7 @@ mod cost;
 pub mod detections;
 pub mod embeddings;
 mod evidence;
+pub mod frames;
 pub mod golden;
 pub mod inspect;
 mod limits;

@@ -9,7 +9,9 @@ mod travel;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use jetbench_runners::inspect::{self, Activation, DetectorSpec, GraphCost, Inspection, LabelsSpec, Pooling};
+use jetbench_runners::inspect::{
+    self, Activation, DetectorSpec, GraphCost, Inspection, LabelsSpec, Pooling, SegmenterSpec,
+};
 use jetbench_runners::roofline::{self, Limit, Peak};
 use jetbench_runners::types::Dtype;
 use jetbench_runners::whole;
@@ -125,10 +127,10 @@ fn costs(found: &Inspection) -> String {
             if graph.every_frame { "" } else { "  (prompts only)" }
         );
     }
-    let of_frame = match (&found.detector, &found.labels) {
+    let of_frame = match (found.detector.is_some() || found.segmenter.is_some(), &found.labels) {
         (_, Some(_)) => "crop",
-        (Some(_), None) => "frame",
-        (None, None) => "tracked frame",
+        (true, None) => "frame",
+        (false, None) => "tracked frame",
     };
     let _ = match &found.frame {
         Some(frame) => writeln!(
@@ -191,6 +193,12 @@ fn finds(detector: &DetectorSpec) -> String {
     format!("{boxes} per frame, {}\n", classes(&detector.classes))
 }
 
+/// What a video segmenter finds and tracks.
+fn tracks(segmenter: &SegmenterSpec) -> String {
+    let queries = plural(segmenter.queries as usize, "query", "queries");
+    format!("{queries}, each of which may follow an object, {}\n", classes(&segmenter.classes))
+}
+
 /// What a label pack says.
 fn says(labels: &LabelsSpec) -> String {
     let activation = match labels.activation {
@@ -215,12 +223,13 @@ fn classes(names: &[String]) -> String {
 
 fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>) -> String {
     let mut text = format!("{} ({}), {} graphs, ", found.pack, found.family, found.precision);
-    match (&found.detector, &found.labels) {
-        (_, Some(labels)) => text.push_str(&says(labels)),
-        (Some(detector), None) => text.push_str(&finds(detector)),
-        (None, None) => text.push_str(&format!("{}\n", plural(found.objects, "object", "objects"))),
+    match (&found.detector, &found.segmenter, &found.labels) {
+        (_, _, Some(labels)) => text.push_str(&says(labels)),
+        (_, Some(segmenter), None) => text.push_str(&tracks(segmenter)),
+        (Some(detector), None, None) => text.push_str(&finds(detector)),
+        (None, None, None) => text.push_str(&format!("{}\n", plural(found.objects, "object", "objects"))),
     }
-    if let Some(follows) = found.follows.filter(|_| found.detector.is_none()) {
+    if let Some(follows) = found.follows.filter(|_| found.detector.is_none() && found.segmenter.is_none()) {
         let _ = writeln!(text, "gives the masks of {} where implementations differ", follows.describe());
     }
     text.push_str(&costs(found));

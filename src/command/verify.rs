@@ -46,16 +46,24 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
         ort_lib: args.ort_lib.clone(),
     };
     let pack = packs::describe(&request.pack, request.device)?;
+    if let Some(dropped) = pack.capabilities.admit(&request.options).dropped.first() {
+        let (name, value) = (&dropped.name, &dropped.value);
+        return Err(Error::Usage(format!(
+            "--option {name}={value}: of no effect on pack {}: {}",
+            pack.id, dropped.reason
+        )));
+    }
     let (detects, segments) = (pack.detects, pack.finds_and_tracks());
     match &args.against {
         None if pack.labels() => embeddings::against_reference(args, &request),
         None if segments => tubes::against_reference(args, &request),
         None if detects => detections::against_reference(args, &request),
-        Some(_) if detects || segments || pack.labels() => Err(Error::Usage(
-            "--against: a detector, a video segmenter or a label pack is compared with its reference only, which holds for every device and \
-             precision"
+        Some(_) if pack.labels() => Err(Error::Usage(
+            "--against: a label pack is compared with its reference only, which holds for every device and precision"
                 .to_string(),
         )),
+        Some(words) if segments => against::segmenter(args, &request, words),
+        Some(words) if detects => against::detector(args, &request, words),
         None => against_reference(args, &request),
         Some(words) => against::against_itself(args, &request, words),
     }

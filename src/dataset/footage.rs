@@ -12,7 +12,7 @@ use super::objects::{of_footage, refuse};
 use super::prompts::{FrameName, UserPrompt, UserPrompts, inside};
 use super::survey::footage;
 use super::video::is_video;
-use super::{DataError, Dataset, FOOTAGE, Finding, Guide, Object, RgbFrame, Sequence, live};
+use super::{Categories, DataError, Dataset, FOOTAGE, Finding, Guide, Object, RgbFrame, Sequence, live};
 
 /// Opens the videos that have a prompt, or all where there is no prompt at all; the first `limit` of them.
 ///
@@ -45,7 +45,14 @@ pub(super) fn open(root: &Path, prompts: &UserPrompts, limit: Option<usize>) -> 
             sequence(name, frames_at, prompts)
         })
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Dataset { root: root.to_path_buf(), layout: FOOTAGE, kind: Layout::Plain, sequences, findings })
+    Ok(Dataset {
+        root: root.to_path_buf(),
+        layout: FOOTAGE,
+        kind: Layout::Plain,
+        sequences,
+        categories: Categories::default(),
+        findings,
+    })
 }
 
 /// One video with the objects of its prompts, which are sorted by object.

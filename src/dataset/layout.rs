@@ -16,7 +16,7 @@ use super::list::read_list;
 use super::masklets::ENDING;
 use super::objects::sequence;
 use super::video::is_video;
-use super::{DataError, Dataset, Finding, Sequence, UserPrompts, live};
+use super::{Categories, DataError, Dataset, Finding, Sequence, UserPrompts, live};
 use crate::score::Protocol;
 
 /// Published layouts.
@@ -168,7 +168,12 @@ pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataEr
             layout
         )));
     }
-    Ok(Dataset { root: root.to_path_buf(), layout: layout.as_str(), kind: layout, sequences, findings: places.lone })
+    let (categories, unused) = match layout {
+        Layout::YoutubeVos => Categories::read(root, &sequences),
+        _ => Default::default(),
+    };
+    let findings = places.lone.into_iter().chain(unused).collect();
+    Ok(Dataset { root: root.to_path_buf(), layout: layout.as_str(), kind: layout, sequences, categories, findings })
 }
 
 /// Is there anything beside the frames that could be their truth? It may be wrong or not whole, which is then told.

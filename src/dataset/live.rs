@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::footage::objects_of;
 use super::layout::Layout;
 use super::prompts::{FrameName, UserPrompts};
-use super::{DataError, Dataset, FrameFile, Guide, Sequence};
+use super::{Categories, DataError, Dataset, FrameFile, Guide, Sequence};
 
 pub use address::{Address, Secret};
 pub use source::{LiveFrame, Piped, Source, Stop, piped, probe};
@@ -134,7 +134,14 @@ impl Live {
             witness: None,
             findings: Vec::new(),
         };
-        Ok(Dataset { root, layout: LIVE, kind: Layout::Plain, sequences: vec![sequence], findings: Vec::new() })
+        Ok(Dataset {
+            root,
+            layout: LIVE,
+            kind: Layout::Plain,
+            sequences: vec![sequence],
+            categories: Categories::default(),
+            findings: Vec::new(),
+        })
     }
 }
 

@@ -13,6 +13,17 @@ use jetbench_runners::{RunnerError, inspect};
 use crate::exit::Error;
 use crate::results::record::MemoryRecord;
 
+/// A label pack beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    /// Its directory.
+    pub pack: &'a Path,
+    /// Most objects of a video that get a name.
+    pub tracks: usize,
+    /// Longest side of any frame, pixels.
+    pub longest: u32,
+}
+
 /// What is to fit: one pack with so many objects.
 #[derive(Clone, Debug)]
 pub struct Load<'a> {
@@ -20,6 +31,8 @@ pub struct Load<'a> {
     pub pack: &'a Path,
     /// Directory of the detector's pack.
     pub detector: Option<&'a Path>,
+    /// The label pack, and what it is asked to name.
+    pub labels: Option<Labels<'a>>,
     /// Precision.
     pub dtype: Dtype,
     /// Where it runs.
@@ -45,11 +58,14 @@ impl Load<'_> {
             ort_lib: None,
         };
         let tracker = inspect::memory_needed(&request, self.objects)?;
-        let Some(detector) = self.detector else { return Ok(tracker) };
-        let alone = OpenRequest { pack: detector.to_path_buf(), detector: None, ..request };
+        let alone = |pack: &Path| OpenRequest { pack: pack.to_path_buf(), detector: None, ..request.clone() };
         // The runtime is there once.
         let own = if self.device == Device::Cpu { inspect::CPU_RUNTIME_BYTES } else { 0 };
-        Ok(tracker.saturating_add(inspect::memory_needed(&alone, 1)?.saturating_sub(own)))
+        let detector = self.detector.map(|pack| inspect::memory_needed(&alone(pack), 1)).transpose()?;
+        let labels =
+            self.labels.map(|of| inspect::memory_for_labels(&alone(of.pack), of.tracks, of.longest)).transpose()?;
+        let beside = [detector.map_or(0, |need| need.saturating_sub(own)), labels.unwrap_or(0)];
+        Ok(beside.into_iter().fold(tracker, u64::saturating_add))
     }
 
     /// The same with an option set.
@@ -84,6 +100,9 @@ pub fn check(
     offer(format!("--option {OBJECTS}=loop, one object after the other"), &load.with(OBJECTS, "loop"));
     if load.options.extra.get(PIPELINE).is_some_and(|on| on == "on") {
         offer(format!("--option {PIPELINE}=off"), &load.with(PIPELINE, "off"));
+    }
+    if load.labels.is_some() {
+        offer("without --labels".to_string(), &Load { labels: None, ..load.clone() });
     }
     let (mut fit, mut too_many) = (0, load.objects);
     while too_many - fit > 1 {
@@ -152,7 +171,7 @@ mod tests {
     }
 
     fn load(pack: &Path, precision: Dtype, device: Device, objects: usize) -> Load<'_> {
-        Load { pack, detector: None, dtype: precision, device, objects, options: Options::default() }
+        Load { pack, detector: None, labels: None, dtype: precision, device, objects, options: Options::default() }
     }
 
     fn refusal(load: &Load<'_>, budget: u64) -> String {
@@ -191,6 +210,21 @@ mod tests {
             .map(|(pack, tag)| (one(pack).estimate().unwrap(), pack, tag));
         let [(small, _, tag), (_, large, _)] = if needs[0].0 < needs[1].0 { needs } else { [needs[1], needs[0]] };
         assert!(refusal(&one(large), small).contains(tag));
+    }
+
+    #[test]
+    fn a_label_pack_counts_with_the_crops_that_it_may_hold() {
+        let (sam2, pack) = (packs().join("sam2_mini"), packs().join("labels_mini"));
+        let bare = load(&sam2, Dtype::Fp32, Device::Cpu, 2);
+        let with = |tracks| Load { labels: Some(Labels { pack: &pack, tracks, longest: 100 }), ..bare.clone() };
+        let need = |tracks| with(tracks).estimate().unwrap() - bare.estimate().unwrap();
+        // 64 px; the square of a frame of 100 pixels is 120 wide.
+        assert_eq!(need(3) - need(0), 3 * 8 * 3 * 64 * 64);
+        let cost = &inspect::inspect(&pack, Some(Dtype::Fp32), 1, true).unwrap();
+        assert_eq!(need(0), cost.memory.shared().unwrap() + 3 * 120 * 120);
+        assert_eq!(need(1000), need(256), "no more objects than that get a name");
+        let text = refusal(&with(4), with(4).estimate().unwrap() - 1);
+        assert!(text.contains("without --labels ("), "{text}");
     }
 
     #[test]

@@ -230,9 +230,11 @@ fn memory(plan: &Plan, cell: &Cell, earlier: &[Earlier], forecast: &mut CellFore
     });
     forecast.memory_mib = estimate(&peaks.collect::<Vec<_>>());
     if forecast.memory_mib.is_none() && on_cpu {
+        let longest = frames_of(plan).into_keys().map(|(width, height, _)| width.max(height)).max().unwrap_or(0);
         let load = budget::Load {
             pack: &cell.pack.dir,
             detector: cell.detector.as_ref().map(|pack| pack.dir.as_path()),
+            labels: unprompted::labelled(cell, planned.1, longest),
             dtype: cell.dtype,
             device: cell.device,
             objects: unprompted::objects(&plan.settings, cell).unwrap_or(planned.1),

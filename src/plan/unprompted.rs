@@ -2,6 +2,7 @@
 
 use crate::dataset::{Dataset, Layout, has_masks};
 use crate::exit::Error;
+use crate::plan::budget::Labels;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
 
@@ -64,6 +65,19 @@ pub(super) fn note(dataset: &Dataset, cells: &[Cell]) -> Option<String> {
 pub(super) fn is_footage(settings: &Settings, cells: &[Cell]) -> bool {
     let found = cells.iter().all(|cell| cell.finds());
     found && settings.prompts.is_none() && (settings.live.is_some() || !has_masks(&settings.data))
+}
+
+/// What a cell's label pack may be asked to name; `objects`: most of any video, where the data says how many there are. A detector founds
+/// tracks without end, so that only the labels' own bound holds for them.
+pub(super) fn labelled(cell: &Cell, objects: usize, longest: u32) -> Option<Labels<'_>> {
+    let pack = cell.labels.as_ref()?.dir.as_path();
+    let queries = cell.pack.capabilities.max_objects.map_or(usize::MAX, |most| most as usize);
+    let tracks = match (cell.finds(), &cell.detector) {
+        (false, _) => objects,
+        (true, None) => queries,
+        (true, Some(_)) => usize::MAX,
+    };
+    Some(Labels { pack, tracks, longest })
 }
 
 /// Most objects at once of a cell that finds them itself; `None`: the data says how many there are.

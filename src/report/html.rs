@@ -191,7 +191,9 @@ fn reproduce(run: &RunRecord) -> Markup {
     facts.push(("packs, SHA-256", packs.join(", ")));
     let of_cell = |c: &CellRecord| {
         let detector = c.detector.as_ref().map(|d| (d.pack.clone(), d.licence.clone()));
-        std::iter::once((c.pack.clone(), c.licence.clone())).chain(detector).filter(|(_, licence)| !licence.is_empty())
+        let labels = c.labels.as_ref().map(|l| (l.pack.clone(), l.licence.clone()));
+        let all = std::iter::once((c.pack.clone(), c.licence.clone())).chain(detector).chain(labels);
+        all.filter(|(_, licence)| !licence.is_empty())
     };
     let mut licences: Vec<String> =
         run.cells.iter().flat_map(of_cell).map(|(pack, licence)| format!("{pack} {licence}")).collect();

@@ -36,6 +36,7 @@ use crate::run::prompt::GivenPrompt;
 use crate::run::supervise::{Ended, Worker};
 use crate::run::{energy, outputs, pictures, resume};
 use crate::score::grade::{self, Extras, Finished, Graded};
+use crate::score::unprompted::same_class;
 use crate::telemetry::allowance::Allowance;
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::rivals::{Rival, Watch};
@@ -181,6 +182,7 @@ impl CellRun<'_> {
             labels: self.cell.labels.as_ref().map(|pack| LabelPackRecord {
                 pack: pack.id.clone(),
                 test_model_of: pack.test_model_of.clone(),
+                licence: pack.licence.clone(),
                 classes: pack.classes.clone(),
             }),
             test_model_of: self.cell.pack.test_model_of.clone(),
@@ -434,6 +436,13 @@ impl CellRun<'_> {
         store::write_atomic(&path, &bytes)
     }
 
+    /// Does this cell give names that the dataset has as categories? If none of them is one, a score by class would be 0 whatever was found.
+    fn scores_classes(&self) -> bool {
+        let pack = self.cell.labels.as_ref().or(self.cell.detector.as_ref()).unwrap_or(&self.cell.pack);
+        let known: Vec<String> = pack.classes.iter().map(|name| same_class(name)).collect();
+        self.plan.dataset.categories.names().into_iter().any(|name| known.contains(&same_class(name)))
+    }
+
     /// Grades every finished sequence; stops at the first that cannot be graded.
     fn grade(&self, record: &mut CellRecord, observed: &Observed) -> Result<(), String> {
         let dataset = &self.plan.dataset;
@@ -447,7 +456,9 @@ impl CellRun<'_> {
             overlays_root: outputs::overlays(&self.dir.path, self.cell),
             classes: self.cell.pack.classes.clone(),
             labels: self.cell.labels.as_ref().map(|pack| pack.classes.clone()).unwrap_or_default(),
+            categories: BTreeMap::new(),
         };
+        let by_class = self.scores_classes();
         self.progress.phase(Phase::Score);
         let what = if extras.overlays != Overlays::Off { "scoring, drawing overlays" } else { "scoring" };
         self.progress.grading(what, self.frames_before(observed));
@@ -460,6 +471,7 @@ impl CellRun<'_> {
             }
             let place = self.plan.list.iter().position(|name| *name == finished.video);
             extras.number = place.map_or(0, |place| place + 1);
+            extras.categories = by_class.then(|| dataset.categories.of(&finished.video)).unwrap_or_default();
             let Graded { record: mut graded, missing } =
                 grade::grade(&watched, finished, dataset.kind, &extras, &|| self.progress.graded())
                     .map_err(|e| e.to_string())?;

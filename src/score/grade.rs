@@ -68,6 +68,11 @@ pub struct Finished {
 /// What stands beside an object in a picture, by its number in the runner.
 type Names = BTreeMap<u32, String>;
 
+fn names_of(said: Option<&TrackLabels>, extras: &Extras) -> Names {
+    let objects = said.into_iter().flat_map(|labels| &labels.objects);
+    objects.map(|of| (of.object, shown_label(of.best, &extras.labels))).collect()
+}
+
 /// One frame's share of the result.
 struct GradedFrame {
     /// Index in the (possibly looped) video.
@@ -124,6 +129,8 @@ pub struct Extras {
     pub classes: Vec<String>,
     /// Names of a label pack's classes.
     pub labels: Vec<String>,
+    /// Categories of the video's objects, by their names in the dataset; empty where nothing is scored by class.
+    pub categories: BTreeMap<String, String>,
 }
 
 /// A graded sequence.
@@ -158,9 +165,9 @@ pub fn grade(
         )));
     }
     let tracks = finished.found.as_ref();
-    let said = finished.labels.iter().flat_map(|labels| &labels.objects);
-    let names: Names = said.map(|of| (of.object, shown_label(of.best, &extras.labels))).collect();
-    let tracks = tracks.map(|found| Tracks::new(sequence, found, (&extras.classes, &names), layout)).transpose()?;
+    let said = finished.labels.as_ref();
+    let names = names_of(said, extras);
+    let tracks = tracks.map(|found| Tracks::new(sequence, found, said, extras, layout)).transpose()?;
     let mut unwritten = Vec::new();
     let shown = tracks.as_ref().map_or(sequence, |tracks| &tracks.shown);
     let writer = Writer::new(extras, layout, shown, finished.frames, tracks.as_ref()).unwrap_or_else(|e| {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-pub use self::average::{Averages, CategoryAverage, Group, Part, class_agnostic};
+pub use self::average::{Averages, CategoryAverage, Group, Part, class_agnostic, class_aware};
 pub use self::files::{Instances, Segment, Tube};
 
 use self::average::{Pairing, averages};

@@ -2,13 +2,15 @@
 //! the scores of all, by the code of `jetbench score --protocol davis2017-unsup`, `hota --remove-void` and `ytvis`: what is scored
 //! here gets the same numbers there.
 
+use std::collections::BTreeMap;
+
 use jetbench_runners::types::Mask;
 use serde::{Deserialize, Serialize};
 
 use super::directory::unsupervised::{Frame, Grid, MOST_PROPOSALS, highest, pairs};
 use super::tracking::labels::{Met, numbered};
 use super::tracking::{Hota, TrackingScore};
-use super::tubes::{Group, Segment, Tube, class_agnostic};
+use super::tubes::{Group, Segment, Tube, class_agnostic, class_aware};
 use super::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer, mean};
 
 /// Masks of one annotated frame by id, ascending, those without a pixel left out.
@@ -63,8 +65,26 @@ pub struct UnpromptedScores {
     pub tracking: TrackingScore,
     /// Tubes of the tracks and of the truth, of which average precision is made.
     pub tubes: Group,
+    /// The same by category, of tracks whose class it is and of objects that are such; `None`: the dataset names no category that the model
+    /// has as a class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_class: Option<BTreeMap<String, Group>>,
     /// By number: the largest IoU of a track with any object on any frame.
     pub best_iou: Vec<f64>,
+}
+
+/// What tracks and objects are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told<'a> {
+    /// Score and class of each track, by number; classes are only compared.
+    pub(super) tracks: Vec<(f64, u32)>,
+    /// Where classes are scored, as [`same_class`] writes them: of objects by id, and of tracks by number, `None` for one that has no class.
+    pub(super) classes: Option<(&'a BTreeMap<u16, String>, Vec<Option<String>>)>,
+}
+
+/// The form in which names of classes are compared: case, and `_` or `-` in place of a space, make no difference.
+pub fn same_class(name: &str) -> String {
+    name.trim().to_lowercase().replace(['_', '-'], " ")
 }
 
 /// An object of the first annotation, and the track that it was matched with.
@@ -81,8 +101,9 @@ pub struct Proposal {
 }
 
 impl UnpromptedScores {
-    /// Of the annotated frames of a video, in order; `told`: score and class of each track, by number.
-    pub(super) fn of(video: &str, frames: Vec<Compared>, objects: usize, told: &[(f64, u32)]) -> UnpromptedScores {
+    /// Of the annotated frames of a video, in order.
+    pub(super) fn of(video: &str, frames: Vec<Compared>, objects: usize, said: &Told<'_>) -> UnpromptedScores {
+        let told = &said.tracks;
         let (grids, rest): (Vec<_>, Vec<_>) =
             frames.into_iter().map(|f| (f.grid, (f.highest, f.met, f.truth, f.tracks))).unzip();
         let highest = rest.iter().map(|(highest, ..)| *highest).max().unwrap_or(0);
@@ -109,22 +130,49 @@ impl UnpromptedScores {
         }
         let truth: Vec<&Vec<(u16, Segment)>> = rest.iter().map(|(_, _, truth, _)| truth).collect();
         let tracks: Vec<&Vec<(u16, Segment)>> = rest.iter().map(|(.., tracks)| tracks).collect();
-        let truth: Vec<Tube> = tubes(&truth).into_iter().map(|(_, frames)| Tube::alone(frames, 0.0)).collect();
+        let truth = tubes(&truth);
         let of = |id: u16| told.get(usize::from(id) - 1).copied().unwrap_or_default();
         let mut tracks = tubes(&tracks);
         // Pooled, results stand class by class in the reference.
         tracks.sort_by_key(|(id, _)| of(*id).1);
-        let found: Vec<Tube> = tracks.into_iter().map(|(id, frames)| Tube::alone(frames, of(id).0)).collect();
-        let tubes = Group::of(found.iter().collect(), &truth.iter().collect::<Vec<_>>());
+        let truth: Vec<(u16, Tube)> = truth.into_iter().map(|(id, frames)| (id, Tube::alone(frames, 0.0))).collect();
+        let found: Vec<(u16, Tube)> =
+            tracks.into_iter().map(|(id, frames)| (id, Tube::alone(frames, of(id).0))).collect();
+        fn all(tubes: &[(u16, Tube)]) -> Vec<&Tube> {
+            tubes.iter().map(|(_, tube)| tube).collect()
+        }
+        let tubes = Group::of(all(&found), &all(&truth));
+        let by_class = said.classes.as_ref().map(|(of_object, of_track)| {
+            let class_of_track = |id: u16| of_track.get(usize::from(id) - 1)?.as_ref();
+            by_class(&found, &truth, class_of_track, |id| of_object.get(&id))
+        });
         let met = rest.into_iter().map(|(_, met, ..)| met).collect();
         UnpromptedScores {
             proposals: pairs,
             left_out,
             tracking: TrackingScore::of(&numbered(video, met)),
             tubes,
+            by_class,
             best_iou,
         }
     }
+}
+
+/// Tracks and objects of each category that either side has; those that have none are left out.
+fn by_class<'a>(
+    found: &[(u16, Tube)],
+    truth: &[(u16, Tube)],
+    of_track: impl Fn(u16) -> Option<&'a String>,
+    of_object: impl Fn(u16) -> Option<&'a String>,
+) -> BTreeMap<String, Group> {
+    let mut sides: BTreeMap<&String, [Vec<&Tube>; 2]> = BTreeMap::new();
+    let classes = found.iter().map(|(id, tube)| (of_track(*id), tube, 0));
+    for (class, tube, side) in classes.chain(truth.iter().map(|(id, tube)| (of_object(*id), tube, 1))) {
+        if let Some(class) = class {
+            sides.entry(class).or_default()[side].push(tube);
+        }
+    }
+    sides.into_iter().map(|(class, [found, truth])| (class.clone(), Group::of(found, &truth))).collect()
 }
 
 fn has(masks: &[(u16, Segment)], number: usize) -> bool {
@@ -174,6 +222,16 @@ pub struct Unprompted {
     pub ap50: Option<f64>,
     /// Average recall with ten tracks per video.
     pub ar10: Option<f64>,
+    /// Average precision in which a track counts for its own class only, mean over the categories; `None`: the dataset names no category
+    /// that the model has as a class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_ap: Option<f64>,
+    /// The same at IoU 0.50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_ap50: Option<f64>,
+    /// Categories that it is a mean over: those of the objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<usize>,
     /// HOTA, mean over its thresholds.
     pub hota: Option<f64>,
     /// Detection accuracy, likewise.
@@ -198,6 +256,8 @@ impl Unprompted {
         };
         let (j, f) = (rows(|p| p.j), rows(|p| p.f));
         let precision = class_agnostic(videos.iter().map(|v| v.tubes.clone()).collect());
+        let by_class: Option<Vec<_>> = videos.iter().map(|v| v.by_class.as_ref()).collect();
+        let classes = by_class.map(|videos| class_aware(&videos));
         let tracking = TrackingScore::over(&videos.iter().map(|v| &v.tracking).collect::<Vec<_>>());
         // Without an object on either side there is nothing to find, and no share of it.
         let some = tracking.count.truth_masks > 0;
@@ -210,6 +270,9 @@ impl Unprompted {
             ap: percent(precision.ap),
             ap50: percent(precision.ap50),
             ar10: percent(precision.ar10),
+            class_ap: percent(classes.as_ref().and_then(|c| c.ap)),
+            class_ap50: percent(classes.as_ref().and_then(|c| c.ap50)),
+            categories: classes.as_ref().map(|c| c.categories.len()),
             hota: tracked(Hota::mean(&tracking.hota.hota)),
             det_a: tracked(Hota::mean(&tracking.hota.det_a)),
             ass_a: tracked(Hota::mean(&tracking.hota.ass_a)),
@@ -222,6 +285,49 @@ impl Unprompted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By category as YTVOSeval scores the same files (tests/cases/vis), through what a run keeps of each video.
+    #[test]
+    fn averages_over_categories_are_youtube_vis_own() {
+        use super::super::tubes::Instances;
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/vis/ytvis");
+        for variant in ["tracker", "noisy", "duplicates", "over_100"] {
+            let pred = root.join(format!("results/{variant}.json"));
+            let (all, _) = Instances::read(&root.join("gt.json"), &pred, false).unwrap();
+            let name = |tube: &Tube| same_class(&all.categories[tube.category].1);
+            let videos: Vec<BTreeMap<String, Group>> = (0..all.videos.len())
+                .map(|video| {
+                    let numbered = |tubes: &[Tube]| -> Vec<(u16, Tube)> {
+                        (1..).zip(tubes.iter().filter(|t| t.video == video).cloned()).collect()
+                    };
+                    let [found, truth] = [numbered(&all.results), numbered(&all.truth)];
+                    let names = |tubes: &[(u16, Tube)]| -> Vec<String> { tubes.iter().map(|(_, t)| name(t)).collect() };
+                    let [of_track, of_object] = [names(&found), names(&truth)];
+                    by_class(
+                        &found,
+                        &truth,
+                        |id| of_track.get(usize::from(id) - 1),
+                        |id| of_object.get(usize::from(id) - 1),
+                    )
+                })
+                .collect();
+            let ours = class_aware(&videos.iter().collect::<Vec<_>>());
+            let wanted = std::fs::read_to_string(root.join(format!("expected/{variant}.json"))).unwrap();
+            let wanted: serde_json::Value = serde_json::from_str(&wanted).unwrap();
+            for (name, ours) in [("AP", ours.ap), ("AP50", ours.ap50), ("AR10", ours.ar10)] {
+                let theirs = wanted["per_class"][name].as_f64().unwrap();
+                // Categories are in another order here, and so are sums.
+                assert!((ours.unwrap() - theirs).abs() < 1e-12, "{variant} {name}: {ours:?}, the tool {theirs}");
+            }
+            assert_ne!(wanted["per_class"]["AP"], wanted["class_agnostic"]["AP"], "{variant}: classes matter");
+        }
+    }
+
+    #[test]
+    fn names_of_classes_are_compared_without_case_and_with_spaces() {
+        assert_eq!(same_class(" Giant_Panda"), "giant panda");
+        assert_eq!(same_class("t-shirt"), "t shirt");
+    }
 
     #[test]
     fn of_more_than_twenty_tracks_those_with_the_most_frames_are_proposals() {

@@ -187,6 +187,53 @@ fn a_run_without_prompts_scores_as_its_saved_masks_do() {
     assert!(timed[0] && !timed[1] && timed[5], "the detector looks at every fifth frame");
 }
 
+/// A dataset that names categories is scored by class too, as `score` does with the saved results; one that names none that the detector
+/// knows is not.
+#[test]
+fn where_objects_have_categories_tracks_are_scored_by_class() {
+    let shop = shop(Layout::YoutubeVos, 2, 21);
+    let data = Dataset::open(&shop.path("data")).unwrap();
+    let scores = |[first, second]: [&str; 2]| {
+        let objects = json!({"1": {"category": first}, "2": {"category": second}});
+        let videos: serde_json::Map<_, _> =
+            data.sequences.iter().map(|s| (s.name.clone(), json!({"objects": objects}))).collect();
+        std::fs::write(shop.path("data/meta.json"), json!({"videos": videos}).to_string()).unwrap();
+        let run = shop.run(&["--models", "walk_look", "--save-masks=ytvis"]);
+        let cell = load(&run).1;
+        assert_eq!(cell.verdict, Verdict::Valid, "{}", cell.verdict.reasons());
+        (cell.summary.unwrap().found.unwrap().scores.unwrap(), run)
+    };
+    let (ours, run) = scores(["Dot", "ring"]);
+    let mut annotations = Vec::new();
+    for (sequence, video) in data.sequences.iter().zip(1..) {
+        for (id, frames) in tubes(&shop.path("data/Annotations").join(&sequence.name)) {
+            let areas: Vec<Option<u64>> = frames.iter().map(|m| m.as_ref().map(Mask::area)).collect();
+            let segments: Vec<Option<Value>> = frames.iter().map(|m| m.as_ref().map(rle)).collect();
+            annotations.push(json!({"id": annotations.len() + 1, "video_id": video, "category_id": id,
+                "segmentations": segments, "areas": areas}));
+        }
+    }
+    let categories = json!([{"id": 1, "name": "dot"}, {"id": 2, "name": "ring"}]);
+    let file = json!({"videos": [{"id": 1}, {"id": 2}], "categories": categories, "annotations": annotations});
+    std::fs::write(shop.path("truth.json"), file.to_string()).unwrap();
+    let pred = run.join("masks/walk_look-fp32-cpu/results.json");
+    let options = TubeOptions { truth: shop.path("truth.json"), pred, protocol: TubeProtocol::YtVis };
+    let theirs = score_tubes(&options).unwrap();
+    let percent = |share: Option<f64>| share.map(|share| share * 100.0);
+    assert_eq!((ours.class_ap, ours.class_ap50), (percent(theirs.per_class.ap), percent(theirs.per_class.ap50)));
+    assert_eq!((ours.ap, ours.categories), (percent(theirs.class_agnostic.ap), Some(2)));
+    assert!(ours.class_ap50 > Some(10.0), "{ours:?}");
+    let summary = rows(&run.join("summary.csv"));
+    let column = summary[0].iter().position(|name| name == "ap_class").unwrap();
+    assert_eq!(summary[1][column].parse::<f64>().ok().map(|v| v.round()), ours.class_ap.map(f64::round));
+
+    let (swapped, _) = scores(["ring", "dot"]);
+    assert_eq!(swapped.ap, ours.ap, "classes are left aside");
+    assert!(swapped.class_ap < ours.class_ap, "{swapped:?} against {ours:?}");
+    let (foreign, _) = scores(["cat", "mouse"]);
+    assert_eq!((foreign.class_ap, foreign.categories), (None, None), "the detector has no such class");
+}
+
 /// As folders per object, and as one object: what is found is the same, and is written as label maps.
 #[test]
 fn every_layout_can_be_run_without_prompts() {

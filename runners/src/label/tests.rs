@@ -166,3 +166,51 @@ fn probabilities_are_those_of_scaled_cosines() {
     assert_eq!((unit(&[0.0, 0.0]), unit(&[f32::NAN])), (None, None));
     assert_eq!(unit(&[3.0, 4.0]), Some(vec![0.6, 0.8]));
 }
+
+/// The tracks of a video segmenter get names as those of a detector do: of the frames on which they show, after the last one.
+#[test]
+fn tracks_of_a_video_segmenter_get_names() {
+    use crate::runner::{Runner, RunnerError};
+    use crate::segment::Segmenter;
+    use crate::segment::tests::{SIDE, rgb, write};
+    use crate::types::{Device, Dtype, OpenRequest, Options, Stage};
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), |text| text);
+    let request = OpenRequest {
+        pack: dir.path().to_path_buf(),
+        detector: None,
+        dtype: Dtype::Fp32,
+        device: Device::Cpu,
+        options: Options::default(),
+        ort_lib: None,
+    };
+    let segmenter = match Segmenter::open(&request, None) {
+        Ok(segmenter) => segmenter,
+        Err(RunnerError::Environment(text)) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "skipped a test of labels: {text}");
+            return;
+        }
+        Err(other) => panic!("{other}"),
+    };
+    let pack = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs/labels_mini");
+    let mut runner: Box<dyn Runner> = super::open(Box::new(segmenter), &request, &pack).unwrap();
+    let (pixels, dark) = (rgb(), vec![0; rgb().len()]);
+    for _ in 0..2 {
+        // The first query is an object on both bright frames, the second from its second frame on; on a dark one nothing is.
+        for rgb in [&pixels, &pixels, &dark] {
+            runner.step(Frame { width: SIDE, height: SIDE, rgb }, &[]).unwrap();
+        }
+        assert!(runner.take_stage_times().iter().any(|(stage, _)| stage == Stage::Labels), "crops are a stage");
+        let found = runner.take_tracks().unwrap();
+        let mut alive = 0;
+        let labels = runner.take_labels(&mut || alive += 1).unwrap().unwrap();
+        let told: Vec<_> = labels.objects.iter().map(|of| (of.object, of.crops)).collect();
+        assert_eq!((told, alive, labels.left_out), (vec![(1, 2), (2, 1)], 3, 0));
+        assert_eq!(found.tracks.iter().map(|track| track.id).collect::<Vec<_>>(), [1, 2]);
+        let ordered = |of: &crate::types::TrackLabel| of.best.unwrap().probability >= of.second.unwrap().probability;
+        assert!(labels.objects.iter().all(ordered), "{:?}", labels.objects);
+        assert!(labels.time_ms > 0.0);
+        runner.reset();
+    }
+}

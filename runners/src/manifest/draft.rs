@@ -2,6 +2,7 @@
 //! wrong with the files, is listed at once.
 
 mod detector;
+mod segmenter;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,11 +20,12 @@ use crate::sam::contract::{
     COARSE_FAMILY, IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ATTENTION, SAM3_FAMILY, TensorSizes,
     requirements as graphs_of,
 };
+use crate::segment::contract::VIDEOMT;
 use crate::study::whole;
 use crate::types::Dtype;
 
 /// Families whose manifests can be drafted.
-pub const FAMILIES: [&str; 5] = ["sam2", "edgetam", COARSE_FAMILY, SAM3_FAMILY, DFINE.family];
+pub const FAMILIES: [&str; 6] = ["sam2", "edgetam", COARSE_FAMILY, SAM3_FAMILY, DFINE.family, VIDEOMT.family];
 
 /// A drafted manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,9 @@ pub fn draft(dir: &Path, family: &str, id: &str) -> Result<Draft, RunnerError> {
     ];
     if family == DFINE.family {
         return Ok(detector::draft(dir, id, graphs, faults, unknown));
+    }
+    if family == VIDEOMT.family {
+        return Ok(segmenter::draft(dir, id, graphs, faults, unknown));
     }
     let sizes = sizes(&graphs, family);
     unknown.extend([

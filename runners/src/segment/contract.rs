@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use super::Segmenter;
-use crate::manifest::TensorType;
+use crate::manifest::{GraphSpec, SegmenterSpec, TensorType};
 use crate::onnx::Dimension;
 use crate::pack::Pack;
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
@@ -96,7 +96,13 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
     let graph = manifest
         .graph(SEGMENTER)
         .ok_or_else(|| pack.wrong(format!("graph `{SEGMENTER}` is missing; family `{family}` has one")))?;
-    // One axis of each tells; that the others agree with it is then checked.
+    let found = sizes_of(graph, segmenter, manifest.input.size);
+    requirements::check(pack, &[requirement(&found)])?;
+    Ok(found)
+}
+
+/// One axis of each tensor tells; whether the others agree with it is for [`requirement`] to say.
+pub(crate) fn sizes_of(graph: &GraphSpec, segmenter: &SegmenterSpec, image: u32) -> Sizes {
     let last = |name: &str| {
         let tensor = graph.inputs.iter().chain(&graph.outputs).find(|t| t.name == name);
         match tensor.and_then(|t| t.shape.last()) {
@@ -104,15 +110,13 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
             _ => 0,
         }
     };
-    let found = Sizes {
-        image: i64::from(manifest.input.size),
+    Sizes {
+        image: i64::from(image),
         queries: segmenter.queries as usize,
         channels: last(QUERIES.0),
         classes: segmenter.classes.len(),
         side: last(MASKS),
-    };
-    requirements::check(pack, &[requirement(&found)])?;
-    Ok(found)
+    }
 }
 
 /// What a runner can do with this pack on this device.

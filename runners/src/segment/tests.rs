@@ -12,7 +12,7 @@ use crate::runner::{Runner, RunnerError};
 use crate::types::{Device, Dtype, Frame, Mask, OpenRequest, Options, Prompt, PromptKind, PromptShape};
 
 /// Side of the drawn frames, of the input and of the mask logits.
-const SIDE: u32 = 16;
+pub const SIDE: u32 = 16;
 /// Two queries with two classes and "no object": the first is sure of class 1, the second of nothing, until its state has grown.
 const FIRST: [f32; 6] = [0.0, 8.0, 0.0, 0.0, 0.0, 2.0];
 /// What a frame adds to the state, which is added to the logits of the next.
@@ -94,7 +94,7 @@ fn opened(dir: &Path, options: &[(&str, &str)]) -> Option<Segmenter> {
 }
 
 /// Red from column 0 to 7, green from column 4 to 11.
-fn rgb() -> Vec<u8> {
+pub fn rgb() -> Vec<u8> {
     (0..SIDE * SIDE)
         .flat_map(|i| {
             let x = i % SIDE;

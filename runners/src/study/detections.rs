@@ -13,10 +13,12 @@ use crate::digest::sha256_hex;
 use crate::frame::Preprocess;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
+use crate::study::frames::FrameAnswer;
 use crate::study::golden::{SCHEMA, Verdict};
 use crate::types::{Device, Dtype, Frame, OpenRequest};
 
-use reference::{CEILING, Reference};
+use crate::detect::boxes::Rows;
+use reference::{CEILING, FrameFiles, Reference};
 use rows::RowDifference;
 pub use rows::THRESHOLD;
 
@@ -165,50 +167,126 @@ pub struct FrameReport {
     pub pass: bool,
 }
 
+/// An open detector, the reference of its pack, and what both show.
+struct Bench {
+    pack: Pack,
+    reference: Reference,
+    detector: Detector,
+    report: DetectionReport,
+}
+
+impl Bench {
+    /// `other`: precision and device of the other side, [`Dtype::Fp32`] and the same device where that is PyTorch.
+    fn open(request: &OpenRequest, other: (Dtype, Device)) -> Result<Bench, RunnerError> {
+        let pack = Pack::read(&request.pack)?;
+        let reference = Reference::read(&pack, &signature(&pack)?)?;
+        let detector = Detector::open(&request.pack, request, None)?;
+        let coarser = [Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, other.0].contains(d));
+        let device = if request.device == Device::Cpu { other.1 } else { request.device };
+        let report = DetectionReport {
+            schema: SCHEMA,
+            verdict: Verdict::Fail,
+            pack: pack.manifest.id.clone(),
+            precision: request.dtype,
+            device: request.device.to_string(),
+            runtime: detector.open_report().runtime_version.clone(),
+            tolerance: Limits::new(coarser.unwrap_or(Dtype::Fp32), device, reference.tolerance),
+            compared: Compared::default(),
+            frames: Vec::new(),
+            failures: Vec::new(),
+            missing: Vec::new(),
+        };
+        Ok(Bench { pack, reference, detector, report })
+    }
+
+    /// Runs the first `most` frames and shows `each` what came out.
+    fn frames(
+        &mut self,
+        most: usize,
+        each: &mut dyn FnMut(
+            Rows<'_>,
+            &Reference,
+            &FrameFiles,
+            Frame<'_>,
+            &mut DetectionReport,
+        ) -> Result<(), RunnerError>,
+    ) -> Result<(), RunnerError> {
+        let Bench { pack, reference, detector, report } = self;
+        let mut found = Vec::new();
+        for of in reference.frames.iter().take(most) {
+            let rgb = reference.pixels(of)?;
+            let frame = Frame { width: of.width, height: of.height, rgb: &rgb };
+            detector.detect(frame, &mut found)?;
+            let ours = detector.rows().ok_or_else(|| {
+                pack.wrong("detector.layout = \"official\": such a graph keeps logits and boxes to itself, so there is nothing to compare")
+            })?;
+            each(ours, reference, of, frame, report)?;
+        }
+        Ok(())
+    }
+}
+
 /// Compares the detector in `request` with the first `most` frames of its reference.
 ///
 /// # Errors
 /// [`RunnerError::Pack`] when the reference is missing or broken, and whatever opening and running give. Differences are no error: they are
 /// in the report.
 pub fn verify_first(request: &OpenRequest, most: usize) -> Result<DetectionReport, RunnerError> {
-    let pack = Pack::read(&request.pack)?;
-    let signature = signature(&pack)?;
-    let reference = Reference::read(&pack, &signature)?;
-    let mut detector = Detector::open(&request.pack, request, None)?;
-    let mut report = DetectionReport {
-        schema: SCHEMA,
-        verdict: Verdict::Fail,
-        pack: pack.manifest.id.clone(),
-        precision: request.dtype,
-        device: request.device.to_string(),
-        runtime: detector.open_report().runtime_version.clone(),
-        tolerance: Limits::new(request.dtype, request.device, reference.tolerance),
-        compared: Compared::default(),
-        frames: Vec::new(),
-        failures: Vec::new(),
-        missing: Vec::new(),
-    };
-    let mut preprocess = Preprocess::new(&pack.manifest.input);
-    let mut found = Vec::new();
-    for of in reference.frames.iter().take(most) {
-        let rgb = reference.pixels(of)?;
-        let frame = Frame { width: of.width, height: of.height, rgb: &rgb };
+    let mut bench = Bench::open(request, (Dtype::Fp32, request.device))?;
+    let mut preprocess = Preprocess::new(&bench.pack.manifest.input);
+    bench.frames(most, &mut |ours, reference, of, frame, report| {
         let resized =
             of.resized_sha256.as_ref().map(|said| Ok::<_, RunnerError>((said, sha256_hex(&preprocess.resize(frame)?))));
         if resized.transpose()?.is_some_and(|(said, found)| *said != found) {
             report.failures.push(format!("{}: after resizing it differs from the reference", of.image));
         }
         let theirs = reference.answer(of)?;
-        detector.detect(frame, &mut found)?;
-        let ours = detector.rows().ok_or_else(|| {
-            pack.wrong("detector.layout = \"official\": such a graph keeps logits and boxes to itself, so there is nothing to compare")
-        })?;
-        let seen = rows::compare(ours, theirs.rows(), [of.width, of.height], report.tolerance.near);
-        report.compared.logits += theirs.rows().logits.len();
-        report.add(&of.image, &seen);
-    }
-    report.judge();
-    Ok(report)
+        report.compare(&of.image, ours, theirs.rows(), frame);
+        Ok(())
+    })?;
+    bench.report.judge("reference");
+    Ok(bench.report)
+}
+
+/// What the detector in `request` gives on the first `most` frames of its reference, in order: logits and boxes of all rows. Gives the version
+/// of ONNX Runtime.
+///
+/// # Errors
+/// As [`verify_first`]; an error of `see` ends it.
+pub fn observe(
+    request: &OpenRequest,
+    most: usize,
+    see: &mut dyn FnMut(FrameAnswer) -> Result<(), RunnerError>,
+) -> Result<String, RunnerError> {
+    let mut bench = Bench::open(request, (Dtype::Fp32, request.device))?;
+    bench.frames(most, &mut |ours, _, of, _, _| {
+        let tensors = vec![ours.logits.to_vec(), ours.boxes.to_vec()];
+        see(FrameAnswer { file: of.image.clone(), tensors, labels: Vec::new() })
+    })?;
+    Ok(bench.report.runtime)
+}
+
+/// Compares the detector in `request` with `theirs`, what it gives when run otherwise: [`observe`] of the other side, in order; `other`: its
+/// precision and device. Limits are those of the coarser precision.
+///
+/// # Errors
+/// As [`verify_first`]; [`RunnerError::Inference`] when the sides are out of step.
+pub fn compare_with(
+    request: &OpenRequest,
+    other: (Dtype, Device),
+    most: usize,
+    theirs: &mut dyn FnMut() -> Result<FrameAnswer, RunnerError>,
+) -> Result<DetectionReport, RunnerError> {
+    let mut bench = Bench::open(request, other)?;
+    bench.frames(most, &mut |ours, _, of, frame, report| {
+        let there = theirs()?;
+        there.check(&of.image, &[ours.logits, ours.boxes], frame)?;
+        let rows = Rows { logits: &there.tensors[0], boxes: &there.tensors[1], classes: ours.classes };
+        report.compare(&of.image, ours, rows, frame);
+        Ok(())
+    })?;
+    bench.report.judge("other side");
+    Ok(bench.report)
 }
 
 impl DetectionReport {
@@ -221,6 +299,12 @@ impl DetectionReport {
     pub fn worst(&self) -> Option<&FrameReport> {
         let size = |frame: &&FrameReport| frame.logits.zip(frame.boxes).map_or(f64::INFINITY, |(a, b)| a.max(b));
         self.frames.iter().max_by(|a, b| size(a).total_cmp(&size(b)))
+    }
+
+    fn compare(&mut self, file: &str, ours: Rows<'_>, theirs: Rows<'_>, frame: Frame<'_>) {
+        let seen = rows::compare(ours, theirs, [frame.width, frame.height], self.tolerance.near);
+        self.compared.logits += theirs.logits.len();
+        self.add(file, &seen);
     }
 
     fn add(&mut self, file: &str, seen: &RowDifference) {
@@ -271,7 +355,7 @@ impl DetectionReport {
         self.failures.extend(failures);
     }
 
-    fn judge(&mut self) {
+    fn judge(&mut self, other: &str) {
         let Compared { apart, detections, .. } = self.compared;
         if self.tolerance.apart > 0.0 && apart as f64 > self.tolerance.apart * detections as f64 {
             self.failures.push(format!(
@@ -283,7 +367,7 @@ impl DetectionReport {
         let with = self.compared.with_detections;
         if with < LEAST_WITH {
             self.missing.push(format!(
-                "{with} frames of the reference have a detection (score above {THRESHOLD}), at least {LEAST_WITH} are needed"
+                "{with} frames of the {other} have a detection (score above {THRESHOLD}), at least {LEAST_WITH} are needed"
             ));
         }
         if self.compared.near * 2 > self.compared.detections {

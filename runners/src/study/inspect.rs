@@ -18,7 +18,7 @@ use crate::study::cost::{self, Cost};
 use crate::study::whole;
 use crate::types::{Device, Dtype, OpenRequest, PromptKind};
 
-pub use crate::manifest::{Activation, DetectorSpec, LabelsSpec, Pooling};
+pub use crate::manifest::{Activation, DetectorSpec, LabelsSpec, Pooling, SegmenterSpec};
 
 /// Schema number of the JSON form.
 pub const SCHEMA: u32 = 2;
@@ -38,6 +38,8 @@ pub struct Inspection {
     pub follows: Option<Follows>,
     /// What it finds on a frame; `None` (JSON null): it is no detector.
     pub detector: Option<DetectorSpec>,
+    /// What it finds and tracks; `None` (JSON null): it is no video segmenter.
+    pub segmenter: Option<SegmenterSpec>,
     /// The names that it gives; `None` (JSON null): it is no label pack.
     pub labels: Option<LabelsSpec>,
     /// Precision whose graphs were read.
@@ -181,6 +183,21 @@ pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, Runne
     Ok(all.into_iter().fold(0, u64::saturating_add))
 }
 
+/// Memory in bytes that the label pack of a request takes beside a runner: its graph, as [`memory_needed`], the crops of so many tracks, and
+/// the largest square that is cut out of a frame whose longer side has `longest` pixels. An upper bound: crops are held until the last frame,
+/// at most [`label::MOST_CROPS`] of a track and [`label::MOST_OBJECTS`] tracks, and most videos have fewer.
+///
+/// # Errors
+/// As [`memory_needed`].
+pub fn memory_for_labels(request: &OpenRequest, tracks: usize, longest: u32) -> Result<u64, RunnerError> {
+    let own = if request.device == Device::Cpu { CPU_RUNTIME_BYTES } else { 0 };
+    let graph = memory_needed(request, 1)?.saturating_sub(own);
+    let pixels = |side: u64| 3u64.saturating_mul(side).saturating_mul(side);
+    let crops = (tracks.min(label::MOST_OBJECTS) * label::MOST_CROPS) as u64;
+    let held = crops.saturating_mul(pixels(u64::from(Pack::read(&request.pack)?.manifest.input.size)));
+    Ok(graph.saturating_add(held).saturating_add(pixels((u64::from(longest) * 6).div_ceil(5))))
+}
+
 /// Reads the pack in `dir` and counts what its graphs of `precision` (`None`: the first that every graph has) cost for so
 /// many objects; `on_cpu`: as the CPU provider gets them, in fp32 in the form for it where they have one, all memories there,
 /// in 16 bits with the casts that stand in for half kernels and on weights that these turn into fp32.
@@ -249,6 +266,7 @@ fn counted(dir: &Path, precision: Option<Dtype>, objects: usize, form: Form) -> 
         licence: manifest.licence.clone(),
         follows: manifest.provenance.follows,
         detector: manifest.detector.clone(),
+        segmenter: manifest.segmenter.clone(),
         labels: manifest.labels.clone(),
         precision,
         objects,
@@ -447,6 +465,17 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_video_segmenter_is_counted_once_for_all_its_queries() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::segment::tests::write(dir.path(), |text| text);
+        let found = inspect(dir.path(), None, 8, false).unwrap();
+        let segmenter = found.segmenter.unwrap();
+        assert_eq!((found.graphs[0].runs, segmenter.queries, segmenter.classes.len()), (1, 2, 2));
+        // Two sets of queries [1, 2, 3], whatever the number of objects.
+        assert_eq!(found.memory.state_bytes, 2 * 4 * 6);
+    }
 
     #[test]
     fn a_detector_is_counted_once_and_what_the_optimiser_breaks_is_named() {

@@ -1,15 +1,17 @@
 //! `jetbench verify` of a video segmenter: runs the clip of a pack's reference with its state carried and compares every frame with what
 //! PyTorch gave for the same weights: class logits, mask logits (those that the reference keeps), the state, and the objects with their
-//! masks at the size of the frame.
+//! masks at the size of the frame. Or, on the same frames, with what the pack gives when it is run otherwise.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256_hex;
+use crate::host::settings::SessionSettings;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::segment::Segmenter;
+use crate::study::frames::FrameAnswer;
 use crate::study::golden::{SCHEMA, Verdict};
 use crate::study::reference::{
     FramesHeader, TensorFile, floats, read_frames_index, read_label_png, read_png, relative,
@@ -169,35 +171,89 @@ fn difference(ours: &[f32], theirs: &[f32]) -> f64 {
     apart.fold(0f64, |most, one| if one.is_finite() { most.max(one) } else { f64::INFINITY }) / largest
 }
 
+/// An open segmenter, the reference of its pack, and what both show.
+struct Bench {
+    reference: Reference,
+    segmenter: Segmenter,
+    report: TubeReport,
+}
+
+impl Bench {
+    /// `other`: precision and device of the other side, [`Dtype::Fp32`] and the same device where that is PyTorch.
+    fn open(request: &OpenRequest, other: (Dtype, Device)) -> Result<Bench, RunnerError> {
+        let pack = Pack::read(&request.pack)?;
+        let reference = Reference::read(&pack)?;
+        let segmenter = Segmenter::open(request, None)?;
+        let coarser = [Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, other.0].contains(d));
+        let device = if request.device == Device::Cpu { other.1 } else { request.device };
+        let report = TubeReport {
+            schema: SCHEMA,
+            verdict: Verdict::Fail,
+            pack: pack.manifest.id.clone(),
+            precision: request.dtype,
+            device: request.device.to_string(),
+            runtime: segmenter.report().runtime_version.clone(),
+            tolerance: Limits::new(coarser.unwrap_or(Dtype::Fp32), device, reference.tolerance),
+            frames: Vec::new(),
+            objects: [0; 2],
+            failures: Vec::new(),
+            missing: Vec::new(),
+        };
+        Ok(Bench { reference, segmenter, report })
+    }
+
+    /// Shows `each` the first `most` frames with their place in the reference.
+    fn frames(
+        &mut self,
+        most: usize,
+        each: &mut dyn FnMut(
+            &mut Segmenter,
+            &Reference,
+            &FrameFiles,
+            Frame<'_>,
+            &mut TubeReport,
+        ) -> Result<(), RunnerError>,
+    ) -> Result<(), RunnerError> {
+        let Bench { reference, segmenter, report } = self;
+        for of in reference.index.frames.iter().take(most) {
+            let rgb = read_png(&relative(&reference.dir, &of.image)?, of.width, of.height)?;
+            let frame = Frame { width: of.width, height: of.height, rgb: &rgb };
+            each(segmenter, reference, of, frame, report)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses options that a stored reference cannot follow: its objects are those of one threshold, painted in one order.
+fn refuse_other_rules(request: &OpenRequest, reference: &Reference) -> Result<(), RunnerError> {
+    let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+    let stated = |name: &str| request.options.extra.get(name);
+    let threshold = reference.index.threshold;
+    let other_score = stated("query_score").filter(|_| settings.query_score() != threshold);
+    let other_overlaps = stated("overlaps").filter(|_| !settings.exclusive());
+    let found = other_score.map(|value| ("query_score", value)).or(other_overlaps.map(|value| ("overlaps", value)));
+    match found {
+        None => Ok(()),
+        Some((name, value)) => Err(RunnerError::Usage(format!(
+            "--option {name}={value}: the objects of the reference are those of query_score={threshold} and overlaps=exclusive, so it cannot \
+             judge others; leave the option out, or compare two runs with --against"
+        ))),
+    }
+}
+
 /// Compares the segmenter in `request` with the first `most` frames of its reference.
 ///
 /// # Errors
-/// [`RunnerError::Pack`] when the reference is missing or broken, and whatever opening and running give. Differences are no error: they are
-/// in the report.
+/// [`RunnerError::Pack`] when the reference is missing or broken, [`RunnerError::Usage`] for options that it cannot judge, and whatever
+/// opening and running give. Differences are no error: they are in the report.
 pub fn verify_first(request: &OpenRequest, most: usize) -> Result<TubeReport, RunnerError> {
-    let pack = Pack::read(&request.pack)?;
-    let reference = Reference::read(&pack)?;
-    let mut segmenter = Segmenter::open(request, None)?;
-    segmenter.judge_by(reference.index.threshold);
-    let sizes = *segmenter.sizes();
-    let mut report = TubeReport {
-        schema: SCHEMA,
-        verdict: Verdict::Fail,
-        pack: pack.manifest.id.clone(),
-        precision: request.dtype,
-        device: request.device.to_string(),
-        runtime: segmenter.report().runtime_version.clone(),
-        tolerance: Limits::new(request.dtype, request.device, reference.tolerance),
-        frames: Vec::new(),
-        objects: [0; 2],
-        failures: Vec::new(),
-        missing: Vec::new(),
-    };
-    let step = reference.index.mask_step;
+    let mut bench = Bench::open(request, (Dtype::Fp32, request.device))?;
+    refuse_other_rules(request, &bench.reference)?;
+    bench.segmenter.judge_by(bench.reference.index.threshold);
+    let sizes = *bench.segmenter.sizes();
+    let step = bench.reference.index.mask_step;
     let kept = (step / 2..sizes.side).step_by(step).count();
-    for of in reference.index.frames.iter().take(most) {
-        let rgb = read_png(&relative(&reference.dir, &of.image)?, of.width, of.height)?;
-        let frame = Frame { width: of.width, height: of.height, rgb: &rgb };
+    bench.frames(most, &mut |segmenter, reference, of, frame, report| {
         if sha256_hex(&segmenter.resized(frame)?) != of.resized_sha256 {
             report.failures.push(format!("{}: after resizing it differs from the reference", of.image));
         }
@@ -211,14 +267,84 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<TubeReport, Ru
             segmenter.queries().map(|ours| difference(ours, &queries)),
         ];
         let labels = read_label_png(&relative(&reference.dir, &of.labels)?, of.width, of.height)?;
+        let labels: Vec<u16> = labels.into_iter().map(u16::from).collect();
         report.add(&of.image, values, &segmenter.objects(frame), &labels, frame);
-    }
-    report.judge(reference.index.frames.len().min(most));
+        Ok(())
+    })?;
+    let Bench { reference, mut report, .. } = bench;
+    report.judge(reference.index.frames.len().min(most), "reference");
     Ok(report)
 }
 
+/// What the segmenter in `request` gives on the first `most` frames of its reference, in order: class logits, mask logits, state (none on a
+/// device), and the object of each pixel. Gives the version of ONNX Runtime.
+///
+/// # Errors
+/// As [`verify_first`]; an error of `see` ends it.
+pub fn observe(
+    request: &OpenRequest,
+    most: usize,
+    see: &mut dyn FnMut(FrameAnswer) -> Result<(), RunnerError>,
+) -> Result<String, RunnerError> {
+    let mut bench = Bench::open(request, (Dtype::Fp32, request.device))?;
+    let threshold = SessionSettings::new(request.device, request.dtype, &request.options)?.query_score();
+    bench.segmenter.judge_by(threshold);
+    bench.frames(most, &mut |segmenter, _, of, frame, _| {
+        segmenter.look(frame)?;
+        let state = segmenter.queries().map(<[f32]>::to_vec).unwrap_or_default();
+        let tensors = vec![segmenter.logits().to_vec(), segmenter.masks().to_vec(), state];
+        see(FrameAnswer { file: of.image.clone(), tensors, labels: painted(&segmenter.objects(frame), frame) })
+    })?;
+    Ok(bench.report.runtime)
+}
+
+/// Compares the segmenter in `request` with `theirs`, what it gives when run otherwise: [`observe`] of the other side, in order; `other`: its
+/// precision and device. Limits are those of the coarser precision.
+///
+/// # Errors
+/// As [`verify_first`]; [`RunnerError::Inference`] when the sides are out of step.
+pub fn compare_with(
+    request: &OpenRequest,
+    other: (Dtype, Device),
+    most: usize,
+    theirs: &mut dyn FnMut() -> Result<FrameAnswer, RunnerError>,
+) -> Result<TubeReport, RunnerError> {
+    let mut bench = Bench::open(request, other)?;
+    let threshold = SessionSettings::new(request.device, request.dtype, &request.options)?.query_score();
+    bench.segmenter.judge_by(threshold);
+    bench.frames(most, &mut |segmenter, _, of, frame, report| {
+        let there = theirs()?;
+        segmenter.look(frame)?;
+        let ours = [segmenter.logits(), segmenter.masks(), segmenter.queries().unwrap_or_default()];
+        there.check(&of.image, &ours, frame)?;
+        // A device keeps its state to itself; what one side lacks is not compared.
+        let [logits, masks, queries] = [0, 1, 2].map(|at| {
+            let (ours, theirs) = (ours[at], &there.tensors[at]);
+            (!ours.is_empty() && !theirs.is_empty()).then(|| difference(ours, theirs))
+        });
+        report.add(&of.image, [logits, masks, queries], &segmenter.objects(frame), &there.labels, frame);
+        Ok(())
+    })?;
+    let Bench { reference, mut report, .. } = bench;
+    report.judge(reference.index.frames.len().min(most), "other side");
+    Ok(report)
+}
+
+/// Number of the object of each pixel, 0 where there is none; masks do not overlap.
+fn painted(objects: &FrameMasks, frame: Frame<'_>) -> Vec<u16> {
+    let mut labels = vec![0u16; frame.width as usize * frame.height as usize];
+    for object in objects.objects.iter().filter(|object| !object.mask.is_empty()) {
+        for (i, label) in labels.iter_mut().enumerate() {
+            if object.mask.get(i as u32 % frame.width, i as u32 / frame.width) {
+                *label = u16::try_from(object.object).unwrap_or(u16::MAX);
+            }
+        }
+    }
+    labels
+}
+
 impl TubeReport {
-    fn add(&mut self, file: &str, values: [Option<f64>; 3], ours: &FrameMasks, labels: &[u8], frame: Frame<'_>) {
+    fn add(&mut self, file: &str, values: [Option<f64>; 3], ours: &FrameMasks, labels: &[u16], frame: Frame<'_>) {
         let limits = self.tolerance;
         let mut failures = Vec::new();
         for (name, value) in ["logits of classes", "logits of masks", "state"].into_iter().zip(values) {
@@ -248,7 +374,7 @@ impl TubeReport {
             let Some(mine) = mine.filter(|_| there) else {
                 apart += 1;
                 pixels += mine.map_or(of_reference.area(), |mine| mine.mask.area());
-                let side = if there { "only in the reference" } else { "not in the reference" };
+                let side = if there { "only on the other side" } else { "not on the other side" };
                 failures.extend((limits.apart == 0.0).then(|| format!("{file}: object {object} is {side}")));
                 continue;
             };
@@ -277,7 +403,7 @@ impl TubeReport {
         self.failures.extend(failures);
     }
 
-    fn judge(&mut self, frames: usize) {
+    fn judge(&mut self, frames: usize, other: &str) {
         let [objects, apart] = self.objects;
         if self.tolerance.apart > 0.0 && apart as f64 > self.tolerance.apart * objects as f64 {
             self.failures.push(format!(
@@ -288,7 +414,7 @@ impl TubeReport {
         }
         let with = self.frames.iter().filter(|frame| !frame.objects[1].is_empty()).count();
         if with < LEAST {
-            self.missing.push(format!("{with} frames of the reference have an object, at least {LEAST} are needed"));
+            self.missing.push(format!("{with} frames of the {other} have an object, at least {LEAST} are needed"));
         }
         if frames < LEAST {
             self.missing.push("one frame says nothing of the state that is carried".to_string());

@@ -3,14 +3,17 @@
 //! load one ONNX Runtime only, and both are compared frame by frame while they run. Limits are those of the reference
 //! ([`golden::limits`]), for the coarser precision of the two.
 
+mod frames;
+
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
+use jetbench_runners::frames::FrameAnswer;
 use jetbench_runners::golden::{self, Difference, Limits, MaskDifference, Observation, TensorDifference, shown};
 use jetbench_runners::options::{TABLE, find};
 use jetbench_runners::types::{Device, Dtype, Mask, OpenRequest, PromptKind};
-use jetbench_runners::{RunnerError, packs};
+use jetbench_runners::{RunnerError, detections, packs, tubes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -18,6 +21,8 @@ use super::most;
 use crate::cli::VerifyArgs;
 use crate::exit::{Error, NOT_VALID, OK, Outcome, nearest};
 use crate::report::screen::{Mark, stdout_colours};
+
+pub(super) use self::frames::{detector, segmenter};
 
 /// How far two sides may lie apart: by the limits of the reference, where the flags do not say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -326,6 +331,8 @@ struct Shown {
 enum SideLine {
     /// One object on one frame; so many values of each tensor follow, little endian.
     Shown(Shown, Vec<usize>),
+    /// A frame of a pack that finds its objects itself; its tensors' values follow likewise.
+    Frame(FrameAnswer, Vec<usize>),
     /// All was shown; the version of its ONNX Runtime.
     Done(String),
     /// It failed: exit code and text.
@@ -364,12 +371,15 @@ impl Side {
         self.out.read_exact(&mut text).map_err(ended)?;
         let mut word: SideLine =
             serde_json::from_slice(&text).map_err(|e| format!("the other side cannot be understood: {e}"))?;
-        if let SideLine::Shown(shown, lengths) = &mut word {
-            for (tensor, &length) in shown.tensors.iter_mut().zip(lengths.iter()) {
-                let mut bytes = vec![0; length * 4];
-                self.out.read_exact(&mut bytes).map_err(ended)?;
-                tensor.2 = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            }
+        let (tensors, lengths): (Vec<&mut Vec<f32>>, &[usize]) = match &mut word {
+            SideLine::Shown(shown, lengths) => (shown.tensors.iter_mut().map(|t| &mut t.2).collect(), lengths),
+            SideLine::Frame(answer, lengths) => (answer.tensors.iter_mut().collect(), lengths),
+            SideLine::Done(_) | SideLine::Failed(..) => (Vec::new(), &[]),
+        };
+        for (tensor, &length) in tensors.into_iter().zip(lengths) {
+            let mut bytes = vec![0; length * 4];
+            self.out.read_exact(&mut bytes).map_err(ended)?;
+            *tensor = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         }
         Ok(word)
     }
@@ -377,11 +387,26 @@ impl Side {
     fn next(&mut self) -> Result<Shown, String> {
         match self.word()? {
             SideLine::Shown(shown, _) => Ok(shown),
-            SideLine::Done(_) => Err("the other side showed less".into()),
+            other => Err(self.ended(other)),
+        }
+    }
+
+    fn next_frame(&mut self) -> Result<FrameAnswer, String> {
+        match self.word()? {
+            SideLine::Frame(answer, _) => Ok(answer),
+            other => Err(self.ended(other)),
+        }
+    }
+
+    /// Why nothing more comes.
+    fn ended(&mut self, word: SideLine) -> String {
+        match word {
             SideLine::Failed(code, text) => {
                 self.said = Some((code, text.clone()));
-                Err(text)
+                text
             }
+            SideLine::Done(_) => "the other side showed less".to_string(),
+            SideLine::Shown(..) | SideLine::Frame(..) => "the other side shows another kind of pack".to_string(),
         }
     }
 
@@ -410,37 +435,58 @@ impl Drop for Side {
     }
 }
 
+/// Writes a word and the values of tensors that follow it.
+fn put(out: &mut impl Write, word: &SideLine, tensors: &[&[f32]]) -> std::io::Result<()> {
+    let text = serde_json::to_vec(word)?;
+    out.write_all(&(text.len() as u64).to_le_bytes())?;
+    out.write_all(&text)?;
+    for value in tensors.iter().copied().flatten() {
+        out.write_all(&value.to_le_bytes())?;
+    }
+    out.flush()
+}
+
+/// Shows all that the pack of a request gives, by its kind; gives the version of ONNX Runtime.
+fn show(request: &OpenRequest, most: usize, out: &mut impl Write) -> Result<String, RunnerError> {
+    let unsaid = |e: std::io::Error| RunnerError::Inference(e.to_string());
+    let pack = packs::describe(&request.pack, request.device)?;
+    let mut see_frame = |mut seen: FrameAnswer| {
+        let lengths = seen.tensors.iter().map(Vec::len).collect();
+        let values = std::mem::take(&mut seen.tensors);
+        seen.tensors = vec![Vec::new(); values.len()];
+        let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+        put(out, &SideLine::Frame(seen, lengths), &values).map_err(unsaid)
+    };
+    if pack.finds_and_tracks() {
+        return tubes::observe(request, most, &mut see_frame);
+    }
+    if pack.detects {
+        return detections::observe(request, most, &mut see_frame);
+    }
+    golden::observe(request, most, &mut |seen| {
+        let shown = Shown {
+            clip: seen.clip.to_string(),
+            object: seen.object,
+            prompt: seen.prompt,
+            frame: seen.frame,
+            tensors: seen.tensors.iter().map(|t| (t.0.to_string(), t.1.to_string(), Vec::new())).collect(),
+            runs: seen.mask.to_runs(),
+        };
+        let lengths = seen.tensors.iter().map(|t| t.2.len()).collect();
+        let values: Vec<&[f32]> = seen.tensors.iter().map(|t| t.2.as_slice()).collect();
+        put(out, &SideLine::Shown(shown, lengths), &values).map_err(unsaid)
+    })
+}
+
 /// The other side: request and number of frames as JSON on stdin, what came out on stdout.
 pub fn side() -> u8 {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut say = |word: &SideLine, tensors: &[(&'static str, &'static str, Vec<f32>)]| -> std::io::Result<()> {
-        let text = serde_json::to_vec(word)?;
-        out.write_all(&(text.len() as u64).to_le_bytes())?;
-        out.write_all(&text)?;
-        for value in tensors.iter().flat_map(|t| &t.2) {
-            out.write_all(&value.to_le_bytes())?;
-        }
-        out.flush()
-    };
     let mut text = String::new();
     let request = std::io::stdin()
         .read_to_string(&mut text)
         .map_err(|e| e.to_string())
         .and_then(|_| serde_json::from_str::<(OpenRequest, usize)>(&text).map_err(|e| e.to_string()));
-    let result = request.map_err(RunnerError::Usage).and_then(|(request, most)| {
-        golden::observe(&request, most, &mut |seen| {
-            let shown = Shown {
-                clip: seen.clip.to_string(),
-                object: seen.object,
-                prompt: seen.prompt,
-                frame: seen.frame,
-                tensors: seen.tensors.iter().map(|t| (t.0.to_string(), t.1.to_string(), Vec::new())).collect(),
-                runs: seen.mask.to_runs(),
-            };
-            let lengths = seen.tensors.iter().map(|t| t.2.len()).collect();
-            say(&SideLine::Shown(shown, lengths), &seen.tensors).map_err(|e| RunnerError::Inference(e.to_string()))
-        })
-    });
+    let result = request.map_err(RunnerError::Usage).and_then(|(request, most)| show(&request, most, &mut out));
     let word = match result {
         Ok(version) => SideLine::Done(version),
         Err(error) => {
@@ -448,7 +494,7 @@ pub fn side() -> u8 {
             SideLine::Failed(stop.code(), stop.to_string())
         }
     };
-    match say(&word, &[]) {
+    match put(&mut out, &word, &[]) {
         Ok(()) => OK,
         Err(_) => NOT_VALID,
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use jetbench_runners::detections::{self, DetectionReport};
 use jetbench_runners::golden::{Verdict, shown};
 use jetbench_runners::types::OpenRequest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{heading, most, verdict};
 use crate::cli::VerifyArgs;
@@ -14,20 +14,28 @@ use crate::report::screen::{Mark, stdout_colours};
 
 pub(super) fn against_reference(args: &VerifyArgs, request: &OpenRequest) -> Result<Outcome, Error> {
     let report = detections::verify_first(request, most(args))?;
+    Ok(outcome(args, &report, &json!({"reference": "golden outputs of the pack"})))
+}
+
+/// What is printed of a comparison; `there`: the other side.
+pub(super) fn outcome(args: &VerifyArgs, report: &DetectionReport, there: &Value) -> Outcome {
     let code = if report.passes() { OK } else { NOT_VALID };
     if !args.json {
-        return Ok(Outcome { stdout: text(&report, &args.pack), code });
+        return Outcome { stdout: text(report, &args.pack, there), code };
     }
     let line = json!({"schema": 1, "pass": report.verdict == Verdict::Pass, "verdict": report.verdict, "worst": report.worst(),
         "frames": report.frames, "compared": report.compared, "missing": report.missing,
         "a": {"pack": report.pack, "dtype": report.precision, "device": report.device, "onnxruntime": report.runtime},
-        "b": {"reference": "golden outputs of the pack"}, "tolerance": report.tolerance, "failures": report.failures});
-    Ok(Outcome { stdout: format!("{line}\n"), code })
+        "b": there, "tolerance": report.tolerance, "failures": report.failures});
+    Outcome { stdout: format!("{line}\n"), code }
 }
 
-fn text(report: &DetectionReport, pack: &Path) -> String {
+fn text(report: &DetectionReport, pack: &Path, there: &Value) -> String {
     let colours = stdout_colours();
     let mut text = heading(&report.pack, pack, report.precision, &report.device, &report.runtime);
+    if there.get("reference").is_none() {
+        text.push_str(&format!("against: {there}\n"));
+    }
     for frame in &report.frames {
         let [ours, theirs] = frame.detections;
         text.push_str(&format!(

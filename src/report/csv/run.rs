@@ -44,6 +44,7 @@ const NOT_DISTURBED: &str = "nothing disturbed it, or it failed";
 const PROMPTED: &str = "objects are prompted";
 const NOT_FOUND: &str = "objects are prompted, or the cell failed";
 const NOT_SCORED: &str = "objects are prompted, there is no ground truth, or the cell failed";
+const NO_CLASS: &str = "the dataset names no category that is a class of the model, or there is no `ap`";
 const NO_STAGE: &str = "the stage did not run on this frame";
 
 /// A row with the aggregates of a cell or of a repeat.
@@ -217,6 +218,10 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "ass_a", "0 to 100", "its association accuracy", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.ass_a);
         "idf1", "0 to 100", "F1 of identities at IoU 0.5", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.idf1);
         "id_switches", "", "times an object's track changed, at IoU 0.5", NOT_SCORED => |r| r.count(|s| s.found?.scores?.id_switches);
+        "ap_class", "0 to 100", "average precision in which a track counts for its own class only, mean over the categories of the objects", NO_CLASS
+            => |r| r.figure(|s| s.found?.scores?.class_ap);
+        "ap50_class", "0 to 100", "the same at IoU 0.50", NO_CLASS => |r| r.figure(|s| s.found?.scores?.class_ap50);
+        "categories", "", "categories that these are means over", NO_CLASS => |r| r.count(|s| s.found?.scores?.categories);
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }

@@ -20,6 +20,9 @@ pub struct LabelPackRecord {
     /// The model that the pack only stands in for, where it is a test model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_model_of: Option<String>,
+    /// Licence of the pack; empty in older records, and where its manifest has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub licence: String,
     /// Names of its classes, by number.
     #[serde(default)]
     pub classes: Vec<String>,

@@ -2,21 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use jetbench_runners::types::{FoundTrack, FoundTracks, Mask};
+use jetbench_runners::types::{FoundTrack, FoundTracks, Mask, TrackLabels};
 
-use super::Names;
+use super::{Extras, names_of};
 use crate::dataset::track_files::Instance;
 use crate::dataset::{DataError, Layout, MaskSource, Object, Sequence};
 use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
 use crate::score::FrameScorer;
 use crate::score::directory::unsupervised::highest;
 use crate::score::label_pair::VOID;
-use crate::score::unprompted::{Compared, Scene, UnpromptedScores};
+use crate::score::unprompted::{Compared, Scene, Told, UnpromptedScores, same_class};
 
 /// The tracks of a sequence.
 pub(super) struct Tracks<'a> {
     found: &'a FoundTracks,
     classes: &'a [String],
+    /// With a label pack: its classes, and the best of each labelled track, by the runner's id.
+    labels: Option<(&'a [String], BTreeMap<u32, u32>)>,
+    /// Categories of the truth's objects by id, as they are compared; empty: nothing is scored by class.
+    categories: BTreeMap<u16, String>,
     /// The sequence with the confirmed tracks as its objects: their ids are the runner's, their names their numbers.
     pub(super) shown: Sequence,
     /// What stands beside each in a picture.
@@ -34,9 +38,18 @@ impl<'a> Tracks<'a> {
     pub(super) fn new(
         sequence: &Sequence,
         found: &'a FoundTracks,
-        (classes, names): (&'a [String], &Names),
+        said: Option<&TrackLabels>,
+        extras: &'a Extras,
         layout: Layout,
     ) -> Result<Self, DataError> {
+        let classes = &extras.classes;
+        let names = names_of(said, extras);
+        let labels = said.map(|said| {
+            let best = said.objects.iter().filter_map(|of| Some((of.object, of.best?.label)));
+            (extras.labels.as_slice(), best.collect())
+        });
+        let named =
+            extras.categories.iter().filter_map(|(name, category)| Some((name.parse().ok()?, same_class(category))));
         let confirmed = || found.tracks.iter().filter(|track| track.confirmed).zip(1..);
         let object = |(track, number): (&FoundTrack, u32)| Object {
             id: track.id,
@@ -50,7 +63,8 @@ impl<'a> Tracks<'a> {
             None => format!("{number} {} {:.2}", label(classes, track.label), track.score),
         });
         let titles = titles.collect();
-        let mut tracks = Tracks { found, classes, shown, titles, objects: None, layout };
+        let mut tracks =
+            Tracks { found, classes, labels, categories: named.collect(), shown, titles, objects: None, layout };
         if sequence.truth_source().is_some() {
             let first = sequence.objects.iter().filter_map(|object| object.annotated.first()).min();
             let first = first.map(|frame| tracks.truth(sequence, *frame)).transpose()?;
@@ -62,7 +76,29 @@ impl<'a> Tracks<'a> {
     /// The confirmed tracks as YouTube-VIS has them.
     pub(super) fn instances(&self) -> Vec<Instance> {
         let confirmed = self.found.tracks.iter().filter(|track| track.confirmed);
-        confirmed.map(|track| Instance { category: track.label + 1, score: track.score }).collect()
+        let category = |track: &FoundTrack| self.class_of(track).map_or(0, |class| class + 1);
+        confirmed.map(|track| Instance { category: category(track), score: track.score }).collect()
+    }
+
+    /// Number of a track's class: that of the label pack where there is one, which may have seen no crop of it, else the detector's.
+    fn class_of(&self, track: &FoundTrack) -> Option<u32> {
+        match &self.labels {
+            Some((_, best)) => best.get(&track.id).copied(),
+            None => Some(track.label),
+        }
+    }
+
+    /// What the tracks are, for their scores.
+    fn told(&self) -> Told<'_> {
+        let confirmed = || self.found.tracks.iter().filter(|track| track.confirmed);
+        let names = self.labels.as_ref().map_or(self.classes, |(classes, _)| classes);
+        let class = |track: &FoundTrack| Some(same_class(&label(names, self.class_of(track)?)));
+        let scored = !self.categories.is_empty();
+        Told {
+            // One without a class stands behind all others.
+            tracks: confirmed().map(|t| (t.score, self.class_of(t).unwrap_or(u32::MAX))).collect(),
+            classes: scored.then(|| (&self.categories, confirmed().map(class).collect())),
+        }
     }
 
     /// Is this frame one of a confirmed track's own?
@@ -118,9 +154,7 @@ impl<'a> Tracks<'a> {
         mut said: BTreeMap<u32, Vec<TrackRecord>>,
     ) -> FoundRecord {
         let numbers: Vec<u32> = self.shown.objects.iter().map(|object| object.id).collect();
-        let told: Vec<(f64, u32)> =
-            self.found.tracks.iter().filter(|t| t.confirmed).map(|t| (t.score, t.label)).collect();
-        let scores = self.objects.map(|objects| UnpromptedScores::of(video, compared, objects, &told));
+        let scores = self.objects.map(|objects| UnpromptedScores::of(video, compared, objects, &self.told()));
         let track = |track: &FoundTrack| {
             let number = numbers.iter().position(|id| *id == track.id);
             FoundTrackRecord {

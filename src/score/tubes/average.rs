@@ -1,5 +1,7 @@
 //! Average precision and recall over IoU thresholds, areas and numbers of results per video, in YTVOSeval's order of sums.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::files::{Instances, Tube};
@@ -179,6 +181,16 @@ impl Group {
 /// Averages over videos, categories left aside.
 pub fn class_agnostic(videos: Vec<Group>) -> Averages {
     averages(&Pairing { groups: vec![videos], ids: vec![(-1, "all".to_string())] }, false)
+}
+
+/// Averages over categories, a result counting for its own one only; each video's groups by category. A category of which no video has an
+/// instance counts for nothing, as in the reference.
+pub fn class_aware(videos: &[&BTreeMap<String, Group>]) -> Averages {
+    let names: BTreeSet<&String> = videos.iter().flat_map(|groups| groups.keys()).collect();
+    let of = |name: &String| videos.iter().map(|groups| groups.get(name).cloned().unwrap_or_default()).collect();
+    let groups = names.iter().map(|name| of(name)).collect();
+    let ids = (1i64..).zip(&names).map(|(id, name)| (id, name.to_string())).collect();
+    averages(&Pairing { groups, ids }, false)
 }
 
 /// Groups by category, in each by video.

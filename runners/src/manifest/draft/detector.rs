@@ -27,17 +27,7 @@ pub(super) fn draft(
     mut faults: Vec<String>,
     mut unknown: Vec<String>,
 ) -> Draft {
-    let name = match graphs.keys().next() {
-        Some(only) if graphs.len() == 1 => only.clone(),
-        _ => USUAL.iter().find(|name| graphs.contains_key(**name)).copied().unwrap_or_default().to_string(),
-    };
-    let names: Vec<&String> = graphs.keys().collect();
-    if name.is_empty() {
-        faults.push(format!("a detector is one graph, and none of {names:?} is called {}", USUAL.join(" or ")));
-    } else if names.len() > 1 {
-        unknown.push(format!("graph: `{name}` of {names:?} is taken, the other files are left out"));
-    }
-    let forms = graphs.remove(&name).unwrap_or_default();
+    let forms = only(&mut graphs, "a detector", &USUAL, &mut faults, &mut unknown);
     let first = forms.plain.values().next();
     let tensors = || first.iter().flat_map(|found| found.inputs.iter().chain(&found.outputs));
     let official = tensors().any(|tensor| tensor.name == "orig_target_sizes");
@@ -56,12 +46,7 @@ pub(super) fn draft(
     let queries = size(&["logits", "pred_logits", "labels"], 1, "detector.queries", QUERIES);
     let classes = size(&["logits", "pred_logits"], 2, "detector.classes", CLASSES);
     unknown.extend(open);
-    let classes = named(dir, classes).unwrap_or_else(|| {
-        unknown.push(
-            "detector.classes: names; numbers are written, because there is no config.json with id2label".to_string(),
-        );
-        (0..classes.clamp(0, 65_536)).map(|n| format!("class {n}")).collect()
-    });
+    let classes = class_names(dir, classes, "detector.classes", &mut unknown);
     unknown.push("input: no normalisation is written, as transformers' D-FINE has it".to_string());
     let mut text = format!(
         "schema = 1\nid = {}\nfamily = \"{}\"\ndescription = \"\"\nlicence = \"\"\n\n[provenance]\ncheckpoint_sha256 = \"\"\nexporter = \"\"\n\
@@ -70,17 +55,56 @@ pub(super) fn draft(
         quoted(id),
         DFINE.family,
         if official { "official" } else { "raw" },
-        classes.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+        list(&classes)
     );
     put_graph(&mut text, DETECTOR, &forms);
+    put_golden(dir, &mut text, &mut unknown);
+    faults.extend(faults_of(&text));
+    Draft { text, faults, unknown }
+}
+
+/// The forms of the only graph of a pack, whatever its name; of several, that with a usual name.
+pub(super) fn only(
+    graphs: &mut BTreeMap<String, Forms>,
+    what: &str,
+    usual: &[&str],
+    faults: &mut Vec<String>,
+    unknown: &mut Vec<String>,
+) -> Forms {
+    let name = match graphs.keys().next() {
+        Some(only) if graphs.len() == 1 => only.clone(),
+        _ => usual.iter().find(|name| graphs.contains_key(**name)).copied().unwrap_or_default().to_string(),
+    };
+    let names: Vec<&String> = graphs.keys().collect();
+    if name.is_empty() {
+        faults.push(format!("{what} is one graph, and none of {names:?} is called {}", usual.join(" or ")));
+    } else if names.len() > 1 {
+        unknown.push(format!("graph: `{name}` of {names:?} is taken, the other files are left out"));
+    }
+    graphs.remove(&name).unwrap_or_default()
+}
+
+/// Names of so many classes; numbers where no configuration names them.
+pub(super) fn class_names(dir: &Path, count: i64, field: &str, unknown: &mut Vec<String>) -> Vec<String> {
+    named(dir, count).unwrap_or_else(|| {
+        unknown.push(format!("{field}: names; numbers are written, because there is no config.json with id2label"));
+        (0..count.clamp(0, 65_536)).map(|n| format!("class {n}")).collect()
+    })
+}
+
+/// Names as items of a list in TOML.
+pub(super) fn list(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// The reference that lies in the pack.
+pub(super) fn put_golden(dir: &Path, text: &mut String, unknown: &mut Vec<String>) {
     match tolerance(dir) {
         Some(tolerance) => {
             let _ = write!(text, "\n[golden]\nindex = \"{INDEX}\"\ntolerance = {tolerance:?}\n");
         }
         None => unknown.push(format!("golden: there is no {INDEX}, so `jetbench verify` has nothing to compare with")),
     }
-    faults.extend(faults_of(&text));
-    Draft { text, faults, unknown }
 }
 
 /// Names of the classes, from the configuration that lies beside the weights or one folder up.

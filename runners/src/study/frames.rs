@@ -1,0 +1,57 @@
+//! What does a pack whose reference is a row of frames give on each of them? For a comparison of it with itself, run otherwise.
+
+use serde::{Deserialize, Serialize};
+
+use crate::runner::RunnerError;
+use crate::types::Frame;
+
+/// What came out for one frame.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrameAnswer {
+    /// The frame's file, as in the index of the reference.
+    pub file: String,
+    /// Values of each tensor, in an order that the family has; empty where a device keeps them.
+    pub tensors: Vec<Vec<f32>>,
+    /// Number of the object of each pixel, row by row, 0 where there is none; empty where the family has no masks.
+    pub labels: Vec<u16>,
+}
+
+impl FrameAnswer {
+    /// Does it belong to this frame, and has it as many values as ours?
+    ///
+    /// # Errors
+    /// [`RunnerError::Inference`] saying what differs.
+    pub(super) fn check(&self, file: &str, ours: &[&[f32]], frame: Frame<'_>) -> Result<(), RunnerError> {
+        let wrong = |text: String| Err(RunnerError::Inference(format!("the sides are out of step at {file}: {text}")));
+        if self.file != file {
+            return wrong(format!("the other side is at {}", self.file));
+        }
+        let pixels = frame.width as usize * frame.height as usize;
+        if self.tensors.len() != ours.len() || !(self.labels.is_empty() || self.labels.len() == pixels) {
+            return wrong("the other side has other tensors".to_string());
+        }
+        let apart = ours.iter().zip(&self.tensors).find(|(a, b)| !a.is_empty() && !b.is_empty() && a.len() != b.len());
+        match apart {
+            Some((a, b)) => wrong(format!("a tensor has {} values here and {} there", a.len(), b.len())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_step_is_said() {
+        let frame = Frame { width: 2, height: 1, rgb: &[0; 6] };
+        let there = FrameAnswer { file: "a".into(), tensors: vec![vec![1.0; 3], vec![]], labels: vec![0, 1] };
+        assert!(there.check("a", &[&[0.0; 3], &[0.0; 9]], frame).is_ok(), "what a device keeps is not compared");
+        let said = |file: &str, ours: &[&[f32]]| there.check(file, ours, frame).unwrap_err().to_string();
+        assert!(said("b", &[&[0.0; 3], &[]]).contains("out of step at b: the other side is at a"));
+        assert!(said("a", &[&[0.0; 2], &[]]).contains("2 values here and 3 there"));
+        assert!(said("a", &[&[0.0; 3]]).contains("other tensors"));
+        let wide = Frame { width: 3, ..frame };
+        assert!(there.check("a", &[&[0.0; 3], &[]], wide).is_err());
+    }
+}
