@@ -535,6 +535,77 @@ fn a_detectors_copies_are_listed_beside_the_trackers() {
     assert!(["detector", "image_encoder", "memory_attention"].iter().all(|name| graphs.contains(name)), "{graphs:?}");
 }
 
+/// So are those that find their objects themselves, on the frames of their reference; what a stored reference cannot judge is refused.
+#[test]
+fn detectors_and_segmenters_are_compared_with_themselves() {
+    if real_packs("detectors_and_segmenters_are_compared_with_themselves", true).is_none() {
+        return;
+    }
+    let verify = |pack: &str, more: &[&str]| {
+        let pack = format!("assets/packs/{pack}");
+        let output = jetbench(repository(), &[&["verify", &pack, "--frames", "9", "--json"], more].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), report["pass"].as_bool(), report, stderr(&output))
+    };
+    for pack in ["dfine_mini", "videomt_mini"] {
+        for (more, passes) in [
+            (&[][..], true),
+            (&["--dtype", "bf16"], true),
+            (&["--threads", "1", "--against", "threads=2"], true),
+            (&["--against", "dtype=bf16"], true),
+        ] {
+            let (code, pass, report, said) = verify(pack, more);
+            assert_eq!((code, pass), (Some(0), Some(passes)), "{pack} {more:?}: {said} {}", report["failures"]);
+            let against = more.contains(&"--against");
+            assert_eq!(report["b"]["reference"].is_null(), against, "{}", report["b"]);
+            assert_eq!(report["frames"].as_array().unwrap().len(), 9);
+            // Rounding to bf16 shows, and other threads add in another order at the most.
+            let largest = report["frames"].as_array().unwrap().iter().filter_map(|f| f["logits"].as_f64());
+            let largest = largest.fold(0.0, f64::max);
+            assert_eq!(
+                largest > 1e-3,
+                more.contains(&"bf16") || more.contains(&"dtype=bf16"),
+                "{pack} {more:?}: {largest}"
+            );
+        }
+        let (code, .., said) = verify(pack, &["--against", "dtype=bf16", "--max-abs", "1"]);
+        assert!(code == Some(2) && said.contains("a limit for trackers"), "{said}");
+        let (code, .., said) = verify(pack, &["--option", "memory=gated"]);
+        assert!(code == Some(2) && said.contains("of no effect on pack"), "{said}");
+    }
+    // With a lower threshold there are objects on one side only.
+    let (code, pass, report, _) = verify("videomt_mini", &["--against", "query_score=0.1"]);
+    assert_eq!((code, pass), (Some(1), Some(false)), "{}", report["objects"]);
+    assert!(report["objects"][1].as_u64().unwrap() > 0);
+    let (code, .., said) = verify("videomt_mini", &["--option", "query_score=0.1"]);
+    assert!(code == Some(2) && said.contains("query_score=0.5 and overlaps=exclusive"), "{said}");
+}
+
+/// The video segmenter that comes with the program finds and follows, without a prompt or a detector; its tracks get names, too.
+#[test]
+fn the_miniature_segmenter_finds_and_tracks_by_itself() {
+    if real_packs("the_miniature_segmenter_finds_and_tracks_by_itself", true).is_none() {
+        return;
+    }
+    let (dir, assets) = (tempfile::tempdir().unwrap(), repository().join("assets"));
+    let [packs, data] = ["packs", "demo"].map(|name| assets.join(name).display().to_string());
+    let models =
+        ["--models", "videomt_mini", "--labels", "labels", "--dtype", "fp32", "--packs", &packs, "--data", &data];
+    let short = ["--limit-videos", "2", "--limit-frames", "16", "--memory-budget", "4GiB", "--json", "--quiet"];
+    let output = jetbench(dir.path(), &[&models[..], &short].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let run = dir.path().join(line["run"].as_str().unwrap());
+    let record: Value = serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let cell = &record["cells"][0];
+    assert_eq!(cell["labels"]["licence"], "Apache-2.0");
+    let found = &cell["summary"]["found"];
+    assert!(found["scores"]["jf"].as_f64().unwrap() > 40.0, "{found:#}");
+    // Each track that shows on any frame has a name.
+    let named = labels_of(&run, &record).len() as u64;
+    assert_eq!(Some(named), found["confirmed"].as_u64());
+}
+
 #[test]
 fn a_pack_is_compared_with_itself_run_otherwise() {
     let Some(packs) = real_packs("a_pack_is_compared_with_itself_run_otherwise", true) else { return };

@@ -167,6 +167,10 @@ pub struct FrameReport {
     pub pass: bool,
 }
 
+/// Looks at what the graph gave for a frame of the reference.
+type Each<'a> =
+    dyn FnMut(Rows<'_>, &Reference, &FrameFiles, Frame<'_>, &mut DetectionReport) -> Result<(), RunnerError> + 'a;
+
 /// An open detector, the reference of its pack, and what both show.
 struct Bench {
     pack: Pack,
@@ -200,17 +204,7 @@ impl Bench {
     }
 
     /// Runs the first `most` frames and shows `each` what came out.
-    fn frames(
-        &mut self,
-        most: usize,
-        each: &mut dyn FnMut(
-            Rows<'_>,
-            &Reference,
-            &FrameFiles,
-            Frame<'_>,
-            &mut DetectionReport,
-        ) -> Result<(), RunnerError>,
-    ) -> Result<(), RunnerError> {
+    fn frames(&mut self, most: usize, each: &mut Each<'_>) -> Result<(), RunnerError> {
         let Bench { pack, reference, detector, report } = self;
         let mut found = Vec::new();
         for of in reference.frames.iter().take(most) {

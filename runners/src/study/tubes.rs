@@ -171,6 +171,10 @@ fn difference(ours: &[f32], theirs: &[f32]) -> f64 {
     apart.fold(0f64, |most, one| if one.is_finite() { most.max(one) } else { f64::INFINITY }) / largest
 }
 
+/// Runs the segmenter on a frame of the reference and looks at what it gives.
+type Each<'a> =
+    dyn FnMut(&mut Segmenter, &Reference, &FrameFiles, Frame<'_>, &mut TubeReport) -> Result<(), RunnerError> + 'a;
+
 /// An open segmenter, the reference of its pack, and what both show.
 struct Bench {
     reference: Reference,
@@ -203,17 +207,7 @@ impl Bench {
     }
 
     /// Shows `each` the first `most` frames with their place in the reference.
-    fn frames(
-        &mut self,
-        most: usize,
-        each: &mut dyn FnMut(
-            &mut Segmenter,
-            &Reference,
-            &FrameFiles,
-            Frame<'_>,
-            &mut TubeReport,
-        ) -> Result<(), RunnerError>,
-    ) -> Result<(), RunnerError> {
+    fn frames(&mut self, most: usize, each: &mut Each<'_>) -> Result<(), RunnerError> {
         let Bench { reference, segmenter, report } = self;
         for of in reference.index.frames.iter().take(most) {
             let rgb = read_png(&relative(&reference.dir, &of.image)?, of.width, of.height)?;

@@ -1,7 +1,7 @@
 """Clips of objects that are all of one class: what the miniature video instance segmenter is trained on.
 
-A network of this size learns to find and follow drawn shapes in a quarter of an hour of one core, and not to tell their outlines apart: the label pack
-does that. Bars that hide objects are never targets.
+A network of this size learns to find and follow drawn shapes in a quarter of an hour of one core, and not to tell their outlines
+apart: the label pack does that. Bars that hide objects are never targets.
 """
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ from .graphs.memory import MemoryAttention
 from .graphs.vit import VitImageEncoder, VitLayer
 
 DOMAIN = "com.microsoft"
+NARROWEST = 96            # channels of the first stage of the smallest released Hiera
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int, scale: float) -> Tensor:
@@ -276,12 +277,19 @@ class FusedVitEncoder(VitImageEncoder):
     layer = _FusedVitLayer
 
 
+def is_narrow(model: nn.Module) -> bool:
+    """Is it a Hiera with a first stage narrower than that of every released one?"""
+    backbone = getattr(model.config.vision_config, "backbone_config", None)
+    return getattr(backbone, "model_type", "") == "sam2_hiera_det_model" and getattr(backbone, "hidden_size", NARROWEST) < NARROWEST
+
+
 def forms(model: nn.Module) -> dict[str, Callable[[nn.Module], nn.Module]]:
-    """The graphs that have a CPU form, with the module of each."""
+    """The graphs that have a CPU form, with the module of each. A form has the weights a second time, so the encoder of the miniature,
+    which it makes 3 % faster, has none."""
     found: dict[str, Callable[[nn.Module], nn.Module]] = {}
     if not getattr(model.config, "pooled", ""):          # the fused attention takes no mask, which tells pooled memories from others
         found["memory_attention"] = FusedMemoryAttention
-    if not is_edgetam(model):                           # RepViT is all convolutions
+    if not is_edgetam(model) and not is_narrow(model):      # RepViT is all convolutions
         found["image_encoder"] = FusedPlainEncoder if is_efficienttam(model) else FusedImageEncoder
     if sam3.is_tracker(model):
         found["image_encoder"] = FusedVitEncoder

@@ -137,7 +137,8 @@ def own_frames(pack: Path, count: int, seed: int) -> list[tuple[str, np.ndarray]
 def _describe(checkpoint: Checkpoint) -> str:
     c = checkpoint.model.config
     if checkpoint.source == "trained here":
-        return (f"VidEoMT video segmenter in miniature ({c.image_size} px, {c.num_labels} classes, {c.num_queries} queries), trained from "
+        classes = "one class" if c.num_labels == 1 else f"{c.num_labels} classes"
+        return (f"VidEoMT video segmenter in miniature ({c.image_size} px, {classes}, {c.num_queries} queries), trained from "
                 "random weights on synthetic clips: a smoke-test model")
     what = f"{checkpoint.name.replace('videomt', 'VidEoMT').replace('_', ' ')} video segmenter at {c.image_size} px"
     if checkpoint.source == "random":
