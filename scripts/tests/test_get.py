@@ -167,7 +167,7 @@ DRIVER = textwrap.dedent("""
     releases.RELEASES["tiny"] = releases.Release(**about["release"])
     command.importlib.util.find_spec = lambda name: True
     command.export_words = lambda job, checkpoint, args, out: [sys.executable, about["exporter"], str(checkpoint), str(out)]
-    command.proof_words = lambda args, pack: [sys.executable, "-c", f"raise SystemExit({about['proof']})"]
+    command.proof_words = lambda args, pack, detects: [sys.executable, "-c", f"raise SystemExit({about['proof']})"]
     if about["file_size"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (about["file_size"], about["file_size"]))
     sys.exit(kit.main(["get", *sys.argv[1:]]))
@@ -341,11 +341,15 @@ class Table(unittest.TestCase):
         efficient = (SCRIPTS / "jetbench_models/models/efficienttam.py").read_text()
         forms = re.search(r"(?m)^FORMS = .*", efficient)[0].count(": (")
         sizes = re.search(r"(?m)^SIZES = .*", efficient)[0].count(": Sizes(")
-        self.assertEqual(len(RELEASES), 2 * len(re.findall(r'(?m)^    "\w+": \(\d+, \d, ', source)) + 2 + forms * sizes)
+        dfine = (SCRIPTS / "jetbench_models/models/detector.py").read_text()
+        detectors = [name for name in re.findall(r'(?m)^    "(dfine_\w+)": Size\(', dfine) if name != "dfine_mini"]
+        self.assertEqual(len(RELEASES), 2 * len(re.findall(r'(?m)^    "\w+": \(\d+, \d, ', source)) + 2 + forms * sizes + len(detectors))
+        self.assertEqual([name for name, r in RELEASES.items() if r.detects], detectors)
         digests = [r.sha256 for r in RELEASES.values() if r.sha256]
         self.assertEqual(len(set(digests)), len(digests))
         self.assertEqual([name for name, r in RELEASES.items() if not r.sha256],
-                         [*(f"efficienttam_{size}_{form}" for size in ("ti", "s") for form in (1, 2)), "sam3_tracker"])
+                         [*(f"efficienttam_{size}_{form}" for size in ("ti", "s") for form in (1, 2)),
+                          "sam3_tracker", "dfine_l", "dfine_x"])
         for name, release in RELEASES.items():
             self.assertEqual(name, release.name)
             self.assertEqual(release.size is None, release.sha256 is None)
@@ -355,6 +359,31 @@ class Table(unittest.TestCase):
             self.assertLess(abs(release.download / (4e6 * (release.parameters + release.beside)) - 1), 0.01)
             self.assertTrue(release.official_address.startswith("https://"))
             self.assertIn(f"/resolve/{release.revision}/{release.file}", release.hub_address("https://mirror.example/"))
+
+    def test_a_detector_is_exported_without_prompts_and_run_beside_a_tracker(self):
+        args = command._options().parse_args(["dfine_n", "edgetam", "--jetbench", "jetbench", "--prompts", "points"])
+        detector, tracker = command._jobs(args)
+        words = [command.export_words(job, Path("c"), args, Path("o")) for job in (detector, tracker)]
+        self.assertEqual(["--prompts" in of for of in words], [False, True])
+        self.assertEqual(words[0][words[0].index("--model") + 1], "dfine_n")
+        self.assertEqual(command.proof_words(args, Path("o"), True)[:2], ["jetbench", "verify"])
+        self.assertEqual(command.proof_words(args, Path("o"), False)[0], sys.executable)       # with fewer prompts than all
+        self.assertEqual([command.run_as(job.release) for job in (detector, tracker)], ["edgetam_dfine_n", "edgetam_points"])
+        self.assertLess(detector.estimate, 4e6 * 8 + command.BESIDE_GRAPHS)
+
+    def test_a_detectors_file_comes_from_a_mirror(self):
+        body = random.Random(2).randbytes(10_000)
+        release = RELEASES["dfine_s"]
+        server = Server({"/cdn/s": body}, {release.hub_address(""): "/cdn/s"})
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        with tempfile.TemporaryDirectory() as cache, unittest.mock.patch.dict(os.environ, {"HF_ENDPOINT": server.address}):
+            wanted = command._wanted(release, None, {"dfine_s": hashlib.sha256(body).hexdigest()})
+            self.assertEqual(download.fetch(wanted, Path(cache))[0].read_bytes(), body)
+            with self.assertRaisesRegex(Refused, "dfine_s_coco.pth"):        # the released digest and size
+                download.fetch(dataclasses.replace(command._wanted(release, None, {})), Path(cache))
+        self.assertIn("/Peterande/D-FINE/resolve/a5f35932343b83c470bfe8659b439108080e6206/dfine_s_coco.pth",
+                      [path for path, _ in server.asked])
 
     def test_files_behind_a_form_come_from_elsewhere(self):
         self.assertEqual([name for name, r in RELEASES.items() if r.gated], ["sam3_tracker"])

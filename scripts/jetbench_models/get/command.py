@@ -34,7 +34,7 @@ from ..pack import DTYPES
 from .download import Wanted, alone, digest_of, fetch, take_from_folder
 from .releases import HUB, RELEASES, Cost, Release
 
-BYTES_PER_PARAMETER = {"fp32": 8, "fp16": 2, "bf16": 2}     # fp32: also the CPU form
+BYTES_PER_PARAMETER = {"fp32": 8, "fp16": 2, "bf16": 2}     # fp32: also the CPU form, which a detector does not have
 BESIDE_GRAPHS = 20e6                                        # bytes: frames and tensors of the reference, tables in the graphs
 
 
@@ -100,7 +100,8 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     jobs = []
     for name in dict.fromkeys(args.names):
         release = RELEASES[name]
-        estimate = release.parameters * 1e6 * sum(BYTES_PER_PARAMETER[kind] for kind in args.dtype) + BESIDE_GRAPHS
+        each = BYTES_PER_PARAMETER | ({"fp32": 4} if release.detects else {})
+        estimate = release.parameters * 1e6 * sum(each[kind] for kind in args.dtype) + BESIDE_GRAPHS
         jobs.append(Job(release, _wanted(release, args.source, given), args.out / name, estimate))
     return jobs
 
@@ -219,19 +220,25 @@ def _child(words: list[str], threads: int) -> resource.struct_rusage:
     return took
 
 
+def run_as(release: Release) -> str:
+    """A tag under which the pack is run: a detector needs a tracker."""
+    return f"edgetam_{release.name}" if release.detects else f"{release.name}_points"
+
+
 class Failed(RuntimeError):
     """An export or a proof ended badly."""
 
 
 def export_words(job: Job, checkpoint: Path, args: argparse.Namespace, out: Path) -> list[str]:
+    prompts = [] if job.release.detects else ["--prompts", ",".join(args.prompts)]
     return [sys.executable, "-m", "jetbench_models", "export", "--checkpoint", str(checkpoint), "--model", job.release.name,
             "--id", job.release.name, "--out", str(out), "--dtype", ",".join(args.dtype), "--frames", str(args.frames),
-            "--prompts", ",".join(args.prompts), "--threads", str(args.threads)]
+            *prompts, "--threads", str(args.threads)]
 
 
-def proof_words(args: argparse.Namespace, pack: Path) -> list[str]:
+def proof_words(args: argparse.Namespace, pack: Path, detects: bool) -> list[str]:
     """The program's own `verify` calls a reference weak that lacks a kind of prompt; whoever asked for fewer gets the other one."""
-    if args.jetbench and set(args.prompts) == set(KINDS):
+    if args.jetbench and (detects or set(args.prompts) == set(KINDS)):
         kind = "fp32" if "fp32" in args.dtype else args.dtype[0]
         return [str(args.jetbench), "verify", str(pack), "--dtype", kind]
     return [sys.executable, "-m", "jetbench_models", "verify", "--pack", str(pack), "--threads", str(args.threads)]
@@ -249,9 +256,10 @@ def _make(job: Job, checkpoint: Path, args: argparse.Namespace) -> None:
         proof, peak = "not proven: --frames 0 leaves out the reference", took.ru_maxrss / 1024
         if args.frames:
             progress.say(f"{job.release.name}: proof")
-            proving = _child(proof_words(args, half), args.threads)
+            proving = _child(proof_words(args, half, job.release.detects), args.threads)
             peak = max(peak, proving.ru_maxrss / 1024)
-            proof = f"proven ({', '.join(args.prompts)}) in {time.monotonic() - began - exported:.0f} s"
+            proven = "detections" if job.release.detects else ", ".join(args.prompts)
+            proof = f"proven ({proven}) in {time.monotonic() - began - exported:.0f} s"
         size = sum(f.stat().st_size for f in half.rglob("*") if f.is_file())
         if job.place.exists():                          # --force, or an empty folder
             old = args.out / ".getting" / f"{job.release.name}.old"
@@ -295,7 +303,7 @@ def _run(args: argparse.Namespace, cache: Path) -> None:
         _make(job, path, args)
     if not args.download_only:
         print(f"packs: {', '.join(str(job.place) for job in jobs)}\n"
-              f"run one: jetbench --models {jobs[0].release.name}_points --packs {args.out} --dtype {args.dtype[0]}", flush=True)
+              f"run one: jetbench --models {run_as(jobs[0].release)} --packs {args.out} --dtype {args.dtype[0]}", flush=True)
 
 
 def main(argv: list[str]) -> int:

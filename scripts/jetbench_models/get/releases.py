@@ -3,7 +3,8 @@
 Meta publishes no digests beside its files. Those here are the digests under which the hub stores the same files; projects that
 fetched them from either address report the same ones, and the same sizes. They could not be compared with the files from here.
 EfficientTAM's authors publish on the hub alone; sizes and digests of ``_1`` and ``_2`` are not known here. SAM 3 is published behind a
-form: ``get`` takes it from a folder or a mirror.
+form: ``get`` takes it from a folder or a mirror. D-FINE's authors publish no digests either; those of n, s and m are what several projects
+found at the official address, and one of them at the hub, too; of l and x neither size nor digest is known here.
 """
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ EDGETAM = "https://github.com/facebookresearch/EdgeTAM/raw/7711e012a30a2402c4eaa
 HUB = "https://huggingface.co"
 SAM3 = "facebook/sam3"
 EFFICIENTTAM = "yunyangx/efficient-track-anything"
+DFINE = "https://github.com/Peterande/storage/releases/download/dfinev1.0"
+DFINE_HUB = "Peterande/D-FINE"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Release:
     terms: str = "https://www.apache.org/licenses/LICENSE-2.0"
     gated: bool = False     # its publisher gives it to whoever has signed a form
     beside: float = 0.0     # millions of parameters that the file holds and the model does not have
+    detects: bool = False   # a detector: it takes no prompts
 
     def hub_address(self, endpoint: str) -> str:
         return f"{endpoint.rstrip('/')}/{self.repository}/resolve/{self.revision}/{self.file}"
@@ -76,6 +80,12 @@ def _efficienttam(size: str, form: str = "", byte_count: int | None = None, sha2
     stem = f"efficienttam_{size}{form}"
     return Release(stem, f"EfficientTAM {size.capitalize()}{form.replace('_', ' ')}", f"{stem}.pt", f"{HUB}/{EFFICIENTTAM}/resolve/main",
                    EFFICIENTTAM, "main", byte_count, sha256, {"ti": 17.9, "s": 34.1}[size])
+
+
+def _dfine(size: str, parameters: float, beside: float, byte_count: int | None = None, sha256: str | None = None) -> Release:
+    """Trained on COCO alone. ``beside``: statistics of batch norms and what else the official file holds."""
+    return Release(f"dfine_{size}", f"D-FINE {size.upper()}", f"dfine_{size}_coco.pth", DFINE, DFINE_HUB,
+                   "a5f35932343b83c470bfe8659b439108080e6206", byte_count, sha256, parameters, beside=beside, detects=True)
 
 
 RELEASES: dict[str, Release] = {release.name: release for release in (
@@ -109,4 +119,9 @@ RELEASES: dict[str, Release] = {release.name: release for release in (
     # one file with the detector; 848 M are all parameters of SAM 3, by its README
     Release("sam3_tracker", "SAM 3's tracker", "model.safetensors", f"{HUB}/{SAM3}/resolve/main", SAM3, "main", None, None, 465.8,
             licence="SAM License", terms="https://github.com/facebookresearch/sam3/blob/main/LICENSE", gated=True, beside=848.0 - 465.8),
+    _dfine("n", 3.8, 0.07, 15_489_558, "41973938d2784d38a9836990d805b8392855ebf611aba55f0f7add90e110744c"),
+    _dfine("s", 10.3, 0.15, 41_841_422, "48a6c8cc43eb57186843f752e2e8461ddd3326e0d3c575e71e6e960844683e89"),
+    _dfine("m", 19.6, 0.2, 79_108_938, "b44a7586bf490858c7b8bce9e44bd025cb88724df9a07a8deb3ae1c12e608195"),
+    _dfine("l", 31.2, 0.3),
+    _dfine("x", 62.6, 0.4),
 )}
