@@ -96,6 +96,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("scripts/attack.sh", "takes minutes; scripts/test.sh runs it"),
     ("scripts/compare_trials.sh", "takes minutes"),
     ("scripts/kill_resume.sh", "takes minutes"),
+    ("scripts/rescore.sh", "installs the original evaluators"),
     ("scripts/slurm_test.sh", "needs Slurm"),
     ("scripts/schedule_test.sh", "needs root and a systemd of its own"),
     ("scripts/gpu_proof.sh", "needs a GPU"),
