@@ -11,6 +11,7 @@ Examples:
     python -m jetbench_models export --checkpoint sam2.1_hiera_tiny.pt --out packs/sam2.1_tiny
     python -m jetbench_models export --checkpoint facebook/sam2.1-hiera-tiny/ --out packs/sam2.1_tiny
     python -m jetbench_models export --model edgetam --random-init --seed 0 --out packs/edgetam_random
+    python -m jetbench_models export --checkpoint dvis_daq_ovis_r50.pth --rules ovis --out packs/dvis_daq_r50
 """
 from __future__ import annotations
 
@@ -28,11 +29,13 @@ from torch import nn
 from ..clips import KINDS
 from ..command import Refused, finite, not_negative, parser, positive, progress, some_of
 from ..models import detector as models
-from ..models import released, sam3, videomt
+from ..models import dvis, released, sam3, videomt
+from ..models.dvis_tracker import RULES
 from ..models.session import Reference
 from ..pack import DTYPES
 from ..pack.limits import FLOORS
 from . import detector, golden, presence, segmenter
+from . import dvis as chains
 from .convert import write_graphs
 from .graphs.geometry import Geometry
 from .manifest import FOLLOWS, LIBRARIES, describe, library_versions, licence, manifest
@@ -56,12 +59,13 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--save-checkpoint", type=Path, metavar="PATH",
                       help="with --random-init: keep the weights that the pack holds, for precision and verify --checkpoint: a file "
                            "that ends in .pt in the official form, anything else as a Hugging Face directory")
-    names = (*released.NAMES, *models.NAMES, *videomt.NAMES)
+    names = (*released.NAMES, *models.NAMES, *videomt.NAMES, *dvis.NAMES)
     made.add_argument("--model", choices=names, metavar="NAME",
                       help=f"architecture that the weights must have: {', '.join(names)} (default: what they are)")
     made.add_argument("--image-size", type=positive, metavar="PIXELS",
-                      help="input size (default: the checkpoint's, else 1024, of SAM 3 1008, of D-FINE and VidEoMT 640); SAM 2 and D-FINE "
-                           "take multiples of 32, EdgeTAM of 256, VidEoMT of 16, SAM 3 of 14")
+                      help="input size (default: the checkpoint's, else 1024, of SAM 3 1008, of D-FINE and VidEoMT 640, of DVIS-DAQ 480); "
+                           "SAM 2 and D-FINE take multiples of 32, EdgeTAM of 256, VidEoMT of 16, SAM 3 of 14; of DVIS-DAQ it is the "
+                           "shorter side of a frame")
     made.add_argument("--out", type=Path, required=True, help="pack directory to write")
     made.add_argument("--id", help="name of the pack (default: name of the directory)")
     made.add_argument("--notes", default="", help="free text for the manifest's provenance")
@@ -83,8 +87,24 @@ def _options() -> argparse.ArgumentParser:
                            "that the object comes and goes on the golden clip)")
     made.add_argument("--score-negated", action="store_true",
                       help="with --score-shift: the last layer of the object score is negated before")
+    made.add_argument("--rules", choices=RULES, help="of DVIS-DAQ: the published thresholds for a data set (default: ovis)")
+    made.add_argument("--slots", type=positive, metavar="N",
+                      help="of DVIS-DAQ: most tracks at a time (default: as many as its segmenter has queries)")
+    made.add_argument("--aspect", type=_aspect, metavar="W:H",
+                      help="of DVIS-DAQ: aspect ratio of the frames that fill its input (default: 16:9)")
+    made.add_argument("--classes", type=Path, metavar="FILE", help="of DVIS-DAQ: names of its classes, one a line (default: numbers)")
     made.add_argument("--threads", type=positive, default=1)
     return made
+
+
+def _aspect(text: str) -> tuple[int, int]:
+    parts = text.split(":")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and 0 < int(part) < 100_000 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: two numbers as in 16:9 expected")
+    across, down = (int(part) for part in parts)
+    if not 1 / 8 <= across / down <= 8:
+        raise argparse.ArgumentTypeError(f"{text!r}: at most eight times as long as wide expected")
+    return across, down
 
 
 @dataclass
@@ -160,14 +180,19 @@ def main(argv: list[str]) -> int:
         options.error("--frames: at least 8, so that the object can leave and return and all memory slots fill; or 0")
     detects = args.model in models.NAMES if args.random_init else models.is_detector(args.checkpoint)
     segments = args.model in videomt.NAMES if args.random_init else videomt.is_segmenter(args.checkpoint)
-    if (detects or segments) and (wrong := [option for option, given in (
+    follows = args.model in dvis.NAMES if args.random_init else dvis.is_dvis(args.checkpoint)
+    if not follows and (wrong := [f"--{name}" for name in ("rules", "slots", "aspect", "classes") if getattr(args, name) is not None]):
+        options.error(f"{', '.join(wrong)}: for DVIS-DAQ only")
+    if (detects or segments or follows) and (wrong := [option for option, given in (
             ("--prompts", args.prompts != KINDS), ("--variant", args.variant != "fixed"), ("--follow official", args.follow == "official"),
             ("--score-shift", args.score_shift is not None), ("--score-negated", args.score_negated)) if given]):
         options.error(f"{', '.join(wrong)}: for promptable trackers only, and this is a {'detector' if detects else 'video segmenter'}")
     logging.disable(logging.WARNING)      # torch.onnx reports every step
     torch.set_num_threads(args.threads)
     progress.start()
-    if detects or segments:
+    if follows:
+        _write_chains(args, options, recorded(argv, args.id or args.out.resolve().name))
+    elif detects or segments:
         _write_unprompted(args, recorded(argv, args.id or args.out.resolve().name), segments)
     else:
         _write_tracker(args, argv)
@@ -193,6 +218,32 @@ def _write_unprompted(args: argparse.Namespace, command: str, segments: bool) ->
     seed = detector.CLIP_SEED if args.clip_seed == golden.CLIP_SEED else args.clip_seed
     writer.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, seed, command, args.notes,
                  progress.say)
+
+
+def _write_chains(args: argparse.Namespace, options: argparse.ArgumentParser, command: str) -> None:
+    """The pack of a DVIS-DAQ."""
+    frame, rules = dvis.frame_of(args.image_size or dvis.IMAGE_SIZE, args.aspect or (16, 9)), args.rules or "ovis"
+    if not 64 <= min(frame) <= max(frame) <= 4096:
+        options.error(f"--image-size: a frame of {frame[0]}x{frame[1]} pixels; 64 to 4096 expected")
+    if args.random_init:
+        if args.classes or args.save_checkpoint:
+            options.error("--classes and --save-checkpoint: not for random weights of DVIS-DAQ")
+        checkpoint = dvis.random(args.model, args.seed, frame, rules)
+        args.notes = " ".join(filter(None, (args.notes, f"Random weights of seed {args.seed}.")))
+    else:
+        names = None
+        if args.classes:
+            try:
+                names = tuple(line.strip() for line in args.classes.read_text(encoding="utf-8").splitlines() if line.strip())
+            except (OSError, UnicodeDecodeError) as error:
+                raise Refused(f"--classes {args.classes}: {error}") from None
+        checkpoint = dvis.load(args.checkpoint, args.model, frame, rules, names)
+    model = checkpoint.model
+    progress.say(f"{checkpoint.name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {chains.size_of(model)} px, "
+                 f"weights {checkpoint.source} {checkpoint.sha256[:12]}, thresholds of {rules}")
+    seed = detector.CLIP_SEED if args.clip_seed == golden.CLIP_SEED else args.clip_seed
+    chains.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, seed, command, args.notes,
+                 args.slots or model.config.size.queries, progress.say)
 
 
 def _write_tracker(args: argparse.Namespace, argv: list[str]) -> None:

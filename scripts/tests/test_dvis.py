@@ -1,0 +1,243 @@
+"""DVIS-DAQ: its names in published checkpoints, its tracker with slots against the tracker of any length, and its graphs."""
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import tomllib
+import unittest
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from PIL import Image
+from scipy.optimize import linear_sum_assignment
+
+from jetbench_models.export import dvis as export
+from jetbench_models.export.graphs.dvis import Segmenter, Step
+from jetbench_models.models import DoesNotFit, dvis
+from jetbench_models.models.dvis_tracker import MEMORY, Following, Rules, Seen, Track, sureness
+from jetbench_models.models.released import Checkpoint, state_digest
+
+SIZE = dvis.Size("resnet", 12, channels=32, heads=4, encoder_layers=1, decoder_layers=3, tracker_layers=2, inner=64,
+                 widths=(16, 32, 64, 128), depths=(1, 1, 1, 1))
+SWIN = replace(SIZE, backbone="swin", widths=(8,), depths=(2, 1, 1, 1), window=4, swin_heads=(1, 2, 2, 2))
+SLOTS, SEED = 24, 5
+
+
+def small(size: dvis.Size = SIZE) -> dvis.DvisDaq:
+    return dvis.draw(dvis.Shape(size, (128, 72), ("a", "b", "c")), Rules(slot_branch=True, kick_out_frames=3, noise_frames=4, most=8), 3)
+
+
+def host_match(similarity: np.ndarray, known: int, background: int) -> np.ndarray:
+    """Rows of the segmenter's queries, as a runner has to choose them."""
+    rows = np.concatenate([similarity[:known], similarity[-background:]])
+    nearest = (1 - rows).argmin(1)
+    at, to = linear_sum_assignment(1 - rows)
+    nearest[at] = to
+    match = np.zeros(len(similarity), np.int32)
+    match[:known], match[-background:] = nearest[:known], nearest[known:]
+    return match
+
+
+class Host:
+    """What a runner does around the two graphs; ``step``: a dictionary of inputs -> one of outputs."""
+
+    def __init__(self, model: dvis.DvisDaq, step):
+        c, r = model.config.size, model.rules
+        self.step, self.background = step, c.background
+        self.rules = np.array([r.select_score, r.first_score, r.keep_score, r.kick_out_frames], np.float32)
+        shapes = dict(queries=(SLOTS, c.channels), positions=(SLOTS, c.channels), ring=(SLOTS, MEMORY, c.channels), count=(SLOTS,),
+                      missed=(SLOTS,), tracks=(1,))
+        self.state = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        self.ids: list[int] = []
+        self.born, self.similarity = 0, None
+
+    def frame(self, seen: dict) -> tuple[list[int], dict]:
+        first = self.similarity is None
+        match = np.zeros(SLOTS + self.background, np.int32) if first else host_match(self.similarity, len(self.ids), self.background)
+        out = self.step(dict(**seen, first=np.array([first], np.float32), rules=self.rules, **self.state, match=match))
+        self.similarity, ids = out["similarity"], []
+        for row in out["source"][:int(out["tracks_out"][0])]:
+            if row < SLOTS:
+                ids.append(self.ids[int(row)])
+            else:
+                ids.append(self.born)
+                self.born += 1
+        self.ids, self.state = ids, {name: out[f"{name}_out"] for name in self.state}
+        return ids, out
+
+
+def traced(module: Step, model: dvis.DvisDaq, values: dict) -> dict:
+    """The step without ONNX."""
+    names = [port.name for port in export.signatures(model, SLOTS)[export.STEP].outputs]
+    told = module(*(torch.from_numpy(v if v.dtype == np.int32 else v.astype(np.float64)) for v in values.values()))
+    return {name: value.numpy() for name, value in zip(names, told, strict=True)}
+
+
+class Names(unittest.TestCase):
+    def test_published_names_go_there_and_back(self) -> None:
+        for size in (SIZE, SWIN):
+            model = small(size)
+            state = {name: value.clone() for name, value in dvis.to_published(model).items()}
+            for name in ("tracker.slot_cross_attention_layers.1.slot_attn.project_k.weight",
+                         "sem_seg_head.pixel_decoder.adapter_1.norm.bias",
+                         "sem_seg_head.predictor.transformer_self_attention_layers.0.self_attn.in_proj_weight",
+                         "backbone.res4.0.conv2.norm.running_var" if size is SIZE else "backbone.layers.0.blocks.1.attn.qkv.bias"):
+                self.assertIn(name, state)
+            self.assertFalse([name for name in state if not name.startswith(("backbone.", "sem_seg_head.", "tracker."))])
+            state["sem_seg_head.predictor.reid_embed.layers.0.weight"] = torch.zeros(1)       # not used online
+            empty = dvis.DvisDaq(model.config, model.rules)
+            dvis.from_published(empty, state, "weights")
+            image = torch.randn(3, 96, 128, generator=torch.Generator().manual_seed(0))
+            for one, other in zip(vars(model.see(image)).values(), vars(empty.see(image)).values(), strict=True):
+                self.assertTrue(torch.equal(one, other))
+        del state["tracker.pos_embed.layers.0.bias"]
+        state["tracker.more.weight"] = torch.zeros(1)
+        with self.assertRaisesRegex(DoesNotFit, r"(?s)not in the checkpoint.*pos_embed.*not in the model.*tracker\.more"):
+            dvis.from_published(empty, state, "weights")
+
+    def test_a_checkpoint_is_known_by_its_tracker(self) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / "other.pth"
+            torch.save({"model": {"weight": torch.zeros(1)}}, path)
+            self.assertFalse(dvis.is_dvis(path))
+            torch.save({"model": {"tracker.new_ins_embeds.weight": torch.zeros(1)}}, path)
+            self.assertTrue(dvis.is_dvis(path))
+            with self.assertRaisesRegex(DoesNotFit, "class_embed"):
+                dvis.load(path, None, (128, 72), "ovis", None)
+        self.assertEqual((dvis.frame_of(480, (16, 9)), dvis.frame_of(360, (9, 16))), ((853, 480), (360, 640)))
+
+
+class Following_(unittest.TestCase):
+    def test_a_position_is_weighed_with_those_of_before(self) -> None:
+        one, other = torch.tensor([1.0, 0.0]), torch.tensor([0.6, 0.8])
+        track = Track(0, 0, one, one)
+        track.place(one)
+        track.place(other)
+        # the cosine of both is 0.6
+        torch.testing.assert_close(track.position, torch.tensor([0.4 + 0.36, 0.48]))
+        track.place(-other)
+        # (-0.6 - 1) / 2 is below 0: nothing of it
+        torch.testing.assert_close(track.position, torch.tensor([0.76, 0.48]))
+        self.assertEqual(len(track.memory), 3)
+
+
+class Graphs(unittest.TestCase):
+    """One export, looked at from several sides."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.model = small()
+        cls.place = tempfile.TemporaryDirectory()
+        cls.pack = Path(cls.place.name) / "p"
+        cls.pack.mkdir()
+        checkpoint = Checkpoint(cls.model, "dvis_daq (own sizes)", "random", state_digest(cls.model), None)
+        export.write(checkpoint, cls.pack, "p", ("fp32", "bf16"), 14, SEED, "command", "", SLOTS, lambda _: None)
+        cls.clip = [np.asarray(Image.open(cls.pack / f"reference/frames/{i:05d}.png")) for i in range(14)]
+        cls.looks = export.look(cls.model, cls.clip)
+        cls.known, cls.kept = export.answers(cls.model, cls.clip, cls.looks)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.place.cleanup()
+
+    def test_tracks_are_born_missed_and_die(self) -> None:
+        births, deaths, unseen, most = export.events(self.known)
+        self.assertGreaterEqual(min(births, deaths, unseen), 2)
+        self.assertLessEqual(most, SLOTS)
+        self.assertTrue(any(answer.ids for answer in self.known[:1]), "the first frame has its own rule")
+
+    def test_slots_are_equal_to_any_length_in_double_precision(self) -> None:
+        torch.set_default_dtype(torch.float64)
+        self.addCleanup(torch.set_default_dtype, torch.float32)
+        for changes in ({}, {"keep_score": 0.3}, {"slot_branch": False}):
+            model = copy.deepcopy(self.model).double()
+            model.rules = replace(model.rules, **changes)
+            following = Following(model.tracker, model.segmenter_queries, model.rules)
+            host = Host(model, partial(traced, Step(model, SLOTS, True).double(), self.model))
+            host.state = {name: value.astype(np.float64) for name, value in host.state.items()}
+            r = model.rules
+            # without the branch, what it says is never too little
+            host.rules = np.array([r.select_score, r.first_score, r.keep_score if r.slot_branch else -1.0, r.kick_out_frames])
+            for _, seen in self.looks:
+                double = Seen(*(value.double() for value in vars(seen).values()))
+                live = following.frame(double)
+                with torch.no_grad():
+                    ids, out = host.frame(dict(
+                        frame_embeds=double.embeds.numpy(),
+                        frame_positions=model.tracker.pooled_position(double.masks, double.features).numpy(),
+                        frame_scores=sureness(double.logits).numpy(), features=double.features.numpy()))
+                self.assertEqual(ids, [track.identity for track in live])
+                self.assertEqual(out["seen"][:len(ids)].tolist(), [float(track.seen[-1]) for track in live])
+                for row, track in enumerate(live):
+                    for name, value in (("logits", track.logits[-1]), ("masks", track.masks[-1]), ("positions_out", track.position)):
+                        np.testing.assert_allclose(out[name][row], value.numpy(), rtol=0, atol=1e-9)
+                for name in ("queries_out", "positions_out", "ring_out", "missed_out"):
+                    self.assertFalse(np.any(out[name][len(ids):]), "an empty slot holds nothing")
+
+    def test_graphs_follow_as_pytorch_does(self) -> None:
+        sessions = {name: onnxruntime.InferenceSession(self.pack / f"fp32/{name}.onnx", providers=["CPUExecutionProvider"])
+                    for name in (export.SEGMENTER, export.STEP)}
+
+        def run(name: str, values: dict) -> dict:
+            return dict(zip([o.name for o in sessions[name].get_outputs()], sessions[name].run(None, values), strict=True))
+
+        host = Host(self.model, lambda values: run(export.STEP, values))
+        for answer, pixels in zip(self.known, self.clip, strict=True):
+            _, image = export.network_input(self.model, pixels)
+            ids, out = host.frame(run(export.SEGMENTER, dict(image=image[None].numpy())))
+            self.assertEqual(ids, answer.ids)
+            self.assertEqual(out["seen"][:len(ids)].tolist(), answer.seen)
+            for name, theirs in (("logits", answer.logits), ("masks", answer.masks)):
+                self.assertLess(np.abs(out[name][:len(ids)] - theirs).max(initial=0), 1e-3)
+
+    def test_slots_that_do_not_suffice_are_told(self) -> None:
+        module = Step(self.model, 2, True)
+        _, seen = self.looks[0]
+        c = self.model.config.size
+        with torch.no_grad():
+            out = module(seen.embeds, self.model.tracker.pooled_position(seen.masks, seen.features), torch.ones(c.queries), seen.features,
+                         torch.ones(1), torch.tensor([0.1, 0.01, 0.01, 8.0]), torch.zeros(2, c.channels), torch.zeros(2, c.channels),
+                         torch.zeros(2, MEMORY, c.channels), torch.zeros(2), torch.zeros(2), torch.zeros(1),
+                         torch.zeros(2 + c.background, dtype=torch.int32))
+        self.assertEqual((out[4].item(), out[10].item(), out[2].tolist()), (12.0, 2.0, [2.0, 3.0]))
+
+    def test_a_segmenter_with_windows_is_the_librarys(self) -> None:
+        model = small(SWIN)
+        image = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(1))
+        seen = model.see(image[0])
+        with torch.no_grad():
+            embeds, _, scores, features = Segmenter(copy.deepcopy(model))(image)
+        for ours, theirs in ((embeds, seen.embeds), (scores, sureness(seen.logits)), (features, seen.features)):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+    def test_the_graphs_have_no_choices_and_half_operands_where_they_belong(self) -> None:
+        for name in (export.SEGMENTER, export.STEP):
+            graphs = {kind: onnx.load(self.pack / kind / f"{name}.onnx").graph for kind in ("fp32", "bf16")}
+            kinds = {node.op_type for node in graphs["fp32"].node}
+            self.assertFalse(kinds & {"Einsum", "Shape", "If", "Max", "Not", "And", "MaxPool", "BatchNormalization", "Resize",
+                                      "InstanceNormalization", "GatherElements", "Cast", "NonZero"}, kinds)
+            self.assertIn(onnx.TensorProto.BFLOAT16, {t.data_type for t in graphs["bf16"].initializer})
+
+    def test_the_manifest_and_the_reference_say_what_they_hold(self) -> None:
+        manifest = tomllib.loads((self.pack / "pack.toml").read_text())
+        self.assertEqual((manifest["input"]["size"], manifest["input"]["fit"]), (128, dict(width=128, height=72)))
+        self.assertEqual(manifest["segmenter"]["tracks"], dict(
+            slots=SLOTS, background=5, slot_branch=True, select_score=0.1, first_score=0.01, keep_score=0.01, kick_out_frames=3,
+            noise_frames=4, most=8))
+        self.assertEqual([state["output"] for state in manifest["state"]], [f"{name}_out" for name in export.STATES])
+        index = json.loads((self.pack / "reference/index.json").read_text())
+        self.assertEqual([frame["tracks"] for frame in index["frames"]], [answer.ids for answer in self.known])
+        self.assertEqual([kept["track"] for kept in index["kept"]], [kept.track for kept in self.kept])
+        stacked = next((i, answer) for i, answer in enumerate(self.known) if answer.ids)
+        stored = np.asarray(Image.open(self.pack / f"reference/{stacked[0]:03d}_outlines.png"))
+        np.testing.assert_array_equal(stored.reshape(stacked[1].outlines.shape), stacked[1].outlines)
+
+
+if __name__ == "__main__":
+    unittest.main()
