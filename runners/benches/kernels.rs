@@ -134,6 +134,7 @@ fn input_tensor(rounds: usize) {
         .collect();
     let frame = Frame { width: WIDTH, height: HEIGHT, rgb: &rgb };
     let input = InputSpec {
+        fit: None,
         size: SIZE,
         resize: ResizeFilter::BilinearAntialiasU8,
         colour: Colour::Rgb,

@@ -1,12 +1,16 @@
 //! How do pixels go into a model and masks come out of it?
 
 mod confidence;
+mod cropped;
+mod fitted;
 mod preprocess;
 mod prompt_mask;
 mod resize;
 mod threshold;
 
 pub use confidence::Confidence;
+pub use cropped::Cropped;
+pub use fitted::Fitted;
 pub use preprocess::Preprocess;
 pub use prompt_mask::resize_mask;
 pub use threshold::Thresholder;

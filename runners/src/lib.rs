@@ -13,6 +13,7 @@ mod compose;
 pub mod detect;
 pub mod digest;
 pub mod files;
+mod follow;
 mod foreign;
 mod frame;
 mod host;
@@ -34,11 +35,12 @@ pub use manifest::draft;
 pub use mock::null as null_runner;
 pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
-pub use study::{audit, detections, embeddings, frames, golden, inspect, roofline, tubes, whole};
+pub use study::{audit, chains, detections, embeddings, frames, golden, inspect, roofline, tubes, whole};
 
 /// Names of graphs.
 pub mod contract {
     pub use crate::detect::contract::{DETECTOR, PRED_BOXES};
+    pub use crate::follow::contract::{FAMILY as DVIS_DAQ, STEP as TRACKER_STEP};
     pub use crate::sam::contract::{IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ENCODER};
     pub use crate::sam::rows::KEEP;
     pub use crate::segment::contract::SEGMENTER;

@@ -3,6 +3,7 @@
 pub mod draft;
 #[cfg(test)]
 mod reference;
+pub mod tracks;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
@@ -33,7 +34,7 @@ pub struct Manifest {
     pub schema: u32,
     /// Name used on the command line: `<id>_<prompt>`, `<tracker>_<detector>`.
     pub id: String,
-    /// Family in the registry: `sam2`, `edgetam`, `efficienttam`, `sam3_tracker`, `dfine`, `videomt`, `clip_labels`.
+    /// Family in the registry: `sam2`, `edgetam`, `efficienttam`, `sam3_tracker`, `dfine`, `videomt`, `dvis_daq`, `clip_labels`.
     pub family: String,
     /// One or two sentences for listings.
     pub description: String,
@@ -116,9 +117,11 @@ impl Follows {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
-    /// Side of the square input in pixels.
+    /// Side of the square input in pixels; with `fit`, the width of the input.
     pub size: u32,
-    /// How a frame becomes that square.
+    /// Where the input is no square: the part of it, from its upper left corner on, that a frame takes.
+    pub fit: Option<tracks::Fit>,
+    /// How a frame becomes that square, or that part.
     pub resize: ResizeFilter,
     /// Channel order.
     pub colour: Colour,
@@ -209,6 +212,8 @@ pub struct SegmenterSpec {
     pub queries: u32,
     /// Names of the classes, by number, without "no object".
     pub classes: Vec<String>,
+    /// How tracks come and go, where a query is not one for the whole clip.
+    pub tracks: Option<tracks::TracksSpec>,
 }
 
 /// What the graph of a detector gives.
@@ -435,6 +440,7 @@ impl Manifest {
         if !(16..=4096).contains(&self.input.size) || !self.input.size.is_multiple_of(16) {
             return Err(format!("input.size = {}: a multiple of 16 from 16 to 4096 expected", self.input.size));
         }
+        tracks::check(self)?;
         for (field, values) in [("mean", self.input.mean), ("std", self.input.std)] {
             if values.iter().any(|v| !v.is_finite()) || (field == "std" && values.iter().any(|&v| v <= 0.0)) {
                 return Err(format!("input.{field} = {values:?}: finite numbers expected, std above 0"));

@@ -10,7 +10,7 @@ use crate::host::{options, pool};
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, Dtype, OpenRequest, PromptKind};
-use crate::{compose, detect, digest, foreign, label, mock, sam, segment};
+use crate::{compose, detect, digest, follow, foreign, label, mock, sam, segment};
 
 pub use crate::manifest::FILE_NAME;
 
@@ -26,6 +26,7 @@ pub const REGISTRY: &[Entry] = &[
     detect::contract::DFINE,
     label::contract::CLIP_LABELS,
     segment::contract::VIDEOMT,
+    follow::contract::DVIS_DAQ,
     mock::ENTRY,
     mock::DETECTOR,
 ];

@@ -2,6 +2,7 @@
 //! whether it computes what PyTorch computes.
 
 pub mod audit;
+pub mod chains;
 mod compare;
 mod cost;
 pub mod detections;

@@ -1,14 +1,16 @@
 //! `jetbench verify PACK`: does a pack give here what it should? Against its golden reference from PyTorch (a detector's: [`detections`],
-//! a video segmenter's: [`tubes`], a label pack's: [`embeddings`]); or,
+//! a video segmenter's: [`tubes`] and [`chains`], a label pack's: [`embeddings`]); or,
 //! with `--against`, here and now against itself ([`against`]).
 
 mod against;
+mod chains;
 mod detections;
 mod embeddings;
 mod tubes;
 
 use std::path::Path;
 
+use jetbench_runners::contract::DVIS_DAQ;
 use jetbench_runners::golden::{self, GoldenReport, Verdict, shown};
 use jetbench_runners::options::{MEMORY, TABLE, find};
 use jetbench_runners::packs;
@@ -56,6 +58,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
     let (detects, segments) = (pack.detects, pack.finds_and_tracks());
     match &args.against {
         None if pack.labels() => embeddings::against_reference(args, &request),
+        None if pack.family == DVIS_DAQ => chains::against_reference(args, &request),
         None if segments => tubes::against_reference(args, &request),
         None if detects => detections::against_reference(args, &request),
         Some(_) if pack.labels() => Err(Error::Usage(

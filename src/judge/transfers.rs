@@ -58,6 +58,8 @@ fn place(graph: &str, tensor: &str, to_host: bool) -> &'static str {
         (contract::DETECTOR, true) => "detector to association",
         (contract::SEGMENTER, false) => "frame to segmenter",
         (contract::SEGMENTER, true) => "segmenter to scores and masks at source size",
+        (contract::TRACKER_STEP, false) => "matched queries to tracker",
+        (contract::TRACKER_STEP, true) => "tracker to identities, scores and masks at source size",
         (contract::MASK_DECODER | contract::MASK_PROMPT, false) => "prompt to mask decoder",
         (contract::MASK_DECODER, true) if tensor == "low_res_mask" => "mask decoder to masks at source size",
         (contract::MASK_DECODER, true) => "mask decoder to checks",
@@ -72,6 +74,11 @@ const RESULTS: [&str; 2] = ["low_res_mask", "report"];
 
 /// The direction of what comes down.
 pub const TO_HOST: &str = "to host";
+
+/// Is this a graph of a video segmenter that gives masks?
+fn segments(graph: &str) -> bool {
+    [contract::SEGMENTER, contract::TRACKER_STEP].contains(&graph)
+}
 
 /// Copies as items, each kind once, with its severity.
 pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Transfer> {
@@ -91,13 +98,11 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
     let mut items = Vec::new();
     for ((prompted, graph, tensor, to_host), (count, bytes)) in kinds {
         let needed = (graph, tensor, to_host) == (contract::IMAGE_ENCODER, "image", false)
-            || [contract::DETECTOR, contract::SEGMENTER].contains(&graph)
+            || [contract::DETECTOR, contract::SEGMENTER, contract::TRACKER_STEP].contains(&graph)
             || (RESULTS.contains(&tensor) && to_host);
         let severity = match (needed, prompted) {
             (true, _) if graph == contract::DETECTOR && to_host && bytes > enough => TransferSeverity::Minor,
-            (true, _) if (graph, tensor) == (contract::SEGMENTER, "masks") && device != Device::Cpu => {
-                TransferSeverity::Minor
-            }
+            (true, _) if segments(graph) && tensor == "masks" && device != Device::Cpu => TransferSeverity::Minor,
             (true, _) => TransferSeverity::Expected,
             (false, true) => TransferSeverity::Medium,
             (false, false) => TransferSeverity::Critical,
@@ -105,8 +110,9 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
         let remedy = match severity {
             TransferSeverity::Expected => String::new(),
             TransferSeverity::Medium => "happens once per prompt or track; nothing to gain".to_string(),
-            TransferSeverity::Minor if graph == contract::SEGMENTER => {
-                "holds the masks of all queries, also of those that are no object; nothing to be done yet".to_string()
+            TransferSeverity::Minor if segments(graph) => {
+                "holds the masks of all queries or slots, also of those without an object; nothing to be done yet"
+                    .to_string()
             }
             TransferSeverity::Minor => {
                 "holds every class of every query; an export in layout `official` gives one class and score per query"

@@ -13,9 +13,9 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     let found: Vec<(&str, &FoundRecord)> =
         cell.sequences.iter().filter_map(|s| Some((s.video.as_str(), s.found.as_ref()?))).collect();
     let sum = |count: fn(&FoundRecord) -> u32| found.iter().map(|(_, f)| count(f) as usize).sum::<usize>();
+    let alone = cell.detector.as_ref().is_some_and(|detector| detector.pack == cell.pack);
     if !found.is_empty() && sum(|f| f.counts.detections) == 0 {
         let frames = plural(sum(|f| f.counts.detector_frames), "frame", "frames");
-        let alone = cell.detector.as_ref().is_some_and(|detector| detector.pack == cell.pack);
         let option = if alone { "query_score" } else { "detect_score" };
         let text = format!(
             "no detection: the detector found nothing on {frames}; lower its threshold (--option {option}), or use one \
@@ -27,6 +27,15 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     if broken > 0 {
         let text = format!("non-finite output: {} of the detector", plural(broken, "detection", "detections"));
         reasons.push(Reason::new(ReasonKind::NonFinite, text));
+    }
+    // Beside a tracker a detector's limit is an option; a segmenter that finds and tracks is then no longer the model that it should be.
+    let dropped = sum(|f| f.counts.dropped);
+    if alone && dropped > 0 {
+        let text = format!(
+            "too many tracks: {} found no slot; export the pack with more (--slots), or with a higher select_score in its pack.toml",
+            plural(dropped, "new track", "new tracks")
+        );
+        reasons.push(Reason::new(ReasonKind::TooManyTracks, text));
     }
     let confirmed = |f: &FoundRecord| f.tracks.iter().filter(|t| t.number.is_some()).count();
     if let Some((video, f)) = found.iter().find(|(_, f)| confirmed(f) > MOST_TRACKS) {
@@ -66,5 +75,25 @@ mod tests {
         assert!(said(with(0, 0, 0)).starts_with("no detection: the detector found nothing on 4 frames;"));
         assert_eq!(said(with(1, 2, 0)), "non-finite output: 2 detections of the detector");
         assert!(said(with(1, 0, 255)).starts_with("too many tracks: 255 in video v, and label maps have 254 ids"));
+    }
+
+    #[test]
+    fn births_without_a_slot_are_said_of_a_segmenter_that_tracks_by_itself() {
+        let said = |detector: &str, dropped: u32| {
+            let mut found = FoundRecord::default();
+            (found.counts.detections, found.counts.dropped) = (1, dropped);
+            let cell = CellRecord {
+                pack: "p".into(),
+                detector: Some(crate::results::record::DetectorRecord { pack: detector.into(), ..Default::default() }),
+                sequences: vec![SequenceRecord { video: "v".into(), found: Some(found), ..SequenceRecord::default() }],
+                ..CellRecord::default()
+            };
+            reasons(&cell).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!((said("p", 0).as_str(), said("d", 3).as_str()), ("", ""));
+        assert!(
+            said("p", 3)
+                .starts_with("too many tracks: 3 new tracks found no slot; export the pack with more (--slots)")
+        );
     }
 }

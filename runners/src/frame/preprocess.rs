@@ -16,7 +16,7 @@ pub struct Preprocess {
 }
 
 /// How the samples of one colour are normalised.
-struct Normalization {
+pub(super) struct Normalization {
     mean: f32,
     std: f32,
     /// Normalised value of each 8-bit value.
@@ -26,7 +26,7 @@ struct Normalization {
 }
 
 impl Normalization {
-    fn new(mean: f32, std: f32) -> Normalization {
+    pub(super) fn new(mean: f32, std: f32) -> Normalization {
         let table = std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
         let (units, parts) = ([1.0 / 255.0, 255.0], [1.0 / std, std]);
         let exact = |v: u8| divided(divided(f32::from(v), units) - mean, parts).to_bits();
@@ -34,7 +34,7 @@ impl Normalization {
         Normalization { mean, std, table, computes }
     }
 
-    fn fill(&self, samples: &[u8], values: &mut [f32]) {
+    pub(super) fn fill(&self, samples: &[u8], values: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         if self.computes && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the instructions are there.
@@ -79,7 +79,7 @@ impl Preprocess {
     /// For the input that a manifest describes.
     pub fn new(input: &InputSpec) -> Self {
         let channels = std::array::from_fn(|c| Normalization::new(input.mean[c], input.std[c]));
-        Preprocess { size: input.size as usize, resize: Resizer::new(input.resize, input.size), channels }
+        Preprocess { size: input.size as usize, resize: Resizer::new(input.resize, input.size, input.size), channels }
     }
 
     /// The frame resized to `size` x `size` pixels, interleaved RGB. For comparisons; [`Preprocess::fill`] does not make it.
@@ -151,7 +151,14 @@ mod tests {
     }
 
     fn input_with(resize: ResizeFilter, size: u32) -> InputSpec {
-        InputSpec { size, resize, colour: Colour::Rgb, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+        InputSpec {
+            size,
+            fit: None,
+            resize,
+            colour: Colour::Rgb,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        }
     }
 
     /// PyTorch's kernel for 8-bit images, written down: f64 weights as 16-bit fixed point with as many bits as fit,

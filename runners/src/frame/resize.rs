@@ -80,10 +80,11 @@ fn kernel(filter: ResizeFilter, at: f64) -> f64 {
     }
 }
 
-/// Turns frames into `size` x `size` pixels, row by row.
+/// Turns frames into pixels of another size, row by row.
 pub struct Resizer {
     filter: ResizeFilter,
-    size: usize,
+    /// Columns and rows of the result.
+    size: [usize; 2],
     columns: Taps,
     rows: Taps,
     /// Resampled source rows, `ring_rows` of them, a power of 2: row `y` in place `y % ring_rows`.
@@ -95,10 +96,10 @@ pub struct Resizer {
 }
 
 impl Resizer {
-    /// To `size` x `size` pixels.
-    pub fn new(filter: ResizeFilter, size: u32) -> Resizer {
-        let size = size as usize;
-        let line = vec![0; 3 * size];
+    /// To `width` x `height` pixels.
+    pub fn new(filter: ResizeFilter, width: u32, height: u32) -> Resizer {
+        let size = [width as usize, height as usize];
+        let line = vec![0; 3 * size[0]];
         let (columns, rows) = (Taps::default(), Taps::default());
         Resizer { filter, size, columns, rows, ring: Vec::new(), ring_rows: 0, line, plain: false }
     }
@@ -111,12 +112,12 @@ impl Resizer {
     /// Resizes `frame`, whose bytes fit its size, and hands on each target row in turn: its number and its samples, first
     /// all red, then all green, then all blue.
     pub fn rows(&mut self, frame: Frame<'_>, mut take: impl FnMut(usize, &[u8])) {
-        let (size, height) = (self.size, frame.height as usize);
+        let ([size, lines], height) = (self.size, frame.height as usize);
         if self.columns.source != frame.width as usize {
             self.columns = Taps::new(self.filter, frame.width, size as u32);
         }
         if self.rows.source != height {
-            self.rows = Taps::new(self.filter, frame.height, size as u32);
+            self.rows = Taps::new(self.filter, frame.height, lines as u32);
             // Room for one window and the second row of the pair that is resampled together.
             self.ring_rows = (self.rows.count + 2).next_power_of_two();
             self.ring.clear();
@@ -124,7 +125,7 @@ impl Resizer {
         }
         let (width, wide) = (frame.width as usize * 3, 3 * size);
         let mut ready = 0;
-        for y in 0..size {
+        for y in 0..lines {
             let window = self.rows.first[y] as usize;
             let weights = &self.rows.weights[y * self.rows.count..][..self.rows.count];
             while ready < (window + self.rows.count).min(height) {

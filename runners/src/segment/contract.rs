@@ -86,6 +86,9 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
     let Some(segmenter) = &manifest.segmenter else {
         return Err(pack.wrong(format!("[segmenter] is missing; family `{family}` has one")));
     };
+    if segmenter.tracks.is_some() {
+        return Err(pack.wrong(format!("[segmenter.tracks] has no place in family `{family}`")));
+    }
     if manifest.memory.is_some() {
         return Err(pack.wrong(format!("[memory] has no place in family `{family}`")));
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::compose::{self, Composed};
 use crate::detect::Detector;
 use crate::files;
+use crate::follow::{self, Follower};
 use crate::packs;
 use crate::runner::{Runner, RunnerError};
 pub use crate::sam::copies::{Copied, Copies};
@@ -121,6 +122,9 @@ fn of_segmenter(
     frames: &mut dyn Iterator<Item = Result<(u32, u32, Vec<u8>), RunnerError>>,
     profiles: &Path,
 ) -> Result<Audit, RunnerError> {
+    if packs::describe(&request.pack, request.device)?.family == follow::contract::FAMILY {
+        return of_follower(request, frames, profiles);
+    }
     let mut segmenter = Segmenter::open(request, Some(profiles))?;
     let (mut audit, mut copies) = (Audit::default(), Copies::new(true));
     for frame in frames {
@@ -134,6 +138,29 @@ fn of_segmenter(
     let wrong = |e: String| RunnerError::Environment(format!("profile {}: {e}", file.display()));
     let text = files::read_text(&file, files::LARGE).map_err(|e| wrong(e.to_string()))?;
     read_profile(SEGMENTER, &text, &mut audit).map_err(wrong)?;
+    Ok(audit)
+}
+
+/// The same of one whose tracks come and go.
+fn of_follower(
+    request: &OpenRequest,
+    frames: &mut dyn Iterator<Item = Result<(u32, u32, Vec<u8>), RunnerError>>,
+    profiles: &Path,
+) -> Result<Audit, RunnerError> {
+    let mut follower = Follower::open(request, Some(profiles))?;
+    let (mut audit, mut copies) = (Audit::default(), Copies::new(true));
+    for frame in frames {
+        let (width, height, rgb) = frame?;
+        follower.step(Frame { width, height, rgb: &rgb }, &[])?;
+        follower.count_copies(&mut copies);
+        audit.frames += 1;
+    }
+    audit.copies = copies.list().to_vec();
+    for (graph, file) in follower.end_profiles()? {
+        let wrong = |e: String| RunnerError::Environment(format!("profile {}: {e}", file.display()));
+        let text = files::read_text(&file, files::LARGE).map_err(|e| wrong(e.to_string()))?;
+        read_profile(&graph, &text, &mut audit).map_err(wrong)?;
+    }
     Ok(audit)
 }
 

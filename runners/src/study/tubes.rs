@@ -19,7 +19,7 @@ use crate::study::reference::{
 use crate::types::{Device, Dtype, Frame, FrameMasks, Mask, OpenRequest};
 
 /// What no reference may allow, in shares of the largest value: above, a comparison proves nothing.
-const CEILING: f64 = 2e-3;
+pub(super) const CEILING: f64 = 2e-3;
 /// Frames with an object that a reference must have, and frames over which the state must be carried.
 const LEAST: usize = 2;
 
@@ -56,7 +56,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn new(dtype: Dtype, device: Device, tolerance: f64) -> Limits {
+    pub(super) fn new(dtype: Dtype, device: Device, tolerance: f64) -> Limits {
         match dtype {
             Dtype::Fp32 => {
                 // Kernels of GPUs sum in another order.
@@ -165,7 +165,7 @@ fn sampled(masks: &[f32], side: usize, step: usize) -> Vec<f32> {
 }
 
 /// Largest difference in shares of the largest value of `theirs`, 1 at least; infinite where a number is none.
-fn difference(ours: &[f32], theirs: &[f32]) -> f64 {
+pub(super) fn difference(ours: &[f32], theirs: &[f32]) -> f64 {
     let largest = theirs.iter().fold(1f64, |most, value| most.max(f64::from(value.abs())));
     let apart = ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs()));
     apart.fold(0f64, |most, one| if one.is_finite() { most.max(one) } else { f64::INFINITY }) / largest

@@ -253,7 +253,7 @@ def _manifest(identity: str, checkpoint: Checkpoint, slots: int, provenance: dic
     terms = "Apache-2.0" if checkpoint.source == "random" else "that of the checkpoint"
     lines = [
         "schema = 1", f'id = "{identity}"', f'family = "{dvis.FAMILY}"', f"description = {json.dumps(_describe(checkpoint))}",
-        f'licence = "{terms}"', *stands_in, "", *manifest.provenance_lines(provenance, "official"),
+        f'licence = "{terms}"', *stands_in, "", *(line for line in manifest.provenance_lines(provenance, "") if not line.startswith("follows")),
         "", *manifest.input_lines(model.config.padded[0], MEAN, STD), f"fit = {{ width = {width}, height = {height} }}",
         "", "[segmenter]", f"queries = {model.config.size.queries}", f"classes = {json.dumps(model.config.classes)}",
         "", "[segmenter.tracks]", f"slots = {slots}", f"background = {model.config.size.background}",

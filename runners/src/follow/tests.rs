@@ -1,0 +1,360 @@
+//! Segmenters drawn by hand, whose answers are known beforehand. The tests that run them need ONNX Runtime.
+
+use std::path::Path;
+
+use super::Follower;
+use super::contract::{STATES, Sizes, sizes};
+use super::life::{Entry, Lives, Told};
+use crate::digest::sha256_hex;
+use crate::manifest::FILE_NAME;
+use crate::manifest::tracks::{Fit, TracksSpec};
+use crate::onnx::{ElementType, build};
+use crate::pack::Pack;
+use crate::runner::{Runner, RunnerError};
+use crate::types::{Device, Dtype, Frame, Mask, OpenRequest, Options, Prompt, PromptKind, PromptShape};
+
+const RULES: TracksSpec = TracksSpec {
+    slots: 3,
+    background: 1,
+    slot_branch: true,
+    select_score: 0.1,
+    first_score: 0.01,
+    keep_score: 0.01,
+    kick_out_frames: 8,
+    noise_frames: 2,
+    most: 2,
+};
+
+fn drawn_sizes() -> Sizes {
+    Sizes {
+        input: [32, 32],
+        coarse: [8, 8],
+        fit: Fit { width: 32, height: 18 },
+        queries: 4,
+        channels: 2,
+        classes: 2,
+        rules: RULES,
+    }
+}
+
+fn told<'a>(logits: &'a [f32], source: &'a [f32], seen: &'a [f32], total: f32) -> Told<'a> {
+    Told { logits, source, seen, total }
+}
+
+#[test]
+fn tracks_keep_their_numbers_as_they_move_between_slots() {
+    let mut lives = Lives::new(drawn_sizes());
+    let (sure, unsure) = ([4.0, 0.0, 0.0], [0.0, 0.0, 4.0]);
+    let logits = [sure, unsure, [0.0, 2.0, 0.0]].concat();
+    assert!(lives.frame(&told(&logits, &[3.0, 5.0, 1e6], &[1.0, 1.0, 0.0], 2.0)));
+    assert!(lives.frame(&told(&logits, &[0.0, 1.0, 4.0], &[0.0, 1.0, 1.0], 5.0)), "two births have no slot");
+    assert_eq!(lives.live().iter().map(|e| (e.id, e.seen)).collect::<Vec<_>>(), [(1, false), (2, true), (3, true)]);
+    // The first is dead; the others move up.
+    assert!(lives.frame(&told(&logits, &[1.0, 2.0, 1e6], &[1.0, 0.0, 0.0], 2.0)));
+    assert_eq!(lives.live(), [Entry { id: 2, seen: true }, Entry { id: 3, seen: false }]);
+    let found = lives.tracks();
+    assert_eq!((found.counts.detector_frames, found.counts.dropped, found.counts.detections), (3, 2, 5));
+    let list: Vec<_> = found.tracks.iter().map(|t| (t.id, t.birth, t.end, t.hits, t.label)).collect();
+    assert_eq!(list, [(1, 0, 2, 1, 0), (2, 0, 3, 3, 0), (3, 1, 3, 1, 1)]);
+    // Means: of the second (0, 0, 4), (0, 0, 4), (4, 0, 0); of the third (0, 2, 0), (0, 0, 4).
+    let share = |logits: [f64; 3], at: usize| logits[at].exp() / logits.iter().map(|l| l.exp()).sum::<f64>();
+    let scores = [share([4.0, 0.0, 0.0], 0), share([4.0 / 3.0, 0.0, 8.0 / 3.0], 0), share([0.0, 1.0, 2.0], 1)];
+    for (track, score) in found.tracks.iter().zip(scores) {
+        assert!((track.score - score).abs() < 1e-9, "{track:?}, not {score}");
+    }
+    // Two pairs are in the result: the first track's and the third's.
+    assert_eq!(found.tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>(), [true, false, true]);
+    lives.reset();
+    assert!(lives.live().is_empty() && lives.tracks().tracks.is_empty());
+}
+
+#[test]
+fn short_tracks_are_noise_unless_they_live_to_the_end() {
+    let mut lives = Lives::new(Sizes { rules: TracksSpec { most: 100, ..RULES }, ..drawn_sizes() });
+    let logits = [0.0; 9];
+    assert!(lives.frame(&told(&logits, &[3.0, 4.0, 1e6], &[1.0; 3], 2.0)));
+    assert!(lives.frame(&told(&logits, &[1.0, 3.0, 1e6], &[1.0; 3], 2.0)));
+    assert_eq!(lives.tracks().tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>(), [false, true, true]);
+    assert!(lives.frame(&told(&logits, &[0.0, 1e6, 1e6], &[1.0; 3], 1.0)));
+    assert_eq!(lives.tracks().tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>(), [false, true, false]);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let logits = [0.0; 9];
+    for (source, total) in [(1.0, 1.0), (7.0, 1.0), (-1.0, 1.0), (f32::NAN, 1.0), (3.0, f32::NAN), (3.0, 8.0)] {
+        let mut lives = Lives::new(drawn_sizes());
+        assert!(!lives.frame(&told(&logits, &[source, 3.0, 3.0], &[1.0; 3], total)), "{source}, {total}");
+    }
+    let mut lives = Lives::new(drawn_sizes());
+    assert!(!lives.frame(&told(&[f32::NAN; 9], &[3.0, 3.0, 3.0], &[1.0; 3], 1.0)));
+    assert!(lives.frame(&told(&[f32::NAN; 9], &[3.0, 3.0, 3.0], &[1.0; 3], 0.0)), "what is in empty slots is nobody's");
+}
+
+#[test]
+fn slots_ask_for_the_queries_that_they_are_assigned() {
+    let mut lives = Lives::new(drawn_sizes());
+    let logits = [0.0; 9];
+    let mut matched = [9; 4];
+    // Two tracks and a background prefer query 0; the sum is least where the second has 1 and the background 3.
+    let similarity = [0.9, 0.1, 0.0, 0.0, 0.8, 0.7, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.9, 0.2, 0.2, 0.8];
+    lives.choose(&similarity, &mut matched);
+    assert_eq!(matched, [0; 4], "the first frame has no tracks");
+    assert!(lives.frame(&told(&logits, &[3.0, 4.0, 1e6], &[1.0; 3], 2.0)));
+    lives.choose(&similarity, &mut matched);
+    assert_eq!(matched, [0, 1, 0, 3]);
+    // More rows than queries: who is not assigned has its nearest.
+    let few = Sizes { queries: 2, ..drawn_sizes() };
+    let mut lives = Lives::new(few);
+    assert!(lives.frame(&told(&logits, &[3.0, 4.0, 1e6], &[1.0; 3], 2.0)));
+    lives.choose(&[0.9, 0.1, 0.8, 0.7, 0.0, 0.0, 0.2, 0.6], &mut matched);
+    assert_eq!(matched, [0, 1, 0, 1], "the background has no query of its own");
+    lives.choose(&[f32::NAN; 8], &mut matched);
+}
+
+fn raw(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn integers(values: &[i64]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Features are where red and where green is above one half; the rest is constant.
+fn segmenter() -> Vec<u8> {
+    let floats = ElementType::F32;
+    let mut convolution = build::node("Conv", &["image", "colours", "offsets"], &["maps"], &[]);
+    build::put_integers(&mut convolution, "strides", &[4, 4]);
+    let colours: Vec<f32> = (0..2 * 3 * 16).map(|i| if i / 48 == i % 48 / 16 { 20.0 / 16.0 } else { 0.0 }).collect();
+    let same = |from, to| (1, build::node("Identity", &[from], &[to], &[]));
+    build::model(
+        8,
+        17,
+        &[
+            (1, convolution),
+            (1, build::node("Reshape", &["maps", "shape"], &["features"], &[])),
+            same("rows", "frame_embeds"),
+            same("rows", "frame_positions"),
+            same("scores", "frame_scores"),
+            (5, build::initializer("colours", floats, &[2, 3, 4, 4], &raw(&colours))),
+            (5, build::initializer("offsets", floats, &[2], &raw(&[-10.0, -10.0]))),
+            (5, build::initializer("shape", ElementType::I64, &[3], &integers(&[2, 8, 8]))),
+            (5, build::initializer("rows", floats, &[4, 2], &raw(&[0.0; 8]))),
+            (5, build::initializer("scores", floats, &[4], &raw(&[0.5; 4]))),
+            (11, build::value_info("image", floats, &[1, 3, 32, 32])),
+            (12, build::value_info("frame_embeds", floats, &[4, 2])),
+            (12, build::value_info("frame_positions", floats, &[4, 2])),
+            (12, build::value_info("frame_scores", floats, &[4])),
+            (12, build::value_info("features", floats, &[2, 8, 8])),
+        ],
+    )
+}
+
+/// Two tracks on the first frame, of which the first dies on the next; the third frame's comes from nowhere. Masks are the features, and
+/// the class logits those of the matched query.
+fn step() -> Vec<u8> {
+    let floats = ElementType::F32;
+    let same = |from, to| (1, build::node("Identity", &[from], &[to], &[]));
+    let info = |field, name: &str, shape: &[i64]| (field, build::value_info(name, floats, shape));
+    let s = drawn_sizes();
+    let mut graph = vec![
+        (1, build::node("Slice", &["match", "from", "to"], &["of_slots"], &[])),
+        (1, build::node("Gather", &["table", "of_slots"], &["logits"], &[("axis", 0)])),
+        (1, build::node("Gather", &["features", "order"], &["masks"], &[("axis", 0)])),
+        (1, build::node("Add", &["base", "missed"], &["source"], &[])),
+        (1, build::node("Add", &["first", "one"], &["total"], &[])),
+        same("ones", "seen"),
+        same("queries", "queries_out"),
+        same("positions", "positions_out"),
+        same("ring", "ring_out"),
+        same("count", "count_out"),
+        same("back", "missed_out"),
+        (1, build::node("Add", &["first", "one"], &["tracks_out"], &[])),
+        same("alike", "similarity"),
+        (5, build::initializer("from", ElementType::I64, &[1], &integers(&[0]))),
+        (5, build::initializer("to", ElementType::I64, &[1], &integers(&[3]))),
+        (5, build::initializer("order", ElementType::I64, &[3], &integers(&[0, 1, 0]))),
+        (
+            5,
+            build::initializer(
+                "table",
+                floats,
+                &[4, 3],
+                &raw(&[3.0, 0.0, 0.0, 0.0, 5.0, 0.0, 9.0, 0.0, 0.0, 0.0, 0.0, 9.0]),
+            ),
+        ),
+        (5, build::initializer("base", floats, &[3], &raw(&[3.0, 4.0, 5.0]))),
+        (5, build::initializer("back", floats, &[3], &raw(&[-2.0, 0.0, 0.0]))),
+        (5, build::initializer("one", floats, &[1], &raw(&[1.0]))),
+        (5, build::initializer("ones", floats, &[3], &raw(&[1.0; 3]))),
+        // Slot 0 is nearest to query 1, background to 3.
+        (
+            5,
+            build::initializer(
+                "alike",
+                floats,
+                &[4, 4],
+                &raw(&[0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9]),
+            ),
+        ),
+        info(11, "frame_embeds", &[4, 2]),
+        info(11, "frame_positions", &[4, 2]),
+        info(11, "frame_scores", &[4]),
+        info(11, "features", &[2, 8, 8]),
+        info(11, "first", &[1]),
+        info(11, "rules", &[4]),
+        (11, build::value_info("match", ElementType::I32, &[4])),
+        info(12, "logits", &[3, 3]),
+        info(12, "masks", &[3, 8, 8]),
+        info(12, "source", &[3]),
+        info(12, "seen", &[3]),
+        info(12, "total", &[1]),
+        info(12, "similarity", &[4, 4]),
+    ];
+    for ((name, out), shape) in STATES.iter().zip(s.states()) {
+        graph.extend([info(11, name, &shape), info(12, out, &shape)]);
+    }
+    build::model(8, 17, &graph)
+}
+
+/// Writes a pack with those graphs, after `edit` of its manifest.
+fn write(dir: &Path, edit: impl Fn(String) -> String) {
+    let graphs = [("segmenter", segmenter()), ("tracker_step", step())];
+    let wanted = super::contract::requirements(&drawn_sizes());
+    let mut text = "schema = 1\nid = \"drawn\"\nfamily = \"dvis_daq\"\ndescription = \"\"\nlicence = \"\"\n[provenance]\ncheckpoint_sha256 = \"\"\n\
+         exporter = \"\"\ncommand = \"\"\n[input]\nsize = 32\nfit = { width = 32, height = 18 }\nresize = \"bilinear_antialias_u8\"\n\
+         colour = \"rgb\"\nmean = [0.0, 0.0, 0.0]\nstd = [1.0, 1.0, 1.0]\n[segmenter]\nqueries = 4\nclasses = [\"cat\", \"dog\"]\n\
+         [segmenter.tracks]\nslots = 3\nbackground = 1\nslot_branch = true\nselect_score = 0.1\nfirst_score = 0.01\nkeep_score = 0.01\n\
+         kick_out_frames = 8\nnoise_frames = 2\nmost = 2\n"
+        .to_string();
+    for ((name, onnx), wanted) in graphs.iter().zip(&wanted) {
+        let list = |tensors: &[crate::requirements::TensorRequirement]| {
+            let one = |t: &crate::requirements::TensorRequirement| {
+                let crate::requirements::ShapeRequirement::Exactly(axes) = &t.shape else { panic!("exact shapes") };
+                let axes: Vec<String> = axes.iter().map(ToString::to_string).collect();
+                let kind = if t.name == "match" { "i32" } else { "f32" };
+                format!("{{ name = \"{}\", dtype = \"{kind}\", shape = [{}] }}", t.name, axes.join(", "))
+            };
+            tensors.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        text.push_str(&format!(
+            "[[graph]]\nname = \"{name}\"\nfiles = {{ fp32 = \"{name}.onnx\" }}\nsha256 = {{ fp32 = \"{}\" }}\ninputs = [{}]\noutputs = [{}]\n",
+            sha256_hex(onnx),
+            list(&wanted.inputs),
+            list(&wanted.outputs)
+        ));
+        std::fs::write(dir.join(format!("{name}.onnx")), onnx).unwrap();
+    }
+    for (input, output) in STATES {
+        text.push_str(&format!("[[state]]\ninput = \"{input}\"\noutput = \"{output}\"\n"));
+    }
+    std::fs::write(dir.join(FILE_NAME), edit(text)).unwrap();
+}
+
+fn opened(dir: &Path, options: &[(&str, &str)]) -> Option<Follower> {
+    let mut all = Options::default();
+    for (name, value) in options {
+        all.set(name, value).unwrap();
+    }
+    let request = OpenRequest {
+        pack: dir.to_path_buf(),
+        detector: None,
+        dtype: Dtype::Fp32,
+        device: Device::Cpu,
+        options: all,
+        ort_lib: None,
+    };
+    match Follower::open(&request, None) {
+        Ok(follower) => Some(follower),
+        Err(RunnerError::Environment(text)) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "skipped a test of segmenters: {text}");
+            None
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_frame_goes_through_both_graphs_and_the_state_is_carried() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), |text| text);
+    let Some(mut runner) = opened(dir.path(), &[("overlaps", "exclusive")]) else { return };
+    // Red in the left half, green in the middle; 64 x 36 takes 32 x 18 of the input.
+    let (width, height) = (64, 36);
+    let rgb: Vec<u8> = (0..width * height)
+        .flat_map(|i| {
+            let x = i % width;
+            [if x < 32 { 255 } else { 0 }, if (16..48).contains(&x) { 255 } else { 0 }, 0]
+        })
+        .collect();
+    let frame = Frame { width, height, rgb: &rgb };
+    let columns = |mask: &Mask| {
+        let row: Vec<u32> = (0..width).filter(|x| mask.get(*x, 17)).collect();
+        (row.first().copied(), row.last().copied())
+    };
+    for pass in 0..2 {
+        let first = runner.step(frame, &[]).unwrap().objects;
+        assert_eq!(first.iter().map(|o| o.object).collect::<Vec<_>>(), [1, 2], "pass {pass}");
+        assert_eq!(columns(&first[0].mask), (Some(0), Some(31)));
+        assert_eq!(columns(&first[1].mask), (Some(32), Some(47)), "the elder keeps what both claim");
+        // All slots ask for query 0 on the first frame: 3, 0, 0.
+        let score = 3f64.exp() / (3f64.exp() + 2.0);
+        assert!((f64::from(first[0].object_score) - (score / (1.0 - score)).ln()).abs() < 1e-4);
+        let second = runner.step(frame, &[]).unwrap().objects;
+        // The second track is in the first slot now, which asks for query 1: class 1.
+        assert_eq!(second.iter().map(|o| o.object).collect::<Vec<_>>(), [2]);
+        assert_eq!(columns(&second[0].mask), (Some(0), Some(31)));
+        let score = 5f64.exp() / (5f64.exp() + 2.0);
+        assert!((f64::from(second[0].object_score) - (score / (1.0 - score)).ln()).abs() < 1e-4);
+        let found = runner.take_tracks().unwrap();
+        let tracks: Vec<_> = found.tracks.iter().map(|t| (t.id, t.birth, t.end, t.label, t.confirmed)).collect();
+        assert_eq!(tracks, [(1, 0, 1, 0, false), (2, 0, 2, 1, true)], "one frame is noise");
+    }
+    runner.step(frame, &[]).unwrap();
+    runner.step(frame, &[]).unwrap();
+    let text = runner.step(frame, &[]).unwrap_err().to_string();
+    assert!(text.contains("tracks that come from nowhere"), "{text}");
+    let prompt = Prompt { object: 1, shape: PromptShape::Bbox([0.0, 0.0, 3.0, 3.0]) };
+    let text = runner.step(frame, &[prompt]).unwrap_err().to_string();
+    assert!(text.contains("nobody prompts"), "{text}");
+    runner.reset();
+    let text = runner.step(Frame { width: 3, ..frame }, &[]).unwrap_err().to_string();
+    assert!(text.contains("bytes of RGB expected"), "{text}");
+    assert_eq!(runner.step(frame, &[]).unwrap().objects.len(), 2, "a frame that was refused leaves no trace");
+}
+
+#[test]
+fn what_does_not_fit_the_family_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), |text| text);
+    let info = crate::packs::describe(dir.path(), Device::Cpu).unwrap();
+    assert!(info.finds_and_tracks() && !info.detects);
+    assert_eq!((info.capabilities.prompts, info.capabilities.max_objects), (vec![PromptKind::Detector], Some(3)));
+    assert_eq!(info.classes, ["cat", "dog"]);
+    for (from, to, part) in [
+        ("[segmenter.tracks]", "[segmenter.track]", "unknown field `track`"),
+        ("fit = { width = 32, height = 18 }\n", "", "input.fit: the part of the input that a frame takes is missing"),
+        ("width = 32, height = 18", "width = 33, height = 18", "input.fit.width = 33: 16 to 32 expected"),
+        ("width = 32, height = 18", "width = 32, height = 33", "input.fit.height = 33: the input has 32 rows"),
+        ("slots = 3", "slots = 0", "segmenter.tracks.slots = 0: 1 to 4096 expected"),
+        ("slots = 3", "slots = 4", "F32 [4, 2] expected"),
+        ("select_score = 0.1", "select_score = nan", "segmenter.tracks.select_score = NaN"),
+        ("slot_branch = true", "slot_branch = false", "match"),
+        ("queries = 4", "queries = 5", "[5, 2] expected"),
+        ("output = \"ring_out\"", "output = \"ring\"", "state: "),
+        ("name = \"tracker_step\"", "name = \"step\"", "graph `tracker_step` is missing"),
+        ("family = \"dvis_daq\"", "family = \"videomt\"", "[segmenter.tracks] has no place in family `videomt`"),
+    ] {
+        write(dir.path(), |text| {
+            assert!(text.contains(from), "the edit {from:?} must hit");
+            text.replacen(from, to, 1)
+        });
+        let read = Pack::read(dir.path());
+        let text = match to.contains("videomt") {
+            true => read.and_then(|pack| crate::segment::contract::sizes(&pack).map(|_| ())).unwrap_err().to_string(),
+            false => read.and_then(|pack| sizes(&pack).map(|_| ())).unwrap_err().to_string(),
+        };
+        assert!(text.contains(part), "{from} -> {to}: {text:?} does not say {part:?}");
+    }
+}
