@@ -30,7 +30,7 @@ SLOTS, SEED = 24, 5
 
 
 def small(size: dvis.Size = SIZE) -> dvis.DvisDaq:
-    return dvis.draw(dvis.Shape(size, (128, 72), ("a", "b", "c")), Rules(slot_branch=True, kick_out_frames=3, noise_frames=4, most=8), 3)
+    return dvis.draw(dvis.Shape(size, (128, 72), ("a", "b", "c")), Rules(slot_branch=True, kick_out_frames=3, noise_frames=4, most=8), 6)
 
 
 def host_match(similarity: np.ndarray, known: int, background: int) -> np.ndarray:
@@ -147,9 +147,10 @@ class Graphs(unittest.TestCase):
         cls.place.cleanup()
 
     def test_tracks_are_born_missed_and_die(self) -> None:
-        births, deaths, unseen, most = export.events(self.known)
+        births, deaths, unseen, most = export.events([dict(zip(answer.ids, answer.seen, strict=True)) for answer in self.known])
         self.assertGreaterEqual(min(births, deaths, unseen), 2)
         self.assertLessEqual(most, SLOTS)
+        self.assertIsNone(export.lives(self.model, self.looks, most - 1))
         self.assertTrue(any(answer.ids for answer in self.known[:1]), "the first frame has its own rule")
 
     def test_slots_are_equal_to_any_length_in_double_precision(self) -> None:
@@ -193,8 +194,8 @@ class Graphs(unittest.TestCase):
             ids, out = host.frame(run(export.SEGMENTER, dict(image=image[None].numpy())))
             self.assertEqual(ids, answer.ids)
             self.assertEqual(out["seen"][:len(ids)].tolist(), answer.seen)
-            for name, theirs in (("logits", answer.logits), ("masks", answer.masks)):
-                self.assertLess(np.abs(out[name][:len(ids)] - theirs).max(initial=0), 1e-3)
+            for name, theirs, most in (("logits", answer.logits, 1e-3), ("masks", answer.masks, 1e-2)):
+                self.assertLess(np.abs(out[name][:len(ids)] - theirs).max(initial=0), most)
 
     def test_slots_that_do_not_suffice_are_told(self) -> None:
         module = Step(self.model, 2, True)

@@ -154,11 +154,22 @@ def gap(one: list[Answer], other: list[Answer]) -> float:
     return worst
 
 
-def events(known: list[Answer]) -> tuple[int, int, int, int]:
-    """Births after the first frame, deaths, entries of tracks that were not seen, and most tracks at a time."""
-    births = sum(len(set(b.ids) - set(a.ids)) for a, b in pairwise(known))
-    deaths = sum(len(set(a.ids) - set(b.ids)) for a, b in pairwise(known))
-    return births, deaths, sum(not seen for a in known for seen in a.seen), max(len(a.ids) for a in known)
+def events(known: list[dict[int, bool]]) -> tuple[int, int, int, int]:
+    """Births after the first frame, deaths, entries of tracks that were not seen, and most tracks at a time. ``known``: the live tracks of
+    each frame, number -> seen."""
+    births = sum(len(set(b) - set(a)) for a, b in pairwise(known))
+    deaths = sum(len(set(a) - set(b)) for a, b in pairwise(known))
+    return births, deaths, sum(not seen for a in known for seen in a.values()), max(len(a) for a in known)
+
+
+def lives(model: DvisDaq, looks: list[tuple[np.ndarray, Seen]], slots: int) -> list[dict[int, bool]] | None:
+    """The live tracks of each frame, number -> seen; None where they are more than slots."""
+    following, known = Following(model.tracker, model.segmenter_queries, model.rules), []
+    for _, seen in looks:
+        known.append({track.identity: track.seen[-1] for track in following.frame(seen)})
+        if len(known[-1]) > slots:
+            return None
+    return known
 
 
 def write_reference(model: DvisDaq, pack: Path, images: list[tuple[str, np.ndarray]], slots: int, about: dict) -> float:
@@ -167,7 +178,7 @@ def write_reference(model: DvisDaq, pack: Path, images: list[tuple[str, np.ndarr
     known, kept = answers(model, clip, look(model, clip))
     if not all(np.isfinite(answer.masks).all() for answer in known):
         raise Refused("PyTorch gives values that are no numbers on these weights")
-    births, deaths, unseen, most = events(known)
+    births, deaths, unseen, most = events([dict(zip(answer.ids, answer.seen, strict=True)) for answer in known])
     if most > slots:
         raise Refused(f"the clip of the reference has {most} tracks at a time, and there are {slots} slots: give --slots more")
     with torch.backends.mkldnn.flags(enabled=False):
@@ -221,12 +232,16 @@ def balance(model: DvisDaq, clip: list[np.ndarray], slots: int) -> str:
     limits, start, best = _limits(torch.stack(rows), model.rules.select_score), head[nothing].clone(), None
     for step in (*(float(limits[0]) + more for more in (1.0, 0.5, 0.25, 0.1)), *(_between(limits, count) for count in range(1, TRIED))):
         head[nothing] = start + step
-        known, _ = answers(model, clip, looks)
+        known = lives(model, looks, slots)
+        if known is None:
+            break          # a lower bias lets more pass
         births, deaths, unseen, most = found = events(known)
         # what happens on the clip comes first, then on how many frames there is a track
-        good = (min(births, BORN) + min(deaths, BORN) + min(unseen, BORN), sum(bool(answer.ids) for answer in known))
-        if most <= slots and (best is None or good > best[0]):
+        good = (min(births, BORN) + min(deaths, BORN) + min(unseen, BORN), sum(map(bool, known)))
+        if best is None or good > best[0]:
             best = (good, step, found)
+        if good == (3 * BORN, len(known)):
+            break
     if best is None:
         raise Refused(f"these random weights fill more than {slots} slots whatever the bias; give --slots more, or another --seed")
     _, step, (births, deaths, unseen, most) = best
@@ -251,9 +266,10 @@ def _manifest(identity: str, checkpoint: Checkpoint, slots: int, provenance: dic
     kinds = [kind for kind in DTYPES if kind in digests[STEP]]
     stands_in = ['test_model_of = "DVIS-DAQ"'] if checkpoint.source == "random" else []
     terms = "Apache-2.0" if checkpoint.source == "random" else "that of the checkpoint"
+    origin = [line for line in manifest.provenance_lines(provenance, "") if not line.startswith("follows")]
     lines = [
         "schema = 1", f'id = "{identity}"', f'family = "{dvis.FAMILY}"', f"description = {json.dumps(_describe(checkpoint))}",
-        f'licence = "{terms}"', *stands_in, "", *(line for line in manifest.provenance_lines(provenance, "") if not line.startswith("follows")),
+        f'licence = "{terms}"', *stands_in, "", *origin,
         "", *manifest.input_lines(model.config.padded[0], MEAN, STD), f"fit = {{ width = {width}, height = {height} }}",
         "", "[segmenter]", f"queries = {model.config.size.queries}", f"classes = {json.dumps(model.config.classes)}",
         "", "[segmenter.tracks]", f"slots = {slots}", f"background = {model.config.size.background}",

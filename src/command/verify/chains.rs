@@ -34,12 +34,14 @@ fn text(report: &ChainReport, pack: &Path) -> String {
     };
     for frame in &report.frames {
         let [ours, theirs] = &frame.tracks;
+        // Rows of other tracks say nothing of each other.
+        let value = |value| if ours == theirs { shown(value) } else { "not compared".to_string() };
         text.push_str(&format!(
             "{}  {}  logits {}  masks {}  tracks {} of {}, {} flags differ, IoU {}, {} pixels differ\n",
             Mark::of(frame.pass).word(colours),
             frame.file,
-            shown(frame.logits[0]),
-            shown(frame.masks[0]),
+            value(frame.logits[0]),
+            value(frame.masks[0]),
             list(ours),
             list(theirs),
             frame.flags,
