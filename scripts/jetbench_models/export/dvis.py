@@ -72,23 +72,31 @@ def export_graphs(model: DvisDaq, slots: int) -> dict[str, onnx.ModelProto]:
                           tuple(torch.zeros(port.shape, dtype=kinds[port.dtype]) for port in wanted.inputs))
         if found := [n.name for n in graph.graph.node if n.op_type in ("Shape", "Size") or n.domain]:
             raise RuntimeError(f"{name}: {found} must not be in the graph")
-        _gather_by_int32(graph.graph)
+        _gather_plainly(graph.graph)
         half.set_versions(graph, "fp32")
         half.check(graph)
         graphs[name] = graph
     return graphs
 
 
-def _gather_by_int32(graph: onnx.GraphProto) -> None:
-    """Rows are picked by the numbers as they come in: PyTorch makes them 64 bits wide, Gather takes either, WebGPU has 32."""
+def _gather_plainly(graph: onnx.GraphProto) -> None:
+    """Rows are picked by lists of numbers, as they come in or out of TopK. PyTorch makes them 64 bits wide and a list once more; WebGPU has
+    no operator for either."""
     narrow = {port.name for port in graph.input if port.type.tensor_type.elem_type == onnx.TensorProto.INT32}
-    narrow |= {n.output[0] for n in graph.node if n.op_type == "Reshape" and n.input[0] in narrow}
-    for cast in [n for n in graph.node if n.op_type == "Cast" and n.input[0] in narrow]:
-        readers = [n for n in graph.node if cast.output[0] in n.input]
-        if all(n.op_type == "Gather" and n.input[0] != cast.output[0] for n in readers):
-            for reader in readers:
-                reader.input[1] = cast.input[0]
-            graph.node.remove(cast)
+    made_by = {name: node for node in graph.node for name in node.output}
+    for reader in [n for n in graph.node if n.op_type == "Gather"]:
+        name = reader.input[1]
+        while name in made_by and made_by[name].op_type in ("Cast", "Reshape"):
+            name = made_by[name].input[0]
+        if name in narrow or (name in made_by and made_by[name].op_type == "TopK"):
+            reader.input[1] = name
+    while unread := [n for n in graph.node if n.op_type in ("Cast", "Reshape") and not _is_read(graph, n.output[0])]:
+        for node in unread:
+            graph.node.remove(node)
+
+
+def _is_read(graph: onnx.GraphProto, name: str) -> bool:
+    return any(name in node.input for node in graph.node) or any(port.name == name for port in graph.output)
 
 
 # ------------------------------------------------------------------------------------------------------------ reference

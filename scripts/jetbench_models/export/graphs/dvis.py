@@ -249,15 +249,15 @@ class Step(nn.Module):
         rows' positions on this frame."""
         place, held, before = (torch.cat([old, blank]).index_select(0, source) for old, blank in
                                ((positions, self.blank[:, 0]), (count, self.blank[:, 0, 0]), (ring, self.blank)))
-        unit = [x / (x * x).sum(-1, keepdim=True).sqrt().clamp(min=1e-12) for x in (before, now)]
+        unit = [x / (x * x).sum(-1, keepdim=True).sqrt().clamp(1e-12, 1e30) for x in (before, now)]
         valid = flag(self.ages[None] > MEMORY - 0.5 - held[:, None])
-        alike = ((unit[0] * unit[1][:, None]).sum(-1) * valid).sum(-1) / held.clamp(min=1.0)
+        alike = ((unit[0] * unit[1][:, None]).sum(-1) * valid).sum(-1) / held.clamp(1.0, float(MEMORY))
         share = alike.relu()[:, None]
         mixed = (1 - share) * place + share * now
         mixed = fresh[:, None] * now + (1 - fresh)[:, None] * mixed
         yes, no = seen[:, None], (1 - seen)[:, None]
         moved = torch.cat([before[:, 1:], now[:, None]], 1)
-        return yes * mixed + no * place, yes[..., None] * moved + no[..., None] * before, (held + seen).clamp(max=float(MEMORY))
+        return yes * mixed + no * place, yes[..., None] * moved + no[..., None] * before, (held + seen).clamp(0.0, float(MEMORY))
 
     def forward(self, embeds: Tensor, frame_positions: Tensor, frame_scores: Tensor, features: Tensor, first: Tensor, rules: Tensor,
                 queries: Tensor, positions: Tensor, ring: Tensor, count: Tensor, missed: Tensor, tracks: Tensor,
@@ -279,7 +279,8 @@ class Step(nn.Module):
         gone = (1 - alive) * (missed + 1)
         stays = torch.cat([live * flag(gone < kick_out), born])
         total = stays.sum()[None]
-        kept, source = torch.topk(numbers + (1 - stays) * DROPPED, slots, largest=False, sorted=True)
+        kept, source = torch.topk((stays - 1) * DROPPED - numbers, slots, sorted=True)
+        kept = -kept
         real = flag(numbers[:slots] < total)
         fresh = flag(kept > slots - 0.5)
         seen = torch.cat([alive, born]).index_select(0, source) * real
@@ -288,7 +289,7 @@ class Step(nn.Module):
         absent = torch.cat([gone, torch.zeros(self.queries)]).index_select(0, source)
         query = x.index_select(0, source) * real[:, None]
         out = (logits.index_select(0, source), masks.index_select(0, source).reshape(slots, *self.coarse), kept, seen, total,
-               query, place * real[:, None], memory * real[:, None, None], held * real, absent * real, total.clamp(max=float(slots)))
+               query, place * real[:, None], memory * real[:, None, None], held * real, absent * real, total.clamp(0.0, float(slots)))
         if not self.branch:
             return out
         known = torch.cat([query, tracker.bg_slots.weight])
