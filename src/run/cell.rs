@@ -471,7 +471,7 @@ impl CellRun<'_> {
             }
             let place = self.plan.list.iter().position(|name| *name == finished.video);
             extras.number = place.map_or(0, |place| place + 1);
-            extras.categories = by_class.then(|| dataset.categories.of(&finished.video)).unwrap_or_default();
+            extras.categories = if by_class { dataset.categories.of(&finished.video) } else { BTreeMap::new() };
             let Graded { record: mut graded, missing } =
                 grade::grade(&watched, finished, dataset.kind, &extras, &|| self.progress.graded())
                     .map_err(|e| e.to_string())?;

@@ -78,8 +78,17 @@ pub struct UnpromptedScores {
 pub(super) struct Told<'a> {
     /// Score and class of each track, by number; classes are only compared.
     pub(super) tracks: Vec<(f64, u32)>,
-    /// Where classes are scored, as [`same_class`] writes them: of objects by id, and of tracks by number, `None` for one that has no class.
-    pub(super) classes: Option<(&'a BTreeMap<u16, String>, Vec<Option<String>>)>,
+    /// Where classes are scored.
+    pub(super) classes: Option<ToldClasses<'a>>,
+}
+
+/// Classes as [`same_class`] writes them.
+#[derive(Clone, Debug)]
+pub(super) struct ToldClasses<'a> {
+    /// By the object's id.
+    pub(super) objects: &'a BTreeMap<u16, String>,
+    /// By the track's number; `None` for one that has no class.
+    pub(super) tracks: Vec<Option<String>>,
 }
 
 /// The form in which names of classes are compared: case, and `_` or `-` in place of a space, make no difference.
@@ -142,9 +151,9 @@ impl UnpromptedScores {
             tubes.iter().map(|(_, tube)| tube).collect()
         }
         let tubes = Group::of(all(&found), &all(&truth));
-        let by_class = said.classes.as_ref().map(|(of_object, of_track)| {
-            let class_of_track = |id: u16| of_track.get(usize::from(id) - 1)?.as_ref();
-            by_class(&found, &truth, class_of_track, |id| of_object.get(&id))
+        let by_class = said.classes.as_ref().map(|classes| {
+            let class_of_track = |id: u16| classes.tracks.get(usize::from(id) - 1)?.as_ref();
+            by_class(&found, &truth, class_of_track, |id| classes.objects.get(&id))
         });
         let met = rest.into_iter().map(|(_, met, ..)| met).collect();
         UnpromptedScores {

@@ -11,7 +11,7 @@ use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
 use crate::score::FrameScorer;
 use crate::score::directory::unsupervised::highest;
 use crate::score::label_pair::VOID;
-use crate::score::unprompted::{Compared, Scene, Told, UnpromptedScores, same_class};
+use crate::score::unprompted::{Compared, Scene, Told, ToldClasses, UnpromptedScores, same_class};
 
 /// The tracks of a sequence.
 pub(super) struct Tracks<'a> {
@@ -97,7 +97,8 @@ impl<'a> Tracks<'a> {
         Told {
             // One without a class stands behind all others.
             tracks: confirmed().map(|t| (t.score, self.class_of(t).unwrap_or(u32::MAX))).collect(),
-            classes: scored.then(|| (&self.categories, confirmed().map(class).collect())),
+            classes: scored
+                .then(|| ToldClasses { objects: &self.categories, tracks: confirmed().map(class).collect() }),
         }
     }
 
