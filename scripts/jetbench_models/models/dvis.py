@@ -262,8 +262,6 @@ def draw(shape: Shape, rules: Rules, seed: int) -> DvisDaq:
     for key, parameter in model.named_parameters():
         if key.startswith("tracker.pos_embed."):
             parameter.mul_(3.0)
-        elif key.startswith("tracker.transformer_cross_attention_layers.") and key.endswith("in_proj_weight"):
-            parameter[:2 * shape.size.channels].mul_(4.0)
         elif key.endswith("cross_attn.in_proj_weight"):
             parameter[:2 * shape.size.channels].mul_(3.0)
         elif key.endswith("self_attn.out_proj.weight"):
