@@ -6,6 +6,7 @@ pub mod complete;
 pub mod contest;
 pub mod course;
 pub mod disturbed;
+pub mod interval;
 pub mod leak;
 pub mod levels;
 pub mod limits;

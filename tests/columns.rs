@@ -44,6 +44,7 @@ fn sections() -> Vec<Section> {
         section(command::score::tube_columns()),
         section(history::columns()),
         section(scale::scale_columns()),
+        section(scale::interval_columns()),
     ]
 }
 

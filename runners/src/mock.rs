@@ -90,8 +90,9 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     // A script may name options that nothing else knows.
     let mut known = request.options.clone();
     known.extra.retain(|name, _| options::find(name).is_some());
-    let stage_times = SessionSettings::new(request.device, request.dtype, &known)?.stage_times();
-    let mut mock = Mock::new(script.mock, request.dtype, stage_times);
+    let settings = SessionSettings::new(request.device, request.dtype, &known)?;
+    let mut mock = Mock::new(script.mock, request.dtype, settings.stage_times());
+    mock.detect_every = settings.association().detect_every.into();
     mock.composed |= request.detector.is_some();
     Ok(Box::new(mock))
 }
@@ -164,6 +165,8 @@ struct Mock {
     leaked: Vec<Vec<u8>>,
     /// Does a detector found the tracks?
     composed: bool,
+    /// It looks at every such frame, and takes its time for it; the tracks are as they are written.
+    detect_every: u64,
 }
 
 impl Mock {
@@ -179,6 +182,7 @@ impl Mock {
             },
             noise: Noise::new(behaviour.jitter),
             composed: behaviour.prompts == [PromptKind::Detector],
+            detect_every: 5,
             behaviour,
             steps: 0,
             frames: 0,
@@ -261,6 +265,11 @@ impl Runner for Mock {
             std::thread::sleep(Duration::from_secs_f64(ms * self.noise.next() / 1e3));
         }
         let encoded = self.stage_times.then(Instant::now);
+        let looks = self.composed && self.frames.is_multiple_of(self.detect_every);
+        if looks && self.behaviour.detector_ms > 0.0 {
+            std::thread::sleep(Duration::from_secs_f64(self.behaviour.detector_ms / 1e3));
+        }
+        let detected = self.stage_times.then(Instant::now);
         let score = self.behaviour.object_scores[turn(self.behaviour.object_scores.len())];
         let mut masks = FrameMasks::default();
         if self.composed {
@@ -292,11 +301,11 @@ impl Runner for Mock {
             masks.objects.push(result);
         }
         self.leaked.extend((self.behaviour.leak_bytes > 0).then(|| vec![1; self.behaviour.leak_bytes]));
-        self.times = match started.zip(encoded) {
-            Some((started, encoded)) => {
-                let prompted = [(Stage::ImageEncoder, encoded - started), (Stage::Postprocess, encoded.elapsed())];
-                let detector = [Stage::Detector, Stage::Association].map(|stage| (stage, Duration::from_micros(1)));
-                let looks = self.composed && self.frames.is_multiple_of(5);
+        self.times = match started.zip(encoded).zip(detected) {
+            Some(((started, encoded), detected)) => {
+                let prompted = [(Stage::ImageEncoder, encoded - started), (Stage::Postprocess, detected.elapsed())];
+                let least = Duration::from_micros(1);
+                let detector = [(Stage::Detector, least.max(detected - encoded)), (Stage::Association, least)];
                 prompted.into_iter().chain(detector.into_iter().filter(|_| looks)).collect()
             }
             None => StageTimes::default(),

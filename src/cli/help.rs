@@ -55,6 +55,7 @@ pub(super) const SCALE: After = After {
     examples: &[
         "scale --models sam2_points,edgetam_points --objects 1,2,4,8",
         "scale --models edgetam_points --objects 1,2,3 --data clips --plot scale.svg",
+        "scale --models sam2_dfine,edgetam_dfine --detect-every 1,2,5,10",
     ],
     codes: &MEANINGS,
 };

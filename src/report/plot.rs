@@ -8,6 +8,7 @@ mod axes;
 pub mod changes;
 pub mod frames;
 pub mod history;
+pub mod interval;
 pub mod latency;
 pub mod paper;
 pub mod scale;

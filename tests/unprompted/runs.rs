@@ -439,3 +439,59 @@ fn a_pack_that_finds_and_tracks_by_itself_runs_without_a_detector() {
     let said = refusal(&shop, &["--models", "alone", "--detector", "look"]);
     assert!(said.contains("packs/alone: this pack takes no boxes"), "{said}");
 }
+
+/// The scripted tracks do not depend on the interval; what the detector takes does.
+#[test]
+fn the_interval_of_the_detector_is_swept() {
+    let shop = shop(Layout::Davis2017, 1, 24);
+    let script = std::fs::read_to_string(shop.path("packs/walk/pack.toml")).unwrap();
+    let script = script.replace("\"overlaps\"]", "\"overlaps\"]\ndetector_ms = 4.0");
+    std::fs::write(shop.path("packs/walk/pack.toml"), script).unwrap();
+    let scale = |args: &[&str]| {
+        let output = shop.output(&[&["scale", "--data", "data", "--dtype", "fp32"], args].concat());
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    let files = ["--plot", "interval.svg", "--export-csv", "interval.csv"];
+    let (code, out, told) =
+        scale(&[&["--models", "walk_look", "--detect-every", "8,1,1,3", "--json"][..], &files].concat());
+    assert_eq!(code, 0, "{out}{told}");
+    assert!(told.contains("scale: run 1 of 3, the detector looks at every frame"), "{told}");
+    assert!(told.contains("scale: run 3 of 3, the detector looks at every 8 frames"), "{told}");
+    let points: Value = serde_json::from_str(&out).unwrap();
+    let points = points["points"].as_array().unwrap();
+    let looked: Vec<_> = points.iter().map(|p| (p["detect_every"].clone(), p["detector_frames"].clone())).collect();
+    assert_eq!(looked, [(json!(1), json!(24)), (json!(3), json!(8)), (json!(8), json!(3))]);
+    let ms = |i: usize, name: &str| points[i][name].as_f64().unwrap();
+    assert!(ms(0, "detection_ms") >= 4.0 && points[0]["other_ms"].is_null(), "{points:?}");
+    assert!(ms(2, "detection_ms") < ms(0, "detection_ms") / 2.0, "it is spread over all frames: {points:?}");
+    assert!(ms(2, "looked_ms") >= 4.0 && ms(2, "other_ms") < ms(2, "looked_ms"), "{points:?}");
+    assert!(points.iter().all(|p| p["verdict"] == "valid" && p["hota"] == points[0]["hota"] && p["tracks"] == 3));
+    assert!(ms(0, "hota") > 10.0);
+    let csv = rows(&shop.path("interval.csv"));
+    assert_eq!((csv.len(), csv[3][1].as_str()), (4, "8"));
+    let figure = std::fs::read_to_string(shop.path("interval.svg")).unwrap();
+    assert!(figure.contains("interval costs") && figure.contains("HOTA (0 to 100)"));
+    let (_, out, _) = scale(&["--models", "walk_look", "--detect-every", "1,8"]);
+    assert!(
+        out.contains("  every 8 instead of every 1: ") && out.contains("x the frames per second, HOTA +0.00"),
+        "{out}"
+    );
+
+    let refused = |args: &[&str], why: &str| {
+        let (code, _, told) = scale(&[&["--out", "never"], args].concat());
+        assert!(code == 2 && told.contains(why), "{told}");
+    };
+    refused(&["--models", "walk_points", "--detect-every", "1"], "model `walk_points` is prompted: it has no detector");
+    let twice = ["--models", "walk_look", "--detect-every", "1", "--option", "detect_every=2"];
+    refused(&twice, "--option detect_every: --detect-every sets it from run to run");
+    refused(&["--models", "walk_look", "--detect-every", "1", "--keep", "2"], "which makes a run per interval");
+    refused(&["--models", "walk_look", "--detect-every", "1", "--objects", "1"], "cannot be used with");
+    refused(&["--models", "walk_look", "--objects", "1"], "model `walk_look` finds as many objects as there are");
+    // A model that finds by itself looks at every frame.
+    let alone = "schema = 1\nid = \"alone\"\nfamily = \"mock\"\n[mock]\nprompts = [\"detector\"]\n\
+                 [[mock.track]]\nbirth = 0\nbox = [0, 0, 9, 9]\n[detector]\nclasses = [\"dot\"]\n";
+    std::fs::create_dir_all(shop.path("packs/alone")).unwrap();
+    std::fs::write(shop.path("packs/alone/pack.toml"), alone).unwrap();
+    refused(&["--models", "alone", "--detect-every", "1"], "model `alone` has no interval: detect_every: ");
+    assert!(!shop.path("never").exists());
+}

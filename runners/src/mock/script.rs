@@ -43,6 +43,8 @@ pub(super) struct Behaviour {
     pub(super) load_ms: f64,
     /// Sleep per frame, milliseconds, used in turn.
     pub(super) frame_ms: Vec<f64>,
+    /// Sleep per frame at which a detector looks (option `detect_every`), milliseconds.
+    pub(super) detector_ms: f64,
     /// How unsteady those times are: relative standard deviation from frame to frame, and from process to process.
     pub(super) jitter: [f64; 2],
     /// Object scores per frame, used in turn.
@@ -72,6 +74,7 @@ impl Default for Behaviour {
             max_points: 4,
             load_ms: 0.0,
             frame_ms: vec![0.0],
+            detector_ms: 0.0,
             jitter: [0.0, 0.0],
             object_scores: vec![5.0],
             motion: [0.0, 0.0],
