@@ -8,19 +8,18 @@ mod found;
 mod headline;
 pub mod history;
 mod labels;
+mod moments;
 mod objects;
 mod shell;
 mod understanding;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use maud::{Markup, PreEscaped, html};
 
 use self::shell::{folded, notes, page, pairs};
 use crate::report::closing::Closing;
 use crate::report::plot::{Figure, paper};
 use crate::report::table::{self, cell_name};
-use crate::report::thumb::{self, Thumb};
+use crate::report::thumb::Thumb;
 use crate::results::record::{CellRecord, RunRecord, Verdict};
 use crate::text::{clean, plural, shell_word};
 
@@ -39,7 +38,8 @@ pub fn report(run: &RunRecord, figures: &[Figure], thumbs: &[Thumb]) -> String {
         (beside(&closing))
         (drawings(figures))
         (agreement::section(run))
-        (moments(run, thumbs))
+        (moments::lost(run, thumbs))
+        (moments::switched(run, thumbs))
         (forecast(run))
         (device(run))
         (cells(run))
@@ -100,41 +100,6 @@ fn drawings(figures: &[Figure]) -> Markup {
                 (plural(figures.len() - INLINE, "more figure lies", "more figures lie")) " beside this file, under "
                 code { "plots/" } "."
             }
-        }
-    }
-}
-
-/// Pictures of the frames on which objects were lost; a word where none was. Nothing where nothing was scored.
-fn moments(run: &RunRecord, thumbs: &[Thumb]) -> Markup {
-    let pictures: Vec<_> = thumbs
-        .iter()
-        .filter(|thumb| thumb::is_bad(thumb.moment.j))
-        .filter_map(|thumb| Some((run.cells.get(thumb.cell)?, &thumb.moment, &thumb.png)))
-        .collect();
-    let scored = run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.jf.is_some()));
-    let bad = run.cells.iter().any(|c| !thumb::worst(&c.sequences).is_empty());
-    html! {
-        @if !pictures.is_empty() {
-            h2 { "Worst moments" }
-            p {
-                "Filled: what the model predicted. Light contour: what was true. The frames with the lowest J that count, below "
-                "50, cut to the object: at most one per object, three per cell."
-            }
-            .moments {
-                @for (cell, m, png) in &pictures {
-                    @let name = cell_name(run, cell);
-                    @let text =
-                        clean(&format!("{name}: {}, object {}, frame {}, J {:.1}", m.video, m.object, m.frame, m.j));
-                    figure.moment {
-                        img alt={ (text) ": predicted mask and true contour" }
-                            src={ "data:image/png;base64," (BASE64_STANDARD.encode(png)) };
-                        figcaption { (text) }
-                    }
-                }
-            }
-        } @else if scored && !bad {
-            h2 { "Worst moments" }
-            p { "No object fell below a J of 50 on a frame that counts." }
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod scale;
 pub mod sensed;
 pub mod speed;
 pub mod stages;
+pub mod tracks;
 
 use jetbench_runners::types::Dtype;
 use plotters::prelude::{Color, RGBAColor};
@@ -82,6 +83,7 @@ pub fn figures_with(run: &RunRecord, telemetry: &[u8]) -> Vec<Figure> {
     figures.extend(latency::figure(run));
     figures.extend(stages::figure(run));
     figures.extend(sensed::figures(run, telemetry));
+    figures.extend(tracks::figures(run));
     figures.extend(frames::figures(run));
     figures
 }

@@ -1,13 +1,15 @@
-//! Pictures of the worst moments of a cell: the frames on which it lost an object, cut to where the object is and was taken to be,
-//! with what was true and what it predicted. Made when the cell is scored, because masks do not outlive that; kept small, because they travel inside the
+//! Pictures of the worst moments of a cell: the frames on which it lost an object, or changed the track of one, cut to where the object
+//! is and was taken to be, with what was true and what it predicted. Made when the cell is scored, because masks do not outlive that; kept small, because they travel inside the
 //! report.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::RgbFrame;
 use crate::results::record::SequenceRecord;
+use crate::score::unprompted::IdSwitch;
 use jetbench_runners::files;
 use jetbench_runners::types::Mask;
 
@@ -18,7 +20,7 @@ const SIDE: u32 = 300;
 /// A moment with this J or more is no bad one.
 const WORST_BELOW: f64 = 50.0;
 
-/// A frame on which an object was lost.
+/// A frame on which an object was lost, or on which its track changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moment {
     /// Video name.
@@ -27,10 +29,22 @@ pub struct Moment {
     pub object: String,
     /// Index of the frame in the video.
     pub frame: u32,
-    /// J there, 0..100.
-    pub j: f64,
+    /// J there, 0..100; `None`: its track changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub j: Option<f64>,
+    /// How its track changed; `None`: it was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<IdSwitch>,
     /// File of the picture beside the list.
     pub file: String,
+}
+
+impl Moment {
+    /// Do both tell of the same?
+    pub fn is_same(&self, other: &Moment) -> bool {
+        let key = |m: &Moment| (m.video.clone(), m.frame, m.switch);
+        key(self) == key(other) && (self.switch.is_some() || self.object == other.object)
+    }
 }
 
 /// The pictures of one cell, read back.
@@ -59,13 +73,39 @@ pub fn worst(sequences: &[SequenceRecord]) -> Vec<Moment> {
             let counted = o.per_frame.iter().filter(|f| f.counted && is_bad(f.j));
             let lowest = counted.min_by(|a, b| a.j.total_cmp(&b.j))?;
             let (video, object) = (s.video.clone(), o.object.clone());
-            let moment = Moment { video, object, frame: lowest.frame, j: lowest.j, file: String::new() };
+            let moment =
+                Moment { video, object, frame: lowest.frame, j: Some(lowest.j), switch: None, file: String::new() };
             Some((moment, (s.frames.len() / 10) as u32))
         })
         .collect();
-    bad.sort_by(|a, b| a.0.j.total_cmp(&b.0.j));
+    bad.sort_by(|a, b| a.0.j.unwrap_or_default().total_cmp(&b.0.j.unwrap_or_default()));
+    distinct(bad)
+}
+
+/// The first id switches of a cell in the order of its videos: at most one per object, and none that shows the same scene as another.
+/// Where a detector founded the tracks; an object goes by its id.
+pub fn switched(sequences: &[SequenceRecord]) -> Vec<Moment> {
+    let of = |s: &SequenceRecord| {
+        let mut objects = BTreeSet::new();
+        let switches = s.found.iter().filter_map(|found| found.scores.as_ref()).flat_map(|scores| &scores.switches);
+        let first = switches.filter(|switch| objects.insert(switch.object));
+        let moment = |switch: &IdSwitch| Moment {
+            video: s.video.clone(),
+            object: switch.object.to_string(),
+            frame: switch.frame,
+            j: None,
+            switch: Some(*switch),
+            file: String::new(),
+        };
+        first.map(|switch| (moment(switch), (s.frames.len() / 10) as u32)).collect::<Vec<_>>()
+    };
+    distinct(sequences.iter().flat_map(of))
+}
+
+/// The first of these moments, each with the distance in frames at which another shows the same scene.
+fn distinct(all: impl IntoIterator<Item = (Moment, u32)>) -> Vec<Moment> {
     let mut moments: Vec<Moment> = Vec::new();
-    for (moment, apart) in bad {
+    for (moment, apart) in all {
         let same = |m: &Moment| m.video == moment.video && m.frame.abs_diff(moment.frame) <= apart;
         if moments.len() < MOST && !moments.iter().any(same) {
             moments.push(moment);
@@ -225,7 +265,7 @@ mod tests {
         let good: &[_] = &[(10, 97.0, true), (20, 50.0, true)];
         assert_eq!(worst(&[sequence("a", &[good, good])]), [], "nothing went wrong");
         let told = |sequences: &[SequenceRecord]| -> Vec<(String, String, u32, f64)> {
-            worst(sequences).into_iter().map(|m| (m.video, m.object, m.frame, m.j)).collect()
+            worst(sequences).into_iter().map(|m| (m.video, m.object, m.frame, m.j.unwrap())).collect()
         };
         let said = |video: &str, object: &str, frame, j| (video.to_string(), object.to_string(), frame, j);
         // One per object; a frame that does not count is none; the same scene twice is shown once.

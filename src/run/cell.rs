@@ -498,7 +498,9 @@ impl CellRun<'_> {
         let place = |name: &str| dataset.sequences.iter().position(|s| s.name == name);
         record.sequences.sort_by_cached_key(|s| place(&s.video));
         let place = self.dir.path.join(thumb::DIR).join(self.index.to_string());
-        if let Err(e) = pictures::leave(&place, &dataset.sequences, &record.sequences, &observed.finished) {
+        if let Err(e) =
+            pictures::leave(&place, (&dataset.sequences, dataset.kind), &record.sequences, &observed.finished)
+        {
             record
                 .notes
                 .push(Note::new(NoteKind::Output, format!("pictures of the worst moments could not be made: {e}")));

@@ -1,19 +1,19 @@
-//! Pictures of a cell's worst moments, made while its masks are still there.
+//! Pictures of a cell's worst moments and of its id switches, made while its masks are still there.
 
 use std::path::Path;
 
-use crate::dataset::Sequence;
+use crate::dataset::{Layout, Sequence};
 use crate::report::{self, thumb};
 use crate::results::record::SequenceRecord;
 use crate::results::store;
 use crate::score::grade::{self, Finished};
 use jetbench_runners::files;
 
-/// Leaves pictures of the worst moments for the report. A sequence that was scored before an interruption has no masks
+/// Leaves pictures of these moments for the report. A sequence that was scored before an interruption has no masks
 /// any more; its pictures from then are kept.
 pub(super) fn leave(
     dir: &Path,
-    plan: &[Sequence],
+    (plan, layout): (&[Sequence], Layout),
     scored: &[SequenceRecord],
     tracked: &[Finished],
 ) -> Result<(), String> {
@@ -22,19 +22,28 @@ pub(super) fn leave(
         .and_then(|b| serde_json::from_slice(&b).ok())
         .unwrap_or_default();
     let mut kept = Vec::new();
-    for mut moment in thumb::worst(scored) {
+    for mut moment in thumb::worst(scored).into_iter().chain(thumb::switched(scored)) {
         let finished = tracked.iter().find(|f| f.video == moment.video);
         let sequence = finished.and_then(|f| Some((f, plan.get(f.index)?)));
-        let before =
-            old.iter().find(|m| (&m.video, &m.object, m.frame) == (&moment.video, &moment.object, moment.frame));
+        let before = old.iter().find(|m| m.is_same(&moment));
         if let Some((finished, sequence)) = sequence {
-            let image = grade::picture(sequence, &finished.spool, moment.frame as usize, &moment.object)
-                .map_err(|e| e.to_string())?;
+            let (object, image, kind) = match &moment.switch {
+                None => {
+                    let image = grade::lost(sequence, &finished.spool, moment.frame as usize, &moment.object);
+                    (moment.object.clone(), image.map_err(|e| e.to_string())?, "")
+                }
+                Some(switch) => {
+                    let (object, image) =
+                        grade::switched(sequence, finished, layout, switch).map_err(|e| e.to_string())?;
+                    (object, image, "-switch")
+                }
+            };
             let png = report::png::encode(&image).map_err(|e| e.to_string())?;
-            moment.file = format!("{}-{}.png", finished.index, moment.frame);
+            moment.file = format!("{}-{}{kind}.png", finished.index, moment.frame);
+            moment.object = object;
             store::write_atomic(&dir.join(&moment.file), &png).map_err(|e| e.to_string())?;
         } else if let Some(before) = before {
-            moment.file = before.file.clone();
+            (moment.file, moment.object) = (before.file.clone(), before.object.clone());
         } else {
             continue;
         }

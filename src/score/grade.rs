@@ -3,9 +3,12 @@
 
 mod found;
 mod paint;
+mod picture;
+
+pub use self::picture::{lost, switched};
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jetbench_runners::types::{FoundTracks, Mask, TrackLabels};
 use rayon::prelude::*;
@@ -18,8 +21,6 @@ use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
 use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
 use crate::report::movie::Movie;
-use crate::report::overlay::{self, Layer};
-use crate::report::thumb;
 use crate::results::record::{
     FrameRecord, FrameScoreRecord, LabelsRecord, LiveRecord, ObjectRecord, SequenceRecord, StallRecord, TrackRecord,
     shown_label,
@@ -478,42 +479,4 @@ fn object_record(
             .collect(),
         track: tracks.collect(),
     }
-}
-
-/// A small picture of one object on one frame of a spooled sequence: what was true, as a contour, and what was predicted, as a
-/// fill.
-///
-/// # Errors
-/// The frame, its annotation or the spool file cannot be read, or they hold no such frame or object.
-pub fn picture(sequence: &Sequence, spool: &Path, frame: usize, object: &str) -> Result<RgbFrame, DataError> {
-    let wrong = |e: String| DataError(e);
-    let reader = Reader::open(spool).map_err(|e| wrong(e.to_string()))?;
-    let (width, height) = (reader.width, reader.height);
-    let missing = || wrong(format!("{}: no object {object} on frame {frame}", spool.display()));
-    let object = sequence.objects.iter().find(|o| o.name == object).ok_or_else(missing)?;
-    for spooled in reader {
-        let spooled = spooled.map_err(|e| wrong(e.to_string()))?;
-        if spooled.times.frame as usize != frame {
-            continue;
-        }
-        let own = spooled.objects.iter().find(|o| o.object == object.id);
-        let predicted = own.map(|own| Reader::mask(width, height, own).map_err(wrong)).transpose()?;
-        let truth = sequence.truths(std::slice::from_ref(object), frame)?.swap_remove(0);
-        let seen: Vec<&Mask> = predicted.iter().chain([&truth]).collect();
-        let part = thumb::around(&seen, (width, height));
-        let image = thumb::cut(&sequence.picker().frame(frame)?, part);
-        let (predicted, truth) = {
-            let small = |mask: &Mask| thumb::cut_mask(mask, part, (image.width, image.height));
-            (predicted.as_ref().map(small), small(&truth))
-        };
-        let layer = Layer {
-            name: &object.name,
-            object: object.id,
-            predicted: predicted.as_ref(),
-            truth: Some(&truth),
-            ..Layer::default()
-        };
-        return overlay::draw(&image, &[layer], false).map_err(|e| DataError(e.to_string()));
-    }
-    Err(missing())
 }

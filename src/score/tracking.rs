@@ -457,8 +457,31 @@ fn alignment(video: &TrackedVideo, truth_count: &[f64], track_count: &[f64]) -> 
     shared.iter().enumerate().map(of).collect()
 }
 
+/// An object's track is another one than its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Switch {
+    /// Index of the object.
+    pub(crate) object: usize,
+    /// Index of its last track, and place of the last frame on which it had that.
+    pub(crate) from: (usize, usize),
+    /// Index of its track now, and place of this frame.
+    pub(crate) to: (usize, usize),
+}
+
+/// What [`Clear::id_switches`] counts, in the order of the frames.
+pub(crate) fn switches(video: &TrackedVideo) -> Vec<Switch> {
+    let mut all = Vec::new();
+    Clear::walk(video, &mut |switch| all.push(switch));
+    all
+}
+
 impl Clear {
     fn of(video: &TrackedVideo) -> Clear {
+        Clear::walk(video, &mut |_| ())
+    }
+
+    /// Of one video; tells each id switch.
+    fn walk(video: &TrackedVideo, switched: &mut dyn FnMut(Switch)) -> Clear {
         let (truths, tracks) = video.detections();
         let mut all = Clear::default();
         if truths == 0 || tracks == 0 {
@@ -468,8 +491,8 @@ impl Clear {
             return all.finished();
         }
         let mut counts = vec![[0.0; 3]; video.objects]; // frames, frames with a track, times taken up
-        let (mut last, mut previous) = (vec![None; video.objects], vec![None; video.objects]);
-        for frame in &video.frames {
+        let (mut last, mut previous) = (vec![None::<(usize, usize)>; video.objects], vec![None; video.objects]);
+        for (place, frame) in video.frames.iter().enumerate() {
             if frame.truth.is_empty() {
                 all.fp += frame.tracks.len() as f64;
                 continue;
@@ -491,10 +514,13 @@ impl Clear {
             for &(o, t) in &pairs {
                 let (object, track) = (frame.truth[o], frame.tracks[t]);
                 sum += frame.at(o, t);
-                all.id_switches += f64::from(u8::from(last[object].is_some_and(|l| l != track)));
+                if let Some(from) = last[object].filter(|(last, _)| *last != track) {
+                    all.id_switches += 1.0;
+                    switched(Switch { object, from, to: (track, place) });
+                }
                 counts[object][1] += 1.0;
                 counts[object][2] += f64::from(u8::from(previous[object].is_none()));
-                last[object] = Some(track);
+                last[object] = Some((track, place));
                 now[object] = Some(track);
             }
             previous = now;

@@ -8,13 +8,15 @@ use jetbench_runners::types::Mask;
 use serde::{Deserialize, Serialize};
 
 use super::directory::unsupervised::{Frame, Grid, MOST_PROPOSALS, highest, pairs};
-use super::tracking::labels::{Met, numbered};
-use super::tracking::{Hota, TrackingScore};
+use super::tracking::labels::{Met, ids, numbered};
+use super::tracking::{Hota, Switch, TrackingScore, switches};
 use super::tubes::{Group, Segment, Tube, class_agnostic, class_aware};
 use super::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer, mean};
 
 /// Masks of one annotated frame by id, ascending, those without a pixel left out.
 pub(super) struct Scene {
+    /// Index of the frame in the video.
+    pub(super) frame: u32,
     pub(super) size: (u32, u32),
     pub(super) truth: Vec<(u16, Mask)>,
     /// Tracks by number, from 1; a pixel belongs to one at most.
@@ -25,6 +27,8 @@ pub(super) struct Scene {
 
 /// What the two sides of one frame are to each other.
 pub(super) struct Compared {
+    /// Index of the frame in the video.
+    index: u32,
     /// As [`Grid::frames`]: a row per track, then one per object, empty.
     grid: Vec<FrameScore>,
     /// Largest number of a track on it.
@@ -39,6 +43,7 @@ impl Compared {
     pub(super) fn of(scene: Scene, tracks: usize, objects: usize, scorer: &mut Option<FrameScorer>) -> Compared {
         let segments = |masks: &[(u16, Mask)]| masks.iter().map(|(id, m)| (*id, Segment::of(m))).collect();
         let (segments, highest) = ([segments(&scene.truth), segments(&scene.tracks)], highest(&scene.tracks));
+        let index = scene.frame;
         let mut frame = Frame { size: scene.size, truth: scene.truth, pred: scene.tracks };
         if let Some(void) = &scene.void {
             frame.pred.iter_mut().for_each(|(_, mask)| mask.subtract(void));
@@ -49,7 +54,7 @@ impl Compared {
         };
         let met = Met::of(&wide(frame.truth), &wide(frame.pred));
         let [truth, tracks] = segments;
-        Compared { grid, highest, met, truth, tracks }
+        Compared { index, grid, highest, met, truth, tracks }
     }
 }
 
@@ -71,6 +76,24 @@ pub struct UnpromptedScores {
     pub by_class: Option<BTreeMap<String, Group>>,
     /// By number: the largest IoU of a track with any object on any frame.
     pub best_iou: Vec<f64>,
+    /// Every time an object's track changed; empty in records from before it was kept, where `tracking` still has their number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub switches: Vec<IdSwitch>,
+}
+
+/// An object's track is another one than its last (CLEAR MOT, IoU of 0.5 or more).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdSwitch {
+    /// Id of the object in the truth.
+    pub object: u32,
+    /// Number of its last track.
+    pub from: u32,
+    /// Number of its track from this frame on.
+    pub to: u32,
+    /// The last frame on which it had its last track, an index into the video.
+    pub before: u32,
+    /// The frame on which it has the other one.
+    pub frame: u32,
 }
 
 /// What tracks and objects are.
@@ -113,6 +136,7 @@ impl UnpromptedScores {
     /// Of the annotated frames of a video, in order.
     pub(super) fn of(video: &str, frames: Vec<Compared>, objects: usize, said: &Told<'_>) -> UnpromptedScores {
         let told = &said.tracks;
+        let indices: Vec<u32> = frames.iter().map(|f| f.index).collect();
         let (grids, rest): (Vec<_>, Vec<_>) =
             frames.into_iter().map(|f| (f.grid, (f.highest, f.met, f.truth, f.tracks))).unzip();
         let highest = rest.iter().map(|(highest, ..)| *highest).max().unwrap_or(0);
@@ -155,14 +179,24 @@ impl UnpromptedScores {
             let class_of_track = |id: u16| classes.tracks.get(usize::from(id) - 1)?.as_ref();
             by_class(&found, &truth, class_of_track, |id| classes.objects.get(&id))
         });
-        let met = rest.into_iter().map(|(_, met, ..)| met).collect();
+        let met: Vec<Met> = rest.into_iter().map(|(_, met, ..)| met).collect();
+        let (objects, numbers) = ids(&met);
+        let tracked = numbered(video, met);
+        let switch = |s: Switch| IdSwitch {
+            object: objects[s.object],
+            from: numbers[s.from.0],
+            to: numbers[s.to.0],
+            before: indices[s.from.1],
+            frame: indices[s.to.1],
+        };
         UnpromptedScores {
             proposals: pairs,
             left_out,
-            tracking: TrackingScore::of(&numbered(video, met)),
+            tracking: TrackingScore::of(&tracked),
             tubes,
             by_class,
             best_iou,
+            switches: switches(&tracked).into_iter().map(switch).collect(),
         }
     }
 }

@@ -495,3 +495,56 @@ fn the_interval_of_the_detector_is_swept() {
     refused(&["--models", "alone", "--detect-every", "1"], "model `alone` has no interval: detect_every: ");
     assert!(!shop.path("never").exists());
 }
+
+/// Another track takes over the second object; the report has a picture of both frames, and a time line.
+#[test]
+fn an_object_that_changes_its_track_is_shown_before_and_after() {
+    let shop = shop(Layout::Davis2017, 2, 24);
+    let data = Dataset::open(&shop.path("data")).unwrap();
+    let sequence = &data.sequences[0];
+    let [early, late] = [0, 14].map(|frame| corners(&sequence.truth(&sequence.objects[1], frame).unwrap()));
+    let track = |birth: u32, end: u32, corners: [u32; 4]| {
+        format!("[[mock.track]]\nbirth = {birth}\nend = {end}\nbox = {corners:?}\nmotion = [0.0, 0.0]\n")
+    };
+    let pack = |tracks: &str| format!("options = [\"threads\", \"stage_times\", \"overlaps\"]\n{tracks}");
+    // On the frames between nobody has it.
+    shop.pack("pass", &pack(&(track(0, 2, early) + &track(13, 17, late))));
+    let run = shop.run(&["--models", "pass_look", "--limit-videos", "1"]);
+    let (_, cell) = load(&run);
+    let scores = cell.sequences[0].found.as_ref().unwrap().scores.as_ref().unwrap();
+    assert_eq!(scores.tracking.clear.id_switches, 1.0);
+    let [switch] = scores.switches[..] else { panic!("{:?}", scores.switches) };
+    assert_eq!((switch.from, switch.to), (1, 2));
+    assert!(switch.before < 2 && (13..17).contains(&switch.frame), "{switch:?}");
+    let list: Value = serde_json::from_slice(&std::fs::read(run.join("moments/0/moments.json")).unwrap()).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
+    assert_eq!(list[0]["object"], sequence.objects[1].name.as_str());
+    let picture = png::Decoder::new(std::io::BufReader::new(
+        std::fs::File::open(run.join("moments/0").join(list[0]["file"].as_str().unwrap())).unwrap(),
+    ));
+    let mut picture = picture.read_info().unwrap();
+    let mut pixels = vec![0; picture.output_buffer_size().unwrap()];
+    picture.next_frame(&mut pixels).unwrap();
+    let (wide, high) = (picture.info().width as usize, picture.info().height as usize);
+    assert!(wide == 604 && high >= 200, "two of 300 and a line: {wide} x {high}");
+    let middle = |side: usize| {
+        let at = ((high / 2) * wide + side * 304 + 150) * 3;
+        pixels[at..at + 3].to_vec()
+    };
+    assert_ne!(middle(0), middle(1), "each track is filled in its own colour");
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    let said = format!("track 1 on frame {}, track 2 on frame {}", switch.before, switch.frame);
+    assert!(page.contains("<h2>Id switches</h2>") && page.contains(&said), "{said}");
+    let line = std::fs::read_to_string(run.join("plots/tracks.svg")).unwrap();
+    for words in ["Births and ends of tracks", "1 dot", "2 dot", "takes over an object of another track"] {
+        assert!(line.contains(words), "{words}");
+    }
+    // Written once more from the record, it is the same page.
+    shop.expect(0, &["report", run.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(run.join("report.html")).unwrap(), page);
+
+    shop.pack("keep", &pack(&track(0, 24, early)));
+    let kept = shop.run(&["--models", "keep_look", "--limit-videos", "1", "--out", "kept"]);
+    let page = std::fs::read_to_string(kept.join("report.html")).unwrap();
+    assert!(page.contains("No object changed its track."), "{kept:?}");
+}

@@ -109,22 +109,19 @@ impl<'a> Tracks<'a> {
     }
 
     /// The annotation of a frame, by id, and its void pixels; `None`: it has none. Objects in folders of their own are numbered.
-    fn truth(&self, sequence: &Sequence, frame: usize) -> Result<Option<(Masks, Option<Mask>)>, DataError> {
+    pub(super) fn truth(&self, sequence: &Sequence, frame: usize) -> Result<Option<(Masks, Option<Mask>)>, DataError> {
         let annotated = sequence.objects.iter().filter(|o| o.annotated.binary_search(&frame).is_ok());
         let mut wanted: Vec<Object> = annotated.cloned().collect();
         if wanted.is_empty() {
             return Ok(None);
         }
-        let labels = matches!(sequence.truth_source(), Some(MaskSource::LabelMaps(_)));
+        let labels = has_labels(sequence);
         let with_void = labels && self.layout == Layout::Davis2017;
         wanted.extend(with_void.then(|| Object { name: VOID.to_string(), ..wanted[0].clone() }));
         let mut masks = sequence.truths(&wanted, frame)?;
         let void = if with_void { masks.pop().filter(|void| !void.is_empty()) } else { None };
-        let id = |object: &Object| match labels {
-            true => object.name.parse().unwrap_or(0),
-            false => object.id as u16 + 1,
-        };
-        let masks = wanted.iter().map(id).zip(masks).filter(|(_, mask)| !mask.is_empty());
+        let masks =
+            wanted.iter().map(|object| truth_id(sequence, object)).zip(masks).filter(|(_, mask)| !mask.is_empty());
         Ok(Some((masks.collect(), void)))
     }
 
@@ -143,7 +140,13 @@ impl<'a> Tracks<'a> {
             let (mask, _) = predicted.get(&object.id).filter(|(mask, _)| !mask.is_empty())?;
             Some((number, mask.clone()))
         });
-        let scene = Scene { size: (sequence.width, sequence.height), truth, tracks: numbered.collect(), void };
+        let scene = Scene {
+            frame: frame as u32,
+            size: (sequence.width, sequence.height),
+            truth,
+            tracks: numbered.collect(),
+            void,
+        };
         Ok(Some(Compared::of(scene, self.shown.objects.len(), objects, &mut Some(scorer))))
     }
 
@@ -177,6 +180,18 @@ impl<'a> Tracks<'a> {
 }
 
 type Masks = Vec<(u16, Mask)>;
+
+fn has_labels(sequence: &Sequence) -> bool {
+    matches!(sequence.truth_source(), Some(MaskSource::LabelMaps(_)))
+}
+
+/// Id of an object in the truth that found tracks are held against: its number in label maps, else its place.
+pub(super) fn truth_id(sequence: &Sequence, object: &Object) -> u16 {
+    match has_labels(sequence) {
+        true => object.name.parse().unwrap_or(0),
+        false => object.id as u16 + 1,
+    }
+}
 
 /// Name of a class; its number where the pack names none.
 fn label(classes: &[String], number: u32) -> String {

@@ -76,13 +76,18 @@ pub(super) fn video(name: &str, frames: Vec<(Masks, Masks)>) -> TrackedVideo {
     numbered(name, frames.par_iter().map(|(truth, pred)| Met::of(truth, pred)).collect())
 }
 
-/// Numbers ids anew, from 0 in their order.
-pub(crate) fn numbered(name: &str, frames: Vec<Met>) -> TrackedVideo {
+/// Ids of all objects and of all tracks, ascending.
+pub(crate) fn ids(frames: &[Met]) -> (Vec<u32>, Vec<u32>) {
     let ids = |side: fn(&Met) -> &Vec<u32>| -> Vec<u32> {
         let all: BTreeSet<u32> = frames.iter().flat_map(|f| side(f).iter().copied()).collect();
         all.into_iter().collect()
     };
-    let (objects, tracks) = (ids(|f| &f.truth), ids(|f| &f.tracks));
+    (ids(|f| &f.truth), ids(|f| &f.tracks))
+}
+
+/// Numbers ids anew, from 0 in their order.
+pub(crate) fn numbered(name: &str, frames: Vec<Met>) -> TrackedVideo {
+    let (objects, tracks) = ids(&frames);
     let places = |all: &[u32], ids: &[u32]| -> Vec<usize> {
         ids.iter().map(|id| all.binary_search(id).expect("it was collected")).collect()
     };
