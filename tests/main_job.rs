@@ -28,7 +28,7 @@ fn real_packs(test: &str, needs_runtime: bool) -> Option<Vec<packs::PackInfo>> {
         None => vec![repository().join("assets/packs")],
     };
     let found = packs::list(&roots, Device::Cpu).into_iter().filter_map(|(_, info)| info.ok());
-    let found: Vec<_> = found.filter(|info| !info.detects && !info.labels()).collect();
+    let found: Vec<_> = found.filter(|info| !info.detects && !info.labels() && !info.finds_and_tracks()).collect();
     if found.is_empty() {
         skipped(&format!("{test}: no packs in {roots:?}"));
         return None;

@@ -32,7 +32,9 @@ fn pack() -> Result<packs::PackInfo, String> {
         Some(problem) => Err(problem),
         None => {
             let mut found = packs::list(&roots(), GPU).into_iter().filter_map(|(_, info)| info.ok());
-            found.find(|info| !info.detects && !info.labels()).ok_or_else(|| format!("no packs in {:?}", roots()))
+            found
+                .find(|info| !info.detects && !info.labels() && !info.finds_and_tracks())
+                .ok_or_else(|| format!("no packs in {:?}", roots()))
         }
     }
 }

@@ -25,7 +25,7 @@ fn packs_under_test() -> Result<Vec<PathBuf>, String> {
 pub fn trackers(roots: &[PathBuf], device: Device) -> Vec<PathBuf> {
     let found = packs::list(roots, device).into_iter();
     found
-        .filter(|(_, info)| info.as_ref().is_ok_and(|info| !info.detects && !info.labels()))
+        .filter(|(_, info)| info.as_ref().is_ok_and(|info| !info.detects && !info.labels() && !info.finds_and_tracks()))
         .map(|(dir, _)| dir)
         .collect()
 }
