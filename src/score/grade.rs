@@ -113,8 +113,8 @@ enum Output {
     Overlays,
 }
 
-/// What is written beside the scores.
-#[derive(Clone, Debug)]
+/// What is written beside the scores; the default: nothing.
+#[derive(Clone, Debug, Default)]
 pub struct Extras {
     /// Predicted masks, in which files.
     pub masks: MaskFiles,

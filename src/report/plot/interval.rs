@@ -66,10 +66,11 @@ fn cost(page: &Page, area: Area, cells: &Cells) {
     let x = if plot.x.log { "detector's interval, frames, log scale" } else { "detector's interval, frames" };
     plot.axes(page, &Axes { tick: 14.0, title: 15.0, x, y: "mean milliseconds per frame", columns: true });
     for (i, cell) in cells.iter().enumerate() {
-        let lines: [(fn(&IntervalPoint) -> Option<f64>, bool); 2] =
-            [(|p| p.detection_ms, true), (|p| p.mean_ms, false)];
-        for (pick, part) in lines {
-            let place = |p: &&IntervalPoint| pick(p).map(|ms| (plot.x(f64::from(p.detect_every)), plot.y(ms)));
+        for part in [true, false] {
+            let place = |p: &&IntervalPoint| {
+                let ms = if part { p.detection_ms } else { p.mean_ms };
+                ms.map(|ms| (plot.x(f64::from(p.detect_every)), plot.y(ms)))
+            };
             let places: Vec<Option<(f64, f64)>> = cell.iter().map(place).collect();
             for whole in places.split(|place| place.is_none()).filter(|whole| whole.len() > 1) {
                 let line: Vec<_> = whole.iter().copied().flatten().collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 use jetbench_runners::types::Mask;
 
 use super::found::{Tracks, truth_id};
-use super::{Finished, Grading, Names, Predictions, predictions};
+use super::{Extras, Finished, Grading, Predictions, predictions};
 use crate::dataset::{DataError, Layout, RgbFrame, Sequence};
 use crate::report::overlay::{self, Layer};
 use crate::report::thumb;
@@ -63,8 +63,8 @@ pub fn switched(
 ) -> Result<(String, RgbFrame), DataError> {
     let missing = |what: String| DataError(format!("{}: no {what}", finished.spool.display()));
     let found = finished.found.as_ref().ok_or_else(|| missing("found tracks".into()))?;
-    let names = Names::new();
-    let tracks = Tracks::new(sequence, found, (&[], &names), layout)?;
+    let extras = Extras::default();
+    let tracks = Tracks::new(sequence, found, None, &extras, layout)?;
     let object = sequence.objects.iter().find(|object| u32::from(truth_id(sequence, object)) == switch.object);
     let object = object.ok_or_else(|| missing(format!("object {}", switch.object)))?;
     let grading = Grading { sequence, tracks: Some(&tracks), writer: None, painter: None };
