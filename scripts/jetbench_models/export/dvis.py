@@ -195,10 +195,10 @@ def write_reference(model: DvisDaq, pack: Path, images: list[tuple[str, np.ndarr
     spread = gap(known, again)
     if not np.isfinite(spread):
         raise Refused("PyTorch finds other tracks on the clip of the reference when it sums in another order: take another --clip-seed")
-    tolerance = max(TOLERANCE, float(f"{8 * spread:.1e}"))
-    if tolerance > CEILING:
-        raise Refused(f"PyTorch differs from itself by {spread:.1e} of the largest value on the clip of the reference, when it sums in another "
-                      f"order; a reference may allow {CEILING:g}, eight times the spread: take another --seed or --clip-seed")
+    if 2 * spread > CEILING:
+        raise Refused(f"PyTorch differs from itself by {spread:.1e} of the largest value on the clip of the reference when it sums in "
+                      f"another order, and a reference may allow {CEILING:g}: take another --seed or --clip-seed")
+    tolerance = min(max(TOLERANCE, float(f"{8 * spread:.1e}")), CEILING)
     frames = [(name, pixels, answer) for (name, pixels), answer in zip(images, known, strict=True)]
     chains.write(pack / "reference", frames, kept, {**about, "tolerance": tolerance, "spread": float(f"{spread:.1e}"), "births": births,
                                                     "deaths": deaths, "unseen": unseen})
