@@ -3,7 +3,7 @@
 use jetbench_runners::types::Stage;
 
 use crate::judge::stats::median;
-use crate::results::record::{CellRecord, FrameRecord, RunRecord};
+use crate::results::record::{CellRecord, FrameRecord, RunRecord, Verdict};
 use crate::telemetry::key::MemoryPhase;
 
 /// A cell with some interval of its detector.
@@ -57,7 +57,10 @@ pub fn points(run: &RunRecord, detect_every: u32) -> Vec<IntervalPoint> {
 }
 
 fn point(run: &RunRecord, cell: &CellRecord, detect_every: u32) -> IntervalPoint {
-    let frames: Vec<&FrameRecord> = cell.frames().collect();
+    // A cell that failed has no figures.
+    let whole = !matches!(cell.verdict, Verdict::Failed { .. });
+    let summary = cell.summary.as_ref().filter(|_| whole);
+    let frames: Vec<&FrameRecord> = cell.frames().filter(|_| whole).collect();
     let latencies = |of: &[&FrameRecord]| of.iter().map(|frame| frame.latency_ms).collect::<Vec<_>>();
     let mean = |values: &[f64]| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
     let detection = |frame: &FrameRecord| -> f64 {
@@ -67,7 +70,7 @@ fn point(run: &RunRecord, cell: &CellRecord, detect_every: u32) -> IntervalPoint
     let (looked, others): (Vec<&FrameRecord>, Vec<&FrameRecord>) =
         frames.iter().partition(|frame| frame.stages_ms.contains_key(Stage::Detector.as_str()));
     let all = latencies(&frames);
-    let found = cell.summary.as_ref().and_then(|summary| summary.found.as_ref());
+    let found = summary.and_then(|summary| summary.found.as_ref());
     let scores = found.and_then(|found| found.scores.as_ref());
     IntervalPoint {
         cell: cell.label(),
@@ -76,7 +79,7 @@ fn point(run: &RunRecord, cell: &CellRecord, detect_every: u32) -> IntervalPoint
         reasons: cell.verdict.reasons(),
         frames: frames.len(),
         detector_frames: told.then_some(looked.len()),
-        fps_model: cell.summary.as_ref().and_then(|summary| summary.fps_model),
+        fps_model: summary.and_then(|summary| summary.fps_model),
         mean_ms: mean(&all),
         p50_ms: median(&all),
         detection_ms: mean(&frames.iter().map(|frame| detection(frame)).collect::<Vec<_>>()).filter(|_| told),
@@ -88,7 +91,7 @@ fn point(run: &RunRecord, cell: &CellRecord, detect_every: u32) -> IntervalPoint
         id_switches: scores.and_then(|s| s.id_switches),
         tracks: found.map(|found| found.confirmed),
         unmatched: found.and_then(|found| found.unmatched),
-        peak_rss_mib: cell.memory.get(&MemoryPhase::Peak).and_then(|peak| peak.rss_mib),
+        peak_rss_mib: cell.memory.get(&MemoryPhase::Peak).filter(|_| whole).and_then(|peak| peak.rss_mib),
         run_id: run.run_id.clone(),
     }
 }
@@ -121,7 +124,7 @@ pub fn gain(cell: &[&IntervalPoint]) -> Option<(f64, Option<f64>)> {
 mod tests {
     use super::*;
     use crate::judge::summary::summarise;
-    use crate::results::record::{SequenceRecord, Verdict};
+    use crate::results::record::SequenceRecord;
 
     fn run(stages: &[&[(&str, f64)]]) -> RunRecord {
         let frame = |(i, stages): (usize, &&[(&str, f64)])| FrameRecord {
@@ -159,6 +162,11 @@ mod tests {
         );
         let every = &points(&run(&[looks, looks]), 1)[0];
         assert_eq!((every.looked_ms, every.other_ms), (Some(30.0), None));
+        let mut failed = run(&[looks, looks]);
+        failed.cells[0].verdict = Verdict::Failed { error: "killed".into(), phase: "track".into() };
+        let point = &points(&failed, 1)[0];
+        assert_eq!((point.frames, point.fps_model, point.mean_ms, point.detection_ms), (0, None, None, None));
+        assert_eq!(point.reasons, "track: killed");
     }
 
     #[test]
