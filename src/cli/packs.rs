@@ -196,7 +196,7 @@ pub struct HashArgs {
 pub struct NewArgs {
     /// Folder with ONNX files: NAME.onnx, in folders fp32/, fp16/, bf16/ or with an ending such as NAME_fp16.onnx
     pub dir: PathBuf,
-    /// Family: sam2, edgetam, efficienttam, sam3_tracker or dfine
+    /// Family: sam2, edgetam, efficienttam, sam3_tracker, dfine or videomt
     #[arg(long, value_name = "NAME", value_parser = jetbench_runners::draft::FAMILIES)]
     pub family: String,
     /// Id of the pack [default: name of the folder]

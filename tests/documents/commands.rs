@@ -12,6 +12,10 @@ const RUN_AS: &[(&str, &str)] = &[
     ("jetbench compare --models A B RUN", "jetbench compare --models sam2_points edgetam_points $EXAMPLE"),
     ("jetbench --models sam2_dfine --data DIR --overlays", "jetbench --models sam2_dfine --data frames --overlays"),
     (
+        "jetbench scale --models sam2_dfine --detect-every 1,5 --data DIR --plot interval.svg --export-csv interval.csv",
+        "jetbench scale --models sam2_dfine --detect-every 1,5 --data ~/davis --plot interval.svg --export-csv interval.csv",
+    ),
+    (
         "jetbench score TRUTH MASKS --protocol davis2017-unsup",
         "jetbench score ~/davis/Annotations/480p ~/predictions --protocol davis2017-unsup",
     ),
