@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import io
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -246,14 +247,20 @@ def main() -> int:
                     raise Unusable(f"{run}: cell {cell['model']} has no figures of found tracks")
                 scored = Scored(run, cell, record)
                 with tempfile.TemporaryDirectory() as root:
-                    for tool, figures in rescored(scored, args, Path(root)):
+                    done = rescored(scored, args, Path(root))
+                    wanted = {"labels": "davis", "mots": None}.get(scored.form, "ytvis")
+                    if wanted and not getattr(args, wanted):
+                        print(f"{scored.label}: not scored by the tool that --{wanted} names")
+                    for tool, figures in done:
                         tools += 1
                         print(f"{scored.label}: {tool}")
                         for name, theirs in figures.items():
                             ours = float(scored.own[name])
+                            if not math.isfinite(theirs):
+                                raise Unusable(f"{scored.label}: {tool} gives {theirs} for {name}")
                             worst = max(worst, abs(ours - theirs))
                             print(f"  {name:12s} tool {theirs:.12f}  jetbench {ours:.12f}  difference {abs(ours - theirs):.1e}")
-    except (Unusable, OSError, KeyError, ValueError) as error:
+    except (Unusable, OSError, LookupError, ValueError, TypeError, ImportError, AssertionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if tools == 0:

@@ -196,7 +196,12 @@ fn finds(detector: &DetectorSpec) -> String {
 /// What a video segmenter finds and tracks.
 fn tracks(segmenter: &SegmenterSpec) -> String {
     let queries = plural(segmenter.queries as usize, "query", "queries");
-    format!("{queries}, each of which may follow an object, {}\n", classes(&segmenter.classes))
+    match segmenter.tracks {
+        None => format!("{queries}, each of which may follow an object, {}\n", classes(&segmenter.classes)),
+        Some(tracks) => {
+            format!("{queries}, at most {} tracks at a time, {}\n", tracks.slots, classes(&segmenter.classes))
+        }
+    }
 }
 
 /// What a label pack says.

@@ -32,8 +32,9 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     let dropped = sum(|f| f.counts.dropped);
     if alone && dropped > 0 {
         let text = format!(
-            "too many tracks: {} found no slot; export the pack with more (--slots), or with a higher select_score in its pack.toml",
-            plural(dropped, "new track", "new tracks")
+            "too many tracks: {} found no slot, counted on each frame; raise select_score (on the first frame first_score) in pack.toml, or \
+             export the pack with more --slots",
+            plural(dropped, "birth", "births")
         );
         reasons.push(Reason::new(ReasonKind::TooManyTracks, text));
     }
@@ -91,9 +92,6 @@ mod tests {
             reasons(&cell).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
         assert_eq!((said("p", 0).as_str(), said("d", 3).as_str()), ("", ""));
-        assert!(
-            said("p", 3)
-                .starts_with("too many tracks: 3 new tracks found no slot; export the pack with more (--slots)")
-        );
+        assert!(said("p", 3).starts_with("too many tracks: 3 births found no slot, counted on each frame"));
     }
 }

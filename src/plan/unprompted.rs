@@ -5,6 +5,7 @@ use crate::exit::Error;
 use crate::plan::budget::Labels;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
+use jetbench_runners::contract::DVIS_DAQ;
 
 /// Most tracks at once, where no option says so.
 const MOST_TRACKS: usize = 20;
@@ -68,12 +69,14 @@ pub(super) fn is_footage(settings: &Settings, cells: &[Cell]) -> bool {
 }
 
 /// What a cell's label pack may be asked to name; `objects`: most of any video, where the data says how many there are. A detector founds
-/// tracks without end, so that only the labels' own bound holds for them.
+/// tracks without end, and so does DVIS-DAQ, so that only the labels' own bound holds for them.
 pub(super) fn labelled(cell: &Cell, objects: usize, longest: u32) -> Option<Labels<'_>> {
     let pack = cell.labels.as_ref()?.dir.as_path();
     let queries = cell.pack.capabilities.max_objects.map_or(usize::MAX, |most| most as usize);
     let tracks = match (cell.finds(), &cell.detector) {
         (false, _) => objects,
+        // Its slots hold so many at a time; over a video there may be more.
+        (true, None) if cell.pack.family == DVIS_DAQ => usize::MAX,
         (true, None) => queries,
         (true, Some(_)) => usize::MAX,
     };

@@ -456,7 +456,7 @@ impl CellRun<'_> {
             overlays_root: outputs::overlays(&self.dir.path, self.cell),
             classes: self.cell.pack.classes.clone(),
             labels: self.cell.labels.as_ref().map(|pack| pack.classes.clone()).unwrap_or_default(),
-            categories: BTreeMap::new(),
+            categories: None,
         };
         let by_class = self.scores_classes();
         self.progress.phase(Phase::Score);
@@ -471,7 +471,7 @@ impl CellRun<'_> {
             }
             let place = self.plan.list.iter().position(|name| *name == finished.video);
             extras.number = place.map_or(0, |place| place + 1);
-            extras.categories = if by_class { dataset.categories.of(&finished.video) } else { BTreeMap::new() };
+            extras.categories = by_class.then(|| dataset.categories.of(&finished.video));
             let Graded { record: mut graded, missing } =
                 grade::grade(&watched, finished, dataset.kind, &extras, &|| self.progress.graded())
                     .map_err(|e| e.to_string())?;

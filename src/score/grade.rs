@@ -130,8 +130,8 @@ pub struct Extras {
     pub classes: Vec<String>,
     /// Names of a label pack's classes.
     pub labels: Vec<String>,
-    /// Categories of the video's objects, by their names in the dataset; empty where nothing is scored by class.
-    pub categories: BTreeMap<String, String>,
+    /// Categories of the video's objects, by their names in the dataset; `None`: nothing is scored by class.
+    pub categories: Option<BTreeMap<String, String>>,
 }
 
 /// A graded sequence.

@@ -121,18 +121,22 @@ impl Lives {
         }
     }
 
-    /// Takes what the step says of a frame; `false` where it cannot be: a slot that comes from nowhere, or a number that is none.
+    /// Takes what the step says of a frame; `false` where it cannot be: a slot that comes from nowhere or from where another one came, rows
+    /// that do not ascend, or a number that is none or not whole.
     #[must_use]
     pub fn frame(&mut self, told: &Told<'_>) -> bool {
         let (slots, width) = (self.sizes.slots(), self.sizes.classes + 1);
         let most = (slots + self.sizes.queries) as f32;
-        if !(0.0..=most).contains(&told.total) {
+        if !(0.0..=most).contains(&told.total) || told.total.fract() != 0.0 {
             return false;
         }
         let count = (told.total as usize).min(slots);
         let mut live = Vec::with_capacity(count);
         for slot in 0..count {
             let (source, seen) = (told.source[slot], told.seen[slot] > 0.5);
+            if source.fract() != 0.0 || !told.seen[slot].is_finite() || slot > 0 && source <= told.source[slot - 1] {
+                return false;
+            }
             let logits = &told.logits[slot * width..][..width];
             if !(0.0..most).contains(&source) || !logits.iter().all(|logit| logit.is_finite()) {
                 return false;

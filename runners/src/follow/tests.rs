@@ -86,6 +86,16 @@ fn what_cannot_be_is_refused() {
         let mut lives = Lives::new(drawn_sizes());
         assert!(!lives.frame(&told(&logits, &[source, 3.0, 3.0], &[1.0; 3], total)), "{source}, {total}");
     }
+    for (source, seen, total) in [
+        ([3.0, 3.0, 1e6], 1.0, 2.0),
+        ([4.0, 3.0, 1e6], 1.0, 2.0),
+        ([3.5, 4.0, 1e6], 1.0, 2.0),
+        ([3.0, 4.0, 1e6], 1.0, 1.5),
+        ([3.0, 4.0, 1e6], f32::NAN, 2.0),
+    ] {
+        let mut lives = Lives::new(drawn_sizes());
+        assert!(!lives.frame(&told(&logits, &source, &[seen; 3], total)), "{source:?}, {seen}, {total}");
+    }
     let mut lives = Lives::new(drawn_sizes());
     assert!(!lives.frame(&told(&[f32::NAN; 9], &[3.0, 3.0, 3.0], &[1.0; 3], 1.0)));
     assert!(lives.frame(&told(&[f32::NAN; 9], &[3.0, 3.0, 3.0], &[1.0; 3], 0.0)), "what is in empty slots is nobody's");
@@ -110,6 +120,7 @@ fn slots_ask_for_the_queries_that_they_are_assigned() {
     lives.choose(&[0.9, 0.1, 0.8, 0.7, 0.0, 0.0, 0.2, 0.6], &mut matched);
     assert_eq!(matched, [0, 1, 0, 1], "the background has no query of its own");
     lives.choose(&[f32::NAN; 8], &mut matched);
+    assert!(matched.iter().all(|query| (0..2).contains(query)), "{matched:?}");
 }
 
 fn raw(values: &[f32]) -> Vec<u8> {
@@ -357,4 +368,110 @@ fn what_does_not_fit_the_family_is_named() {
         };
         assert!(text.contains(part), "{from} -> {to}: {text:?} does not say {part:?}");
     }
+}
+
+/// Values as a reference stores them: planes of bytes, deflated.
+fn stored(dir: &Path, file: &str, values: &[f32], shape: &[usize]) -> serde_json::Value {
+    let planes = (0..4).flat_map(|plane| values.iter().map(move |value| value.to_le_bytes()[plane]));
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &planes.collect::<Vec<u8>>()).unwrap();
+    std::fs::write(dir.join(file), encoder.finish().unwrap()).unwrap();
+    serde_json::json!({"file": file, "shape": shape})
+}
+
+fn picture(path: &Path, [width, height]: [u32; 2], colour: png::ColorType, samples: &[u8]) {
+    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), width, height);
+    encoder.set_color(colour);
+    encoder.write_header().unwrap().write_image_data(samples).unwrap();
+}
+
+/// Writes a reference of two frames into `dir`: what the drawn pack itself gives.
+fn reference(dir: &Path, follower: &mut Follower) -> serde_json::Value {
+    let rgb: Vec<u8> =
+        (0..64 * 36).flat_map(|i| [if i % 64 < 32 { 255 } else { 0 }, if i % 64 > 15 { 255 } else { 0 }, 0]).collect();
+    let frame = Frame { width: 64, height: 36, rgb: &rgb };
+    picture(&dir.join("frame.png"), [64, 36], png::ColorType::Rgb, &rgb);
+    follower.keep_overlaps();
+    let mut frames = Vec::new();
+    for number in 0..2 {
+        follower.look(frame).unwrap();
+        let live: Vec<Entry> = follower.live().to_vec();
+        let (ids, seen): (Vec<u32>, Vec<bool>) = live.iter().map(|entry| (entry.id - 1, entry.seen)).unzip();
+        let name = |part: &str| format!("{number}_{part}.z");
+        let logits = stored(dir, &name("logits"), follower.logits(), &[ids.len(), 3]);
+        let masks = stored(dir, &name("masks"), follower.masks(), &[ids.len(), 8, 8]);
+        let objects = follower.objects(frame).objects;
+        let pixels = objects.iter().flat_map(|o| (0..64 * 36).map(|i| u8::from(o.mask.get(i % 64, i / 64)) * 255));
+        let outlines = format!("{number}_outlines.png");
+        picture(
+            &dir.join(&outlines),
+            [64, 36 * ids.len() as u32],
+            png::ColorType::Grayscale,
+            &pixels.collect::<Vec<u8>>(),
+        );
+        frames.push(serde_json::json!({"image": "frame.png", "width": 64, "height": 36, "tracks": ids, "seen": seen,
+            "resized_sha256": sha256_hex(&follower.resized(frame).unwrap()), "logits": logits, "masks": masks, "outlines": outlines}));
+    }
+    let kept: Vec<_> = follower.tracks().tracks.iter().filter(|t| t.confirmed).map(|t| {
+        serde_json::json!({"track": t.id - 1, "birth": t.birth, "entries": t.end - t.birth, "label": t.label, "score": t.score})
+    }).collect();
+    serde_json::json!({"schema": 1, "tolerance": 1e-4, "mask_step": 1, "frames": frames, "kept": kept})
+}
+
+#[test]
+fn a_reference_is_compared_to_its_end_and_what_would_compare_nothing_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), |text| text + "[golden]\nindex = \"index.json\"\ntolerance = 1e-4\n");
+    let Some(mut follower) = opened(dir.path(), &[]) else { return };
+    let whole = reference(dir.path(), &mut follower);
+    let verified = |index: &serde_json::Value, options: Options| {
+        std::fs::write(dir.path().join("index.json"), index.to_string()).unwrap();
+        let pack = dir.path().to_path_buf();
+        let request =
+            OpenRequest { pack, detector: None, dtype: Dtype::Fp32, device: Device::Cpu, options, ort_lib: None };
+        crate::study::chains::verify_first(&request, usize::MAX)
+    };
+    let healthy = verified(&whole, Options::default()).unwrap();
+    assert_eq!((healthy.failures.as_slice(), healthy.entries, healthy.kept), (&[][..], [3, 0], [1, 0]));
+    assert!(
+        !healthy.passes() && healthy.missing == ["no track is born after the first frame of the reference"],
+        "{healthy:?}"
+    );
+    // What differs is said.
+    let damaged = |path: &str, value: serde_json::Value| {
+        let mut index = whole.clone();
+        *index.pointer_mut(path).unwrap_or_else(|| panic!("{path}")) = value;
+        index
+    };
+    let outlines = vec![0; 64 * 36 * 2];
+    picture(&dir.path().join("empty.png"), [64, 72], png::ColorType::Grayscale, &outlines);
+    stored(dir.path(), "other.z", &[0.5; 6], &[2, 3]);
+    for (path, value, word) in [
+        (
+            "/frames/0/seen/1",
+            serde_json::json!(!whole["frames"][0]["seen"][1].as_bool().unwrap()),
+            "seen on one side only",
+        ),
+        ("/frames/0/outlines", serde_json::json!("empty.png"), "has an IoU of"),
+        ("/frames/0/logits/file", serde_json::json!("other.z"), "logits of classes differ"),
+        ("/frames/1/tracks/0", serde_json::json!(0), "in the reference"),
+        ("/kept/0/label", serde_json::json!(0), "at the end track 1"),
+        ("/frames/0/resized_sha256", serde_json::json!(""), "after resizing"),
+    ] {
+        let report = verified(&damaged(path, value), Options::default()).unwrap();
+        assert!(report.failures.iter().any(|failure| failure.contains(word)), "{path}: {:?}", report.failures);
+    }
+    for (path, value, word) in [
+        ("/frames/0/outlines", serde_json::Value::Null, "nothing would be compared"),
+        ("/mask_step", serde_json::json!(9), "leaves no logit"),
+        ("/kept/0/track", serde_json::json!(u32::MAX), "cannot be"),
+        ("/frames/0/height", serde_json::json!(u32::MAX), "too high"),
+    ] {
+        let text = verified(&damaged(path, value), Options::default()).unwrap_err().to_string();
+        assert!(text.contains(word), "{path}: {text}");
+    }
+    let mut exclusive = Options::default();
+    exclusive.set("overlaps", "exclusive").unwrap();
+    let text = verified(&whole, exclusive).unwrap_err().to_string();
+    assert!(text.contains("overlaps=exclusive"), "{text}");
 }

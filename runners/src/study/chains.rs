@@ -141,6 +141,20 @@ impl Reference {
             if frame.tracks.len() != frame.seen.len() || frame.tracks.len() > most {
                 return Err(wrong(format!("{}: up to {most} tracks, and one flag for each, expected", frame.image)));
             }
+            if !frame.tracks.is_empty() && frame.outlines.is_none() {
+                return Err(wrong(format!(
+                    "{}: it has tracks and no outlines, so nothing would be compared",
+                    frame.image
+                )));
+            }
+            if frame.height.checked_mul(frame.tracks.len() as u32).is_none() {
+                return Err(wrong(format!("{}: {} pixels high is too high", frame.image, frame.height)));
+            }
+        }
+        for Kept { track, birth, entries, .. } in &index.kept {
+            if track.checked_add(1).is_none() || birth.checked_add(*entries).is_none() {
+                return Err(wrong(format!("kept: track {track} from {birth} for {entries} frames cannot be")));
+            }
         }
         Ok(Reference { index, tolerance, dir })
     }
@@ -173,14 +187,27 @@ fn gaps(ours: &[f32], theirs: &[f32]) -> [Option<f64>; 2] {
 /// Compares the segmenter in `request` with the first `most` frames of its reference.
 ///
 /// # Errors
-/// [`RunnerError::Pack`] when the reference is missing or broken, and whatever opening and running give. Differences are no error: they are
-/// in the report.
+/// [`RunnerError::Pack`] when the reference is missing or broken, [`RunnerError::Usage`] for options that it cannot judge, and whatever opening
+/// and running give. Differences are no error: they are in the report.
 pub fn verify_first(request: &OpenRequest, most: usize) -> Result<ChainReport, RunnerError> {
     let pack = Pack::read(&request.pack)?;
     let mut follower = Follower::open(request, None)?;
     let reference = Reference::read(&pack)?;
+    if let Some(value) = request.options.extra.get("overlaps").filter(|value| *value != "keep") {
+        return Err(RunnerError::Usage(format!(
+            "--option overlaps={value}: the masks of the reference are those of overlaps=keep, so it cannot judge others; leave the option out"
+        )));
+    }
     follower.keep_overlaps();
     let sizes = *follower.sizes();
+    let least = sizes.coarse.into_iter().min().unwrap_or(0);
+    if reference.index.mask_step > least {
+        return Err(RunnerError::Pack(format!(
+            "{}: mask_step {} leaves no logit of masks that are {least} wide or high",
+            reference.dir.display(),
+            reference.index.mask_step
+        )));
+    }
     let mut report = ChainReport {
         schema: SCHEMA,
         verdict: Verdict::Fail,

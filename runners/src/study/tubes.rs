@@ -246,6 +246,13 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<TubeReport, Ru
     bench.segmenter.judge_by(bench.reference.index.threshold);
     let sizes = *bench.segmenter.sizes();
     let step = bench.reference.index.mask_step;
+    if step > sizes.side {
+        let at = bench.reference.dir.display();
+        return Err(RunnerError::Pack(format!(
+            "{at}: mask_step {step} leaves no logit of masks that are {} wide",
+            sizes.side
+        )));
+    }
     let kept = (step / 2..sizes.side).step_by(step).count();
     bench.frames(most, &mut |segmenter, reference, of, frame, report| {
         if sha256_hex(&segmenter.resized(frame)?) != of.resized_sha256 {

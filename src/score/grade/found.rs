@@ -19,8 +19,8 @@ pub(super) struct Tracks<'a> {
     classes: &'a [String],
     /// With a label pack: its classes, and the best of each labelled track, by the runner's id.
     labels: Option<(&'a [String], BTreeMap<u32, u32>)>,
-    /// Categories of the truth's objects by id, as they are compared; empty: nothing is scored by class.
-    categories: BTreeMap<u16, String>,
+    /// Categories of the truth's objects by id, as they are compared; `None`: nothing is scored by class.
+    categories: Option<BTreeMap<u16, String>>,
     /// The sequence with the confirmed tracks as its objects: their ids are the runner's, their names their numbers.
     pub(super) shown: Sequence,
     /// What stands beside each in a picture.
@@ -48,8 +48,8 @@ impl<'a> Tracks<'a> {
             let best = said.objects.iter().filter_map(|of| Some((of.object, of.best?.label)));
             (extras.labels.as_slice(), best.collect())
         });
-        let named =
-            extras.categories.iter().filter_map(|(name, category)| Some((name.parse().ok()?, same_class(category))));
+        let named = |(name, category): (&String, &String)| Some((name.parse().ok()?, same_class(category)));
+        let categories = extras.categories.as_ref().map(|all| all.iter().filter_map(named).collect());
         let confirmed = || found.tracks.iter().filter(|track| track.confirmed).zip(1..);
         let object = |(track, number): (&FoundTrack, u32)| Object {
             id: track.id,
@@ -63,8 +63,7 @@ impl<'a> Tracks<'a> {
             None => format!("{number} {} {:.2}", label(classes, track.label), track.score),
         });
         let titles = titles.collect();
-        let mut tracks =
-            Tracks { found, classes, labels, categories: named.collect(), shown, titles, objects: None, layout };
+        let mut tracks = Tracks { found, classes, labels, categories, shown, titles, objects: None, layout };
         if sequence.truth_source().is_some() {
             let first = sequence.objects.iter().filter_map(|object| object.annotated.first()).min();
             let first = first.map(|frame| tracks.truth(sequence, *frame)).transpose()?;
@@ -93,12 +92,13 @@ impl<'a> Tracks<'a> {
         let confirmed = || self.found.tracks.iter().filter(|track| track.confirmed);
         let names = self.labels.as_ref().map_or(self.classes, |(classes, _)| classes);
         let class = |track: &FoundTrack| Some(same_class(&label(names, self.class_of(track)?)));
-        let scored = !self.categories.is_empty();
         Told {
             // One without a class stands behind all others.
             tracks: confirmed().map(|t| (t.score, self.class_of(t).unwrap_or(u32::MAX))).collect(),
-            classes: scored
-                .then(|| ToldClasses { objects: &self.categories, tracks: confirmed().map(class).collect() }),
+            classes: self
+                .categories
+                .as_ref()
+                .map(|objects| ToldClasses { objects, tracks: confirmed().map(class).collect() }),
         }
     }
 
