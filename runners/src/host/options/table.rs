@@ -71,7 +71,7 @@ pub const TABLE: &[RunnerOption] = &[
     RunnerOption {
         doc: "`exclusive` gives a pixel that several objects claim to the one with the highest logit, as SAM 2's own \
               evaluation does. It is the default where the truth is kept in label maps, because there a pixel belongs to one \
-              object at most.",
+              object at most. Video segmenters have other orders: of VidEoMT the last query wins, of DVIS-DAQ the eldest track.",
         ..option(
             "overlaps",
             EVERY,
