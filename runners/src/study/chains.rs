@@ -14,7 +14,7 @@ use crate::study::golden::{SCHEMA, Verdict};
 use crate::study::reference::{
     FramesHeader, TensorFile, floats, read_frames_index, read_label_png, read_png, relative,
 };
-use crate::study::tubes::{CEILING, Limits, difference};
+use crate::study::tubes::{CEILING, Limits, difference, leaves_logits, sampled};
 use crate::types::{FoundTracks, Frame, FrameMasks, Mask, OpenRequest};
 
 /// Frames with a track that a reference must have.
@@ -168,12 +168,6 @@ impl Reference {
     }
 }
 
-/// Every n-th row and column of mask logits `[n, rows, width]`, from n / 2 on.
-fn sampled(masks: &[f32], [width, rows]: [usize; 2], step: usize) -> Vec<f32> {
-    let kept = masks.chunks_exact(width).enumerate().filter(|(row, _)| row % rows % step == step / 2);
-    kept.flat_map(|(_, row)| row.iter().skip(step / 2).step_by(step).copied()).collect()
-}
-
 /// Largest absolute difference, and in shares of the largest value; `None` where a number is none.
 fn gaps(ours: &[f32], theirs: &[f32]) -> [Option<f64>; 2] {
     let apart = |a: &f32, b: &f32| f64::from((a - b).abs());
@@ -200,14 +194,7 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<ChainReport, R
     }
     follower.keep_overlaps();
     let sizes = *follower.sizes();
-    let least = sizes.coarse.into_iter().min().unwrap_or(0);
-    if reference.index.mask_step > least {
-        return Err(RunnerError::Pack(format!(
-            "{}: mask_step {} leaves no logit of masks that are {least} wide or high",
-            reference.dir.display(),
-            reference.index.mask_step
-        )));
-    }
+    leaves_logits(&reference.dir, reference.index.mask_step, sizes.coarse)?;
     let mut report = ChainReport {
         schema: SCHEMA,
         verdict: Verdict::Fail,

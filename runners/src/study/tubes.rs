@@ -2,7 +2,7 @@
 //! PyTorch gave for the same weights: class logits, mask logits (those that the reference keeps), the state, and the objects with their
 //! masks at the size of the frame. Or, on the same frames, with what the pack gives when it is run otherwise.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -158,10 +158,22 @@ impl Reference {
     }
 }
 
-/// Every n-th row and column of mask logits `[Q, side, side]`, from n / 2 on.
-fn sampled(masks: &[f32], side: usize, step: usize) -> Vec<f32> {
-    let rows = masks.chunks_exact(side).enumerate().filter(|(row, _)| row % side % step == step / 2);
-    rows.flat_map(|(_, row)| row.iter().skip(step / 2).step_by(step).copied()).collect()
+/// Every n-th row and column of mask logits `[n, rows, width]`, from n / 2 on.
+pub(super) fn sampled(masks: &[f32], [width, rows]: [usize; 2], step: usize) -> Vec<f32> {
+    let kept = masks.chunks_exact(width).enumerate().filter(|(row, _)| row % rows % step == step / 2);
+    kept.flat_map(|(_, row)| row.iter().skip(step / 2).step_by(step).copied()).collect()
+}
+
+/// A reference in `dir` with that `step` keeps logits of masks of `[width, rows]`; one that keeps none would compare nothing.
+pub(super) fn leaves_logits(dir: &Path, step: usize, [width, rows]: [usize; 2]) -> Result<(), RunnerError> {
+    let least = width.min(rows);
+    match step > least {
+        false => Ok(()),
+        true => Err(RunnerError::Pack(format!(
+            "{}: mask_step {step} leaves no logit of masks that are {least} wide or high",
+            dir.display()
+        ))),
+    }
 }
 
 /// Largest difference in shares of the largest value of `theirs`, 1 at least; infinite where a number is none.
@@ -246,13 +258,7 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<TubeReport, Ru
     bench.segmenter.judge_by(bench.reference.index.threshold);
     let sizes = *bench.segmenter.sizes();
     let step = bench.reference.index.mask_step;
-    if step > sizes.side {
-        let at = bench.reference.dir.display();
-        return Err(RunnerError::Pack(format!(
-            "{at}: mask_step {step} leaves no logit of masks that are {} wide",
-            sizes.side
-        )));
-    }
+    leaves_logits(&bench.reference.dir, step, [sizes.side; 2])?;
     let kept = (step / 2..sizes.side).step_by(step).count();
     bench.frames(most, &mut |segmenter, reference, of, frame, report| {
         if sha256_hex(&segmenter.resized(frame)?) != of.resized_sha256 {
@@ -264,7 +270,7 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<TubeReport, Ru
         let queries = floats(&reference.dir, &of.queries, &[sizes.queries, sizes.channels], "")?;
         let values = [
             Some(difference(segmenter.logits(), &logits)),
-            Some(difference(&sampled(segmenter.masks(), sizes.side, step), &masks)),
+            Some(difference(&sampled(segmenter.masks(), [sizes.side; 2], step), &masks)),
             segmenter.queries().map(|ours| difference(ours, &queries)),
         ];
         let labels = read_label_png(&relative(&reference.dir, &of.labels)?, of.width, of.height)?;
