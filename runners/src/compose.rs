@@ -11,7 +11,7 @@ use crate::detect::contract::DETECTOR;
 use crate::detect::{Detection, Detector};
 use crate::host::options::OF_ASSOCIATION;
 use crate::host::settings::SessionSettings;
-use crate::runner::{Runner, RunnerError};
+use crate::runner::{Runner, RunnerError, check_unprompted};
 use crate::sam::copies::Copied;
 use crate::sam::tracker::{Followed, Tracker};
 use crate::types::{
@@ -192,12 +192,7 @@ impl<T: Tracks, D: Detects> Runner for Composed<T, D> {
         prompts: &[Prompt],
         next: Option<Frame<'_>>,
     ) -> Result<FrameMasks, RunnerError> {
-        if let Some(prompt) = prompts.first() {
-            return Err(RunnerError::Usage(format!(
-                "prompt for object {}: the detector founds the tracks, nobody prompts them",
-                prompt.object
-            )));
-        }
+        check_unprompted(prompts, "the detector founds the tracks")?;
         let Composed { tracker, detector, association, detections, .. } = self;
         tracker.carry(frame, next, &mut |followed| {
             detections.clear();

@@ -118,6 +118,16 @@ pub(crate) fn check_frame(frame: Frame<'_>) -> Result<(), RunnerError> {
     Ok(())
 }
 
+/// Refuses prompts of a runner whose objects are found without: `finder` says by what.
+pub(crate) fn check_unprompted(prompts: &[Prompt], finder: &str) -> Result<(), RunnerError> {
+    match prompts.first() {
+        None => Ok(()),
+        Some(Prompt { object, .. }) => {
+            Err(RunnerError::Usage(format!("prompt for object {object}: {finder}, nobody prompts them")))
+        }
+    }
+}
+
 /// The prompts of one frame fit the runner, the frame and the objects already tracked (`live`).
 ///
 /// # Errors

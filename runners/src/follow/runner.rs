@@ -1,7 +1,7 @@
 //! The segmenter as a runner: no prompts, a mask per live track, tracks at the end.
 
 use super::Follower;
-use crate::runner::{Runner, RunnerError};
+use crate::runner::{Runner, RunnerError, check_unprompted};
 use crate::types::{Capabilities, FoundTracks, Frame, FrameMasks, OpenReport, Prompt, StagePrecision, StageTimes};
 
 impl Runner for Follower {
@@ -22,12 +22,7 @@ impl Runner for Follower {
     }
 
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
-        if let Some(prompt) = prompts.first() {
-            return Err(RunnerError::Usage(format!(
-                "prompt for object {}: a video segmenter finds its objects itself, nobody prompts them",
-                prompt.object
-            )));
-        }
+        check_unprompted(prompts, "a video segmenter finds its objects itself")?;
         self.look(frame)?;
         Ok(self.objects(frame))
     }

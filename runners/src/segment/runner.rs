@@ -1,7 +1,7 @@
 //! The segmenter as a runner: no prompts, a mask per query that was ever an object, tracks at the end.
 
 use super::Segmenter;
-use crate::runner::{Runner, RunnerError};
+use crate::runner::{Runner, RunnerError, check_unprompted};
 use crate::types::{Capabilities, FoundTracks, Frame, FrameMasks, OpenReport, Prompt, StagePrecision, StageTimes};
 
 impl Runner for Segmenter {
@@ -22,12 +22,7 @@ impl Runner for Segmenter {
     }
 
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
-        if let Some(prompt) = prompts.first() {
-            return Err(RunnerError::Usage(format!(
-                "prompt for object {}: a video segmenter finds its objects itself, nobody prompts them",
-                prompt.object
-            )));
-        }
+        check_unprompted(prompts, "a video segmenter finds its objects itself")?;
         self.look(frame)?;
         Ok(self.objects(frame))
     }

@@ -2,19 +2,16 @@
 //! every frame with what PyTorch gave for the same weights: the live tracks and whether they are seen, their class logits, their mask logits
 //! (those that the reference keeps), and their masks at the size of the frame; at the end, the tracks that are kept, and their classes.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256_hex;
 use crate::follow::Follower;
+use crate::manifest::Manifest;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::study::golden::{SCHEMA, Verdict};
-use crate::study::reference::{
-    FramesHeader, TensorFile, floats, read_frames_index, read_label_png, read_png, relative,
-};
-use crate::study::tubes::{CEILING, Limits, difference, leaves_logits, sampled};
+use crate::study::reference::{FramesIndex, FramesReference, TensorFile, floats, read_label_png, read_png, relative};
+use crate::study::tubes::{CEILING, Limits, STEPS, difference, leaves_logits, sampled};
 use crate::types::{FoundTracks, Frame, FrameMasks, Mask, OpenRequest};
 
 /// Frames with a track that a reference must have.
@@ -113,52 +110,42 @@ impl ChainReport {
     }
 }
 
-/// A reference.
-struct Reference {
-    index: Index,
-    tolerance: f64,
-    dir: PathBuf,
+type Reference = FramesReference<Index>;
+
+impl FramesIndex for Index {
+    const CEILING: f64 = CEILING;
+
+    fn header(&self) -> (u32, f64, usize) {
+        (self.schema, self.tolerance, self.frames.len())
+    }
+
+    fn check(&self, manifest: &Manifest) -> Result<(), String> {
+        if !STEPS.contains(&self.mask_step) {
+            return Err(format!("mask_step = {}: from {} to {} expected", self.mask_step, STEPS.start(), STEPS.end()));
+        }
+        let tracks = manifest.segmenter.as_ref().and_then(|segmenter| segmenter.tracks);
+        let most = tracks.map_or(0, |tracks| tracks.slots as usize);
+        for frame in &self.frames {
+            if frame.tracks.len() != frame.seen.len() || frame.tracks.len() > most {
+                return Err(format!("{}: up to {most} tracks, and one flag for each, expected", frame.image));
+            }
+            if !frame.tracks.is_empty() && frame.outlines.is_none() {
+                return Err(format!("{}: it has tracks and no outlines, so nothing would be compared", frame.image));
+            }
+            if frame.height.checked_mul(frame.tracks.len() as u32).is_none() {
+                return Err(format!("{}: {} pixels high is too high", frame.image, frame.height));
+            }
+        }
+        for Kept { track, birth, entries, .. } in &self.kept {
+            if track.checked_add(1).is_none() || birth.checked_add(*entries).is_none() {
+                return Err(format!("kept: track {track} from {birth} for {entries} frames cannot be"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Reference {
-    fn read(pack: &Pack) -> Result<Reference, RunnerError> {
-        let (index, dir, tolerance): (Index, _, _) = read_frames_index(pack, CEILING, |index: &Index| FramesHeader {
-            schema: index.schema,
-            tolerance: index.tolerance,
-            frames: index.frames.len(),
-            called: "frames",
-        })?;
-        let wrong = |text: String| {
-            let at = pack.manifest.golden.as_ref().map_or("", |golden| &golden.index);
-            RunnerError::Pack(format!("{}: {text}", pack.dir.join(at).display()))
-        };
-        if !(1..=4096).contains(&index.mask_step) {
-            return Err(wrong("mask_step from 1 to 4096 expected".to_string()));
-        }
-        for frame in &index.frames {
-            let most =
-                pack.manifest.segmenter.as_ref().and_then(|s| s.tracks).map_or(0, |tracks| tracks.slots as usize);
-            if frame.tracks.len() != frame.seen.len() || frame.tracks.len() > most {
-                return Err(wrong(format!("{}: up to {most} tracks, and one flag for each, expected", frame.image)));
-            }
-            if !frame.tracks.is_empty() && frame.outlines.is_none() {
-                return Err(wrong(format!(
-                    "{}: it has tracks and no outlines, so nothing would be compared",
-                    frame.image
-                )));
-            }
-            if frame.height.checked_mul(frame.tracks.len() as u32).is_none() {
-                return Err(wrong(format!("{}: {} pixels high is too high", frame.image, frame.height)));
-            }
-        }
-        for Kept { track, birth, entries, .. } in &index.kept {
-            if track.checked_add(1).is_none() || birth.checked_add(*entries).is_none() {
-                return Err(wrong(format!("kept: track {track} from {birth} for {entries} frames cannot be")));
-            }
-        }
-        Ok(Reference { index, tolerance, dir })
-    }
-
     /// The masks of a frame's tracks, which are one below the other in a file.
     fn outlines(&self, of: &FrameFiles) -> Result<Vec<Mask>, RunnerError> {
         let (Some(file), count) = (&of.outlines, of.tracks.len() as u32) else { return Ok(Vec::new()) };

@@ -9,7 +9,7 @@ use crate::label::{Labeller, best, unit};
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::study::golden::{SCHEMA, Verdict};
-use crate::study::reference::{FramesHeader, TensorFile, floats, read_frames_index, read_png, relative};
+use crate::study::reference::{FramesIndex, FramesReference, TensorFile, floats, read_png, relative};
 use crate::types::{ClassProbability, Device, Dtype, Frame, OpenRequest};
 
 /// Pictures that a reference must have.
@@ -33,6 +33,15 @@ struct Picture {
     height: u32,
     resized_sha256: String,
     embeds: TensorFile,
+}
+
+impl FramesIndex for Index {
+    const CEILING: f64 = CEILING;
+    const CALLED: &'static str = "pictures";
+
+    fn header(&self) -> (u32, f64, usize) {
+        (self.schema, self.tolerance, self.frames.len())
+    }
 }
 
 /// What a verification of a label pack showed. As JSON this is what `jetbench verify --json` prints of it.
@@ -85,12 +94,7 @@ pub struct PictureReport {
 pub fn verify_first(request: &OpenRequest, most: usize) -> Result<EmbeddingReport, RunnerError> {
     let pack = Pack::read(&request.pack)?;
     let width = signature(&pack)?.width as usize;
-    let (index, dir, tolerance): (Index, _, _) = read_frames_index(&pack, CEILING, |index: &Index| FramesHeader {
-        schema: index.schema,
-        tolerance: index.tolerance,
-        frames: index.frames.len(),
-        called: "pictures",
-    })?;
+    let FramesReference { index: Index { frames, .. }, dir, tolerance } = FramesReference::read(&pack)?;
     let mut labeller = Labeller::open(&request.pack, request)?;
     let tolerance = match (request.dtype, request.device) {
         (Dtype::Fp32, Device::Cpu) => tolerance,
@@ -112,7 +116,7 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<EmbeddingRepor
         failures: Vec::new(),
         missing: Vec::new(),
     };
-    for of in index.frames.iter().take(most) {
+    for of in frames.iter().take(most) {
         let rgb = read_png(&relative(&dir, &of.image)?, of.width, of.height)?;
         let resized = labeller.resize(Frame { width: of.width, height: of.height, rgb: &rgb })?;
         if sha256_hex(&resized) != of.resized_sha256 {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::files;
-use crate::manifest::GoldenSpec;
+use crate::manifest::{GoldenSpec, Manifest};
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::study::limits::{CEILINGS, Tolerance};
@@ -115,41 +115,54 @@ fn parsed<I: DeserializeOwned>(pack: &Pack) -> Result<(I, &GoldenSpec, PathBuf),
     Ok((index, golden, path))
 }
 
-/// What every index of single frames says.
-pub(super) struct FramesHeader {
-    pub(super) schema: u32,
-    /// Largest difference in fp32.
-    pub(super) tolerance: f64,
-    pub(super) frames: usize,
-    /// What it calls them: `frames`.
-    pub(super) called: &'static str,
+/// The index of a reference of single frames.
+pub(super) trait FramesIndex: DeserializeOwned {
+    /// Largest tolerance that it may state: above, a comparison proves nothing.
+    const CEILING: f64;
+    /// What it calls its frames.
+    const CALLED: &'static str = "frames";
+
+    /// Its schema, its tolerance (largest difference in fp32), and how many frames it has.
+    fn header(&self) -> (u32, f64, usize);
+
+    /// Does the rest fit a pack of this manifest? Else the error's words, with the field.
+    fn check(&self, _: &Manifest) -> Result<(), String> {
+        Ok(())
+    }
 }
 
-/// The index of a pack whose reference is of single frames, the folder that its paths start from, and the tolerance: the manifest's is a
-/// promise of the pack, which the reference cannot widen. `ceiling`: what no reference may allow.
-///
-/// # Errors
-/// [`RunnerError::Pack`] naming the file, the field, what was expected and what was found.
-pub(super) fn read_frames_index<I: DeserializeOwned>(
-    pack: &Pack,
-    ceiling: f64,
-    header: impl Fn(&I) -> FramesHeader,
-) -> Result<(I, PathBuf, f64), RunnerError> {
-    let (index, golden, path) = parsed(pack)?;
-    let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
-    let FramesHeader { schema, tolerance, frames, called } = header(&index);
-    if schema != SCHEMA {
-        return Err(wrong(format!("schema {schema}, this program reads {SCHEMA}")));
+/// A reference of single frames.
+pub(super) struct FramesReference<I> {
+    pub(super) index: I,
+    /// The manifest's tolerance is a promise of the pack, which the reference cannot widen.
+    pub(super) tolerance: f64,
+    /// The folder that its paths start from.
+    pub(super) dir: PathBuf,
+}
+
+impl<I: FramesIndex> FramesReference<I> {
+    /// # Errors
+    /// [`RunnerError::Pack`] naming the file, the field, what was expected and what was found.
+    pub(super) fn read(pack: &Pack) -> Result<Self, RunnerError> {
+        let (index, golden, path): (I, _, _) = parsed(pack)?;
+        let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
+        let (schema, tolerance, frames) = index.header();
+        if schema != SCHEMA {
+            return Err(wrong(format!("schema {schema}, this program reads {SCHEMA}")));
+        }
+        if !(1..=MOST_FRAMES).contains(&frames) {
+            return Err(wrong(format!("{frames} {}: 1 to {MOST_FRAMES} expected", I::CALLED)));
+        }
+        let ceiling = I::CEILING;
+        if !(0.0..=ceiling).contains(&tolerance) {
+            return Err(wrong(format!(
+                "tolerance = {tolerance:e}: from 0 to {ceiling:e} expected; above, a comparison proves nothing"
+            )));
+        }
+        index.check(&pack.manifest).map_err(wrong)?;
+        let dir = path.parent().unwrap_or(&pack.dir).to_path_buf();
+        Ok(FramesReference { index, tolerance: tolerance.min(golden.tolerance), dir })
     }
-    if !(1..=MOST_FRAMES).contains(&frames) {
-        return Err(wrong(format!("{frames} {called}: 1 to {MOST_FRAMES} expected")));
-    }
-    if !(0.0..=ceiling).contains(&tolerance) {
-        return Err(wrong(format!(
-            "tolerance = {tolerance:e}: from 0 to {ceiling:e} expected; above, a comparison proves nothing"
-        )));
-    }
-    Ok((index, path.parent().unwrap_or(&pack.dir).to_path_buf(), tolerance.min(golden.tolerance)))
 }
 
 /// The values of a stored tensor in the folder of its index, all of them finite; `axes`: what the shape means, for the error.

@@ -2,24 +2,26 @@
 //! PyTorch gave for the same weights: class logits, mask logits (those that the reference keeps), the state, and the objects with their
 //! masks at the size of the frame. Or, on the same frames, with what the pack gives when it is run otherwise.
 
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256_hex;
 use crate::host::settings::SessionSettings;
+use crate::manifest::Manifest;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::segment::Segmenter;
 use crate::study::frames::FrameAnswer;
 use crate::study::golden::{SCHEMA, Verdict};
-use crate::study::reference::{
-    FramesHeader, TensorFile, floats, read_frames_index, read_label_png, read_png, relative,
-};
+use crate::study::reference::{FramesIndex, FramesReference, TensorFile, floats, read_label_png, read_png, relative};
 use crate::types::{Device, Dtype, Frame, FrameMasks, Mask, OpenRequest};
 
 /// What no reference may allow, in shares of the largest value: above, a comparison proves nothing.
 pub(super) const CEILING: f64 = 2e-3;
+/// From row to row of mask logits that a reference keeps.
+pub(super) const STEPS: RangeInclusive<usize> = 1..=4096;
 /// Frames with an object that a reference must have, and frames over which the state must be carried.
 const LEAST: usize = 2;
 
@@ -42,6 +44,29 @@ struct FrameFiles {
     masks: TensorFile,
     queries: TensorFile,
     labels: String,
+}
+
+type Reference = FramesReference<Index>;
+
+impl FramesIndex for Index {
+    const CEILING: f64 = CEILING;
+
+    fn header(&self) -> (u32, f64, usize) {
+        (self.schema, self.tolerance, self.frames.len())
+    }
+
+    fn check(&self, _: &Manifest) -> Result<(), String> {
+        match (0.0..=1.0).contains(&self.threshold) && STEPS.contains(&self.mask_step) {
+            true => Ok(()),
+            false => Err(format!(
+                "threshold = {}, mask_step = {}: from 0 to 1, and from {} to {} expected",
+                self.threshold,
+                self.mask_step,
+                STEPS.start(),
+                STEPS.end()
+            )),
+        }
+    }
 }
 
 /// Differences allowed.
@@ -131,30 +156,6 @@ impl TubeReport {
     /// Everything lies within its limits and enough was compared.
     pub fn passes(&self) -> bool {
         self.verdict == Verdict::Pass
-    }
-}
-
-/// A reference.
-struct Reference {
-    index: Index,
-    tolerance: f64,
-    dir: PathBuf,
-}
-
-impl Reference {
-    fn read(pack: &Pack) -> Result<Reference, RunnerError> {
-        let (index, dir, tolerance): (Index, _, _) = read_frames_index(pack, CEILING, |index: &Index| FramesHeader {
-            schema: index.schema,
-            tolerance: index.tolerance,
-            frames: index.frames.len(),
-            called: "frames",
-        })?;
-        if !(0.0..=1.0).contains(&index.threshold) || !(1..=4096).contains(&index.mask_step) {
-            let at = pack.manifest.golden.as_ref().map_or("", |golden| &golden.index);
-            let text = "threshold from 0 to 1 and mask_step from 1 to 4096 expected";
-            return Err(RunnerError::Pack(format!("{}: {text}", pack.dir.join(at).display())));
-        }
-        Ok(Reference { index, tolerance, dir })
     }
 }
 

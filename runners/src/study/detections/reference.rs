@@ -8,7 +8,7 @@ use crate::detect::boxes::Rows;
 use crate::detect::contract::Signature;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
-use crate::study::reference::{FramesHeader, SCHEMA, TensorFile, floats, read_frames_index, read_png, relative};
+use crate::study::reference::{FramesIndex, FramesReference, SCHEMA, TensorFile, floats, read_png, relative};
 
 /// What no reference may allow: above, a comparison proves nothing. It moves a score by 0.0005 and an edge by two pixels of 1024.
 pub const CEILING: f64 = 2e-3;
@@ -25,6 +25,14 @@ struct Index {
 
 fn schema() -> u32 {
     SCHEMA
+}
+
+impl FramesIndex for Index {
+    const CEILING: f64 = CEILING;
+
+    fn header(&self) -> (u32, f64, usize) {
+        (self.schema, self.tolerance, self.frames.len())
+    }
 }
 
 /// A frame of the reference.
@@ -74,14 +82,9 @@ impl Reference {
     /// # Errors
     /// [`RunnerError::Pack`] naming the file, the field, what was expected and what was found.
     pub fn read(pack: &Pack, signature: &Signature) -> Result<Reference, RunnerError> {
-        let (index, dir, tolerance): (Index, _, _) = read_frames_index(pack, CEILING, |index: &Index| FramesHeader {
-            schema: index.schema,
-            tolerance: index.tolerance,
-            frames: index.frames.len(),
-            called: "frames",
-        })?;
+        let FramesReference { index: Index { frames, .. }, dir, tolerance } = FramesReference::read(pack)?;
         let (queries, classes) = (signature.queries, signature.classes);
-        Ok(Reference { tolerance, frames: index.frames, dir, queries, classes })
+        Ok(Reference { tolerance, frames, dir, queries, classes })
     }
 
     /// What PyTorch gave for a frame.
