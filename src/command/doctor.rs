@@ -24,7 +24,7 @@ use crate::results::record::DeviceRecord;
 use crate::run::lock;
 use crate::telemetry::allowance::Allowance;
 use crate::telemetry::rivals::{self, Watch};
-use crate::telemetry::{self, device};
+use crate::telemetry::{self, SystemMemory, device};
 use crate::text::plural;
 
 /// Result of one check.
@@ -254,18 +254,39 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// What makes figures worse or unsteady without making a run impossible.
 fn conditions(root: &Path) -> Vec<Check> {
-    let read = |path: &str| files::read_text(&root.join(path), files::SMALL).ok().map(|t| t.trim().to_string());
-    let mut checks = Vec::new();
-    match read("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").as_deref() {
-        Some("performance") => checks.push(Check::ok("cpu governor", "performance")),
-        Some(governor) => checks.push(Check::warn(
+    let memory = telemetry::system_memory(root);
+    let may = Allowance::read(root);
+    let mut checks = vec![governor(root), huge_pages(root)];
+    checks.extend(swap(&memory));
+    checks.push(allowance(&may));
+    checks.extend(free_memory(&memory, &may));
+    checks.extend(other_load(root));
+    checks.extend(telemetry::power_mode(root).map(|mode| {
+        Check::ok("power mode", format!("{mode}; sudo nvpmodel -q shows all, sudo nvpmodel -m ID sets one"))
+    }));
+    checks.extend(sensors(root));
+    checks
+}
+
+/// The trimmed text of a small file below the root; `None`: it cannot be read.
+fn setting(root: &Path, path: &str) -> Option<String> {
+    files::read_text(&root.join(path), files::SMALL).ok().map(|t| t.trim().to_string())
+}
+
+fn governor(root: &Path) -> Check {
+    match setting(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").as_deref() {
+        Some("performance") => Check::ok("cpu governor", "performance"),
+        Some(governor) => Check::warn(
             "cpu governor",
             format!("{governor}: clocks follow the load, latencies vary"),
             "for comparable figures: sudo cpupower frequency-set -g performance (Jetson: sudo jetson_clocks)",
-        )),
-        None => checks.push(Check::ok("cpu governor", "not visible on this machine")),
+        ),
+        None => Check::ok("cpu governor", "not visible on this machine"),
     }
-    checks.push(match read(pool::SETTING).as_deref().and_then(pool::kernel) {
+}
+
+fn huge_pages(root: &Path) -> Check {
+    match setting(root, pool::SETTING).as_deref().and_then(pool::kernel) {
         Some("never") => Check::warn(
             "huge pages",
             "never: graphs on the CPU use small pages and take longer",
@@ -273,69 +294,67 @@ fn conditions(root: &Path) -> Vec<Check> {
         ),
         Some(setting) => Check::ok("huge pages", setting),
         None => Check::ok("huge pages", "the kernel does not offer them"),
-    });
-    let memory = telemetry::system_memory(root);
-    if let (Some(total), Some(free)) = (memory.swap_total_mib, memory.swap_free_mib) {
-        let (total, used) = (total as u64, (total as u64).saturating_sub(free as u64));
-        checks.push(match (total, used) {
-            (0, _) => Check::ok("swap", "none"),
-            (_, 0) => Check::ok("swap", format!("{total} MiB, unused")),
-            _ => Check::warn(
-                "swap",
-                format!("{used} of {total} MiB in use: memory is or was short"),
-                "close other programs; a worker that is swapped out makes its cell invalid",
-            ),
-        });
     }
-    let may = Allowance::read(root);
+}
+
+fn swap(memory: &SystemMemory) -> Option<Check> {
+    let (total, free) = (memory.swap_total_mib? as u64, memory.swap_free_mib? as u64);
+    Some(match (total, total.saturating_sub(free)) {
+        (0, _) => Check::ok("swap", "none"),
+        (_, 0) => Check::ok("swap", format!("{total} MiB, unused")),
+        (_, used) => Check::warn(
+            "swap",
+            format!("{used} of {total} MiB in use: memory is or was short"),
+            "close other programs; a worker that is swapped out makes its cell invalid",
+        ),
+    })
+}
+
+fn allowance(may: &Allowance) -> Check {
     let whole = may.words().unwrap_or_else(|| "the whole machine".to_string());
-    checks.push(match (may.quota_cores, may.nice) {
+    match (may.quota_cores, may.nice) {
         (None, None | Some(..=0)) => Check::ok("allowance", whole),
         _ => Check::warn(
             "allowance",
             whole,
             "measure without a processor quota and without `nice`: periods in which a quota stops the worker make its cell invalid",
         ),
+    }
+}
+
+fn free_memory(memory: &SystemMemory, may: &Allowance) -> Option<Check> {
+    let available = memory.available_mib?;
+    let allowed = may.memory_mib.filter(|mib| *mib < available);
+    let limited = allowed.map(|mib| format!(", {mib:.0} MiB allowed by a cgroup")).unwrap_or_default();
+    let found = format!("{available:.0} MiB available{limited}");
+    Some(if allowed.unwrap_or(available) < 1024.0 {
+        Check::warn("memory", found, "close other programs")
+    } else {
+        Check::ok("memory", found)
+    })
+}
+
+fn other_load(root: &Path) -> Option<Check> {
+    let load = setting(root, "proc/loadavg")?.split_whitespace().next()?.parse::<f64>().ok()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let busy = load > 0.5 * cores as f64;
+    // Who it is can only be seen on the machine itself.
+    let who = (busy && root == Path::new("/")).then(|| {
+        let watch = Watch::start();
+        std::thread::sleep(LOOK);
+        rivals::names(&watch.busiest(&[std::process::id()]))
     });
-    if let Some(available) = memory.available_mib {
-        let allowed = may.memory_mib.filter(|mib| *mib < available);
-        let limited = allowed.map(|mib| format!(", {mib:.0} MiB allowed by a cgroup")).unwrap_or_default();
-        let found = format!("{available:.0} MiB available{limited}");
-        let available = allowed.unwrap_or(available);
-        checks.push(if available < 1024.0 {
-            Check::warn("memory", found, "close other programs")
-        } else {
-            Check::ok("memory", found)
-        });
-    }
-    let load = read("proc/loadavg").and_then(|t| t.split_whitespace().next()?.parse::<f64>().ok());
-    if let Some(load) = load {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let busy = load > 0.5 * cores as f64;
-        // Who it is can only be seen on the machine itself.
-        let who = (busy && root == Path::new("/")).then(|| {
-            let watch = Watch::start();
-            std::thread::sleep(LOOK);
-            rivals::names(&watch.busiest(&[std::process::id()]))
-        });
-        let who = who.flatten().map_or(String::new(), |names| format!("; busiest now, in cores: {names}"));
-        let found = format!("load average {load:.2} on {cores} cores{who}");
-        checks.push(if busy {
-            Check::warn(
-                "other load",
-                found,
-                "close other programs: they take time and memory bandwidth from the measurement",
-            )
-        } else {
-            Check::ok("other load", found)
-        });
-    }
-    if let Some(mode) = telemetry::power_mode(root) {
-        checks
-            .push(Check::ok("power mode", format!("{mode}; sudo nvpmodel -q shows all, sudo nvpmodel -m ID sets one")));
-    }
-    checks.extend(sensors(root));
-    checks
+    let who = who.flatten().map_or(String::new(), |names| format!("; busiest now, in cores: {names}"));
+    let found = format!("load average {load:.2} on {cores} cores{who}");
+    Some(if busy {
+        Check::warn(
+            "other load",
+            found,
+            "close other programs: they take time and memory bandwidth from the measurement",
+        )
+    } else {
+        Check::ok("other load", found)
+    })
 }
 
 /// What can be read here, and a plain list of what cannot, with the reason for each.

@@ -8,7 +8,7 @@ mod picture;
 pub use self::picture::{lost, switched};
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jetbench_runners::types::{FoundTracks, Mask, TrackLabels};
 use rayon::prelude::*;
@@ -155,16 +155,7 @@ pub fn grade(
     graded: &(dyn Fn() + Sync),
 ) -> Result<Graded, DataError> {
     let reader = Reader::open(&finished.spool).map_err(|e| DataError(e.to_string()))?;
-    let (width, height) = (reader.width, reader.height);
-    if (width, height) != (sequence.width, sequence.height) {
-        return Err(DataError(format!(
-            "{}: masks of {width}x{height} pixels, the frames of video {} are {}x{}",
-            finished.spool.display(),
-            sequence.name,
-            sequence.width,
-            sequence.height
-        )));
-    }
+    fits(&reader, sequence, &finished.spool)?;
     let tracks = finished.found.as_ref();
     let said = finished.labels.as_ref();
     let names = names_of(said, extras);
@@ -196,12 +187,7 @@ pub fn grade(
     }
     unwritten.extend(frames.iter_mut().flat_map(|f| std::mem::take(&mut f.unwritten)));
     unwritten.extend(writer.and_then(|writer| writer.finish().err()).map(|e| (Output::Masks, e)));
-    let missing =
-        [(Output::Masks, "masks"), (Output::Overlays, "overlays")].into_iter().filter_map(|(output, name)| {
-            let (_, first) = unwritten.iter().find(|(which, _)| *which == output)?;
-            Some(format!("the {name} of video {} are missing or incomplete: {first}", sequence.name))
-        });
-    let missing = missing.collect();
+    let missing = missing(&unwritten, &sequence.name);
     let non_finite = frames.iter_mut().flat_map(|f| std::mem::take(&mut f.non_finite)).collect();
     let found = tracks.map(|tracks| {
         let mut said: BTreeMap<u32, Vec<TrackRecord>> = BTreeMap::new();
@@ -217,8 +203,8 @@ pub fn grade(
     });
     let record = SequenceRecord {
         video: sequence.name.clone(),
-        width,
-        height,
+        width: sequence.width,
+        height: sequence.height,
         wall_ms: finished.wall_ms,
         stalls: finished.stalls.clone(),
         dropped: frames.iter().filter(|f| f.frame.is_none()).map(|f| f.index).collect(),
@@ -232,6 +218,32 @@ pub fn grade(
         ..SequenceRecord::default()
     };
     Ok(Graded { record, missing })
+}
+
+/// Are the masks of the size of the video's frames?
+fn fits(masks: &Reader, sequence: &Sequence, spool: &Path) -> Result<(), DataError> {
+    if (masks.width, masks.height) == (sequence.width, sequence.height) {
+        return Ok(());
+    }
+    Err(DataError(format!(
+        "{}: masks of {}x{} pixels, the frames of video {} are {}x{}",
+        spool.display(),
+        masks.width,
+        masks.height,
+        sequence.name,
+        sequence.width,
+        sequence.height
+    )))
+}
+
+/// One sentence for each output of which something could not be written, with the first reason.
+fn missing(unwritten: &[(Output, DataError)], video: &str) -> Vec<String> {
+    let outputs = [(Output::Masks, "masks"), (Output::Overlays, "overlays")];
+    let sentences = outputs.into_iter().filter_map(|(output, name)| {
+        let (_, first) = unwritten.iter().find(|(which, _)| *which == output)?;
+        Some(format!("the {name} of video {video} are missing or incomplete: {first}"))
+    });
+    sentences.collect()
 }
 
 /// Writes the predicted masks of one sequence.

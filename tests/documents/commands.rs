@@ -75,7 +75,7 @@ const NOT_RUN: &[(&str, &str)] = &[
         "jetbench plan --models sam2_points --memory-budget",
         "needs packs with graphs and ONNX Runtime: tests/main_job.rs",
     ),
-    ("jetbench --models sam2_dfine --labels", "needs a label pack and ONNX Runtime: tests/main_job.rs"),
+    ("jetbench --models sam2_dfine --labels", "needs a label pack and ONNX Runtime: tests/main_job/found.rs"),
     ("jetbench packs new", "drafts a manifest for graphs that were exported: tests/packs.rs"),
     ("jetbench packs get", "downloads checkpoints, and installs PyTorch"),
     ("scripts/packs_get_test.sh", "installs PyTorch and exports at full size"),
@@ -85,7 +85,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("jetbench --models edgetam_points --data rtsp://", "needs a camera: tests/footage/live.rs has a stand-in"),
     ("jetbench --models edgetam_points --data /dev/video0", "needs a camera"),
-    ("jetbench --models videomt_mini", "needs ONNX Runtime: tests/main_job.rs"),
+    ("jetbench --models videomt_mini", "needs ONNX Runtime: tests/main_job/found.rs"),
     (
         "jetbench --models dvis_daq_r50",
         "needs a video segmenter's pack, which is not shipped: tests/unprompted/runs.rs has a stand-in",

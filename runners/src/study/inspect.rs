@@ -317,34 +317,7 @@ fn read(
     if rewritten.is_some() {
         cost.weight_bytes = cost.weight_bytes.max(cost.parameters.saturating_mul(4));
     }
-    let mut others: Vec<&str> = Vec::new();
-    for axis in model.inputs.iter().flat_map(|input| input.shape.iter().flatten()) {
-        if let Dimension::Dynamic(name) = axis
-            && !ours(name)
-            && !others.contains(&name.as_str())
-        {
-            others.push(name);
-        }
-    }
-    if !others.is_empty() {
-        missing.push(format!("{}: sizes of axes counted as 1: {}", path.display(), others.join(", ")));
-    }
-    if let pads @ 1.. = model.pads_for_max_pools().len() {
-        missing.push(format!(
-            "{}: zeros padded for a max pool alone ({pads}): ONNX Runtime's {PAD_FUSION} and onnxsim compute that wrongly where values are \
-             negative; jetbench turns {PAD_FUSION} off, other programs may not",
-            path.display()
-        ));
-    }
-    if cost.uncounted() > 0 {
-        let list: Vec<String> = cost.unknown.iter().map(|(op, n)| format!("{op} {n}")).collect();
-        missing.push(format!(
-            "{}: shapes of {} operators cannot be inferred ({}); the figures leave out their cost and that of what follows",
-            path.display(),
-            cost.uncounted(),
-            list.join(", ")
-        ));
-    }
+    missing.extend(doubts(&model, &cost, ours).into_iter().map(|doubt| format!("{}: {doubt}", path.display())));
     let tensors = |list: &[TensorSpec]| -> Vec<String> {
         list.iter()
             .map(|t| format!("{} {} {}", t.name, format!("{:?}", t.dtype).to_lowercase(), shape_text(&t.shape)))
@@ -362,6 +335,39 @@ fn read(
         runs: 1,
         cost,
     })
+}
+
+/// What the figures of a graph leave out or take for granted, and what other programs would compute wrongly.
+/// `ours`: is that the axis of the objects?
+fn doubts(model: &Model, cost: &Cost, ours: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut doubts = Vec::new();
+    let mut others: Vec<&str> = Vec::new();
+    for axis in model.inputs.iter().flat_map(|input| input.shape.iter().flatten()) {
+        if let Dimension::Dynamic(name) = axis
+            && !ours(name)
+            && !others.contains(&name.as_str())
+        {
+            others.push(name);
+        }
+    }
+    if !others.is_empty() {
+        doubts.push(format!("sizes of axes counted as 1: {}", others.join(", ")));
+    }
+    if let pads @ 1.. = model.pads_for_max_pools().len() {
+        doubts.push(format!(
+            "zeros padded for a max pool alone ({pads}): ONNX Runtime's {PAD_FUSION} and onnxsim compute that wrongly where values are \
+             negative; jetbench turns {PAD_FUSION} off, other programs may not",
+        ));
+    }
+    if cost.uncounted() > 0 {
+        let list: Vec<String> = cost.unknown.iter().map(|(op, n)| format!("{op} {n}")).collect();
+        doubts.push(format!(
+            "shapes of {} operators cannot be inferred ({}); the figures leave out their cost and that of what follows",
+            cost.uncounted(),
+            list.join(", ")
+        ));
+    }
+    doubts
 }
 
 fn memory(pack: &Pack, graphs: &[GraphCost], objects: usize) -> MemoryNeed {

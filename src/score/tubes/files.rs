@@ -202,27 +202,56 @@ impl Instances {
     pub fn read(truth: &Path, pred: &Path, by_occlusion: bool) -> Result<(Instances, Vec<String>), DataError> {
         let file: TruthFile = parse(truth, "a YouTube-VIS annotation file")?;
         let results: Vec<ResultEntry> = parse(pred, "a YouTube-VIS result file")?;
-        let in_truth = |what: String| DataError(format!("{}: {what}", truth.display()));
-        let in_pred = |what: String| DataError(format!("{}: {what}", pred.display()));
         if results.is_empty() {
-            return Err(in_pred("no result in it".into()));
+            return Err(DataError(format!("{}: no result in it", pred.display())));
         }
-        let videos: Vec<i64> = file.videos.iter().map(|v| v.id).collect::<BTreeSet<_>>().into_iter().collect();
+        let videos: BTreeSet<i64> = file.videos.iter().map(|v| v.id).collect();
         let categories: BTreeMap<i64, String> = file.categories.into_iter().map(|c| (c.id, c.name)).collect();
-        let categories: Vec<(i64, String)> = categories.into_iter().collect();
-        let video = |id: i64| videos.binary_search(&id).ok();
-        let category = |id: i64| categories.binary_search_by_key(&id, |(id, _)| *id).ok();
-        let mut instances =
-            Instances { videos: videos.clone(), categories: categories.clone(), truth: vec![], results: vec![] };
+        let mut instances = Instances {
+            videos: videos.into_iter().collect(),
+            categories: categories.into_iter().collect(),
+            truth: vec![],
+            results: vec![],
+        };
+        let negative = instances.take_truth(file.annotations, truth, by_occlusion)?;
+        let odd = instances.take_results(results, pred)?;
+        let of_truth = "with an area below 0; one whose mean area is below 0 counts for nobody, as in the reference";
+        let notes = [
+            (negative, ["annotation", "annotations"], of_truth),
+            (odd.unknown, RESULTS, "of a category that the truth does not list, left out as in the reference"),
+            (
+                odd.short,
+                RESULTS,
+                "with another number of frames than the truth; only the frames that both have are compared",
+            ),
+            (odd.resized, RESULTS, "with masks of another size than the truth's, which match nothing"),
+        ];
+        let notes = notes.into_iter().filter(|(count, ..)| *count > 0);
+        let notes = notes.map(|(n, [one, many], what)| format!("{}: {what}", crate::text::plural(n, one, many)));
+        let notes = notes.collect();
+        Ok((instances, notes))
+    }
+
+    fn video(&self, id: i64) -> Option<usize> {
+        self.videos.binary_search(&id).ok()
+    }
+
+    fn category(&self, id: i64) -> Option<usize> {
+        self.categories.binary_search_by_key(&id, |(id, _)| *id).ok()
+    }
+
+    /// Takes the annotations of a truth file; how many have an area below 0.
+    fn take_truth(&mut self, all: Vec<Annotation>, file: &Path, by_occlusion: bool) -> Result<usize, DataError> {
         let (mut ids, mut negative) = (BTreeSet::new(), 0);
-        for a in file.annotations {
-            let fail = |what: String| in_truth(format!("annotation {}: {what}", a.id));
+        for a in all {
+            let fail = |what: String| DataError(format!("{}: annotation {}: {what}", file.display(), a.id));
             if !ids.insert(a.id) {
                 return Err(fail("two annotations have this id, of which the reference scores one twice".into()));
             }
             negative += usize::from(a.areas.iter().flatten().any(|area| *area < 0.0));
-            let video = video(a.video_id).ok_or_else(|| fail(format!("no video {}", a.video_id)))?;
-            let category = category(a.category_id).ok_or_else(|| fail(format!("no category {}", a.category_id)))?;
+            let video = self.video(a.video_id).ok_or_else(|| fail(format!("no video {}", a.video_id)))?;
+            let category = self.category(a.category_id);
+            let category = category.ok_or_else(|| fail(format!("no category {}", a.category_id)))?;
             let degree = match (by_occlusion, &a.occlusion) {
                 (false, _) => None,
                 (true, Some(words)) => Some(occlusion(words).map_err(&fail)?),
@@ -230,7 +259,7 @@ impl Instances {
                     return Err(fail("no `occlusion`, which OVIS needs; score with --protocol ytvis".into()));
                 }
             };
-            instances.truth.push(Tube {
+            self.truth.push(Tube {
                 video,
                 category,
                 area: mean_area(a.areas.into_iter().flatten()),
@@ -240,46 +269,41 @@ impl Instances {
                 occlusion: degree,
             });
         }
-        let (mut unknown, mut short, mut resized) = (0, 0, 0);
-        for (i, r) in results.into_iter().enumerate() {
-            let fail = |what: String| in_pred(format!("result {i}: {what}"));
-            let video = video(r.video_id).ok_or_else(|| fail(format!("no video {} in the truth", r.video_id)))?;
-            let Some(category) = category(r.category_id) else {
-                unknown += 1;
+        Ok(negative)
+    }
+
+    /// Takes the entries of a result file, after the truth.
+    fn take_results(&mut self, all: Vec<ResultEntry>, file: &Path) -> Result<Odd, DataError> {
+        let mut odd = Odd::default();
+        for (i, r) in all.into_iter().enumerate() {
+            let fail = |what: String| DataError(format!("{}: result {i}: {what}", file.display()));
+            let video = self.video(r.video_id).ok_or_else(|| fail(format!("no video {} in the truth", r.video_id)))?;
+            let Some(category) = self.category(r.category_id) else {
+                odd.unknown += 1;
                 continue;
             };
             let frames = segments(r.segmentations, fail)?;
             let area = mean_area(frames.iter().flatten().map(|s| s.area() as f64));
-            let own: Vec<&Tube> = instances.truth.iter().filter(|t| t.video == video).collect();
-            short += usize::from(own.iter().any(|t| t.frames.len() != frames.len()));
+            let own: Vec<&Tube> = self.truth.iter().filter(|t| t.video == video).collect();
+            odd.short += usize::from(own.iter().any(|t| t.frames.len() != frames.len()));
             let size = |tube: &[Option<Segment>]| tube.iter().flatten().map(|s| s.size).next();
             let other = |t: &&Tube| size(&t.frames).zip(size(&frames)).is_some_and(|(a, b)| a != b);
-            resized += usize::from(own.iter().any(other));
-            instances.results.push(Tube {
-                video,
-                category,
-                frames,
-                area,
-                score: r.score,
-                crowd: false,
-                occlusion: None,
-            });
+            odd.resized += usize::from(own.iter().any(other));
+            self.results.push(Tube { video, category, frames, area, score: r.score, crowd: false, occlusion: None });
         }
-        let mut notes = Vec::new();
-        let mut note = |count: usize, one: &str, many: &str, what: &str| {
-            if count > 0 {
-                notes.push(format!("{}: {what}", crate::text::plural(count, one, many)));
-            }
-        };
-        let of_truth = "with an area below 0; one whose mean area is below 0 counts for nobody, as in the reference";
-        note(negative, "annotation", "annotations", of_truth);
-        for (count, what) in [
-            (unknown, "of a category that the truth does not list, left out as in the reference"),
-            (short, "with another number of frames than the truth; only the frames that both have are compared"),
-            (resized, "with masks of another size than the truth's, which match nothing"),
-        ] {
-            note(count, "result", "results", what);
-        }
-        Ok((instances, notes))
+        Ok(odd)
     }
+}
+
+const RESULTS: [&str; 2] = ["result", "results"];
+
+/// Results that the reference takes in its own way, counted.
+#[derive(Default)]
+struct Odd {
+    /// Of no category of the truth.
+    unknown: usize,
+    /// Of another number of frames.
+    short: usize,
+    /// Of another size.
+    resized: usize,
 }
