@@ -45,6 +45,7 @@ fn sections() -> Vec<Section> {
         section(history::columns()),
         section(scale::scale_columns()),
         section(scale::interval_columns()),
+        section(csv::community_table()),
     ]
 }
 

@@ -196,3 +196,27 @@ fn a_run_and_its_report_write_the_same_files() {
     assert!(text(&kept.stderr).contains("--export-junit: cannot write again.prom/x.xml"), "{}", text(&kept.stderr));
     assert!(text(&kept.stdout).contains("1 of 1 valid") && shop.path("kept.json").is_file());
 }
+
+/// `scripts/boards.py` checks the row that is committed; this holds it to what the program writes of the record beside it.
+#[test]
+fn a_row_for_the_table_of_boards_is_that_of_the_example() {
+    let shop = Workshop::new(2, 5);
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    let record = example.join("example/intel-xeon/20261127T055425Z-689887");
+    let said = shop.expect(0, &["report", record.to_str().unwrap(), "--export-row", "-"]);
+    assert_eq!(said, std::fs::read_to_string(example.join("community/two-virtual-cores.csv")).unwrap());
+
+    shop.pack("calm", "motion = [1.0, 0.0]").pack("sick", "[[mock.fault]]\nkind = \"error\"");
+    let job =
+        ["--models", "calm_mask,sick_mask", "--keep-going", "--data", "data", "--dtype", "fp32", "--min-frames", "1"];
+    shop.output(&job);
+    let partly = shop.output(&["report", "latest", "--export-row", "row.csv"]);
+    let said = text(&partly.stderr);
+    assert!(said.contains("leaves out 1 cell that is not valid"), "{said}");
+    let row = std::fs::read_to_string(shop.path("row.csv")).unwrap();
+    assert!(row.lines().count() == 2 && row.contains(",calm_mask,"), "{row}");
+    shop.output(&["--models", "sick_mask", "--data", "data", "--dtype", "fp32"]);
+    let none = shop.output(&["report", "latest", "--export-row", "none.csv"]);
+    assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
+    assert!(text(&none.stderr).contains("no cell of the run is valid") && !shop.path("none.csv").exists());
+}

@@ -145,8 +145,11 @@ pub struct ReportArgs {
     /// Write metrics for Prometheus's textfile collector, and nothing else; `-` is stdout
     #[arg(long, value_name = "FILE.prom")]
     pub export_prometheus: Option<PathBuf>,
+    /// Write a row per valid cell for the table of boards (results/community), and nothing else; `-` is stdout
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["export_markdown", "export_bmf", "export_junit", "export_prometheus"])]
+    pub export_row: Option<PathBuf>,
     /// Print the record without frames as JSON; write nothing
-    #[arg(long, conflicts_with_all = ["export_markdown", "export_bmf", "export_junit", "export_prometheus"])]
+    #[arg(long, conflicts_with_all = ["export_markdown", "export_bmf", "export_junit", "export_prometheus", "export_row"])]
     pub json: bool,
     /// Show every warning and setting of every cell below the table
     #[arg(short, long, conflicts_with = "quiet")]

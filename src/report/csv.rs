@@ -3,12 +3,14 @@
 //! change, and new ones are only added at the end. Floats are written with the fewest digits that read back to the same
 //! bits, and a quantity that was not measured is an empty field, never 0.
 
+mod community;
 mod found;
 mod labels;
 mod run;
 
 use std::fmt::Display;
 
+pub use community::*;
 pub use found::*;
 pub use labels::*;
 pub use run::*;

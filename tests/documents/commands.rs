@@ -76,6 +76,8 @@ const NOT_RUN: &[(&str, &str)] = &[
         "needs packs with graphs and ONNX Runtime: tests/main_job.rs",
     ),
     ("jetbench --models sam2_dfine --labels", "needs a label pack and ONNX Runtime: tests/main_job/found.rs"),
+    ("jetbench report latest --export-row", "the sandbox's runs are too short to be valid: tests/export.rs"),
+    ("scripts/boards.py", "scripts/tests/test_boards.py"),
     ("jetbench packs new", "drafts a manifest for graphs that were exported: tests/packs.rs"),
     ("jetbench packs get", "downloads checkpoints, and installs PyTorch"),
     ("scripts/packs_get_test.sh", "installs PyTorch and exports at full size"),

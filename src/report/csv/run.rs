@@ -59,7 +59,8 @@ trait Aggregates {
     }
 }
 
-type CellEntry<'a> = CsvEntry<'a, &'a RunRecord>;
+/// A row about a cell as a whole.
+pub(super) type CellEntry<'a> = CsvEntry<'a, &'a RunRecord>;
 
 /// A cell that failed has finished some videos at most: counts, no figures.
 impl Aggregates for CellEntry<'_> {
