@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::providers::{Provider, ProviderOptions};
 use super::runtime::ThreadPool;
-use super::settings::{Arena, Optimization, SessionSettings};
+use super::settings::{Arena, MemoryPolicy, Optimization, SessionSettings};
 use super::tensorrt::WEAK;
 use super::webgpu;
 use crate::associate::Rules;
@@ -362,7 +362,7 @@ impl SessionSettings {
             provider_options: ProviderOptions::default(),
             together: usize::MAX,
             exclusive: false,
-            gated: false,
+            memory: MemoryPolicy::All,
             memory_threshold: 0.01,
             cpu_forms: device == Device::Cpu && precision == Dtype::Fp32,
             attention: match device {
@@ -396,11 +396,11 @@ impl SessionSettings {
                 format!("plain in {precision}, because only fp32 graphs have a form for the CPU"),
             );
         }
-        if let Some(value) = options.extra.get(MEMORY_THRESHOLD).filter(|_| !settings.gated) {
+        if let Some(value) = options.extra.get(MEMORY_THRESHOLD).filter(|_| settings.memory == MemoryPolicy::All) {
             return clash(
                 MEMORY_THRESHOLD,
                 value.clone(),
-                "memory=gated beside it, because memory=all has no threshold".into(),
+                "memory=gated or gated_last beside it, because memory=all has no threshold".into(),
             );
         }
         if settings.weak_typing && precision == Dtype::Fp32 {

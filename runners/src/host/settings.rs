@@ -43,8 +43,8 @@ pub struct SessionSettings {
     pub(super) together: usize,
     /// Does a pixel belong to one object at most?
     pub(super) exclusive: bool,
-    /// Do frames on which an object is hardly there leave its memory as it was?
-    pub(super) gated: bool,
+    /// Which tracked frames change an object's memory?
+    pub(super) memory: MemoryPolicy,
     /// What a tracked frame must be worth more than to change the memory, where it is gated.
     pub(super) memory_threshold: f32,
     /// Take the forms for the CPU provider?
@@ -87,6 +87,28 @@ impl Optimization {
     }
 }
 
+/// Which tracked frames change an object's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryPolicy {
+    /// All of them.
+    All,
+    /// Those that show the object.
+    Gated,
+    /// The same, and each frame sees the one before it whatever that was worth.
+    GatedLast,
+}
+
+impl MemoryPolicy {
+    /// The value of the option `memory`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MemoryPolicy::All => "all",
+            MemoryPolicy::Gated => "gated",
+            MemoryPolicy::GatedLast => "gated_last",
+        }
+    }
+}
+
 impl SessionSettings {
     /// Does a pixel belong to one object at most?
     pub fn exclusive(&self) -> bool {
@@ -95,7 +117,12 @@ impl SessionSettings {
 
     /// What a tracked frame must be worth more than to change an object's memory; `None`: every frame changes it.
     pub fn memory_threshold(&self) -> Option<f32> {
-        self.gated.then_some(self.memory_threshold)
+        (self.memory != MemoryPolicy::All).then_some(self.memory_threshold)
+    }
+
+    /// Which tracked frames change an object's memory.
+    pub fn memory(&self) -> MemoryPolicy {
+        self.memory
     }
 
     /// The rules of a run in which a detector founds the tracks.
@@ -214,8 +241,13 @@ impl SessionSettings {
             });
         }
         if let Some(threshold) = self.memory_threshold() {
+            let last = match self.memory {
+                MemoryPolicy::GatedLast => ", but the last frame is always seen",
+                _ => "",
+            };
             notes.push(format!(
-                "memory: gated; tracked frames with max(0, 2σ(object score) - 1) × IoU of at most {threshold} leave it as it was"
+                "memory: {}; tracked frames with max(0, 2σ(object score) - 1) × IoU of at most {threshold} leave it as it was{last}",
+                self.memory.as_str()
             ));
         }
         if !self.stage_times {

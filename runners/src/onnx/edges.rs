@@ -26,7 +26,7 @@ pub enum Edge {
 }
 
 /// When does a frame change an object's memory? A prompted one always, a tracked one when max(0, 2σ(score) − 1) × IoU is above
-/// the threshold (SAM 3's filter of memories, without its exception for the last frame); else the states stay as they were.
+/// the threshold; else the states stay as they were. That is SAM 3's filter of memories, whose exception for the last frame `last` makes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
     /// Each state as input and as output of the graph.
@@ -39,6 +39,15 @@ pub struct Gate {
     pub is_prompt: &'static str,
     /// Up to here a tracked frame changes nothing.
     pub threshold: f32,
+    /// Does the graph also give out each state as it is with this frame, whatever that is worth? Under the name [`Gate::last`].
+    pub last: bool,
+}
+
+impl Gate {
+    /// Name of the state `after` as it is with the last frame.
+    pub fn last(after: &str) -> String {
+        format!("jetbench_{after}_made")
+    }
 }
 
 impl Model<'_> {

@@ -52,8 +52,11 @@ impl Model<'_> {
             nodes.extend([
                 build::node("Reshape", &[&inner("worth"), &of("shape")], &[&of("worth")], &[]),
                 build::node("LessOrEqual", &[&of("worth"), &inner("threshold")], &[&of("kept")], &[]),
-                build::node("Where", &[&of("kept"), before, &made(after)], &[after], &[]),
+                build::node("Where", &[&of("kept"), before, &Gate::last(after)], &[after], &[]),
             ]);
+            if gate.last {
+                put_bytes(&mut graph, 12, &build::value_info_of(&Gate::last(after), ElementType::F32, &axes));
+            }
         }
         nodes.iter().for_each(|node| put_bytes(&mut graph, 1, node));
         self.with_graph(&graph)
@@ -82,15 +85,11 @@ fn renamed(node: &[u8], gate: &Gate) -> Result<Vec<u8>, OnnxError> {
         let field = field?;
         let name = if matches!(field.number, 1 | 2) { Some(field.text("a name")?) } else { None };
         match name.filter(|name| gate.states.iter().any(|(_, after)| after == name)) {
-            Some(name) => put_bytes(&mut bytes, field.number, made(name).as_bytes()),
+            Some(name) => put_bytes(&mut bytes, field.number, Gate::last(name).as_bytes()),
             None => bytes.extend_from_slice(field.raw),
         }
     }
     Ok(bytes)
-}
-
-fn made(state: &str) -> String {
-    inner(&format!("{state}_made"))
 }
 
 /// A name of the gate's own; [`Model::with_edge`] refuses graphs that have such names.
@@ -114,6 +113,7 @@ mod tests {
         iou: "iou",
         is_prompt: "is_prompt",
         threshold: 0.01,
+        last: false,
     };
 
     /// A graph whose states are those of before; `age_out` is used inside, too.
@@ -145,6 +145,11 @@ mod tests {
         assert_eq!(inputs, ["score", "is_prompt", "bank", "age", "iou"]);
         let outputs: Vec<&str> = model.outputs.iter().map(|output| output.name).collect();
         assert_eq!(outputs, ["bank_out", "age_out"], "what the loop binds stays");
+        let with_last = Edge::Gate(Gate { last: true, ..GATE });
+        let with_last = Model::parse(&bytes).unwrap().with_edge(&with_last).unwrap();
+        let outputs: Vec<String> =
+            Model::parse(&with_last).unwrap().outputs.iter().map(|output| output.name.to_string()).collect();
+        assert_eq!(outputs[2..], [Gate::last("bank_out"), Gate::last("age_out")]);
         let maker = |name: &str| {
             let makers: Vec<_> = model.nodes.iter().filter(|node| node.outputs.contains(&name)).collect();
             assert_eq!(makers.len(), 1, "{name} has one maker");

@@ -3,7 +3,7 @@
 
 use super::contract::{IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ENCODER, STATES};
 use crate::frame::Preprocess;
-use crate::host::settings::SessionSettings;
+use crate::host::settings::{MemoryPolicy, SessionSettings};
 use crate::onnx::{Edge, Gate};
 
 /// The changes that settings ask for, by graph.
@@ -22,7 +22,8 @@ impl Edges {
         }
         if let Some(threshold) = settings.memory_threshold() {
             let (score, iou, is_prompt) = ("object_score", "predicted_iou", "is_prompt");
-            edges.push((MEMORY_ENCODER, Edge::Gate(Gate { states: &STATES, score, iou, is_prompt, threshold })));
+            let last = settings.memory() == MemoryPolicy::GatedLast;
+            edges.push((MEMORY_ENCODER, Edge::Gate(Gate { states: &STATES, score, iou, is_prompt, threshold, last })));
         }
         Edges(edges)
     }

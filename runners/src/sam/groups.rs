@@ -19,10 +19,10 @@ pub fn grouping_note(sizes: &TensorSizes, settings: &SessionSettings, one_age: b
     let together = if one_age { ", those that start on one frame" } else { "" };
     match (sizes.batched, settings.together()) {
         (false, _) => "objects: one after the other (the pack's graphs take one object at a time)".to_string(),
-        (true, 1) if one_age && settings.memory_threshold().is_some() => {
-            "objects: one after the other (with memory=gated their ages differ, and the CPU form of the graphs takes one age)"
-                .to_string()
-        }
+        (true, 1) if one_age && settings.memory_threshold().is_some() => format!(
+            "objects: one after the other (with memory={} their ages differ, and the CPU form of the graphs takes one age)",
+            settings.memory().as_str()
+        ),
         (true, 1) => "objects: one after the other (requested; the pack's graphs take any number)".to_string(),
         (true, usize::MAX) if one_age => "objects: those that start on one frame in one batch".to_string(),
         (true, usize::MAX) => "objects: all in one batch".to_string(),

@@ -1,6 +1,6 @@
 //! The memory of tracked objects, resident on the device: two sets of {bank, pointers, age} buffers with one entry per
 //! object, and the bindings that read one and write the other. Per frame the parity flips; nothing is allocated, copied
-//! or re-bound. Objects that join later get a memory of their own first, which is then joined with the others (`rows`).
+//! or re-bound. Where the last frame is always seen, a third set holds what the next frame sees. Objects that join later get a memory of their own first, which is then joined with the others (`rows`).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,8 +9,9 @@ use ort::session::IoBinding;
 
 use crate::host::session::GraphSession;
 use crate::host::tensor::{FloatTensor, input, output, tensor};
+use crate::onnx::Gate;
 use crate::runner::RunnerError;
-use crate::sam::contract::TensorSizes;
+use crate::sam::contract::{STATES, TensorSizes};
 
 /// One set of state tensors of `n` objects.
 pub struct MemoryState {
@@ -34,6 +35,12 @@ impl MemoryState {
             ptrs: tensor(allocator, &[n, s.pointers, s.hidden])?,
             age: tensor(allocator, &[n])?,
         })
+    }
+
+    /// As what the graph gives out for the last frame, whatever that is worth.
+    fn bind_last(&mut self, binding: &mut IoBinding) -> Result<(), RunnerError> {
+        let tensors = [&mut self.bank, &mut self.ptrs, &mut self.age];
+        STATES.iter().zip(tensors).try_for_each(|((_, after), tensor)| output(binding, &Gate::last(after), tensor))
     }
 
     fn bind_inputs(&self, binding: &mut IoBinding) -> Result<(), RunnerError> {
@@ -76,6 +83,8 @@ pub struct Memories {
     pair: [MemoryState; 2],
     /// Index of the set that holds the current state.
     current: usize,
+    /// The current state with the last frame, where that is always seen; else the current state is what the next frame sees.
+    seen: Option<MemoryState>,
     attend: [IoBinding; 2],
     /// Numbers of the two attention bindings, for captured kernels.
     captures: [u32; 2],
@@ -85,7 +94,8 @@ pub struct Memories {
 }
 
 impl Memories {
-    /// Allocates both sets for `objects` and makes the bindings; `passed` must be of the same number of objects.
+    /// Allocates the sets for `objects` and makes the bindings; `passed` must be of the same number of objects. `sees_last`: does each frame
+    /// see the one before it, whatever that was worth?
     ///
     /// # Errors
     /// [`RunnerError::Environment`] or [`RunnerError::Inference`] with ONNX Runtime's text.
@@ -95,14 +105,15 @@ impl Memories {
         objects: usize,
         image_embed: &FloatTensor,
         passed: &mut FrameTensors,
-        attention: &GraphSession,
-        encoder: &GraphSession,
+        (attention, encoder): (&GraphSession, &GraphSession),
+        sees_last: bool,
     ) -> Result<Self, RunnerError> {
         let mut pair = [MemoryState::new(allocator, sizes, objects)?, MemoryState::new(allocator, sizes, objects)?];
+        let mut seen = sees_last.then(|| MemoryState::new(allocator, sizes, objects)).transpose()?;
         let mut attend = [attention.binding()?, attention.binding()?];
         for (binding, memory) in attend.iter_mut().zip(&pair) {
             input(binding, "image_embed", image_embed)?;
-            memory.bind_inputs(binding)?;
+            seen.as_ref().unwrap_or(memory).bind_inputs(binding)?;
             output(binding, "cond_embed", &mut passed.cond_embed)?;
         }
         let mut encode = [encoder.binding()?, encoder.binding()?];
@@ -110,11 +121,12 @@ impl Memories {
             bind_frame(binding, image_embed, passed, &passed.zero)?;
             pair[from].bind_inputs(binding)?;
             pair[1 - from].bind_outputs(binding)?;
+            seen.as_mut().map_or(Ok(()), |seen| seen.bind_last(binding))?;
         }
         // One capture per set of addresses, for as long as the process lives.
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let first = NEXT.fetch_add(2, Ordering::Relaxed);
-        Ok(Memories { pair, current: 0, attend, captures: [first, first + 1], encode, encode_prompt: None })
+        Ok(Memories { pair, current: 0, seen, attend, captures: [first, first + 1], encode, encode_prompt: None })
     }
 
     /// Image features conditioned on these objects' memories, into `cond_embed`.
@@ -146,6 +158,7 @@ impl Memories {
                 bind_frame(&mut binding, image_embed, passed, &passed.one)?;
                 blank.bind_inputs(&mut binding)?;
                 self.pair[0].bind_outputs(&mut binding)?;
+                self.seen.as_mut().map_or(Ok(()), |seen| seen.bind_last(&mut binding))?;
                 *none = Some(binding);
             }
         }
@@ -175,15 +188,36 @@ impl Memories {
         Ok(())
     }
 
-    /// The set to be written next to begin anew from it: the current one from now on.
-    pub fn anew(&mut self) -> &mut MemoryState {
-        self.current = 0;
-        &mut self.pair[0]
+    /// The states that make up these memories: the current one, and that with the last frame.
+    pub fn layers(&self) -> usize {
+        1 + usize::from(self.seen.is_some())
+    }
+
+    /// One of them.
+    pub fn layer(&self, layer: usize) -> &MemoryState {
+        self.seen.as_ref().filter(|_| layer > 0).unwrap_or(self.current())
+    }
+
+    /// The set to be written next to begin anew from it, of a layer: the current one from now on.
+    pub fn anew(&mut self, layer: usize) -> &mut MemoryState {
+        match &mut self.seen {
+            Some(seen) if layer > 0 => seen,
+            _ => {
+                self.current = 0;
+                &mut self.pair[0]
+            }
+        }
     }
 
     /// The current state.
     pub fn current(&self) -> &MemoryState {
         &self.pair[self.current]
+    }
+
+    /// Makes the other set the current one.
+    #[cfg(test)]
+    pub fn flip(&mut self) {
+        self.current = 1 - self.current;
     }
 
     /// The current state, writable. Host memory only.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::files;
-use crate::host::settings::SessionSettings;
+use crate::host::settings::{MemoryPolicy, SessionSettings};
 use crate::label;
 use crate::manifest::{COND_OBJECTS, Follows, GraphSpec, OBJECTS, TensorSpec};
 use crate::onnx::{Attention, Dimension, Model, PAD_FUSION, shape_text};
@@ -178,8 +178,11 @@ pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, Runne
     let beside: u64 = beside.map(|graph| graph.cost.input_bytes.saturating_add(graph.cost.output_bytes)).sum();
     // Every object has its state, also where they run one after the other.
     let waiting = found.memory.state_bytes / batch as u64 * (objects.max(1) - batch) as u64;
+    // The state with the last frame is a third set beside two.
+    let third = settings.memory() == MemoryPolicy::GatedLast;
+    let third = if third { (found.memory.state_bytes + waiting) / 2 } else { 0 };
     let own = if request.device == Device::Cpu { CPU_RUNTIME_BYTES } else { 0 };
-    let all = [found.memory.held(), live, beside, waiting, own];
+    let all = [found.memory.held(), live, beside, waiting, third, own];
     Ok(all.into_iter().fold(0, u64::saturating_add))
 }
 

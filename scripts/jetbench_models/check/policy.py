@@ -24,12 +24,12 @@ def _mask(file: Path) -> np.ndarray:
     return np.array(Image.open(file)) > 0
 
 
-def differing(pack: Pack, frames: list[Path], truth: Path, kind: str, threshold: float | None, masks: Path) -> tuple[int, int, int]:
-    """One object: frames that were compared, frames whose masks differ, pixels that do."""
+def differing(pack: Pack, frames: list[Path], truth: Path, kind: str, gate: tuple[float | None, bool], masks: Path) -> tuple[int, int, int]:
+    """One object: frames that were compared, frames whose masks differ, pixels that do. ``gate``: the loop's threshold and last."""
     known = {file.stem: file for file in sorted(truth.glob("*.png"))}
     begin = next(i for i, frame in enumerate(frames) if frame.stem in known and _mask(known[frame.stem]).any())
     images = np.stack([np.array(Image.open(frame).convert("RGB")) for frame in frames[begin:]])
-    (results,) = run_clip(pack, images, [derive(_mask(known[frames[begin].stem]), kind)], threshold=threshold)
+    (results,) = run_clip(pack, images, [derive(_mask(known[frames[begin].stem]), kind)], threshold=gate[0], last=gate[1])
     apart = []
     for frame, result in list(zip(frames[begin:], results))[1:]:        # the prompted frame does not depend on the policy
         saved = masks / f"{frame.stem}.png"
@@ -44,7 +44,10 @@ def main(argv: list[str]) -> int:
     options.add_argument("--data", type=existing_folder, required=True, help="the data set of the run, in SA-V layout")
     options.add_argument("--run", type=existing_folder, required=True, help="directory that holds run.json and masks")
     options.add_argument("--threshold", type=finite, help="what a tracked frame must be worth more than (default: every frame counts)")
+    options.add_argument("--last", action="store_true", help="every frame sees the one before it: the run's memory=gated_last")
     args = options.parse_args(argv)
+    if args.last and args.threshold is None:
+        raise Refused("--last goes with --threshold")
     pack = Pack(args.pack)
     cells = [cell for cell in json.loads((args.run / "run.json").read_text(encoding="utf-8"))["cells"]
              if cell["pack"] == pack.about["id"] and (cell["dtype"], cell["device"]) == ("fp32", "cpu")]
@@ -58,7 +61,7 @@ def main(argv: list[str]) -> int:
             frames = sorted((args.data / "JPEGImages_24fps" / video["video"]).iterdir())
             for item in video["objects"]:
                 place = Path(video["video"]) / item["object"]
-                total += differing(pack, frames, args.data / "Annotations_6fps" / place, kind, args.threshold,
+                total += differing(pack, frames, args.data / "Annotations_6fps" / place, kind, (args.threshold, args.last),
                                    args.run / "masks" / f"{model}-fp32-cpu" / place)
         good = good and total[0] > 0 and total[1] == 0
         print(f"{model}: {total[0]} masks compared, {total[1]} differ, by {total[2]} pixels", flush=True)

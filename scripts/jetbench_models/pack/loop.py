@@ -188,17 +188,21 @@ class Track:
 
     ``tamper`` may alter the state {bank, ptrs, age} before each tracked frame: the negative tests. ``threshold``: tracked frames
     that are not worth more leave an object's state as it was, which is the runner's ``memory=gated``; None: every frame changes it.
+    ``last``: every frame sees the one before it all the same (``memory=gated_last``).
     """
 
-    def __init__(self, pack: Pack, tamper: Callable[[dict[str, Array]], None] | None = None, threshold: float | None = None):
-        self.pack, self.tamper, self.threshold = pack, tamper, threshold
+    def __init__(self, pack: Pack, tamper: Callable[[dict[str, Array]], None] | None = None, threshold: float | None = None,
+                 last: bool = False):
+        self.pack, self.tamper, self.threshold, self.last = pack, tamper, threshold, last
         self.state = {name: np.zeros(pack.shapes[name], np.float32) for name in ("bank", "ptrs", "age")}
+        self.seen = self.state      # what the next frame sees
 
     @staticmethod
     def join(tracks: list[Track]) -> Track:
         """One batch of the objects of all tracks, in order."""
-        joined = Track(tracks[0].pack, tracks[0].tamper, tracks[0].threshold)
+        joined = Track(tracks[0].pack, tracks[0].tamper, tracks[0].threshold, tracks[0].last)
         joined.state = {name: np.concatenate([t.state[name] for t in tracks]) for name in joined.state}
+        joined.seen = {name: np.concatenate([t.seen[name] for t in tracks]) for name in joined.state}
         return joined
 
     @property
@@ -233,6 +237,7 @@ class Track:
             new = after[f"{name}_out"]
             if not kept.all():
                 self.state[name] = np.where(kept.reshape(-1, *[1] * (new.ndim - 1)), before, new) if kept.any() else new
+        self.seen = {name: after[f"{name}_out"] for name in self.state} if self.last else self.state
         chosen: list[int | None] = [None] * self.objects
         if "chosen" in out:
             chosen = [int(best) + 1 if used else 0 for best, used in zip(out["best"].reshape(-1), out["chosen"].reshape(-1))]
@@ -259,8 +264,8 @@ class Track:
     def track(self, features: dict[str, Array]) -> list[FrameResult]:
         """Frame after the prompted one: one result per object."""
         if self.tamper:
-            self.tamper(self.state)
-        cond = self.pack.run("memory_attention", image_embed=features["image_embed"], **self.state)["cond_embed"]
+            self.tamper(self.seen)
+        cond = self.pack.run("memory_attention", image_embed=features["image_embed"], **self.seen)["cond_embed"]
         out = self._decode(features, cond, np.zeros((1, 2), np.float32), np.array([NOT_A_POINT]), multimask=True,
                            is_prompt=False)
         return self._remember(features, out, False)
@@ -282,15 +287,15 @@ def upsample(low_res: Array, height: int, width: int) -> Array:
 
 def run_clip(pack: Pack, frames: Array, prompts: list[TrackPrompt],
              tamper: Callable[[dict[str, Array]], None] | None = None, noise: float = 0.0,
-             seed: int = 0, batch: bool = False, threshold: float | None = None) -> list[list[FrameResult]]:
+             seed: int = 0, batch: bool = False, threshold: float | None = None, last: bool = False) -> list[list[FrameResult]]:
     """Tracks every prompt (all on frame 0) through frames uint8 [T,h,w,3]; result [prompt][frame].
 
-    ``batch``: all objects in one call of each graph. ``threshold``: see ``Track``. ``noise``: standard deviation of a
+    ``batch``: all objects in one call of each graph. ``threshold``, ``last``: see ``Track``. ``noise``: standard deviation of a
     disturbance of the normalised pixels (drawn from ``seed``), to see how much a track hangs on rounding.
     """
     height, width = frames.shape[1:3]
     rng = np.random.default_rng(seed)
-    tracks = [Track(pack, tamper, threshold) for _ in prompts]
+    tracks = [Track(pack, tamper, threshold, last) for _ in prompts]
     results: list[list[FrameResult]] = [[] for _ in prompts]
     for t, frame in enumerate(frames):
         pixels = pack.pixels(frame)

@@ -5,7 +5,7 @@ use super::ProviderValue::{Mib, Number, Switch, Text, Word};
 use super::ValueType::{Decimal, Numbers, Passed, Words, WordsOrNumber};
 use super::{DeviceKind, PackNeed, ProviderValue, RunnerOption, ValueType};
 use crate::host::providers::Provider;
-use crate::host::settings::{Arena, Optimization};
+use crate::host::settings::{Arena, MemoryPolicy, Optimization};
 use crate::onnx::Attention;
 
 const SAM_FAMILIES: &[&str] = &["sam2", "edgetam", "efficienttam", "sam3_tracker"];
@@ -84,8 +84,8 @@ pub const TABLE: &[RunnerOption] = &[
         families: SAM_FAMILIES,
         doc: "`all` is SAM 2's own rule: every frame goes into the memory, those without the object too. With `gated`, a tracked frame \
               whose max(0, 2σ(object score) − 1) × predicted IoU is at most `memory_threshold` leaves the object's memory (bank, pointers, \
-              age) as it was; a prompted frame always changes it. SAM 3 filters its memories by the same rule, but always keeps the last \
-              frame; `gated` does not. The \
+              age) as it was; a prompted frame always changes it. `gated_last` is SAM 3's rule: the same, but every frame also sees the one \
+              before it, whatever that was worth; it takes a third set of memories. The \
               choice is made per object on the device, in the graph that writes the memory, and no weight changes. \
               With the CPU form of a pack's graphs, which takes objects of one age together, objects then run one after the other. \
               Figures: [performance.md](performance.md#memory-policies).",
@@ -93,8 +93,12 @@ pub const TABLE: &[RunnerOption] = &[
             "memory",
             EVERY,
             "all",
-            "Which tracked frames change the memory: all, or those that show the object",
-            Words(&[("all", |s| s.gated = false), ("gated", |s| s.gated = true)]),
+            "Which tracked frames change the memory: all, those that show the object, or those and the last",
+            Words(&[
+                ("all", |s| s.memory = MemoryPolicy::All),
+                ("gated", |s| s.memory = MemoryPolicy::Gated),
+                ("gated_last", |s| s.memory = MemoryPolicy::GatedLast),
+            ]),
         )
     },
     RunnerOption {

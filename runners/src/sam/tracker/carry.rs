@@ -100,7 +100,21 @@ impl Tracker {
     /// A group of those objects of the first part that stay and of all objects of the others.
     fn rearrange(&mut self, parts: &[Group], objects: Vec<u32>) -> Result<Group, RunnerError> {
         let mut memories = self.new_memories(objects.len())?;
-        let Some((first, others)) = parts.split_first() else { return Ok(Group { objects, memories }) };
+        for layer in 0..memories.layers() {
+            self.rearrange_layer(parts, &objects, layer, memories.anew(layer))?;
+        }
+        Ok(Group { objects, memories })
+    }
+
+    /// The states of one layer of those objects, into `target`.
+    fn rearrange_layer(
+        &mut self,
+        parts: &[Group],
+        objects: &[u32],
+        layer: usize,
+        target: &mut MemoryState,
+    ) -> Result<(), RunnerError> {
+        let Some((first, others)) = parts.split_first() else { return Ok(()) };
         let staying = first.objects.iter().enumerate().filter(|(_, id)| objects.contains(id));
         let staying: Vec<i32> = staying.map(|(i, _)| i as i32).collect();
         // What was put together so far, where that is not the first part as it was.
@@ -111,8 +125,8 @@ impl Tracker {
                 true => None,
                 false => Some(MemoryState::new(&self.device, &self.sizes, staying.len())?),
             };
-            let into = kept.as_mut().unwrap_or_else(|| memories.anew());
-            self.rows.take_out(first.memories.current(), &rows, into)?;
+            let into = kept.as_mut().unwrap_or(target);
+            self.rows.take_out(first.memories.layer(layer), &rows, into)?;
             before = kept;
         }
         let mut count = staying.len();
@@ -122,12 +136,12 @@ impl Tracker {
                 true => None,
                 false => Some(MemoryState::new(&self.device, &self.sizes, count)?),
             };
-            let into = both.as_mut().unwrap_or_else(|| memories.anew());
-            let so_far = before.as_ref().unwrap_or(first.memories.current());
-            self.rows.put_together(so_far, part.memories.current(), into)?;
+            let into = both.as_mut().unwrap_or(target);
+            let so_far = before.as_ref().unwrap_or(first.memories.layer(layer));
+            self.rows.put_together(so_far, part.memories.layer(layer), into)?;
             before = both;
         }
-        Ok(Group { objects, memories })
+        Ok(())
     }
 
     fn row_numbers(&mut self, numbers: &[i32]) -> Result<Tensor<i32>, RunnerError> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Tracker;
+use crate::host::settings::MemoryPolicy;
 use crate::runner::RunnerError;
 use crate::sam::groups::Group;
 use crate::sam::state::Memories;
@@ -61,8 +62,8 @@ impl Tracker {
                 objects,
                 &self.features.image_embed,
                 &mut wiring.passed,
-                &self.memory_attention,
-                &self.memory_encoder,
+                (&self.memory_attention, &self.memory_encoder),
+                self.settings.memory() == MemoryPolicy::GatedLast,
             ),
         }
     }
@@ -79,7 +80,10 @@ impl Tracker {
         let mut objects = last.objects.clone();
         objects.extend(&started.objects);
         let mut memories = self.new_memories(objects.len())?;
-        self.rows.put_together(last.memories.current(), started.memories.current(), memories.anew())?;
+        for layer in 0..memories.layers() {
+            let (first, second) = (last.memories.layer(layer), started.memories.layer(layer));
+            self.rows.put_together(first, second, memories.anew(layer))?;
+        }
         self.groups.push(Group { objects, memories });
         Ok(())
     }
