@@ -39,5 +39,6 @@ mod surroundings;
 mod synthetic;
 mod terminal;
 mod unprompted;
+mod vost;
 mod webgpu;
 mod workshop;

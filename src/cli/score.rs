@@ -17,6 +17,8 @@ pub enum ReferenceTool {
     Davis2017,
     /// MOSEv2's: `scores.txt`
     Mosev2,
+    /// VOST's: two files of the same names
+    Vost,
 }
 
 /// Flags of `score`.
@@ -69,8 +71,8 @@ pub struct ScoreArgs {
     /// Write everything as JSON; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub export_json: Option<PathBuf>,
-    /// Write the reference's own result files to PRED, byte for byte: `sav` (results.csv), `davis2017`
-    /// (global_results-val.csv and per-sequence_results-val.csv), `mosev2` (scores.txt)
+    /// Write the reference's own result files to PRED, byte for byte: `sav` (results.csv), `davis2017` and
+    /// `vost` (global_results-val.csv and per-sequence_results-val.csv), `mosev2` (scores.txt)
     #[arg(long, value_name = "TOOL", value_enum)]
     pub compat: Option<ReferenceTool>,
     /// Print JSON (short for --export-json -)

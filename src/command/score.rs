@@ -142,6 +142,11 @@ fn one(args: &ScoreArgs, pred: &Path, report: &ScoreReport) -> Result<Outcome, E
             exports.write(&pred.join("global_results-val.csv"), &global)?;
             exports.write(&pred.join("per-sequence_results-val.csv"), &sequences)?;
         }
+        Some(ReferenceTool::Vost) => {
+            let (global, sequences) = report.to_vost_results().ok_or_else(|| other("vost"))?;
+            exports.write(&pred.join("global_results-val.csv"), &global)?;
+            exports.write(&pred.join("per-sequence_results-val.csv"), &sequences)?;
+        }
         Some(ReferenceTool::Sav) => {
             exports.write(&pred.join("results.csv"), &report.to_sav_results().ok_or_else(|| other("sav"))?)?;
         }

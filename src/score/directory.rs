@@ -15,7 +15,9 @@ use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
 pub use self::options::ScoreOptions;
-pub use self::report::{DavisScore, FrameRow, GroupScore, MoseColumns, ObjectScore, Pairing, ScoreReport, VideoScore};
+pub use self::report::{
+    DavisScore, FrameRow, GroupScore, LateScore, MoseColumns, ObjectScore, Pairing, ScoreReport, VideoScore,
+};
 
 use self::find::{Faults, Video, annotation_root, find_videos, read_unseen, shift, shorten};
 use self::report::{Scored, assemble, report, unpredicted};
@@ -238,7 +240,7 @@ fn run_job(
             pred.push((1, binary(p, &pred_place)?));
         } else {
             let all = |image: LabelMasks| image.masks.into_iter().map(|(id, m)| (u32::from(id), m));
-            let void = |id: u32| protocol == Protocol::Davis2017Semi && id == u32::from(label_pair::VOID);
+            let void = |id: u32| protocol.has_void() && id == u32::from(label_pair::VOID);
             truth.extend(all(t).filter(|(id, _)| !void(*id)));
             pred.extend(all(p));
         }

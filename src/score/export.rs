@@ -5,7 +5,7 @@ pub mod tables;
 
 pub use self::table::Table;
 
-use super::directory::{DavisScore, FrameRow, GroupScore, MoseColumns, ObjectScore, ScoreReport};
+use super::directory::{DavisScore, FrameRow, GroupScore, LateScore, MoseColumns, ObjectScore, ScoreReport};
 use super::protocol::Protocol;
 use crate::report::csv::{CsvTable, columns, line, maybe, value};
 
@@ -69,6 +69,19 @@ impl ScoreReport {
         Some((global, sequences))
     }
 
+    /// The same as VOST's tool writes them; `None` under another protocol.
+    pub fn to_vost_results(&self) -> Option<(String, String)> {
+        let (d, l) = (self.global.davis.as_ref()?, self.global.late.as_ref()?);
+        let values = [self.global.j, d.j_recall, d.j_decay, l.j_tr, l.j_tr_recall, l.j_tr_decay].map(three);
+        let global = format!("J-Mean,J-Recall,J-Decay,J_last-Mean,J_last-Recall,J_last-Decay\n{}\n", values.join(","));
+        let mut sequences = String::from("Sequence,J-Mean,J_last-Mean\n");
+        for o in &self.objects {
+            let row = line([format!("{}_{}", o.video, o.object), three(o.j), three(o.late?.j_tr)]);
+            sequences += &String::from_utf8_lossy(&row);
+        }
+        Some((global, sequences))
+    }
+
     /// `scores.txt` as MOSEv2's `score.py` writes it; `None` under another protocol.
     pub fn to_mosev2_results(&self) -> Option<String> {
         let (g, more) = (&self.global, self.global.mosev2.as_ref()?);
@@ -122,6 +135,9 @@ pub fn object_columns<'a>() -> CsvTable<(&'a ScoreReport, &'a ObjectScore)> {
         "jf_dot", "scale", "J&Ḟ: the mean of `j` and `f_dot`", NO_MOSEV2 => |r| mosev2(r.1, |m| Some(m.jf_dot));
         "jf_disappear", "scale", "J&Ḟ while the object is gone", NO_STRETCH => |r| mosev2(r.1, |m| m.jf_disappear);
         "jf_reappear", "scale", "J&Ḟ after it (re)appears", NO_STRETCH => |r| mosev2(r.1, |m| m.jf_reappear);
+        "j_tr", "0 to 1", "mean J over the last quarter of the frames", NO_VOST => |r| late(r.1, |l| l.j_tr);
+        "j_tr_recall", "0 to 1", "share of these frames with J above 0.5", NO_VOST => |r| late(r.1, |l| l.j_tr_recall);
+        "j_tr_decay", "0 to 1", "fall of J from their first to their last quarter", NO_VOST => |r| late(r.1, |l| l.j_tr_decay);
     };
     CsvTable { file: "jetbench score --export-csv", row: "One row per object.", columns }
 }
@@ -149,13 +165,18 @@ pub fn frame_columns<'a>() -> CsvTable<(&'a ScoreReport, &'a ObjectScore, &'a Fr
 
 const NO_FRAME: &str = "no frame counts";
 const NO_BIOU: &str = "`--boundary-iou` was not given";
-const NO_DAVIS: &str = "the protocol is none of DAVIS's, or leaves it undefined";
+const NO_DAVIS: &str = "the protocol is neither DAVIS's nor `vost`, or leaves it undefined";
 
+const NO_VOST: &str = "the protocol is not `vost`, or leaves it undefined";
 const NO_MOSEV2: &str = "the protocol is not `mosev2`";
 const NO_STRETCH: &str = "the protocol is not `mosev2`, or the object has no such frames";
 
 fn mosev2(object: &ObjectScore, get: fn(&MoseColumns) -> Option<f64>) -> String {
     object.mosev2.as_ref().and_then(get).map_or_else(String::new, number)
+}
+
+fn late(object: &ObjectScore, get: fn(&LateScore) -> f64) -> String {
+    object.late.as_ref().map_or_else(String::new, |l| number(get(l)))
 }
 
 fn davis(object: &ObjectScore, get: fn(&DavisScore) -> f64) -> String {

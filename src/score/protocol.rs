@@ -77,6 +77,11 @@ pub fn davis_statistics(values: &[f64], protocol: Protocol) -> Option<DavisStati
     Some(DavisStatistics { mean: mean_all, recall, decay: quarter(0) - quarter(3) })
 }
 
+/// The last quarter of an object's evaluated frames, over which VOST takes J_tr: what is left of `values` from three quarters on, rounded down.
+pub fn last_quarter(values: &[f64]) -> &[f64] {
+    &values[values.len() * 3 / 4..]
+}
+
 /// A set of rules for scoring a dataset; names are those of `--protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -98,17 +103,21 @@ pub enum Protocol {
     /// scores while it is gone and after its return ([`super::MoseScore`]). Scale 0..100.
     #[serde(rename = "mosev2")]
     MoseV2,
+    /// VOST: as DAVIS 2017 semi-supervised, void pixels and ids beyond the first annotation's being background, and besides J over all
+    /// evaluated frames that over their last quarter ([`last_quarter`]). Its tool has no F. Scale 0..1.
+    Vost,
 }
 
 impl Protocol {
     /// Every protocol, in the order in which help texts list them.
-    pub const ALL: [Protocol; 6] = [
+    pub const ALL: [Protocol; 7] = [
         Protocol::Sav,
         Protocol::Vos,
         Protocol::Davis2017Semi,
         Protocol::Davis2016,
         Protocol::Davis2017Unsup,
         Protocol::MoseV2,
+        Protocol::Vost,
     ];
 
     /// Name used on the command line and in records.
@@ -120,6 +129,7 @@ impl Protocol {
             Protocol::Davis2016 => "davis2016",
             Protocol::Davis2017Unsup => "davis2017-unsup",
             Protocol::MoseV2 => "mosev2",
+            Protocol::Vost => "vost",
         }
     }
 
@@ -127,13 +137,18 @@ impl Protocol {
     pub const fn scale(self) -> f64 {
         match self {
             Protocol::Sav | Protocol::Vos | Protocol::MoseV2 => 100.0,
-            Protocol::Davis2017Semi | Protocol::Davis2016 | Protocol::Davis2017Unsup => 1.0,
+            Protocol::Davis2017Semi | Protocol::Davis2016 | Protocol::Davis2017Unsup | Protocol::Vost => 1.0,
         }
     }
 
-    /// Is this one of the DAVIS protocols (scale 0..1, with recall and decay)?
+    /// Is this one of the DAVIS protocols, or made from one (scale 0..1, with recall and decay)?
     pub const fn is_davis(self) -> bool {
-        matches!(self, Protocol::Davis2017Semi | Protocol::Davis2016 | Protocol::Davis2017Unsup)
+        matches!(self, Protocol::Davis2017Semi | Protocol::Davis2016 | Protocol::Davis2017Unsup | Protocol::Vost)
+    }
+
+    /// Do its label maps have void pixels (255), which belong to no object of the truth?
+    pub const fn has_void(self) -> bool {
+        matches!(self, Protocol::Davis2017Semi | Protocol::Vost)
     }
 
     /// Do frames count only from the object's first appearance (in truth or prediction) on?

@@ -11,7 +11,7 @@ use crate::score::FrameScore;
 use crate::score::failure::{Failure, failures};
 use crate::score::label_pair::VOID;
 use crate::score::mosev2::{MoseFrame, MoseScore};
-use crate::score::protocol::{Protocol, davis_statistics, mean};
+use crate::score::protocol::{Protocol, davis_statistics, last_quarter, mean};
 use crate::score::set_order::SetOrder;
 
 /// Scores of a dataset, on the scale of the protocol's reference ([`Protocol::scale`]).
@@ -72,6 +72,9 @@ pub struct GroupScore {
     /// DAVIS recall and decay.
     #[serde(flatten)]
     pub davis: Option<DavisScore>,
+    /// VOST's J over the last quarter.
+    #[serde(flatten)]
+    pub late: Option<LateScore>,
     /// MOSEv2's further scores.
     #[serde(flatten)]
     pub mosev2: Option<MoseColumns>,
@@ -98,6 +101,37 @@ pub struct DavisScore {
     pub f_recall: f64,
     /// Fall of F from the first to the last quarter.
     pub f_decay: f64,
+}
+
+/// J of the last quarter of the frames (VOST calls it J_tr: by then the object has changed), 0..1; a decay that the reference leaves
+/// undefined is NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LateScore {
+    /// Mean.
+    pub j_tr: f64,
+    /// Share of these frames with J above 0.5.
+    pub j_tr_recall: f64,
+    /// Fall from their first to their last quarter.
+    pub j_tr_decay: f64,
+}
+
+impl LateScore {
+    /// Of an object's J on its evaluated frames; `None` for none.
+    fn of(j: &[f64]) -> Option<LateScore> {
+        let last = davis_statistics(last_quarter(j), Protocol::Vost)?;
+        Some(LateScore { j_tr: last.mean, j_tr_recall: last.recall, j_tr_decay: last.decay })
+    }
+
+    /// Means over objects; `None` where one has none.
+    fn over(objects: &[&ObjectScore]) -> Option<LateScore> {
+        let all: Vec<LateScore> = objects.iter().map(|o| o.late).collect::<Option<_>>()?;
+        let over = |value: fn(&LateScore) -> f64| mean(&all.iter().map(value).collect::<Vec<_>>());
+        Some(LateScore {
+            j_tr: over(|l| l.j_tr)?,
+            j_tr_recall: over(|l| l.j_tr_recall)?,
+            j_tr_decay: over(|l| l.j_tr_decay)?,
+        })
+    }
 }
 
 /// A proposal and the object it was matched with, each by its id.
@@ -157,6 +191,9 @@ pub struct ObjectScore {
     /// DAVIS recall and decay.
     #[serde(flatten)]
     pub davis: Option<DavisScore>,
+    /// VOST's J over the last quarter.
+    #[serde(flatten)]
+    pub late: Option<LateScore>,
     /// MOSEv2's further scores.
     #[serde(flatten)]
     pub mosev2: Option<MoseColumns>,
@@ -252,10 +289,12 @@ pub(super) fn assemble(
             }
         },
         (None, Protocol::Davis2017Unsup) => unreachable!("scored in a module of its own"),
-        (None, Protocol::Davis2017Semi) => match davis_objects(video, unit, &series, faults, notes) {
-            Some(n) => (1..=n).collect(),
-            None => return,
-        },
+        (None, Protocol::Davis2017Semi | Protocol::Vost) => {
+            match davis_objects(video, unit, &series, protocol, faults, notes) {
+                Some(n) => (1..=n).collect(),
+                None => return,
+            }
+        }
     };
     for key in order {
         let row: Vec<Scored> = match series.get(&key) {
@@ -327,6 +366,7 @@ pub(super) fn unpredicted(video: &Video) -> Result<Vec<ObjectScore>, DataError> 
             frames: 0,
             boundary_iou: None,
             davis: None,
+            late: None,
             mosev2: Some(MoseColumns::from(&MoseScore::MISSING)),
             mosev2_parts: Some(MoseScore::MISSING),
             pairing: None,
@@ -337,11 +377,13 @@ pub(super) fn unpredicted(video: &Video) -> Result<Vec<ObjectScore>, DataError> 
     Ok(objects)
 }
 
-/// Number of objects under DAVIS 2017: the largest id of the first annotation; `None` after a fault.
+/// Number of objects under DAVIS 2017 and VOST: the largest id of the first annotation; `None` after a fault. Predicted ids beyond are one under
+/// DAVIS, and left out under VOST.
 fn davis_objects(
     video: &Video,
     unit: &Unit,
     series: &BTreeMap<u32, Vec<Option<Scored>>>,
+    protocol: Protocol,
     faults: &mut Faults,
     notes: &mut Vec<String>,
 ) -> Option<u32> {
@@ -354,9 +396,10 @@ fn davis_objects(
         }
     };
     let Some(n) = ids.iter().max().map(|id| u32::from(*id)) else {
-        faults
-            .0
-            .push(format!("{}: the first annotation has no object; DAVIS takes its objects from it", first.display()));
+        faults.0.push(format!(
+            "{}: the first annotation has no object; {protocol} takes its objects from it",
+            first.display()
+        ));
         return None;
     };
     let beyond = |what: fn(&FrameScore) -> bool| -> Vec<String> {
@@ -364,7 +407,13 @@ fn davis_objects(
         series.iter().filter(|(id, row)| **id > n && uses(row)).map(|(id, _)| id.to_string()).collect()
     };
     let predicted = beyond(|s| s.pred_empty);
-    if !predicted.is_empty() {
+    if !predicted.is_empty() && protocol == Protocol::Vost {
+        notes.push(format!(
+            "video {}: VOST leaves out predicted id {}; the first annotation has objects 1 to {n}",
+            video.name,
+            predicted.join(", ")
+        ));
+    } else if !predicted.is_empty() {
         faults.0.push(format!(
             "video {}: the predictions use id {}, but the first annotation has objects 1 to {n}; remove them, or score \
              with --protocol vos",
@@ -376,7 +425,7 @@ fn davis_objects(
     let late = beyond(|s| s.truth_empty);
     if !late.is_empty() {
         notes.push(format!(
-            "video {}: DAVIS ignores id {}, absent from the first annotation",
+            "video {}: {protocol} ignores id {}, absent from the first annotation",
             video.name,
             late.join(", ")
         ));
@@ -413,6 +462,7 @@ fn object_score(
         Protocol::MoseV2 => MoseScore::of(&row.iter().filter_map(|s| s.mosev2).collect::<Vec<_>>()),
         _ => None,
     };
+    let late = if protocol == Protocol::Vost { LateScore::of(&j) } else { None };
     let per_frame = if options.per_frame {
         let rows = row.iter().zip(counted).zip(&names).map(|((s, counted), name)| FrameRow {
             frame: (*name).to_string(),
@@ -438,6 +488,7 @@ fn object_score(
         frames: j.len(),
         boundary_iou,
         davis,
+        late,
         mosev2: mosev2_parts.as_ref().map(MoseColumns::from),
         mosev2_parts,
         pairing: None,
@@ -480,6 +531,7 @@ pub(super) fn davis_object(
         frames: scores.len(),
         boundary_iou: None,
         davis: Some(DavisScore { j_recall: j.recall, j_decay: j.decay, f_recall: f.recall, f_decay: f.decay }),
+        late: None,
         mosev2: None,
         mosev2_parts: None,
         pairing,
@@ -513,6 +565,7 @@ fn group(objects: &[&ObjectScore]) -> Option<GroupScore> {
             .zip(davis(|d| d.j_decay))
             .zip(davis(|d| d.f_recall).zip(davis(|d| d.f_decay)))
             .map(|((j_recall, j_decay), (f_recall, f_decay))| DavisScore { j_recall, j_decay, f_recall, f_decay }),
+        late: LateScore::over(objects),
         mosev2: mosev2.as_ref().map(MoseColumns::from),
     })
 }

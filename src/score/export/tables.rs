@@ -2,7 +2,7 @@
 //! predictions beside each other.
 
 use super::table::{NOTHING, Table};
-use crate::score::directory::{DavisScore, GroupScore, MoseColumns, ObjectScore, ScoreReport};
+use crate::score::directory::{DavisScore, GroupScore, LateScore, MoseColumns, ObjectScore, ScoreReport};
 use crate::text::plural;
 
 /// What a group and an object have in common.
@@ -12,20 +12,21 @@ struct Scores<'a> {
     f: f64,
     boundary_iou: Option<f64>,
     davis: Option<&'a DavisScore>,
+    late: Option<&'a LateScore>,
     mosev2: Option<&'a MoseColumns>,
 }
 
 impl<'a> From<&'a GroupScore> for Scores<'a> {
     fn from(g: &'a GroupScore) -> Self {
-        let (davis, mosev2) = (g.davis.as_ref(), g.mosev2.as_ref());
-        Scores { jf: g.jf, j: g.j, f: g.f, boundary_iou: g.boundary_iou, davis, mosev2 }
+        let (davis, late, mosev2) = (g.davis.as_ref(), g.late.as_ref(), g.mosev2.as_ref());
+        Scores { jf: g.jf, j: g.j, f: g.f, boundary_iou: g.boundary_iou, davis, late, mosev2 }
     }
 }
 
 impl<'a> From<&'a ObjectScore> for Scores<'a> {
     fn from(o: &'a ObjectScore) -> Self {
-        let (davis, mosev2) = (o.davis.as_ref(), o.mosev2.as_ref());
-        Scores { jf: o.jf, j: o.j, f: o.f, boundary_iou: o.boundary_iou, davis, mosev2 }
+        let (davis, late, mosev2) = (o.davis.as_ref(), o.late.as_ref(), o.mosev2.as_ref());
+        Scores { jf: o.jf, j: o.j, f: o.f, boundary_iou: o.boundary_iou, davis, late, mosev2 }
     }
 }
 
@@ -33,7 +34,7 @@ impl<'a> From<&'a ObjectScore> for Scores<'a> {
 /// to average.
 type Column = (&'static str, fn(&Scores) -> Option<Option<f64>>);
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 15] = [
     ("J&F", |s| Some(Some(s.jf))),
     ("J", |s| Some(Some(s.j))),
     ("F", |s| Some(Some(s.f))),
@@ -41,6 +42,9 @@ const COLUMNS: [Column; 12] = [
     ("J decay", |s| Some(Some(s.davis?.j_decay))),
     ("F recall", |s| Some(Some(s.davis?.f_recall))),
     ("F decay", |s| Some(Some(s.davis?.f_decay))),
+    ("J_tr", |s| Some(Some(s.late?.j_tr))),
+    ("J_tr recall", |s| Some(Some(s.late?.j_tr_recall))),
+    ("J_tr decay", |s| Some(Some(s.late?.j_tr_decay))),
     ("J&Ḟ", |s| Some(Some(s.mosev2?.jf_dot))),
     ("Ḟ", |s| Some(Some(s.mosev2?.f_dot))),
     ("while gone", |s| Some(s.mosev2?.jf_disappear)),
