@@ -74,12 +74,10 @@ def main() -> None:
                 (root / "ImageSets").mkdir()
                 (root / "ImageSets/val.txt").write_text("".join(f"{name}\n" for name in names))
                 scores = Evaluation(dataset_root=str(root), gt_set="val").evaluate(str(pred))
-            j, last = scores["J"], scores["J_last"]
-            values = lambda i: [repr(float(s[key][i])) for s in (j, last) for key in ("M", "R", "D")]
-            for i, name in enumerate(j["M_per_object"]):
-                rows.writerow([case, name, *values(i)])
-            whole = [repr(float(np.mean(s[key]))) for s in (j, last) for key in ("M", "R", "D")]
-            rows.writerow([case, "ALL", *whole])
+            values = [scores[metric][key] for metric in ("J", "J_last") for key in ("M", "R", "D")]
+            for i, name in enumerate(scores["J"]["M_per_object"]):
+                rows.writerow([case, name, *(repr(float(v[i])) for v in values)])
+            rows.writerow([case, "ALL", *(repr(float(np.mean(v))) for v in values)])
 
 
 if __name__ == "__main__":
