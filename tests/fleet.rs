@@ -136,6 +136,38 @@ fn what_is_missing_doubled_or_foreign_is_named() {
     insta::assert_snapshot!(said.join("\n"));
 }
 
+/// A part that was cut off and submitted again is joined once, however the first try ended.
+#[test]
+fn a_try_that_was_cut_off_gives_way_to_the_one_that_was_done() {
+    let shop = shop();
+    let whole = shop.run(&JOB);
+    let parts = ["1/2", "2/2"].map(|shard| part(&shop, shard, "parts"));
+    let again = part(&shop, "2/2", "extra");
+    // Ended by a signal: a record of what was done, here nothing of the second cell.
+    edit(&parts[1], |record| {
+        record["stopped"] = json!("interrupted");
+        let cell = record["cells"][1].as_object_mut().unwrap();
+        cell.insert("verdict".into(), json!({"kind": "failed", "error": "interrupted", "phase": "spawn"}));
+        cell.insert("sequences".into(), json!([]));
+        for name in ["summary", "runtime", "effective_dtype"] {
+            cell.insert(name.into(), Value::Null);
+        }
+    });
+    same_scores(&whole, &merged(&shop, 0, &["parts", "extra", "--out", "first"]));
+    // Killed: a record of what was planned.
+    std::fs::create_dir_all(parts[1].join("partial")).unwrap();
+    std::fs::rename(parts[1].join("run.json"), parts[1].join("partial/run.json")).unwrap();
+    let output = shop.output(&["merge", "parts", "extra", "--out", "second"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("was not done to its end and is left out, as another run did part 2/2"), "{said}");
+    same_scores(&whole, &shop.runs("second")[0]);
+    // What no other run did is not left out, be it of another part or of another job.
+    std::fs::remove_dir_all(&again).unwrap();
+    assert!(refused(&shop, &["parts"]).contains("unfinished; continue it with"));
+    shop.run(&["--models", "calm_mask", "--min-frames", "30", "--shard", "2/2", "--out", "extra"]);
+    assert!(refused(&shop, &["parts", "extra"]).contains("unfinished; continue it with"));
+}
+
 #[test]
 fn runs_of_one_board_are_sent_to_compare() {
     let shop = shop();

@@ -35,6 +35,21 @@ struct Part {
     record: RunRecord,
 }
 
+impl Part {
+    /// Did it come to its end in every cell?
+    fn is_done(&self) -> bool {
+        self.dir.join(RECORD).is_file()
+            && self.record.stopped.is_none()
+            && self.record.cells.iter().all(CellRecord::is_final)
+    }
+
+    /// Is it of the same part of the same job as another run? (A whole job is no part.)
+    fn is_part_of(&self, other: &Origin) -> bool {
+        let own = &self.record.origin;
+        own.shard.is_some() && (own.shard, &own.job_sha256) == (other.shard, &other.job_sha256)
+    }
+}
+
 /// Joins what lies in the directories.
 ///
 /// # Errors
@@ -83,23 +98,32 @@ fn collect(dirs: &[PathBuf]) -> Result<(Vec<Part>, Vec<String>), Error> {
             return Err(Error::Usage(format!("{}: no runs in it or below it", dir.display())));
         }
     }
-    let (mut parts, mut notes): (Vec<Part>, Vec<String>) = Default::default();
+    let (mut all, mut notes): (Vec<Part>, Vec<String>) = Default::default();
     let mut seen = BTreeSet::new();
     for dir in found {
         if !seen.insert(dir.canonicalize().unwrap_or_else(|_| dir.clone())) {
             continue;
         }
-        if !dir.join(RECORD).is_file() {
-            return Err(Error::Usage(format!(
-                "{}: unfinished; continue it with `jetbench --resume {0}`, or leave it out",
-                dir.display()
-            )));
-        }
-        let record = store::load(&dir)?;
+        let head = store::head_of(&dir);
+        let record = store::load(if dir.join(RECORD).is_file() { &dir } else { &head })?;
         match record.origin.parts.is_empty() {
-            true => parts.push(Part { dir, record }),
+            true => all.push(Part { dir, record }),
             false => notes.push(format!("{} was joined from others and is left out", dir.display())),
         }
+    }
+    let (tries, parts): (Vec<Part>, Vec<Part>) = {
+        let done: Vec<Origin> = all.iter().filter(|p| p.is_done()).map(|p| p.record.origin.clone()).collect();
+        all.into_iter().partition(|part| !part.is_done() && done.iter().any(|origin| part.is_part_of(origin)))
+    };
+    notes.extend(tries.iter().map(|part| {
+        let shard = part.record.origin.shard.map(|shard| shard.to_string()).unwrap_or_default();
+        format!("{} was not done to its end and is left out, as another run did part {shard}", part.dir.display())
+    }));
+    if let Some(part) = parts.iter().find(|part| !part.dir.join(RECORD).is_file()) {
+        return Err(Error::Usage(format!(
+            "{}: unfinished; continue it with `jetbench --resume {0}`, or leave it out",
+            part.dir.display()
+        )));
     }
     if parts.is_empty() {
         return Err(Error::Usage("nothing to join: every run found was joined already".into()));
