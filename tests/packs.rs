@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::workshop::{Workshop, text};
 
@@ -13,14 +14,27 @@ fn script(at: &Path, body: &str) {
 }
 
 /// A Python that is new enough, makes environments with itself in them, and notes what its package installer and the exporter are asked for.
-/// Its installer finds no PyTorch under an index of its own where `no-small-torch` lies beside the notes.
+/// Its installer finds no PyTorch under an index of its own where `no-small-torch` lies beside the notes. The step whose command line has the
+/// text of `stop` leaves a process behind that writes into the environment a moment later, and waits to be killed.
 const PYTHON: &str = r#"
+stopped() {
+    [ -e "$NOTES/stop" ] || return 0
+    case "$*" in *"$(cat "$NOTES/stop")"*) ;; *) return 0 ;; esac
+    home=$(echo "$*" | sed -n 's/^-m venv //p')
+    home=${home:-$(dirname "$(dirname "$0")")}
+    touch "$TMPDIR/gigabytes"
+    (sleep 0.3; mkdir -p "$home/lib"; echo late >"$home/lib/orphan") >/dev/null 2>&1 &
+    echo $$ >"$NOTES/stopped.new" && mv "$NOTES/stopped.new" "$NOTES/stopped"
+    exec sleep 60
+}
 case "$1 $2" in
     "-c "*) [ ! -e "$NOTES/old" ] ;;
-    "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    "-m venv") stopped "$@"; mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     "-m pip")
         [ ! -e "$NOTES/no-disk" ] || exit 1
+        stopped "$@"
         case "$*" in *--index-url*) [ ! -e "$NOTES/no-small-torch" ] || exit 1 ;; esac
+        echo "$TMPDIR:$PYTHONPATH" >>"$NOTES/around"
         echo "$*" >>"$NOTES/pip" ;;
     "-m jetbench_models") echo "$0 from $PYTHONPATH: $*" >>"$NOTES/kit"; echo "of the exporter"; exit "$(cat "$NOTES/code" 2>/dev/null || echo 0)" ;;
 esac
@@ -45,12 +59,25 @@ impl Kit {
     }
 
     fn get(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = self.shop.command(&["packs", "get", "edgetam"]);
         let python = self.shop.path("python");
         command.args(["--python", python.to_str().unwrap()]).args(args);
         command.env("PATH", "/usr/bin:/bin").env("NOTES", self.shop.path("notes"));
-        command.env("XDG_DATA_HOME", self.shop.path("data")).stdin(std::process::Stdio::null());
-        command.output().unwrap()
+        command.env("XDG_DATA_HOME", self.shop.path("data")).stdin(Stdio::null());
+        command
+    }
+
+    /// What lies where environments are made.
+    fn environments(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(self.shop.path("data/jetbench"))
+            .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+            .unwrap_or_default();
+        names.sort();
+        names
     }
 
     fn expect(&self, code: i32, args: &[&str]) -> String {
@@ -157,19 +184,82 @@ fn where_no_small_pytorch_is_found_the_large_one_is_taken_and_said() {
 }
 
 #[test]
-fn an_installation_that_was_cut_off_or_is_of_another_list_is_made_anew() {
+fn an_installation_that_failed_leaves_nothing_and_one_of_another_list_is_made_anew() {
     let kit = Kit::new();
     kit.set("no-disk", "");
     assert!(kit.expect(3, &["--yes"]).contains("pip install"));
-    let left = kit.shop.path("data/jetbench/models");
-    assert!(!left.join("made-from").exists());
-    std::fs::write(left.join("half"), "").unwrap();
+    assert_eq!(kit.environments(), ["models.lock"]);
     std::fs::remove_file(kit.shop.path("notes/no-disk")).unwrap();
     kit.expect(0, &["--yes"]);
-    assert!(!left.join("half").exists() && left.join("made-from").exists());
+    let made = kit.shop.path("data/jetbench/models");
+    std::fs::write(made.join("of the old list"), "").unwrap();
     std::fs::write(kit.shop.path("scripts/requirements.lock"), LOCK.replace("numpy==2.4", "numpy==2.5")).unwrap();
     kit.expect(0, &["--yes"]);
-    assert!(kit.note("pip").contains("numpy==2.5"));
+    assert!(kit.note("pip").contains("numpy==2.5") && !made.join("of the old list").exists());
+    assert_eq!(kit.environments(), ["models", "models.lock"]);
+}
+
+/// In each of its steps; the first process alone, as the kernel does when memory runs out, so that what the step had started lives on.
+#[test]
+fn an_installation_that_was_killed_is_never_taken_for_whole() {
+    for step in ["-m venv", "numpy==", "--index-url", "nvidia-cublas=="] {
+        let kit = Kit::new();
+        kit.set("no-small-torch", "");
+        kit.set("stop", step);
+        let mut run = kit.command(&["--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        while kit.note("stopped").is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{step} was not reached");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+        let killed = Instant::now();
+        assert!(!kit.shop.path("data/jetbench/models/made-from").exists(), "{step}");
+        std::fs::remove_file(kit.shop.path("notes/stop")).unwrap();
+        kit.expect(0, &["--yes"]);
+        // Gone, or dead and not yet waited for by the system.
+        let installer = std::fs::read_to_string(format!("/proc/{}/stat", kit.note("stopped").trim()));
+        assert!(
+            installer.is_err() || installer.unwrap().contains(") Z "),
+            "{step}: goes on after its parent was killed"
+        );
+        std::thread::sleep(Duration::from_millis(500).saturating_sub(killed.elapsed()));
+        let made = kit.shop.path("data/jetbench/models");
+        assert!(made.join("made-from").exists() && !made.join("lib/orphan").exists(), "{step}");
+        assert!(!made.join("tmp").exists(), "{step}");
+        for around in kit.note("around").lines() {
+            assert!(around.starts_with(kit.shop.path("data/jetbench").to_str().unwrap()), "{step}: {around}");
+        }
+    }
+}
+
+#[test]
+fn two_installations_at_once_make_one_environment() {
+    let kit = Kit::new();
+    kit.set("stop", "-m venv");
+    let mut first = kit.command(&["--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while kit.note("stopped").is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::fs::remove_file(kit.shop.path("notes/stop")).unwrap();
+    let second = kit.command(&["--yes"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second = second.wait_with_output().unwrap();
+    let told = text(&second.stderr);
+    assert!(second.status.success() && told.contains("another process installs the exporter"), "{told}");
+}
+
+#[test]
+fn what_the_user_has_on_pythons_path_does_not_count_as_installed() {
+    let kit = Kit::new();
+    let output = kit.command(&["--yes"]).env("PYTHONPATH", "/mine").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(kit.note("around").lines().count() == 2 && !kit.note("around").contains("mine"), "{}", kit.note("around"));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 """A server on this machine that speaks as the hub and the publisher's files do, for tests of ``get``.
 
-    python3 scripts/tests/hub.py edgetam=FILE sam2.1_tiny=FILE
+    python3 scripts/tests/hub.py [--rate MB] edgetam=FILE sam2.1_tiny=FILE
 
-serves files as the released ones of those names, at the addresses that ``HF_ENDPOINT`` and ``--from`` lead to, until it is ended; its first
-line is its address.
+serves files as the released ones of those names, at the addresses that ``HF_ENDPOINT`` and ``--from`` lead to, until it is ended, with at
+most ``--rate`` MB a second; its first line is its address.
 """
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import http.server
 import importlib
 import sys
 import threading
+import time
 from pathlib import Path
 
 
@@ -32,6 +33,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.faults: list = []
         self.asked: list[tuple[str, str | None]] = []           # path, Range
         self.etag = '"v1"'
+        self.rate: float | None = None                          # bytes per second
         self.held, self.go_on = threading.Event(), threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -93,11 +95,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.server.go_on.wait(60)
             self.close_connection = True
             self.connection.close()
+        elif rate := self.server.rate:
+            for at in range(start, len(body), 1 << 18):
+                self.wfile.write(body[at:at + (1 << 18)])
+                time.sleep((1 << 18) / rate)
         else:
             self.wfile.write(body[start:])
 
 
 def main(pairs: list[str]) -> None:
+    rate = float(pairs[1]) * 1e6 if pairs[:1] == ["--rate"] else None
+    pairs = pairs[2:] if rate else pairs
     sys.path.insert(0, str(Path(__file__).parents[1]))
     releases = importlib.import_module("jetbench_models.get.releases").RELEASES
     files, redirects = {}, {}
@@ -106,7 +114,9 @@ def main(pairs: list[str]) -> None:
         release = releases[name]
         files[f"/{release.file}"] = Path(file).read_bytes()
         redirects[release.hub_address("")] = f"/{release.file}"
-    print(Server(files, redirects).address, flush=True)
+    server = Server(files, redirects)
+    server.rate = rate
+    print(server.address, flush=True)
     threading.Event().wait()
 
 

@@ -3,10 +3,11 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jetbench_runners::digest::sha256_hex;
 use jetbench_runners::files;
@@ -29,6 +30,8 @@ const PYTHON: (u32, u32) = (3, 11);
 const DISK_MIB: u64 = 4800;
 /// Written last into the environment: the digest of the list of packages that it was made from.
 const MADE_FROM: &str = "made-from";
+/// How the names of environments begin that are being made or removed, beside the place of the finished one.
+const UNFINISHED: &str = "models.unfinished-";
 
 /// Runs the sub-command: does not return where the Python program takes over.
 ///
@@ -259,14 +262,18 @@ impl Environment {
         std::fs::create_dir_all(parent).map_err(|e| fault(parent, e))?;
         let lock = parent.join("models.lock");
         let held = files::own(&lock, File::options().write(true)).map_err(|e| fault(&lock, e))?;
-        held.lock().map_err(|e| fault(&lock, e))?;
+        if held.try_lock().is_err() {
+            say(&format!("another process installs the exporter into {}; waiting", home.display()));
+            held.lock().map_err(|e| fault(&lock, e))?;
+        }
         if let Some(ready) = Environment::ready(home, kit) {
             return Ok(ready); // another process made it meanwhile
         }
-        // What a killed installation left cannot be told from what is whole; the package installer keeps its downloads.
-        match std::fs::remove_dir_all(home) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fault(home, e)),
-            _ => {}
+        sweep(parent).map_err(|e| fault(parent, e))?;
+        // Out of its place before anything of it is removed: an environment in its place is whole.
+        match std::fs::rename(home, parent.join(format!("{UNFINISHED}old"))) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(fault(home, e)),
+            _ => sweep(parent).map_err(|e| fault(parent, e))?,
         }
         if free_mib(parent).is_some_and(|free| free < DISK_MIB) {
             return Err(Error::Environment(format!(
@@ -274,31 +281,46 @@ impl Environment {
                 parent.display()
             )));
         }
-        let environment = Environment { dir: home.to_path_buf() };
-        let made = step(Command::new(python).args(["-m", "venv"]).arg(home));
+        // A name that no earlier installation had: what is left of one that was killed may write for a moment yet.
+        let unique = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+        let half = Environment { dir: parent.join(format!("{UNFINISHED}{}-{unique}", std::process::id())) };
+        let made = half.fill(kit, python, args).and_then(|()| {
+            std::fs::rename(&half.dir, home).map_err(|e| fault(home, e))?;
+            Ok(Environment { dir: home.to_path_buf() })
+        });
+        // Nothing of it is of use: what failed is told, and what an orphan wrote after the first sweep is gone, too.
+        sweep(parent).map_err(|e| fault(parent, e)).and(made)
+    }
+
+    /// Makes all of it, the mark last.
+    fn fill(&self, kit: &Kit, python: &Path, args: &GetArgs) -> Result<(), Error> {
+        let fault = |what: &Path, e: std::io::Error| Error::Environment(format!("{}: {e}", what.display()));
+        // Gigabytes that a killed installer leaves there would stay in the system's directory, and may not fit into it.
+        let temporary = self.dir.join("tmp");
+        std::fs::create_dir_all(&temporary).map_err(|e| fault(&temporary, e))?;
+        let made = step(Command::new(python).args(["-m", "venv"]).arg(&self.dir), &temporary);
         made.map_err(|e| Error::Environment(format!("{e} (Debian: apt-get install python3-venv)")))?;
-        environment.install(kit, args)?;
-        let mark = home.join(MADE_FROM);
-        std::fs::write(&mark, sha256_hex(kit.list.as_bytes())).map_err(|e| fault(&mark, e))?;
-        Ok(environment)
+        self.install(kit, args, &temporary)?;
+        std::fs::remove_dir_all(&temporary).map_err(|e| fault(&temporary, e))?;
+        let mark = self.dir.join(MADE_FROM);
+        std::fs::write(&mark, sha256_hex(kit.list.as_bytes())).map_err(|e| fault(&mark, e))
     }
 
     /// Installs the packages: PyTorch without GPU libraries if its index answers, else with those that it loads on a CPU, too.
-    fn install(&self, kit: &Kit, args: &GetArgs) -> Result<(), Error> {
+    fn install(&self, kit: &Kit, args: &GetArgs, temporary: &Path) -> Result<(), Error> {
         let (torch, others): (Vec<&str>, Vec<&str>) = kit
             .packages(&["always", "extras"])
             .into_iter()
             .partition(|p| p.starts_with("torch==") || p.starts_with("torchvision=="));
-        step(self.pip(&[]).args(others))?;
+        step(self.pip(&[]).args(others), temporary)?;
         if args.torch_index != "none" {
-            let small =
-                step(self.pip(&["--retries", "0", "--timeout", "15", "--index-url", &args.torch_index]).args(&torch));
-            match small {
+            let options = ["--retries", "0", "--timeout", "15", "--index-url", &args.torch_index];
+            match step(self.pip(&options).args(&torch), temporary) {
                 Ok(()) => return Ok(()),
                 Err(_) => say("no PyTorch without GPU libraries there; taking the one with them from the usual index"),
             }
         }
-        step(self.pip(&[]).args(torch).args(kit.packages(&["the NVIDIA libraries"])))
+        step(self.pip(&[]).args(torch).args(kit.packages(&["the NVIDIA libraries"])), temporary)
     }
 
     fn pip(&self, options: &[&str]) -> Command {
@@ -310,8 +332,23 @@ impl Environment {
     }
 }
 
+/// Removes what unfinished installations left.
+fn sweep(parent: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            // Again where an orphan writes into it meanwhile; what it still wins is removed at the end.
+            let removed = (0..3).map(|_| std::fs::remove_dir_all(entry.path())).find(Result::is_ok);
+            if removed.is_none() {
+                say(&format!("{}: cannot be removed yet", entry.path().display()));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Runs one step of the installation, with its output passed through.
-fn step(command: &mut Command) -> Result<(), Error> {
+fn step(command: &mut Command, temporary: &Path) -> Result<(), Error> {
     let words: Vec<String> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|word| shell_word(&word.to_string_lossy()))
@@ -319,6 +356,8 @@ fn step(command: &mut Command) -> Result<(), Error> {
     let line = words.join(" ");
     say(&line);
     die_with_parent(command);
+    // A package that lies on PYTHONPATH would count as installed.
+    command.env_remove("PYTHONPATH").env("TMPDIR", temporary);
     match command.stdin(Stdio::null()).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Error::Environment(format!("`{line}` ended with {status}"))),
