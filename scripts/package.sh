@@ -91,7 +91,7 @@ Maintainer: $maintainer
 Installed-Size: $size
 Depends: libc6 (>= ${glibc#GLIBC_}), libgcc-s1
 Recommends: python3-pip
-Suggests: ffmpeg
+Suggests: ffmpeg, python3-venv
 Section: science
 Priority: optional
 Description: benchmark of video segmentation models on this device

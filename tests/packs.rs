@@ -309,6 +309,17 @@ fn a_manifest_for_files_that_one_has_runs_and_says_what_is_missing() {
     std::fs::remove_file(shop.path("mine/fp32/memory_encoder.onnx")).unwrap();
     std::fs::remove_file(shop.path("mine/fp32/memory_attention.onnx")).unwrap();
     let said = shop.expect(1, &["packs", "new", "--family", "edgetam", "mine", "--force", "--id", "other"]);
-    assert!(said.contains("missing or wrong:"), "{said}");
+    let missing = said.split("missing or wrong:").nth(1).unwrap();
+    let at_once =
+        ["fp32: no file of `memory_attention`, `memory_encoder`; ", "graph `memory_attention`: cpu: a form of"];
+    assert!(at_once.iter().all(|part| missing.contains(part)), "{said}");
+    for precision in ["fp16", "bf16"] {
+        std::fs::remove_file(shop.path(&format!("mine/{precision}/memory_encoder.onnx"))).unwrap();
+    }
+    std::fs::write(shop.path("mine/fp16/mask_decoder.onnx"), "damaged").unwrap();
+    let said = shop.expect(1, &["packs", "new", "--family", "edgetam", "mine", "--force", "--id", "other"]);
+    let at_once =
+        ["graph `memory_encoder` is missing", "fp16/mask_decoder.onnx: ", "fp32: no file of `memory_attention`; "];
+    assert!(at_once.iter().all(|part| said.contains(part)), "{said}");
     shop.expect(2, &["packs", "new", "--family", "nonesuch", "mine", "--force"]);
 }

@@ -106,6 +106,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("scripts/attack.sh", "takes minutes; scripts/test.sh runs it"),
     ("scripts/compare_trials.sh", "takes minutes"),
     ("scripts/kill_resume.sh", "takes minutes"),
+    ("scripts/stream_test.sh", "takes as long as the stream: tests/footage/live.rs"),
     ("scripts/rescore.sh", "installs the original evaluators"),
     ("scripts/slurm_test.sh", "needs Slurm"),
     ("scripts/schedule_test.sh", "needs root and a systemd of its own"),

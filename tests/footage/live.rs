@@ -295,6 +295,7 @@ fn a_camera_here_counts_from_the_kernels_stamp_and_a_frame_without_a_stamp_has_n
     assert!(said.contains("-f v4l2 -timestamps abs -framerate 30 -i /dev/video9 -map 0:V:0 -copyts "), "{said}");
 }
 
+/// `scripts/stream_test.sh` makes it longer.
 #[test]
 fn a_stream_from_a_real_ffmpeg_is_tracked() {
     let there = Command::new("ffmpeg").arg("-version").output().is_ok_and(|o| o.status.success());
@@ -302,7 +303,9 @@ fn a_stream_from_a_real_ffmpeg_is_tracked() {
         eprintln!("skipped: ffmpeg is not installed");
         return;
     }
+    let seconds: u32 = std::env::var("JETBENCH_STREAM_SECONDS").map_or(1, |text| text.parse().unwrap());
     let shop = shop(1);
+    shop.pack("calm", "motion = [1.0, 0.0]\nframe_ms = [25.0, 25.0, 25.0, 45.0]");
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let source = format!("udp://127.0.0.1:{port}");
     let mut sender = Command::new("ffmpeg")
@@ -312,13 +315,15 @@ fn a_stream_from_a_real_ffmpeg_is_tracked() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let output = shop.output(&[&LIVE[..], &["--data", &source, "--seconds", "1", "--fps", "30"]].concat());
+    let length = seconds.to_string();
+    let output = shop.output(&[&LIVE[..], &["--data", &source, "--seconds", &length, "--fps", "30"]].concat());
     let _ = sender.kill();
     let _ = sender.wait();
     let runs = shop.runs("results");
     assert_eq!(runs.len(), 1, "{}", text(&output.stderr));
     let found = record(&runs[0]);
-    let sequence = &found.cells[0].sequences[0];
+    let cell = &found.cells[0];
+    let sequence = &cell.sequences[0];
     let mut offered: Vec<u32> =
         sequence.frames.iter().map(|f| f.frame).chain(sequence.dropped.iter().copied()).collect();
     offered.sort_unstable();
@@ -326,4 +331,23 @@ fn a_stream_from_a_real_ffmpeg_is_tracked() {
     assert!(!sequence.frames.is_empty(), "{}", text(&output.stdout));
     assert_eq!((sequence.width, sequence.height), (48, 32), "{}", text(&output.stdout));
     assert!(sequence.frames.iter().all(|f| f.response_ms.is_some_and(|age| age >= f.latency_ms)));
+    if seconds >= 10 {
+        let response = cell.summary.as_ref().and_then(|summary| summary.response).unwrap();
+        let memory: Vec<f64> = cell.memory_curve.iter().map(|point| point.rss_mib).collect();
+        println!(
+            "{seconds} s: {} frames came, {} tracked, {} dropped; age {:.1} ms (median), {:.1} ms (p95); memory {:?} to {:?} MiB",
+            offered.len(),
+            sequence.frames.len(),
+            sequence.dropped.len(),
+            response.p50_ms,
+            response.p95_ms,
+            memory.first(),
+            memory.last()
+        );
+        let came = offered.len() as f64 / f64::from(30 * seconds);
+        assert!((0.95..=1.05).contains(&came), "{came} of the frames of a stream of 30 per second");
+        let middle = memory[memory.len() / 10];
+        assert!(memory.iter().all(|mib| *mib < middle + 3.0), "memory grows: {memory:?}");
+        assert!(!text(&output.stdout).contains("memory leak"), "{}", text(&output.stdout));
+    }
 }

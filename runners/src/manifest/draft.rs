@@ -175,7 +175,17 @@ fn find(dir: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<String, Forms>,
         }
     }
     graphs.retain(|_, forms| !forms.plain.is_empty());
+    faults.extend(Dtype::ALL.into_iter().filter_map(|dtype| incomplete(&graphs, dtype)));
     Ok(graphs)
+}
+
+/// The graphs that lack a file of a precision which others have.
+fn incomplete(graphs: &BTreeMap<String, Forms>, dtype: Dtype) -> Option<String> {
+    let (has, lacks): (Vec<_>, Vec<_>) = graphs.iter().partition(|(_, forms)| forms.plain.contains_key(&dtype));
+    let names: Vec<String> = lacks.iter().map(|(name, _)| format!("`{name}`")).collect();
+    (!has.is_empty() && !names.is_empty()).then(|| {
+        format!("{dtype}: no file of {}; a pack runs in a precision of which every graph has one", names.join(", "))
+    })
 }
 
 fn read(dir: &Path, file: &str) -> Result<Found, String> {
