@@ -5,7 +5,7 @@
 #
 # usage: scripts/package.sh [x86_64|aarch64]…    default: this machine's
 #
-# aarch64 is cross-built on x86-64 (packages as for scripts/arm_test.sh). PROGRAM=FILE packs that program instead of building one. Who made
+# aarch64 is cross-built on x86-64 (packages as for scripts/test-arm.sh). PROGRAM=FILE packs that program instead of building one. Who made
 # the package is DEBFULLNAME <DEBEMAIL>.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that must pass before a commit: format, lints, tests. Fetches ONNX Runtime first, so that the tests that
 # need it run; JETBENCH_TEST_NO_RUNTIME=1 leaves it out, and those tests say that they were skipped and why. Then come the check with
-# NVIDIA's compiler (JETBENCH_TEST_NO_TENSORRT=1 leaves it out), the model kit's tests (JETBENCH_TEST_NO_PYTHON=1) and those on
-# WebGPU, which use what the model kit makes (JETBENCH_TEST_NO_WEBGPU=1). JETBENCH_TEST_ARM=1 adds the Arm test.
+# NVIDIA's compiler (JETBENCH_TEST_NO_TENSORRT=1 leaves it out), the model kit's tests (JETBENCH_TEST_NO_PYTHON=1) with the Arm test beside
+# them (JETBENCH_TEST_NO_ARM=1), and those on WebGPU, which use what the model kit makes (JETBENCH_TEST_NO_WEBGPU=1).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -n "${JETBENCH_TEST_NO_RUNTIME:-}" ] || scripts/get-runtime.sh
@@ -17,10 +17,14 @@ else
     echo "cargo-deny is not installed: licence and source checks skipped (cargo install cargo-deny --locked)"
 fi
 scripts/test-tensorrt.sh
-scripts/test-python.sh
+# The model kit's tests keep one processor busy and download before; the Arm test takes the other.
+arm_said=$(mktemp)
+trap 'rm -f "$arm_said"; kill "${arm:-}" 2>/dev/null || true' EXIT
+scripts/test-arm.sh >"$arm_said" 2>&1 & arm=$!
+model_kit=0
+scripts/test-python.sh || model_kit=$?
+arm_ended=0
+wait "$arm" || arm_ended=$?
+cat "$arm_said"
+[ "$model_kit" = 0 ] && [ "$arm_ended" = 0 ] || { echo "failed: model kit $model_kit, Arm $arm_ended" >&2; exit 1; }
 scripts/test-webgpu.sh
-if [ -n "${JETBENCH_TEST_ARM:-}" ]; then
-    scripts/arm_test.sh
-else
-    echo "Arm test skipped: it builds everything a second time; JETBENCH_TEST_ARM=1 adds it"
-fi

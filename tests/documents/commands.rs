@@ -102,7 +102,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("UPDATE_DOCS=", "writes documents anew: tests/options.rs and tests/columns.rs check them"),
     ("scripts/quickstart.sh", "builds a release"),
     ("scripts/test.sh", "runs all tests, this one too"),
-    ("scripts/arm_test.sh", "builds for another processor"),
+    ("scripts/test-arm.sh", "builds for another processor; scripts/test.sh runs it"),
     ("scripts/attack.sh", "takes minutes; scripts/test.sh runs it"),
     ("scripts/compare_trials.sh", "takes minutes"),
     ("scripts/kill_resume.sh", "takes minutes"),
