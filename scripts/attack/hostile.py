@@ -305,7 +305,7 @@ def kills(place: Place) -> str:
     whole = time.monotonic() - started
     hold(calm.code == 0, f"undisturbed: {calm.last}")
     expected = scores(place.record(place.runs("calm")[0]))
-    counts = {"resumed": 0, "before its record": 0, "after its end": 0}
+    counts = {"before its record": 0, "unfinished": 0, "with a lost worker": 0, "after its end": 0}
     for n in range(place.kills):
         out, moment, worker = f"kill{n}", place.random.uniform(0, 1.05) * whole, place.random.random() < 0.5
         with place.going("--out", out) as child:
@@ -322,7 +322,9 @@ def kills(place: Place) -> str:
             counts["before its record"] += 1
             again = place.measure("--out", out)
         else:
-            counts["after its end" if (runs[0] / "run.json").is_file() else "resumed"] += 1
+            record = place.record(runs[0]) if (runs[0] / "run.json").is_file() else None
+            lost = record is not None and any(cell["verdict"]["kind"] == "failed" for cell in record["cells"])
+            counts["unfinished" if record is None else "with a lost worker" if lost else "after its end"] += 1
             again = place.call("--resume", str(runs[0]))
         hold(again.code == 0, f"{where}: exit {again.code}: {again.last}")
         run = place.runs(out)[0]
