@@ -134,7 +134,7 @@ fn nothing_is_installed_unasked_and_what_it_takes_is_said_first() {
     let said = kit.expect(2, &[]);
     for part in [
         "the exporter is not installed",
-        "4800 MiB on disk",
+        "4800 MiB on disk, 7200 MiB while they are installed",
         "4 Python packages",
         "of the exporter",
         "--yes installs without asking",

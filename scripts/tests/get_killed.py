@@ -32,7 +32,7 @@ SHARES = [*NAMES, "environment", "checkpoint"]
 MARK = "JETBENCH_TRIAL"         # in the surroundings of every process of a run, so that none of them is overlooked
 
 
-def phase_after(line: str, phase: str | None) -> str | None:
+def phase_after(line: str, phase: str) -> str:
     """The phase that a line of output begins, or the one before. The plan is said before the installation, too."""
     if " -m venv " in line:
         return "environment"
@@ -88,7 +88,7 @@ class Kill:
 
 @dataclass
 class Run:
-    """What one run did. ``seconds``, ``peak_mib``: by phase. ``left``: processes half a second after the kill."""
+    """What one run did. ``seconds``, ``peak_mib``: by phase. ``left``: processes a moment after the kill."""
 
     code: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -108,8 +108,8 @@ class Trial:
     def run(self, kill: Kill | None, measured: bool = False) -> Run:
         self.count += 1
         mark, run = f"{os.getpid()}-{self.count}", Run()
-        began = entered = time.monotonic()
-        phase: list[str | None] = [None]
+        began = time.monotonic()
+        entered: list[tuple[str, float]] = [("start", began)]       # phases, and when they began
         around = dict(pair.split("=", 1) for pair in self.args.env)
         process = subprocess.Popen(self.args.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                    env={**around, MARK: mark}, start_new_session=True)
@@ -117,39 +117,41 @@ class Trial:
         def listen() -> None:
             with (self.args.notes / f"run-{self.count}.log").open("w") as log:
                 for line in process.stdout or ():
-                    log.write(f"{time.monotonic() - began:8.1f} {line}")
+                    now = time.monotonic()
+                    log.write(f"{now - began:8.1f} {line}")
                     log.flush()
-                    phase[0] = phase_after(line, phase[0])
+                    if (phase := phase_after(line, entered[-1][0])) != entered[-1][0]:
+                        entered.append((phase, now))
+            entered.append(("", time.monotonic()))
 
         listener = threading.Thread(target=listen, daemon=True)
         listener.start()
-        at, looked = None, 0.0
+        looked = 0.0
         while True:
             ended, status, took = os.wait4(process.pid, os.WNOHANG)
-            now = time.monotonic()
-            if phase[0] != at or ended:
-                run.seconds[at or "start"] = run.seconds.get(at or "start", 0) + now - entered
-                at, entered = phase[0], now
+            now, (at, since) = time.monotonic(), entered[-1]
             if ended:
+                listener.join(5)
                 break
             if kill and at in NAMES:
                 later = NAMES.index(at) - NAMES.index(kill.phase)
-                if later > 0 or (later == 0 and now - entered >= kill.after):
-                    run.killed_in, run.seconds[at] = at, run.seconds.get(at, 0) + now - entered
+                if later > 0 or (later == 0 and now - since >= kill.after):
+                    run.killed_in = at
                     (os.killpg if kill.group else os.kill)(process.pid, signal.SIGKILL)
                     _, status, took = os.wait4(process.pid, 0)
                     break
             if measured:
-                run.peak_mib[at or "start"] = max(run.peak_mib.get(at or "start", 0), memory_mib(mark))
+                run.peak_mib[at] = max(run.peak_mib.get(at, 0), memory_mib(mark))
                 if now - looked > 5:
                     run.disk_mb, looked = max(run.disk_mb, disk_mb(self.args.root)), now
             time.sleep(0.2 if measured else 0.02)
         run.cpu_s, run.code = took.ru_utime + took.ru_stime, os.waitstatus_to_exitcode(status)
+        for (phase, start), (_, end) in zip(entered, [*entered[1:], ("", now)]):
+            if phase:
+                run.seconds[phase] = run.seconds.get(phase, 0) + end - start
         if run.killed_in:
-            time.sleep(0.5)
+            time.sleep(0.3)
             run.left = len(list(processes(mark)))
-        else:
-            listener.join(5)
         return run
 
     def kills(self, seconds: dict[str, float]) -> list[Kill]:
@@ -231,7 +233,10 @@ def main() -> int:
     trial.home.replace(aside)
     trial.home.mkdir()
 
-    for kill in trial.kills(whole.seconds):
+    chosen = trial.kills(whole.seconds)
+    if len(chosen) < args.kills:
+        faults.append(f"{args.kills - len(chosen)} kills are of phases that the undisturbed run did not have")
+    for kill in chosen:
         run = trial.run(kill)
         print(f"killed {kill}: in {run.killed_in!r} after {sum(run.seconds.values()):.0f} s, {run.left} processes left", flush=True)
         if not run.killed_in:

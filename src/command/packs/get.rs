@@ -28,6 +28,8 @@ const PYTHON: (u32, u32) = (3, 11);
 /// What the environment takes on disk with PyTorch as the package index has it, with the GPU libraries that it loads on a CPU, too:
 /// measured with the versions of requirements.lock.
 const DISK_MIB: u64 = 4800;
+/// The most that it takes while it is made: the packages, as they were fetched, lie beside what was unpacked of them.
+const DISK_MAKING_MIB: u64 = 7200;
 /// Written last into the environment: the digest of the list of packages that it was made from.
 const MADE_FROM: &str = "made-from";
 /// How the names of environments begin that are being made or removed, beside the place of the finished one.
@@ -220,12 +222,12 @@ impl Kit {
 
     fn announcement(&self, home: &Path, args: &GetArgs) -> String {
         let count = self.packages(&["always", "extras"]).len();
+        let size = format!("{DISK_MIB} MiB on disk, {DISK_MAKING_MIB} MiB while they are installed, minutes");
         let torch = if args.torch_index == "none" {
-            format!("PyTorch with the GPU libraries that it loads: {DISK_MIB} MiB on disk, minutes")
+            format!("PyTorch with the GPU libraries that it loads: {size}")
         } else {
             format!(
-                "PyTorch without GPU libraries from {}; where that does not answer, PyTorch with them from the usual index: {DISK_MIB} \
-                 MiB on disk, minutes",
+                "PyTorch without GPU libraries from {}; where that does not answer, PyTorch with them from the usual index: {size}",
                 args.torch_index
             )
         };
@@ -275,9 +277,10 @@ impl Environment {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(fault(home, e)),
             _ => sweep(parent).map_err(|e| fault(parent, e))?,
         }
-        if free_mib(parent).is_some_and(|free| free < DISK_MIB) {
+        if free_mib(parent).is_some_and(|free| free < DISK_MAKING_MIB) {
             return Err(Error::Environment(format!(
-                "{}: less than {DISK_MIB} MiB are free, which the exporter's packages may need; XDG_DATA_HOME names another place",
+                "{}: less than {DISK_MAKING_MIB} MiB are free, which the exporter's packages may need while they are installed; \
+                 XDG_DATA_HOME names another place",
                 parent.display()
             )));
         }
