@@ -95,6 +95,57 @@ fn a_run_that_is_killed_is_taken_up_again() {
     }
 }
 
+/// A Vulkan layer that loses the device when it is told to, made by the system's C compiler in `place`; `None` without one.
+fn losing_layer(place: &Path) -> Option<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/webgpu/lost.c");
+    std::fs::create_dir_all(place).unwrap();
+    let library = place.join("liblost.so");
+    let built =
+        std::process::Command::new("cc").args(["-w", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    let manifest = serde_json::json!({"file_format_version": "1.0.0", "layer": {"name": "VK_LAYER_JETBENCH_lost", "type": "GLOBAL",
+        "library_path": library, "api_version": "1.3.0", "implementation_version": "1", "description": "loses the device"}});
+    std::fs::write(place.join("lost.json"), manifest.to_string()).unwrap();
+    built.is_ok_and(|status| status.success()).then_some(())
+}
+
+#[test]
+fn a_lost_device_costs_its_cell_and_no_more() {
+    const NAME: &str = "a_lost_device_costs_its_cell_and_no_more";
+    let shop = Workshop::new(2, 3);
+    let (layer, lose) = (shop.path("layer"), shop.path("lose"));
+    let pack = match pack().and_then(|pack| losing_layer(&layer).map(|()| pack).ok_or("no C compiler".to_string())) {
+        Ok(pack) => pack,
+        Err(reason) => {
+            let _ = writeln!(std::io::stderr(), "skipped {NAME}: {reason}");
+            return;
+        }
+    };
+    let mut args = job(&pack);
+    args[1] = format!("{0}_mask,{0}_bbox", pack.id);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut command = shop.command(&[&args[..], &["--quiet", "--limit-objects", "1", "--keep-going"]].concat());
+    command.env("VK_LAYER_PATH", &layer).env("VK_INSTANCE_LAYERS", "VK_LAYER_JETBENCH_lost");
+    command.env("JETBENCH_TEST_LOSE", &lose).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // When the first cell has begun with its second video, the device goes: the layer takes the file away.
+    let began = |run: &PathBuf| run.join("spool/0/1.spool").exists();
+    while !shop.runs("results").last().is_some_and(began) && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::fs::write(&lose, "").unwrap();
+    let status = child.wait().unwrap();
+    assert!(!lose.exists(), "no device was lost");
+    assert_eq!(status.code(), Some(3), "the device is at fault");
+    let record = jetbench::results::store::load(&shop.runs("results").pop().unwrap()).unwrap();
+    let (lost, next) = (&record.cells[0], &record.cells[1]);
+    let said = lost.verdict.reasons();
+    for words in ["track: ", "the device was lost", "jetbench --resume RUN", "dmesg"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!((lost.verdict.as_str(), lost.sequences.len()), ("failed", 1), "the finished video is kept: {said}");
+    assert!(next.verdict.as_str() != "failed" && next.sequences.len() == 2, "{:?}", next.verdict);
+}
+
 #[test]
 fn what_webgpu_cannot_do_is_said_before_anything_runs() {
     let shop = Workshop::new(1, 2);

@@ -4,6 +4,7 @@
 mod evidence;
 mod fence;
 pub mod loader;
+mod lost;
 pub mod options;
 pub mod pool;
 pub mod providers;

@@ -11,7 +11,7 @@ pub enum RunnerError {
     /// The pack or its files are wrong: names the file, what was expected, what was found. Exit code 2.
     #[error("{0}")]
     Pack(String),
-    /// Device, driver or runtime is missing or too old: says where it was looked for and what to do. Exit code 3.
+    /// Device, driver or runtime is missing or too old, or the device was lost: says where it was looked for and what to do. Exit code 3.
     #[error("{0}")]
     Environment(String),
     /// The caller asked for something this runner cannot do (too many clicks, unknown object). Exit code 2.
@@ -37,6 +37,7 @@ pub trait Runner {
     /// # Errors
     /// [`RunnerError::Usage`] for a frame or prompt it cannot take: nothing has happened, the runner can go on.
     /// [`RunnerError::Inference`] when the model fails: the sequence is lost, [`Runner::reset`] comes next.
+    /// [`RunnerError::Environment`] when the device has no room, or was lost; then nothing goes on in this process.
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError>;
     /// As [`Runner::step`], with a frame that comes next, if there is one: a runner that can do so begins with it while it
     /// works on this one (on a thread of its own, which is done on return), and gives the same masks. The next step must

@@ -18,6 +18,7 @@ use ort::value::DynValue;
 use self::prepared::Read;
 use super::evidence::tf32_doubt;
 use super::fence::{self, Fence};
+use super::lost;
 use super::providers::{self, Engine, EngineKey, Provider, ProviderPairs, Registration};
 use super::runtime::Runtime;
 use super::settings::{Arena, SessionSettings};
@@ -284,9 +285,10 @@ thread_local! {
     pub(crate) static RUNS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
-/// A graph that could not be run.
+/// A graph that could not be run: the model's fault, or that of a device that was lost.
 pub fn failed(graph: &str, text: impl std::fmt::Display) -> RunnerError {
-    RunnerError::Inference(format!("graph `{graph}`: {text}"))
+    let text = format!("graph `{graph}`: {text}");
+    if lost::is_lost(&text) { RunnerError::Environment(lost::told(&text)) } else { RunnerError::Inference(text) }
 }
 
 /// The providers of a device, in order of preference, with their options.

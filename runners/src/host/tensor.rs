@@ -6,7 +6,7 @@ use ort::memory::Allocator;
 use ort::session::IoBinding;
 use ort::value::Tensor;
 
-use super::webgpu;
+use super::{lost, webgpu};
 use crate::runner::RunnerError;
 
 /// An f32 tensor, on the host or on the device.
@@ -18,7 +18,8 @@ pub type FloatTensor = Tensor<f32>;
 /// [`RunnerError::Environment`] when there is no memory left.
 pub fn tensor(allocator: &Allocator, shape: &[i64]) -> Result<FloatTensor, RunnerError> {
     let wrong = |e: &dyn std::fmt::Display| {
-        RunnerError::Environment(format!("cannot allocate a tensor of shape {shape:?}: {e}"))
+        let text = format!("cannot allocate a tensor of shape {shape:?}: {e}");
+        RunnerError::Environment(if lost::is_lost(&text) { lost::told(&text) } else { text })
     };
     let tensor = FloatTensor::new(allocator, shape.to_vec()).map_err(|e| wrong(&e))?;
     webgpu::sound().map_err(|e| wrong(&e))?;
