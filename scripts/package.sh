@@ -50,7 +50,7 @@ tree() {
     completions zsh zsh/vendor-completions/_jetbench
     completions fish fish/vendor_completions.d/jetbench.fish
     git ls-files -z assets/demo assets/golden assets/packs configs scripts/get-runtime.sh scripts/from_wheel.py scripts/runtime.txt \
-        scripts/runtime-webgpu.txt scripts/jetbench_models scripts/requirements.lock | xargs -0 cp --parents -t "$usr/share/jetbench"
+        scripts/runtime-webgpu.txt scripts/runtime-webgpu-plugin.txt scripts/jetbench_models scripts/requirements.lock | xargs -0 cp --parents -t "$usr/share/jetbench"
     git ls-files -z README.md docs ":!docs/gpu/" | xargs -0 cp --parents -t "$usr/share/doc/jetbench"
     gzip -9nc CHANGELOG.md >"$usr/share/doc/jetbench/CHANGELOG.md.gz"
     cargo metadata --format-version 1 --locked --filter-platform "$triple" | python3 scripts/package/licences.py \

@@ -34,3 +34,6 @@ cargo test --workspace --locked --test webgpu
 cargo test --workspace --locked --test it webgpu::
 # Every graph of the miniature packs, no node on the CPU: a session that needs one is refused.
 "$target/debug/jetbench" audit --models sam2_points,edgetam_points --packs assets/packs --device webgpu:0 --dtype fp32 --frames 2
+# The same provider from a plugin library.
+if [ "$packs" = assets/packs ]; then unset JETBENCH_TEST_PACKS; fi
+scripts/test-plugin.sh

@@ -143,6 +143,9 @@ pub enum Command {
     InspectLibrary {
         /// The file
         file: PathBuf,
+        /// A plugin library to load into it
+        #[arg(long, value_name = "FILE")]
+        plugin: Option<PathBuf>,
     },
 }
 

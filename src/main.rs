@@ -15,7 +15,7 @@ use jetbench::plan::shipped;
 use jetbench::report::screen::colours;
 use jetbench::run::worker;
 use jetbench::text::{output, say};
-use jetbench_runners::runtime;
+use jetbench_runners::{plugin, runtime};
 
 fn main() -> ExitCode {
     // A file that grows beyond the limit on file sizes is an error like a full disk, not the end of the process.
@@ -29,11 +29,12 @@ fn main() -> ExitCode {
     // The worker loads what its parent has looked at.
     if !matches!(cli.command, Some(Command::Worker | Command::InspectLibrary { .. })) {
         runtime::look_with(inspect_library::look);
+        plugin::look_with(inspect_library::look_at_plugin);
     }
     let outcome = match cli.command {
         Some(Command::VerifySide) => return ExitCode::from(verify::side()),
         Some(Command::Worker) => return ExitCode::from(worker::main()),
-        Some(Command::InspectLibrary { file }) => Ok(inspect_library::answer(&file)),
+        Some(Command::InspectLibrary { file, plugin }) => Ok(inspect_library::answer(&file, plugin.as_deref())),
         Some(Command::Run(args)) => run::run(*args, argv),
         Some(Command::Plan(args)) => run::plan(*args, argv),
         Some(Command::Scale(args)) => scale::scale(*args, &argv),

@@ -12,6 +12,7 @@ pub mod live;
 pub mod mask_files;
 pub mod options;
 pub mod overlays;
+pub(crate) mod plugins;
 pub mod policy;
 mod prompted;
 pub mod resolve;
@@ -113,7 +114,18 @@ impl Plan {
                     let model = model.clone();
                     let pack_stamps = Vec::new();
                     let labels = resolve::labels(&settings, dtype, device)?;
-                    let mut cell = Cell { model, pack, detector, labels, prompt, dtype, device, admitted, pack_stamps };
+                    let mut cell = Cell {
+                        model,
+                        pack,
+                        detector,
+                        labels,
+                        prompt,
+                        dtype,
+                        device,
+                        admitted,
+                        pack_stamps,
+                        offered: None,
+                    };
                     cell.pack_stamps = checked_packs(&cell, &mut checked)?;
                     options::check(&settings, &cell)?;
                     cells.push(cell);
@@ -160,7 +172,7 @@ impl Plan {
             }
             notes.extend(within_budget(&settings, &cells, &dataset, most)?);
         }
-        let ort_lib = resolve::find_runtime(&settings, &cells)?;
+        let ort_lib = resolve::find_runtime(&settings, &mut cells, &mut notes)?;
         Ok(Plan { settings, dataset, list, list_sha256, prompts_sha256, content, cells, notes, ort_lib })
     }
 
@@ -211,6 +223,14 @@ impl Plan {
         }
         if let Some(library) = &self.ort_lib {
             let _ = writeln!(text, "ONNX Runtime: {}", library.display());
+        }
+        for cell in &self.cells {
+            if let Some(offered) = &cell.offered {
+                let line = format!("provider of {}: {offered}\n", cell.device);
+                if !text.contains(&line) {
+                    text.push_str(&line);
+                }
+            }
         }
         let _ = writeln!(text, "results: {}", self.settings.out.display());
         text

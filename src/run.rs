@@ -87,6 +87,8 @@ pub fn begin(plan: Plan, root: &Path, argv: Vec<String>, forecast: Option<Foreca
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let devices: Vec<_> = plan.cells.iter().map(|cell| cell.device).collect();
     let device = device::with_vulkan(device, &devices);
+    let offered = plan.cells.iter().filter_map(|cell| Some(format!("{}: {}", cell.device, cell.offered.as_ref()?)));
+    let device = device::with_plugins(device, offered);
     let mut dir = RunDir::create(&plan.settings.out, &device.name)?;
     let program_sha256 = identity::program_sha256();
     let record = RunRecord {

@@ -29,6 +29,7 @@ mod options;
 mod overlays;
 mod packs;
 mod page;
+mod plugins;
 mod prompt_page;
 mod prune;
 mod report;

@@ -121,7 +121,7 @@ fn the_list_fits_the_screen_and_hides_what_is_for_tests() {
     let objects = options.iter().find(|o| o["name"] == "objects").unwrap();
     assert_eq!(objects["values"], "batch|loop|N");
     assert_eq!(objects["families"], serde_json::json!(["sam2", "edgetam", "efficienttam", "sam3_tracker"]));
-    assert_eq!(objects["devices"], serde_json::json!(["cpu", "cuda", "tensorrt", "webgpu"]));
+    assert_eq!(objects["devices"], serde_json::json!(["cpu", "cuda", "tensorrt", "webgpu", "plugin"]));
     assert!(options.iter().all(|o| o["default"].is_string() && !o["help"].as_str().unwrap().is_empty()));
     assert!(json["refused"]["trt_dla_enable"].as_str().unwrap().contains("LayerNormalization"));
 }

@@ -57,6 +57,7 @@ fn main() {
             device: Device::Cpu,
             options,
             ort_lib: None,
+            ep_library: None,
         })
         .expect("the pack opens")
     };

@@ -84,7 +84,7 @@ pub fn open_with(request: &OpenRequest, profile: Option<&Path>) -> Result<Compos
     let Some(dir) = &request.detector else {
         return Err(RunnerError::Usage(format!("{}: no detector is named", request.pack.display())));
     };
-    let rules = *SessionSettings::new(request.device, request.dtype, &request.options)?.association();
+    let rules = *SessionSettings::of(request)?.association();
     let mut tracker = Tracker::open_with(request, profile)?;
     if !tracker.capabilities().prompts.contains(&PromptKind::Bbox) {
         return Err(RunnerError::Usage(format!("{}: this pack takes no boxes", request.pack.display())));

@@ -6,6 +6,7 @@ mod fence;
 pub mod loader;
 mod lost;
 pub mod options;
+pub mod plugin;
 pub mod pool;
 pub mod providers;
 pub mod runtime;

@@ -69,6 +69,11 @@ pub mod runtime {
     };
 }
 
+/// Plugin libraries of execution providers.
+pub mod plugin {
+    pub use crate::host::plugin::{OLDEST, PluginDevice, PluginFacts, inspect, look, look_with, needs_library};
+}
+
 /// The GPUs that `webgpu:0` may be.
 pub mod webgpu {
     pub use crate::host::webgpu::{VulkanDevice, vulkan_devices};

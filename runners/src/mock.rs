@@ -382,6 +382,7 @@ mod tests {
             device: Device::Cpu,
             options,
             ort_lib: None,
+            ep_library: None,
         })
     }
 
@@ -450,6 +451,7 @@ mod tests {
             device: Device::Cpu,
             options: Options::default(),
             ort_lib: None,
+            ep_library: None,
         })
         .unwrap();
         let rgb = vec![0; 16 * 8 * 3];

@@ -4,6 +4,7 @@
 
 mod mask;
 mod precision;
+mod provider;
 mod tracks;
 
 use std::fmt;
@@ -15,10 +16,11 @@ use serde::{Deserialize, Serialize};
 
 pub use mask::Mask;
 pub use precision::{Dtype, Effective, StagePrecision, UnknownDtype};
+pub use provider::ProviderName;
 pub use tracks::{AssociationCounts, ClassProbability, FoundTrack, FoundTracks, TrackLabel, TrackLabels};
 
 /// Execution device: the provider and, for GPUs, its index. Written `cpu`, `cuda:0`, `tensorrt:0`,
-/// `webgpu:0`.
+/// `webgpu:0`, and `<name>:<n>` for the n-th device of another provider that a plugin library offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
     /// ONNX Runtime's CPU execution provider.
@@ -29,6 +31,8 @@ pub enum Device {
     TensorRt(u32),
     /// WebGPU execution provider. There is one: which GPU it takes is decided below ONNX Runtime, see `host::webgpu`.
     WebGpu(u32),
+    /// A device of a provider that only a plugin library offers, see `host::plugin`.
+    Plugin(ProviderName, u32),
 }
 
 impl fmt::Display for Device {
@@ -38,13 +42,16 @@ impl fmt::Display for Device {
             Device::Cuda(i) => f.pad(&format!("cuda:{i}")),
             Device::TensorRt(i) => f.pad(&format!("tensorrt:{i}")),
             Device::WebGpu(i) => f.pad(&format!("webgpu:{i}")),
+            Device::Plugin(name, i) => f.pad(&format!("{name}:{i}")),
         }
     }
 }
 
 /// A word that is no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown device `{0}`; known: cpu, cuda:N, tensorrt:N, webgpu:0 (N = GPU index, 0 if left out)")]
+#[error(
+    "unknown device `{0}`; known: cpu, cuda:N, tensorrt:N, webgpu:0 (N = GPU index, 0 if left out), and NAME:N of a library given with --ep-library"
+)]
 pub struct UnknownDevice(pub String);
 
 impl FromStr for Device {
@@ -62,6 +69,8 @@ impl FromStr for Device {
             ("cuda", i) => Ok(Device::Cuda(i.unwrap_or(0))),
             ("tensorrt" | "trt", i) => Ok(Device::TensorRt(i.unwrap_or(0))),
             ("webgpu", i) => Ok(Device::WebGpu(i.unwrap_or(0))),
+            ("cpu", Some(_)) => Err(unknown()),
+            (name, Some(i)) => ProviderName::new(name).map(|name| Device::Plugin(name, i)).ok_or_else(unknown),
             _ => Err(unknown()),
         }
     }
@@ -418,6 +427,24 @@ pub struct OpenRequest {
     pub options: Options,
     /// `--ort-lib`: the ONNX Runtime library to load; `None`: search (see `runtime`).
     pub ort_lib: Option<PathBuf>,
+    /// `--ep-library`: the plugin library that offers the device; `None`: a provider compiled into ONNX Runtime does.
+    #[serde(default)]
+    pub ep_library: Option<PathBuf>,
+}
+
+/// The plugin library whose provider runs the graphs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PluginReport {
+    /// Library file that was loaded.
+    pub path: PathBuf,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// The provider's name in ONNX Runtime, e.g. `WebGpuExecutionProvider`.
+    pub provider: String,
+    /// Version that it gives itself; `None`: it gives none.
+    pub version: Option<String>,
+    /// Its device that runs the graphs, in words.
+    pub hardware: String,
 }
 
 /// What opening a runner showed.
@@ -427,6 +454,9 @@ pub struct OpenReport {
     pub runtime_version: String,
     /// Library file that was loaded.
     pub runtime_path: PathBuf,
+    /// The plugin library whose provider runs the graphs; `None`: one of ONNX Runtime's own does.
+    #[serde(default)]
+    pub plugin: Option<PluginReport>,
     /// Time to load and optimise each graph, in milliseconds; those of graphs that are loaded beside each other overlap.
     pub graph_load_ms: Vec<(String, f64)>,
     /// Time to build each engine, apart from loading it, in milliseconds; `None` when none was built.

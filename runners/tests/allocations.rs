@@ -107,6 +107,7 @@ fn a_tracked_frame_allocates_nothing() {
                 device: Device::Cpu,
                 options,
                 ort_lib: None,
+                ep_library: None,
             };
             let mut runner = packs::open(&request).unwrap();
             let one = [click(1, 60.0, 50.0)];

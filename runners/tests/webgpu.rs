@@ -1,7 +1,8 @@
 //! The device path on a real device memory: the tracker's promises on `webgpu:0`. Any Vulkan driver will do, SwiftShader's on a
 //! processor too (`scripts/test-webgpu.sh` looks for one); without a driver or without a WebGPU build of ONNX Runtime each test
 //! says so and passes. `JETBENCH_TEST_PACKS` names the packs; on a processor small ones, such as that script makes, take
-//! seconds where those of `assets/packs` take minutes.
+//! seconds where those of `assets/packs` take minutes. With `JETBENCH_TEST_EP_LIBRARY` the provider is that plugin library's, in a plain
+//! build of ONNX Runtime (`scripts/test-plugin.sh`).
 
 mod clip;
 mod real_packs;
@@ -15,11 +16,21 @@ use jetbench_runners::golden::verify_first;
 use jetbench_runners::types::{
     Device, Dtype, Frame, FrameMasks, Mask, ObjectMask, OpenRequest, Options, Prompt, PromptShape, Stage,
 };
-use jetbench_runners::{Runner, RunnerError, packs, runtime, webgpu};
+use jetbench_runners::{Runner, RunnerError, packs, plugin, runtime, webgpu};
 use real_packs::{skipped, trackers, with_golden};
 
 const GPU: Device = Device::WebGpu(0);
 const SIZE: (u32, u32) = (160, 120);
+
+/// The plugin library to test, instead of a build with the provider in it.
+fn plugin_library() -> Option<PathBuf> {
+    std::env::var_os("JETBENCH_TEST_EP_LIBRARY").map(PathBuf::from)
+}
+
+/// Devices that ONNX Runtime itself must have the providers of.
+fn built_in() -> &'static [Device] {
+    if plugin_library().is_some() { &[] } else { &[GPU] }
+}
 
 /// What runs at a time: a driver on a processor takes all of it.
 static ONE: Mutex<()> = Mutex::new(());
@@ -29,12 +40,22 @@ fn device_packs() -> Result<(MutexGuard<'static, ()>, Vec<PathBuf>), String> {
     if webgpu::vulkan_devices()?.is_empty() {
         return Err("no Vulkan driver offers a device".to_string());
     }
-    let probe = runtime::probe_for(None, &[GPU]);
+    let probe = runtime::probe_for(None, built_in());
     if let Some(problem) = probe.problem {
         return Err(problem);
     }
-    if let Some(text) = runtime::lacking(GPU, &probe.chosen.unwrap_or_default(), &probe.providers) {
-        return Err(text);
+    let library = probe.chosen.unwrap_or_default();
+    match plugin_library() {
+        // It was asked for: without it nothing is tested.
+        Some(plugin) => {
+            let found = plugin::look(&library, &probe.version.unwrap_or_default(), &plugin).unwrap();
+            assert!(found.of(GPU).is_some(), "{found:?}");
+        }
+        None => {
+            if let Some(text) = runtime::lacking(GPU, &library, &probe.providers) {
+                return Err(text);
+            }
+        }
     }
     let roots: Vec<PathBuf> = match std::env::var_os("JETBENCH_TEST_PACKS") {
         Some(paths) => std::env::split_paths(&paths).collect(),
@@ -57,15 +78,24 @@ fn on_device(name: &str, test: impl Fn(&Path)) {
 
 fn request(pack: &Path, device: Device, objects: &str) -> OpenRequest {
     let mut options = Options::default();
+    let ep_library = plugin_library().filter(|_| device != Device::Cpu);
     if objects != "batch" {
         options.extra.insert("objects".to_string(), objects.to_string());
     }
-    OpenRequest { pack: pack.to_path_buf(), detector: None, dtype: Dtype::Fp32, device, options, ort_lib: None }
+    OpenRequest {
+        pack: pack.to_path_buf(),
+        detector: None,
+        dtype: Dtype::Fp32,
+        device,
+        options,
+        ort_lib: None,
+        ep_library,
+    }
 }
 
 /// The CPU's answers come from the same library: a process can load one.
 fn on_cpu(pack: &Path, objects: &str) -> OpenRequest {
-    let library = runtime::probe_for(None, &[GPU]).chosen;
+    let library = runtime::probe_for(None, built_in()).chosen;
     OpenRequest { ort_lib: library, ..request(pack, Device::Cpu, objects) }
 }
 

@@ -140,6 +140,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", help_heading = HOW, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ort_lib: Option<PathBuf>,
+    /// Plugin library of execution providers (repeatable)
+    ///
+    /// Its devices are named `<provider>:<n>`; `jetbench doctor --ep-library FILE` lists them
+    #[arg(long, value_name = "FILE", help_heading = HOW, hide_short_help = true)]
+    #[serde(deserialize_with = "paths", skip_serializing_if = "Vec::is_empty")]
+    pub ep_library: Vec<PathBuf>,
     /// Threads per operator on the CPU
     ///
     /// [default: all physical cores]

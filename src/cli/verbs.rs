@@ -43,6 +43,9 @@ pub struct DoctorArgs {
     /// ONNX Runtime library to load [default: the first one found]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
+    /// Plugin library of execution providers, whose devices are named `<provider>:<n>` (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub ep_library: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -274,6 +277,9 @@ pub struct VerifyArgs {
     /// ONNX Runtime library to load [default: the first one found]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
+    /// Plugin library of the execution provider that offers the device
+    #[arg(long, value_name = "FILE")]
+    pub ep_library: Option<PathBuf>,
     /// Threads per operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -285,7 +291,7 @@ pub struct VerifyArgs {
     pub frames: Option<NonZeroUsize>,
     /// Compare with the same pack run differently, instead of its reference
     ///
-    /// Keys: device, dtype, threads, ort-lib, and the runner options that `jetbench models --options` lists
+    /// Keys: device, dtype, threads, ort-lib, ep-library, and the runner options that `jetbench models --options` lists
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub against: Option<String>,
     /// With --against: largest absolute difference of logits, scores and pointers on any frame [default: the limits of
@@ -330,6 +336,9 @@ pub struct AuditArgs {
     /// ONNX Runtime library to load [default: the first one found]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
+    /// Plugin library of execution providers, whose devices are named `<provider>:<n>` (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub ep_library: Vec<PathBuf>,
     /// Threads per operator on the CPU
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,

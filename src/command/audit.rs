@@ -33,6 +33,7 @@ pub fn audit(args: &AuditArgs) -> Result<Outcome, Error> {
         packs: args.packs.clone(),
         alias: args.alias.clone(),
         ort_lib: args.ort_lib.clone(),
+        ep_library: args.ep_library.clone(),
         threads: args.threads,
         option: args.option.clone(),
         limit_videos: std::num::NonZeroUsize::new(1),

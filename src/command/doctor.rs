@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::cli::DoctorArgs;
 use crate::dataset::Dataset;
 use crate::exit::{ENVIRONMENT, Error, OK, Outcome};
+use crate::plan::plugins::Plugins;
 use crate::plan::{self, shipped, unnamed};
 use crate::report::screen::{Mark, stdout_colours, stdout_columns};
 use crate::report::table::wrap_with;
@@ -79,12 +80,17 @@ pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
             Err(stop) => (vec![Device::Cpu], Some(Check::fail("device", stop.to_string(), "see docs/jetson.md"))),
         },
     };
-    let probe = runtime::probe_for(args.ort_lib.as_deref(), &devices);
+    // Which devices are the runtime's own is known when the plugins have been asked.
+    let own: &[Device] = if args.ep_library.is_empty() { &devices } else { &[] };
+    let probe = runtime::probe_for(args.ort_lib.as_deref(), own);
+    let (plugins, plugin_checks) = plugin_checks(&probe, &args.ep_library);
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let device = device::with_vulkan(device, &devices);
+    let offered = devices.iter().filter_map(|&device| Some(format!("{device}: {}", plugins.offering(device)?)));
+    let device = device::with_plugins(device, offered);
     let mut checks = vec![machine(&device)];
     checks.extend(unnamed);
-    checks.extend(runtime_checks(probe, &devices));
+    checks.extend(runtime_checks(probe, &devices, &plugins, plugin_checks));
     checks.extend(pack_checks(&plan::settings::pack_path(&args.packs)));
     checks.push(match plan::settings::data(args.data.as_deref()) {
         Ok(path) => data(&path),
@@ -382,8 +388,37 @@ pub fn sensors(root: &Path) -> Vec<Check> {
     checks
 }
 
-/// ONNX Runtime: places tried, the library chosen, and whether the devices asked for are in it.
-fn runtime_checks(probe: runtime::RuntimeProbe, devices: &[Device]) -> Vec<Check> {
+/// Every plugin library that was named: what it offers here, or why it cannot be used.
+fn plugin_checks(probe: &runtime::RuntimeProbe, libraries: &[PathBuf]) -> (Plugins, Vec<Check>) {
+    let mut plugins = Plugins::default();
+    let Some(runtime) = &probe.chosen else { return (plugins, Vec::new()) };
+    let checks = libraries.iter().map(|library| {
+        match plugins.add(runtime, probe.version.as_deref().unwrap_or_default(), library) {
+            Ok(()) => {
+                let (_, facts) = &plugins.libraries[plugins.libraries.len() - 1];
+                let devices = facts.devices.iter().map(|found| {
+                    let name = found.device.map_or("(no name of a device)".to_string(), |device| device.to_string());
+                    let version = found.version.as_ref().map_or(String::new(), |version| format!(" {version}"));
+                    format!("\n{name}: {}{version}, {}", found.provider, found.hardware)
+                });
+                Check::ok("plugin library", format!("{}{}", library.display(), devices.collect::<String>()))
+            }
+            Err(fault) => {
+                Check::fail("plugin library", fault.to_string(), "name another with --ep-library FILE, or leave it out")
+            }
+        }
+    });
+    let checks = checks.collect();
+    (plugins, checks)
+}
+
+/// ONNX Runtime: places tried, the library chosen, and whether the devices asked for are in it or in a plugin library.
+fn runtime_checks(
+    probe: runtime::RuntimeProbe,
+    devices: &[Device],
+    plugins: &Plugins,
+    plugin_checks: Vec<Check>,
+) -> Vec<Check> {
     let Some(library) = probe.chosen else {
         return vec![Check::fail(
             "onnxruntime",
@@ -395,8 +430,13 @@ fn runtime_checks(probe: runtime::RuntimeProbe, devices: &[Device]) -> Vec<Check
     let places = probe.looked_at.iter().map(|(place, outcome)| format!("\n{place}: {outcome}")).collect::<String>();
     let found = format!("{version}, {}\nproviders: {}{places}", library.display(), probe.providers.join(", "));
     let mut checks = vec![Check::ok("onnxruntime", found)];
+    checks.extend(plugin_checks);
     for &device in devices {
         let name = format!("device {device}");
+        if let Some(offered) = plugins.offering(device) {
+            checks.push(Check::ok(&name, format!("{offered}; a run shows whether it works")));
+            continue;
+        }
         checks.push(match runtime::missing_provider(device, &probe.providers) {
             None if device == Device::Cpu => Check::ok(&name, "always available"),
             None => match gpu(device) {
@@ -404,7 +444,8 @@ fn runtime_checks(probe: runtime::RuntimeProbe, devices: &[Device]) -> Vec<Check
                 Err(missing) => Check::fail(&name, missing, "install the driver, or use --device cpu"),
             },
             Some(missing) => {
-                Check::fail(&name, format!("this build of ONNX Runtime has no {missing}"), runtime::where_from(device))
+                let fault = format!("this build of ONNX Runtime has no {missing}");
+                Check::fail(&name, plugins.lacking(device, fault), runtime::where_from(device))
             }
         });
     }
@@ -416,7 +457,7 @@ fn gpu(device: Device) -> Result<String, String> {
     let index = match device {
         Device::Cuda(index) | Device::TensorRt(index) => index,
         Device::WebGpu(_) => return vulkan(),
-        Device::Cpu => 0,
+        Device::Cpu | Device::Plugin(..) => 0,
     };
     let nodes = [format!("/dev/nvidia{index}"), "/dev/nvhost-gpu".to_string(), "/dev/nvgpu/igpu0".to_string()];
     match nodes.iter().find(|n| Path::new(n).exists()) {

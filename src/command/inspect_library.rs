@@ -1,5 +1,5 @@
-//! The hidden verb `inspect-library FILE`: does a library crash while it is loaded? It is loaded in a process of its own, so that a crash has a
-//! name, and this program goes on.
+//! The hidden verb `inspect-library FILE [--plugin FILE]`: does a library crash while it is loaded? It is loaded in a process of its own, so
+//! that a crash has a name, and this program goes on.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use jetbench_runners::plugin::{self, PluginFacts};
 use jetbench_runners::runtime::{self, LibraryFacts};
+use serde::de::DeserializeOwned;
 
 use crate::exit::Outcome;
 use crate::run::supervise;
@@ -18,9 +20,12 @@ pub const VERB: &str = "inspect-library";
 /// Longest loading of a library; it takes a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The child: loads the library and says as JSON what it found, after whatever the library itself printed.
-pub fn answer(file: &Path) -> Outcome {
-    let found = serde_json::json!(runtime::inspect(file));
+/// The child: loads the library, or a plugin into it, and says as JSON what it found, after whatever the library itself printed.
+pub fn answer(file: &Path, plugin: Option<&Path>) -> Outcome {
+    let found = match plugin {
+        Some(plugin) => serde_json::json!(plugin::inspect(file, plugin)),
+        None => serde_json::json!(runtime::inspect(file)),
+    };
     Outcome { stdout: format!("\n{found}\n"), code: 0 }
 }
 
@@ -29,15 +34,30 @@ pub fn answer(file: &Path) -> Outcome {
 /// # Errors
 /// Why the library cannot be used: in the child's words, or how the child ended.
 pub fn look(file: &Path) -> Result<LibraryFacts, String> {
+    asked(file, None)
+}
+
+/// As [`look`], of a plugin library in that ONNX Runtime.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_at_plugin(file: &Path, plugin: &Path) -> Result<PluginFacts, String> {
+    asked(file, Some(plugin))
+}
+
+fn asked<T: DeserializeOwned>(file: &Path, plugin: Option<&Path>) -> Result<T, String> {
     let failed = |e: io::Error| format!("cannot be tried in a process of its own: {e}");
     let (mut said, mut log) = (tempfile::tempfile().map_err(failed)?, tempfile::tempfile().map_err(failed)?);
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     let (name, value) = runtime::NO_TELEMETRY;
     command.arg(VERB).arg(file).env(name, value).stdin(Stdio::null());
+    if let Some(plugin) = plugin {
+        command.arg("--plugin").arg(plugin);
+    }
     command.stdout(said.try_clone().map_err(failed)?).stderr(log.try_clone().map_err(failed)?);
     let status = run(&mut command).map_err(failed)?;
     let answer = text(&mut said);
-    let answer = answer.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
+    let answer: Option<Result<T, String>> = answer.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
     match (status, answer) {
         (Some(status), Some(found)) if status.success() => found,
         (status, _) => Err(ended(status, &text(&mut log))),

@@ -147,7 +147,7 @@ fn job(record: &RunRecord, same_device: bool) -> Vec<(&'static str, String)> {
             ("cells", cells(&|_| String::new())),
             ("packs", cells(&|c| c.pack_digest.clone())),
             ("precision in effect", cells(&|c| c.effective_dtype.clone().unwrap_or_default())),
-            ("ONNX Runtime", cells(&|c| c.runtime.as_ref().map(|r| r.version.clone()).unwrap_or_default())),
+            ("ONNX Runtime", cells(&|c| c.runtime.as_ref().map(|r| r.words()).unwrap_or_default())),
             ("settings", json!(identity::deciding(&record.settings)).to_string()),
         ]);
     }

@@ -46,6 +46,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
         device: args.device,
         options,
         ort_lib: args.ort_lib.clone(),
+        ep_library: args.ep_library.clone(),
     };
     let pack = packs::describe(&request.pack, request.device)?;
     if let Some(dropped) = pack.capabilities.admit(&request.options).dropped.first() {

@@ -56,6 +56,7 @@ impl Load<'_> {
             device: self.device,
             options: self.options.clone(),
             ort_lib: None,
+            ep_library: None,
         };
         let tracker = inspect::memory_needed(&request, self.objects)?;
         let alone = |pack: &Path| OpenRequest { pack: pack.to_path_buf(), detector: None, ..request.clone() };

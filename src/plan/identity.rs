@@ -58,7 +58,7 @@ fn file_sha256(path: &Path) -> Option<String> {
 /// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are
 /// left out. What the cells tell of themselves (models, label packs, precisions, devices) is left to them.
 pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, serde_json::Value> {
-    const LEFT_OUT: [&str; 17] = [
+    const LEFT_OUT: [&str; 18] = [
         "models",
         "dtype",
         "device",
@@ -67,6 +67,7 @@ pub(crate) fn deciding(settings: &BTreeMap<String, serde_json::Value>) -> BTreeM
         "out",
         "packs",
         "ort_lib",
+        "ep_library",
         "event_timeout_s",
         "load_timeout_s",
         "save_masks",
@@ -95,7 +96,17 @@ pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
         .collect();
     let runtime = plan.ort_lib.as_deref().and_then(file_sha256);
     let protocol = plan.dataset.protocol().map(|p| p.to_string());
-    let job = json!([program_sha256, runtime, plan.list_sha256, protocol, settings, cells]);
+    let mut job = vec![json!([program_sha256, runtime, plan.list_sha256, protocol, settings, cells])];
+    // Which plugin library runs which cell. A job without any keeps the digest that it always had.
+    let plugins = plan
+        .cells
+        .iter()
+        .map(|cell| cell.offered.as_ref().and_then(|offered| file_sha256(&offered.library)))
+        .collect::<Vec<_>>();
+    if plugins.iter().any(Option::is_some) {
+        job.push(json!(plugins));
+    }
+    let job = if job.len() == 1 { job.remove(0) } else { json!(job) };
     hex(&Sha256::digest(job.to_string().as_bytes()))
 }
 

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use jetbench_runners::files;
 use jetbench_runners::packs::{self, PackInfo};
+use jetbench_runners::plugin;
 use jetbench_runners::runtime;
 use jetbench_runners::types::{Admitted, Device, Dtype, PromptKind};
 use jetbench_runners::{REGISTRY, RunnerError};
 
 use crate::exit::{Error, by_nearness, nearest};
+use crate::plan::plugins::{self, Offered, Plugins};
 use crate::plan::settings::Settings;
 use crate::plan::shipped;
 
@@ -34,6 +36,8 @@ pub struct Cell {
     pub admitted: Admitted,
     /// What the file system said of the files of its packs before they were checked, in the order of [`Cell::packs`].
     pub pack_stamps: Vec<String>,
+    /// Its device as a plugin library offers it; `None`: a provider of ONNX Runtime's own runs it.
+    pub offered: Option<Offered>,
 }
 
 impl Cell {
@@ -352,23 +356,42 @@ pub fn tags_of<'a>(
     tags.collect()
 }
 
-/// Looks for ONNX Runtime once for all cells, and for the providers of their devices in it; nothing is loaded to stay.
+/// Looks for ONNX Runtime once for all cells, and for the providers of their devices in it or in the plugin libraries that were named; nothing
+/// is loaded to stay. Which library a cell's device comes from is entered in the cell.
 ///
 /// # Errors
-/// No usable library, or one that was built without a provider that a cell asks for: exit 3.
-pub(crate) fn find_runtime(settings: &Settings, cells: &[Cell]) -> Result<Option<PathBuf>, Error> {
-    let real: Vec<&Cell> = cells.iter().filter(|c| !c.pack.hidden).collect();
+/// No usable library, or none with a provider that a cell asks for: exit 3. A device that only a plugin library can have, and none
+/// was named: exit 2.
+pub(crate) fn find_runtime(
+    settings: &Settings,
+    cells: &mut [Cell],
+    notes: &mut Vec<String>,
+) -> Result<Option<PathBuf>, Error> {
+    let named = !settings.ep_library.is_empty();
+    if let Some(text) = cells.iter().filter(|_| !named).find_map(|cell| plugin::needs_library(cell.device)) {
+        return Err(Error::Usage(text));
+    }
+    plugins::are_files(&settings.ep_library)?;
+    let mut real: Vec<&mut Cell> = cells.iter_mut().filter(|c| !c.pack.hidden).collect();
     if real.is_empty() {
         return Ok(None);
     }
     let devices: Vec<Device> = real.iter().map(|cell| cell.device).collect();
-    let probe = runtime::probe_for(settings.ort_lib.as_deref(), &devices);
+    // Which of them are the runtime's own is known when the plugins have been asked.
+    let probe = runtime::probe_for(settings.ort_lib.as_deref(), if named { &[] } else { &devices });
     if let Some(problem) = probe.problem {
         return Err(Error::Environment(problem));
     }
     let library = probe.chosen.as_deref().unwrap_or(Path::new("?"));
-    if let Some(text) = devices.iter().find_map(|&device| runtime::lacking(device, library, &probe.providers)) {
-        return Err(Error::Environment(text));
+    let plugins = Plugins::find(library, probe.version.as_deref().unwrap_or_default(), &settings.ep_library)?;
+    for cell in &mut real {
+        cell.offered = plugins.offering(cell.device);
+        if cell.offered.is_none()
+            && let Some(text) = runtime::lacking(cell.device, library, &probe.providers)
+        {
+            return Err(Error::Environment(plugins.lacking(cell.device, text)));
+        }
     }
+    notes.extend(plugins.idle(&devices));
     Ok(probe.chosen)
 }

@@ -72,6 +72,9 @@ pub struct Settings {
     pub alias: BTreeMap<String, String>,
     /// ONNX Runtime library asked for.
     pub ort_lib: Option<PathBuf>,
+    /// Plugin libraries of execution providers asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ep_library: Vec<PathBuf>,
     /// Clicks per object, where they are placed on a mask.
     pub clicks: usize,
     /// Prompts of the user's own.
@@ -162,6 +165,7 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
         packs: pack_path(&args.packs),
         alias: pairs(&args.alias, "--alias", "NAME=PACK")?.into_iter().collect(),
         ort_lib: args.ort_lib.clone(),
+        ep_library: args.ep_library.clone(),
         clicks: count.unwrap_or(1),
         prompts: Some(prompts).filter(|prompts| !prompts.is_empty()),
         options,

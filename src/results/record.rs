@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use jetbench_runners::types::{Admitted, Dtype, Effective, PromptKind, StagePrecision};
+use jetbench_runners::types::{Admitted, Dtype, Effective, PluginReport, PromptKind, StagePrecision};
 
 use crate::dataset::LIVE;
 pub use crate::plan::scenario::Scenario;
@@ -507,6 +507,22 @@ pub struct RuntimeRecord {
     pub version: String,
     /// Library file.
     pub path: String,
+    /// The plugin library whose provider ran the graphs; `None`: one of ONNX Runtime's own did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginReport>,
+}
+
+impl RuntimeRecord {
+    /// What ran the graphs, in words: `1.31.1`, `1.31.1 with WebGpuExecutionProvider 0.4.0 of a plugin library (3f2a…)`. Equal words, equal
+    /// plugin files.
+    pub fn words(&self) -> String {
+        let plugin = self.plugin.as_ref().map(|plugin| {
+            let version = plugin.version.as_ref().map_or(String::new(), |version| format!(" {version}"));
+            let digest = plugin.sha256.get(..12).unwrap_or(&plugin.sha256);
+            format!(" with {}{version} of a plugin library ({digest})", plugin.provider)
+        });
+        format!("{}{}", self.version, plugin.unwrap_or_default())
+    }
 }
 
 /// Single-frame warm-up with the admitted options.

@@ -539,8 +539,11 @@ fn loaded(record: &mut CellRecord, report: OpenReport) {
     record.graph_build_ms = report.graph_build_ms;
     record.options.passed.retain(|(name, _)| !report.dropped.iter().any(|d| d.name == *name));
     record.options.dropped.extend(report.dropped);
-    record.runtime = (!report.runtime_version.is_empty())
-        .then(|| RuntimeRecord { version: report.runtime_version, path: report.runtime_path.display().to_string() });
+    record.runtime = (!report.runtime_version.is_empty()).then(|| RuntimeRecord {
+        version: report.runtime_version,
+        path: report.runtime_path.display().to_string(),
+        plugin: report.plugin,
+    });
     record.notes.extend(report.notes.into_iter().map(|text| Note::new(NoteKind::Setup, text)));
     record.fallbacks = report.fallbacks;
 }

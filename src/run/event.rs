@@ -22,7 +22,7 @@ use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 10;
+pub const PROTOCOL: u32 = 11;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +49,8 @@ pub struct Job {
     pub options: Options,
     /// `--ort-lib`.
     pub ort_lib: Option<PathBuf>,
+    /// The plugin library that offers the device.
+    pub ep_library: Option<PathBuf>,
     /// Dataset root.
     pub data: PathBuf,
     /// Its layout, where the user says it.
@@ -97,6 +99,7 @@ impl Job {
             device: cell.device,
             options: plan::options::given(settings, cell),
             ort_lib: plan.ort_lib.clone(),
+            ep_library: cell.offered.as_ref().map(|offered| offered.library.clone()),
             data: settings.data.clone(),
             layout: settings.layout,
             prompts: settings.prompts.clone(),
@@ -129,6 +132,7 @@ impl Job {
             device: self.device,
             options: self.options.clone(),
             ort_lib: self.ort_lib.clone(),
+            ep_library: self.ep_library.clone(),
         }
     }
 }

@@ -35,8 +35,8 @@ pub fn names(devices: &[Device], tegra: bool, visible: Option<&str>) -> BTreeSet
         match device {
             Device::Cpu => drop(names.insert("cpu".to_string())),
             Device::Cuda(n) | Device::TensorRt(n) => drop(names.insert(format!("gpu-{}", gpu(*n)))),
-            // Which GPU the Vulkan driver gives is not known yet, and it may be the processor.
-            Device::WebGpu(_) => names.extend(["cpu".to_string(), "gpu-0".to_string()]),
+            // Which GPU the Vulkan driver or a plugin gives is not known yet, and it may be the processor.
+            Device::WebGpu(_) | Device::Plugin(..) => names.extend(["cpu".to_string(), "gpu-0".to_string()]),
         }
     }
     names

@@ -3,7 +3,7 @@
 //! names it again beside `--resume`; then the user's path is used, not the record's. Numbers and places in it pass the
 //! checks that flags pass.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jetbench_runners::options;
 use jetbench_runners::runtime;
@@ -26,6 +26,7 @@ pub(super) fn settings_of_record(
     let fault = |text: String| Error::Usage(format!("--resume {}: {text}", run.display()));
     settings.check().map_err(|e| fault(format!("in its record: {e}")))?;
     runtime_library(&mut settings, args, directory).map_err(&fault)?;
+    plugin_libraries(&mut settings, args, directory).map_err(&fault)?;
     option_libraries(&settings, args).map_err(&fault)?;
     // Results go on where the run lies, wherever its record says that it began.
     if let Some(out) = run.parent().and_then(Path::parent) {
@@ -63,6 +64,25 @@ fn runtime_library(settings: &mut Settings, args: &RunArgs, directory: &Path) ->
     Ok(())
 }
 
+/// Plugin libraries: those that were named to the run must be named again, and no others.
+fn plugin_libraries(settings: &mut Settings, args: &RunArgs, directory: &Path) -> Result<(), String> {
+    let recorded: Vec<PathBuf> = settings.ep_library.iter().map(|library| directory.join(library)).collect();
+    let known = |list: &[PathBuf], library: &Path| list.iter().any(|other| runtime::same_file(other, library));
+    if let Some(unsaid) = recorded.iter().find(|library| !known(&args.ep_library, library)) {
+        return Err(format!(
+            "its record names the plugin library {}; a record's library is not loaded unless you name it: add --ep-library FILE with \
+             that file if you trust it",
+            unsaid.display()
+        ));
+    }
+    if let Some(other) = args.ep_library.iter().find(|library| !known(&recorded, library)) {
+        return Err(format!("its record does not name the plugin library {}; start a new run", other.display()));
+    }
+    let own = args.ep_library.iter().map(|library| library.canonicalize().unwrap_or_else(|_| library.clone()));
+    settings.ep_library = own.collect();
+    Ok(())
+}
+
 /// Options that load libraries must be said again.
 fn option_libraries(settings: &Settings, args: &RunArgs) -> Result<(), String> {
     let again = settings::options(args).map_err(|e| e.to_string())?;
@@ -81,6 +101,7 @@ fn option_libraries(settings: &Settings, args: &RunArgs) -> Result<(), String> {
 pub(super) fn named_again(args: &RunArgs) -> RunArgs {
     let mut rest = args.clone();
     rest.ort_lib = None;
+    rest.ep_library.clear();
     rest.option.retain(|word| !options::loads_libraries(word.split('=').next().unwrap_or_default().trim()));
     rest
 }

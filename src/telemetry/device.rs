@@ -140,6 +140,15 @@ pub fn with_vulkan(mut record: DeviceRecord, devices: &[Device]) -> DeviceRecord
     record
 }
 
+/// Notes which devices plugin libraries offer, in words, each once. They are no part of the digest: the record of every cell names its library.
+pub fn with_plugins(mut record: DeviceRecord, offered: impl Iterator<Item = String>) -> DeviceRecord {
+    let list: BTreeSet<String> = offered.collect();
+    if !list.is_empty() {
+        record.facts.insert("plugins".into(), list.into_iter().collect::<Vec<_>>().join("; "));
+    }
+    record
+}
+
 /// Jetson modules by the part number that the device tree or the board's own list holds. Names and numbers are those of NVIDIA's module data
 /// sheets; that of Thor is in its device tree's `compatible` (`nvidia,p3971-0089+p3834-0008`; also in jetson_stats, whose table calls it
 /// the developer kit's).

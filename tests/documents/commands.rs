@@ -113,6 +113,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("scripts/gpu_proof.sh", "needs a GPU"),
     ("scripts/capture_sysfs.sh", "needs a board"),
     ("scripts/get-runtime.sh", "needs the network; scripts/test.sh runs it"),
+    ("jetbench doctor --device webgpu:0 --ep-library", "needs a GPU; scripts/test-plugin.sh runs it"),
+    ("scripts/test-plugin.sh", "needs a Vulkan driver; scripts/test-webgpu.sh runs it"),
     ("scripts/tensorrt-check.sh", "needs NVIDIA's compiler; scripts/test-tensorrt.sh runs it"),
     ("scripts/test-webgpu.sh", "needs a Vulkan driver; scripts/test.sh runs it"),
     ("scripts/test-python.sh", "needs the network; scripts/test.sh runs it"),

@@ -175,7 +175,11 @@ pub fn synthetic_cell(b: &Behaviour, videos: usize) -> CellRecord {
             evidence: vec!["made up".into()],
         }],
         options: Admitted::default(),
-        runtime: Some(RuntimeRecord { version: "1.31.1".into(), path: "/opt/ort/libonnxruntime.so".into() }),
+        runtime: Some(RuntimeRecord {
+            version: "1.31.1".into(),
+            path: "/opt/ort/libonnxruntime.so".into(),
+            plugin: None,
+        }),
         graph_load_ms: vec![("image_encoder".into(), 120.5)],
         graph_build_ms: None,
         load_ms: Some(412.25),

@@ -63,7 +63,7 @@ impl Detector {
     /// [`RunnerError::Pack`], [`RunnerError::Environment`] or [`RunnerError::Usage`], by whose fault it is.
     pub fn open(dir: &Path, request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
         let (pack, signature) = read(dir, signature)?;
-        let mut settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+        let mut settings = SessionSettings::of(request)?;
         settings.profile = profile.map(Path::to_path_buf);
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let preprocess = Preprocess::new(&pack.manifest.input);

@@ -115,6 +115,7 @@ pub fn request(dir: &Path) -> OpenRequest {
         device: Device::Cpu,
         options: Options { threads: Some(1), ..Options::default() },
         ort_lib: None,
+        ep_library: None,
     }
 }
 

@@ -111,7 +111,7 @@ impl Follower {
     /// [`RunnerError::Pack`], [`RunnerError::Environment`] or [`RunnerError::Usage`], by whose fault it is.
     pub fn open(request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
         let (pack, sizes) = read(&request.pack, contract::sizes)?;
-        let mut settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+        let mut settings = SessionSettings::of(request)?;
         settings.profile = profile.map(Path::to_path_buf);
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let wanted = |name| GraphRequest { name, settings: &settings, on_device: false, edge: None };

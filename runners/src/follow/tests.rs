@@ -274,6 +274,7 @@ fn opened(dir: &Path, options: &[(&str, &str)]) -> Option<Follower> {
         device: Device::Cpu,
         options: all,
         ort_lib: None,
+        ep_library: None,
     };
     match Follower::open(&request, None) {
         Ok(follower) => Some(follower),
@@ -427,8 +428,15 @@ fn a_reference_is_compared_to_its_end_and_what_would_compare_nothing_is_refused(
     let verified = |index: &serde_json::Value, options: Options| {
         std::fs::write(dir.path().join("index.json"), index.to_string()).unwrap();
         let pack = dir.path().to_path_buf();
-        let request =
-            OpenRequest { pack, detector: None, dtype: Dtype::Fp32, device: Device::Cpu, options, ort_lib: None };
+        let request = OpenRequest {
+            pack,
+            detector: None,
+            dtype: Dtype::Fp32,
+            device: Device::Cpu,
+            options,
+            ort_lib: None,
+            ep_library: None,
+        };
         crate::study::chains::verify_first(&request, usize::MAX)
     };
     let healthy = verified(&whole, Options::default()).unwrap();

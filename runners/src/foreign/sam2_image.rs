@@ -103,7 +103,7 @@ struct ImageMode {
 impl ImageMode {
     fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
         let (pack, ()) = read(&request.pack, contract)?;
-        let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+        let settings = SessionSettings::of(request)?;
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let wanted = |name| GraphRequest { name, settings: &settings, on_device: false, edge: None };
         let [encoder, decoder] = loader.graphs([ENCODER, DECODER].map(wanted))?;

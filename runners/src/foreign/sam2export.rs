@@ -272,7 +272,7 @@ fn host(graph: &str, shape: &[i64], values: Vec<f32>) -> Result<FloatTensor, Run
 impl HostMemory {
     fn open(request: &OpenRequest) -> Result<Self, RunnerError> {
         let (pack, sizes) = read(&request.pack, contract)?;
-        let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+        let settings = SessionSettings::of(request)?;
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let wanted = |name| GraphRequest { name, settings: &settings, on_device: false, edge: None };
         let [encoder, attention, decoder, memory] = loader.graphs([ENCODER, ATTENTION, DECODER, MEMORY].map(wanted))?;

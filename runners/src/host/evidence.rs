@@ -60,6 +60,10 @@ pub(super) fn evidence(
             ("tf32 products, fp32 otherwise".to_string(), Effective::Doubtful)
         }
         (p, false) if let Some(compiler) = compiler => compiler.typing.effective(p),
+        // What it does inside is its own: some compute fp32 in TF32, some choose types anew.
+        (p, _) if matches!(settings.device, Device::Plugin(..)) => {
+            (format!("{p} as the file has it, or what the plugin's provider makes of it"), Effective::Doubtful)
+        }
         (Dtype::Fp32, _) => ("fp32".to_string(), Effective::Native),
         (p, true) => (format!("{p} operands, fp32 accumulation, emulated"), Effective::Emulated),
         (p, false) => (p.to_string(), Effective::Native),

@@ -2,7 +2,7 @@
 //! returns when they are queued: whoever stops a clock then has measured the queueing. A fence reads one number back that the
 //! device computes after everything before it.
 
-use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 
@@ -30,14 +30,10 @@ pub(super) fn graph() -> Vec<u8> {
 }
 
 impl Fence {
-    /// Over a session of [`graph`] on the device.
-    pub(super) fn new(session: Session) -> ort::Result<Fence> {
-        let memory = |kind| {
-            MemoryInfo::new(kind, 0, AllocatorType::Device, MemoryType::Default)
-                .and_then(|info| Allocator::new(&session, info))
-        };
-        let number = Tensor::<f32>::new(&memory(AllocationDevice::WEBGPU_BUFFER)?, [1_i64])?;
-        let mut read = Tensor::<f32>::new(&memory(AllocationDevice::CPU)?, [1_i64])?;
+    /// Over a session of [`graph`] on the device, with that device's memory and the host's.
+    pub(super) fn new(session: Session, device: &Allocator, host: &Allocator) -> ort::Result<Fence> {
+        let number = Tensor::<f32>::new(device, [1_i64])?;
+        let mut read = Tensor::<f32>::new(host, [1_i64])?;
         let mut binding = session.create_binding()?;
         binding.bind_input("number", &number)?;
         binding.bind_output("read", &mut read)?;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::pool;
 use super::runtime::{self, Runtime};
 use super::session::GraphSession;
 use super::settings::{Arena, SessionSettings};
+use super::{plugin, pool};
 use crate::onnx::Edge;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
@@ -36,7 +36,13 @@ impl<'a> PackLoader<'a> {
         }
         let rest = settings.split().map(|[_, rest]| rest);
         let most = rest.as_ref().unwrap_or(settings);
-        let runtime = runtime::load_with(ort_lib, settings.device, most.one_pool.then_some(&most.thread_pool))?;
+        if let Some(text) = settings.ep_library.is_none().then(|| plugin::needs_library(settings.device)).flatten() {
+            return Err(RunnerError::Usage(text));
+        }
+        // A plugin brings its provider along: of the runtime nothing is asked beyond that.
+        let asked = if settings.ep_library.is_some() { Device::Cpu } else { settings.device };
+        let runtime = runtime::load_with(ort_lib, asked, most.one_pool.then_some(&most.thread_pool))?;
+        let plugin = settings.plugin(runtime)?.map(|plugin| plugin.report());
         if settings.device == Device::Cpu {
             let whose = if most.shares(runtime) { "one for all graphs" } else { "one for each graph" };
             let but = if rest.is_some() && most.shares(runtime) { " but the image encoder" } else { "" };
@@ -46,6 +52,7 @@ impl<'a> PackLoader<'a> {
         let report = OpenReport {
             runtime_version: runtime.version.clone(),
             runtime_path: runtime.path.clone(),
+            plugin,
             notes,
             ..OpenReport::default()
         };

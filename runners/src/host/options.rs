@@ -14,7 +14,7 @@ use super::webgpu;
 use crate::associate::Rules;
 use crate::onnx::Attention;
 use crate::runner::RunnerError;
-use crate::types::{Device, Dtype, Options};
+use crate::types::{Device, Dtype, OpenRequest, Options};
 use table::LOAD_LIBRARIES;
 pub use table::{REFUSED, TABLE};
 
@@ -78,19 +78,23 @@ pub enum DeviceKind {
     TensorRt,
     /// The WebGPU provider.
     WebGpu,
+    /// Another provider, of a plugin library.
+    Plugin,
 }
 
 impl DeviceKind {
     /// Every kind.
-    pub const ALL: [DeviceKind; 4] = [DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::TensorRt, DeviceKind::WebGpu];
+    pub const ALL: [DeviceKind; 5] =
+        [DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::TensorRt, DeviceKind::WebGpu, DeviceKind::Plugin];
 
-    /// `cpu`, `cuda`, `tensorrt` or `webgpu`.
+    /// `cpu`, `cuda`, `tensorrt`, `webgpu` or `plugin`.
     pub const fn as_str(self) -> &'static str {
         match self {
             DeviceKind::Cpu => "cpu",
             DeviceKind::Cuda => "cuda",
             DeviceKind::TensorRt => "tensorrt",
             DeviceKind::WebGpu => "webgpu",
+            DeviceKind::Plugin => "plugin",
         }
     }
 }
@@ -102,6 +106,7 @@ impl From<Device> for DeviceKind {
             Device::Cuda(_) => DeviceKind::Cuda,
             Device::TensorRt(_) => DeviceKind::TensorRt,
             Device::WebGpu(_) => DeviceKind::WebGpu,
+            Device::Plugin(..) => DeviceKind::Plugin,
         }
     }
 }
@@ -340,6 +345,15 @@ impl Options {
 }
 
 impl SessionSettings {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// As [`SessionSettings::new`].
+    pub fn of(request: &OpenRequest) -> Result<Self, RunnerError> {
+        let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+        Ok(SessionSettings { ep_library: request.ep_library.clone(), ..settings })
+    }
+
     /// Reads the options of a request.
     ///
     /// # Errors
@@ -348,6 +362,7 @@ impl SessionSettings {
     pub fn new(device: Device, precision: Dtype, options: &Options) -> Result<Self, RunnerError> {
         let mut settings = SessionSettings {
             device,
+            ep_library: None,
             precision,
             thread_pool: ThreadPool::default(),
             one_pool: device == Device::Cpu,
@@ -368,7 +383,7 @@ impl SessionSettings {
             attention: match device {
                 Device::Cuda(_) => Attention::Fused,
                 Device::WebGpu(_) => Attention::Strips(512),
-                Device::Cpu | Device::TensorRt(_) => Attention::Whole,
+                Device::Cpu | Device::TensorRt(_) | Device::Plugin(..) => Attention::Whole,
             },
             stage_times: true,
             image_as_bytes: matches!(device, Device::Cuda(_) | Device::TensorRt(_)),
@@ -498,6 +513,7 @@ mod tests {
                 DeviceKind::Cuda => Device::Cuda(0),
                 DeviceKind::TensorRt => GPU,
                 DeviceKind::WebGpu => Device::WebGpu(0),
+                DeviceKind::Plugin => "toy:0".parse().unwrap(),
             };
             // Not the least: `objects=1` is `objects=loop`.
             let numbers = option.range().map(|(_, high)| [(high - 1).to_string(), high.to_string()]);

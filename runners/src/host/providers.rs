@@ -22,8 +22,10 @@ pub enum Provider {
     Cuda,
     /// ONNX Runtime's TensorRT provider.
     TensorRt,
-    /// ONNX Runtime's WebGPU provider.
+    /// ONNX Runtime's WebGPU provider, or a plugin's.
     WebGpu,
+    /// Another provider of a plugin library.
+    Plugin,
 }
 
 impl Provider {
@@ -33,17 +35,19 @@ impl Provider {
             Provider::Cuda => "CUDA",
             Provider::TensorRt => "TensorRT",
             Provider::WebGpu => "WebGPU",
+            Provider::Plugin => "plugin's",
         }
     }
 }
 
-/// ONNX Runtime's name for the execution provider of a device.
-pub const fn provider_name(device: Device) -> &'static str {
+/// ONNX Runtime's name for the execution provider of a device, where it has one of its own.
+const fn provider_name(device: Device) -> &'static str {
     match device {
         Device::Cpu => "CPUExecutionProvider",
         Device::Cuda(_) => "CUDAExecutionProvider",
         Device::TensorRt(_) => "TensorrtExecutionProvider",
         Device::WebGpu(_) => "WebGpuExecutionProvider",
+        Device::Plugin(..) => "such provider of its own",
     }
 }
 
@@ -73,6 +77,7 @@ pub fn where_from(device: Device) -> String {
         Device::WebGpu(_) => format!(
             "{fetch} --webgpu fetches a build that has it, or name one with --ort-lib FILE (the onnxruntime-webgpu package's)"
         ),
+        Device::Plugin(..) => "name the plugin library that offers it with --ep-library FILE".to_string(),
         Device::Cuda(_) | Device::TensorRt(_) => {
             "name a build that has it with --ort-lib FILE (a Jetson's own, or the onnxruntime-gpu package's)"
                 .to_string()
@@ -96,7 +101,7 @@ impl ProviderOptions {
         let pairs = match provider {
             Provider::Cuda => &mut self.cuda,
             Provider::TensorRt => &mut self.tensorrt,
-            Provider::WebGpu => &mut self.webgpu,
+            Provider::WebGpu | Provider::Plugin => &mut self.webgpu,
         };
         pairs.insert(key.to_string(), text);
         self.names.insert(key.to_string(), (name.to_string(), value.to_string()));

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 
+use super::plugin::Plugin;
 use super::providers::{fetch_command, missing_provider, where_from};
 use super::webgpu;
 use crate::host::pool;
@@ -24,7 +25,7 @@ pub const OLDEST: (u32, u32) = (1, ort::MINOR_VERSION);
 const MAPS_WEIGHTS: (u32, u32) = (1, 23);
 
 /// Major and minor version of `1.31.1`.
-fn release(version: &str) -> (u32, u32) {
+pub(super) fn release(version: &str) -> (u32, u32) {
     let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
@@ -71,6 +72,8 @@ pub struct Runtime {
     /// The thread pool that serves every session which asks for the same.
     pub(crate) thread_pool: Option<ThreadPool>,
     messages: Arc<Mutex<Vec<String>>>,
+    /// Plugin libraries that were loaded into it.
+    pub(super) plugins: Mutex<Vec<&'static Plugin>>,
 }
 
 /// What a search for the runtime found, for `jetbench doctor`.
@@ -210,6 +213,7 @@ fn load_once(ort_lib: Option<&Path>, device: Device, thread_pool: Option<&Thread
         environment,
         thread_pool,
         messages,
+        plugins: Mutex::default(),
     })
 }
 

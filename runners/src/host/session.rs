@@ -19,6 +19,7 @@ use self::prepared::Read;
 use super::evidence::tf32_doubt;
 use super::fence::{self, Fence};
 use super::lost;
+use super::plugin::PluginHandle;
 use super::providers::{self, Engine, EngineKey, Provider, ProviderPairs, Registration};
 use super::runtime::Runtime;
 use super::settings::{Arena, SessionSettings};
@@ -52,6 +53,8 @@ pub struct GraphSession {
     captures: bool,
     /// Where a run returns before the device has done its work: what to wait on.
     fence: Option<Fence>,
+    /// The plugin's device that it runs on.
+    plugin: Option<PluginHandle>,
     session: Session,
 }
 
@@ -155,6 +158,7 @@ impl GraphSession {
             cpu_form: false,
             captures,
             fence: fence(settings, runtime, name)?,
+            plugin: settings.plugin(runtime)?,
             session,
         })
     }
@@ -193,6 +197,7 @@ impl GraphSession {
             cpu_form: false,
             captures: false,
             fence: fence(settings, runtime, name)?,
+            plugin: settings.plugin(runtime)?,
             session,
         })
     }
@@ -210,13 +215,7 @@ impl GraphSession {
     /// # Errors
     /// [`RunnerError::Environment`] with ONNX Runtime's text.
     pub fn device_allocator(&self, device: Device) -> Result<Allocator, RunnerError> {
-        let (kind, index) = match device {
-            Device::Cpu => (AllocationDevice::CPU, 0),
-            Device::Cuda(i) | Device::TensorRt(i) => (AllocationDevice::CUDA, i32::try_from(i).unwrap_or(i32::MAX)),
-            Device::WebGpu(_) => (AllocationDevice::WEBGPU_BUFFER, 0),
-        };
-        MemoryInfo::new(kind, index, AllocatorType::Device, MemoryType::Default)
-            .and_then(|info| Allocator::new(&self.session, info))
+        memory(&self.session, device, self.plugin)
             .map_err(|e| RunnerError::Environment(format!("no memory on device `{device}`: {e}")))
     }
 
@@ -285,6 +284,20 @@ thread_local! {
     pub(crate) static RUNS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
+/// Memory of a session's device, which may be a plugin's; for [`Device::Cpu`] the host's.
+fn memory(session: &Session, device: Device, plugin: Option<PluginHandle>) -> Result<Allocator, String> {
+    let (kind, index) = match (device, plugin) {
+        (Device::Cpu, _) => (AllocationDevice::CPU, 0),
+        (_, Some(plugin)) => return plugin.memory(session),
+        (Device::Cuda(i) | Device::TensorRt(i), _) => (AllocationDevice::CUDA, i32::try_from(i).unwrap_or(i32::MAX)),
+        (Device::WebGpu(_), _) => (AllocationDevice::WEBGPU_BUFFER, 0),
+        (Device::Plugin(..), None) => return Err("its plugin library is not loaded".to_string()),
+    };
+    MemoryInfo::new(kind, index, AllocatorType::Device, MemoryType::Default)
+        .and_then(|info| Allocator::new(session, info))
+        .map_err(|e| e.to_string())
+}
+
 /// A graph that could not be run: the model's fault, or that of a device that was lost.
 pub fn failed(graph: &str, text: impl std::fmt::Display) -> RunnerError {
     let text = format!("graph `{graph}`: {text}");
@@ -303,6 +316,7 @@ fn registration(settings: &SessionSettings, engine: Option<&Engine<'_>>, capture
             vec![(Provider::Cuda, providers::cuda(i, &settings.provider_options, captures))]
         }
         (Device::WebGpu(_), _) => vec![(Provider::WebGpu, settings.provider_options.webgpu.clone())],
+        (Device::Plugin(..), _) => vec![(Provider::Plugin, ProviderPairs::new())],
         (Device::Cpu, _) => Vec::new(),
     }
 }
@@ -329,9 +343,14 @@ fn register(
     registration: &mut Registration,
     dropped: &mut Vec<DroppedOption>,
 ) -> Result<SessionBuilder, RunnerError> {
+    let plugin = settings.plugin(runtime)?;
     'anew: loop {
         let mut builder = configure(settings, runtime).map_err(|e| refused(settings, runtime, name, &e))?;
         for (provider, pairs) in registration.iter_mut() {
+            if let Some(plugin) = plugin {
+                plugin.append(&builder, runtime, pairs).map_err(|e| refused(settings, runtime, name, &e))?;
+                continue;
+            }
             builder = match builder.with_execution_providers([dispatch(*provider, pairs)]) {
                 Ok(builder) => builder,
                 Err(e) => {
@@ -357,13 +376,19 @@ fn register(
 
 /// What to wait on after a run, on a device whose sessions do not wait themselves.
 fn fence(settings: &SessionSettings, runtime: &Runtime, name: &str) -> Result<Option<Fence>, RunnerError> {
-    if !matches!(settings.device, Device::WebGpu(_)) {
+    // What a plugin's sessions do is not known: they are waited for.
+    if !matches!(settings.device, Device::WebGpu(_) | Device::Plugin(..)) {
         return Ok(None);
     }
+    let plugin = settings.plugin(runtime)?;
     let quiet = SessionSettings { profile: None, ..settings.clone() };
     register(&quiet, runtime, name, &mut registration(&quiet, None, false), &mut Vec::new())?
         .commit_from_memory(&fence::graph())
-        .and_then(Fence::new)
+        .map_err(|e| e.to_string())
+        .and_then(|session| {
+            let [device, host] = [settings.device, Device::Cpu].map(|place| memory(&session, place, plugin));
+            Fence::new(session, &device?, &host?).map_err(|e| e.to_string())
+        })
         .map_err(|e| refused(settings, runtime, name, &e))
         .and_then(|fence| webgpu::sound().map(|()| Some(fence)).map_err(|e| refused(settings, runtime, name, &e)))
 }
@@ -374,7 +399,8 @@ fn dispatch(provider: Provider, pairs: &ProviderPairs) -> ep::ExecutionProviderD
         Provider::TensorRt => {
             pairs.iter().fold(ep::TensorRT::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build()
         }
-        Provider::WebGpu => {
+        // A plugin's is never dispatched: it is appended by its device.
+        Provider::WebGpu | Provider::Plugin => {
             pairs.iter().fold(ep::WebGPU::default(), |ep, (k, v)| ep.with_arbitrary_config(k, v)).build()
         }
     };

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use ort::session::builder::GraphOptimizationLevel;
 
+use super::plugin::{self, PluginHandle};
 use super::providers::ProviderOptions;
 use super::runtime::{Runtime, ThreadPool};
 use crate::associate::Rules;
 use crate::onnx::Attention;
+use crate::runner::RunnerError;
 use crate::types::{Device, Dtype};
 
 /// Settings common to all graphs of a runner.
@@ -15,6 +17,8 @@ use crate::types::{Device, Dtype};
 pub struct SessionSettings {
     /// Where it runs.
     pub device: Device,
+    /// The plugin library that offers the device; `None`: ONNX Runtime's own provider does.
+    pub(super) ep_library: Option<PathBuf>,
     /// Precision asked for.
     pub precision: Dtype,
     /// CPU: the threads inside one operator.
@@ -207,6 +211,14 @@ impl SessionSettings {
         self.one_pool && runtime.thread_pool.as_ref() == Some(&self.thread_pool)
     }
 
+    /// The plugin's device that the graphs run on; its library is loaded into the runtime. `None`: a provider of the runtime's own.
+    ///
+    /// # Errors
+    /// As [`plugin::handle`].
+    pub(super) fn plugin(&self, runtime: &Runtime) -> Result<Option<PluginHandle>, RunnerError> {
+        self.ep_library.as_deref().map(|library| plugin::handle(runtime, library, self.device)).transpose()
+    }
+
     /// Does the graph run on a GPU?
     pub fn on_gpu(&self) -> bool {
         self.device != Device::Cpu
@@ -227,7 +239,9 @@ impl SessionSettings {
                     notes.push(format!("threads beside the calling one: tied to processors {}", list.join(", ")));
                 }
             }
-            Device::Cuda(_) | Device::WebGpu(_) => notes.push("no operator may run on the CPU".to_string()),
+            Device::Cuda(_) | Device::WebGpu(_) | Device::Plugin(..) => {
+                notes.push("no operator may run on the CPU".to_string())
+            }
             Device::TensorRt(_) => notes
                 .push("operators that TensorRT does not take run on the CUDA provider, none on the CPU".to_string()),
         }

@@ -28,7 +28,7 @@ pub const MOST_OBJECTS: usize = 256;
 /// As those of both.
 pub fn open(runner: Box<dyn Runner>, request: &OpenRequest, dir: &Path) -> Result<Box<dyn Runner>, RunnerError> {
     let labeller = Labeller::open(dir, request)?;
-    let stage_times = SessionSettings::new(request.device, request.dtype, &request.options)?.stage_times();
+    let stage_times = SessionSettings::of(request)?.stage_times();
     let mut report = joined(runner.open_report(), labeller.open_report());
     report.notes.push(format!(
         "labels: crops are cut while tracking (stage labels), of each track the {} with the largest mask, spread over its life; the image tower \

@@ -41,7 +41,7 @@ impl Labeller {
     pub fn open(dir: &Path, request: &OpenRequest) -> Result<Self, RunnerError> {
         let (pack, signature) = read(dir, signature)?;
         let vectors = Vectors::read(&pack, signature.width)?;
-        let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+        let settings = SessionSettings::of(request)?;
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let preprocess = Preprocess::new(&pack.manifest.input);
         let bytes = settings.image_as_bytes() && signature.fixed;

@@ -183,6 +183,7 @@ fn tracks_of_a_video_segmenter_get_names() {
         device: Device::Cpu,
         options: Options::default(),
         ort_lib: None,
+        ep_library: None,
     };
     let segmenter = match Segmenter::open(&request, None) {
         Ok(segmenter) => segmenter,

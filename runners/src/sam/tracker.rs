@@ -131,7 +131,7 @@ impl Tracker {
     /// As [`Tracker::open`].
     pub fn open_with(request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
         let (pack, sizes) = contract::read(&request.pack, contract::sizes)?;
-        let mut settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+        let mut settings = SessionSettings::of(request)?;
         settings.profile = profile.map(Path::to_path_buf);
         let attention = pack.manifest.graph(contract::MEMORY_ATTENTION);
         if settings.cpu_forms() && settings.memory_threshold().is_some() && attention.is_some_and(|g| g.cpu.is_some()) {

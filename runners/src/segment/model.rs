@@ -62,7 +62,7 @@ impl Segmenter {
     /// [`RunnerError::Pack`], [`RunnerError::Environment`] or [`RunnerError::Usage`], by whose fault it is.
     pub fn open(request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
         let (pack, sizes) = read(&request.pack, contract::sizes)?;
-        let mut settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+        let mut settings = SessionSettings::of(request)?;
         settings.profile = profile.map(Path::to_path_buf);
         let mut loader = PackLoader::begin(&pack, &settings, request.ort_lib.as_deref())?;
         let preprocess = Preprocess::new(&pack.manifest.input);

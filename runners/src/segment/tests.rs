@@ -78,6 +78,7 @@ fn request(dir: &Path, options: &[(&str, &str)]) -> OpenRequest {
         device: Device::Cpu,
         options: all,
         ort_lib: None,
+        ep_library: None,
     }
 }
 

@@ -153,7 +153,7 @@ pub const CPU_RUNTIME_BYTES: u64 = 50 << 20;
 /// # Errors
 /// The graphs cannot be read, or not all of their operators counted; an option has no such value.
 pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, RunnerError> {
-    let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+    let settings = SessionSettings::of(request)?;
     let batch = objects.min(settings.together()).max(1);
     let on_cpu = request.device == Device::Cpu && (request.dtype != Dtype::Fp32 || settings.cpu_forms());
     let form = Form { on_cpu, attention: settings.attention() };

@@ -233,7 +233,7 @@ impl Bench {
 
 /// Refuses options that a stored reference cannot follow: its objects are those of one threshold, painted in one order.
 fn refuse_other_rules(request: &OpenRequest, reference: &Reference) -> Result<(), RunnerError> {
-    let settings = SessionSettings::new(request.device, request.dtype, &request.options)?;
+    let settings = SessionSettings::of(request)?;
     let stated = |name: &str| request.options.extra.get(name);
     let threshold = reference.index.threshold;
     let other_score = stated("query_score").filter(|_| settings.query_score() != threshold);
@@ -295,7 +295,7 @@ pub fn observe(
     see: &mut dyn FnMut(FrameAnswer) -> Result<(), RunnerError>,
 ) -> Result<String, RunnerError> {
     let mut bench = Bench::open(request, (Dtype::Fp32, request.device))?;
-    let threshold = SessionSettings::new(request.device, request.dtype, &request.options)?.query_score();
+    let threshold = SessionSettings::of(request)?.query_score();
     bench.segmenter.judge_by(threshold);
     bench.frames(most, &mut |segmenter, _, of, frame, _| {
         segmenter.look(frame)?;
@@ -318,7 +318,7 @@ pub fn compare_with(
     theirs: &mut dyn FnMut() -> Result<FrameAnswer, RunnerError>,
 ) -> Result<TubeReport, RunnerError> {
     let mut bench = Bench::open(request, other)?;
-    let threshold = SessionSettings::new(request.device, request.dtype, &request.options)?.query_score();
+    let threshold = SessionSettings::of(request)?.query_score();
     bench.segmenter.judge_by(threshold);
     bench.frames(most, &mut |segmenter, _, of, frame, report| {
         let there = theirs()?;

@@ -70,7 +70,7 @@ impl Judge {
 
 /// The request of the other side: the same but for what the words say.
 fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Error> {
-    const KEYS: [&str; 3] = ["device", "dtype", "ort-lib"];
+    const KEYS: [&str; 4] = ["device", "dtype", "ort-lib", "ep-library"];
     let mut other = request.clone();
     for word in words.split(',').map(str::trim).filter(|w| !w.is_empty()) {
         let wrong = |e: String| Error::Usage(format!("--against {word}: {e}"));
@@ -81,6 +81,8 @@ fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Error> 
             "device" => other.device = value.parse::<Device>().map_err(|e| wrong(e.to_string()))?,
             "dtype" => other.dtype = value.parse::<Dtype>().map_err(|e| wrong(e.to_string()))?,
             "ort-lib" => other.ort_lib = Some(value.into()),
+            // An empty one: the device of ONNX Runtime's own provider.
+            "ep-library" => other.ep_library = Some(value).filter(|value| !value.is_empty()).map(Into::into),
             _ if find(key).is_some() => other.options.set(key, value).map_err(|e| wrong(e.to_string()))?,
             _ => {
                 let hint = nearest(key, KEYS.into_iter().chain(TABLE.iter().map(|option| option.name)))
@@ -516,6 +518,7 @@ mod tests {
             device: Device::Cpu,
             options: Options::default(),
             ort_lib: None,
+            ep_library: None,
         }
     }
 

@@ -79,7 +79,7 @@ pub(super) fn explaining((base, a): Placed, (other, b): Placed) -> Vec<String> {
     }
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     found.extend(moved("precision in effect", &text(&a.effective_dtype), &text(&b.effective_dtype)));
-    let runtime = |c: &CellRecord| c.runtime.as_ref().map(|r| r.version.clone()).unwrap_or_default();
+    let runtime = |c: &CellRecord| c.runtime.as_ref().map(|r| r.words()).unwrap_or_default();
     found.extend(moved("ONNX Runtime", &runtime(a), &runtime(b)));
     let names: BTreeSet<&String> = a.options.passed.iter().chain(&b.options.passed).map(|(name, _)| name).collect();
     for name in names {

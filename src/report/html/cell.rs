@@ -83,6 +83,12 @@ fn origin(cell: &CellRecord) -> Facts {
     }
     if let Some(runtime) = &cell.runtime {
         facts.push(("ONNX Runtime", format!("{} ({})", runtime.version, runtime.path)));
+        facts.extend(runtime.plugin.as_ref().map(|plugin| {
+            let version = plugin.version.as_deref().unwrap_or("of no stated version");
+            let (path, sha256, hardware) = (plugin.path.display(), &plugin.sha256, &plugin.hardware);
+            let words = format!("{} {version}, {path}, SHA-256 {sha256}; its device: {hardware}", plugin.provider);
+            ("plugin library", words)
+        }));
     }
     if let Some(ms) = cell.load_ms {
         facts.push(("load", format!("{}{} ms", of_the_first(cell), figure(ms))));

@@ -1,6 +1,6 @@
 //! The table of options. A new option is one entry here and the code that reads the field which it sets.
 
-use super::DeviceKind::{Cpu, Cuda, TensorRt, WebGpu};
+use super::DeviceKind::{Cpu, Cuda, Plugin, TensorRt, WebGpu};
 use super::ProviderValue::{Mib, Number, Switch, Text, Word};
 use super::ValueType::{Decimal, Numbers, Passed, Words, WordsOrNumber};
 use super::{DeviceKind, PackNeed, ProviderValue, RunnerOption, ValueType};
@@ -9,7 +9,7 @@ use crate::host::settings::{Arena, MemoryPolicy, Optimization};
 use crate::onnx::Attention;
 
 const SAM_FAMILIES: &[&str] = &["sam2", "edgetam", "efficienttam", "sam3_tracker"];
-const EVERY: &[DeviceKind] = &[Cpu, Cuda, TensorRt, WebGpu];
+const EVERY: &[DeviceKind] = &[Cpu, Cuda, TensorRt, WebGpu, Plugin];
 const ON_CPU: &[DeviceKind] = &[Cpu];
 const ON_TENSORRT: &[DeviceKind] = &[TensorRt];
 /// What ONNX Runtime does by itself: it is told nothing.

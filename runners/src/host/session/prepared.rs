@@ -100,7 +100,7 @@ fn sound(
     settings: &SessionSettings,
     runtime: &Runtime,
 ) -> Result<(), RunnerError> {
-    if !matches!(settings.device, Device::WebGpu(_)) {
+    if !matches!(settings.device, Device::WebGpu(_) | Device::Plugin(..)) {
         return Ok(());
     }
     let doubtful = Model::parse(bytes).map_err(|e| wrong(path, &e))?.convolutions_by_threes();
@@ -108,8 +108,9 @@ fn sound(
         return Ok(());
     }
     Err(RunnerError::Environment(format!(
-        "graph `{name}`: the WebGPU provider of ONNX Runtime {} computes {} wrongly, because the number of its input channels is a multiple of 3 \
-         but not of 4; pad them with zeros to a multiple of 4 when you export it, or use another device",
+        "graph `{name}`: the provider of device {} under ONNX Runtime {} computes {} wrongly, because the number of its input channels is a \
+         multiple of 3 but not of 4; pad them with zeros to a multiple of 4 when you export it, or use another device",
+        settings.device,
         runtime.version,
         doubtful.join(", ")
     )))
