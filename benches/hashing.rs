@@ -48,6 +48,7 @@ fn compare(what: &str, sequence: &Sequence, passes: usize) {
         device: Device::Cpu,
         options: Options { threads: Some(1), ..Options::default() },
         ort_lib: None,
+        ep_library: None,
     };
     let mut runner = packs::open(&request).expect("pack and ONNX Runtime");
     let object = &sequence.objects[0];

@@ -35,6 +35,7 @@ fn open(stage_times: &str) -> Box<dyn Runner> {
         device: Device::Cpu,
         options: Options { threads: Some(1), extra, ..Options::default() },
         ort_lib: None,
+        ep_library: None,
     };
     packs::open(&request).expect("pack and ONNX Runtime")
 }

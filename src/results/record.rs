@@ -7,13 +7,14 @@ mod forecast;
 mod found;
 mod labels;
 mod prompt;
+mod runtime;
 mod sequence;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use jetbench_runners::types::{Admitted, Dtype, Effective, PluginReport, PromptKind, StagePrecision};
+use jetbench_runners::types::{Admitted, Dtype, Effective, PromptKind, StagePrecision};
 
 use crate::dataset::LIVE;
 pub use crate::plan::scenario::Scenario;
@@ -28,6 +29,7 @@ pub use forecast::{CellForecast, Estimate, Forecast, ForecastRecord, Taken};
 pub use found::{DetectorRecord, FoundRecord, FoundSummary, FoundTrackRecord};
 pub use labels::{LabelPackRecord, LabelSummary, LabelsRecord, ObjectLabelRecord, shown as shown_label};
 pub use prompt::PromptRecord;
+pub use runtime::RuntimeRecord;
 pub use sequence::*;
 
 /// Schema number of `run.json`; raised on every incompatible change. `results/upgrade.rs` reads older ones.
@@ -498,31 +500,6 @@ pub struct RepeatRecord {
     /// Its sequences with every frame; empty for the first repeat, whose sequences are the cell's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sequences: Vec<SequenceRecord>,
-}
-
-/// The ONNX Runtime that was loaded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RuntimeRecord {
-    /// Version, e.g. `1.31.1`.
-    pub version: String,
-    /// Library file.
-    pub path: String,
-    /// The plugin library whose provider ran the graphs; `None`: one of ONNX Runtime's own did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<PluginReport>,
-}
-
-impl RuntimeRecord {
-    /// What ran the graphs, in words: `1.31.1`, `1.31.1 with WebGpuExecutionProvider 0.4.0 of a plugin library (3f2a…)`. Equal words, equal
-    /// plugin files.
-    pub fn words(&self) -> String {
-        let plugin = self.plugin.as_ref().map(|plugin| {
-            let version = plugin.version.as_ref().map_or(String::new(), |version| format!(" {version}"));
-            let digest = plugin.sha256.get(..12).unwrap_or(&plugin.sha256);
-            format!(" with {}{version} of a plugin library ({digest})", plugin.provider)
-        });
-        format!("{}{}", self.version, plugin.unwrap_or_default())
-    }
 }
 
 /// Single-frame warm-up with the admitted options.

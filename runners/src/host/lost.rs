@@ -59,7 +59,6 @@ pub(super) fn told(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::host::session::failed;
     use crate::runner::RunnerError;
 

@@ -2,6 +2,7 @@
 //! lists, documentation and completions. What a provider is told is named as ONNX Runtime names it where the name tells the
 //! provider (`trt_…`, `cudnn_…`); CUDA options without such a prefix get `cuda_` in front.
 
+mod kind;
 mod table;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::associate::Rules;
 use crate::onnx::Attention;
 use crate::runner::RunnerError;
 use crate::types::{Device, Dtype, OpenRequest, Options};
+pub use kind::DeviceKind;
 use table::LOAD_LIBRARIES;
 pub use table::{REFUSED, TABLE};
 
@@ -65,50 +67,6 @@ pub struct RunnerOption {
     pub help: &'static str,
     /// What else there is to know, in Markdown; may be empty.
     pub doc: &'static str,
-}
-
-/// A device without its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceKind {
-    /// ONNX Runtime's CPU provider.
-    Cpu,
-    /// The CUDA provider.
-    Cuda,
-    /// The TensorRT provider.
-    TensorRt,
-    /// The WebGPU provider.
-    WebGpu,
-    /// Another provider, of a plugin library.
-    Plugin,
-}
-
-impl DeviceKind {
-    /// Every kind.
-    pub const ALL: [DeviceKind; 5] =
-        [DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::TensorRt, DeviceKind::WebGpu, DeviceKind::Plugin];
-
-    /// `cpu`, `cuda`, `tensorrt`, `webgpu` or `plugin`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            DeviceKind::Cpu => "cpu",
-            DeviceKind::Cuda => "cuda",
-            DeviceKind::TensorRt => "tensorrt",
-            DeviceKind::WebGpu => "webgpu",
-            DeviceKind::Plugin => "plugin",
-        }
-    }
-}
-
-impl From<Device> for DeviceKind {
-    fn from(device: Device) -> Self {
-        match device {
-            Device::Cpu => DeviceKind::Cpu,
-            Device::Cuda(_) => DeviceKind::Cuda,
-            Device::TensorRt(_) => DeviceKind::TensorRt,
-            Device::WebGpu(_) => DeviceKind::WebGpu,
-            Device::Plugin(..) => DeviceKind::Plugin,
-        }
-    }
 }
 
 /// What a pack must have so that an option means something.
