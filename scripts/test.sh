@@ -19,12 +19,13 @@ fi
 scripts/test-tensorrt.sh
 # The model kit's tests keep one processor busy and download before; the Arm test takes the other.
 arm_said=$(mktemp)
-trap 'rm -f "$arm_said"; kill "${arm:-}" 2>/dev/null || true' EXIT
+trap 'rm -f "$arm_said"; [ -z "${arm:-}" ] || kill "$arm"' EXIT
 scripts/test-arm.sh >"$arm_said" 2>&1 & arm=$!
 model_kit=0
 scripts/test-python.sh || model_kit=$?
 arm_ended=0
 wait "$arm" || arm_ended=$?
+arm=
 cat "$arm_said"
 [ "$model_kit" = 0 ] && [ "$arm_ended" = 0 ] || { echo "failed: model kit $model_kit, Arm $arm_ended" >&2; exit 1; }
 scripts/test-webgpu.sh

@@ -153,6 +153,44 @@ fn tracks_are_founded_and_end_without_a_trace_in_the_others() {
     });
 }
 
+/// An object whose memory holds what is no number is said to be lost, wherever its results are checked; the other is what it would be
+/// without it, and so is the next sequence.
+#[test]
+fn an_object_that_fails_half_way_is_named_and_harms_no_other() {
+    for_each_pack("an_object_that_fails_half_way_is_named_and_harms_no_other", |dir| {
+        for mode in [&[("form", "plain")][..], &[("form", "plain"), ("results", "device"), ("image", "bytes")]] {
+            let mut request = request(dir, Dtype::Fp32);
+            request.options.extra = mode.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let [mut harmed, mut well] = [(); 2].map(|()| Tracker::open(&request).unwrap());
+            for failing in [false, true, false] {
+                harmed.reset();
+                well.reset();
+                for t in 0..3 {
+                    let what = format!("{}, {mode:?}, frame {t}", dir.display());
+                    let starts: &[(u32, u32)] = if t == 0 { &[(1, 0), (2, 1)] } else { &[] };
+                    let [found, expected] = [&mut harmed, &mut well].map(|tracker| prompt(tracker, t, starts).objects);
+                    assert_eq!((found[0].object, found[1].object), (1, 2), "{what}");
+                    let lost = failing && t == 2;
+                    assert_eq!((found[0].finite, found[1].finite), (!lost, true), "{what}");
+                    for i in usize::from(lost)..2 {
+                        assert_eq!(
+                            (&found[i].mask, found[i].object_score),
+                            (&expected[i].mask, expected[i].object_score),
+                            "{what}"
+                        );
+                    }
+                    if failing && t == 1 {
+                        let group = &mut harmed.groups[0];
+                        let pointers = group.memories.current_mut().ptrs.extract_tensor_mut().1;
+                        let own = pointers.len() / group.objects.len();
+                        pointers[..own].fill(f32::NAN);
+                    }
+                }
+            }
+        }
+    });
+}
+
 fn groups(tracker: &Tracker) -> Vec<Vec<u32>> {
     tracker.groups.iter().map(|group| group.objects.clone()).collect()
 }
