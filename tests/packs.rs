@@ -29,7 +29,7 @@ stopped() {
 }
 case "$1 $2" in
     "-c "*) [ ! -e "$NOTES/old" ] ;;
-    "-m venv") stopped "$@"; mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    "-m venv") stopped "$@"; mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && echo "exec $3/bin/python" >"$3/bin/pip" ;;
     "-m pip")
         [ ! -e "$NOTES/no-disk" ] || exit 1
         stopped "$@"
@@ -168,6 +168,8 @@ fn its_packages_come_into_an_environment_of_their_own_once() {
     let environment = kit.shop.path("data/jetbench/models/bin/python");
     assert!(last.starts_with(&format!("{} from", environment.display())), "{last}");
     assert!(last.contains("get edgetam --out packs --jetbench /"), "{last}");
+    let command = std::fs::read_to_string(environment.with_file_name("pip")).unwrap();
+    assert_eq!(command, format!("exec {}\n", environment.display()), "its commands run");
     kit.set("code", "3");
     kit.expect(3, &[]); // nothing to ask for, and the exporter's exit code
     assert_eq!(kit.note("pip").lines().count(), 2);

@@ -165,15 +165,21 @@ class Trial:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """By relative path. Compiled Python has the time of its source in it: its path only."""
+    """By relative path. Left out is what differs each time: compiled Python (the time of its source), how an environment was made (its name
+    before it was whole), lines about commands in a package's list of files, and where checkpoints came from (the port)."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
             found[name] = f"-> {path.readlink()}"
+        elif path.suffix == ".pyc" or path.name in ("pyvenv.cfg", "checkpoints.lock"):
+            found[name] = ""
+        elif path.name == "RECORD":
+            lines = [line for line in path.read_text().splitlines() if not line.startswith("../../../bin/")]
+            found[name] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         elif path.is_file():
             with path.open("rb") as file:
-                found[name] = "" if path.suffix == ".pyc" else hashlib.file_digest(file, "sha256").hexdigest()
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
 
 

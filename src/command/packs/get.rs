@@ -288,6 +288,7 @@ impl Environment {
         let unique = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
         let half = Environment { dir: parent.join(format!("{UNFINISHED}{}-{unique}", std::process::id())) };
         let made = half.fill(kit, python, args).and_then(|()| {
+            half.rename_within(home).map_err(|e| fault(&half.dir, e))?;
             std::fs::rename(&half.dir, home).map_err(|e| fault(home, e))?;
             Ok(Environment { dir: home.to_path_buf() })
         });
@@ -307,6 +308,23 @@ impl Environment {
         std::fs::remove_dir_all(&temporary).map_err(|e| fault(&temporary, e))?;
         let mark = self.dir.join(MADE_FROM);
         std::fs::write(&mark, sha256_hex(kit.list.as_bytes())).map_err(|e| fault(&mark, e))
+    }
+
+    /// Its commands (`bin/pip`) name the Python that they run on: gives them the path that it will have.
+    fn rename_within(&self, home: &Path) -> std::io::Result<()> {
+        let (from, to) = (self.dir.display().to_string(), home.display().to_string());
+        for entry in std::fs::read_dir(self.dir.join("bin"))? {
+            let file = entry?.path();
+            if !std::fs::symlink_metadata(&file)?.is_file() {
+                continue;
+            }
+            // Programs are no text, and have no path in them.
+            let Ok(text) = files::read_text(&file, files::SMALL) else { continue };
+            if text.contains(&from) {
+                std::fs::write(&file, text.replace(&from, &to))?;
+            }
+        }
+        Ok(())
     }
 
     /// Installs the packages: PyTorch without GPU libraries if its index answers, else with those that it loads on a CPU, too.
