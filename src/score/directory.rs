@@ -2,6 +2,7 @@
 //! others decode, and puts the numbers together in the references' order. Everything that is missing or does not fit is
 //! collected first and named; nothing is left out of a mean in silence.
 
+mod beside;
 mod find;
 mod options;
 mod report;
@@ -14,10 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
+pub use self::beside::{DavisScore, LateScore, MoseColumns, Pairing};
 pub use self::options::ScoreOptions;
-pub use self::report::{
-    DavisScore, FrameRow, GroupScore, LateScore, MoseColumns, ObjectScore, Pairing, ScoreReport, VideoScore,
-};
+pub use self::report::{FrameRow, GroupScore, ObjectScore, ScoreReport, VideoScore};
 
 use self::find::{Faults, Video, annotation_root, find_videos, read_unseen, shift, shorten};
 use self::report::{Scored, assemble, report, unpredicted};

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
+use super::beside::Pairing;
 use super::find::{Faults, Unit, Video, shorten};
 use super::options::ScoreOptions;
-use super::report::{ObjectScore, Pairing, ScoreReport, davis_object, report};
+use super::report::{ObjectScore, ScoreReport, davis_object, report};
 use crate::dataset::{DataError, directories, entries, read_list};
 use crate::score::label_pair;
 use crate::score::predicted::Predicted;
