@@ -91,47 +91,7 @@ impl Plan {
         let (overlays, said) = settings.overlays.decide()?;
         settings.overlays = overlays;
         notes.extend(said);
-        let mut cells = Vec::new();
-        let mut checked = Vec::new();
-        for model in &settings.models {
-            for &dtype in &settings.dtype {
-                for &device in &settings.device {
-                    let resolve::Meaning { pack, detector, prompt } =
-                        resolve::resolve(model, &settings, device, &mut notes)?;
-                    if !pack.capabilities.dtypes.contains(&dtype) {
-                        let known: Vec<_> = pack.capabilities.dtypes.iter().map(ToString::to_string).collect();
-                        return Err(Error::Usage(format!(
-                            "pack {} has no {dtype} graphs; {}: {}",
-                            pack.dir.display(),
-                            match &detector {
-                                Some(detector) => format!("it and {} both have", detector.dir.display()),
-                                None => "it has".to_string(),
-                            },
-                            known.join(", ")
-                        )));
-                    }
-                    let admitted = options::admit(&pack, &settings, prompt);
-                    let model = model.clone();
-                    let pack_stamps = Vec::new();
-                    let labels = resolve::labels(&settings, dtype, device)?;
-                    let mut cell = Cell {
-                        model,
-                        pack,
-                        detector,
-                        labels,
-                        prompt,
-                        dtype,
-                        device,
-                        admitted,
-                        pack_stamps,
-                        offered: None,
-                    };
-                    cell.pack_stamps = checked_packs(&cell, &mut checked)?;
-                    options::check(&settings, &cell)?;
-                    cells.push(cell);
-                }
-            }
-        }
+        let mut cells = cells(&settings, &mut notes)?;
         for cell in &cells {
             for dropped in &cell.admitted.dropped {
                 let note =
@@ -235,6 +195,41 @@ impl Plan {
         let _ = writeln!(text, "results: {}", self.settings.out.display());
         text
     }
+}
+
+/// A cell for each model, precision and device of the settings, in that order.
+fn cells(settings: &Settings, notes: &mut Vec<String>) -> Result<Vec<Cell>, Error> {
+    let mut cells = Vec::new();
+    let mut checked = Vec::new();
+    for model in &settings.models {
+        for &dtype in &settings.dtype {
+            for &device in &settings.device {
+                let resolve::Meaning { pack, detector, prompt } = resolve::resolve(model, settings, device, notes)?;
+                if !pack.capabilities.dtypes.contains(&dtype) {
+                    let known: Vec<_> = pack.capabilities.dtypes.iter().map(ToString::to_string).collect();
+                    return Err(Error::Usage(format!(
+                        "pack {} has no {dtype} graphs; {}: {}",
+                        pack.dir.display(),
+                        match &detector {
+                            Some(detector) => format!("it and {} both have", detector.dir.display()),
+                            None => "it has".to_string(),
+                        },
+                        known.join(", ")
+                    )));
+                }
+                let admitted = options::admit(&pack, settings, prompt);
+                let model = model.clone();
+                let pack_stamps = Vec::new();
+                let labels = resolve::labels(settings, dtype, device)?;
+                let mut cell =
+                    Cell { model, pack, detector, labels, prompt, dtype, device, admitted, pack_stamps, offered: None };
+                cell.pack_stamps = checked_packs(&cell, &mut checked)?;
+                options::check(settings, &cell)?;
+                cells.push(cell);
+            }
+        }
+    }
+    Ok(cells)
 }
 
 /// Compares the packs of a cell with their manifests, those that were not yet; what the file system says of them before.

@@ -312,13 +312,9 @@ impl SessionSettings {
         Ok(SessionSettings { ep_library: request.ep_library.clone(), ..settings })
     }
 
-    /// Reads the options of a request.
-    ///
-    /// # Errors
-    /// [`RunnerError::Usage`] for a value that an option cannot have, alone or beside the others, and for an option that does
-    /// not belong to the device: options are admitted by the capabilities before a runner is opened.
-    pub fn new(device: Device, precision: Dtype, options: &Options) -> Result<Self, RunnerError> {
-        let mut settings = SessionSettings {
+    /// What holds where no option is given.
+    fn unset(device: Device, precision: Dtype) -> Self {
+        SessionSettings {
             device,
             ep_library: None,
             precision,
@@ -350,7 +346,16 @@ impl SessionSettings {
             association: Rules::default(),
             query_score: 0.5,
             profile: None,
-        };
+        }
+    }
+
+    /// Reads the options of a request.
+    ///
+    /// # Errors
+    /// [`RunnerError::Usage`] for a value that an option cannot have, alone or beside the others, and for an option that does
+    /// not belong to the device: options are admitted by the capabilities before a runner is opened.
+    pub fn new(device: Device, precision: Dtype, options: &Options) -> Result<Self, RunnerError> {
+        let mut settings = SessionSettings::unset(device, precision);
         if let Device::WebGpu(index) = device {
             webgpu::can(index, precision).map_err(RunnerError::Usage)?;
         }

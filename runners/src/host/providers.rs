@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use super::tensorrt::Typing;
 use crate::digest::sha256_hex;
 use crate::onnx::{Dimension, ValueInfo};
+use crate::runner::RunnerError;
 use crate::types::{Device, DroppedOption, Dtype};
 
 /// Provider options in ONNX Runtime's own names and words.
@@ -231,6 +232,17 @@ impl Engine<'_> {
         let typing = Typing::of(Some(self.key.tensorrt), Dtype::Fp32, false).ok()?;
         let key = EngineKey { graph, precision: Dtype::Fp32, typing, ..self.key.clone() };
         Some(Engine { key, cache: self.cache, inputs: self.inputs })
+    }
+
+    /// Makes the directories of the engine and of its timings.
+    ///
+    /// # Errors
+    /// [`RunnerError::Environment`] naming the directory.
+    pub fn make_directories(&self, options: &ProviderOptions) -> Result<(), RunnerError> {
+        [self.directory(options), self.timing_directory()].iter().try_for_each(|dir| {
+            std::fs::create_dir_all(dir)
+                .map_err(|e| RunnerError::Environment(format!("engine cache {}: {e}", dir.display())))
+        })
     }
 
     /// Directory of the timing caches.

@@ -75,11 +75,7 @@ impl GraphSession {
     ) -> Result<Self, RunnerError> {
         let started = Instant::now();
         let CheckedGraph { path, bytes, weights, sha256, fp32_sha256 } = file;
-        // A changed graph means another engine.
-        let changed = |sha256: String| match (edge, settings.attention) {
-            (None, Attention::Whole) => sha256,
-            (edge, attention) => sha256_hex(format!("{sha256} {edge:?} {attention}").as_bytes()),
-        };
+        let changed = |sha256: String| identity(sha256, edge, settings.attention);
         let (sha256, fp32_sha256) = (changed(sha256), fp32_sha256.map(changed));
         let compiler = match settings.device {
             Device::TensorRt(gpu) => Some(Compiler::find(gpu, settings, runtime)?),
@@ -93,11 +89,11 @@ impl GraphSession {
             && model.inputs.iter().any(|i| i.shape.iter().flatten().any(|axis| matches!(axis, Dimension::Dynamic(_))));
 
         let capture = settings.cuda_graph.then(|| providers::capturable(on_device, !free));
-        if let Some(verdict) = capture {
-            let outcome = verdict.map_or_else(|reason| format!("not captured: {reason}"), |()| "captured".to_string());
-            notes.push(format!("CUDA graph of `{name}`: {outcome}"));
-        }
         let captures = capture == Some(Ok(()));
+        notes.extend(capture.map(|verdict| {
+            let outcome = verdict.map_or_else(|reason| format!("not captured: {reason}"), |()| "captured".to_string());
+            format!("CUDA graph of `{name}`: {outcome}")
+        }));
         let engine = compiler.as_ref().map(|compiler| Engine {
             key: EngineKey {
                 graph: &sha256,
@@ -112,27 +108,13 @@ impl GraphSession {
             inputs: &model.inputs,
         });
         let mut registration = registration(settings, engine.as_ref(), captures);
-        for dir in engine.iter().flat_map(|e| [e.directory(&settings.provider_options), e.timing_directory()]) {
-            std::fs::create_dir_all(&dir)
-                .map_err(|e| RunnerError::Environment(format!("engine cache {}: {e}", dir.display())))?;
-        }
+        engine.iter().try_for_each(|engine| engine.make_directories(&settings.provider_options))?;
         let engines = || {
             engine.as_ref().map_or((0, 0), |engine| tensorrt::engines(&engine.directory(&settings.provider_options)))
         };
-
         let mut dropped = Vec::new();
-        let built_before = engines();
-        let mut session = prepared.commit(&mut registration, &mut dropped)?;
-        let mut load_ms = started.elapsed().as_secs_f64() * 1e3;
-        let mut build_ms = None;
-        if engines().1 > built_before.1 {
-            // That was a build. Loading is timed by doing it again, with the engine from the cache.
-            build_ms = Some(load_ms);
-            let again = Instant::now();
-            drop(session);
-            session = prepared.commit(&mut registration, &mut dropped)?;
-            load_ms = again.elapsed().as_secs_f64() * 1e3;
-        }
+        let commit = || prepared.commit(&mut registration, &mut dropped);
+        let (session, load_ms, build_ms) = timed(started, &|| engines().1, commit)?;
         notes.extend(
             registration.iter().map(|(provider, pairs)| format!("{name}: {}", providers::note(*provider, pairs))),
         );
@@ -302,6 +284,33 @@ fn memory(session: &Session, device: Device, plugin: Option<PluginHandle>) -> Re
 pub fn failed(graph: &str, text: impl std::fmt::Display) -> RunnerError {
     let text = format!("graph `{graph}`: {text}");
     if lost::is_lost(&text) { RunnerError::Environment(lost::told(&text)) } else { RunnerError::Inference(text) }
+}
+
+/// What names the engine of a graph of this digest: a graph that was changed in memory has another one.
+fn identity(sha256: String, edge: Option<&Edge>, attention: Attention) -> String {
+    match (edge, attention) {
+        (None, Attention::Whole) => sha256,
+        (edge, attention) => sha256_hex(format!("{sha256} {edge:?} {attention}").as_bytes()),
+    }
+}
+
+/// A session, the time since `started` to load it, and where an engine was built meanwhile, the time of that; milliseconds. `engines`: what grows
+/// with every engine in the cache.
+fn timed<N: PartialOrd>(
+    started: Instant,
+    engines: &dyn Fn() -> N,
+    mut commit: impl FnMut() -> Result<Session, RunnerError>,
+) -> Result<(Session, f64, Option<f64>), RunnerError> {
+    let before = engines();
+    let session = commit()?;
+    let load_ms = started.elapsed().as_secs_f64() * 1e3;
+    if engines() <= before {
+        return Ok((session, load_ms, None));
+    }
+    // That was a build. Loading is timed by doing it again, with the engine from the cache.
+    drop(session);
+    let again = Instant::now();
+    Ok((commit()?, again.elapsed().as_secs_f64() * 1e3, Some(load_ms)))
 }
 
 /// The providers of a device, in order of preference, with their options.
