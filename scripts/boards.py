@@ -35,7 +35,7 @@ COLUMNS = {
     "device_digest": re.compile(r"[0-9a-f]{12}"), "model": [TEXT], "cpu": [TEXT], "gpu": [TEXT], "memory_mib": [COUNT],
     "power_mode": [TEXT],
     "tracker": TEXT, "pack_digest": DIGESTS, "test_model_of": [TEXT], "dtype": re.compile("fp32|fp16|bf16"), "effective_dtype": [TEXT],
-    "device": re.compile(r"cpu|(cuda|tensorrt|webgpu):\d+"), "onnxruntime": [TEXT], "options": [TEXT],
+    "device": re.compile(r"cpu|[a-z0-9]+:\d+"), "onnxruntime": [TEXT], "options": [TEXT],
     "scenario": re.compile("single-stream|offline|realtime"), "dataset": TEXT, "content_sha256": DIGEST, "videos": COUNT, "objects": COUNT,
     "frames": COUNT, "verdict": re.compile("valid"), "disturbed": [TEXT], "jf": [PERCENT], "jf_unsup": [PERCENT], "hota": [PERCENT],
     "fps_wall": NUMBER, "latency_p50_ms": [NUMBER], "latency_p95_ms": [NUMBER], "peak_system_mib": [NUMBER], "peak_rss_mib": [NUMBER],
@@ -43,7 +43,7 @@ COLUMNS = {
 }
 EXPECTED = {NUMBER: "a number above 0", PERCENT: "a number from 0 to 100", COUNT: "a whole number from 0 on"}
 # Rows of one table of the page: the same machine and the same videos.
-ALIKE = ("device_name", "power_mode", "device_digest", "dataset", "content_sha256", "videos", "objects")
+ALIKE = ("device_name", "power_mode", "device_digest", "dataset", "content_sha256", "videos", "objects", "scenario")
 KEY = ("run_id", "device_digest", "tracker", "dtype", "device", "options")
 
 
@@ -141,7 +141,7 @@ scripts/boards.py --write                                           # checks eve
 ```
 
 Send both files as a pull request, and `run.json` where you can: its SHA-256 stands in the row. A row holds the board's name and facts, the
-digests of program, packs and videos, and figures; no path, no user name, no machine number. The columns are in
+digests of program, packs and videos, the name of the folder of videos, and figures; no path and no machine number. The columns are in
 [results.md](results.md#jetbench-report---export-row).
 """
 
@@ -159,7 +159,8 @@ def page(rows: list[dict[str, str]]) -> str:
     out = [HEAD]
     for members in groups.values():
         facts = members[0]
-        heading = ", ".join(filter(None, (facts["device_name"], facts["power_mode"], f"{facts['videos']} videos of {facts['dataset']}")))
+        heading = ", ".join(filter(None, (facts["device_name"], facts["power_mode"], f"{facts['videos']} videos of {facts['dataset']}",
+                                         facts["scenario"].replace("single-stream", ""))))
         about = [facts["model"], facts["gpu"], facts["cpu"], f"{int(facts['memory_mib']) / 1024:.0f} GiB" if facts["memory_mib"] else ""]
         out.append(f"\n## {heading}\n\n{', '.join(filter(None, about))}. {facts['objects']} objects.\n")
         out.append("| model | precision | device | J&F | frames/s | p50 ms | p95 ms | peak MiB | J/frame | frames | run |\n"

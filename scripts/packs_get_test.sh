@@ -33,7 +33,7 @@ missing() { echo "packs get test: $1" >&2; exit 3; }
 [ "$(id -u)" = 0 ] || missing "needs root, for a root directory of its own"
 work=$(mktemp -d -p /var/tmp)
 server='' mounted=''
-trap '[ -z "$server" ] || kill "$server"; [ -z "$mounted" ] || umount "$mounted"; rm -rf --one-file-system "$work"' EXIT
+trap '[ -z "$server" ] || kill "$server" || true; [ -z "$mounted" ] || umount "$mounted" || true; rm -rf --one-file-system "$work"' EXIT
 
 if [ -z "$root" ]; then
     command -v debootstrap >/dev/null || missing "install debootstrap"

@@ -65,7 +65,8 @@ job=(run --models edgetam_mini_points --dtype fp32 --packs assets/packs --data a
 tried() {
     local status=0
     echo "$1 ..."
-    "${@:3}" >"$work/said.txt" 2>&1 || status=$?
+    # The emulator takes seconds; one that hangs ends with 124.
+    timeout -k 10 480 "${@:3}" >"$work/said.txt" 2>&1 || status=$?
     [ "$status" -le "$2" ] || { cat "$work/said.txt" >&2; fail "$1 ended with $status"; }
 }
 tried "doctor under the emulator" 0 "$EMULATOR" "$EMULATED" doctor --packs assets/packs --data assets/demo --ort-lib "$arm_runtime" --out "$work/arm"

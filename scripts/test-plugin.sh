@@ -36,7 +36,7 @@ ln -s "$pack" "$work/packs/$(basename "$pack")"
 export JETBENCH_TEST_PACKS="$work/packs"
 
 # Built outside the namespace, in which cargo may not write.
-built=$(cargo test --workspace --locked --test webgpu --no-run --message-format=json 2>/dev/null |
+built=$(cargo test --workspace --locked --test webgpu --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*webgpu-[^"]*\)".*/\1/p' | tail -1)
 [ -x "$built" ] || { echo "the test webgpu was not built" >&2; exit 1; }
 [ -x "$target/debug/jetbench" ] || cargo build --workspace --locked

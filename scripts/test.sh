@@ -19,8 +19,8 @@ fi
 scripts/test-tensorrt.sh
 # The model kit's tests keep one processor busy and download before; the Arm test takes the other.
 arm_said=$(mktemp)
-trap 'rm -f "$arm_said"; [ -z "${arm:-}" ] || kill "$arm"' EXIT
-scripts/test-arm.sh >"$arm_said" 2>&1 & arm=$!
+trap 'rm -f "$arm_said"; [ -z "${arm:-}" ] || kill -- "-$arm"' EXIT
+setsid scripts/test-arm.sh >"$arm_said" 2>&1 & arm=$!
 model_kit=0
 scripts/test-python.sh || model_kit=$?
 arm_ended=0

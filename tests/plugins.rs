@@ -5,9 +5,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jetbench::results::record::RuntimeRecord;
+use jetbench::results::rows::Key;
+use jetbench_runners::types::PluginReport;
 use jetbench_runners::{plugin, runtime};
 use serde_json::Value;
 
+use crate::synthetic;
 use crate::workshop::{Workshop, text};
 
 /// A provider that takes the processor as often as it is told, and refuses every graph.
@@ -233,6 +237,10 @@ fn what_plugins_offer_has_names_and_decides_the_job() {
     let twin = toy(path("twin"), "ToyExecutionProvider", 1, "").unwrap();
     let output = shop.output(&[&flags("plan", "toy:0", &two)[..], &["--ep-library", &twin]].concat());
     assert!(text(&output.stderr).contains("it offers toy:0, and so does"), "{output:?}");
+    // Without a library, or with one of other devices, what is missing is said, not a list of nothing.
+    let output = shop.output(&["doctor", "--device", "toy:0"]);
+    assert!(text(&output.stdout).contains("--ep-library"), "{output:?}");
+    assert!(!text(&output.stdout).contains("they offer: \n"), "{output:?}");
     // A library that no cell uses is said, and changes nothing.
     let output = shop.output(&flags("plan", "cpu", &two));
     assert!(text(&output.stdout).contains("no cell uses it; it offers: toy:0, toy:1"), "{output:?}");
@@ -260,4 +268,17 @@ fn what_plugins_offer_has_names_and_decides_the_job() {
     assert!(text(&output.stderr).contains(&two), "{output:?}");
     let output = shop.output(&[&resume[..], &["--ep-library", &two]].concat());
     assert_eq!(output.status.code(), Some(3), "it was tried again: {output:?}");
+}
+
+#[test]
+fn cells_of_another_plugin_file_or_of_none_are_not_alike() {
+    let key = |plugin: Option<&str>| {
+        let mut run = synthetic::run();
+        let plugin = plugin.map(|sha256| PluginReport { sha256: sha256.repeat(32), ..PluginReport::default() });
+        let runtime = RuntimeRecord { version: "1.31.1".into(), plugin, ..RuntimeRecord::default() };
+        run.cells[0].runtime = Some(runtime);
+        Key::of(&run, &run.cells[0])
+    };
+    assert_eq!(key(Some("a1")), key(Some("a1")));
+    assert!(key(Some("a1")) != key(Some("b2")) && key(Some("a1")) != key(None));
 }

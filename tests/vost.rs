@@ -48,7 +48,7 @@ fn objects_score_as_in_the_official_tool() {
     assert_eq!(compared, wanted.len());
     let notes = scored("vost/gt", "vost/pred").notes.join("\n");
     assert!(notes.contains("VOST leaves out predicted id 3, 255; the first annotation has objects 1 to 2"), "{notes}");
-    assert!(notes.contains("vost ignores id 3, absent from the first annotation"), "{notes}");
+    assert!(notes.contains("VOST ignores id 3, absent from the first annotation"), "{notes}");
 }
 
 #[test]

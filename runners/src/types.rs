@@ -443,7 +443,8 @@ pub struct PluginReport {
     pub provider: String,
     /// Version that it gives itself; `None`: it gives none.
     pub version: Option<String>,
-    /// Its device that runs the graphs, in words.
+    /// The hardware that ONNX Runtime offered to it for this device, in words. The provider may compute elsewhere: WebGPU's chooses its adapter
+    /// itself.
     pub hardware: String,
 }
 

@@ -234,7 +234,7 @@ def main() -> int:
         print((args.notes / "run-1.log").read_text()[-3000:], file=sys.stderr)
         return 1
     tell(whole, trial)
-    print(f"  {'at most, together':20s} {whole.disk_mb - bare:7.1f} MB on disk", flush=True)
+    print(f"  {'most seen, together':20s} {whole.disk_mb - bare:7.1f} MB on disk", flush=True)
     lies_about = outside(args.root, trial.home)
     trial.home.replace(aside)
     trial.home.mkdir()
@@ -242,13 +242,17 @@ def main() -> int:
     chosen = trial.kills(whole.seconds)
     if len(chosen) < args.kills:
         faults.append(f"{args.kills - len(chosen)} kills are of phases that the undisturbed run did not have")
+    met = set()
     for kill in chosen:
         run = trial.run(kill)
+        met.add(run.killed_in)
         print(f"killed {kill}: in {run.killed_in!r} after {sum(run.seconds.values()):.0f} s, {run.left} processes left", flush=True)
         if not run.killed_in:
             faults.append(f"a run that was to be killed {kill} ended first, with exit code {run.code}")
         if trial.pack.exists():
             faults.append("a pack of a killed run has its name")
+    if missed := [name for name in SHARES if name in whole.seconds and name not in met]:
+        print(f"no kill met {', '.join(map(repr, dict.fromkeys(missed)))}: another --seed or more --kills may", flush=True)
     last = trial.run(None)
     print(f"left alone: exit code {last.code}, {sum(last.seconds.values()):.0f} s", flush=True)
     if last.code:

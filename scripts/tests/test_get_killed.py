@@ -21,7 +21,7 @@ GET = """
     echo "downloads are kept in $HOME"; sleep 0.1
     echo "[   0.1 s] toy: export"; sleep 0.1
     mkdir -p "$HOME/packs/.getting/toy"; echo {CONTENT} >"$HOME/packs/.getting/toy/pack.toml"
-    echo "[   0.2 s] toy: proof"; sleep 0.5
+    echo "[   0.2 s] toy: proof"; sleep 2
     rm -rf "$HOME/packs/toy"; mv "$HOME/packs/.getting/toy" "$HOME/packs/toy"
 """
 

@@ -82,15 +82,27 @@ pub fn doctor(args: &DoctorArgs) -> Result<Outcome, Error> {
     };
     // Which devices are the runtime's own is known when the plugins have been asked.
     let own: &[Device] = if args.ep_library.is_empty() { &devices } else { &[] };
-    let probe = runtime::probe_for(args.ort_lib.as_deref(), own);
-    let (plugins, plugin_checks) = plugin_checks(&probe, &args.ep_library);
+    let mut probe = runtime::probe_for(args.ort_lib.as_deref(), own);
+    let (mut plugins, mut of_plugins) = plugin_checks(&probe, &args.ep_library);
+    let lacks = |device: &Device| {
+        plugins.offering(*device).is_none()
+            && probe
+                .chosen
+                .as_ref()
+                .is_some_and(|library| runtime::lacking(*device, library, &probe.providers).is_some())
+    };
+    if !args.ep_library.is_empty() && devices.iter().any(lacks) {
+        let rest: Vec<Device> = devices.iter().copied().filter(|device| plugins.offering(*device).is_none()).collect();
+        probe = runtime::probe_for(args.ort_lib.as_deref(), &rest);
+        (plugins, of_plugins) = plugin_checks(&probe, &args.ep_library);
+    }
     let device = device::with_runtime(device::describe(root), probe.version.as_deref(), &probe.providers);
     let device = device::with_vulkan(device, &devices);
     let offered = devices.iter().filter_map(|&device| Some(format!("{device}: {}", plugins.offering(device)?)));
     let device = device::with_plugins(device, offered);
     let mut checks = vec![machine(&device)];
     checks.extend(unnamed);
-    checks.extend(runtime_checks(probe, &devices, &plugins, plugin_checks));
+    checks.extend(runtime_checks(probe, &devices, &plugins, of_plugins));
     checks.extend(pack_checks(&plan::settings::pack_path(&args.packs)));
     checks.push(match plan::settings::data(args.data.as_deref()) {
         Ok(path) => data(&path),

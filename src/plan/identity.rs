@@ -101,7 +101,10 @@ pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
     let plugins = plan
         .cells
         .iter()
-        .map(|cell| cell.offered.as_ref().and_then(|offered| file_sha256(&offered.library)))
+        .map(|cell| {
+            let library = &cell.offered.as_ref()?.library;
+            Some(file_sha256(library).unwrap_or_else(|| format!("cannot be read: {}", library.display())))
+        })
         .collect::<Vec<_>>();
     if plugins.iter().any(Option::is_some) {
         job.push(json!(plugins));

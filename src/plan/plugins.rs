@@ -82,10 +82,10 @@ impl Plugins {
         let offered: Vec<String> = self.libraries.iter().map(|(_, facts)| facts.names()).collect();
         let offered = offered.join(", ");
         match device {
+            _ if self.libraries.is_empty() => plugin::needs_library(device).unwrap_or(text),
             Device::Plugin(..) => {
                 format!("device {device}: no library given with --ep-library offers it; they offer: {offered}")
             }
-            _ if self.libraries.is_empty() => text,
             _ => format!("{text}. The libraries given with --ep-library offer: {offered}"),
         }
     }

@@ -356,6 +356,17 @@ pub fn tags_of<'a>(
     tags.collect()
 }
 
+/// ONNX Runtime with the providers of these devices, and what the plugin libraries offer to it.
+fn look_for(settings: &Settings, devices: &[Device]) -> Result<(runtime::RuntimeProbe, Plugins), Error> {
+    let probe = runtime::probe_for(settings.ort_lib.as_deref(), devices);
+    if let Some(problem) = probe.problem {
+        return Err(Error::Environment(problem));
+    }
+    let library = probe.chosen.as_deref().unwrap_or(Path::new("?"));
+    let plugins = Plugins::find(library, probe.version.as_deref().unwrap_or_default(), &settings.ep_library)?;
+    Ok((probe, plugins))
+}
+
 /// Looks for ONNX Runtime once for all cells, and for the providers of their devices in it or in the plugin libraries that were named; nothing
 /// is loaded to stay. Which library a cell's device comes from is entered in the cell.
 ///
@@ -378,12 +389,13 @@ pub(crate) fn find_runtime(
     }
     let devices: Vec<Device> = real.iter().map(|cell| cell.device).collect();
     // Which of them are the runtime's own is known when the plugins have been asked.
-    let probe = runtime::probe_for(settings.ort_lib.as_deref(), if named { &[] } else { &devices });
-    if let Some(problem) = probe.problem {
-        return Err(Error::Environment(problem));
+    let (mut probe, mut plugins) = look_for(settings, if named { &[] } else { &devices })?;
+    let own: Vec<Device> = devices.iter().copied().filter(|device| plugins.offering(*device).is_none()).collect();
+    let library = probe.chosen.as_deref().unwrap_or(Path::new("?"));
+    if named && own.iter().any(|device| runtime::lacking(*device, library, &probe.providers).is_some()) {
+        (probe, plugins) = look_for(settings, &own)?;
     }
     let library = probe.chosen.as_deref().unwrap_or(Path::new("?"));
-    let plugins = Plugins::find(library, probe.version.as_deref().unwrap_or_default(), &settings.ep_library)?;
     for cell in &mut real {
         cell.offered = plugins.offering(cell.device);
         if cell.offered.is_none()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::disturbance::Disturbance;
-use super::record::{CellRecord, RunRecord, SummaryRecord};
+use super::record::{CellRecord, RunRecord, RuntimeRecord, SummaryRecord};
 use super::store;
 use crate::exit::Error;
 use crate::plan::identity;
@@ -44,7 +44,7 @@ impl Key {
             cell: [cell.model.clone(), cell.dtype.to_string(), cell.device.clone()],
             thing: [
                 cell.pack_digest.clone(),
-                cell.runtime.as_ref().map(|r| r.version.clone()).unwrap_or_default(),
+                cell.runtime.as_ref().map(RuntimeRecord::words).unwrap_or_default(),
                 run.data.root.clone(),
                 run.data.protocol.clone(),
                 summary.map(|s| s.videos.to_string()).unwrap_or_default(),

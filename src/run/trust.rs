@@ -40,7 +40,9 @@ fn runtime_library(settings: &mut Settings, args: &RunArgs, directory: &Path) ->
     let recorded = settings.ort_lib.take().map(|lib| directory.join(lib));
     let own = match (&args.ort_lib, &recorded) {
         (Some(given), _) => Some(given.clone()),
-        (None, Some(_)) => runtime::probe_for(None, &settings.device).chosen,
+        // As the plan searched, which asks the plugins for the devices first.
+        (None, Some(_)) if settings.ep_library.is_empty() => runtime::probe_for(None, &settings.device).chosen,
+        (None, Some(_)) => runtime::probe_for(None, &[]).chosen,
         (None, None) => return Ok(()),
     };
     if let Some(recorded) = recorded

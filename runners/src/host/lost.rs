@@ -52,8 +52,8 @@ pub(super) fn is_lost(text: &str) -> bool {
 /// The error as the user reads it.
 pub(super) fn told(text: &str) -> String {
     format!(
-        "the device was lost while it worked. What was finished before is kept; `jetbench --resume RUN` tries the rest in a new process. If it \
-         happens again, look at the kernel's log (dmesg: a reset, an Xid, heat, power) and at the driver. ONNX Runtime's words: {text}"
+        "the device was lost while it worked. A run keeps what was finished before, and `jetbench --resume RUN` tries the rest in a new process. If \
+         it happens again, look at the kernel's log (dmesg: a reset, an Xid, heat, power) and at the driver. ONNX Runtime's words: {text}"
     )
 }
 

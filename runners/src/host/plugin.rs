@@ -70,9 +70,12 @@ fn short_name(provider: &str) -> Option<ProviderName> {
     ProviderName::new(&name)
 }
 
-/// The n-th device of a provider of that name.
-fn named(name: ProviderName, n: u32) -> Device {
-    if name.as_str() == "webgpu" { Device::WebGpu(n) } else { Device::Plugin(name, n) }
+/// The n-th device of a provider of that name. WebGPU's chooses its adapter itself, so it has one device whatever it is offered.
+fn named(name: ProviderName, n: u32) -> Option<Device> {
+    match name.as_str() {
+        "webgpu" => (n == 0).then_some(Device::WebGpu(0)),
+        _ => Some(Device::Plugin(name, n)),
+    }
 }
 
 /// Does a device exist only with a plugin library? Then none was given; the sentence says so.
@@ -305,12 +308,13 @@ impl Found {
     }
 }
 
-/// Numbers the devices of each provider.
+/// Numbers the devices of each provider; two providers whose names differ in other signs alone count on.
 fn facts(found: Vec<Found>) -> PluginFacts {
     let mut next: BTreeMap<String, u32> = BTreeMap::new();
     let devices = found.into_iter().map(|found| {
-        let number = next.entry(found.provider.clone()).or_default();
-        let device = short_name(&found.provider).map(|name| named(name, *number));
+        let name = short_name(&found.provider);
+        let number = next.entry(name.map(|name| name.to_string()).unwrap_or_default()).or_default();
+        let device = name.and_then(|name| named(name, *number));
         *number += 1;
         PluginDevice { device, provider: found.provider, version: found.version, hardware: found.hardware }
     });
@@ -441,7 +445,17 @@ mod tests {
         ] {
             assert_eq!(short_name(provider).map(|name| name.to_string()).as_deref(), name, "{provider}");
         }
-        assert_eq!(named(short_name("WebGpuExecutionProvider").unwrap(), 0), Device::WebGpu(0));
+        let webgpu = short_name("WebGpuExecutionProvider").unwrap();
+        assert_eq!([named(webgpu, 0), named(webgpu, 1)], [Some(Device::WebGpu(0)), None]);
+        let found = |provider: &str, card: u64| Found {
+            pointer: std::ptr::null(),
+            provider: provider.to_string(),
+            version: None,
+            hardware: String::new(),
+            order: (0, String::new(), card, 0),
+        };
+        let numbered = facts(vec![found("QNN-EP", 0), found("QNNEP", 1), found("QNN-EP", 2)]);
+        assert_eq!(numbered.names(), "qnnep:0, qnnep:1, qnnep:2", "no two devices of one name");
     }
 
     #[test]

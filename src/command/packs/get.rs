@@ -2,8 +2,9 @@
 //! installs what it needs into an environment of its own, and becomes it: what it prints and its exit code are the user's.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, ErrorKind, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -264,16 +265,18 @@ impl Environment {
         std::fs::create_dir_all(parent).map_err(|e| fault(parent, e))?;
         let lock = parent.join("models.lock");
         let held = files::own(&lock, File::options().write(true)).map_err(|e| fault(&lock, e))?;
-        if held.try_lock().is_err() {
+        if matches!(held.try_lock(), Err(TryLockError::WouldBlock)) {
             say(&format!("another process installs the exporter into {}; waiting", home.display()));
-            held.lock().map_err(|e| fault(&lock, e))?;
         }
+        held.lock().map_err(|e| fault(&lock, e))?;
         if let Some(ready) = Environment::ready(home, kit) {
             return Ok(ready); // another process made it meanwhile
         }
         sweep(parent).map_err(|e| fault(parent, e))?;
+        // A name that no earlier installation had: what is left of one that was killed may write for a moment yet.
+        let unique = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
         // Out of its place before anything of it is removed: an environment in its place is whole.
-        match std::fs::rename(home, parent.join(format!("{UNFINISHED}old"))) {
+        match std::fs::rename(home, parent.join(format!("{UNFINISHED}old-{unique}"))) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(fault(home, e)),
             _ => sweep(parent).map_err(|e| fault(parent, e))?,
         }
@@ -284,8 +287,6 @@ impl Environment {
                 parent.display()
             )));
         }
-        // A name that no earlier installation had: what is left of one that was killed may write for a moment yet.
-        let unique = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
         let half = Environment { dir: parent.join(format!("{UNFINISHED}{}-{unique}", std::process::id())) };
         let made = half.fill(kit, python, args).and_then(|()| {
             half.rename_within(home).map_err(|e| fault(&half.dir, e))?;
@@ -312,16 +313,18 @@ impl Environment {
 
     /// Its commands (`bin/pip`) name the Python that they run on: gives them the path that it will have.
     fn rename_within(&self, home: &Path) -> std::io::Result<()> {
-        let (from, to) = (self.dir.display().to_string(), home.display().to_string());
+        let (from, to) = (self.dir.as_os_str().as_bytes(), home.as_os_str().as_bytes());
         for entry in std::fs::read_dir(self.dir.join("bin"))? {
             let file = entry?.path();
-            if !std::fs::symlink_metadata(&file)?.is_file() {
+            // Programs are longer than scripts, and have no path in them.
+            let there = std::fs::symlink_metadata(&file)?;
+            if !there.is_file() || there.len() > files::SMALL {
                 continue;
             }
-            // Programs are no text, and have no path in them.
-            let Ok(text) = files::read_text(&file, files::SMALL) else { continue };
-            if text.contains(&from) {
-                std::fs::write(&file, text.replace(&from, &to))?;
+            let text = files::read(&file, files::SMALL)?;
+            let renamed = replaced(&text, from, to);
+            if renamed != text {
+                std::fs::write(&file, renamed)?;
             }
         }
         Ok(())
@@ -351,6 +354,18 @@ impl Environment {
             .args(options);
         command
     }
+}
+
+/// `text` with `to` in place of every `from`.
+fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::with_capacity(text.len()), text);
+    while let Some(at) = rest.windows(from.len().max(1)).position(|part| part == from) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// Removes what unfinished installations left.
@@ -383,5 +398,17 @@ fn step(command: &mut Command, temporary: &Path) -> Result<(), Error> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Error::Environment(format!("`{line}` ended with {status}"))),
         Err(e) => Err(Error::Environment(format!("`{line}`: {e}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mention_of_a_path_is_renamed_and_nothing_else() {
+        assert_eq!(replaced(b"#!/a/b/bin/python\n/a/b", b"/a/b", b"/long/c"), b"#!/long/c/bin/python\n/long/c");
+        assert_eq!(replaced(b"\xff\0/a", b"/a", b"/c"), b"\xff\0/c", "no text");
+        assert_eq!(replaced(b"/a", b"/ab", b"/c"), b"/a");
     }
 }

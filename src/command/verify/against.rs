@@ -71,7 +71,7 @@ impl Judge {
 /// The request of the other side: the same but for what the words say.
 fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Error> {
     const KEYS: [&str; 4] = ["device", "dtype", "ort-lib", "ep-library"];
-    let mut other = request.clone();
+    let (mut other, mut named) = (request.clone(), false);
     for word in words.split(',').map(str::trim).filter(|w| !w.is_empty()) {
         let wrong = |e: String| Error::Usage(format!("--against {word}: {e}"));
         let (key, value) = word.split_once('=').ok_or_else(|| {
@@ -82,7 +82,10 @@ fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Error> 
             "dtype" => other.dtype = value.parse::<Dtype>().map_err(|e| wrong(e.to_string()))?,
             "ort-lib" => other.ort_lib = Some(value.into()),
             // An empty one: the device of ONNX Runtime's own provider.
-            "ep-library" => other.ep_library = Some(value).filter(|value| !value.is_empty()).map(Into::into),
+            "ep-library" => {
+                named = true;
+                other.ep_library = Some(value).filter(|value| !value.is_empty()).map(Into::into);
+            }
             _ if find(key).is_some() => other.options.set(key, value).map_err(|e| wrong(e.to_string()))?,
             _ => {
                 let hint = nearest(key, KEYS.into_iter().chain(TABLE.iter().map(|option| option.name)))
@@ -91,6 +94,10 @@ fn other_side(request: &OpenRequest, words: &str) -> Result<OpenRequest, Error> 
                 return Err(wrong(format!("unknown key; known: {} and the runner options{hint}", KEYS.join(", "))));
             }
         }
+    }
+    // A plugin library is named for the one side's device; the processor is ONNX Runtime's own.
+    if other.device == Device::Cpu && request.device != Device::Cpu && !named {
+        other.ep_library = None;
     }
     if serde_json::to_value(&other).ok() == serde_json::to_value(request).ok() {
         return Err(Error::Usage(format!("--against {words}: both sides would be the same; say what differs")));
@@ -536,6 +543,16 @@ mod tests {
             let error = other_side(&request(), words).unwrap_err();
             assert!(error.code() == 2 && error.to_string().contains(said), "{words}: {error}");
         }
+    }
+
+    #[test]
+    fn a_plugin_library_is_for_the_device_of_its_side() {
+        let plugin = OpenRequest { device: Device::WebGpu(0), ep_library: Some("l.so".into()), ..request() };
+        assert_eq!(other_side(&plugin, "device=cpu").unwrap().ep_library, None, "the processor is the runtime's own");
+        let kept = other_side(&plugin, "dtype=fp16").unwrap().ep_library;
+        assert_eq!(kept.as_deref(), Some(Path::new("l.so")));
+        let named = other_side(&request(), "device=webgpu:0,ep-library=m.so").unwrap().ep_library;
+        assert_eq!(named.as_deref(), Some(Path::new("m.so")));
     }
 
     #[test]

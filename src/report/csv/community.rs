@@ -5,7 +5,7 @@ use super::{CsvTable, columns, maybe, value};
 use crate::report::csv::CsvEntry;
 use crate::report::table::{dataset_name, model_name};
 use crate::results::disturbance;
-use crate::results::record::{MemoryRecord, RunRecord, SummaryRecord, Verdict};
+use crate::results::record::{MemoryRecord, RunRecord, RuntimeRecord, SummaryRecord, Verdict};
 use crate::telemetry::key::MemoryPhase;
 
 /// A row, and what vouches for it.
@@ -32,9 +32,10 @@ impl CommunityEntry<'_> {
         maybe(self.of.cell.memory.get(&MemoryPhase::Peak).and_then(get))
     }
 
-    /// Options as given to the runner, `name=value` with semicolons between.
+    /// Options as given to the runner, `name=value` with semicolons between; a path says more of its machine than others should read.
     fn options(&self) -> String {
-        let each = self.of.cell.options.passed.iter().map(|(name, value)| format!("{name}={value}"));
+        let shown = |value: &String| if value.contains('/') { "(a path)".to_string() } else { value.clone() };
+        let each = self.of.cell.options.passed.iter().map(|(name, value)| format!("{name}={}", shown(value)));
         each.collect::<Vec<_>>().join("; ")
     }
 }
@@ -67,7 +68,8 @@ pub fn community_table<'a>() -> CsvTable<CommunityEntry<'a>> {
         "dtype", "", "requested precision" => |r| value(r.of.cell.dtype);
         "effective_dtype", "", "precision in effect, in words", "the model does not tell" => |r| maybe(r.of.cell.effective_dtype.as_ref());
         "device", "", "requested device, which is the one used" => |r| value(&r.of.cell.device);
-        "onnxruntime", "", "version of ONNX Runtime", "the model uses none" => |r| maybe(r.of.cell.runtime.as_ref().map(|o| &o.version));
+        "onnxruntime", "", "version of ONNX Runtime, and the plugin library that ran the graphs, where one did", "the model uses none"
+            => |r| maybe(r.of.cell.runtime.as_ref().map(RuntimeRecord::words));
         "options", "", "options of the runner, `name=value` with semicolons between", "all are as by default" => |r| r.options();
         "scenario", "", "`single-stream`, `offline` or `realtime`" => |r| value(r.of.cell.scenario);
         "dataset", "", "layout and name of the videos' directory" => |r| value(dataset_name(r.of.of));

@@ -86,7 +86,7 @@ fn origin(cell: &CellRecord) -> Facts {
         facts.extend(runtime.plugin.as_ref().map(|plugin| {
             let version = plugin.version.as_deref().unwrap_or("of no stated version");
             let (path, sha256, hardware) = (plugin.path.display(), &plugin.sha256, &plugin.hardware);
-            let words = format!("{} {version}, {path}, SHA-256 {sha256}; its device: {hardware}", plugin.provider);
+            let words = format!("{} {version}, {path}, SHA-256 {sha256}; offered to it: {hardware}", plugin.provider);
             ("plugin library", words)
         }));
     }

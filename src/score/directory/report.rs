@@ -349,8 +349,9 @@ fn davis_objects(
     let late = beyond(|s| s.truth_empty);
     if !late.is_empty() {
         notes.push(format!(
-            "video {}: {protocol} ignores id {}, absent from the first annotation",
+            "video {}: {} ignores id {}, absent from the first annotation",
             video.name,
+            if protocol == Protocol::Vost { "VOST" } else { "DAVIS" },
             late.join(", ")
         ));
     }

@@ -84,8 +84,8 @@ pub const TABLE: &[RunnerOption] = &[
         families: SAM_FAMILIES,
         doc: "`all` is SAM 2's own rule: every frame goes into the memory, those without the object too. With `gated`, a tracked frame \
               whose max(0, 2σ(object score) − 1) × predicted IoU is at most `memory_threshold` leaves the object's memory (bank, pointers, \
-              age) as it was; a prompted frame always changes it. `gated_last` is SAM 3's rule: the same, but every frame also sees the one \
-              before it, whatever that was worth; it takes a third set of memories. The \
+              age) as it was; a prompted frame always changes it. `gated_last` is SAM 3's rule: memories as with `gated`, and each frame also sees the frame \
+              before it, even one that was not remembered; it takes a third set of memories. The \
               choice is made per object on the device, in the graph that writes the memory, and no weight changes. \
               With the CPU form of a pack's graphs, which takes objects of one age together, objects then run one after the other. \
               Figures: [performance.md](performance.md#memory-policies).",
