@@ -42,13 +42,8 @@ fn pass(runner: &mut dyn Runner, sequence: &Sequence, prompt: &Prompt, hashed: b
 
 fn compare(what: &str, sequence: &Sequence, passes: usize) {
     let request = OpenRequest {
-        pack: "assets/packs/edgetam_mini".into(),
-        detector: None,
-        dtype: Dtype::Fp32,
-        device: Device::Cpu,
         options: Options { threads: Some(1), ..Options::default() },
-        ort_lib: None,
-        ep_library: None,
+        ..OpenRequest::new("assets/packs/edgetam_mini", Dtype::Fp32, Device::Cpu)
     };
     let mut runner = packs::open(&request).expect("pack and ONNX Runtime");
     let object = &sequence.objects[0];

@@ -29,13 +29,8 @@ const HZ: f64 = 10.0;
 fn open(stage_times: &str) -> Box<dyn Runner> {
     let extra = [(STAGE_TIMES.to_string(), stage_times.to_string())].into();
     let request = OpenRequest {
-        pack: "assets/packs/edgetam_mini".into(),
-        detector: None,
-        dtype: Dtype::Fp32,
-        device: Device::Cpu,
         options: Options { threads: Some(1), extra, ..Options::default() },
-        ort_lib: None,
-        ep_library: None,
+        ..OpenRequest::new("assets/packs/edgetam_mini", Dtype::Fp32, Device::Cpu)
     };
     packs::open(&request).expect("pack and ONNX Runtime")
 }

@@ -41,15 +41,7 @@ fn main() {
     let (objects, rounds, threads) = (number(1, 8) as u32, number(2, 5), number(3, 2));
     let options = Options { threads: Some(threads), ..Options::default() };
     let pack = Path::new(pack).to_path_buf();
-    let request = OpenRequest {
-        pack,
-        detector: None,
-        dtype: Dtype::Fp32,
-        device: Device::Cpu,
-        options,
-        ort_lib: None,
-        ep_library: None,
-    };
+    let request = OpenRequest { options, ..OpenRequest::new(pack, Dtype::Fp32, Device::Cpu) };
     let mut runner = packs::open(&request).expect("the pack opens");
 
     let counts = [0, 1, objects];

@@ -50,16 +50,8 @@ fn main() {
         let extra = [("pipeline".to_string(), pipeline.to_string())].into();
         let options = Options { threads: Some(threads), spinning: None, extra };
         let pack = Path::new(pack).to_path_buf();
-        packs::open(&OpenRequest {
-            pack,
-            detector: None,
-            dtype: Dtype::Fp32,
-            device: Device::Cpu,
-            options,
-            ort_lib: None,
-            ep_library: None,
-        })
-        .expect("the pack opens")
+        packs::open(&OpenRequest { options, ..OpenRequest::new(pack, Dtype::Fp32, Device::Cpu) })
+            .expect("the pack opens")
     };
     let mut runners = [open("off"), open("on")];
     for note in runners[1].open_report().notes.iter().filter(|n| n.starts_with("pipeline")) {

@@ -375,15 +375,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = format!("schema = 1\nid = \"m\"\nfamily = \"mock\"\n{script}");
         std::fs::write(dir.path().join("pack.toml"), text).unwrap();
-        open(&OpenRequest {
-            pack: dir.path().to_path_buf(),
-            detector: None,
-            dtype: Dtype::Fp32,
-            device: Device::Cpu,
-            options,
-            ort_lib: None,
-            ep_library: None,
-        })
+        open(&OpenRequest { options, ..OpenRequest::new(dir.path(), Dtype::Fp32, Device::Cpu) })
     }
 
     fn click(object: u32) -> Prompt {

@@ -432,6 +432,14 @@ pub struct OpenRequest {
     pub ep_library: Option<PathBuf>,
 }
 
+impl OpenRequest {
+    /// A pack alone, with every option at its default, and the libraries that a search finds.
+    pub fn new(pack: impl Into<PathBuf>, dtype: Dtype, device: Device) -> OpenRequest {
+        let (detector, options, ort_lib, ep_library) = Default::default();
+        OpenRequest { pack: pack.into(), detector, dtype, device, options, ort_lib, ep_library }
+    }
+}
+
 /// The plugin library whose provider runs the graphs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PluginReport {

@@ -100,15 +100,7 @@ fn a_tracked_frame_allocates_nothing() {
         for overlaps in ["keep", "exclusive"] {
             let extra = [("overlaps".to_string(), overlaps.to_string())].into();
             let options = Options { threads: Some(2), spinning: None, extra };
-            let request = OpenRequest {
-                pack: pack.clone(),
-                detector: None,
-                dtype: Dtype::Fp32,
-                device: Device::Cpu,
-                options,
-                ort_lib: None,
-                ep_library: None,
-            };
+            let request = OpenRequest { options, ..OpenRequest::new(pack.clone(), Dtype::Fp32, Device::Cpu) };
             let mut runner = packs::open(&request).unwrap();
             let one = [click(1, 60.0, 50.0)];
             let three = [click(1, 60.0, 50.0), click(2, 150.0, 90.0), click(3, 62.0, 52.0)];

@@ -42,15 +42,7 @@ fn open(thread_pool: &str) -> (Box<dyn Runner>, String, Vec<String>) {
     let extra = [("pin_threads", "on"), ("thread_pool", thread_pool)].map(|(k, v)| (k.to_string(), v.to_string()));
     let options = Options { threads: Some(2), spinning: None, extra: extra.into() };
     let before = threads();
-    let request = OpenRequest {
-        pack,
-        detector: None,
-        dtype: Dtype::Fp32,
-        device: Device::Cpu,
-        options,
-        ort_lib: None,
-        ep_library: None,
-    };
+    let request = OpenRequest { options, ..OpenRequest::new(pack, Dtype::Fp32, Device::Cpu) };
     let runner = packs::open(&request).unwrap();
     // A thread ties itself when it first runs, which may be after the opening on a busy machine.
     let begun = Instant::now();

@@ -109,13 +109,8 @@ fn write_graph(dir: &Path, layout: &str, onnx: &[u8], tensors: [&str; 2], edit: 
 /// A request for the pack in `dir` on the CPU.
 pub fn request(dir: &Path) -> OpenRequest {
     OpenRequest {
-        pack: dir.to_path_buf(),
-        detector: None,
-        dtype: Dtype::Fp32,
-        device: Device::Cpu,
         options: Options { threads: Some(1), ..Options::default() },
-        ort_lib: None,
-        ep_library: None,
+        ..OpenRequest::new(dir, Dtype::Fp32, Device::Cpu)
     }
 }
 

@@ -267,15 +267,7 @@ fn opened(dir: &Path, options: &[(&str, &str)]) -> Option<Follower> {
     for (name, value) in options {
         all.set(name, value).unwrap();
     }
-    let request = OpenRequest {
-        pack: dir.to_path_buf(),
-        detector: None,
-        dtype: Dtype::Fp32,
-        device: Device::Cpu,
-        options: all,
-        ort_lib: None,
-        ep_library: None,
-    };
+    let request = OpenRequest { options: all, ..OpenRequest::new(dir, Dtype::Fp32, Device::Cpu) };
     match Follower::open(&request, None) {
         Ok(follower) => Some(follower),
         Err(RunnerError::Environment(text)) => {
@@ -428,15 +420,7 @@ fn a_reference_is_compared_to_its_end_and_what_would_compare_nothing_is_refused(
     let verified = |index: &serde_json::Value, options: Options| {
         std::fs::write(dir.path().join("index.json"), index.to_string()).unwrap();
         let pack = dir.path().to_path_buf();
-        let request = OpenRequest {
-            pack,
-            detector: None,
-            dtype: Dtype::Fp32,
-            device: Device::Cpu,
-            options,
-            ort_lib: None,
-            ep_library: None,
-        };
+        let request = OpenRequest { options, ..OpenRequest::new(pack, Dtype::Fp32, Device::Cpu) };
         crate::study::chains::verify_first(&request, usize::MAX)
     };
     let healthy = verified(&whole, Options::default()).unwrap();

@@ -173,18 +173,10 @@ fn tracks_of_a_video_segmenter_get_names() {
     use crate::runner::{Runner, RunnerError};
     use crate::segment::Segmenter;
     use crate::segment::tests::{SIDE, rgb, write};
-    use crate::types::{Device, Dtype, OpenRequest, Options, Stage};
+    use crate::types::{Device, Dtype, OpenRequest, Stage};
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), |text| text);
-    let request = OpenRequest {
-        pack: dir.path().to_path_buf(),
-        detector: None,
-        dtype: Dtype::Fp32,
-        device: Device::Cpu,
-        options: Options::default(),
-        ort_lib: None,
-        ep_library: None,
-    };
+    let request = OpenRequest::new(dir.path(), Dtype::Fp32, Device::Cpu);
     let segmenter = match Segmenter::open(&request, None) {
         Ok(segmenter) => segmenter,
         Err(RunnerError::Environment(text)) => {

@@ -71,15 +71,7 @@ fn request(dir: &Path, options: &[(&str, &str)]) -> OpenRequest {
     for (name, value) in options {
         all.set(name, value).unwrap();
     }
-    OpenRequest {
-        pack: dir.to_path_buf(),
-        detector: None,
-        dtype: Dtype::Fp32,
-        device: Device::Cpu,
-        options: all,
-        ort_lib: None,
-        ep_library: None,
-    }
+    OpenRequest { options: all, ..OpenRequest::new(dir, Dtype::Fp32, Device::Cpu) }
 }
 
 fn opened(dir: &Path, options: &[(&str, &str)]) -> Option<Segmenter> {

@@ -46,15 +46,7 @@ pub fn skipped(what: &str) {
 /// On the CPU, with one thread.
 pub fn request(pack: &Path, dtype: Dtype) -> OpenRequest {
     let options = Options { threads: Some(1), ..Options::default() };
-    OpenRequest {
-        pack: pack.to_path_buf(),
-        detector: None,
-        dtype,
-        device: Device::Cpu,
-        options,
-        ort_lib: None,
-        ep_library: None,
-    }
+    OpenRequest { options, ..OpenRequest::new(pack, dtype, Device::Cpu) }
 }
 
 /// The same pack with an edited golden index.

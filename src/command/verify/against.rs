@@ -513,20 +513,10 @@ pub fn side() -> u8 {
 mod tests {
     use std::path::Path;
 
-    use jetbench_runners::types::Options;
-
     use super::*;
 
     fn request() -> OpenRequest {
-        OpenRequest {
-            pack: "p".into(),
-            detector: None,
-            dtype: Dtype::Fp32,
-            device: Device::Cpu,
-            options: Options::default(),
-            ort_lib: None,
-            ep_library: None,
-        }
+        OpenRequest::new("p", Dtype::Fp32, Device::Cpu)
     }
 
     #[test]
