@@ -28,12 +28,14 @@ impl Beat {
     /// Begins to beat.
     pub fn start() -> Beat {
         let (stop, stopped) = channel();
+        // From here on, not from when the thread first runs: on a busy machine frames may be done and the process stopped by then.
+        let start = Instant::now();
         let thread = std::thread::spawn(move || {
-            let start = Instant::now();
             // Opened by this thread, it goes on telling of it.
             let scheduler = files::plain(Path::new("/proc/thread-self/schedstat")).ok();
             let waited = || scheduler.as_ref().map_or(Duration::ZERO, waited);
-            let mut stalls = Stalls::new(waited());
+            let mut stalls = Stalls::new(Duration::ZERO);
+            stalls.beat(start.elapsed(), waited());
             while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                 stalls.beat(start.elapsed(), waited());
             }
