@@ -69,11 +69,18 @@ fn run(dir: &Path, packs: &[packs::PackInfo], more: &[&str]) -> (Option<i32>, Va
     }
     args.extend(more);
     let output = jetbench(dir, &args);
+    let (place, record) = recorded(dir, &output);
+    (output.status.code(), record, place)
+}
+
+/// Where a run that was started in `dir` with `--json` lies, and its record.
+fn recorded(dir: &Path, output: &Output) -> (PathBuf, Value) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line: Value = serde_json::from_str(text.lines().last().unwrap_or_default())
-        .unwrap_or_else(|e| panic!("{e}: {text}{}", stderr(&output)));
+        .unwrap_or_else(|e| panic!("{e}: {text}{}", stderr(output)));
     let place = dir.join(line["run"].as_str().unwrap());
-    (output.status.code(), serde_json::from_slice(&std::fs::read(place.join("run.json")).unwrap()).unwrap(), place)
+    let record = serde_json::from_slice(&std::fs::read(place.join("run.json")).unwrap()).unwrap();
+    (place, record)
 }
 
 #[test]

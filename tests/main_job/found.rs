@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{jetbench, real_packs, repository, stderr};
+use super::{jetbench, real_packs, recorded, repository, stderr};
 
 /// What a run says its objects are called, and how often each frame was timed for it.
 fn labels_of(dir: &Path, record: &Value) -> Vec<(String, f64, u64)> {
@@ -38,9 +38,7 @@ fn tracks_of_a_prompted_run_get_names() {
     let args = ["--models", "m_mask", "--packs", "mock", "--packs", &packs, "--dtype", "fp32", "--data", &data];
     let short = ["--limit-videos", "2", "--limit-frames", "9", "--json", "--quiet"];
     let output = jetbench(dir.path(), &[&args[..], &short, &["--labels", "labels"]].concat());
-    let line: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));
-    let run = dir.path().join(line["run"].as_str().unwrap());
-    let record: Value = serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let (run, record) = recorded(dir.path(), &output);
     let found = labels_of(&run, &record);
     let objects = record["data"]["objects"].as_u64().unwrap();
     assert!(
@@ -72,13 +70,11 @@ fn the_miniatures_find_and_track_without_a_prompt() {
         &[&models[..], &["--limit-videos", "2", "--limit-frames", "16", "--json", "--quiet"]].concat(),
     );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let record = std::fs::read(dir.path().join(line["run"].as_str().unwrap()).join("run.json")).unwrap();
-    let record: Value = serde_json::from_slice(&record).unwrap();
+    let (run, record) = recorded(dir.path(), &output);
     let summary = &record["cells"][0]["summary"];
     assert!(summary["jf"].is_null(), "J&F is of prompted objects: {summary:#}");
     assert!(summary["found"]["scores"]["jf"].as_f64().unwrap() > 60.0, "{summary:#}");
-    let named = labels_of(&dir.path().join(line["run"].as_str().unwrap()), &record);
+    let named = labels_of(&run, &record);
     assert_eq!(
         Some(named.len() as u64),
         summary["found"]["confirmed"].as_u64(),
@@ -187,9 +183,7 @@ fn the_miniature_segmenter_finds_and_tracks_by_itself() {
     let short = ["--limit-videos", "2", "--limit-frames", "16", "--memory-budget", "4GiB", "--json", "--quiet"];
     let output = jetbench(dir.path(), &[&models[..], &short].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let run = dir.path().join(line["run"].as_str().unwrap());
-    let record: Value = serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let (run, record) = recorded(dir.path(), &output);
     let cell = &record["cells"][0];
     assert_eq!(cell["labels"]["licence"], "Apache-2.0");
     let found = &cell["summary"]["found"];
