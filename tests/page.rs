@@ -2,8 +2,6 @@
 //! screen. Needs chromium; without one the test says so and passes.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use jetbench::judge::noise::{self, Floor};
 use jetbench::judge::{change, contest, repeat, summary};
@@ -15,11 +13,9 @@ use jetbench::results::rows::{Key, Row};
 use jetbench::telemetry::key::MemoryPhase;
 
 use crate::synthetic;
+use crate::workshop::browser;
 
 const WIDTHS: [u32; 4] = [390, 900, 1280, 1920];
-
-/// Longer than any of these pages takes; what takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Measures every frame of the page it stands in.
 const SCRIPT: &str = r#"
@@ -133,41 +129,8 @@ fn history() -> String {
     page
 }
 
-fn browser() -> Option<&'static str> {
-    ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok())
-}
-
-/// What the page says once its script has run.
-fn dumped(browser: &str, dir: &Path, page: &Path) -> String {
-    let profile = format!("--user-data-dir={}", dir.join("profile").display());
-    let out = std::fs::File::create(dir.join("dom")).unwrap();
-    let flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--dump-dom",
-    ];
-    let child = Command::new(browser).args(flags).arg(profile).arg(page).stdout(out).stderr(Stdio::null()).spawn();
-    let (mut child, started) = (child.unwrap(), Instant::now());
-    while child.try_wait().unwrap().is_none() {
-        if started.elapsed() > PATIENCE {
-            let _ = child.kill();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    std::fs::read_to_string(dir.join("dom")).unwrap()
-}
-
 #[test]
 fn no_table_is_cut_on_any_screen() {
-    let Some(browser) = browser() else { return eprintln!("skipped: there is no chromium to look at the pages with") };
     let report = |run: RunRecord| html::report(&run, &plot::figures(&run), &[]);
     let runs = [
         ("small", report(synthetic::run())),
@@ -193,7 +156,10 @@ fn no_table_is_cut_on_any_screen() {
         format!("<!doctype html><body style=\"width:2000px\">{frames}<script>{SCRIPT}</script></body>"),
     )
     .unwrap();
-    let dom = dumped(browser, dir.path(), &file);
+    let dom = match browser::shown(&file, &[]) {
+        Ok(dom) => dom,
+        Err(reason) => return eprintln!("skipped no_table_is_cut_on_any_screen: {reason}"),
+    };
     let said = dom.split("<pre id=\"said\">").nth(1).and_then(|s| s.split("</pre>").next());
     let said = said.unwrap_or_else(|| panic!("the browser measured nothing: {}", &dom[..dom.len().min(300)]));
     println!("{said}");

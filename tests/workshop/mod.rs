@@ -1,12 +1,19 @@
 //! A place to run the program in: drawn clips, mock packs, an environment without surprises. It exists only under
 //! `tests/`.
 
+pub mod browser;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use assert_cmd::cargo::cargo_bin;
 use jetbench::dataset::{Layout, SynthOptions, synthesise};
 use serde_json::Value;
+
+/// No call in a test takes a tenth of this; one that hangs fails by its name, where it would stop all tests and say nothing.
+const HANGS: Duration = Duration::from_secs(600);
 
 /// A directory with `data/`, `packs/`, and whatever runs leave.
 pub struct Workshop {
@@ -70,7 +77,19 @@ impl Workshop {
     }
 
     pub fn output(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        let mut command = self.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let (ended, waited) = std::sync::mpsc::channel::<()>();
+        let id = child.id();
+        let watch = std::thread::spawn(move || {
+            let hangs = waited.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);
+            hangs.then(|| Command::new("kill").args(["-KILL", &id.to_string()]).status())
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        assert!(watch.join().unwrap().is_none(), "jetbench {} hung for {} s", args.join(" "), HANGS.as_secs());
+        output
     }
 
     /// Runs it and expects this exit code; returns stdout.
