@@ -5,6 +5,7 @@
 # all users: /var/lib/jetbench/ takes the place of the cache, and only root can write there.
 # Takes the library out of the wheel on the Python package index; pip checks the pinned digest. Nothing is installed
 # into Python, and nothing of Python is used at run time. On a Jetson use the board's own build instead (--ort-lib).
+# Exit code 1: what the index has is not what is pinned; 3: it cannot be fetched here.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 package=onnxruntime folder=ort pins="$here/runtime.txt" place= patterns=('*/libonnxruntime.so*' '*/libonnxruntime*' onnxruntime/LICENSE)
@@ -39,7 +40,12 @@ trap 'rm -rf "$work"' EXIT
 echo "fetching $package $version for $arch with pip ..."
 python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: --require-hashes \
     --python-version 3.11 --implementation cp --abi cp311 --abi none --platform "manylinux_2_28_$arch" \
-    --requirement "$pins" --dest "$work"
+    --requirement "$pins" --dest "$work" 2>"$work/errors" || {
+    cat "$work/errors" >&2
+    ! grep -q "DO NOT MATCH THE HASHES" "$work/errors" || exit 1    # there is an index, and it has something else
+    echo "get-runtime: pip could not fetch the wheel that $pins names" >&2
+    exit 3
+}
 # The provider libraries are looked up beside the library that was loaded, so they go with it. The library itself goes
 # last: where it is, everything is.
 python3 "$here/from_wheel.py" "$work" "$target" "${patterns[@]}"

@@ -13,7 +13,7 @@ if [ -z "${VK_DRIVER_FILES:-}" ]; then
     [ -e "$swiftshader" ] || skip "VK_DRIVER_FILES names no driver, and there is no $swiftshader (Debian: apt-get install chromium libvulkan1)"
     export VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader
 fi
-{ scripts/get-runtime.sh && scripts/get-runtime.sh --webgpu-plugin; } || skip "onnxruntime-ep-webgpu cannot be fetched"
+{ scripts/get-runtime.sh && scripts/get-runtime.sh --webgpu-plugin; } || { [ $? = 3 ] || exit 1; skip "onnxruntime-ep-webgpu cannot be fetched"; }
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/jetbench
 version=$(sed -n 's/^onnxruntime-ep-webgpu==\([^ ]*\).*/\1/p' scripts/runtime-webgpu-plugin.txt)
 export JETBENCH_TEST_EP_LIBRARY="$cache/ep-webgpu/$version/libonnxruntime_providers_webgpu.so"

@@ -13,7 +13,7 @@ if [ -z "${VK_DRIVER_FILES:-}" ]; then
     [ -e "$swiftshader" ] || skip "VK_DRIVER_FILES names no driver, and there is no $swiftshader (Debian: apt-get install chromium libvulkan1)"
     export VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader
 fi
-scripts/get-runtime.sh --webgpu || skip "onnxruntime-webgpu cannot be fetched"
+scripts/get-runtime.sh --webgpu || { [ $? = 3 ] || exit 1; skip "onnxruntime-webgpu cannot be fetched"; }
 target=${CARGO_TARGET_DIR:-target}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

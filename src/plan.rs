@@ -25,6 +25,7 @@ mod switch;
 pub(crate) mod unnamed;
 mod unprompted;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +62,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// The ONNX Runtime that every cell loads; `None` when only test packs are run.
     pub ort_lib: Option<PathBuf>,
+    /// SHA-256 of that library and of the plugin libraries, as they were when this was planned.
+    pub libraries: BTreeMap<PathBuf, String>,
 }
 
 impl Plan {
@@ -133,7 +136,9 @@ impl Plan {
             notes.extend(within_budget(&settings, &cells, &dataset, most)?);
         }
         let ort_lib = resolve::find_runtime(&settings, &mut cells, &mut notes)?;
-        Ok(Plan { settings, dataset, list, list_sha256, prompts_sha256, content, cells, notes, ort_lib })
+        let plugins = cells.iter().filter_map(|cell| Some(&cell.offered.as_ref()?.library));
+        let libraries = identity::libraries(ort_lib.iter().chain(plugins))?;
+        Ok(Plan { settings, dataset, list, list_sha256, prompts_sha256, content, cells, notes, ort_lib, libraries })
     }
 
     /// Frames that one cell tracks.

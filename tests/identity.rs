@@ -1,7 +1,7 @@
 //! What is measured is what was planned: frames, annotations and packs that change between plan and figure are named, and give none. Runs
 //! wait for the device after they were planned, so a test that holds it can change files exactly then.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use jetbench::results::record::RunRecord;
 use jetbench::results::store;
 use jetbench::run::lock;
+use jetbench_runners::runtime;
 
 use crate::workshop::{Workshop, text};
 
@@ -129,6 +130,41 @@ fn a_pack_that_is_swapped_after_planning_is_refused() {
     let said = record.cells[1].verdict.reasons();
     assert!(record.cells[1].verdict.as_str() == "failed" && said.contains("changed since it was planned"), "{said}");
     assert!(said.contains("packs/other"), "{said}");
+}
+
+#[test]
+fn a_runtime_that_is_replaced_after_planning_is_refused() {
+    let Some(library) = runtime::probe(None).chosen else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped a_runtime_that_is_replaced_after_planning_is_refused: no ONNX Runtime"
+        );
+        return;
+    };
+    let shop = shop();
+    let own = shop.path("libonnxruntime.so");
+    std::fs::copy(library, &own).unwrap();
+    let packs = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/packs/sam2_mini").display().to_string();
+    let lib = own.display().to_string();
+    let more = ["--packs", &packs, "--ort-lib", &lib];
+    let args = [&["--models", "calm_mask,sam2_mini_mask", "--dtype", "fp32", "--data", "data"][..], &more].concat();
+    // What stands behind the end of a library is loaded by nobody.
+    let (code, said, run) = changed_after_planning(&shop, &args, || {
+        let mut file = std::fs::File::options().append(true).open(&own).unwrap();
+        file.write_all(b"another build").unwrap();
+    });
+    assert_eq!(code, Some(3), "{said}");
+    let record = record(&run);
+    assert_eq!(
+        record.cells[0].verdict.as_str(),
+        "valid",
+        "a test pack loads no runtime: {:?}",
+        record.cells[0].verdict
+    );
+    let said = record.cells[1].verdict.reasons();
+    assert!(record.cells[1].verdict.as_str() == "failed" && said.contains("changed since it was planned"), "{said}");
+    assert!(said.contains("libonnxruntime.so (SHA-256 "), "{said}");
+    assert!(record.cells[1].sequences.is_empty(), "nothing was tracked");
 }
 
 /// A run that ended in its third video.

@@ -1,7 +1,7 @@
 //! What decides the figures, as digests: program, runtime, data and settings. Runs are joined, resumed and skipped by them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use jetbench_runners::digest::hex;
 use serde_json::json;
@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::dataset::content::file_sha;
 use crate::dataset::{Dataset, LIVE, Sequence};
+use crate::exit::Error;
 use crate::plan::Plan;
 use crate::results::record::PromptRecord;
 
@@ -48,11 +49,19 @@ pub(crate) fn prompts_sha256<'a>(sequences: impl IntoIterator<Item = &'a Sequenc
 
 /// SHA-256 of the program file; empty when it cannot be read (it was replaced while it ran).
 pub(crate) fn program_sha256() -> String {
-    std::env::current_exe().ok().and_then(|path| file_sha256(&path)).unwrap_or_default()
+    std::env::current_exe().ok().and_then(|path| file_sha(&path).ok()).map(|sha| hex(&sha)).unwrap_or_default()
 }
 
-fn file_sha256(path: &Path) -> Option<String> {
-    file_sha(path).ok().map(|sha| hex(&sha))
+/// SHA-256 of each library.
+///
+/// # Errors
+/// One cannot be read: exit 3.
+pub(super) fn libraries<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeMap<PathBuf, String>, Error> {
+    let digest = |file: &PathBuf| match file_sha(file) {
+        Ok(sha) => Ok((file.clone(), hex(&sha))),
+        Err(e) => Err(Error::Environment(format!("{}: {e}", file.display()))),
+    };
+    files.map(digest).collect()
 }
 
 /// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are
@@ -94,18 +103,12 @@ pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
         .iter()
         .map(|c| json!([c.model, c.pack.id, c.pack_digest(), c.prompt, c.dtype, c.device, c.admitted.passed]))
         .collect();
-    let runtime = plan.ort_lib.as_deref().and_then(file_sha256);
+    let digest = |library| plan.libraries.get(library);
+    let runtime = plan.ort_lib.as_ref().and_then(digest);
     let protocol = plan.dataset.protocol().map(|p| p.to_string());
     let mut job = vec![json!([program_sha256, runtime, plan.list_sha256, protocol, settings, cells])];
     // Which plugin library runs which cell. A job without any keeps the digest that it always had.
-    let plugins = plan
-        .cells
-        .iter()
-        .map(|cell| {
-            let library = &cell.offered.as_ref()?.library;
-            Some(file_sha256(library).unwrap_or_else(|| format!("cannot be read: {}", library.display())))
-        })
-        .collect::<Vec<_>>();
+    let plugins: Vec<_> = plan.cells.iter().map(|cell| digest(&cell.offered.as_ref()?.library)).collect();
     if plugins.iter().any(Option::is_some) {
         job.push(json!(plugins));
     }

@@ -22,7 +22,7 @@ use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 11;
+pub const PROTOCOL: u32 = 12;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub struct Job {
     pub labels: Option<PathBuf>,
     /// Digests of the packs that were planned, in the order of these three; others are refused.
     pub pack_digests: Vec<String>,
+    /// The libraries that it loads, with the SHA-256 of the planned ones; others are refused.
+    pub libraries: Vec<(PathBuf, String)>,
     /// How objects are prompted.
     pub prompt: PromptKind,
     /// Clicks per object, for points.
@@ -87,19 +89,24 @@ impl Job {
     /// The job of `cell`; `skip` names the sequences that an earlier worker finished.
     pub fn new(plan: &Plan, cell: &Cell, spool: PathBuf, skip: Vec<usize>) -> Job {
         let settings = &plan.settings;
+        let ep_library = cell.offered.as_ref().map(|offered| offered.library.clone());
+        // A test pack loads none.
+        let loaded = plan.ort_lib.iter().chain(&ep_library).filter(|_| !cell.pack.hidden);
+        let libraries = loaded.filter_map(|file| plan.libraries.get_key_value(file));
         Job {
             protocol: PROTOCOL,
             pack: cell.pack.dir.clone(),
             detector: cell.detector.as_ref().map(|pack| pack.dir.clone()),
             labels: cell.labels.as_ref().map(|pack| pack.dir.clone()),
             pack_digests: cell.packs().map(|pack| pack.digest.clone()).collect(),
+            libraries: libraries.map(|(file, sha256)| (file.clone(), sha256.clone())).collect(),
             prompt: cell.prompt,
             clicks: plan::options::clicks(&cell.pack, settings),
             dtype: cell.dtype,
             device: cell.device,
             options: plan::options::given(settings, cell),
             ort_lib: plan.ort_lib.clone(),
-            ep_library: cell.offered.as_ref().map(|offered| offered.library.clone()),
+            ep_library,
             data: settings.data.clone(),
             layout: settings.layout,
             prompts: settings.prompts.clone(),

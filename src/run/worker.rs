@@ -13,9 +13,11 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use jetbench_runners::digest::hex;
 use jetbench_runners::types::{Device, FoundTracks, Frame, FrameMasks, Prompt, PromptKind, TrackLabels};
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
+use crate::dataset::content::file_sha;
 use crate::dataset::{Clock, DataError, Dataset, RgbFrame, Sequence};
 use crate::exit;
 use crate::judge::stats;
@@ -193,7 +195,7 @@ fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
     Ok(runner)
 }
 
-/// Are the packs the planned ones?
+/// Are packs and libraries the planned ones?
 fn is_planned(job: &Job) -> Result<(), RunnerError> {
     for (pack, planned) in std::iter::once(&job.pack).chain(&job.detector).chain(&job.labels).zip(&job.pack_digests) {
         let found = packs::digest_of(pack)?;
@@ -204,7 +206,19 @@ fn is_planned(job: &Job) -> Result<(), RunnerError> {
             )));
         }
     }
-    Ok(())
+    job.libraries.iter().try_for_each(|(library, planned)| is_library(library, planned))
+}
+
+/// Does the library have the planned SHA-256?
+fn is_library(library: &Path, planned: &str) -> Result<(), RunnerError> {
+    let unreadable = |e| RunnerError::Environment(format!("{}: {e}", library.display()));
+    match hex(&file_sha(library).map_err(unreadable)?) {
+        found if found == planned => Ok(()),
+        found => Err(RunnerError::Environment(format!(
+            "{CHANGED}: {} (SHA-256 {planned} then, {found} now); figures of it would be of another runtime: restore it, or start a new run",
+            library.display()
+        ))),
+    }
 }
 
 fn view(image: &RgbFrame) -> Frame<'_> {
