@@ -66,9 +66,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
             "--against: a label pack is compared with its reference only, which holds for every device and precision"
                 .to_string(),
         )),
-        Some(_) if pack.family == DVIS_DAQ => {
-            Err(Error::Usage("--against: a dvis_daq pack is compared with its reference only".to_string()))
-        }
+        Some(words) if pack.family == DVIS_DAQ => against::follower(args, &request, words),
         Some(words) if segments => against::segmenter(args, &request, words),
         Some(words) if detects => against::detector(args, &request, words),
         None => against_reference(args, &request),

@@ -11,6 +11,8 @@ use crate::manifest::tracks::{Fit, TracksSpec};
 use crate::onnx::{ElementType, build};
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
+use crate::study::chains::{compare_with, observe};
+use crate::study::frames::FrameAnswer;
 use crate::types::{Device, Dtype, Frame, Mask, OpenRequest, Options, Prompt, PromptKind, PromptShape};
 
 const RULES: TracksSpec = TracksSpec {
@@ -411,6 +413,46 @@ fn reference(dir: &Path, follower: &mut Follower) -> serde_json::Value {
     serde_json::json!({"schema": 1, "tolerance": 1e-4, "mask_step": 1, "frames": frames, "kept": kept})
 }
 
+/// The pack beside itself: what it shows is what it is compared with, and what differs is said.
+fn run_otherwise(dir: &Path) {
+    let request = OpenRequest::new(dir, Dtype::Fp32, Device::Cpu);
+    let mut answers = Vec::new();
+    observe(&request, usize::MAX, &mut |answer| {
+        answers.push(answer);
+        Ok(())
+    })
+    .unwrap();
+    let compared = |edit: &dyn Fn(&mut [FrameAnswer])| {
+        let mut there = answers.clone();
+        edit(&mut there);
+        let mut there = there.into_iter();
+        compare_with(&request, (Dtype::Fp32, Device::Cpu), usize::MAX, &mut || Ok(there.next().unwrap()))
+    };
+    let healthy = compared(&|_| ()).unwrap();
+    assert_eq!((healthy.failures.as_slice(), healthy.entries, healthy.kept), (&[][..], [3, 0], [1, 0]));
+    assert!(healthy.frames.iter().all(|f| f.pixels == 0 && f.logits == [Some(0.0); 2] && f.masks == [Some(0.0); 2]));
+    assert_eq!(healthy.missing, ["no track is born after the first frame of the other side"]);
+    type Edit<'a> = &'a dyn Fn(&mut [FrameAnswer]);
+    let edits: [(Edit<'_>, &str); 6] = [
+        (&|a| a[0].tracks[1].seen ^= true, "seen on one side only"),
+        (&|a| a[0].tracks[0].runs = Mask::empty(64, 36).to_runs(), "has an IoU of"),
+        (&|a| a[1].tensors[0][0] += 1.0, "logits of classes differ"),
+        (&|a| a[0].tensors[1][9] = f32::NAN, "logits of masks are no numbers"),
+        (&|a| a[1].tracks[0].track = 0, "in the other side"),
+        (&|a| a[1].kept[0].score -= 0.1, "at the end track 1"),
+    ];
+    for (edit, word) in edits {
+        let report = compared(edit).unwrap();
+        assert!(report.failures.iter().any(|failure| failure.contains(word)), "{word}: {:?}", report.failures);
+    }
+    let edits: [Edit<'_>; 3] =
+        [&|a| a[0].file = "other".into(), &|a| drop(a[0].tensors.pop()), &|a| a[0].tracks[0].runs = vec![7]];
+    for edit in edits {
+        let text = compared(edit).unwrap_err().to_string();
+        assert!(text.contains("out of step at frame.png"), "{text}");
+    }
+}
+
 #[test]
 fn a_reference_is_compared_to_its_end_and_what_would_compare_nothing_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -429,6 +471,7 @@ fn a_reference_is_compared_to_its_end_and_what_would_compare_nothing_is_refused(
         !healthy.passes() && healthy.missing == ["no track is born after the first frame of the reference"],
         "{healthy:?}"
     );
+    run_otherwise(dir.path());
     // What differs is said.
     let damaged = |path: &str, value: serde_json::Value| {
         let mut index = whole.clone();

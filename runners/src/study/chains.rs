@@ -1,6 +1,7 @@
 //! `jetbench verify` of a video segmenter whose tracks come and go: runs the clip of a pack's reference with its state carried and compares
 //! every frame with what PyTorch gave for the same weights: the live tracks and whether they are seen, their class logits, their mask logits
-//! (those that the reference keeps), and their masks at the size of the frame; at the end, the tracks that are kept, and their classes.
+//! (those that the reference keeps), and their masks at the size of the frame; at the end, the tracks that are kept, and their classes. Or, on
+//! the same frames, with what the pack gives when it is run otherwise.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +10,11 @@ use crate::follow::Follower;
 use crate::manifest::Manifest;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
+use crate::study::frames::{FrameAnswer, KeptTrack, TrackAnswer};
 use crate::study::golden::{SCHEMA, Verdict};
 use crate::study::reference::{FramesIndex, FramesReference, TensorFile, floats, read_label_png, read_png, relative};
 use crate::study::tubes::{CEILING, Limits, STEPS, difference, leaves_logits, sampled};
-use crate::types::{FoundTracks, Frame, FrameMasks, Mask, OpenRequest};
+use crate::types::{Device, Dtype, FoundTracks, Frame, FrameMasks, Mask, OpenRequest};
 
 /// Frames with a track that a reference must have.
 const LEAST: usize = 2;
@@ -25,7 +27,7 @@ struct Index {
     tolerance: f64,
     mask_step: usize,
     frames: Vec<FrameFiles>,
-    kept: Vec<Kept>,
+    kept: Vec<KeptTrack>,
 }
 
 #[derive(Deserialize)]
@@ -41,15 +43,6 @@ struct FrameFiles {
     outlines: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Kept {
-    track: u32,
-    birth: u32,
-    entries: u32,
-    label: u32,
-    score: f64,
-}
-
 /// What a verification showed. As JSON this is what `jetbench verify --json` prints of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChainReport {
@@ -60,7 +53,7 @@ pub struct ChainReport {
     /// Pack id.
     pub pack: String,
     /// Precision that was run.
-    pub precision: crate::types::Dtype,
+    pub precision: Dtype,
     /// Device that was used.
     pub device: String,
     /// ONNX Runtime version.
@@ -79,6 +72,9 @@ pub struct ChainReport {
     pub failures: Vec<String>,
     /// What the reference does not show, in words.
     pub missing: Vec<String>,
+    /// What it is compared with, in words.
+    #[serde(skip)]
+    beside: &'static str,
 }
 
 /// One frame. Differences are largest absolute ones, and in shares of the reference's largest value; `None` (JSON null): not finite, or not
@@ -136,7 +132,7 @@ impl FramesIndex for Index {
                 return Err(format!("{}: {} pixels high is too high", frame.image, frame.height));
             }
         }
-        for Kept { track, birth, entries, .. } in &self.kept {
+        for KeptTrack { track, birth, entries, .. } in &self.kept {
             if track.checked_add(1).is_none() || birth.checked_add(*entries).is_none() {
                 return Err(format!("kept: track {track} from {birth} for {entries} frames cannot be"));
             }
@@ -165,68 +161,206 @@ fn gaps(ours: &[f32], theirs: &[f32]) -> [Option<f64>; 2] {
     [most, difference(ours, theirs)].map(|value| Some(value).filter(|value| value.is_finite()))
 }
 
+/// An open segmenter, the reference of its pack, and what both show.
+struct Bench {
+    reference: Reference,
+    follower: Follower,
+    report: ChainReport,
+}
+
+impl Bench {
+    /// `other`: precision and device of the other side, [`Dtype::Fp32`] and the same device where that is PyTorch, which `beside` says.
+    fn open(request: &OpenRequest, other: (Dtype, Device), beside: &'static str) -> Result<Bench, RunnerError> {
+        let pack = Pack::read(&request.pack)?;
+        let follower = Follower::open(request, None)?;
+        let reference = Reference::read(&pack)?;
+        let coarser = [Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, other.0].contains(d));
+        let device = if request.device == Device::Cpu { other.1 } else { request.device };
+        let report = ChainReport {
+            schema: SCHEMA,
+            verdict: Verdict::Fail,
+            pack: pack.manifest.id.clone(),
+            precision: request.dtype,
+            device: request.device.to_string(),
+            runtime: follower.report().runtime_version.clone(),
+            tolerance: Limits::new(coarser.unwrap_or(Dtype::Fp32), device, reference.tolerance),
+            frames: Vec::new(),
+            entries: [0; 2],
+            events: [0; 2],
+            kept: [0; 2],
+            failures: Vec::new(),
+            missing: Vec::new(),
+            beside,
+        };
+        Ok(Bench { reference, follower, report })
+    }
+
+    /// Shows `each` the first `most` frames with their place in the reference.
+    fn frames(
+        &mut self,
+        most: usize,
+        mut each: impl FnMut(&mut Bench, &FrameFiles, Frame<'_>) -> Result<(), RunnerError>,
+    ) -> Result<(), RunnerError> {
+        let frames = std::mem::take(&mut self.reference.index.frames);
+        let shown = frames.iter().take(most).try_for_each(|of| {
+            let rgb = read_png(&relative(&self.reference.dir, &of.image)?, of.width, of.height)?;
+            each(self, of, Frame { width: of.width, height: of.height, rgb: &rgb })
+        });
+        self.reference.index.frames = frames;
+        shown
+    }
+
+    /// Numbers of the live tracks, from 0, and whether they are seen. A run counts from 1.
+    fn live(&self) -> Vec<(u32, bool)> {
+        self.follower.live().iter().map(|entry| (entry.id - 1, entry.seen)).collect()
+    }
+}
+
 /// Compares the segmenter in `request` with the first `most` frames of its reference.
 ///
 /// # Errors
 /// [`RunnerError::Pack`] when the reference is missing or broken, [`RunnerError::Usage`] for options that it cannot judge, and whatever opening
 /// and running give. Differences are no error: they are in the report.
 pub fn verify_first(request: &OpenRequest, most: usize) -> Result<ChainReport, RunnerError> {
-    let pack = Pack::read(&request.pack)?;
-    let mut follower = Follower::open(request, None)?;
-    let reference = Reference::read(&pack)?;
+    let mut bench = Bench::open(request, (Dtype::Fp32, request.device), "the reference")?;
     if let Some(value) = request.options.extra.get("overlaps").filter(|value| *value != "keep") {
         return Err(RunnerError::Usage(format!(
-            "--option overlaps={value}: the masks of the reference are those of overlaps=keep, so it cannot judge others; leave the option out"
+            "--option overlaps={value}: the masks of the reference are those of overlaps=keep, so it cannot judge others; leave the option \
+             out, or compare two runs with --against"
         )));
     }
-    follower.keep_overlaps();
-    let sizes = *follower.sizes();
-    leaves_logits(&reference.dir, reference.index.mask_step, sizes.coarse)?;
-    let mut report = ChainReport {
-        schema: SCHEMA,
-        verdict: Verdict::Fail,
-        pack: pack.manifest.id.clone(),
-        precision: request.dtype,
-        device: request.device.to_string(),
-        runtime: follower.report().runtime_version.clone(),
-        tolerance: Limits::new(request.dtype, request.device, reference.tolerance),
-        frames: Vec::new(),
-        entries: [0; 2],
-        events: [0; 2],
-        kept: [0; 2],
-        failures: Vec::new(),
-        missing: Vec::new(),
-    };
-    let step = reference.index.mask_step;
+    bench.follower.keep_overlaps();
+    let (sizes, step) = (*bench.follower.sizes(), bench.reference.index.mask_step);
+    leaves_logits(&bench.reference.dir, step, sizes.coarse)?;
     let [across, down] = sizes.coarse.map(|side| (step / 2..side).step_by(step).count());
-    for of in reference.index.frames.iter().take(most) {
-        let rgb = read_png(&relative(&reference.dir, &of.image)?, of.width, of.height)?;
-        let frame = Frame { width: of.width, height: of.height, rgb: &rgb };
-        if sha256_hex(&follower.resized(frame)?) != of.resized_sha256 {
-            report.failures.push(format!("{}: after resizing it differs from the reference", of.image));
+    bench.frames(most, |bench, of, frame| {
+        if sha256_hex(&bench.follower.resized(frame)?) != of.resized_sha256 {
+            bench.report.failures.push(format!("{}: after resizing it differs from the reference", of.image));
         }
-        follower.look(frame)?;
-        let count = of.tracks.len();
-        let logits = floats(&reference.dir, &of.logits, &[count, sizes.classes + 1], "")?;
-        let masks = floats(&reference.dir, &of.masks, &[count, down, across], "")?;
-        let outlines = reference.outlines(of)?;
-        // The reference counts from 0, a run from 1.
-        let live: Vec<(u32, bool)> = follower.live().iter().map(|entry| (entry.id - 1, entry.seen)).collect();
-        let same = live.iter().map(|(id, _)| *id).eq(of.tracks.iter().copied());
-        let values = match same {
+        bench.follower.look(frame)?;
+        let (count, dir) = (of.tracks.len(), &bench.reference.dir);
+        let logits = floats(dir, &of.logits, &[count, sizes.classes + 1], "")?;
+        let masks = floats(dir, &of.masks, &[count, down, across], "")?;
+        let outlines = bench.reference.outlines(of)?;
+        let live = bench.live();
+        let follower = &mut bench.follower;
+        let values = match live.iter().map(|(id, _)| *id).eq(of.tracks.iter().copied()) {
             true => [gaps(follower.logits(), &logits), gaps(&sampled(follower.masks(), sizes.coarse, step), &masks)],
             false => [[None; 2]; 2],
         };
-        report.add(of, &live, values, &follower.objects(frame), &outlines);
-    }
+        let theirs = Theirs { file: &of.image, tracks: &of.tracks, seen: &of.seen, masks: &outlines };
+        bench.report.add(&theirs, &live, values, &follower.objects(frame));
+        Ok(())
+    })?;
+    let Bench { reference, follower, mut report } = bench;
     if follower.dropped() > 0 {
         report.failures.push(format!("{} births found no slot; the reference has none too many", follower.dropped()));
     }
     if most >= reference.index.frames.len() {
         report.end(&follower.tracks(), &reference.index.kept);
     }
-    report.judge(&reference.index, most);
+    report.judge();
     Ok(report)
+}
+
+/// What the segmenter in `request` gives on the first `most` frames of its reference, in order: class logits and mask logits of the live
+/// tracks, these tracks with their masks, and with the last frame the tracks that are kept. Gives the version of ONNX Runtime.
+///
+/// # Errors
+/// As [`verify_first`]; an error of `see` ends it.
+pub fn observe(
+    request: &OpenRequest,
+    most: usize,
+    see: &mut dyn FnMut(FrameAnswer) -> Result<(), RunnerError>,
+) -> Result<String, RunnerError> {
+    let mut bench = Bench::open(request, (Dtype::Fp32, request.device), "")?;
+    let mut left = most.min(bench.reference.index.frames.len());
+    bench.frames(most, |bench, of, frame| {
+        bench.follower.look(frame)?;
+        left -= 1;
+        let live = bench.live();
+        let follower = &mut bench.follower;
+        let kept = if left == 0 { kept(&follower.tracks()) } else { Vec::new() };
+        let objects = follower.objects(frame).objects;
+        let tracks = live.iter().zip(&objects).map(|(&(track, seen), object)| TrackAnswer {
+            track,
+            seen,
+            runs: object.mask.to_runs(),
+        });
+        see(FrameAnswer {
+            file: of.image.clone(),
+            tensors: vec![follower.logits().to_vec(), follower.masks().to_vec()],
+            tracks: tracks.collect(),
+            kept,
+            ..FrameAnswer::default()
+        })
+    })?;
+    Ok(bench.report.runtime)
+}
+
+/// Compares the segmenter in `request` with `theirs`, what it gives when run otherwise: [`observe`] of the other side, in order; `other`: its
+/// precision and device. Limits are those of the coarser precision.
+///
+/// # Errors
+/// As [`verify_first`]; [`RunnerError::Inference`] when the sides are out of step.
+pub fn compare_with(
+    request: &OpenRequest,
+    other: (Dtype, Device),
+    most: usize,
+    theirs: &mut dyn FnMut() -> Result<FrameAnswer, RunnerError>,
+) -> Result<ChainReport, RunnerError> {
+    let mut bench = Bench::open(request, other, "the other side")?;
+    let mut last = FrameAnswer::default();
+    bench.frames(most, |bench, of, frame| {
+        let there = theirs()?;
+        bench.follower.look(frame)?;
+        let live = bench.live();
+        let (tracks, seen): (Vec<u32>, Vec<bool>) = there.tracks.iter().map(|t| (t.track, t.seen)).unzip();
+        let same = live.iter().map(|(id, _)| *id).eq(tracks.iter().copied());
+        let follower = &mut bench.follower;
+        let ours = [follower.logits(), follower.masks()];
+        // Values of other tracks are of another number, too.
+        let values = match same {
+            true => {
+                there.check(&of.image, &ours, frame)?;
+                [0, 1].map(|at| gaps(ours[at], &there.tensors[at]))
+            }
+            false => [[None; 2]; 2],
+        };
+        let mask = |t: &TrackAnswer| Mask::from_runs(frame.width, frame.height, &t.runs);
+        let masks: Option<Vec<Mask>> = there.tracks.iter().map(mask).collect();
+        let masks = masks
+            .ok_or_else(|| RunnerError::Inference(format!("the sides are out of step at {}: other masks", of.image)))?;
+        let theirs = Theirs { file: &of.image, tracks: &tracks, seen: &seen, masks: &masks };
+        bench.report.add(&theirs, &live, values, &follower.objects(frame));
+        last = there;
+        Ok(())
+    })?;
+    let Bench { follower, mut report, .. } = bench;
+    report.end(&follower.tracks(), &last.kept);
+    report.judge();
+    Ok(report)
+}
+
+/// The tracks that are kept, counted from 0.
+fn kept(found: &FoundTracks) -> Vec<KeptTrack> {
+    let kept = found.tracks.iter().filter(|track| track.confirmed);
+    kept.map(|t| KeptTrack {
+        track: t.id - 1,
+        birth: t.birth,
+        entries: t.end - t.birth,
+        label: t.label,
+        score: t.score,
+    })
+    .collect()
+}
+
+/// A frame as the reference or the other side has it.
+struct Theirs<'a> {
+    file: &'a str,
+    tracks: &'a [u32],
+    seen: &'a [bool],
+    masks: &'a [Mask],
 }
 
 impl ChainReport {
@@ -235,19 +369,12 @@ impl ChainReport {
         self.tolerance.apart == 0.0
     }
 
-    fn add(
-        &mut self,
-        of: &FrameFiles,
-        live: &[(u32, bool)],
-        values: [[Option<f64>; 2]; 2],
-        ours: &FrameMasks,
-        outlines: &[Mask],
-    ) {
-        let (limits, file) = (self.tolerance, &of.image);
+    fn add(&mut self, of: &Theirs<'_>, live: &[(u32, bool)], values: [[Option<f64>; 2]; 2], ours: &FrameMasks) {
+        let (limits, file, beside) = (self.tolerance, of.file, self.beside);
         let mut failures = Vec::new();
         let here: Vec<u32> = live.iter().map(|(id, _)| *id).collect();
         if here != of.tracks && self.strict() {
-            failures.push(format!("{file}: tracks {here:?} live, {:?} in the reference", of.tracks));
+            failures.push(format!("{file}: tracks {here:?} live, {:?} in {beside}", of.tracks));
         }
         if here == of.tracks {
             for (name, [_, share]) in ["logits of classes", "logits of masks"].into_iter().zip(values) {
@@ -261,7 +388,7 @@ impl ChainReport {
             }
         }
         let (mut least, mut pixels, mut apart, mut flags): (Option<f64>, _, _, _) = (None, 0, 0, 0);
-        for ((track, seen), outline) in of.tracks.iter().zip(&of.seen).zip(outlines) {
+        for ((track, seen), outline) in of.tracks.iter().zip(of.seen).zip(of.masks) {
             let mine = ours.objects.iter().zip(live).find(|(_, (id, _))| id == track);
             let Some((object, (_, flag))) = mine else {
                 apart += 1;
@@ -285,10 +412,10 @@ impl ChainReport {
         apart += live.iter().filter(|(id, _)| !of.tracks.contains(id)).count();
         self.entries = [self.entries[0] + of.tracks.len(), self.entries[1] + apart];
         self.frames.push(ChainFrame {
-            file: file.clone(),
+            file: file.to_string(),
             logits: values[0],
             masks: values[1],
-            tracks: [here, of.tracks.clone()],
+            tracks: [here, of.tracks.to_vec()],
             flags,
             iou: least,
             pixels,
@@ -298,7 +425,7 @@ impl ChainReport {
     }
 
     /// The tracks at the end of the clip.
-    fn end(&mut self, ours: &FoundTracks, theirs: &[Kept]) {
+    fn end(&mut self, ours: &FoundTracks, theirs: &[KeptTrack]) {
         let mut wrong = Vec::new();
         for kept in theirs {
             let mine = ours.tracks.iter().find(|t| t.id == kept.track + 1 && t.confirmed);
@@ -307,7 +434,7 @@ impl ChainReport {
                     && (t.score - kept.score).abs() <= SCORE
             });
             if !same {
-                let Kept { track, birth, entries, label, score } = kept;
+                let KeptTrack { track, birth, entries, label, score } = kept;
                 let found = mine.map_or("none".to_string(), |t| {
                     format!("from {} for {}, class {}, {:.6}", t.birth, t.end - t.birth, t.label, t.score)
                 });
@@ -317,7 +444,7 @@ impl ChainReport {
             }
         }
         for extra in ours.tracks.iter().filter(|t| t.confirmed && theirs.iter().all(|kept| kept.track + 1 != t.id)) {
-            wrong.push(format!("at the end track {} is kept, not in the reference", extra.id - 1));
+            wrong.push(format!("at the end track {} is kept, not in {}", extra.id - 1, self.beside));
         }
         self.kept = [theirs.len(), wrong.len()];
         if self.strict() {
@@ -325,13 +452,12 @@ impl ChainReport {
         }
     }
 
-    fn judge(&mut self, index: &Index, most: usize) {
-        let frames = &index.frames[..most.min(index.frames.len())];
-        for pair in frames.windows(2) {
-            let new =
-                |one: &FrameFiles, other: &FrameFiles| one.tracks.iter().filter(|t| !other.tracks.contains(t)).count();
-            self.events[0] += new(&pair[1], &pair[0]);
-            self.events[1] += new(&pair[0], &pair[1]);
+    fn judge(&mut self) {
+        for pair in self.frames.windows(2) {
+            let [before, after] = [&pair[0].tracks[1], &pair[1].tracks[1]];
+            let new = |one: &[u32], other: &[u32]| one.iter().filter(|track| !other.contains(track)).count();
+            self.events[0] += new(after, before);
+            self.events[1] += new(before, after);
         }
         let [entries, apart] = self.entries;
         if !self.strict() && apart as f64 > self.tolerance.apart * entries as f64 {
@@ -341,12 +467,12 @@ impl ChainReport {
                 self.tolerance.apart * 100.0
             ));
         }
-        let with = frames.iter().filter(|frame| !frame.tracks.is_empty()).count();
+        let with = self.frames.iter().filter(|frame| !frame.tracks[1].is_empty()).count();
         if with < LEAST {
-            self.missing.push(format!("{with} frames of the reference have a track, at least {LEAST} are needed"));
+            self.missing.push(format!("{with} frames of {} have a track, at least {LEAST} are needed", self.beside));
         }
         if self.events[0] == 0 {
-            self.missing.push("no track is born after the first frame of the reference".to_string());
+            self.missing.push(format!("no track is born after the first frame of {}", self.beside));
         }
         self.verdict = Verdict::of(&self.failures, &self.missing);
     }

@@ -255,7 +255,7 @@ pub fn observe(
     let mut bench = Bench::open(request, (Dtype::Fp32, request.device))?;
     bench.frames(most, &mut |ours, _, of, _, _| {
         let tensors = vec![ours.logits.to_vec(), ours.boxes.to_vec()];
-        see(FrameAnswer { file: of.image.clone(), tensors, labels: Vec::new() })
+        see(FrameAnswer { file: of.image.clone(), tensors, ..FrameAnswer::default() })
     })?;
     Ok(bench.report.runtime)
 }

@@ -12,8 +12,39 @@ pub struct FrameAnswer {
     pub file: String,
     /// Values of each tensor, in an order that the family has; empty where a device keeps them.
     pub tensors: Vec<Vec<f32>>,
-    /// Number of the object of each pixel, row by row, 0 where there is none; empty where the family has no masks.
+    /// Number of the object of each pixel, row by row, 0 where there is none; empty where the family has no masks, or tracks with masks of
+    /// their own.
     pub labels: Vec<u16>,
+    /// The live tracks of a segmenter whose tracks come and go.
+    pub tracks: Vec<TrackAnswer>,
+    /// With the last frame: the tracks that such a segmenter keeps.
+    pub kept: Vec<KeptTrack>,
+}
+
+/// A live track on a frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrackAnswer {
+    /// Its number, from 0 in the order of births.
+    pub track: u32,
+    /// Is it seen on this frame?
+    pub seen: bool,
+    /// Run lengths of its mask: see [`crate::types::Mask::to_runs`].
+    pub runs: Vec<u32>,
+}
+
+/// A track that is kept at the end of a clip.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptTrack {
+    /// As [`TrackAnswer::track`].
+    pub track: u32,
+    /// Its first frame.
+    pub birth: u32,
+    /// Frames that it lives.
+    pub entries: u32,
+    /// Its likeliest class.
+    pub label: u32,
+    /// The probability of that.
+    pub score: f64,
 }
 
 impl FrameAnswer {
@@ -45,7 +76,12 @@ mod tests {
     #[test]
     fn what_is_out_of_step_is_said() {
         let frame = Frame { width: 2, height: 1, rgb: &[0; 6] };
-        let there = FrameAnswer { file: "a".into(), tensors: vec![vec![1.0; 3], vec![]], labels: vec![0, 1] };
+        let there = FrameAnswer {
+            file: "a".into(),
+            tensors: vec![vec![1.0; 3], vec![]],
+            labels: vec![0, 1],
+            ..FrameAnswer::default()
+        };
         assert!(there.check("a", &[&[0.0; 3], &[0.0; 9]], frame).is_ok(), "what a device keeps is not compared");
         let said = |file: &str, ours: &[&[f32]]| there.check(file, ours, frame).unwrap_err().to_string();
         assert!(said("b", &[&[0.0; 3], &[]]).contains("out of step at b: the other side is at a"));

@@ -301,7 +301,8 @@ pub fn observe(
         segmenter.look(frame)?;
         let state = segmenter.queries().map(<[f32]>::to_vec).unwrap_or_default();
         let tensors = vec![segmenter.logits().to_vec(), segmenter.masks().to_vec(), state];
-        see(FrameAnswer { file: of.image.clone(), tensors, labels: painted(&segmenter.objects(frame), frame) })
+        let labels = painted(&segmenter.objects(frame), frame);
+        see(FrameAnswer { file: of.image.clone(), tensors, labels, ..FrameAnswer::default() })
     })?;
     Ok(bench.report.runtime)
 }

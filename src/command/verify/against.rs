@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
+use jetbench_runners::contract::DVIS_DAQ;
 use jetbench_runners::frames::FrameAnswer;
 use jetbench_runners::golden::{self, Difference, Limits, MaskDifference, Observation, TensorDifference, shown};
 use jetbench_runners::options::{TABLE, find};
 use jetbench_runners::types::{Device, Dtype, Mask, OpenRequest, PromptKind};
-use jetbench_runners::{RunnerError, detections, packs, tubes};
+use jetbench_runners::{RunnerError, chains, detections, packs, tubes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use crate::cli::VerifyArgs;
 use crate::exit::{Error, NOT_VALID, OK, Outcome, nearest};
 use crate::report::screen::{Mark, stdout_colours};
 
-pub(super) use self::frames::{detector, segmenter};
+pub(super) use self::frames::{detector, follower, segmenter};
 
 /// How far two sides may lie apart: by the limits of the reference, where the flags do not say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -466,6 +467,9 @@ fn show(request: &OpenRequest, most: usize, out: &mut impl Write) -> Result<Stri
         let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
         put(out, &SideLine::Frame(seen, lengths), &values).map_err(unsaid)
     };
+    if pack.family == DVIS_DAQ {
+        return chains::observe(request, most, &mut see_frame);
+    }
     if pack.finds_and_tracks() {
         return tubes::observe(request, most, &mut see_frame);
     }

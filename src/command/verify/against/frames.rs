@@ -2,12 +2,12 @@
 
 use jetbench_runners::frames::FrameAnswer;
 use jetbench_runners::types::OpenRequest;
-use jetbench_runners::{RunnerError, detections, tubes};
+use jetbench_runners::{RunnerError, chains, detections, tubes};
 use serde_json::{Value, json};
 
 use super::{Side, other_side};
 use crate::cli::VerifyArgs;
-use crate::command::verify::{detections as detections_text, most, tubes as tubes_text};
+use crate::command::verify::{chains as chains_text, detections as detections_text, most, tubes as tubes_text};
 use crate::exit::{Error, Outcome};
 
 /// A video segmenter.
@@ -16,6 +16,14 @@ pub fn segmenter(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Resul
         tubes::compare_with(request, (other.dtype, other.device), most(args), next)
     })?;
     Ok(tubes_text::outcome(args, &report, &there))
+}
+
+/// A video segmenter whose tracks come and go.
+pub fn follower(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Result<Outcome, Error> {
+    let (report, there) = beside(args, request, words, |other, next| {
+        chains::compare_with(request, (other.dtype, other.device), most(args), next)
+    })?;
+    Ok(chains_text::outcome(args, &report, &there))
 }
 
 /// A detector.
