@@ -4,19 +4,22 @@
 #   scripts/gpu_proof.sh DEVICE [OUT]        DEVICE: cuda:0, tensorrt:0, webgpu:0, cpu
 #
 # Checks: doctor; verify of every pack in every precision; audit, with the least and with the plain traffic; the demo clips in
-# every precision, beside the CPU; eight objects in a batch and one after the other; masks with the least and with the plain
-# traffic, byte by byte; CUDA graphs; runs without prompts: trackers with each detector, their tracks named by a label pack, and
-# video segmenters. OUT (default: gpu-proof/DEVICE) gets summary.md, one text per step, and the records.
+# every precision, beside the CPU; the next frame made ready beside this one; eight objects in a batch and one after the other;
+# masks with the least and with the plain traffic and with the next frame made ready, byte by byte; CUDA graphs; runs without
+# prompts: trackers with each detector, their tracks named by a label pack, and video segmenters; the same models in PyTorch, where
+# PYTORCH names any. OUT (default: gpu-proof/DEVICE) gets summary.md, one text per step, and the records.
 #
 #   JETBENCH   the program        [default: target/release/jetbench, else the one on the PATH]
 #   PACKS      pack directories   [default: those in assets/packs]
 #   STEPS      a regular expression: only steps whose names it matches [default: all]
 #   LIMIT      seconds a step may take [default: 600]
+#   PYTORCH    models to time in PyTorch on cuda:N or cpu, as `jetbench-models speed` names them (edgetam sam2.1_tiny) [default: none]
+#   KIT        the model kit, for that [default: jetbench-models on the PATH]
 #   REPEAT     times that every cell of a run is measured [default: 3]
 #
 # Exit code: 0, all that can run on the device passed; 1, something failed; 2, wrong usage.
 set -uo pipefail
-[ $# -ge 1 ] || { sed -n '2,19p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,23p' "$0"; exit 2; }
 cd "$(dirname "$0")/.."
 device=$1
 out=${2:-gpu-proof/${device/:/}}
@@ -112,6 +115,11 @@ for data in assets/demo "$work/together/eight"; do
 done
 step demo "$jetbench" run --models "$all" "${common[@]}" --repeat "$repeat" --out "$work/demo"; record demo "$work/demo"
 step demo_cpu "$jetbench" run --models "$all" --dtype "${runs[0]}" --device cpu "${places[@]}" --out "$work/cpu"; record demo_cpu "$work/cpu"
+for ahead in off on; do
+    step "ahead_$ahead" "$jetbench" run --models "$all" "${common[@]}" --scenario offline --option "pipeline=$ahead" \
+        --repeat "$repeat" --out "$work/ahead_$ahead"
+    record "ahead_$ahead" "$work/ahead_$ahead"
+done
 for objects in batch loop; do
     step "eight_$objects" "$jetbench" run --models "$all" "${common[@]}" --data "$work/eight" --option "objects=$objects" \
         --repeat "$repeat" --out "$work/eight_$objects"
@@ -127,13 +135,18 @@ if [ ${#tags[@]} -gt 0 ]; then
     step found_cpu "$jetbench" run --models "$founding" --dtype "${runs[0]}" --device cpu "${places[@]}" --out "$work/found_cpu"; record found_cpu "$work/found_cpu"
 fi
 # The same masks, whatever crosses to the device.
-[[ masks_equal =~ ${STEPS:-} ]] && for way in least plain; do
-    options=(); [ $way = least ] || options=("${plain[@]}")
+[[ masks_equal =~ ${STEPS:-} ]] && for way in least plain ahead; do
+    case $way in
+        least) options=() ;;
+        plain) options=("${plain[@]}") ;;
+        ahead) options=(--scenario offline --option pipeline=on) ;;
+    esac
     "$jetbench" run --models "$all" --dtype "${runs[0]}" --device "$device" "${places[@]}" --save-masks --quiet "${options[@]}" \
         --out "$work/$way" >"$out/masks_$way.txt" 2>&1
     mkdir -p "$work/masks/$way" && cp -r "$work/$way"/*/*/masks/. "$work/masks/$way/"
 done
-step masks_equal bash -c 'diff -rq "$1" "$2" && echo "no file differs"' - "$work/masks/least" "$work/masks/plain"
+step masks_equal bash -c 'count=$(find "$1" -type f | wc -l); [ "$count" != 0 ] || { echo "no run gave masks: see masks_least.txt"; exit 1; }
+    diff -rq "$1" "$2" && diff -rq "$1" "$3" && echo "none of $count files differs"' - "$work/masks/"{least,plain,ahead}
 case $device in cuda:*)
     for captured in false true; do
         step "graphs_$captured" "$jetbench" run --models "$all" --dtype "${runs[-1]}" --device "$device" "${places[@]}" \
@@ -141,6 +154,18 @@ case $device in cuda:*)
         record "graphs_$captured" "$work/graphs_$captured"
     done ;;
 esac
+# The same models in PyTorch, and a run to hold beside them: one clip, one object.
+if [ -n "${PYTORCH:-}" ]; then
+    "$jetbench" data synth --quiet --videos 1 --objects 1 --frames 48 --size 1280x720 "$work/one"
+    step one "$jetbench" run --models "$all" "${common[@]}" --data "$work/one" --repeat "$repeat" --out "$work/one_run"; record one "$work/one_run"
+    torch=${device/tensorrt/cuda}
+    read -ra kit <<<"${KIT:-jetbench-models}"
+    for model in $PYTORCH; do
+        for dtype in "${runs[@]}"; do
+            step "pytorch_${model}_$dtype" "${kit[@]}" speed --model "$model" --dtype "$dtype" --device "$torch" --frames "$(echo "$work"/one/JPEGImages*/*)"
+        done
+    done
+fi
 echo >>"$out/summary.md"
 echo "$faults failed." >>"$out/summary.md"
 echo "written: $out ($faults failed)"

@@ -174,6 +174,34 @@ fn objects_together_one_by_one_and_late_get_the_masks_of_the_cpu() {
 }
 
 #[test]
+fn the_next_frame_is_made_ready_beside_this_one() {
+    on_device("the_next_frame_is_made_ready_beside_this_one", |dir| {
+        let mut plain = packs::open(&request(dir, GPU, "batch")).unwrap();
+        assert!(!plain.works_ahead());
+        let expected = format!("{:?}", sequence(plain.as_mut()));
+        drop(plain);
+        let mut asked = request(dir, GPU, "batch");
+        asked.options.extra.insert("pipeline".into(), "on".into());
+        let mut runner = packs::open(&asked).unwrap();
+        let notes = &runner.open_report().notes;
+        assert!(notes.iter().any(|note| note == "pipeline: the next frame is resized beside this one"), "{notes:?}");
+        let frames: Vec<Vec<u8>> = (0..4).map(|t| frame(SIZE.0, SIZE.1, t)).collect();
+        let view = |t: usize| Frame { width: SIZE.0, height: SIZE.1, rgb: &frames[t] };
+        // The last frame has none behind it; after a reset the first is filled in its turn.
+        for round in 0..2 {
+            runner.reset();
+            let step =
+                |t: usize| runner.step_ahead(view(t), &starts(t as u32), (t < 2).then(|| view(t + 1))).unwrap().objects;
+            let found: Vec<_> = (0..3).map(step).collect();
+            assert_eq!(format!("{found:?}"), expected, "{}, round {round}", dir.display());
+        }
+        runner.step_ahead(view(2), &[], Some(view(3))).unwrap();
+        let error = runner.step(view(2), &[]).unwrap_err();
+        assert!(error.to_string().contains("not the frame that was announced"), "{error}");
+    });
+}
+
+#[test]
 fn a_stage_has_its_own_time() {
     on_device("a_stage_has_its_own_time", |dir| {
         let mut runner = packs::open(&request(dir, GPU, "batch")).unwrap();

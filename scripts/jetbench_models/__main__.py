@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {       # module, extra of pyproject
     "variants": ("check.variants", "", "compare the fixed-shape form with the one whose memory grows: masks and cost"),
     "policy": ("check.policy", "", "compare the masks of a run, with a memory policy, with those of the reference loop"),
     "official": ("check.official", "export", "compare a pack with the official predictors, on the same random weights"),
+    "speed": ("check.speed", "export", "time a model in PyTorch, beside which its pack's figures stand"),
     "demo": ("clips.demo", "", "draw the demo clips and their ground truth"),
     "heldout": ("clips.heldout", "", "draw held-out clips as a data set, and read accuracy out of a run on it"),
 }

@@ -434,6 +434,7 @@ fn processors() -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::settings::NextFrame;
 
     const GPU: Device = Device::TensorRt(0);
 
@@ -559,6 +560,17 @@ mod tests {
         let pinned = (ahead.thread_pool.pinned, rest.thread_pool.pinned);
         assert_eq!(pinned, (vec![1], vec![3]), "one thread beside the calling one on either side");
         assert_eq!((ahead.one_pool, rest.one_pool), (false, true), "the sides must not wait for each other's threads");
+        for (device, graph, expected) in [
+            (Device::Cuda(0), "false", NextFrame::Copied),
+            (Device::Cuda(0), "true", NextFrame::Resized),
+            (GPU, "false", NextFrame::Copied),
+        ] {
+            let captured = Some(("cuda_graph", graph)).filter(|_| device != GPU);
+            let given = |value| asked(&captured.into_iter().chain([("pipeline", value)]).collect::<Vec<_>>());
+            let settings = |value| SessionSettings::new(device, Dtype::Fp32, &given(value)).unwrap();
+            assert_eq!((settings("on").next_frame(), settings("off").next_frame()), (Some(expected), None), "{device}");
+            assert!(settings("on").split().is_none(), "graphs of a device share no threads out");
+        }
         let threads = Options { threads: Some(0), ..Options::default() };
         assert!(SessionSettings::new(Device::Cpu, Dtype::Fp32, &threads).is_err());
         let threads = Options { threads: Some(2), ..Options::default() };

@@ -61,7 +61,7 @@ pub struct SessionSettings {
     pub(super) image_as_bytes: bool,
     /// Do object scores and pointers stay on the device?
     pub(super) results_on_device: bool,
-    /// CPU: may the next frame be encoded beside this one?
+    /// May the next frame be begun beside this one?
     pub(super) pipeline: bool,
     /// The rules of a run in which a detector founds the tracks.
     pub(super) association: Rules,
@@ -69,6 +69,17 @@ pub struct SessionSettings {
     pub(super) query_score: f64,
     /// Directory for the profiles of the graphs, for the placement audit.
     pub(crate) profile: Option<PathBuf>,
+}
+
+/// What is done with the next frame while this one is worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextFrame {
+    /// It goes through the image encoder, which has threads of its own.
+    Encoded,
+    /// It is resized and copied to the device.
+    Copied,
+    /// It is resized.
+    Resized,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +190,7 @@ impl SessionSettings {
     pub fn split(&self) -> Option<[SessionSettings; 2]> {
         let all =
             self.thread_pool.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        if !self.pipeline || all < 2 {
+        if !self.pipeline || self.on_gpu() || all < 2 {
             return None;
         }
         // The calling thread of either side is tied to no processor; the other threads keep theirs.
@@ -195,6 +206,19 @@ impl SessionSettings {
         let (ahead, pinned) = (all / 2, &self.thread_pool.pinned);
         // Two graphs run at a time, so the image encoder keeps threads of its own.
         Some([part(ahead, pinned.get(..ahead - 1), false), part(all - ahead, pinned.get(ahead..), self.one_pool)])
+    }
+
+    /// What is done with the next frame beside this one; `None`: nothing. Its graph is left to its turn on a device, where graphs run one
+    /// after the other anyway.
+    pub fn next_frame(&self) -> Option<NextFrame> {
+        match self.device {
+            _ if !self.pipeline => None,
+            Device::Cpu => self.split().map(|_| NextFrame::Encoded),
+            // While a graph is captured, CUDA refuses copies of all threads.
+            Device::Cuda(_) | Device::TensorRt(_) if !self.cuda_graph => Some(NextFrame::Copied),
+            // WebGPU's provider is for one thread at a time; of a plugin's nobody knows.
+            Device::Cuda(_) | Device::TensorRt(_) | Device::WebGpu(_) | Device::Plugin(..) => Some(NextFrame::Resized),
+        }
     }
 
     /// Most objects that may run together. A TensorRT engine takes no more than it was built for; another number would
@@ -246,12 +270,15 @@ impl SessionSettings {
                 .push("operators that TensorRT does not take run on the CUDA provider, none on the CPU".to_string()),
         }
         if self.pipeline {
-            notes.push(match self.split().map(|parts| parts.map(|part| part.thread_pool.threads.unwrap_or_default())) {
-                Some([ahead, rest]) => format!(
+            let threads = |part: SessionSettings| part.thread_pool.threads.unwrap_or_default();
+            notes.push(match (self.next_frame(), self.split().map(|parts| parts.map(threads))) {
+                (Some(NextFrame::Copied), _) => "pipeline: the next frame is resized and copied to the device beside this one".into(),
+                (Some(NextFrame::Resized), _) => "pipeline: the next frame is resized beside this one".into(),
+                (Some(NextFrame::Encoded), Some([ahead, rest])) => format!(
                     "pipeline: the next frame is encoded beside this one; threads: {ahead} for the image encoder, {rest} for \
                      the other graphs"
                 ),
-                None => "pipeline: off, because there is only one thread".to_string(),
+                _ => "pipeline: off, because there is only one thread".to_string(),
             });
         }
         if let Some(threshold) = self.memory_threshold() {

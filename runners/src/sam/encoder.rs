@@ -1,36 +1,48 @@
 //! The first half of a frame, apart from the rest of the loop: resize, normalise, image encoder. It needs nothing but the
 //! pixels, so that where throughput counts the next frame can go through it on another thread while this frame's memories
-//! are read and written. What was encoded ahead waits in tensors of its own and is copied over when its turn comes.
+//! are read and written. On a CPU it is encoded: the features wait in tensors of their own and are copied over when their turn comes. On a
+//! device, where graphs run one after the other, only the image is made ready, and changes places with that of the frame before.
 
 use std::hash::Hasher;
+
+use ort::session::IoBinding;
 
 use crate::frame::Preprocess;
 use crate::host::session::GraphSession;
 use crate::runner::RunnerError;
+use crate::sam::image::Image;
 use crate::sam::wiring::Features;
 use crate::types::{Frame, Stage, StageClock, StageTimes};
 
 /// The image encoder and what goes before it. Fields are dropped in order: bindings go before the session.
 pub struct Encoder {
-    /// Where there is a pipeline: tensors for the next frame.
+    /// Where there is a pipeline: the next frame.
     ahead: Option<Ahead>,
     /// The session.
     pub graph: GraphSession,
     preprocess: Preprocess,
 }
 
-/// A frame that was encoded before its turn.
+/// How far the next frame is taken before its turn.
+pub enum Place {
+    /// To its features.
+    Features(Features),
+    /// To an image beside the one of [`Features`], bound to the same features; `copy`: also to the device.
+    Image { image: Image, encode: IoBinding, copy: bool },
+}
+
+/// A frame that was begun before its turn.
 struct Ahead {
-    features: Features,
+    place: Place,
     /// Which frame; `None`: nothing waits here.
     holds: Option<u64>,
     times: StageTimes,
 }
 
 impl Encoder {
-    /// With a second set of tensors it can work ahead.
-    pub fn new(graph: GraphSession, preprocess: Preprocess, ahead: Option<Features>) -> Encoder {
-        let ahead = ahead.map(|features| Ahead { features, holds: None, times: StageTimes::default() });
+    /// With a place for the next frame it can work ahead.
+    pub fn new(graph: GraphSession, preprocess: Preprocess, ahead: Option<Place>) -> Encoder {
+        let ahead = ahead.map(|place| Ahead { place, holds: None, times: StageTimes::default() });
         Encoder { ahead, graph, preprocess }
     }
 
@@ -39,17 +51,17 @@ impl Encoder {
         self.ahead.is_some()
     }
 
-    /// Forgets what was encoded ahead.
+    /// Forgets what was begun ahead.
     pub fn forget(&mut self) {
         if let Some(ahead) = &mut self.ahead {
             ahead.holds = None;
         }
     }
 
-    /// The features of `frame`: encoded now, or copied if they were encoded ahead. `times` then holds what that took.
+    /// The features of `frame`: what was not done ahead is done now, and `times` holds all of it.
     ///
     /// # Errors
-    /// [`RunnerError::Usage`] when another frame was encoded ahead; [`RunnerError::Inference`] when the model fails.
+    /// [`RunnerError::Usage`] when another frame was announced as the next; [`RunnerError::Inference`] when the model fails.
     pub fn encode(
         &mut self,
         frame: Frame<'_>,
@@ -58,19 +70,31 @@ impl Encoder {
         clock: &mut StageClock,
         times: &mut StageTimes,
     ) -> Result<(), RunnerError> {
+        let (mut filled, mut copied) = (false, !on_gpu);
         if let Some(ahead) = &mut self.ahead
             && let Some(held) = ahead.holds.take()
         {
             if held != fingerprint(frame) {
                 return Err(RunnerError::Usage("this is not the frame that was announced as the next one".to_string()));
             }
-            features.copy_from(&ahead.features);
-            clock.lap(times, Stage::ImageEncoder);
             ahead.times.iter().for_each(|(stage, time)| times.add(stage, time));
-            return Ok(());
+            match &mut ahead.place {
+                Place::Features(encoded) => {
+                    features.copy_from(encoded);
+                    clock.lap(times, Stage::ImageEncoder);
+                    return Ok(());
+                }
+                Place::Image { image, encode, copy } => {
+                    std::mem::swap(&mut features.image, image);
+                    std::mem::swap(&mut features.encode, encode);
+                    (filled, copied) = (true, *copy);
+                }
+            }
         }
-        features.image.fill(&mut self.preprocess, frame)?;
-        if on_gpu {
+        if !filled {
+            features.image.fill(&mut self.preprocess, frame)?;
+        }
+        if !copied {
             features.image.bind(&mut features.encode)?;
         }
         clock.lap(times, Stage::Preprocess);
@@ -79,17 +103,28 @@ impl Encoder {
         Ok(())
     }
 
-    /// Encodes a frame before its turn.
+    /// Takes a frame as far as its place is, before its turn.
     ///
     /// # Errors
     /// [`RunnerError::Usage`] for a frame whose bytes do not fit its size; [`RunnerError::Inference`] when the model fails.
-    pub fn encode_ahead(&mut self, frame: Frame<'_>, mut clock: StageClock) -> Result<(), RunnerError> {
+    pub fn begin(&mut self, frame: Frame<'_>, mut clock: StageClock) -> Result<(), RunnerError> {
         let Some(ahead) = &mut self.ahead else { return Ok(()) };
         ahead.times = StageTimes::default();
-        ahead.features.image.fill(&mut self.preprocess, frame)?;
-        clock.lap(&mut ahead.times, Stage::Preprocess);
-        self.graph.run(&ahead.features.encode)?;
-        clock.lap(&mut ahead.times, Stage::ImageEncoder);
+        match &mut ahead.place {
+            Place::Features(features) => {
+                features.image.fill(&mut self.preprocess, frame)?;
+                clock.lap(&mut ahead.times, Stage::Preprocess);
+                self.graph.run(&features.encode)?;
+                clock.lap(&mut ahead.times, Stage::ImageEncoder);
+            }
+            Place::Image { image, encode, copy } => {
+                image.fill(&mut self.preprocess, frame)?;
+                if *copy {
+                    image.bind(encode)?;
+                }
+                clock.lap(&mut ahead.times, Stage::Preprocess);
+            }
+        }
         ahead.holds = Some(fingerprint(frame));
         Ok(())
     }

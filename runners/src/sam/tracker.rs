@@ -22,13 +22,13 @@ pub use self::frame::RawOutput;
 use crate::frame::{Preprocess, Thresholder};
 use crate::host::loader::{GraphRequest, PackLoader};
 use crate::host::session::GraphSession;
-use crate::host::settings::SessionSettings;
+use crate::host::settings::{NextFrame, SessionSettings};
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
 use crate::sam::contract::{self, TensorSizes};
 use crate::sam::copies::{Copied, Copies};
 use crate::sam::edges::Edges;
-use crate::sam::encoder::Encoder;
+use crate::sam::encoder::{Encoder, Place};
 use crate::sam::groups::{Group, grouping_note};
 use crate::sam::rows::RowGraphs;
 #[cfg(test)]
@@ -167,15 +167,24 @@ impl Tracker {
 
         let device = image_encoder.device_allocator(request.device)?;
         let host = image_encoder.device_allocator(Device::Cpu)?;
-        let features = || Features::new(&device, &host, &sizes, &image_encoder, settings.image_as_bytes());
-        let (features, ahead) = (features()?, split.is_some().then(features).transpose()?);
+        let bytes = settings.image_as_bytes();
+        let features = || Features::new(&device, &host, &sizes, &image_encoder, bytes);
+        let mut own = features()?;
+        let ahead = match settings.next_frame() {
+            None => None,
+            Some(NextFrame::Encoded) => Some(Place::Features(features()?)),
+            Some(next) => {
+                let (image, encode) = own.second_image(&host, &sizes, &image_encoder, bytes)?;
+                Some(Place::Image { image, encode, copy: next == NextFrame::Copied })
+            }
+        };
         let encoder = Encoder::new(image_encoder, preprocess, ahead);
         Ok(Tracker {
             rows: RowGraphs::new(&sizes, &settings, runtime),
             founds: false,
             capabilities: capabilities(&pack, &sizes, request.device),
             report,
-            features,
+            features: own,
             sizes,
             settings,
             thresholder: Thresholder::default(),

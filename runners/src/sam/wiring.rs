@@ -46,18 +46,32 @@ impl Features {
         bytes: bool,
     ) -> Result<Self, RunnerError> {
         let f = s.grid;
-        let image = Image::new(host, s.image, bytes)?;
-        let mut image_embed = tensor(device, &[1, s.hidden, f, f])?;
+        let image_embed = tensor(device, &[1, s.hidden, f, f])?;
         let shapes = s.finer.then(|| s.finer_shapes());
-        let mut high_res =
+        let high_res =
             shapes.iter().flatten().map(|shape| tensor(device, shape)).collect::<Result<Vec<FloatTensor>, _>>()?;
-        let mut encode = encoder.binding()?;
+        let (image, encode) = (Image::new(host, s.image, bytes)?, encoder.binding()?);
+        let mut features = Features { image, encode, image_embed, high_res };
+        features.image.bind(&mut features.encode)?;
+        bind_features(&mut features.encode, &mut features.image_embed, &mut features.high_res)?;
+        Ok(features)
+    }
+
+    /// Another image, and a binding of the encoder to it and to the same features.
+    ///
+    /// # Errors
+    /// As [`Features::new`].
+    pub fn second_image(
+        &mut self,
+        host: &Allocator,
+        s: &TensorSizes,
+        encoder: &GraphSession,
+        bytes: bool,
+    ) -> Result<(Image, IoBinding), RunnerError> {
+        let (image, mut encode) = (Image::new(host, s.image, bytes)?, encoder.binding()?);
         image.bind(&mut encode)?;
-        output(&mut encode, "image_embed", &mut image_embed)?;
-        for (name, map) in FINER.into_iter().zip(&mut high_res) {
-            output(&mut encode, name, map)?;
-        }
-        Ok(Features { image, encode, image_embed, high_res })
+        bind_features(&mut encode, &mut self.image_embed, &mut self.high_res)?;
+        Ok((image, encode))
     }
 
     /// Share of values that lie on the grid of the 16-bit type: all of them where a rounded result is the output itself,
@@ -85,6 +99,15 @@ impl Features {
             own.extract_tensor_mut().1.copy_from_slice(other.extract_tensor().1);
         }
     }
+}
+
+fn bind_features(
+    encode: &mut IoBinding,
+    image_embed: &mut FloatTensor,
+    high_res: &mut [FloatTensor],
+) -> Result<(), RunnerError> {
+    output(encode, "image_embed", image_embed)?;
+    FINER.into_iter().zip(high_res).try_for_each(|(name, map)| output(encode, name, map))
 }
 
 /// Values per object of a report: score, predicted IoU, summed pointer.

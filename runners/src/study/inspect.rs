@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::files;
-use crate::host::settings::{MemoryPolicy, SessionSettings};
+use crate::host::settings::{MemoryPolicy, NextFrame, SessionSettings};
 use crate::label;
 use crate::manifest::{COND_OBJECTS, Follows, GraphSpec, OBJECTS, TensorSpec};
 use crate::onnx::{Attention, Dimension, Model, PAD_FUSION, shape_text};
@@ -173,9 +173,13 @@ pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, Runne
         true if ahead => most(&encoder).saturating_add(most(&others)),
         true => found.memory.shared_activations_bytes.unwrap_or(u64::MAX),
     };
-    // Image and features of the frame that is encoded beside this one.
-    let beside = encoder.iter().filter(|_| ahead);
-    let beside: u64 = beside.map(|graph| graph.cost.input_bytes.saturating_add(graph.cost.output_bytes)).sum();
+    // Image and features of the frame that is begun beside this one.
+    let beside = |graph: &&GraphCost| match settings.next_frame() {
+        Some(NextFrame::Encoded) => graph.cost.input_bytes.saturating_add(graph.cost.output_bytes),
+        Some(NextFrame::Copied) => graph.cost.input_bytes,
+        Some(NextFrame::Resized) | None => 0,
+    };
+    let beside: u64 = encoder.iter().map(beside).sum();
     // Every object has its state, also where they run one after the other.
     let waiting = found.memory.state_bytes / batch as u64 * (objects.max(1) - batch) as u64;
     // The state with the last frame is a third set beside two.

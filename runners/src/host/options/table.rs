@@ -347,15 +347,16 @@ pub const TABLE: &[RunnerOption] = &[
     },
     RunnerOption {
         families: SAM_FAMILIES,
-        doc: "Only in the scenario `offline`, where it is on by default for packs of small input (256 px): small operators leave a \
-              second thread idle, large ones do not. The threads are shared out between the image encoder and the other graphs, \
-              masks are the same to the bit, and `fps_model` stays empty because latencies overlap. Figures: \
-              [performance.md](performance.md#offline-the-next-frame-beside-this-one).",
+        doc: "Only in the scenario `offline`. On a CPU the next frame goes through the image encoder meanwhile; that is the default for packs of \
+              small input (256 px), because small operators leave a second thread idle, and large ones do not. The threads are shared out \
+              between the image encoder and the other graphs. On a GPU a thread of its own resizes the next frame, and on CUDA and TensorRT \
+              copies it to the device (not beside `cuda_graph=true`). Masks are the same to the bit, and `fps_model` stays empty because \
+              latencies overlap. Figures: [performance.md](performance.md#offline-the-next-frame-beside-this-one).",
         ..option(
             "pipeline",
-            ON_CPU,
-            "on for small input in offline, else off",
-            "Encode the next frame beside this one (scenario offline)",
+            EVERY,
+            "on for small input in offline on a CPU, else off",
+            "Begin the next frame beside this one (scenario offline)",
             Words(&[("on", |s| s.pipeline = true), ("off", |s| s.pipeline = false)]),
         )
     },

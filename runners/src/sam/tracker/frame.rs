@@ -86,7 +86,7 @@ impl Tracker {
             };
             let second = StageClock::start(self.settings.stage_times());
             std::thread::scope(|scope| {
-                let ahead = scope.spawn(|| encoder.encode_ahead(next, second));
+                let ahead = scope.spawn(|| encoder.begin(next, second));
                 let masks = self.advance(passing, work);
                 match ahead.join() {
                     Ok(encoded) => encoded.and(masks),
