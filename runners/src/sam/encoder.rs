@@ -46,6 +46,12 @@ impl Encoder {
         Encoder { ahead, graph, preprocess }
     }
 
+    /// Has the next frame wait elsewhere.
+    #[cfg(test)]
+    pub fn set_place(&mut self, place: Place) {
+        self.ahead = Some(Ahead { place, holds: None, times: StageTimes::default() });
+    }
+
     /// Can it work ahead?
     pub fn works_ahead(&self) -> bool {
         self.ahead.is_some()

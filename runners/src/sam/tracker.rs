@@ -235,6 +235,14 @@ impl Tracker {
         self.sabotage = Some(sabotage);
     }
 
+    /// Does with the next frame what is done on a device: only its image is made ready. Only on the CPU.
+    #[cfg(test)]
+    fn make_images_ready(&mut self, copy: bool) {
+        let encoder = self.encoder.as_mut().unwrap();
+        let (image, encode) = self.features.second_image(&self.host, &self.sizes, &encoder.graph, false).unwrap();
+        encoder.set_place(Place::Image { image, encode, copy });
+    }
+
     #[cfg(test)]
     fn damage(&self, group: &mut Group) {
         if let Some(sabotage) = self.sabotage.filter(|_| !self.settings.on_gpu()) {

@@ -156,6 +156,39 @@ fn tracks_are_founded_and_end_without_a_trace_in_the_others() {
 /// An object whose memory holds what is no number is said to be lost, wherever its results are checked; the other is what it would be
 /// without it, and so is the next sequence.
 #[test]
+fn an_image_that_was_made_ready_is_the_one_that_is_encoded() {
+    for_each_pack("an_image_that_was_made_ready_is_the_one_that_is_encoded", |dir| {
+        let open = || Tracker::open(&request(dir, Dtype::Fp32)).unwrap();
+        let frames: Vec<Vec<u8>> = (0..6).map(frame).collect();
+        let view = |t: usize| frames.get(t).map(|rgb| Frame { width: WIDTH, height: HEIGHT, rgb });
+        let starts = |t: usize| match t {
+            0 => vec![Prompt { object: 1, shape: box_prompt(0, 0) }],
+            _ => Vec::new(),
+        };
+        let mut plain = open();
+        let step = |t: usize| plain.step(view(t).unwrap(), &starts(t)).unwrap();
+        let expected: Vec<FrameMasks> = (0..frames.len()).map(step).collect();
+        for copy in [false, true] {
+            let mut ahead = open();
+            ahead.make_images_ready(copy);
+            for round in 0..2 {
+                ahead.reset();
+                for (t, expected) in expected.iter().enumerate() {
+                    // Now and then no frame is announced.
+                    let next = view(t + 1).filter(|_| t != 2);
+                    let found = ahead.step_ahead(view(t).unwrap(), &starts(t), next).unwrap();
+                    assert_eq!(&found, expected, "{}, copy {copy}, round {round}, frame {t}", dir.display());
+                }
+            }
+            ahead.reset();
+            ahead.step_ahead(view(0).unwrap(), &starts(0), view(1)).unwrap();
+            assert!(ahead.step(view(3).unwrap(), &[]).unwrap_err().to_string().contains("announced"));
+            assert_eq!(ahead.step(view(1).unwrap(), &[]).unwrap(), expected[1]);
+        }
+    });
+}
+
+#[test]
 fn an_object_that_fails_half_way_is_named_and_harms_no_other() {
     for_each_pack("an_object_that_fails_half_way_is_named_and_harms_no_other", |dir| {
         for mode in [&[("form", "plain")][..], &[("form", "plain"), ("results", "device"), ("image", "bytes")]] {
