@@ -62,7 +62,7 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// The ONNX Runtime that every cell loads; `None` when only test packs are run.
     pub ort_lib: Option<PathBuf>,
-    /// SHA-256 of that library and of the plugin libraries, as they were when this was planned.
+    /// SHA-256 of that library, and of those that the providers of the cells are loaded from, as they were when this was planned.
     pub libraries: BTreeMap<PathBuf, String>,
 }
 
@@ -136,8 +136,7 @@ impl Plan {
             notes.extend(within_budget(&settings, &cells, &dataset, most)?);
         }
         let ort_lib = resolve::find_runtime(&settings, &mut cells, &mut notes)?;
-        let plugins = cells.iter().filter_map(|cell| Some(&cell.offered.as_ref()?.library));
-        let libraries = identity::libraries(ort_lib.iter().chain(plugins))?;
+        let libraries = identity::libraries(cells.iter().flat_map(|cell| cell.libraries(ort_lib.as_deref())))?;
         Ok(Plan { settings, dataset, list, list_sha256, prompts_sha256, content, cells, notes, ort_lib, libraries })
     }
 

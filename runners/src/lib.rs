@@ -65,7 +65,7 @@ pub mod runtime {
     pub use crate::host::providers::{fetch_command, fetched_by, missing_provider, where_from};
     pub use crate::host::runtime::{
         LibraryFacts, NO_TELEMETRY, RuntimeProbe, cache_dir, inspect, lacking, load, look_with, probe, probe_for,
-        same_file,
+        provider_files, same_file,
     };
 }
 

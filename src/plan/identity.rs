@@ -1,6 +1,6 @@
 //! What decides the figures, as digests: program, runtime, data and settings. Runs are joined, resumed and skipped by them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jetbench_runners::digest::hex;
@@ -56,12 +56,13 @@ pub(crate) fn program_sha256() -> String {
 ///
 /// # Errors
 /// One cannot be read: exit 3.
-pub(super) fn libraries<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeMap<PathBuf, String>, Error> {
-    let digest = |file: &PathBuf| match file_sha(file) {
-        Ok(sha) => Ok((file.clone(), hex(&sha))),
-        Err(e) => Err(Error::Environment(format!("{}: {e}", file.display()))),
+pub(super) fn libraries(files: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<PathBuf, String>, Error> {
+    let files: BTreeSet<PathBuf> = files.collect();
+    let digest = |file: PathBuf| match file_sha(&file) {
+        Ok(sha) => Ok((file, hex(&sha))),
+        Err(e) => Err(Error::Environment(format!("cannot read {} to take its SHA-256: {e}", file.display()))),
     };
-    files.map(digest).collect()
+    files.into_iter().map(digest).collect()
 }
 
 /// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are
@@ -103,14 +104,19 @@ pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
         .iter()
         .map(|c| json!([c.model, c.pack.id, c.pack_digest(), c.prompt, c.dtype, c.device, c.admitted.passed]))
         .collect();
-    let digest = |library| plan.libraries.get(library);
-    let runtime = plan.ort_lib.as_ref().and_then(digest);
+    let ort_lib = plan.ort_lib.as_ref();
+    let runtime = ort_lib.and_then(|library| plan.libraries.get(library));
     let protocol = plan.dataset.protocol().map(|p| p.to_string());
     let mut job = vec![json!([program_sha256, runtime, plan.list_sha256, protocol, settings, cells])];
-    // Which plugin library runs which cell. A job without any keeps the digest that it always had.
-    let plugins: Vec<_> = plan.cells.iter().map(|cell| digest(&cell.offered.as_ref()?.library)).collect();
-    if plugins.iter().any(Option::is_some) {
-        job.push(json!(plugins));
+    // From which libraries come the providers of each cell? A job without any keeps the digest that it always had.
+    let providers: Vec<Vec<&String>> = plan
+        .cells
+        .iter()
+        .map(|cell| cell.libraries(ort_lib.map(PathBuf::as_path)))
+        .map(|files| files.iter().skip(1).filter_map(|file| plan.libraries.get(file)).collect())
+        .collect();
+    if providers.iter().any(|files| !files.is_empty()) {
+        job.push(json!(providers));
     }
     let job = if job.len() == 1 { job.remove(0) } else { json!(job) };
     hex(&Sha256::digest(job.to_string().as_bytes()))

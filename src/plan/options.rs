@@ -63,7 +63,7 @@ pub(super) fn admit(pack: &PackInfo, settings: &Settings, prompt: PromptKind) ->
     admitted
 }
 
-/// Where throughput counts, a runner that gains by encoding the next frame beside this one does so unless told otherwise; where
+/// Where throughput counts, a runner that gains by beginning with the next frame beside this one does so unless told otherwise; where
 /// frames come one at a time there is no next one.
 fn admit_pipeline(admitted: &mut Admitted, pack: &PackInfo, scenario: Scenario) {
     if !pack.capabilities.options.iter().any(|o| o == PIPELINE) {

@@ -51,6 +51,16 @@ impl Cell {
         slug(&self.label())
     }
 
+    /// The libraries that its worker loads with this ONNX Runtime; none for a test pack.
+    pub fn libraries(&self, ort_lib: Option<&Path>) -> Vec<PathBuf> {
+        let Some(ort_lib) = ort_lib.filter(|_| !self.pack.hidden) else { return Vec::new() };
+        let providers = match &self.offered {
+            Some(offered) => vec![offered.library.clone()],
+            None => runtime::provider_files(ort_lib, self.device),
+        };
+        [vec![ort_lib.to_path_buf()], providers].concat()
+    }
+
     /// Does it find its objects itself, with a detector or because its pack does both? Then nobody prompts.
     pub fn finds(&self) -> bool {
         self.prompt == PromptKind::Detector

@@ -90,9 +90,8 @@ impl Job {
     pub fn new(plan: &Plan, cell: &Cell, spool: PathBuf, skip: Vec<usize>) -> Job {
         let settings = &plan.settings;
         let ep_library = cell.offered.as_ref().map(|offered| offered.library.clone());
-        // A test pack loads none.
-        let loaded = plan.ort_lib.iter().chain(&ep_library).filter(|_| !cell.pack.hidden);
-        let libraries = loaded.filter_map(|file| plan.libraries.get_key_value(file));
+        let files = cell.libraries(plan.ort_lib.as_deref());
+        let libraries = files.iter().filter_map(|file| plan.libraries.get_key_value(file));
         Job {
             protocol: PROTOCOL,
             pack: cell.pack.dir.clone(),

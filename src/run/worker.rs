@@ -155,8 +155,7 @@ fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
         return null_run(job, &dataset, events);
     }
     let running = live.map(|live| live::Running::start(job, live, &dataset)).transpose()?;
-    let began = Instant::now();
-    let mut runner = open(job, events)?;
+    let (mut runner, began) = open(job, events)?;
     let first = running.as_ref().map(|running| &running.image);
     let go_on = warm_up::warm_up(job, &dataset, first, &mut runner, events, began)?;
     if let Some(running) = running.filter(|_| go_on) {
@@ -171,16 +170,19 @@ fn work(job: &Job, events: &mut EventWriter) -> Result<(), Fault> {
     Ok(())
 }
 
-fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
+/// The runner, and when loading it began.
+fn open(job: &Job, events: &mut EventWriter) -> Result<(Box<dyn Runner>, Instant), Fault> {
     events.enter(Phase::Load);
-    let started = Instant::now();
-    let opened = is_planned(job).and_then(|()| match &job.labels {
+    let planned = libraries_are_planned(job).and_then(|()| packs_are_planned(job));
+    // Reading a library for its digest is no part of loading it.
+    let began = Instant::now();
+    let opened = planned.and_then(|()| match &job.labels {
         Some(labels) => packs::open_labelled(&job.request(), labels),
         None => packs::open(&job.request()),
     });
-    let load_ms = ms(started.elapsed());
+    let load_ms = ms(began.elapsed());
     // Once more: it could have been replaced between the two.
-    let opened = opened.and_then(|runner| is_planned(job).map(|()| runner));
+    let opened = opened.and_then(|runner| packs_are_planned(job).map(|()| runner));
     let runner = opened.inspect_err(|error| {
         let record = WarmupRecord {
             load_only_ok: Some(false),
@@ -192,11 +194,11 @@ fn open(job: &Job, events: &mut EventWriter) -> Result<Box<dyn Runner>, Fault> {
     })?;
     events.send(&Event::Loaded { load_ms, report: runner.open_report().clone(), precision: runner.precision() });
     events.enter(Phase::Loaded);
-    Ok(runner)
+    Ok((runner, began))
 }
 
-/// Are packs and libraries the planned ones?
-fn is_planned(job: &Job) -> Result<(), RunnerError> {
+/// Are the packs the planned ones?
+fn packs_are_planned(job: &Job) -> Result<(), RunnerError> {
     for (pack, planned) in std::iter::once(&job.pack).chain(&job.detector).chain(&job.labels).zip(&job.pack_digests) {
         let found = packs::digest_of(pack)?;
         if found != *planned {
@@ -206,19 +208,22 @@ fn is_planned(job: &Job) -> Result<(), RunnerError> {
             )));
         }
     }
-    job.libraries.iter().try_for_each(|(library, planned)| is_library(library, planned))
+    Ok(())
 }
 
-/// Does the library have the planned SHA-256?
-fn is_library(library: &Path, planned: &str) -> Result<(), RunnerError> {
-    let unreadable = |e| RunnerError::Environment(format!("{}: {e}", library.display()));
-    match hex(&file_sha(library).map_err(unreadable)?) {
-        found if found == planned => Ok(()),
-        found => Err(RunnerError::Environment(format!(
-            "{CHANGED}: {} (SHA-256 {planned} then, {found} now); figures of it would be of another runtime: restore it, or start a new run",
-            library.display()
-        ))),
-    }
+/// Are ONNX Runtime and the plugin library the planned ones?
+fn libraries_are_planned(job: &Job) -> Result<(), RunnerError> {
+    job.libraries.iter().try_for_each(|(library, planned)| {
+        let found = file_sha(library).map_or_else(|e| e.to_string(), |sha| format!("SHA-256 {}", hex(&sha)));
+        let planned = format!("SHA-256 {planned}");
+        match found == planned {
+            true => Ok(()),
+            false => Err(RunnerError::Environment(format!(
+                "{CHANGED}: {} ({planned} then, {found} now); figures of it would be of another runtime: restore it, or start a new run",
+                library.display()
+            ))),
+        }
+    })
 }
 
 fn view(image: &RgbFrame) -> Frame<'_> {

@@ -436,6 +436,17 @@ fn python_library(variable: Variable<'_>) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
+/// The files beside ONNX Runtime's library from which it loads the provider of a device, those of them that are there.
+pub fn provider_files(library: &Path, device: Device) -> Vec<PathBuf> {
+    let names: &[&str] = match device {
+        Device::Cuda(_) => &["shared", "cuda"],
+        Device::TensorRt(_) => &["shared", "cuda", "tensorrt"],
+        Device::Cpu | Device::WebGpu(_) | Device::Plugin(..) => &[],
+    };
+    let files = names.iter().map(|name| library.with_file_name(format!("libonnxruntime_providers_{name}.so")));
+    files.filter(|file| file.is_file()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -485,6 +496,23 @@ mod tests {
             assert!(text.contains(&format!("{root}/jetbench/ort/*/")) && text.contains("/usr/lib"), "{text}");
             assert!(text.contains("--ort-lib FILE"), "{text}");
         }
+    }
+
+    #[test]
+    fn files_of_a_provider_lie_beside_the_library() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["shared", "cuda", "webgpu"] {
+            std::fs::write(dir.path().join(format!("libonnxruntime_providers_{name}.so")), "").unwrap();
+        }
+        let library = dir.path().join("libonnxruntime.so.1.31.1");
+        let found = |device| {
+            let name =
+                |file: PathBuf| file.file_stem().unwrap().to_string_lossy().rsplit('_').next().unwrap().to_string();
+            provider_files(&library, device).into_iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(found(Device::Cuda(0)), ["shared", "cuda"]);
+        assert_eq!(found(Device::TensorRt(0)), ["shared", "cuda"], "what is not there is not loaded from there");
+        assert!(found(Device::Cpu).is_empty() && found(Device::WebGpu(0)).is_empty(), "built into the library");
     }
 
     #[test]
