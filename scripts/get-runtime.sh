@@ -5,7 +5,7 @@
 # all users: /var/lib/jetbench/ takes the place of the cache, and only root can write there.
 # Takes the library out of the wheel on the Python package index; pip checks the pinned digest. Nothing is installed
 # into Python, and nothing of Python is used at run time. On a Jetson use the board's own build instead (--ort-lib).
-# Exit code 1: what the index has is not what is pinned; 3: it cannot be fetched here.
+# Exit code 1: the index has another file under that name, or the library cannot be written; 3: it cannot be fetched here.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 package=onnxruntime folder=ort pins="$here/runtime.txt" place= patterns=('*/libonnxruntime.so*' '*/libonnxruntime*' onnxruntime/LICENSE)

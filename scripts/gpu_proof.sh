@@ -6,20 +6,21 @@
 # Checks: doctor; verify of every pack in every precision; audit, with the least and with the plain traffic; the demo clips in
 # every precision, beside the CPU; the next frame made ready beside this one; eight objects in a batch and one after the other;
 # masks with the least and with the plain traffic and with the next frame made ready, byte by byte; CUDA graphs; runs without
-# prompts: trackers with each detector, their tracks named by a label pack, and video segmenters; the same models in PyTorch, where
+# prompts: trackers with each detector, their tracks named by a label pack, and video segmenters; models in PyTorch, where
 # PYTORCH names any. OUT (default: gpu-proof/DEVICE) gets summary.md, one text per step, and the records.
 #
 #   JETBENCH   the program        [default: target/release/jetbench, else the one on the PATH]
 #   PACKS      pack directories   [default: those in assets/packs]
 #   STEPS      a regular expression: only steps whose names it matches [default: all]
 #   LIMIT      seconds a step may take [default: 600]
-#   PYTORCH    models to time in PyTorch on cuda:N or cpu, as `jetbench-models speed` names them (edgetam sam2.1_tiny) [default: none]
+#   PYTORCH    models to time in PyTorch on cuda:N or cpu, as `jetbench-models speed` names them (edgetam sam2.1_tiny); name their
+#              packs in PACKS [default: none]
 #   KIT        the model kit, for that [default: jetbench-models on the PATH]
 #   REPEAT     times that every cell of a run is measured [default: 3]
 #
 # Exit code: 0, all that can run on the device passed; 1, something failed; 2, wrong usage.
 set -uo pipefail
-[ $# -ge 1 ] || { sed -n '2,23p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,24p' "$0"; exit 2; }
 cd "$(dirname "$0")/.."
 device=$1
 out=${2:-gpu-proof/${device/:/}}
@@ -79,7 +80,7 @@ for pack in "${packs[@]}"; do
     case $(sed -n 's/^family = "\(.*\)"$/\1/p' "$pack/pack.toml") in
         dfine) detectors+=("$name") ;;
         clip_labels) labels+=("$pack") ;;
-        videomt) segmenters+=("$name") ;;
+        videomt | dvis_daq) segmenters+=("$name") ;;
         *) trackers+=("$name") ;;
     esac
 done
@@ -154,7 +155,7 @@ case $device in cuda:*)
         record "graphs_$captured" "$work/graphs_$captured"
     done ;;
 esac
-# The same models in PyTorch, and a run to hold beside them: one clip, one object.
+# Models in PyTorch, and a run of the packs on the same clip with one object.
 if [ -n "${PYTORCH:-}" ]; then
     "$jetbench" data synth --quiet --videos 1 --objects 1 --frames 48 --size 1280x720 "$work/one"
     step one "$jetbench" run --models "$all" "${common[@]}" --data "$work/one" --repeat "$repeat" --out "$work/one_run"; record one "$work/one_run"

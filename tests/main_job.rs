@@ -14,6 +14,8 @@ use jetbench_runners::types::{Device, Dtype, Mask, Options};
 use jetbench_runners::{packs, pool, runtime};
 use serde_json::Value;
 
+use crate::workshop::limited;
+
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -48,7 +50,7 @@ fn jetbench(dir: &Path, args: &[&str]) -> Output {
     for name in ["JETBENCH_PACKS", "JETBENCH_CONFIG", "JETBENCH_RESULTS", "JETBENCH_HOME", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
-    command.output().unwrap()
+    limited(command)
 }
 
 fn stderr(output: &Output) -> String {

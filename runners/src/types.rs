@@ -369,7 +369,7 @@ pub struct Capabilities {
     pub max_objects: Option<u32>,
     /// Most clicks per prompt.
     pub max_points: u32,
-    /// Does it gain throughput by encoding the next frame beside this one, as far as was measured?
+    /// Does it gain throughput by beginning with the next frame beside this one, as far as was measured?
     #[serde(default)]
     pub works_ahead: bool,
     /// Options that exist and are not passed on, with the reason.

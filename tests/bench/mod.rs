@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
+use crate::workshop::limited;
+
 /// A directory with two clips in SA-V layout, mock packs as asked for, and a place for results.
 pub struct Bench {
     pub dir: tempfile::TempDir,
@@ -80,7 +82,7 @@ impl Bench {
     }
 
     pub fn output(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        limited(self.command(args))
     }
 
     /// Runs these models over the clips and reads the last line.

@@ -3,6 +3,7 @@
 
 pub mod browser;
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
@@ -77,19 +78,7 @@ impl Workshop {
     }
 
     pub fn output(&self, args: &[&str]) -> Output {
-        let mut command = self.command(args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().unwrap();
-        let (ended, waited) = std::sync::mpsc::channel::<()>();
-        let id = child.id();
-        let watch = std::thread::spawn(move || {
-            let hangs = waited.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);
-            hangs.then(|| Command::new("kill").args(["-KILL", &id.to_string()]).status())
-        });
-        let output = child.wait_with_output().unwrap();
-        drop(ended);
-        assert!(watch.join().unwrap().is_none(), "jetbench {} hung for {} s", args.join(" "), HANGS.as_secs());
-        output
+        limited(self.command(args))
     }
 
     /// Runs it and expects this exit code; returns stdout.
@@ -122,6 +111,22 @@ impl Workshop {
         };
         list(&self.path(root)).iter().flat_map(|device| list(device)).collect()
     }
+}
+
+/// Runs a call to its end. One that hangs is ended with all that it started, and fails.
+pub fn limited(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let child = command.spawn().unwrap();
+    let (ended, waited) = std::sync::mpsc::channel::<()>();
+    let group = format!("-{}", child.id());
+    let watch = std::thread::spawn(move || {
+        let hangs = waited.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);
+        hangs.then(|| Command::new("kill").args(["-KILL", "--", &group]).status())
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    assert!(watch.join().unwrap().is_none(), "{command:?} hung for {} s", HANGS.as_secs());
+    output
 }
 
 pub fn text(bytes: &[u8]) -> String {

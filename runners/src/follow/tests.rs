@@ -431,14 +431,14 @@ fn run_otherwise(dir: &Path) {
     let healthy = compared(&|_| ()).unwrap();
     assert_eq!((healthy.failures.as_slice(), healthy.entries, healthy.kept), (&[][..], [3, 0], [1, 0]));
     assert!(healthy.frames.iter().all(|f| f.pixels == 0 && f.logits == [Some(0.0); 2] && f.masks == [Some(0.0); 2]));
-    assert_eq!(healthy.missing, ["no track is born after the first frame of the other side"]);
+    assert_eq!(healthy.missing, ["no track is born after the first frame on the other side"]);
     type Edit<'a> = &'a dyn Fn(&mut [FrameAnswer]);
     let edits: [(Edit<'_>, &str); 6] = [
         (&|a| a[0].tracks[1].seen ^= true, "seen on one side only"),
         (&|a| a[0].tracks[0].runs = Mask::empty(64, 36).to_runs(), "has an IoU of"),
         (&|a| a[1].tensors[0][0] += 1.0, "logits of classes differ"),
         (&|a| a[0].tensors[1][9] = f32::NAN, "logits of masks are no numbers"),
-        (&|a| a[1].tracks[0].track = 0, "in the other side"),
+        (&|a| a[1].tracks[0].track = 0, "on the other side"),
         (&|a| a[1].kept[0].score -= 0.1, "at the end track 1"),
     ];
     for (edit, word) in edits {
@@ -468,7 +468,7 @@ fn a_reference_is_compared_to_its_end_and_what_would_compare_nothing_is_refused(
     let healthy = verified(&whole, Options::default()).unwrap();
     assert_eq!((healthy.failures.as_slice(), healthy.entries, healthy.kept), (&[][..], [3, 0], [1, 0]));
     assert!(
-        !healthy.passes() && healthy.missing == ["no track is born after the first frame of the reference"],
+        !healthy.passes() && healthy.missing == ["no track is born after the first frame in the reference"],
         "{healthy:?}"
     );
     run_otherwise(dir.path());

@@ -27,8 +27,8 @@ pub struct Encoder {
 pub enum Place {
     /// To its features.
     Features(Features),
-    /// To an image beside the one of [`Features`], bound to the same features; `copy`: also to the device.
-    Image { image: Image, encode: IoBinding, copy: bool },
+    /// To an image beside the one of [`Features`]; with a binding, which has the same features, also to the device.
+    Image(Image, Option<IoBinding>),
 }
 
 /// A frame that was begun before its turn.
@@ -76,7 +76,8 @@ impl Encoder {
         clock: &mut StageClock,
         times: &mut StageTimes,
     ) -> Result<(), RunnerError> {
-        let (mut filled, mut copied) = (false, !on_gpu);
+        // A session on a device copies an image when it is bound; elsewhere its tensor stays bound.
+        let (mut filled, mut bound) = (false, !on_gpu);
         if let Some(ahead) = &mut self.ahead
             && let Some(held) = ahead.holds.take()
         {
@@ -90,17 +91,18 @@ impl Encoder {
                     clock.lap(times, Stage::ImageEncoder);
                     return Ok(());
                 }
-                Place::Image { image, encode, copy } => {
+                Place::Image(image, binding) => {
                     std::mem::swap(&mut features.image, image);
-                    std::mem::swap(&mut features.encode, encode);
-                    (filled, copied) = (true, *copy);
+                    // Without a binding of its own the image is bound in its turn.
+                    (filled, bound) = (true, binding.is_some());
+                    binding.iter_mut().for_each(|binding| std::mem::swap(&mut features.encode, binding));
                 }
             }
         }
         if !filled {
             features.image.fill(&mut self.preprocess, frame)?;
         }
-        if !copied {
+        if !bound {
             features.image.bind(&mut features.encode)?;
         }
         clock.lap(times, Stage::Preprocess);
@@ -123,10 +125,10 @@ impl Encoder {
                 self.graph.run(&features.encode)?;
                 clock.lap(&mut ahead.times, Stage::ImageEncoder);
             }
-            Place::Image { image, encode, copy } => {
+            Place::Image(image, binding) => {
                 image.fill(&mut self.preprocess, frame)?;
-                if *copy {
-                    image.bind(encode)?;
+                if let Some(binding) = binding {
+                    image.bind(binding)?;
                 }
                 clock.lap(&mut ahead.times, Stage::Preprocess);
             }

@@ -30,6 +30,7 @@ use crate::sam::copies::{Copied, Copies};
 use crate::sam::edges::Edges;
 use crate::sam::encoder::{Encoder, Place};
 use crate::sam::groups::{Group, grouping_note};
+use crate::sam::image::Image;
 use crate::sam::rows::RowGraphs;
 #[cfg(test)]
 use crate::sam::sabotage::Sabotage;
@@ -167,15 +168,16 @@ impl Tracker {
 
         let device = image_encoder.device_allocator(request.device)?;
         let host = image_encoder.device_allocator(Device::Cpu)?;
-        let bytes = settings.image_as_bytes();
-        let features = || Features::new(&device, &host, &sizes, &image_encoder, bytes);
+        let features = || Features::new(&device, &host, &sizes, &image_encoder, settings.image_as_bytes());
         let mut own = features()?;
         let ahead = match settings.next_frame() {
             None => None,
             Some(NextFrame::Encoded) => Some(Place::Features(features()?)),
             Some(next) => {
-                let (image, encode) = own.second_image(&host, &sizes, &image_encoder, bytes)?;
-                Some(Place::Image { image, encode, copy: next == NextFrame::Copied })
+                let image = Image::new(&host, sizes.image, settings.image_as_bytes())?;
+                let copied = next == NextFrame::Copied;
+                let binding = copied.then(|| own.bind_image(&image, &image_encoder)).transpose()?;
+                Some(Place::Image(image, binding))
             }
         };
         let encoder = Encoder::new(image_encoder, preprocess, ahead);
@@ -239,8 +241,9 @@ impl Tracker {
     #[cfg(test)]
     fn make_images_ready(&mut self, copy: bool) {
         let encoder = self.encoder.as_mut().unwrap();
-        let (image, encode) = self.features.second_image(&self.host, &self.sizes, &encoder.graph, false).unwrap();
-        encoder.set_place(Place::Image { image, encode, copy });
+        let image = Image::new(&self.host, self.sizes.image, false).unwrap();
+        let binding = copy.then(|| self.features.bind_image(&image, &encoder.graph).unwrap());
+        encoder.set_place(Place::Image(image, binding));
     }
 
     #[cfg(test)]

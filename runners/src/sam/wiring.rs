@@ -57,21 +57,15 @@ impl Features {
         Ok(features)
     }
 
-    /// Another image, and a binding of the encoder to it and to the same features.
+    /// Another binding of the encoder, of another image to the same features.
     ///
     /// # Errors
     /// As [`Features::new`].
-    pub fn second_image(
-        &mut self,
-        host: &Allocator,
-        s: &TensorSizes,
-        encoder: &GraphSession,
-        bytes: bool,
-    ) -> Result<(Image, IoBinding), RunnerError> {
-        let (image, mut encode) = (Image::new(host, s.image, bytes)?, encoder.binding()?);
+    pub fn bind_image(&mut self, image: &Image, encoder: &GraphSession) -> Result<IoBinding, RunnerError> {
+        let mut encode = encoder.binding()?;
         image.bind(&mut encode)?;
         bind_features(&mut encode, &mut self.image_embed, &mut self.high_res)?;
-        Ok((image, encode))
+        Ok(encode)
     }
 
     /// Share of values that lie on the grid of the 16-bit type: all of them where a rounded result is the output itself,

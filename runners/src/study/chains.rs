@@ -222,7 +222,7 @@ impl Bench {
 /// [`RunnerError::Pack`] when the reference is missing or broken, [`RunnerError::Usage`] for options that it cannot judge, and whatever opening
 /// and running give. Differences are no error: they are in the report.
 pub fn verify_first(request: &OpenRequest, most: usize) -> Result<ChainReport, RunnerError> {
-    let mut bench = Bench::open(request, (Dtype::Fp32, request.device), "the reference")?;
+    let mut bench = Bench::open(request, (Dtype::Fp32, request.device), "in the reference")?;
     if let Some(value) = request.options.extra.get("overlaps").filter(|value| *value != "keep") {
         return Err(RunnerError::Usage(format!(
             "--option overlaps={value}: the masks of the reference are those of overlaps=keep, so it cannot judge others; leave the option \
@@ -309,7 +309,7 @@ pub fn compare_with(
     most: usize,
     theirs: &mut dyn FnMut() -> Result<FrameAnswer, RunnerError>,
 ) -> Result<ChainReport, RunnerError> {
-    let mut bench = Bench::open(request, other, "the other side")?;
+    let mut bench = Bench::open(request, other, "on the other side")?;
     let mut last = FrameAnswer::default();
     bench.frames(most, |bench, of, frame| {
         let there = theirs()?;
@@ -319,12 +319,10 @@ pub fn compare_with(
         let same = live.iter().map(|(id, _)| *id).eq(tracks.iter().copied());
         let follower = &mut bench.follower;
         let ours = [follower.logits(), follower.masks()];
-        // Values of other tracks are of another number, too.
+        // Other tracks have another number of values: these are not compared.
+        there.check(&of.image, if same { &ours } else { &[&[], &[]] }, frame)?;
         let values = match same {
-            true => {
-                there.check(&of.image, &ours, frame)?;
-                [0, 1].map(|at| gaps(ours[at], &there.tensors[at]))
-            }
+            true => [0, 1].map(|at| gaps(ours[at], &there.tensors[at])),
             false => [[None; 2]; 2],
         };
         let mask = |t: &TrackAnswer| Mask::from_runs(frame.width, frame.height, &t.runs);
@@ -374,7 +372,7 @@ impl ChainReport {
         let mut failures = Vec::new();
         let here: Vec<u32> = live.iter().map(|(id, _)| *id).collect();
         if here != of.tracks && self.strict() {
-            failures.push(format!("{file}: tracks {here:?} live, {:?} in {beside}", of.tracks));
+            failures.push(format!("{file}: tracks {here:?} live, {:?} {beside}", of.tracks));
         }
         if here == of.tracks {
             for (name, [_, share]) in ["logits of classes", "logits of masks"].into_iter().zip(values) {
@@ -444,7 +442,7 @@ impl ChainReport {
             }
         }
         for extra in ours.tracks.iter().filter(|t| t.confirmed && theirs.iter().all(|kept| kept.track + 1 != t.id)) {
-            wrong.push(format!("at the end track {} is kept, not in {}", extra.id - 1, self.beside));
+            wrong.push(format!("at the end track {} is kept, not {}", extra.id - 1, self.beside));
         }
         self.kept = [theirs.len(), wrong.len()];
         if self.strict() {
@@ -469,10 +467,10 @@ impl ChainReport {
         }
         let with = self.frames.iter().filter(|frame| !frame.tracks[1].is_empty()).count();
         if with < LEAST {
-            self.missing.push(format!("{with} frames of {} have a track, at least {LEAST} are needed", self.beside));
+            self.missing.push(format!("{with} frames have a track {}, at least {LEAST} are needed", self.beside));
         }
         if self.events[0] == 0 {
-            self.missing.push(format!("no track is born after the first frame of {}", self.beside));
+            self.missing.push(format!("no track is born after the first frame {}", self.beside));
         }
         self.verdict = Verdict::of(&self.failures, &self.missing);
     }

@@ -1,4 +1,4 @@
-"""How fast a model is in PyTorch: transformers' video session, eager, one frame after the other.
+"""How fast a model is in PyTorch: transformers' video session, not compiled, one frame after the other.
 
 A frame's time goes from its pixels in the host's memory to the masks at its own size in the host's memory, as the latency of `jetbench run`
 does. The first frame, on which the objects are clicked, and those of the warm-up are not counted. Where the clicks hit changes no work, and
@@ -103,22 +103,23 @@ def run(args: argparse.Namespace) -> int:
                       f"(--warmup), and {max(left, 0)} are")
     try:
         device = torch.device(args.device)
-        model = model_of(args.model, args.checkpoint).eval().to(device=device, dtype=dtype)
+        torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:     # AssertionError: PyTorch was built without CUDA
-        print(f"PyTorch has no {args.device}: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"PyTorch has no {args.device}: {error}", file=sys.stderr)
         return 3
+    torch.backends.cudnn.allow_tf32 = False             # fp32 is fp32; of matrix products PyTorch says so by itself
+    model = model_of(args.model, args.checkpoint).eval().to(device=device, dtype=dtype)
     counted = np.array(timed(model, frames, args.objects, device, dtype)[1 + args.warmup:])
-    peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     p50 = float(np.median(counted))
     height, width = frames[0].shape[:2]
     if args.json:
         print(json.dumps(dict(model=args.model, device=args.device, dtype=args.dtype, objects=args.objects, width=width, height=height,
-                              torch=torch.__version__, transformers=transformers.__version__, threads=torch.get_num_threads(),
-                              ms=[round(float(ms), 3) for ms in counted], p50_ms=p50, peak_allocated_mib=peak)))
+                              torch=torch.__version__, transformers=transformers.__version__, hardware=hardware,
+                              ms=[round(float(ms), 3) for ms in counted], p50_ms=p50)))
         return 0
-    memory = "" if peak is None else f", {peak:.0f} MiB allocated at most"
-    tracked = f"{args.objects} object{'' if args.objects == 1 else 's'}"
-    print(f"{args.model}, {args.dtype} on {args.device}, PyTorch {torch.__version__}, transformers {transformers.__version__}, {tracked}, "
-          f"{width} x {height}: p50 {p50:.1f} ms, {counted.min():.1f} to "
-          f"{counted.max():.1f} ms, {len(counted)} frames{memory}")
+    versions = f"PyTorch {torch.__version__}, transformers {transformers.__version__}"
+    tracked = f"{args.objects} object{'' if args.objects == 1 else 's'}, {width} x {height}"
+    print(f"{args.model}, {args.dtype} on {args.device} ({hardware}), {versions}, {tracked}: p50 {p50:.1f} ms, {counted.min():.1f} to "
+          f"{counted.max():.1f} ms, {len(counted)} frames")
     return 0

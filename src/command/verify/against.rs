@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::most;
+use crate::child::die_with_parent;
 use crate::cli::VerifyArgs;
 use crate::exit::{Error, NOT_VALID, OK, Outcome, nearest};
 use crate::report::screen::{Mark, stdout_colours};
@@ -359,12 +360,10 @@ struct Side {
 impl Side {
     fn start(request: &OpenRequest, most: usize) -> Result<Side, Error> {
         let fault = |e: std::io::Error| Error::Environment(format!("cannot start the other side: {e}"));
-        let mut child = Command::new(std::env::current_exe().map_err(fault)?)
-            .arg("verify-side")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(fault)?;
+        let mut command = Command::new(std::env::current_exe().map_err(fault)?);
+        command.arg("verify-side").stdin(Stdio::piped()).stdout(Stdio::piped());
+        die_with_parent(&mut command);
+        let mut child = command.spawn().map_err(fault)?;
         if let Some(mut stdin) = child.stdin.take() {
             let text = serde_json::to_string(&(request, most)).map_err(|e| fault(e.into()))?;
             stdin.write_all(text.as_bytes()).map_err(fault)?;

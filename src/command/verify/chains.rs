@@ -38,7 +38,7 @@ fn spans(tracks: &[u32]) -> String {
         [] => String::new(),
     });
     let spans: Vec<String> = spans.collect();
-    if spans.is_empty() { "none".to_string() } else { spans.join(",") }
+    if spans.is_empty() { "none".to_string() } else { spans.join(" ") }
 }
 
 fn text(report: &ChainReport, pack: &Path, there: &Value) -> String {
@@ -52,7 +52,7 @@ fn text(report: &ChainReport, pack: &Path, there: &Value) -> String {
         // Rows of other tracks say nothing of each other.
         let value = |value| if ours == theirs { shown(value) } else { "not compared".to_string() };
         text.push_str(&format!(
-            "{}  {}  logits {}  masks {}  tracks {}, {} flags differ, IoU {}, {} pixels differ\n",
+            "{}  {}  logits {}  masks {}  tracks {}; {} flags differ, IoU {}, {} pixels differ\n",
             Mark::of(frame.pass).word(colours),
             frame.file,
             value(frame.logits[0]),
@@ -78,6 +78,6 @@ mod tests {
     #[test]
     fn numbers_in_a_row_are_a_span() {
         let spans = [&[][..], &[7], &[0, 1, 3, 5, 6, 7]].map(super::spans);
-        assert_eq!(spans, ["none", "7", "0-1,3,5-7"]);
+        assert_eq!(spans, ["none", "7", "0-1 3 5-7"]);
     }
 }

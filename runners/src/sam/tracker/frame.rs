@@ -89,7 +89,7 @@ impl Tracker {
                 let ahead = scope.spawn(|| encoder.begin(next, second));
                 let masks = self.advance(passing, work);
                 match ahead.join() {
-                    Ok(encoded) => encoded.and(masks),
+                    Ok(encoded) => masks.and_then(|masks| encoded.map(|()| masks)),
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             })

@@ -153,8 +153,6 @@ fn tracks_are_founded_and_end_without_a_trace_in_the_others() {
     });
 }
 
-/// An object whose memory holds what is no number is said to be lost, wherever its results are checked; the other is what it would be
-/// without it, and so is the next sequence.
 #[test]
 fn an_image_that_was_made_ready_is_the_one_that_is_encoded() {
     for_each_pack("an_image_that_was_made_ready_is_the_one_that_is_encoded", |dir| {
@@ -188,6 +186,8 @@ fn an_image_that_was_made_ready_is_the_one_that_is_encoded() {
     });
 }
 
+/// An object whose memory holds what is no number is said to be lost, wherever its results are checked; the other is what it would be
+/// without it, and so is the next sequence.
 #[test]
 fn an_object_that_fails_half_way_is_named_and_harms_no_other() {
     for_each_pack("an_object_that_fails_half_way_is_named_and_harms_no_other", |dir| {
