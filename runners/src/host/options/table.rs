@@ -352,7 +352,7 @@ pub const TABLE: &[RunnerOption] = &[
               between the image encoder and the other graphs. On a GPU a thread of its own resizes the next frame, and on CUDA and TensorRT \
               copies it to the device (not beside `cuda_graph=true`). Masks are the same to the bit (tested on CPU and WebGPU). A latency \
               counts from when the frame was handed over, which is before the frame in front of it is done: it comes near to the time of \
-              two frames, and `fps_model` stays empty; compare `fps`. Figures: [performance.md](performance.md#offline-the-next-frame-beside-this-one).",
+              two frames, and `fps_model` stays empty; compare `fps_wall`. Figures: [performance.md](performance.md#offline-the-next-frame-beside-this-one).",
         ..option(
             "pipeline",
             EVERY,
