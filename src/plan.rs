@@ -25,7 +25,6 @@ mod switch;
 pub(crate) mod unnamed;
 mod unprompted;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -62,8 +61,6 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// The ONNX Runtime that every cell loads; `None` when only test packs are run.
     pub ort_lib: Option<PathBuf>,
-    /// SHA-256 of that library, and of those that the providers of the cells are loaded from, as they were when this was planned.
-    pub libraries: BTreeMap<PathBuf, String>,
 }
 
 impl Plan {
@@ -136,8 +133,10 @@ impl Plan {
             notes.extend(within_budget(&settings, &cells, &dataset, most)?);
         }
         let ort_lib = resolve::find_runtime(&settings, &mut cells, &mut notes)?;
-        let libraries = identity::libraries(cells.iter().flat_map(|cell| cell.libraries(ort_lib.as_deref())))?;
-        Ok(Plan { settings, dataset, list, list_sha256, prompts_sha256, content, cells, notes, ort_lib, libraries })
+        if let Some(ort_lib) = &ort_lib {
+            identity::libraries(&mut cells, ort_lib)?;
+        }
+        Ok(Plan { settings, dataset, list, list_sha256, prompts_sha256, content, cells, notes, ort_lib })
     }
 
     /// Frames that one cell tracks.
@@ -225,8 +224,19 @@ fn cells(settings: &Settings, notes: &mut Vec<String>) -> Result<Vec<Cell>, Erro
                 let model = model.clone();
                 let pack_stamps = Vec::new();
                 let labels = resolve::labels(settings, dtype, device)?;
-                let mut cell =
-                    Cell { model, pack, detector, labels, prompt, dtype, device, admitted, pack_stamps, offered: None };
+                let mut cell = Cell {
+                    model,
+                    pack,
+                    detector,
+                    labels,
+                    prompt,
+                    dtype,
+                    device,
+                    admitted,
+                    pack_stamps,
+                    offered: None,
+                    libraries: Vec::new(),
+                };
                 cell.pack_stamps = checked_packs(&cell, &mut checked)?;
                 options::check(settings, &cell)?;
                 cells.push(cell);

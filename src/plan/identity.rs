@@ -1,7 +1,7 @@
 //! What decides the figures, as digests: program, runtime, data and settings. Runs are joined, resumed and skipped by them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use jetbench_runners::digest::hex;
 use serde_json::json;
@@ -11,6 +11,7 @@ use crate::dataset::content::file_sha;
 use crate::dataset::{Dataset, LIVE, Sequence};
 use crate::exit::Error;
 use crate::plan::Plan;
+use crate::plan::resolve::Cell;
 use crate::results::record::PromptRecord;
 
 /// Digest of what is to be tracked: names, sizes, frames and annotated objects of all videos.
@@ -52,17 +53,25 @@ pub(crate) fn program_sha256() -> String {
     std::env::current_exe().ok().and_then(|path| file_sha(&path).ok()).map(|sha| hex(&sha)).unwrap_or_default()
 }
 
-/// SHA-256 of each library.
+/// Enters into each cell the libraries that its worker loads, with their SHA-256.
 ///
 /// # Errors
 /// One cannot be read: exit 3.
-pub(super) fn libraries(files: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<PathBuf, String>, Error> {
-    let files: BTreeSet<PathBuf> = files.collect();
-    let digest = |file: PathBuf| match file_sha(&file) {
-        Ok(sha) => Ok((file, hex(&sha))),
-        Err(e) => Err(Error::Environment(format!("cannot read {} to take its SHA-256: {e}", file.display()))),
-    };
-    files.into_iter().map(digest).collect()
+pub(super) fn libraries(cells: &mut [Cell], ort_lib: &Path) -> Result<(), Error> {
+    let mut known: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for cell in cells.iter_mut().filter(|cell| !cell.pack.hidden) {
+        for file in cell.loads(ort_lib) {
+            let sha256 = match known.get(&file) {
+                Some(sha256) => sha256.clone(),
+                None => hex(&file_sha(&file).map_err(|e| {
+                    Error::Environment(format!("cannot read {} to take its SHA-256: {e}", file.display()))
+                })?),
+            };
+            known.insert(file.clone(), sha256.clone());
+            cell.libraries.push((file, sha256));
+        }
+    }
+    Ok(())
 }
 
 /// The settings that decide figures: those that only say where things lie, how patient to be, or which part to do are
@@ -104,17 +113,12 @@ pub(crate) fn job_sha256(plan: &Plan, program_sha256: &str) -> String {
         .iter()
         .map(|c| json!([c.model, c.pack.id, c.pack_digest(), c.prompt, c.dtype, c.device, c.admitted.passed]))
         .collect();
-    let ort_lib = plan.ort_lib.as_ref();
-    let runtime = ort_lib.and_then(|library| plan.libraries.get(library));
+    let loaded = plan.cells.iter().map(|cell| cell.libraries.iter().map(|(_, sha256)| sha256).collect::<Vec<_>>());
+    let runtime = loaded.clone().find_map(|digests| digests.first().copied());
     let protocol = plan.dataset.protocol().map(|p| p.to_string());
     let mut job = vec![json!([program_sha256, runtime, plan.list_sha256, protocol, settings, cells])];
     // From which libraries come the providers of each cell? A job without any keeps the digest that it always had.
-    let providers: Vec<Vec<&String>> = plan
-        .cells
-        .iter()
-        .map(|cell| cell.libraries(ort_lib.map(PathBuf::as_path)))
-        .map(|files| files.iter().skip(1).filter_map(|file| plan.libraries.get(file)).collect())
-        .collect();
+    let providers: Vec<_> = loaded.map(|digests| digests.into_iter().skip(1).collect::<Vec<_>>()).collect();
     if providers.iter().any(|files| !files.is_empty()) {
         job.push(json!(providers));
     }

@@ -38,6 +38,9 @@ pub struct Cell {
     pub pack_stamps: Vec<String>,
     /// Its device as a plugin library offers it; `None`: a provider of ONNX Runtime's own runs it.
     pub offered: Option<Offered>,
+    /// ONNX Runtime, and what its device's provider is loaded from, each with the SHA-256 that it had when this was planned. None for a
+    /// test pack.
+    pub libraries: Vec<(PathBuf, String)>,
 }
 
 impl Cell {
@@ -51,9 +54,8 @@ impl Cell {
         slug(&self.label())
     }
 
-    /// The libraries that its worker loads with this ONNX Runtime; none for a test pack.
-    pub fn libraries(&self, ort_lib: Option<&Path>) -> Vec<PathBuf> {
-        let Some(ort_lib) = ort_lib.filter(|_| !self.pack.hidden) else { return Vec::new() };
+    /// The libraries that its worker loads with this ONNX Runtime, that first.
+    pub(super) fn loads(&self, ort_lib: &Path) -> Vec<PathBuf> {
         let providers = match &self.offered {
             Some(offered) => vec![offered.library.clone()],
             None => runtime::provider_files(ort_lib, self.device),

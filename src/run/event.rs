@@ -89,23 +89,20 @@ impl Job {
     /// The job of `cell`; `skip` names the sequences that an earlier worker finished.
     pub fn new(plan: &Plan, cell: &Cell, spool: PathBuf, skip: Vec<usize>) -> Job {
         let settings = &plan.settings;
-        let ep_library = cell.offered.as_ref().map(|offered| offered.library.clone());
-        let files = cell.libraries(plan.ort_lib.as_deref());
-        let libraries = files.iter().filter_map(|file| plan.libraries.get_key_value(file));
         Job {
             protocol: PROTOCOL,
             pack: cell.pack.dir.clone(),
             detector: cell.detector.as_ref().map(|pack| pack.dir.clone()),
             labels: cell.labels.as_ref().map(|pack| pack.dir.clone()),
             pack_digests: cell.packs().map(|pack| pack.digest.clone()).collect(),
-            libraries: libraries.map(|(file, sha256)| (file.clone(), sha256.clone())).collect(),
+            libraries: cell.libraries.clone(),
             prompt: cell.prompt,
             clicks: plan::options::clicks(&cell.pack, settings),
             dtype: cell.dtype,
             device: cell.device,
             options: plan::options::given(settings, cell),
             ort_lib: plan.ort_lib.clone(),
-            ep_library,
+            ep_library: cell.offered.as_ref().map(|offered| offered.library.clone()),
             data: settings.data.clone(),
             layout: settings.layout,
             prompts: settings.prompts.clone(),

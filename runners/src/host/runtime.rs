@@ -443,8 +443,12 @@ pub fn provider_files(library: &Path, device: Device) -> Vec<PathBuf> {
         Device::TensorRt(_) => &["shared", "cuda", "tensorrt"],
         Device::Cpu | Device::WebGpu(_) | Device::Plugin(..) => &[],
     };
-    let files = names.iter().map(|name| library.with_file_name(format!("libonnxruntime_providers_{name}.so")));
-    files.filter(|file| file.is_file()).collect()
+    names.iter().map(|name| provider_file(library, name)).filter(|file| file.is_file()).collect()
+}
+
+/// The file of a provider beside ONNX Runtime's library.
+pub(super) fn provider_file(library: &Path, name: &str) -> PathBuf {
+    library.with_file_name(format!("libonnxruntime_providers_{name}.so"))
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl Compiler {
 
 /// Version of the TensorRT that ONNX Runtime's provider loads, e.g. `10.16.2`; `None` when the dynamic loader finds none.
 fn version(runtime: &Path) -> Option<String> {
-    let provider = runtime.with_file_name("libonnxruntime_providers_tensorrt.so");
+    let provider = runtime::provider_file(runtime, "tensorrt");
     let number =
         candidates(&files::read(&provider, files::LARGE).unwrap_or_default()).into_iter().find_map(|name| {
             // SAFETY: the library is NVIDIA's, found where ONNX Runtime's provider finds it; loading runs its initialisers.

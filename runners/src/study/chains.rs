@@ -10,7 +10,7 @@ use crate::follow::Follower;
 use crate::manifest::Manifest;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
-use crate::study::frames::{FrameAnswer, KeptTrack, TrackAnswer};
+use crate::study::frames::{FrameAnswer, KeptTrack, TrackAnswer, judged};
 use crate::study::golden::{SCHEMA, Verdict};
 use crate::study::reference::{FramesIndex, FramesReference, TensorFile, floats, read_label_png, read_png, relative};
 use crate::study::tubes::{CEILING, Limits, STEPS, difference, leaves_logits, sampled};
@@ -174,8 +174,7 @@ impl Bench {
         let pack = Pack::read(&request.pack)?;
         let follower = Follower::open(request, None)?;
         let reference = Reference::read(&pack)?;
-        let coarser = [Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, other.0].contains(d));
-        let device = if request.device == Device::Cpu { other.1 } else { request.device };
+        let (coarser, device) = judged(request, other);
         let report = ChainReport {
             schema: SCHEMA,
             verdict: Verdict::Fail,
@@ -183,7 +182,7 @@ impl Bench {
             precision: request.dtype,
             device: request.device.to_string(),
             runtime: follower.report().runtime_version.clone(),
-            tolerance: Limits::new(coarser.unwrap_or(Dtype::Fp32), device, reference.tolerance),
+            tolerance: Limits::new(coarser, device, reference.tolerance),
             frames: Vec::new(),
             entries: [0; 2],
             events: [0; 2],

@@ -13,7 +13,7 @@ use crate::digest::sha256_hex;
 use crate::frame::Preprocess;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
-use crate::study::frames::FrameAnswer;
+use crate::study::frames::{FrameAnswer, judged};
 use crate::study::golden::{SCHEMA, Verdict};
 use crate::types::{Device, Dtype, Frame, OpenRequest};
 
@@ -185,8 +185,7 @@ impl Bench {
         let pack = Pack::read(&request.pack)?;
         let reference = Reference::read(&pack, &signature(&pack)?)?;
         let detector = Detector::open(&request.pack, request, None)?;
-        let coarser = [Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, other.0].contains(d));
-        let device = if request.device == Device::Cpu { other.1 } else { request.device };
+        let (coarser, device) = judged(request, other);
         let report = DetectionReport {
             schema: SCHEMA,
             verdict: Verdict::Fail,
@@ -194,7 +193,7 @@ impl Bench {
             precision: request.dtype,
             device: request.device.to_string(),
             runtime: detector.open_report().runtime_version.clone(),
-            tolerance: Limits::new(coarser.unwrap_or(Dtype::Fp32), device, reference.tolerance),
+            tolerance: Limits::new(coarser, device, reference.tolerance),
             compared: Compared::default(),
             frames: Vec::new(),
             failures: Vec::new(),

@@ -3,7 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::runner::RunnerError;
-use crate::types::Frame;
+use crate::types::{Device, Dtype, Frame, OpenRequest};
+
+/// Precision and device whose limits two sides are held to: the coarser precision, and the device that is not the CPU, where one is.
+pub fn judged(request: &OpenRequest, (dtype, device): (Dtype, Device)) -> (Dtype, Device) {
+    let coarser = [Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, dtype].contains(d));
+    (coarser.unwrap_or(Dtype::Fp32), if request.device == Device::Cpu { device } else { request.device })
+}
 
 /// What came out for one frame.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use crate::manifest::Manifest;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::segment::Segmenter;
-use crate::study::frames::FrameAnswer;
+use crate::study::frames::{FrameAnswer, judged};
 use crate::study::golden::{SCHEMA, Verdict};
 use crate::study::reference::{FramesIndex, FramesReference, TensorFile, floats, read_label_png, read_png, relative};
 use crate::types::{Device, Dtype, Frame, FrameMasks, Mask, OpenRequest};
@@ -201,8 +201,7 @@ impl Bench {
         let pack = Pack::read(&request.pack)?;
         let reference = Reference::read(&pack)?;
         let segmenter = Segmenter::open(request, None)?;
-        let coarser = [Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, other.0].contains(d));
-        let device = if request.device == Device::Cpu { other.1 } else { request.device };
+        let (coarser, device) = judged(request, other);
         let report = TubeReport {
             schema: SCHEMA,
             verdict: Verdict::Fail,
@@ -210,7 +209,7 @@ impl Bench {
             precision: request.dtype,
             device: request.device.to_string(),
             runtime: segmenter.report().runtime_version.clone(),
-            tolerance: Limits::new(coarser.unwrap_or(Dtype::Fp32), device, reference.tolerance),
+            tolerance: Limits::new(coarser, device, reference.tolerance),
             frames: Vec::new(),
             objects: [0; 2],
             failures: Vec::new(),

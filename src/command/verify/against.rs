@@ -10,7 +10,7 @@ use std::io::{BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
 use jetbench_runners::contract::DVIS_DAQ;
-use jetbench_runners::frames::FrameAnswer;
+use jetbench_runners::frames::{FrameAnswer, judged};
 use jetbench_runners::golden::{self, Difference, Limits, MaskDifference, Observation, TensorDifference, shown};
 use jetbench_runners::options::{TABLE, find};
 use jetbench_runners::types::{Device, Dtype, Mask, OpenRequest, PromptKind};
@@ -193,9 +193,8 @@ impl TrackSeen {
 pub(super) fn against_itself(args: &VerifyArgs, request: &OpenRequest, words: &str) -> Result<Outcome, Error> {
     let other = other_side(request, words)?;
     let pack = packs::describe(&request.pack, request.device)?;
-    let coarser = [Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, other.dtype].contains(d));
-    let device = if request.device == Device::Cpu { other.device } else { request.device };
-    let judge = Judge::new(args, golden::limits(&request.pack, coarser.unwrap_or(Dtype::Fp32), device)?);
+    let (coarser, device) = judged(request, (other.dtype, other.device));
+    let judge = Judge::new(args, golden::limits(&request.pack, coarser, device)?);
     let mut side = Side::start(&other, most(args))?;
     let mut tracks: BTreeMap<String, TrackSeen> = BTreeMap::new();
     let ours = golden::observe(request, most(args), &mut |seen| {
