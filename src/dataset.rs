@@ -38,7 +38,7 @@ use crate::score::Protocol;
 pub use categories::Categories;
 pub use check::{CheckReport, check};
 pub use clock::Clock;
-pub(crate) use coco_rle::{mask as coco_mask, runs as coco_runs};
+pub(crate) use coco_rle::{runs as coco_runs, sized_runs as coco_sized_runs};
 pub use finding::{Finding, FindingSeverity};
 pub use footage::{Still, still};
 pub use frame::{DecodedFrame, FramePicker, FrameReader, decode_frame, frame_size, read_frame};

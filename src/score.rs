@@ -12,6 +12,7 @@ mod mosev2;
 mod predicted;
 mod protocol;
 mod rules;
+pub mod segment;
 mod set_order;
 pub mod tracking;
 pub mod tubes;

@@ -294,7 +294,7 @@ fn a_mots_line_that_is_none_is_named() {
     };
     let fault = |line: &str| {
         write(&truth, "1 1 2 2 2 4\n");
-        write(&pred, &format!("1 1 2 2 2 4\n{line}\n"));
+        write(&pred, &format!("1 1 2 2 2 13\n{line}\n"));
         let options = TrackingOptions { truth: truth.clone(), pred: pred.clone(), list: None, remove_void: false };
         track(&options).map(|r| r.videos.len()).unwrap_err().0
     };
@@ -306,6 +306,8 @@ fn a_mots_line_that_is_none_is_named() {
         ("2 1 2 2 2 5", "do not fill 2x2 pixels"),
         ("2 1 2 4000000000 4000000000 4", "4000000000"),
         ("1 1 2 2 2 4", "id 1 is on frame 1 already"),
+        ("1 2 2 2 2 31", "overlaps another one of its frame"),
+        ("1 2 10 2 2 31", "overlaps another one of its frame"),
         ("1 2 2 3 2 6", "another size"),
         ("2 2 2 3 2 6", "another size"),
     ] {

@@ -6,10 +6,18 @@ use jetbench_runners::types::Mask;
 ///
 /// # Errors
 /// What is wrong with size or text, without a file name.
-pub(crate) fn mask(width: u32, height: u32, text: &str) -> Result<Mask, String> {
-    super::label_png::bound_size(width, height, 0, 0)?;
-    let runs = runs(text.as_bytes()).ok_or("not a COCO run-length text")?;
+pub(super) fn mask(width: u32, height: u32, text: &str) -> Result<Mask, String> {
+    let runs = sized_runs(width, height, text)?;
     unpack(width, height, &runs).ok_or_else(|| format!("its run lengths do not fill {width}x{height} pixels"))
+}
+
+/// Run lengths from the text form of a mask of `width` x `height` pixels; whether they fill it is not looked at.
+///
+/// # Errors
+/// A size that is not read, or a text that is none, without a file name.
+pub(crate) fn sized_runs(width: u32, height: u32, text: &str) -> Result<Vec<u32>, String> {
+    super::label_png::bound_size(width, height, 0, 0)?;
+    runs(text.as_bytes()).ok_or_else(|| "not a COCO run-length text".into())
 }
 
 /// Run lengths from COCO's text form: groups of five bits, lowest first, each a character from `0` on, with a sixth bit

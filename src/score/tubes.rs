@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use self::average::{Averages, CategoryAverage, Group, Part, class_agnostic, class_aware};
-pub use self::files::{Instances, Segment, Tube};
+pub use self::files::{Instances, Tube};
 
 use self::average::{Pairing, averages};
 use crate::dataset::DataError;

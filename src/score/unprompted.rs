@@ -8,9 +8,10 @@ use jetbench_runners::types::Mask;
 use serde::{Deserialize, Serialize};
 
 use super::directory::unsupervised::{Frame, Grid, MOST_PROPOSALS, highest, pairs};
-use super::tracking::labels::{Met, ids, numbered};
+use super::tracking::labels::{Met, ids, mask_iou, numbered};
 use super::tracking::{Hota, Switch, TrackingScore, switches};
-use super::tubes::{Group, Segment, Tube, class_agnostic, class_aware};
+use super::segment::Segment;
+use super::tubes::{Group, Tube, class_agnostic, class_aware};
 use super::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer, mean};
 
 /// Masks of one annotated frame by id, ascending, those without a pixel left out.
@@ -52,7 +53,7 @@ impl Compared {
         let wide = |masks: Vec<(u16, Mask)>| -> Vec<(u32, Mask)> {
             masks.into_iter().filter(|(_, mask)| !mask.is_empty()).map(|(id, mask)| (u32::from(id), mask)).collect()
         };
-        let met = Met::of(&wide(frame.truth), &wide(frame.pred));
+        let met = Met::of(&wide(frame.truth), &wide(frame.pred), mask_iou);
         let [truth, tracks] = segments;
         Compared { index, grid, highest, met, truth, tracks }
     }

@@ -11,8 +11,8 @@ use crate::dataset::DataError;
 use crate::score::label_pair;
 use crate::score::predicted::Predicted;
 
-/// Masks of one frame by id, ascending.
-pub(super) type Masks = Vec<(u32, Mask)>;
+/// What shows on one frame by id, ascending.
+pub(super) type Shown<T> = Vec<(u32, T)>;
 
 /// One video, and whether its truth has void pixels. TrackEval leaves those in the tracks; with `remove_void` they are taken out of both
 /// sides.
@@ -34,7 +34,7 @@ pub(super) fn read(
     if let Some((place, file)) = apart.or_else(alone) {
         return Err(DataError(format!("{place}: {file} is missing; truth and tracks need the same frames")));
     }
-    let frames: Vec<(Masks, Masks, bool)> = files
+    let frames: Vec<(Shown<Mask>, Shown<Mask>, bool)> = files
         .par_iter()
         .map(|file| {
             let (mut t, mut p) = label_pair::read(truth, pred, file)?;
@@ -43,7 +43,7 @@ pub(super) fn read(
                 p.masks.iter_mut().for_each(|(_, mask)| mask.subtract(void));
                 p.masks.retain(|(_, mask)| !mask.is_empty());
             }
-            let wide = |masks: Vec<(u16, Mask)>| masks.into_iter().map(|(id, m)| (u32::from(id), m)).collect::<Masks>();
+            let wide = |masks: Vec<(u16, Mask)>| masks.into_iter().map(|(id, m)| (u32::from(id), m)).collect::<Shown<Mask>>();
             let (mut t, mut p) = (wide(t.masks), wide(p.masks));
             t.sort_unstable_by_key(|(id, _)| *id);
             p.sort_unstable_by_key(|(id, _)| *id);
@@ -51,7 +51,7 @@ pub(super) fn read(
         })
         .collect::<Result<_, DataError>>()?;
     let void = frames.iter().any(|f| f.2);
-    Ok((video(name, frames.into_iter().map(|(t, p, _)| (t, p)).collect()), void))
+    Ok((video(name, frames.into_iter().map(|(t, p, _)| (t, p)).collect(), mask_iou), void))
 }
 
 /// Who is there on a frame, by id, and the IoU of every object with every track, a row per object.
@@ -63,17 +63,26 @@ pub(crate) struct Met {
 }
 
 impl Met {
-    /// Compares the masks of a frame; ids ascend.
-    pub(crate) fn of(truth: &[(u32, Mask)], tracks: &[(u32, Mask)]) -> Met {
-        let ids = |masks: &[(u32, Mask)]| masks.iter().map(|(id, _)| *id).collect();
-        let iou = truth.iter().flat_map(|(_, t)| tracks.iter().map(move |(_, p)| t.iou(p).unwrap_or(0.0)));
-        Met { truth: ids(truth), tracks: ids(tracks), iou: iou.collect() }
+    /// Compares what shows on a frame; ids ascend.
+    pub(crate) fn of<T>(truth: &[(u32, T)], tracks: &[(u32, T)], iou: fn(&T, &T) -> f64) -> Met {
+        let ids = |shown: &[(u32, T)]| shown.iter().map(|(id, _)| *id).collect();
+        let each = truth.iter().flat_map(|(_, t)| tracks.iter().map(move |(_, p)| iou(t, p)));
+        Met { truth: ids(truth), tracks: ids(tracks), iou: each.collect() }
     }
 }
 
-/// Compares the masks of each frame.
-pub(super) fn video(name: &str, frames: Vec<(Masks, Masks)>) -> TrackedVideo {
-    numbered(name, frames.par_iter().map(|(truth, pred)| Met::of(truth, pred)).collect())
+/// IoU of two masks; 0 where both are empty.
+pub(crate) fn mask_iou(a: &Mask, b: &Mask) -> f64 {
+    a.iou(b).unwrap_or(0.0)
+}
+
+/// Compares what shows on each frame.
+pub(super) fn video<T: Sync>(
+    name: &str,
+    frames: Vec<(Shown<T>, Shown<T>)>,
+    iou: fn(&T, &T) -> f64,
+) -> TrackedVideo {
+    numbered(name, frames.par_iter().map(|(truth, pred)| Met::of(truth, pred, iou)).collect())
 }
 
 /// Ids of all objects and of all tracks, ascending.

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use jetbench_runners::assignment::assign;
 use jetbench_runners::files;
-use jetbench_runners::types::Mask;
 
 use super::TrackedVideo;
-use super::labels::{Masks, video};
-use crate::dataset::{DataError, coco_mask};
-use jetbench_runners::assignment::assign;
+use super::labels::{Shown, video};
+use crate::dataset::{DataError, coco_sized_runs};
+use crate::score::segment::{Claims, Segment};
 
 /// What is tracked.
 const TRACKED: u32 = 2;
@@ -26,8 +26,9 @@ const SAME: f64 = 0.5;
 /// Masks of one file by frame.
 #[derive(Default)]
 struct Lines {
-    masks: BTreeMap<u32, Masks>,
-    ignored: BTreeMap<u32, Mask>,
+    masks: BTreeMap<u32, Shown<Segment>>,
+    /// What is no one's, in parts.
+    ignored: BTreeMap<u32, Vec<Segment>>,
     /// Width and height of every mask.
     size: Option<(u32, u32)>,
     /// Classes that are not scored.
@@ -100,12 +101,12 @@ pub(super) fn read(
         }
         (objects, there)
     });
-    Ok((video(name, scenes.collect()), others))
+    Ok((video(name, scenes.collect(), Segment::iou), others))
 }
 
 /// Takes out tracks that are no object's and lie in the region by more than half.
-fn drop_ignored(objects: &Masks, tracks: &mut Masks, region: &Mask) {
-    let score = |o: &Mask, t: &Mask| match o.iou(t).unwrap_or(0.0) {
+fn drop_ignored(objects: &Shown<Segment>, tracks: &mut Shown<Segment>, region: &[Segment]) {
+    let score = |o: &Segment, t: &Segment| match o.iou(t) {
         iou if iou < SAME - f64::EPSILON => 10_000.0,
         iou => -iou,
     };
@@ -113,22 +114,35 @@ fn drop_ignored(objects: &Masks, tracks: &mut Masks, region: &Mask) {
     let pairs = assign(objects.len(), tracks.len(), &cost);
     let matched: Vec<usize> = pairs.iter().filter(|(o, t)| cost[o * tracks.len() + t] < 0.0).map(|(_, t)| *t).collect();
     let mut at = 0;
-    tracks.retain(|(_, mask)| {
-        let inside = mask.overlap(region) as f64 / mask.area() as f64 > SAME + f64::EPSILON;
+    tracks.retain(|(_, track)| {
+        let shared: u64 = region.iter().map(|part| track.overlap(part)).sum();
+        let inside = shared as f64 / track.area() as f64 > SAME + f64::EPSILON;
         at += 1;
         matched.contains(&(at - 1)) || !inside
     });
 }
 
+/// A line of a file.
+struct Line {
+    /// Its number, from 1.
+    at: usize,
+    id: u32,
+    class: u32,
+    segment: Segment,
+}
+
 fn lines(path: &Path) -> Result<Lines, DataError> {
     let text = files::read_text(path, files::LARGE).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
+    let mut frames: BTreeMap<u32, Vec<Line>> = BTreeMap::new();
     let mut all = Lines::default();
-    let mut covered: BTreeMap<u32, Mask> = BTreeMap::new();
     let mut bytes = 0;
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let fail = |what: &str| DataError(format!("{}:{}: {what}", path.display(), i + 1));
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [frame, id, class, height, width, rle] = words[..] else {
+        let mut words = line.split_whitespace();
+        let mut next = || words.next();
+        let (Some(frame), Some(id), Some(class), Some(height), Some(width), Some(rle), None) =
+            (next(), next(), next(), next(), next(), next(), next())
+        else {
             return Err(fail("expected `frame id class height width rle`"));
         };
         let number =
@@ -137,34 +151,35 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
         if !(1..=MOST_FRAMES).contains(&frame) {
             return Err(fail(&format!("frame {frame}: frames count from 1, to {MOST_FRAMES} at most")));
         }
-        let mask = coco_mask(number(width, "width")?, number(height, "height")?, rle).map_err(|e| fail(&e))?;
-        if *all.size.get_or_insert((mask.width(), mask.height())) != (mask.width(), mask.height()) {
+        let (width, height) = (number(width, "width")?, number(height, "height")?);
+        let runs = coco_sized_runs(width, height, rle).map_err(|e| fail(&e))?;
+        let segment = Segment::of_runs([height, width], &runs).map_err(|e| fail(&e))?;
+        if *all.size.get_or_insert((width, height)) != (width, height) {
             return Err(fail("another size than the masks above it"));
         }
-        // The mask, and at most one more for what its frame has so far.
-        bytes += 2 * 8 * mask.words().len() as u64;
+        bytes += std::mem::size_of_val(segment.spans()) as u64;
         if bytes > ROOM {
             return Err(fail("the masks up to here take more than 4 GiB of memory; score fewer frames at a time"));
         }
-        let taken = covered.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
-        if taken.overlap(&mask) > 0 {
-            return Err(fail("this mask overlaps another one of its frame; MOTS masks never do"));
+        frames.entry(frame).or_default().push(Line { at: i + 1, id, class, segment });
+    }
+    let mut claims = Claims::default();
+    for (frame, lines) in frames {
+        let fail = |line: &Line, what: &str| Err(DataError(format!("{}:{}: {what}", path.display(), line.at)));
+        if let Some(at) = claims.clash(lines.iter().map(|line| &line.segment)) {
+            return fail(&lines[at], "this mask overlaps another one of its frame; MOTS masks never do");
         }
-        taken.unite(&mask);
-        match class {
-            IGNORED => {
-                all.classes.insert(class);
-                let region = all.ignored.entry(frame).or_insert_with(|| Mask::empty(mask.width(), mask.height()));
-                region.unite(&mask);
+        let mut ids = BTreeSet::new();
+        if let Some(line) = lines.iter().find(|line| line.class == TRACKED && !ids.insert(line.id)) {
+            return fail(line, &format!("id {} is on frame {frame} already", line.id));
+        }
+        for line in lines {
+            match line.class {
+                TRACKED => all.masks.entry(frame).or_default().push((line.id, line.segment)),
+                IGNORED => all.ignored.entry(frame).or_default().push(line.segment),
+                _ => {}
             }
-            TRACKED => {
-                let masks = all.masks.entry(frame).or_default();
-                if masks.iter().any(|(other, _)| *other == id) {
-                    return Err(fail(&format!("id {id} is on frame {frame} already")));
-                }
-                masks.push((id, mask));
-            }
-            other => drop(all.classes.insert(other)),
+            all.classes.extend((line.class != TRACKED).then_some(line.class));
         }
     }
     for masks in all.masks.values_mut() {

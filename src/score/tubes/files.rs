@@ -4,52 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jetbench_runners::files;
-use jetbench_runners::types::Mask;
 use serde::Deserialize;
 
 use crate::dataset::{DataError, coco_runs};
-
-/// What is on one frame: run lengths in column order, background first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Height, width.
-    pub size: [u32; 2],
-    runs: Vec<u32>,
-}
-
-impl Segment {
-    /// Of a mask. Runs are in row order here: areas and overlaps are the same in any order that two segments share.
-    pub fn of(mask: &Mask) -> Segment {
-        Segment { size: [mask.height(), mask.width()], runs: mask.to_runs() }
-    }
-
-    /// Pixels.
-    pub fn area(&self) -> u64 {
-        self.runs.iter().skip(1).step_by(2).map(|r| u64::from(*r)).sum()
-    }
-
-    /// Pixels in both; the sizes are the same.
-    pub fn overlap(&self, other: &Segment) -> u64 {
-        let spans = |segment: &Segment| {
-            let mut at = 0u64;
-            let mut spans = Vec::with_capacity(segment.runs.len() / 2);
-            for (i, run) in segment.runs.iter().enumerate() {
-                if i % 2 == 1 {
-                    spans.push((at, at + u64::from(*run)));
-                }
-                at += u64::from(*run);
-            }
-            spans
-        };
-        let (a, b) = (spans(self), spans(other));
-        let (mut i, mut k, mut both) = (0, 0, 0);
-        while let (Some(x), Some(y)) = (a.get(i), b.get(k)) {
-            both += x.1.min(y.1).saturating_sub(x.0.max(y.0));
-            if x.1 < y.1 { i += 1 } else { k += 1 }
-        }
-        both
-    }
-}
+use crate::score::segment::Segment;
 
 /// An instance over a video.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,11 +108,7 @@ impl Rle {
             Counts::Runs(runs) => runs,
             Counts::Text(text) => coco_runs(text.as_bytes()).ok_or("`counts` is not a COCO run-length text")?,
         };
-        let [height, width] = self.size;
-        if runs.iter().map(|r| u64::from(*r)).sum::<u64>() != u64::from(height) * u64::from(width) {
-            return Err(format!("its run lengths do not fill {width}x{height} pixels"));
-        }
-        Ok(Segment { size: self.size, runs })
+        Segment::of_runs(self.size, &runs)
     }
 }
 
