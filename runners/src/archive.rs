@@ -150,7 +150,7 @@ fn complete(dir: &Path, copy: &Path) -> Result<PathBuf, RunnerError> {
     Ok(copy.to_path_buf())
 }
 
-/// Every graph in every precision, for families whose packs have graphs.
+/// Every graph in every precision, for families whose packs have graphs, and a label pack's vectors.
 fn check(dir: &Path) -> Result<(), RunnerError> {
     match Pack::read(dir) {
         Ok(pack) => pack.manifest.dtypes().into_iter().try_for_each(|dtype| pack.check(dtype)),
@@ -221,6 +221,14 @@ pub fn digests(dir: &Path) -> Result<Vec<Digested>, RunnerError> {
         sha256: pack.digest.clone(),
         said: None,
     }];
+    if let Some(labels) = &pack.manifest.labels {
+        found.push(Digested {
+            what: "vectors of the classes".to_string(),
+            file: labels.embeddings.clone(),
+            sha256: sha256_of(&dir.join(&labels.embeddings))?,
+            said: Some(labels.sha256.clone()),
+        });
+    }
     for graph in &pack.manifest.graphs {
         for form in graph.forms() {
             let files = std::iter::once((form.file, form.sha256, ""))

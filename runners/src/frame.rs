@@ -13,6 +13,7 @@ pub use cropped::Cropped;
 pub use fitted::Fitted;
 pub use preprocess::Preprocess;
 pub use prompt_mask::resize_mask;
+pub use resize::Rows;
 pub use threshold::Thresholder;
 
 /// The smallest box around a mask's pixels, row by row, for tests: edges; `None` where there are none.

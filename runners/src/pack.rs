@@ -115,7 +115,7 @@ impl Pack {
         Ok(CheckedGraph { path, bytes, weights, sha256: form.identity(), fp32_sha256 })
     }
 
-    /// Checks every graph of `precision`, and of fp32 also the forms for the CPU provider.
+    /// Checks every graph of `precision`, and of fp32 also the forms for the CPU provider; of a label pack the file of its vectors, too.
     ///
     /// # Errors
     /// As [`Pack::check_graph`].
@@ -126,7 +126,12 @@ impl Pack {
                 self.check_cpu_form(graph)?;
             }
             Ok(())
-        })
+        })?;
+        let Some(labels) = &self.manifest.labels else { return Ok(()) };
+        let path = self.dir.join(&labels.embeddings);
+        let wrong = |text: String| RunnerError::Pack(format!("{}: {text}", path.display()));
+        let bytes = files::read(&path, files::LARGE).map_err(|e| wrong(e.to_string()))?;
+        agrees(&labels.sha256, &sha256_hex(&bytes)).map_err(wrong)
     }
 }
 

@@ -162,6 +162,46 @@ fn a_broken_pack_is_not_packed_and_a_damaged_archive_not_installed() {
     assert!(!case.at("c.tar").exists());
 }
 
+/// The vectors of a label pack's classes decide its names as much as its graph does.
+#[test]
+fn damaged_vectors_of_a_label_pack_are_neither_packed_nor_copied_nor_installed() {
+    let case = Case::new();
+    std::fs::remove_dir_all(case.at("pack")).unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs/labels_mini");
+    whole::copy(&shipped, &case.at("pack")).unwrap();
+    case.pack();
+    let whole = std::fs::read(case.at("a.tar")).unwrap();
+    let vectors = case.at("pack").join("labels.safetensors");
+    let mut bytes = std::fs::read(&vectors).unwrap();
+    let place = whole.windows(bytes.len()).position(|part| part == bytes).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&vectors, &bytes).unwrap();
+    for fault in [
+        write(&case.at("pack"), &case.at("c.tar"), "1").map(drop),
+        whole::copy(&case.at("pack"), &case.at("copy")).map(drop),
+    ] {
+        let fault = fault.unwrap_err().to_string();
+        assert!(fault.contains("labels.safetensors: SHA-256 is"), "{fault}");
+    }
+    assert!(!case.at("c.tar").exists() && !case.at("copy").exists());
+    let told = digests(&case.at("pack")).unwrap();
+    assert_eq!(
+        told.iter().filter(|d| !d.agrees()).map(|d| d.file.as_str()).collect::<Vec<_>>(),
+        ["labels.safetensors"]
+    );
+    // An archive whose index says what the damaged file is.
+    let mut forged = whole;
+    forged[place..place + bytes.len()].copy_from_slice(&bytes);
+    let digest = |bytes: &[u8]| crate::digest::sha256_hex(bytes).into_bytes();
+    let said = Pack::read(&shipped).unwrap().manifest.labels.unwrap().sha256.into_bytes();
+    let index = forged.windows(64).position(|part| part == said).unwrap();
+    forged[index..index + 64].copy_from_slice(&digest(&bytes));
+    std::fs::write(case.at("a.tar"), &forged).unwrap();
+    let fault = case.add().unwrap_err().to_string();
+    assert!(fault.contains("labels.safetensors: SHA-256 is"), "{fault}");
+    assert!(std::fs::read_dir(case.at("packs")).unwrap().next().is_none());
+}
+
 #[test]
 fn hostile_archives_are_refused_and_leave_nothing() {
     let case = Case::new();

@@ -134,7 +134,7 @@ fn integers(values: &[i64]) -> Vec<u8> {
 }
 
 /// Features are where red and where green is above one half; the rest is constant.
-fn segmenter() -> Vec<u8> {
+fn segmenter(offsets: [f32; 2]) -> Vec<u8> {
     let floats = ElementType::F32;
     let mut convolution = build::node("Conv", &["image", "colours", "offsets"], &["maps"], &[]);
     build::put_integers(&mut convolution, "strides", &[4, 4]);
@@ -150,7 +150,7 @@ fn segmenter() -> Vec<u8> {
             same("rows", "frame_positions"),
             same("scores", "frame_scores"),
             (5, build::initializer("colours", floats, &[2, 3, 4, 4], &raw(&colours))),
-            (5, build::initializer("offsets", floats, &[2], &raw(&[-10.0, -10.0]))),
+            (5, build::initializer("offsets", floats, &[2], &raw(&offsets))),
             (5, build::initializer("shape", ElementType::I64, &[3], &integers(&[2, 8, 8]))),
             (5, build::initializer("rows", floats, &[4, 2], &raw(&[0.0; 8]))),
             (5, build::initializer("scores", floats, &[4], &raw(&[0.5; 4]))),
@@ -232,7 +232,11 @@ fn step() -> Vec<u8> {
 
 /// Writes a pack with those graphs, after `edit` of its manifest.
 fn write(dir: &Path, edit: impl Fn(String) -> String) {
-    let graphs = [("segmenter", segmenter()), ("tracker_step", step())];
+    write_with(dir, [-10.0, -10.0], edit);
+}
+
+fn write_with(dir: &Path, offsets: [f32; 2], edit: impl Fn(String) -> String) {
+    let graphs = [("segmenter", segmenter(offsets)), ("tracker_step", step())];
     let wanted = super::contract::requirements(&drawn_sizes());
     let mut text = "schema = 1\nid = \"drawn\"\nfamily = \"dvis_daq\"\ndescription = \"\"\nlicence = \"\"\n[provenance]\ncheckpoint_sha256 = \"\"\n\
          exporter = \"\"\ncommand = \"\"\n[input]\nsize = 32\nfit = { width = 32, height = 18 }\nresize = \"bilinear_antialias_u8\"\n\
@@ -328,6 +332,34 @@ fn a_frame_goes_through_both_graphs_and_the_state_is_carried() {
     let text = runner.step(Frame { width: 3, ..frame }, &[]).unwrap_err().to_string();
     assert!(text.contains("bytes of RGB expected"), "{text}");
     assert_eq!(runner.step(frame, &[]).unwrap().objects.len(), 2, "a frame that was refused leaves no trace");
+}
+
+/// A mask that is no number is said of its track; frames of one pixel, row or column have masks of their size.
+#[test]
+fn odd_masks_are_named_and_odd_frames_have_masks_of_their_size() {
+    let dir = tempfile::tempdir().unwrap();
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        write_with(dir.path(), [wrong, -10.0], |text| text);
+        let Some(mut runner) = opened(dir.path(), &[]) else { return };
+        let rgb = [0, 255, 0].repeat(64 * 36);
+        let objects = runner.step(Frame { width: 64, height: 36, rgb: &rgb }, &[]).unwrap().objects;
+        let told: Vec<_> = objects.iter().map(|o| (o.object, o.finite)).collect();
+        assert_eq!(told, [(1, false), (2, true)], "{wrong}");
+        assert!(objects[1].mask.get(20, 10), "{wrong}");
+    }
+    write(dir.path(), |text| text);
+    let Some(mut runner) = opened(dir.path(), &[]) else { return };
+    for (width, height) in [(1, 1), (5_000, 1), (1, 5_000), (3, 2)] {
+        let rgb: Vec<u8> = [255, 0, 0].repeat(width * height);
+        let frame = Frame { width: width as u32, height: height as u32, rgb: &rgb };
+        for live in [2, 1] {
+            let objects = runner.step(frame, &[]).unwrap().objects;
+            assert_eq!(objects.len(), live);
+            let mask = &objects[0].mask;
+            assert_eq!((mask.width(), mask.height()), (frame.width, frame.height));
+        }
+        runner.reset();
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! and in the same order of f32 operations elsewhere, because a model sees a difference of one grey level as several
 //! hundredths of a logit.
 
-use crate::frame::resize::Resizer;
+use crate::frame::resize::{Resizer, Rows};
 use crate::manifest::InputSpec;
 use crate::runner::RunnerError;
 use crate::types::Frame;
@@ -88,13 +88,18 @@ impl Preprocess {
     /// [`RunnerError::Usage`] when the frame's bytes do not fit its size.
     pub fn resize(&mut self, frame: Frame<'_>) -> Result<Vec<u8>, RunnerError> {
         crate::runner::check_frame(frame)?;
+        Ok(self.resized(frame))
+    }
+
+    /// The same of pixels that come row by row.
+    pub fn resized(&mut self, source: impl Rows) -> Vec<u8> {
         let mut pixels = Vec::with_capacity(3 * self.size * self.size);
-        self.resize.rows(frame, |_, row| {
+        self.resize.rows(source, |_, row| {
             let (red, rest) = row.split_at(self.size);
             let (green, blue) = rest.split_at(self.size);
             pixels.extend(red.iter().zip(green).zip(blue).flat_map(|((r, g), b)| [*r, *g, *b]));
         });
-        Ok(pixels)
+        pixels
     }
 
     /// Writes the normalised frame into `planes` (3 x `size` x `size`), row by row as it is resized.

@@ -80,6 +80,32 @@ fn kernel(filter: ResizeFilter, at: f64) -> f64 {
     }
 }
 
+/// Pixels that are there a few rows at a time: a frame in memory, or a crop that is larger than its frame.
+pub trait Rows {
+    /// Columns and rows.
+    fn size(&self) -> [usize; 2];
+
+    /// Two of the rows, interleaved RGB.
+    fn pair(&mut self, rows: [usize; 2]) -> [&[u8]; 2];
+
+    /// Is this row of one colour, the same as all such rows? Then it is resampled once.
+    fn blank(&self, _row: usize) -> bool {
+        false
+    }
+}
+
+impl Rows for Frame<'_> {
+    fn size(&self) -> [usize; 2] {
+        [self.width as usize, self.height as usize]
+    }
+
+    #[inline]
+    fn pair(&mut self, rows: [usize; 2]) -> [&[u8]; 2] {
+        let bytes = self.width as usize * 3;
+        rows.map(|row| &self.rgb[row * bytes..][..bytes])
+    }
+}
+
 /// Turns frames into pixels of another size, row by row.
 pub struct Resizer {
     filter: ResizeFilter,
@@ -109,33 +135,41 @@ impl Resizer {
         self.plain = plain;
     }
 
-    /// Resizes `frame`, whose bytes fit its size, and hands on each target row in turn: its number and its samples, first
+    /// Resizes a frame, whose bytes fit its size, or a crop, and hands on each target row in turn: its number and its samples, first
     /// all red, then all green, then all blue.
-    pub fn rows(&mut self, frame: Frame<'_>, mut take: impl FnMut(usize, &[u8])) {
-        let ([size, lines], height) = (self.size, frame.height as usize);
-        if self.columns.source != frame.width as usize {
-            self.columns = Taps::new(self.filter, frame.width, size as u32);
+    pub fn rows(&mut self, mut source: impl Rows, mut take: impl FnMut(usize, &[u8])) {
+        let ([size, lines], [across, height]) = (self.size, source.size());
+        if self.columns.source != across {
+            self.columns = Taps::new(self.filter, across as u32, size as u32);
         }
         if self.rows.source != height {
-            self.rows = Taps::new(self.filter, frame.height, lines as u32);
+            self.rows = Taps::new(self.filter, height as u32, lines as u32);
             // Room for one window and the second row of the pair that is resampled together.
             self.ring_rows = (self.rows.count + 2).next_power_of_two();
             self.ring.clear();
             self.ring.resize(self.ring_rows * 3 * size, 0);
         }
-        let (width, wide) = (frame.width as usize * 3, 3 * size);
+        let wide = 3 * size;
         let mut ready = 0;
+        // What becomes of a blank row.
+        let mut blank: Option<Vec<u8>> = None;
         for y in 0..lines {
             let window = self.rows.first[y] as usize;
             let weights = &self.rows.weights[y * self.rows.count..][..self.rows.count];
             while ready < (window + self.rows.count).min(height) {
                 // Two source rows at a time; the last one of an odd number goes twice.
                 let next = (ready + 1).min(height - 1);
-                let [upper, lower] = [ready, next].map(|row| &frame.rgb[row * width..][..width]);
                 let place = ready % self.ring_rows;
                 debug_assert!(place + 1 < self.ring_rows);
                 let (first, second) = self.ring[place * wide..][..2 * wide].split_at_mut(wide);
-                resample_columns(self.plain, &self.columns, [upper, lower], [first, second]);
+                match blank.as_ref().filter(|_| source.blank(ready) && source.blank(next)) {
+                    Some(blank) => [first, second].into_iter().for_each(|row| row.copy_from_slice(blank)),
+                    None => {
+                        let pair = source.pair([ready, next]);
+                        resample_columns(self.plain, &self.columns, pair, [&mut *first, second]);
+                        blank = blank.or_else(|| source.blank(ready).then(|| first.to_vec()));
+                    }
+                }
                 ready += 2;
             }
             let places: usize = self.ring_rows;

@@ -22,6 +22,8 @@ pub use table::{REFUSED, TABLE};
 
 /// The option that says how many objects run together.
 pub const OBJECTS: &str = "objects";
+/// The option that says how many tracks a detector keeps at once.
+pub const MAX_TRACKS: &str = "max_tracks";
 /// The option that says what becomes of a pixel that several objects claim.
 pub const OVERLAPS: &str = "overlaps";
 /// The option that says which tracked frames change the memory.
@@ -47,7 +49,7 @@ pub const OF_ASSOCIATION: [&str; 10] = [
     "probation",
     "keep_alive",
     "max_absent",
-    "max_tracks",
+    MAX_TRACKS,
 ];
 
 /// One option of the runners.

@@ -45,7 +45,8 @@ pub fn open(runner: Box<dyn Runner>, request: &OpenRequest, dir: &Path) -> Resul
         left_out: BTreeSet::new(),
         step: 0,
         found: None,
-        square: Vec::new(),
+        lines: Default::default(),
+        warm: false,
     }))
 }
 
@@ -60,13 +61,15 @@ struct Labelled {
     /// Steps since the last reset.
     step: u32,
     found: Option<FoundTracks>,
-    /// The crop as it lies in the frame.
-    square: Vec<u8>,
+    /// Two rows of a crop, as they lie in the frame.
+    lines: [Vec<u8>; 2],
+    /// Has the tower run?
+    warm: bool,
 }
 
 impl Labelled {
     /// Keeps the crops of a frame that are wanted.
-    fn look(&mut self, frame: Frame<'_>, masks: &FrameMasks) -> Result<(), RunnerError> {
+    fn look(&mut self, frame: Frame<'_>, masks: &FrameMasks) {
         for object in &masks.objects {
             let area = object.mask.area();
             if area == 0 || !object.finite {
@@ -80,11 +83,10 @@ impl Labelled {
             if !slots.wants(self.step, area) {
                 continue;
             }
-            let Some(side) = crop::square(frame, &object.mask, self.labeller.fill, &mut self.square) else { continue };
-            let pixels = self.labeller.resize(Frame { width: side, height: side, rgb: &self.square })?;
+            let Some(crop) = crop::square(frame, &object.mask, self.labeller.fill, &mut self.lines) else { continue };
+            let pixels = self.labeller.resize(crop);
             slots.keep(Kept { step: self.step, area, pixels });
         }
-        Ok(())
     }
 
     /// What an object is called by its crops of the steps in a range.
@@ -142,9 +144,13 @@ impl Runner for Labelled {
         prompts: &[Prompt],
         next: Option<Frame<'_>>,
     ) -> Result<FrameMasks, RunnerError> {
+        if !self.warm {
+            self.labeller.warm_up()?;
+            self.warm = true;
+        }
         let masks = self.runner.step_ahead(frame, prompts, next)?;
         let mut clock = StageClock::start(self.stage_times);
-        self.look(frame, &masks)?;
+        self.look(frame, &masks);
         clock.lap(&mut self.times, Stage::Labels);
         self.step += 1;
         Ok(masks)

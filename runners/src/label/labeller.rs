@@ -6,9 +6,9 @@ use ort::session::IoBinding;
 
 use super::contract::{PIXELS, Signature, VISION, signature};
 use super::vectors::Vectors;
-use crate::frame::Preprocess;
+use crate::frame::{Preprocess, Rows};
 use crate::host::loader::{GraphRequest, PackLoader};
-use crate::host::session::GraphSession;
+use crate::host::session::{GraphSession, failed};
 use crate::host::settings::SessionSettings;
 use crate::host::tensor::{FloatTensor, input, output, tensor};
 use crate::onnx::Edge;
@@ -79,12 +79,22 @@ impl Labeller {
         &self.vectors
     }
 
-    /// A crop of any size at the size of the model's input, 8-bit RGB.
+    /// A crop of any size at the size of the model's input, 8-bit RGB; of a frame, its bytes fit its size.
+    pub fn resize(&mut self, crop: impl Rows) -> Vec<u8> {
+        self.preprocess.resized(crop)
+    }
+
+    /// Runs the tower once, on a crop of one colour: with the first frame, so that it does not fail, and is not slow, after a whole video only.
     ///
     /// # Errors
-    /// [`RunnerError::Usage`] when its bytes do not fit its size.
-    pub fn resize(&mut self, crop: Frame<'_>) -> Result<Vec<u8>, RunnerError> {
-        self.preprocess.resize(crop)
+    /// [`RunnerError::Inference`] when the model fails or gives what is no number.
+    pub fn warm_up(&mut self) -> Result<(), RunnerError> {
+        let side = self.signature.size as usize;
+        let blank: Vec<u8> = std::iter::repeat_n(self.fill, side * side).flatten().collect();
+        match self.embed(&blank)?.iter().all(|value| value.is_finite()) {
+            true => Ok(()),
+            false => Err(failed(VISION, "an embedding has values that are no numbers")),
+        }
     }
 
     /// The embedding of a crop that [`Labeller::resize`] gave, as the tower gives it.

@@ -1,6 +1,8 @@
-use super::crop::square;
+use super::crop::{Crop, square};
 use super::slots::{Kept, MOST, Slots};
 use super::vectors::{Vectors, best, unit};
+use crate::frame::{Preprocess, Rows};
+use crate::manifest::{Colour, InputSpec, ResizeFilter};
 use crate::types::{Frame, Mask};
 
 const FILL: [u8; 3] = [9, 8, 7];
@@ -13,10 +15,18 @@ fn picture(width: u32, height: u32) -> Vec<u8> {
 fn crop_of(width: u32, height: u32, [x0, y0, x1, y1]: [u32; 4]) -> (u32, Vec<u8>) {
     let rgb = picture(width, height);
     let mask = Mask::from_fn(width, height, |x, y| (x0..x1).contains(&x) && (y0..y1).contains(&y));
-    let mut crop = vec![5; 7];
-    let side = square(Frame { width, height, rgb: &rgb }, &mask, FILL, &mut crop).unwrap();
-    assert_eq!(crop.len() as u32, 3 * side * side);
-    (side, crop)
+    let mut lines = [vec![5; 7], Vec::new()];
+    let crop = square(Frame { width, height, rgb: &rgb }, &mask, FILL, &mut lines).unwrap();
+    let side = crop.size()[0];
+    let pixels = whole(crop);
+    assert_eq!(pixels.len(), 3 * side * side);
+    (side as u32, pixels)
+}
+
+/// All pixels of a crop.
+fn whole(mut crop: Crop<'_>) -> Vec<u8> {
+    let rows = crop.size()[1];
+    (0..rows).flat_map(|row| crop.pair([0, row])[1].to_vec()).collect()
 }
 
 #[test]
@@ -38,7 +48,39 @@ fn a_crop_is_a_grown_square_with_the_mean_colour_outside_the_frame() {
     assert_eq!((side, &crop[..3], crop.chunks(3).filter(|p| **p != FILL).count()), (12, &FILL[..], 40));
     let rgb = picture(4, 4);
     let frame = Frame { width: 4, height: 4, rgb: &rgb };
-    assert_eq!(square(frame, &Mask::empty(4, 4), FILL, &mut Vec::new()), None);
+    assert!(square(frame, &Mask::empty(4, 4), FILL, &mut Default::default()).is_none());
+}
+
+/// As a whole the crop of this frame would have 1.1 GiB.
+#[test]
+fn a_crop_of_a_long_and_narrow_frame_is_resized_without_being_made() {
+    let input = InputSpec {
+        size: 32,
+        fit: None,
+        resize: ResizeFilter::BicubicAntialiasU8,
+        colour: Colour::Rgb,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
+    let mut preprocess = Preprocess::new(&input);
+    let mut resized = |width: u32, height: u32, at_once: bool| {
+        let rgb = picture(width, height);
+        let mask = Mask::from_fn(width, height, |_, _| true);
+        let mut lines = Default::default();
+        let crop = square(Frame { width, height, rgb: &rgb }, &mask, FILL, &mut lines).unwrap();
+        let side = crop.size()[0] as u32;
+        if at_once {
+            let pixels = whole(crop);
+            return preprocess.resize(Frame { width: side, height: side, rgb: &pixels }).unwrap();
+        }
+        let resized = preprocess.resized(crop);
+        assert!(lines.iter().all(|line| line.capacity() < 8 * side as usize));
+        resized
+    };
+    for (width, height) in [(200, 3), (3, 200), (90, 70)] {
+        assert_eq!(resized(width, height, false), resized(width, height, true), "{width}x{height}");
+    }
+    assert_eq!(resized(16_384, 1, false).len(), 3 * 32 * 32);
 }
 
 /// Steps kept of a track whose mask has these areas, from step 5 on.
@@ -206,4 +248,77 @@ fn tracks_of_a_video_segmenter_get_names() {
         assert!(labels.time_ms > 0.0);
         runner.reset();
     }
+}
+
+/// A tower that gives no numbers fails on the first frame, and not after a whole video.
+#[test]
+fn a_tower_that_gives_no_numbers_is_found_on_the_first_frame() {
+    use crate::digest::sha256_hex;
+    use crate::onnx::{ElementType, build};
+    use crate::runner::{Runner, RunnerError};
+    use crate::types::{Device, Dtype, OpenRequest, Options, Prompt, PromptShape};
+    let dir = tempfile::tempdir().unwrap();
+    let write = |offset: f32| {
+        let (floats, raw) = (ElementType::F32, |v: f32| v.to_le_bytes());
+        let onnx = build::model(
+            8,
+            17,
+            &[
+                (1, build::node("GlobalAveragePool", &["pixel_values"], &["pooled"], &[])),
+                (1, build::node("Add", &["pooled", "offset"], &["moved"], &[])),
+                (1, build::node("Sqrt", &["moved"], &["rooted"], &[])),
+                (1, build::node("Flatten", &["rooted"], &["image_embeds"], &[])),
+                (5, build::initializer("offset", floats, &[1], &raw(offset))),
+                (11, build::value_info("pixel_values", floats, &[1, 3, 32, 32])),
+                (12, build::value_info("image_embeds", floats, &[1, 3])),
+            ],
+        );
+        let vectors =
+            tensors(&[("text_embeds", &[2, 3], &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]), ("logit_scale", &[1], &[2.0])]);
+        let text = format!(
+            "schema = 1\nid = \"t\"\nfamily = \"clip_labels\"\ndescription = \"\"\nlicence = \"\"\n[provenance]\ncheckpoint_sha256 = \"\"\n\
+             exporter = \"\"\ncommand = \"\"\n[input]\nsize = 32\nresize = \"bicubic_antialias_u8\"\ncolour = \"rgb\"\nmean = [0, 0, 0]\n\
+             std = [1, 1, 1]\n[labels]\nembeddings = \"v.safetensors\"\nsha256 = \"{}\"\nclasses = [\"ball\", \"box\"]\n\
+             activation = \"softmax\"\npooling = \"eot\"\nprompts = []\n[[graph]]\nname = \"vision\"\nfiles = {{ fp32 = \"v.onnx\" }}\n\
+             sha256 = {{ fp32 = \"{}\" }}\n\
+             inputs = [{{ name = \"pixel_values\", dtype = \"f32\", shape = [1, 3, 32, 32] }}]\n\
+             outputs = [{{ name = \"image_embeds\", dtype = \"f32\", shape = [1, 3] }}]\n",
+            sha256_hex(&vectors),
+            sha256_hex(&onnx)
+        );
+        for (file, bytes) in
+            [("labels/v.onnx", &onnx), ("labels/v.safetensors", &vectors), ("labels/pack.toml", &text.into_bytes())]
+        {
+            std::fs::create_dir_all(dir.path().join("labels")).unwrap();
+            std::fs::write(dir.path().join(file), bytes).unwrap();
+        }
+    };
+    std::fs::create_dir(dir.path().join("mock")).unwrap();
+    std::fs::write(dir.path().join("mock/pack.toml"), "schema = 1\nid = \"m\"\nfamily = \"mock\"\n").unwrap();
+    let request = OpenRequest {
+        options: Options::default(),
+        ..OpenRequest::new(dir.path().join("mock"), Dtype::Fp32, Device::Cpu)
+    };
+    let rgb = picture(16, 16);
+    let frame = Frame { width: 16, height: 16, rgb: &rgb };
+    let prompt = Prompt { object: 1, shape: PromptShape::Bbox([2.0, 2.0, 9.0, 9.0]) };
+    let step = |offset: f32| {
+        write(offset);
+        let mut runner: Box<dyn Runner> = crate::packs::open_labelled(&request, &dir.path().join("labels"))?;
+        runner.step(frame, std::slice::from_ref(&prompt)).map(drop)
+    };
+    match step(0.0) {
+        Ok(()) => {}
+        Err(RunnerError::Environment(text)) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "skipped a test of labels: {text}");
+            return;
+        }
+        Err(other) => panic!("{other}"),
+    }
+    let fault = step(-1.0).unwrap_err();
+    assert!(
+        matches!(&fault, RunnerError::Inference(text) if text.contains("vision") && text.contains("no numbers")),
+        "{fault}"
+    );
 }

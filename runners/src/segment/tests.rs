@@ -22,8 +22,11 @@ fn raw(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
+/// Added to what the colours give, so that a mask is where its colour is above one half.
+const OFFSETS: [f32; 2] = [-10.0, -10.0];
+
 /// A graph whose masks are where red and where green is above one half, and whose classes follow the state.
-fn graph() -> Vec<u8> {
+fn graph(offsets: [f32; 2], grows: [f32; 6]) -> Vec<u8> {
     let (side, floats) = (i64::from(SIDE), ElementType::F32);
     build::model(
         8,
@@ -33,9 +36,9 @@ fn graph() -> Vec<u8> {
             (1, build::node("Add", &["queries", "grows"], &["queries_out"], &[])),
             (1, build::node("Conv", &["image", "colours", "offsets"], &["masks"], &[])),
             (5, build::initializer("first", floats, &[1, 2, 3], &raw(&FIRST))),
-            (5, build::initializer("grows", floats, &[1, 2, 3], &raw(&GROWS))),
+            (5, build::initializer("grows", floats, &[1, 2, 3], &raw(&grows))),
             (5, build::initializer("colours", floats, &[2, 3, 1, 1], &raw(&[20.0, 0.0, 0.0, 0.0, 20.0, 0.0]))),
-            (5, build::initializer("offsets", floats, &[2], &raw(&[-10.0, -10.0]))),
+            (5, build::initializer("offsets", floats, &[2], &raw(&offsets))),
             (11, build::value_info("image", floats, &[1, 3, side, side])),
             (11, build::value_info("queries", floats, &[1, 2, 3])),
             (12, build::value_info("logits", floats, &[1, 2, 3])),
@@ -47,7 +50,10 @@ fn graph() -> Vec<u8> {
 
 /// Writes a pack with that graph, after `edit` of its manifest.
 pub fn write(dir: &Path, edit: impl Fn(String) -> String) {
-    let onnx = graph();
+    write_graph(dir, graph(OFFSETS, GROWS), edit);
+}
+
+fn write_graph(dir: &Path, onnx: Vec<u8>, edit: impl Fn(String) -> String) {
     let tensor = |name, shape| format!("{{ name = \"{name}\", dtype = \"f32\", shape = {shape} }}");
     let text = format!(
         "schema = 1\nid = \"drawn\"\nfamily = \"videomt\"\ndescription = \"\"\nlicence = \"\"\n[provenance]\ncheckpoint_sha256 = \"\"\n\
@@ -171,5 +177,53 @@ fn what_does_not_fit_the_family_is_named() {
         });
         let text = Pack::read(dir.path()).and_then(|pack| sizes(&pack)).unwrap_err().to_string();
         assert!(text.contains(part), "{from} -> {to}: {text:?} does not say {part:?}");
+    }
+}
+
+/// A mask that is no number is said of its object, and harms no other; classes that are none end the sequence, and the next starts anew.
+#[test]
+fn what_is_no_number_is_named_and_ends_no_other_sequence() {
+    let dir = tempfile::tempdir().unwrap();
+    let pixels = rgb();
+    let frame = Frame { width: SIDE, height: SIDE, rgb: &pixels };
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        write_graph(dir.path(), graph([wrong, -10.0], GROWS), |text| text);
+        let Some(mut runner) = opened(dir.path(), &[("overlaps", "keep")]) else { return };
+        let told = |runner: &mut Segmenter| {
+            let objects = runner.step(frame, &[]).unwrap().objects;
+            objects.iter().map(|o| (o.object, o.finite, o.mask.area())).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&mut runner).iter().map(|o| (o.0, o.1)).collect::<Vec<_>>(), [(1, false)], "{wrong}");
+        let second = told(&mut runner);
+        assert!(!second[0].1 && second[1] == (2, true, 8 * 16), "{wrong}: {second:?}");
+        // What it is called and how sure that is are of its classes, which are numbers.
+        assert!(runner.take_tracks().unwrap().tracks.iter().all(|track| (0.0..=1.0).contains(&track.score)));
+    }
+    for wrong in [f32::NAN, f32::INFINITY] {
+        write_graph(dir.path(), graph(OFFSETS, [wrong; 6]), |text| text);
+        let Some(mut runner) = opened(dir.path(), &[]) else { return };
+        for _ in 0..2 {
+            assert_eq!(runner.step(frame, &[]).unwrap().objects.len(), 1, "its state is not used yet");
+            let fault = runner.step(frame, &[]).unwrap_err();
+            assert!(matches!(&fault, RunnerError::Inference(text) if text.contains("no numbers")), "{fault}");
+            runner.reset();
+        }
+    }
+}
+
+/// Frames of one pixel, of one row and of one column.
+#[test]
+fn masks_have_the_size_of_any_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), |text| text);
+    let Some(mut runner) = opened(dir.path(), &[]) else { return };
+    for (width, height) in [(1, 1), (5_000, 1), (1, 5_000), (3, 2)] {
+        let rgb: Vec<u8> = [255, 0, 0].repeat(width * height);
+        let frame = Frame { width: width as u32, height: height as u32, rgb: &rgb };
+        for _ in 0..2 {
+            let mask = &runner.step(frame, &[]).unwrap().objects[0].mask;
+            assert_eq!((mask.width(), mask.height(), mask.is_full()), (frame.width, frame.height, true));
+        }
+        runner.reset();
     }
 }

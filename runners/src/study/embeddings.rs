@@ -118,7 +118,7 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<EmbeddingRepor
     };
     for of in frames.iter().take(most) {
         let rgb = read_png(&relative(&dir, &of.image)?, of.width, of.height)?;
-        let resized = labeller.resize(Frame { width: of.width, height: of.height, rgb: &rgb })?;
+        let resized = labeller.resize(Frame { width: of.width, height: of.height, rgb: &rgb });
         if sha256_hex(&resized) != of.resized_sha256 {
             report.failures.push(format!("{}: after resizing it differs from the reference", of.image));
         }

@@ -191,7 +191,7 @@ pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, Runne
 }
 
 /// Memory in bytes that the label pack of a request takes beside a runner: its graph, as [`memory_needed`], the crops of so many tracks, and
-/// the largest square that is cut out of a frame whose longer side has `longest` pixels. An upper bound: crops are held until the last frame,
+/// two rows of the largest square that is cut out of a frame whose longer side has `longest` pixels. An upper bound: crops are held until the last frame,
 /// at most [`label::MOST_CROPS`] of a track and [`label::MOST_OBJECTS`] tracks, and most videos have fewer.
 ///
 /// # Errors
@@ -199,10 +199,11 @@ pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, Runne
 pub fn memory_for_labels(request: &OpenRequest, tracks: usize, longest: u32) -> Result<u64, RunnerError> {
     let own = if request.device == Device::Cpu { CPU_RUNTIME_BYTES } else { 0 };
     let graph = memory_needed(request, 1)?.saturating_sub(own);
-    let pixels = |side: u64| 3u64.saturating_mul(side).saturating_mul(side);
+    let pixels = |rows: u64, side: u64| 3u64.saturating_mul(rows).saturating_mul(side);
     let crops = (tracks.min(label::MOST_OBJECTS) * label::MOST_CROPS) as u64;
-    let held = crops.saturating_mul(pixels(u64::from(Pack::read(&request.pack)?.manifest.input.size)));
-    Ok(graph.saturating_add(held).saturating_add(pixels((u64::from(longest) * 6).div_ceil(5))))
+    let side = u64::from(Pack::read(&request.pack)?.manifest.input.size);
+    let held = crops.saturating_mul(pixels(side, side));
+    Ok(graph.saturating_add(held).saturating_add(pixels(2, (u64::from(longest) * 6).div_ceil(5))))
 }
 
 /// Reads the pack in `dir` and counts what its graphs of `precision` (`None`: the first that every graph has) cost for so

@@ -196,11 +196,14 @@ impl Index {
                 entries.push((words, path.to_string()));
             }
         };
-        // A detector's, or a label pack's.
+        // A detector's, a video segmenter's, or a label pack's.
         for frame in self.value["frames"].as_array().into_iter().flatten() {
             take("frames of the reference".to_string(), &frame["image"]);
-            for tensor in OF_PICTURES {
+            for tensor in OF_FRAMES {
                 take(format!("{tensor} of the reference"), &frame[tensor]["file"]);
+            }
+            for picture in PICTURES_OF_FRAMES {
+                take(format!("{picture} of the reference"), &frame[picture]);
             }
         }
         for clip in self.value["clips"].as_array().into_iter().flatten() {
@@ -216,19 +219,23 @@ impl Index {
     }
 
     fn rename(&mut self, moved: &BTreeMap<String, String>) {
-        let rename = |path: &mut Value| {
-            if let Some(new) = path.as_str().and_then(|old| moved.get(old)) {
+        // Nothing is added where a frame or a track has no such entry.
+        let rename = |of: &mut Value, place: &str| {
+            if let Some(path) = of.pointer_mut(place)
+                && let Some(new) = path.as_str().and_then(|old| moved.get(old))
+            {
                 *path = Value::from(new.as_str());
             }
         };
         for frame in self.value["frames"].as_array_mut().into_iter().flatten() {
-            rename(&mut frame["image"]);
-            OF_PICTURES.iter().for_each(|tensor| rename(&mut frame[*tensor]["file"]));
+            rename(frame, "/image");
+            OF_FRAMES.iter().for_each(|tensor| rename(frame, &format!("/{tensor}/file")));
+            PICTURES_OF_FRAMES.iter().for_each(|picture| rename(frame, &format!("/{picture}")));
         }
         for clip in self.value["clips"].as_array_mut().into_iter().flatten() {
-            rename(&mut clip["frames"]);
+            rename(clip, "/frames");
             for track in clip["tracks"].as_array_mut().into_iter().flatten() {
-                TENSORS.iter().for_each(|(tensor, _)| rename(&mut track[*tensor]["file"]));
+                TENSORS.iter().for_each(|(tensor, _)| rename(track, &format!("/{tensor}/file")));
             }
         }
     }
@@ -242,8 +249,11 @@ fn leads_up(path: &str) -> bool {
 /// The reference tensors of a track, and what they are.
 const TENSORS: [(&str, &str); 3] = [("low_res", "mask logits"), ("obj_ptr", "object pointers"), ("masks", "masks")];
 
-/// The reference tensors of a detector's frame and of a label pack's picture.
-const OF_PICTURES: [&str; 3] = ["logits", "boxes", "embeds"];
+/// The reference tensors of a frame: those of detectors, video segmenters and label packs.
+const OF_FRAMES: [&str; 5] = ["logits", "boxes", "masks", "queries", "embeds"];
+
+/// The pictures that a video segmenter's frame has beside them.
+const PICTURES_OF_FRAMES: [&str; 2] = ["labels", "outlines"];
 
 fn wrong(path: &Path, text: &dyn std::fmt::Display) -> RunnerError {
     RunnerError::Pack(format!("{}: {text}", path.display()))
@@ -307,27 +317,55 @@ mod tests {
         assert_eq!(std::fs::read_to_string(moved.join("LICENSE")).unwrap(), "free");
     }
 
+    /// Of a detector's, a video segmenter's, DVIS-DAQ's and a label pack's frame.
     #[test]
-    fn the_frames_of_a_detectors_reference_are_brought_into_the_copy() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = pack(root.path());
-        let index = r#"{"frames": [{"image": "../../shared/g0/00000.png", "logits": {"file": "own.z"}, "boxes": {"file": "../../other/reference/t.z"}}]}"#;
-        std::fs::write(dir.join("reference/golden.json"), index).unwrap();
-        let found = outside(&dir).unwrap().join("; ");
-        assert!(
-            found.contains("frames of the reference are in") && found.contains("boxes of the reference are in"),
-            "{found}"
-        );
-        let moved = root.path().join("copy");
-        copy(&dir, &moved).unwrap();
-        assert_eq!(outside(&moved).unwrap(), Vec::<String>::new());
-        let index = Index::read(&moved).unwrap().unwrap();
-        let read = index
-            .entries()
-            .iter()
-            .map(|(_, path)| std::fs::read_to_string(index.dir.join(path)).unwrap())
-            .collect::<Vec<_>>();
-        assert_eq!(read, ["frame", "own", "tensor"]);
+    fn all_that_references_of_frames_name_is_brought_into_the_copy() {
+        for (of_frame, wanted) in [
+            (
+                r#""logits": {"file": "own.z"}, "boxes": {"file": "../../other/reference/t.z"}"#,
+                &[("boxes", "tensor"), ("logits", "own")][..],
+            ),
+            (
+                r#""logits": {"file": "own.z"}, "masks": {"file": "../../other/reference/t.z"},
+                   "queries": {"file": "../../other/reference/t.z"}, "labels": "../../shared/g0/00000.png""#,
+                &[("logits", "own"), ("masks", "tensor"), ("queries", "tensor"), ("labels", "frame")][..],
+            ),
+            (
+                r#""logits": {"file": "own.z"}, "masks": {"file": "own.z"}, "outlines": "../../shared/g0/00000.png", "tracks": [0]"#,
+                &[("logits", "own"), ("masks", "own"), ("outlines", "frame")][..],
+            ),
+            (r#""embeds": {"file": "../../other/reference/t.z"}"#, &[("embeds", "tensor")][..]),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let dir = pack(root.path());
+            let text = format!(r#"{{"frames": [{{"image": "../../shared/g0/00000.png", {of_frame}}}]}}"#);
+            std::fs::write(dir.join("reference/golden.json"), &text).unwrap();
+            let found = outside(&dir).unwrap().join("; ");
+            assert!(found.contains("frames of the reference are in"), "{found}");
+            for (name, _) in wanted.iter().filter(|(_, holds)| *holds != "own") {
+                assert!(found.contains(&format!("{name} of the reference are in")), "{name}: {found}");
+            }
+            let moved = root.path().join("copy");
+            copy(&dir, &moved).unwrap();
+            assert_eq!(outside(&moved).unwrap(), Vec::<String>::new());
+            ["shared", "other", "pack"]
+                .iter()
+                .for_each(|gone| std::fs::remove_dir_all(root.path().join(gone)).unwrap());
+            let index = Index::read(&moved).unwrap().unwrap();
+            let read: BTreeMap<String, String> = index
+                .entries()
+                .into_iter()
+                .map(|(words, path)| (words, std::fs::read_to_string(index.dir.join(path)).unwrap()))
+                .collect();
+            assert_eq!(read.len(), 1 + wanted.len(), "{read:?}");
+            for (name, holds) in wanted {
+                assert_eq!(read[&format!("{name} of the reference")], *holds);
+            }
+            // Nothing is added to what a frame has.
+            let before: Value = serde_json::from_str(&text).unwrap();
+            let names = |of: &Value| of["frames"][0].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(&index.value), names(&before));
+        }
     }
 
     #[test]

@@ -237,7 +237,7 @@ pub const TABLE: &[RunnerOption] = &[
         Numbers((1, 1_000_000), |s, n| s.association.max_absent = n as u32),
     ),
     rule(
-        "max_tracks",
+        super::MAX_TRACKS,
         "20",
         "Most tracks alive at a time",
         Numbers((1, 1000), |s, n| s.association.max_tracks = n as u32),
