@@ -116,7 +116,7 @@ impl Plan {
         data::keep_part(&mut dataset, settings.limits.shard)?;
         sound::dataset_is_sound(&dataset, &cells)?;
         notes.extend(prompted::check(&dataset, &cells)?);
-        notes.extend(unprompted::note(&dataset, &cells));
+        notes.extend(unprompted::notes(&dataset, &cells));
         notes.extend(data::remarks(&dataset));
         let exclusive = dataset.exclusive();
         for cell in cells.iter_mut().filter(|cell| exclusive || cell.finds()) {
@@ -273,12 +273,14 @@ fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u
             dtype: cell.dtype,
             device: cell.device,
             objects: unprompted::objects(settings, cell).unwrap_or(objects),
+            finds: cell.finds(),
             options: options::given(settings, cell),
         };
         let others = || {
             let found = packs::list(&settings.packs, cell.device).into_iter().filter_map(|(_, info)| info.ok());
             let found = found.filter(|p| !p.hidden && p.capabilities.prompts.contains(&cell.prompt));
-            found.map(|p| (format!("{}_{}", p.id, cell.prompt), p.dir)).collect()
+            let tag = |id: String| if cell.finds() { id } else { format!("{id}_{}", cell.prompt) };
+            found.map(|p| (tag(p.id), p.dir)).collect()
         };
         let need = budget::check(&cell.label(), &load, most, others)?;
         let note = format!(

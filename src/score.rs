@@ -19,6 +19,7 @@ pub mod tubes;
 pub mod unprompted;
 
 pub use boundary_iou::boundary_iou;
+pub(crate) use directory::unsupervised::MOST_OBJECTS;
 pub use directory::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreOptions, ScoreReport, VideoScore, score};
 pub use failure::{FOUND_FROM, Failure, LOST_BELOW, failures};
 pub use kernel::{BOUNDARY_THRESHOLD, FrameCounts, FrameScorer, tolerance_radius};

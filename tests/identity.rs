@@ -51,7 +51,7 @@ fn touch(path: &Path) {
 }
 
 /// Starts a run while the device is held, changes files when it has been planned, and lets it go on.
-fn changed_after_planning(shop: &Workshop, args: &[&str], change: impl FnOnce()) -> (Option<i32>, String, PathBuf) {
+pub fn changed_after_planning(shop: &Workshop, args: &[&str], change: impl FnOnce()) -> (Option<i32>, String, PathBuf) {
     let interrupt = AtomicBool::new(false);
     let names = ["cpu".to_string()].into();
     let locks = shop.path("locks");

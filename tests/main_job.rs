@@ -226,6 +226,7 @@ fn a_memory_budget_is_recorded_and_held_against_the_measured_peak() {
         dtype: Dtype::Fp32,
         device: Device::Cpu,
         objects: 2,
+        finds: false,
         options,
     };
     let estimate = load.estimate().unwrap();
@@ -258,6 +259,7 @@ fn estimates_of_memory_lie_near_the_measured_peak() {
                 dtype,
                 device,
                 objects,
+                finds: false,
                 options,
             };
             let estimate = load.estimate().unwrap() as f64 / 1_048_576.0;

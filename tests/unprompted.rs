@@ -1,6 +1,7 @@
 //! Scores of tracks and instances that nobody prompted, against the reference tools' own numbers (tests/cases/vis; its README says
 //! which tools): every one bit for bit. `JETBENCH_VIS_CASES=DIR` takes another set of the same shape.
 
+mod attacks;
 mod runs;
 
 use std::path::{Path, PathBuf};

@@ -49,8 +49,8 @@ pub mod contract {
 /// The options of the runners.
 pub mod options {
     pub use crate::host::options::{
-        DeviceKind, FORM, InvalidOption, MAX_TRACKS, MEMORY, OBJECTS, OVERLAPS, PIPELINE, PackNeed, REFUSED, RunnerOption,
-        STAGE_TIMES, TABLE, check_together, find, loads_libraries,
+        DeviceKind, FORM, InvalidOption, MAX_TRACKS, MEMORY, OBJECTS, OVERLAPS, PIPELINE, PackNeed, REFUSED,
+        RunnerOption, STAGE_TIMES, TABLE, check_together, find, loads_libraries,
     };
     pub use crate::host::providers::Provider;
 }

@@ -29,6 +29,19 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], None]] = {
     "a schema of the future": lambda run: run.update(schema=9999),
 }
 
+# Where nobody prompted; labels only where there is a label pack.
+FORGERIES_OF_TRACKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "HOTA 999": lambda run: run["cells"][0]["summary"]["found"]["scores"].update(hota=999.0),
+    "a video without its tracks": lambda run: run["cells"][0]["sequences"][0].pop("found"),
+    "a track of a score above 1": lambda run: run["cells"][0]["sequences"][0]["found"]["tracks"][0].update(score=999.0),
+    "HOTA of one threshold": lambda run: run["cells"][0]["sequences"][0]["found"]["scores"]["tracking"]["hota"].update(ass_a=[0.5]),
+    "overlaps that are missing": lambda run: run["cells"][0]["sequences"][0]["found"]["scores"]["tubes"].update(iou=[]),
+}
+FORGERIES_OF_LABELS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "a label that is more than sure": lambda run: run["cells"][0]["sequences"][0]["labels"]["objects"][0].update(probability=999.0),
+    "a video without its labels": lambda run: run["cells"][0]["sequences"][0].pop("labels"),
+}
+
 
 @attack("B5", "forged records, read by report, history, merge and compare")
 def forged_records(place: Place) -> str:
@@ -39,13 +52,14 @@ def forged_records(place: Place) -> str:
     honest = (run / "run.json").read_text()
     verbs = (["report", str(run)], ["history", "--out", "results"], ["merge", str(run), "--out", "joined"],
              ["compare", str(run), str(run)])
-    for what, change in FORGERIES.items():
+    forgeries = FORGERIES | (FORGERIES_OF_TRACKS if place.chosen.model else {}) | (FORGERIES_OF_LABELS if place.chosen.labels else {})
+    for what, change in forgeries.items():
         (run / "run.json").write_text(honest)
         place.forge(run, change)
         for verb in verbs:
             said = place.call(*verb)
             hold("run.json" in said.text and "999.0" not in said.out and "e300" not in said.out, f"{verb[0]} quotes {what}: {said.last}")
-    return f"{len(FORGERIES)} forgeries named by {len(verbs)} commands"
+    return f"{len(forgeries)} forgeries named by {len(verbs)} commands"
 
 
 @attack("B4", "a forged `valid` over half of the videos")
@@ -112,7 +126,7 @@ def odd_names(place: Place) -> str:
 
 @attack("B6", "the directory of masks replaced by a file while tracking")
 def masks_replaced(place: Place) -> str:
-    place.draw()
+    frames = len(place.frames(place.draw()))
     place.pack("m", SLOW)
     with place.going("--save-masks") as child:
         run = place.tracking()
@@ -120,7 +134,7 @@ def masks_replaced(place: Place) -> str:
         (run / "masks").write_text("")
         said = place.finish(child)
     cell = place.record(run)["cells"][0]
-    hold(cell["summary"]["frames"] == 24 and place.verdict(cell).startswith("valid"), "the measurement is lost")
+    hold(cell["summary"]["frames"] == frames and place.verdict(cell).startswith("valid"), "the measurement is lost")
     hold("masks of video" in str(cell["notes"]) and said.code == 3, f"exit {said.code}, no word of the masks: {said.last}")
     return "measured; exit 3, and the cell names the missing masks"
 

@@ -98,6 +98,10 @@ def no_files(place: Place) -> str:
         ("tegrastats", odd, ["telemetry", "--source", "tegrastats", "--input", "odd"]),
         ("lock", locks / "jetbench-cpu.lock", job),
     ]
+    if place.chosen.model:
+        cases += [("graph", path, job) for path in sorted(pack.parent.glob("fp32/*.onnx"))]
+    if place.chosen.labels:
+        cases.append(("vectors of labels", place.dir / "packs" / place.chosen.labels.name / "labels.safetensors", job))
     tried = 0
     for what, path, words in cases:
         kept = path.read_bytes() if path.is_file() and not path.is_symlink() else None
@@ -336,8 +340,10 @@ def kills(place: Place) -> str:
 
 
 def scores(record: dict[str, Any]) -> list[Any]:
+    """Verdicts, scores, tracks and labels."""
     return [
-        (cell["verdict"], video["video"], thing["object"], thing["j"], thing["f"], len(video["frames"]))
+        (cell["verdict"], video["video"], thing["object"], thing["j"], thing["f"], len(video["frames"]), video.get("found"),
+         video.get("labels", {}).get("objects"))
         for cell in record["cells"] for video in cell["sequences"] for thing in video["objects"]
     ]
 

@@ -88,7 +88,7 @@ def two_packs(place: Place) -> str:
     place.draw()
     other = place.dir / "packs" / "other"
     shutil.copytree(place.dir / "packs" / "m", other)
-    (other / "pack.toml").write_text((other / "pack.toml").read_text() + "frame_ms = [1.0]\n")
+    (other / "pack.toml").write_text((other / "pack.toml").read_text() + "# another\n")
     said = place.measure()
     if said.code != 2 or "other" not in said.text or "packs/m" not in said.text:
         raise Broken(f"exit {said.code}: {said.last}")

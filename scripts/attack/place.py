@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import tempfile
@@ -53,16 +54,18 @@ class Attack:
     what: str
     run: Callable[[Place], str]
     short: bool
+    scripted: bool
 
 
 ATTACKS: list[Attack] = []
 
 
-def attack(kind: str, what: str, short: bool = False) -> Callable[[Callable[[Place], str]], Callable[[Place], str]]:
-    """Registers an attack of a kind (the letter and number of its section) under a description."""
+def attack(kind: str, what: str, short: bool = False, scripted: bool = False) -> Callable[[Callable[[Place], str]], Callable[[Place], str]]:
+    """Registers an attack of a kind (the letter and number of its section) under a description; `scripted`: only a mock pack has the
+    latencies that it needs."""
 
     def register(run: Callable[[Place], str]) -> Callable[[Place], str]:
-        ATTACKS.append(Attack(kind, what, run, short))
+        ATTACKS.append(Attack(kind, what, run, short, scripted))
         return run
 
     return register
@@ -77,17 +80,32 @@ def hold(true: bool, otherwise: str) -> None:
 SLOW = "frame_ms = [25.0]\nmotion = [1.0, 0.0]"
 
 
+@dataclass
+class Chosen:
+    """Packs to attack in place of mock packs: one that takes no prompts, and a label pack beside it."""
+
+    model: Path | None = None
+    labels: Path | None = None
+
+    def words(self) -> list[str]:
+        """What a run of them needs beside its usual words: every query is an object, so that there are tracks on whatever is drawn."""
+        options = ["--option", "query_score=0"] if self.model and 'family = "videomt"' in (self.model / "pack.toml").read_text() else []
+        return [*options, *(["--labels", self.labels.name] if self.labels else [])]
+
+
 class Place:
     """A directory with `data/` and `packs/`."""
 
-    def __init__(self, binary: Path, seed: int, kills: int) -> None:
-        self.binary, self.kills = binary, kills
+    def __init__(self, binary: Path, seed: int, kills: int, chosen: Chosen) -> None:
+        self.binary, self.kills, self.chosen = binary, kills, chosen
         self.random = random.Random(seed)
         self.dir = Path(tempfile.mkdtemp(prefix="attack-"))
         ours = ("JETBENCH", "SLURM_", "CLICOLOR", "JOB_COMPLETION_INDEX")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self.env |= {"JETBENCH_HOME": str(self.dir), "JETBENCH_LOCKS": str(self.dir / "locks"), "NO_COLOR": "1"}
         self.pack("m", "motion = [1.0, 0.0]")
+        if chosen.labels:
+            shutil.copytree(chosen.labels, self.dir / "packs" / chosen.labels.name)
 
     def close(self) -> None:
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -101,8 +119,13 @@ class Place:
         return data
 
     def pack(self, name: str, mock: str) -> Path:
-        """Writes the mock pack `name`."""
+        """Writes the pack `name`: a mock pack, or the chosen model under this name, in whose manifest the script is only a comment."""
         path = self.dir / "packs" / name / "pack.toml"
+        if self.chosen.model:
+            shutil.copytree(self.chosen.model, path.parent, dirs_exist_ok=True)
+            text = re.sub(r"(?m)^id = .*$", f'id = "{name}"', path.read_text(), count=1)
+            path.write_text("\n# ".join([text, *mock.splitlines()]) + "\n")
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'schema = 1\nid = "{name}"\nfamily = "mock"\n[mock]\n{mock}\n')
         return path
@@ -121,7 +144,9 @@ class Place:
 
     def job(self, *args: str, models: str = "m_mask", data: str = "data") -> list[str]:
         """A run's words."""
-        return ["--models", models, "--dtype", "fp32", "--data", data, *args]
+        if self.chosen.model:
+            models = ",".join(model.removesuffix("_mask") for model in models.split(","))
+        return ["--models", models, "--dtype", "fp32", "--data", data, *self.chosen.words(), *args]
 
     def measure(self, *args: str, models: str = "m_mask", data: str = "data", before: str = "", env: dict[str, str] | None = None) -> Said:
         """Runs a job."""

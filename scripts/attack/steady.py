@@ -31,7 +31,7 @@ SHAPES = {
 }
 
 
-@attack("C7", "latency that changes to the end, in four shapes")
+@attack("C7", "latency that changes to the end, in four shapes", scripted=True)
 def shapes(place: Place) -> str:
     place.draw(frames=240)
     told = []

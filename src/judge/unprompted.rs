@@ -16,10 +16,12 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     let alone = cell.detector.as_ref().is_some_and(|detector| detector.pack == cell.pack);
     if !found.is_empty() && sum(|f| f.counts.detections) == 0 {
         let frames = plural(sum(|f| f.counts.detector_frames), "frame", "frames");
-        let option = if alone { "query_score" } else { "detect_score" };
+        let threshold = match alone {
+            true => "--option query_score, or of DVIS-DAQ select_score and first_score in pack.toml",
+            false => "--option detect_score",
+        };
         let text = format!(
-            "no detection: the detector found nothing on {frames}; lower its threshold (--option {option}), or use one \
-             that knows these objects"
+            "no detection: the detector found nothing on {frames}; lower its threshold ({threshold}), or use one that knows these objects"
         );
         reasons.push(Reason::new(ReasonKind::NoDetection, text));
     }
@@ -40,8 +42,12 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     }
     let confirmed = |f: &FoundRecord| f.tracks.iter().filter(|t| t.number.is_some()).count();
     if let Some((video, f)) = found.iter().find(|(_, f)| confirmed(f) > MOST_TRACKS) {
+        let remedy = match alone {
+            true => "raise --option query_score, or of DVIS-DAQ lower `most` in pack.toml",
+            false => "raise --option new_score or probation",
+        };
         let text = format!(
-            "too many tracks: {} in video {video}, and label maps have {MOST_TRACKS} ids; raise --option new_score or probation",
+            "too many tracks: {} in video {video}, and label maps have {MOST_TRACKS} ids; {remedy}",
             confirmed(f)
         );
         reasons.push(Reason::new(ReasonKind::TooManyTracks, text));
@@ -80,9 +86,7 @@ mod tests {
 
     #[test]
     fn births_without_a_slot_are_said_of_a_segmenter_that_tracks_by_itself() {
-        let said = |detector: &str, dropped: u32| {
-            let mut found = FoundRecord::default();
-            (found.counts.detections, found.counts.dropped) = (1, dropped);
+        let said = |detector: &str, found: FoundRecord| {
             let cell = CellRecord {
                 pack: "p".into(),
                 detector: Some(crate::results::record::DetectorRecord { pack: detector.into(), ..Default::default() }),
@@ -91,7 +95,21 @@ mod tests {
             };
             reasons(&cell).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
-        assert_eq!((said("p", 0).as_str(), said("d", 3).as_str()), ("", ""));
-        assert!(said("p", 3).starts_with("too many tracks: 3 births found no slot, counted on each frame"));
+        let dropped = |dropped: u32| {
+            let mut found = FoundRecord::default();
+            (found.counts.detections, found.counts.dropped) = (1, dropped);
+            found
+        };
+        assert_eq!((said("p", dropped(0)).as_str(), said("d", dropped(3)).as_str()), ("", ""));
+        assert!(said("p", dropped(3)).starts_with("too many tracks: 3 births found no slot, counted on each frame"));
+        // A remedy is one that its kind has.
+        let mut many = dropped(0);
+        many.tracks = (1..=255).map(|n| FoundTrackRecord { number: Some(n), ..Default::default() }).collect();
+        assert!(
+            said("p", many.clone()).ends_with("raise --option query_score, or of DVIS-DAQ lower `most` in pack.toml")
+        );
+        assert!(said("d", many).ends_with("raise --option new_score or probation"));
+        let nothing = said("p", FoundRecord::default());
+        assert!(nothing.contains("--option query_score, or of DVIS-DAQ select_score"), "{nothing}");
     }
 }

@@ -6,12 +6,13 @@
 
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::options::{OBJECTS, PIPELINE};
+use jetbench_runners::options::{MAX_TRACKS, OBJECTS, PIPELINE};
 use jetbench_runners::types::{Device, Dtype, OpenRequest, Options};
 use jetbench_runners::{RunnerError, inspect};
 
 use crate::exit::Error;
 use crate::results::record::MemoryRecord;
+use crate::text::plural;
 
 /// A label pack beside it.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +38,10 @@ pub struct Load<'a> {
     pub dtype: Dtype,
     /// Where it runs.
     pub device: Device,
-    /// Most objects of any video.
+    /// Most objects of any video, or most tracks at once where the model finds them.
     pub objects: usize,
+    /// Does it find them itself? Then the data sets no limit to their number.
+    pub finds: bool,
     /// What the runner is given.
     pub options: Options,
 }
@@ -98,29 +101,39 @@ pub fn check(
         let fits = load.estimate().ok().filter(|need| *need <= budget);
         would.extend(fits.map(|need| format!("{way} ({})", mib(need))));
     };
-    offer(format!("--option {OBJECTS}=loop, one object after the other"), &load.with(OBJECTS, "loop"));
+    // A video segmenter has its tracks in one graph.
+    let segmenter = load.finds && load.detector.is_none();
+    if !segmenter {
+        offer(format!("--option {OBJECTS}=loop, one object after the other"), &load.with(OBJECTS, "loop"));
+    }
     if load.options.extra.get(PIPELINE).is_some_and(|on| on == "on") {
         offer(format!("--option {PIPELINE}=off"), &load.with(PIPELINE, "off"));
     }
     if load.labels.is_some() {
         offer("without --labels".to_string(), &Load { labels: None, ..load.clone() });
     }
-    let (mut fit, mut too_many) = (0, load.objects);
+    let (mut fit, mut too_many) = (0, if segmenter { 0 } else { load.objects });
     while too_many - fit > 1 {
         let objects = fit + (too_many - fit) / 2;
         let fits = Load { objects, ..load.clone() }.estimate().is_ok_and(|need| need <= budget);
         if fits { fit = objects } else { too_many = objects }
     }
     if fit > 0 {
-        offer(format!("--limit-objects {fit}"), &Load { objects: fit, ..load.clone() });
+        let limit = if load.finds { format!("--option {MAX_TRACKS}={fit}") } else { format!("--limit-objects {fit}") };
+        offer(limit, &Load { objects: fit, ..load.clone() });
     }
     for precision in Dtype::ALL.into_iter().filter(|precision| *precision != load.dtype) {
         offer(format!("--dtype {precision}"), &Load { dtype: precision, ..load.clone() });
     }
     for (tag, pack) in others().iter().filter(|(_, pack)| pack != load.pack) {
-        offer(tag.clone(), &Load { pack, ..load.clone() });
+        // What finds by itself needs no detector, and tracks what it tracks.
+        offer(tag.clone(), &Load { pack, detector: None, ..load.clone() });
     }
-    let objects = if load.objects == 1 { "one object".to_string() } else { format!("{} objects", load.objects) };
+    let objects = match (load.finds, load.objects) {
+        (true, most) => format!("at most {}", plural(most, "track at once", "tracks at once")),
+        (false, 1) => "one object".to_string(),
+        (false, objects) => format!("{objects} objects"),
+    };
     let would = match would.is_empty() {
         true => "nothing on the pack path would fit".to_string(),
         false => format!("what would fit: {}", would.join("; ")),
@@ -172,7 +185,8 @@ mod tests {
     }
 
     fn load(pack: &Path, precision: Dtype, device: Device, objects: usize) -> Load<'_> {
-        Load { pack, detector: None, labels: None, dtype: precision, device, objects, options: Options::default() }
+        let (detector, labels, finds, options) = Default::default();
+        Load { pack, detector, labels, dtype: precision, device, objects, finds, options }
     }
 
     fn refusal(load: &Load<'_>, budget: u64) -> String {
@@ -213,16 +227,35 @@ mod tests {
         assert!(refusal(&one(large), small).contains(tag));
     }
 
+    /// What is said would fit can be asked for.
+    #[test]
+    fn what_would_fit_of_found_tracks_is_no_limit_of_objects() {
+        let [sam2, dfine, videomt] = ["sam2_mini", "dfine_mini", "videomt_mini"].map(|id| packs().join(id));
+        let composed = Load { detector: Some(&dfine), finds: true, ..load(&sam2, Dtype::Fp32, Device::Cpu, 20) };
+        let others = || vec![("videomt_mini".to_string(), videomt.clone())];
+        let refused = |load: &Load<'_>, budget| check("cell", load, budget, others).unwrap_err().to_string();
+        let text = refused(&composed, composed.estimate().unwrap() - 1);
+        for part in
+            ["at most 20 tracks at once in one video", "--option max_tracks=19 (", "objects=loop", "; videomt_mini ("]
+        {
+            assert!(text.contains(part), "{text:?} does not say {part:?}");
+        }
+        let alone = Load { finds: true, ..load(&videomt, Dtype::Fp32, Device::Cpu, 10) };
+        let text = text + &refused(&alone, alone.estimate().unwrap() - 1);
+        assert!(text.contains("at most 10 tracks at once") && text.contains("nothing on the pack path"), "{text}");
+        assert!(!text.contains("limit-objects") && !text.contains("videomt_mini_"), "{text}");
+    }
+
     #[test]
     fn a_label_pack_counts_with_the_crops_that_it_may_hold() {
         let (sam2, pack) = (packs().join("sam2_mini"), packs().join("labels_mini"));
         let bare = load(&sam2, Dtype::Fp32, Device::Cpu, 2);
         let with = |tracks| Load { labels: Some(Labels { pack: &pack, tracks, longest: 100 }), ..bare.clone() };
         let need = |tracks| with(tracks).estimate().unwrap() - bare.estimate().unwrap();
-        // 64 px; the square of a frame of 100 pixels is 120 wide.
+        // 64 px; two rows of the square of a frame of 100 pixels, which is 120 wide.
         assert_eq!(need(3) - need(0), 3 * 8 * 3 * 64 * 64);
         let cost = &inspect::inspect(&pack, Some(Dtype::Fp32), 1, true).unwrap();
-        assert_eq!(need(0), cost.memory.shared().unwrap() + 3 * 120 * 120);
+        assert_eq!(need(0), cost.memory.shared().unwrap() + 2 * 3 * 120);
         assert_eq!(need(1000), need(256), "no more objects than that get a name");
         let text = refusal(&with(4), with(4).estimate().unwrap() - 1);
         assert!(text.contains("without --labels ("), "{text}");

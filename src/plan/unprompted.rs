@@ -5,7 +5,9 @@ use crate::exit::Error;
 use crate::plan::budget::Labels;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
+use crate::score::MOST_OBJECTS;
 use jetbench_runners::contract::DVIS_DAQ;
+use jetbench_runners::options::MAX_TRACKS;
 
 /// Most tracks at once, where no option says so.
 const MOST_TRACKS: usize = 20;
@@ -53,13 +55,28 @@ pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
 }
 
 /// What a reader of the scores should know of the truth that found tracks are held against.
-pub(super) fn note(dataset: &Dataset, cells: &[Cell]) -> Option<String> {
-    let davis = matches!(dataset.kind, Layout::Davis2016 | Layout::Davis2017);
-    (davis && cells.iter().any(|cell| cell.finds())).then(|| {
-        "found tracks are scored against Annotations; DAVIS's unsupervised task has annotations of its own (Annotations_unsupervised), so \
-         J&F unsup is not the figure of that benchmark: for that, score masks saved with --save-masks"
-            .to_string()
-    })
+pub(super) fn notes(dataset: &Dataset, cells: &[Cell]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !cells.iter().any(|cell| cell.finds()) {
+        return notes;
+    }
+    if matches!(dataset.kind, Layout::Davis2016 | Layout::Davis2017) {
+        notes.push(
+            "found tracks are scored against Annotations; DAVIS's unsupervised task has annotations of its own (Annotations_unsupervised), so \
+             J&F unsup is not the figure of that benchmark: for that, score masks saved with --save-masks"
+                .to_string(),
+        );
+    }
+    // Objects of folders are numbered.
+    let wide = dataset.sequences.iter().find(|s| s.wide_ids() || s.objects.len() > MOST_OBJECTS);
+    notes.extend(wide.map(|sequence| {
+        format!(
+            "video {}: where the first annotation has ids above {MOST_OBJECTS}, which DAVIS's label maps have not, the video has no J&F unsup; \
+             HOTA, AP and the others count its objects",
+            sequence.name
+        )
+    }));
+    notes
 }
 
 /// Is the data footage of which nobody says anything, neither masks nor prompts? Only runs without a prompted cell can do with that.
@@ -88,6 +105,6 @@ pub(super) fn objects(settings: &Settings, cell: &Cell) -> Option<usize> {
     if cell.detector.is_none() {
         return cell.pack.capabilities.max_objects.filter(|_| cell.finds()).map(|most| most as usize);
     }
-    let asked = settings.options.extra.get("max_tracks").and_then(|most| most.parse().ok());
+    let asked = settings.options.extra.get(MAX_TRACKS).and_then(|most| most.parse().ok());
     Some(asked.unwrap_or(MOST_TRACKS))
 }

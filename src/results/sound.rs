@@ -1,6 +1,8 @@
 //! Does a record agree with itself? Figures outside of what they can be, and summaries that are not those of their own sequences,
 //! come from a damaged file or a foreign hand; nothing is quoted from such a record.
 
+mod found;
+
 use crate::results::record::{CellRecord, LatencyRecord, RunRecord, SequenceRecord, SummaryRecord};
 
 /// More frames per second than any tracker gives.
@@ -22,7 +24,14 @@ pub fn fault(record: &RunRecord) -> Option<String> {
 
 fn of_cell(cell: &CellRecord, joined: bool) -> Option<String> {
     let sequences = cell.sequences.iter().chain(cell.repeats.iter().flat_map(|r| &r.sequences));
-    if let Some(fault) = sequences.into_iter().find_map(of_sequence) {
+    if let Some(fault) = sequences
+        .into_iter()
+        .find_map(|s| of_sequence(s).or_else(|| found::of_sequence(s).map(|fault| of_video(s, &fault))))
+    {
+        return Some(fault);
+    }
+    let runs = || std::iter::once(&cell.sequences).chain(cell.repeats.iter().map(|r| &r.sequences));
+    if let Some(fault) = runs().find_map(|sequences| found::of_kind(cell, sequences)) {
         return Some(fault);
     }
     let summaries = cell.summary.iter().chain(cell.repeats.iter().filter_map(|r| r.summary.as_ref()));
@@ -40,7 +49,11 @@ fn of_sequence(sequence: &SequenceRecord) -> Option<String> {
     let times =
         || sequence.frames.iter().find_map(|f| time("latency_ms", f.latency_ms).or(time("decode_ms", f.decode_ms)));
     let fault = scores.or_else(times).or_else(|| time("wall_ms", sequence.wall_ms))?;
-    Some(format!("video {:?}: {fault}", sequence.video))
+    Some(of_video(sequence, &fault))
+}
+
+fn of_video(sequence: &SequenceRecord, fault: &str) -> String {
+    format!("video {:?}: {fault}", sequence.video)
 }
 
 fn of_summary(summary: &SummaryRecord) -> Option<String> {
@@ -53,7 +66,8 @@ fn of_summary(summary: &SummaryRecord) -> Option<String> {
         .or_else(|| score("jf", summary.jf))
         .or_else(|| rate("fps_wall", summary.fps_wall))
         .or_else(|| rate("fps_model", summary.fps_model))
-        .or_else(|| summary.latency.as_ref().and_then(of_latency))?;
+        .or_else(|| summary.latency.as_ref().and_then(of_latency))
+        .or_else(|| summary.found.as_ref().and_then(found::of_summary))?;
     Some(format!("summary: {fault}"))
 }
 
@@ -90,6 +104,7 @@ fn against_sequences(summary: &SummaryRecord, cell: &CellRecord, joined: bool) -
         .or_else(|| close("j", summary.j, j))
         .or_else(|| close("f", summary.f, f))
         .or_else(|| close("jf", summary.jf, j.zip(f).map(|(j, f)| (j + f) / 2.0)))
+        .or_else(|| found::against(summary.found.as_ref(), &cell.sequences))
 }
 
 /// A score that is none.

@@ -411,14 +411,14 @@ impl<'a, 'b> FrameLoop<'a, 'b> {
         FrameLoop { video, planned, runner, heartbeat, steps: Vec::new() }
     }
 
-    /// The tracks that a detector founded, on the frames of the video instead of steps; `length`: its frames. A dropped frame is no
-    /// step: it belongs to the one before it.
     /// What the objects are called; a long time may pass until it is known.
     fn labels(&mut self, done: usize) -> Result<Option<TrackLabels>, Fault> {
         let heartbeat = &mut *self.heartbeat;
         Ok(self.runner.take_labels(&mut || heartbeat.beat(done))?)
     }
 
+    /// The tracks that a detector founded, on the frames of the video instead of steps; `length`: its frames. A dropped frame is no
+    /// step: it belongs to the one before it.
     fn found(&mut self, job: &Job, length: usize) -> Result<Option<FoundTracks>, Fault> {
         let found = self.runner.take_tracks().filter(|_| job.finds());
         if job.finds() != found.is_some() {

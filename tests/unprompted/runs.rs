@@ -20,7 +20,7 @@ fn corners(mask: &Mask) -> [u32; 4] {
 }
 
 /// With a tracker and a detector; the tracks follow the objects of the first video, as boxes.
-fn shop(layout: Layout, videos: usize, frames: usize) -> Workshop {
+pub(super) fn shop(layout: Layout, videos: usize, frames: usize) -> Workshop {
     let shop = Workshop::of(layout, videos, frames);
     let data = Dataset::open(&shop.path("data")).unwrap();
     let sequence = &data.sequences[0];
@@ -60,7 +60,7 @@ fn refusal(shop: &Workshop, args: &[&str]) -> String {
     text(&output.stderr)
 }
 
-fn load(run: &Path) -> (RunRecord, CellRecord) {
+pub(super) fn load(run: &Path) -> (RunRecord, CellRecord) {
     let record = store::load(run).unwrap();
     let cell = record.cells[0].clone();
     (record, cell)

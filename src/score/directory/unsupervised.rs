@@ -20,6 +20,8 @@ use jetbench_runners::assignment::assign;
 
 /// Proposals at most, as in the reference.
 pub(crate) const MOST_PROPOSALS: u32 = 20;
+/// Objects at most: ids of its label maps, which have 8 bits.
+pub(crate) const MOST_OBJECTS: usize = 255;
 const PROTOCOL: Protocol = Protocol::Davis2017Unsup;
 
 /// Scores the label maps below `options.pred` against those below `options.truth`.
@@ -187,6 +189,13 @@ fn score_video(video: &Video, options: &ScoreOptions) -> Result<Vec<ObjectScore>
     let objects = highest(&frames[0].truth);
     if objects == 0 {
         return Ok(Vec::new());
+    }
+    if objects > MOST_OBJECTS {
+        let file = unit.truth.join(&unit.files[0]);
+        return Err(DataError(format!(
+            "{}: id {objects}; DAVIS's label maps have ids 1 to {MOST_OBJECTS}, and every one up to the highest counts as an object",
+            file.display()
+        )));
     }
     // The reference pads with empty proposals up to the number of objects.
     let proposals = frames.iter().map(|f| highest(&f.pred)).max().unwrap_or(0).max(objects);

@@ -9,9 +9,12 @@ use crate::dataset::track_files::Instance;
 use crate::dataset::{DataError, Layout, MaskSource, Object, Sequence};
 use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
 use crate::score::FrameScorer;
-use crate::score::directory::unsupervised::highest;
+use crate::score::directory::unsupervised::{MOST_OBJECTS, highest};
 use crate::score::label_pair::VOID;
 use crate::score::unprompted::{Compared, Scene, Told, ToldClasses, UnpromptedScores, same_class};
+
+/// Most tracks of a video that are graded: numbers of 16 bits.
+const MOST_TRACKS: usize = u16::MAX as usize - 1;
 
 /// The tracks of a sequence.
 pub(super) struct Tracks<'a> {
@@ -25,7 +28,7 @@ pub(super) struct Tracks<'a> {
     pub(super) shown: Sequence,
     /// What stands beside each in a picture.
     pub(super) titles: Vec<String>,
-    /// Objects that the first annotation shows; `None`: there is no truth.
+    /// Objects that J and F are of, those that the first annotation shows, none where there are more than DAVIS has; `None`: there is no truth.
     objects: Option<usize>,
     layout: Layout,
 }
@@ -34,7 +37,7 @@ impl<'a> Tracks<'a> {
     /// Reads the first annotation, which says how many objects there are.
     ///
     /// # Errors
-    /// It cannot be read: names the file.
+    /// It cannot be read: names the file. There are more tracks than numbers of 16 bits.
     pub(super) fn new(
         sequence: &Sequence,
         found: &'a FoundTracks,
@@ -51,6 +54,13 @@ impl<'a> Tracks<'a> {
         let named = |(name, category): (&String, &String)| Some((name.parse().ok()?, same_class(category)));
         let categories = extras.categories.as_ref().map(|all| all.iter().filter_map(named).collect());
         let confirmed = || found.tracks.iter().filter(|track| track.confirmed).zip(1..);
+        let count = confirmed().count();
+        if count > MOST_TRACKS {
+            return Err(DataError(format!(
+                "video {}: {count} tracks were found, of which {MOST_TRACKS} can be told apart in label maps of 16 bits; ask the model for fewer",
+                sequence.name
+            )));
+        }
         let object = |(track, number): (&FoundTrack, u32)| Object {
             id: track.id,
             name: number.to_string(),
@@ -67,7 +77,9 @@ impl<'a> Tracks<'a> {
         if sequence.truth_source().is_some() {
             let first = sequence.objects.iter().filter_map(|object| object.annotated.first()).min();
             let first = first.map(|frame| tracks.truth(sequence, *frame)).transpose()?;
-            tracks.objects = Some(first.flatten().map_or(0, |(masks, _)| highest(&masks)));
+            // As by the reference every number up to the highest is an object, which for ids of 16 bits would be thousands that are none.
+            let objects = first.flatten().map_or(0, |(masks, _)| highest(&masks));
+            tracks.objects = Some(if objects > MOST_OBJECTS { 0 } else { objects });
         }
         Ok(tracks)
     }
@@ -196,4 +208,43 @@ pub(super) fn truth_id(sequence: &Sequence, object: &Object) -> u16 {
 /// Name of a class; its number where the pack names none.
 fn label(classes: &[String], number: u32) -> String {
     classes.get(number as usize).cloned().unwrap_or_else(|| format!("class {number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{Dataset, SynthOptions, synthesise};
+
+    #[test]
+    fn more_tracks_than_numbers_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SynthOptions {
+            out: dir.path().to_path_buf(),
+            layout: Layout::Davis2017,
+            frames: 2,
+            ..SynthOptions::default()
+        };
+        synthesise(&options, &|_, _| {}).unwrap();
+        let sequence = &Dataset::open(dir.path()).unwrap().sequences[0];
+        let track = |id: u32| FoundTrack { id, birth: 0, end: 2, confirmed: true, hits: 1, score: 1.0, label: 0 };
+        let extras = Extras::default();
+        for (count, fits) in [(MOST_TRACKS, true), (MOST_TRACKS + 1, false)] {
+            let found = FoundTracks { tracks: (1..=count as u32).map(track).collect(), ..FoundTracks::default() };
+            let (width, height) = (sequence.width, sequence.height);
+            // The last one shows on the frame.
+            let predicted = [(count as u32, (Mask::from_fn(width, height, |x, _| x < 3), 1.0))].into();
+            let compared = Tracks::new(sequence, &found, None, &extras, Layout::Davis2017).and_then(|tracks| {
+                tracks.compare(
+                    sequence,
+                    0,
+                    &predicted,
+                    FrameScorer::new(width, height, crate::score::BOUNDARY_THRESHOLD),
+                )
+            });
+            match compared {
+                Ok(compared) => assert!(fits && compared.is_some()),
+                Err(e) => assert!(!fits && e.0.contains("65535 tracks were found"), "{e}"),
+            }
+        }
+    }
 }
