@@ -314,7 +314,7 @@ fn packs_that_are_replaced_after_planning_find_and_name_nothing() {
     let attempt = |models: &str, words: &str, change: &dyn Fn(), undo: &dyn Fn()| {
         let args =
             ["--models", models, "--labels", "labels_mini", "--dtype", "fp32", "--data", "data", "--ort-lib", &lib];
-        let (code, said, run) = changed_after_planning(&shop, &args, || change());
+        let (code, said, run) = changed_after_planning(&shop, &args, change);
         let (_, cell) = load(&run);
         assert_eq!((code, cell.verdict.as_str()), (Some(2), "failed"), "{words}: {said}");
         assert!(
