@@ -139,9 +139,9 @@ mod tests {
         fn areas_overlaps_and_iou_are_those_of_the_masks(w in 1u32..150, h in 1u32..40, a in any::<u64>(), b in any::<u64>()) {
             let masks = [drawn(w, h, a), drawn(w, h, b)];
             let [one, two] = [Segment::of(&masks[0]), Segment::of(&masks[1])];
-            prop_assert_eq!(one.area(), masks[0].area() as u64);
-            prop_assert_eq!(one.overlap(&two), masks[0].overlap(&masks[1]) as u64);
-            prop_assert_eq!(two.overlap(&one), masks[0].overlap(&masks[1]) as u64);
+            prop_assert_eq!(one.area(), masks[0].area());
+            prop_assert_eq!(one.overlap(&two), masks[0].overlap(&masks[1]));
+            prop_assert_eq!(two.overlap(&one), masks[0].overlap(&masks[1]));
             prop_assert_eq!(one.iou(&two).to_bits(), masks[0].iou(&masks[1]).unwrap_or(0.0).to_bits());
         }
 

@@ -8,9 +8,9 @@ use jetbench_runners::types::Mask;
 use serde::{Deserialize, Serialize};
 
 use super::directory::unsupervised::{Frame, Grid, MOST_PROPOSALS, highest, pairs};
+use super::segment::Segment;
 use super::tracking::labels::{Met, ids, mask_iou, numbered};
 use super::tracking::{Hota, Switch, TrackingScore, switches};
-use super::segment::Segment;
 use super::tubes::{Group, Tube, class_agnostic, class_aware};
 use super::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer, mean};
 

@@ -43,7 +43,8 @@ pub(super) fn read(
                 p.masks.iter_mut().for_each(|(_, mask)| mask.subtract(void));
                 p.masks.retain(|(_, mask)| !mask.is_empty());
             }
-            let wide = |masks: Vec<(u16, Mask)>| masks.into_iter().map(|(id, m)| (u32::from(id), m)).collect::<Shown<Mask>>();
+            let wide =
+                |masks: Vec<(u16, Mask)>| masks.into_iter().map(|(id, m)| (u32::from(id), m)).collect::<Shown<Mask>>();
             let (mut t, mut p) = (wide(t.masks), wide(p.masks));
             t.sort_unstable_by_key(|(id, _)| *id);
             p.sort_unstable_by_key(|(id, _)| *id);
@@ -77,11 +78,7 @@ pub(crate) fn mask_iou(a: &Mask, b: &Mask) -> f64 {
 }
 
 /// Compares what shows on each frame.
-pub(super) fn video<T: Sync>(
-    name: &str,
-    frames: Vec<(Shown<T>, Shown<T>)>,
-    iou: fn(&T, &T) -> f64,
-) -> TrackedVideo {
+pub(super) fn video<T: Sync>(name: &str, frames: Vec<(Shown<T>, Shown<T>)>, iou: fn(&T, &T) -> f64) -> TrackedVideo {
     numbered(name, frames.par_iter().map(|(truth, pred)| Met::of(truth, pred, iou)).collect())
 }
 
