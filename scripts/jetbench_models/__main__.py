@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {       # module, extra of pyproject
     "evaluate": ("train.evaluate", "train", "score trained weights on held-out clips through the transformers session API"),
     "export": ("export.command", "export", "write a pack from a checkpoint: graphs in three data types, manifest, golden reference"),
     "get": ("get.command", "export", "from a name to a proven pack: fetch a released checkpoint, export it, prove it"),
+    "int8": ("export.int8", "", "add int8 graphs to a tracker's pack, calibrated on clips and judged on others"),
     "golden": ("export.golden", "export", "write golden outputs that the benchmark's tests compare with"),
     "small": ("export.small", "export", "make packs of 64 px with random weights, for tests on slow devices"),
     "foreign": ("export.foreign.command", "", "make packs of other people's exports (onnx-community and SAM2Export layouts)"),

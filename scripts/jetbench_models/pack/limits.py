@@ -1,4 +1,4 @@
-"""How far may outputs lie from a reference, and how much must a reference show? numpy only.
+"""How far may outputs lie from a reference, and how much must a reference show?
 
 Limits of a reference are what PyTorch differs from itself by on the same clips, in other kernels and with other numbers of
 threads, with room: no comparison can be tighter. The runner reads them (``tolerance`` in golden.json), has ceilings for them and
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+
+from .loop import FrameResult, upsample
 
 Array = np.ndarray
 
@@ -99,3 +101,40 @@ def lacks(tracks: Sequence[tuple[str, str, Outputs]], kinds: Sequence[str]) -> l
         missing += [f"{name}, {kind} and {other}: one track, bit for bit" for again, other, b in tracks[i + 1:]
                     if again == name and np.array_equal(a.low_res[1:], b.low_res[1:])]
     return missing
+
+
+# int8: what a pack's graphs differ from its own reference by, with room, and never tighter than for bfloat16. Above the ceilings a
+# comparison proves nothing, and the program refuses the reference.
+INT8_FLOORS = {"typical": 3e-2, "mask_pixels": 1e-3, "apart": 2e-2}
+INT8_CEILINGS = {"typical": 0.5, "mask_pixels": 2e-2, "apart": 0.4}
+INT8_ROOM = {"typical": 1.5, "mask_pixels": 2, "apart": 2}
+
+
+def int8_figures(pairs: Sequence[tuple[Outputs, Sequence[FrameResult]]]) -> dict[str, float]:
+    """The figures that are judged of int8, largest of all tracks: relative rms of logits and pointers on the median frame, share of
+    mask pixels that differ, and 1 less the masks' IoU, all frames together (0 where at most 8 pixels differ)."""
+    worst = dict.fromkeys(INT8_FLOORS, 0.0)
+    for expected, found in pairs:
+        height, width = expected.masks.shape[1:]
+        masks = np.stack([upsample(f.low_res, height, width) > 0 for f in found])
+        differing, union = int((masks != expected.masks).sum()), int((masks | expected.masks).sum())
+        worst["mask_pixels"] = max(worst["mask_pixels"], differing / masks.size)
+        if differing > 8:
+            worst["apart"] = max(worst["apart"], differing / union)
+        frames = range(len(expected.low_res))
+        there = [t for t in frames if expected.object_score[t] > 0]
+        for part, of in (("low_res", there), ("obj_ptr", list(frames))):
+            size = sorted(_relative(getattr(found[t], part), getattr(expected, part)[t]) for t in of)
+            if size:
+                worst["typical"] = max(worst["typical"], size[len(size) // 2])
+    return worst
+
+
+def int8_limits(figures: dict[str, float]) -> dict[str, float]:
+    """Limits of int8 in golden.json: two digits, never below the floors."""
+    return {name: float(f"{max(floor, INT8_ROOM[name] * figures[name]):.1e}") for name, floor in INT8_FLOORS.items()}
+
+
+def int8_beyond(limits: dict[str, float]) -> str:
+    """Which limits lie above the ceilings, in words; empty: none."""
+    return ", ".join(f"{name} {limits[name]:g}, at most {most:g}" for name, most in INT8_CEILINGS.items() if limits[name] > most)

@@ -16,7 +16,7 @@ import onnxruntime as ort
 
 from ..clips.prompts import TrackPrompt
 from ..models import BOX_LABELS, NOT_A_POINT, UNUSED_POINT
-from . import half
+from . import half, int8
 
 Array = np.ndarray
 
@@ -33,7 +33,7 @@ class FrameResult:
 
 
 class Pack:
-    """Loaded graphs of one precision. Half-precision graphs run in their CPU form (see ``half.emulate``).
+    """Loaded graphs of one precision. Half-precision graphs run in their CPU form (see ``half.emulate``), int8 ones as they are.
 
     ``objects`` fixes the object axis when the graphs are loaded: ONNX Runtime then knows every shape and computes as it
     does for a graph without that axis. None leaves it free, for batches. ``plain``: the graphs that other engines get, also
@@ -48,7 +48,7 @@ class Pack:
         self.std = np.array(self.about["input"]["std"], np.float32)
         self.slots = int(self.about["prompts"]["point_slots"])
         self.official = self.about["provenance"].get("follows") == "official"      # else transformers' session
-        options = ort.SessionOptions()
+        self.options = options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -62,16 +62,21 @@ class Pack:
             model = onnx.load(root / (cpu["file"] if cpu else graph["files"][precision]))
             if reveal and graph["name"] == "mask_decoder":
                 _reveal_choice(model)
-            if precision != "fp32":
+            if precision in half.HALF_TYPES:
                 model = half.emulate(model)
-            self.sessions[graph["name"]] = ort.InferenceSession(model.SerializeToString(), options,
-                                                                providers=["CPUExecutionProvider"])
+            self.sessions[graph["name"]] = self.session(model)
             # objects are the only axis without a fixed size; packs for one object have 1 in its place. In the form whose
             # memory grows, a state starts with none
             first = {"memories": 0, "pointers": 0}
             self.shapes.update({port["name"]: tuple(first.get(n, 1) if isinstance(n, str) else n for n in port["shape"])
                                 for port in graph["inputs"]})
         self.grows = self.shapes["bank"][1] == 0
+
+    def session(self, model: onnx.ModelProto) -> ort.InferenceSession:
+        """A graph on the CPU, as this pack's are loaded; a quantised one without what would hide its products from int8 kernels."""
+        hiding = int8.HIDING if any(node.op_type == "QuantizeLinear" for node in model.graph.node) else ()
+        return ort.InferenceSession(model.SerializeToString(), self.options, providers=["CPUExecutionProvider"],
+                                    disabled_optimizers=list(hiding))
 
     def run(self, graph: str, **inputs: Array) -> dict[str, Array]:
         session = self.sessions[graph]
