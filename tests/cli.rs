@@ -125,7 +125,7 @@ fn what_is_wrong_with_the_command_line_is_said_before_anything_runs() {
         (&["--models", "one_mask"][..], 2),
         (&["--models", "one_bbox", "--dtype", "bf16"][..], 2),
         (&["--models", "one_bbox", "--dtype", "fp32"][..], 2),
-        (&["--models", "good_mask", "--dtype", "int8"][..], 2),
+        (&["--models", "good_mask", "--dtype", "int4"][..], 2),
         (&["--models", "good_mask", "--device", "npu"][..], 2),
         (&["--models", "good_mask", "--data", "nowhere"][..], 2),
         (&["--models", "good_mask", "--limit-frames", "0"][..], 2),

@@ -63,6 +63,27 @@ fn a_strict_precision_policy_refuses_another_precision() {
     let ran = Ran::new(&bench, bench.output(&report));
     assert_eq!(ran.code, 0, "{}", ran.line);
     assert_eq!(ran.record["cells"][0]["effective_dtype"], "bf16 operands, fp32 accumulation, emulated");
+
+    // Quantised in part, as every tracker is: int8 is asked for, recorded with its share, and never called native.
+    let words = "int8 and fp32 (55 of 70 MatMul, Gemm and Conv in int8)";
+    bench.pack("part", &format!("effective = \"{words}\"\n"));
+    let int8 = |policy: &str| {
+        let args =
+            ["--dtype", "int8", "--precision-policy", policy, "--models", "part_mask", "--data", "data", "--json"];
+        Ran::new(&bench, bench.output(&args))
+    };
+    let refused = int8("strict");
+    assert_eq!((refused.code, refused.verdict(0).0), (1, "invalid"));
+    assert!(
+        refused.verdict(0).1.contains("compute in int8 and computed in int8 and fp32 (55 of 70"),
+        "{:?}",
+        refused.verdict(0)
+    );
+    let ran = int8("report");
+    assert_eq!((ran.code, &ran.record["cells"][0]["dtype"]), (0, &Value::from("int8")));
+    assert_eq!(ran.record["cells"][0]["effective_dtype"], words);
+    let summary = ran.csv("summary.csv");
+    assert!(summary.iter().flatten().any(|field| field == "int8"), "{summary:?}");
 }
 
 #[test]

@@ -39,6 +39,8 @@ fn precision_in_short_goes_by_the_kind_of_the_graph_that_is_furthest_from_what_w
     assert_eq!(short(&[]), "bf16", "nothing was ever loaded");
     assert_eq!(short(&[(Native, "bf16"), (Native, "bf16")]), "bf16");
     assert_eq!(short(&[(Native, "bf16"), emulated]), "bf16 (emulated)");
+    let part = (Other, "int8 and fp32 (55 of 70 MatMul, Gemm and Conv in int8)");
+    assert_eq!(short(&[(Native, "int8"), part]), "bf16 → int8 and fp32");
     let other = (Other, "fp32 (bf16 asked for; no operand in the file has that type)");
     assert_eq!(short(&[emulated, other, (Other, "mixed: 1 of 2")]), "bf16 → fp32");
     assert_eq!(

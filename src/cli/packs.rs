@@ -194,7 +194,7 @@ pub struct HashArgs {
 /// Flags of `packs new`.
 #[derive(Args, Debug)]
 pub struct NewArgs {
-    /// Folder with ONNX files: NAME.onnx, in folders fp32/, fp16/, bf16/ or with an ending such as NAME_fp16.onnx
+    /// Folder with ONNX files: NAME.onnx, in folders fp32/, fp16/, bf16/, int8/ or with an ending such as NAME_fp16.onnx
     pub dir: PathBuf,
     /// Family: sam2, edgetam, efficienttam, sam3_tracker, dfine or videomt
     #[arg(long, value_name = "NAME", value_parser = jetbench_runners::draft::FAMILIES)]

@@ -50,7 +50,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PACK", help_heading = WHAT, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
-    /// Precisions: fp32, fp16, bf16 [default: bf16]
+    /// Precisions: fp32, fp16, bf16, int8 [default: bf16]
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',', help_heading = WHAT, add = complete::dtypes())]
     #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub dtype: Vec<Dtype>,

@@ -81,9 +81,14 @@ fn limits(found: &Inspection, peak: &Peak) -> BTreeMap<String, Limit> {
 fn roofline_text(found: &Inspection, peak: &Peak, limits: &BTreeMap<String, Limit>) -> String {
     let mut text = String::new();
     let half = peak.half_gflops.map_or("emulated in fp32".to_string(), |g| format!("{g:.0} GFLOP/s"));
+    let int8 = match (found.precision, peak.half_gflops) {
+        (Dtype::Int8, Some(gflops)) => format!("int8 {:.0} GOP/s, ", 2.0 * gflops),
+        (Dtype::Int8, None) => "int8 not known, so left out, ".to_string(),
+        _ => String::new(),
+    };
     let _ = writeln!(
         text,
-        "\nroofline: {} (fp32 {:.0} GFLOP/s, fp16 and bf16 {half}, memory {:.1} GB/s; {})",
+        "\nroofline: {} (fp32 {:.0} GFLOP/s, fp16 and bf16 {half}, {int8}memory {:.1} GB/s; {})",
         peak.name, peak.fp32_gflops, peak.bandwidth_gb_s, peak.source
     );
     let _ = writeln!(text, "{:17} {:>12} {:>9} {:>12}", "graph", "at least ms", "bound by", "FLOP/byte");

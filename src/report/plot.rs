@@ -123,7 +123,7 @@ impl Look {
         if self.valid { self.color } else { self.color.mix(1.0 - share) }
     }
 
-    /// Its marker: circle, square or triangle for fp32, fp16, bf16; hollow when not valid.
+    /// Its marker: circle, square, triangle or diamond for fp32, fp16, bf16, int8; hollow when not valid.
     fn marker(&self, page: &Page, (x, y): (f64, f64), r: f64) {
         let fill = if self.valid { self.color } else { PAPER };
         let (edge, width) = if self.valid { (PAPER, 1.2) } else { (self.color, 2.0) };
@@ -143,17 +143,22 @@ impl Look {
                 };
                 [90.0, 210.0, 330.0].map(corner).to_vec()
             }
+            Dtype::Int8 => {
+                let r = 1.25 * r;
+                vec![(x, y - r), (x + r, y), (x, y + r), (x - r, y)]
+            }
         };
         page.area(&corners, fill);
         page.outline(&corners, edge, width);
     }
 
-    /// A line in its colour: solid, dashed or dotted for bf16, fp16, fp32 when the run compares dtypes.
+    /// A line in its colour: solid, dashed, dotted or in long dashes for bf16, fp16, fp32, int8 when the run compares dtypes.
     fn line(&self, page: &Page, points: &[(f64, f64)], compares: bool) {
         let color = self.pale(0.45);
         match self.dtype {
             Dtype::Fp16 if compares => page.dashes(points, color, 2.0, (7.0, 4.0)),
             Dtype::Fp32 if compares => page.dashes(points, color, 2.0, (2.5, 3.0)),
+            Dtype::Int8 if compares => page.dashes(points, color, 2.0, (14.0, 4.0)),
             _ => page.line(points, color, 2.0),
         }
     }

@@ -16,7 +16,7 @@ use ort::session::{IoBinding, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
 
 use self::prepared::Read;
-use super::evidence::tf32_doubt;
+use super::evidence::{as_optimised, tf32_doubt};
 use super::fence::{self, Fence};
 use super::lost;
 use super::plugin::PluginHandle;
@@ -125,6 +125,9 @@ impl GraphSession {
                     .in_fp32(fp32_sha256.as_deref())
                     .map(|fp32| tensorrt::engines(&fp32.directory(&settings.provider_options))),
             ));
+        }
+        if let Some(counts) = prepared.computed()? {
+            as_optimised(&mut precision, counts);
         }
         if let Some(doubt) = tf32_doubt(settings, &registration) {
             precision.effective.push_str(doubt);

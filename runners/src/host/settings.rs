@@ -39,6 +39,8 @@ pub struct SessionSettings {
     pub(super) cuda_graph: bool,
     /// TensorRT: may the compiler choose other types than the file's, where it knows both?
     pub(super) weak_typing: bool,
+    /// Devices without int8 kernels: may int8 graphs be computed in floats, on operands rounded to int8?
+    pub(super) int8_emulated: bool,
     /// TensorRT: largest and best number of objects of the engines.
     pub(super) engine_objects: [usize; 2],
     /// Options of the providers.

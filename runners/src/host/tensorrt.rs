@@ -32,13 +32,17 @@ impl Typing {
     ///
     /// # Errors
     /// [`RunnerError::Usage`] for [`WEAK`] where there is no choice; [`RunnerError::Environment`] for a precision that this version does not
-    /// have (bf16 came with TensorRT 9).
+    /// have (bf16 came with TensorRT 9, and 8 takes quantised graphs only beside a flag that allows int8 in every layer).
     pub fn of(version: Option<&str>, precision: Dtype, weak: bool) -> Result<Typing, RunnerError> {
         let major: Option<u32> = version.and_then(|version| version.split('.').next()?.parse().ok());
         let said = version.unwrap_or("unknown");
         match (major, weak) {
             (Some(..=8), _) if precision == Dtype::Bf16 => Err(RunnerError::Environment(format!(
                 "TensorRT {said} has no bf16; use --dtype fp16 or fp32, or TensorRT 10 or newer (JetPack 6 and newer bring it)"
+            ))),
+            (Some(..=8), _) if precision == Dtype::Int8 => Err(RunnerError::Environment(format!(
+                "TensorRT {said} takes quantised graphs only with weak typing, where nobody can say what is computed in int8; use --dtype \
+                 fp16 or fp32, or TensorRT 10 or newer (JetPack 6 and newer bring it)"
             ))),
             (Some(9 | 10), true) => Ok(Typing::Weak),
             (Some(..=8), true) => Err(RunnerError::Usage(format!(
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn typing_follows_version_precision_and_what_was_asked_for() {
-        use Dtype::{Bf16, Fp16, Fp32};
+        use Dtype::{Bf16, Fp16, Fp32, Int8};
         use Effective::{Doubtful, Native};
         // version, precision, trt_weak; typing, the flag that is set, the precision in effect; or words of the refusal
         type Expected = Result<(Typing, Option<&'static str>, Effective), &'static str>;
@@ -223,6 +227,8 @@ mod tests {
             (Some("8.6.2"), Fp32, false, Ok((Typing::Weak, None, Native))),
             (Some("8.6.2"), Fp16, false, Ok((Typing::Weak, Some("trt_fp16_enable"), Doubtful))),
             (Some("8.6.2"), Bf16, false, Err("TensorRT 8.6.2 has no bf16")),
+            (Some("8.6.2"), Int8, false, Err("TensorRT 8.6.2 takes quantised graphs only with weak typing")),
+            (None, Int8, false, Ok((Typing::Unknown, None, Doubtful))),
             (Some("8.6.2"), Fp16, true, Err("TensorRT 8.6.2 knows weak typing only")),
             (None, Fp32, false, Ok((Typing::Unknown, None, Native))),
             (None, Fp16, false, Ok((Typing::Unknown, None, Doubtful))),

@@ -13,6 +13,8 @@ impl ElementType {
     pub const F32: Self = ElementType(1);
     /// 8-bit natural number.
     pub const U8: Self = ElementType(2);
+    /// 8-bit integer.
+    pub const I8: Self = ElementType(3);
     /// 32-bit integer.
     pub const I32: Self = ElementType(6);
     /// 64-bit integer.

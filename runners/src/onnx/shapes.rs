@@ -161,7 +161,9 @@ impl<'a> Shapes<'a> {
             "Relu" | "Gelu" | "Sigmoid" | "Tanh" | "Erf" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Neg" | "Abs"
             | "Sin" | "Cos" | "Not" | "Cast" | "Clip" | "Softmax" | "LogSoftmax" | "Identity" | "Floor" | "Ceil"
             | "Round" | "LeakyRelu" | "Elu" | "HardSigmoid" | "HardSwish" | "Softplus" | "Sign" | "IsNaN" | "IsInf"
-            | "CumSum" | "Trilu" | "Dropout" | "LpNormalization" => Some(input(0)?.to_vec()),
+            | "CumSum" | "Trilu" | "Dropout" | "LpNormalization" | "QuantizeLinear" | "DequantizeLinear" => {
+                Some(input(0)?.to_vec())
+            }
             "InstanceNormalization" | "LayerNormalization" | "GroupNormalization" | "BatchNormalization" => {
                 Some(input(0)?.to_vec())
             }

@@ -71,10 +71,13 @@ impl Features {
     /// Share of values that lie on the grid of the 16-bit type: all of them where a rounded result is the output itself,
     /// fewer where rounded results are added up in f32, next to none in fp32. Host memory only.
     pub fn lattice(&self, precision: Dtype) -> String {
+        if precision == Dtype::Int8 {
+            return "lattice of the outputs: none, a bias is added to them in fp32".to_string();
+        }
         // Every bf16 value of ordinary size is also an fp16 value, so the other grid would say nothing.
         let (grid, on_grid): (_, fn(f32) -> bool) = match precision {
             Dtype::Fp16 => ("fp16", |v| f16::from_f32(v).to_f32() == v),
-            Dtype::Fp32 | Dtype::Bf16 => ("bf16", |v| bf16::from_f32(v).to_f32() == v),
+            Dtype::Fp32 | Dtype::Bf16 | Dtype::Int8 => ("bf16", |v| bf16::from_f32(v).to_f32() == v),
         };
         let share = |(name, values): (&str, &FloatTensor)| {
             let values = values.extract_tensor().1;

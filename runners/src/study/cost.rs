@@ -40,7 +40,7 @@ pub struct Cost {
     /// Largest sum of bytes of inner values that are live at once when operators run in file order, views shared.
     /// Computed from the graph, not measured: a runtime that fuses operators needs less, one that keeps copies more.
     pub peak_activation_bytes: u64,
-    /// Operator counts by type of their first floating-point operand: `MatMul` -> `bf16` -> 40.
+    /// Operator counts by type of their first floating-point or quantised operand: `MatMul` -> `bf16` -> 40.
     pub precision: BTreeMap<String, BTreeMap<String, usize>>,
     /// Operators whose result shape could not be inferred, with their number; their cost and the cost of what depends on
     /// them is missing from the figures above.
@@ -67,17 +67,26 @@ impl Cost {
 /// Counts what one run of `model` costs when every axis called `name` has the size that `axis` gives for it, and the inputs
 /// on which shapes depend have these `values`.
 pub fn count<'a>(model: &Model<'a>, axis: &dyn Fn(&str) -> Option<i64>, values: &[(&'a str, i64)]) -> Cost {
-    let types = model.types();
+    let (types, operands) = (model.types(), model.operand_types());
     let mut shapes = Shapes::new(model, axis);
     for &(name, value) in values {
         let count = shapes.elements(name).unwrap_or(1).min(64) as usize;
         shapes.values.insert(name, vec![value; count]);
     }
     let mut cost = Cost { nodes: model.nodes.len(), ..Cost::default() };
+    // Scales and zero points of quantised values are no parameters.
+    let steps: BTreeSet<&str> = model
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.op, "QuantizeLinear" | "DequantizeLinear"))
+        .flat_map(|node| node.inputs.iter().skip(1).copied())
+        .collect();
     for constant in &model.initializers {
         cost.weight_bytes =
             cost.weight_bytes.saturating_add(constant.elements().saturating_mul(constant.dtype.bytes()));
-        if matches!(constant.dtype, ElementType::F32 | ElementType::F16 | ElementType::BF16) {
+        let weight =
+            matches!(constant.dtype, ElementType::F32 | ElementType::F16 | ElementType::BF16 | ElementType::I8);
+        if weight && !steps.contains(constant.name) {
             cost.parameters = cost.parameters.saturating_add(constant.elements());
         }
     }
@@ -101,8 +110,8 @@ pub fn count<'a>(model: &Model<'a>, axis: &dyn Fn(&str) -> Option<i64>, values: 
             }
             None => cost.elementwise = cost.elementwise.saturating_add(elementwise(node, &shapes)),
         }
-        let float =
-            node.inputs.iter().filter_map(|name| types.get(name)).find(|t| t.is_half() || **t == ElementType::F32);
+        let counts = |t: &&ElementType| t.is_half() || [ElementType::F32, ElementType::I8].contains(*t);
+        let float = node.inputs.iter().filter_map(|name| operands.get(name)).find(counts);
         if let Some(dtype) = float {
             *cost.precision.entry(node.op.to_string()).or_default().entry(dtype.to_string()).or_default() += 1;
         }
@@ -113,8 +122,9 @@ pub fn count<'a>(model: &Model<'a>, axis: &dyn Fn(&str) -> Option<i64>, values: 
     cost
 }
 
-/// Operators that give their first input back under another shape; no bytes of their own.
-const VIEWS: [&str; 6] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"];
+/// Operators that give their first input back under another shape, and the one behind which an int8 kernel reads its input; no bytes of their
+/// own.
+const VIEWS: [&str; 7] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "DequantizeLinear"];
 
 /// Largest sum of live inner values. A value lives from the operator that makes it to the last one that reads it; a view
 /// lives in the value it looks at.
@@ -219,6 +229,31 @@ mod tests {
     fn infer(fields: &[(u32, Vec<u8>)], objects: i64) -> Cost {
         let bytes = build::model(9, 20, fields);
         count(&Model::parse(&bytes).unwrap(), &|name| (name == "objects").then_some(objects), &[])
+    }
+
+    /// `y = x MatMul w`, [64, 64] each, with both operands quantised.
+    #[test]
+    fn a_quantised_product_has_weights_of_a_byte_and_its_steps_are_no_parameters() {
+        let cost = infer(
+            &[
+                (1, build::node("QuantizeLinear", &["x", "s", "z"], &["xq"], &[])),
+                (1, build::node("DequantizeLinear", &["xq", "s", "z"], &["xd"], &[])),
+                (1, build::node("DequantizeLinear", &["w", "ss", "zz"], &["wd"], &[("axis", 1)])),
+                (1, build::node("MatMul", &["xd", "wd"], &["y"], &[])),
+                (5, build::initializer("w", ElementType::I8, &[64, 64], &[1; 4096])),
+                (5, build::initializer("z", ElementType::I8, &[], &[0])),
+                (5, build::initializer("zz", ElementType::I8, &[64], &[0; 64])),
+                f32s("ss", &[64]),
+                f32s("s", &[]),
+                value(11, "x", &[64, 64]),
+                value(12, "y", &[64, 64]),
+            ],
+            1,
+        );
+        assert_eq!((cost.flops["MatMul"], cost.parameters, cost.uncounted()), (2 * 64 * 64 * 64, 4096, 0));
+        assert_eq!(cost.weight_bytes, 4096 + 1 + 64 + 4 * 65);
+        assert_eq!(cost.precision["MatMul"].iter().collect::<Vec<_>>(), [(&"i8".to_string(), &1)]);
+        assert_eq!(cost.peak_activation_bytes, 4096 + 4 * 4096, "the quantised operand and the result");
     }
 
     fn i64s(name: &str, values: &[i64]) -> (u32, Vec<u8>) {

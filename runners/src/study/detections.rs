@@ -58,7 +58,10 @@ impl Limits {
                 Limits { logits: Some(limit), boxes: Some(limit), typical: limit, edges, apart: 0.0, near }
             }
             Dtype::Fp16 => Limits { logits: None, boxes: None, typical: 5e-2, edges: 1e-2, apart: 5e-2, near: 2e-2 },
-            Dtype::Bf16 => Limits { logits: None, boxes: None, typical: 3e-1, edges: 5e-2, apart: 1e-1, near: 1e-1 },
+            // Of int8 nothing was measured.
+            Dtype::Bf16 | Dtype::Int8 => {
+                Limits { logits: None, boxes: None, typical: 3e-1, edges: 5e-2, apart: 1e-1, near: 1e-1 }
+            }
         }
     }
 

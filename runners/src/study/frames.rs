@@ -7,7 +7,7 @@ use crate::types::{Device, Dtype, Frame, OpenRequest};
 
 /// Precision and device whose limits two sides are held to: the coarser precision, and the device that is not the CPU, where one is.
 pub fn judged(request: &OpenRequest, (dtype, device): (Dtype, Device)) -> (Dtype, Device) {
-    let coarser = [Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, dtype].contains(d));
+    let coarser = [Dtype::Int8, Dtype::Bf16, Dtype::Fp16].into_iter().find(|d| [request.dtype, dtype].contains(d));
     (coarser.unwrap_or(Dtype::Fp32), if request.device == Device::Cpu { device } else { request.device })
 }
 

@@ -139,7 +139,7 @@ pub fn limits(dir: &Path, dtype: Dtype, device: Device) -> Result<Limits, Runner
 
 fn limits_of(pack: &Pack, index: &ReferenceIndex, dtype: Dtype, device: Device) -> Limits {
     let promised = pack.manifest.golden.as_ref().map_or(f64::INFINITY, |golden| golden.tolerance);
-    Limits::new(dtype, device, &index.tolerance, promised)
+    Limits::new(dtype, device, &index.tolerance, index.int8, promised)
 }
 
 /// Compares the pack in `request` with its golden outputs. Every prompt kind of every clip is run in every form, all

@@ -155,7 +155,7 @@ pub const CPU_RUNTIME_BYTES: u64 = 50 << 20;
 pub fn memory_needed(request: &OpenRequest, objects: usize) -> Result<u64, RunnerError> {
     let settings = SessionSettings::of(request)?;
     let batch = objects.min(settings.together()).max(1);
-    let on_cpu = request.device == Device::Cpu && (request.dtype != Dtype::Fp32 || settings.cpu_forms());
+    let on_cpu = request.device == Device::Cpu && (request.dtype.is_half() || settings.cpu_forms());
     let form = Form { on_cpu, attention: settings.attention() };
     let found = counted(&request.pack, Some(request.dtype), batch, form)?;
     if let Some(graph) = found.graphs.iter().find(|graph| graph.cost.uncounted() > 0) {
@@ -311,7 +311,7 @@ fn read(
     let attended = attention.of(&bytes).map_err(|e| wrong(&e))?;
     let bytes = attended.map_or(bytes, |attended| attended.bytes);
     let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
-    let emulated = (on_cpu && precision != Dtype::Fp32).then(|| model.emulate_half());
+    let emulated = (on_cpu && precision.is_half()).then(|| model.emulate_half());
     let emulated = emulated.transpose().map_err(|e| wrong(&e))?;
     let rewritten =
         emulated.as_ref().map(|emulated| Model::parse(&emulated.bytes)).transpose().map_err(|e| wrong(&e))?;
@@ -450,7 +450,10 @@ fn lacking(pack: &Pack, missing: &mut Vec<String>) {
     }
     let held = manifest.dtypes();
     for precision in Dtype::ALL {
-        say(!held.contains(&precision), &format!("{precision}: not every graph has a file"));
+        // Most packs are not quantised, and lack nothing.
+        let wanted =
+            precision != Dtype::Int8 || manifest.graphs.iter().any(|graph| graph.files.contains_key(&precision));
+        say(wanted && !held.contains(&precision), &format!("{precision}: not every graph has a file"));
     }
     let prompted = manifest.detector.is_none() && manifest.segmenter.is_none() && manifest.labels.is_none();
     for kind in PromptKind::ALL.into_iter().filter(|_| prompted) {

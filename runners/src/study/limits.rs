@@ -60,6 +60,48 @@ pub struct Tolerance {
     pub systematic: f64,
 }
 
+/// Limits of int8 that a reference may set (`int8` in golden.json): what the pack's own int8 graphs differ from it by, with room.
+/// `jetbench-models int8` measures them, because the scales of a pack say how much its rounding costs. None may lie above
+/// [`INT8_CEILINGS`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Int8Tolerance {
+    /// See [`Limits::typical`].
+    pub typical: f64,
+    /// Share of a track's mask pixels.
+    pub mask_pixels: f64,
+    /// 1 less the least IoU of a track's masks.
+    pub apart: f64,
+}
+
+/// What no reference may exceed for int8: above, a comparison proves nothing.
+pub const INT8_CEILINGS: Int8Tolerance = Int8Tolerance { typical: 0.5, mask_pixels: 2e-2, apart: 0.4 };
+
+/// For references that say nothing of int8: the limits of bf16.
+const INT8_UNSAID: Int8Tolerance = Int8Tolerance { typical: 3e-2, mask_pixels: 1e-3, apart: 2e-2 };
+
+impl Int8Tolerance {
+    /// Says which field is no usable limit.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let most = INT8_CEILINGS;
+        in_range(&[
+            ("int8.typical", self.typical, most.typical),
+            ("int8.mask_pixels", self.mask_pixels, most.mask_pixels),
+            ("int8.apart", self.apart, most.apart),
+        ])
+    }
+}
+
+/// Says which of some limits (name, value, ceiling) is no usable one.
+fn in_range(fields: &[(&str, f64, f64)]) -> Result<(), String> {
+    match fields.iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
+        None => Ok(()),
+        Some((name, value, most)) => {
+            Err(format!("{name} = {value:e}: from 0 to {most:e} expected; above, a comparison proves nothing"))
+        }
+    }
+}
+
 /// So many pixels of a track may differ whatever its IoU: of a small mask a single one is much.
 const FEW_PIXELS: u64 = 8;
 
@@ -94,21 +136,15 @@ fn systematic() -> f64 {
 impl Tolerance {
     /// Says which field is no usable limit.
     pub(super) fn check(&self) -> Result<(), String> {
-        let fields = [
-            ("low_res", self.low_res, CEILINGS.low_res),
-            ("object_score", self.object_score, CEILINGS.object_score),
-            ("obj_ptr", self.obj_ptr, CEILINGS.obj_ptr),
-            ("mask_pixels", self.mask_pixels, CEILINGS.mask_pixels),
-            ("prompted", self.prompted, CEILINGS.prompted),
-            ("typical", self.typical, CEILINGS.typical),
-            ("systematic", self.systematic, CEILINGS.systematic),
-        ];
-        match fields.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
-            None => Ok(()),
-            Some((name, value, most)) => Err(format!(
-                "tolerance.{name} = {value:e}: from 0 to {most:e} expected; above, a comparison proves nothing"
-            )),
-        }
+        in_range(&[
+            ("tolerance.low_res", self.low_res, CEILINGS.low_res),
+            ("tolerance.object_score", self.object_score, CEILINGS.object_score),
+            ("tolerance.obj_ptr", self.obj_ptr, CEILINGS.obj_ptr),
+            ("tolerance.mask_pixels", self.mask_pixels, CEILINGS.mask_pixels),
+            ("tolerance.prompted", self.prompted, CEILINGS.prompted),
+            ("tolerance.typical", self.typical, CEILINGS.typical),
+            ("tolerance.systematic", self.systematic, CEILINGS.systematic),
+        ])
     }
 }
 
@@ -149,7 +185,13 @@ impl Limits {
     /// The limits of half precisions are what the shipped packs show, with room: on a CPU (emulated) and on an H200 through
     /// CUDA, which sum in fp32, median frames differ by 6e-4 in fp16 and 6e-3 in bf16, masks by up to 7e-5 and 2e-4 of a
     /// track's pixels; WebGPU on the H200, whose kernels also sum in fp16, by 7.4e-3 and 9e-5.
-    pub(super) fn new(dtype: Dtype, device: Device, reference: &Tolerance, promised: f64) -> Limits {
+    pub(super) fn new(
+        dtype: Dtype,
+        device: Device,
+        reference: &Tolerance,
+        int8: Option<Int8Tolerance>,
+        promised: f64,
+    ) -> Limits {
         let half = |typical: f64, mask_pixels: f64, iou: f64| Limits {
             mask_pixels,
             iou,
@@ -179,6 +221,10 @@ impl Limits {
             }
             Dtype::Fp16 => half(1e-2, 5e-4, 0.99),
             Dtype::Bf16 => half(3e-2, 1e-3, 0.98),
+            Dtype::Int8 => {
+                let Int8Tolerance { typical, mask_pixels, apart } = int8.unwrap_or(INT8_UNSAID);
+                half(typical, mask_pixels, 1.0 - apart)
+            }
         }
     }
 
@@ -240,8 +286,8 @@ impl Limits {
     pub fn words(&self) -> String {
         let mut all = vec![
             format!("{:.2} % of a track's mask pixels", self.mask_pixels * 100.0),
-            format!("IoU {}", self.iou),
-            format!("{:.0e} of their size for logits and pointers of the median frame", self.typical),
+            format!("IoU {}", (self.iou * 1e4).round() / 1e4),
+            format!("{} of their size for logits and pointers of the median frame", two_digits(self.typical)),
         ];
         all.extend(self.prompted.map(|limit| format!("{limit:.0e} on the prompted frame")));
         all.extend(self.systematic.map(|limit| format!("{limit:.0e} for pointers in the middle of all frames")));
@@ -253,6 +299,11 @@ impl Limits {
         }));
         all.join(", ")
     }
+}
+
+/// A limit as text: `2e-5`, `5.7e-2`.
+fn two_digits(limit: f64) -> String {
+    format!("{limit:.1e}").replace(".0e", "e")
 }
 
 /// A figure as text.

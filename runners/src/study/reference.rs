@@ -10,7 +10,7 @@ use crate::files;
 use crate::manifest::{GoldenSpec, Manifest};
 use crate::pack::Pack;
 use crate::runner::RunnerError;
-use crate::study::limits::{CEILINGS, Tolerance};
+use crate::study::limits::{CEILINGS, Int8Tolerance, Tolerance};
 use crate::types::{Click, Frame, Mask, Prompt, PromptKind, PromptShape};
 
 /// Schema number of the golden index and of the report.
@@ -22,6 +22,8 @@ const MOST_FRAMES: usize = 10_000;
 pub(super) struct ReferenceIndex {
     pub(super) schema: u32,
     pub(super) tolerance: Tolerance,
+    /// Limits of the pack's int8 graphs.
+    pub(super) int8: Option<Int8Tolerance>,
     pub(super) quantum: f64,
     pub(super) clips: Vec<ReferenceClip>,
 }
@@ -85,7 +87,7 @@ pub(super) fn read_index(pack: &Pack) -> Result<(ReferenceIndex, PathBuf), Runne
     if index.schema != SCHEMA {
         return Err(wrong(&format!("schema {}, this program reads {SCHEMA}", index.schema)));
     }
-    index.tolerance.check().map_err(|e| wrong(&e))?;
+    index.tolerance.check().and_then(|()| index.int8.map_or(Ok(()), |int8| int8.check())).map_err(|e| wrong(&e))?;
     if !(0.0..=CEILINGS.low_res).contains(&index.quantum) {
         return Err(wrong(&format!("quantum = {:e}: from 0 to {:e} expected", index.quantum, CEILINGS.low_res)));
     }

@@ -16,19 +16,27 @@ pub enum Dtype {
     Fp16,
     /// bfloat16: 8 exponent bits, 7 stored mantissa bits.
     Bf16,
+    /// 8-bit integers, by the scales of a pack whose graphs are quantised explicitly (QuantizeLinear, DequantizeLinear).
+    Int8,
 }
 
 impl Dtype {
     /// Every precision, in the order in which help texts list them.
-    pub const ALL: [Dtype; 3] = [Dtype::Fp32, Dtype::Fp16, Dtype::Bf16];
+    pub const ALL: [Dtype; 4] = [Dtype::Fp32, Dtype::Fp16, Dtype::Bf16, Dtype::Int8];
 
-    /// Canonical name: `fp32`, `fp16`, `bf16`.
+    /// Canonical name: `fp32`, `fp16`, `bf16`, `int8`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Dtype::Fp32 => "fp32",
             Dtype::Fp16 => "fp16",
             Dtype::Bf16 => "bf16",
+            Dtype::Int8 => "int8",
         }
+    }
+
+    /// Is it one of the two 16-bit floats?
+    pub const fn is_half(self) -> bool {
+        matches!(self, Dtype::Fp16 | Dtype::Bf16)
     }
 }
 
@@ -40,7 +48,7 @@ impl fmt::Display for Dtype {
 
 /// A word that is no precision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown dtype `{0}`; known: fp32 (float32), fp16 (float16, half), bf16 (bfloat16)")]
+#[error("unknown dtype `{0}`; known: fp32 (float32), fp16 (float16, half), bf16 (bfloat16), int8")]
 pub struct UnknownDtype(pub String);
 
 impl FromStr for Dtype {
@@ -51,6 +59,7 @@ impl FromStr for Dtype {
             "fp32" | "float32" | "f32" => Ok(Dtype::Fp32),
             "fp16" | "float16" | "f16" | "half" => Ok(Dtype::Fp16),
             "bf16" | "bfloat16" => Ok(Dtype::Bf16),
+            "int8" | "i8" => Ok(Dtype::Int8),
             _ => Err(UnknownDtype(word.to_string())),
         }
     }
@@ -148,6 +157,9 @@ mod tests {
             ("bf16", "mixed: 3 of 5 MatMul, Gemm and Conv: bf16 operands, fp32 accumulation, emulated", Other),
             ("fp16", "mixed: 3 of 5 MatMul, Gemm and Conv: fp16", Other),
             ("fp16", "bf16", Other),
+            ("int8", "int8", Native),
+            ("int8", "int8 operands, fp32 arithmetic, emulated", Emulated),
+            ("int8", "int8 and fp32 (55 of 70 MatMul, Gemm and Conv in int8)", Other),
             ("fp32", "tf32 products, fp32 otherwise", Doubtful),
             ("fp32", "fp32, tf32 products allowed", Doubtful),
             ("fp32", "mixed: 3 of 5 MatMul, Gemm and Conv: fp32, tf32 products allowed", Doubtful),

@@ -15,7 +15,8 @@ SCRIPT = Path(__file__).parents[2] / "tensorrt-check.sh"
 def add_arguments(options: argparse.ArgumentParser) -> None:
     """The options that only ``--tensorrt`` has."""
     group = options.add_argument_group("with --tensorrt")
-    group.add_argument("--dtype", type=some_of(DTYPES), metavar="TYPE,…", help="precisions to build (all)")
+    group.add_argument("--dtype", type=some_of((*DTYPES, "int8")), metavar="TYPE,…",
+                       help="precisions to build (fp32, fp16 and bf16)")
     group.add_argument("--compute-capability", type=positive, metavar="N", help="GPUs to build for (86: Ampere, the nearest to Orin's 87)")
     group.add_argument("--parse-only", action="store_true", help="read the graphs with NVIDIA's parser, build nothing")
     group.add_argument("--json", action="store_true", help="print JSON instead of a table")

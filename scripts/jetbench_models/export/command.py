@@ -34,7 +34,7 @@ from ..models.dvis_tracker import RULES
 from ..models.session import Reference
 from ..pack import DTYPES
 from ..pack.limits import FLOORS
-from . import detector, golden, presence, segmenter
+from . import detector, golden, int8, presence, segmenter
 from . import dvis as chains
 from .convert import write_graphs
 from .graphs.geometry import Geometry
@@ -71,6 +71,8 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--notes", default="", help="free text for the manifest's provenance")
     made.add_argument("--dtype", "--precision", type=some_of(DTYPES), default=DTYPES, metavar="LIST",
                       help="comma-separated (default: fp32,fp16,bf16)")
+    made.add_argument("--int8", action="store_true",
+                      help="of a tracker: int8 graphs too, calibrated on drawn clips; the command int8 takes clips of yours")
     made.add_argument("--frames", type=not_negative, default=12,
                       help="length of the golden clip, at least 8 (default: 12); 0 leaves the golden reference out")
     made.add_argument("--prompts", type=some_of(KINDS), default=KINDS, metavar="LIST",
@@ -178,6 +180,8 @@ def main(argv: list[str]) -> int:
         options.error("--random-init needs --model NAME")
     if 0 < args.frames < 8:
         options.error("--frames: at least 8, so that the object can leave and return and all memory slots fill; or 0")
+    if args.int8 and ("fp32" not in args.dtype or args.variant == "dynamic"):
+        options.error("--int8: is made of fp32 graphs of the fixed form; --dtype fp32 among others, and no --variant dynamic")
     detects = args.model in models.NAMES if args.random_init else models.is_detector(args.checkpoint)
     segments = args.model in videomt.NAMES if args.random_init else videomt.is_segmenter(args.checkpoint)
     follows = args.model in dvis.NAMES if args.random_init else dvis.is_dvis(args.checkpoint)
@@ -185,7 +189,7 @@ def main(argv: list[str]) -> int:
         options.error(f"{', '.join(wrong)}: for DVIS-DAQ only")
     if (detects or segments or follows) and (wrong := [option for option, given in (
             ("--prompts", args.prompts != KINDS), ("--variant", args.variant != "fixed"), ("--follow official", args.follow == "official"),
-            ("--score-shift", args.score_shift is not None), ("--score-negated", args.score_negated)) if given]):
+            ("--score-shift", args.score_shift is not None), ("--score-negated", args.score_negated), ("--int8", args.int8)) if given]):
         options.error(f"{', '.join(wrong)}: for promptable trackers only, and this is a {'detector' if detects else 'video segmenter'}")
     logging.disable(logging.WARNING)      # torch.onnx reports every step
     torch.set_num_threads(args.threads)
@@ -196,6 +200,8 @@ def main(argv: list[str]) -> int:
         _write_unprompted(args, recorded(argv, args.id or args.out.resolve().name), segments)
     else:
         _write_tracker(args, argv)
+        if args.int8:
+            int8.main(["--pack", str(args.out), "--threads", str(args.threads)])
     total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     progress.say(f"{args.out}: {total / 1e6:.1f} MB in all; peak memory of this process {peak:.0f} MiB")

@@ -62,6 +62,7 @@ pub enum Dtype {
     Fp32,
     Fp16,
     Bf16,
+    Int8,
 }
 
 impl fmt::Display for Dtype {
@@ -70,6 +71,7 @@ impl fmt::Display for Dtype {
             Dtype::Fp32 => "fp32",
             Dtype::Fp16 => "fp16",
             Dtype::Bf16 => "bf16",
+            Dtype::Int8 => "int8",
         })
     }
 }
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         assert!(parse(&[]).unwrap_err().contains("<PACK>"));
-        assert!(parse(&["a", "--dtype", "int8"]).unwrap_err().contains("int8"));
+        assert!(parse(&["a", "--dtype", "int4"]).unwrap_err().contains("int4"));
         assert!(parse(&["a", "--compute-capability", "87"]).unwrap_err().contains("75, 80, 86, 89, 120, 121"));
         assert!(parse(&["a", "--max-objects", "0"]).unwrap_err().contains("1..=1024"));
     }

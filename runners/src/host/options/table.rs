@@ -447,6 +447,17 @@ pub const TABLE: &[RunnerOption] = &[
             Words(&[("on", |s| s.weak_typing = true), ("off", |s| s.weak_typing = false)]),
         )
     },
+    RunnerOption {
+        doc: "ONNX Runtime's CUDA and WebGPU providers have no int8 kernels: they would round the operands and compute in floats. So `--dtype int8` \
+              is refused there, unless this asks for it; accuracy is then that of int8, speed is not, and the record's precision is `emulated`.",
+        ..option(
+            "int8",
+            &[Cuda, WebGpu],
+            "native",
+            "Compute int8 graphs in floats, on rounded operands",
+            Words(&[("emulated", |s| s.int8_emulated = true), ("native", |s| s.int8_emulated = false)]),
+        )
+    },
     trt("trt_builder_optimization_level", Number(0, 5), "How long the builder looks for fast kernels"),
     trt("trt_min_subgraph_size", Number(1, 1 << 20), "Fewest operators that TensorRT takes at a time"),
     trt("trt_max_partition_iterations", Number(1, 1 << 20), "Most rounds of dividing a graph"),
@@ -504,9 +515,16 @@ pub const REFUSED: &[(&str, &str)] = &[
          no Softmax as these graphs need them; what it cannot take would run on the GPU unseen, and an Orin Nano has none",
     ),
     ("trt_dla_core", "refused: the DLA is not used (see trt_dla_enable)"),
-    ("trt_int8_enable", "refused: packs hold no int8 graphs, and a record could not say what was computed in int8"),
-    ("trt_int8_calibration_table_name", "refused: int8 is not used (see trt_int8_enable)"),
-    ("trt_int8_use_native_calibration_table", "refused: int8 is not used (see trt_int8_enable)"),
+    (
+        "trt_int8_enable",
+        "refused: it types a network weakly, and a record could not say what was computed in int8; --dtype int8 runs graphs that are \
+         quantised explicitly",
+    ),
+    ("trt_int8_calibration_table_name", "refused: scales are in the graphs of --dtype int8 (see trt_int8_enable)"),
+    (
+        "trt_int8_use_native_calibration_table",
+        "refused: scales are in the graphs of --dtype int8 (see trt_int8_enable)",
+    ),
     ("trt_fp16_enable", FLAG),
     ("trt_bf16_enable", FLAG),
     ("trt_engine_cache_path", "set by jetbench: the directory is keyed by graph, versions, device and precision"),

@@ -118,6 +118,86 @@ fn emulation_rounds_operands_and_results_and_nothing_else() {
     assert_eq!(stage.kind, Effective::Other);
 }
 
+/// `y` [1, 2, 4, 4] of a quantised `x` [1, 2, 4, 4] from: two convolutions of one value, their sum, a product and its bias; every scale is 1/8, all
+/// weights are 3. `whole`: the product is quantised, too.
+fn quantised(whole: bool) -> Vec<u8> {
+    use crate::onnx::build::{initializer, model, node, value_info};
+    let f32s = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let steps = |name: &str, from: &str| {
+        let stored = format!("{name}_int8");
+        [
+            (1, node("QuantizeLinear", &[from, "step", "zero"], &[&stored], &[])),
+            (1, node("DequantizeLinear", &[&stored, "step", "zero"], &[name], &[])),
+        ]
+    };
+    let mut graph = Vec::new();
+    for i in ["0", "1"] {
+        let [x, w, sums, y] = ["xd", "wd", "s", "c"].map(|name| format!("{name}{i}"));
+        graph.extend(steps(&x, "x"));
+        graph.push((1, node("DequantizeLinear", &["w", "steps", "zeros"], &[&w], &[("axis", 0)])));
+        graph.push((1, node("Conv", &[&x, &w], &[&sums], &[])));
+        graph.extend(steps(&y, &sums));
+    }
+    graph.push((1, node("Add", &["c0", "c1"], &["sum"], &[])));
+    if whole {
+        graph.extend(steps("sumd", "sum"));
+        graph.push((1, node("DequantizeLinear", &["m", "step", "zero"], &["md"], &[])));
+        graph.push((1, node("MatMul", &["sumd", "md"], &["product"], &[])));
+    } else {
+        graph.push((1, node("MatMul", &["sum", "mf"], &["product"], &[])));
+    }
+    graph.push((1, node("Add", &["product", "bias"], &["y"], &[])));
+    graph.extend([
+        (5, initializer("w", ElementType::I8, &[2, 2, 1, 1], &[3; 4])),
+        (5, initializer("m", ElementType::I8, &[4, 4], &[3; 16])),
+        (5, initializer("mf", ElementType::F32, &[4, 4], &f32s(&[0.375; 16]))),
+        (5, initializer("bias", ElementType::F32, &[4], &f32s(&[0.5; 4]))),
+        (5, initializer("step", ElementType::F32, &[], &f32s(&[0.125]))),
+        (5, initializer("steps", ElementType::F32, &[2], &f32s(&[0.125; 2]))),
+        (5, initializer("zero", ElementType::I8, &[], &[0])),
+        (5, initializer("zeros", ElementType::I8, &[2], &[0; 2])),
+        (11, value_info("x", ElementType::F32, &[1, 2, 4, 4])),
+        (12, value_info("y", ElementType::F32, &[1, 2, 4, 4])),
+    ]);
+    model(9, 18, &graph)
+}
+
+/// The numbers are the same in every case; what computed them is not, and the record says so.
+#[test]
+fn int8_is_called_native_only_where_the_optimised_graph_has_int8_kernels() {
+    for (whole, level, effective, kind) in [
+        (true, "all", "int8", Effective::Native),
+        (true, "disable", "int8 operands, fp32 arithmetic, emulated", Effective::Emulated),
+        (false, "all", "int8 and fp32 (2 of 3 MatMul, Gemm and Conv in int8)", Effective::Other),
+    ] {
+        let settings = SessionSettings::new(Device::Cpu, Dtype::Int8, &options(&[("optimization", level)])).unwrap();
+        let Some(mut graph) = opened(quantised(whole), &settings) else { return };
+        let host = Allocator::default();
+        let [mut x, mut y] = [(); 2].map(|()| crate::host::tensor::tensor(&host, &[1, 2, 4, 4]).unwrap());
+        // Rounds to 0.25 in steps of 1/8; a convolution gives 2 x 0.25 x 0.375, which rounds to 0.25.
+        x.extract_tensor_mut().1.fill(0.27);
+        let mut binding = graph.binding().unwrap();
+        crate::host::tensor::input(&mut binding, "x", &x).unwrap();
+        crate::host::tensor::output(&mut binding, "y", &mut y).unwrap();
+        graph.run(&binding).unwrap();
+        assert_eq!(y.extract_tensor().1, [4.0 * 0.5 * 0.375 + 0.5; 32], "{whole} {level}");
+        let stage = &graph.precision;
+        assert_eq!((stage.effective.as_str(), stage.kind), (effective, kind), "{whole} {level}: {stage:?}");
+        let proof = "optimised by ONNX Runtime: ";
+        assert!(stage.evidence.iter().any(|line| line.starts_with(proof)), "{stage:?}");
+        assert!(
+            graph.notes.iter().any(|note| note.starts_with("`CommonSubexpressionElimination` and ")),
+            "{:?}",
+            graph.notes
+        );
+    }
+    // A graph that was left in fp32 as a whole.
+    let settings = SessionSettings::new(Device::Cpu, Dtype::Int8, &options(&[])).unwrap();
+    let Some(graph) = opened(crate::onnx::build::matmul(ElementType::F32), &settings) else { return };
+    assert!(graph.precision.effective.starts_with("fp32 (int8 requested"), "{:?}", graph.precision);
+    assert_eq!(graph.precision.kind, Effective::Other);
+}
+
 /// On negative numbers a pool over padded zeros gives 0 at the edge; ONNX Runtime left alone gives minus numbers there (1.31).
 #[test]
 fn zeros_padded_for_a_max_pool_stay_zeros() {

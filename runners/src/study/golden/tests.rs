@@ -163,6 +163,37 @@ fn half_precisions_pass_by_limits_of_their_own_and_damage_is_noticed() {
     });
 }
 
+/// All graphs left in fp32: pack.toml names the fp32 files for int8, too.
+#[test]
+fn int8_is_judged_by_the_limits_of_its_reference_and_damage_is_noticed() {
+    for_each_pack("int8_is_judged_by_the_limits_of_its_reference_and_damage_is_noticed", |dir| {
+        let copy = with_golden(dir, |index| {
+            only_first_points(index);
+            index["int8"] = serde_json::json!({"typical": 0.06, "mask_pixels": 0.001, "apart": 0.05});
+        });
+        let manifest = copy.path().join("pack.toml");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        let doubled: Vec<String> = text
+            .lines()
+            .map(|line| match line.split_once(" = { fp32 = ").filter(|(key, _)| ["files", "sha256"].contains(key)) {
+                Some((_, rest)) => {
+                    let value = rest.split(',').next().unwrap();
+                    line.replace(" }", &format!(", int8 = {value} }}"))
+                }
+                None => line.to_string(),
+            })
+            .collect();
+        std::fs::remove_file(&manifest).unwrap(); // a link to the pack's own
+        std::fs::write(&manifest, doubled.join("\n")).unwrap();
+        let healthy = verify_first(&request(copy.path(), Dtype::Int8), 6).unwrap();
+        assert!(healthy.failures.is_empty(), "{}: {:?}", dir.display(), healthy.failures);
+        assert_eq!((healthy.tolerance.typical, healthy.tolerance.iou), (0.06, 0.95));
+        let request = request(copy.path(), Dtype::Int8);
+        let damaged = verify_with(&request, 6, |tracker| tracker.set_sabotage(Sabotage::NegateSlot(0))).unwrap();
+        assert!(!damaged.failures.is_empty(), "{}: it went unnoticed: {:?}", dir.display(), damaged.worst);
+    });
+}
+
 #[test]
 fn broken_golden_files_are_named() {
     for_each_pack("broken_golden_files_are_named", |dir| {
@@ -185,6 +216,10 @@ fn broken_golden_files_are_named() {
         refused(&|index| index["tolerance"]["mask_pixels"] = 0.5.into(), "tolerance.mask_pixels");
         refused(&|index| index["tolerance"]["systematic"] = 1.into(), "tolerance.systematic");
         refused(&|index| index["tolerance"]["typical"] = (-1).into(), "tolerance.typical");
+        let int8 =
+            |typical: f64, apart: f64| serde_json::json!({"typical": typical, "mask_pixels": 0.0, "apart": apart});
+        refused(&|index| index["int8"] = int8(0.6, 0.0), "int8.typical = 6e-1: from 0 to 5e-1 expected");
+        refused(&|index| index["int8"] = int8(0.1, 0.5), "int8.apart");
         refused(&|index| index["quantum"] = 1.into(), "quantum");
         refused(&|index| index["clips"] = serde_json::json!([]), "nothing to verify");
         refused(&|index| index["clips"][0]["frames"] = "/".into(), "not a relative path");
