@@ -46,6 +46,7 @@ const RUN_AS: &[(&str, &str)] = &[
     ("jetbench prompt clip.mp4", "jetbench prompt frames --out frames.prompts.html"),
     ("jetbench packs add FILE", "jetbench packs add edgetam.tar --out added"),
     ("jetbench packs copy PACK DIR", "jetbench packs copy $PACK copy"),
+    ("jetbench packs copy packs/sam2.1_tiny packs/sam2.1_tiny_int8", "jetbench packs copy $PACK int8"),
     ("jetbench packs hash DIR", "jetbench packs hash $PACK"),
     ("jetbench packs hash exported/", "jetbench packs hash $PACK"),
     ("jetbench packs inspect DIR", "jetbench packs inspect $PACK"),
