@@ -179,7 +179,11 @@ mod tests {
         let bytes = model(9, 18, &graph);
         let model = Model::parse(&bytes).unwrap();
         for (device, version, words) in [
-            (Device::TensorRt(0), Some("10.3.0"), "int8 and fp32 (1 of 2 MatMul, Gemm and Conv in int8)"),
+            (
+                Device::TensorRt(0),
+                Some("10.3.0"),
+                "mixed: 1 of 2 MatMul, Gemm and Conv: int8, or fp32 on int8 operands",
+            ),
             (Device::TensorRt(0), None, "mixed: 1 of 2 MatMul, Gemm and Conv: int8 if TensorRT is 9 or newer"),
             (Device::Cuda(0), None, "emulated int8 and fp32 (1 of 2 MatMul, Gemm and Conv on int8 operands"),
         ] {
