@@ -2,6 +2,7 @@
 //! lists, documentation and completions. What a provider is told is named as ONNX Runtime names it where the name tells the
 //! provider (`trt_…`, `cudnn_…`); CUDA options without such a prefix get `cuda_` in front.
 
+mod int8;
 mod kind;
 mod table;
 
@@ -384,27 +385,7 @@ impl SessionSettings {
                 "memory=gated or gated_last beside it, because memory=all has no threshold".into(),
             );
         }
-        if precision == Dtype::Int8 && matches!(device, Device::Cuda(_) | Device::WebGpu(_)) && !settings.int8_emulated
-        {
-            return Err(RunnerError::Usage(format!(
-                "device {device} has no int8 kernels, it would compute in floats on rounded operands; use --dtype fp16 or fp32, --device cpu or \
-                 tensorrt:0 for int8, or --option int8=emulated for its accuracy alone"
-            )));
-        }
-        if settings.int8_emulated && precision != Dtype::Int8 {
-            return clash(
-                "int8",
-                "emulated".into(),
-                format!("native in {precision}, where there is nothing to emulate"),
-            );
-        }
-        if settings.weak_typing && precision == Dtype::Int8 {
-            return clash(
-                WEAK,
-                "on".into(),
-                "off in int8, because the types of a quantised graph are the file's".into(),
-            );
-        }
+        int8::check(&settings)?;
         if settings.weak_typing && precision == Dtype::Fp32 {
             return clash(WEAK, "on".into(), "off in fp32, because there is no lower precision to choose".into());
         }
@@ -547,30 +528,6 @@ mod tests {
     fn asked(extra: &[(&str, &str)]) -> Options {
         let extra = extra.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         Options { extra, ..Options::default() }
-    }
-
-    #[test]
-    fn int8_is_refused_where_there_are_no_kernels_unless_its_accuracy_alone_is_asked_for() {
-        let new = |device, dtype, extra: &[(&str, &str)]| {
-            SessionSettings::new(device, dtype, &asked(extra))
-                .map(|settings| settings.int8_emulated)
-                .map_err(|e| e.to_string())
-        };
-        let emulated = [("int8", "emulated")];
-        for device in [Device::Cuda(0), Device::WebGpu(0)] {
-            let refused = new(device, Dtype::Int8, &[]).unwrap_err();
-            assert!(refused.contains("no int8 kernels") && refused.contains("--option int8=emulated"), "{refused}");
-            assert_eq!(new(device, Dtype::Int8, &[("int8", "native")]), Err(refused));
-            assert_eq!(new(device, Dtype::Int8, &emulated), Ok(true));
-            assert!(new(device, Dtype::Fp32, &emulated).unwrap_err().contains("nothing to emulate"));
-            assert_eq!(new(device, Dtype::Fp32, &[]), Ok(false));
-        }
-        for device in [Device::Cpu, Device::TensorRt(0)] {
-            assert_eq!(new(device, Dtype::Int8, &[]), Ok(false));
-            assert!(new(device, Dtype::Int8, &emulated).unwrap_err().contains("no such option on"));
-        }
-        let weak = new(Device::TensorRt(0), Dtype::Int8, &[("trt_weak", "on")]).unwrap_err();
-        assert!(weak.contains("the types of a quantised graph are the file's"), "{weak}");
     }
 
     #[test]
