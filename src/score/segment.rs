@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn drawn(width: u32, height: u32, seed: u64) -> Mask {
-        Mask::from_fn(width, height, |x, y| (seed ^ (u64::from(x / 3) * 31) ^ (u64::from(y / 2) * 7)) % 3 == 0)
+        Mask::from_fn(width, height, |x, y| (seed ^ (u64::from(x / 3) * 31) ^ (u64::from(y / 2) * 7)).is_multiple_of(3))
     }
 
     #[test]
