@@ -39,13 +39,15 @@ def boxes_of(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return targets, small
 
 
-def training_frame(rng: np.random.Generator, bank: TextureBank, size: int, difficulty: float, pairs: float) -> Drawn:
+def training_frame(rng: np.random.Generator, bank: TextureBank, size: int, difficulty: float, pairs: float,
+                   single: float = 0.0) -> Drawn:
     """A frame of a drawn clip, seen through a window that cuts objects and changes the aspect ratio, turned and mirrored.
 
-    ``pairs``: share of frames with look-alikes; ``difficulty``: see ``make_clip``.
+    ``pairs``, ``single``: shares of frames with look-alikes, and with one object; ``difficulty``: see ``make_clip``.
     """
     height, width = (int(n) for n in rng.integers(size, int(1.25 * size), 2))
-    mode = "pairs" if rng.random() < pairs else "train"
+    kind = rng.random()
+    mode = "pairs" if kind < pairs else "easy" if kind < pairs + single else "train"
     images, clips = make_clip(rng, 1, height, width, mode, bank=bank, difficulty=difficulty)
     rows, columns = (int(n * rng.uniform(0.75, 1)) if rng.random() < 0.5 else n for n in (height, width))
     top, left = int(rng.integers(0, height - rows + 1)), int(rng.integers(0, width - columns + 1))

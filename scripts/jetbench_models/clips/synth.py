@@ -53,25 +53,37 @@ def _texture(rng: Generator) -> FloatArray:
     elif kind == 6:    # speckle
         tile = 0.25 * rng.standard_normal((TEXTURE, TEXTURE, 3), dtype=np.float32)
         tile = cv2.GaussianBlur(tile, (0, 0), rng.uniform(0.7, 2.0))
-    else:              # dots
-        tile = np.zeros((TEXTURE, TEXTURE, 3), np.float32)
-        for _ in range(int(rng.integers(8, 40))):
-            centre = (int(rng.integers(0, TEXTURE)), int(rng.integers(0, TEXTURE)))
-            cv2.circle(tile, centre, int(rng.integers(3, 18)), tuple(float(v) for v in rng.uniform(-0.5, 0.5, 3)), -1)
+    else:
+        tile = _dots(rng)
     return np.ascontiguousarray(tile, np.float32)
+
+
+def _dots(rng: Generator) -> FloatArray:
+    tile = np.zeros((TEXTURE, TEXTURE, 3), np.float32)
+    for _ in range(int(rng.integers(8, 40))):
+        centre = (int(rng.integers(0, TEXTURE)), int(rng.integers(0, TEXTURE)))
+        cv2.circle(tile, centre, int(rng.integers(3, 18)), tuple(float(v) for v in rng.uniform(-0.5, 0.5, 3)), -1)
+    return tile
 
 
 class TextureBank:
     """A fixed set of textures and sensor-noise tiles. Training uses seed 7; any other seed is unseen material."""
 
-    def __init__(self, seed: int, size: int = 256):
+    def __init__(self, seed: int, size: int = 256, dotted: float = 0.0):
+        """``dotted``: share of grounds that are dots whatever else the bank holds."""
         rng = np.random.default_rng(seed)
         self.tiles = [_texture(rng) for _ in range(size)]
         self.noise = rng.standard_normal((4, 640, 640), dtype=np.float32)
+        self.share, self.dots = dotted, [_dots(rng) for _ in range(size // 4 if dotted else 0)]
 
     def tile(self, rng: Generator) -> FloatArray:
         tile = self.tiles[int(rng.integers(0, len(self.tiles)))]
         return tile[:, :, ::-1] if rng.random() < 0.5 else tile
+
+    def ground(self, rng: Generator) -> FloatArray:
+        if self.dots and rng.random() < self.share:
+            return self.dots[int(rng.integers(0, len(self.dots)))]
+        return self.tile(rng)
 
 
 def _colour(rng: Generator) -> FloatArray:
@@ -377,7 +389,7 @@ def draw_clip(rng: Generator, frames: int, height: int, width: int, mode: str = 
         count = max(count, 2)     # with one object on a plain ground the prompt could be ignored
     speed = rng.uniform(*setup.speed)
     lookalike = script.lookalike if script else bool(rng.random() < setup.lookalike * difficulty)
-    ground_tile, ground_colour = bank.tile(rng), _colour(rng)
+    ground_tile, ground_colour = bank.ground(rng), _colour(rng)
     bodies = _targets(rng, bank, size, count, speed=speed, lookalike=lookalike, apart=setup.apart, easier=1.0 - difficulty,
                       ground=ground_colour)
     if not script and rng.random() < setup.occluder:      # never a target

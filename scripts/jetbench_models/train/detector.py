@@ -23,14 +23,15 @@ from ..clips.synth import TextureBank
 from ..models import detector, weights
 from .optimise import Average
 
-STEPS = 3000
+STEPS = 5500
 BATCH, WEIGHT_DECAY, CLIP = 16, 1e-4, 0.1
 RATE, LAST_RATE = 1e-3, 1e-5
 WARM, FALL = 100, 0.3     # steps over which the rate rises; last part of the run, over which it falls along a cosine
 EASY, HARDER = 0.1, 600   # difficulty at the start, and the steps over which it rises to 1
 SMALL, GROWN = 192, 1000  # input side of the first steps, in pixels: half the work; and how many they are
-PAIRS = 0.45              # share of frames with look-alikes
-BANK = 7                  # textures of training; held-out ones have another
+PAIRS, SINGLE = 0.35, 0.25  # shares of frames with look-alikes, and with one object
+DOTTED = 0.35             # share of grounds with dots, which look like flat round objects
+BANK, RENEWED = 7, 100    # textures of the first steps; after so many steps others are drawn, so that none is learnt by heart
 CHECKPOINT_SECONDS, LOG_STEPS = 150.0, 25
 Batch = tuple[torch.Tensor, list[dict[str, torch.Tensor]]]
 
@@ -49,7 +50,7 @@ def draw_batch(seed: int, step: int, bank: TextureBank) -> Batch:
     targets: list[dict[str, torch.Tensor]] = []
     while len(images) < BATCH:
         level = difficulty if rng.random() < 0.8 else float(rng.random())
-        drawn = training_frame(rng, bank, size, level, PAIRS)
+        drawn = training_frame(rng, bank, size, level, PAIRS, SINGLE)
         low, high = drawn.boxes[:, :2], drawn.boxes[:, 2:]
         images.append(drawn.image[..., rng.permutation(3)])
         targets.append(dict(class_labels=torch.zeros(len(low), dtype=torch.long),
@@ -78,7 +79,7 @@ class Run:
         self.model = detector.build(seed).train().to(memory_format=torch.channels_last)
         self.optimiser = optimiser_of(self.model)
         self.average = Average(self.model.state_dict())
-        self.bank = TextureBank(BANK)
+        self.bank = (-1, TextureBank(BANK, size=0))
 
     def save_weights(self, name: str) -> None:
         weights.save(self.out / f"{name}.safetensors", self.average.state, "dfine", detector.MINIATURE_SIZE,
@@ -103,10 +104,17 @@ class Run:
         self.step, self.cpu = state["step"], state["cpu"]
         return True
 
+    def textures(self) -> TextureBank:
+        """Those of this step. Their seeds are far from the ones of held-out frames."""
+        number = self.step // RENEWED
+        if self.bank[0] != number:
+            self.bank = (number, TextureBank(BANK + number, dotted=DOTTED))
+        return self.bank[1]
+
     def update(self) -> tuple[float, bool]:
         """One step: its loss, and whether the gradient was finite; where it was not, nothing changes."""
         torch.manual_seed(self.seed * 1_000_003 + self.step)       # noise of the denoising queries
-        images, targets = draw_batch(self.seed, self.step, self.bank)
+        images, targets = draw_batch(self.seed, self.step, self.textures())
         loss = self.model(images, labels=targets).loss
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
