@@ -4,7 +4,8 @@
 # says what was done and what happened; exit 1 when one broke through. Mock packs and small drawn videos, no ONNX Runtime; under 10
 # minutes. JETBENCH names another program than target/{release,debug}/jetbench.
 #   scripts/attack.sh [--kills N] [--seed N] [--only WORD]   --short: some seconds, for every test run
-#   scripts/attack.sh --model videomt_mini --labels labels_mini --kills 20   the same against a video segmenter and a label pack
+#   scripts/attack.sh --model videomt_mini --labels labels_mini --kills 20   the same against a video segmenter and a label pack; needs ONNX
+#   Runtime and takes longer (12 minutes with 10 kills on a busy machine)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}

@@ -34,7 +34,7 @@ COLUMNS = {
     "run_id": RUN, "version": TEXT, "program_sha256": DIGEST, "record_sha256": DIGEST, "device_name": TEXT,
     "device_digest": re.compile(r"[0-9a-f]{12}"), "model": [TEXT], "cpu": [TEXT], "gpu": [TEXT], "memory_mib": [COUNT],
     "power_mode": [TEXT],
-    "tracker": TEXT, "pack_digest": DIGESTS, "test_model_of": [TEXT], "dtype": re.compile("fp32|fp16|bf16"), "effective_dtype": [TEXT],
+    "tracker": TEXT, "pack_digest": DIGESTS, "test_model_of": [TEXT], "dtype": re.compile("fp32|fp16|bf16|int8"), "effective_dtype": [TEXT],
     "device": re.compile(r"cpu|[a-z0-9]+:\d+"), "onnxruntime": [TEXT], "options": [TEXT],
     "scenario": re.compile("single-stream|offline|realtime"), "dataset": TEXT, "content_sha256": DIGEST, "videos": COUNT, "objects": COUNT,
     "frames": COUNT, "verdict": re.compile("valid"), "disturbed": [TEXT], "jf": [PERCENT], "jf_unsup": [PERCENT], "hota": [PERCENT],

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use jetbench_runners::inspect;
 use jetbench_runners::roofline::{MODULES, Module};
+use jetbench_runners::types::Dtype;
 
 use crate::judge::stats;
 use crate::results::record::{CellRecord, DeviceRecord};
@@ -28,7 +29,8 @@ const PARTS: [(&str, &str); 8] = [
 /// The remark, or nothing where the device's peak is not known. `gpu_mhz` is the cap that the board states for its GPU
 /// clock; without it the data sheet's clock counts.
 pub fn remark(cell: &CellRecord, device: &DeviceRecord, pack: &Path, gpu_mhz: Option<f64>) -> Option<String> {
-    if cell.device == "cpu" {
+    // A quantised graph has products in int8 and in fp32, and the rates of the two lie far apart.
+    if cell.device == "cpu" || cell.dtype == Dtype::Int8 {
         return None;
     }
     let peak = module(device.facts.get("module")?, gpu_mhz)?.peak();

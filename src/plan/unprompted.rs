@@ -1,6 +1,6 @@
 //! What may be asked of a run in which a detector founds the tracks? Nobody says how many objects there are, or where.
 
-use crate::dataset::{Dataset, Layout, has_masks};
+use crate::dataset::{Dataset, Layout, Sequence, has_masks};
 use crate::exit::Error;
 use crate::plan::budget::Labels;
 use crate::plan::resolve::Cell;
@@ -68,14 +68,18 @@ pub(super) fn notes(dataset: &Dataset, cells: &[Cell]) -> Vec<String> {
         );
     }
     // Objects of folders are numbered.
-    let wide = dataset.sequences.iter().find(|s| s.wide_ids() || s.objects.len() > MOST_OBJECTS);
-    notes.extend(wide.map(|sequence| {
-        format!(
-            "video {}: where the first annotation has ids above {MOST_OBJECTS}, which DAVIS's label maps have not, the video has no J&F unsup; \
-             HOTA, AP and the others count its objects",
-            sequence.name
-        )
-    }));
+    let wide = |s: &&Sequence| s.wide_ids() || s.objects.len() > MOST_OBJECTS;
+    let wide: Vec<&str> = dataset.sequences.iter().filter(wide).map(|s| s.name.as_str()).collect();
+    if let Some(first) = wide.first() {
+        let more = match wide.len() - 1 {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        notes.push(format!(
+            "video {first}{more}: where the first annotation has ids above {MOST_OBJECTS}, which DAVIS's label maps have not, a video has no J&F \
+             unsup; HOTA, AP and the others count its objects"
+        ));
+    }
     notes
 }
 

@@ -44,6 +44,7 @@ impl Segment {
             }
             at += run;
         }
+        spans.shrink_to_fit();
         let area = spans.iter().map(|[first, end]| u64::from(end - first)).sum();
         Segment { size, spans, area }
     }

@@ -109,6 +109,9 @@ impl<'a> Model<'a> {
         let types = self.operand_types();
         let mut counts = [0; 3];
         for node in &self.nodes {
+            // What a loop or a branch computes is not looked into: its products count as float.
+            counts[2] +=
+                node.subgraph_ops.iter().filter(|op| FLOAT_KERNELS.iter().any(|kernel| op.contains(kernel))).count();
             let operand = node.inputs.first().and_then(|name| types.get(name)).copied();
             match node.op {
                 op if INT8_KERNELS.contains(&op) => counts[0] += 1,

@@ -197,12 +197,19 @@ def errors(pack: Pack, graph: Graph, only: list[str]) -> dict[str, float]:
     return {name: (float(np.sqrt(wrong[name] / size[name])) if size[name] else float("inf")) if wrong[name] else 0.0 for name in names}
 
 
+def _within(costs: dict[str, float], limit: float) -> bool:
+    """Is every output within the limit? One that is no number is not."""
+    return all(cost <= limit for cost in costs.values())
+
+
 def settle(pack: Pack, graph: Graph, limit: float) -> None:
     """Chooses the products that are int8: all, or without those that cost most alone, as few as keep every output within the limit."""
+    if not graph.samples:
+        raise Refused(f"no judging clip ran graph {graph.name}: give more clips (--clips) or longer ones (--frames)")
     found = graph.candidates()
     graph.chosen, graph.errors = found, errors(pack, graph, found)
     graph.all_errors = graph.errors
-    if max(graph.errors.values()) <= limit:
+    if _within(graph.errors, limit):
         return
     alone = {}
     for i, result in enumerate(found):
@@ -214,7 +221,7 @@ def settle(pack: Pack, graph: Graph, limit: float) -> None:
     while without - within > 1:
         middle = (within + without) // 2
         costs = errors(pack, graph, ranked[:middle])
-        if max(costs.values()) <= limit:
+        if _within(costs, limit):
             within, graph.errors = middle, costs
         else:
             without = middle
@@ -339,8 +346,17 @@ def add(root: Path, clips: list[Clip], source: str, limit: float, threads: int) 
     progress.stage = "products"
     for graph in graphs.values():
         settle(pack, graph, limit)
+    manifest, earlier = (root / "pack.toml").read_text(encoding="utf-8"), {f: f.read_bytes() for f in (root / "int8").glob("*.onnx")}
     sizes = write(root, graphs, described(graphs, len(calibrating), source, limit))
-    allowed = golden_limits(root, threads)
+    try:
+        allowed = golden_limits(root, threads)
+    except Refused:          # the pack is then as it was
+        for file in (root / "int8").glob("*.onnx"):
+            file.unlink()
+        for file, data in earlier.items():
+            file.write_bytes(data)
+        (root / "pack.toml").write_text(manifest, encoding="utf-8")
+        raise
     print("\n".join(table(graphs, sizes)))
     progress.stage = "accuracy"
     j = [mean_j(Pack(root, precision, threads, plain=True), judged) for precision in ("fp32", "int8")]

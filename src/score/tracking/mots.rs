@@ -157,7 +157,7 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
         if *all.size.get_or_insert((width, height)) != (width, height) {
             return Err(fail("another size than the masks above it"));
         }
-        bytes += std::mem::size_of_val(segment.spans()) as u64;
+        bytes += (std::mem::size_of_val(segment.spans()) + std::mem::size_of::<Line>()) as u64;
         if bytes > ROOM {
             return Err(fail("the masks up to here take more than 4 GiB of memory; score fewer frames at a time"));
         }

@@ -27,7 +27,7 @@ pub(super) fn check(settings: &SessionSettings) -> Result<(), RunnerError> {
     }
     if matches!(device, Device::Cuda(_) | Device::WebGpu(_)) && !int8_emulated {
         return Err(RunnerError::Usage(format!(
-            "device {device} has no int8 kernels, it would compute in floats on rounded operands; use --dtype fp16 or fp32, --device cpu or \
+            "device {device} has no int8 kernels for such graphs, it would compute in floats on rounded operands; use --dtype fp16 or fp32, --device cpu or \
              tensorrt:0 for int8, or --option int8=emulated for its accuracy alone"
         )));
     }

@@ -448,7 +448,7 @@ pub const TABLE: &[RunnerOption] = &[
         )
     },
     RunnerOption {
-        doc: "ONNX Runtime's CUDA and WebGPU providers have no int8 kernels: they would round the operands and compute in floats. So `--dtype int8` \
+        doc: "ONNX Runtime's CUDA and WebGPU providers have no int8 kernels for such graphs: they would round the operands and compute in floats. So `--dtype int8` \
               is refused there, unless this asks for it; accuracy is then that of int8, speed is not, and the record's precision is `emulated`.",
         ..option(
             "int8",

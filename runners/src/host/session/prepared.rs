@@ -35,16 +35,25 @@ pub(super) struct Read<'a> {
     pub(super) weights: usize,
 }
 
+/// Names of folders that are tried.
+const MOST_FOLDERS: u64 = 10_000;
+
 /// A new folder for temporary files, removed when dropped.
 struct OwnFolder(PathBuf);
 
 impl OwnFolder {
     fn new() -> std::io::Result<Self> {
         static MADE: AtomicU64 = AtomicU64::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let place = std::env::temp_dir().join(format!("jetbench-{}-{number}", std::process::id()));
-        // Never a folder that somebody else has put there.
-        std::fs::create_dir(&place).map(|()| OwnFolder(place))
+        loop {
+            let number = MADE.fetch_add(1, Ordering::Relaxed);
+            let place = std::env::temp_dir().join(format!("jetbench-{}-{number}", std::process::id()));
+            match std::fs::create_dir(&place) {
+                Ok(()) => return Ok(OwnFolder(place)),
+                // Never a folder that somebody else has put there, or that a killed process of the same number has left.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && number < MOST_FOLDERS => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 }
 
@@ -233,8 +242,8 @@ impl Prepared<'_> {
         Ok(builder)
     }
 
-    /// What an int8 graph on the CPU is computed by, as [`Model::computed`] counts it; `None` for others. ONNX Runtime optimises the graph once
-    /// more, into a file, after it was loaded and timed.
+    /// What an int8 graph on the CPU is computed by, as [`Model::computed`] counts it; `None` for others. ONNX Runtime optimises the graph for
+    /// this, into a file, and lets go of it.
     ///
     /// # Errors
     /// The file cannot be written or read, or ONNX Runtime refuses what it took before.
@@ -244,7 +253,9 @@ impl Prepared<'_> {
             return Ok(None);
         }
         let unseen = |e: &dyn std::fmt::Display| {
-            RunnerError::Environment(format!("graph `{name}`: what ONNX Runtime computes in int8 cannot be seen: {e}"))
+            RunnerError::Environment(format!(
+                "graph `{name}`: what ONNX Runtime computes in int8 cannot be seen: {e}; it is written to a temporary folder, which TMPDIR names, and read again"
+            ))
         };
         let dir = OwnFolder::new().map_err(|e| unseen(&e))?;
         let file = dir.0.join("optimised.onnx");
