@@ -31,8 +31,8 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-import rescore  # noqa: E402  (in scripts/)
-import trackeval  # noqa: E402
+import rescore
+import trackeval
 
 SIZES = {"480p": (854, 480), "1080p": (1920, 1080)}
 OBJECTS = 4
