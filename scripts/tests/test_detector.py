@@ -198,6 +198,22 @@ class Graphs(unittest.TestCase):
         other = model_of(nodes[-1:], {"t": np.zeros((1, 5, 4), np.int64)}, [1, 9, 4], [1, 5, 4])
         self.assertEqual(export.gather_rows(other), 0, "an index that may differ from value to value")
 
+    @unittest.skipUnless(torch, "needs torch")
+    def test_waves_of_weights_are_weights(self) -> None:
+        rows, last = np.random.default_rng(0).standard_normal((1, 9, 4)).astype(np.float32), np.array([-1], np.int64)
+        weights = {"places": np.arange(9, dtype=np.float32).reshape(9, 1), "rates": np.array([1, 0.1], np.float32), "last": last}
+        nodes = [helper.make_node("Mul", ["places", "rates"], ["m"]), helper.make_node("Sin", ["m"], ["s"]),
+                 helper.make_node("Cos", ["m"], ["c"]), helper.make_node("Concat", ["s", "c"], ["p"], axis=1),
+                 helper.make_node("Add", ["x", "p"], ["a"]), helper.make_node("Mul", ["a", "a"], ["y"])]
+        model = model_of(nodes, weights, [1, 9, 4], [1, 9, 4])
+        expected = run(model, rows)
+        self.assertEqual(export.fold_waves(model), 4)
+        self.assertEqual([n.op_type for n in model.graph.node], ["Add", "Mul"])
+        onnx.checker.check_model(model, full_check=True)
+        np.testing.assert_allclose(run(model, rows), expected, rtol=1e-6, atol=1e-6)
+        calm = model_of([nodes[0], helper.make_node("Identity", ["x"], ["y"])], weights, [1, 9, 4], [1, 9, 4])
+        self.assertEqual(export.fold_waves(calm), 0, "graphs without waves stay as they are")
+
 
 @unittest.skipUnless(torch, "needs torch")
 class Export(unittest.TestCase):

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from ..clips.synth import TextureBank, make_clip
@@ -81,6 +82,29 @@ def gather_rows(model: onnx.ModelProto) -> int:
     return changed
 
 
+def fold_waves(model: onnx.ModelProto) -> int:
+    """Computes what follows from weights alone where there is a Sin or Cos among it: the places of the released models, which are too
+    large for the tracer to compute. ONNX Runtime's WebGPU provider leaves such a node without a provider and refuses the graph. Returns how
+    many nodes went."""
+    graph = model.graph
+    if not any(node.op_type in ("Sin", "Cos") for node in graph.node):
+        return 0
+    known, before = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}, len(graph.node)
+    opset = helper.make_opsetid("", next(o.version for o in model.opset_import if not o.domain))
+    for node in list(graph.node):
+        if node.input and all(name in known for name in node.input if name):
+            given = {name: known[name] for name in node.input if name}
+            ports = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for name, v in given.items()]
+            alone = helper.make_graph([node], "alone", ports, [helper.make_empty_tensor_value_info(name) for name in node.output])
+            values = ReferenceEvaluator(helper.make_model(alone, opset_imports=[opset])).run(None, given)
+            for name, value in zip(node.output, values):
+                known[name] = np.asarray(value)
+                graph.initializer.append(numpy_helper.from_array(known[name], name))
+            graph.node.remove(node)
+    _drop_unread(graph)
+    return before - len(graph.node)
+
+
 def _drop_unread(graph: onnx.GraphProto) -> None:
     """Removes nodes and weights that nothing reads."""
     while True:
@@ -103,6 +127,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
         raise RuntimeError(f"{NAME}: {found} must not be in the graph")
     channels.pad(graph)
     gather_rows(graph)
+    fold_waves(graph)
     half.set_versions(graph, "fp32")
     half.check(graph)
     return graph
