@@ -135,8 +135,9 @@ class Limits(unittest.TestCase):
     def test_they_are_those_of_the_program(self):
         """The runner has defaults for references that say nothing, and ceilings; both sides must know the same numbers."""
         text = (SCRIPTS.parent / "runners/src/study/limits.rs").read_text()
-        for name, value in limits.CEILINGS.items():
-            self.assertEqual(value, float(re.search(rf"CEILINGS.*?\b{name}: ([0-9e.-]+)", text, re.S)[1]), name)
+        for table, known in (("CEILINGS", limits.CEILINGS), ("INT8_CEILINGS", limits.INT8_CEILINGS)):
+            for name, value in known.items():
+                self.assertEqual(value, float(re.search(rf"const {table}: .*?\b{name}: ([0-9e.-]+)", text, re.S)[1]), name)
         for name in ("prompted", "typical", "systematic"):
             self.assertEqual(limits.FLOORS[name], float(re.search(rf"fn {name}\(\) -> f64 {{\s+([0-9e.-]+)", text)[1]), name)
 
