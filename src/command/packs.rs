@@ -81,8 +81,8 @@ fn limits(found: &Inspection, peak: &Peak) -> BTreeMap<String, Limit> {
 fn roofline_text(found: &Inspection, peak: &Peak, limits: &BTreeMap<String, Limit>) -> String {
     let mut text = String::new();
     let half = peak.half_gflops.map_or("emulated in fp32".to_string(), |g| format!("{g:.0} GFLOP/s"));
-    let int8 = match (found.precision, peak.half_gflops) {
-        (Dtype::Int8, Some(gflops)) => format!("int8 {:.0} GOP/s, ", 2.0 * gflops),
+    let int8 = match (found.precision, peak.int8_gops()) {
+        (Dtype::Int8, Some(gops)) => format!("int8 {gops:.0} GOP/s, "),
         (Dtype::Int8, None) => "int8 not known, so left out, ".to_string(),
         _ => String::new(),
     };

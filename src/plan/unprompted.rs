@@ -71,12 +71,12 @@ pub(super) fn notes(dataset: &Dataset, cells: &[Cell]) -> Vec<String> {
     let wide = |s: &&Sequence| s.wide_ids() || s.objects.len() > MOST_OBJECTS;
     let wide: Vec<&str> = dataset.sequences.iter().filter(wide).map(|s| s.name.as_str()).collect();
     if let Some(first) = wide.first() {
-        let more = match wide.len() - 1 {
-            0 => String::new(),
-            n => format!(" and {n} more"),
+        let videos = match wide.len() - 1 {
+            0 => format!("video {first}"),
+            n => format!("videos {first} and {n} more"),
         };
         notes.push(format!(
-            "video {first}{more}: where the first annotation has ids above {MOST_OBJECTS}, which DAVIS's label maps have not, a video has no J&F \
+            "{videos}: where the first annotation has ids above {MOST_OBJECTS}, which DAVIS's label maps have not, a video has no J&F \
              unsup; HOTA, AP and the others count its objects"
         ));
     }

@@ -66,7 +66,7 @@ pub(super) fn evidence(
             (format!("{p} as the file has it, or what the plugin's provider makes of it"), Effective::Doubtful)
         }
         (Dtype::Fp32, _) => ("fp32".to_string(), Effective::Native),
-        // These providers have no int8 kernels; they compute on operands that were rounded to int8.
+        // These providers compute such graphs in floats, on operands that were rounded to int8.
         (Dtype::Int8, _) if matches!(settings.device, Device::Cuda(_) | Device::WebGpu(_)) => {
             (INT8_EMULATED.to_string(), Effective::Emulated)
         }

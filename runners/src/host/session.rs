@@ -114,13 +114,15 @@ impl GraphSession {
         };
         // Before the session that runs, so that the two never stand in memory together; and not part of its time.
         let looking = Instant::now();
-        if let Some(counts) = prepared.computed()? {
-            as_optimised(&mut precision, counts);
-        }
+        let computed = prepared.computed();
         started += looking.elapsed();
         let mut dropped = Vec::new();
         let commit = || prepared.commit(&mut registration, &mut dropped);
         let (session, load_ms, build_ms) = timed(started, &|| engines().1, commit)?;
+        // What ONNX Runtime refuses altogether was said by now, in its own words.
+        if let Some(counts) = computed? {
+            as_optimised(&mut precision, counts);
+        }
         notes.extend(
             registration.iter().map(|(provider, pairs)| format!("{name}: {}", providers::note(*provider, pairs))),
         );

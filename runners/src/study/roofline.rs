@@ -167,13 +167,18 @@ impl Limit {
 }
 
 impl Peak {
+    /// Rate of int8 products: dense, they are twice as fast on the tensor cores of these modules. Of a CPU it is not known.
+    pub fn int8_gops(&self) -> Option<f64> {
+        self.half_gflops.map(|gflops| 2.0 * gflops)
+    }
+
     /// The limit of a run with so many operations in sums of products and so many bytes to move.
     pub fn limit(&self, flops: u64, bytes: u64, precision: Dtype) -> Limit {
         let gflops = match precision {
             Dtype::Fp32 => self.fp32_gflops,
             Dtype::Fp16 | Dtype::Bf16 => self.half_gflops.unwrap_or(self.fp32_gflops),
-            // Dense int8 is twice as fast on the tensor cores of these modules. Of a CPU the rate is not known: only memory limits it then.
-            Dtype::Int8 => self.half_gflops.map_or(f64::INFINITY, |gflops| 2.0 * gflops),
+            // Where the rate is not known, only memory limits it.
+            Dtype::Int8 => self.int8_gops().unwrap_or(f64::INFINITY),
         };
         let compute_ms = flops as f64 / gflops / 1e6;
         let memory_ms = bytes as f64 / self.bandwidth_gb_s / 1e6;

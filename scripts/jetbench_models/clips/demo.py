@@ -24,7 +24,7 @@ from .synth import Script, TextureBank, make_clip
 WIDTH, HEIGHT = 384, 288
 STEP = 4                     # one annotated frame in four: 6 of 24 per second
 QUALITY = 90
-BANK_SEED = 990_001          # training uses bank 7
+BANK_SEED = 990_001          # training uses banks 7 to 61
 SMALLEST_PROMPT = 0.01       # share of the frame that an object covers when it is first annotated
 
 

@@ -205,7 +205,7 @@ def _within(costs: dict[str, float], limit: float) -> bool:
 def settle(pack: Pack, graph: Graph, limit: float) -> None:
     """Chooses the products that are int8: all, or without those that cost most alone, as few as keep every output within the limit."""
     if not graph.samples:
-        raise Refused(f"no judging clip ran graph {graph.name}: give more clips (--clips) or longer ones (--frames)")
+        raise Refused(f"no judging clip ran graph {graph.name}: give more clips (--data, --clips) or longer ones (--frames)")
     found = graph.candidates()
     graph.chosen, graph.errors = found, errors(pack, graph, found)
     graph.all_errors = graph.errors
@@ -214,7 +214,7 @@ def settle(pack: Pack, graph: Graph, limit: float) -> None:
     alone = {}
     for i, result in enumerate(found):
         progress.step(f"{graph.name}: product {i + 1} of {len(found)} alone")
-        alone[result] = max(errors(pack, graph, [result]).values())
+        alone[result] = max(np.nan_to_num(cost, nan=np.inf) for cost in errors(pack, graph, [result]).values())
     ranked = sorted(found, key=lambda result: (alone[result], result))     # cheapest first
     within, without = 0, len(ranked)                                        # so many are fine, so many are not
     graph.errors = dict.fromkeys(graph.errors, 0.0)
@@ -347,14 +347,16 @@ def add(root: Path, clips: list[Clip], source: str, limit: float, threads: int) 
     for graph in graphs.values():
         settle(pack, graph, limit)
     manifest, earlier = (root / "pack.toml").read_text(encoding="utf-8"), {f: f.read_bytes() for f in (root / "int8").glob("*.onnx")}
-    sizes = write(root, graphs, described(graphs, len(calibrating), source, limit))
     try:
+        sizes = write(root, graphs, described(graphs, len(calibrating), source, limit))
         allowed = golden_limits(root, threads)
-    except Refused:          # the pack is then as it was
+    except BaseException:    # the pack is then as it was
         for file in (root / "int8").glob("*.onnx"):
             file.unlink()
         for file, data in earlier.items():
             file.write_bytes(data)
+        if not earlier and (root / "int8").is_dir():
+            (root / "int8").rmdir()
         (root / "pack.toml").write_text(manifest, encoding="utf-8")
         raise
     print("\n".join(table(graphs, sizes)))

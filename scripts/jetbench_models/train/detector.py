@@ -6,6 +6,7 @@ run saves a checkpoint every few minutes and on SIGTERM, and the same command co
 """
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import math
@@ -61,6 +62,12 @@ def draw_batch(seed: int, step: int, bank: TextureBank) -> Batch:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255, targets
 
 
+@functools.lru_cache(maxsize=1)
+def textures(number: int) -> TextureBank:
+    """Those of ``RENEWED`` steps. Their seeds are far from the ones of held-out frames."""
+    return TextureBank(BANK + number, dotted=DOTTED)
+
+
 def optimiser_of(model: nn.Module) -> torch.optim.Optimizer:
     """AdamW; only matrices and kernels decay."""
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -79,7 +86,6 @@ class Run:
         self.model = detector.build(seed).train().to(memory_format=torch.channels_last)
         self.optimiser = optimiser_of(self.model)
         self.average = Average(self.model.state_dict())
-        self.bank = (-1, TextureBank(BANK, size=0))
 
     def save_weights(self, name: str) -> None:
         weights.save(self.out / f"{name}.safetensors", self.average.state, "dfine", detector.MINIATURE_SIZE,
@@ -104,17 +110,10 @@ class Run:
         self.step, self.cpu = state["step"], state["cpu"]
         return True
 
-    def textures(self) -> TextureBank:
-        """Those of this step. Their seeds are far from the ones of held-out frames."""
-        number = self.step // RENEWED
-        if self.bank[0] != number:
-            self.bank = (number, TextureBank(BANK + number, dotted=DOTTED))
-        return self.bank[1]
-
     def update(self) -> tuple[float, bool]:
         """One step: its loss, and whether the gradient was finite; where it was not, nothing changes."""
         torch.manual_seed(self.seed * 1_000_003 + self.step)       # noise of the denoising queries
-        images, targets = draw_batch(self.seed, self.step, self.textures())
+        images, targets = draw_batch(self.seed, self.step, textures(self.step // RENEWED))
         loss = self.model(images, labels=targets).loss
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

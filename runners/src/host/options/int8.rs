@@ -9,7 +9,7 @@ use crate::types::{Device, Dtype};
 /// Are these settings ones that int8 can have, or that need no int8?
 ///
 /// # Errors
-/// [`RunnerError::Usage`]: the device has no int8 kernels and emulation was not asked for; or it was, and there is nothing to emulate; or weak
+/// [`RunnerError::Usage`]: the device computes such graphs in floats and emulation was not asked for; or it was, and there is nothing to emulate; or weak
 /// typing was asked for.
 pub(super) fn check(settings: &SessionSettings) -> Result<(), RunnerError> {
     let SessionSettings { device, precision, int8_emulated, weak_typing, .. } = *settings;

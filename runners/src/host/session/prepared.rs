@@ -72,9 +72,18 @@ pub(super) struct Prepared<'a> {
     folder: Option<String>,
     /// How many attentions are computed in another way than the file's.
     attentions: Option<usize>,
+    /// Pads that ONNX Runtime would take into a max pool, with another result.
+    pads: usize,
+    /// Is it for the int8 kernels of the CPU provider?
+    quantised: bool,
 }
 
 impl<'a> Read<'a> {
+    /// Does its precision show only in what ONNX Runtime's CPU provider makes of it?
+    fn int8_on_cpu(&self) -> bool {
+        self.settings.device == Device::Cpu && self.settings.precision == Dtype::Int8
+    }
+
     /// Reads the graph, rewrites it where the device has no half kernels, and refers to weights in its file where they can be
     /// mapped. What was read from the file is let go before ONNX Runtime takes memory of its own.
     pub(super) fn prepare(
@@ -110,7 +119,7 @@ impl<'a> Read<'a> {
             let place = place.canonicalize().unwrap_or(place);
             let text = place.to_str().ok_or_else(|| wrong(path, &"the path of its folder is no text"))?;
             let bytes = rewritten.unwrap_or(read);
-            return Ok((precision, Prepared { read: self, bytes, folder: Some(text.to_string()), attentions }));
+            return Ok((precision, Prepared::new(self, bytes, Some(text.to_string()), attentions)));
         }
         // Where the file really is: ONNX Runtime refuses weights that a link leads to out of the graph's folder.
         let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -123,7 +132,7 @@ impl<'a> Read<'a> {
             }
             (rewritten, _) => rewritten,
         };
-        Ok((precision, Prepared { read: self, bytes: bytes.unwrap_or(read), folder, attentions }))
+        Ok((precision, Prepared::new(self, bytes.unwrap_or(read), folder, attentions)))
     }
 }
 
@@ -151,7 +160,16 @@ fn sound(
     )))
 }
 
-impl Prepared<'_> {
+impl<'a> Prepared<'a> {
+    fn new(read: Read<'a>, bytes: Vec<u8>, folder: Option<String>, attentions: Option<usize>) -> Self {
+        let int8 = read.int8_on_cpu();
+        let (pads, quantised) = Model::parse(&bytes).map_or((0, false), |model| {
+            let quantises = || model.nodes.iter().any(|node| node.op == "QuantizeLinear");
+            (model.pads_for_max_pools().len(), int8 && quantises())
+        });
+        Prepared { read, bytes, folder, attentions, pads, quantised }
+    }
+
     /// How attention is computed and where the weights are, in words.
     pub(super) fn notes(&self) -> Vec<String> {
         let Read { name, weights, settings, .. } = self.read;
@@ -161,29 +179,16 @@ impl Prepared<'_> {
             1 => format!("weights of `{name}`: mapped from a file beside it"),
             n => format!("weights of `{name}`: mapped from {n} files beside it"),
         });
-        let pads = Some(self.pads_for_max_pools()).filter(|n| *n > 0);
+        let pads = Some(self.pads).filter(|n| *n > 0);
         let pads = pads
             .map(|n| format!("`{PAD_FUSION}` of `{name}`: off; it computes zeros padded for a max pool wrongly ({n})"));
-        let hiding = self.quantised_for_cpu().then(|| {
+        let hiding = self.quantised.then(|| {
             format!(
                 "{} of `{name}`: off; they hide products from int8 kernels",
                 HIDE_INT8.map(|step| format!("`{step}`")).join(" and ")
             )
         });
         attention.into_iter().chain(mapped).chain(pads).chain(hiding).collect()
-    }
-
-    /// Is it for the int8 kernels of the CPU provider?
-    fn quantised_for_cpu(&self) -> bool {
-        let Read { settings, .. } = self.read;
-        settings.device == Device::Cpu
-            && settings.precision == Dtype::Int8
-            && Model::parse(&self.bytes).is_ok_and(|model| model.nodes.iter().any(|node| node.op == "QuantizeLinear"))
-    }
-
-    /// Pads that ONNX Runtime would take into a max pool, with another result.
-    fn pads_for_max_pools(&self) -> usize {
-        Model::parse(&self.bytes).map_or(0, |model| model.pads_for_max_pools().len())
     }
 
     /// Loads it.
@@ -229,10 +234,10 @@ impl Prepared<'_> {
                 builder.with_config_entry(WEIGHTS_FOLDER, folder).map_err(|e| refused(settings, runtime, name, &e))?;
         }
         let mut off = Vec::new();
-        if self.pads_for_max_pools() > 0 {
+        if self.pads > 0 {
             off.push(PAD_FUSION);
         }
-        if self.quantised_for_cpu() {
+        if self.quantised {
             off.extend(HIDE_INT8);
         }
         if !off.is_empty() {
@@ -246,10 +251,10 @@ impl Prepared<'_> {
     /// this, into a file, and lets go of it.
     ///
     /// # Errors
-    /// The file cannot be written or read, or ONNX Runtime refuses what it took before.
+    /// The file cannot be written or read, or ONNX Runtime refuses the graph.
     pub(super) fn computed(&self) -> Result<Option<[usize; 3]>, RunnerError> {
         let Read { name, settings, runtime, .. } = self.read;
-        if settings.device != Device::Cpu || settings.precision != Dtype::Int8 {
+        if !self.read.int8_on_cpu() {
             return Ok(None);
         }
         let unseen = |e: &dyn std::fmt::Display| {

@@ -11,6 +11,11 @@ fn options(extra: &[(&str, &str)]) -> Options {
 
 /// A graph that no pack holds, on the CPU; `None` without ONNX Runtime.
 fn opened(bytes: Vec<u8>, settings: &SessionSettings) -> Option<GraphSession> {
+    attempted(bytes, settings).map(Result::unwrap)
+}
+
+/// The same, or why it cannot be had.
+fn attempted(bytes: Vec<u8>, settings: &SessionSettings) -> Option<Result<GraphSession, RunnerError>> {
     let runtime = match crate::host::runtime::load(None) {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -20,7 +25,7 @@ fn opened(bytes: Vec<u8>, settings: &SessionSettings) -> Option<GraphSession> {
     };
     let (path, sha256) = (PathBuf::from("test.onnx"), crate::digest::sha256_hex(&bytes));
     let file = CheckedGraph { path, sha256, bytes, weights: 0, fp32_sha256: None };
-    Some(GraphSession::open("g", file, settings, runtime, false, None).unwrap())
+    Some(GraphSession::open("g", file, settings, runtime, false, None))
 }
 
 /// Runs `y = x MatMul w` with w = [[1, 1 + 2^-9], [0, 1]] in a precision; `None` without ONNX Runtime.
@@ -37,6 +42,26 @@ fn product(precision: Dtype, dtype: ElementType, x: [f32; 4], level: &str) -> Op
     graph.run(&binding).unwrap();
     let y = result.extract_tensor().1;
     Some(([y[0], y[1], y[2], y[3]], graph.precision.clone()))
+}
+
+/// A graph that ONNX Runtime does not take is the pack's fault in every precision; of int8 it is also looked at before it is loaded.
+#[test]
+fn what_onnx_runtime_refuses_is_told_as_the_packs_fault() {
+    let floats = ElementType::F32;
+    let graph = [
+        (1, crate::onnx::build::node("NoSuchOperator", &["x"], &["y"], &[])),
+        (11, crate::onnx::build::value_info("x", floats, &[2, 2])),
+        (12, crate::onnx::build::value_info("y", floats, &[2, 2])),
+    ];
+    for precision in [Dtype::Fp32, Dtype::Int8] {
+        let settings = SessionSettings::new(Device::Cpu, precision, &Options::default()).unwrap();
+        let Some(attempt) = attempted(crate::onnx::build::model(9, 18, &graph), &settings) else { return };
+        let fault = attempt.map(drop).unwrap_err();
+        assert!(
+            matches!(&fault, RunnerError::Pack(text) if text.contains("cannot load graph `g` on the CPU")),
+            "{precision}: {fault}"
+        );
+    }
 }
 
 #[test]
