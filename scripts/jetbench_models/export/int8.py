@@ -10,7 +10,7 @@ Clips: every second one calibrates, the others judge. --data takes a folder in S
 which should look like what the model will see; without it clips are drawn. A golden reference gets limits for
 `jetbench verify --dtype int8`: what the int8 graphs differ from it by, with room.
 
-Example:
+Example (give the copy an id of its own in its pack.toml):
     jetbench packs copy packs/sam2.1_tiny packs/sam2.1_tiny_int8
     python -m jetbench_models int8 --pack packs/sam2.1_tiny_int8 --data /data/my_clips
 """
