@@ -72,16 +72,27 @@ record() {
         cp "$run" "$out/$1.run.json"; cp "$(dirname "$run")/summary.csv" "$out/$1.summary.csv"
     done
 }
-trackers=() detectors=() labels=() segmenters=() found=()
+# has PACK DTYPE: does it have graphs in that precision?
+has() { grep -q "^files = .*\b$2 = " "$1/pack.toml"; }
+# shared PACK…: precisions of the device that all of these packs have, with commas between.
+shared() {
+    local dtype pack kept=()
+    for dtype in "${runs[@]}"; do
+        for pack in "$@"; do has "$pack" "$dtype" || continue 2; done
+        kept+=("$dtype")
+    done
+    (IFS=,; echo "${kept[*]}")
+}
+trackers=() detectors=() labels=() segmenters=() found=() tracking=() founding=() segmenting=()
 for pack in "${packs[@]}"; do
     [ -e "$pack/pack.toml" ] || continue
     found+=("$pack")
     name=$(basename "$pack")
     case $(sed -n 's/^family = "\(.*\)"$/\1/p' "$pack/pack.toml") in
-        dfine) detectors+=("$name") ;;
+        dfine) detectors+=("$name"); founding+=("$pack") ;;
         clip_labels) labels+=("$pack") ;;
-        videomt | dvis_daq) segmenters+=("$name") ;;
-        *) trackers+=("$name") ;;
+        videomt | dvis_daq) segmenters+=("$name"); segmenting+=("$pack") ;;
+        *) trackers+=("$name"); tracking+=("$pack") ;;
     esac
 done
 [ ${#trackers[@]} -gt 0 ] || { echo "no packs of trackers in: ${packs[*]}" >&2; exit 2; }
@@ -94,6 +105,7 @@ runs=()                       # precisions that the device takes
 for dtype in fp32 fp16 bf16; do
     refused=0
     for pack in "${found[@]}"; do
+        has "$pack" "$dtype" || continue
         name=$(basename "$pack")
         step "verify_${name}_$dtype" "$jetbench" verify "$pack" --device "$device" --dtype "$dtype"
         [ $? = 3 ] && refused=1
@@ -101,7 +113,8 @@ for dtype in fp32 fp16 bf16; do
     [ $refused = 1 ] || runs+=("$dtype")
 done
 [ ${#runs[@]} -gt 0 ] || { echo "the device takes no precision; see $out" >&2; exit 1; }
-dtypes=$(IFS=,; echo "${runs[*]}")
+dtypes=$(shared "${tracking[@]}")
+[ -n "$dtypes" ] || { echo "the trackers' packs have no precision in common that $device takes (${runs[*]}): name others in PACKS" >&2; exit 2; }
 "$jetbench" data synth --quiet --videos 1 --objects 8 --frames 48 --size 1280x720 "$work/eight"
 common=(--dtype "$dtypes" --device "$device" "${places[@]}")
 plain=(--option image=floats --option results=host)
@@ -110,12 +123,12 @@ plain=(--option image=floats --option results=host)
 for data in assets/demo "$work/together/eight"; do
     name=audit_$(basename "$data")
     # What crosses is the same in every precision: inputs and outputs of all graphs are fp32.
-    audit=("$jetbench" audit --models "$all" --dtype "${runs[0]}" --device "$device" "${places[@]}" --data "$data")
+    audit=("$jetbench" audit --models "$all" --dtype "${dtypes%%,*}" --device "$device" "${places[@]}" --data "$data")
     step "$name" "${audit[@]}"
     step "${name}_plain" "${audit[@]}" "${plain[@]}"
 done
 step demo "$jetbench" run --models "$all" "${common[@]}" --repeat "$repeat" --out "$work/demo"; record demo "$work/demo"
-step demo_cpu "$jetbench" run --models "$all" --dtype "${runs[0]}" --device cpu "${places[@]}" --out "$work/cpu"; record demo_cpu "$work/cpu"
+step demo_cpu "$jetbench" run --models "$all" --dtype "${dtypes%%,*}" --device cpu "${places[@]}" --out "$work/cpu"; record demo_cpu "$work/cpu"
 for ahead in off on; do
     step "ahead_$ahead" "$jetbench" run --models "$all" "${common[@]}" --scenario offline --option "pipeline=$ahead" \
         --repeat "$repeat" --out "$work/ahead_$ahead"
@@ -126,15 +139,20 @@ for objects in batch loop; do
         --repeat "$repeat" --out "$work/eight_$objects"
     record "eight_$objects" "$work/eight_$objects"
 done
-# Without prompts: every tracker with every detector, then video segmenters; the label pack's cost is in the records.
-tags=("${segmenters[@]}")
-for detector in "${detectors[@]}"; do tags+=("${trackers[@]/%/_$detector}"); done
-if [ ${#tags[@]} -gt 0 ]; then
-    founding=$(IFS=,; echo "${tags[*]}")
-    step audit_found "$jetbench" audit --models "$founding" --dtype "${runs[0]}" --device "$device" "${places[@]}"
-    step found "$jetbench" run --models "$founding" "${common[@]}" "${labels[@]/#/--labels=}" --repeat "$repeat" --out "$work/found"; record found "$work/found"
-    step found_cpu "$jetbench" run --models "$founding" --dtype "${runs[0]}" --device cpu "${places[@]}" --out "$work/found_cpu"; record found_cpu "$work/found_cpu"
-fi
+# unprompted NAME DTYPES TAG…: an audit and runs without prompts, on the device and on the CPU; the label packs' cost is in the records.
+unprompted() {
+    local name=$1 dtypes=$2 tags; shift 2
+    [ $# -gt 0 ] && [ -n "$dtypes" ] || return 0
+    tags=$(IFS=,; echo "$*")
+    step "audit_$name" "$jetbench" audit --models "$tags" --dtype "${dtypes%%,*}" --device "$device" "${places[@]}"
+    step "$name" "$jetbench" run --models "$tags" --dtype "$dtypes" --device "$device" "${places[@]}" "${labels[@]/#/--labels=}" --repeat "$repeat" --out "$work/$name"
+    record "$name" "$work/$name"
+    step "${name}_cpu" "$jetbench" run --models "$tags" --dtype "${dtypes%%,*}" --device cpu "${places[@]}" --out "$work/${name}_cpu"
+    record "${name}_cpu" "$work/${name}_cpu"
+}
+tags=(); for detector in "${detectors[@]}"; do tags+=("${trackers[@]/%/_$detector}"); done
+unprompted found "$(shared "${tracking[@]}" "${founding[@]}" "${labels[@]}")" "${tags[@]}"
+unprompted segmenters "$(shared "${segmenting[@]}" "${labels[@]}")" "${segmenters[@]}"
 # The same masks, whatever crosses to the device.
 [[ masks_equal =~ ${STEPS:-} ]] && for way in least plain ahead; do
     case $way in
@@ -142,7 +160,7 @@ fi
         plain) options=("${plain[@]}") ;;
         ahead) options=(--scenario offline --option pipeline=on) ;;
     esac
-    "$jetbench" run --models "$all" --dtype "${runs[0]}" --device "$device" "${places[@]}" --save-masks --quiet "${options[@]}" \
+    "$jetbench" run --models "$all" --dtype "${dtypes%%,*}" --device "$device" "${places[@]}" --save-masks --quiet "${options[@]}" \
         --out "$work/$way" >"$out/masks_$way.txt" 2>&1
     mkdir -p "$work/masks/$way" && cp -r "$work/$way"/*/*/masks/. "$work/masks/$way/"
 done
@@ -150,7 +168,7 @@ step masks_equal bash -c 'count=$(find "$1" -type f | wc -l); [ "$count" != 0 ] 
     diff -rq "$1" "$2" && diff -rq "$1" "$3" && echo "none of $count files differs"' - "$work/masks/"{least,plain,ahead}
 case $device in cuda:*)
     for captured in false true; do
-        step "graphs_$captured" "$jetbench" run --models "$all" --dtype "${runs[-1]}" --device "$device" "${places[@]}" \
+        step "graphs_$captured" "$jetbench" run --models "$all" --dtype "${dtypes##*,}" --device "$device" "${places[@]}" \
             --option objects=loop --option "cuda_graph=$captured" --repeat "$repeat" --out "$work/graphs_$captured"
         record "graphs_$captured" "$work/graphs_$captured"
     done ;;
