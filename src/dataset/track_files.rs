@@ -72,6 +72,11 @@ impl TrackWriter {
         })
     }
 
+    /// May masks of one frame have a pixel in common? Those of MOTS never do, those of YouTube-VIS as the model has them.
+    pub fn takes_overlaps(&self) -> bool {
+        matches!(self.form, TrackForm::YoutubeVis(..))
+    }
+
     /// Takes frame `name`; `masks` has one entry per track, `None` and an empty mask are the same.
     ///
     /// # Errors

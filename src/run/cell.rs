@@ -21,7 +21,7 @@ use crate::plan::content::CHANGED;
 use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
 use crate::plan::resolve::Cell;
-use crate::plan::{Plan, budget};
+use crate::plan::{Plan, budget, options};
 use crate::report::{csv, thumb};
 use crate::results::disturbance;
 use crate::results::note::{Note, NoteKind};
@@ -457,6 +457,7 @@ impl CellRun<'_> {
             classes: self.cell.pack.classes.clone(),
             labels: self.cell.labels.as_ref().map(|pack| pack.classes.clone()).unwrap_or_default(),
             categories: None,
+            overlaps: options::keeps_overlaps(self.cell),
         };
         let by_class = self.scores_classes();
         self.progress.phase(Phase::Score);

@@ -132,6 +132,8 @@ pub struct Extras {
     pub labels: Vec<String>,
     /// Categories of the video's objects, by their names in the dataset; `None`: nothing is scored by class.
     pub categories: Option<BTreeMap<String, String>>,
+    /// Do found tracks keep pixels that several claim where the figure or file knows no label maps?
+    pub overlaps: bool,
 }
 
 /// A graded sequence.
@@ -175,7 +177,13 @@ pub fn grade(
     let (writer_of, painter_of) = (writer.as_ref(), painter.as_ref());
     let named = |id: u32| shown.objects.iter().find(|object| object.id == id).map(|object| object.name.clone());
     let labels = finished.labels.as_ref().map(|said| LabelsRecord::of(said, &extras.labels, named));
-    let grading = Grading { sequence, tracks: tracks.as_ref(), writer: writer_of, painter: painter_of };
+    let grading = Grading {
+        sequence,
+        tracks: tracks.as_ref(),
+        writer: writer_of,
+        painter: painter_of,
+        overlaps: extras.overlaps,
+    };
     let mut frames = graded_frames(&grading, reader, movie, graded)?;
     if frames.len() != finished.frames {
         return Err(DataError(format!(
@@ -283,6 +291,11 @@ impl Writer {
         }
     }
 
+    /// May the masks of two found tracks have a pixel in common in its files?
+    fn takes_overlaps(&self) -> bool {
+        matches!(self, Writer::Tracks(writer) if writer.takes_overlaps())
+    }
+
     fn finish(self) -> Result<(), DataError> {
         match self {
             Writer::Png(_) => Ok(()),
@@ -299,6 +312,8 @@ struct Grading<'a> {
     tracks: Option<&'a Tracks<'a>>,
     writer: Option<&'a Writer>,
     painter: Option<&'a Painter<'a>>,
+    /// As [`Extras::overlaps`].
+    overlaps: bool,
 }
 
 /// All frames in order, each graded on one of all cores, and `graded` called after each; drawn ones go into the movie.
@@ -351,33 +366,45 @@ fn graded_frames(
     Ok(frames)
 }
 
-/// The masks of a frame with their object scores, and where outputs were not finite.
-fn predictions(grading: &Grading<'_>, spooled: &SpooledFrame) -> Result<(Predictions, Vec<String>), DataError> {
+/// What was predicted of a frame.
+struct Predicted {
+    /// The masks with their object scores: where the truth is a label map or tracks were found, a pixel belongs to one at most.
+    masks: Predictions,
+    /// The same before pixels that several found tracks claim were given to one; `None`: no two claim the same, or they may not keep them.
+    whole: Option<Predictions>,
+    /// Where outputs were not finite.
+    non_finite: Vec<String>,
+}
+
+fn predictions(grading: &Grading<'_>, spooled: &SpooledFrame) -> Result<Predicted, DataError> {
     let Grading { sequence, tracks, .. } = grading;
     let index = spooled.times.frame as usize;
     let (width, height) = (sequence.width, sequence.height);
-    let mut predicted = Predictions::new();
+    let mut masks = Predictions::new();
     let mut non_finite = Vec::new();
     for object in &spooled.objects {
         let mask = Reader::mask(width, height, object)
             .map_err(|e| DataError(format!("video {}, frame {index}: {e}", sequence.name)))?;
-        predicted.insert(object.object, (mask, object.object_score));
+        masks.insert(object.object, (mask, object.object_score));
         if !object.finite {
             non_finite.push(format!("video {}, frame {index}, object {}", sequence.name, object.object));
         }
     }
     if let Some(tracks) = tracks {
-        predicted.retain(|id, _| tracks.holds(*id, index));
+        masks.retain(|id, _| tracks.holds(*id, index));
     }
+    let mut whole = (tracks.is_some() && grading.overlaps).then(|| masks.clone());
     if sequence.exclusive() || tracks.is_some() {
         // What is scored is what a label map can hold. Runners that know the option `overlaps` have settled this.
         let mut taken = Mask::empty(width, height);
-        for (mask, _) in predicted.values_mut() {
+        for (mask, _) in masks.values_mut() {
             mask.subtract(&taken);
             taken.unite(mask);
         }
     }
-    Ok((predicted, non_finite))
+    let areas = |masks: &Predictions| masks.values().map(|(mask, _)| mask.area()).sum::<u64>();
+    whole = whole.filter(|whole| areas(whole) > areas(&masks));
+    Ok(Predicted { masks, whole, non_finite })
 }
 
 fn grade_frame(
@@ -385,10 +412,10 @@ fn grade_frame(
     spooled: &SpooledFrame,
     image: Option<Result<RgbFrame, DataError>>,
 ) -> Result<GradedFrame, DataError> {
-    let Grading { sequence, tracks: founded, writer, painter } = grading;
+    let Grading { sequence, tracks: founded, writer, painter, .. } = grading;
     let index = spooled.times.frame as usize;
     let (width, height) = (sequence.width, sequence.height);
-    let (predicted, non_finite) = predictions(grading, spooled)?;
+    let Predicted { masks: predicted, whole, non_finite } = predictions(grading, spooled)?;
     // A looped clip is longer than its annotations; only the first pass is scored and written.
     let first_pass = sequence.frames.get(index);
     let annotated: Vec<(usize, &Object)> = match first_pass {
@@ -412,7 +439,7 @@ fn grade_frame(
         })
         .collect();
     let compared = match (founded, first_pass) {
-        (Some(tracks), Some(_)) => tracks.compare(sequence, index, &predicted, scorer)?,
+        (Some(tracks), Some(_)) => tracks.compare(sequence, index, &predicted, whole.as_ref(), scorer)?,
         _ => None,
     };
     let untold = (sequence.truth_source().is_none() || founded.is_some()) && first_pass.is_some() && !spooled.dropped;
@@ -424,8 +451,9 @@ fn grade_frame(
     let mut unwritten = Vec::new();
     let shown = founded.map_or(*sequence, |tracks| &tracks.shown);
     if let (Some(writer), Some(file)) = (writer, first_pass) {
+        let written = whole.as_ref().filter(|_| writer.takes_overlaps()).unwrap_or(&predicted);
         let masks: Vec<Option<&Mask>> =
-            shown.objects.iter().map(|o| predicted.get(&o.id).map(|(mask, _)| mask)).collect();
+            shown.objects.iter().map(|o| written.get(&o.id).map(|(mask, _)| mask)).collect();
         unwritten.extend(writer.write(&file.name, &masks).err().map(|e| (Output::Masks, e)));
     }
     let mut drawn = None;

@@ -22,6 +22,8 @@ pub(super) struct Scene {
     pub(super) truth: Vec<(u16, Mask)>,
     /// Tracks by number, from 1; a pixel belongs to one at most.
     pub(super) tracks: Vec<(u16, Mask)>,
+    /// The same before pixels were given to one track, where two claim the same: average precision knows no label maps.
+    pub(super) whole: Option<Vec<(u16, Mask)>>,
     /// Pixels that count for nobody.
     pub(super) void: Option<Mask>,
 }
@@ -36,6 +38,9 @@ pub(super) struct Compared {
     highest: usize,
     met: Met,
     truth: Vec<(u16, Segment)>,
+    /// Numbers of the tracks that have a pixel of their own.
+    shown: Vec<u16>,
+    /// Whole tracks, which may have pixels in common.
     tracks: Vec<(u16, Segment)>,
 }
 
@@ -43,7 +48,9 @@ impl Compared {
     /// Compares a frame; `tracks`: how many there are in the video; `objects`: how many its first annotation shows.
     pub(super) fn of(scene: Scene, tracks: usize, objects: usize, scorer: &mut Option<FrameScorer>) -> Compared {
         let segments = |masks: &[(u16, Mask)]| masks.iter().map(|(id, m)| (*id, Segment::of(m))).collect();
-        let (segments, highest) = ([segments(&scene.truth), segments(&scene.tracks)], highest(&scene.tracks));
+        let whole = scene.whole.as_ref().unwrap_or(&scene.tracks);
+        let (segments, highest) = ([segments(&scene.truth), segments(whole)], highest(&scene.tracks));
+        let shown = scene.tracks.iter().map(|(number, _)| *number).collect();
         let index = scene.frame;
         let mut frame = Frame { size: scene.size, truth: scene.truth, pred: scene.tracks };
         if let Some(void) = &scene.void {
@@ -55,7 +62,7 @@ impl Compared {
         };
         let met = Met::of(&wide(frame.truth), &wide(frame.pred), mask_iou);
         let [truth, tracks] = segments;
-        Compared { index, grid, highest, met, truth, tracks }
+        Compared { index, grid, highest, met, truth, shown, tracks }
     }
 }
 
@@ -139,9 +146,11 @@ impl UnpromptedScores {
         let told = &said.tracks;
         let indices: Vec<u32> = frames.iter().map(|f| f.index).collect();
         let (grids, rest): (Vec<_>, Vec<_>) =
-            frames.into_iter().map(|f| (f.grid, (f.highest, f.met, f.truth, f.tracks))).unzip();
+            frames.into_iter().map(|f| (f.grid, (f.highest, f.shown, f.met, f.truth, f.tracks))).unzip();
         let highest = rest.iter().map(|(highest, ..)| *highest).max().unwrap_or(0);
-        let seen = |number: usize| rest.iter().filter(|(.., tracks)| has(tracks, number)).count();
+        let seen = |number: usize| {
+            rest.iter().filter(|(_, shown, ..)| shown.iter().any(|n| usize::from(*n) == number)).count()
+        };
         let chosen = proposals(highest, seen);
         let left_out = highest - chosen.len();
         let rows: Vec<usize> = chosen.iter().copied().chain(highest..).take(chosen.len().max(objects)).collect();
@@ -156,13 +165,13 @@ impl UnpromptedScores {
         let pairs = if objects == 0 { Vec::new() } else { grid.assigned(&rows) };
         let pairs = pairs.into_iter().map(proposal).collect();
         let mut best_iou = vec![0.0f64; told.len()];
-        for (_, met, ..) in &rest {
+        for (_, _, met, ..) in &rest {
             for (i, iou) in met.iou.iter().enumerate() {
                 let best = &mut best_iou[met.tracks[i % met.tracks.len()] as usize - 1];
                 *best = best.max(*iou);
             }
         }
-        let truth: Vec<&Vec<(u16, Segment)>> = rest.iter().map(|(_, _, truth, _)| truth).collect();
+        let truth: Vec<&Vec<(u16, Segment)>> = rest.iter().map(|(.., truth, _)| truth).collect();
         let tracks: Vec<&Vec<(u16, Segment)>> = rest.iter().map(|(.., tracks)| tracks).collect();
         let truth = tubes(&truth);
         let of = |id: u16| told.get(usize::from(id) - 1).copied().unwrap_or_default();
@@ -180,7 +189,7 @@ impl UnpromptedScores {
             let class_of_track = |id: u16| classes.tracks.get(usize::from(id) - 1)?.as_ref();
             by_class(&found, &truth, class_of_track, |id| classes.objects.get(&id))
         });
-        let met: Vec<Met> = rest.into_iter().map(|(_, met, ..)| met).collect();
+        let met: Vec<Met> = rest.into_iter().map(|(_, _, met, ..)| met).collect();
         let (objects, numbers) = ids(&met);
         let tracked = numbered(video, met);
         let switch = |s: Switch| IdSwitch {
@@ -217,10 +226,6 @@ fn by_class<'a>(
         }
     }
     sides.into_iter().map(|(class, [found, truth])| (class.clone(), Group::of(found, &truth))).collect()
-}
-
-fn has(masks: &[(u16, Segment)], number: usize) -> bool {
-    masks.iter().any(|(id, _)| usize::from(*id) == number)
 }
 
 /// Which tracks are proposals, as indices: the 20 with the most frames of more than that, the lower number of two alike.

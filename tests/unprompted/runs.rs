@@ -376,6 +376,41 @@ fn tracks_for_other_evaluators_score_alike() {
     assert!(said.contains("--save-masks=mots and model `walk_mask`: these files hold found tracks"), "{said}");
 }
 
+/// Average precision and the files of YouTube-VIS know no label maps: where tracks may keep pixels that others claim, they are of whole masks.
+#[test]
+fn with_overlaps_kept_average_precision_is_of_whole_masks() {
+    let shop = shop(Layout::Davis2017, 1, 9);
+    let data = Dataset::open(&shop.path("data")).unwrap();
+    let sequence = &data.sequences[0];
+    let [first, later] = [0, 8].map(|frame| corners(&sequence.truth(&sequence.objects[1], frame).unwrap()));
+    let motion = [0, 1].map(|i| (later[i] as f32 - first[i] as f32) / 8.0);
+    let all = [0, 0, sequence.width - 1, sequence.height - 1];
+    let track = |corners: [u32; 4], motion: [f32; 2], score: f32| {
+        format!("[[mock.track]]\nbirth = 0\nbox = {corners:?}\nmotion = {motion:?}\nscore = {score}\n")
+    };
+    // The first track has all pixels where one must have each.
+    let options = "options = [\"threads\", \"stage_times\", \"overlaps\"]\n";
+    shop.pack("over", &format!("{options}{}{}", track(all, [0.0; 2], 0.5), track(first, motion, 0.9)));
+    let saved = |more: &[&str]| {
+        let run = shop.run(&[&["--models", "over_look", "--save-masks=ytvis"], more].concat());
+        let scores = load(&run).1.summary.unwrap().found.unwrap().scores.unwrap();
+        let results = std::fs::read(run.join("masks/over_look-fp32-cpu/results.json")).unwrap();
+        (scores, serde_json::from_slice::<Value>(&results).unwrap(), run)
+    };
+    let (one, results, _) = saved(&["--out", "one"]);
+    assert_eq!(results.as_array().unwrap().len(), 1);
+    let (kept, results, run) = saved(&["--out", "kept", "--option", "overlaps=keep"]);
+    assert_eq!(results.as_array().unwrap().len(), 2);
+    assert!(kept.ap50.unwrap() > one.ap50.unwrap() + 20.0, "{kept:?} {one:?}");
+    // Label maps are what the others are of.
+    assert_eq!((kept.jf, kept.hota, kept.idf1), (one.jf, one.hota, one.idf1));
+    let saved = shop.run(&["--models", "over_look", "--save-masks", "--out", "maps"]);
+    let truth = as_youtube_vis(&shop, &load(&run).1, &saved.join("masks/over_look-fp32-cpu")).truth;
+    let pred = run.join("masks/over_look-fp32-cpu/results.json");
+    let average = score_tubes(&TubeOptions { truth, pred, protocol: TubeProtocol::YtVis }).unwrap().class_agnostic;
+    assert_eq!((kept.ap, kept.ap50), (average.ap.map(|v| v * 100.0), average.ap50.map(|v| v * 100.0)));
+}
+
 /// Run lengths down the columns as COCO's text.
 fn coco_text(mask: &Mask) -> String {
     let runs: Vec<i64> = rle(mask)["counts"].as_array().unwrap().iter().map(|run| run.as_i64().unwrap()).collect();

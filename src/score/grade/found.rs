@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jetbench_runners::types::{FoundTrack, FoundTracks, Mask, TrackLabels};
 
-use super::{Extras, names_of};
+use super::{Extras, Predictions, names_of};
 use crate::dataset::track_files::Instance;
 use crate::dataset::{DataError, Layout, MaskSource, Object, Sequence};
 use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
@@ -137,26 +137,30 @@ impl<'a> Tracks<'a> {
         Ok(Some((masks.collect(), void)))
     }
 
-    /// Compares an annotated frame with what was found on it; `None`: it has no annotation.
+    /// Compares an annotated frame with what was found on it; `None`: it has no annotation. `whole`: the masks before a pixel was given to one
+    /// track, where two claim the same.
     pub(super) fn compare(
         &self,
         sequence: &Sequence,
         frame: usize,
-        predicted: &BTreeMap<u32, (Mask, f32)>,
+        predicted: &Predictions,
+        whole: Option<&Predictions>,
         scorer: FrameScorer,
     ) -> Result<Option<Compared>, DataError> {
         let (Some(objects), Some((truth, void))) = (self.objects, self.truth(sequence, frame)?) else {
             return Ok(None);
         };
-        let numbered = self.shown.objects.iter().zip(1u16..).filter_map(|(object, number)| {
-            let (mask, _) = predicted.get(&object.id).filter(|(mask, _)| !mask.is_empty())?;
-            Some((number, mask.clone()))
-        });
+        let numbered = |masks: &Predictions| {
+            let mask = |object: &Object| masks.get(&object.id).map(|(mask, _)| mask).filter(|mask| !mask.is_empty());
+            let objects = self.shown.objects.iter().zip(1u16..);
+            objects.filter_map(|(object, number)| Some((number, mask(object)?.clone()))).collect()
+        };
         let scene = Scene {
             frame: frame as u32,
             size: (sequence.width, sequence.height),
             truth,
-            tracks: numbered.collect(),
+            tracks: numbered(predicted),
+            whole: whole.map(numbered),
             void,
         };
         Ok(Some(Compared::of(scene, self.shown.objects.len(), objects, &mut Some(scorer))))
@@ -238,6 +242,7 @@ mod tests {
                     sequence,
                     0,
                     &predicted,
+                    None,
                     FrameScorer::new(width, height, crate::score::BOUNDARY_THRESHOLD),
                 )
             });

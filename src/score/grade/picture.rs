@@ -67,14 +67,14 @@ pub fn switched(
     let tracks = Tracks::new(sequence, found, None, &extras, layout)?;
     let object = sequence.objects.iter().find(|object| u32::from(truth_id(sequence, object)) == switch.object);
     let object = object.ok_or_else(|| missing(format!("object {}", switch.object)))?;
-    let grading = Grading { sequence, tracks: Some(&tracks), writer: None, painter: None };
+    let grading = Grading { sequence, tracks: Some(&tracks), writer: None, painter: None, overlaps: false };
     let mut sides = Vec::new();
     for spooled in Reader::open(&finished.spool).map_err(|e| DataError(e.to_string()))? {
         let spooled = spooled.map_err(|e| DataError(e.to_string()))?;
         let frame = spooled.times.frame;
         // Frames ascend, and the one before comes first.
         if frame == switch.before || frame == switch.frame {
-            let (predicted, _) = predictions(&grading, &spooled)?;
+            let predicted = predictions(&grading, &spooled)?.masks;
             sides.push(side((sequence, &tracks), frame as usize, &predicted, switch)?);
         }
         if frame == switch.frame {
