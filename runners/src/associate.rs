@@ -9,4 +9,6 @@ mod tests;
 mod tracks;
 
 pub use rules::Rules;
+#[cfg(test)]
+pub(crate) use select::select;
 pub use tracks::{Association, Carrier};

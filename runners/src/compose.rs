@@ -7,8 +7,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use crate::associate::{Association, Carrier, Rules};
-use crate::detect::contract::DETECTOR;
-use crate::detect::{Detection, Detector};
+use crate::detect::{Detection, Detector, Keep};
 use crate::host::options::OF_ASSOCIATION;
 use crate::host::settings::SessionSettings;
 use crate::runner::{Runner, RunnerError, check_unprompted};
@@ -90,7 +89,8 @@ pub fn open_with(request: &OpenRequest, profile: Option<&Path>) -> Result<Compos
         return Err(RunnerError::Usage(format!("{}: this pack takes no boxes", request.pack.display())));
     }
     tracker.found_tracks()?;
-    let detector = Detector::open(dir, request, profile)?;
+    let keep = Keep { score: rules.detect_score, rows: rules.max_tracks as usize };
+    let detector = Detector::open(dir, request, Some(keep), profile)?;
     let (precision, report) = (detector.precision().clone(), detector.open_report().clone());
     Ok(Composed::new(tracker, detector, precision, &report, rules))
 }
@@ -143,7 +143,7 @@ impl Composed<Tracker, Detector> {
     /// As [`Tracker::end_profiles`].
     pub fn end_profiles(&mut self) -> Result<Vec<(String, PathBuf)>, RunnerError> {
         let mut files = self.tracker.end_profiles()?;
-        files.push((DETECTOR.to_string(), self.detector.end_profile()?));
+        files.extend(self.detector.end_profiles()?);
         Ok(files)
     }
 }

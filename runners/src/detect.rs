@@ -4,8 +4,10 @@
 pub mod boxes;
 pub mod contract;
 mod detector;
+mod kept;
 
 pub use detector::Detector;
+pub use kept::{KEPT, Keep};
 
 /// What a detector sees at one place.
 #[derive(Clone, Copy, Debug, PartialEq)]

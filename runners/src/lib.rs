@@ -39,6 +39,7 @@ pub use study::{audit, chains, detections, embeddings, frames, golden, inspect, 
 
 /// Names of graphs.
 pub mod contract {
+    pub use crate::detect::KEPT;
     pub use crate::detect::contract::{DETECTOR, PRED_BOXES};
     pub use crate::follow::contract::{FAMILY as DVIS_DAQ, STEP as TRACKER_STEP};
     pub use crate::sam::contract::{IMAGE_ENCODER, MASK_DECODER, MASK_PROMPT, MEMORY_ENCODER};

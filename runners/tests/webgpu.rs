@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clip::{click, frame};
 use jetbench_runners::audit::{Audit, audit};
+use jetbench_runners::detect::{Detection, Detector, Keep};
 use jetbench_runners::golden::verify_first;
 use jetbench_runners::types::{
     Device, Dtype, Frame, FrameMasks, Mask, ObjectMask, OpenRequest, Options, Prompt, PromptShape, Stage,
@@ -35,6 +36,14 @@ fn built_in() -> &'static [Device] {
 /// What runs at a time: a driver on a processor takes all of it.
 static ONE: Mutex<()> = Mutex::new(());
 
+/// Folders with packs to test with.
+fn pack_roots() -> Vec<PathBuf> {
+    match std::env::var_os("JETBENCH_TEST_PACKS") {
+        Some(paths) => std::env::split_paths(&paths).collect(),
+        None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs")],
+    }
+}
+
 /// The packs to test with, and the right to use the device.
 fn device_packs() -> Result<(MutexGuard<'static, ()>, Vec<PathBuf>), String> {
     if webgpu::vulkan_devices()?.is_empty() {
@@ -57,10 +66,7 @@ fn device_packs() -> Result<(MutexGuard<'static, ()>, Vec<PathBuf>), String> {
             }
         }
     }
-    let roots: Vec<PathBuf> = match std::env::var_os("JETBENCH_TEST_PACKS") {
-        Some(paths) => std::env::split_paths(&paths).collect(),
-        None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs")],
-    };
+    let roots = pack_roots();
     let found = trackers(&roots, GPU);
     if found.is_empty() {
         return Err(format!("no packs in {roots:?}"));
@@ -242,6 +248,50 @@ fn what_goes_up_and_down_is_known_by_name() {
         let rest: u64 = copies.iter().filter(|c| !["image", "low_res_mask"].contains(&c.tensor)).map(|c| c.bytes).sum();
         assert!(rest < 1024, "{rest} bytes");
     });
+}
+
+#[test]
+fn rows_of_a_detector_that_are_picked_on_the_device_are_those_of_the_host() {
+    let name = "rows_of_a_detector_that_are_picked_on_the_device_are_those_of_the_host";
+    let _held = match device_packs() {
+        Ok((held, _)) => held,
+        Err(reason) => return skipped(&format!("{name}: {reason}")),
+    };
+    let detector = |(dir, info): (PathBuf, Result<packs::PackInfo, RunnerError>)| info.ok()?.detects.then_some(dir);
+    let Some(dir) = packs::list(&pack_roots(), GPU).into_iter().find_map(detector) else {
+        return skipped(&format!("{name}: no detector in {:?}", pack_roots()));
+    };
+    let rgb = frame(SIZE.0, SIZE.1, 0);
+    // What is seen of the frame, and what came down for it.
+    let look = |keep: Option<Keep>| {
+        let profile = tempfile::tempdir().unwrap();
+        let mut detector = Detector::open(&dir, &request(&dir, GPU, "batch"), keep, Some(profile.path())).unwrap();
+        let (mut found, mut down) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            detector.detect(Frame { width: SIZE.0, height: SIZE.1, rgb: &rgb }, &mut found).unwrap();
+            down = detector.copies().iter().filter(|c| c.to_host).map(|c| (c.tensor, c.bytes)).collect();
+        }
+        assert_eq!(down.split_at(down.len() / 2).0, down.split_at(down.len() / 2).1);
+        down.truncate(down.len() / 2);
+        (found, down, detector.end_profiles().unwrap().len())
+    };
+    let (all, raw, graphs) = look(None);
+    let classes = raw[0].1 / 4 / all.len() as u64;
+    let row = if classes > 1 { 7 } else { 6 };
+    assert_eq!((raw[0].0, raw[1], graphs), ("logits", ("pred_boxes", 16 * all.len() as u64), 1));
+    let mut scores: Vec<f64> = all.iter().map(|d| d.score).collect();
+    scores.sort_by(|a, b| b.total_cmp(a));
+    // As if the sixth or one of those behind it were the last that counts: with twenty rows all of them come down, with four they cannot.
+    let last = (5..19).find(|&n| scores[n] > scores[n + 1] + 1e-5 && scores[n] > scores[19] + 1e-5).unwrap();
+    let counted = |all: &[Detection]| all.iter().filter(|d| d.score >= scores[last]).copied().collect::<Vec<_>>();
+    for rows in [20, 4] {
+        let (picked, down, graphs) = look(Some(Keep { score: scores[last], rows }));
+        let kept = ("kept_detections", 4 * (rows as u64 * row + 1));
+        let expected = if rows == 20 { vec![kept] } else { [&[kept], &raw[..]].concat() };
+        assert_eq!((down, graphs), (expected, 3));
+        assert_eq!(picked.len(), if rows == 20 { 20 } else { all.len() });
+        assert_eq!(counted(&picked), counted(&all), "{rows} rows");
+    }
 }
 
 #[test]

@@ -206,6 +206,19 @@ mod tests {
             assert_eq!(of("logits").place, "detector to association");
             assert!(["image", "pred_boxes"].iter().all(|tensor| of(tensor).severity == TransferSeverity::Expected));
         }
+        // Picked on the device, they come down with every frame on which it looks, all of them on one.
+        let mut audit = Audit { frames: 10, ..Audit::default() };
+        for (tensor, values, times) in [("kept_detections", 50, 5), ("logits", 3000, 1), ("pred_boxes", 120, 1)] {
+            let copy = Copied { graph: "detector", tensor, to_host: true, bytes: 4 * values, prompted: false };
+            audit.copies.extend([copy].repeat(times));
+        }
+        let picked = judge("m", Dtype::Fp16, Device::Cuda(0), &audit);
+        let of = |tensor: &str| picked.iter().find(|i| i.tensor == tensor).unwrap();
+        let kept = of("kept_detections");
+        assert_eq!((kept.severity, kept.bytes, kept.count_per_frame), (TransferSeverity::Expected, 100, 0.5));
+        assert_eq!(kept.place, "detector to association");
+        assert_eq!((of("logits").severity, of("logits").bytes), (TransferSeverity::Minor, 1200));
+        assert!(of("logits").remedy.contains("max_tracks") && of("pred_boxes").remedy.is_empty());
         assert!(items.iter().all(|i| (i.severity == TransferSeverity::Expected) == i.remedy.is_empty()));
         assert!(items[2].remedy.contains("keep obj_ptr on cuda:0"));
         assert!(text(&[], &items).ends_with(

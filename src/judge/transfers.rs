@@ -91,8 +91,10 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
         kind.1 += copy.bytes;
     }
     let frames = audit.frames.max(1) as f64;
-    // Of a detector's raw outputs, boxes and one score per query are needed, as far as anything crosses at all.
+    // Of a detector's raw outputs, boxes and one score per query are needed, as far as anything crosses at all; where the best rows
+    // are picked on the device, the raw outputs come down beside them, on some frames.
     let boxes = kinds.get(&(false, contract::DETECTOR, contract::PRED_BOXES, true)).filter(|_| device != Device::Cpu);
+    let picks = kinds.contains_key(&(false, contract::DETECTOR, contract::KEPT, true));
     let enough = boxes.map_or(u64::MAX, |(_, bytes)| *bytes);
     let direction = |to_host| if to_host { TO_HOST } else { "to device" };
     let mut items = Vec::new();
@@ -101,6 +103,7 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
             || [contract::DETECTOR, contract::SEGMENTER, contract::TRACKER_STEP].contains(&graph)
             || (RESULTS.contains(&tensor) && to_host);
         let severity = match (needed, prompted) {
+            (true, _) if tensor == contract::KEPT => TransferSeverity::Expected,
             (true, _) if graph == contract::DETECTOR && to_host && bytes > enough => TransferSeverity::Minor,
             (true, _) if segments(graph) && tensor == "masks" && device != Device::Cpu => TransferSeverity::Minor,
             (true, _) => TransferSeverity::Expected,
@@ -114,8 +117,14 @@ pub fn judge(model: &str, dtype: Dtype, device: Device, audit: &Audit) -> Vec<Tr
                 "holds the masks of all queries or slots, also of those without an object; nothing to be done yet"
                     .to_string()
             }
+            TransferSeverity::Minor if picks => {
+                "holds every class of every query, on frames where more rows counted than are picked, or a number was not finite; \
+                 a larger max_tracks picks more"
+                    .to_string()
+            }
             TransferSeverity::Minor => {
-                "holds every class of every query; an export in layout `official` gives one class and score per query"
+                "holds every class of every query; with results=device only rows that may count come down, an export in layout \
+                 `official` gives one class and score per query"
                     .to_string()
             }
             _ => format!("keep {tensor} on {device} between the graphs, and read it back only for checks"),

@@ -9,6 +9,7 @@ use ort::value::Tensor;
 use super::Detection;
 use super::boxes::Rows;
 use super::contract::{DETECTOR, OFFICIAL, PRED_BOXES, SIZE, Signature, signature};
+use super::kept::{KEPT, Keep, Kept};
 use crate::frame::Preprocess;
 use crate::host::loader::{GraphRequest, PackLoader};
 use crate::host::session::{GraphSession, failed};
@@ -27,6 +28,7 @@ pub struct Detector {
     binding: IoBinding,
     image: Image,
     outputs: Outputs,
+    kept: Option<Kept>,
     graph: GraphSession,
     signature: Signature,
     preprocess: Preprocess,
@@ -37,6 +39,7 @@ pub struct Detector {
 
 /// Tensors on the host, by layout.
 enum Outputs {
+    /// Where rows are picked on the device, those of a frame on which all were read.
     Raw {
         /// `[1, queries, classes]`.
         logits: FloatTensor,
@@ -57,11 +60,17 @@ enum Outputs {
 
 impl Detector {
     /// Checks the pack in `dir`, loads ONNX Runtime and the graph, and binds its tensors; device, precision and options are those of
-    /// `request`. With a directory, ONNX Runtime profiles the graph into it and copies are counted, which costs time.
+    /// `request`. With `keep`, results that lie on the device (option `results`) are picked there, as far as all are there that count.
+    /// With a directory, ONNX Runtime profiles the graph into it and copies are counted, which costs time.
     ///
     /// # Errors
     /// [`RunnerError::Pack`], [`RunnerError::Environment`] or [`RunnerError::Usage`], by whose fault it is.
-    pub fn open(dir: &Path, request: &OpenRequest, profile: Option<&Path>) -> Result<Self, RunnerError> {
+    pub fn open(
+        dir: &Path,
+        request: &OpenRequest,
+        keep: Option<Keep>,
+        profile: Option<&Path>,
+    ) -> Result<Self, RunnerError> {
         let (pack, signature) = read(dir, signature)?;
         let mut settings = SessionSettings::of(request)?;
         settings.profile = profile.map(Path::to_path_buf);
@@ -75,13 +84,25 @@ impl Detector {
         let own = split.as_ref().map_or(&settings, |[_, rest]| rest);
         let request = GraphRequest { name: DETECTOR, settings: own, on_device: false, edge: edge.as_ref() };
         let [graph] = loader.graphs([request])?;
-        let report = loader.end();
         let host = graph.device_allocator(Device::Cpu)?;
         let image = Image::new(&host, signature.size, bytes)?;
         let mut binding = graph.binding()?;
-        let outputs = Outputs::new(&host, &signature, &mut binding)?;
+        let mut outputs = Outputs::new(&host, &signature, &mut binding)?;
+        let kept = match (keep.filter(|_| settings.results_on_device()), &mut outputs) {
+            (Some(keep), Outputs::Raw { logits, boxes }) => {
+                let tensors = [logits, boxes];
+                Kept::new(keep, &signature, own, loader.runtime, (&graph, &mut binding), tensors)?
+            }
+            _ => None,
+        };
+        let mut report = loader.end();
+        report.notes.extend(keep.map(|_| match &kept {
+            Some(kept) => kept.note(),
+            None => format!("detections: all {} rows are read", signature.queries),
+        }));
         let (on_gpu, copies) = (settings.on_gpu(), Copies::new(profile.is_some()));
-        let mut detector = Detector { binding, image, outputs, graph, signature, preprocess, on_gpu, report, copies };
+        let mut detector =
+            Detector { binding, image, outputs, kept, graph, signature, preprocess, on_gpu, report, copies };
         detector.bind_inputs()?;
         Ok(detector)
     }
@@ -102,7 +123,8 @@ impl Detector {
     }
 
     /// Looks at a frame: one detection per query (of its best class; a row of the exporter's own choice in layout `official`), in the
-    /// graph's order, without a threshold. `found` is emptied first.
+    /// graph's order, without a threshold; where rows are picked on the device, some of those below the score that counts are left
+    /// out. `found` is emptied first.
     ///
     /// # Errors
     /// [`RunnerError::Usage`] for a frame whose bytes do not fit its size; [`RunnerError::Inference`] when the model fails.
@@ -116,11 +138,15 @@ impl Detector {
             self.bind_inputs()?;
         }
         self.graph.run(&self.binding)?;
-        self.count_copies();
+        let size = [frame.width, frame.height];
+        let picked = match &mut self.kept {
+            None => false,
+            Some(kept) => kept.pick(size, found)? || kept.read().map(|()| false)?,
+        };
+        self.count_copies(picked);
         match &self.outputs {
-            Outputs::Raw { .. } => {
-                self.rows().into_iter().for_each(|rows| rows.best([frame.width, frame.height], found))
-            }
+            Outputs::Raw { .. } if picked => {}
+            Outputs::Raw { .. } => self.rows().into_iter().for_each(|rows| rows.best(size, found)),
             Outputs::Official { labels, boxes, scores, .. } => {
                 let of_rows = labels.extract_tensor().1.iter().zip(boxes.extract_tensor().1.chunks_exact(4));
                 found.clear();
@@ -132,7 +158,8 @@ impl Detector {
         Ok(())
     }
 
-    /// What the graph gave for the last frame; `None` in layout `official`, which keeps it to itself.
+    /// What the graph gave for the last frame; `None` in layout `official`, which keeps it to itself. Where rows are picked on the
+    /// device, these are of the last frame on which they did not suffice.
     pub fn rows(&self) -> Option<Rows<'_>> {
         match &self.outputs {
             Outputs::Raw { logits, boxes } => Some(Rows {
@@ -149,14 +176,18 @@ impl Detector {
         self.copies.list()
     }
 
-    /// What one frame copies: the image up, and what the graph says of all queries down.
-    fn count_copies(&mut self) {
+    /// What one frame copies: the image up, and what the graph says of the queries down, of all of them or of those that were picked.
+    fn count_copies(&mut self, picked: bool) {
         let (queries, classes) = (self.signature.queries as u64, self.signature.classes as u64);
         let samples = 3 * (self.signature.size as u64).pow(2);
         let image = if matches!(self.image, Image::Bytes(_)) { samples } else { 4 * samples };
         let mut count = |tensor, to_host, bytes| self.copies.push_bytes(DETECTOR, tensor, to_host, bytes, false);
         count(self.signature.image, false, image);
+        if let Some(kept) = &self.kept {
+            count(KEPT, true, kept.bytes());
+        }
         match &self.outputs {
+            Outputs::Raw { .. } if picked => {}
             Outputs::Raw { .. } => {
                 count(self.signature.logits, true, 4 * queries * classes);
                 count(PRED_BOXES, true, 4 * queries * 4);
@@ -171,12 +202,13 @@ impl Detector {
         }
     }
 
-    /// Ends profiling and gives the file that ONNX Runtime wrote.
+    /// Ends profiling: graph name and file of every graph.
     ///
     /// # Errors
     /// As [`GraphSession::end_profile`].
-    pub fn end_profile(&mut self) -> Result<PathBuf, RunnerError> {
-        self.graph.end_profile()
+    pub fn end_profiles(&mut self) -> Result<Vec<(String, PathBuf)>, RunnerError> {
+        let built = self.kept.iter_mut().flat_map(Kept::graphs);
+        std::iter::once(&mut self.graph).chain(built).map(|g| Ok((g.name.clone(), g.end_profile()?))).collect()
     }
 
     fn bind_inputs(&mut self) -> Result<(), RunnerError> {

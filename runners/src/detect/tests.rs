@@ -121,7 +121,7 @@ pub fn can_run(test: &str) -> bool {
 }
 
 fn found(dir: &Path, red: u8) -> Result<Vec<Detection>, RunnerError> {
-    let mut detector = Detector::open(dir, &request(dir), None)?;
+    let mut detector = Detector::open(dir, &request(dir), None, None)?;
     let rgb: Vec<u8> = [red, 0, 0].repeat(40 * 20);
     let mut found = vec![Detection { bbox: [0.0; 4], score: 9.0, label: 9 }];
     detector.detect(Frame { width: 40, height: 20, rgb: &rgb }, &mut found)?;

@@ -187,7 +187,7 @@ impl Bench {
     fn open(request: &OpenRequest, other: (Dtype, Device)) -> Result<Bench, RunnerError> {
         let pack = Pack::read(&request.pack)?;
         let reference = Reference::read(&pack, &signature(&pack)?)?;
-        let detector = Detector::open(&request.pack, request, None)?;
+        let detector = Detector::open(&request.pack, request, None, None)?;
         let (coarser, device) = judged(request, other);
         let report = DetectionReport {
             schema: SCHEMA,

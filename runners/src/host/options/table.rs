@@ -139,12 +139,14 @@ pub const TABLE: &[RunnerOption] = &[
     RunnerOption {
         families: SAM_FAMILIES,
         doc: "On the device, one small tensor per frame tells the host what it checks: score, predicted IoU, and whether the pointer \
-              is finite. On the host they go down and up again on every frame. The masks are the same.",
+              is finite. On the host they go down and up again on every frame. The masks are the same. Of a detector beside it (layout `raw`), on the device \
+              only the rows with the highest logits come down, as many as `max_tracks`; all of them on frames where more count or a number is not finite, and where \
+              that is less. The detections are the same.",
         ..option(
             "results",
             EVERY,
             "device, on the cpu host",
-            "Where object scores and pointers lie between the graphs",
+            "Where object scores and pointers lie between the graphs, and a detector's rows are picked",
             Words(&[("device", |s| s.results_on_device = true), ("host", |s| s.results_on_device = false)]),
         )
     },
