@@ -67,7 +67,7 @@ def torch_arm(args, attention: str, compiled: bool) -> dict:
             module.forward = torch.compile(module.forward, dynamic=name == "memory_attention" or None)
     frames = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in frames_of(args.clip, args.frames)])
     height, width = frames.shape[1:3]
-    process = processor(model.config.image_size)
+    process = processor(model)
     with torch.inference_mode():
         session = process.init_video_session(video=torch.from_numpy(frames).permute(0, 3, 1, 2), dtype=torch.float32)
         point = [[[[CLICK[0] * width, CLICK[1] * height]]]]

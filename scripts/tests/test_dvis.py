@@ -127,6 +127,20 @@ class Following_(unittest.TestCase):
         self.assertEqual(len(track.memory), 3)
 
 
+class Random(unittest.TestCase):
+    def test_calm_weights_make_less_of_a_small_change(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        image = torch.randn(3, 96, 128, generator=generator)
+        moved = image + 1e-2 * torch.randn(image.shape, generator=generator)
+        model, changes = small(), []
+        for _ in range(2):
+            one, other = (model.see(frame) for frame in (image, moved))
+            changes.append(float((one.embeds - other.embeds).norm() / one.embeds.norm()))
+            dvis.calm(model)
+        self.assertGreater(changes[0], 0)
+        self.assertLess(changes[1], changes[0] / 2)
+
+
 class Graphs(unittest.TestCase):
     """One export, looked at from several sides."""
 

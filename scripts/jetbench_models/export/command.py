@@ -82,8 +82,9 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--follow", choices=FOLLOWS,
                       help="whose masks the pack gives where transformers' session and the official predictors differ (default: "
                            "official for an official .pt file, else transformers; docs/exporting.md lists the differences)")
-    made.add_argument("--clip-seed", type=not_negative, default=golden.CLIP_SEED, metavar="N",
-                      help=f"of the golden clip (default: {golden.CLIP_SEED}); another draws other textures and another way")
+    made.add_argument("--clip-seed", type=not_negative, metavar="N",
+                      help=f"of the golden clip (default: {golden.CLIP_SEED} of a tracker, {detector.CLIP_SEED} of others); another draws "
+                           "other textures and another way")
     made.add_argument("--score-shift", type=finite, metavar="X",
                       help="with --random-init: added to the bias of the object score (default: bias and sign are searched for, so "
                            "that the object comes and goes on the golden clip)")
@@ -123,7 +124,8 @@ def _balance(args: argparse.Namespace, checkpoint: released.Checkpoint, official
     """The golden clip, and random weights changed so that the object comes and goes on it (``presence``)."""
     # the miniature packs share their clips: see golden
     own = args.frames > 0 and checkpoint.source != "trained here"
-    clips = [golden.leaving_clip(Geometry.of(checkpoint.model).size, args.frames, args.clip_seed)] if own else []
+    seed = golden.CLIP_SEED if args.clip_seed is None else args.clip_seed
+    clips = [golden.leaving_clip(Geometry.of(checkpoint.model).size, args.frames, seed)] if own else []
     start = Start(checkpoint.sha256, [args.notes], clips)
     if checkpoint.source == "random" and (clips or args.score_shift is not None):
         if args.score_shift is not None:
@@ -221,7 +223,7 @@ def _write_unprompted(args: argparse.Namespace, command: str, segments: bool) ->
     if args.save_checkpoint:
         checkpoint.model.save_pretrained(args.save_checkpoint)
         progress.say(f"{args.save_checkpoint}: these weights, as a Hugging Face directory")
-    seed = detector.CLIP_SEED if args.clip_seed == golden.CLIP_SEED else args.clip_seed
+    seed = detector.CLIP_SEED if args.clip_seed is None else args.clip_seed
     writer.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, seed, command, args.notes,
                  progress.say)
 
@@ -247,7 +249,7 @@ def _write_chains(args: argparse.Namespace, options: argparse.ArgumentParser, co
     model = checkpoint.model
     progress.say(f"{checkpoint.name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {chains.size_of(model)} px, "
                  f"weights {checkpoint.source} {checkpoint.sha256[:12]}, thresholds of {rules}")
-    seed = detector.CLIP_SEED if args.clip_seed == golden.CLIP_SEED else args.clip_seed
+    seed = detector.CLIP_SEED if args.clip_seed is None else args.clip_seed
     chains.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, seed, command, args.notes,
                  args.slots or model.config.size.queries, progress.say)
 

@@ -273,8 +273,8 @@ def draw(shape: Shape, rules: Rules, seed: int) -> DvisDaq:
 
 @torch.no_grad()
 def calm(model: DvisDaq) -> None:
-    """Makes less of each place that the segmenter's masked attention looks at. A pixel whose mask logit is a rounding error from 0 is looked
-    at or not, and nine layers of random weights that make much of one pixel turn that into another answer."""
+    """Makes less of each place that the segmenter's masked attention looks at. A pixel whose mask logit is a rounding error from 0 is
+    looked at or not, and nine layers of random weights that make much of one pixel turn that into another answer."""
     for layer in model.segmenter.model.transformer_module.decoder.layers:
         attention = layer.cross_attn
         attention.in_proj_weight[:2 * attention.embed_dim].mul_(1 / 3)
