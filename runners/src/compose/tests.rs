@@ -215,34 +215,36 @@ fn the_shipped_packs_track_without_a_prompt_and_alike_every_time() {
         if !detector.exists() {
             return skipped(&format!("{name}: no {}", detector.display()));
         }
-        let run =
-            |threads: usize, pipeline: &str, results: &str, times: usize| -> Vec<(Vec<FrameMasks>, FoundTracks)> {
-                let mut request = OpenRequest { detector: Some(detector.clone()), ..request(dir, Dtype::Fp32) };
-                request.options.threads = Some(threads);
-                for (option, value) in [(PIPELINE, pipeline), (RESULTS, results)] {
-                    request.options.extra.insert(option.to_string(), value.to_string());
+        let run = |threads: usize,
+                   pipeline: &str,
+                   results: &str,
+                   times: usize|
+         -> Vec<(Vec<FrameMasks>, FoundTracks)> {
+            let mut request = OpenRequest { detector: Some(detector.clone()), ..request(dir, Dtype::Fp32) };
+            request.options.threads = Some(threads);
+            for (option, value) in [(PIPELINE, pipeline), (RESULTS, results)] {
+                request.options.extra.insert(option.to_string(), value.to_string());
+            }
+            let mut runner = packs::open(&request).unwrap();
+            let notes = &runner.open_report().notes;
+            let said: Vec<&String> = notes.iter().filter(|note| note.starts_with("detections: ")).collect();
+            let expected = match results {
+                "device" => {
+                    "detections: the best 20 of 32 rows are picked on the device; all are read where as many or more count"
                 }
-                let mut runner = packs::open(&request).unwrap();
-                let notes = &runner.open_report().notes;
-                let said: Vec<&String> = notes.iter().filter(|note| note.starts_with("detections: ")).collect();
-                let expected = match results {
-                    "device" => {
-                        "detections: the best 20 of 32 rows are picked on the device; all are read where more count"
-                    }
-                    _ => "detections: all 32 rows are read",
-                };
-                assert_eq!(said, [expected]);
-                let mut track = || {
-                    runner.reset();
-                    let frame = |t: usize| {
-                        frames.get(t).map(|(width, height, rgb)| Frame { width: *width, height: *height, rgb })
-                    };
-                    let step = |t| runner.step_ahead(frame(t).unwrap(), &[], frame(t + 1)).unwrap();
-                    let masks = (0..frames.len()).map(step).collect();
-                    (masks, runner.take_tracks().unwrap())
-                };
-                (0..times).map(|_| track()).collect()
+                _ => "detections: all 32 rows are read",
             };
+            assert_eq!(said, [expected]);
+            let mut track = || {
+                runner.reset();
+                let frame =
+                    |t: usize| frames.get(t).map(|(width, height, rgb)| Frame { width: *width, height: *height, rgb });
+                let step = |t| runner.step_ahead(frame(t).unwrap(), &[], frame(t + 1)).unwrap();
+                let masks = (0..frames.len()).map(step).collect();
+                (masks, runner.take_tracks().unwrap())
+            };
+            (0..times).map(|_| track()).collect()
+        };
         let all = [run(1, "off", "host", 2), run(2, "on", "device", 1)].concat();
         let (masks, found) = &all[0];
         assert!(!found.tracks.is_empty() && found.counts.detector_frames == 2, "{}: {found:?}", dir.display());

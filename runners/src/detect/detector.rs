@@ -29,6 +29,8 @@ pub struct Detector {
     image: Image,
     outputs: Outputs,
     kept: Option<Kept>,
+    /// Were the last frame's rows picked on the device?
+    picked: bool,
     graph: GraphSession,
     signature: Signature,
     preprocess: Preprocess,
@@ -91,7 +93,14 @@ impl Detector {
         let kept = match (keep.filter(|_| settings.results_on_device()), &mut outputs) {
             (Some(keep), Outputs::Raw { logits, boxes }) => {
                 let tensors = [logits, boxes];
-                Kept::new(keep, &signature, own, loader.runtime, (&graph, &mut binding), tensors)?
+                Kept::new(keep, &signature, own, loader.runtime, (&graph, &mut binding), tensors).map_err(
+                    |e| match e {
+                        RunnerError::Environment(why) => {
+                            RunnerError::Environment(format!("{why}; --option results=host reads all rows instead"))
+                        }
+                        other => other,
+                    },
+                )?
             }
             _ => None,
         };
@@ -101,8 +110,19 @@ impl Detector {
             None => format!("detections: all {} rows are read", signature.queries),
         }));
         let (on_gpu, copies) = (settings.on_gpu(), Copies::new(profile.is_some()));
-        let mut detector =
-            Detector { binding, image, outputs, kept, graph, signature, preprocess, on_gpu, report, copies };
+        let mut detector = Detector {
+            binding,
+            image,
+            outputs,
+            kept,
+            picked: false,
+            graph,
+            signature,
+            preprocess,
+            on_gpu,
+            report,
+            copies,
+        };
         detector.bind_inputs()?;
         Ok(detector)
     }
@@ -143,7 +163,8 @@ impl Detector {
             None => false,
             Some(kept) => kept.pick(size, found)? || kept.read().map(|()| false)?,
         };
-        self.count_copies(picked);
+        self.picked = picked;
+        self.count_copies();
         match &self.outputs {
             Outputs::Raw { .. } if picked => {}
             Outputs::Raw { .. } => self.rows().into_iter().for_each(|rows| rows.best(size, found)),
@@ -158,10 +179,11 @@ impl Detector {
         Ok(())
     }
 
-    /// What the graph gave for the last frame; `None` in layout `official`, which keeps it to itself. Where rows are picked on the
-    /// device, these are of the last frame on which they did not suffice.
+    /// What the graph gave for the last frame; `None` in layout `official`, which keeps it to itself, and where rows were picked on the
+    /// device, because the others never came down.
     pub fn rows(&self) -> Option<Rows<'_>> {
         match &self.outputs {
+            _ if self.picked => None,
             Outputs::Raw { logits, boxes } => Some(Rows {
                 logits: logits.extract_tensor().1,
                 boxes: boxes.extract_tensor().1,
@@ -177,7 +199,7 @@ impl Detector {
     }
 
     /// What one frame copies: the image up, and what the graph says of the queries down, of all of them or of those that were picked.
-    fn count_copies(&mut self, picked: bool) {
+    fn count_copies(&mut self) {
         let (queries, classes) = (self.signature.queries as u64, self.signature.classes as u64);
         let samples = 3 * (self.signature.size as u64).pow(2);
         let image = if matches!(self.image, Image::Bytes(_)) { samples } else { 4 * samples };
@@ -187,7 +209,7 @@ impl Detector {
             count(KEPT, true, kept.bytes());
         }
         match &self.outputs {
-            Outputs::Raw { .. } if picked => {}
+            Outputs::Raw { .. } if self.picked => {}
             Outputs::Raw { .. } => {
                 count(self.signature.logits, true, 4 * queries * classes);
                 count(PRED_BOXES, true, 4 * queries * 4);

@@ -127,7 +127,9 @@ impl Kept {
     /// In words, for the record.
     pub fn note(&self) -> String {
         let Sizes { queries, rows, .. } = self.sizes;
-        format!("detections: the best {rows} of {queries} rows are picked on the device; all are read where more count")
+        format!(
+            "detections: the best {rows} of {queries} rows are picked on the device; all are read where as many or more count"
+        )
     }
 
     /// Bytes that come down on every frame.

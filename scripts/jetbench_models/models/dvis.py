@@ -274,7 +274,8 @@ def draw(shape: Shape, rules: Rules, seed: int) -> DvisDaq:
 @torch.no_grad()
 def calm(model: DvisDaq) -> None:
     """Makes less of each place that the segmenter's masked attention looks at. A pixel whose mask logit is a rounding error from 0 is
-    looked at or not, and nine layers of random weights that make much of one pixel turn that into another answer."""
+    looked at or not, and nine layers of random weights that make much of one pixel turn that into another answer. Takes back the
+    factor that ``draw`` gives queries and keys."""
     for layer in model.segmenter.model.transformer_module.decoder.layers:
         attention = layer.cross_attn
         attention.in_proj_weight[:2 * attention.embed_dim].mul_(1 / 3)
@@ -282,7 +283,7 @@ def calm(model: DvisDaq) -> None:
 
 
 def random(name: str, seed: int, frame: tuple[int, int], rules: str) -> Checkpoint:
-    """Random weights in a published size, with 25 or 40 classes without names."""
+    """Random weights in a published size, with 25, 40 or 124 classes without names."""
     if name not in SIZES:
         raise DoesNotFit(f"unknown segmenter {name!r}; known are {', '.join(NAMES)}")
     count = 40 if rules == "ytvis" else 124 if rules == "vipseg" else 25

@@ -71,11 +71,11 @@ pub const TABLE: &[RunnerOption] = &[
     RunnerOption {
         doc: "`exclusive` gives a pixel that several objects claim to the one with the highest logit, as SAM 2's own \
               evaluation does. It is the default where the truth is kept in label maps, because there a pixel belongs to one \
-              object at most. Video segmenters have other orders: of VidEoMT the last query wins, of DVIS-DAQ the eldest track.",
+              object at most, and in runs without prompts; there `keep` makes average precision one of whole masks. Video segmenters have other orders: of VidEoMT the last query wins, of DVIS-DAQ the eldest track.",
         ..option(
             "overlaps",
             EVERY,
-            "keep, for label maps exclusive",
+            "keep, for label maps and without prompts exclusive",
             "What becomes of a pixel that several objects claim",
             Words(&[("keep", |s| s.exclusive = false), ("exclusive", |s| s.exclusive = true)]),
         )
@@ -140,8 +140,8 @@ pub const TABLE: &[RunnerOption] = &[
         families: SAM_FAMILIES,
         doc: "On the device, one small tensor per frame tells the host what it checks: score, predicted IoU, and whether the pointer \
               is finite. On the host they go down and up again on every frame. The masks are the same. Of a detector beside it (layout `raw`), on the device \
-              only the rows with the highest logits come down, as many as `max_tracks`; all of them on frames where more count or a number is not finite, and where \
-              that is less. The detections are the same.",
+              only the rows with the highest logits come down, as many as `max_tracks`; all of them on frames where as many or more count, or where a number is \
+              not finite, and always where picking saves no bytes. The detections are the same.",
         ..option(
             "results",
             EVERY,
