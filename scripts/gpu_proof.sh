@@ -3,8 +3,8 @@
 #
 #   scripts/gpu_proof.sh DEVICE [OUT]        DEVICE: cuda:0, tensorrt:0, webgpu:0, cpu
 #
-# Checks: doctor; verify of every pack in every precision that it has; audit, with the least and with the plain traffic; the demo clips in
-# every precision, beside the CPU; the next frame made ready beside this one; eight objects in a batch and one after the other;
+# Checks: doctor; verify of every pack in every precision that it has; audit, with the least and with the plain traffic; the demo
+# clips in every precision, beside the CPU; the next frame made ready beside this one; eight objects in a batch and one after the other;
 # masks with the least and with the plain traffic and with the next frame made ready, byte by byte; CUDA graphs; runs without
 # prompts: trackers with each detector, their tracks named by a label pack, and video segmenters; models in PyTorch, where
 # PYTORCH names any. OUT (default: gpu-proof/DEVICE) gets summary.md, one text per step, and the records.
@@ -189,7 +189,7 @@ if [ -n "${PYTORCH:-}" ]; then
     torch=${device/tensorrt/cuda}
     read -ra kit <<<"${KIT:-jetbench-models}"
     for model in $PYTORCH; do
-        for dtype in "${runs[@]}"; do
+        for dtype in ${dtypes//,/ }; do
             step "pytorch_${model}_$dtype" "${kit[@]}" speed --model "$model" --dtype "$dtype" --device "$torch" --frames "$(echo "$work"/one/JPEGImages*/*)"
         done
     done

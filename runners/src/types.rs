@@ -344,6 +344,13 @@ pub struct Admitted {
     pub dropped: Vec<DroppedOption>,
 }
 
+impl Admitted {
+    /// The value that the runner was given for option `name`.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.passed.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+}
+
 /// An option that was asked for and not passed on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DroppedOption {

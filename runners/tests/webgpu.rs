@@ -18,7 +18,7 @@ use jetbench_runners::types::{
     Device, Dtype, Frame, FrameMasks, Mask, ObjectMask, OpenRequest, Options, Prompt, PromptShape, Stage,
 };
 use jetbench_runners::{Runner, RunnerError, packs, plugin, runtime, webgpu};
-use real_packs::{skipped, trackers, with_golden};
+use real_packs::{roots, skipped, trackers, with_golden};
 
 const GPU: Device = Device::WebGpu(0);
 const SIZE: (u32, u32) = (160, 120);
@@ -35,14 +35,6 @@ fn built_in() -> &'static [Device] {
 
 /// What runs at a time: a driver on a processor takes all of it.
 static ONE: Mutex<()> = Mutex::new(());
-
-/// Folders with packs to test with.
-fn pack_roots() -> Vec<PathBuf> {
-    match std::env::var_os("JETBENCH_TEST_PACKS") {
-        Some(paths) => std::env::split_paths(&paths).collect(),
-        None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs")],
-    }
-}
 
 /// The packs to test with, and the right to use the device.
 fn device_packs() -> Result<(MutexGuard<'static, ()>, Vec<PathBuf>), String> {
@@ -66,7 +58,7 @@ fn device_packs() -> Result<(MutexGuard<'static, ()>, Vec<PathBuf>), String> {
             }
         }
     }
-    let roots = pack_roots();
+    let roots = roots();
     let found = trackers(&roots, GPU);
     if found.is_empty() {
         return Err(format!("no packs in {roots:?}"));
@@ -258,8 +250,8 @@ fn rows_of_a_detector_that_are_picked_on_the_device_are_those_of_the_host() {
         Err(reason) => return skipped(&format!("{name}: {reason}")),
     };
     let detector = |(dir, info): (PathBuf, Result<packs::PackInfo, RunnerError>)| info.ok()?.detects.then_some(dir);
-    let Some(dir) = packs::list(&pack_roots(), GPU).into_iter().find_map(detector) else {
-        return skipped(&format!("{name}: no detector in {:?}", pack_roots()));
+    let Some(dir) = packs::list(&roots(), GPU).into_iter().find_map(detector) else {
+        return skipped(&format!("{name}: no detector in {:?}", roots()));
     };
     let rgb = frame(SIZE.0, SIZE.1, 0);
     // What is seen of the frame, and what came down for it.

@@ -88,7 +88,7 @@ fn deadline_misses(cell: &CellRecord) -> Option<usize> {
 
 /// Frames over their summed latency; none where one frame is begun before the last is done, for then latencies overlap.
 fn fps_of_latency(cell: &CellRecord, frames: usize, total_ms: f64) -> Option<f64> {
-    let overlap = cell.options.passed.iter().any(|(name, value)| name == PIPELINE && value == "on");
+    let overlap = cell.options.value(PIPELINE) == Some("on");
     (total_ms > 0.0 && !overlap).then(|| frames as f64 * 1000.0 / total_ms)
 }
 

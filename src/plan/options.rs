@@ -99,7 +99,7 @@ pub(super) fn exclude(cell: &mut Cell, settings: &Settings) {
 
 /// Was it asked for that a pixel stays with every object that claims it?
 pub fn keeps_overlaps(cell: &Cell) -> bool {
-    cell.admitted.passed.iter().any(|(name, value)| name == OVERLAPS && value == "keep")
+    cell.admitted.value(OVERLAPS) == Some("keep")
 }
 
 #[cfg(test)]

@@ -8,12 +8,17 @@ use std::path::{Path, PathBuf};
 use jetbench_runners::types::{Device, Dtype, OpenRequest, Options};
 use jetbench_runners::{packs, runtime};
 
-/// Real packs of trackers, or the reason why there is nothing to test with.
-fn packs_under_test() -> Result<Vec<PathBuf>, String> {
-    let roots: Vec<PathBuf> = match std::env::var_os("JETBENCH_TEST_PACKS") {
+/// Folders with packs to test with.
+pub fn roots() -> Vec<PathBuf> {
+    match std::env::var_os("JETBENCH_TEST_PACKS") {
         Some(paths) => std::env::split_paths(&paths).collect(),
         None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/packs")],
-    };
+    }
+}
+
+/// Real packs of trackers, or the reason why there is nothing to test with.
+fn packs_under_test() -> Result<Vec<PathBuf>, String> {
+    let roots = roots();
     let dirs = trackers(&roots, Device::Cpu);
     if dirs.is_empty() {
         return Err(format!("no packs in {roots:?}"));

@@ -124,8 +124,7 @@ def _balance(args: argparse.Namespace, checkpoint: released.Checkpoint, official
     """The golden clip, and random weights changed so that the object comes and goes on it (``presence``)."""
     # the miniature packs share their clips: see golden
     own = args.frames > 0 and checkpoint.source != "trained here"
-    seed = golden.CLIP_SEED if args.clip_seed is None else args.clip_seed
-    clips = [golden.leaving_clip(Geometry.of(checkpoint.model).size, args.frames, seed)] if own else []
+    clips = [golden.leaving_clip(Geometry.of(checkpoint.model).size, args.frames, args.clip_seed)] if own else []
     start = Start(checkpoint.sha256, [args.notes], clips)
     if checkpoint.source == "random" and (clips or args.score_shift is not None):
         if args.score_shift is not None:
@@ -193,6 +192,8 @@ def main(argv: list[str]) -> int:
             ("--prompts", args.prompts != KINDS), ("--variant", args.variant != "fixed"), ("--follow official", args.follow == "official"),
             ("--score-shift", args.score_shift is not None), ("--score-negated", args.score_negated), ("--int8", args.int8)) if given]):
         options.error(f"{', '.join(wrong)}: for promptable trackers only, and this is a {'detector' if detects else 'video segmenter'}")
+    if args.clip_seed is None:
+        args.clip_seed = detector.CLIP_SEED if detects or segments or follows else golden.CLIP_SEED
     logging.disable(logging.WARNING)      # torch.onnx reports every step
     torch.set_num_threads(args.threads)
     progress.start()
@@ -223,8 +224,7 @@ def _write_unprompted(args: argparse.Namespace, command: str, segments: bool) ->
     if args.save_checkpoint:
         checkpoint.model.save_pretrained(args.save_checkpoint)
         progress.say(f"{args.save_checkpoint}: these weights, as a Hugging Face directory")
-    seed = detector.CLIP_SEED if args.clip_seed is None else args.clip_seed
-    writer.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, seed, command, args.notes,
+    writer.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, args.clip_seed, command, args.notes,
                  progress.say)
 
 
@@ -249,8 +249,7 @@ def _write_chains(args: argparse.Namespace, options: argparse.ArgumentParser, co
     model = checkpoint.model
     progress.say(f"{checkpoint.name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {chains.size_of(model)} px, "
                  f"weights {checkpoint.source} {checkpoint.sha256[:12]}, thresholds of {rules}")
-    seed = detector.CLIP_SEED if args.clip_seed is None else args.clip_seed
-    chains.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, seed, command, args.notes,
+    chains.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, args.clip_seed, command, args.notes,
                  args.slots or model.config.size.queries, progress.say)
 
 

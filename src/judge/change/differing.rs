@@ -83,9 +83,7 @@ pub(super) fn explaining((base, a): Placed, (other, b): Placed) -> Vec<String> {
     found.extend(moved("ONNX Runtime", &runtime(a), &runtime(b)));
     let names: BTreeSet<&String> = a.options.passed.iter().chain(&b.options.passed).map(|(name, _)| name).collect();
     for name in names {
-        let value = |c: &CellRecord| {
-            c.options.passed.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default()
-        };
+        let value = |c: &CellRecord| c.options.value(name).unwrap_or_default().to_string();
         found.extend(moved(name, &value(a), &value(b)));
     }
     found.extend(moved("clicks", &setting(base, "clicks"), &setting(other, "clicks")));

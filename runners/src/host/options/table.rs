@@ -71,7 +71,8 @@ pub const TABLE: &[RunnerOption] = &[
     RunnerOption {
         doc: "`exclusive` gives a pixel that several objects claim to the one with the highest logit, as SAM 2's own \
               evaluation does. It is the default where the truth is kept in label maps, because there a pixel belongs to one \
-              object at most, and in runs without prompts; there `keep` makes average precision one of whole masks. Video segmenters have other orders: of VidEoMT the last query wins, of DVIS-DAQ the eldest track.",
+              object at most, and in runs without prompts; there `keep` makes average precision one of whole masks. Video \
+              segmenters have other orders: of VidEoMT the last query wins, of DVIS-DAQ the eldest track.",
         ..option(
             "overlaps",
             EVERY,
@@ -139,9 +140,10 @@ pub const TABLE: &[RunnerOption] = &[
     RunnerOption {
         families: SAM_FAMILIES,
         doc: "On the device, one small tensor per frame tells the host what it checks: score, predicted IoU, and whether the pointer \
-              is finite. On the host they go down and up again on every frame. The masks are the same. Of a detector beside it (layout `raw`), on the device \
-              only the rows with the highest logits come down, as many as `max_tracks`; all of them on frames where as many or more count, or where a number is \
-              not finite, and always where picking saves no bytes. The detections are the same.",
+              is finite. On the host they go down and up again on every frame. The masks are the same. Of a \
+              detector beside it (layout `raw`), on the device only the rows with the highest logits come down, as many as \
+              `max_tracks`; all of them on frames where as many or more count, or where a number is not finite, and always where \
+              picking saves no bytes. The detections are the same.",
         ..option(
             "results",
             EVERY,
