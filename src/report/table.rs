@@ -194,7 +194,16 @@ impl Sheet {
         if run.cells.iter().any(|c| c.detector.is_some()) {
             add("J&F\nunsup", true, 3, &figures(|s| s.found?.scores?.jf, score));
             add("HOTA", true, if prompted { 10 } else { 5 }, &figures(|s| s.found?.scores?.hota, score));
-            add("AP", true, if prompted { 12 } else { 7 }, &figures(|s| s.found?.scores?.ap, score));
+            let whole = |c: &CellRecord| c.summary.as_ref().and_then(|s| s.found?.scores).map(|s| s.whole_masks);
+            let kinds: Vec<bool> = run.cells.iter().filter_map(whole).collect();
+            let (rank, ap) = (if prompted { 12 } else { 7 }, figures(|s| s.found?.scores?.ap, score));
+            let title = if kinds.contains(&true) && !kinds.contains(&false) { "AP whole\nmasks" } else { "AP" };
+            // Where cells differ in that, each of the others says so.
+            let mixed = kinds.contains(&true) && kinds.contains(&false);
+            add(title, true, rank, &|c| match mixed && whole(c) == Some(true) {
+                true => format!("{} whole", ap(c)),
+                false => ap(c),
+            });
         }
         add("FPS\nwall", true, 4, &figures(|s| s.fps_wall, figure));
         add("FPS\nmodel", true, 14, &figures(|s| s.fps_model, figure));

@@ -87,6 +87,10 @@ pub struct UnpromptedScores {
     /// Every time an object's track changed; empty in records from before it was kept, where `tracking` still has their number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<IdSwitch>,
+    /// Are the tubes of tracks whole masks (`overlaps=keep`)? Else each pixel belongs to one track. Records from before whole masks were
+    /// scored do not have it, and theirs are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_masks: bool,
 }
 
 /// An object's track is another one than its last (CLEAR MOT, IoU of 0.5 or more).
@@ -111,6 +115,8 @@ pub(super) struct Told<'a> {
     pub(super) tracks: Vec<(f64, u32)>,
     /// Where classes are scored.
     pub(super) classes: Option<ToldClasses<'a>>,
+    /// Do pixels stay with every track that claims them?
+    pub(super) whole_masks: bool,
 }
 
 /// Classes as [`same_class`] writes them.
@@ -207,6 +213,7 @@ impl UnpromptedScores {
             by_class,
             best_iou,
             switches: switches(&tracked).into_iter().map(switch).collect(),
+            whole_masks: said.whole_masks,
         }
     }
 }
@@ -291,6 +298,9 @@ pub struct Unprompted {
     pub idf1: Option<f64>,
     /// Times an object's track changed.
     pub id_switches: Option<usize>,
+    /// As [`UnpromptedScores::whole_masks`], of every video: what average precision and recall are of.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_masks: bool,
 }
 
 impl Unprompted {
@@ -327,6 +337,7 @@ impl Unprompted {
             ass_a: tracked(Hota::mean(&tracking.hota.ass_a)),
             idf1: tracked(tracking.identity.idf1),
             id_switches: some.then_some(tracking.clear.id_switches as usize),
+            whole_masks: videos.iter().all(|v| v.whole_masks),
         })
     }
 }

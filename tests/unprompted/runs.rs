@@ -402,6 +402,14 @@ fn with_overlaps_kept_average_precision_is_of_whole_masks() {
     let (kept, results, run) = saved(&["--out", "kept", "--option", "overlaps=keep"]);
     assert_eq!(results.as_array().unwrap().len(), 2);
     assert!(kept.ap50.unwrap() > one.ap50.unwrap() + 20.0, "{kept:?} {one:?}");
+    // Wherever AP stands it is said of which masks it is.
+    assert_eq!((kept.whole_masks, one.whole_masks), (true, false));
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("classes left aside, whole masks"), "{page}");
+    let rows = std::fs::read_to_string(run.join("summary.csv")).unwrap();
+    assert!(rows.lines().nth(1).unwrap().ends_with(",whole"), "{rows}");
+    let shown = shop.expect(1, &["report", run.to_str().unwrap(), "--export-markdown", "-"]);
+    assert!(shown.contains("AP whole"), "{shown}");
     // Label maps are what the others are of.
     assert_eq!((kept.jf, kept.hota, kept.idf1), (one.jf, one.hota, one.idf1));
     let saved = shop.run(&["--models", "over_look", "--save-masks", "--out", "maps"]);

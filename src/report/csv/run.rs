@@ -210,7 +210,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "f_unsup", "0 to 100", "its mean F", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.f);
         "jf_unsup", "0 to 100", "the mean of `j_unsup` and `f_unsup`", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.jf);
         "objects_unsup", "", "objects that these are means over", NOT_SCORED => |r| r.count(|s| Some(s.found?.scores?.objects));
-        "ap", "0 to 100", "class-agnostic average precision of tubes over IoU 0.50 to 0.95, as YouTube-VIS computes it; of whole masks with `overlaps=keep`, else each pixel belongs to one track", NOT_SCORED
+        "ap", "0 to 100", "class-agnostic average precision of tubes over IoU 0.50 to 0.95, as YouTube-VIS computes it; `ap_masks` says of which masks", NOT_SCORED
             => |r| r.figure(|s| s.found?.scores?.ap);
         "ap50", "0 to 100", "the same at IoU 0.50", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.ap50);
         "ar10", "0 to 100", "average recall with ten tracks per video", NOT_SCORED => |r| r.figure(|s| s.found?.scores?.ar10);
@@ -223,6 +223,8 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
             => |r| r.figure(|s| s.found?.scores?.class_ap);
         "ap50_class", "0 to 100", "the same at IoU 0.50", NO_CLASS => |r| r.figure(|s| s.found?.scores?.class_ap50);
         "categories", "", "categories that these are means over", NO_CLASS => |r| r.count(|s| s.found?.scores?.categories);
+        "ap_masks", "", "what average precision is of: `whole` masks (`overlaps=keep`), or masks in which each pixel belongs to `one` track", NOT_SCORED
+            => |r| maybe(r.cell.summary.as_ref().and_then(|s| s.found?.scores).map(|s| if s.whole_masks { "whole" } else { "one" }));
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }

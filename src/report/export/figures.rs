@@ -48,7 +48,7 @@ pub(super) const FIGURES: [Figure; 9] = [
     Figure {
         slug: "ap",
         metric: "jetbench_ap",
-        help: "Class-agnostic AP of tracks that a detector founded, 0 to 100.",
+        help: "Class-agnostic AP of tracks that a detector founded, 0 to 100; of whole masks where overlaps=keep.",
         per_base: 1.0,
         get: |_, s| s.found.as_ref()?.scores.as_ref()?.ap,
         interval: NONE,

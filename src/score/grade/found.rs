@@ -31,6 +31,8 @@ pub(super) struct Tracks<'a> {
     /// Objects that J and F are of, those that the first annotation shows, none where there are more than DAVIS has; `None`: there is no truth.
     objects: Option<usize>,
     layout: Layout,
+    /// As [`Extras::overlaps`].
+    whole_masks: bool,
 }
 
 impl<'a> Tracks<'a> {
@@ -73,7 +75,17 @@ impl<'a> Tracks<'a> {
             None => format!("{number} {} {:.2}", label(classes, track.label), track.score),
         });
         let titles = titles.collect();
-        let mut tracks = Tracks { found, classes, labels, categories, shown, titles, objects: None, layout };
+        let mut tracks = Tracks {
+            found,
+            classes,
+            labels,
+            categories,
+            shown,
+            titles,
+            objects: None,
+            layout,
+            whole_masks: extras.overlaps,
+        };
         if sequence.truth_source().is_some() {
             let first = sequence.objects.iter().filter_map(|object| object.annotated.first()).min();
             let first = first.map(|frame| tracks.truth(sequence, *frame)).transpose()?;
@@ -111,6 +123,7 @@ impl<'a> Tracks<'a> {
                 .categories
                 .as_ref()
                 .map(|objects| ToldClasses { objects, tracks: confirmed().map(class).collect() }),
+            whole_masks: self.whole_masks,
         }
     }
 
