@@ -11,6 +11,10 @@ pub struct ExternalTensor {
     pub name: String,
     /// The file, as the model names it.
     pub location: String,
+    /// Where its values begin in the file, bytes.
+    pub offset: u64,
+    /// How long they are, bytes; `None`: up to the end of the file.
+    pub length: Option<u64>,
 }
 
 /// The messages of ONNX that lead to tensors.
@@ -101,8 +105,9 @@ fn name(message: Message, bytes: &[u8]) -> Result<&str, OnnxError> {
     named.map_or(Ok(""), |field| field.text("a node's name"))
 }
 
-fn tensor(bytes: &[u8], holder: &str) -> Result<Option<ExternalTensor>, OnnxError> {
-    let (mut external, mut name, mut location) = (false, "", "");
+/// Where the values of a tensor are; `None`: in the model. `holder`: name of what holds it, where it has none itself.
+pub(super) fn tensor(bytes: &[u8], holder: &str) -> Result<Option<ExternalTensor>, OnnxError> {
+    let (mut external, mut name, mut location, mut offset, mut length) = (false, "", "", 0, None);
     for field in FieldReader::new("a tensor", bytes) {
         let field = field?;
         match field.number {
@@ -118,8 +123,15 @@ fn tensor(bytes: &[u8], holder: &str) -> Result<Option<ExternalTensor>, OnnxErro
                         _ => {}
                     }
                 }
-                if key == "location" {
-                    location = value;
+                let number = || match value.parse::<u64>() {
+                    Ok(number) => Ok(number),
+                    Err(_) => error(format!("external data: {key} {value:?}: a number of bytes expected")),
+                };
+                match key {
+                    "location" => location = value,
+                    "offset" => offset = number()?,
+                    "length" => length = Some(number()?),
+                    _ => {}
                 }
             }
             14 => external |= field.integer("a tensor's data_location")? == 1,
@@ -127,7 +139,7 @@ fn tensor(bytes: &[u8], holder: &str) -> Result<Option<ExternalTensor>, OnnxErro
         }
     }
     let name = if name.is_empty() { holder } else { name };
-    Ok(external.then(|| ExternalTensor { name: name.to_string(), location: location.to_string() }))
+    Ok(external.then(|| ExternalTensor { name: name.to_string(), location: location.to_string(), offset, length }))
 }
 
 #[cfg(test)]

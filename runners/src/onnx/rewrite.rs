@@ -1,9 +1,10 @@
 //! How is a graph changed for a provider? Half-typed graphs get casts where there are no half kernels, large constants become
-//! references into the file. What is not rewritten is copied byte for byte.
+//! references into the file, or what is referred to comes inside. What is not rewritten is copied byte for byte.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::dtype::ElementType;
+use super::external::{self, ExternalTensor};
 use super::facts::{CONTRACTIONS, is_contraction};
 use super::model::{Model, Node};
 use super::wire::{FieldReader, OnnxError, Wire, error, put_bytes, put_integer};
@@ -155,6 +156,42 @@ impl Model<'_> {
             }
         }
         if any { self.with_graph(&graph).map(Some) } else { Ok(None) }
+    }
+
+    /// The same model with the values of its constants that lie in other files inside, for an ONNX Runtime that finds no file for a model
+    /// in memory. `values` reads what a constant refers to.
+    ///
+    /// # Errors
+    /// A constant of a sub-graph or an attribute lies in another file, `values` fails, or the bytes are broken.
+    pub fn with_values(
+        &self,
+        mut values: impl FnMut(&ExternalTensor) -> Result<Vec<u8>, OnnxError>,
+    ) -> Result<Vec<u8>, OnnxError> {
+        let mut graph = Vec::new();
+        for field in FieldReader::new("the graph", self.graph_bytes) {
+            let field = field?;
+            let tensor = if field.number == 5 { field.bytes("an initializer")? } else { &[] };
+            let Some(place) = external::tensor(tensor, "")? else {
+                graph.extend_from_slice(field.raw);
+                continue;
+            };
+            let mut inside = Vec::new();
+            for part in FieldReader::new("a tensor", tensor) {
+                let part = part?;
+                if !matches!(part.number, 13 | 14) {
+                    inside.extend_from_slice(part.raw);
+                }
+            }
+            put_bytes(&mut inside, 9, &values(&place)?);
+            put_bytes(&mut graph, 5, &inside);
+        }
+        let bytes = self.with_graph(&graph)?;
+        match Model::parse(&bytes)?.external()?.first() {
+            Some(left) => {
+                error(format!("constant `{}` lies in {:?} and is none of the graph itself", left.name, left.location))
+            }
+            None => Ok(bytes),
+        }
     }
 
     /// A constant as a reference to where its values lie in `file`; `None` when it is small or not kept as plain bytes.
@@ -313,6 +350,53 @@ mod tests {
         assert!(light.windows(15).any(|w| w == b"from the future"));
         // What already refers to a file, or has nothing to gain, stays.
         assert_eq!(model.with_references("h.onnx"), Ok(None));
+
+        // And back.
+        let mut read = Vec::new();
+        let whole = model.with_values(|place| {
+            read.push((place.name.clone(), place.location.clone()));
+            let from = place.offset as usize;
+            Ok(bytes[from..from + place.length.unwrap() as usize].to_vec())
+        });
+        let whole = whole.unwrap();
+        assert_eq!(read, [("large".to_string(), "g.onnx".to_string())]);
+        let back = Model::parse(&whole).unwrap();
+        assert_eq!((back.external().unwrap(), back.initializers[1].raw_values()), (vec![], Some(large.as_slice())));
+        assert_eq!((whole.len(), back.initializers[1].dims.as_slice()), (bytes.len(), &[32, 32][..]));
+        let refused = model.with_values(|_| error("no such file")).unwrap_err();
+        assert_eq!(refused.0, "no such file");
+    }
+
+    #[test]
+    fn a_constant_of_a_node_that_lies_elsewhere_is_not_left_there_unsaid() {
+        let entry = |key: &[u8], value: &[u8]| {
+            let mut entry = Vec::new();
+            put_bytes(&mut entry, 1, key);
+            put_bytes(&mut entry, 2, value);
+            entry
+        };
+        let outside = |offset: &[u8]| {
+            let mut tensor = build::initializer("w", ElementType::F32, &[1], &[]);
+            put_bytes(&mut tensor, 13, &entry(b"location", b"w.bin"));
+            put_bytes(&mut tensor, 13, &entry(b"offset", offset));
+            tensor
+        };
+        let mut attribute = Vec::new();
+        put_bytes(&mut attribute, 1, b"value");
+        put_bytes(&mut attribute, 5, &outside(b"0"));
+        let mut node = build::node("Constant", &[], &["w"], &[]);
+        put_bytes(&mut node, 5, &attribute);
+        let bytes = build::model(9, 20, &[(1, node), (12, build::value_info("w", ElementType::F32, &[1]))]);
+        let left = Model::parse(&bytes).unwrap().with_values(|_| Ok(vec![0; 4])).unwrap_err();
+        assert!(left.0.contains("constant `w` lies in \"w.bin\""), "{left}");
+        let relu = build::node("Relu", &["w"], &["y"], &[]);
+        let bytes = build::model(
+            9,
+            20,
+            &[(1, relu), (5, outside(b"-4")), (12, build::value_info("y", ElementType::F32, &[1]))],
+        );
+        let wrong = Model::parse(&bytes).and_then(|model| model.with_values(|_| Ok(vec![0; 4]))).unwrap_err();
+        assert!(wrong.0.contains("offset \"-4\": a number of bytes expected"), "{wrong}");
     }
 
     #[test]

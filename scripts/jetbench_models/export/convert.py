@@ -24,6 +24,7 @@ from ..models import released
 from ..pack import half
 from ..pack.ports import ports_of
 from . import fused, gaps
+from .borrowed import borrow
 from .graphs.geometry import Geometry, is_edgetam
 from .graphs.signatures import (
     COND_OBJECTS,
@@ -34,7 +35,7 @@ from .graphs.signatures import (
     example_inputs,
     signatures,
 )
-from .manifest import CPU
+from .manifest import BORROWS, CPU
 
 FOLD_LIMIT = 1024         # elements
 
@@ -248,7 +249,7 @@ def write_single(single: onnx.ModelProto, name: str, out: Path, kinds: tuple[str
 
 def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Callable[[str], None],
                  grows: bool = False, official: bool = False) -> dict[str, dict[str, str]]:
-    """Writes the graphs; returns their digests, graph -> precision or "cpu" -> sha256. RepViT in ``model`` is fused on
+    """Writes the graphs; returns their digests as ``manifest.manifest`` takes them. RepViT in ``model`` is fused on
     the way. ``grows`` and ``official`` as for ``signatures``."""
     fuse(model)
     cpu = {} if grows else fused.forms(model)
@@ -267,6 +268,8 @@ def write_graphs(model: nn.Module, out: Path, kinds: tuple[str, ...], say: Calla
             del graph
         if name in cpu and "fp32" in kinds:
             graph = export_graph(model, name, signature, cpu[name])
+            if borrow(graph, out / f"fp32/{name}.onnx"):
+                digests[name][BORROWS] = digests[name]["fp32"]
             path = out / f"fp32/{name}.{CPU}.onnx"
             path.write_bytes(graph.SerializeToString(deterministic=True))
             digests[name][CPU] = released.sha256(path)

@@ -12,7 +12,8 @@ matrix, but only without a mask. So this form
 - places keys and queries by ``com.microsoft.RotaryEmbedding``, one pass in the place of six. Keys without a place, pointers and
   EdgeTAM's first latents, get the angle 0.
 
-It holds the same weights and is proven like the plain form; engines other than ONNX Runtime's CPU provider get the plain one.
+It has the same weights, of which it takes what it can from the plain graph's file (``borrowed``), and is proven like the plain form;
+engines other than ONNX Runtime's CPU provider get the plain one.
 """
 from __future__ import annotations
 
@@ -284,7 +285,7 @@ def is_narrow(model: nn.Module) -> bool:
 
 
 def forms(model: nn.Module) -> dict[str, Callable[[nn.Module], nn.Module]]:
-    """The graphs that have a CPU form, with the module of each. A form has the weights a second time, so the encoder of the miniature,
+    """The graphs that have a CPU form, with the module of each. A form has most weights a second time, so the encoder of the miniature,
     which it makes 3 % faster, has none."""
     found: dict[str, Callable[[nn.Module], nn.Module]] = {}
     if not getattr(model.config, "pooled", ""):          # the fused attention takes no mask, which tells pooled memories from others

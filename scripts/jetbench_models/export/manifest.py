@@ -14,6 +14,7 @@ from .graphs.geometry import Geometry
 from .graphs.signatures import POINT_SLOTS, signatures
 
 CPU = "cpu"               # the form for ONNX Runtime's CPU provider, fp32: see fused
+BORROWS = "cpu weights"   # the file of the fp32 graph, where that form takes weights from it: see borrowed
 STANDS_IN_FOR = {"sam2": "SAM 2", "edgetam": "EdgeTAM", "efficienttam": "EfficientTAM", sam3.FAMILY: "SAM 3"}
 LIBRARIES = ("torch", "torchvision", "transformers", "timm", "onnx", "onnxscript", "numpy")
 MINI_LICENCE = """\
@@ -100,7 +101,7 @@ def golden_lines(index: str, tolerance: float) -> list[str]:
 def manifest(identity: str, family: str, description: str, g: Geometry, provenance: dict,
              digests: dict[str, dict[str, str]], golden: float | None, grows: bool = False, follows: str = FOLLOWS[0],
              test_model: bool = False) -> str:
-    """Text of pack.toml. ``digests``: graph name -> precision or "cpu" -> sha256; ``golden``: largest difference of a mask
+    """Text of pack.toml. ``digests``: graph name -> precision, CPU or BORROWS -> sha256; ``golden``: largest difference of a mask
     logit that the reference allows, None without one; ``follows``: one of FOLLOWS;
     ``test_model``: the weights are nobody's, so figures of the pack do not describe the published model."""
     stands_in = [f'test_model_of = "{STANDS_IN_FOR[family]}"'] if test_model else []
@@ -120,7 +121,9 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
                   f"files = {inline({p: f'{p}/{name}.onnx' for p in kinds})}",
                   f"sha256 = {inline({p: digests[name][p] for p in kinds})}"]
         if CPU in digests[name]:
-            lines.append(f"cpu = {inline({'file': f'fp32/{name}.{CPU}.onnx', 'sha256': digests[name][CPU]})}")
+            form = dict(file=f"fp32/{name}.{CPU}.onnx", sha256=digests[name][CPU])
+            weights = inline(dict(file=f"fp32/{name}.onnx", sha256=digests[name].get(BORROWS, "")))
+            lines.append(f"cpu = {inline(form)[:-2]}, weights = [{weights}] }}" if BORROWS in digests[name] else f"cpu = {inline(form)}")
         lines += [f"inputs = {as_toml(signature.inputs)}", f"outputs = {as_toml(signature.outputs)}"]
     for state in ("bank", "ptrs", "age"):
         lines += ["", "[[state]]", f'input = "{state}"', f'output = "{state}_out"']

@@ -1,6 +1,8 @@
 //! In which form does ONNX Runtime get a graph file? Attention is computed as the settings say, half-typed graphs are rewritten for the CPU,
 //! edges changed, and weights referred to where they lie: in the graph's own file, or in files beside it.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +15,7 @@ use crate::host::evidence::evidence;
 use crate::host::runtime::Runtime;
 use crate::host::settings::SessionSettings;
 use crate::host::tensorrt::Compiler;
-use crate::onnx::{Edge, Model, PAD_FUSION};
+use crate::onnx::{Edge, Model, OnnxError, PAD_FUSION};
 use crate::runner::RunnerError;
 use crate::types::{Device, DroppedOption, Dtype, StagePrecision};
 
@@ -34,6 +36,9 @@ pub(super) struct Read<'a> {
     /// Files beside it that hold weights.
     pub(super) weights: usize,
 }
+
+/// The largest model that ONNX Runtime takes from memory: protobuf counts its bytes in 31 bits.
+const MOST_BYTES: u64 = (1 << 31) - 1;
 
 /// Names of folders that are tried.
 const MOST_FOLDERS: u64 = 10_000;
@@ -106,15 +111,11 @@ impl<'a> Read<'a> {
         }
         sound(name, path, rewritten.as_deref().unwrap_or(&read), settings, runtime)?;
         let mut folder = None;
+        if weights > 0 && !runtime.maps_weights() {
+            let bytes = self.with_weights(rewritten.as_deref().unwrap_or(&read))?;
+            return Ok((precision, Prepared::new(self, bytes, None, attentions)));
+        }
         if weights > 0 {
-            if !runtime.maps_weights() {
-                return Err(RunnerError::Environment(format!(
-                    "ONNX Runtime {} ({}) is too old for graph `{name}`, whose weights are in other files: {} or newer is needed",
-                    runtime.version,
-                    runtime.path.display(),
-                    Runtime::maps_weights_from()
-                )));
-            }
             let place = path.parent().map_or_else(|| Path::new(".").to_path_buf(), Path::to_path_buf);
             let place = place.canonicalize().unwrap_or(place);
             let text = place.to_str().ok_or_else(|| wrong(path, &"the path of its folder is no text"))?;
@@ -133,6 +134,43 @@ impl<'a> Read<'a> {
             (rewritten, _) => rewritten,
         };
         Ok((precision, Prepared::new(self, bytes.unwrap_or(read), folder, attentions)))
+    }
+}
+
+impl Read<'_> {
+    /// The graph with the weights of the files beside it inside, for a runtime that does not find them for a model in memory.
+    pub(super) fn with_weights(&self, bytes: &[u8]) -> Result<Vec<u8>, RunnerError> {
+        let Read { name, path, runtime, .. } = *self;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let model = Model::parse(bytes).map_err(|e| wrong(path, &e))?;
+        let mut left = MOST_BYTES.saturating_sub(bytes.len() as u64);
+        let mut too_large = false;
+        let inside = model.with_values(|tensor| {
+            let file = folder.join(&tensor.location);
+            let told =
+                |e: std::io::Error| OnnxError(format!("constant `{}` is kept in {}: {e}", tensor.name, file.display()));
+            let mut source = File::open(&file).map_err(told)?;
+            let end = source.metadata().map_err(told)?.len();
+            let length = tensor.length.unwrap_or_else(|| end.saturating_sub(tensor.offset));
+            too_large |= length > left;
+            if tensor.offset.saturating_add(length) > end || too_large {
+                return Err(told(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            left -= length;
+            let mut values = vec![0; length as usize];
+            source.seek(SeekFrom::Start(tensor.offset)).and_then(|_| source.read_exact(&mut values)).map_err(told)?;
+            Ok(values)
+        });
+        inside.map_err(|e| match too_large {
+            true => RunnerError::Environment(format!(
+                "ONNX Runtime {} ({}) is too old for graph `{name}`, whose weights in other files make it larger than 2 GiB: {} or newer \
+                 is needed",
+                runtime.version,
+                runtime.path.display(),
+                Runtime::maps_weights_from()
+            )),
+            false => wrong(path, &e),
+        })
     }
 }
 

@@ -111,6 +111,46 @@ fn weights_mapped_from_the_file_are_the_weights() {
 }
 
 #[test]
+fn weights_of_other_files_come_inside_for_a_runtime_that_does_not_find_them() {
+    let runtime = match crate::host::runtime::load(None) {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "skipped the test of weights inside: {e}");
+            return;
+        }
+    };
+    let raw: Vec<u8> = (0..4096u32).map(|i| i as u8).collect();
+    let bytes = crate::onnx::build::model(
+        9,
+        20,
+        &[
+            (1, crate::onnx::build::node("MatMul", &["x", "w"], &["y"], &[])),
+            (5, crate::onnx::build::initializer("w", ElementType::F32, &[32, 32], &raw)),
+            (11, crate::onnx::build::value_info("x", ElementType::F32, &[32, 32])),
+            (12, crate::onnx::build::value_info("y", ElementType::F32, &[32, 32])),
+        ],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let light = Model::parse(&bytes).unwrap().with_references("other.bin").unwrap().unwrap();
+    let (path, other) = (dir.path().join("g.onnx"), dir.path().join("other.bin"));
+    std::fs::write(&other, &bytes).unwrap();
+    let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[])).unwrap();
+    let read = Read { name: "g", path: &path, settings: &settings, runtime, weights: 1 };
+    let inside = read.with_weights(&light).unwrap();
+    let model = Model::parse(&inside).unwrap();
+    assert_eq!((model.external().unwrap(), model.initializers[0].raw_values()), (vec![], Some(raw.as_slice())));
+    // Cut off, or not there: said with its name.
+    for length in [Some(2000), None] {
+        match length {
+            Some(length) => std::fs::write(&other, &bytes[..length]).unwrap(),
+            None => std::fs::remove_file(&other).unwrap(),
+        }
+        let text = read.with_weights(&light).unwrap_err().to_string();
+        assert!(text.contains("constant `w` is kept in") && text.contains("other.bin"), "{text}");
+    }
+}
+
+#[test]
 fn emulation_rounds_operands_and_results_and_nothing_else() {
     use half::{bf16, f16};
     let e = 2f32.powi(-9);
