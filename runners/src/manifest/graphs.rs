@@ -210,3 +210,23 @@ impl GraphSpec {
 fn is_axis_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 128 && name.chars().all(|c| c.is_ascii_graphic() || c == ' ')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_form_needs_the_graph_that_it_is_a_form_of() {
+        let digest = "0".repeat(64);
+        let described = |dtype: &str| -> GraphSpec {
+            toml::from_str(&format!(
+                "name = \"g\"\nfiles = {{ {dtype} = \"a.onnx\" }}\nsha256 = {{ {dtype} = \"{digest}\" }}\ninputs = []\noutputs = []\n\
+                 cpu = {{ file = \"b.onnx\", sha256 = \"{digest}\", weights = [{{ file = \"a.onnx\", sha256 = \"{digest}\" }}] }}\n"
+            ))
+            .unwrap()
+        };
+        assert_eq!(described("fp32").check(), Ok(()));
+        let refused = described("bf16").check().unwrap_err();
+        assert_eq!(refused, "graph `g`: cpu: a form of the fp32 graph, which has no file");
+    }
+}
