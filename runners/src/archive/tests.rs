@@ -116,11 +116,11 @@ fn weights_beside_graphs_travel_and_have_digests() {
     case.pack();
     let (place, _) = case.add().unwrap();
     Pack::read(&place).unwrap().check(crate::types::Dtype::Bf16).unwrap();
-    // A link that ONNX Runtime would refuse: a copy has the file in its place.
+    // A link to elsewhere, as download caches have them: a copy has the file in its place.
     let data = place.join("bf16/g.onnx.data");
     std::fs::rename(&data, case.at("w.bin")).unwrap();
     symlink(case.at("w.bin"), &data).unwrap();
-    assert!(Pack::read(&place).unwrap().check(crate::types::Dtype::Bf16).is_err());
+    Pack::read(&place).unwrap().check(crate::types::Dtype::Bf16).unwrap();
     whole::copy(&place, &case.at("copy")).unwrap();
     Pack::read(&case.at("copy")).unwrap().check(crate::types::Dtype::Bf16).unwrap();
     std::fs::write(case.at("w.bin"), "other").unwrap();

@@ -1,7 +1,6 @@
 //! In which form does ONNX Runtime get a graph file? Attention is computed as the settings say, half-typed graphs are rewritten for the CPU,
 //! edges changed, and weights referred to where they lie: in the graph's own file, or in files beside it.
 
-use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -111,7 +110,8 @@ impl<'a> Read<'a> {
         }
         sound(name, path, rewritten.as_deref().unwrap_or(&read), settings, runtime)?;
         let mut folder = None;
-        if weights > 0 && !runtime.maps_weights() {
+        // ONNX Runtime refuses weights that a link leads to out of the graph's folder.
+        if weights > 0 && !(runtime.maps_weights() && self.holds_weights(&model)) {
             let bytes = self.with_weights(rewritten.as_deref().unwrap_or(&read))?;
             return Ok((precision, Prepared::new(self, bytes, None, attentions)));
         }
@@ -138,7 +138,17 @@ impl<'a> Read<'a> {
 }
 
 impl Read<'_> {
-    /// The graph with the weights of the files beside it inside, for a runtime that does not find them for a model in memory.
+    /// Do all weights of other files lie in the graph's folder, or below, when links are followed?
+    pub(super) fn holds_weights(&self, model: &Model<'_>) -> bool {
+        let folder = self.path.parent().and_then(|folder| folder.canonicalize().ok());
+        let within = |file: &str| {
+            let folder = folder.as_deref()?;
+            Some(folder.join(file).canonicalize().ok()?.starts_with(folder))
+        };
+        model.external().is_ok_and(|all| all.iter().all(|tensor| within(&tensor.location) == Some(true)))
+    }
+
+    /// The graph with the weights of the files beside it inside, for a runtime that would not find them.
     pub(super) fn with_weights(&self, bytes: &[u8]) -> Result<Vec<u8>, RunnerError> {
         let Read { name, path, runtime, .. } = *self;
         let folder = path.parent().unwrap_or(Path::new("."));
@@ -149,7 +159,7 @@ impl Read<'_> {
             let file = folder.join(&tensor.location);
             let told =
                 |e: std::io::Error| OnnxError(format!("constant `{}` is kept in {}: {e}", tensor.name, file.display()));
-            let mut source = File::open(&file).map_err(told)?;
+            let mut source = files::plain(&file).map_err(told)?;
             let end = source.metadata().map_err(told)?.len();
             let length = tensor.length.unwrap_or_else(|| end.saturating_sub(tensor.offset));
             too_large |= length > left;
@@ -163,11 +173,11 @@ impl Read<'_> {
         });
         inside.map_err(|e| match too_large {
             true => RunnerError::Environment(format!(
-                "ONNX Runtime {} ({}) is too old for graph `{name}`, whose weights in other files make it larger than 2 GiB: {} or newer \
-                 is needed",
+                "graph `{name}` is larger than 2 GiB with its weights in other files, which needs ONNX Runtime {} or newer (this is {}: {}), \
+                 and no links to other folders (`jetbench packs copy` makes a pack without links)",
+                Runtime::maps_weights_from(),
                 runtime.version,
-                runtime.path.display(),
-                Runtime::maps_weights_from()
+                runtime.path.display()
             )),
             false => wrong(path, &e),
         })

@@ -131,21 +131,36 @@ fn weights_of_other_files_come_inside_for_a_runtime_that_does_not_find_them() {
         ],
     );
     let dir = tempfile::tempdir().unwrap();
-    let light = Model::parse(&bytes).unwrap().with_references("other.bin").unwrap().unwrap();
+    let light_bytes = Model::parse(&bytes).unwrap().with_references("other.bin").unwrap().unwrap();
     let (path, other) = (dir.path().join("g.onnx"), dir.path().join("other.bin"));
     std::fs::write(&other, &bytes).unwrap();
     let settings = SessionSettings::new(Device::Cpu, Dtype::Fp32, &options(&[])).unwrap();
     let read = Read { name: "g", path: &path, settings: &settings, runtime, weights: 1 };
-    let inside = read.with_weights(&light).unwrap();
+    let inside = read.with_weights(&light_bytes).unwrap();
     let model = Model::parse(&inside).unwrap();
     assert_eq!((model.external().unwrap(), model.initializers[0].raw_values()), (vec![], Some(raw.as_slice())));
+    // Where they are links to elsewhere, ONNX Runtime would refuse to map them.
+    let light = Model::parse(&light_bytes).unwrap();
+    assert!(read.holds_weights(&light));
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::rename(&other, elsewhere.path().join("w")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("w"), &other).unwrap();
+    assert!(!read.holds_weights(&light));
+    let file = CheckedGraph {
+        path: path.clone(),
+        sha256: String::new(),
+        bytes: light_bytes.clone(),
+        weights: 1,
+        fp32_sha256: None,
+    };
+    GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
     // Cut off, or not there: said with its name.
     for length in [Some(2000), None] {
         match length {
             Some(length) => std::fs::write(&other, &bytes[..length]).unwrap(),
             None => std::fs::remove_file(&other).unwrap(),
         }
-        let text = read.with_weights(&light).unwrap_err().to_string();
+        let text = read.with_weights(&light_bytes).unwrap_err().to_string();
         assert!(text.contains("constant `w` is kept in") && text.contains("other.bin"), "{text}");
     }
 }
