@@ -22,7 +22,7 @@ for pair in "sam2_mini=$1" "edgetam_mini=$2"; do
     pack=$out/packs/${pair%%=*}
     weights=${pair#*=}
     "$python" -m jetbench_models export --checkpoint "$weights" --out "$pack"
-    "$python" -m jetbench_models golden --weights "$weights" --pack "$pack" --frames "$out/golden" --logits 6
+    "$python" -m jetbench_models golden --weights "$weights" --pack "$pack" --frames "$out/golden" --logits 5
     "$python" -m jetbench_models verify --weights "$weights" --pack "$pack"
     "$python" -m jetbench_models verify --pack "$pack" --negative
     "$python" -m jetbench_models precision --weights "$weights" --pack "$pack"

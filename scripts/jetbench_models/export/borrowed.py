@@ -1,9 +1,8 @@
 """Weights that a CPU form takes out of the file of the plain graph, so that a pack holds them once.
 
-The CPU form computes as convolutions what the plain form computes as matrix products: the same weights, transposed. ONNX lets a graph
-name a place in another file of its folder for a constant; ONNX Runtime transposes it while it loads the graph, so what runs is what
-would run with the weights inside. Only what is transposed is borrowed: the result is memory of the session's own, so that nothing
-computes from a file that may change under it, or from an address that is not a multiple of four.
+The CPU form computes as convolutions what the plain form computes as matrix products: the same weights, mostly transposed. ONNX lets a
+graph name a place in another file of its folder for a constant. ONNX Runtime transposes such a constant while it loads the graph, so
+what runs is what would run with the weights inside.
 """
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-SMALLEST = 1024           # elements; a smaller weight is not worth a node
+SMALLEST = 1024           # elements; a smaller weight is not worth it
 
 
 def _digest(value: np.ndarray) -> bytes:
@@ -22,36 +21,48 @@ def _digest(value: np.ndarray) -> bytes:
 
 
 def _places(plain: onnx.GraphProto, content: bytes) -> dict[bytes, int]:
-    """Where each matrix of a graph lies in its serialised form, by the digest of its values."""
+    """Where each large weight of a graph lies in its serialised form, by the digest of its values."""
     found: dict[bytes, int] = {}
     at = 0
     for tensor in plain.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2 and tensor.raw_data:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.raw_data) >= 4 * SMALLEST:
             at = content.index(tensor.raw_data, at)
             found[hashlib.sha256(tensor.raw_data).digest()] = at
             at += len(tensor.raw_data)
     return found
 
 
+def _refer(tensor: onnx.TensorProto, name: str, shape: list[int], file: str, at: int) -> None:
+    """Makes the tensor one whose values lie in ``file`` from byte ``at`` on."""
+    tensor.Clear()
+    tensor.name, tensor.data_type, tensor.data_location = name, onnx.TensorProto.FLOAT, onnx.TensorProto.EXTERNAL
+    tensor.dims.extend(shape)
+    for key, value in (("location", file), ("offset", at), ("length", 4 * int(np.prod(shape)))):
+        tensor.external_data.add(key=key, value=str(value))
+
+
 def borrow(form: onnx.ModelProto, plain: Path) -> int:
-    """Replaces weights of a CPU form that the plain graph, a file in the same folder, has transposed; returns how many bytes."""
+    """Replaces weights of a CPU form that the plain graph, a file in the same folder, has as they are or transposed; returns how many
+    bytes."""
     content = plain.read_bytes()
     places, turns, saved = _places(onnx.load_model_from_string(content).graph, content), [], 0
     for tensor in form.graph.initializer:
-        shape = tuple(tensor.dims)
-        if tensor.data_type != onnx.TensorProto.FLOAT or len(shape) < 2 or np.prod(shape) < SMALLEST or any(n != 1 for n in shape[2:]):
+        name, shape = tensor.name, list(tensor.dims)
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(shape) < SMALLEST:
             continue
-        at = places.get(_digest(numpy_helper.to_array(tensor).reshape(shape[:2]).T))
-        if at is None:
+        value = numpy_helper.to_array(tensor)
+        at = places.get(_digest(value))
+        if at is not None:
+            _refer(tensor, name, shape, plain.name, at)
+        elif len(shape) >= 2 and all(n == 1 for n in shape[2:]):
+            at = places.get(_digest(value.reshape(shape[:2]).T))
+            if at is None:
+                continue
+            _refer(tensor, f"{name}_plain", [shape[1], shape[0], *shape[2:]], plain.name, at)
+            turns.append(helper.make_node("Transpose", [tensor.name], [name], f"Transpose_{name}", perm=[1, 0, *range(2, len(shape))]))
+        else:
             continue
-        name, length, order = tensor.name, int(np.prod(shape)) * 4, [1, 0, *range(2, len(shape))]
-        tensor.Clear()
-        tensor.name, tensor.data_type, tensor.data_location = f"{name}_plain", onnx.TensorProto.FLOAT, onnx.TensorProto.EXTERNAL
-        tensor.dims.extend(shape[i] for i in order)
-        for key, value in (("location", plain.name), ("offset", at), ("length", length)):
-            tensor.external_data.add(key=key, value=str(value))
-        turns.append(helper.make_node("Transpose", [tensor.name], [name], f"Transpose_{name}", perm=order))
-        saved += length
+        saved += value.nbytes
     nodes = [*turns, *form.graph.node]
     form.graph.ClearField("node")
     form.graph.node.extend(nodes)
