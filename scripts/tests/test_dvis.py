@@ -1,11 +1,14 @@
-"""DVIS-DAQ: its names in published checkpoints, its tracker with slots against the tracker of any length, and its graphs."""
+"""DVIS-DAQ: its names in published checkpoints, its tracker with slots against the tracker of any length, its graphs, and the training
+of its miniature."""
 from __future__ import annotations
 
 import copy
+import io
 import json
 import tempfile
 import tomllib
 import unittest
+from contextlib import redirect_stderr
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +20,16 @@ import torch
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
+from jetbench_models.clips.synth import TextureBank
+from jetbench_models.clips.tubes import Tubes, training_clip
+from jetbench_models.export import command
 from jetbench_models.export import dvis as export
 from jetbench_models.export.graphs.dvis import Segmenter, Step
-from jetbench_models.models import DoesNotFit, dvis
+from jetbench_models.models import DoesNotFit, dvis, weights
 from jetbench_models.models.dvis_tracker import MEMORY, Following, Rules, Seen, Track, sureness
 from jetbench_models.models.released import Checkpoint, state_digest
+from jetbench_models.train import dvis as training
+from jetbench_models.train.segmenter import optimisers_of
 
 SIZE = dvis.Size("resnet", 12, channels=32, heads=4, encoder_layers=1, decoder_layers=3, tracker_layers=2, inner=64,
                  widths=(16, 32, 64, 128), depths=(1, 1, 1, 1))
@@ -125,6 +133,120 @@ class Following_(unittest.TestCase):
         # (-0.6 - 1) / 2 is below 0: nothing of it
         torch.testing.assert_close(track.position, torch.tensor([0.76, 0.48]))
         self.assertEqual(len(track.memory), 3)
+
+
+class Miniature(unittest.TestCase):
+    def test_trained_weights_are_loaded_and_others_refused(self) -> None:
+        model = dvis.build(1)
+        self.assertGreater(float(model.tracker.class_embed.bias[-1].detach()), 1.0, "no object is the likely class")
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / "weights.safetensors"
+            weights.save(path, model.state_dict(), dvis.FAMILY, dvis.MINIATURE_SIZE)
+            self.assertTrue(dvis.is_dvis(path) and dvis.is_miniature(path))
+            found = dvis.load_miniature(path)
+            self.assertEqual((found.name, found.source, found.family), ("dvis_mini", "trained here", "dvis_daq"))
+            self.assertFalse(found.model.training)
+            for one, other in zip(model.state_dict().values(), found.model.state_dict().values(), strict=True):
+                self.assertTrue(torch.equal(one, other))
+            with redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit):
+                command.main(["--checkpoint", str(path), "--out", f"{place}/p", "--image-size", "256", "--rules", "ovis"])
+            self.assertRegex(said.getvalue(), "--image-size, --rules: .* is dvis_mini")
+            weights.save(path, model.state_dict(), dvis.FAMILY, 256)
+            with self.assertRaisesRegex(DoesNotFit, "image size 256: dvis_mini has 128 pixels"):
+                dvis.load_miniature(path)
+            state = model.state_dict()
+            del state["tracker.new_ins_embeds.weight"]
+            weights.save(path, state, dvis.FAMILY, dvis.MINIATURE_SIZE)
+            with self.assertRaisesRegex(DoesNotFit, "(?s)is not of this dvis_mini.*new_ins_embeds"):
+                dvis.load_miniature(path)
+            weights.save(path, state, "videomt", 144)
+            self.assertFalse(dvis.is_dvis(path))
+
+
+class Training(unittest.TestCase):
+    @staticmethod
+    def clip(*frames: list[int]) -> Tubes:
+        """Two objects, the upper and the lower half of 4x4 places; ``frames``: which of them are there."""
+        shares = np.zeros((2, len(frames), 4, 4), np.float32)
+        for t, there in enumerate(frames):
+            for i in there:
+                shares[i, t, 2 * i:2 * i + 2] = 1
+        return Tubes(np.zeros((len(frames), 16, 16, 3), np.uint8), shares, np.zeros(2, np.int64))
+
+    def test_tracks_of_several_clips_at_once_are_those_of_each_alone(self) -> None:
+        tracker, generator = small().tracker, torch.Generator().manual_seed(0)
+        x, places = torch.randn(2, 2, 7, 32, generator=generator)
+        keys, embeds = torch.randn(2, 2, 5, 32, generator=generator)
+        absent = torch.zeros(2, 7, dtype=torch.bool)
+        absent[1, 2:4] = True
+        with torch.no_grad():
+            both = tracker.rows(x, places, keys, embeds, absent)[-1]
+            there = [0, 1, 4, 5, 6]
+            torch.testing.assert_close(both[0], tracker.rows(x[0], places[0], keys[0], embeds[0])[-1])
+            torch.testing.assert_close(both[1, there], tracker.rows(x[1, there], places[1, there], keys[1], embeds[1])[-1])
+
+    def lesson(self, *frames: list[int]) -> training.Lesson:
+        return training.Lesson(small().tracker, [self.clip(*frames)], np.random.default_rng(0))
+
+    def test_a_known_track_is_told_its_object_and_others_take_new_rows(self) -> None:
+        lesson = self.lesson([0], [0, 1], [1])
+        seen = Track(0, 0, torch.zeros(32), torch.zeros(32))
+        lesson.known = [[training.Known(seen, 0), training.Known(seen, None)]]
+        classes, masks = torch.zeros(1, 6, 2), torch.full((1, 6, 4, 4), -6.0)
+        masks[0, 4, 2:] = 6.0
+        lesson.frames = 1
+        wanted, born = lesson._wanted(classes, masks, 2, [{}])
+        self.assertEqual((wanted.classes.tolist(), born), ([[0, 1, 1, 1, 0, 1]], [{1: 4}]), "the row whose mask fits")
+        self.assertEqual((wanted.rows, wanted.gone), ([(0, 0), (0, 4)], []))
+        torch.testing.assert_close(wanted.masks[1].reshape(4, 4)[:, 0], torch.tensor([0.0, 0.0, 1.0, 1.0]))
+        lesson.frames, lesson.known = 2, [[training.Known(seen, 0), training.Known(seen, 1)]]
+        wanted, born = lesson._wanted(classes, masks, 2, [{}])
+        self.assertEqual((wanted.classes.tolist(), wanted.gone, born), ([[1, 0, 1, 1, 1, 1]], [(0, 0)], [{}]), "its object is away")
+
+    def test_found_objects_are_carried_with_what_looks_like_one(self) -> None:
+        lesson = self.lesson([0, 1], [0, 1])
+        lesson.rng = type("Never", (), {"random": lambda self: 0.99})()
+        x, scores = torch.arange(6.0)[None, :, None].expand(1, 6, 32), torch.tensor([[0.1, 0.9, 0.2, 0.8, 0.7, 0.6]])
+        lesson._carry(x, x + 10, scores, 0, [{0: 2, 1: 1}])
+        carried = [(k.owner, float(k.track.query[0]), float(k.track.position[0])) for k in lesson.known[0]]
+        self.assertEqual(carried, [(0, 2.0, 12.0), (1, 1.0, 11.0), (None, 3.0, 13.0), (None, 4.0, 14.0)])
+        lesson.rng = type("Always", (), {"random": lambda self: 0.0})()
+        lesson._carry(x, x, scores, 4, [{}])
+        self.assertEqual(lesson.known, [[]], "all are lost")
+
+    def test_right_answers_cost_little(self) -> None:
+        wanted = training.Wanted(torch.tensor([[0, 1, training.IGNORED]]))
+        wanted.object((0, 0), 0, torch.tensor([1.0, 1.0, 0.0, 0.0]))
+        wanted.gone.append((0, 1))
+        sure = torch.tensor([[[[8.0, -8.0], [-8.0, 8.0], [8.0, -8.0]]]])
+        masks = torch.tensor([8.0, 8.0, -8.0, -8.0]).reshape(1, 1, 1, 2, 2) * torch.tensor([1.0, 0.0, 1.0]).reshape(1, 1, 3, 1, 1)
+        masks[0, 0, 1] = -8.0
+        cost, overlaps = training.loss_of(sure, masks, wanted)
+        self.assertLess(float(cost), 0.1)
+        self.assertEqual(overlaps, [1.0])
+        for wrong in (training.loss_of(-sure, masks, wanted), training.loss_of(sure, -masks, wanted)):
+            self.assertGreater(float(wrong[0]), 5.0)
+
+    def test_steps_on_the_same_clips_lower_their_loss(self) -> None:
+        model, bank = dvis.build().train(), TextureBank(7, 16)
+        rng = np.random.default_rng(0)
+        clips = [training_clip(rng, bank, 3, dvis.MINIATURE_SIZE, dvis.MINIATURE_SIZE // 4, 0.2, 0.0, 0.5) for _ in range(2)]
+        optimisers, costs = optimisers_of(model, training.Run.special_names), []
+        for _ in range(12):
+            cost, logged = training.batch_loss(model, clips, np.random.default_rng(1))
+            costs.append((logged["segmenter"], logged["tracker"]))
+            cost.backward()
+            for one in optimisers:
+                for group in one.param_groups:
+                    group["lr"] = 2e-3
+                one.step()
+                one.zero_grad(set_to_none=True)
+        for first, last in zip(costs[0], costs[-1], strict=True):
+            self.assertLess(last, 0.85 * first)
+        untouched = {name for name, p in model.tracker.named_parameters() if not name.startswith(("slot_", "bg_"))}
+        cost, _ = training.batch_loss(model, clips, np.random.default_rng(1))
+        cost.backward()
+        self.assertEqual({name for name, p in model.tracker.named_parameters() if p.grad is not None}, untouched)
 
 
 class Random(unittest.TestCase):

@@ -230,6 +230,12 @@ def _write_unprompted(args: argparse.Namespace, command: str, segments: bool) ->
 
 def _write_chains(args: argparse.Namespace, options: argparse.ArgumentParser, command: str) -> None:
     """The pack of a DVIS-DAQ."""
+    if not args.random_init and dvis.is_miniature(args.checkpoint):
+        fixed = ("model", "image_size", "rules", "aspect", "classes")
+        if given := [f"--{name.replace('_', '-')}" for name in fixed if getattr(args, name) is not None]:
+            options.error(f"{', '.join(given)}: {args.checkpoint} is {dvis.MINIATURE}, of which this cannot be changed")
+        _write_followed(args, dvis.load_miniature(args.checkpoint), command, "thresholds of its own")
+        return
     frame, rules = dvis.frame_of(args.image_size or dvis.IMAGE_SIZE, args.aspect or (16, 9)), args.rules or "ovis"
     if not 64 <= min(frame) <= max(frame) <= 4096:
         options.error(f"--image-size: a frame of {frame[0]}x{frame[1]} pixels; 64 to 4096 expected")
@@ -246,9 +252,13 @@ def _write_chains(args: argparse.Namespace, options: argparse.ArgumentParser, co
             except (OSError, UnicodeDecodeError) as error:
                 raise Refused(f"--classes {args.classes}: {error}") from None
         checkpoint = dvis.load(args.checkpoint, args.model, frame, rules, names)
+    _write_followed(args, checkpoint, command, f"thresholds of {rules}")
+
+
+def _write_followed(args: argparse.Namespace, checkpoint: released.Checkpoint, command: str, thresholds: str) -> None:
     model = checkpoint.model
     progress.say(f"{checkpoint.name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {chains.size_of(model)} px, "
-                 f"weights {checkpoint.source} {checkpoint.sha256[:12]}, thresholds of {rules}")
+                 f"weights {checkpoint.source} {checkpoint.sha256[:12]}, {thresholds}")
     chains.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, args.clip_seed, command, args.notes,
                  args.slots or model.config.size.queries, progress.say)
 

@@ -284,6 +284,11 @@ def balance(model: DvisDaq, clip: list[np.ndarray], slots: int) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- manifest
 def _describe(checkpoint: Checkpoint) -> str:
+    config = checkpoint.model.config
+    if checkpoint.source == "trained here":
+        classes = "one class" if len(config.classes) == 1 else f"{len(config.classes)} classes"
+        return (f"DVIS-DAQ video segmenter in miniature ({config.frame[0]} px, {classes}, {config.size.queries} queries), trained from "
+                "random weights on synthetic clips: a smoke-test model")
     backbone = {"dvis_daq_r50": "ResNet-50", "dvis_daq_swin_l": "Swin-L"}.get(checkpoint.name, "own size")
     what = f"DVIS-DAQ ({backbone}) video segmenter at {size_of(checkpoint.model)} px"
     if checkpoint.source == "random":
@@ -296,8 +301,8 @@ def _manifest(identity: str, checkpoint: Checkpoint, slots: int, provenance: dic
     model: DvisDaq = checkpoint.model
     rules, (width, height) = model.rules, model.config.frame
     kinds = [kind for kind in DTYPES if kind in digests[STEP]]
-    stands_in = ['test_model_of = "DVIS-DAQ"'] if checkpoint.source == "random" else []
-    terms = "Apache-2.0" if checkpoint.source == "random" else "that of the checkpoint"
+    ours = checkpoint.source in ("random", "trained here")
+    stands_in, terms = (['test_model_of = "DVIS-DAQ"'], "Apache-2.0") if ours else ([], "that of the checkpoint")
     origin = [line for line in manifest.provenance_lines(provenance, "") if not line.startswith("follows")]
     lines = [
         "schema = 1", f'id = "{identity}"', f'family = "{dvis.FAMILY}"', f"description = {json.dumps(_describe(checkpoint))}",
@@ -322,9 +327,11 @@ def _manifest(identity: str, checkpoint: Checkpoint, slots: int, provenance: dic
 
 def write(checkpoint: Checkpoint, out: Path, identity: str, kinds: tuple[str, ...], frames: int, seed: int, command: str, notes: str,
           slots: int, say: Callable[[str], None]) -> None:
-    """The whole pack. ``frames``: of the reference, 0 for none."""
+    """The whole pack. ``frames``: of the reference, 0 for none; the miniature's is written by ``golden``."""
     golden, digest, model = None, checkpoint.sha256, checkpoint.model
-    if frames:
+    if checkpoint.source == "trained here":
+        golden = TOLERANCE
+    elif frames:
         images = own_frames(out, model, frames, seed)
         if checkpoint.source == "random":
             done = balance(model, [pixels for _, pixels in images], slots)
@@ -347,6 +354,6 @@ licence of that checkpoint, which jetbench does not know: ask who published it b
 
 def licence(checkpoint: Checkpoint) -> str:
     """Text of LICENSE."""
-    if checkpoint.source == "random":
-        return manifest.RANDOM_LICENCE
+    if checkpoint.source in ("random", "trained here"):
+        return manifest.licence(checkpoint)
     return TERMS + (f"\n{checkpoint.licence}" if checkpoint.licence else "")

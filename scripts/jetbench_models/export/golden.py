@@ -33,12 +33,13 @@ from ..clips.prompts import TrackPrompt, derive
 from ..clips.synth import Script, TextureBank, make_clip
 from ..command import Refused, existing_file, existing_pack, parser, positive, progress
 from ..models import detector as models
-from ..models import released, videomt
+from ..models import dvis, released, videomt
 from ..models.session import Reference, resized_frame, run_session
 from ..pack.detections import manifest as read_manifest
 from ..pack.limits import lacks, spread, tolerance
 from ..pack.reference import QUANTUM, encode_logits, encode_masks, shuffled
 from . import detector, segmenter
+from . import dvis as chains
 from .manifest import library_versions
 
 FRAMES = 24
@@ -220,6 +221,25 @@ def put_limit(pack: Path, limit: float) -> None:
     (pack / "pack.toml").write_text(head + mark + re.sub(r"(?m)^tolerance = .*$", f"tolerance = {limit}", tail))
 
 
+def _must_be_of(pack: Path, weights: Path, digest: str) -> None:
+    if digest != (known := read_manifest(pack)["provenance"]["checkpoint_sha256"]):
+        raise Refused(f"{weights}: its digest is {digest[:12]}, and the pack was made of weights {known[:12]}")
+
+
+def _say_limit(pack: Path, frames: int, limit: float) -> None:
+    put_limit(pack, limit)
+    print(f"{pack / 'reference'}: {frames} frames, tolerance {limit:.1e}")
+
+
+def _write_chains(weights: Path, pack: Path, frames: Path, command: str) -> None:
+    """The reference of the miniature DVIS-DAQ, on the frames that the miniature VidEoMT has."""
+    images, found = segmenter.shared_frames(pack, frames), dvis.load_miniature(weights)
+    _must_be_of(pack, weights, found.sha256)
+    about = dict(command=command, libraries=library_versions(chains.LIBRARIES))
+    slots = read_manifest(pack)["segmenter"]["tracks"]["slots"]
+    _say_limit(pack, len(images), chains.write_reference(found.model, pack, images, slots, about))
+
+
 def main(argv: list[str]) -> int:
     options = parser("golden", __doc__)
     options.add_argument("--weights", type=existing_file, required=True, help="safetensors file written by train")
@@ -233,15 +253,15 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(1)
     command = (f"python -m jetbench_models golden --weights {args.weights.name} --pack assets/packs/{args.pack.resolve().name} "
                f"--frames assets/{args.frames.resolve().name}" + (f" --logits {args.logits}" if args.logits else ""))
+    if dvis.is_miniature(args.weights):
+        _write_chains(args.weights, args.pack, args.frames, command)
+        return 0
     if models.is_detector(args.weights) or videomt.is_segmenter(args.weights):
         kind, writer = (models, detector) if models.is_detector(args.weights) else (videomt, segmenter)
         about = dict(command=command, libraries=library_versions(writer.LIBRARIES))
         images, found = writer.shared_frames(args.pack, args.frames), kind.load(args.weights)
-        if found.sha256 != (known := read_manifest(args.pack)["provenance"]["checkpoint_sha256"]):
-            raise Refused(f"{args.weights}: its digest is {found.sha256[:12]}, and the pack was made of weights {known[:12]}")
-        limit = writer.write_reference(found.model, args.pack, images, about)
-        put_limit(args.pack, limit)
-        print(f"{args.pack / 'reference'}: {len(images)} frames, tolerance {limit:.1e}")
+        _must_be_of(args.pack, args.weights, found.sha256)
+        _say_limit(args.pack, len(images), writer.write_reference(found.model, args.pack, images, about))
         return 0
     model = released.load(args.weights).model
     for line in write_golden(model, args.pack / "reference", args.frames, golden_clips(model.config.image_size), command,

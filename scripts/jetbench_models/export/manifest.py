@@ -29,6 +29,7 @@ DETECTOR_MINI_LICENCE = (MINI_LICENCE.replace("clips", "frames").replace("those 
                          .replace("SAM 2 and EdgeTAM\nvideo architectures", "D-FINE\narchitecture"))
 SEGMENTER_MINI_LICENCE = MINI_LICENCE.replace("those names", "that name").replace("SAM 2 and EdgeTAM\nvideo architectures",
                                                                                "VidEoMT\narchitecture")
+CHAINS_MINI_LICENCE = SEGMENTER_MINI_LICENCE.replace("VidEoMT", "DVIS-DAQ")
 
 RANDOM_LICENCE = """\
 The graphs and reference outputs in this directory hold random numbers in the architecture of a released model. They are
@@ -59,9 +60,9 @@ def library_versions(names: tuple[str, ...]) -> dict[str, str]:
 def licence(checkpoint: Checkpoint) -> str:
     """Text of LICENSE: ours, or that of the weights, with the file that lay beside them."""
     checkpoints, publisher = PUBLISHERS.get(checkpoint.family, ("SAM 2, SAM 2.1 and EdgeTAM", "Meta"))
-    mini = {"dfine": DETECTOR_MINI_LICENCE, "videomt": SEGMENTER_MINI_LICENCE}.get(checkpoint.family, MINI_LICENCE)
+    minis = {"dfine": DETECTOR_MINI_LICENCE, "videomt": SEGMENTER_MINI_LICENCE, "dvis_daq": CHAINS_MINI_LICENCE}
     released = SAM_LICENCE if checkpoint.family == sam3.FAMILY else RELEASED_LICENCE.format(checkpoints=checkpoints, publisher=publisher)
-    text = {"random": RANDOM_LICENCE, "trained here": mini}.get(checkpoint.source, released)
+    text = {"random": RANDOM_LICENCE, "trained here": minis.get(checkpoint.family, MINI_LICENCE)}.get(checkpoint.source, released)
     return text + (f"\n{checkpoint.licence}" if checkpoint.licence else "")
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig, SwinConfig
 
-from . import DoesNotFit
+from ..clips.tubes import CLASSES
+from . import DoesNotFit, weights
 from .dvis_tracker import RULES, Rules, Seen, Tracker
 from .released import Checkpoint, put, sha256, state_digest
 
@@ -41,6 +43,7 @@ class Size:
     depths: tuple[int, ...] = ()
     window: int = 12
     swin_heads: tuple[int, ...] = ()
+    block: str = "bottleneck"            # of a residual network; basic has no narrow layer
 
 
 # From the published configurations and the shapes of their weights.
@@ -49,6 +52,13 @@ SIZES = {
     "dvis_daq_swin_l": Size("swin", 200, widths=(192,), depths=(2, 2, 18, 2), swin_heads=(6, 12, 24, 48)),
 }
 NAMES = tuple(SIZES)
+
+MINIATURE = "dvis_mini"
+MINIATURE_SIZE = 128      # sides of the miniature's input in pixels
+# The least number of channels that its group norms take, so that the backbone has most of the weights.
+MINIATURE_SHAPE = Size("resnet", 16, channels=32, heads=4, encoder_layers=1, decoder_layers=3, tracker_layers=3, inner=128,
+                       widths=(16, 32, 64, 96), depths=(1, 1, 1, 1), block="basic")
+MINIATURE_RULES = Rules(select_score=0.5, first_score=0.5)
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,9 @@ def _backbone(size: Size) -> ResNetConfig | SwinConfig:
     if size.backbone == "swin":
         return SwinConfig(embed_dim=size.widths[0], depths=list(size.depths), num_heads=list(size.swin_heads), window_size=size.window,
                           drop_path_rate=0.0, out_features=STAGES)
-    return ResNetConfig(hidden_sizes=list(size.widths), depths=list(size.depths), embedding_size=size.widths[0] // 4,
-                        layer_type="bottleneck", downsample_in_bottleneck=False, out_features=STAGES)
+    return ResNetConfig(hidden_sizes=list(size.widths), depths=list(size.depths), layer_type=size.block,
+                        embedding_size=size.widths[0] // (4 if size.block == "bottleneck" else 1), downsample_in_bottleneck=False,
+                        out_features=STAGES)
 
 
 class DvisDaq(nn.Module):
@@ -96,12 +107,30 @@ class DvisDaq(nn.Module):
         """Content of the segmenter's queries, [Q,C]."""
         return self.segmenter.model.transformer_module.queries_features.weight
 
+    def look(self, images: Tensor) -> tuple[Seen, list[tuple[Tensor, Tensor]]]:
+        """What the segmenter makes of normalised, padded frames [B,3,H,W], all with B in front; and the class and mask logits of the
+        decoder's earlier layers, the latest first."""
+        found = self.segmenter(pixel_values=images, output_hidden_states=False, output_auxiliary_logits=True)
+        embeds = self.segmenter.model.transformer_module.decoder.layernorm(found.transformer_decoder_last_hidden_state)
+        earlier = [(told["class_queries_logits"], told["masks_queries_logits"]) for told in found.auxiliary_logits[::-1]]
+        return Seen(embeds, found.class_queries_logits, found.masks_queries_logits, found.pixel_decoder_last_hidden_state), earlier
+
     @torch.no_grad()
     def see(self, image: Tensor) -> Seen:
         """What the segmenter makes of a normalised, padded frame [3,H,W]."""
-        found = self.segmenter(pixel_values=image[None], output_hidden_states=False)
-        embeds = self.segmenter.model.transformer_module.decoder.layernorm(found.transformer_decoder_last_hidden_state)
-        return Seen(embeds[0], found.class_queries_logits[0], found.masks_queries_logits[0], found.pixel_decoder_last_hidden_state[0])
+        seen, _ = self.look(image[None])
+        return Seen(*(value[0] for value in vars(seen).values()))
+
+
+# ------------------------------------------------------------------------------------------------------------- miniature
+def build(seed: int = 0) -> DvisDaq:
+    """The miniature with random weights, no object being the likely class."""
+    torch.manual_seed(seed)
+    model = DvisDaq(Shape(MINIATURE_SHAPE, (MINIATURE_SIZE, MINIATURE_SIZE), CLASSES), MINIATURE_RULES)
+    with torch.no_grad():
+        for head in (model.segmenter.class_predictor, model.tracker.class_embed):
+            head.bias[-1] += 2.0
+    return model
 
 
 # ------------------------------------------------------------------------------------------------------- published weights
@@ -207,8 +236,18 @@ def _read(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def is_miniature(path: Path) -> bool:
+    """Did ``train dvis`` write this? What cannot be read is refused where it is loaded."""
+    try:
+        return path.suffix == ".safetensors" and path.is_file() and weights.read_header(path).get("arch") == FAMILY
+    except Exception:      # safetensors raises many kinds
+        return False
+
+
 def is_dvis(path: Path) -> bool:
     """Are these weights of a DVIS-DAQ? What cannot be read is not, and is refused where it is loaded."""
+    if is_miniature(path):
+        return True
     if not path.is_file() or path.suffix not in (".pth", ".pt", ".bin"):
         return False
     try:
@@ -222,6 +261,16 @@ def frame_of(short: int, aspect: tuple[int, int]) -> tuple[int, int]:
     across, down = aspect
     scale = short / min(across, down)
     return int(across * scale + 0.5), int(down * scale + 0.5)
+
+
+def load_miniature(path: Path) -> Checkpoint:
+    """The miniature with the weights that ``train dvis`` wrote."""
+    side = weights.read_header(path).get("image_size")
+    if side != str(MINIATURE_SIZE):
+        raise DoesNotFit(f"{path}: image size {side}: {MINIATURE} has {MINIATURE_SIZE} pixels")
+    model = build()
+    put(model, load_file(path), f"{path} is not of this {MINIATURE}:")
+    return Checkpoint(model.eval(), MINIATURE, "trained here", sha256(path), None)
 
 
 def load(path: Path, name: str | None, frame: tuple[int, int], rules: str, classes: tuple[str, ...] | None) -> Checkpoint:

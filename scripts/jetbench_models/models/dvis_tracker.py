@@ -68,8 +68,12 @@ class Attending(nn.Module):
     def attention(self) -> nn.MultiheadAttention:
         return getattr(self, self.name)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return self.attention(query[:, None], key[:, None], value[:, None], need_weights=False)[0][:, 0]
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, absent: Tensor | None = None) -> Tensor:
+        """[...,n,C] to [...,m,C], with one dimension of a batch or none; ``absent``: keys that are none, bool [B,m]."""
+        many = query.dim() == 3
+        query, key, value = (x.transpose(0, 1) if many else x[:, None] for x in (query, key, value))
+        mixed = self.attention(query, key, value, absent, need_weights=False)[0]
+        return mixed.transpose(0, 1) if many else mixed[:, 0]
 
 
 class Feeding(nn.Module):
@@ -121,10 +125,29 @@ class Tracker(nn.Module):
         return self.transformer_cross_attention_layers[0].attention.num_heads
 
     def pooled_position(self, masks: Tensor, features: Tensor) -> Tensor:
-        """Position of each mask (logits [Q,h,w]): of the mean of the features [C,h,w] where its probability is above one half."""
-        inside = (masks.sigmoid() > 0.5).to(features.dtype).flatten(1)
-        mean = inside @ features.flatten(1).T / (inside.sum(1, keepdim=True) + 1e-8)
+        """Position of each mask (logits [...,Q,h,w]): of the mean of the features [...,C,h,w] where its probability is above one half."""
+        inside = (masks.sigmoid() > 0.5).to(features.dtype).flatten(-2)
+        mean = inside @ features.flatten(-2).mT / (inside.sum(-1, keepdim=True) + 1e-8)
         return self.pos_embed(mean)
+
+    def rows(self, x: Tensor, places: Tensor, keys: Tensor, embeds: Tensor, absent: Tensor | None = None) -> list[Tensor]:
+        """What each layer makes of the rows ``x`` [...,n,C], known tracks and new ones, at ``places``, from a frame's ``embeds`` [...,Q,C]
+        and their ``keys``; ``absent``: rows that are none, bool [B,n]."""
+        states = []
+        for across, among, feeding in zip(self.transformer_cross_attention_layers, self.transformer_self_attention_layers,
+                                          self.transformer_ffn_layers, strict=True):
+            x = across.norm(x + across.attend(x + places, keys, embeds))
+            x = among.norm(x + among.attend(x, x, x, absent))
+            x = feeding(x)
+            states.append(x)
+        return states
+
+    def told(self, rows: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits [...,n,K+1] and mask logits [...,n,h,w] of rows, with the frame's mask features [...,C,h,w]."""
+        normed = self.decoder_norm(rows)
+        projected = F.conv2d(features, self.mask_feature_proj.weight, self.mask_feature_proj.bias)
+        masks = (self.mask_embed(normed) @ projected.flatten(-2)).unflatten(-1, projected.shape[-2:])
+        return self.class_embed(normed), masks
 
 
 @dataclass
@@ -211,15 +234,8 @@ class Following:
             x, places = (torch.cat([*(getattr(t, name)[None] for t in self.live), more])
                          for name, more in (("query", new), ("position", anchors)))
             keys = seen.embeds + anchors
-        for across, among, feeding in zip(tracker.transformer_cross_attention_layers, tracker.transformer_self_attention_layers,
-                                          tracker.transformer_ffn_layers, strict=True):
-            x = across.norm(x + across.attend(x + places, keys, seen.embeds))
-            x = among.norm(x + among.attend(x, x, x))
-            x = feeding(x)
-        told = tracker.decoder_norm(x)
-        logits = tracker.class_embed(told)
-        projected = F.conv2d(seen.features[None], tracker.mask_feature_proj.weight, tracker.mask_feature_proj.bias)[0]
-        masks = (tracker.mask_embed(told) @ projected.flatten(1)).unflatten(1, projected.shape[1:])
+        x = tracker.rows(x, places, keys, seen.embeds)[-1]
+        logits, masks = tracker.told(x, seen.features)
         positions = tracker.pooled_position(masks, seen.features)
         lives = sureness(seen.logits) > rules.first_score if first else sureness(logits) > rules.select_score
         if known and rules.slot_branch:

@@ -55,8 +55,9 @@ class Checkpoint:
 
     @property
     def family(self) -> str:
-        if self.model.config.model_type in ("d_fine", "videomt"):
-            return self.model.config.model_type.replace("_", "")
+        kind = self.model.config.model_type
+        if kind in ("d_fine", "videomt", "dvis_daq"):
+            return "dfine" if kind == "d_fine" else kind
         return family_of(self.model.state_dict())
 
 

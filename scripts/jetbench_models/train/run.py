@@ -1,11 +1,12 @@
 """Trains one miniature model from random weights to final weights: ``train sam2``, then ``train edgetam``; ``train dfine``;
-``train videomt``; or ``train labels``.
+``train videomt``; ``train dvis``; or ``train labels``.
 
 The SAM 2 model goes through a curriculum of stages (one frame, two frames, short clips at 128 px, then 256 px). The
 EdgeTAM model starts from it: its convolutional encoder learns to reproduce the SAM 2 encoder's feature maps, the shared
 modules are copied, the perceiver starts as a near identity, and the last stages are repeated. Everything is seeded and
 step based. A run saves a checkpoint every few minutes and on SIGTERM; the same command continues from it. The detector
-(``dfine``), the segmenter (``videomt``) and the label model have schedules of their own: ``detector``, ``segmenter``, ``labels``.
+(``dfine``), the segmenters (``videomt``, ``dvis``) and the label model have schedules of their own: ``detector``, ``segmenter``, ``dvis``,
+``labels``.
 """
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from ..clips.synth import Batch
 from ..command import existing_file, not_negative, parser, positive
 from ..models import miniature, weights
-from . import detector, labels, segmenter
+from . import detector, dvis, labels, segmenter
 from .feed import BatchPlan, Feed, generator
 from .losses import AuxiliaryHead, Meter, clip_loss
 from .optimise import Average, tune_process
@@ -289,21 +290,21 @@ class Run:
 
 def main(argv: list[str]) -> int:
     options = parser("train", __doc__)
-    options.add_argument("arch", choices=(*miniature.ARCHITECTURES, "dfine", "videomt", "labels"))
+    options.add_argument("arch", choices=(*miniature.ARCHITECTURES, "dfine", "videomt", "dvis", "labels"))
     options.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
     options.add_argument("--seed", type=not_negative, default=0)
     options.add_argument("--teacher", type=existing_file, help="SAM 2 weights that EdgeTAM starts from (default: train them "
                                                      "first, into a folder named sam2 beside --out)")
     options.add_argument("--steps", type=positive,
-                         help="of dfine, videomt or labels, whose learning rates fall over them or the last part of them (default: "
-                              f"{detector.STEPS}, {segmenter.STEPS}, {labels.STEPS})")
+                         help="of dfine, videomt, dvis or labels, whose learning rates fall over them or the last part of them "
+                              f"(default: {detector.STEPS}, {segmenter.STEPS}, {dvis.STEPS}, {labels.STEPS})")
     args = options.parse_args(argv)
     tune_process()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.arch == "labels":
         return 0 if labels.train(args.out, args.seed, args.steps or labels.STEPS) else 130
-    if args.arch in ("dfine", "videomt"):
-        schedule = detector if args.arch == "dfine" else segmenter
+    if args.arch in ("dfine", "videomt", "dvis"):
+        schedule = dict(dfine=detector, videomt=segmenter, dvis=dvis)[args.arch]
         single = schedule.Run(args.out, args.seed, args.steps or schedule.STEPS)
         if single.resume():
             print(f"continuing at step {single.step}", file=sys.stderr)

@@ -45,15 +45,15 @@ def rate_at(step: int, steps: int) -> float:
     return (LAST_RATE + (RATE - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * fallen))) * min(1.0, (step + 1) / WARM)
 
 
-def draw_batch(seed: int, step: int, steps: int, bank: TextureBank) -> list[Tubes]:
-    """The clips of ``step``, a pure function of (seed, step)."""
+def draw_batch(seed: int, step: int, steps: int, bank: TextureBank, size: int = videomt.MINIATURE_SIZE, coarse: int = 3,
+               plan: tuple[tuple[float, int, int], ...] = PLAN) -> list[Tubes]:
+    """The clips of ``step``, a pure function of (seed, step): ``size`` pixels wide and high, their masks ``coarse`` times smaller."""
     rng = np.random.default_rng([seed, step])
-    _, frames, clips = [row for row in PLAN if row[0] <= step / steps][-1]
-    size = videomt.MINIATURE_SIZE
+    _, frames, clips = [row for row in plan if row[0] <= step / steps][-1]
     drawn: list[Tubes] = []
     while len(drawn) < clips:
         difficulty = min(1.0, EASY + (1 - EASY) * step / (HARDER * steps)) if rng.random() < 0.8 else float(rng.random())
-        drawn.append(training_clip(rng, bank, frames, size, size // 3, difficulty, PAIRS, EVENTS))
+        drawn.append(training_clip(rng, bank, frames, size, size // coarse, difficulty, PAIRS, EVENTS))
     return drawn
 
 
@@ -169,11 +169,14 @@ def clip_loss(answers: list[tuple[Tensor, Tensor, Tensor]], clips: list[Tubes]) 
     return loss, dict(logged, iou=float(np.mean(overlaps)) if overlaps else 0.0)
 
 
-def optimisers_of(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the network, AdamW for all else."""
+SPECIAL = ("query.", "position", "token", "ground", "class_predictor")
+
+
+def optimisers_of(model: nn.Module, special_names: tuple[str, ...] = SPECIAL) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the network, AdamW for all else, and for what has one of the special names in its own."""
     matrices, decayed, plain = [], [], []
     for name, parameter in model.named_parameters():
-        special = parameter.ndim < 2 or any(word in name for word in ("query.", "position", "token", "ground", "class_predictor"))
+        special = parameter.ndim < 2 or any(word in name for word in special_names)
         if special:
             plain.append(parameter)
         elif parameter.ndim == 2:
@@ -186,18 +189,30 @@ def optimisers_of(model: nn.Module) -> list[torch.optim.Optimizer]:
 
 
 class Run:
-    """State of one training run and its files under ``out``."""
+    """State of one training run and its files under ``out``. Another model's run says what it trains, and its loss."""
+
+    family, size = videomt.FAMILY, videomt.MINIATURE_SIZE
+    special_names: tuple[str, ...] = SPECIAL
 
     def __init__(self, out: Path, seed: int, steps: int):
         self.out, self.seed, self.steps = out, seed, steps
         self.step, self.cpu, self.stop = 0, 0.0, False
-        self.trained = Trained(videomt.build(seed)).train()
-        self.optimisers = optimisers_of(self.trained)
+        self.trained = self.start().train()
+        self.optimisers = optimisers_of(self.trained, self.special_names)
         self.average = Average(self.trained.model.state_dict())
+
+    def start(self) -> nn.Module:
+        """What is trained: a module whose ``model`` is kept as the result."""
         self.bank = TextureBank(BANK)
+        return Trained(videomt.build(self.seed))
+
+    def loss(self) -> tuple[Tensor, dict[str, float]]:
+        """Loss of this step's clips, and what to log."""
+        clips = draw_batch(self.seed, self.step, self.steps, self.bank)
+        return clip_loss(self.trained(as_input(clips)), clips)
 
     def save_weights(self, name: str) -> None:
-        weights.save(self.out / f"{name}.safetensors", self.average.state, videomt.FAMILY, videomt.MINIATURE_SIZE,
+        weights.save(self.out / f"{name}.safetensors", self.average.state, self.family, self.size,
                      f"seed {self.seed}, step {self.step} of {self.steps}, {self.cpu:.0f} s of CPU time")
 
     def save_checkpoint(self) -> None:
@@ -222,8 +237,7 @@ class Run:
 
     def update(self) -> tuple[dict[str, float], bool]:
         """One step: what to log, and whether the gradient was finite; where it was not, nothing changes."""
-        clips = draw_batch(self.seed, self.step, self.steps, self.bank)
-        loss, logged = clip_loss(self.trained(as_input(clips)), clips)
+        loss, logged = self.loss()
         for one in self.optimisers:
             one.zero_grad(set_to_none=True)
         loss.backward()
