@@ -333,6 +333,21 @@ class Graphs(unittest.TestCase):
             for name, theirs, most in (("logits", answer.logits, 1e-3), ("masks", answer.masks, 1e-2)):
                 self.assertLess(np.abs(out[name][:len(ids)] - theirs).max(initial=0), most)
 
+    def test_masks_without_a_pixel_have_a_position(self) -> None:
+        session = onnxruntime.InferenceSession(self.pack / "fp32/tracker_step.onnx", providers=["CPUExecutionProvider"])
+        seen, host, tracker = self.looks[0][1], Host(self.model, None), self.model.tracker
+        with torch.no_grad():
+            # features that the first row's mask is far below zero on
+            rows = tracker.rows(seen.embeds, torch.zeros_like(seen.embeds), seen.embeds, seen.embeds)[-1]
+            wanted = -10 * tracker.mask_embed(tracker.decoder_norm(rows))[0] - tracker.mask_feature_proj.bias
+            features = (tracker.mask_feature_proj.weight[:, :, 0, 0].pinverse() @ wanted)[:, None, None].expand_as(seen.features)
+        values = dict(frame_embeds=seen.embeds.numpy(), frame_positions=np.zeros_like(seen.embeds.numpy()),
+                      frame_scores=np.ones(len(seen.embeds), np.float32), features=features.numpy(),
+                      first=np.ones(1, np.float32), rules=host.rules, **host.state, match=np.zeros(SLOTS + host.background, np.int32))
+        out = dict(zip([o.name for o in session.get_outputs()], session.run(None, values), strict=True))
+        self.assertTrue((out["masks"][0] < 0).all())
+        self.assertTrue(np.isfinite(out["positions_out"]).all())
+
     def test_slots_that_do_not_suffice_are_told(self) -> None:
         module = Step(self.model, 2, True)
         _, seen = self.looks[0]

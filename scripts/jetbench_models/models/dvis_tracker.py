@@ -125,9 +125,11 @@ class Tracker(nn.Module):
         return self.transformer_cross_attention_layers[0].attention.num_heads
 
     def pooled_position(self, masks: Tensor, features: Tensor) -> Tensor:
-        """Position of each mask (logits [...,Q,h,w]): of the mean of the features [...,C,h,w] where its probability is above one half."""
+        """Position of each mask (logits [...,Q,h,w]): of the mean of the features [...,C,h,w] where its probability is above one half; zero
+        where it is so nowhere."""
         inside = (masks.sigmoid() > 0.5).to(features.dtype).flatten(-2)
-        mean = inside @ features.flatten(-2).mT / (inside.sum(-1, keepdim=True) + 1e-8)
+        # the published code adds 1e-8 to the area, which is nothing in fp32 but where there is none
+        mean = inside @ features.flatten(-2).mT / inside.sum(-1, keepdim=True).clamp(min=1)
         return self.pos_embed(mean)
 
     def rows(self, x: Tensor, places: Tensor, keys: Tensor, embeds: Tensor, absent: Tensor | None = None) -> list[Tensor]:

@@ -23,8 +23,8 @@ from ..models.dvis_tracker import Seen, Track, Tracker, sureness
 from . import segmenter
 from .segmenter import AUXILIARY, CLASS, DICE, MASK, as_input, assign, dice, draw_batch
 
-STEPS = 7000
-PLAN = ((0.0, 1, 16), (0.35, 3, 6), (0.7, 6, 3))      # from this share of the steps on: frames per clip, clips per step
+STEPS = 5600
+PLAN = ((0.0, 1, 16), (0.25, 3, 6), (0.6, 6, 3))      # from this share of the steps on: frames per clip, clips per step
 NOTHING = 0.3             # weight of the class "no object"
 LOST, NOISE = 0.1, 2      # chance per frame that a track is lost; most rows without an object that a frame makes tracks of
 DOUBT = 0.3               # score above which they look like objects
