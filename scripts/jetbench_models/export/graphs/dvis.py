@@ -33,8 +33,8 @@ def attend(weights: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Te
 
 
 def pooled_position(embed: Perceptron, masks: Tensor, features: Tensor) -> Tensor:
-    """As ``Tracker.pooled_position``; masks [n,hw] and features [C,hw]. A small number added to the area would not be there: the exporter takes
-    additions of less than 1e-8 for none."""
+    """As ``Tracker.pooled_position``; masks [n,hw] and features [C,hw]. A small number added to the area would not be there: the exporter
+    takes additions of less than 1e-8 for none."""
     inside = flag(masks.sigmoid() > 0.5) * SHARE
     return embed(torch.matmul(inside, features.transpose(0, 1)) / inside.sum(1, keepdim=True).clamp(SHARE, 1e30))
 
