@@ -8,7 +8,7 @@ import json
 import tempfile
 import tomllib
 import unittest
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,8 @@ from scipy.optimize import linear_sum_assignment
 
 from jetbench_models.clips.synth import TextureBank
 from jetbench_models.clips.tubes import Tubes, training_clip
-from jetbench_models.export import command
+from jetbench_models.command import Refused
+from jetbench_models.export import command, golden
 from jetbench_models.export import dvis as export
 from jetbench_models.export.graphs.dvis import Segmenter, Step
 from jetbench_models.models import DoesNotFit, dvis, weights
@@ -161,6 +162,25 @@ class Miniature(unittest.TestCase):
                 dvis.load_miniature(path)
             weights.save(path, state, "videomt", 144)
             self.assertFalse(dvis.is_dvis(path))
+
+
+    def test_its_reference_is_of_shared_frames_and_of_its_own_weights(self) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            path, pack, shared = Path(place) / "w.safetensors", Path(place) / "p", Path(__file__).parents[2] / "assets/golden"
+            weights.save(path, dvis.build(1).state_dict(), dvis.FAMILY, dvis.MINIATURE_SIZE)
+            pack.mkdir()
+            manifest = '[provenance]\ncheckpoint_sha256 = "{}"\n[segmenter.tracks]\nslots = 16\n[golden]\ntolerance = 1\n'
+            (pack / "pack.toml").write_text(manifest.format("0" * 64))
+            arguments = ["--weights", str(path), "--pack", str(pack), "--frames", str(shared)]
+            with self.assertRaisesRegex(Refused, "the pack was made of weights 000000000000"):
+                golden.main(arguments)
+            (pack / "pack.toml").write_text(manifest.format(dvis.load_miniature(path).sha256))
+            with redirect_stdout(io.StringIO()):
+                golden.main(arguments)
+            frames = [frame["image"] for frame in json.loads((pack / "reference/index.json").read_text())["frames"]]
+            self.assertEqual((len(frames), len(set(frames))), (16, 16))
+            self.assertTrue((pack / "reference" / frames[0]).samefile(shared / "g2/00016.png"))
+            self.assertEqual(tomllib.loads((pack / "pack.toml").read_text())["golden"]["tolerance"], export.TOLERANCE)
 
 
 class Training(unittest.TestCase):

@@ -32,6 +32,8 @@ SEGMENTER, STEP = "segmenter", "tracker_step"
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "scipy", "numpy")
 TOLERANCE = 1e-4          # of logits, in shares of their largest value; more only where PyTorch is farther from itself
 CEILING = 2e-3            # above, jetbench takes no reference
+# Parts of the miniatures' golden clips, one after the other: no object, then two, then others, so that tracks are born.
+SHARED = (("g2", 16, 22), ("g1", 0, 10))
 STATES = ("queries", "positions", "ring", "count", "missed", "tracks")
 
 
@@ -203,6 +205,11 @@ def write_reference(model: DvisDaq, pack: Path, images: list[tuple[str, np.ndarr
     chains.write(pack / "reference", frames, kept, {**about, "tolerance": tolerance, "spread": float(f"{spread:.1e}"), "births": births,
                                                     "deaths": deaths, "unseen": unseen})
     return tolerance
+
+
+def shared_frames(pack: Path, folder: Path) -> list[tuple[str, np.ndarray]]:
+    """Frames of the miniatures' shared golden clips, named relative to the reference of ``pack``."""
+    return reference.shared_frames(pack, (folder / clip / f"{t:05d}.png" for clip, first, end in SHARED for t in range(first, end)))
 
 
 def own_frames(pack: Path, model: DvisDaq, count: int, seed: int) -> list[tuple[str, np.ndarray]]:

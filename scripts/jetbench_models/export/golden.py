@@ -232,8 +232,8 @@ def _say_limit(pack: Path, frames: int, limit: float) -> None:
 
 
 def _write_chains(weights: Path, pack: Path, frames: Path, command: str) -> None:
-    """The reference of the miniature DVIS-DAQ, on the frames that the miniature VidEoMT has."""
-    images, found = segmenter.shared_frames(pack, frames), dvis.load_miniature(weights)
+    """The reference of the miniature DVIS-DAQ."""
+    images, found = chains.shared_frames(pack, frames), dvis.load_miniature(weights)
     _must_be_of(pack, weights, found.sha256)
     about = dict(command=command, libraries=library_versions(chains.LIBRARIES))
     slots = read_manifest(pack)["segmenter"]["tracks"]["slots"]

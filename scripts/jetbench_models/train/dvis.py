@@ -26,7 +26,7 @@ from .segmenter import AUXILIARY, CLASS, DICE, MASK, as_input, assign, dice, dra
 STEPS = 5600
 PLAN = ((0.0, 1, 16), (0.25, 3, 6), (0.6, 6, 3))      # from this share of the steps on: frames per clip, clips per step
 NOTHING = 0.3             # weight of the class "no object"
-LOST, NOISE = 0.1, 2      # chance per frame that a track is lost; most rows without an object that a frame makes tracks of
+LOST, NOISE = 0.25, 2     # chance per frame that a track is lost; most rows without an object that a frame makes tracks of
 DOUBT = 0.3               # score above which they look like objects
 KEPT = 0.8                # chance per frame that a track without an object goes on
 BANK, RENEWED, DOTTED = 7, 100, 0.1      # seed of the first textures; steps after which others are drawn; share of dotted grounds
