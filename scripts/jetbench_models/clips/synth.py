@@ -67,8 +67,8 @@ def _dots(rng: Generator) -> FloatArray:
 
 
 class TextureBank:
-    """A fixed set of textures and sensor-noise tiles. Training uses seed 7, the detector and DVIS-DAQ those from 7 to 100; any other
-    seed is unseen material."""
+    """A fixed set of textures and sensor-noise tiles. Training uses seed 7, the detector 7 to 61, DVIS-DAQ 7 to 62; any other seed is
+    unseen material."""
 
     def __init__(self, seed: int, size: int = 256, dotted: float = 0.0):
         """``dotted``: share of grounds that are dots whatever else the bank holds."""

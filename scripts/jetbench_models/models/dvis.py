@@ -58,7 +58,7 @@ MINIATURE_SIZE = 128      # sides of the miniature's input in pixels
 # The least number of channels that its group norms take, so that the backbone has most of the weights.
 MINIATURE_SHAPE = Size("resnet", 16, channels=32, heads=4, encoder_layers=1, decoder_layers=3, tracker_layers=3, inner=128,
                        widths=(16, 32, 64, 96), depths=(1, 1, 1, 1), block="basic")
-MINIATURE_RULES = Rules(select_score=0.5, first_score=0.5)
+MINIATURE_RULES = Rules(select_score=0.7, first_score=0.5)      # highest mean AP of ten settings on clips of seed 550000
 
 
 @dataclass(frozen=True)
