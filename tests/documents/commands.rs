@@ -89,10 +89,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("jetbench --models edgetam_points --data rtsp://", "needs a camera: tests/footage/live.rs has a stand-in"),
     ("jetbench --models edgetam_points --data /dev/video0", "needs a camera"),
     ("jetbench --models videomt_mini", "needs ONNX Runtime: tests/main_job/found.rs"),
-    (
-        "jetbench --models dvis_daq_r50",
-        "needs a video segmenter's pack, which is not shipped: tests/unprompted/runs.rs has a stand-in",
-    ),
+    ("jetbench --models dvis_mini", "needs ONNX Runtime: tests/main_job/found.rs"),
     ("ffmpeg -i udp://", "waits for a stream: tests/footage/live.rs"),
     ("jetbench verify", "needs ONNX Runtime: runners/tests/packs.rs, tests/cli.rs"),
     ("jetbench --models sam2_points,sam2_bbox,sam2_mask", "the held-out clips are drawn by the model kit first"),

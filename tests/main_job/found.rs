@@ -162,6 +162,10 @@ fn detectors_and_segmenters_are_compared_with_themselves() {
         let (code, .., said) = verify(pack, &["--option", "memory=gated"]);
         assert!(code == Some(2) && said.contains("of no effect on pack"), "{said}");
     }
+    for more in [&[][..], &["--threads", "1", "--against", "threads=2"]] {
+        let (code, pass, report, said) = verify("dvis_mini", more);
+        assert_eq!((code, pass), (Some(0), Some(true)), "{more:?}: {said} {report:#}");
+    }
     // With a lower threshold there are objects on one side only.
     let (code, pass, report, _) = verify("videomt_mini", &["--against", "query_score=0.1"]);
     assert_eq!((code, pass), (Some(1), Some(false)), "{}", report["objects"]);
@@ -170,16 +174,18 @@ fn detectors_and_segmenters_are_compared_with_themselves() {
     assert!(code == Some(2) && said.contains("query_score=0.5 and overlaps=exclusive"), "{said}");
 }
 
-/// The video segmenter that comes with the program finds and follows, without a prompt or a detector; its tracks get names, too.
+/// The video segmenters that come with the program find and follow, without a prompt or a detector; their tracks get names, too.
 #[test]
-fn the_miniature_segmenter_finds_and_tracks_by_itself() {
-    if real_packs("the_miniature_segmenter_finds_and_tracks_by_itself", true).is_none() {
-        return;
+fn the_miniature_segmenters_find_and_track_by_themselves() {
+    if real_packs("the_miniature_segmenters_find_and_track_by_themselves", true).is_some() {
+        ["videomt_mini", "dvis_mini"].into_iter().for_each(finds_and_tracks);
     }
+}
+
+fn finds_and_tracks(model: &str) {
     let (dir, assets) = (tempfile::tempdir().unwrap(), repository().join("assets"));
     let [packs, data] = ["packs", "demo"].map(|name| assets.join(name).display().to_string());
-    let models =
-        ["--models", "videomt_mini", "--labels", "labels", "--dtype", "fp32", "--packs", &packs, "--data", &data];
+    let models = ["--models", model, "--labels", "labels", "--dtype", "fp32", "--packs", &packs, "--data", &data];
     let short = ["--limit-videos", "2", "--limit-frames", "16", "--memory-budget", "4GiB", "--json", "--quiet"];
     let output = jetbench(dir.path(), &[&models[..], &short].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -187,7 +193,7 @@ fn the_miniature_segmenter_finds_and_tracks_by_itself() {
     let cell = &record["cells"][0];
     assert_eq!(cell["labels"]["licence"], "Apache-2.0");
     let found = &cell["summary"]["found"];
-    assert!(found["scores"]["jf"].as_f64().unwrap() > 40.0, "{found:#}");
+    assert!(found["scores"]["jf"].as_f64().unwrap() > 40.0, "{model}: {found:#}");
     // Each track that shows on any frame has a name.
     let named = labels_of(&run, &record).len() as u64;
     assert_eq!(Some(named), found["confirmed"].as_u64());
