@@ -17,10 +17,11 @@
 #              packs in PACKS [default: none]
 #   KIT        the model kit, for that [default: jetbench-models on the PATH]
 #   REPEAT     times that every cell of a run is measured [default: 3]
+#   VIDEOS     demo clips that runs take, the first so many, where a driver on the processor would take hours [default: all]
 #
 # Exit code: 0, all that can run on the device passed; 1, something failed; 2, wrong usage.
 set -uo pipefail
-[ $# -ge 1 ] || { sed -n '2,21p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,22p' "$0"; exit 2; }
 cd "$(dirname "$0")/.."
 device=$1
 out=${2:-gpu-proof/${device/:/}}
@@ -28,6 +29,7 @@ jetbench=${JETBENCH:-$([ -x target/release/jetbench ] && echo target/release/jet
 [ -x "$jetbench" ] || { echo "no jetbench: build it (cargo build --release) or name it with JETBENCH" >&2; exit 2; }
 read -ra packs <<<"${PACKS:-$(echo assets/packs/*)}"
 repeat=${REPEAT:-3}
+videos=(${VIDEOS:+--limit-videos "$VIDEOS"})
 export NO_COLOR=1
 mkdir -p "$out"
 work=$(mktemp -d)
@@ -36,7 +38,7 @@ faults=0
 {
     echo "# Proof on \`$device\`"
     echo
-    echo "Made by \`scripts/gpu_proof.sh $device\` on $(date -u +%Y-%m-%d); $("$jetbench" --version)."
+    echo "Made by \`scripts/gpu_proof.sh $device\` on $(date -u +%Y-%m-%d); $("$jetbench" --version).${VIDEOS:+ Of the demo clips only the first $VIDEOS.}"
     echo
     echo "| step | outcome | said last |"
     echo "|---|---|---|"
@@ -107,7 +109,7 @@ runs=()                       # precisions that a pack has and the device takes
 for dtype in fp32 fp16 bf16; do
     # No WebGPU has bf16, so the program calls it wrong usage and not a refusal of this device.
     if [[ $device:$dtype == webgpu:*:bf16 ]]; then
-        echo "| verify, bf16 | refused | WebGPU has no bf16 |" >>"$out/summary.md"
+        [[ verify_bf16 =~ ${STEPS:-} ]] && echo "| verify, bf16 | refused | WebGPU has no bf16 |" >>"$out/summary.md"
         continue
     fi
     refused=0 tried=0
@@ -137,10 +139,10 @@ for data in assets/demo "$work/together/eight"; do
     step "$name" "${audit[@]}"
     step "${name}_plain" "${audit[@]}" "${plain[@]}"
 done
-step demo "$jetbench" run --models "$all" "${common[@]}" --repeat "$repeat" --out "$work/demo"; record demo "$work/demo"
-step demo_cpu "$jetbench" run --models "$all" --dtype "${dtypes%%,*}" --device cpu "${places[@]}" --out "$work/cpu"; record demo_cpu "$work/cpu"
+step demo "$jetbench" run "${videos[@]}" --models "$all" "${common[@]}" --repeat "$repeat" --out "$work/demo"; record demo "$work/demo"
+step demo_cpu "$jetbench" run "${videos[@]}" --models "$all" --dtype "${dtypes%%,*}" --device cpu "${places[@]}" --out "$work/cpu"; record demo_cpu "$work/cpu"
 for ahead in off on; do
-    step "ahead_$ahead" "$jetbench" run --models "$all" "${common[@]}" --scenario offline --option "pipeline=$ahead" \
+    step "ahead_$ahead" "$jetbench" run "${videos[@]}" --models "$all" "${common[@]}" --scenario offline --option "pipeline=$ahead" \
         --repeat "$repeat" --out "$work/ahead_$ahead"
     record "ahead_$ahead" "$work/ahead_$ahead"
 done
@@ -159,9 +161,9 @@ unprompted() {
     fi
     tags=$(IFS=,; echo "$*")
     step "audit_$name" "$jetbench" audit --models "$tags" --dtype "${dtypes%%,*}" --device "$device" "${places[@]}"
-    step "$name" "$jetbench" run --models "$tags" --dtype "$dtypes" --device "$device" "${places[@]}" "${labels[@]/#/--labels=}" --repeat "$repeat" --out "$work/$name"
+    step "$name" "$jetbench" run "${videos[@]}" --models "$tags" --dtype "$dtypes" --device "$device" "${places[@]}" "${labels[@]/#/--labels=}" --repeat "$repeat" --out "$work/$name"
     record "$name" "$work/$name"
-    step "${name}_cpu" "$jetbench" run --models "$tags" --dtype "${dtypes%%,*}" --device cpu "${places[@]}" --out "$work/${name}_cpu"
+    step "${name}_cpu" "$jetbench" run "${videos[@]}" --models "$tags" --dtype "${dtypes%%,*}" --device cpu "${places[@]}" --out "$work/${name}_cpu"
     record "${name}_cpu" "$work/${name}_cpu"
 }
 tags=(); for detector in "${detectors[@]}"; do tags+=("${trackers[@]/%/_$detector}"); done
@@ -174,7 +176,7 @@ unprompted segmenters "$(shared "${segmenting[@]}" "${labels[@]}")" "${segmenter
         plain) options=("${plain[@]}") ;;
         ahead) options=(--scenario offline --option pipeline=on) ;;
     esac
-    "$jetbench" run --models "$all" --dtype "${dtypes%%,*}" --device "$device" "${places[@]}" --save-masks --quiet "${options[@]}" \
+    "$jetbench" run "${videos[@]}" --models "$all" --dtype "${dtypes%%,*}" --device "$device" "${places[@]}" --save-masks --quiet "${options[@]}" \
         --out "$work/$way" >"$out/masks_$way.txt" 2>&1
     mkdir -p "$work/masks/$way" && cp -r "$work/$way"/*/*/masks/. "$work/masks/$way/"
 done
@@ -182,7 +184,7 @@ step masks_equal bash -c 'count=$(find "$1" -type f | wc -l); [ "$count" != 0 ] 
     diff -rq "$1" "$2" && diff -rq "$1" "$3" && echo "none of $count files differs"' - "$work/masks/"{least,plain,ahead}
 case $device in cuda:*)
     for captured in false true; do
-        step "graphs_$captured" "$jetbench" run --models "$all" --dtype "${dtypes##*,}" --device "$device" "${places[@]}" \
+        step "graphs_$captured" "$jetbench" run "${videos[@]}" --models "$all" --dtype "${dtypes##*,}" --device "$device" "${places[@]}" \
             --option objects=loop --option "cuda_graph=$captured" --repeat "$repeat" --out "$work/graphs_$captured"
         record "graphs_$captured" "$work/graphs_$captured"
     done ;;

@@ -194,7 +194,7 @@ impl Sheet {
         if run.cells.iter().any(|c| c.detector.is_some()) {
             add("J&F\nunsup", true, 3, &figures(|s| s.found?.scores?.jf, score));
             add("HOTA", true, if prompted { 10 } else { 5 }, &figures(|s| s.found?.scores?.hota, score));
-            let whole = |c: &CellRecord| c.summary.as_ref().and_then(|s| s.found?.scores).map(|s| s.whole_masks);
+            let whole = |c: &CellRecord| c.summary.as_ref().and_then(|s| s.found?.scores).and_then(|s| s.whole_masks);
             let kinds: Vec<bool> = run.cells.iter().filter_map(whole).collect();
             let (rank, ap) = (if prompted { 12 } else { 7 }, figures(|s| s.found?.scores?.ap, score));
             let title = if kinds.contains(&true) && !kinds.contains(&false) { "AP whole\nmasks" } else { "AP" };

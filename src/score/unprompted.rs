@@ -87,10 +87,9 @@ pub struct UnpromptedScores {
     /// Every time an object's track changed; empty in records from before it was kept, where `tracking` still has their number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<IdSwitch>,
-    /// Are the tubes of tracks whole masks (`overlaps=keep`)? Else each pixel belongs to one track. Records from before whole masks were
-    /// scored do not have it, and theirs are not.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub whole_masks: bool,
+    /// Are the tubes of tracks whole masks (`overlaps=keep`)? Else each pixel belongs to one track. `None` in records from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_masks: Option<bool>,
 }
 
 /// An object's track is another one than its last (CLEAR MOT, IoU of 0.5 or more).
@@ -213,7 +212,7 @@ impl UnpromptedScores {
             by_class,
             best_iou,
             switches: switches(&tracked).into_iter().map(switch).collect(),
-            whole_masks: said.whole_masks,
+            whole_masks: Some(said.whole_masks),
         }
     }
 }
@@ -298,9 +297,9 @@ pub struct Unprompted {
     pub idf1: Option<f64>,
     /// Times an object's track changed.
     pub id_switches: Option<usize>,
-    /// As [`UnpromptedScores::whole_masks`], of every video: what average precision and recall are of.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub whole_masks: bool,
+    /// As [`UnpromptedScores::whole_masks`]: what average precision and recall are of. `None` where videos differ, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_masks: Option<bool>,
 }
 
 impl Unprompted {
@@ -337,7 +336,7 @@ impl Unprompted {
             ass_a: tracked(Hota::mean(&tracking.hota.ass_a)),
             idf1: tracked(tracking.identity.idf1),
             id_switches: some.then_some(tracking.clear.id_switches as usize),
-            whole_masks: videos.iter().all(|v| v.whole_masks),
+            whole_masks: videos[0].whole_masks.filter(|whole| videos.iter().all(|v| v.whole_masks == Some(*whole))),
         })
     }
 }

@@ -403,7 +403,7 @@ fn with_overlaps_kept_average_precision_is_of_whole_masks() {
     assert_eq!(results.as_array().unwrap().len(), 2);
     assert!(kept.ap50.unwrap() > one.ap50.unwrap() + 20.0, "{kept:?} {one:?}");
     // Wherever AP stands it is said of which masks it is.
-    assert_eq!((kept.whole_masks, one.whole_masks), (true, false));
+    assert_eq!((kept.whole_masks, one.whole_masks), (Some(true), Some(false)));
     let page = std::fs::read_to_string(run.join("report.html")).unwrap();
     assert!(page.contains("classes left aside, whole masks"), "{page}");
     let rows = std::fs::read_to_string(run.join("summary.csv")).unwrap();

@@ -38,7 +38,6 @@ const MOST_CONSTANTS: usize = 1024;
 
 impl<'a> Initializer<'a> {
     /// The values' bytes, where this file keeps them as such.
-    #[cfg(test)]
     pub fn raw_values(&self) -> Option<&'a [u8]> {
         FieldReader::new("a tensor", self.raw).filter_map(Result::ok).find_map(|field| {
             match (field.number, field.value) {

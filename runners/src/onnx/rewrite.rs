@@ -175,21 +175,31 @@ impl Model<'_> {
                 graph.extend_from_slice(field.raw);
                 continue;
             };
-            let mut inside = Vec::new();
+            let (mut inside, mut own, mut elsewhere) = (Vec::new(), Vec::new(), false);
             for part in FieldReader::new("a tensor", tensor) {
                 let part = part?;
-                if !matches!(part.number, 13 | 14) {
-                    inside.extend_from_slice(part.raw);
+                match part.number {
+                    13 => {}
+                    14 => elsewhere = part.integer("a tensor's data_location")? == 1,
+                    4..=7 | 9..=11 => own.extend_from_slice(part.raw), // values
+                    _ => inside.extend_from_slice(part.raw),
                 }
             }
-            put_bytes(&mut inside, 9, &values(&place)?);
+            // Only where the tensor says so do its values lie elsewhere, whatever place it names.
+            if elsewhere {
+                put_bytes(&mut inside, 9, &values(&place)?);
+            } else {
+                inside.extend_from_slice(&own);
+            }
             put_bytes(&mut graph, 5, &inside);
         }
         let bytes = self.with_graph(&graph)?;
         match Model::parse(&bytes)?.external()?.first() {
-            Some(left) => {
-                error(format!("constant `{}` lies in {:?} and is none of the graph itself", left.name, left.location))
-            }
+            Some(left) => error(format!(
+                "constant `{}` lies in {:?} and is one of a node or a sub-graph, which ONNX Runtime finds from 1.23 on only, and through no link \
+                 to another folder",
+                left.name, left.location
+            )),
             None => Ok(bytes),
         }
     }
@@ -365,6 +375,18 @@ mod tests {
         assert_eq!((whole.len(), back.initializers[1].dims.as_slice()), (bytes.len(), &[32, 32][..]));
         let refused = model.with_values(|_| error("no such file")).unwrap_err();
         assert_eq!(refused.0, "no such file");
+
+        // A place that is named and not meant.
+        let mut tensor = build::initializer("w", ElementType::F32, &[1], &[1, 2, 3, 4]);
+        let mut entry = Vec::new();
+        put_bytes(&mut entry, 1, b"location");
+        put_bytes(&mut entry, 2, b"g.onnx");
+        put_bytes(&mut tensor, 13, &entry);
+        let relu = build::node("Relu", &["w"], &["y"], &[]);
+        let output = build::value_info("y", ElementType::F32, &[1]);
+        let bytes = build::model(9, 20, &[(1, relu), (5, tensor), (12, output)]);
+        let own = Model::parse(&bytes).unwrap().with_values(|_| error("not asked for")).unwrap();
+        assert_eq!(Model::parse(&own).unwrap().initializers[0].raw_values(), Some(&[1, 2, 3, 4][..]));
     }
 
     #[test]
@@ -379,6 +401,7 @@ mod tests {
             let mut tensor = build::initializer("w", ElementType::F32, &[1], &[]);
             put_bytes(&mut tensor, 13, &entry(b"location", b"w.bin"));
             put_bytes(&mut tensor, 13, &entry(b"offset", offset));
+            put_integer(&mut tensor, 14, 1);
             tensor
         };
         let mut attribute = Vec::new();

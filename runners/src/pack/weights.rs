@@ -1,11 +1,12 @@
 //! Where do weights lie that are in no graph file? ONNX lets a graph name other files of its folder for them (external data). The manifest
 //! states each with its digest, so that what runs is what was planned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path};
 
 use super::agrees;
 use crate::digest;
+use crate::files;
 use crate::manifest::{FILE_NAME, Form, WeightFile};
 use crate::onnx::{ExternalTensor, Model};
 use crate::runner::RunnerError;
@@ -36,11 +37,40 @@ fn named(model: &Model<'_>, file: &str) -> Result<BTreeMap<String, ExternalTenso
     Ok(found)
 }
 
+/// Where a graph takes constants out of another graph's file: is each one a whole constant of that graph? In a file that was changed since,
+/// they lie elsewhere, and whatever lies there now would be taken without a word.
+fn whole_constants(dir: &Path, file: &str, model: &Model<'_>) -> Result<(), String> {
+    let folder = dir.join(file).parent().map(Path::to_path_buf).unwrap_or_default();
+    let mut others: BTreeMap<String, HashSet<(u64, u64)>> = BTreeMap::new();
+    for tensor in model.external().map_err(|e| e.to_string())? {
+        let other = folder.join(&tensor.location);
+        if other.extension().is_none_or(|extension| extension != "onnx") {
+            continue;
+        }
+        if !others.contains_key(&tensor.location) {
+            let Ok(bytes) = files::read(&other, files::LARGE) else { continue };
+            let Ok(graph) = Model::parse(&bytes) else { continue };
+            let place = |raw: &[u8]| (raw.as_ptr() as u64 - bytes.as_ptr() as u64, raw.len() as u64);
+            let places = graph.initializers.iter().filter_map(|constant| constant.raw_values()).map(place).collect();
+            others.insert(tensor.location.clone(), places);
+        }
+        if !tensor.length.is_some_and(|length| others[&tensor.location].contains(&(tensor.offset, length))) {
+            return Err(format!(
+                "constant `{}` is at byte {} of {}, where that graph has no constant of its length: one of the two was changed; export them \
+                 together",
+                tensor.name, tensor.offset, tensor.location
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The files that a graph names for its constants, with their digests; for a manifest. `file`: the graph's own path.
 ///
 /// # Errors
 /// What is wrong, in words.
 pub(crate) fn found(dir: &Path, file: &str, model: &Model<'_>) -> Result<Vec<WeightFile>, String> {
+    whole_constants(dir, file, model)?;
     let digest = |(path, tensor): (String, ExternalTensor)| match digest::sha256_of(&dir.join(&path)) {
         Ok((_, sha256)) => Ok(WeightFile { file: path, sha256 }),
         Err(e) => Err(format!("constant `{}` is kept in {path}: {e}", tensor.name)),

@@ -70,6 +70,13 @@ def inline(table: dict[str, str]) -> str:
     return "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in table.items()) + " }"
 
 
+def _cpu_form(name: str, digests: dict[str, str]) -> str:
+    """What pack.toml says of the CPU form of a graph."""
+    weights = inline(dict(file=f"fp32/{name}.onnx", sha256=digests[BORROWS])) if BORROWS in digests else None
+    said = [f'file = "fp32/{name}.{CPU}.onnx"', f'sha256 = "{digests[CPU]}"', *([f"weights = [{weights}]"] if weights else [])]
+    return "{ " + ", ".join(said) + " }"
+
+
 def describe(checkpoint: Checkpoint, g: Geometry) -> str:
     """One line about the model, for the manifest."""
     if checkpoint.source == "trained here":
@@ -122,9 +129,7 @@ def manifest(identity: str, family: str, description: str, g: Geometry, provenan
                   f"files = {inline({p: f'{p}/{name}.onnx' for p in kinds})}",
                   f"sha256 = {inline({p: digests[name][p] for p in kinds})}"]
         if CPU in digests[name]:
-            form = dict(file=f"fp32/{name}.{CPU}.onnx", sha256=digests[name][CPU])
-            weights = inline(dict(file=f"fp32/{name}.onnx", sha256=digests[name].get(BORROWS, "")))
-            lines.append(f"cpu = {inline(form)[:-2]}, weights = [{weights}] }}" if BORROWS in digests[name] else f"cpu = {inline(form)}")
+            lines.append(f"cpu = {_cpu_form(name, digests[name])}")
         lines += [f"inputs = {as_toml(signature.inputs)}", f"outputs = {as_toml(signature.outputs)}"]
     for state in ("bank", "ptrs", "age"):
         lines += ["", "[[state]]", f'input = "{state}"', f'output = "{state}_out"']

@@ -44,6 +44,7 @@ const NOT_DISTURBED: &str = "nothing disturbed it, or it failed";
 const PROMPTED: &str = "objects are prompted";
 const NOT_FOUND: &str = "objects are prompted, or the cell failed";
 const NOT_SCORED: &str = "objects are prompted, there is no ground truth, or the cell failed";
+const UNTOLD_MASKS: &str = "there is no `ap`, or the record is from before this was kept";
 const NO_CLASS: &str = "the dataset names no category that is a class of the model, or there is no `ap`";
 const NO_STAGE: &str = "the stage did not run on this frame";
 
@@ -223,8 +224,8 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
             => |r| r.figure(|s| s.found?.scores?.class_ap);
         "ap50_class", "0 to 100", "the same at IoU 0.50", NO_CLASS => |r| r.figure(|s| s.found?.scores?.class_ap50);
         "categories", "", "categories that these are means over", NO_CLASS => |r| r.count(|s| s.found?.scores?.categories);
-        "ap_masks", "", "what average precision is of: `whole` masks (`overlaps=keep`), or masks in which each pixel belongs to `one` track", NOT_SCORED
-            => |r| maybe(r.cell.summary.as_ref().and_then(|s| s.found?.scores).map(|s| if s.whole_masks { "whole" } else { "one" }));
+        "ap_masks", "", "what average precision is of: `whole` masks (`overlaps=keep`), or masks in which each pixel belongs to `one` track", UNTOLD_MASKS
+            => |r| maybe(r.cell.summary.as_ref().and_then(|s| s.found?.scores?.whole_masks).map(|whole| if whole { "whole" } else { "one" }));
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }

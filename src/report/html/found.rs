@@ -25,14 +25,18 @@ pub(super) fn facts(found: &FoundSummary) -> Vec<(&'static str, String)> {
         "J&F unsupervised",
         format!("{jf} (J {j}, F {f}) over {objects} of the first annotations, each with the track that suits it best"),
     ));
-    let masks = if s.whole_masks { "whole masks" } else { "each pixel with one track" };
-    facts.push(("instances", format!("AP {ap}, AP50 {ap50}, AR10 {ar10}, classes left aside, {masks}")));
+    let masks = match s.whole_masks {
+        Some(true) => ", whole masks",
+        Some(false) => ", each pixel with one track",
+        None => "",
+    };
+    facts.push(("instances", format!("AP {ap}, AP50 {ap50}, AR10 {ar10}, classes left aside{masks}")));
     if let Some(categories) = s.categories {
         let [ap, ap50] = [s.class_ap, s.class_ap50].map(number);
         let categories = plural(categories, "category", "categories");
         facts.push((
             "instances by class",
-            format!("AP {ap}, AP50 {ap50}, mean over {categories} of the objects, {masks}"),
+            format!("AP {ap}, AP50 {ap50}, mean over {categories} of the objects{masks}"),
         ));
     }
     let switches = s.id_switches.map_or_else(|| "–".to_string(), |n| plural(n, "id switch", "id switches"));

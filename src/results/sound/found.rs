@@ -141,7 +141,7 @@ pub(super) fn against(said: Option<&FoundSummary>, sequences: &[SequenceRecord])
         return if said.is_none() && is.is_none() { None } else { differs("found", &said.is_some(), &is.is_some()) };
     };
     let counts = |of: &FoundSummary| {
-        let scores = of.scores.map(|s| (s.objects, s.categories, s.id_switches));
+        let scores = of.scores.map(|s| (s.objects, s.categories, s.id_switches, s.whole_masks));
         (of.founded, of.confirmed, of.taken_back, of.unmatched, scores)
     };
     if counts(said) != counts(is) {

@@ -162,9 +162,12 @@ impl Read<'_> {
             let mut source = files::plain(&file).map_err(told)?;
             let end = source.metadata().map_err(told)?.len();
             let length = tensor.length.unwrap_or_else(|| end.saturating_sub(tensor.offset));
-            too_large |= length > left;
-            if tensor.offset.saturating_add(length) > end || too_large {
+            if tensor.offset.saturating_add(length) > end {
                 return Err(told(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            too_large = length > left;
+            if too_large {
+                return Err(OnnxError("too large".to_string()));
             }
             left -= length;
             let mut values = vec![0; length as usize];
@@ -222,11 +225,15 @@ impl<'a> Prepared<'a> {
     pub(super) fn notes(&self) -> Vec<String> {
         let Read { name, weights, settings, .. } = self.read;
         let attention = self.attentions.map(|n| format!("attention of `{name}`: {n} {}", settings.attention));
-        let mapped = self.folder.as_ref().map(|_| match weights {
-            0 => format!("weights of `{name}`: mapped from its file"),
-            1 => format!("weights of `{name}`: mapped from a file beside it"),
-            n => format!("weights of `{name}`: mapped from {n} files beside it"),
-        });
+        let mapped = match (weights, self.folder.is_some()) {
+            (0, false) => None,
+            (0, true) => Some(format!("weights of `{name}`: mapped from its file")),
+            (n, mapped) => {
+                let how = if mapped { "mapped" } else { "read into the graph" };
+                let files = if n == 1 { "a file".to_string() } else { format!("{n} files") };
+                Some(format!("weights of `{name}`: {how} from {files} beside it"))
+            }
+        };
         let pads = Some(self.pads).filter(|n| *n > 0);
         let pads = pads
             .map(|n| format!("`{PAD_FUSION}` of `{name}`: off; it computes zeros padded for a max pool wrongly ({n})"));

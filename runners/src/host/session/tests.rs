@@ -153,7 +153,8 @@ fn weights_of_other_files_come_inside_for_a_runtime_that_does_not_find_them() {
         weights: 1,
         fp32_sha256: None,
     };
-    GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
+    let graph = GraphSession::open("g", file, &settings, runtime, false, None).unwrap();
+    assert_eq!(graph.notes, ["weights of `g`: read into the graph from a file beside it"]);
     // Cut off, or not there: said with its name.
     for length in [Some(2000), None] {
         match length {
@@ -163,6 +164,13 @@ fn weights_of_other_files_come_inside_for_a_runtime_that_does_not_find_them() {
         let text = read.with_weights(&light_bytes).unwrap_err().to_string();
         assert!(text.contains("constant `w` is kept in") && text.contains("other.bin"), "{text}");
     }
+    // More than protobuf can count, in a file without contents: a constant of no stated length goes on to its end.
+    std::fs::File::create(&other).unwrap().set_len(1 << 32).unwrap();
+    let mut huge = light_bytes.clone();
+    let at = huge.windows(6).position(|word| word == b"length").unwrap();
+    huge[at..at + 6].copy_from_slice(b"unsaid");
+    let text = read.with_weights(&huge).unwrap_err().to_string();
+    assert!(text.contains("larger than 2 GiB") && text.contains("1.23") && text.contains("packs copy"), "{text}");
 }
 
 #[test]
