@@ -197,12 +197,11 @@ impl Sheet {
             let whole = |c: &CellRecord| c.summary.as_ref().and_then(|s| s.found?.scores).and_then(|s| s.whole_masks);
             let kinds: Vec<bool> = run.cells.iter().filter_map(whole).collect();
             let (rank, ap) = (if prompted { 12 } else { 7 }, figures(|s| s.found?.scores?.ap, score));
-            let title = if kinds.contains(&true) && !kinds.contains(&false) { "AP whole\nmasks" } else { "AP" };
-            // Where cells differ in that, each of the others says so.
-            let mixed = kinds.contains(&true) && kinds.contains(&false);
-            add(title, true, rank, &|c| match mixed && whole(c) == Some(true) {
-                true => format!("{} whole", ap(c)),
-                false => ap(c),
+            let (some, all) = (kinds.contains(&true), !kinds.contains(&false));
+            // Where cells differ in that, those of whole masks say so.
+            add(if some && all { "AP whole\nmasks" } else { "AP" }, true, rank, &|c| match whole(c) {
+                Some(true) if !all => format!("{} whole", ap(c)),
+                _ => ap(c),
             });
         }
         add("FPS\nwall", true, 4, &figures(|s| s.fps_wall, figure));

@@ -70,12 +70,14 @@ fn whole_constants(dir: &Path, file: &str, model: &Model<'_>) -> Result<(), Stri
 /// # Errors
 /// What is wrong, in words.
 pub(crate) fn found(dir: &Path, file: &str, model: &Model<'_>) -> Result<Vec<WeightFile>, String> {
+    // First, because it refuses names that lead out of the folder.
+    let named = named(model, file)?;
     whole_constants(dir, file, model)?;
     let digest = |(path, tensor): (String, ExternalTensor)| match digest::sha256_of(&dir.join(&path)) {
         Ok((_, sha256)) => Ok(WeightFile { file: path, sha256 }),
         Err(e) => Err(format!("constant `{}` is kept in {path}: {e}", tensor.name)),
     };
-    named(model, file)?.into_iter().map(digest).collect()
+    named.into_iter().map(digest).collect()
 }
 
 /// Do the files that a graph names for its constants agree with the manifest?

@@ -9,6 +9,30 @@ fn options(extra: &[(&str, &str)]) -> Options {
     Options { extra, ..Options::default() }
 }
 
+/// ONNX Runtime; `None` without one, which is said.
+fn runtime() -> Option<&'static Runtime> {
+    crate::host::runtime::load(None)
+        .inspect_err(|e| {
+            let _ = writeln!(std::io::stderr(), "skipped a test of graphs: {e}");
+        })
+        .ok()
+}
+
+/// The model y = x MatMul w, with both square of `side`, and the bytes of w.
+fn by_weights(side: i64, raw: &[u8]) -> Vec<u8> {
+    let shape = [side, side];
+    crate::onnx::build::model(
+        9,
+        20,
+        &[
+            (1, crate::onnx::build::node("MatMul", &["x", "w"], &["y"], &[])),
+            (5, crate::onnx::build::initializer("w", ElementType::F32, &shape, raw)),
+            (11, crate::onnx::build::value_info("x", ElementType::F32, &shape)),
+            (12, crate::onnx::build::value_info("y", ElementType::F32, &shape)),
+        ],
+    )
+}
+
 /// A graph that no pack holds, on the CPU; `None` without ONNX Runtime.
 fn opened(bytes: Vec<u8>, settings: &SessionSettings) -> Option<GraphSession> {
     attempted(bytes, settings).map(Result::unwrap)
@@ -16,13 +40,7 @@ fn opened(bytes: Vec<u8>, settings: &SessionSettings) -> Option<GraphSession> {
 
 /// The same, or why it cannot be had.
 fn attempted(bytes: Vec<u8>, settings: &SessionSettings) -> Option<Result<GraphSession, RunnerError>> {
-    let runtime = match crate::host::runtime::load(None) {
-        Ok(runtime) => runtime,
-        Err(e) => {
-            let _ = writeln!(std::io::stderr(), "skipped a test of graphs: {e}");
-            return None;
-        }
-    };
+    let runtime = runtime()?;
     let (path, sha256) = (PathBuf::from("test.onnx"), crate::digest::sha256_hex(&bytes));
     let file = CheckedGraph { path, sha256, bytes, weights: 0, fp32_sha256: None };
     Some(GraphSession::open("g", file, settings, runtime, false, None))
@@ -66,27 +84,12 @@ fn what_onnx_runtime_refuses_is_told_as_the_packs_fault() {
 
 #[test]
 fn weights_mapped_from_the_file_are_the_weights() {
-    let runtime = match crate::host::runtime::load(None) {
-        Ok(runtime) => runtime,
-        Err(e) => {
-            let _ = writeln!(std::io::stderr(), "skipped the test of mapped weights: {e}");
-            return;
-        }
-    };
+    let Some(runtime) = runtime() else { return };
     let side = 32usize;
     let values: Vec<f32> = (0..side * side).map(|i| i as f32 * 0.25 - 100.0).collect();
     let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let shape = [side as i64, side as i64];
-    let bytes = crate::onnx::build::model(
-        9,
-        20,
-        &[
-            (1, crate::onnx::build::node("MatMul", &["x", "w"], &["y"], &[])),
-            (5, crate::onnx::build::initializer("w", ElementType::F32, &shape, &raw)),
-            (11, crate::onnx::build::value_info("x", ElementType::F32, &shape)),
-            (12, crate::onnx::build::value_info("y", ElementType::F32, &shape)),
-        ],
-    );
+    let bytes = by_weights(side as i64, &raw);
     let dir = tempfile::tempdir().unwrap();
     // A link into another folder, as download caches have them.
     let (path, blob) = (dir.path().join("snapshot/g.onnx"), dir.path().join("blob"));
@@ -112,24 +115,9 @@ fn weights_mapped_from_the_file_are_the_weights() {
 
 #[test]
 fn weights_of_other_files_come_inside_for_a_runtime_that_does_not_find_them() {
-    let runtime = match crate::host::runtime::load(None) {
-        Ok(runtime) => runtime,
-        Err(e) => {
-            let _ = writeln!(std::io::stderr(), "skipped the test of weights inside: {e}");
-            return;
-        }
-    };
+    let Some(runtime) = runtime() else { return };
     let raw: Vec<u8> = (0..4096u32).map(|i| i as u8).collect();
-    let bytes = crate::onnx::build::model(
-        9,
-        20,
-        &[
-            (1, crate::onnx::build::node("MatMul", &["x", "w"], &["y"], &[])),
-            (5, crate::onnx::build::initializer("w", ElementType::F32, &[32, 32], &raw)),
-            (11, crate::onnx::build::value_info("x", ElementType::F32, &[32, 32])),
-            (12, crate::onnx::build::value_info("y", ElementType::F32, &[32, 32])),
-        ],
-    );
+    let bytes = by_weights(32, &raw);
     let dir = tempfile::tempdir().unwrap();
     let light_bytes = Model::parse(&bytes).unwrap().with_references("other.bin").unwrap().unwrap();
     let (path, other) = (dir.path().join("g.onnx"), dir.path().join("other.bin"));
