@@ -166,7 +166,7 @@ impl Column {
 }
 
 impl Sheet {
-    /// Columns that stay on the narrowest table: model, dtype, verdict, J&F, FPS.
+    /// Columns that stay on the narrowest table: model, dtype, verdict, J&F or tracks where there are such, FPS.
     const ESSENTIAL: usize = 5;
 
     pub(super) fn new(run: &RunRecord) -> Sheet {
@@ -185,13 +185,18 @@ impl Sheet {
         add("device", false, if one_device { 20 } else { 5 }, &|c| clean(&c.device));
         add("verdict", false, 2, &|c| verdict(run, c));
         let prompted = run.cells.iter().any(|c| c.detector.is_none());
-        if prompted || run.cells.is_empty() {
+        let (scored, finds) = (run.data.has_truth(), run.cells.iter().any(|c| c.detector.is_some()));
+        // Without ground truth no cell has a score, so the columns say nothing; how many tracks were found still does.
+        if !scored && finds {
+            add("tracks", true, 3, &figures(|s| s.found.map(|found| found.confirmed as f64), |v| format!("{v:.0}")));
+        }
+        if scored && (prompted || run.cells.is_empty()) {
             add("J&F", true, 3, &figures(|s| s.jf, score));
             add("J", true, 15, &figures(|s| s.j, score));
             add("F", true, 16, &figures(|s| s.f, score));
         }
         // Objects that were found are another task than objects that were shown: never in one column.
-        if run.cells.iter().any(|c| c.detector.is_some()) {
+        if scored && finds {
             add("J&F\nunsup", true, 3, &figures(|s| s.found?.scores?.jf, score));
             add("HOTA", true, if prompted { 10 } else { 5 }, &figures(|s| s.found?.scores?.hota, score));
             let whole = |c: &CellRecord| c.summary.as_ref().and_then(|s| s.found?.scores).and_then(|s| s.whole_masks);
