@@ -15,6 +15,7 @@ mod figures;
 mod fleet;
 mod footage;
 mod foreign;
+mod gpu_proof;
 mod hostile;
 mod identity;
 mod jf_naive;
