@@ -152,6 +152,8 @@ class Miniature(unittest.TestCase):
             with redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit):
                 command.main(["--checkpoint", str(path), "--out", f"{place}/p", "--image-size", "256", "--rules", "ovis"])
             self.assertRegex(said.getvalue(), "--image-size, --rules: .* is dvis_mini")
+            with self.assertRaisesRegex(Refused, "--frames, --clip-seed: dvis_mini is a miniature; its reference is written by `golden`"):
+                command.main(["--checkpoint", str(path), "--out", f"{place}/p", "--frames", "9", "--clip-seed", "0"])
             weights.save(path, model.state_dict(), dvis.FAMILY, 256)
             with self.assertRaisesRegex(DoesNotFit, "image size 256: dvis_mini has 128 pixels"):
                 dvis.load_miniature(path)

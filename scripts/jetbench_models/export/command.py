@@ -40,6 +40,8 @@ from .convert import write_graphs
 from .graphs.geometry import Geometry
 from .manifest import FOLLOWS, LIBRARIES, describe, library_versions, licence, manifest
 
+FRAMES = 12                    # of a golden clip
+
 
 def recorded(argv: list[str], identity: str) -> str:
     """The command line with names in place of paths, so that a pack says nothing about the machine it was made on."""
@@ -73,8 +75,8 @@ def _options() -> argparse.ArgumentParser:
                       help="comma-separated (default: fp32,fp16,bf16)")
     made.add_argument("--int8", action="store_true",
                       help="of a tracker: int8 graphs too, calibrated on drawn clips; the command int8 takes clips of yours")
-    made.add_argument("--frames", type=not_negative, default=12,
-                      help="length of the golden clip, at least 8 (default: 12); 0 leaves the golden reference out")
+    made.add_argument("--frames", type=not_negative, metavar="N",
+                      help=f"length of the golden clip, at least 8 (default: {FRAMES}); 0 leaves the golden reference out")
     made.add_argument("--prompts", type=some_of(KINDS), default=KINDS, metavar="LIST",
                       help="prompt kinds of the golden reference (default: points,bbox,mask)")
     made.add_argument("--variant", choices=("fixed", "dynamic"), default="fixed",
@@ -108,6 +110,16 @@ def _aspect(text: str) -> tuple[int, int]:
     if not 1 / 8 <= across / down <= 8:
         raise argparse.ArgumentTypeError(f"{text!r}: at most eight times as long as wide expected")
     return across, down
+
+
+def _settle_clip(args: argparse.Namespace, checkpoint: released.Checkpoint, seed: int) -> None:
+    """Length and seed of the golden clip, where none were given; a miniature has none of its own."""
+    own = {"--frames": args.frames or None, "--clip-seed": args.clip_seed, "--prompts": None if args.prompts == KINDS else args.prompts}
+    if checkpoint.source == "trained here" and (given := [name for name, value in own.items() if value is not None]):
+        raise Refused(f"{', '.join(given)}: {checkpoint.name} is a miniature; its reference is written by `golden`, over clips that all "
+                      "miniatures share")
+    args.frames = FRAMES if args.frames is None else args.frames
+    args.clip_seed = seed if args.clip_seed is None else args.clip_seed
 
 
 @dataclass
@@ -179,7 +191,7 @@ def main(argv: list[str]) -> int:
         options.error(f"--out {args.out}: is no folder")
     if args.random_init and not args.model:
         options.error("--random-init needs --model NAME")
-    if 0 < args.frames < 8:
+    if args.frames is not None and 0 < args.frames < 8:
         options.error("--frames: at least 8, so that the object can leave and return and all memory slots fill; or 0")
     if args.int8 and ("fp32" not in args.dtype or args.variant == "dynamic"):
         options.error("--int8: is made of fp32 graphs of the fixed form; --dtype fp32 among others, and no --variant dynamic")
@@ -192,8 +204,6 @@ def main(argv: list[str]) -> int:
             ("--prompts", args.prompts != KINDS), ("--variant", args.variant != "fixed"), ("--follow official", args.follow == "official"),
             ("--score-shift", args.score_shift is not None), ("--score-negated", args.score_negated), ("--int8", args.int8)) if given]):
         options.error(f"{', '.join(wrong)}: for promptable trackers only, and this is a {'detector' if detects else 'video segmenter'}")
-    if args.clip_seed is None:
-        args.clip_seed = detector.CLIP_SEED if detects or segments or follows else golden.CLIP_SEED
     logging.disable(logging.WARNING)      # torch.onnx reports every step
     torch.set_num_threads(args.threads)
     progress.start()
@@ -219,6 +229,7 @@ def _write_unprompted(args: argparse.Namespace, command: str, segments: bool) ->
         args.notes = " ".join(filter(None, (args.notes, f"Random weights of seed {args.seed}.")))
     else:
         checkpoint = kind.load(args.checkpoint, args.model, args.image_size)
+    _settle_clip(args, checkpoint, detector.CLIP_SEED)
     progress.say(f"{checkpoint.name}: {sum(p.numel() for p in checkpoint.model.parameters()) / 1e6:.2f} M parameters, "
                  f"{writer.size_of(checkpoint.model)} px, weights {checkpoint.source} {checkpoint.sha256[:12]}")
     if args.save_checkpoint:
@@ -257,6 +268,7 @@ def _write_chains(args: argparse.Namespace, options: argparse.ArgumentParser, co
 
 def _write_followed(args: argparse.Namespace, checkpoint: released.Checkpoint, command: str, thresholds: str) -> None:
     model = checkpoint.model
+    _settle_clip(args, checkpoint, detector.CLIP_SEED)
     progress.say(f"{checkpoint.name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {chains.size_of(model)} px, "
                  f"weights {checkpoint.source} {checkpoint.sha256[:12]}, {thresholds}")
     chains.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, args.clip_seed, command, args.notes,
@@ -269,6 +281,7 @@ def _write_tracker(args: argparse.Namespace, argv: list[str]) -> None:
         checkpoint = released.random(args.model, args.seed, args.image_size)
     else:
         checkpoint = released.load(args.checkpoint, args.model, args.image_size)
+    _settle_clip(args, checkpoint, golden.CLIP_SEED)
     identity = args.id or args.out.resolve().name
     if checkpoint.family == sam3.FAMILY and args.follow == "official":
         raise Refused("--follow official: SAM 3's packs follow transformers; its official predictor was not compared")
