@@ -49,6 +49,8 @@ pub struct IntervalPoint {
     pub peak_rss_mib: Option<f64>,
     /// The run it is from.
     pub run_id: String,
+    /// What `ap` is of: `whole` masks, or masks in which each pixel belongs to `one` track.
+    pub ap_masks: Option<&'static str>,
 }
 
 /// The cells of a run whose detector looked at every `detect_every`-th frame.
@@ -93,6 +95,7 @@ fn point(run: &RunRecord, cell: &CellRecord, detect_every: u32) -> IntervalPoint
         unmatched: found.and_then(|found| found.unmatched),
         peak_rss_mib: cell.memory.get(&MemoryPhase::Peak).filter(|_| whole).and_then(|peak| peak.rss_mib),
         run_id: run.run_id.clone(),
+        ap_masks: scores.and_then(|s| s.ap_masks()),
     }
 }
 

@@ -303,6 +303,11 @@ pub struct Unprompted {
 }
 
 impl Unprompted {
+    /// What average precision is of, in a word: `whole` masks, or masks in which each pixel belongs to `one` track.
+    pub fn ap_masks(&self) -> Option<&'static str> {
+        self.whole_masks.map(|whole| if whole { "whole" } else { "one" })
+    }
+
     /// Of all videos; `None` of none.
     pub fn over(videos: &[&UnpromptedScores]) -> Option<Unprompted> {
         if videos.is_empty() {

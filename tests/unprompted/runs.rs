@@ -545,7 +545,9 @@ fn the_interval_of_the_detector_is_swept() {
     assert_eq!((csv.len(), csv[3][1].as_str()), (4, "8"));
     let figure = std::fs::read_to_string(shop.path("interval.svg")).unwrap();
     assert!(figure.contains("interval costs") && figure.contains("HOTA (0 to 100)"));
-    let (_, out, _) = scale(&["--models", "walk_look", "--detect-every", "1,8"]);
+    assert!(points.iter().all(|p| p["ap_masks"] == "one"), "{points:?}");
+    let (_, out, _) = scale(&["--models", "walk_look", "--detect-every", "1,8", "--option", "overlaps=keep"]);
+    assert!(out.contains("  AP is of whole masks.\n"), "{out}");
     assert!(
         out.contains("  every 8 instead of every 1: ") && out.contains("x the frames per second, HOTA +0.00"),
         "{out}"

@@ -83,6 +83,10 @@ fn text(points: &[IntervalPoint], banner: Option<&str>) -> String {
         for p in cell.iter().filter(|p| !p.reasons.is_empty()) {
             out.push_str(&format!("  every {}: {}\n", p.detect_every, clean(&p.reasons)));
         }
+        // One option for all intervals.
+        if cell.iter().any(|p| p.ap_masks == Some("whole")) {
+            out.push_str("  AP is of whole masks.\n");
+        }
         if let Some((speed, hota)) = gain(&cell) {
             let hota = hota.map(|points| format!(", HOTA {points:+.2}")).unwrap_or_default();
             let (often, seldom) = (cell[0].detect_every, cell[cell.len() - 1].detect_every);
@@ -126,6 +130,7 @@ pub fn interval_columns<'a>() -> CsvTable<&'a IntervalPoint> {
         "peak_rss_mib", "MiB", "peak resident set of the worker", "it could not be read, or the cell failed" => |p| maybe(p.peak_rss_mib);
         "run_id", "", "the run" => |p| value(&p.run_id);
         "reasons", "", "why it is not valid", "it is valid" => |p| value(&p.reasons);
+        "ap_masks", "", "as in summary.csv", NO_TRUTH => |p| maybe(p.ap_masks);
     };
     CsvTable {
         file: "jetbench scale --detect-every --export-csv",

@@ -225,7 +225,7 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "ap50_class", "0 to 100", "the same at IoU 0.50", NO_CLASS => |r| r.figure(|s| s.found?.scores?.class_ap50);
         "categories", "", "categories that these are means over", NO_CLASS => |r| r.count(|s| s.found?.scores?.categories);
         "ap_masks", "", "what average precision is of: `whole` masks (`overlaps=keep`), or masks in which each pixel belongs to `one` track", UNTOLD_MASKS
-            => |r| maybe(r.cell.summary.as_ref().and_then(|s| s.found?.scores?.whole_masks).map(|whole| if whole { "whole" } else { "one" }));
+            => |r| maybe(r.cell.summary.as_ref().and_then(|s| s.found?.scores?.ap_masks()));
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }
