@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::detect::KEPT;
 use crate::frame::tight;
 use crate::host::options::{PIPELINE, RESULTS};
 use crate::packs;
@@ -235,6 +236,13 @@ fn the_shipped_packs_track_without_a_prompt_and_alike_every_time() {
                 _ => "detections: all 32 rows are read",
             };
             assert_eq!(said, [expected]);
+            let loaded = |(name, ms): &&(String, f64)| [KEPT, "all_detections"].contains(&name.as_str()) && *ms > 0.0;
+            let built = runner.open_report().graph_load_ms.iter().filter(loaded).count();
+            assert_eq!(
+                built,
+                if results == "device" { 2 } else { 0 },
+                "graphs that the program builds have a time, too"
+            );
             let mut track = || {
                 runner.reset();
                 let frame =

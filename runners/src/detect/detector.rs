@@ -105,6 +105,7 @@ impl Detector {
             _ => None,
         };
         let mut report = loader.end();
+        report.graph_load_ms.extend(kept.iter().flat_map(Kept::load_ms));
         report.notes.extend(keep.map(|_| match &kept {
             Some(kept) => kept.note(),
             None => format!("detections: all {} rows are read", signature.queries),

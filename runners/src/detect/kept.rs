@@ -137,6 +137,11 @@ impl Kept {
         4 * self.sizes.values() as u64
     }
 
+    /// Time to load each graph, in milliseconds.
+    pub fn load_ms(&self) -> [(String, f64); 2] {
+        [&self.picker, &self.reader].map(|graph| (graph.name.clone(), graph.load_ms))
+    }
+
     /// Its graphs.
     pub fn graphs(&mut self) -> [&mut GraphSession; 2] {
         [&mut self.picker, &mut self.reader]
