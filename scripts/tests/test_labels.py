@@ -8,9 +8,11 @@ import contextlib
 import importlib.util
 import io
 import json
+import logging
 import tempfile
 import unittest
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime as ort
@@ -21,10 +23,12 @@ from jetbench_models.command import Refused
 
 torch = None
 if importlib.util.find_spec("torch"):
+    import open_clip
     import torch
+    from safetensors.torch import save_file
 
     from jetbench_models import __main__ as kit
-    from jetbench_models.models import DoesNotFit, clip
+    from jetbench_models.models import DoesNotFit, clip, mobileclip
     from jetbench_models.pack import labels
 
 PACK = Path(__file__).parents[2] / "assets" / "packs" / "labels_mini"
@@ -81,7 +85,7 @@ class Text(unittest.TestCase):
         with torch.no_grad():
             theirs = self.siglip.model.get_text_features(ids).pooler_output
         self.assert_near(clip.features(self.siglip, ids, "last"), theirs)
-        with self.assertRaisesRegex(DoesNotFit, "SIGLIP takes last"):
+        with self.assertRaisesRegex(DoesNotFit, "SigLIP takes last"):
             clip.features(self.siglip, ids, "eot")
 
     def learned(self, path: Path, ctx, texts: list[str], cut: int) -> None:
@@ -110,6 +114,92 @@ class Text(unittest.TestCase):
             torch.save({"state_dict": {"ctx": context}}, path)
             with self.assertRaisesRegex(DoesNotFit, "token_prefix, token_suffix missing"):
                 clip.learned_vectors(self.clip, path, names, "eot")
+
+
+@unittest.skipUnless(torch, "PyTorch is not installed")
+class MobileClip(unittest.TestCase):
+    """A small model in OpenCLIP's layout, with MobileCLIP's kind of towers."""
+
+    CONFIG: ClassVar[dict] = {
+        "model_cfg": {"embed_dim": 32, "custom_text": True,
+                      "vision_cfg": {"timm_model_name": "fastvit_t8", "timm_model_pretrained": False, "timm_pool": "avg",
+                                     "timm_proj": None, "image_size": 64},
+                      "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2,
+                                   "no_causal_mask": True}},
+        "preprocess_cfg": {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "interpolation": "bilinear", "size": [64, 64]}}
+
+    def setUp(self) -> None:
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        logging.disable(logging.WARNING)         # OpenCLIP's, of weights that are not there yet
+        self.addCleanup(logging.disable, logging.NOTSET)
+        self.folder = Path(place.name) / "small"
+        self.folder.mkdir()
+        self.says(self.CONFIG)
+        torch.manual_seed(1)
+        self.model = open_clip.create_model(f"local-dir:{self.folder}", load_weights=False).eval()
+        for module in self.model.modules():      # as after training: merging has something to do
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.uniform_(-0.2, 0.2)
+                module.running_var.uniform_(0.5, 2.0)
+        save_file(self.model.state_dict(), self.folder / "open_clip_model.safetensors")
+
+    def says(self, config: dict) -> None:
+        (self.folder / "open_clip_config.json").write_text(json.dumps(config))
+
+    def test_vectors_and_embeddings_are_those_of_open_clip(self) -> None:
+        source = mobileclip.load(self.folder)
+        self.assertEqual((source.kind, source.size, clip.width(source), source.resize), ("open_clip", 64, 32, "bilinear_antialias_u8"))
+        names = ["ball", "old box"]
+        with torch.no_grad():
+            rows = self.model.encode_text(open_clip.tokenize([f"a photo of a {name}." for name in names]), normalize=True)
+            pixels = torch.rand(2, 3, 64, 64)
+            image, merged = self.model.encode_image(pixels), mobileclip.Vision(source.model).merged()(pixels)
+        self.assertLessEqual(float((clip.vectors(source, names, ["a photo of a {}."], "eot") - rows).abs().max()), 1e-6)
+        self.assertLessEqual(float((merged - image).abs().max() / image.abs().max()), 1e-5)
+        self.assertGreater(float((image[0] - image[1]).abs().max() / image.abs().max()), 1e-3, "pictures differ")
+        with self.assertRaisesRegex(DoesNotFit, "pooling mean: MobileCLIP takes eot"):
+            clip.vectors(source, names, ["a {}"], "mean")
+
+    def test_a_pack_is_written(self) -> None:
+        pack = self.folder.parent / "pack"
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = kit.main(["labels", "export", "--checkpoint", str(self.folder), "--classes", "ball,box", "--dtype", "fp32",
+                             "--frames", "2", "--out", str(pack)])
+        self.assertEqual(code, 0)
+        said = labels.manifest(pack)
+        self.assertEqual((said["labels"]["pooling"], said["input"]["size"], said["input"]["std"]), ("eot", 64, [1.0, 1.0, 1.0]))
+        self.assertIn("MobileCLIP (small) at 64 px, from a directory of OpenCLIP", said["description"])
+        session = ort.InferenceSession(pack / "fp32/vision.onnx", providers=["CPUExecutionProvider"])
+        pixels = torch.rand(1, 3, 64, 64)
+        with torch.no_grad():
+            expected = self.model.encode_image(pixels).numpy()
+        found = session.run(None, {"pixel_values": pixels.numpy()})[0]
+        self.assertLessEqual(float(np.abs(found - expected).max() / np.abs(expected).max()), 1e-5)
+
+    def test_what_cannot_be_read_is_refused_with_the_reason(self) -> None:
+        def changed(part: str, **fields: object) -> dict:
+            config = json.loads(json.dumps(self.CONFIG))
+            (config["preprocess_cfg"] if part == "preprocess" else config["model_cfg"][part]).update(fields)
+            return config
+
+        for config, reason in (
+                (changed("text_cfg", hf_model_name="roberta-base"), "text_cfg.hf_model_name = 'roberta-base': OpenCLIP would download it"),
+                (changed("text_cfg", pool_type="last"), "no rows of the end-of-text token"),
+                (changed("text_cfg", width=128), "text pos_embed width changed"),
+                (changed("preprocess", size=[96, 96]), r"preprocess_cfg.size = \[96, 96\], and the image tower takes 64 px"),
+                (changed("preprocess", interpolation="nearest"), "interpolation bilinear or bicubic expected"),
+                ({"model_cfg": {}}, "model_cfg with a text_cfg expected")):
+            self.says(config)
+            with self.assertRaisesRegex(DoesNotFit, reason):
+                mobileclip.load(self.folder)
+        self.says(self.CONFIG)
+        (self.folder / "open_clip_model.safetensors").write_bytes(b"cut off")
+        with self.assertRaises(DoesNotFit):
+            mobileclip.load(self.folder)
+        (self.folder / "open_clip_model.safetensors").unlink()
+        with self.assertRaisesRegex(DoesNotFit, "neither open_clip_model.safetensors nor open_clip_pytorch_model.bin"):
+            mobileclip.load(self.folder)
 
 
 @unittest.skipUnless(torch, "PyTorch is not installed")

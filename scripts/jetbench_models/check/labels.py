@@ -25,6 +25,7 @@ from ..pack.detections import manifest
 
 PROMPT = "a photo of a {}."
 LICENCE = "LicenseRef-checkpoint"
+MOBILE = ("mobileclip2_s0", "mobileclip2_b")
 
 
 def check(args: argparse.Namespace) -> int:
@@ -66,7 +67,7 @@ def export(args: argparse.Namespace) -> int:
     import torch
 
     from ..export import labels as writer
-    from ..models import clip
+    from ..models import clip, mobileclip
 
     torch.set_num_threads(args.threads)
     logging.disable(logging.WARNING)
@@ -75,12 +76,15 @@ def export(args: argparse.Namespace) -> int:
     if args.checkpoint and args.checkpoint.is_file():
         recipe = writer.of_miniature(args.checkpoint)
     else:
-        source = clip.load(args.checkpoint) if args.checkpoint else clip.random(args.random_init, args.seed or 0)
+        if args.checkpoint:
+            source = (mobileclip if mobileclip.is_open_clip(args.checkpoint) else clip).load(args.checkpoint)
+        else:
+            source = (mobileclip if args.random_init in MOBILE else clip).random(args.random_init, args.seed or 0)
         words += [] if args.checkpoint else [f"--random-init {args.random_init} --seed {args.seed or 0}"]
         if not args.classes:
             raise Refused("--classes: names, comma-separated, or a file with one a line")
         names = _names(args)
-        pooling = "none" if args.random_init else args.pooling or ("eot" if source.kind == "clip" else "last")
+        pooling = "none" if args.random_init else args.pooling or ("last" if source.kind == "siglip" else "eot")
         words += [] if args.random_init else [f"--pooling {pooling}"]
         prompts = ["random"] if args.random_init else ["learned"] if args.learned else args.prompt or [PROMPT]
         progress.say(f"{source.name}: vectors of {len(names)} classes, pooling {pooling}")
@@ -111,14 +115,15 @@ def main(argv: list[str]) -> int:
     look = commands.add_parser("check", help="what is wrong with the vectors of a label pack, item by item")
     look.add_argument("pack", type=existing_pack)
     look.set_defaults(run=check)
-    make = commands.add_parser("export", help="a label pack from CLIP, SigLIP or learned prompts")
+    make = commands.add_parser("export", help="a label pack from CLIP, SigLIP, MobileCLIP or learned prompts")
     source = make.add_mutually_exclusive_group(required=True)
-    source.add_argument("--checkpoint", type=Path, metavar="PATH", help="Hugging Face directory of CLIP or SigLIP, or file of train labels")
-    source.add_argument("--random-init", choices=("clip_b32", "siglip_b16", "clip_tiny", "siglip_tiny"), help="random weights")
+    source.add_argument("--checkpoint", type=Path, metavar="PATH",
+                        help="Hugging Face directory of CLIP or SigLIP, OpenCLIP's of MobileCLIP, or file of train labels")
+    source.add_argument("--random-init", choices=("clip_b32", "siglip_b16", *MOBILE, "clip_tiny", "siglip_tiny"), help="random weights")
     make.add_argument("--learned", type=existing_file, metavar="FILE", help="learned prompts: a checkpoint of CoOp")
     make.add_argument("--classes", metavar="NAMES", help="comma-separated, or a file with a name a line; learned prompts: in their order")
     make.add_argument("--prompt", action="append", metavar="TEXT", help=f"with {{}} for the name; several are averaged (default: {PROMPT})")
-    make.add_argument("--pooling", choices=("eot", "mean", "last"), help="of the text tower (default: eot of CLIP, last of SigLIP)")
+    make.add_argument("--pooling", choices=("eot", "mean", "last"), help="of the text tower (default: eot; of SigLIP last)")
     make.add_argument("--licence", help=f"SPDX expression of the weights (default: {LICENCE})")
     make.add_argument("--seed", type=not_negative, help="of the random weights (default: 0)")
     make.add_argument("--dtype", type=some_of(DTYPES), default=DTYPES, metavar="LIST", help="comma-separated (default: fp32,fp16,bf16)")

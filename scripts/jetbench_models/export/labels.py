@@ -1,6 +1,6 @@
 """Writes a label pack: the image tower in every precision, the vectors of the classes, manifest, licence, and the golden reference.
 
-``write`` takes a ``Recipe``: of CLIP or SigLIP with prompts, of learned prompts, or of the miniature.
+``write`` takes a ``Recipe``: of CLIP, SigLIP or MobileCLIP with prompts, of learned prompts, or of the miniature.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .. import __version__
 from ..clips import crops, shapes
 from ..clips.synth import TextureBank
 from ..command import Refused
-from ..models import label_mini
+from ..models import label_mini, mobileclip
 from ..models.clip import Source, Vision
 from ..models.released import sha256
 from ..pack import DTYPES, half, labels
@@ -35,7 +35,7 @@ FAMILY, NAME = "clip_labels", "vision"
 INPUT = "pixel_values"
 FRAMES_SEED = 552_000
 MODES = {"bilinear_antialias_u8": "bilinear", "bicubic_antialias_u8": "bicubic"}
-LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "numpy")
+LIBRARIES = ("torch", "transformers", "timm", "open_clip_torch", "onnx", "onnxscript", "numpy")
 MINI_LICENCE = """\
 The graphs, vectors and reference outputs in this directory are part of this project and are licensed under the Apache
 License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0).
@@ -73,14 +73,16 @@ class Recipe:
 
 
 def of_source(source: Source, classes: list[str], vectors: Tensor, pooling: str, prompts: list[str], licence: str) -> Recipe:
-    """Of CLIP or SigLIP, with the vectors of its text tower."""
-    clip = source.kind == "clip"
+    """Of CLIP, SigLIP or MobileCLIP, with the vectors of its text tower."""
+    name = {"clip": "CLIP", "siglip": "SigLIP", "open_clip": "MobileCLIP"}[source.kind]
+    biased = source.kind == "siglip"
+    vision = mobileclip.Vision(source.model) if source.kind == "open_clip" else Vision(source.model)
     words = "with RANDOM weights: right in size, speed and arithmetic, its labels mean nothing" if source.made == "random" else \
-        "from a Hugging Face directory"
-    return Recipe(Vision(source.model).eval(), "image_embeds" if clip else "pooler_output", source.size,
+        f"from a directory of {'OpenCLIP' if source.kind == 'open_clip' else 'Hugging Face'}"
+    return Recipe(vision.eval(), "pooler_output" if biased else "image_embeds", source.size,
                   list(source.mean), list(source.std), source.resize, classes, vectors, float(source.model.logit_scale.detach()),
-                  None if clip else float(source.model.logit_bias.detach()), pooling, prompts,
-                  f"Labels of {len(classes)} classes by {'CLIP' if clip else 'SigLIP'} ({source.name}) at {source.size} px, {words}",
+                  float(source.model.logit_bias.detach()) if biased else None, pooling, prompts,
+                  f"Labels of {len(classes)} classes by {name} ({source.name}) at {source.size} px, {words}",
                   source.made, source.digest, licence, source.licence)
 
 
@@ -107,7 +109,8 @@ def signature(recipe: Recipe) -> Signature:
 def export_graph(recipe: Recipe) -> onnx.ModelProto:
     """The fp32 graph, stripped and checked."""
     wanted = signature(recipe)
-    graph = trace(recipe.vision, NAME, wanted, (torch.zeros(wanted.inputs[0].shape),))
+    vision = recipe.vision.merged() if isinstance(recipe.vision, mobileclip.Vision) else recipe.vision
+    graph = trace(vision, NAME, wanted, (torch.zeros(wanted.inputs[0].shape),))
     if found := [n.name for n in graph.graph.node if n.op_type in ("Shape", "Size") or n.domain]:
         raise RuntimeError(f"{NAME}: {found} must not be in the graph")
     half.set_versions(graph, "fp32")

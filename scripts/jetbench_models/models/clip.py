@@ -1,5 +1,6 @@
-"""CLIP and SigLIP as transformers has them: read from a directory or made of random numbers, and the vectors of class names by the text
-tower, pooled as CLIP does (``eot``), by the mean of the rows up to there (``mean``), or as SigLIP does (``last``).
+"""CLIP and SigLIP as transformers has them (MobileCLIP: ``mobileclip``): read from a directory or made of random numbers, and the
+vectors of class names by the text tower, pooled as CLIP does (``eot``), by the mean of the rows up to there (``mean``), or as SigLIP
+does (``last``).
 
 Learned prompts are those of CoOp: ``token_prefix`` [C,1,W], ``ctx`` [n,W] shared or [C,n,W] of each class, ``token_suffix`` [C,T-1-n,W],
 one after the other in place of the token embeddings, the name of the class at the end.
@@ -45,15 +46,17 @@ class Source:
 
     @property
     def kind(self) -> str:
-        return "clip" if isinstance(self.model, CLIPModel) else "siglip"
+        return "clip" if isinstance(self.model, CLIPModel) else "siglip" if isinstance(self.model, SiglipModel) else "open_clip"
 
     @property
     def size(self) -> int:
-        return self.model.config.vision_config.image_size
+        return self.model.visual.image_size[0] if self.kind == "open_clip" else self.model.config.vision_config.image_size
 
 
 def width(source: Source) -> int:
     """Values of an embedding."""
+    if source.kind == "open_clip":
+        return source.model.text.output_dim
     config = source.model.config
     return config.projection_dim if source.kind == "clip" else config.vision_config.hidden_size
 
@@ -131,6 +134,8 @@ def load(folder: Path) -> Source:
 # --------------------------------------------------------------------------------------------------------------- text
 def ids_of(source: Source, texts: list[str]) -> Tensor:
     """Token ids [n,T] of texts: padded to the tower's length, as SigLIP was trained; of random weights a number per word."""
+    if source.kind == "open_clip":
+        return source.tokens(texts)               # type: ignore[operator, misc]
     text = source.model.config.text_config
     if source.tokens is not None:
         return source.tokens(texts, padding="max_length", max_length=text.max_position_embeddings, truncation=True,   # type: ignore[operator]
@@ -159,6 +164,8 @@ def features(source: Source, ids: Tensor, pooling: str, embeds: Tensor | None = 
     """Text features [n,D], not normalised, of token ids [n,T]. ``embeds`` [n,T,W]: token embeddings in place of those of the ids;
     ``ends`` [n]: where their texts end."""
     check_pooling(source, pooling)
+    if source.kind == "open_clip":
+        return torch.cat([source.model.encode_text(ids[at:at + BATCH]) for at in range(0, len(ids), BATCH)])
     model, rows = source.model, []
     ends = ends_of(source, ids) if ends is None and pooling != "last" else ends
     for at in range(0, len(ids), BATCH):
@@ -185,9 +192,9 @@ def pooled(hidden: Tensor, ends: Tensor, pooling: str) -> Tensor:
 
 
 def check_pooling(source: Source, pooling: str) -> None:
-    suits = ("eot", "mean") if source.kind == "clip" else ("last",)
+    name, suits = {"clip": ("CLIP", ("eot", "mean")), "siglip": ("SigLIP", ("last",)), "open_clip": ("MobileCLIP", ("eot",))}[source.kind]
     if pooling not in suits:
-        raise DoesNotFit(f"pooling {pooling}: {source.kind.upper()} takes {' or '.join(suits)}")
+        raise DoesNotFit(f"pooling {pooling}: {name} takes {' or '.join(suits)}")
 
 
 def drawn_vectors(count: int, width: int, seed: int) -> Tensor:
@@ -220,7 +227,7 @@ def learned_state(path: Path) -> dict[str, Tensor]:
 def learned_vectors(source: Source, path: Path, classes: list[str], pooling: str) -> Tensor:
     """Unit vectors [C,D] of learned prompts. The end of a text is the first row of its suffix that is the end's embedding."""
     if source.kind != "clip":
-        raise DoesNotFit("learned prompts of CoOp are CLIP's; this is SigLIP")
+        raise DoesNotFit("learned prompts of CoOp are read for CLIP as transformers has it, and this is another model")
     state, text = learned_state(path), source.model.config.text_config
     ctx, prefix, suffix = state["ctx"], state["token_prefix"], state["token_suffix"]
     width, length = text.hidden_size, text.max_position_embeddings
