@@ -393,3 +393,45 @@ fn annotations_that_the_reference_reads_oddly_are_named() {
     assert_eq!(report.per_class.ap, None);
     assert!(report.notes[0].starts_with("2 annotations: with an area below 0; one whose mean"), "{:?}", report.notes);
 }
+
+/// Masks are read video by video; what is said of a file with several faults does not tell.
+#[test]
+fn of_several_faults_the_first_of_the_files_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (truth, pred) = (dir.path().join("gt.json"), dir.path().join("pred.json"));
+    let masks = |counts: &str| format!(r#"[{{"size": [2, 2], "counts": {counts}}}]"#);
+    let annotation = |id: u32, video: u32, counts: &str| {
+        let masks = masks(counts);
+        format!(r#"{{"id": {id}, "video_id": {video}, "category_id": 1, "segmentations": {masks}, "areas": [4]}}"#)
+    };
+    let result = |video: u32, counts: &str| {
+        let masks = masks(counts);
+        format!(r#"{{"video_id": {video}, "category_id": 1, "score": 0.5, "segmentations": {masks}}}"#)
+    };
+    let fault = |annotations: &[String], results: &[String]| {
+        let categories = r#"[{"id": 1, "name": "thing"}]"#;
+        let annotations = annotations.join(", ");
+        let text = format!(
+            r#"{{"videos": [{{"id": 1}}, {{"id": 2}}], "categories": {categories}, "annotations": [{annotations}]}}"#
+        );
+        std::fs::write(&truth, text).unwrap();
+        std::fs::write(&pred, format!("[{}]", results.join(", "))).unwrap();
+        let options = TubeOptions { truth: truth.clone(), pred: pred.clone(), protocol: TubeProtocol::YtVis };
+        score_tubes(&options).map(|_| ()).unwrap_err().0
+    };
+    let (good, short, none) = ("[0, 4]", "[0, 3]", "\"~\"");
+    let (truths, broken) = ([annotation(5, 1, good)], [annotation(5, 2, none), annotation(6, 1, short)]);
+    let results = [result(2, short), result(1, none), result(9, good)];
+    let of_result = "pred.json: result 0: segmentations[0]: its run lengths do not fill 2x2 pixels";
+    for count in [2, 3] {
+        let said = fault(&truths, &results[..count]);
+        assert!(said.ends_with(of_result), "{said}");
+    }
+    let of_truth = "gt.json: annotation 5: segmentations[0]: `counts` is not a COCO run-length text";
+    for count in [1, 3] {
+        let said = fault(&broken, &results[3 - count..]);
+        assert!(said.ends_with(of_truth), "{said}");
+    }
+    let said = fault(&truths, &results[2..]);
+    assert!(said.ends_with("pred.json: result 0: no video 9 in the truth"), "{said}");
+}

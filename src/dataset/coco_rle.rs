@@ -7,46 +7,60 @@ use jetbench_runners::types::Mask;
 /// # Errors
 /// What is wrong with size or text, without a file name.
 pub(super) fn mask(width: u32, height: u32, text: &str) -> Result<Mask, String> {
-    let runs = sized_runs(width, height, text)?;
+    bound_size(width, height)?;
+    let runs = runs(text.as_bytes()).ok_or("not a COCO run-length text")?;
     unpack(width, height, &runs).ok_or_else(|| format!("its run lengths do not fill {width}x{height} pixels"))
 }
 
-/// Run lengths from the text form of a mask of `width` x `height` pixels; whether they fill it is not looked at.
+/// Refuses sizes that no mask has.
 ///
 /// # Errors
-/// A size that is not read, or a text that is none, without a file name.
-pub(crate) fn sized_runs(width: u32, height: u32, text: &str) -> Result<Vec<u32>, String> {
-    super::label_png::bound_size(width, height, 0, 0)?;
-    runs(text.as_bytes()).ok_or_else(|| "not a COCO run-length text".into())
+/// Says the size, without a file name.
+pub(crate) fn bound_size(width: u32, height: u32) -> Result<(), String> {
+    super::label_png::bound_size(width, height, 0, 0)
 }
 
-/// Run lengths from COCO's text form: groups of five bits, lowest first, each a character from `0` on, with a sixth bit
-/// for "more follows"; from the third run on the difference to the run before the last (pycocotools, `rleFrString`).
-/// `None` for text that is none.
-pub(crate) fn runs(text: &[u8]) -> Option<Vec<u32>> {
-    let mut runs: Vec<u32> = Vec::new();
-    let mut bytes = text.iter();
-    while let Some(&first) = bytes.next() {
-        let (mut byte, mut value, mut shift) = (first, 0i64, 0u32);
-        loop {
-            let group = i64::from(byte.checked_sub(b'0').filter(|g| *g < 64)?);
-            value |= (group & 31) << shift;
-            shift += 5;
-            if group & 32 == 0 {
-                if group & 16 != 0 {
-                    value |= -1 << shift;
-                }
-                break;
-            }
-            // Seven groups hold every difference of two 32-bit runs.
-            byte = *bytes.next().filter(|_| shift < 35)?;
-        }
-        if runs.len() > 2 {
-            value += i64::from(runs[runs.len() - 2]);
-        }
-        runs.push(u32::try_from(value).ok()?);
-    }
+/// Run lengths from COCO's text form; `None` for text that is none.
+pub(super) fn runs(text: &[u8]) -> Option<Vec<u32>> {
+    let mut runs = Vec::with_capacity(text.len());
+    each_run(text.iter().copied(), |run| runs.push(run))?;
     Some(runs)
+}
+
+/// Tells each run length of COCO's text form: groups of five bits, lowest first, each a character from `0` on, with a sixth bit
+/// for "more follows"; from the third run on the difference to the run before the last (pycocotools, `rleFrString`).
+/// `None` for text that is none, which may show after some runs were told.
+pub(crate) fn each_run(mut text: impl Iterator<Item = u8>, mut tell: impl FnMut(u32)) -> Option<()> {
+    // The run before, and the one before that; the third run is told as it is, so the first is not remembered.
+    let (mut before, mut earlier, mut first) = (0, 0, true);
+    while let Some(byte) = text.next() {
+        let group = byte.wrapping_sub(b'0');
+        // Most runs are one group, whose top bit is the sign.
+        let difference = if group < 32 { i64::from((group << 3) as i8 >> 3) } else { long_run(group, &mut text)? };
+        let run = u32::try_from(difference + earlier).ok()?;
+        (earlier, before) = (before, if first { 0 } else { i64::from(run) });
+        first = false;
+        tell(run);
+    }
+    Some(())
+}
+
+/// A number whose first group says that more follow.
+#[inline(always)]
+fn long_run(first: u8, rest: &mut impl Iterator<Item = u8>) -> Option<i64> {
+    let (mut group, mut value, mut shift) = (first, 0, 0);
+    loop {
+        if group >= 64 {
+            return None;
+        }
+        value |= i64::from(group & 31) << shift;
+        shift += 5;
+        if group & 32 == 0 {
+            return Some(if group & 16 != 0 { value | -1 << shift } else { value });
+        }
+        // Seven groups hold every difference of two 32-bit runs.
+        group = rest.next().filter(|_| shift < 35)?.wrapping_sub(b'0');
+    }
 }
 
 /// Mask from runs in column order, background first; `None` when they do not fill it exactly.
@@ -145,11 +159,46 @@ mod tests {
         assert_eq!(runs(b"oo"), None, "ends inside a number");
         assert_eq!(runs(b"~"), None, "not a group");
         assert_eq!(runs(b"oooooooooo1"), None, "longer than any run");
+        assert_eq!((runs(b"PPPPPP0"), runs(b"PPPPPPP0")), (Some(vec![0]), None), "seven groups, and eight");
         assert_eq!(runs(b"O"), None, "negative");
         assert_eq!(unpack(2, 2, &[3]), None);
     }
 
+    /// The same read number by number, as pycocotools does.
+    fn naive(text: &[u8]) -> Option<Vec<u32>> {
+        let mut runs: Vec<u32> = Vec::new();
+        let mut groups = text.iter().map(|byte| byte.checked_sub(b'0').filter(|group| *group < 64)).peekable();
+        while groups.peek().is_some() {
+            let (mut value, mut count) = (0i64, 0);
+            loop {
+                let group = i64::from(groups.next()??);
+                value |= (group & 31) << (5 * count);
+                count += 1;
+                if group & 32 == 0 {
+                    value |= if group & 16 != 0 { -1 << (5 * count) } else { 0 };
+                    break;
+                }
+                if count == 7 {
+                    return None;
+                }
+            }
+            let before = if runs.len() > 2 { i64::from(runs[runs.len() - 2]) } else { 0 };
+            runs.push(u32::try_from(value + before).ok()?);
+        }
+        Some(runs)
+    }
+
     proptest! {
+        #[test]
+        fn texts_are_read_as_number_by_number(bytes in proptest::collection::vec(b'/'..b'q', 0..24)) {
+            prop_assert_eq!(runs(&bytes), naive(&bytes));
+        }
+
+        #[test]
+        fn any_runs_survive_the_text(lengths in proptest::collection::vec(any::<u32>(), 0..20)) {
+            prop_assert_eq!(runs(text(&lengths).as_bytes()), Some(lengths));
+        }
+
         #[test]
         fn any_mask_survives_the_text(w in 1u32..140, h in 1u32..40, seed in any::<u64>()) {
             let mask = Mask::from_fn(w, h, |x, y| (seed ^ (u64::from(x / 3) * 31) ^ (u64::from(y / 2) * 7)) % 3 == 0);

@@ -96,6 +96,61 @@ fn open(bytes: &[u8]) -> Result<(PngReader<'_>, Format), String> {
     Ok((reader, Format { width, height, depth, grey: colour == ColorType::Grayscale }))
 }
 
+/// The rows of a file, one after the other; those of 16 bits per pixel and of interlaced files are not read this way.
+pub(crate) struct LabelRows<'a> {
+    reader: PngReader<'a>,
+    format: Format,
+    packed: Vec<u8>,
+    values: Vec<u8>,
+}
+
+impl<'a> LabelRows<'a> {
+    /// Of a PNG file held in memory; `None`: it has other rows.
+    ///
+    /// # Errors
+    /// As [`LabelImage::decode`].
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<Option<Self>, String> {
+        let (reader, format) = open(bytes)?;
+        if reader.info().interlaced || format.depth == BitDepth::Sixteen {
+            return Ok(None);
+        }
+        let values = if format.depth == BitDepth::Eight { 0 } else { format.width as usize };
+        Ok(Some(LabelRows { reader, format, packed: vec![0; format.line()], values: vec![0; values] }))
+    }
+
+    /// Width and height, pixels.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        (self.format.width, self.format.height)
+    }
+
+    /// The next row as the file packs it.
+    fn packed(&mut self) -> Result<&[u8], String> {
+        self.reader.read_row(&mut self.packed).map_err(png_fault)?.ok_or("truncated PNG: rows are missing")?;
+        Ok(&self.packed)
+    }
+
+    /// The values of the next row.
+    ///
+    /// # Errors
+    /// It is not in the file, or damaged.
+    pub(crate) fn next(&mut self) -> Result<&[u8], String> {
+        self.packed()?;
+        if self.format.depth == BitDepth::Eight {
+            return Ok(&self.packed);
+        }
+        self.format.unpack(&self.packed, &mut self.values);
+        Ok(&self.values)
+    }
+
+    /// When all rows are read: the chunk they came in must be whole too, as it must for [`LabelImage`].
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn finish(mut self) -> Result<(), String> {
+        self.reader.read_row(&mut self.packed).map(drop).map_err(png_fault)
+    }
+}
+
 /// The masks in a file, without the image between: what scoring needs, at the speed of the decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelMasks {
@@ -124,28 +179,16 @@ impl LabelMasks {
     /// # Errors
     /// The fault, without a file name.
     pub fn decode(bytes: &[u8]) -> Result<LabelMasks, String> {
-        let (mut reader, format) = open(bytes)?;
-        if reader.info().interlaced || format.depth == BitDepth::Sixteen {
-            drop(reader);
-            return Ok(LabelImage::decode(bytes)?.into_masks());
-        }
-        let Format { width, height, depth, .. } = format;
+        let Some(mut rows) = LabelRows::open(bytes)? else { return Ok(LabelImage::decode(bytes)?.into_masks()) };
+        let (width, height) = rows.size();
         let mut splitter = Splitter::new(width, height);
-        let mut line = vec![0; format.line()];
-        let mut row = vec![0; if depth == BitDepth::Eight { 0 } else { width as usize }];
         for y in 0..height as usize {
-            reader.read_row(&mut line).map_err(png_fault)?.ok_or("truncated PNG: rows are missing")?;
-            match depth {
-                BitDepth::Eight => splitter.row(y, &line),
-                BitDepth::One => splitter.bits(y, &line),
-                _ => {
-                    format.unpack(&line, &mut row);
-                    splitter.row(y, &row);
-                }
+            match rows.format.depth {
+                BitDepth::One => splitter.bits(y, rows.packed()?),
+                _ => splitter.row(y, rows.next()?),
             }
         }
-        // All rows are there; the chunk they came in must be whole too, as it must for `LabelImage`.
-        reader.read_row(&mut line).map_err(png_fault)?;
+        rows.finish()?;
         Ok(splitter.finish())
     }
 
@@ -389,7 +432,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
 }
 
 /// As [`read_file`], in place of what `bytes` held, in its memory.
-pub(super) fn read_file_into(path: &Path, bytes: &mut Vec<u8>) -> Result<(), DataError> {
+pub(crate) fn read_file_into(path: &Path, bytes: &mut Vec<u8>) -> Result<(), DataError> {
     const MAX_FILE: u64 = 1 << 29;
     files::read_into(path, MAX_FILE, bytes).map_err(|e| DataError(format!("{}: {e}", path.display())))
 }

@@ -90,6 +90,14 @@ impl Predicted {
         }
     }
 
+    /// That file, where each frame has one.
+    pub(super) fn file(&self, name: &str) -> Option<PathBuf> {
+        match self {
+            Predicted::Folder(folder) => Some(folder.join(name)),
+            Predicted::Lines(..) => None,
+        }
+    }
+
     /// Where the masks of the frame with this file are, in words.
     pub(super) fn place(&self, file: &str) -> String {
         match self {

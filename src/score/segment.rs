@@ -2,51 +2,68 @@
 
 use jetbench_runners::types::Mask;
 
+use crate::dataset::each_coco_run;
+
 /// Spans of pixels, numbered column by column where they come from COCO's run lengths and row by row where they come from a mask: areas
 /// and overlaps are the same in any order that two segments share.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
     /// Height, width.
     pub size: [u32; 2],
-    /// First pixel, and the one after the last; ascending and apart.
-    spans: Vec<[u32; 2]>,
+    /// Where each run ends. Background is first, so a span of pixels lies between the end of an even run and that of the odd one behind it.
+    ends: Vec<u32>,
     area: u64,
 }
 
 impl Segment {
     /// Of a mask.
     pub fn of(mask: &Mask) -> Segment {
-        Segment::spanned([mask.height(), mask.width()], &mask.to_runs())
+        let mut segment = Segment::default();
+        let filled = segment.set_runs([mask.height(), mask.width()], &mask.to_runs());
+        filled.unwrap_or_else(|e| unreachable!("a mask's own runs: {e}"));
+        segment
     }
 
-    /// Of run lengths, background first.
+    /// Takes run lengths, background first, in place of what it held, in its memory.
     ///
     /// # Errors
     /// They do not fill `size`, or it has more than 2^32 - 1 pixels: says so, without a file name.
-    pub fn of_runs(size: [u32; 2], runs: &[u32]) -> Result<Segment, String> {
+    pub fn set_runs(&mut self, size: [u32; 2], runs: &[u32]) -> Result<(), String> {
+        let mut taken = Taken::new(&mut self.ends, runs.len());
+        runs.iter().for_each(|run| taken.run(*run));
+        let pixels = taken.pixels;
+        self.sized(size, pixels)
+    }
+
+    /// As [`Segment::set_runs`], from COCO's text form of them; `none`: what to say of a text that is none.
+    ///
+    /// # Errors
+    /// As [`Segment::set_runs`]; the text is none.
+    pub fn set_text(&mut self, size: [u32; 2], text: impl Iterator<Item = u8>, none: &str) -> Result<(), String> {
+        let mut taken = Taken::new(&mut self.ends, text.size_hint().1.unwrap_or(0));
+        each_coco_run(text, |run| taken.run(run)).ok_or(none)?;
+        let pixels = taken.pixels;
+        self.sized(size, pixels)
+    }
+
+    /// Gives back the memory that it does not need.
+    pub fn shrink(&mut self) {
+        self.ends.shrink_to_fit();
+    }
+
+    /// Says of which size it is: its runs have so many pixels.
+    fn sized(&mut self, size: [u32; 2], pixels: u64) -> Result<(), String> {
         let [height, width] = size;
         let total = u64::from(height) * u64::from(width);
         if total > u64::from(u32::MAX) {
             return Err(format!("{width}x{height} pixels are more than a mask can have"));
         }
-        match runs.iter().map(|r| u64::from(*r)).sum::<u64>() == total {
-            true => Ok(Segment::spanned(size, runs)),
-            false => Err(format!("its run lengths do not fill {width}x{height} pixels")),
+        if pixels != total {
+            return Err(format!("its run lengths do not fill {width}x{height} pixels"));
         }
-    }
-
-    fn spanned(size: [u32; 2], runs: &[u32]) -> Segment {
-        let mut spans: Vec<[u32; 2]> = Vec::with_capacity(runs.len() / 2);
-        let mut at = 0;
-        for (i, run) in runs.iter().enumerate().filter(|(_, run)| **run > 0) {
-            if i % 2 == 1 {
-                spans.push([at, at + run]);
-            }
-            at += run;
-        }
-        spans.shrink_to_fit();
-        let area = spans.iter().map(|[first, end]| u64::from(end - first)).sum();
-        Segment { size, spans, area }
+        self.size = size;
+        self.area = self.spans().iter().map(|[first, end]| u64::from(end - first)).sum();
+        Ok(())
     }
 
     /// Pixels.
@@ -54,19 +71,29 @@ impl Segment {
         self.area
     }
 
-    /// Spans of pixels, each the first one and the one after the last.
+    /// Spans of pixels, each the first one and the one after the last; ascending and apart, some of them empty.
     pub fn spans(&self) -> &[[u32; 2]] {
-        &self.spans
+        self.ends.as_chunks().0
+    }
+
+    /// Spans that may have a pixel of `other`: those from where it begins on, none when it ends before they begin.
+    fn spans_along(&self, other: &Segment) -> &[[u32; 2]] {
+        let (own, others) = (self.spans(), other.spans());
+        match (own.first(), others.first(), others.last()) {
+            (Some([start, _]), Some([begin, _]), Some([_, end])) if start < end => {
+                &own[own.partition_point(|[_, end]| end <= begin)..]
+            }
+            _ => &[],
+        }
     }
 
     /// Pixels in both; the sizes are the same.
     pub fn overlap(&self, other: &Segment) -> u64 {
-        let Some([first, _]) = self.spans.first() else { return 0 };
-        let (a, mut b) = (&self.spans, other.spans.iter().skip(other.spans.partition_point(|[_, end]| end <= first)));
-        let (mut i, mut at, mut both) = (0, b.next(), 0);
-        while let (Some(x), Some(y)) = (a.get(i), at) {
+        let (mut own, mut others) = (self.spans_along(other), other.spans_along(self));
+        let mut both = 0;
+        while let ([x, after_x @ ..], [y, after_y @ ..]) = (own, others) {
             both += u64::from(x[1].min(y[1]).saturating_sub(x[0].max(y[0])));
-            if x[1] < y[1] { i += 1 } else { at = b.next() }
+            if x[1] < y[1] { own = after_x } else { others = after_y }
         }
         both
     }
@@ -81,6 +108,29 @@ impl Segment {
     }
 }
 
+/// Run lengths that become ends.
+struct Taken<'a> {
+    ends: &'a mut Vec<u32>,
+    pixels: u64,
+}
+
+impl<'a> Taken<'a> {
+    /// For so many runs at most, in place of what was there.
+    fn new(ends: &'a mut Vec<u32>, most: usize) -> Self {
+        ends.clear();
+        ends.reserve(most);
+        Taken { ends, pixels: 0 }
+    }
+
+    fn run(&mut self, run: u32) {
+        self.pixels += u64::from(run);
+        self.ends.push(self.pixels as u32); // beyond 32 bits it fits no size, and is refused
+    }
+}
+
+/// So few segments are compared two by two.
+const FEW: usize = 16;
+
 /// The segments of one frame that claim its pixels, to see where two of them claim the same one.
 #[derive(Debug, Default)]
 pub struct Claims {
@@ -90,9 +140,12 @@ pub struct Claims {
 
 impl Claims {
     /// Index of the first segment that has a pixel of one before it; all have one size.
-    pub fn clash<'a>(&mut self, segments: impl Iterator<Item = &'a Segment> + Clone) -> Option<usize> {
-        let clash = segments.clone().position(|segment| segment.spans.iter().any(|span| !self.claim(*span)));
-        for [first, end] in segments.flat_map(|segment| &segment.spans) {
+    pub fn clash(&mut self, segments: &[&Segment]) -> Option<usize> {
+        if segments.len() <= FEW {
+            return (1..segments.len()).find(|i| segments[..*i].iter().any(|before| before.overlap(segments[*i]) > 0));
+        }
+        let clash = segments.iter().position(|segment| segment.spans().iter().any(|span| !self.claim(*span)));
+        for [first, end] in segments.iter().flat_map(|segment| segment.spans()) {
             let end = (*end as usize).div_ceil(64).min(self.taken.len());
             self.taken[(*first as usize / 64).min(end)..end].fill(0);
         }
@@ -128,11 +181,17 @@ mod tests {
 
     #[test]
     fn runs_that_do_not_fill_a_frame_are_refused() {
-        assert_eq!(Segment::of_runs([2, 3], &[1, 4]).unwrap_err(), "its run lengths do not fill 3x2 pixels");
-        let wide = Segment::of_runs([70_000, 70_000], &[]).unwrap_err();
+        let mut segment = Segment::default();
+        assert_eq!(segment.set_runs([2, 3], &[1, 4]).unwrap_err(), "its run lengths do not fill 3x2 pixels");
+        let wide = segment.set_runs([70_000, 70_000], &[]).unwrap_err();
         assert_eq!(wide, "70000x70000 pixels are more than a mask can have");
-        let split = Segment::of_runs([2, 3], &[1, 2, 0, 3]).unwrap();
-        assert_eq!((split.area(), split.overlap(&split)), (5, 5), "spans may touch");
+        let wrapped = segment.set_runs([2, 3], &[u32::MAX, 7]).unwrap_err();
+        assert_eq!(wrapped, "its run lengths do not fill 3x2 pixels", "the sum is 6 in 32 bits");
+        assert_eq!(segment.set_text([2, 3], "o".bytes(), "no text").unwrap_err(), "no text");
+        segment.set_runs([2, 3], &[1, 2, 0, 3]).unwrap();
+        assert_eq!((segment.area(), segment.overlap(&segment)), (5, 5), "spans may touch");
+        segment.set_text([2, 3], "15".bytes(), "no text").unwrap();
+        assert_eq!((segment.area(), segment.spans()), (5, &[[1, 6]][..]), "nothing of before is left");
     }
 
     proptest! {
@@ -147,13 +206,18 @@ mod tests {
         }
 
         #[test]
-        fn a_clash_is_an_overlap(w in 1u32..150, h in 1u32..40, seeds in proptest::collection::vec(any::<u64>(), 1..5)) {
-            let masks: Vec<Mask> = seeds.iter().map(|seed| drawn(w, h, *seed)).collect();
+        fn a_clash_is_an_overlap(w in 1u32..150, h in 1u32..40, seeds in proptest::collection::vec(any::<u64>(), 1..5), many in any::<bool>()) {
+            let mut masks: Vec<Mask> = seeds.iter().map(|seed| drawn(w, h, *seed)).collect();
+            if many {
+                masks.resize(masks.len() + FEW, Mask::empty(w, h));
+                masks.rotate_left(2);
+            }
             let segments: Vec<Segment> = masks.iter().map(Segment::of).collect();
             let expected = (0..masks.len()).find(|i| masks[..*i].iter().any(|before| before.overlap(&masks[*i]) > 0));
+            let segments: Vec<&Segment> = segments.iter().collect();
             let mut claims = Claims::default();
-            prop_assert_eq!(claims.clash(segments.iter()), expected);
-            prop_assert_eq!(claims.clash(segments.iter()), expected, "nothing is left of the frame before");
+            prop_assert_eq!(claims.clash(&segments), expected);
+            prop_assert_eq!(claims.clash(&segments), expected, "nothing is left of the frame before");
         }
     }
 }

@@ -3,11 +3,13 @@
 //! identity: Ristani et al. 2016.
 
 mod clear;
+mod crossing;
 pub(super) mod labels;
 mod mots;
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::pairwise_sum;
@@ -198,6 +200,16 @@ pub struct VideoTracking {
     pub score: TrackingScore,
 }
 
+/// What became of a video.
+struct Read {
+    score: TrackingScore,
+    /// Its truth has void pixels.
+    void: bool,
+    /// Its name, and what its files hold instead, where there is no object or no track.
+    no_object: Option<String>,
+    no_track: Option<String>,
+}
+
 /// Scores tracks against truth, both as label maps or as MOTS text.
 ///
 /// # Errors
@@ -231,25 +243,36 @@ pub fn track(options: &TrackingOptions) -> Result<TrackingReport, DataError> {
     if names.is_empty() {
         return fail(&truth, "no video in it: neither folders of label maps nor MOTS text files");
     }
-    let (mut videos, mut notes, mut void) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut no_object, mut no_track) = (Vec::new(), Vec::new());
-    for name in names {
-        let (video, others) = match text(&name) {
+    let read = |name: &String| -> Result<Read, DataError> {
+        let (video, others, void) = match text(name) {
             Some(file) => {
-                let length = mots::length(&truth.join(&name))?;
-                mots::read(&name, &file, &pred.join(format!("{name}.txt")), length)?
+                let length = mots::length(&truth.join(name))?;
+                let (video, others) = mots::read(name, &file, &pred.join(format!("{name}.txt")), length)?;
+                (video, others, false)
             }
             None => {
-                let tracks = Predicted::of_video(&pred, &name)?;
-                let (video, has_void) = labels::read(&name, &truth.join(&name), &tracks, options.remove_void)?;
-                void.extend(has_void.then(|| name.clone()));
-                (video, Default::default())
+                let tracks = Predicted::of_video(&pred, name)?;
+                let (video, void) = labels::read(name, &truth.join(name), &tracks, options.remove_void)?;
+                (video, Default::default(), void)
             }
         };
         let [in_truth, in_tracks] = others.map(|others| format!("{name}{others}"));
-        no_object.extend((video.objects == 0).then_some(in_truth));
-        no_track.extend((video.tracks == 0).then_some(in_tracks));
-        videos.push(VideoTracking { video: name, score: TrackingScore::of(&video) });
+        Ok(Read {
+            no_object: (video.objects == 0).then_some(in_truth),
+            no_track: (video.tracks == 0).then_some(in_tracks),
+            void,
+            score: TrackingScore::of(&video),
+        })
+    };
+    let read: Vec<Result<Read, DataError>> = names.par_iter().map(read).collect();
+    let (mut videos, mut notes, mut void) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut no_object, mut no_track) = (Vec::new(), Vec::new());
+    for (name, read) in names.into_iter().zip(read) {
+        let read = read?;
+        void.extend(read.void.then(|| name.clone()));
+        no_object.extend(read.no_object);
+        no_track.extend(read.no_track);
+        videos.push(VideoTracking { video: name, score: read.score });
     }
     if !void.is_empty() && !options.remove_void {
         notes.push(format!(

@@ -3,16 +3,20 @@
 
 mod average;
 mod files;
+mod masks;
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 pub use self::average::{Averages, CategoryAverage, Group, Part, class_agnostic, class_aware};
-pub use self::files::{Instances, Tube};
+pub use self::files::Instances;
+pub use self::masks::VideoTubes;
 
 use self::average::{Pairing, averages};
+use self::files::mean_area;
 use crate::dataset::DataError;
+use crate::score::segment::Segment;
 
 /// Which of the two evaluators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -73,30 +77,59 @@ pub fn score(options: &TubeOptions) -> Result<TubeReport, DataError> {
         truth: options.truth.display().to_string(),
         pred: options.pred.display().to_string(),
         videos: instances.videos.len(),
-        instances: instances.truth.len(),
-        results: instances.results.len(),
+        instances: instances.videos.iter().map(|video| video.truth.len()).sum(),
+        results: instances.videos.iter().map(|video| video.results.len()).sum(),
         per_class: averages(&Pairing::new(&instances, true), occlusion),
         class_agnostic: averages(&Pairing::new(&instances, false), occlusion),
         notes,
     })
 }
 
+/// An instance of the only video and category.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tube {
+    /// Per frame; `None` where it does not show.
+    frames: Vec<Option<Segment>>,
+    part: Part,
+}
+
 impl Tube {
+    /// An instance, or a result with its score.
+    pub fn alone(frames: Vec<Option<Segment>>, score: f64) -> Tube {
+        let area = mean_area(frames.iter().flatten().map(|s| s.area() as f64));
+        Tube { frames, part: Part { score, area, ..Part::default() } }
+    }
+
     /// IoU over all frames that both have: pixels in both, over pixels in either.
     pub fn iou(&self, other: &Tube) -> f64 {
-        let (mut inter, mut union) = (0u64, 0u64);
-        for pair in self.frames.iter().zip(&other.frames) {
-            match pair {
-                (Some(a), Some(b)) if a.size == b.size => {
-                    let both = a.overlap(b);
-                    inter += both;
-                    union += a.area() + b.area() - both;
-                }
-                // The reference merges masks of two sizes into nothing.
-                (Some(_), Some(_)) | (None, None) => {}
-                (Some(one), None) | (None, Some(one)) => union += one.area(),
+        let mut shared = Shared::default();
+        self.frames.iter().zip(&other.frames).for_each(|(own, other)| shared.add(own.as_ref(), other.as_ref()));
+        shared.iou()
+    }
+}
+
+/// Pixels that two tubes have on the frames so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shared {
+    both: u64,
+    either: u64,
+}
+
+impl Shared {
+    fn add(&mut self, one: Option<&Segment>, other: Option<&Segment>) {
+        match (one, other) {
+            (Some(a), Some(b)) if a.size == b.size => {
+                let both = a.overlap(b);
+                self.both += both;
+                self.either += a.area() + b.area() - both;
             }
+            // The reference merges masks of two sizes into nothing.
+            (Some(_), Some(_)) | (None, None) => {}
+            (Some(alone), None) | (None, Some(alone)) => self.either += alone.area(),
         }
-        if union == 0 { 0.0 } else { inter as f64 / union as f64 }
+    }
+
+    fn iou(&self) -> f64 {
+        if self.either == 0 { 0.0 } else { self.both as f64 / self.either as f64 }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
+use super::crossing::Crossing;
 use super::{Scene, TrackedVideo};
 use crate::dataset::DataError;
 use crate::score::label_pair;
@@ -34,25 +35,28 @@ pub(super) fn read(
     if let Some((place, file)) = apart.or_else(alone) {
         return Err(DataError(format!("{place}: {file} is missing; truth and tracks need the same frames")));
     }
-    let frames: Vec<(Shown<Mask>, Shown<Mask>, bool)> = files
-        .par_iter()
-        .map(|file| {
-            let (mut t, mut p) = label_pair::read(truth, pred, file)?;
-            let void = label_pair::take_void(&mut t.masks);
-            if let Some(void) = void.as_ref().filter(|_| remove_void) {
-                p.masks.iter_mut().for_each(|(_, mask)| mask.subtract(void));
-                p.masks.retain(|(_, mask)| !mask.is_empty());
-            }
-            let wide =
-                |masks: Vec<(u16, Mask)>| masks.into_iter().map(|(id, m)| (u32::from(id), m)).collect::<Shown<Mask>>();
-            let (mut t, mut p) = (wide(t.masks), wide(p.masks));
-            t.sort_unstable_by_key(|(id, _)| *id);
-            p.sort_unstable_by_key(|(id, _)| *id);
-            Ok((t, p, void.is_some()))
-        })
-        .collect::<Result<_, DataError>>()?;
-    let void = frames.iter().any(|f| f.2);
-    Ok((video(name, frames.into_iter().map(|(t, p, _)| (t, p)).collect(), mask_iou), void))
+    let frames = files.par_iter().map_init(Crossing::new, |crossing, file| {
+        let counted = pred.file(file).and_then(|tracks| crossing.compare(&truth.join(file), &tracks, remove_void));
+        counted.map_or_else(|| masks(truth, pred, file, remove_void), Ok)
+    });
+    let frames: Vec<(Met, bool)> = frames.collect::<Result<_, DataError>>()?;
+    let void = frames.iter().any(|(_, void)| *void);
+    Ok((numbered(name, frames.into_iter().map(|(met, _)| met).collect()), void))
+}
+
+/// The comparison of one frame by the masks of its objects, whatever files they come from, and whether it has void pixels.
+pub(super) fn masks(truth: &Path, pred: &Predicted, file: &str, remove_void: bool) -> Result<(Met, bool), DataError> {
+    let (mut t, mut p) = label_pair::read(truth, pred, file)?;
+    let void = label_pair::take_void(&mut t.masks);
+    if let Some(void) = void.as_ref().filter(|_| remove_void) {
+        p.masks.iter_mut().for_each(|(_, mask)| mask.subtract(void));
+        p.masks.retain(|(_, mask)| !mask.is_empty());
+    }
+    let wide = |masks: Vec<(u16, Mask)>| masks.into_iter().map(|(id, m)| (u32::from(id), m)).collect::<Shown<Mask>>();
+    let (mut t, mut p) = (wide(t.masks), wide(p.masks));
+    t.sort_unstable_by_key(|(id, _)| *id);
+    p.sort_unstable_by_key(|(id, _)| *id);
+    Ok((Met::of(&t, &p, mask_iou), void.is_some()))
 }
 
 /// Who is there on a frame, by id, and the IoU of every object with every track, a row per object.
@@ -75,11 +79,6 @@ impl Met {
 /// IoU of two masks; 0 where both are empty.
 pub(crate) fn mask_iou(a: &Mask, b: &Mask) -> f64 {
     a.iou(b).unwrap_or(0.0)
-}
-
-/// Compares what shows on each frame.
-pub(super) fn video<T: Sync>(name: &str, frames: Vec<(Shown<T>, Shown<T>)>, iou: fn(&T, &T) -> f64) -> TrackedVideo {
-    numbered(name, frames.par_iter().map(|(truth, pred)| Met::of(truth, pred, iou)).collect())
 }
 
 /// Ids of all objects and of all tracks, ascending.

@@ -8,8 +8,8 @@ use jetbench_runners::assignment::assign;
 use jetbench_runners::files;
 
 use super::TrackedVideo;
-use super::labels::{Shown, video};
-use crate::dataset::{DataError, coco_sized_runs};
+use super::labels::{Met, Shown, numbered};
+use crate::dataset::{DataError, bound_mask_size};
 use crate::score::segment::{Claims, Segment};
 
 /// What is tracked.
@@ -93,15 +93,15 @@ pub(super) fn read(
     }
     let others = [truth.others(), tracks.others()];
     let mut truths = truth.masks;
-    let scenes = (1..=length).map(|t| {
+    let frames = (1..=length).map(|t| {
         let objects = truths.remove(&t).unwrap_or_default();
         let mut there = tracks.masks.remove(&t).unwrap_or_default();
         if let Some(region) = truth.ignored.get(&t) {
             drop_ignored(&objects, &mut there, region);
         }
-        (objects, there)
+        Met::of(&objects, &there, Segment::iou)
     });
-    Ok((video(name, scenes.collect(), Segment::iou), others))
+    Ok((numbered(name, frames.collect()), others))
 }
 
 /// Takes out tracks that are no object's and lie in the region by more than half.
@@ -131,6 +131,20 @@ struct Line {
     segment: Segment,
 }
 
+/// The five numbers of a line, and its mask, which is most of the line.
+fn words(line: &str) -> Option<([&str; 5], &str)> {
+    let mut rest = line;
+    let mut numbers = [""; 5];
+    for number in &mut numbers {
+        (*number, rest) = rest.trim_start().split_once(char::is_whitespace)?;
+    }
+    let mask = rest.trim();
+    // Where all is COCO's text there is no white space to look for.
+    let one =
+        mask.bytes().fold(0, |odd, byte| odd | byte.wrapping_sub(b'0')) < 64 || !mask.contains(char::is_whitespace);
+    (one && !mask.is_empty()).then_some((numbers, mask))
+}
+
 fn lines(path: &Path) -> Result<Lines, DataError> {
     let text = files::read_text(path, files::LARGE).map_err(|e| DataError(format!("{}: {e}", path.display())))?;
     let mut frames: BTreeMap<u32, Vec<Line>> = BTreeMap::new();
@@ -138,11 +152,7 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
     let mut bytes = 0;
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let fail = |what: &str| DataError(format!("{}:{}: {what}", path.display(), i + 1));
-        let mut words = line.split_whitespace();
-        let mut next = || words.next();
-        let (Some(frame), Some(id), Some(class), Some(height), Some(width), Some(rle), None) =
-            (next(), next(), next(), next(), next(), next(), next())
-        else {
+        let Some(([frame, id, class, height, width], rle)) = words(line) else {
             return Err(fail("expected `frame id class height width rle`"));
         };
         let number =
@@ -152,8 +162,10 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
             return Err(fail(&format!("frame {frame}: frames count from 1, to {MOST_FRAMES} at most")));
         }
         let (width, height) = (number(width, "width")?, number(height, "height")?);
-        let runs = coco_sized_runs(width, height, rle).map_err(|e| fail(&e))?;
-        let segment = Segment::of_runs([height, width], &runs).map_err(|e| fail(&e))?;
+        bound_mask_size(width, height).map_err(|e| fail(&e))?;
+        let mut segment = Segment::default();
+        segment.set_text([height, width], rle.bytes(), "not a COCO run-length text").map_err(|e| fail(&e))?;
+        segment.shrink();
         if *all.size.get_or_insert((width, height)) != (width, height) {
             return Err(fail("another size than the masks above it"));
         }
@@ -166,7 +178,7 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
     let mut claims = Claims::default();
     for (frame, lines) in frames {
         let fail = |line: &Line, what: &str| Err(DataError(format!("{}:{}: {what}", path.display(), line.at)));
-        if let Some(at) = claims.clash(lines.iter().map(|line| &line.segment)) {
+        if let Some(at) = claims.clash(&lines.iter().map(|line| &line.segment).collect::<Vec<_>>()) {
             return fail(&lines[at], "this mask overlaps another one of its frame; MOTS masks never do");
         }
         let mut ids = BTreeSet::new();

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{Instances, Tube};
+use super::Tube;
+use super::files::Instances;
+use super::masks::VideoTubes;
 use crate::score::mean;
 
 /// IoU thresholds: 0.50 to 0.95.
@@ -142,18 +144,12 @@ pub struct Part {
     pub score: f64,
     /// Mean area of the frames where it has one, pixels.
     pub area: f64,
-    /// See [`Tube::crowd`].
+    /// A crowd: it may be matched any number of times and counts for nobody.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub crowd: bool,
-    /// See [`Tube::occlusion`].
+    /// OVIS's occlusion score of a truth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occlusion: Option<f64>,
-}
-
-impl From<&Tube> for Part {
-    fn from(tube: &Tube) -> Part {
-        Part { score: tube.score, area: tube.area, crowd: tube.crowd, occlusion: tube.occlusion }
-    }
 }
 
 /// Results and instances of one video and category, with their IoU.
@@ -170,10 +166,10 @@ pub struct Group {
 impl Group {
     /// Compares all results with all instances.
     pub fn of(mut results: Vec<&Tube>, truth: &[&Tube]) -> Group {
-        results.sort_by(|a, b| b.score.total_cmp(&a.score));
+        results.sort_by(|a, b| b.part.score.total_cmp(&a.part.score));
         results.truncate(MOST[2]);
         let iou = results.iter().flat_map(|r| truth.iter().map(move |t| r.iou(t))).collect();
-        let parts = |tubes: &[&Tube]| tubes.iter().map(|tube| Part::from(*tube)).collect();
+        let parts = |tubes: &[&Tube]| tubes.iter().map(|tube| tube.part).collect();
         Group { results: parts(&results), truth: parts(truth), iou }
     }
 }
@@ -202,19 +198,29 @@ pub(super) struct Pairing {
 impl Pairing {
     /// Pairs results with instances of their category; or all with all.
     pub(super) fn new(instances: &Instances, by_category: bool) -> Self {
-        let categories: Vec<usize> = (0..instances.categories.len()).collect();
-        let sets: Vec<&[usize]> = if by_category { categories.chunks(1).collect() } else { vec![&categories] };
-        fn pick<'a>(all: &'a [Tube], video: usize, set: &[usize]) -> Vec<&'a Tube> {
-            // Pooled, they stand category by category.
-            set.iter().flat_map(|c| all.iter().filter(move |t| t.video == video && t.category == *c)).collect()
-        }
-        let group = |video: usize, set: &[usize]| {
-            Group::of(pick(&instances.results, video, set), &pick(&instances.truth, video, set))
+        let sets: Vec<Option<usize>> = match by_category {
+            true => (0..instances.categories.len()).map(Some).collect(),
+            false => vec![None],
         };
         let ids = if by_category { instances.categories.clone() } else { vec![(-1, "all".to_string())] };
-        let groups = sets.iter().map(|set| (0..instances.videos.len()).map(|v| group(v, set)).collect()).collect();
-        Pairing { groups, ids }
+        let groups = sets.iter().map(|set| instances.videos.iter().map(|video| Group::in_video(video, *set)).collect());
+        Pairing { groups: groups.collect(), ids }
     }
+}
+
+/// Places of the tubes of one category, or of all, which then stand category by category.
+fn of_category(tubes: &[(usize, Part)], category: Option<usize>) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..tubes.len()).filter(|i| category.is_none_or(|c| c == tubes[*i].0)).collect();
+    places.sort_by_key(|i| tubes[*i].0);
+    places
+}
+
+/// Places of the results that are looked at, of one category or of all: best score first, a hundred at most.
+pub(super) fn best(results: &[(usize, Part)], category: Option<usize>) -> Vec<usize> {
+    let mut best = of_category(results, category);
+    best.sort_by(|a, b| results[*b].1.score.total_cmp(&results[*a].1.score));
+    best.truncate(MOST[2]);
+    best
 }
 
 /// What became of the results of one group at every threshold.
@@ -227,6 +233,18 @@ struct Matched {
 }
 
 impl Group {
+    /// Results and instances of a video, of one category or of all.
+    fn in_video(video: &VideoTubes, category: Option<usize>) -> Group {
+        let (results, truth) = (best(&video.results, category), of_category(&video.truth, category));
+        let parts = |all: &[(usize, Part)], places: &[usize]| places.iter().map(|i| all[*i].1).collect();
+        let iou = |r: &usize| truth.iter().map(|t| video.iou[r * video.truth.len() + t]).collect::<Vec<f64>>();
+        Group {
+            iou: results.iter().flat_map(iou).collect(),
+            results: parts(&video.results, &results),
+            truth: parts(&video.truth, &truth),
+        }
+    }
+
     fn matched(&self, range: Range) -> Option<Matched> {
         if self.results.is_empty() && self.truth.is_empty() {
             return None;
