@@ -20,7 +20,9 @@ pub mod unprompted;
 
 pub use boundary_iou::boundary_iou;
 pub(crate) use directory::unsupervised::MOST_OBJECTS;
-pub use directory::{DavisScore, FrameRow, GroupScore, ObjectScore, ScoreOptions, ScoreReport, VideoScore, score};
+pub use directory::{
+    DavisScore, FrameRow, GroupScore, ObjectScore, ScoreOptions, ScoreReport, VideoScore, on_threads, score,
+};
 pub use failure::{FOUND_FROM, Failure, LOST_BELOW, failures};
 pub use kernel::{BOUNDARY_THRESHOLD, FrameCounts, FrameScorer, tolerance_radius};
 pub use mosev2::{MoseFrame, MoseScore, Stretches};

@@ -33,14 +33,17 @@ use crate::score::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer};
 /// # Errors
 /// Everything that is missing or does not fit, one line each, with what to do.
 pub fn score(options: &ScoreOptions, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<ScoreReport, DataError> {
-    match options.threads {
-        None => score_here(options, progress),
-        Some(n) => rayon::ThreadPoolBuilder::new()
-            .num_threads(n.max(1))
-            .build()
-            .map_err(|e| DataError(format!("cannot start {n} threads: {e}")))?
-            .install(|| score_here(options, progress)),
-    }
+    on_threads(options.threads, || score_here(options, progress))?
+}
+
+/// Does work on so many threads, or on as many as there are cores.
+///
+/// # Errors
+/// They cannot be started.
+pub fn on_threads<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> Result<T, DataError> {
+    let Some(n) = threads else { return Ok(work()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n.max(1)).build();
+    Ok(pool.map_err(|e| DataError(format!("cannot start {n} threads: {e}")))?.install(work))
 }
 
 /// One frame of one video: `(unit, index into the unit's files)` of everything that is evaluated on it.
@@ -271,4 +274,17 @@ fn run_job(
         scored.push(Scored { key, score, mosev2, boundary_iou, taken_for });
     }
     Ok(scored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_has_as_many_threads_as_were_asked_for() {
+        for threads in [1, 3] {
+            assert_eq!(on_threads(Some(threads), rayon::current_num_threads), Ok(threads));
+        }
+        assert_eq!(on_threads(None, rayon::current_num_threads), Ok(rayon::current_num_threads()));
+    }
 }

@@ -6,6 +6,7 @@ use super::Exports;
 use crate::cli::ScoreArgs;
 use crate::exit::{Error, Outcome};
 use crate::report::csv::{CsvTable, columns, value};
+use crate::score::on_threads;
 use crate::score::tracking::{self, Hota, TrackingOptions, TrackingReport, VideoTracking};
 use crate::score::tubes::{self, Averages, TubeOptions, TubeProtocol, TubeReport};
 use crate::text::plural;
@@ -38,7 +39,7 @@ pub(super) fn tracks(args: &ScoreArgs) -> Result<Outcome, Error> {
         list: args.list.clone(),
         remove_void: args.remove_void,
     };
-    let report = tracking::track(&options)?;
+    let report = on_threads(args.threads.map(Into::into), || tracking::track(&options))??;
     let csv = || String::from_utf8_lossy(&tracking_columns().file(report.videos.iter())).into_owned();
     Exports::of(args).written(args, &report, csv, || tracks_text(&report))
 }
