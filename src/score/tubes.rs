@@ -90,7 +90,7 @@ pub fn score(options: &TubeOptions) -> Result<TubeReport, DataError> {
 pub struct Tube {
     /// Per frame; `None` where it does not show.
     frames: Vec<Option<Segment>>,
-    part: Part,
+    pub(super) part: Part,
 }
 
 impl Tube {

@@ -368,7 +368,9 @@ mod tests {
                 Some(segment)
             };
             let frames = entry["segmentations"].as_array().unwrap().iter().map(segment).collect();
-            Tube::alone(frames, entry["score"].as_f64().unwrap_or(0.0))
+            let mut tube = Tube::alone(frames, entry["score"].as_f64().unwrap_or(0.0));
+            tube.part.crowd = entry["iscrowd"] == 1;
+            tube
         };
         let truth = read("gt.json");
         let categories: BTreeMap<u64, String> = truth["categories"]
