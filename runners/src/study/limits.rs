@@ -216,7 +216,7 @@ impl Limits {
                     prompted: Some(reference.prompted * room),
                     systematic: Some(reference.systematic * room),
                     worst: Some(Worst {
-                        low_res: worst(reference.low_res) * sines,
+                        low_res: (worst(reference.low_res) * sines).min(CEILINGS.low_res),
                         object_score: worst(reference.object_score),
                         obj_ptr: worst(reference.obj_ptr),
                     }),
@@ -335,5 +335,7 @@ mod tests {
         assert_eq!(worst(Device::Cuda(0)), (1e-3, 1e-3, 1e-3));
         assert_eq!(worst(Device::WebGpu(0)), (3e-3, 1e-3, 1e-3));
         assert_eq!((of(Device::Cpu).typical, of(Device::WebGpu(0)).typical), (2e-5, 4e-4));
+        let wide = Limits::new(Dtype::Fp32, Device::WebGpu(0), &Tolerance { low_res: 1e-2, ..reference }, None, 1e-2);
+        assert_eq!(wide.worst.map(|worst| worst.low_res), Some(CEILINGS.low_res), "never above the ceiling");
     }
 }
