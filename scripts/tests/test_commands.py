@@ -107,7 +107,7 @@ class Commands(unittest.TestCase):
                     names |= {alias.name.partition(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and not node.level:
                     names.add((node.module or "").partition(".")[0])
-        called = {"cv2": "opencv-python-headless", "PIL": "pillow"}
+        called = {"cv2": "opencv-python-headless", "PIL": "pillow", "open_clip": "open_clip_torch"}
         wanted = {called.get(name, name) for name in names - sys.stdlib_module_names}
         self.assertIn("torch", wanted)
         self.assertLessEqual(wanted, installed)
