@@ -2,7 +2,7 @@
 //! which tools): every one bit for bit. `JETBENCH_VIS_CASES=DIR` takes another set of the same shape.
 
 mod attacks;
-mod runs;
+pub(crate) mod runs;
 
 use std::path::{Path, PathBuf};
 

@@ -88,7 +88,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("jetbench --models edgetam_points --data rtsp://", "needs a camera: tests/footage/live.rs has a stand-in"),
     ("jetbench --models edgetam_points --data /dev/video0", "needs a camera"),
-    ("jetbench --models edgetam_dfine --data /dev/video0", "needs a camera: tests/unprompted/runs.rs has a pipe"),
+    ("jetbench --models edgetam_dfine --data /dev/video0", "needs a camera: tests/footage/live.rs has a pipe"),
     ("jetbench --models videomt_mini", "needs ONNX Runtime: tests/main_job/found.rs"),
     ("jetbench --models dvis_mini", "needs ONNX Runtime: tests/main_job/found.rs"),
     ("ffmpeg -i udp://", "waits for a stream: tests/footage/live.rs"),

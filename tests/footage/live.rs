@@ -4,10 +4,13 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
+use jetbench::dataset::Layout;
 use jetbench::dataset::live::CaptureClock;
 use jetbench::results::record::SequenceRecord;
+use serde_json::Value;
 
 use super::{masks, record, shop};
+use crate::unprompted::runs::shop as walking;
 use crate::workshop::{Workshop, text, tree};
 
 /// The flags of a run over a live source on the mock; the object `late` has its prompt on frame 7.
@@ -16,16 +19,7 @@ const LIVE: [&str; 8] =
 
 /// A run over what `pipe` brings on standard input.
 fn piped(shop: &Workshop, pipe: &[u8], args: &[&str]) -> Output {
-    let mut command = shop.command(&[&LIVE[..], &["--data", "-"], args].concat());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let pipe = pipe.to_vec();
-    // One that was refused reads nothing.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(&pipe)));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
+    shop.piped(pipe, &[&LIVE[..], &["--data", "-"], args].concat())
 }
 
 /// What is said of a command that is refused.
@@ -76,6 +70,31 @@ fn every_frame_on_a_pipe_is_tracked_or_counted_as_dropped() {
     let compared = shop.output(&["compare", runs[0].to_str().unwrap(), runs[1].to_str().unwrap()]);
     let said = text(&compared.stdout);
     assert!(said.contains("other frames: a live source gives its frames once"), "{said}");
+}
+
+#[test]
+fn tracks_found_on_a_live_source_are_those_of_its_frames() {
+    let shop = walking(Layout::SaV, 1, 21);
+    let args =
+        ["--models", "walk_look", "--dtype", "fp32", "--data", "-", "--raw", "rgb24:48x32", "--save-masks=ytvis"];
+    let output = shop.piped(&vec![7; 40 * 48 * 32 * 3], &[&args[..], &["--min-frames", "1"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    let dir = shop.runs("results").remove(0);
+    let found = record(&dir);
+    let cell = &found.cells[0];
+    let (sequence, summary) = (&cell.sequences[0], cell.summary.as_ref().unwrap());
+    assert_eq!((found.data.layout.as_str(), cell.scenario.as_str()), ("live", "realtime"));
+    assert_eq!(sequence.frames.len() + sequence.dropped.len(), 40, "each is tracked or counted as dropped");
+    // The two of the first frame; when the third is born depends on what was dropped.
+    let (found, tracks) = (summary.found.as_ref().unwrap(), &sequence.found.as_ref().unwrap().tracks);
+    assert!(found.confirmed >= 2 && found.scores.is_none(), "{found:?}");
+    let worked_on: Vec<u32> = sequence.frames.iter().map(|frame| frame.frame).collect();
+    let stays: Vec<u32> = tracks[1].frames.iter().map(|row| row.frame).collect();
+    assert_eq!((tracks[1].birth, &stays), (worked_on[0], &worked_on));
+    let file = tree(&dir.join("masks")).into_iter().find(|file| file.ends_with("results.json")).unwrap();
+    let saved: Value = serde_json::from_slice(&std::fs::read(dir.join("masks").join(file)).unwrap()).unwrap();
+    assert_eq!(saved.as_array().unwrap().len(), tracks.len());
+    assert_eq!(saved[1]["segmentations"].as_array().unwrap().len(), 40);
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Runs in which a detector founds the tracks, through the scripted runner: what is scored is what the saved masks are worth.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 
 use jetbench::dataset::{Dataset, LabelMasks, Layout};
 use jetbench::results::record::{CellRecord, RunRecord, Verdict};
@@ -22,7 +20,7 @@ fn corners(mask: &Mask) -> [u32; 4] {
 }
 
 /// With a tracker and a detector; the tracks follow the objects of the first video, as boxes.
-pub(super) fn shop(layout: Layout, videos: usize, frames: usize) -> Workshop {
+pub(crate) fn shop(layout: Layout, videos: usize, frames: usize) -> Workshop {
     let shop = Workshop::of(layout, videos, frames);
     let data = Dataset::open(&shop.path("data")).unwrap();
     let sequence = &data.sequences[0];
@@ -269,35 +267,6 @@ fn footage_of_which_nobody_says_anything_is_run_resumed_and_drawn() {
     // A prompted model has nothing to go by there.
     let said = refusal(&shop, &["--models", "walk_look,walk_points"]);
     assert!(said.contains("there is nothing to prompt with"), "{said}");
-}
-
-#[test]
-fn tracks_found_on_a_live_source_are_those_of_its_frames() {
-    let shop = shop(Layout::SaV, 1, 21);
-    let args =
-        ["--models", "walk_look", "--dtype", "fp32", "--data", "-", "--raw", "rgb24:48x32", "--save-masks=ytvis"];
-    let mut command = shop.command(&[&args[..], &["--min-frames", "1"]].concat());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || drop(stdin.write_all(&vec![7; 40 * 48 * 32 * 3])));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stdout), text(&output.stderr));
-    let dir = shop.runs("results").remove(0);
-    let (record, cell) = load(&dir);
-    let (sequence, summary) = (&cell.sequences[0], cell.summary.as_ref().unwrap());
-    assert_eq!((record.data.layout.as_str(), cell.scenario.as_str()), ("live", "realtime"));
-    assert_eq!(sequence.frames.len() + sequence.dropped.len(), 40, "each is tracked or counted as dropped");
-    // The two of the first frame; when the third is born depends on what was dropped.
-    let (found, tracks) = (summary.found.as_ref().unwrap(), &sequence.found.as_ref().unwrap().tracks);
-    assert!(found.confirmed >= 2 && found.scores.is_none(), "{found:?}");
-    let worked_on: Vec<u32> = sequence.frames.iter().map(|frame| frame.frame).collect();
-    let stays: Vec<u32> = tracks[1].frames.iter().map(|row| row.frame).collect();
-    assert_eq!((tracks[1].birth, &stays), (worked_on[0], &worked_on));
-    let file = tree(&dir.join("masks")).into_iter().find(|file| file.ends_with("results.json")).unwrap();
-    let saved: Value = serde_json::from_slice(&std::fs::read(dir.join("masks").join(file)).unwrap()).unwrap();
-    assert_eq!(saved.as_array().unwrap().len(), tracks.len());
-    assert_eq!(saved[1]["segmentations"].as_array().unwrap().len(), 40);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod browser;
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -79,6 +80,20 @@ impl Workshop {
 
     pub fn output(&self, args: &[&str]) -> Output {
         limited(self.command(args))
+    }
+
+    /// What it says of what `pipe` brings on standard input.
+    pub fn piped(&self, pipe: &[u8], args: &[&str]) -> Output {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let pipe = pipe.to_vec();
+        // One that was refused reads nothing.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&pipe)));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        output
     }
 
     /// Runs it and expects this exit code; returns stdout.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 from . import DoesNotFit
-from .released import sha256, state_digest
+from .released import licence_beside, sha256, state_digest
 
 POOLINGS = ("eot", "mean", "last")
 BATCH = 32                # texts at once
@@ -125,7 +125,7 @@ def load(folder: Path) -> Source:
         tokens = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise DoesNotFit(f"{folder}: no tokenizer ({error})") from None
-    licence = next((p.read_text(errors="replace") for p in sorted(folder.iterdir()) if p.name.startswith("LICENSE")), None)
+    licence = licence_beside(folder)
     model = model.eval()
     return Source(model, folder.resolve().name, "hugging face", sha256(file), licence, tokens,
                   *_images(folder, kind, model.config.vision_config.image_size))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import DFineConfig, DFineForObjectDetection, HGNetV2Config
 
 from . import DoesNotFit, weights
-from .released import Checkpoint, put, sha256, state_digest
+from .released import Checkpoint, licence_beside, put, sha256, state_digest
 
 FAMILY = "dfine"
 MINIATURE = "dfine_mini"
@@ -233,7 +233,7 @@ def _from_hugging_face(folder: Path, name: str | None, image_size: int | None) -
              for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if report.get(kind)]
     if wrong:
         raise DoesNotFit(f"{folder} does not fit its own configuration ({found}):\n  " + "\n  ".join(wrong))
-    licence = next((p.read_text(errors="replace") for p in sorted(folder.iterdir()) if p.name.startswith("LICENSE")), None)
+    licence = licence_beside(folder)
     return Checkpoint(model.eval(), found, "hugging face", sha256(file), licence)
 
 

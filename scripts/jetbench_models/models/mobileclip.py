@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import DoesNotFit
 from .clip import Source
-from .released import sha256, state_digest
+from .released import licence_beside, sha256, state_digest
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -68,7 +68,7 @@ def load(folder: Path) -> Source:
         raise DoesNotFit(f"{at}: image_size {model.visual.image_size}: crops of tracks are squares")
     if images.get("size", sides.copy().pop()) not in (*sides, list(model.visual.image_size)):
         raise DoesNotFit(f"{at}: preprocess_cfg.size = {images['size']}, and the image tower takes {sides.pop()} px")
-    licence = next((p.read_text(errors="replace") for p in sorted(folder.iterdir()) if p.name.startswith("LICENSE")), None)
+    licence = licence_beside(folder)
     return Source(model, folder.resolve().name, "hugging face", sha256(file), licence, tokens, mean, std, FILTERS[resize])
 
 

@@ -424,10 +424,10 @@ def _from_hugging_face(folder: Path, name: str | None, image_size: int | None) -
     model = empty(made)
     put(model, _read(files, sam3.is_tracker(model)), f"{folder} does not fit its own configuration ({found}):")
     digest = sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
-    return Checkpoint(model, found, "hugging face", digest, _beside(folder))
+    return Checkpoint(model, found, "hugging face", digest, licence_beside(folder))
 
 
-def _beside(folder: Path) -> str | None:
+def licence_beside(folder: Path) -> str | None:
     """Text of the licence file that lies in a folder of weights."""
     return next((p.read_text(errors="replace") for p in sorted(folder.iterdir()) if p.name.startswith("LICENSE")), None)
 
@@ -464,7 +464,7 @@ def load(path: Path, name: str | None = None, image_size: int | None = None) -> 
         if name in sam3.NAMES:          # published as one file
             model = empty(config(name, image_size))
             put(model, _read([path], True), f"{path} does not fit {name}:")
-            return Checkpoint(model, name, "hugging face", sha256(path), _beside(path.parent))
+            return Checkpoint(model, name, "hugging face", sha256(path), licence_beside(path.parent))
         try:
             arch, size = weights.read_header(path)["arch"], int(weights.read_header(path)["image_size"])
         except SafetensorError as error:
