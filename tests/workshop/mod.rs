@@ -84,13 +84,19 @@ impl Workshop {
 
     /// What it says of what `pipe` brings on standard input.
     pub fn piped(&self, pipe: &[u8], args: &[&str]) -> Output {
+        self.piped_at(pipe, pipe.len().max(1), Duration::ZERO, args)
+    }
+
+    /// The same, `bytes` at a time and a pause after each.
+    pub fn piped_at(&self, pipe: &[u8], bytes: usize, pause: Duration, args: &[&str]) -> Output {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let pipe = pipe.to_vec();
         // One that was refused reads nothing.
-        let writer = std::thread::spawn(move || drop(stdin.write_all(&pipe)));
+        let mut write = move |part: &[u8]| stdin.write_all(part).inspect(|()| std::thread::sleep(pause));
+        let writer = std::thread::spawn(move || drop(pipe.chunks(bytes).try_for_each(&mut write)));
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
         output
