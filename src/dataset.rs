@@ -38,7 +38,7 @@ use crate::score::Protocol;
 pub use categories::Categories;
 pub use check::{CheckReport, check};
 pub use clock::Clock;
-pub(crate) use coco_rle::{bound_size as bound_mask_size, each_run as each_coco_run};
+pub(crate) use coco_rle::{TakeRuns, bound_size as bound_mask_size, read_runs as read_coco_runs};
 pub use finding::{Finding, FindingSeverity};
 pub use footage::{Still, still};
 pub use frame::{DecodedFrame, FramePicker, FrameReader, decode_frame, frame_size, read_frame};

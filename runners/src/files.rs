@@ -75,10 +75,14 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`limited`].
 pub fn read_into(path: &Path, most: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
-    let mut file = limited(path, most)?;
+    let file = limited(path, most)?.file;
     bytes.clear();
-    bytes.reserve_exact(usize::try_from(file.file.metadata()?.len()).unwrap_or(0));
-    file.read_to_end(bytes).map(drop)
+    bytes.reserve_exact(usize::try_from(file.metadata()?.len()).unwrap_or(0));
+    // Not through `Limited`: std writes zeros into the memory that a reader of others is to fill.
+    match file.take(most + 1).read_to_end(bytes)? as u64 {
+        length if length > most => Err(too_large(length, most)),
+        _ => Ok(()),
+    }
 }
 
 /// The text of a plain file.

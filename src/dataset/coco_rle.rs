@@ -23,43 +23,88 @@ pub(crate) fn bound_size(width: u32, height: u32) -> Result<(), String> {
 /// Run lengths from COCO's text form; `None` for text that is none.
 pub(super) fn runs(text: &[u8]) -> Option<Vec<u32>> {
     let mut runs = Vec::with_capacity(text.len());
-    each_run(text.iter().copied(), |run| runs.push(run))?;
+    read_runs(text, false, &mut runs)?;
     Some(runs)
 }
 
-/// Tells each run length of COCO's text form: groups of five bits, lowest first, each a character from `0` on, with a sixth bit
+/// What takes the run lengths of a text, in order.
+pub(crate) trait TakeRuns {
+    /// The next `N` of them.
+    fn take<const N: usize>(&mut self, runs: [u32; N]);
+}
+
+impl TakeRuns for Vec<u32> {
+    fn take<const N: usize>(&mut self, runs: [u32; N]) {
+        self.extend_from_slice(&runs);
+    }
+}
+
+/// Reads COCO's text form of run lengths: groups of five bits, lowest first, each a character from `0` on, with a sixth bit
 /// for "more follows"; from the third run on the difference to the run before the last (pycocotools, `rleFrString`).
-/// `None` for text that is none, which may show after some runs were told.
-pub(crate) fn each_run(mut text: impl Iterator<Item = u8>, mut tell: impl FnMut(u32)) -> Option<()> {
+/// `doubled`: the text is as JSON has it, two backslashes for each. `None` for text that is none, which may show after some runs were
+/// taken.
+pub(crate) fn read_runs(mut text: &[u8], doubled: bool, taker: &mut impl TakeRuns) -> Option<()> {
     // The run before, and the one before that; the third run is told as it is, so the first is not remembered.
-    let (mut before, mut earlier, mut first) = (0, 0, true);
-    while let Some(byte) = text.next() {
-        let group = byte.wrapping_sub(b'0');
-        // Most runs are one group, whose top bit is the sign.
-        let difference = if group < 32 { i64::from((group << 3) as i8 >> 3) } else { long_run(group, &mut text)? };
-        let run = u32::try_from(difference + earlier).ok()?;
-        (earlier, before) = (before, if first { 0 } else { i64::from(run) });
-        first = false;
-        tell(run);
+    let (mut before, mut earlier) = (0, 0);
+    let mut first = true;
+    while !text.is_empty() {
+        // Where a mask's edge is smooth, runs are of one group each, and eight are read at once.
+        if let Some((eight, rest)) = text.split_first_chunk().filter(|_| !first)
+            && let Some(differences) = single_groups(*eight)
+        {
+            let runs = differences.map(|difference| {
+                let run = earlier + difference;
+                (earlier, before) = (before, run);
+                run
+            });
+            // A run below 0, or beyond 32 bits, shows in the upper half of one of them.
+            if runs.iter().fold(0, |all, run| all | run) >> 32 != 0 {
+                return None;
+            }
+            taker.take(runs.map(|run| run as u32));
+            text = rest;
+        } else {
+            let run = u32::try_from(earlier + number(&mut text, doubled)?).ok()?;
+            (earlier, before) = (before, if first { 0 } else { i64::from(run) });
+            first = false;
+            taker.take([run]);
+        }
     }
     Some(())
 }
 
-/// A number whose first group says that more follow.
+/// Eight numbers of one group each; `None` where a character is another.
+fn single_groups(text: [u8; 8]) -> Option<[i64; 8]> {
+    const EACH: u64 = u64::MAX / 255;
+    let groups = u64::from_le_bytes(text).wrapping_sub(EACH * u64::from(b'0'));
+    (groups & (EACH * 0xe0) == 0).then(|| groups.to_le_bytes().map(last_group))
+}
+
+/// The value of a number's last group, whose top bit is the sign.
+fn last_group(group: u8) -> i64 {
+    i64::from(group ^ 16) - 16
+}
+
+/// Takes a number from the front.
 #[inline(always)]
-fn long_run(first: u8, rest: &mut impl Iterator<Item = u8>) -> Option<i64> {
-    let (mut group, mut value, mut shift) = (first, 0, 0);
+fn number(text: &mut &[u8], doubled: bool) -> Option<i64> {
+    let (mut value, mut shift) = (0, 0);
     loop {
-        if group >= 64 {
+        let (byte, mut rest) = text.split_first()?;
+        if doubled && *byte == b'\\' {
+            rest = rest.strip_prefix(b"\\")?;
+        }
+        *text = rest;
+        let group = byte.wrapping_sub(b'0');
+        if group < 32 {
+            return Some(value | last_group(group) << shift);
+        }
+        // Seven groups hold every difference of two 32-bit runs.
+        if group >= 64 || shift == 30 {
             return None;
         }
         value |= i64::from(group & 31) << shift;
         shift += 5;
-        if group & 32 == 0 {
-            return Some(if group & 16 != 0 { value | -1 << shift } else { value });
-        }
-        // Seven groups hold every difference of two 32-bit runs.
-        group = rest.next().filter(|_| shift < 35)?.wrapping_sub(b'0');
     }
 }
 
@@ -192,6 +237,24 @@ mod tests {
         #[test]
         fn texts_are_read_as_number_by_number(bytes in proptest::collection::vec(b'/'..b'q', 0..24)) {
             prop_assert_eq!(runs(&bytes), naive(&bytes));
+        }
+
+        /// Of one group each, as along smooth edges, so that eight are read at once; some runs are below 0.
+        #[test]
+        fn texts_of_small_numbers_are_read_likewise(start in "[Qo]{2}1", bytes in proptest::collection::vec(b'0'..b'Q', 0..40)) {
+            let text = [start.as_bytes(), start.as_bytes(), &bytes].concat();
+            prop_assert_eq!(runs(&text), naive(&text));
+        }
+
+        #[test]
+        fn backslashes_are_read_alone_and_doubled(lengths in proptest::collection::vec(prop_oneof![0u32..16, 0u32..70_000], 0..40)) {
+            let text = text(&lengths);
+            let mut taken = Vec::new();
+            prop_assert_eq!(read_runs(text.replace('\\', "\\\\").as_bytes(), true, &mut taken), Some(()));
+            prop_assert_eq!(&taken, &lengths);
+            let alone = read_runs(text.as_bytes(), true, &mut taken);
+            let single = text.contains('\\') && !text.contains("\\\\");
+            prop_assert!(alone.is_none() || !single, "one alone is no JSON");
         }
 
         #[test]

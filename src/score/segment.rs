@@ -2,7 +2,7 @@
 
 use jetbench_runners::types::Mask;
 
-use crate::dataset::each_coco_run;
+use crate::dataset::{TakeRuns, read_coco_runs};
 
 /// Spans of pixels, numbered column by column where they come from COCO's run lengths and row by row where they come from a mask: areas
 /// and overlaps are the same in any order that two segments share.
@@ -30,18 +30,19 @@ impl Segment {
     /// They do not fill `size`, or it has more than 2^32 - 1 pixels: says so, without a file name.
     pub fn set_runs(&mut self, size: [u32; 2], runs: &[u32]) -> Result<(), String> {
         let mut taken = Taken::new(&mut self.ends, runs.len());
-        runs.iter().for_each(|run| taken.run(*run));
+        runs.iter().for_each(|run| taken.take([*run]));
         let pixels = taken.pixels;
         self.sized(size, pixels)
     }
 
-    /// As [`Segment::set_runs`], from COCO's text form of them; `none`: what to say of a text that is none.
+    /// As [`Segment::set_runs`], from COCO's text form of them, with `doubled` as JSON has it, two backslashes for each; `none`: what to
+    /// say of a text that is none.
     ///
     /// # Errors
     /// As [`Segment::set_runs`]; the text is none.
-    pub fn set_text(&mut self, size: [u32; 2], text: impl Iterator<Item = u8>, none: &str) -> Result<(), String> {
-        let mut taken = Taken::new(&mut self.ends, text.size_hint().1.unwrap_or(0));
-        each_coco_run(text, |run| taken.run(run)).ok_or(none)?;
+    pub fn set_text(&mut self, size: [u32; 2], text: &[u8], doubled: bool, none: &str) -> Result<(), String> {
+        let mut taken = Taken::new(&mut self.ends, text.len());
+        read_coco_runs(text, doubled, &mut taken).ok_or(none)?;
         let pixels = taken.pixels;
         self.sized(size, pixels)
     }
@@ -121,10 +122,15 @@ impl<'a> Taken<'a> {
         ends.reserve(most);
         Taken { ends, pixels: 0 }
     }
+}
 
-    fn run(&mut self, run: u32) {
-        self.pixels += u64::from(run);
-        self.ends.push(self.pixels as u32); // beyond 32 bits it fits no size, and is refused
+impl TakeRuns for Taken<'_> {
+    fn take<const N: usize>(&mut self, runs: [u32; N]) {
+        let ends = runs.map(|run| {
+            self.pixels += u64::from(run);
+            self.pixels as u32 // beyond 32 bits it fits no size, and is refused
+        });
+        self.ends.extend_from_slice(&ends);
     }
 }
 
@@ -187,10 +193,10 @@ mod tests {
         assert_eq!(wide, "70000x70000 pixels are more than a mask can have");
         let wrapped = segment.set_runs([2, 3], &[u32::MAX, 7]).unwrap_err();
         assert_eq!(wrapped, "its run lengths do not fill 3x2 pixels", "the sum is 6 in 32 bits");
-        assert_eq!(segment.set_text([2, 3], "o".bytes(), "no text").unwrap_err(), "no text");
+        assert_eq!(segment.set_text([2, 3], b"o", false, "no text").unwrap_err(), "no text");
         segment.set_runs([2, 3], &[1, 2, 0, 3]).unwrap();
         assert_eq!((segment.area(), segment.overlap(&segment)), (5, 5), "spans may touch");
-        segment.set_text([2, 3], "15".bytes(), "no text").unwrap();
+        segment.set_text([2, 3], b"15", false, "no text").unwrap();
         assert_eq!((segment.area(), segment.spans()), (5, &[[1, 6]][..]), "nothing of before is left");
     }
 

@@ -362,7 +362,7 @@ mod tests {
                 let size = [0, 1].map(|i| mask["size"].get(i).map_or(0, |side| side.as_u64().unwrap() as u32));
                 let mut segment = Segment::default();
                 match &mask["counts"] {
-                    serde_json::Value::String(text) => segment.set_text(size, text.bytes(), "none").unwrap(),
+                    serde_json::Value::String(text) => segment.set_text(size, text.as_bytes(), false, "none").unwrap(),
                     runs => segment.set_runs(size, &serde_json::from_value::<Vec<u32>>(runs.clone()).ok()?).unwrap(),
                 }
                 Some(segment)

@@ -164,7 +164,8 @@ fn lines(path: &Path) -> Result<Lines, DataError> {
         let (width, height) = (number(width, "width")?, number(height, "height")?);
         bound_mask_size(width, height).map_err(|e| fail(&e))?;
         let mut segment = Segment::default();
-        segment.set_text([height, width], rle.bytes(), "not a COCO run-length text").map_err(|e| fail(&e))?;
+        let none = "not a COCO run-length text";
+        segment.set_text([height, width], rle.as_bytes(), false, none).map_err(|e| fail(&e))?;
         segment.shrink();
         if *all.size.get_or_insert((width, height)) != (width, height) {
             return Err(fail("another size than the masks above it"));

@@ -124,29 +124,11 @@ impl Rle<'_> {
             Counts::Runs(runs) => return segment.set_runs(self.size, runs),
             Counts::Text(text) => text,
         };
-        segment.set_text(self.size, Undoubled(text.bytes()), NONE).or_else(|fault| {
+        segment.set_text(self.size, text.as_bytes(), true, NONE).or_else(|fault| {
             // JSON may write any character as an escape, but nobody does.
             let text: String = serde_json::from_str(&format!("\"{text}\"")).map_err(|_| fault)?;
-            segment.set_text(self.size, text.bytes(), NONE)
+            segment.set_text(self.size, text.as_bytes(), false, NONE)
         })
-    }
-}
-
-/// The characters of a JSON text in which only backslashes, which COCO's text has many of, are escaped: there are two for each.
-struct Undoubled<'a>(std::str::Bytes<'a>);
-
-impl Iterator for Undoubled<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        match self.0.next() {
-            Some(b'\\') if self.0.next() != Some(b'\\') => Some(0), // no character of COCO's
-            byte => byte,
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, self.0.size_hint().1)
     }
 }
 
