@@ -273,7 +273,7 @@ fn within_budget(settings: &Settings, cells: &[Cell], dataset: &Dataset, most: u
             dtype: cell.dtype,
             device: cell.device,
             objects: unprompted::objects(settings, cell).unwrap_or(objects),
-            finds: cell.finds(),
+            finds: cell.finds() || cell.segments(),
             options: options::given(settings, cell),
         };
         let others = || {

@@ -24,6 +24,7 @@ mod mock;
 mod onnx;
 mod pack;
 pub mod packs;
+mod prompted;
 mod requirements;
 mod runner;
 mod sam;

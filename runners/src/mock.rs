@@ -20,7 +20,7 @@
 //! ```
 //! Such a pack becomes a composed runner beside a detector's pack: `family = "mock_detector"` with
 //! `[detector]`, `classes = ["object"]`. Nothing is detected: the tracks come as they are written. With `prompts = ["detector"]`
-//! under `[mock]` a pack does so by itself, as a video segmenter.
+//! under `[mock]` a pack does so by itself, as a video segmenter; with other kinds beside `detector` prompted objects can take its tracks.
 
 mod script;
 
@@ -31,6 +31,7 @@ use self::script::{Behaviour, FaultKind, ScriptedFault, ScriptedTrack, read};
 use crate::host::options;
 use crate::host::settings::SessionSettings;
 use crate::manifest;
+use crate::prompted::{self, Finds};
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{
     Capabilities, Device, Dtype, Effective, FoundTrack, FoundTracks, Frame, FrameMasks, Mask, ObjectMask, OpenReport,
@@ -78,6 +79,16 @@ fn check(pack: &Path, precision: Dtype) -> Result<(), RunnerError> {
 }
 
 fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
+    // A script may name options that nothing else knows.
+    let mut known = request.clone();
+    known.options.extra.retain(|name, _| options::find(name).is_some());
+    match read(&request.pack)?.mock.prompts.contains(&PromptKind::Detector) {
+        true => prompted::open(&known, opened),
+        false => Ok(Box::new(opened(&known)?)),
+    }
+}
+
+fn opened(request: &OpenRequest) -> Result<Mock, RunnerError> {
     let script = read(&request.pack)?;
     check(&request.pack, request.dtype)?;
     if request.device != Device::Cpu {
@@ -87,14 +98,11 @@ fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
     for fault in script.mock.fault.iter().filter(|f| f.step.is_none() && f.frame.is_none()) {
         fault.kind.happen("opening").map_err(RunnerError::Environment)?;
     }
-    // A script may name options that nothing else knows.
-    let mut known = request.options.clone();
-    known.extra.retain(|name, _| options::find(name).is_some());
-    let settings = SessionSettings::new(request.device, request.dtype, &known)?;
+    let settings = SessionSettings::of(request)?;
     let mut mock = Mock::new(script.mock, request.dtype, settings.stage_times());
     mock.detect_every = settings.association().detect_every.into();
     mock.composed |= request.detector.is_some();
-    Ok(Box::new(mock))
+    Ok(mock)
 }
 
 /// The runner with no latency at all, whose masks stay where the prompt was: what is left is the harness.
@@ -181,7 +189,7 @@ impl Mock {
                 ..OpenReport::default()
             },
             noise: Noise::new(behaviour.jitter),
-            composed: behaviour.prompts == [PromptKind::Detector],
+            composed: behaviour.prompts.contains(&PromptKind::Detector),
             detect_every: 5,
             behaviour,
             steps: 0,
@@ -338,6 +346,14 @@ impl Runner for Mock {
     }
 }
 
+impl Finds for Mock {
+    fn find(&mut self, frame: Frame<'_>, of: Option<&[u32]>) -> Result<FrameMasks, RunnerError> {
+        let mut found = self.step(frame, &[])?;
+        found.objects.retain(|track| of.is_none_or(|of| of.contains(&track.object)));
+        Ok(found)
+    }
+}
+
 /// The prompted shape moved by `shift` pixels: the box, the mask, or a disc around the first positive click.
 fn shape(prompt: &PromptShape, shift: [f32; 2], width: u32, height: u32) -> Mask {
     let at = |x: u32, y: u32| (x as f32 - shift[0], y as f32 - shift[1]);
@@ -439,6 +455,7 @@ mod tests {
         let mut runner = open(&OpenRequest {
             pack: dir.path().to_path_buf(),
             detector: Some("d".into()),
+            prompted: false,
             dtype: Dtype::Fp32,
             device: Device::Cpu,
             options: Options::default(),

@@ -34,7 +34,7 @@ pub const REGISTRY: &[Entry] = &[
 impl PackInfo {
     /// Does it find objects and track them, all by itself?
     pub fn finds_and_tracks(&self) -> bool {
-        !self.detects && self.capabilities.prompts == [PromptKind::Detector]
+        !self.detects && self.capabilities.prompts.contains(&PromptKind::Detector)
     }
 }
 

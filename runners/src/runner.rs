@@ -2,7 +2,7 @@
 
 use crate::types::{
     Capabilities, Device, Dtype, FoundTracks, Frame, FrameMasks, OpenReport, OpenRequest, Prompt, PromptShape,
-    StagePrecision, StageTimes, TrackLabels,
+    StagePrecision, StageTimes, TakenTracks, TrackLabels,
 };
 
 /// Why a runner could not be opened or could not go on. The class decides the exit code.
@@ -63,6 +63,11 @@ pub trait Runner {
     /// The masks of those that are not confirmed, and those outside a track's frames, are no part of the result. `None`
     /// for a runner that is prompted.
     fn take_tracks(&mut self) -> Option<FoundTracks> {
+        None
+    }
+    /// After the last frame of a sequence: the tracks that the prompted objects took since [`Runner::reset`]. `None` for a runner that
+    /// finds no tracks, or whose objects are not prompted.
+    fn taken_tracks(&mut self) -> Option<TakenTracks> {
         None
     }
     /// After [`Runner::take_tracks`]: what the objects since [`Runner::reset`] are called. `None` for a runner without labels. This may

@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 pub use mask::Mask;
 pub use precision::{Dtype, Effective, StagePrecision, UnknownDtype};
 pub use provider::ProviderName;
-pub use tracks::{AssociationCounts, ClassProbability, FoundTrack, FoundTracks, TrackLabel, TrackLabels};
+pub use tracks::{
+    AssociationCounts, ClassProbability, FoundTrack, FoundTracks, TakenTrack, TakenTracks, TrackLabel, TrackLabels,
+};
 
 /// Execution device: the provider and, for GPUs, its index. Written `cpu`, `cuda:0`, `tensorrt:0`,
 /// `webgpu:0`, and `<name>:<n>` for the n-th device of another provider that a plugin library offers.
@@ -426,6 +428,9 @@ pub struct OpenRequest {
     /// Directory of the detector's pack, where a detector founds the tracks.
     #[serde(default)]
     pub detector: Option<PathBuf>,
+    /// Are objects prompted, where the pack finds its objects itself? Trackers are prompted anyway.
+    #[serde(default)]
+    pub prompted: bool,
     /// Precision asked for.
     pub dtype: Dtype,
     /// Device asked for. Another device is never used instead.
@@ -442,8 +447,8 @@ pub struct OpenRequest {
 impl OpenRequest {
     /// A pack alone, with every option at its default, and the libraries that a search finds.
     pub fn new(pack: impl Into<PathBuf>, dtype: Dtype, device: Device) -> OpenRequest {
-        let (detector, options, ort_lib, ep_library) = Default::default();
-        OpenRequest { pack: pack.into(), detector, dtype, device, options, ort_lib, ep_library }
+        let (detector, prompted, options, ort_lib, ep_library) = Default::default();
+        OpenRequest { pack: pack.into(), detector, prompted, dtype, device, options, ort_lib, ep_library }
     }
 }
 

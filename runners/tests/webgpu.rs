@@ -83,6 +83,7 @@ fn request(pack: &Path, device: Device, objects: &str) -> OpenRequest {
     OpenRequest {
         pack: pack.to_path_buf(),
         detector: None,
+        prompted: false,
         dtype: Dtype::Fp32,
         device,
         options,

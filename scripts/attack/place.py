@@ -43,9 +43,10 @@ class Said:
 
     @property
     def last(self) -> str:
-        """The last line of its errors, cut short."""
+        """Why a cell is not valid, else the last line of its errors, cut short."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
-        return repr((lines or [""])[-1][:160])[1:-1]
+        reasons = [line for line in self.text.splitlines() if re.match(r"\[\d+\] ", line)]
+        return repr((reasons[:1] or lines[-1:] or [""])[0][:160])[1:-1]
 
 
 @dataclass

@@ -42,6 +42,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Outcome, Error> {
     let request = OpenRequest {
         pack: shipped::named(&args.pack),
         detector: None,
+        prompted: false,
         dtype: args.dtype,
         device: args.device,
         options,

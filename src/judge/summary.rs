@@ -7,7 +7,9 @@ use jetbench_runners::options::PIPELINE;
 use crate::judge::course::{self, Steadiness};
 use crate::judge::stats;
 use crate::plan::scenario::Scenario;
-use crate::results::record::{CellRecord, FoundSummary, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord};
+use crate::results::record::{
+    CellRecord, FoundSummary, FrameRecord, SequenceRecord, SteadyRecord, SummaryRecord, TakenSummary,
+};
 use crate::score::{self, MoseScore};
 
 /// Aggregates over the finished sequences of a cell; `None` when there are none.
@@ -68,6 +70,7 @@ pub fn summarise(cell: &CellRecord) -> Option<SummaryRecord> {
             .then(|| score::pairwise_sum(&outside) / total_ms),
         energy_per_frame_j: None,
         found: FoundSummary::of(&cell.sequences),
+        taken: TakenSummary::of(&cell.sequences),
         ..SummaryRecord::default()
     })
 }

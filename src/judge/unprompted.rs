@@ -1,15 +1,18 @@
-//! May a result be used that nobody prompted? What a detector must have given.
+//! May a result be used whose objects the model found itself? What a detector must have given, and what prompted objects may take.
 
 use crate::results::note::{Reason, ReasonKind};
-use crate::results::record::{CellRecord, FoundRecord};
+use crate::results::record::{CellRecord, FoundRecord, TakenSummary};
 use crate::text::plural;
 
 /// Most tracks of a video: ids of a label map of 8 bits, in which 255 is void.
 const MOST_TRACKS: usize = 254;
 
+/// Thresholds of the models that find and track by themselves.
+const THRESHOLDS: &str = "--option query_score, or of DVIS-DAQ select_score and first_score in pack.toml";
+
 /// Rules that the tracks of a cell break.
 pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
-    let mut reasons = Vec::new();
+    let mut reasons = of_taken(cell);
     let found: Vec<(&str, &FoundRecord)> =
         cell.sequences.iter().filter_map(|s| Some((s.video.as_str(), s.found.as_ref()?))).collect();
     let sum = |count: fn(&FoundRecord) -> u32| found.iter().map(|(_, f)| count(f) as usize).sum::<usize>();
@@ -17,7 +20,7 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     if !found.is_empty() && sum(|f| f.counts.detections) == 0 {
         let frames = plural(sum(|f| f.counts.detector_frames), "frame", "frames");
         let threshold = match alone {
-            true => "--option query_score, or of DVIS-DAQ select_score and first_score in pack.toml",
+            true => THRESHOLDS,
             false => "--option detect_score",
         };
         let text = format!(
@@ -32,14 +35,7 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     }
     // Beside a tracker a detector's limit is an option; a segmenter that finds and tracks is then no longer the model that it should be.
     let dropped = sum(|f| f.counts.dropped);
-    if alone && dropped > 0 {
-        let text = format!(
-            "too many tracks: {} found no slot, counted on each frame; raise select_score (on the first frame first_score) in pack.toml, or \
-             export the pack with more --slots",
-            plural(dropped, "birth", "births")
-        );
-        reasons.push(Reason::new(ReasonKind::TooManyTracks, text));
-    }
+    reasons.extend(alone.then(|| without_slot(dropped)).flatten());
     let confirmed = |f: &FoundRecord| f.tracks.iter().filter(|t| t.number.is_some()).count();
     if let Some((video, f)) = found.iter().find(|(_, f)| confirmed(f) > MOST_TRACKS) {
         let remedy = match alone {
@@ -55,10 +51,56 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     reasons
 }
 
+/// Births that a segmenter had no slot for.
+fn without_slot(dropped: usize) -> Option<Reason> {
+    let text = || {
+        format!(
+            "too many tracks: {} found no slot, counted on each frame; raise select_score (on the first frame first_score) in pack.toml, or \
+             export the pack with more --slots",
+            plural(dropped, "birth", "births")
+        )
+    };
+    (dropped > 0).then(|| Reason::new(ReasonKind::TooManyTracks, text()))
+}
+
+/// Rules where prompted objects take the tracks that the model finds itself.
+fn of_taken(cell: &CellRecord) -> Vec<Reason> {
+    let dropped = cell.sequences.iter().filter_map(|s| s.dropped_births).map(|n| n as usize).sum();
+    let mut reasons: Vec<Reason> = without_slot(dropped).into_iter().collect();
+    if let Some(taken) = TakenSummary::of(&cell.sequences).filter(|t| t.objects > 0 && t.without == t.objects) {
+        let text = format!(
+            "no track: of {}, none got one that suits its prompt, so that every mask is empty; lower the thresholds of the model ({THRESHOLDS}), \
+             or use one that knows these objects",
+            plural(taken.objects, "object", "objects")
+        );
+        reasons.push(Reason::new(ReasonKind::NoDetection, text));
+    }
+    reasons
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::record::{FoundTrackRecord, SequenceRecord};
+    use crate::results::record::{FoundTrackRecord, ObjectRecord, SequenceRecord, TakenRecord};
+
+    #[test]
+    fn prompted_objects_that_take_no_track_and_births_without_a_slot_are_said() {
+        let said = |dropped: Option<u32>, tracks: &[Option<u32>]| {
+            let object = |track: &Option<u32>| ObjectRecord {
+                taken: Some(TakenRecord { track: *track, ..TakenRecord::default() }),
+                ..serde_json::from_str(r#"{"object": "1", "prompt_frame": 0, "frames_scored": 0, "per_frame": []}"#)
+                    .unwrap()
+            };
+            let objects = tracks.iter().map(object).collect();
+            let sequence = SequenceRecord { dropped_births: dropped, objects, ..SequenceRecord::default() };
+            let cell = CellRecord { pack: "p".into(), sequences: vec![sequence], ..CellRecord::default() };
+            reasons(&cell).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(said(Some(0), &[Some(1), None]), "", "one of two is a figure");
+        assert_eq!(said(Some(0), &[]), "", "the loop ended before the prompts");
+        assert!(said(Some(0), &[None, None]).starts_with("no track: of 2 objects, none got one that suits its prompt"));
+        assert!(said(Some(4), &[Some(1)]).starts_with("too many tracks: 4 births found no slot"));
+    }
 
     #[test]
     fn a_detector_that_gave_nothing_or_no_numbers_or_too_much_is_said() {

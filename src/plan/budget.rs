@@ -55,6 +55,7 @@ impl Load<'_> {
         let request = OpenRequest {
             pack: self.pack.to_path_buf(),
             detector: self.detector.map(Path::to_path_buf),
+            prompted: false,
             dtype: self.dtype,
             device: self.device,
             options: self.options.clone(),

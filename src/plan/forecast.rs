@@ -238,7 +238,7 @@ fn memory(plan: &Plan, cell: &Cell, earlier: &[Earlier], forecast: &mut CellFore
             dtype: cell.dtype,
             device: cell.device,
             objects: unprompted::objects(&plan.settings, cell).unwrap_or(planned.1),
-            finds: cell.finds(),
+            finds: cell.finds() || cell.segments(),
             options: options::given(&plan.settings, cell),
         };
         forecast.memory_from_graphs_mib = load.estimate().ok().map(|bytes| bytes as f64 / MIB);

@@ -68,6 +68,11 @@ impl Cell {
         self.prompt == PromptKind::Detector
     }
 
+    /// Does its pack find objects by itself, whether the tracks are the result or objects that are prompted take them?
+    pub fn segments(&self) -> bool {
+        self.detector.is_none() && self.pack.finds_and_tracks()
+    }
+
     /// The pack that finds the objects: a detector's, or its own.
     pub fn finder(&self) -> Option<&PackInfo> {
         self.finds().then(|| self.detector.as_ref().unwrap_or(&self.pack))
@@ -288,10 +293,11 @@ fn runs_as(name: &str, pack: &PackInfo, available: &[&PackInfo]) -> String {
 
 /// The tags of a pack under a name, without those of detectors.
 fn prompted_tags(name: &str, pack: &PackInfo) -> Vec<String> {
-    match pack.finds_and_tracks() {
-        true => vec![name.to_string()],
-        false => pack.capabilities.prompts.iter().map(|kind| format!("{name}_{kind}")).collect(),
-    }
+    let tag = |kind: &PromptKind| match kind {
+        PromptKind::Detector => name.to_string(),
+        kind => format!("{name}_{kind}"),
+    };
+    pack.capabilities.prompts.iter().map(tag).collect()
 }
 
 /// Has a pack this id? Of a broken one as far as can be told.

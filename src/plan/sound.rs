@@ -12,8 +12,9 @@ use crate::plan::resolve::Cell;
 /// annotations of another size than the frames. File ends and headers are enough for that; nothing is decoded.
 pub(crate) fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), Error> {
     for cell in cells {
-        // A detector founds as many tracks as its runner takes.
-        let Some(most) = cell.pack.capabilities.max_objects.filter(|_| !cell.finds()) else { continue };
+        // A detector founds as many tracks as its runner takes; where a model finds them itself, an object may go without.
+        let none = cell.finds() || cell.segments();
+        let Some(most) = cell.pack.capabilities.max_objects.filter(|_| !none) else { continue };
         if let Some(sequence) = dataset.sequences.iter().find(|s| s.objects.len() > most as usize) {
             return Err(Error::Usage(format!(
                 "video {} has {} objects, pack {} tracks at most {most} at once; use --limit-objects {most}",

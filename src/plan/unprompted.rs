@@ -107,7 +107,7 @@ pub(super) fn labelled(cell: &Cell, objects: usize, longest: u32) -> Option<Labe
 /// Most objects at once of a cell that finds them itself; `None`: the data says how many there are.
 pub(super) fn objects(settings: &Settings, cell: &Cell) -> Option<usize> {
     if cell.detector.is_none() {
-        return cell.pack.capabilities.max_objects.filter(|_| cell.finds()).map(|most| most as usize);
+        return cell.pack.capabilities.max_objects.filter(|_| cell.segments()).map(|most| most as usize);
     }
     let asked = settings.options.extra.get(MAX_TRACKS).and_then(|most| most.parse().ok());
     Some(asked.unwrap_or(MOST_TRACKS))

@@ -13,7 +13,7 @@ use crate::report::answer;
 use crate::report::table::{cell_name, dtype_short, tells};
 use crate::results::disturbance::Disturbance;
 use crate::results::note::{Note, NoteKind, Severity};
-use crate::results::record::{CellRecord, LabelSummary, LatencyRecord, RunRecord, Verdict};
+use crate::results::record::{CellRecord, LabelSummary, LatencyRecord, RunRecord, TakenSummary, Verdict};
 use crate::text::{clean, plural};
 
 /// What stands where accuracy would.
@@ -200,15 +200,29 @@ fn headline(run: &RunRecord) -> String {
     text
 }
 
-/// What answers the run's question: which model is better, and how the objects were named.
+/// What answers the run's question: which model is better, which objects found no track of it, and how they were named.
 fn answered(run: &RunRecord) -> Option<String> {
     let named = run.cells.iter().filter_map(|cell| {
         let pack = &cell.labels.as_ref()?.pack;
         let words = label_words(&LabelSummary::of(&cell.sequences)?);
         Some(format!("Labels of {} by {pack}: {words}.", cell_name(run, cell)))
     });
-    let told: Vec<String> = answer::of_run(run).into_iter().chain(named).collect();
+    let taken = run.cells.iter().filter_map(|cell| {
+        let taken = cell.summary.as_ref()?.taken.filter(|taken| taken.without + taken.ended > 0)?;
+        Some(format!("{}: {}.", cell_name(run, cell), taken_words(&taken)))
+    });
+    let told: Vec<String> = answer::of_run(run).into_iter().chain(taken).chain(named).collect();
     (!told.is_empty()).then(|| told.join(" "))
+}
+
+/// What became of prompted objects whose model finds its tracks itself, in words.
+pub(super) fn taken_words(of: &TakenSummary) -> String {
+    let ended = if of.ended == 1 { "the track of 1".to_string() } else { format!("the tracks of {}", of.ended) };
+    format!(
+        "of {}, {} took no track of those that the model found; {ended} ended before the video",
+        plural(of.objects, "prompted object", "prompted objects"),
+        of.without
+    )
 }
 
 /// How objects were named, in words.

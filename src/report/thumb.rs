@@ -243,6 +243,7 @@ mod tests {
             f: None,
             jf: None,
             track: Vec::new(),
+            taken: None,
             mosev2: None,
             per_frame: frames
                 .iter()

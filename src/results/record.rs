@@ -9,6 +9,7 @@ mod labels;
 mod prompt;
 mod runtime;
 mod sequence;
+mod taken;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,7 @@ pub use labels::{LabelPackRecord, LabelSummary, LabelsRecord, ObjectLabelRecord,
 pub use prompt::PromptRecord;
 pub use runtime::RuntimeRecord;
 pub use sequence::*;
+pub use taken::{TakenRecord, TakenSummary};
 
 /// Schema number of `run.json`; raised on every incompatible change. `results/upgrade.rs` reads older ones.
 pub const SCHEMA: u32 = 2;

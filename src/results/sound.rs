@@ -3,7 +3,7 @@
 
 mod found;
 
-use crate::results::record::{CellRecord, LatencyRecord, RunRecord, SequenceRecord, SummaryRecord};
+use crate::results::record::{CellRecord, LatencyRecord, RunRecord, SequenceRecord, SummaryRecord, TakenSummary};
 
 /// More frames per second than any tracker gives.
 const MOST_FPS: f64 = 1e6;
@@ -105,6 +105,9 @@ fn against_sequences(summary: &SummaryRecord, cell: &CellRecord, joined: bool) -
         .or_else(|| close("f", summary.f, f))
         .or_else(|| close("jf", summary.jf, j.zip(f).map(|(j, f)| (j + f) / 2.0)))
         .or_else(|| found::against(summary.found.as_ref(), &cell.sequences))
+        .or_else(|| {
+            differs("taken", format!("{:?}", summary.taken), format!("{:?}", TakenSummary::of(&cell.sequences)))
+        })
 }
 
 /// A score that is none.

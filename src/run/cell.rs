@@ -365,7 +365,19 @@ impl CellRun<'_> {
     ) -> Result<(), (FaultClass, String)> {
         let environment = |error: String| (FaultClass::Environment, error);
         let Event::SequenceDone {
-            index, video, frames, wall_ms, span, late, read, stalls, live, found, labels, ..
+            index,
+            video,
+            frames,
+            wall_ms,
+            span,
+            late,
+            read,
+            stalls,
+            live,
+            found,
+            taken,
+            labels,
+            ..
         } = event
         else {
             return Ok(());
@@ -399,6 +411,7 @@ impl CellRun<'_> {
             frames_sha256,
             live,
             found,
+            taken,
             labels,
         });
         self.progress.frames(self.frames_before(observed));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use jetbench_runners::RunnerError;
 use jetbench_runners::types::{
-    Device, Dtype, FoundTracks, OpenReport, OpenRequest, Options, PromptKind, StagePrecision, TrackLabels,
+    Device, Dtype, FoundTracks, OpenReport, OpenRequest, Options, PromptKind, StagePrecision, TakenTracks, TrackLabels,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::process::ProcessMemory;
 
 /// Raised on every change of these types; parent and worker are the same program, so a difference is a mistake.
-pub const PROTOCOL: u32 = 12;
+pub const PROTOCOL: u32 = 13;
 
 /// Everything a worker needs to know about its cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -131,6 +131,7 @@ impl Job {
         OpenRequest {
             pack: self.pack.clone(),
             detector: self.detector.clone(),
+            prompted: !self.finds(),
             dtype: self.dtype,
             device: self.device,
             options: self.options.clone(),
@@ -289,6 +290,8 @@ pub enum Event {
         live: Option<LiveRecord>,
         /// The tracks that a detector founded, their frames those of the video.
         found: Option<FoundTracks>,
+        /// The tracks that prompted objects took, their frames those of the video.
+        taken: Option<TakenTracks>,
         /// What the objects are called.
         labels: Option<TrackLabels>,
     },

@@ -14,7 +14,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use jetbench_runners::digest::hex;
-use jetbench_runners::types::{Device, FoundTracks, Frame, FrameMasks, Prompt, PromptKind, TrackLabels};
+use jetbench_runners::types::{Device, FoundTracks, Frame, FrameMasks, Prompt, PromptKind, TakenTracks, TrackLabels};
 use jetbench_runners::{Runner, RunnerError, packs, pool};
 
 use crate::dataset::content::file_sha;
@@ -284,6 +284,7 @@ fn track(
         }
     };
     let found = frame_loop.found(job, done)?;
+    let taken = frame_loop.taken(done);
     let labels = frame_loop.labels(done)?;
     let stalls = beat.stop();
     let span = (started, wall_end);
@@ -305,6 +306,7 @@ fn track(
         stalls,
         live: None,
         found,
+        taken,
         labels,
     });
     Ok(())
@@ -425,13 +427,26 @@ impl<'a, 'b> FrameLoop<'a, 'b> {
             let error = format!("video {}: the runner says nothing of the tracks that it founded", self.video);
             return Err(Fault { class: FaultClass::Inference, error });
         }
-        let frame = |step: u32| self.steps.get(step as usize).copied().unwrap_or(length as u32);
         Ok(found.map(|mut found| {
             for track in &mut found.tracks {
-                (track.birth, track.end) = (frame(track.birth), frame(track.end));
+                (track.birth, track.end) = (self.frame_of(track.birth, length), self.frame_of(track.end, length));
             }
             found
         }))
+    }
+
+    /// The tracks that prompted objects took, likewise.
+    fn taken(&mut self, length: usize) -> Option<TakenTracks> {
+        let mut taken = self.runner.taken_tracks()?;
+        for object in &mut taken.objects {
+            object.end = object.end.map(|end| self.frame_of(end, length));
+        }
+        Some(taken)
+    }
+
+    /// The frame of a step.
+    fn frame_of(&self, step: u32, length: usize) -> u32 {
+        self.steps.get(step as usize).copied().unwrap_or(length as u32)
     }
 
     /// One frame: from RGB bytes in host memory to masks in host memory. `next` is begun with, where the runner works ahead;

@@ -10,7 +10,7 @@ pub use self::picture::{lost, switched};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jetbench_runners::types::{FoundTracks, Mask, TrackLabels};
+use jetbench_runners::types::{FoundTracks, Mask, TakenTracks, TrackLabels};
 use rayon::prelude::*;
 
 use self::found::Tracks;
@@ -22,8 +22,8 @@ use crate::plan::mask_files::MaskFiles;
 use crate::plan::overlays::Overlays;
 use crate::report::movie::Movie;
 use crate::results::record::{
-    FrameRecord, FrameScoreRecord, LabelsRecord, LiveRecord, ObjectRecord, SequenceRecord, StallRecord, TrackRecord,
-    shown_label,
+    FrameRecord, FrameScoreRecord, LabelsRecord, LiveRecord, ObjectRecord, SequenceRecord, StallRecord, TakenRecord,
+    TrackRecord, shown_label,
 };
 use crate::run::prompt::GivenPrompt;
 use crate::run::spool::{Reader, SpooledFrame};
@@ -61,6 +61,9 @@ pub struct Finished {
     /// The tracks that a detector founded, their frames those of the video.
     #[serde(default)]
     pub found: Option<FoundTracks>,
+    /// The tracks that prompted objects took, their frames those of the video.
+    #[serde(default)]
+    pub taken: Option<TakenTracks>,
     /// What its objects are called.
     #[serde(default)]
     pub labels: Option<TrackLabels>,
@@ -207,7 +210,11 @@ pub fn grade(
     });
     let objects = sequence.objects.iter().enumerate().map(|(i, object)| {
         let prompt = finished.prompts.iter().find(|p| p.object == object.id);
-        object_record(i, object, prompt, &frames, layout.protocol())
+        let taken = finished.taken.iter().flat_map(|taken| &taken.objects).find(|taken| taken.object == object.id);
+        ObjectRecord {
+            taken: taken.map(TakenRecord::from),
+            ..object_record(i, object, prompt, &frames, layout.protocol())
+        }
     });
     let record = SequenceRecord {
         video: sequence.name.clone(),
@@ -222,6 +229,7 @@ pub fn grade(
         frames_sha256: finished.frames_sha256.clone(),
         live: finished.live.clone(),
         found,
+        dropped_births: finished.taken.as_ref().map(|taken| taken.dropped),
         labels,
         ..SequenceRecord::default()
     };
@@ -518,5 +526,6 @@ fn object_record(
             })
             .collect(),
         track: tracks.collect(),
+        taken: None,
     }
 }

@@ -198,3 +198,35 @@ fn finds_and_tracks(model: &str) {
     let named = labels_of(&run, &record).len() as u64;
     assert_eq!(Some(named), found["confirmed"].as_u64());
 }
+
+/// Their tracks are taken by objects that are prompted, on the frame of each prompt; nothing is found that was not asked for.
+#[test]
+fn prompted_objects_take_the_tracks_of_the_miniature_segmenters() {
+    if real_packs("prompted_objects_take_the_tracks_of_the_miniature_segmenters", true).is_none() {
+        return;
+    }
+    let (dir, assets) = (tempfile::tempdir().unwrap(), repository().join("assets"));
+    let [packs, data] = ["packs", "demo"].map(|name| assets.join(name).display().to_string());
+    let models = ["--models", "dvis_mini_mask,videomt_mini_bbox,dvis_mini_points", "--dtype", "fp32"];
+    let short = ["--limit-videos", "1", "--limit-frames", "10", "--min-frames", "1", "--memory-budget", "4GiB"];
+    let places = ["--packs", &packs, "--data", &data, "--json", "--quiet"];
+    let output = jetbench(dir.path(), &[&models[..], &short, &places].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let (_, record) = recorded(dir.path(), &output);
+    for cell in record["cells"].as_array().unwrap() {
+        let (model, sequence) = (&cell["model"], &cell["sequences"][0]);
+        assert!(sequence["found"].is_null() && cell["detector"].is_null(), "{model}");
+        let objects = sequence["objects"].as_array().unwrap();
+        for taken in objects.iter().map(|object| &object["taken"]) {
+            assert!(taken["track"].as_u64().is_some(), "{model}: {taken}");
+            assert_eq!(
+                taken["iou"].as_f64().is_some_and(|iou| iou > 0.7),
+                cell["prompt"] != "points",
+                "{model}: {taken}"
+            );
+        }
+        let all = sequence["frames"].as_array().unwrap().iter().all(|frame| frame["objects"] == objects.len());
+        assert!(all, "{model}: a mask per object and frame, and none of other tracks");
+        assert!(cell["summary"]["jf"].as_f64().unwrap() > 60.0, "{model}: {:#}", cell["summary"]);
+    }
+}

@@ -253,6 +253,7 @@ fn object_record(object: u32, video: u32, level: f64, n: &mut Numbers) -> Object
         mosev2: MoseScore::of(&evaluated),
         per_frame,
         track: Vec::new(),
+        taken: None,
     }
 }
 

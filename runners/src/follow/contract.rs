@@ -7,11 +7,12 @@ use crate::manifest::TensorType;
 use crate::manifest::tracks::{Fit, TracksSpec};
 use crate::onnx::Dimension;
 use crate::pack::Pack;
+use crate::prompted::{self, also_prompted};
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::sam::contract::{capabilities as of_pack, read};
 use crate::segment::contract::SEGMENTER;
-use crate::types::{Capabilities, Device, Dtype, OpenRequest, PromptKind};
+use crate::types::{Capabilities, Device, Dtype, OpenRequest};
 
 /// Name of the family.
 pub const FAMILY: &str = "dvis_daq";
@@ -20,7 +21,7 @@ pub const FAMILY: &str = "dvis_daq";
 pub const DVIS_DAQ: Entry = Entry {
     family: FAMILY,
     aliases: &[],
-    summary: "DVIS-DAQ video segmenter: finds, tracks and names objects that come and go, without prompts; its tag is the pack's name alone",
+    summary: "DVIS-DAQ video segmenter: finds, tracks and names objects that come and go, without prompts; its tag is the pack's name alone, or with a prompt kind where objects that are prompted take its tracks",
     hidden: false,
     detects: false,
     describe,
@@ -193,8 +194,7 @@ pub fn sizes(pack: &Pack) -> Result<Sizes, RunnerError> {
 
 /// What a runner can do with this pack on this device.
 pub(super) fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
-    let prompts = vec![PromptKind::Detector];
-    Capabilities { prompts, max_objects: Some(sizes.rules.slots), ..of_pack(pack, false, device) }
+    also_prompted(Capabilities { max_objects: Some(sizes.rules.slots), ..of_pack(pack, false, device) })
 }
 
 fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
@@ -207,5 +207,5 @@ fn check(dir: &Path, precision: Dtype) -> Result<(), RunnerError> {
 }
 
 fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
-    Ok(Box::new(Follower::open(request, None)?))
+    prompted::open(request, |request| Follower::open(request, None))
 }

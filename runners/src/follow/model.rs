@@ -305,14 +305,16 @@ impl Follower {
         self.graphs.iter_mut().map(|graph| Ok((graph.name.clone(), graph.end_profile()?))).collect()
     }
 
-    /// The masks of the live tracks on the last frame, those too that are only waited for; what the model draws there is its guess.
-    pub fn objects(&mut self, frame: Frame<'_>) -> FrameMasks {
+    /// The masks of the live tracks on the last frame, those too that are only waited for; what the model draws there is its guess. With a
+    /// list those of the tracks in it.
+    pub fn objects(&mut self, frame: Frame<'_>, of: Option<&[u32]>) -> FrameMasks {
         let mut clock = StageClock::start(self.stage_times);
         let [across, down] = self.sizes.coarse;
         let (logits, masks) = (self.logits.extract_tensor().1, self.masks.extract_tensor().1);
         let rows = logits.chunks_exact(self.sizes.classes + 1).zip(masks.chunks_exact(across * down));
         let mut objects: Vec<ObjectMask> = Vec::with_capacity(self.lives.live().len());
-        for (entry, (logits, masks)) in self.lives.live().iter().zip(rows) {
+        let live = self.lives.live().iter().zip(rows);
+        for (entry, (logits, masks)) in live.filter(|(entry, _)| of.is_none_or(|of| of.contains(&entry.id))) {
             let mut mask = self.spare.pop().unwrap_or_default();
             self.cropped.fill(masks, self.taken, [frame.width, frame.height], &mut mask);
             objects.push(ObjectMask {

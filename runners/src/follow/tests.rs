@@ -368,7 +368,8 @@ fn what_does_not_fit_the_family_is_named() {
     write(dir.path(), |text| text);
     let info = crate::packs::describe(dir.path(), Device::Cpu).unwrap();
     assert!(info.finds_and_tracks() && !info.detects);
-    assert_eq!((info.capabilities.prompts, info.capabilities.max_objects), (vec![PromptKind::Detector], Some(3)));
+    let prompts = [vec![PromptKind::Detector], PromptKind::ALL.to_vec()].concat();
+    assert_eq!((info.capabilities.prompts, info.capabilities.max_objects), (prompts, Some(3)));
     assert_eq!(info.classes, ["cat", "dog"]);
     for (from, to, part) in [
         ("[segmenter.tracks]", "[segmenter.track]", "unknown field `track`"),
@@ -427,7 +428,7 @@ fn reference(dir: &Path, follower: &mut Follower) -> serde_json::Value {
         let name = |part: &str| format!("{number}_{part}.z");
         let logits = stored(dir, &name("logits"), follower.logits(), &[ids.len(), 3]);
         let masks = stored(dir, &name("masks"), follower.masks(), &[ids.len(), 8, 8]);
-        let objects = follower.objects(frame).objects;
+        let objects = follower.objects(frame, None).objects;
         let pixels = objects.iter().flat_map(|o| (0..64 * 36).map(|i| u8::from(o.mask.get(i % 64, i / 64)) * 255));
         let outlines = format!("{number}_outlines.png");
         picture(

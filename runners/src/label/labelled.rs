@@ -16,7 +16,7 @@ use crate::host::settings::SessionSettings;
 use crate::runner::{Runner, RunnerError};
 use crate::types::{
     Capabilities, FoundTracks, Frame, FrameMasks, OpenReport, OpenRequest, Prompt, Stage, StageClock, StagePrecision,
-    StageTimes, TrackLabel, TrackLabels,
+    StageTimes, TakenTracks, TrackLabel, TrackLabels,
 };
 
 /// Objects of a sequence that are labelled; a bound on memory, as each keeps its crops.
@@ -167,6 +167,10 @@ impl Runner for Labelled {
     fn take_tracks(&mut self) -> Option<FoundTracks> {
         self.found = self.runner.take_tracks();
         self.found.clone()
+    }
+
+    fn taken_tracks(&mut self) -> Option<TakenTracks> {
+        self.runner.taken_tracks()
     }
 
     fn take_labels(&mut self, alive: &mut dyn FnMut()) -> Result<Option<TrackLabels>, RunnerError> {

@@ -74,14 +74,18 @@ impl Answers {
     }
 
     /// Takes a frame's class logits `[Q, C + 1]` and mask logits `[Q, s, s]`: a mask for every query that is an object now or was one
-    /// before, by number; an empty one where it is none now. Objects count from 1. All logits of classes are finite.
-    pub fn frame(&mut self, logits: &[f32], masks: &[f32], frame: Frame<'_>) -> FrameMasks {
+    /// before, by number; an empty one where it is none now. Objects count from 1. With a list the others are passed over. All logits of
+    /// classes are finite.
+    pub fn frame(&mut self, logits: &[f32], masks: &[f32], frame: Frame<'_>, of: Option<&[u32]>) -> FrameMasks {
         let (width, side) = (self.sizes.classes + 1, self.sizes.side);
         for (sum, logit) in self.sums.iter_mut().zip(logits) {
             *sum += f64::from(*logit);
         }
         let mut objects = Vec::new();
         for (query, (logits, masks)) in logits.chunks_exact(width).zip(masks.chunks_exact(side * side)).enumerate() {
+            if of.is_some_and(|of| !of.contains(&(query as u32 + 1))) {
+                continue;
+            }
             let (_, probability) = best(logits.iter().map(|logit| f64::from(*logit)));
             // A mask's own probability is 1 at most.
             let (mut score, mut finite) = (probability, true);

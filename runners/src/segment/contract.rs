@@ -14,16 +14,17 @@ use super::Segmenter;
 use crate::manifest::{GraphSpec, SegmenterSpec, TensorType};
 use crate::onnx::Dimension;
 use crate::pack::Pack;
+use crate::prompted::{self, also_prompted};
 use crate::requirements::{self, GraphRequirement, ShapeRequirement, TensorRequirement};
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::sam::contract::{capabilities as of_pack, read};
-use crate::types::{Capabilities, Device, Dtype, OpenRequest, PromptKind};
+use crate::types::{Capabilities, Device, Dtype, OpenRequest};
 
 /// Registry entry of VidEoMT packs.
 pub const VIDEOMT: Entry = Entry {
     family: "videomt",
     aliases: &[],
-    summary: "VidEoMT video segmenter: finds, tracks and names objects by itself, without prompts; its tag is the pack's name alone",
+    summary: "VidEoMT video segmenter: finds, tracks and names objects by itself, without prompts; its tag is the pack's name alone, or with a prompt kind where objects that are prompted take its tracks",
     hidden: false,
     detects: false,
     describe,
@@ -125,8 +126,7 @@ pub(crate) fn sizes_of(graph: &GraphSpec, segmenter: &SegmenterSpec, image: u32)
 /// What a runner can do with this pack on this device.
 pub(super) fn capabilities(pack: &Pack, sizes: &Sizes, device: Device) -> Capabilities {
     let most = u32::try_from(sizes.queries).unwrap_or(u32::MAX);
-    let prompts = vec![PromptKind::Detector];
-    Capabilities { prompts, max_objects: Some(most), ..of_pack(pack, false, device) }
+    also_prompted(Capabilities { max_objects: Some(most), ..of_pack(pack, false, device) })
 }
 
 fn describe(dir: &Path, device: Device) -> Result<Capabilities, RunnerError> {
@@ -139,5 +139,5 @@ fn check(dir: &Path, precision: Dtype) -> Result<(), RunnerError> {
 }
 
 fn open(request: &OpenRequest) -> Result<Box<dyn Runner>, RunnerError> {
-    Ok(Box::new(Segmenter::open(request, None)?))
+    prompted::open(request, |request| Segmenter::open(request, None))
 }

@@ -188,11 +188,11 @@ impl Segmenter {
         self.graph.end_profile()
     }
 
-    /// What of the last frame are objects.
-    pub fn objects(&mut self, frame: Frame<'_>) -> crate::types::FrameMasks {
+    /// What of the last frame are objects; with a list those of the queries with these numbers.
+    pub fn objects(&mut self, frame: Frame<'_>, of: Option<&[u32]>) -> crate::types::FrameMasks {
         let mut clock = StageClock::start(self.stage_times);
         let (logits, masks) = (self.logits.extract_tensor().1, self.masks.extract_tensor().1);
-        let found = self.answers.frame(logits, masks, frame);
+        let found = self.answers.frame(logits, masks, frame, of);
         clock.lap(&mut self.times, Stage::Postprocess);
         found
     }

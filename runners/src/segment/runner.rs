@@ -1,6 +1,7 @@
-//! The segmenter as a runner: no prompts, a mask per query that was ever an object, tracks at the end.
+//! The segmenter as a runner: a mask per query that was ever an object, tracks at the end.
 
 use super::Segmenter;
+use crate::prompted::Finds;
 use crate::runner::{Runner, RunnerError, check_unprompted};
 use crate::types::{Capabilities, FoundTracks, Frame, FrameMasks, OpenReport, Prompt, StagePrecision, StageTimes};
 
@@ -23,8 +24,7 @@ impl Runner for Segmenter {
 
     fn step(&mut self, frame: Frame<'_>, prompts: &[Prompt]) -> Result<FrameMasks, RunnerError> {
         check_unprompted(prompts, "a video segmenter finds its objects itself")?;
-        self.look(frame)?;
-        Ok(self.objects(frame))
+        self.find(frame, None)
     }
 
     fn recycle(&mut self, masks: FrameMasks) {
@@ -39,5 +39,12 @@ impl Runner for Segmenter {
 
     fn take_stage_times(&mut self) -> StageTimes {
         std::mem::take(&mut self.times)
+    }
+}
+
+impl Finds for Segmenter {
+    fn find(&mut self, frame: Frame<'_>, of: Option<&[u32]>) -> Result<FrameMasks, RunnerError> {
+        self.look(frame)?;
+        Ok(self.objects(frame, of))
     }
 }

@@ -159,7 +159,8 @@ fn what_does_not_fit_the_family_is_named() {
     write(dir.path(), |text| text);
     let info = crate::packs::describe(dir.path(), Device::Cpu).unwrap();
     assert!(info.finds_and_tracks() && !info.detects);
-    assert_eq!((info.capabilities.prompts, info.capabilities.max_objects), (vec![PromptKind::Detector], Some(2)));
+    let prompts = [vec![PromptKind::Detector], PromptKind::ALL.to_vec()].concat();
+    assert_eq!((info.capabilities.prompts, info.capabilities.max_objects), (prompts, Some(2)));
     assert_eq!(info.classes, ["cat", "dog"]);
     assert!(info.capabilities.options.contains(&"query_score".to_string()));
     for (from, to, part) in [

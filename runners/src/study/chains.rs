@@ -248,7 +248,7 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<ChainReport, R
             false => [[None; 2]; 2],
         };
         let theirs = Theirs { file: &of.image, tracks: &of.tracks, seen: &of.seen, masks: &outlines };
-        bench.report.add(&theirs, &live, values, &follower.objects(frame));
+        bench.report.add(&theirs, &live, values, &follower.objects(frame, None));
         Ok(())
     })?;
     let Bench { reference, follower, mut report } = bench;
@@ -280,7 +280,7 @@ pub fn observe(
         let live = bench.live();
         let follower = &mut bench.follower;
         let kept = if left == 0 { kept(&follower.tracks()) } else { Vec::new() };
-        let objects = follower.objects(frame).objects;
+        let objects = follower.objects(frame, None).objects;
         let tracks = live.iter().zip(&objects).map(|(&(track, seen), object)| TrackAnswer {
             track,
             seen,
@@ -329,7 +329,7 @@ pub fn compare_with(
         let masks = masks
             .ok_or_else(|| RunnerError::Inference(format!("the sides are out of step at {}: other masks", of.image)))?;
         let theirs = Theirs { file: &of.image, tracks: &tracks, seen: &seen, masks: &masks };
-        bench.report.add(&theirs, &live, values, &follower.objects(frame));
+        bench.report.add(&theirs, &live, values, &follower.objects(frame, None));
         last = there;
         Ok(())
     })?;

@@ -276,7 +276,7 @@ pub fn verify_first(request: &OpenRequest, most: usize) -> Result<TubeReport, Ru
         ];
         let labels = read_label_png(&relative(&reference.dir, &of.labels)?, of.width, of.height)?;
         let labels: Vec<u16> = labels.into_iter().map(u16::from).collect();
-        report.add(&of.image, values, &segmenter.objects(frame), &labels, frame);
+        report.add(&of.image, values, &segmenter.objects(frame, None), &labels, frame);
         Ok(())
     })?;
     let Bench { reference, mut report, .. } = bench;
@@ -301,7 +301,7 @@ pub fn observe(
         segmenter.look(frame)?;
         let state = segmenter.queries().map(<[f32]>::to_vec).unwrap_or_default();
         let tensors = vec![segmenter.logits().to_vec(), segmenter.masks().to_vec(), state];
-        let labels = painted(&segmenter.objects(frame), frame);
+        let labels = painted(&segmenter.objects(frame, None), frame);
         see(FrameAnswer { file: of.image.clone(), tensors, labels, ..FrameAnswer::default() })
     })?;
     Ok(bench.report.runtime)
@@ -331,7 +331,7 @@ pub fn compare_with(
             let (ours, theirs) = (ours[at], &there.tensors[at]);
             (!ours.is_empty() && !theirs.is_empty()).then(|| difference(ours, theirs))
         });
-        report.add(&of.image, [logits, masks, queries], &segmenter.objects(frame), &there.labels, frame);
+        report.add(&of.image, [logits, masks, queries], &segmenter.objects(frame, None), &there.labels, frame);
         Ok(())
     })?;
     let Bench { reference, mut report, .. } = bench;

@@ -52,6 +52,28 @@ pub struct FoundTracks {
     pub counts: AssociationCounts,
 }
 
+/// The track that a prompted object took, where the model finds its tracks itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TakenTrack {
+    /// Caller's number of the object.
+    pub object: u32,
+    /// Number of the track, as it would be in [`FoundTrack::id`]; `None`: none suited the prompt, or another object had it.
+    pub track: Option<u32>,
+    /// IoU of the prompt with the track on the frame of the prompt, 0..1: of masks, or of boxes; `None` for clicks, and without a track.
+    pub iou: Option<f64>,
+    /// The first frame on which the track was no more, in steps since the last reset; `None`: it lived to the last.
+    pub end: Option<u32>,
+}
+
+/// The tracks of all prompted objects of a sequence.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TakenTracks {
+    /// One entry per object, in the order of the prompts.
+    pub objects: Vec<TakenTrack>,
+    /// As [`AssociationCounts::dropped`], of the model's own tracks.
+    pub dropped: u32,
+}
+
 /// What a label pack calls an object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrackLabel {

@@ -44,6 +44,7 @@ const NOT_DISTURBED: &str = "nothing disturbed it, or it failed";
 const PROMPTED: &str = "objects are prompted";
 const NOT_FOUND: &str = "objects are prompted, or the cell failed";
 const NOT_SCORED: &str = "objects are prompted, there is no ground truth, or the cell failed";
+const NOT_TAKEN: &str = "prompts reach the model, nobody prompts, or the cell failed";
 const UNTOLD_MASKS: &str = "there is no `ap`, or the record is from before this was kept";
 const NO_CLASS: &str = "the dataset names no category that is a class of the model, or there is no `ap`";
 const NO_STAGE: &str = "the stage did not run on this frame";
@@ -226,6 +227,8 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "categories", "", "categories that these are means over", NO_CLASS => |r| r.count(|s| s.found?.scores?.categories);
         "ap_masks", "", "what average precision is of: `whole` masks (`overlaps=keep`), or masks in which each pixel belongs to `one` track", UNTOLD_MASKS
             => |r| maybe(r.cell.summary.as_ref().and_then(|s| s.found?.scores?.ap_masks()));
+        "objects_without_track", "", "prompted objects that took none of the tracks that the model found itself", NOT_TAKEN => |r| r.count(|s| s.taken.map(|t| t.without));
+        "objects_track_ended", "", "those whose track ended before the video", NOT_TAKEN => |r| r.count(|s| s.taken.map(|t| t.ended));
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }
@@ -407,6 +410,9 @@ pub fn objects_table<'a>() -> CsvTable<CsvEntry<'a, &'a ObjectRecord>> {
         "jf_dot", "0 to 100", "MOSEv2's J&Ḟ", "no frame counts, or there is no ground truth" => |r| maybe(mosev2(r.of, |m| Some(m.jf_dot())));
         "jf_disappear", "0 to 100", "J&Ḟ while it is gone", "it never is, or there is no ground truth" => |r| maybe(mosev2(r.of, MoseScore::jf_disappear));
         "jf_reappear", "0 to 100", "J&Ḟ after it (re)appears", "it never does, or there is no ground truth" => |r| maybe(mosev2(r.of, MoseScore::jf_reappear));
+        "track", "", "track that it took on the frame of its prompt", "none suited the prompt, or prompts reach the model" => |r| maybe(r.of.taken.and_then(|t| t.track));
+        "track_iou", "0 to 1", "IoU of that track and the prompt on that frame: of masks, or of boxes", "it took no track, or was prompted with clicks" => |r| maybe(r.of.taken.and_then(|t| t.iou));
+        "track_end", "", "first frame on which the track was no more", "it lived to the end, or there is none" => |r| maybe(r.of.taken.and_then(|t| t.end));
     };
     CsvTable { file: "objects.csv", row: "One row per cell and object of a finished video.", columns }
 }

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::shell::{folded, grid, notes, pairs};
 use super::{found, labels, objects};
+use crate::report::closing::taken_words;
 use crate::report::csv::engine_build_ms;
 use crate::report::plot::stages;
 use crate::report::table::{cell_name, dtype_short};
@@ -23,6 +24,7 @@ pub(super) fn behind(cell: &CellRecord) -> Markup {
     let mut facts = origin(cell);
     if let Some(s) = summary {
         facts.extend(s.found.iter().flat_map(found::facts));
+        facts.extend(s.taken.iter().map(|taken| ("tracks", taken_words(taken))));
         facts.extend(labels::fact(cell));
         facts.extend(accuracy_and_speed(s));
     }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::shell::{folded, grid};
 use crate::judge::stats;
-use crate::results::record::{CellRecord, SequenceRecord};
+use crate::results::record::{CellRecord, SequenceRecord, TakenRecord};
 use crate::score;
 use crate::text::{plural, show};
 
@@ -67,16 +67,27 @@ fn videos(cell: &CellRecord) -> Markup {
     grid(&caption, &titles, 1, worst_first(cell.sequences.iter().map(row).collect()))
 }
 
+/// The track that an object took.
+fn track(taken: Option<TakenRecord>) -> String {
+    let Some(taken) = taken else { return "–".to_string() };
+    let Some(track) = taken.track else { return "none".to_string() };
+    let iou = taken.iou.map_or_else(String::new, |iou| format!(", IoU {iou:.2}"));
+    let end = taken.end.map_or_else(String::new, |end| format!(", to frame {}", end.saturating_sub(1)));
+    format!("{track}{iou}{end}")
+}
+
 fn by_object(cell: &CellRecord) -> Markup {
     let objects = cell.sequences.iter().flat_map(|s| s.objects.iter().map(move |o| (s, o)));
+    let finds = cell.summary.as_ref().is_some_and(|s| s.taken.is_some());
     let rows = objects.map(|(sequence, object)| {
         let lowest = object.per_frame.iter().filter(|f| f.counted).min_by(|a, b| a.j.total_cmp(&b.j));
         let lowest = lowest.map_or_else(|| "–".to_string(), |f| format!("{:.1} (frame {})", f.j, f.frame));
         let names = [sequence.video.clone(), object.object.clone()];
         let figures = [object.jf, object.j, object.f].map(one_decimal);
         let row = names.into_iter().chain([object.frames_scored.to_string()]).chain(figures).chain([lowest]);
-        (object.jf, row.collect())
+        (object.jf, row.chain(finds.then(|| track(object.taken))).collect())
     });
-    let titles = ["video", "object", "frames scored", "J&F", "J", "F", "lowest J"];
+    let mut titles = vec!["video", "object", "frames scored", "J&F", "J", "F", "lowest J"];
+    titles.extend(finds.then_some("track"));
     grid("Worst J&F first; a dash: the protocol counts no frame of it", &titles, 2, worst_first(rows.collect()))
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::found::FoundSummary;
+use super::taken::TakenSummary;
 
 /// Aggregates of a cell. Milliseconds, frames per second, 0..100 scores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ pub struct SummaryRecord {
     /// What a detector founded, and what it is worth: `j`, `f` and `jf` are of prompted objects, and `None` then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundSummary>,
+    /// What became of prompted objects, where the model finds its tracks itself; `None` elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<TakenSummary>,
     /// Over repeats, when there were several; then figures of speed and energy are medians over them too, and the largest
     /// latency is that of all; `steady` is of the first.
     #[serde(default)]

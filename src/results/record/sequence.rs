@@ -11,6 +11,7 @@ use crate::text::plural;
 use super::found::FoundRecord;
 use super::labels::LabelsRecord;
 use super::prompt::PromptRecord;
+use super::taken::TakenRecord;
 
 /// One tracked and scored video.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub struct SequenceRecord {
     /// What a detector founded; `None` where objects are prompted. Then `objects` are those of the truth, without scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundRecord>,
+    /// Births for which the model had no slot, where prompted objects take the tracks that it finds itself; `None` elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_births: Option<u32>,
     /// What its objects are called; `None` without a label pack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelsRecord>,
@@ -150,6 +154,9 @@ pub struct ObjectRecord {
     /// Where there is no ground truth: what the model said on each tracked frame of the first pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub track: Vec<TrackRecord>,
+    /// The track that it took, where the model finds its tracks itself; `None` elsewhere, and of an object that was never prompted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<TakenRecord>,
 }
 
 /// What the model said of one object on one frame.

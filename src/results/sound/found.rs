@@ -1,4 +1,4 @@
-//! Can tracks that nobody prompted, and the names of a label pack, be what a record says of them?
+//! Can tracks that the model found itself, whether objects took them or not, and the names of a label pack, be what a record says of them?
 
 use super::{ROUNDING, score, time};
 use crate::results::record::{CellRecord, FoundRecord, FoundSummary, FoundTrackRecord, LabelsRecord, SequenceRecord};
@@ -23,8 +23,24 @@ pub(super) fn of_kind(cell: &CellRecord, sequences: &[SequenceRecord]) -> Option
 
 /// What is wrong with the tracks and labels of a video.
 pub(super) fn of_sequence(sequence: &SequenceRecord) -> Option<String> {
-    let found = sequence.found.as_ref().and_then(of_tracks);
+    let found = sequence.found.as_ref().and_then(of_tracks).or_else(|| of_taken(sequence));
     found.or_else(|| sequence.labels.as_ref().and_then(of_labels))
+}
+
+/// What is wrong with the tracks that its prompted objects took.
+fn of_taken(sequence: &SequenceRecord) -> Option<String> {
+    let finds = sequence.dropped_births.is_some();
+    sequence.objects.iter().enumerate().find_map(|(at, object)| {
+        let taken = object.taken?;
+        let mut before = sequence.objects[..at].iter().filter_map(|other| other.taken?.track);
+        let fault = match taken.track {
+            _ if !finds => "it took a track, and the model is said to find none".to_string(),
+            None if taken.iou.is_some() || taken.end.is_some() => "an IoU or an end, and no track".to_string(),
+            Some(track) if before.any(|other| other == track) => format!("track {track} is another object's"),
+            _ => share("iou", taken.iou?)?,
+        };
+        Some(format!("object {:?}: {fault}", object.object))
+    })
 }
 
 fn of_tracks(found: &FoundRecord) -> Option<String> {

@@ -83,6 +83,7 @@ impl Running {
         let mut cut = frame_loop.as_they_come(&self.feed, &mut writer, &path)?;
         let span = (started, telemetry::now_ns());
         let found = frame_loop.found(job, self.feed.came().offered)?;
+        let taken = frame_loop.taken(self.feed.came().offered);
         let labels = frame_loop.labels(self.feed.came().offered)?;
         let stalls = beat.stop();
         writer.finish().map_err(|e| disk(&path, &e))?;
@@ -108,6 +109,7 @@ impl Running {
             stalls,
             live: Some(live),
             found,
+            taken,
             labels,
         });
         Ok(())

@@ -33,18 +33,19 @@ pub(super) fn warm_up(
     let planned = prompt::plan(sequence, job.prompt, job.clicks)?;
     let (prompts, full): (Vec<_>, Vec<_>) =
         planned.into_iter().filter(|p| p.frame == at).map(|p| (p.prompt, p.full)).unzip();
-    // A detector may find nothing on this frame.
-    let faults = |masks: &FrameMasks, pass: &str| match job.finds() {
-        true => non_finite(masks, pass).collect(),
-        false => mask_faults(masks, &full, pass),
-    };
     let mut record = WarmupRecord::default();
     let started = Instant::now();
     let result = step(runner.as_mut(), &image, &prompts).and_then(|first| {
         record.first_mask_ms = (!first.objects.is_empty()).then(|| ms(began.elapsed()));
-        record.faults.extend(faults(&first, "prompted"));
         let second = step(runner.as_mut(), &image, &[])?;
-        record.faults.extend(faults(&second, "tracked"));
+        // A detector may find nothing on this frame, and an object none of the tracks that the model found itself.
+        let may_be_empty = job.finds() || runner.taken_tracks().is_some();
+        for (masks, pass) in [(&first, "prompted"), (&second, "tracked")] {
+            record.faults.extend(match may_be_empty {
+                true => non_finite(masks, pass).collect(),
+                false => mask_faults(masks, &full, pass),
+            });
+        }
         Ok(())
     });
     match result {
