@@ -239,7 +239,7 @@ pub enum Stage {
     Postprocess,
     /// Detector session with its resizing and its boxes, on the frames on which it looks.
     Detector,
-    /// Which detection is which track: on the same frames, and what ends tracks on the others.
+    /// Which detection is which track: on the same frames, and what ends tracks on the others. Or which track is which prompted object.
     Association,
     /// Crops of tracks, for the names that they get after the sequence.
     Labels,

@@ -110,7 +110,7 @@ fn an_object_has_the_masks_of_its_track_until_that_ends() {
         &[(1, 0, 4), (2, 10, 14), (3, 16, 18)],
         &[(1, 1, 5), (2, 0, 0), (3, 16, 18)],
         &[(2, 11, 15), (4, 1, 5)],
-        &[(1, 9, 9), (2, 11, 15), (4, 1, 5)],
+        &[(1, 6, 9), (2, 11, 15), (4, 1, 5)],
     ]);
     assert_eq!(step(&mut runner, &[mask(7, 10, 14), mask(5, 0, 3)]), [(7, Some((10, 14))), (5, Some((0, 4)))]);
     assert_eq!(step(&mut runner, &[]), [(7, None), (5, Some((1, 5)))], "a track that is not seen has an empty mask");

@@ -453,7 +453,7 @@ pub fn frames_table<'a>() -> CsvTable<CsvEntry<'a, &'a FrameRecord>> {
         "response_ms", "ms", "from the frame's arrival to its masks, waiting included; of a live source from its capture", "the scenario is not `realtime`, or a live source did not say when the frame was captured"
             => |r| maybe(r.of.response_ms);
         "detector_ms", "ms", "detector, from the frame to its boxes", NO_STAGE => |r| maybe(r.of.stages_ms.get("detector"));
-        "association_ms", "ms", "which detection is which track, which founds one, which track ends", NO_STAGE
+        "association_ms", "ms", "which detection is which track, which founds one, which track ends; of prompted objects of a video segmenter, which track is whose", NO_STAGE
             => |r| maybe(r.of.stages_ms.get("association"));
         "labels_ms", "ms", "crops of tracks, for their names", NO_STAGE => |r| maybe(r.of.stages_ms.get("labels"));
     };
