@@ -5,11 +5,13 @@ them is part of this repository:
 
     git clone https://github.com/davisvideochallenge/davis2017-evaluation
     git clone https://github.com/youtubevos/cocoapi
+    git clone https://github.com/VIPSeg-Dataset/VIPSeg-Dataset
     cargo build --release && scripts/rescore.sh --help >/dev/null
-    target/rescore/bin/python benches/compare_found.py --jetbench target/release/jetbench --davis davis2017-evaluation --ytvis cocoapi
+    target/rescore/bin/python benches/compare_found.py --jetbench target/release/jetbench --davis davis2017-evaluation --ytvis cocoapi \
+        --vipseg VIPSeg-Dataset
 
 Draws objects and tracks that follow them badly (off by some pixels, one cut in two, one that covers nothing) and writes them as label
-maps, MOTS text and YouTube-VIS JSON. Every program has one thread. A tool's time is told twice: that of reading and scoring alone, and, in
+maps, MOTS text, YouTube-VIS JSON and VIPSeg's files. Every program has one thread. A tool's time is told twice: that of reading and scoring alone, and, in
 brackets, that of the whole process, with the start of its interpreter and its imports; jetbench's is always that of the whole process. The
 fastest of all rounds counts, tool and jetbench in turns.
 """
@@ -119,6 +121,30 @@ def write(root: Path, width: int, height: int, frames: int, videos: int) -> None
     truth_file = {"videos": listed, "categories": [{"id": 1, "name": "object"}], "annotations": annotations}
     (root / "truth.json").write_text(json.dumps(truth_file))
     (root / "results.json").write_text(json.dumps(results))
+    write_panoptic(root, names, {"panomasksRGB": truth, "pred/pan_pred": tracks})
+
+
+def write_panoptic(root: Path, names: list[str], sides: dict[str, list[np.ndarray]]) -> None:
+    """The same as VIPSeg's files: objects are things of two categories, and the rest is one segment of stuff."""
+    frames = [f"{t:05}.png" for t in range(len(sides["panomasksRGB"]))]
+    lists = []
+    for folder, labels in sides.items():
+        entries = []
+        for file, frame in zip(frames, labels):
+            ids = np.where(frame == 0, 999, frame.astype(np.int64) * 70_001)
+            colours = Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8))
+            for name in names:
+                (root / folder / name).mkdir(parents=True, exist_ok=True)
+                colours.save(root / folder / name / file)
+            entries.append({"file_name": file, "segments_info": [
+                {"id": int(n), "category_id": 0 if n == 999 else 1 + int(n) % 2, "iscrowd": 0, "area": int((ids == n).sum())}
+                for n in np.unique(ids)]})
+        lists.append([{"video_id": name, "annotations": entries} for name in names])
+    images = [{"file_name": file} for file in frames]
+    (root / "panoptic_gt_VIPSeg_val.json").write_text(json.dumps({
+        "videos": [{"video_id": name, "images": images} for name in names], "annotations": lists[0],
+        "categories": [{"id": i, "name": str(i), "isthing": int(i > 0)} for i in range(3)]}))
+    (root / "pred/pred.json").write_text(json.dumps({"annotations": lists[1]}))
 
 
 def mots(root: Path) -> dict[str, float]:
@@ -137,13 +163,43 @@ def ytvis(checkout: Path, root: Path) -> dict[str, float]:
     return {"ap": float(evaluation.stats[0]) * 100, "ap50": float(evaluation.stats[1]) * 100, "ar10": float(evaluation.stats[7]) * 100}
 
 
+def vipseg(root: Path) -> dict[str, float]:
+    """Both of VIPSeg's evaluators, the first by its own function for one process."""
+    vpq, stq = (importlib.import_module(f"eval_{name}_vspw") for name in ("vpq", "stq"))
+    windows: list[float] = []
+    found: dict[str, float] = {}
+
+    def one_process(split: list, categories: dict, frames: int, out: str, _processes: int) -> tuple[float, float, float]:
+        scores = vpq.vpq_compute(split, categories, frames, out)
+        windows.append(float(scores[0]))
+        return scores
+
+    def keep(metric: object) -> dict:
+        said = result(metric)
+        found.update({name: 100 * float(said[theirs]) for name, theirs in (("stq", "STQ"), ("aq", "AQ"), ("sq", "IoU"))})
+        return said
+
+    result = stq.numpy_stq.STQuality.result
+    vpq.vpq_compute_parallel, stq.numpy_stq.STQuality.result = one_process, keep
+    sys.argv = ["", "--submit_dir", str(root / "pred"), "--truth_dir", str(root / "panomasksRGB"), "--pan_gt_json_file",
+                str(root / "panoptic_gt_VIPSeg_val.json")]
+    with contextlib.redirect_stderr(io.StringIO()):
+        vpq.main()
+        stq.main()
+    return {"vpq": sum(windows) / len(windows), **found}
+
+
 def tool(args: argparse.Namespace, protocol: str, root: Path) -> tuple[float, dict[str, float]]:
     """CPU seconds of the tool in this process, and its figures."""
     run = {"davis2017-unsup": lambda: rescore.davis(args.davis, root), "hota": lambda: rescore.trackeval_labels(root),
-           "mots": lambda: mots(root), "ytvis": lambda: ytvis(args.ytvis, root)}[protocol]
+           "mots": lambda: mots(root), "ytvis": lambda: ytvis(args.ytvis, root), "vipseg": lambda: vipseg(root)}[protocol]
     if protocol == "davis2017-unsup":      # imported before the clock starts
         sys.path.insert(0, str(args.davis))
         importlib.import_module("davis2017.evaluation")
+    if protocol == "vipseg":
+        sys.path.insert(0, str(args.vipseg / "ClipPanoFCN"))
+        importlib.import_module("eval_vpq_vspw")
+        importlib.import_module("eval_stq_vspw")
     with contextlib.redirect_stdout(io.StringIO()):
         start = time.process_time()
         figures = run()
@@ -161,7 +217,7 @@ def spent_by(command: list[str]) -> tuple[float, str]:
 def theirs(args: argparse.Namespace, protocol: str, root: Path) -> tuple[float, float, dict[str, float]]:
     """CPU seconds of the tool alone and of its whole process, and its figures."""
     command = [sys.executable, __file__, "--jetbench", "-", "--tool", protocol, "--root", str(root)]
-    for name in ("davis", "ytvis"):
+    for name in ("davis", "ytvis", "vipseg"):
         if getattr(args, name):
             command += [f"--{name}", str(getattr(args, name))]
     whole, text = spent_by(command)
@@ -171,7 +227,8 @@ def theirs(args: argparse.Namespace, protocol: str, root: Path) -> tuple[float, 
 
 def ours(args: argparse.Namespace, protocol: str, root: Path) -> tuple[float, dict[str, float]]:
     """CPU seconds of jetbench, and its figures."""
-    files = {"ytvis": ("truth.json", "results.json"), "mots": ("mots/gt", "mots/trackers/jetbench/data")}
+    files = {"ytvis": ("truth.json", "results.json"), "mots": ("mots/gt", "mots/trackers/jetbench/data"),
+             "vipseg": (".", "pred")}
     gt, pred = files.get(protocol, ("Annotations_unsupervised/480p", "trackers/jetbench/data"))
     command = [args.jetbench, "score", str(root / gt), str(root / pred), "--protocol", "hota" if protocol == "mots" else protocol,
                "--threads", "1", "--quiet", "--json"]
@@ -183,6 +240,8 @@ def figures_of(protocol: str, said: dict) -> dict[str, float]:
     """jetbench's figures, by the names and on the scale that the tools' have here."""
     if protocol == "davis2017-unsup":
         found = {name: said["global"][name] for name in ("j", "f", "jf")}
+    elif protocol == "vipseg":
+        found = {"vpq": said["vpq_final"]["all"], **{name: said["stq"][name] for name in ("stq", "aq", "sq")}}
     elif protocol == "ytvis":
         found = {name.lower(): said["per_class"][name] for name in ("AP", "AP50", "AR10")}
     else:
@@ -198,6 +257,7 @@ def main() -> int:
     parser.add_argument("--jetbench", required=True, help="the program, built with --release")
     parser.add_argument("--davis", type=Path, help="checkout of davis2017-evaluation")
     parser.add_argument("--ytvis", type=Path, help="checkout of youtubevos/cocoapi")
+    parser.add_argument("--vipseg", type=Path, help="checkout of VIPSeg-Dataset")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--videos", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
@@ -208,7 +268,8 @@ def main() -> int:
     if args.tool:
         print(json.dumps(tool(args, args.tool, args.root)))
         return 0
-    protocols = [p for p, wanted in (("davis2017-unsup", args.davis), ("hota", True), ("mots", True), ("ytvis", args.ytvis)) if wanted]
+    protocols = [p for p, wanted in (("davis2017-unsup", args.davis), ("hota", True), ("mots", True), ("ytvis", args.ytvis),
+                                        ("vipseg", args.vipseg)) if wanted]
     failed = False
     for size, (width, height) in SIZES.items():
         with tempfile.TemporaryDirectory() as temporary:

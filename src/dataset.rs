@@ -9,6 +9,7 @@ pub mod content;
 mod finding;
 mod footage;
 mod frame;
+mod id_png;
 mod label_png;
 mod layout;
 mod list;
@@ -42,6 +43,7 @@ pub(crate) use coco_rle::{TakeRuns, bound_size as bound_mask_size, read_runs as 
 pub use finding::{Finding, FindingSeverity};
 pub use footage::{Still, still};
 pub use frame::{DecodedFrame, FramePicker, FrameReader, decode_frame, frame_size, read_frame};
+pub(crate) use id_png::IdPng;
 pub use label_png::{Format, LabelImage, LabelMasks, MAX_PIXELS, MAX_SIDE};
 pub(crate) use label_png::{LabelRows, read_file_into as read_mask_file};
 pub use layout::{Layout, OpenOptions, UnknownLayout};
@@ -53,6 +55,7 @@ pub(crate) use order::sort as sort_frames;
 pub use prompts::{FrameName, UserPrompt, UserPrompts};
 pub(crate) use structure::{Structure, structure};
 pub use synth::{SynthOptions, synthesise};
+pub(crate) use write::one_level;
 pub use write::{MaskWriter, label_colour};
 
 /// Layout name of footage with prompts of the user's own.

@@ -9,6 +9,7 @@ pub mod grade;
 mod kernel;
 mod label_pair;
 mod mosev2;
+pub mod panoptic;
 mod predicted;
 mod protocol;
 mod rules;

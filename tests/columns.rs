@@ -42,6 +42,7 @@ fn sections() -> Vec<Section> {
         section(score::export::frame_columns()),
         section(command::score::tracking_columns()),
         section(command::score::tube_columns()),
+        section(command::score::panoptic_columns()),
         section(history::columns()),
         section(scale::scale_columns()),
         section(scale::interval_columns()),

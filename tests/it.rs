@@ -30,6 +30,7 @@ mod options;
 mod overlays;
 mod packs;
 mod page;
+mod panoptic;
 mod plugins;
 mod prompt_page;
 mod prune;

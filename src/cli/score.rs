@@ -24,12 +24,12 @@ pub enum ReferenceTool {
 /// Flags of `score`.
 #[derive(Args, Debug)]
 pub struct ScoreArgs {
-    /// Ground truth: a dataset, its annotation directory, or (ytvis, ovis) its annotation file
+    /// Ground truth: a dataset, its annotation directory, or (ytvis, ovis, vipseg) its annotation file
     pub gt: PathBuf,
     /// Predicted masks, in the layout of the ground truth; several folders are compared with each other
     #[arg(required = true)]
     pub pred: Vec<PathBuf>,
-    /// Protocol: sav, vos, davis2017-semi, davis2016, davis2017-unsup, mosev2, hota, ytvis, ovis [default: those of the layout]
+    /// Protocol: sav, vos, davis2017-semi, davis2016, davis2017-unsup, mosev2, hota, ytvis, ovis, vipseg [default: those of the layout]
     #[arg(long, value_name = "NAME", add = complete::protocols())]
     pub protocol: Option<Rules>,
     /// Skip videos without predictions, with a note, instead of refusing

@@ -2,6 +2,7 @@
 //! files that were asked for, and the few lines for a reader.
 
 mod compare;
+mod panoptic;
 mod unprompted;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::score::{self as scoring, ScoreOptions, ScoreReport};
 use crate::score::{Protocol, Rules};
 use crate::text::plural;
 
+pub use self::panoptic::panoptic_columns;
 pub use self::unprompted::{tracking_columns, tube_columns};
 
 /// Scores predictions against ground truth; several folders of them are compared with each other.
@@ -22,7 +24,7 @@ pub use self::unprompted::{tracking_columns, tube_columns};
 /// Anything that is missing or does not fit, each named (exit 2); a file that cannot be written.
 pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
     let tables = args.export_markdown.is_some() || args.export_latex.is_some();
-    if let Some(Rules::Tracks | Rules::Tubes(_)) = args.protocol
+    if let Some(Rules::Tracks | Rules::Tubes(_) | Rules::Panoptic) = args.protocol
         && tables
     {
         return Err(Error::Usage(
@@ -33,6 +35,7 @@ pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
     match args.protocol {
         Some(Rules::Tracks) => return unprompted::tracks(args),
         Some(Rules::Tubes(protocol)) => return unprompted::instances(args, protocol),
+        Some(Rules::Panoptic) => return panoptic::segments(args),
         _ if args.remove_void => return Err(Error::Usage("--remove-void applies to --protocol hota".into())),
         _ => {}
     }

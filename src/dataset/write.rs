@@ -152,7 +152,7 @@ fn paint(labels: &mut [u16], mask: &Mask, id: u16) {
 }
 
 /// Names come from the dataset's own folders, so they may hold whatever one name can; they lead nowhere but one level down.
-pub(super) fn one_level(name: &str) -> Result<(), DataError> {
+pub(crate) fn one_level(name: &str) -> Result<(), DataError> {
     match name {
         "" | "." | ".." => Err(DataError(format!("`{name}` is not the name of a folder"))),
         name if name.contains(['/', '\0']) => Err(DataError(format!("`{}` is not one name", name.escape_debug()))),

@@ -1,5 +1,5 @@
-//! By whose rules? The words that `--protocol` takes: protocols that score masks object by object, and those for tracks and instances that
-//! nobody prompted.
+//! By whose rules? The words that `--protocol` takes: protocols that score masks object by object, and those for tracks, instances
+//! and panoptic segments that nobody prompted.
 
 use std::str::FromStr;
 
@@ -15,12 +15,14 @@ pub enum Rules {
     Tracks,
     /// Average precision of instances ([`super::tubes`]).
     Tubes(TubeProtocol),
+    /// VPQ and STQ ([`super::panoptic`]).
+    Panoptic,
 }
 
 impl Rules {
     /// Every word, in the order in which help texts list them.
     pub fn words() -> impl Iterator<Item = &'static str> {
-        Protocol::ALL.into_iter().map(Protocol::as_str).chain(["hota", "ytvis", "ovis"])
+        Protocol::ALL.into_iter().map(Protocol::as_str).chain(["hota", "ytvis", "ovis", "vipseg"])
     }
 }
 
@@ -37,6 +39,7 @@ impl FromStr for Rules {
             "hota" => Ok(Rules::Tracks),
             "ytvis" => Ok(Rules::Tubes(TubeProtocol::YtVis)),
             "ovis" => Ok(Rules::Tubes(TubeProtocol::Ovis)),
+            "vipseg" => Ok(Rules::Panoptic),
             other => other.parse().map(Rules::Masks).map_err(|_| UnknownRules(word.to_string())),
         }
     }

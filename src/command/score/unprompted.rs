@@ -12,7 +12,7 @@ use crate::score::tubes::{self, Averages, TubeOptions, TubeProtocol, TubeReport}
 use crate::text::plural;
 
 /// The one folder or file of predictions, when no flag is there that means nothing here.
-fn one<'a>(args: &'a ScoreArgs, protocol: &str) -> Result<&'a Path, Error> {
+pub(super) fn one<'a>(args: &'a ScoreArgs, protocol: &str) -> Result<&'a Path, Error> {
     let given = [
         ("--lenient", args.lenient),
         ("--keep-first-last", args.keep_first_last),
@@ -168,6 +168,6 @@ pub fn tube_columns<'a>() -> CsvTable<(&'a str, &'a Averages)> {
     CsvTable { file: "jetbench score --protocol ytvis --export-csv", row: "Two rows.", columns }
 }
 
-fn maybe_number(number: Option<f64>) -> String {
+pub(super) fn maybe_number(number: Option<f64>) -> String {
     number.map_or_else(String::new, |n| format!("{n:?}"))
 }

@@ -1,0 +1,69 @@
+//! Segment ids as colour: the PNG files of panoptic datasets, whose pixels hold the id R + 256 G + 65536 B in three channels of 8 bits. A
+//! fourth channel is ignored, as the references ignore it.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use png::{BitDepth, ColorType, Transformations};
+
+use super::DataError;
+use super::label_png::{bound_size, png_fault, png_limits, read_file_into};
+use jetbench_runners::lfs::{LFS_POINTER, is_lfs_pointer};
+
+/// Reads such files into one buffer, again and again.
+#[derive(Debug, Default)]
+pub(crate) struct IdPng {
+    file: Vec<u8>,
+    samples: Vec<u8>,
+    size: (u32, u32),
+    channels: usize,
+}
+
+impl IdPng {
+    /// Reads a file in place of what was read before.
+    ///
+    /// # Errors
+    /// Names the file and the fault: unreadable, not a PNG, another kind of pixels, truncated, absurd size.
+    pub(crate) fn read(&mut self, path: &Path) -> Result<(), DataError> {
+        read_file_into(path, &mut self.file)?;
+        self.decode().map_err(|fault| DataError(format!("{}: {fault}", path.display())))
+    }
+
+    fn decode(&mut self) -> Result<(), String> {
+        if is_lfs_pointer(&self.file) {
+            return Err(LFS_POINTER.to_string());
+        }
+        let mut decoder = png::Decoder::new_with_limits(Cursor::new(self.file.as_slice()), png_limits());
+        decoder.set_transformations(Transformations::IDENTITY);
+        decoder.set_ignore_text_chunk(true);
+        decoder.set_ignore_iccp_chunk(true);
+        let header = decoder.read_header_info().map_err(png_fault)?;
+        let (width, height, colour, depth) = (header.width, header.height, header.color_type, header.bit_depth);
+        self.channels = match (colour, depth) {
+            (ColorType::Rgb, BitDepth::Eight) => 3,
+            (ColorType::Rgba, BitDepth::Eight) => 4,
+            _ => {
+                return Err(format!(
+                    "a panoptic mask has three channels of 8 bits (id = R + 256 G + 65536 B), this is {colour:?} of {} bits",
+                    depth as u8
+                ));
+            }
+        };
+        bound_size(width, height, 8 * self.channels as u64, self.file.len())?;
+        let mut reader = decoder.read_info().map_err(png_fault)?;
+        self.samples.resize(reader.output_buffer_size().ok_or("image too large")?, 0);
+        reader.next_frame(&mut self.samples).map_err(png_fault)?;
+        self.size = (width, height);
+        Ok(())
+    }
+
+    /// Width and height, pixels.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    /// Ids in row order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.samples.chunks_exact(self.channels).map(|p| u32::from_le_bytes([p[0], p[1], p[2], 0]))
+    }
+}
