@@ -67,3 +67,61 @@ impl IdPng {
         self.samples.chunks_exact(self.channels).map(|p| u32::from_le_bytes([p[0], p[1], p[2], 0]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(colour: ColorType, depth: BitDepth, width: u32, height: u32, samples: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(colour);
+        encoder.set_depth(depth);
+        encoder.write_header().unwrap().write_image_data(samples).unwrap();
+        bytes
+    }
+
+    fn decoded(file: Vec<u8>) -> Result<((u32, u32), Vec<u32>), String> {
+        let mut png = IdPng { file, ..IdPng::default() };
+        png.decode().map(|()| (png.size(), png.ids().collect()))
+    }
+
+    #[test]
+    fn an_id_is_three_bytes_the_lowest_first_and_a_fourth_channel_is_ignored() {
+        let wanted = Ok(((2, 1), vec![1 + 2 * 256 + 3 * 65_536, 255]));
+        assert_eq!(decoded(encoded(ColorType::Rgb, BitDepth::Eight, 2, 1, &[1, 2, 3, 255, 0, 0])), wanted);
+        assert_eq!(decoded(encoded(ColorType::Rgba, BitDepth::Eight, 2, 1, &[1, 2, 3, 9, 255, 0, 0, 0])), wanted);
+    }
+
+    #[test]
+    fn other_pixels_are_refused() {
+        for (colour, depth, bytes) in [
+            (ColorType::Grayscale, BitDepth::Eight, 2),
+            (ColorType::GrayscaleAlpha, BitDepth::Eight, 4),
+            (ColorType::Rgb, BitDepth::Sixteen, 12),
+        ] {
+            let fault = decoded(encoded(colour, depth, 2, 1, &vec![7; bytes])).unwrap_err();
+            let wanted = format!("this is {colour:?} of {} bits", depth as u8);
+            assert!(
+                fault.starts_with("a panoptic mask has three channels of 8 bits") && fault.ends_with(&wanted),
+                "{fault}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_end_in_ids_or_an_error(
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), cut in any::<prop::sample::Index>()
+        ) {
+            let mut file = encoded(ColorType::Rgb, BitDepth::Eight, 9, 7, &(0..189).collect::<Vec<u8>>());
+            damage.iter().for_each(|(at, value)| { let at = at.index(file.len()); file[at] = *value; });
+            file.truncate(cut.index(file.len()) + 1);
+            if let Ok(((width, height), ids)) = decoded(file) {
+                prop_assert_eq!(ids.len(), (width * height) as usize);
+            }
+        }
+    }
+}

@@ -12,11 +12,10 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 use serde::Serialize;
 
-pub use self::frame::{PanopticFrame, Pixels, Segment};
 pub use self::stq::{Stq, VideoStq};
 pub use self::vpq::{ClassPq, PartPq, WindowPq};
 
-use self::frame::PairReader;
+use self::frame::{PairReader, PanopticFrame};
 use crate::dataset::DataError;
 use crate::text::plural;
 
@@ -27,13 +26,12 @@ const OF_PAPERS: usize = 4;
 
 /// A category.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PanopticCategory {
+struct PanopticCategory {
     /// Id in the files, 0 to 254.
-    pub id: u32,
-    /// Name.
-    pub name: String,
+    id: u32,
+    name: String,
     /// Is it a thing (else stuff)?
-    pub thing: bool,
+    thing: bool,
 }
 
 /// What is compared.
@@ -56,7 +54,7 @@ pub struct PanopticReport {
     pub truth: String,
     /// Predictions as given.
     pub pred: String,
-    /// Videos with frames, and these.
+    /// Videos with frames.
     pub videos: usize,
     /// Frames.
     pub frames: usize,
@@ -139,7 +137,7 @@ fn one_size(video: &str, frames: &[PanopticFrame]) -> Result<(), DataError> {
 ///
 /// # Errors
 /// A video has more segments than STQ's labels can tell apart.
-pub fn of_videos(
+fn of_videos(
     categories: &[PanopticCategory],
     videos: Vec<(String, &[PanopticFrame])>,
 ) -> Result<PanopticReport, DataError> {

@@ -227,3 +227,80 @@ fn categories(entries: Vec<CategoryEntry>) -> Result<Vec<PanopticCategory>, Stri
     });
     each.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = r#"{"videos": [{"video_id": "v", "images": [{"file_name": "0.png"}]}], "categories": [{"id": 3, "name": "c", "isthing": 1}],
+        "annotations": [{"video_id": "v", "annotations": [{"file_name": "0.png", "segments_info": [{"id": 9, "category_id": 3, "iscrowd": 0, "area": 4}]}]}]}"#;
+
+    fn of(truth: &[u8], pred: &[u8]) -> Result<Files, DataError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("panoptic_gt.json");
+        std::fs::write(&file, truth).unwrap();
+        std::fs::write(dir.path().join("pred.json"), pred).unwrap();
+        read(&file, dir.path())
+    }
+
+    #[test]
+    fn what_a_file_may_not_say_is_named() {
+        assert_eq!(of(GOOD.as_bytes(), GOOD.as_bytes()).unwrap().videos.len(), 1);
+        for (from, to, fault) in [
+            (r#""isthing": 1"#, r#""isthing": 2"#, "category 3: `isthing` must be 0 or 1"),
+            (r#""id": 3"#, r#""id": 255"#, "category 255: ids go up to 254"),
+            (r#""categories": [{"#, r#""categories": [{"id": 3, "isthing": 0}, {"#, "category 3 is listed twice"),
+            (
+                r#""videos": [{"#,
+                r#""videos": [{"video_id": "v", "images": []}, {"#,
+                "video v: 1 frame listed with segments, but the truth lists 0",
+            ),
+            (
+                r#""annotations": [{"video_id": "v""#,
+                r#""annotations": [{"video_id": "v", "annotations": []}, {"video_id": "v""#,
+                "video v has two entries",
+            ),
+            (r#""isthing": 1"#, "", "not a panoptic annotation file of VIPSeg"),
+        ] {
+            let changed = GOOD.replace(from, to);
+            let found = of(changed.as_bytes(), GOOD.as_bytes()).err().map(|e| e.0).unwrap_or_default();
+            assert!(found.contains(fault), "{found}");
+        }
+        let none = of(br#"{"videos": [], "categories": [], "annotations": []}"#, GOOD.as_bytes());
+        assert!(none.err().unwrap().0.ends_with("panoptic_gt.json: no video in it"));
+    }
+
+    #[test]
+    fn what_a_segment_may_not_say_is_named() {
+        let categories = [PanopticCategory { id: 3, name: String::new(), thing: true }];
+        let good = || SegmentEntry { id: 9, category_id: 3, iscrowd: Some(0), area: Some(4) };
+        assert!(checked(&[good()], true, &categories).is_ok());
+        for (entry, fault) in [
+            (
+                SegmentEntry { id: 1 << 24, ..good() },
+                "segment 16777216: an id has three bytes, so it is below 16777216",
+            ),
+            (SegmentEntry { area: None, ..good() }, "segment 9 has no `area`"),
+            (SegmentEntry { iscrowd: None, ..good() }, "segment 9: `iscrowd` must be 0 or 1"),
+            (SegmentEntry { iscrowd: Some(2), ..good() }, "segment 9: `iscrowd` must be 0 or 1"),
+        ] {
+            assert_eq!(checked(&[entry], true, &categories), Err(fault.to_string()));
+        }
+        // Of a prediction, neither is read.
+        assert!(checked(&[SegmentEntry { area: None, iscrowd: Some(2), ..good() }], false, &categories).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_ends_in_videos_or_an_error(
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8)
+        ) {
+            let mut text = GOOD.as_bytes().to_vec();
+            damage.iter().for_each(|(at, value)| { let at = at.index(text.len()); text[at] = *value; });
+            let _ = of(&text, GOOD.as_bytes());
+            let _ = of(GOOD.as_bytes(), &text);
+        }
+    }
+}

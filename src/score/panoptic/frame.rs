@@ -12,39 +12,39 @@ pub(super) const IDS: u32 = 1 << 24;
 
 /// A segment of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
+pub(super) struct Segment {
     /// Id, the same on all frames of the video.
-    pub id: u32,
+    pub(super) id: u32,
     /// Place of its category among the categories.
-    pub category: usize,
+    pub(super) category: usize,
     /// Does it stand for several things that are not told apart?
-    pub crowd: bool,
+    pub(super) crowd: bool,
     /// Pixels.
-    pub area: u64,
+    pub(super) area: u64,
 }
 
 /// Pixels of one id in the truth that have one id in the prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pixels {
+pub(super) struct Pixels {
     /// Id in the truth.
-    pub truth: u32,
+    pub(super) truth: u32,
     /// Id in the prediction.
-    pub pred: u32,
+    pub(super) pred: u32,
     /// How many.
-    pub count: u64,
+    pub(super) count: u64,
 }
 
 /// One frame, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PanopticFrame {
+pub(super) struct PanopticFrame {
     /// Width and height, pixels.
-    pub size: (u32, u32),
+    pub(super) size: (u32, u32),
     /// Segments of the truth, in the order of its file.
-    pub truth: Vec<Segment>,
+    pub(super) truth: Vec<Segment>,
     /// Segments of the prediction, likewise.
-    pub pred: Vec<Segment>,
+    pub(super) pred: Vec<Segment>,
     /// Ascending by both ids.
-    pub pairs: Vec<Pixels>,
+    pub(super) pairs: Vec<Pixels>,
 }
 
 impl PanopticFrame {
@@ -53,7 +53,7 @@ impl PanopticFrame {
     /// # Errors
     /// Says of which side ids and segments do not agree, and where. The evaluator says so of predictions alone: in the truth it takes an area
     /// as it stands in the file, and pixels without a segment for labelled ones in VPQ and for void in STQ.
-    pub fn new(
+    pub(super) fn new(
         size: (u32, u32),
         ids: impl Iterator<Item = (u32, u32)>,
         truth: Vec<Segment>,
@@ -108,7 +108,7 @@ fn listed(areas: &HashMap<u32, u64>, segments: &[Segment]) -> Result<(), String>
 
 /// Truth or prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(super) enum Side {
     /// Truth.
     Truth,
     /// Prediction.
@@ -149,6 +149,8 @@ impl PairReader {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn segment(id: u32, area: u64) -> Segment {
@@ -188,6 +190,24 @@ mod tests {
             (both(), vec![segment(7, 0), segment(8, 0)], Side::Pred, "segment 8 is listed, but no pixel has its id"),
         ] {
             assert_eq!(counted(truth, pred), Err((side, fault.to_string())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn counting_by_runs_agrees_with_a_look_at_each_pixel(
+            ids in prop::collection::vec((0u32..4, 0u32..4), 1..60), at in 0u32..4, other in 0u32..4
+        ) {
+            let area = |id: u32, of: fn(&(u32, u32)) -> u32| ids.iter().filter(|pair| of(pair) == id).count() as u64;
+            let side = |of: fn(&(u32, u32)) -> u32| -> Vec<Segment> {
+                (1..4).map(|id| segment(id, area(id, of))).filter(|s| s.area > 0).collect()
+            };
+            let (truth, pred) = (side(|p| p.0), side(|p| p.1));
+            let frame = PanopticFrame::new((ids.len() as u32, 1), ids.iter().copied(), truth.clone(), pred.clone()).unwrap();
+            prop_assert_eq!((&frame.truth, &frame.pred), (&truth, &pred));
+            let found = frame.pairs.iter().find(|p| (p.truth, p.pred) == (at, other)).map_or(0, |p| p.count);
+            prop_assert_eq!(found, ids.iter().filter(|pair| **pair == (at, other)).count() as u64);
+            prop_assert!(frame.pairs.is_sorted());
         }
     }
 }
