@@ -55,7 +55,7 @@ pub fn open<F: Finds + 'static>(
     Ok(Box::new(Prompted::new(open(&kept)?, exclusive, stage_times)))
 }
 
-/// A model that finds its objects itself, and the objects that taken some of its tracks.
+/// A model that finds its objects itself, and the objects that took some of its tracks.
 struct Prompted<F> {
     finder: F,
     capabilities: Capabilities,
