@@ -218,11 +218,14 @@ fn answered(run: &RunRecord) -> Option<String> {
 /// What became of prompted objects whose model finds its tracks itself, in words.
 pub(super) fn taken_words(of: &TakenSummary) -> String {
     let ended = if of.ended == 1 { "the track of 1".to_string() } else { format!("the tracks of {}", of.ended) };
-    format!(
-        "of {}, {} took no track of those that the model found; {ended} ended before the video",
-        plural(of.objects, "prompted object", "prompted objects"),
-        of.without
-    )
+    let parts = [
+        (of.without > 0).then(|| format!("{} took none of the tracks that the model found", of.without)),
+        (of.ended > 0).then(|| format!("{ended} ended before the video")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let what =
+        if parts.is_empty() { "every one took a track that lived to the end".to_string() } else { parts.join("; ") };
+    format!("of {}, {what}", plural(of.objects, "prompted object", "prompted objects"))
 }
 
 /// How objects were named, in words.

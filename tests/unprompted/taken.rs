@@ -90,7 +90,7 @@ fn objects_take_the_tracks_that_suit_their_prompts() {
     let last: Vec<String> = summary.iter().map(|row| row[row.len() - 2..].join(",")).collect();
     assert_eq!(last, ["objects_without_track,objects_track_ended", ",", "0,1", "0,1", "0,1", ","]);
     let page = std::fs::read_to_string(run.join("report.html")).unwrap();
-    for words in ["of 2 prompted objects, 0 took no track of those that the model found", ", to frame 10", "2, IoU "] {
+    for words in ["of 2 prompted objects, the track of 1 ended before the video", ", to frame 10", "2, IoU "] {
         assert!(page.contains(words), "{words}");
     }
     let table = shop.expect(0, &["report", run.to_str().unwrap(), "--export-markdown", "-"]);
@@ -133,7 +133,7 @@ fn an_object_without_a_track_has_empty_masks_and_is_counted() {
     let without = &cell.sequences[0].objects[taken.iter().position(Option::is_none).unwrap()];
     assert_eq!((without.j, cell.summary.as_ref().unwrap().taken.unwrap().without), (Some(0.0), 1));
     let shown = shop.expect(0, &["report", run.to_str().unwrap()]);
-    assert!(shown.contains("of 2 prompted objects, 1 took no track"), "{shown}");
+    assert!(shown.contains("of 2 prompted objects, 1 took none of the tracks"), "{shown}");
 
     finder(&shop, "none", "[[mock.track]]\nbirth = 3\nbox = [0, 0, 47, 31]\n");
     let output = shop.output(&["--data", "data", "--dtype", "fp32", "--models", "none_mask", "--out", "none"]);
