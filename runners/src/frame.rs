@@ -8,7 +8,7 @@ mod prompt_mask;
 mod resize;
 mod threshold;
 
-pub use confidence::Confidence;
+pub use confidence::{Confidence, logit};
 pub use cropped::Cropped;
 pub use fitted::Fitted;
 pub use preprocess::Preprocess;

@@ -7,6 +7,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::associate::prompts::take;
+use crate::frame::logit;
 use crate::host::options::OVERLAPS;
 use crate::host::settings::SessionSettings;
 use crate::runner::{Runner, RunnerError, check_prompts};
@@ -17,8 +18,6 @@ use crate::types::{
 
 /// Most clicks of an object; any number would do.
 const MOST_CLICKS: u32 = 64;
-/// Object score where there is no track: what a probability of 1e-9 would be.
-const NOWHERE: f32 = -20.723_266;
 
 /// A model that finds objects and tracks them by itself.
 pub trait Finds: Runner {
@@ -103,7 +102,7 @@ impl<F: Finds> Prompted<F> {
 fn nothing(object: u32, frame: Frame<'_>, finite: bool) -> ObjectMask {
     let (claimed, predicted_iou) = (false, f32::NAN);
     let mask = Mask::empty(frame.width, frame.height);
-    ObjectMask { object, mask, claimed, object_score: NOWHERE, predicted_iou, finite }
+    ObjectMask { object, mask, claimed, object_score: logit(0.0), predicted_iou, finite }
 }
 
 /// A pixel that several objects claim is that of the smallest number.

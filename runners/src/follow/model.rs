@@ -9,7 +9,7 @@ use super::contract::{
     self, FIRST, IMAGE, LOGITS, MASKS, MATCH, OF_FRAME, RULES, SEEN, SIMILARITY, SOURCE, STATES, STEP, Sizes, TOTAL,
 };
 use super::life::{Entry, Lives, Told, sureness};
-use crate::frame::{Cropped, Fitted};
+use crate::frame::{Cropped, Fitted, logit};
 use crate::host::loader::{GraphRequest, PackLoader};
 use crate::host::session::{GraphSession, failed};
 use crate::host::settings::SessionSettings;
@@ -64,12 +64,6 @@ pub struct Follower {
     pub(super) report: OpenReport,
     stage_times: bool,
     pub(super) times: StageTimes,
-}
-
-/// Where a probability is above one half, this is above 0; never infinite.
-fn logit(probability: f64) -> f32 {
-    let inner = probability.clamp(1e-9, 1.0 - 1e-9);
-    (inner / (1.0 - inner)).ln() as f32
 }
 
 fn words(sizes: &Sizes) -> String {

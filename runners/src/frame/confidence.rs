@@ -8,6 +8,12 @@ const WORD: usize = 64;
 /// Sums that are kept apart, so that vector units add them side by side.
 const LANES: usize = 16;
 
+/// An object score of a probability, 0..1: above one half it is above 0; never infinite.
+pub fn logit(probability: f64) -> f32 {
+    let inner = probability.clamp(1e-9, 1.0 - 1e-9);
+    (inner / (1.0 - inner)).ln() as f32
+}
+
 /// Means over masks; holds what masks of one size share.
 #[derive(Default)]
 pub struct Confidence {

@@ -2,7 +2,7 @@
 //! `VideomtVideoProcessor`; tracks have the best class of the mean logits of all frames, as the model's own evaluation has it.
 
 use super::contract::Sizes;
-use crate::frame::{Confidence, Thresholder};
+use crate::frame::{Confidence, Thresholder, logit};
 use crate::types::{FoundTrack, FoundTracks, Frame, FrameMasks, Mask, ObjectMask};
 
 /// What the queries have said since the first frame of a sequence.
@@ -39,12 +39,6 @@ fn best(logits: impl Iterator<Item = f64> + Clone) -> (usize, f64) {
     let first = |best: (usize, f64), (class, value): (usize, f64)| if value > best.1 { (class, value) } else { best };
     let (class, value) = exponents.take(classes).enumerate().fold((0, f64::NEG_INFINITY), first);
     (class, value / sum)
-}
-
-/// Where a probability is above one half, this is above 0; never infinite.
-fn logit(probability: f64) -> f32 {
-    let inner = probability.clamp(1e-9, 1.0 - 1e-9);
-    (inner / (1.0 - inner)).ln() as f32
 }
 
 impl Answers {
