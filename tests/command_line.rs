@@ -110,7 +110,7 @@ fn shells_are_offered_every_command_flag_and_value() {
     assert_eq!(offered(&shop, &["--dtype", "fp32,f"]), ["fp32,fp32", "fp32,fp16"]);
     assert_eq!(offered(&shop, &["--scenario", "r"]), ["realtime"]);
     assert_eq!(offered(&shop, &["data", "check", "--layout", "davis"]), ["davis2016", "davis2017"]);
-    assert_eq!(offered(&shop, &["score", "--protocol", "v"]), ["vos", "vost"]);
+    assert_eq!(offered(&shop, &["score", "--protocol", "v"]), ["vos", "vost", "vipseg"]);
     assert_eq!(offered(&shop, &["--option", "over"]), ["overlaps=keep", "overlaps=exclusive"]);
     assert_eq!(offered(&shop, &["--models", "good_"]), ["good_points", "good_mask"], "packs that are there now");
     assert_eq!(offered(&shop, &["verify"]), ["verify"], "not verify-side, which is hidden");
