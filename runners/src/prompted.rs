@@ -46,12 +46,11 @@ pub fn open<F: Finds + 'static>(
     if !request.prompted {
         return Ok(Box::new(open(request)?));
     }
-    let exclusive = SessionSettings::of(request)?.exclusive();
+    let settings = SessionSettings::of(request)?;
     // Tracks that are no object's take no pixel from those that are.
     let mut kept = request.clone();
     kept.options.extra.insert(OVERLAPS.to_string(), "keep".to_string());
-    let stage_times = SessionSettings::of(request)?.stage_times();
-    Ok(Box::new(Prompted::new(open(&kept)?, exclusive, stage_times)))
+    Ok(Box::new(Prompted::new(open(&kept)?, settings.exclusive(), settings.stage_times())))
 }
 
 /// A model that finds its objects itself, and the objects that took some of its tracks.

@@ -1,14 +1,12 @@
 //! Segment ids as colour: the PNG files of panoptic datasets, whose pixels hold the id R + 256 G + 65536 B in three channels of 8 bits. A
 //! fourth channel is ignored, as the references ignore it.
 
-use std::io::Cursor;
 use std::path::Path;
 
-use png::{BitDepth, ColorType, Transformations};
+use png::{BitDepth, ColorType};
 
 use super::DataError;
-use super::label_png::{bound_size, png_fault, png_limits, read_file_into};
-use jetbench_runners::lfs::{LFS_POINTER, is_lfs_pointer};
+use super::label_png::{bound_size, decoder, png_fault, read_file_into};
 
 /// Reads such files into one buffer, again and again.
 #[derive(Debug, Default)]
@@ -30,13 +28,7 @@ impl IdPng {
     }
 
     fn decode(&mut self) -> Result<(), String> {
-        if is_lfs_pointer(&self.file) {
-            return Err(LFS_POINTER.to_string());
-        }
-        let mut decoder = png::Decoder::new_with_limits(Cursor::new(self.file.as_slice()), png_limits());
-        decoder.set_transformations(Transformations::IDENTITY);
-        decoder.set_ignore_text_chunk(true);
-        decoder.set_ignore_iccp_chunk(true);
+        let mut decoder = decoder(&self.file)?;
         let header = decoder.read_header_info().map_err(png_fault)?;
         let (width, height, colour, depth) = (header.width, header.height, header.color_type, header.bit_depth);
         self.channels = match (colour, depth) {
@@ -73,15 +65,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn encoded(colour: ColorType, depth: BitDepth, width: u32, height: u32, samples: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, width, height);
-        encoder.set_color(colour);
-        encoder.set_depth(depth);
-        encoder.write_header().unwrap().write_image_data(samples).unwrap();
-        bytes
-    }
+    use crate::dataset::label_png::tests::encode;
 
     fn decoded(file: Vec<u8>) -> Result<((u32, u32), Vec<u32>), String> {
         let mut png = IdPng { file, ..IdPng::default() };
@@ -91,8 +75,8 @@ mod tests {
     #[test]
     fn an_id_is_three_bytes_the_lowest_first_and_a_fourth_channel_is_ignored() {
         let wanted = Ok(((2, 1), vec![1 + 2 * 256 + 3 * 65_536, 255]));
-        assert_eq!(decoded(encoded(ColorType::Rgb, BitDepth::Eight, 2, 1, &[1, 2, 3, 255, 0, 0])), wanted);
-        assert_eq!(decoded(encoded(ColorType::Rgba, BitDepth::Eight, 2, 1, &[1, 2, 3, 9, 255, 0, 0, 0])), wanted);
+        assert_eq!(decoded(encode(2, 1, BitDepth::Eight, ColorType::Rgb, &[1, 2, 3, 255, 0, 0])), wanted);
+        assert_eq!(decoded(encode(2, 1, BitDepth::Eight, ColorType::Rgba, &[1, 2, 3, 9, 255, 0, 0, 0])), wanted);
     }
 
     #[test]
@@ -102,7 +86,7 @@ mod tests {
             (ColorType::GrayscaleAlpha, BitDepth::Eight, 4),
             (ColorType::Rgb, BitDepth::Sixteen, 12),
         ] {
-            let fault = decoded(encoded(colour, depth, 2, 1, &vec![7; bytes])).unwrap_err();
+            let fault = decoded(encode(2, 1, depth, colour, &vec![7; bytes])).unwrap_err();
             let wanted = format!("this is {colour:?} of {} bits", depth as u8);
             assert!(
                 fault.starts_with("a panoptic mask has three channels of 8 bits") && fault.ends_with(&wanted),
@@ -116,7 +100,7 @@ mod tests {
         fn damaged_files_end_in_ids_or_an_error(
             damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), cut in any::<prop::sample::Index>()
         ) {
-            let mut file = encoded(ColorType::Rgb, BitDepth::Eight, 9, 7, &(0..189).collect::<Vec<u8>>());
+            let mut file = encode(9, 7, BitDepth::Eight, ColorType::Rgb, &(0..189).collect::<Vec<u8>>());
             damage.iter().for_each(|(at, value)| { let at = at.index(file.len()); file[at] = *value; });
             file.truncate(cut.index(file.len()) + 1);
             if let Ok(((width, height), ids)) = decoded(file) {

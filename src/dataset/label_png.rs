@@ -70,8 +70,11 @@ impl Format {
 
 type PngReader<'a> = png::Reader<Cursor<&'a [u8]>>;
 
-/// Reads and bounds the header; refuses colour.
-fn open(bytes: &[u8]) -> Result<(PngReader<'_>, Format), String> {
+/// Decoder of a file whose samples are ids: they come as they are stored.
+///
+/// # Errors
+/// The file is a Git LFS pointer.
+pub(super) fn decoder(bytes: &[u8]) -> Result<png::Decoder<Cursor<&[u8]>>, String> {
     if is_lfs_pointer(bytes) {
         return Err(LFS_POINTER.to_string());
     }
@@ -79,6 +82,12 @@ fn open(bytes: &[u8]) -> Result<(PngReader<'_>, Format), String> {
     decoder.set_transformations(Transformations::IDENTITY);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
+    Ok(decoder)
+}
+
+/// Reads and bounds the header; refuses colour.
+fn open(bytes: &[u8]) -> Result<(PngReader<'_>, Format), String> {
+    let mut decoder = decoder(bytes)?;
     let header = decoder.read_header_info().map_err(png_fault)?;
     let (width, height, depth, colour) = (header.width, header.height, header.bit_depth, header.color_type);
     if !matches!(colour, ColorType::Grayscale | ColorType::Indexed) {
@@ -467,11 +476,17 @@ pub(super) fn png_fault(fault: png::DecodingError) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn encode(width: u32, height: u32, depth: BitDepth, colour: ColorType, data: &[u8]) -> Vec<u8> {
+    pub(in crate::dataset) fn encode(
+        width: u32,
+        height: u32,
+        depth: BitDepth,
+        colour: ColorType,
+        data: &[u8],
+    ) -> Vec<u8> {
         let mut out = Vec::new();
         let mut encoder = png::Encoder::new(&mut out, width, height);
         encoder.set_depth(depth);
