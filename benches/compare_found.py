@@ -163,36 +163,10 @@ def ytvis(checkout: Path, root: Path) -> dict[str, float]:
     return {"ap": float(evaluation.stats[0]) * 100, "ap50": float(evaluation.stats[1]) * 100, "ar10": float(evaluation.stats[7]) * 100}
 
 
-def vipseg(root: Path) -> dict[str, float]:
-    """Both of VIPSeg's evaluators, the first by its own function for one process."""
-    vpq, stq = (importlib.import_module(f"eval_{name}_vspw") for name in ("vpq", "stq"))
-    windows: list[float] = []
-    found: dict[str, float] = {}
-
-    def one_process(split: list, categories: dict, frames: int, out: str, _processes: int) -> tuple[float, float, float]:
-        scores = vpq.vpq_compute(split, categories, frames, out)
-        windows.append(float(scores[0]))
-        return scores
-
-    def keep(metric: object) -> dict:
-        said = result(metric)
-        found.update({name: 100 * float(said[theirs]) for name, theirs in (("stq", "STQ"), ("aq", "AQ"), ("sq", "IoU"))})
-        return said
-
-    result = stq.numpy_stq.STQuality.result
-    vpq.vpq_compute_parallel, stq.numpy_stq.STQuality.result = one_process, keep
-    sys.argv = ["", "--submit_dir", str(root / "pred"), "--truth_dir", str(root / "panomasksRGB"), "--pan_gt_json_file",
-                str(root / "panoptic_gt_VIPSeg_val.json")]
-    with contextlib.redirect_stderr(io.StringIO()):
-        vpq.main()
-        stq.main()
-    return {"vpq": sum(windows) / len(windows), **found}
-
-
 def tool(args: argparse.Namespace, protocol: str, root: Path) -> tuple[float, dict[str, float]]:
     """CPU seconds of the tool in this process, and its figures."""
     run = {"davis2017-unsup": lambda: rescore.davis(args.davis, root), "hota": lambda: rescore.trackeval_labels(root),
-           "mots": lambda: mots(root), "ytvis": lambda: ytvis(args.ytvis, root), "vipseg": lambda: vipseg(root)}[protocol]
+           "mots": lambda: mots(root), "ytvis": lambda: ytvis(args.ytvis, root), "vipseg": lambda: rescore.vipseg(root)}[protocol]
     if protocol == "davis2017-unsup":      # imported before the clock starts
         sys.path.insert(0, str(args.davis))
         importlib.import_module("davis2017.evaluation")
@@ -241,7 +215,7 @@ def figures_of(protocol: str, said: dict) -> dict[str, float]:
     if protocol == "davis2017-unsup":
         found = {name: said["global"][name] for name in ("j", "f", "jf")}
     elif protocol == "vipseg":
-        found = {"vpq": said["vpq_final"]["all"], **{name: said["stq"][name] for name in ("stq", "aq", "sq")}}
+        found = {"vpq": said["vpq_final"]["all"], "vpq_things": said["vpq_final"]["things"], **{name: said["stq"][name] for name in ("stq", "aq", "sq")}}
     elif protocol == "ytvis":
         found = {name.lower(): said["per_class"][name] for name in ("AP", "AP50", "AR10")}
     else:

@@ -1,11 +1,14 @@
 """Scores the saved masks of runs without prompts once more, with the tools that the protocols are named after, and shows both figures.
 
-    scripts/rescore.sh RUN … [--davis CHECKOUT] [--ytvis CHECKOUT]
+    scripts/rescore.sh RUN … [--davis CHECKOUT] [--ytvis CHECKOUT] [--vipseg CHECKOUT]
 
-A run's masks say which tool reads them (``--save-masks``, ``=mots``, ``=ytvis``). TrackEval (label maps, MOTS text) comes from the Python
-package index; davis2017-evaluation (label maps) and youtubevos/cocoapi (result JSON) are on none: check them out and name the folders.
-Nothing of them is part of this repository. What a tool wants of the truth is written into a folder that is removed again: label maps, MOTS
-text, and YouTube-VIS JSON, of the annotated frames alone; predictions of other frames are left out, as in jetbench's own figures.
+A run's masks say which tool reads them (``--save-masks``, ``=mots``, ``=ytvis``, ``=vipseg``). TrackEval (label maps, MOTS text) comes from
+the Python package index; davis2017-evaluation (label maps), youtubevos/cocoapi (result JSON) and VIPSeg-Dataset (panoptic segments) are on
+none: check them out and name the folders. Nothing of them is part of this repository. What a tool wants of the truth is written into a
+folder that is removed again: label maps, MOTS text, YouTube-VIS JSON, and VIPSeg's files, of the annotated frames alone; predictions of
+other frames are left out, as in jetbench's own figures. A run has no figures of panoptic segments, so ``--jetbench`` scores the same files.
+Their truth has objects as things of the categories in meta.json; without it, objects and segments are all of one. What is no object is one
+segment of stuff, in truth and predictions: the tool wants both kinds.
 
 Exit code 1 where a figure differs by more than 1e-9 of 100, 2 where something cannot be read.
 """
@@ -19,6 +22,7 @@ import io
 import json
 import math
 import shutil
+import subprocess
 import sys
 import tempfile
 import types
@@ -87,11 +91,14 @@ class Scored:
         if not where.is_dir():
             raise Unusable(f"{where}: no saved masks; run it with --save-masks")
         self.masks = where
+        self.classes = [name.strip().lower() for name in cell["detector"]["classes"]]
 
     @property
     def form(self) -> str:
         if (self.masks / "results.json").is_file():
             return "ytvis"
+        if (self.masks / "pred.json").is_file():
+            return "vipseg"
         return "mots" if any(self.masks.glob("*.txt")) else "labels"
 
 
@@ -216,6 +223,91 @@ def ytvis(checkout: Path, scored: Scored, root: Path) -> dict[str, float]:
     return {"ap": float(evaluation.stats[0]) * 100, "ap50": float(evaluation.stats[1]) * 100, "ar10": float(evaluation.stats[7]) * 100}
 
 
+def write_vipseg(scored: Scored, root: Path) -> None:
+    """VIPSeg's files of truth and predictions."""
+    meta = scored.data / "meta.json"
+    named = json.loads(meta.read_text())["videos"] if meta.is_file() else {}
+    listed = {entry["video_id"]: entry["annotations"] for entry in json.loads((scored.masks / "pred.json").read_text())["annotations"]}
+    sides: list[list[dict]] = [[], []]
+    videos = []
+    rest, stuff = 1 << 20, len(scored.classes)
+
+    def write(path: Path, ids: np.ndarray, segments: list[dict]) -> None:
+        """The file and, beside ``segments``, what is none of them."""
+        ids = np.where(ids == 0, rest, ids)
+        Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)).save(path)
+        area = int((ids == rest).sum())
+        # A thing that is listed first is a crowd to the STQ evaluator.
+        segments[:0] = [{"id": rest, "category_id": stuff, "iscrowd": 0, "area": area}] if area else []
+
+    for video, frames in scored.truth.items():
+        objects = named.get(video, {}).get("objects", {})
+        category = {int(n): scored.classes.index(of["category"].strip().lower()) for n, of in objects.items()}
+        for folder in ("panomasksRGB", "pred/pan_pred"):
+            (root / folder / video).mkdir(parents=True)
+        entries = []
+        for name, labels in frames.items():
+            shown = [int(n) for n in np.unique(labels[labels > 0])]
+            entries.append({"file_name": f"{name}.png", "segments_info": [
+                {"id": n, "category_id": category.get(n, 0), "iscrowd": 0, "area": int((labels == n).sum())} for n in shown]})
+            write(root / "panomasksRGB" / video / f"{name}.png", labels.astype(np.int32), entries[-1]["segments_info"])
+        found = [entry for entry in listed[video] if Path(entry["file_name"]).stem in frames]
+        for entry in found:
+            for segment in entry["segments_info"] if not named else []:
+                segment["category_id"] = 0
+            file = Path("pan_pred") / video / entry["file_name"]
+            colours = np.array(Image.open(scored.masks / file)).astype(np.int32)
+            write(root / "pred" / file, colours @ [1, 256, 65536], entry["segments_info"])
+        videos.append({"video_id": video, "images": [{"file_name": f"{name}.png"} for name in frames]})
+        for side, of in zip(sides, (entries, found)):
+            side.append({"video_id": video, "annotations": of})
+    names = scored.classes if named else ["object"]
+    categories = [*({"id": n, "name": name, "isthing": 1} for n, name in enumerate(names)), {"id": stuff, "name": "none", "isthing": 0}]
+    truth = {"videos": videos, "annotations": sides[0], "categories": categories}
+    (root / "panoptic_gt_VIPSeg_val.json").write_text(json.dumps(truth))
+    (root / "pred/pred.json").write_text(json.dumps({"annotations": sides[1]}))
+
+
+def vipseg(root: Path) -> dict[str, float]:
+    """Both of VIPSeg's evaluators, which are on the path, the first by its own function for one process."""
+    vpq, stq = (importlib.import_module(f"eval_{name}_vspw") for name in ("vpq", "stq"))
+    windows: list[tuple[float, ...]] = []
+    found: dict[str, float] = {}
+
+    def one_process(split: list, categories: dict, frames: int, out: str, _processes: int) -> tuple[float, float, float]:
+        scores = vpq.vpq_compute(split, categories, frames, out)
+        windows.append(tuple(map(float, scores)))
+        return scores
+
+    def keep(metric: object) -> dict:
+        said = result(metric)
+        found.update({name: 100 * float(said[theirs]) for name, theirs in (("stq", "STQ"), ("aq", "AQ"), ("sq", "IoU"))})
+        return said
+
+    result = stq.numpy_stq.STQuality.result
+    vpq.vpq_compute_parallel, stq.numpy_stq.STQuality.result = one_process, keep
+    sys.argv = ["", "--submit_dir", str(root / "pred"), "--truth_dir", str(root / "panomasksRGB"), "--pan_gt_json_file",
+                str(root / "panoptic_gt_VIPSeg_val.json")]
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            vpq.main()
+            stq.main()
+    finally:
+        stq.numpy_stq.STQuality.result = result
+    every, things, _ = (sum(part) / len(windows) for part in zip(*windows))
+    return {"vpq": every, "vpq_things": things, **found}
+
+
+def vipseg_of_jetbench(program: Path, root: Path) -> dict[str, float]:
+    command = [program, "score", root, root / "pred", "--protocol", "vipseg", "--json"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    if said.returncode:
+        raise Unusable(f"{program}: {said.stderr.strip()}")
+    found = json.loads(said.stdout)
+    vpq = found["vpq_final"]
+    return {name: 100 * value for name, value in {"vpq": vpq["all"], "vpq_things": vpq["things"], **found["stq"]}.items()}
+
+
 def rescored(scored: Scored, args: argparse.Namespace, root: Path) -> list[tuple[str, dict[str, float]]]:
     """Figures by tool; what a tool prints goes nowhere."""
     done: list[tuple[str, dict[str, float]]] = []
@@ -227,6 +319,12 @@ def rescored(scored: Scored, args: argparse.Namespace, root: Path) -> list[tuple
                 done.append(("davis2017-evaluation, label maps", davis(args.davis, root)))
         elif scored.form == "mots":
             done.append(("TrackEval, MOTS text", trackeval_mots(scored, root)))
+        elif scored.form == "vipseg":
+            if args.vipseg:
+                sys.path.insert(0, str(args.vipseg / "ClipPanoFCN"))
+                write_vipseg(scored, root)
+                done.append(("VIPSeg-Dataset, panoptic segments", vipseg(root)))
+                scored.own = vipseg_of_jetbench(args.jetbench, root)
         elif args.ytvis:
             done.append(("youtubevos/cocoapi, result JSON", ytvis(args.ytvis, scored, root)))
     return done
@@ -237,6 +335,9 @@ def main() -> int:
     options.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run with saved masks")
     options.add_argument("--davis", type=Path, metavar="DIR", help="checkout of davis2017-evaluation")
     options.add_argument("--ytvis", type=Path, metavar="DIR", help="checkout of youtubevos/cocoapi")
+    options.add_argument("--vipseg", type=Path, metavar="DIR", help="checkout of VIPSeg-Dataset")
+    options.add_argument("--jetbench", type=Path, metavar="FILE", default=Path("target/release/jetbench"),
+                         help="program that scores panoptic segments (default: target/release/jetbench)")
     args = options.parse_args()
     worst, tools = 0.0, 0
     try:
@@ -248,7 +349,7 @@ def main() -> int:
                 scored = Scored(run, cell, record)
                 with tempfile.TemporaryDirectory() as root:
                     done = rescored(scored, args, Path(root))
-                    wanted = {"labels": "davis", "mots": None}.get(scored.form, "ytvis")
+                    wanted = {"labels": "davis", "mots": None}.get(scored.form, scored.form)
                     if wanted and not getattr(args, wanted):
                         print(f"{scored.label}: not scored by the tool that --{wanted} names")
                     for tool, figures in done:
@@ -264,7 +365,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if tools == 0:
-        print("error: no tool for these masks was named: --davis, --ytvis", file=sys.stderr)
+        print("error: no tool for these masks was named: --davis, --ytvis, --vipseg", file=sys.stderr)
         return 2
     print(f"largest difference: {worst:.1e}")
     return 1 if worst > TOLERANCE else 0

@@ -2,8 +2,8 @@
 # Scores saved masks of runs without prompts with the original tools, in an environment of its own (target/rescore); see scripts/rescore.py.
 # TrackEval and pycocotools come from the Python package index. Not part of CI.
 #
-#   jetbench --models sam2_dfine --save-masks            # likewise =mots and =ytvis
-#   scripts/rescore.sh results/*/RUN … [--davis davis2017-evaluation] [--ytvis cocoapi]
+#   jetbench --models sam2_dfine --save-masks            # likewise =mots, =ytvis and =vipseg
+#   scripts/rescore.sh results/*/RUN … [--davis davis2017-evaluation] [--ytvis cocoapi] [--vipseg VIPSeg-Dataset]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 home=${JETBENCH_RESCORE:-$here/../target/rescore}

@@ -18,6 +18,7 @@ pub(crate) mod mask_lines;
 mod masklets;
 mod objects;
 mod order;
+pub(crate) mod panoptic_files;
 mod ppm;
 mod prompts;
 mod structure;

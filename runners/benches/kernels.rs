@@ -2,7 +2,7 @@
 //! encoder's input tensor at 1024 px, and 256 x 256 logits to a packed mask at 1080p. The forms take turns, round by
 //! round, on the same input, and their results are compared bit by bit before anything is timed. Printed are medians in
 //! milliseconds of the thread's CPU time and of wall time, and the median of the CPU ratios within a round. The mean probability of a
-//! mask's pixels is compared to 1e-6. Then the association of 20 tracks with 100 detections, on frames of two sizes.
+//! mask's pixels is compared to 1e-6. Then panoptic segments beside masks of their own, and the association of 20 tracks with 100 detections, on frames of two sizes.
 //!
 //! `cargo bench -p jetbench-runners --bench kernels -- [ROUNDS]`
 
@@ -16,7 +16,9 @@ use clock::median;
 use fast_image_resize as fir;
 use jetbench_runners::associate::{Association, Carrier, Rules};
 use jetbench_runners::detect::Detection;
-use jetbench_runners::kernels::{Colour, Confidence, InputSpec, Preprocess, ResizeFilter, Thresholder};
+use jetbench_runners::kernels::{
+    Candidate, Colour, Confidence, Contest, InputSpec, Preprocess, ResizeFilter, Thresholder, Way,
+};
 use jetbench_runners::types::{Frame, Mask};
 
 const WIDTH: u32 = 1920;
@@ -35,6 +37,9 @@ fn main() {
     for (name, logits) in [("one object", blob(0.25)), ("many rims", ripples()), ("noise", noisy())] {
         mask(rounds, name, &logits);
         confidence(rounds, name, &logits);
+    }
+    for objects in [1, 5, 20] {
+        segments(rounds, objects);
     }
     for (width, height) in [(640, 360), (WIDTH, HEIGHT)] {
         association(rounds, width, height);
@@ -95,6 +100,27 @@ fn association(rounds: usize, width: u32, height: u32) {
     };
     once();
     race(rounds, &format!("20 tracks, 100 detections, {width}x{height}"), &mut [("association", &mut once)]);
+}
+
+/// The masks of so many objects, each by itself, and the pixels that each keeps of all.
+fn segments(rounds: usize, objects: usize) {
+    let logits: Vec<Vec<f32>> = (0..objects).map(|i| blob(0.1 + 0.2 * i as f32 / objects as f32)).collect();
+    let mut masks = [vec![Mask::default(); objects], vec![Mask::default(); objects]];
+    let [own, kept] = &mut masks;
+    let mut thresholder = Thresholder::default();
+    let mut alone = || {
+        for (logits, mask) in logits.iter().zip(own.iter_mut()) {
+            black_box(thresholder.fill(logits, SIDE, WIDTH, HEIGHT, mask));
+        }
+    };
+    let score = |i: usize| 0.8 + 0.01 * i as f32;
+    let candidates: Vec<Candidate<'_>> =
+        logits.iter().enumerate().map(|(i, logits)| Candidate { score: score(i), logits }).collect();
+    let frame = [WIDTH, HEIGHT];
+    let way = Way { logits: [SIDE; 2], input: frame, taken: frame, frame };
+    let mut contest = Contest::default();
+    let mut together = || contest.share_out(way, 0.0, &candidates, black_box(kept));
+    race(rounds, &format!("{objects} objects"), &mut [("panoptic", &mut together), ("each by itself", &mut alone)]);
 }
 
 /// CPU time of this thread, milliseconds.

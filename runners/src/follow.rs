@@ -7,6 +7,8 @@ mod life;
 mod model;
 mod runner;
 
+#[cfg(test)]
+pub(crate) use life::sureness;
 pub(crate) use model::Follower;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How do pixels go into a model and masks come out of it?
 
 mod confidence;
+mod contest;
 mod cropped;
 mod fitted;
 mod preprocess;
@@ -9,6 +10,7 @@ mod resize;
 mod threshold;
 
 pub use confidence::{Confidence, logit};
+pub use contest::{Candidate, Contest, Way};
 pub use cropped::Cropped;
 pub use fitted::Fitted;
 pub use preprocess::Preprocess;

@@ -38,6 +38,11 @@ pub use packs::REGISTRY;
 pub use runner::{Entry, Runner, RunnerError};
 pub use study::{audit, chains, detections, embeddings, frames, golden, inspect, roofline, tubes, whole};
 
+/// What a pack's manifest says of panoptic segments.
+pub mod panoptic {
+    pub use crate::manifest::panoptic::PanopticSpec;
+}
+
 /// Names of graphs.
 pub mod contract {
     pub use crate::detect::KEPT;
@@ -84,7 +89,7 @@ pub mod webgpu {
 /// Kernels around the model, for the bench that compares them with plain forms.
 #[doc(hidden)]
 pub mod kernels {
-    pub use crate::frame::{Confidence, Preprocess, Thresholder};
+    pub use crate::frame::{Candidate, Confidence, Contest, Preprocess, Thresholder, Way};
     pub use crate::manifest::{Colour, InputSpec, ResizeFilter};
 }
 

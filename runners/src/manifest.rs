@@ -2,6 +2,7 @@
 
 pub mod draft;
 mod graphs;
+pub mod panoptic;
 #[cfg(test)]
 mod reference;
 pub mod tracks;
@@ -215,6 +216,9 @@ pub struct SegmenterSpec {
     pub classes: Vec<String>,
     /// How tracks come and go, where a query is not one for the whole clip.
     pub tracks: Option<tracks::TracksSpec>,
+    /// How panoptic segments are made of its objects.
+    #[serde(default)]
+    pub panoptic: panoptic::PanopticSpec,
 }
 
 /// What the graph of a detector gives.
@@ -345,6 +349,7 @@ impl Manifest {
             }
         } else if let Some((section, queries, classes)) = finders.into_iter().flatten().next() {
             check_finder(section, queries, classes)?;
+            self.segmenter.iter().try_for_each(|s| s.panoptic.check(s.classes.len()))?;
             if self.prompts != PromptSpec::default() {
                 return Err(format!("prompts: a {section} takes none; leave them out"));
             }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::host::runtime::same_file;
 use crate::host::{options, pool};
+use crate::manifest::panoptic::PanopticSpec;
 use crate::pack::read_text;
 use crate::runner::{Entry, Runner, RunnerError};
 use crate::types::{Capabilities, Device, Dtype, OpenRequest, PromptKind};
@@ -59,6 +60,8 @@ pub struct PackInfo {
     pub capabilities: Capabilities,
     /// Classes of a detector, a video segmenter or a label pack, by number; empty for prompted trackers, which have none.
     pub classes: Vec<String>,
+    /// What the classes of a video segmenter are in panoptic files.
+    pub panoptic: PanopticSpec,
     /// Does it find objects on single frames, instead of tracking them?
     pub detects: bool,
     /// Hidden from listings (test packs).
@@ -89,6 +92,8 @@ struct Header {
 struct Classes {
     #[serde(default)]
     classes: Vec<String>,
+    #[serde(default)]
+    panoptic: PanopticSpec,
 }
 
 impl PackInfo {
@@ -145,6 +150,7 @@ pub fn describe(dir: &Path, device: Device) -> Result<PackInfo, RunnerError> {
         test_model_of: header.test_model_of,
         digest,
         capabilities,
+        panoptic: header.segmenter.panoptic,
         classes: [header.detector.classes, header.segmenter.classes, header.labels.classes].concat(),
         detects: entry.detects,
         hidden: entry.hidden,

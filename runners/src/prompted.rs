@@ -11,6 +11,7 @@ use crate::frame::logit;
 use crate::host::options::OVERLAPS;
 use crate::host::settings::SessionSettings;
 use crate::runner::{Runner, RunnerError, check_prompts};
+use crate::segment::panoptic::refuse;
 use crate::types::{
     Capabilities, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Prompt, PromptKind, PromptShape, Stage,
     StageClock, StagePrecision, StageTimes, TakenTrack, TakenTracks,
@@ -47,6 +48,10 @@ pub fn open<F: Finds + 'static>(
         return Ok(Box::new(open(request)?));
     }
     let settings = SessionSettings::of(request)?;
+    refuse(
+        request,
+        "objects that are prompted take tracks with whole masks; leave it out, or name the pack without a prompt",
+    )?;
     // Tracks that are no object's take no pixel from those that are.
     let mut kept = request.clone();
     kept.options.extra.insert(OVERLAPS.to_string(), "keep".to_string());

@@ -4,6 +4,7 @@
 mod answer;
 pub mod contract;
 mod model;
+pub mod panoptic;
 mod runner;
 
 pub(crate) use model::Segmenter;

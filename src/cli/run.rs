@@ -190,7 +190,8 @@ pub struct RunArgs {
     /// Write the predicted masks to masks/
     ///
     /// As PNG files in the layout of the dataset; `rle` writes one file of run lengths per video. Where a detector founds the
-    /// tracks also `mots` (text, one file per video) and `ytvis` (YouTube-VIS result JSON). After tracking
+    /// tracks also `mots` (text, one file per video), `ytvis` (YouTube-VIS result JSON) and `vipseg` (panoptic segments). After
+    /// tracking
     #[arg(long, value_name = "FILES", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = OUTPUT, add = complete::mask_files())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_masks: Option<MaskFiles>,

@@ -20,6 +20,8 @@ const TRACKED: u32 = 2;
 const UNFINISHED: &str = ".part";
 /// The file of all videos' results.
 pub const RESULTS: &str = "results.json";
+/// The file of all videos' panoptic segments.
+pub const SEGMENTS: &str = "pred.json";
 
 /// A track as YouTube-VIS has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -129,7 +131,7 @@ impl TrackWriter {
 }
 
 /// Writes a file under another name first: it has its own when it is whole.
-fn put(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     let unfinished = PathBuf::from(format!("{}{UNFINISHED}", path.display()));
     let written = files::create(&unfinished).and_then(|mut file| file.write_all(bytes));
     written.and_then(|()| std::fs::rename(&unfinished, path)).map_err(|e| DataError(format!("{}: {e}", path.display())))
@@ -141,11 +143,11 @@ pub fn file_names(video: &str, mots: bool) -> [String; 2] {
     [name.clone(), format!("{name}{UNFINISHED}")]
 }
 
-/// Makes one list of the results of these videos; each of their files goes.
+/// Makes one list of the results of these videos, or of their panoptic segments; each of their files goes.
 ///
 /// # Errors
 /// Names the file that cannot be read or written.
-pub fn join_results<'a>(root: &Path, videos: impl Iterator<Item = &'a str>) -> Result<(), DataError> {
+pub fn join_results<'a>(root: &Path, panoptic: bool, videos: impl Iterator<Item = &'a str>) -> Result<(), DataError> {
     let fail = |path: &Path, e: &dyn std::fmt::Display| DataError(format!("{}: {e}", path.display()));
     let mut all = Vec::new();
     let mut parts = Vec::new();
@@ -156,7 +158,10 @@ pub fn join_results<'a>(root: &Path, videos: impl Iterator<Item = &'a str>) -> R
         all.extend(results);
         parts.push(path);
     }
-    let path = root.join(RESULTS);
-    put(&path, Value::Array(all).to_string().as_bytes())?;
+    let (name, whole) = match panoptic {
+        true => (SEGMENTS, json!({"annotations": all})),
+        false => (RESULTS, Value::Array(all)),
+    };
+    put(&root.join(name), whole.to_string().as_bytes())?;
     parts.iter().try_for_each(|part| std::fs::remove_file(part).map_err(|e| fail(part, &e)))
 }

@@ -84,6 +84,7 @@ impl MaskWriter {
                 )));
             }
         }
+        let size = (self.width, self.height);
         if self.folders {
             for (object, mask) in self.objects.iter().zip(masks) {
                 let line = (self.width as usize).div_ceil(8);
@@ -95,7 +96,7 @@ impl MaskWriter {
                     }
                 }
                 let path = self.dir.join(&object.name).join(format!("{name}.png"));
-                self.encode(&path, BitDepth::One, ColorType::Grayscale, &bits)?;
+                encode(&path, size, BitDepth::One, ColorType::Grayscale, &bits)?;
             }
             return Ok(());
         }
@@ -113,31 +114,41 @@ impl MaskWriter {
         let path = self.dir.join(format!("{name}.png"));
         if self.wide {
             let bytes: Vec<u8> = labels.into_iter().flat_map(u16::to_be_bytes).collect();
-            return self.encode(&path, BitDepth::Sixteen, ColorType::Grayscale, &bytes);
+            return encode(&path, size, BitDepth::Sixteen, ColorType::Grayscale, &bytes);
         }
         let colour = if self.binary { ColorType::Grayscale } else { ColorType::Indexed };
         let bytes: Vec<u8> = labels.into_iter().map(|id| id as u8).collect();
-        self.encode(&path, BitDepth::Eight, colour, &bytes)
-    }
-
-    fn encode(&self, path: &Path, depth: BitDepth, colour: ColorType, data: &[u8]) -> Result<(), DataError> {
-        let fail = |e: &dyn std::fmt::Display| DataError(format!("{}: {e}", path.display()));
-        let file = files::create(path).map_err(|e| fail(&e))?;
-        let mut encoder = png::Encoder::new(BufWriter::new(file), self.width, self.height);
-        encoder.set_depth(depth);
-        encoder.set_color(colour);
-        encoder.set_compression(png::Compression::Fast);
-        if colour == ColorType::Indexed {
-            encoder.set_palette((0..=255).flat_map(label_colour).collect::<Vec<u8>>());
-        }
-        let mut writer = encoder.write_header().map_err(|e| fail(&e))?;
-        writer.write_image_data(data).map_err(|e| fail(&e))?;
-        writer.finish().map_err(|e| fail(&e))
+        encode(&path, size, BitDepth::Eight, colour, &bytes)
     }
 }
 
+/// Writes a PNG file of this width and height, which is compressed fast; an indexed one has the colours of [`label_colour`].
+///
+/// # Errors
+/// Names the file that cannot be written.
+pub(super) fn encode(
+    path: &Path,
+    size: (u32, u32),
+    depth: BitDepth,
+    colour: ColorType,
+    data: &[u8],
+) -> Result<(), DataError> {
+    let fail = |e: &dyn std::fmt::Display| DataError(format!("{}: {e}", path.display()));
+    let file = files::create(path).map_err(|e| fail(&e))?;
+    let mut encoder = png::Encoder::new(BufWriter::new(file), size.0, size.1);
+    encoder.set_depth(depth);
+    encoder.set_color(colour);
+    encoder.set_compression(png::Compression::Fast);
+    if colour == ColorType::Indexed {
+        encoder.set_palette((0..=255).flat_map(label_colour).collect::<Vec<u8>>());
+    }
+    let mut writer = encoder.write_header().map_err(|e| fail(&e))?;
+    writer.write_image_data(data).map_err(|e| fail(&e))?;
+    writer.finish().map_err(|e| fail(&e))
+}
+
 /// Sets the pixels of `mask` to `id`, a run of bits at a time.
-fn paint(labels: &mut [u16], mask: &Mask, id: u16) {
+pub(super) fn paint<T: Copy>(labels: &mut [T], mask: &Mask, id: T) {
     for (y, row) in labels.chunks_exact_mut(mask.width() as usize).enumerate() {
         for (i, &word) in mask.row(y as u32).iter().enumerate() {
             let mut rest = word;
@@ -160,7 +171,7 @@ pub(crate) fn one_level(name: &str) -> Result<(), DataError> {
     }
 }
 
-fn make_dir(dir: &Path) -> Result<(), DataError> {
+pub(super) fn make_dir(dir: &Path) -> Result<(), DataError> {
     std::fs::create_dir_all(dir).map_err(|e| DataError(format!("{}: cannot be created ({e})", dir.display())))
 }
 

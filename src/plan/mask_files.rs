@@ -21,15 +21,17 @@ pub enum MaskFiles {
     Mots,
     /// Found tracks as YouTube-VIS result JSON, one file for all videos.
     YoutubeVis,
+    /// Found tracks as panoptic segments, in VIPSeg's files.
+    Vipseg,
 }
 
 impl MaskFiles {
     /// Words of the flag and of a config file.
-    pub const WORDS: [&str; 6] = ["true", "png", "rle", "mots", "ytvis", "false"];
+    pub const WORDS: [&str; 7] = ["true", "png", "rle", "mots", "ytvis", "vipseg", "false"];
 
     /// Do these files hold found tracks alone?
     pub fn of_tracks(self) -> bool {
-        matches!(self, MaskFiles::Mots | MaskFiles::YoutubeVis)
+        matches!(self, MaskFiles::Mots | MaskFiles::YoutubeVis | MaskFiles::Vipseg)
     }
 }
 
@@ -41,6 +43,7 @@ impl fmt::Display for MaskFiles {
             MaskFiles::Rle => "rle",
             MaskFiles::Mots => "mots",
             MaskFiles::YoutubeVis => "ytvis",
+            MaskFiles::Vipseg => "vipseg",
         })
     }
 }
@@ -55,7 +58,8 @@ impl FromStr for MaskFiles {
             "rle" => Ok(MaskFiles::Rle),
             "mots" => Ok(MaskFiles::Mots),
             "ytvis" => Ok(MaskFiles::YoutubeVis),
-            _ => Err(format!("unknown files `{word}`; choose png, rle, mots or ytvis, or true or false")),
+            "vipseg" => Ok(MaskFiles::Vipseg),
+            _ => Err(format!("unknown files `{word}`; choose png, rle, mots, ytvis or vipseg, or true or false")),
         }
     }
 }
@@ -72,7 +76,7 @@ impl Serialize for MaskFiles {
 
 impl<'de> Deserialize<'de> for MaskFiles {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        switch::read(deserializer, "true, false, \"png\", \"rle\", \"mots\" or \"ytvis\"")
+        switch::read(deserializer, "true, false, \"png\", \"rle\", \"mots\", \"ytvis\" or \"vipseg\"")
     }
 }
 
@@ -97,7 +101,7 @@ mod tests {
             serde_json::from_str::<MaskFiles>("\"gif\"")
                 .unwrap_err()
                 .to_string()
-                .contains("choose png, rle, mots or ytvis")
+                .contains("choose png, rle, mots, ytvis or vipseg")
         );
         assert!(MaskFiles::WORDS.iter().all(|word| word.parse::<MaskFiles>().is_ok()));
     }

@@ -128,6 +128,7 @@ mod tests {
                 refused: Default::default(),
             },
             classes: Vec::new(),
+            panoptic: Default::default(),
             detects: false,
             hidden: false,
         };

@@ -469,6 +469,7 @@ impl CellRun<'_> {
             overlays_root: outputs::overlays(&self.dir.path, self.cell),
             classes: self.cell.pack.classes.clone(),
             labels: self.cell.labels.as_ref().map(|pack| pack.classes.clone()).unwrap_or_default(),
+            panoptic: self.cell.pack.panoptic.clone(),
             categories: None,
             overlaps: options::keeps_overlaps(self.cell),
         };
@@ -503,9 +504,10 @@ impl CellRun<'_> {
             record.sequences.push(graded);
             record.notes.extend(missing.into_iter().map(|text| Note::new(NoteKind::Output, text)));
         }
-        if extras.masks == MaskFiles::YoutubeVis && record.sequences.len() == dataset.sequences.len() {
+        let panoptic = extras.masks == MaskFiles::Vipseg;
+        if (panoptic || extras.masks == MaskFiles::YoutubeVis) && record.sequences.len() == dataset.sequences.len() {
             let videos = dataset.sequences.iter().map(|s| s.name.as_str());
-            let joined = track_files::join_results(&extras.masks_root, videos);
+            let joined = track_files::join_results(&extras.masks_root, panoptic, videos);
             record.notes.extend(joined.err().map(|e| Note::new(NoteKind::Output, e.to_string())));
         }
         // Plan order, whatever an interruption has done to it.

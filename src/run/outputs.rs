@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jetbench_runners::files;
 
 use crate::dataset::{Dataset, MaskWriter, Sequence};
-use crate::dataset::{mask_lines, track_files};
+use crate::dataset::{mask_lines, panoptic_files, track_files};
 use crate::exit::Error;
 use crate::plan::Plan;
 use crate::plan::mask_files::MaskFiles;
@@ -70,6 +70,8 @@ pub(super) fn prove(plan: &Plan, run: &Path) -> Result<(), Error> {
                 ("--save-masks", _, MaskFiles::Rle) => per_video(mask_lines::file_names),
                 ("--save-masks", _, MaskFiles::Mots) => per_video(|video| track_files::file_names(video, true)),
                 ("--save-masks", _, MaskFiles::YoutubeVis) => per_video(|video| track_files::file_names(video, false)),
+                ("--save-masks", _, MaskFiles::Vipseg) => per_video(|video| track_files::file_names(video, false))
+                    .and_then(|()| directories(&plan.dataset, &root.join(panoptic_files::FRAMES), false, true)),
                 _ => directories(&plan.dataset, &root, flag == "--save-masks", cell.finds()),
             }
             .map_err(fault)?;

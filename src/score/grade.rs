@@ -10,12 +10,14 @@ pub use self::picture::{lost, switched};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jetbench_runners::panoptic::PanopticSpec;
 use jetbench_runners::types::{FoundTracks, Mask, TakenTracks, TrackLabels};
 use rayon::prelude::*;
 
 use self::found::Tracks;
 use self::paint::Painter;
 use crate::dataset::mask_lines::MaskLinesWriter;
+use crate::dataset::panoptic_files::PanopticWriter;
 use crate::dataset::track_files::{TrackForm, TrackWriter};
 use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
 use crate::plan::mask_files::MaskFiles;
@@ -133,6 +135,8 @@ pub struct Extras {
     pub classes: Vec<String>,
     /// Names of a label pack's classes.
     pub labels: Vec<String>,
+    /// What the model's classes are in panoptic files.
+    pub panoptic: PanopticSpec,
     /// Categories of the video's objects, by their names in the dataset; `None`: nothing is scored by class.
     pub categories: Option<BTreeMap<String, String>>,
     /// Do found tracks keep pixels that several claim where the figure or file knows no label maps?
@@ -267,6 +271,7 @@ enum Writer {
     Png(MaskWriter),
     Rle(MaskLinesWriter),
     Tracks(TrackWriter),
+    Panoptic(PanopticWriter),
 }
 
 impl Writer {
@@ -288,6 +293,10 @@ impl Writer {
                 let form = TrackForm::YoutubeVis(extras.number, tracks.map(Tracks::instances).unwrap_or_default());
                 Some(Writer::Tracks(TrackWriter::new(root, sequence, form)?))
             }
+            MaskFiles::Vipseg => {
+                let tracks = tracks.map(|tracks| tracks.segments(&extras.panoptic)).unwrap_or_default();
+                Some(Writer::Panoptic(PanopticWriter::new(root, sequence, &tracks)?))
+            }
         })
     }
 
@@ -296,6 +305,7 @@ impl Writer {
             Writer::Png(writer) => writer.write(name, masks),
             Writer::Rle(writer) => writer.write(name, masks),
             Writer::Tracks(writer) => writer.write(name, masks),
+            Writer::Panoptic(writer) => writer.write(name, masks),
         }
     }
 
@@ -309,6 +319,7 @@ impl Writer {
             Writer::Png(_) => Ok(()),
             Writer::Rle(writer) => writer.finish(),
             Writer::Tracks(writer) => writer.finish(),
+            Writer::Panoptic(writer) => writer.finish(),
         }
     }
 }

@@ -199,6 +199,64 @@ fn finds_and_tracks(model: &str) {
     assert_eq!(Some(named), found["confirmed"].as_u64());
 }
 
+/// They share frames among their objects where panoptic segments are asked for, and what is saved are these.
+#[test]
+fn the_miniature_segmenters_make_panoptic_segments() {
+    if real_packs("the_miniature_segmenters_make_panoptic_segments", true).is_none() {
+        return;
+    }
+    let (dir, assets) = (tempfile::tempdir().unwrap(), repository().join("assets"));
+    let [packs, data] = ["packs", "demo"].map(|name| assets.join(name).display().to_string());
+    let places = ["--dtype", "fp32", "--packs", &packs, "--data", &data, "--memory-budget", "4GiB"];
+    let short = ["--limit-videos", "2", "--limit-frames", "8", "--min-frames", "1", "--json", "--quiet"];
+    let run = |more: &[&str]| jetbench(dir.path(), &[&places[..], &short, more].concat());
+    let both = ["--models", "dvis_mini,videomt_mini", "--option", "panoptic=on"];
+    let output = run(&[&both[..], &["--save-masks=vipseg"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let (run_dir, record) = recorded(dir.path(), &output);
+    for cell in record["cells"].as_array().unwrap() {
+        let model = cell["model"].as_str().unwrap();
+        assert!(cell["summary"]["found"]["scores"]["jf"].as_f64().unwrap() > 40.0, "{model}: {:#}", cell["summary"]);
+        let notes = cell["notes"].to_string();
+        assert!(notes.contains("panoptic segments: a pixel is that of the object"), "{model}: {notes}");
+        let masks = run_dir.join("masks").join(format!("{model}-fp32-cpu"));
+        let list: Value = serde_json::from_slice(&std::fs::read(masks.join("pred.json")).unwrap()).unwrap();
+        for video in list["annotations"].as_array().unwrap() {
+            let frames = video["annotations"].as_array().unwrap();
+            assert_eq!(frames.len(), 8, "{model}");
+            let segments = frames.iter().flat_map(|frame| frame["segments_info"].as_array().unwrap());
+            assert!(segments.count() >= 8, "{model}");
+            let name = Path::new(video["video_id"].as_str().unwrap()).join("00003.png");
+            assert!(masks.join("pan_pred").join(&name).is_file(), "{model}: {}", name.display());
+        }
+    }
+    for (more, fault) in [
+        (
+            &["--models", "videomt_mini", "--option", "panoptic=on", "--option", "overlaps=keep"][..],
+            "exclusive beside panoptic=on",
+        ),
+        (
+            &["--models", "videomt_mini", "--option", "panoptic=on", "--option", "query_score=0.4"],
+            "option query_score: expected none beside panoptic=on",
+        ),
+        (
+            &["--models", "dvis_mini_mask", "--option", "panoptic=on"],
+            "objects that are prompted take tracks with whole masks",
+        ),
+    ] {
+        let output = run(more);
+        let said = stderr(&output) + &String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.code() == Some(2) && said.contains(fault), "{said}");
+    }
+    for pack in ["dvis_mini", "videomt_mini"] {
+        let pack = assets.join("packs").join(pack).display().to_string();
+        let output =
+            jetbench(dir.path(), &["verify", &pack, "--dtype", "fp32", "--frames", "1", "--option", "panoptic=on"]);
+        let said = stderr(&output);
+        assert!(output.status.code() == Some(2) && said.contains("before objects share a frame among them"), "{said}");
+    }
+}
+
 /// Their tracks are taken by objects that are prompted, on the frame of each prompt; nothing is found that was not asked for.
 #[test]
 fn prompted_objects_take_the_tracks_of_the_miniature_segmenters() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use jetbench::dataset::{Dataset, LabelMasks, Layout};
 use jetbench::results::record::{CellRecord, RunRecord, Verdict};
 use jetbench::results::store;
+use jetbench::score::panoptic::{PanopticOptions, score as score_segments};
 use jetbench::score::tracking::{Hota, TrackingOptions, track};
 use jetbench::score::tubes::{TubeOptions, TubeProtocol, score as score_tubes};
 use jetbench_runners::types::{Mask, PromptKind};
@@ -374,6 +375,82 @@ fn tracks_for_other_evaluators_score_alike() {
     assert_eq!((ours.ap, ours.ar10), (average.ap.map(|v| v * 100.0), average.ar10.map(|v| v * 100.0)));
     let said = refusal(&shop, &["--models", "walk_look,walk_mask", "--save-masks=mots"]);
     assert!(said.contains("--save-masks=mots and model `walk_mask`: these files hold found tracks"), "{said}");
+}
+
+/// Pixels of a file whose colours are ids.
+fn ids(file: &Path) -> Vec<u32> {
+    let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(file).unwrap()));
+    let mut reader = decoder.read_info().unwrap();
+    let mut samples = vec![0; reader.output_buffer_size().unwrap()];
+    assert_eq!(reader.next_frame(&mut samples).unwrap().color_type, png::ColorType::Rgb);
+    samples.chunks_exact(3).map(|p| u32::from_le_bytes([p[0], p[1], p[2], 0])).collect()
+}
+
+/// Tracks 1 and 3 are of class 0, which is stuff.
+#[test]
+fn tracks_become_panoptic_segments_and_stuff_is_one_of_them() {
+    let shop = shop(Layout::Davis2017, 2, 12);
+    let text = std::fs::read_to_string(shop.path("packs/walk/pack.toml")).unwrap();
+    let text = text.replace("\"walk\"", "\"alone\"").replacen("[mock]\n", "[mock]\nprompts = [\"detector\"]\n", 1);
+    let text = text + "[segmenter]\nclasses = [\"dot\", \"ring\"]\n[segmenter.panoptic]\nstuff = [0]\nids = [4, 7]\n";
+    std::fs::create_dir_all(shop.path("packs/alone")).unwrap();
+    std::fs::write(shop.path("packs/alone/pack.toml"), text).unwrap();
+    let maps = shop.run(&["--models", "alone", "--save-masks"]).join("masks/alone-fp32-cpu");
+    let pred = shop.run(&["--models", "alone", "--save-masks=vipseg"]).join("masks/alone-fp32-cpu");
+    let list: Value = serde_json::from_slice(&std::fs::read(pred.join("pred.json")).unwrap()).unwrap();
+    let videos = list["annotations"].as_array().unwrap();
+    assert_eq!(videos.len(), 2);
+    assert_eq!(tree(&pred).len(), 25, "a list and a file per frame: {:?}", tree(&pred));
+    let mut shown = [0; 2];
+    for video in videos {
+        let name = video["video_id"].as_str().unwrap();
+        let frames = video["annotations"].as_array().unwrap();
+        assert_eq!(frames.len(), 12);
+        for frame in frames {
+            let file = Path::new(name).join(frame["file_name"].as_str().unwrap());
+            let found = ids(&pred.join("pan_pred").join(&file));
+            let mut wanted = vec![0; found.len()];
+            for (number, mask) in LabelMasks::read(&maps.join(&file)).unwrap().masks {
+                let id = if number == 2 { 2 } else { 1 };
+                (0..mask.height()).for_each(|y| {
+                    let columns = (0..mask.width()).filter(|x| mask.get(*x, y));
+                    columns.for_each(|x| wanted[(y * mask.width() + x) as usize] = id);
+                });
+            }
+            assert_eq!(found, wanted, "{}", file.display());
+            let mut segment = |id: u32, category: u32| {
+                let area = found.iter().filter(|found| **found == id).count();
+                shown[id as usize - 1] += usize::from(area > 0);
+                (area > 0).then(|| json!({"id": id, "category_id": category, "iscrowd": 0, "area": area}))
+            };
+            let segments: Vec<Value> = [(1, 4), (2, 7)].into_iter().filter_map(|(id, of)| segment(id, of)).collect();
+            assert_eq!(frame["segments_info"], json!(segments));
+        }
+    }
+    assert_eq!(shown, [24, 24]);
+    // What was written scores as itself.
+    std::os::unix::fs::symlink(pred.join("pan_pred"), shop.path("panomasksRGB")).unwrap();
+    let images = |video: &Value| -> Value {
+        let names =
+            video["annotations"].as_array().unwrap().iter().map(|frame| json!({"file_name": frame["file_name"]}));
+        json!({"video_id": video["video_id"], "images": names.collect::<Vec<_>>()})
+    };
+    let scored = |stuff: u32| {
+        let categories = json!([{"id": stuff, "name": "dot", "isthing": 0}, {"id": 7, "name": "ring", "isthing": 1},
+            {"id": 9, "name": "disc", "isthing": 0}]);
+        let named = list["annotations"].to_string().replace("\"category_id\":4", &format!("\"category_id\":{stuff}"));
+        let annotations: Value = serde_json::from_str(&named).unwrap();
+        let videos: Vec<Value> = videos.iter().map(images).collect();
+        let truth = json!({"videos": videos, "categories": categories, "annotations": annotations});
+        std::fs::write(shop.path("panoptic_gt.json"), truth.to_string()).unwrap();
+        score_segments(&PanopticOptions { truth: shop.path("panoptic_gt.json"), pred: pred.clone() })
+    };
+    let report = scored(4).unwrap();
+    assert!(report.windows.iter().all(|window| window.all.unwrap().pq == 1.0), "{report:?}");
+    assert_eq!([report.stq.stq, report.stq.aq, report.stq.sq], [Some(1.0); 3]);
+    assert!(scored(5).unwrap_err().0.contains("segment 1: no category 4 in the truth"));
+    let said = refusal(&shop, &["--models", "walk_mask", "--save-masks=vipseg"]);
+    assert!(said.contains("--save-masks=vipseg and model `walk_mask`: these files hold found tracks"), "{said}");
 }
 
 /// Average precision and the files of YouTube-VIS know no label maps: where tracks may keep pixels that others claim, they are of whole masks.

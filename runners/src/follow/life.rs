@@ -3,6 +3,7 @@
 
 use super::contract::Sizes;
 use crate::assignment::assign;
+use crate::segment::panoptic::Panoptic;
 use crate::types::{FoundTrack, FoundTracks};
 
 /// A live track on a frame.
@@ -62,6 +63,19 @@ fn best(values: &[f64]) -> (usize, f64) {
     values.iter().enumerate().fold((0, f64::NEG_INFINITY), larger)
 }
 
+impl Life {
+    /// Mean class logits of its frames, "no object" last.
+    fn mean(&self) -> impl Iterator<Item = f64> + Clone {
+        self.sums.iter().map(|sum| sum / f64::from(self.entries))
+    }
+
+    /// The probability of the best class of these, where panoptic segments are of such objects.
+    fn takes_part(&self, panoptic: &Panoptic) -> Option<f64> {
+        let (_, score) = best(&probabilities(self.mean()));
+        panoptic.takes(self.mean(), score).then_some(score)
+    }
+}
+
 /// The probability of the best class of class logits with "no object" last.
 pub fn sureness(logits: &[f32]) -> f64 {
     best(&probabilities(logits.iter().map(|logit| f64::from(*logit)))).1
@@ -92,6 +106,11 @@ impl Lives {
     /// The live tracks, in the order of their slots.
     pub fn live(&self) -> &[Entry] {
         &self.live
+    }
+
+    /// The score so far of a track that takes part in sharing a frame's pixels; `None`: it does not.
+    pub fn share_of(&self, id: u32, panoptic: &Panoptic) -> Option<f64> {
+        self.all[id as usize - 1].takes_part(panoptic)
     }
 
     /// Writes the segmenter's query that each slot asks for into `matched`. `similarity`: cosines `[slots + background, queries]` after the
@@ -164,18 +183,20 @@ impl Lives {
     }
 
     /// The tracks by number. Part of the result are those that are no noise and have one of the `most` likeliest pairs of track and class;
-    /// class and score are of the mean of the class logits over all frames of the track.
-    pub fn tracks(&self) -> FoundTracks {
+    /// class and score are of the mean of the class logits over all frames of the track. Of panoptic segments, those are part of the result that
+    /// are no noise and take part by that score.
+    pub fn tracks(&self, panoptic: Option<&Panoptic>) -> FoundTracks {
         let rules = &self.sizes.rules;
         let mut found = FoundTracks::default();
         found.counts.detector_frames = self.frames;
         found.counts.dropped = self.dropped;
         let mut pairs = Vec::new();
         for (track, life) in self.all.iter().enumerate() {
-            let shares = probabilities(life.sums.iter().map(|sum| sum / f64::from(life.entries)));
+            let shares = probabilities(life.mean());
             let (label, score) = best(&shares);
             let end = life.birth + life.entries;
-            if life.entries >= rules.noise_frames || end == self.frames {
+            let lasts = life.entries >= rules.noise_frames || end == self.frames;
+            if lasts && panoptic.is_none() {
                 pairs.extend(shares.into_iter().map(|share| (share, track)));
             }
             found.counts.detections += life.seen;
@@ -183,7 +204,7 @@ impl Lives {
                 id: track as u32 + 1,
                 birth: life.birth,
                 end,
-                confirmed: false,
+                confirmed: lasts && panoptic.is_some_and(|panoptic| life.takes_part(panoptic).is_some()),
                 hits: life.seen,
                 score,
                 label: label as u32,

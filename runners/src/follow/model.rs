@@ -1,5 +1,6 @@
 //! One open DVIS-DAQ: a frame goes in, class and mask logits of the live tracks come out, and the tracks stay on the device for the next one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ort::session::IoBinding;
@@ -9,7 +10,7 @@ use super::contract::{
     self, FIRST, IMAGE, LOGITS, MASKS, MATCH, OF_FRAME, RULES, SEEN, SIMILARITY, SOURCE, STATES, STEP, Sizes, TOTAL,
 };
 use super::life::{Entry, Lives, Told, sureness};
-use crate::frame::{Cropped, Fitted, logit};
+use crate::frame::{Candidate, Cropped, Fitted, Way, logit};
 use crate::host::loader::{GraphRequest, PackLoader};
 use crate::host::session::{GraphSession, failed};
 use crate::host::settings::SessionSettings;
@@ -18,6 +19,7 @@ use crate::runner::RunnerError;
 use crate::sam::contract::read;
 use crate::sam::copies::Copies;
 use crate::segment::contract::SEGMENTER;
+use crate::segment::panoptic::Panoptic;
 use crate::types::{
     Capabilities, Device, Frame, FrameMasks, Mask, ObjectMask, OpenReport, OpenRequest, Stage, StageClock, StageTimes,
 };
@@ -56,6 +58,8 @@ pub struct Follower {
     taken: [u32; 2],
     on_gpu: bool,
     exclusive: bool,
+    /// Where objects share a frame's pixels among them.
+    panoptic: Option<Panoptic>,
     pub(super) sizes: Sizes,
     pub(super) lives: Lives,
     /// Masks whose memory is used again.
@@ -112,6 +116,8 @@ impl Follower {
         let graphs = loader.graphs([wanted(SEGMENTER), wanted(STEP)])?;
         let mut report = loader.end();
         report.notes.push(words(&sizes));
+        let score_of = "the probability of a track's best class by its mean logits up to the frame";
+        let panoptic = Panoptic::of(&pack, &settings, score_of, &mut report);
         let [see, step] = &graphs;
         let host = see.device_allocator(Device::Cpu)?;
         let device = see.device_allocator(request.device)?;
@@ -150,6 +156,7 @@ impl Follower {
             taken: [0; 2],
             on_gpu: settings.on_gpu(),
             exclusive: settings.exclusive(),
+            panoptic,
             lives: Lives::new(sizes),
             spare: Vec::new(),
             capabilities: contract::capabilities(&pack, &sizes, request.device),
@@ -283,7 +290,7 @@ impl Follower {
 
     /// The tracks so far; see [`Lives::tracks`].
     pub fn tracks(&self) -> crate::types::FoundTracks {
-        self.lives.tracks()
+        self.lives.tracks(self.panoptic.as_ref())
     }
 
     /// Overlaps are left as they are.
@@ -308,9 +315,30 @@ impl Follower {
         let rows = logits.chunks_exact(self.sizes.classes + 1).zip(masks.chunks_exact(across * down));
         let mut objects: Vec<ObjectMask> = Vec::with_capacity(self.lives.live().len());
         let live = self.lives.live().iter().zip(rows);
+        let size = [frame.width, frame.height];
+        let mut segments = self.panoptic.as_mut().map(|panoptic| {
+            let (mut ids, mut candidates) = (Vec::new(), Vec::new());
+            for (entry, (_, logits)) in live.clone() {
+                if let Some(score) = self.lives.share_of(entry.id, panoptic) {
+                    ids.push(entry.id);
+                    candidates.push(Candidate { score: score as f32, logits });
+                }
+            }
+            let mut segments = vec![Mask::default(); ids.len()];
+            let input = self.sizes.input.map(|side| side as u32);
+            let way = Way { logits: self.sizes.coarse, input, taken: self.taken, frame: size };
+            panoptic.share_out(way, &candidates, &mut segments);
+            ids.into_iter().zip(segments).collect::<BTreeMap<u32, Mask>>()
+        });
         for (entry, (logits, masks)) in live.filter(|(entry, _)| of.is_none_or(|of| of.contains(&entry.id))) {
             let mut mask = self.spare.pop().unwrap_or_default();
-            self.cropped.fill(masks, self.taken, [frame.width, frame.height], &mut mask);
+            match &mut segments {
+                None => self.cropped.fill(masks, self.taken, size, &mut mask),
+                Some(segments) => match segments.remove(&entry.id) {
+                    Some(segment) => mask = segment,
+                    None => mask.reset(size[0], size[1]),
+                },
+            }
             objects.push(ObjectMask {
                 object: entry.id,
                 claimed: !mask.is_empty(),

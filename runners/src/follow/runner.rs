@@ -33,7 +33,7 @@ impl Runner for Follower {
     }
 
     fn take_tracks(&mut self) -> Option<FoundTracks> {
-        let found = self.lives.tracks();
+        let found = self.tracks();
         self.restart();
         Some(found)
     }

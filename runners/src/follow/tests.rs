@@ -7,10 +7,12 @@ use super::contract::{STATES, Sizes, sizes};
 use super::life::{Entry, Lives, Told};
 use crate::digest::sha256_hex;
 use crate::manifest::FILE_NAME;
+use crate::manifest::panoptic::PanopticSpec;
 use crate::manifest::tracks::{Fit, TracksSpec};
 use crate::onnx::{ElementType, build};
 use crate::pack::Pack;
 use crate::runner::{Runner, RunnerError};
+use crate::segment::panoptic::Panoptic;
 use crate::study::chains::{compare_with, observe};
 use crate::study::frames::FrameAnswer;
 use crate::types::{Device, Dtype, Frame, Mask, OpenRequest, Options, Prompt, PromptKind, PromptShape};
@@ -54,7 +56,7 @@ fn tracks_keep_their_numbers_as_they_move_between_slots() {
     // The first is dead; the others move up.
     assert!(lives.frame(&told(&logits, &[1.0, 2.0, 1e6], &[1.0, 0.0, 0.0], 2.0)));
     assert_eq!(lives.live(), [Entry { id: 2, seen: true }, Entry { id: 3, seen: false }]);
-    let found = lives.tracks();
+    let found = lives.tracks(None);
     assert_eq!((found.counts.detector_frames, found.counts.dropped, found.counts.detections), (3, 2, 5));
     let list: Vec<_> = found.tracks.iter().map(|t| (t.id, t.birth, t.end, t.hits, t.label)).collect();
     assert_eq!(list, [(1, 0, 2, 1, 0), (2, 0, 3, 3, 0), (3, 1, 3, 1, 1)]);
@@ -67,7 +69,7 @@ fn tracks_keep_their_numbers_as_they_move_between_slots() {
     // Two pairs are in the result: the first track's and the third's.
     assert_eq!(found.tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>(), [true, false, true]);
     lives.reset();
-    assert!(lives.live().is_empty() && lives.tracks().tracks.is_empty());
+    assert!(lives.live().is_empty() && lives.tracks(None).tracks.is_empty());
 }
 
 #[test]
@@ -76,9 +78,26 @@ fn short_tracks_are_noise_unless_they_live_to_the_end() {
     let logits = [0.0; 9];
     assert!(lives.frame(&told(&logits, &[3.0, 4.0, 1e6], &[1.0; 3], 2.0)));
     assert!(lives.frame(&told(&logits, &[1.0, 3.0, 1e6], &[1.0; 3], 2.0)));
-    assert_eq!(lives.tracks().tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(lives.tracks(None).tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>(), [false, true, true]);
     assert!(lives.frame(&told(&logits, &[0.0, 1e6, 1e6], &[1.0; 3], 1.0)));
-    assert_eq!(lives.tracks().tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(lives.tracks(None).tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>(), [false, true, false]);
+}
+
+#[test]
+fn of_panoptic_segments_the_sure_tracks_that_last_are_the_result() {
+    let mut lives = Lives::new(drawn_sizes());
+    let panoptic = Panoptic::new(PanopticSpec { score: 0.9, ..PanopticSpec::default() });
+    let share = |lives: &Lives, id: u32| lives.share_of(id, &panoptic);
+    let (sure, unsure) = ([4.0, 0.0, 0.0], [1.0, 0.0, 4.0]);
+    assert!(lives.frame(&told(&[sure, sure, sure].concat(), &[3.0, 4.0, 5.0], &[1.0; 3], 3.0)));
+    let wanted = 4f64.exp() / (4f64.exp() + 2.0);
+    assert!((share(&lives, 2).unwrap() - wanted).abs() < 1e-12);
+    // The second is no object any more by its mean, the third is gone.
+    assert!(lives.frame(&told(&[sure, unsure, unsure].concat(), &[0.0, 1.0, 1e6], &[1.0; 3], 2.0)));
+    assert!(share(&lives, 1).is_some() && share(&lives, 2).is_none());
+    let confirmed = |panoptic| lives.tracks(panoptic).tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>();
+    assert_eq!(confirmed(Some(&panoptic)), [true, false, false], "sure; unsure; too short");
+    assert_eq!(confirmed(None), [true, true, false]);
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn sum_plain(words: &[u64], upper: &[f32], lower: &[f32], weight: f32) -> f64 {
         for start in (0..WORD).step_by(LANES) {
             let bits = (word >> start) as u32;
             for (lane, total) in lanes.iter_mut().enumerate() {
-                let value = sigmoid_of_positive((1.0 - weight) * upper[start + lane] + weight * lower[start + lane]);
+                let value = sigmoid((1.0 - weight) * upper[start + lane] + weight * lower[start + lane]);
                 // All ones where the pixel is in the mask: whatever stands elsewhere, a number or none, counts as 0.
                 let inside = 0u32.wrapping_sub(bits >> lane & 1);
                 *total += f32::from_bits(value.to_bits() & inside);
@@ -116,16 +116,18 @@ fn sum_plain(words: &[u64], upper: &[f32], lower: &[f32], weight: f32) -> f64 {
     sum
 }
 
-/// 1 / (1 + e^-x) for x from 0 on, to 2e-7, with operations that vector units have; anything for other x. e^-x is 2^(k + f) with a whole
-/// k and f within a half of 0: 2^k goes into the exponent, 2^f is its series, whose next term is 5e-9.
+/// 1 / (1 + e^-x), to 2e-7, with operations that vector units have. e^-x is 2^(k + f) with a whole k and f within a half of 0: 2^k goes into
+/// the exponent, 2^f is its series, whose next term is 5e-9.
 #[inline(always)]
-fn sigmoid_of_positive(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     // Adding this leaves a whole number in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const SERIES: [f32; 7] =
         [1.525_273_4e-5, 1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2];
-    // Below 2^-100, e^-x no longer changes the sum with 1.
-    let power = (x * -std::f32::consts::LOG2_E).max(-100.0);
+    // Below 2^-100, e^-x no longer changes the sum with 1; above 2^100, 1 no longer changes it. What is no number gives 0, so that it wins
+    // nothing.
+    #[expect(clippy::manual_clamp, reason = "clamp keeps what is no number")]
+    let power = (x * -std::f32::consts::LOG2_E).min(100.0).max(-100.0);
     let whole = power + ROUND;
     let part = power - (whole - ROUND);
     let series = SERIES.iter().fold(0.0, |sum, factor| (sum + factor) * part) + 1.0;
@@ -157,10 +159,11 @@ mod tests {
 
     #[test]
     fn a_sigmoid_is_one_to_seven_digits() {
-        for x in (0..200_000).map(|i| i as f32 * 1e-3).chain([1e9, f32::MAX, f32::INFINITY]) {
+        for x in (0..200_000).map(|i| i as f32 * 1e-3).chain([1e9, f32::MAX, f32::INFINITY]).flat_map(|x| [x, -x]) {
             let exact = 1.0 / (1.0 + f64::from(-x).exp());
-            assert!((f64::from(sigmoid_of_positive(x)) - exact).abs() < 2e-7, "{x}");
+            assert!((f64::from(sigmoid(x)) - exact).abs() < 2e-7, "{x}");
         }
+        assert!(sigmoid(f32::NAN) < 1e-20);
     }
 
     /// Pixel by pixel, as transformers does it.

@@ -31,6 +31,8 @@ pub const OVERLAPS: &str = "overlaps";
 pub const MEMORY: &str = "memory";
 /// The option that says what a frame must be worth to change a gated memory.
 pub const MEMORY_THRESHOLD: &str = "memory_threshold";
+/// The option that says from which score on a query of a video segmenter is an object.
+pub const QUERY_SCORE: &str = "query_score";
 /// The option that says whether the time of each stage is taken.
 pub const STAGE_TIMES: &str = "stage_times";
 /// The option that says whether the next frame may be encoded beside this one.
@@ -349,6 +351,7 @@ impl SessionSettings {
             pipeline: false,
             association: Rules::default(),
             query_score: 0.5,
+            panoptic: false,
             profile: None,
         }
     }
@@ -384,6 +387,17 @@ impl SessionSettings {
                 value.clone(),
                 "memory=gated or gated_last beside it, because memory=all has no threshold".into(),
             );
+        }
+        if settings.panoptic && options.extra.get(OVERLAPS).is_some_and(|value| value == "keep") {
+            return clash(
+                OVERLAPS,
+                "keep".into(),
+                "exclusive beside panoptic=on, which gives a pixel to one object at most".into(),
+            );
+        }
+        if let Some(value) = options.extra.get(QUERY_SCORE).filter(|_| settings.panoptic) {
+            let expected = "none beside panoptic=on, whose limit is `score` of [segmenter.panoptic] in pack.toml";
+            return clash(QUERY_SCORE, value.clone(), expected.into());
         }
         int8::check(&settings)?;
         if settings.weak_typing && precision == Dtype::Fp32 {

@@ -69,6 +69,8 @@ pub struct SessionSettings {
     pub(super) association: Rules,
     /// Score from which a query of a video segmenter is an object.
     pub(super) query_score: f64,
+    /// Do the objects of a video segmenter share a frame's pixels among them?
+    pub(super) panoptic: bool,
     /// Directory for the profiles of the graphs, for the placement audit.
     pub(crate) profile: Option<PathBuf>,
 }
@@ -130,6 +132,11 @@ impl SessionSettings {
     /// Does a pixel belong to one object at most?
     pub fn exclusive(&self) -> bool {
         self.exclusive
+    }
+
+    /// Do the objects of a video segmenter share a frame's pixels among them?
+    pub fn panoptic(&self) -> bool {
+        self.panoptic
     }
 
     /// What a tracked frame must be worth more than to change an object's memory; `None`: every frame changes it.

@@ -27,6 +27,8 @@ pub(super) struct Script {
     pub(super) mock: Behaviour,
     #[serde(default, rename = "detector")]
     pub(super) _detector: Option<toml::Table>,
+    #[serde(default, rename = "segmenter")]
+    pub(super) _segmenter: Option<toml::Table>,
 }
 
 /// What the runner pretends to be.

@@ -1,8 +1,12 @@
 //! Which queries are objects on a frame, and which tracks come of them? Repeats `post_process_instance_segmentation` of transformers'
-//! `VideomtVideoProcessor`; tracks have the best class of the mean logits of all frames, as the model's own evaluation has it.
+//! `VideomtVideoProcessor`, or where asked for its `post_process_panoptic_segmentation`; tracks have the best class of the mean logits of all
+//! frames, as the model's own evaluation has it.
+
+use std::collections::BTreeMap;
 
 use super::contract::Sizes;
-use crate::frame::{Confidence, Thresholder, logit};
+use super::panoptic::Panoptic;
+use crate::frame::{Candidate, Confidence, Thresholder, Way, logit};
 use crate::types::{FoundTrack, FoundTracks, Frame, FrameMasks, Mask, ObjectMask};
 
 /// What the queries have said since the first frame of a sequence.
@@ -12,6 +16,8 @@ pub struct Answers {
     threshold: f64,
     /// Does a pixel belong to one object at most?
     exclusive: bool,
+    /// Where objects share a frame's pixels among them.
+    panoptic: Option<Panoptic>,
     /// Sums of the class logits over the frames, per query.
     sums: Vec<f64>,
     /// First and last frame on which a query was an object, and on how many it was.
@@ -42,11 +48,12 @@ fn best(logits: impl Iterator<Item = f64> + Clone) -> (usize, f64) {
 }
 
 impl Answers {
-    pub fn new(sizes: Sizes, threshold: f64, exclusive: bool) -> Answers {
+    pub fn new(sizes: Sizes, threshold: f64, exclusive: bool, panoptic: Option<Panoptic>) -> Answers {
         Answers {
             sizes,
             threshold,
             exclusive,
+            panoptic,
             sums: vec![0.0; sizes.queries * (sizes.classes + 1)],
             lives: vec![None; sizes.queries],
             frames: 0,
@@ -75,6 +82,7 @@ impl Answers {
         for (sum, logit) in self.sums.iter_mut().zip(logits) {
             *sum += f64::from(*logit);
         }
+        let mut segments = self.segments(logits, masks, frame);
         let mut objects = Vec::new();
         for (query, (logits, masks)) in logits.chunks_exact(width).zip(masks.chunks_exact(side * side)).enumerate() {
             if of.is_some_and(|of| !of.contains(&(query as u32 + 1))) {
@@ -85,8 +93,14 @@ impl Answers {
             let (mut score, mut finite) = (probability, true);
             let mut mask = self.spare.pop().unwrap_or_default();
             let mut lives = false;
-            // Most queries end here, and cost nothing of the frame's size.
-            if probability >= self.threshold {
+            if let Some(segments) = &mut segments {
+                if let Some(segment) = segments.remove(&query) {
+                    mask = segment;
+                    finite = masks.iter().all(|logit| logit.is_finite());
+                    lives = !mask.is_empty() || !finite;
+                }
+            } else if probability >= self.threshold {
+                // Most queries do not come here, and cost nothing of the frame's size.
                 self.thresholder.fill(masks, side, frame.width, frame.height, &mut mask);
                 score *= self.confidence.mean(masks, side, &mask);
                 finite = masks.iter().all(|logit| logit.is_finite());
@@ -116,6 +130,26 @@ impl Answers {
             paint(&mut objects);
         }
         FrameMasks { objects }
+    }
+
+    /// The segments of the queries that share the frame among them, by query; `None`: they do not.
+    fn segments(&mut self, logits: &[f32], masks: &[f32], frame: Frame<'_>) -> Option<BTreeMap<usize, Mask>> {
+        let panoptic = self.panoptic.as_mut()?;
+        let (width, side, size) = (self.sizes.classes + 1, self.sizes.side, [frame.width, frame.height]);
+        let mut queries = Vec::new();
+        let mut candidates = Vec::new();
+        for (query, (logits, masks)) in logits.chunks_exact(width).zip(masks.chunks_exact(side * side)).enumerate() {
+            let logits = || logits.iter().map(|logit| f64::from(*logit));
+            let (_, score) = best(logits());
+            if panoptic.takes(logits(), score) {
+                queries.push(query);
+                candidates.push(Candidate { score: score as f32, logits: masks });
+            }
+        }
+        let mut segments = vec![Mask::default(); queries.len()];
+        let way = Way { logits: [side; 2], input: size, taken: size, frame: size };
+        panoptic.share_out(way, &candidates, &mut segments);
+        Some(queries.into_iter().zip(segments).collect())
     }
 
     /// The tracks: every query that was an object on any frame.

@@ -6,6 +6,7 @@ use ort::session::IoBinding;
 
 use super::answer::Answers;
 use super::contract::{self, IMAGE, LOGITS, MASKS, QUERIES, SEGMENTER, Sizes};
+use super::panoptic::Panoptic;
 use crate::frame::Preprocess;
 use crate::host::loader::{GraphRequest, PackLoader};
 use crate::host::session::{GraphSession, failed};
@@ -76,6 +77,8 @@ impl Segmenter {
             "an object is a query with a score (probability of its best class times mean probability of its mask) from {threshold} on; a \
              track has the best class of the mean logits of all frames"
         ));
+        let score_of = "the probability of its best class on the frame";
+        let panoptic = Panoptic::of(&pack, &settings, score_of, &mut report);
         let host = graph.device_allocator(Device::Cpu)?;
         let device = graph.device_allocator(request.device)?;
         let (queries, side) = (sizes.queries as i64, sizes.side as i64);
@@ -92,7 +95,7 @@ impl Segmenter {
             on_gpu: settings.on_gpu(),
             steps: 0,
             sizes,
-            answers: Answers::new(sizes, threshold, settings.exclusive()),
+            answers: Answers::new(sizes, threshold, settings.exclusive(), panoptic),
             capabilities: contract::capabilities(&pack, &sizes, request.device),
             report,
             stage_times: settings.stage_times(),
@@ -162,7 +165,7 @@ impl Segmenter {
 
     /// Objects are judged by this score, and a pixel belongs to one at most.
     pub fn judge_by(&mut self, threshold: f64) {
-        self.answers = Answers::new(self.sizes, threshold, true);
+        self.answers = Answers::new(self.sizes, threshold, true, None);
     }
 
     /// What opening showed.

@@ -10,10 +10,11 @@ use crate::follow::Follower;
 use crate::manifest::Manifest;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
+use crate::segment::panoptic::refuse;
 use crate::study::frames::{FrameAnswer, KeptTrack, TrackAnswer, judged};
 use crate::study::golden::{SCHEMA, Verdict};
 use crate::study::reference::{FramesIndex, FramesReference, TensorFile, floats, read_label_png, read_png, relative};
-use crate::study::tubes::{CEILING, Limits, STEPS, difference, leaves_logits, sampled};
+use crate::study::tubes::{CEILING, Limits, SHARED_OUT, STEPS, difference, leaves_logits, sampled};
 use crate::types::{Device, Dtype, FoundTracks, Frame, FrameMasks, Mask, OpenRequest};
 
 /// Frames with a track that a reference must have.
@@ -171,6 +172,7 @@ struct Bench {
 impl Bench {
     /// `other`: precision and device of the other side, [`Dtype::Fp32`] and the same device where that is PyTorch, which `beside` says.
     fn open(request: &OpenRequest, other: (Dtype, Device), beside: &'static str) -> Result<Bench, RunnerError> {
+        refuse(request, SHARED_OUT)?;
         let pack = Pack::read(&request.pack)?;
         let follower = Follower::open(request, None)?;
         let reference = Reference::read(&pack)?;

@@ -8,11 +8,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256_hex;
+use crate::host::options::QUERY_SCORE;
 use crate::host::settings::SessionSettings;
 use crate::manifest::Manifest;
 use crate::pack::Pack;
 use crate::runner::RunnerError;
 use crate::segment::Segmenter;
+use crate::segment::panoptic::refuse;
 use crate::study::frames::{FrameAnswer, judged};
 use crate::study::golden::{SCHEMA, Verdict};
 use crate::study::reference::{FramesIndex, FramesReference, TensorFile, floats, read_label_png, read_png, relative};
@@ -199,6 +201,7 @@ struct Bench {
 impl Bench {
     /// `other`: precision and device of the other side, [`Dtype::Fp32`] and the same device where that is PyTorch.
     fn open(request: &OpenRequest, other: (Dtype, Device)) -> Result<Bench, RunnerError> {
+        refuse(request, SHARED_OUT)?;
         let pack = Pack::read(&request.pack)?;
         let reference = Reference::read(&pack)?;
         let segmenter = Segmenter::open(request, None)?;
@@ -231,14 +234,18 @@ impl Bench {
     }
 }
 
+/// Why panoptic segments are not compared.
+pub(super) const SHARED_OUT: &str =
+    "what the model gives is compared, before objects share a frame among them; leave it out";
+
 /// Refuses options that a stored reference cannot follow: its objects are those of one threshold, painted in one order.
 fn refuse_other_rules(request: &OpenRequest, reference: &Reference) -> Result<(), RunnerError> {
     let settings = SessionSettings::of(request)?;
     let stated = |name: &str| request.options.extra.get(name);
     let threshold = reference.index.threshold;
-    let other_score = stated("query_score").filter(|_| settings.query_score() != threshold);
+    let other_score = stated(QUERY_SCORE).filter(|_| settings.query_score() != threshold);
     let other_overlaps = stated("overlaps").filter(|_| !settings.exclusive());
-    let found = other_score.map(|value| ("query_score", value)).or(other_overlaps.map(|value| ("overlaps", value)));
+    let found = other_score.map(|value| (QUERY_SCORE, value)).or(other_overlaps.map(|value| ("overlaps", value)));
     match found {
         None => Ok(()),
         Some((name, value)) => Err(RunnerError::Usage(format!(

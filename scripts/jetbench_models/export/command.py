@@ -34,7 +34,7 @@ from ..models.dvis_tracker import RULES
 from ..models.session import Reference
 from ..pack import DTYPES
 from ..pack.limits import FLOORS
-from . import detector, golden, int8, presence, segmenter
+from . import detector, golden, int8, panoptic, presence, segmenter
 from . import dvis as chains
 from .convert import write_graphs
 from .graphs.geometry import Geometry
@@ -98,6 +98,9 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--aspect", type=_aspect, metavar="W:H",
                       help="of DVIS-DAQ: aspect ratio of the frames that fill its input (default: 16:9)")
     made.add_argument("--classes", type=Path, metavar="FILE", help="of DVIS-DAQ: names of its classes, one a line (default: numbers)")
+    made.add_argument("--panoptic", type=Path, metavar="FILE",
+                      help="of a video segmenter: the data set's categories with id, name and isthing (JSON), which say what is stuff; "
+                           "of DVIS-DAQ its classes are these, things first, unless --classes names them")
     made.add_argument("--threads", type=positive, default=1)
     return made
 
@@ -200,6 +203,9 @@ def main(argv: list[str]) -> int:
     follows = args.model in dvis.NAMES if args.random_init else dvis.is_dvis(args.checkpoint)
     if not follows and (wrong := [f"--{name}" for name in ("rules", "slots", "aspect", "classes") if getattr(args, name) is not None]):
         options.error(f"{', '.join(wrong)}: for DVIS-DAQ only")
+    if args.panoptic and not (segments or follows):
+        options.error("--panoptic: for video segmenters only")
+    categories = panoptic.read(args.panoptic) if args.panoptic else None
     if (detects or segments or follows) and (wrong := [option for option, given in (
             ("--prompts", args.prompts != KINDS), ("--variant", args.variant != "fixed"), ("--follow official", args.follow == "official"),
             ("--score-shift", args.score_shift is not None), ("--score-negated", args.score_negated), ("--int8", args.int8)) if given]):
@@ -208,9 +214,9 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(args.threads)
     progress.start()
     if follows:
-        _write_chains(args, options, recorded(argv, args.id or args.out.resolve().name))
+        _write_chains(args, options, categories, recorded(argv, args.id or args.out.resolve().name))
     elif detects or segments:
-        _write_unprompted(args, recorded(argv, args.id or args.out.resolve().name), segments)
+        _write_unprompted(args, categories, recorded(argv, args.id or args.out.resolve().name), segments)
     else:
         _write_tracker(args, argv)
         if args.int8:
@@ -221,7 +227,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _write_unprompted(args: argparse.Namespace, command: str, segments: bool) -> None:
+def _write_unprompted(args: argparse.Namespace, categories: list[panoptic.Category] | None, command: str, segments: bool) -> None:
     """The pack of a detector, or of a video segmenter."""
     kind, writer = (videomt, segmenter) if segments else (models, detector)
     if args.random_init:
@@ -235,14 +241,22 @@ def _write_unprompted(args: argparse.Namespace, command: str, segments: bool) ->
     if args.save_checkpoint:
         checkpoint.model.save_pretrained(args.save_checkpoint)
         progress.say(f"{args.save_checkpoint}: these weights, as a Hugging Face directory")
+    added = panoptic.section(videomt.classes_of(checkpoint.model), categories) if categories else ""
     writer.write(checkpoint, args.out, args.id or args.out.resolve().name, args.dtype, args.frames, args.clip_seed, command, args.notes,
                  progress.say)
+    _append(args.out, added)
 
 
-def _write_chains(args: argparse.Namespace, options: argparse.ArgumentParser, command: str) -> None:
+def _append(pack: Path, section: str) -> None:
+    with (pack / "pack.toml").open("a", encoding="utf-8") as text:
+        text.write(section)
+
+
+def _write_chains(args: argparse.Namespace, options: argparse.ArgumentParser, categories: list[panoptic.Category] | None,
+                  command: str) -> None:
     """The pack of a DVIS-DAQ."""
     if not args.random_init and dvis.is_miniature(args.checkpoint):
-        fixed = ("model", "image_size", "rules", "aspect", "classes")
+        fixed = ("model", "image_size", "rules", "aspect", "classes", "panoptic")
         if given := [f"--{name.replace('_', '-')}" for name in fixed if getattr(args, name) is not None]:
             options.error(f"{', '.join(given)}: {args.checkpoint} is {dvis.MINIATURE}, of which this cannot be changed")
         _write_followed(args, dvis.load_miniature(args.checkpoint), command, "thresholds of its own")
@@ -251,19 +265,21 @@ def _write_chains(args: argparse.Namespace, options: argparse.ArgumentParser, co
     if not 64 <= min(frame) <= max(frame) <= 4096:
         options.error(f"--image-size: a frame of {frame[0]}x{frame[1]} pixels; 64 to 4096 expected")
     if args.random_init:
-        if args.classes or args.save_checkpoint:
-            options.error("--classes and --save-checkpoint: not for random weights of DVIS-DAQ")
+        if args.classes or args.save_checkpoint or categories:
+            options.error("--classes, --panoptic and --save-checkpoint: not for random weights of DVIS-DAQ")
         checkpoint = dvis.random(args.model, args.seed, frame, rules)
         args.notes = " ".join(filter(None, (args.notes, f"Random weights of seed {args.seed}.")))
     else:
-        names = None
+        names = panoptic.in_order(categories) if categories else None
         if args.classes:
             try:
                 names = tuple(line.strip() for line in args.classes.read_text(encoding="utf-8").splitlines() if line.strip())
             except (OSError, UnicodeDecodeError) as error:
                 raise Refused(f"--classes {args.classes}: {error}") from None
         checkpoint = dvis.load(args.checkpoint, args.model, frame, rules, names)
+    added = panoptic.section(checkpoint.model.config.classes, categories) if categories else ""
     _write_followed(args, checkpoint, command, f"thresholds of {rules}")
+    _append(args.out, added)
 
 
 def _write_followed(args: argparse.Namespace, checkpoint: released.Checkpoint, command: str, thresholds: str) -> None:

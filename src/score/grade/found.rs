@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jetbench_runners::panoptic::PanopticSpec;
 use jetbench_runners::types::{FoundTrack, FoundTracks, Mask, TrackLabels};
 
 use super::{Extras, Predictions, names_of};
+use crate::dataset::panoptic_files::PanopticTrack;
 use crate::dataset::track_files::Instance;
 use crate::dataset::{DataError, Layout, MaskSource, Object, Sequence};
 use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
@@ -101,6 +103,20 @@ impl<'a> Tracks<'a> {
         let confirmed = self.found.tracks.iter().filter(|track| track.confirmed);
         let category = |track: &FoundTrack| self.class_of(track).map_or(0, |class| class + 1);
         confirmed.map(|track| Instance { category: category(track), score: track.score }).collect()
+    }
+
+    /// The confirmed tracks as panoptic files have them. A label pack's classes are all things, and have their numbers as ids; so has a track
+    /// without a class, behind all of them.
+    pub(super) fn segments(&self, spec: &PanopticSpec) -> Vec<PanopticTrack> {
+        let confirmed = self.found.tracks.iter().filter(|track| track.confirmed);
+        let of = |track: &FoundTrack| match (&self.labels, self.class_of(track)) {
+            (None, Some(class)) => PanopticTrack { category: spec.id_of(class), stuff: spec.is_stuff(class) },
+            (Some((classes, _)), class) => {
+                PanopticTrack { category: class.unwrap_or(classes.len() as u32), stuff: false }
+            }
+            (None, None) => PanopticTrack { category: self.classes.len() as u32, stuff: false },
+        };
+        confirmed.map(of).collect()
     }
 
     /// Number of a track's class: that of the label pack where there is one, which may have seen no crop of it, else the detector's.

@@ -185,11 +185,26 @@ pub const TABLE: &[RunnerOption] = &[
         doc: "VidEoMT: a query is an object on a frame where the probability of its best class times the mean probability of its mask's \
               pixels is at least this, as in the instance segmentation of transformers.",
         ..option(
-            "query_score",
+            super::QUERY_SCORE,
             EVERY,
             "0.5",
             "Score from which a query of a video segmenter is an object",
             Decimal((0, 1), |s, score| s.query_score = score),
+        )
+    },
+    RunnerOption {
+        families: &["videomt", "dvis_daq"],
+        doc: "`on`: panoptic segments. All objects share the pixels of a frame among them: the largest product of score and mask \
+              probability wins a pixel, and what wins too little of its own mask has none. `[segmenter.panoptic]` of the pack has the \
+              limits and says which classes are stuff; `overlaps=keep` and `query_score` do not go with it. \
+              `--save-masks=vipseg` writes the segments as VIPSeg's evaluators read them: \
+              [video_segmenter.md](video_segmenter.md#panoptic-segments).",
+        ..option(
+            "panoptic",
+            EVERY,
+            "off",
+            "Whether all objects of a video segmenter share the pixels of a frame among them",
+            Words(&[("off", |s| s.panoptic = false), ("on", |s| s.panoptic = true)]),
         )
     },
     rule(
