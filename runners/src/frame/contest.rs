@@ -372,6 +372,15 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_equals_wins() {
+        let way = Way { logits: [3, 1], input: [3, 1], taken: [3, 1], frame: [3, 1] };
+        let same = Candidate { score: 0.9, logits: &[2.0, -2.0, 1.0] };
+        let mut masks = vec![Mask::default(); 3];
+        Contest::default().share_out(way, 0.5, &[same; 3], &mut masks);
+        assert_eq!([0, 1, 2].map(|k| bits(&masks[k])), [vec![true, false, true], vec![false; 3], vec![false; 3]]);
+    }
+
+    #[test]
     fn a_pixel_below_one_half_is_nobodys_and_counts_for_who_wins_it() {
         let way = Way { logits: [5, 1], input: [5, 1], taken: [5, 1], frame: [5, 1] };
         let (a, b) = ([5.0, -1.0, -1.0, -1.0, -1.0], [4.0, -2.0, -2.0, -2.0, -2.0]);
