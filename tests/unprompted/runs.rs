@@ -449,6 +449,15 @@ fn tracks_become_panoptic_segments_and_stuff_is_one_of_them() {
     assert!(report.windows.iter().all(|window| window.all.unwrap().pq == 1.0), "{report:?}");
     assert_eq!([report.stq.stq, report.stq.aq, report.stq.sq], [Some(1.0); 3]);
     assert!(scored(5).unwrap_err().0.contains("segment 1: no category 4 in the truth"));
+    // Things of one category are segments of their own.
+    let pack = shop.path("packs/alone/pack.toml");
+    let text = std::fs::read_to_string(&pack).unwrap();
+    std::fs::write(&pack, text.replace("stuff = [0]", "stuff = []")).unwrap();
+    let things = shop.run(&["--models", "alone", "--save-masks=vipseg"]).join("masks/alone-fp32-cpu/pan_pred");
+    let mut found: Vec<u32> = tree(&things).iter().flat_map(|file| ids(&things.join(file))).collect();
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found, [0, 1, 2, 3]);
     let said = refusal(&shop, &["--models", "walk_mask", "--save-masks=vipseg"]);
     assert!(said.contains("--save-masks=vipseg and model `walk_mask`: these files hold found tracks"), "{said}");
 }
