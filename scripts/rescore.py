@@ -92,6 +92,7 @@ class Scored:
             raise Unusable(f"{where}: no saved masks; run it with --save-masks")
         self.masks = where
         self.classes = [name.strip().lower() for name in cell["detector"]["classes"]]
+        self.labelled = cell.get("labels") is not None
 
     @property
     def form(self) -> str:
@@ -228,6 +229,8 @@ def write_vipseg(scored: Scored, root: Path) -> None:
     meta = scored.data / "meta.json"
     named = json.loads(meta.read_text())["videos"] if meta.is_file() else {}
     listed = {entry["video_id"]: entry["annotations"] for entry in json.loads((scored.masks / "pred.json").read_text())["annotations"]}
+    if named and scored.labelled:
+        raise Unusable(f"{scored.label}: its segments have a label pack's classes, which the categories of {meta} are not compared with")
     sides: list[list[dict]] = [[], []]
     videos = []
     rest, stuff = 1 << 20, len(scored.classes)
@@ -245,20 +248,26 @@ def write_vipseg(scored: Scored, root: Path) -> None:
         category = {int(n): scored.classes.index(of["category"].strip().lower()) for n, of in objects.items()}
         for folder in ("panomasksRGB", "pred/pan_pred"):
             (root / folder / video).mkdir(parents=True)
+        found = [entry for entry in listed[video] if Path(entry["file_name"]).stem in frames]
+        told = {(name := Path(entry["file_name"]).stem): frames[name] for entry in found}
+        if len(found) < 8:
+            raise Unusable(f"{scored.label}: {len(found)} annotated frames of video {video}; the VPQ evaluator wants 8")
         entries = []
-        for name, labels in frames.items():
+        for name, labels in told.items():
             shown = [int(n) for n in np.unique(labels[labels > 0])]
             entries.append({"file_name": f"{name}.png", "segments_info": [
                 {"id": n, "category_id": category.get(n, 0), "iscrowd": 0, "area": int((labels == n).sum())} for n in shown]})
             write(root / "panomasksRGB" / video / f"{name}.png", labels.astype(np.int32), entries[-1]["segments_info"])
-        found = [entry for entry in listed[video] if Path(entry["file_name"]).stem in frames]
         for entry in found:
-            for segment in entry["segments_info"] if not named else []:
-                segment["category_id"] = 0
+            for segment in entry["segments_info"]:
+                segment["category_id"] = segment["category_id"] if named else 0
+                if segment["category_id"] >= stuff:
+                    raise Unusable(f"{scored.label}: category {segment['category_id']} is no class of the model: its pack has the ids of a "
+                                   "data set, so score the run against that one with jetbench score")
             file = Path("pan_pred") / video / entry["file_name"]
             colours = np.array(Image.open(scored.masks / file)).astype(np.int32)
             write(root / "pred" / file, colours @ [1, 256, 65536], entry["segments_info"])
-        videos.append({"video_id": video, "images": [{"file_name": f"{name}.png"} for name in frames]})
+        videos.append({"video_id": video, "images": [{"file_name": f"{name}.png"} for name in told]})
         for side, of in zip(sides, (entries, found)):
             side.append({"video_id": video, "annotations": of})
     names = scored.classes if named else ["object"]
@@ -361,8 +370,8 @@ def main() -> int:
                                 raise Unusable(f"{scored.label}: {tool} gives {theirs} for {name}")
                             worst = max(worst, abs(ours - theirs))
                             print(f"  {name:12s} tool {theirs:.12f}  jetbench {ours:.12f}  difference {abs(ours - theirs):.1e}")
-    except (Unusable, OSError, LookupError, ValueError, TypeError, ImportError, AssertionError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (Unusable, OSError, LookupError, ValueError, TypeError, ImportError, AssertionError, ArithmeticError) as error:
+        print(f"error: {str(error) or repr(error)}", file=sys.stderr)
         return 2
     if tools == 0:
         print("error: no tool for these masks was named: --davis, --ytvis, --vipseg", file=sys.stderr)

@@ -34,13 +34,18 @@ class Categories(unittest.TestCase):
             self.assertEqual(panoptic.in_order(found), ("dog", "cat", "wall", "sky"))
         text = panoptic.section(("sky", "cat"), found)
         self.assertEqual(tomllib.loads("[segmenter]" + text), {"segmenter": {"panoptic": {"stuff": [0], "ids": [2, 9]}}})
+        with self.assertRaisesRegex(Refused, "two classes of the model are called 'cat'"):
+            panoptic.section(("cat", "dog", "cat"), found)
         with self.assertRaisesRegex(Refused, "class 'bird' of the model is none of the 4 categories"):
             panoptic.section(("cat", "bird"), found)
 
     def test_what_is_no_such_list_is_refused(self) -> None:
-        for said, fault in (("{", "not a list of categories"), ([], "at least one category"), ({"a": 1}, "not a list"),
-                            ([{"id": 1}], "name"), (LISTED + LISTED[:1], "id 0 occurs twice"),
-                            ([*LISTED, {**LISTED[0], "id": 7}], "name wall occurs twice")):
+        wall = LISTED[0]
+        for said, fault in (
+                ("{", "not a list of categories"), ([], "at least one category"), ({"a": 1}, "not a list"), ([{"id": 1}], "name"),
+                ([{**wall, "isthing": "false"}], "isthing 0 or 1 expected"), ([{**wall, "id": 255}], "from 0 to 254"),
+                ([{**wall, "id": 0.9}], "from 0 to 254"), ([*LISTED, wall], "id 0 occurs twice"),
+                ([*LISTED, {**wall, "id": 7}], "name wall occurs twice")):
             with self.subTest(said=said), self.assertRaisesRegex(Refused, fault):
                 panoptic.read(self.file(said))
 

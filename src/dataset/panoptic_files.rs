@@ -33,8 +33,8 @@ pub struct PanopticWriter {
     list: PathBuf,
     video: String,
     size: (u32, u32),
-    /// Id and category of the segment of each track.
-    segments: Vec<(u32, u32)>,
+    /// Id and category of the segment of each track; `None`: it is none.
+    segments: Vec<Option<(u32, u32)>>,
     /// Place of each frame, by name.
     places: BTreeMap<String, usize>,
     /// What is listed of each frame.
@@ -42,11 +42,16 @@ pub struct PanopticWriter {
 }
 
 impl PanopticWriter {
-    /// Writer for `sequence`, into the directory `root`, which is created; `tracks` in the order of its objects.
+    /// Writer for `sequence`, into the directory `root`, which is created; `tracks` in the order of its objects, `None` for those that are left
+    /// out.
     ///
     /// # Errors
     /// Names the folder that cannot be made, the video whose name is no single name, or the track whose name is no number.
-    pub fn new(root: &Path, sequence: &Sequence, tracks: &[PanopticTrack]) -> Result<PanopticWriter, DataError> {
+    pub fn new(
+        root: &Path,
+        sequence: &Sequence,
+        tracks: &[Option<PanopticTrack>],
+    ) -> Result<PanopticWriter, DataError> {
         one_level(&sequence.name)?;
         let dir = root.join(FRAMES).join(&sequence.name);
         make_dir(&dir)?;
@@ -56,9 +61,10 @@ impl PanopticWriter {
         };
         let numbers: Vec<u32> = sequence.objects.iter().map(|object| number(&object.name)).collect::<Result<_, _>>()?;
         // Stuff has the number of the first track of its category.
-        let id = |(number, track): (&u32, &PanopticTrack)| {
-            let first = tracks.iter().zip(&numbers).find(|(other, _)| track.stuff && *other == track);
-            (first.map_or(*number, |(_, first)| *first), track.category)
+        let id = |(number, track): (&u32, &Option<PanopticTrack>)| {
+            let track = (*track)?;
+            let first = tracks.iter().zip(&numbers).find(|(other, _)| track.stuff && **other == Some(track));
+            Some((first.map_or(*number, |(_, first)| *first), track.category))
         };
         Ok(PanopticWriter {
             dir,
@@ -81,13 +87,13 @@ impl PanopticWriter {
         let (width, height) = self.size;
         let mut ids = vec![0u32; width as usize * height as usize];
         let mut segments: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
-        for ((id, category), mask) in self.segments.iter().zip(masks) {
-            let Some(mask) = mask.filter(|mask| !mask.is_empty()) else { continue };
+        for (segment, mask) in self.segments.iter().zip(masks) {
+            let (Some((id, category)), Some(mask)) = (segment, mask.filter(|mask| !mask.is_empty())) else { continue };
             paint(&mut ids, mask, *id);
             segments.entry(*id).or_insert((*category, 0)).1 += mask.area();
         }
         let file = format!("{name}.png");
-        let samples: Vec<u8> = ids.into_iter().flat_map(|id| [id as u8, (id >> 8) as u8, (id >> 16) as u8]).collect();
+        let samples: Vec<u8> = ids.into_iter().flat_map(colour).collect();
         encode(&self.dir.join(&file), self.size, BitDepth::Eight, ColorType::Rgb, &samples)?;
         let listed: Vec<Value> = segments
             .into_iter()
@@ -106,5 +112,21 @@ impl PanopticWriter {
         let frames = self.frames.into_inner().unwrap_or_else(|broken| broken.into_inner());
         let frames: Vec<Value> = frames.into_values().collect();
         put(&self.list, json!([{"video_id": self.video, "annotations": frames}]).to_string().as_bytes())
+    }
+}
+
+/// Red, green and blue of an id: R + 256 G + 65536 B.
+fn colour(id: u32) -> [u8; 3] {
+    let [red, green, blue, _] = id.to_le_bytes();
+    [red, green, blue]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colour_is_an_id_with_its_lowest_byte_first() {
+        assert_eq!(colour(1 + 2 * 256 + 3 * 65_536), [1, 2, 3]);
     }
 }

@@ -10,16 +10,21 @@ const MOST_TRACKS: usize = 254;
 /// Thresholds of the models that find and track by themselves.
 const THRESHOLDS: &str = "--option query_score, or of DVIS-DAQ select_score and first_score in pack.toml";
 
+/// The limit where such a model's objects share a frame among them.
+const PANOPTIC: &str = "`score` of [segmenter.panoptic] in pack.toml";
+
 /// Rules that the tracks of a cell break.
 pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     let mut reasons = of_taken(cell);
     let found: Vec<(&str, &FoundRecord)> =
         cell.sequences.iter().filter_map(|s| Some((s.video.as_str(), s.found.as_ref()?))).collect();
     let sum = |count: fn(&FoundRecord) -> u32| found.iter().map(|(_, f)| count(f) as usize).sum::<usize>();
+    let panoptic = cell.options.value("panoptic") == Some("on");
     let alone = cell.detector.as_ref().is_some_and(|detector| detector.pack == cell.pack);
     if !found.is_empty() && sum(|f| f.counts.detections) == 0 {
         let frames = plural(sum(|f| f.counts.detector_frames), "frame", "frames");
         let threshold = match alone {
+            true if panoptic => PANOPTIC,
             true => THRESHOLDS,
             false => "--option detect_score",
         };
@@ -39,8 +44,9 @@ pub(super) fn reasons(cell: &CellRecord) -> Vec<Reason> {
     let confirmed = |f: &FoundRecord| f.tracks.iter().filter(|t| t.number.is_some()).count();
     if let Some((video, f)) = found.iter().find(|(_, f)| confirmed(f) > MOST_TRACKS) {
         let remedy = match alone {
-            true => "raise --option query_score, or of DVIS-DAQ lower `most` in pack.toml",
-            false => "raise --option new_score or probation",
+            true if panoptic => format!("raise {PANOPTIC}"),
+            true => "raise --option query_score, or of DVIS-DAQ lower `most` in pack.toml".to_string(),
+            false => "raise --option new_score or probation".to_string(),
         };
         let text = format!(
             "too many tracks: {} in video {video}, and label maps have {MOST_TRACKS} ids; {remedy}",
@@ -80,6 +86,8 @@ fn of_taken(cell: &CellRecord) -> Vec<Reason> {
 
 #[cfg(test)]
 mod tests {
+    use jetbench_runners::types::Admitted;
+
     use super::*;
     use crate::results::record::{FoundTrackRecord, ObjectRecord, SequenceRecord, TakenRecord};
 
@@ -128,8 +136,10 @@ mod tests {
 
     #[test]
     fn births_without_a_slot_are_said_of_a_segmenter_that_tracks_by_itself() {
-        let said = |detector: &str, found: FoundRecord| {
+        let with = |detector: &str, found: FoundRecord, options: &[(&str, &str)]| {
+            let passed = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
             let cell = CellRecord {
+                options: Admitted { passed, ..Admitted::default() },
                 pack: "p".into(),
                 detector: Some(crate::results::record::DetectorRecord { pack: detector.into(), ..Default::default() }),
                 sequences: vec![SequenceRecord { video: "v".into(), found: Some(found), ..SequenceRecord::default() }],
@@ -137,6 +147,7 @@ mod tests {
             };
             reasons(&cell).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
+        let said = |detector: &str, found: FoundRecord| with(detector, found, &[]);
         let dropped = |dropped: u32| {
             let mut found = FoundRecord::default();
             (found.counts.detections, found.counts.dropped) = (1, dropped);
@@ -150,6 +161,9 @@ mod tests {
         assert!(
             said("p", many.clone()).ends_with("raise --option query_score, or of DVIS-DAQ lower `most` in pack.toml")
         );
+        let panoptic = |found: FoundRecord| with("p", found, &[("panoptic", "on")]);
+        assert!(panoptic(many.clone()).ends_with("raise `score` of [segmenter.panoptic] in pack.toml"));
+        assert!(panoptic(FoundRecord::default()).contains("(`score` of [segmenter.panoptic] in pack.toml)"));
         assert!(said("d", many).ends_with("raise --option new_score or probation"));
         let nothing = said("p", FoundRecord::default());
         assert!(nothing.contains("--option query_score, or of DVIS-DAQ select_score"), "{nothing}");

@@ -20,6 +20,8 @@ struct Life {
     birth: u32,
     entries: u32,
     seen: u32,
+    /// Frames on which it had a segment, where objects share the pixels of a frame among them.
+    segments: u32,
     /// Sums of its class logits over all its frames, those on which it was only waited for too.
     sums: Vec<f64>,
 }
@@ -113,6 +115,11 @@ impl Lives {
         self.all[id as usize - 1].takes_part(panoptic)
     }
 
+    /// On the last frame, a track had a segment.
+    pub fn has_segment(&mut self, id: u32) {
+        self.all[id as usize - 1].segments += 1;
+    }
+
     /// Writes the segmenter's query that each slot asks for into `matched`. `similarity`: cosines `[slots + background, queries]` after the
     /// last frame. Every row has its nearest query, the first of equals; an assignment at the least sum of distances takes precedence.
     /// Slots without a track have query 0.
@@ -162,7 +169,13 @@ impl Lives {
             }
             let id = match source as usize {
                 new if new >= slots => {
-                    self.all.push(Life { birth: self.frames, entries: 0, seen: 0, sums: vec![0.0; width] });
+                    self.all.push(Life {
+                        birth: self.frames,
+                        entries: 0,
+                        seen: 0,
+                        segments: 0,
+                        sums: vec![0.0; width],
+                    });
                     self.all.len() as u32
                 }
                 old => match self.live.get(old) {
@@ -184,7 +197,7 @@ impl Lives {
 
     /// The tracks by number. Part of the result are those that are no noise and have one of the `most` likeliest pairs of track and class;
     /// class and score are of the mean of the class logits over all frames of the track. Of panoptic segments, those are part of the result that
-    /// are no noise and take part by that score.
+    /// had one, are no noise and take part by that score; frames with a segment then count as detections.
     pub fn tracks(&self, panoptic: Option<&Panoptic>) -> FoundTracks {
         let rules = &self.sizes.rules;
         let mut found = FoundTracks::default();
@@ -199,13 +212,16 @@ impl Lives {
             if lasts && panoptic.is_none() {
                 pairs.extend(shares.into_iter().map(|share| (share, track)));
             }
-            found.counts.detections += life.seen;
+            let hits = if panoptic.is_some() { life.segments } else { life.seen };
+            found.counts.detections += hits;
             found.tracks.push(FoundTrack {
                 id: track as u32 + 1,
                 birth: life.birth,
                 end,
-                confirmed: lasts && panoptic.is_some_and(|panoptic| life.takes_part(panoptic).is_some()),
-                hits: life.seen,
+                confirmed: lasts
+                    && life.segments > 0
+                    && panoptic.is_some_and(|panoptic| life.takes_part(panoptic).is_some()),
+                hits,
                 score,
                 label: label as u32,
             });

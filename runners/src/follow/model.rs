@@ -70,17 +70,23 @@ pub struct Follower {
     pub(super) times: StageTimes,
 }
 
-fn words(sizes: &Sizes) -> String {
+fn words(sizes: &Sizes, panoptic: Option<&Panoptic>) -> String {
     let r = &sizes.rules;
     let branch = match r.slot_branch {
         true => format!(" and one above {} in the slot branch", r.keep_score),
         false => String::new(),
     };
+    let result = match panoptic {
+        Some(panoptic) => {
+            format!("those that ever had a segment and whose score by all frames is above {}", panoptic.limit())
+        }
+        None => format!("the {} likeliest pairs of track and class", r.most),
+    };
     format!(
         "a track is a query with a probability of its best class above {} (on the first frame the segmenter's above {}){branch}; {} frames \
-         without it end it, one of fewer than {} frames is left out unless it lives to the end, and the result has the {} likeliest pairs of \
-         track and class; at most {} tracks live at a time",
-        r.select_score, r.first_score, r.kick_out_frames, r.noise_frames, r.most, r.slots
+         without it end it, one of fewer than {} frames is left out unless it lives to the end, and the result has {result}; \
+         at most {} tracks live at a time",
+        r.select_score, r.first_score, r.kick_out_frames, r.noise_frames, r.slots
     )
 }
 
@@ -115,9 +121,9 @@ impl Follower {
         let wanted = |name| GraphRequest { name, settings: &settings, on_device: false, edge: None };
         let graphs = loader.graphs([wanted(SEGMENTER), wanted(STEP)])?;
         let mut report = loader.end();
-        report.notes.push(words(&sizes));
         let score_of = "the probability of a track's best class by its mean logits up to the frame";
         let panoptic = Panoptic::of(&pack, &settings, score_of, &mut report);
+        report.notes.push(words(&sizes, panoptic.as_ref()));
         let [see, step] = &graphs;
         let host = see.device_allocator(Device::Cpu)?;
         let device = see.device_allocator(request.device)?;
@@ -324,20 +330,20 @@ impl Follower {
                     candidates.push(Candidate { score: score as f32, logits });
                 }
             }
-            let mut segments = vec![Mask::default(); ids.len()];
+            let mut segments: Vec<Mask> = ids.iter().map(|_| self.spare.pop().unwrap_or_default()).collect();
             let input = self.sizes.input.map(|side| side as u32);
             let way = Way { logits: self.sizes.coarse, input, taken: self.taken, frame: size };
             panoptic.share_out(way, &candidates, &mut segments);
             ids.into_iter().zip(segments).collect::<BTreeMap<u32, Mask>>()
         });
         for (entry, (logits, masks)) in live.filter(|(entry, _)| of.is_none_or(|of| of.contains(&entry.id))) {
-            let mut mask = self.spare.pop().unwrap_or_default();
-            match &mut segments {
+            let segment = segments.as_mut().and_then(|segments| segments.remove(&entry.id));
+            let shared = segment.is_some();
+            let mut mask = segment.or_else(|| self.spare.pop()).unwrap_or_default();
+            match &segments {
                 None => self.cropped.fill(masks, self.taken, size, &mut mask),
-                Some(segments) => match segments.remove(&entry.id) {
-                    Some(segment) => mask = segment,
-                    None => mask.reset(size[0], size[1]),
-                },
+                Some(_) if shared => {}
+                Some(_) => mask.reset(size[0], size[1]),
             }
             objects.push(ObjectMask {
                 object: entry.id,
@@ -347,6 +353,10 @@ impl Follower {
                 predicted_iou: f32::NAN,
                 finite: masks.iter().all(|logit| logit.is_finite()),
             });
+        }
+        if self.panoptic.is_some() {
+            let shown = objects.iter().filter(|object| object.claimed);
+            shown.for_each(|object| self.lives.has_segment(object.object));
         }
         if self.exclusive {
             for at in 1..objects.len() {

@@ -95,6 +95,15 @@ fn of_panoptic_segments_the_sure_tracks_that_last_are_the_result() {
     // The second is no object any more by its mean, the third is gone.
     assert!(lives.frame(&told(&[sure, unsure, unsure].concat(), &[0.0, 1.0, 1e6], &[1.0; 3], 2.0)));
     assert!(share(&lives, 1).is_some() && share(&lives, 2).is_none());
+    let hits = |lives: &Lives| lives.tracks(Some(&panoptic)).tracks.iter().map(|t| t.hits).collect::<Vec<_>>();
+    assert_eq!(
+        (hits(&lives), lives.tracks(Some(&panoptic)).counts.detections),
+        (vec![0; 3], 0),
+        "nobody had a segment"
+    );
+    assert!(lives.tracks(Some(&panoptic)).tracks.iter().all(|track| !track.confirmed));
+    [1, 1, 3].into_iter().for_each(|id| lives.has_segment(id));
+    assert_eq!((hits(&lives), lives.tracks(Some(&panoptic)).counts.detections), (vec![2, 0, 1], 3));
     let confirmed = |panoptic| lives.tracks(panoptic).tracks.iter().map(|t| t.confirmed).collect::<Vec<_>>();
     assert_eq!(confirmed(Some(&panoptic)), [true, false, false], "sure; unsure; too short");
     assert_eq!(confirmed(None), [true, true, false]);

@@ -103,7 +103,7 @@ impl Contest {
             let contenders = (0..candidates.len()).filter(|k| contest.contends(candidates, *k, block, floor));
             contenders.for_each(|k| more[k] += pixels);
         });
-        let lacks = |won: u64, of: &Count| (won as f64) < overlap * of.claimed as f64;
+        let lacks = |won: u64, of: &Count| of.claimed > 0 && (won as f64 / of.claimed as f64) < overlap;
         let open = |k: &usize| lacks(counts[*k].won, &counts[*k]) && !lacks(counts[*k].won + more[*k], &counts[*k]);
         let open: Vec<usize> = (0..candidates.len()).filter(open).collect();
         if !open.is_empty() {
@@ -343,7 +343,7 @@ mod tests {
         let kept = |k: usize| {
             let won = winner.iter().filter(|w| **w == k).count();
             let claimed = all[k].iter().filter(|p| **p >= 0.5).count();
-            let enough = won as f64 >= overlap * claimed as f64;
+            let enough = claimed == 0 || won as f64 / claimed as f64 >= overlap;
             (0..pixels).map(|i| enough && winner[i] == k && all[k][i] >= 0.5).collect()
         };
         ((0..all.len()).map(kept).collect(), near.collect())

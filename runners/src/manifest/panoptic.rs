@@ -2,18 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How panoptic segments are made (option `panoptic`), and what they are called in the files of a data set. Left out: 0.8, 0.8, no stuff.
+/// Largest id of a category: 255 means none to STQ's evaluator.
+const LARGEST: u32 = 254;
+
+/// How panoptic segments are made (option `panoptic`), and what they are called in the files of a data set. Defaults: `score` and `overlap` 0.8, no stuff,
+/// ids are the numbers of the classes.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct PanopticSpec {
     /// An object takes part where the probability of its best class is above this.
     pub score: f64,
-    /// An object has no segment where it wins less than this share of the pixels that its own mask has.
+    /// An object that wins less than this share of its own mask has no segment on that frame.
     pub overlap: f64,
     /// Numbers of the classes that are stuff: all objects of such a class are one segment. The others are things.
     pub stuff: Vec<u32>,
-    /// Id of each class in the files of the data set; empty: its number.
+    /// Id of each class in the files of the data set, 254 at most; empty: its number.
     pub ids: Vec<u32>,
 }
 
@@ -50,6 +54,9 @@ impl PanopticSpec {
         if known != 0 && known != classes {
             return Err(format!("segmenter.panoptic.ids: {known} ids, but {classes} classes"));
         }
+        if let Some(id) = self.ids.iter().find(|id| **id > LARGEST) {
+            return Err(format!("segmenter.panoptic.ids: {id}: 0 to {LARGEST} expected"));
+        }
         if let Some((at, id)) = self.ids.iter().enumerate().find(|(at, id)| self.ids[..*at].contains(id)) {
             return Err(format!("segmenter.panoptic.ids: class {at} has the id {id} of another one"));
         }
@@ -75,6 +82,7 @@ mod tests {
                 PanopticSpec { stuff: vec![0, 3], ..spec() },
                 "segmenter.panoptic.stuff: 3: numbers of the 3 classes expected, from 0",
             ),
+            (PanopticSpec { ids: vec![1, 255, 3], ..spec() }, "segmenter.panoptic.ids: 255: 0 to 254 expected"),
             (PanopticSpec { ids: vec![1], ..spec() }, "segmenter.panoptic.ids: 1 ids, but 3 classes"),
             (
                 PanopticSpec { ids: vec![1, 2, 1], ..spec() },

@@ -91,11 +91,12 @@ impl Answers {
             let (_, probability) = best(logits.iter().map(|logit| f64::from(*logit)));
             // A mask's own probability is 1 at most.
             let (mut score, mut finite) = (probability, true);
-            let mut mask = self.spare.pop().unwrap_or_default();
+            let segment = segments.as_mut().and_then(|segments| segments.remove(&query));
+            let shared = segment.is_some();
+            let mut mask = segment.or_else(|| self.spare.pop()).unwrap_or_default();
             let mut lives = false;
-            if let Some(segments) = &mut segments {
-                if let Some(segment) = segments.remove(&query) {
-                    mask = segment;
+            if segments.is_some() {
+                if shared {
                     finite = masks.iter().all(|logit| logit.is_finite());
                     lives = !mask.is_empty() || !finite;
                 }
@@ -146,7 +147,7 @@ impl Answers {
                 candidates.push(Candidate { score: score as f32, logits: masks });
             }
         }
-        let mut segments = vec![Mask::default(); queries.len()];
+        let mut segments: Vec<Mask> = queries.iter().map(|_| self.spare.pop().unwrap_or_default()).collect();
         let way = Way { logits: [side; 2], input: size, taken: size, frame: size };
         panoptic.share_out(way, &candidates, &mut segments);
         Some(queries.into_iter().zip(segments).collect())

@@ -73,12 +73,14 @@ impl Segmenter {
         let [graph] = loader.graphs([wanted])?;
         let mut report = loader.end();
         let threshold = settings.query_score();
-        report.notes.push(format!(
-            "an object is a query with a score (probability of its best class times mean probability of its mask) from {threshold} on; a \
-             track has the best class of the mean logits of all frames"
-        ));
         let score_of = "the probability of its best class on the frame";
         let panoptic = Panoptic::of(&pack, &settings, score_of, &mut report);
+        if panoptic.is_none() {
+            report.notes.push(format!(
+                "an object is a query with a score (probability of its best class times mean probability of its mask) from {threshold} on"
+            ));
+        }
+        report.notes.push("a track has the best class of the mean logits of all frames".to_string());
         let host = graph.device_allocator(Device::Cpu)?;
         let device = graph.device_allocator(request.device)?;
         let (queries, side) = (sizes.queries as i64, sizes.side as i64);

@@ -42,6 +42,11 @@ impl Panoptic {
         Some(Panoptic::new(rules))
     }
 
+    /// The score above which an object takes part.
+    pub fn limit(&self) -> f64 {
+        self.rules.score
+    }
+
     /// Does an object with these class logits, "no object" last, and this score, the probability of its best class, take part?
     pub fn takes(&self, logits: impl Iterator<Item = f64>, score: f64) -> bool {
         let logits: Vec<f64> = logits.collect();

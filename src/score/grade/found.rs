@@ -105,16 +105,15 @@ impl<'a> Tracks<'a> {
         confirmed.map(|track| Instance { category: category(track), score: track.score }).collect()
     }
 
-    /// The confirmed tracks as panoptic files have them. A label pack's classes are all things, and have their numbers as ids; so has a track
-    /// without a class, behind all of them.
-    pub(super) fn segments(&self, spec: &PanopticSpec) -> Vec<PanopticTrack> {
+    /// The confirmed tracks as panoptic files have them; `None`: a track that its label pack has no class for. A label pack's classes are all
+    /// things, and have their numbers as ids.
+    pub(super) fn segments(&self, spec: &PanopticSpec) -> Vec<Option<PanopticTrack>> {
         let confirmed = self.found.tracks.iter().filter(|track| track.confirmed);
-        let of = |track: &FoundTrack| match (&self.labels, self.class_of(track)) {
-            (None, Some(class)) => PanopticTrack { category: spec.id_of(class), stuff: spec.is_stuff(class) },
-            (Some((classes, _)), class) => {
-                PanopticTrack { category: class.unwrap_or(classes.len() as u32), stuff: false }
-            }
-            (None, None) => PanopticTrack { category: self.classes.len() as u32, stuff: false },
+        let of = |track: &FoundTrack| {
+            self.class_of(track).map(|class| match self.labels {
+                None => PanopticTrack { category: spec.id_of(class), stuff: spec.is_stuff(class) },
+                Some(_) => PanopticTrack { category: class, stuff: false },
+            })
         };
         confirmed.map(of).collect()
     }

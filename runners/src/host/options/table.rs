@@ -194,16 +194,16 @@ pub const TABLE: &[RunnerOption] = &[
     },
     RunnerOption {
         families: &["videomt", "dvis_daq"],
-        doc: "`on`: panoptic segments. All objects share the pixels of a frame among them: the largest product of score and mask \
-              probability wins a pixel, and what wins too little of its own mask has none. `[segmenter.panoptic]` of the pack has the \
-              limits and says which classes are stuff; `overlaps=keep` and `query_score` do not go with it. \
+        doc: "`on`: panoptic segments. Every pixel of a frame belongs to one object at most, the one with the largest product of score and mask \
+              probability, and an object that wins too little of its own mask gets no segment. `[segmenter.panoptic]` of the pack has the \
+              limits and says which classes are stuff; `overlaps=keep` and `query_score` cannot be combined with it. \
               `--save-masks=vipseg` writes the segments as VIPSeg's evaluators read them: \
               [video_segmenter.md](video_segmenter.md#panoptic-segments).",
         ..option(
             "panoptic",
             EVERY,
             "off",
-            "Whether all objects of a video segmenter share the pixels of a frame among them",
+            "Whether a pixel belongs to one object of a video segmenter at most, by score and mask probability",
             Words(&[("off", |s| s.panoptic = false), ("on", |s| s.panoptic = true)]),
         )
     },
