@@ -228,9 +228,10 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// Is this the name of a pack that needs neither, as far as can be told of a broken one?
     fn finds_and_tracks(&self, name: &str) -> bool {
         let found = self.named(self.bound(name).unwrap_or(name));
-        found.is_some_and(|(_, info)| info.as_ref().is_ok_and(PackInfo::finds_and_tracks))
+        found.is_some_and(|(_, info)| info.as_ref().map_or(true, PackInfo::finds_and_tracks))
     }
 
     /// The first pack of a name counts, also when it is broken: another one further down the path is never taken in its place.

@@ -310,6 +310,13 @@ fn what_does_not_go_without_prompts_is_refused_with_the_reason() {
     assert!(alone.contains("it is a detector, which founds the tracks of a tracker; say walk_look"), "{alone}");
     let unknown = refusal(&shop, &["--models", "walk_lok"]);
     assert!(unknown.contains("unknown model `walk_lok`; did you mean `walk_look`?"), "{unknown}");
+    let pack = shop.path("packs/torn/pack.toml");
+    std::fs::create_dir_all(pack.parent().unwrap()).unwrap();
+    std::fs::write(&pack, "schema = 1\nid = \"torn\"\nfamily = \"mock\"\n[mock]\nspeed = 1\n").unwrap();
+    for tag in ["torn", "torn_points"] {
+        let said = refusal(&shop, &["--models", tag]);
+        assert!(said.contains("packs/torn/pack.toml") && said.contains("unknown field `speed`"), "{tag}: {said}");
+    }
     let lacking = refusal(&shop, &["--models", "walk"]);
     assert!(lacking.contains("walk_points") && lacking.contains("walk_look"), "{lacking}");
     // Two readings are told, not chosen from.
