@@ -3,6 +3,7 @@
 
 mod attacks;
 pub(crate) mod runs;
+mod saved;
 mod taken;
 
 use std::path::{Path, PathBuf};
