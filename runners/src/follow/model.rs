@@ -1,6 +1,5 @@
 //! One open DVIS-DAQ: a frame goes in, class and mask logits of the live tracks come out, and the tracks stay on the device for the next one.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ort::session::IoBinding;
@@ -323,18 +322,15 @@ impl Follower {
         let live = self.lives.live().iter().zip(rows);
         let size = [frame.width, frame.height];
         let mut segments = self.panoptic.as_mut().map(|panoptic| {
-            let (mut ids, mut candidates) = (Vec::new(), Vec::new());
+            let mut candidates = Vec::new();
             for (entry, (_, logits)) in live.clone() {
                 if let Some(score) = self.lives.share_of(entry.id, panoptic) {
-                    ids.push(entry.id);
-                    candidates.push(Candidate { score: score as f32, logits });
+                    candidates.push((entry.id, Candidate { score: score as f32, logits }));
                 }
             }
-            let mut segments: Vec<Mask> = ids.iter().map(|_| self.spare.pop().unwrap_or_default()).collect();
             let input = self.sizes.input.map(|side| side as u32);
             let way = Way { logits: self.sizes.coarse, input, taken: self.taken, frame: size };
-            panoptic.share_out(way, &candidates, &mut segments);
-            ids.into_iter().zip(segments).collect::<BTreeMap<u32, Mask>>()
+            panoptic.segments(way, candidates.into_iter(), &mut self.spare)
         });
         for (entry, (logits, masks)) in live.filter(|(entry, _)| of.is_none_or(|of| of.contains(&entry.id))) {
             let segment = segments.as_mut().and_then(|segments| segments.remove(&entry.id));

@@ -91,7 +91,7 @@ impl Answers {
             let (_, probability) = best(logits.iter().map(|logit| f64::from(*logit)));
             // A mask's own probability is 1 at most.
             let (mut score, mut finite) = (probability, true);
-            let segment = segments.as_mut().and_then(|segments| segments.remove(&query));
+            let segment = segments.as_mut().and_then(|segments| segments.remove(&(query as u32)));
             let shared = segment.is_some();
             let mut mask = segment.or_else(|| self.spare.pop()).unwrap_or_default();
             let mut lives = false;
@@ -134,23 +134,19 @@ impl Answers {
     }
 
     /// The segments of the queries that share the frame among them, by query; `None`: they do not.
-    fn segments(&mut self, logits: &[f32], masks: &[f32], frame: Frame<'_>) -> Option<BTreeMap<usize, Mask>> {
+    fn segments(&mut self, logits: &[f32], masks: &[f32], frame: Frame<'_>) -> Option<BTreeMap<u32, Mask>> {
         let panoptic = self.panoptic.as_mut()?;
         let (width, side, size) = (self.sizes.classes + 1, self.sizes.side, [frame.width, frame.height]);
-        let mut queries = Vec::new();
         let mut candidates = Vec::new();
-        for (query, (logits, masks)) in logits.chunks_exact(width).zip(masks.chunks_exact(side * side)).enumerate() {
+        for (query, (logits, masks)) in (0..).zip(logits.chunks_exact(width).zip(masks.chunks_exact(side * side))) {
             let logits = || logits.iter().map(|logit| f64::from(*logit));
             let (_, score) = best(logits());
             if panoptic.takes(logits(), score) {
-                queries.push(query);
-                candidates.push(Candidate { score: score as f32, logits: masks });
+                candidates.push((query, Candidate { score: score as f32, logits: masks }));
             }
         }
-        let mut segments: Vec<Mask> = queries.iter().map(|_| self.spare.pop().unwrap_or_default()).collect();
         let way = Way { logits: [side; 2], input: size, taken: size, frame: size };
-        panoptic.share_out(way, &candidates, &mut segments);
-        Some(queries.into_iter().zip(segments).collect())
+        Some(panoptic.segments(way, candidates.into_iter(), &mut self.spare))
     }
 
     /// The tracks: every query that was an object on any frame.

@@ -1,5 +1,7 @@
 //! Which objects of a frame share its pixels among them, where panoptic segments are asked for?
 
+use std::collections::BTreeMap;
+
 use crate::frame::{Candidate, Contest, Way};
 use crate::host::settings::SessionSettings;
 use crate::manifest::panoptic::PanopticSpec;
@@ -54,9 +56,17 @@ impl Panoptic {
         object && score > self.rules.score
     }
 
-    /// As [`Contest::share_out`], by the pack's rules.
-    pub fn share_out(&mut self, way: Way, candidates: &[Candidate<'_>], masks: &mut [Mask]) {
-        self.contest.share_out(way, self.rules.overlap, candidates, masks);
+    /// As [`Contest::share_out`], by the pack's rules, among numbered candidates, in masks that are taken from `spare` as long as it has some.
+    pub fn segments<'a>(
+        &mut self,
+        way: Way,
+        candidates: impl Iterator<Item = (u32, Candidate<'a>)>,
+        spare: &mut Vec<Mask>,
+    ) -> BTreeMap<u32, Mask> {
+        let (numbers, candidates): (Vec<u32>, Vec<Candidate<'a>>) = candidates.unzip();
+        let mut masks: Vec<Mask> = numbers.iter().map(|_| spare.pop().unwrap_or_default()).collect();
+        self.contest.share_out(way, self.rules.overlap, &candidates, &mut masks);
+        numbers.into_iter().zip(masks).collect()
     }
 }
 
@@ -131,21 +141,19 @@ mod tests {
             }
             let mut panoptic = Panoptic::new(rules.clone());
             let way = Way { logits, input: pair(&case["input"]), taken: pair(&case["taken"]), frame };
-            let (mut tracks, mut candidates) = (Vec::new(), Vec::new());
+            let mut candidates = Vec::new();
             for (track, (row, logits)) in
                 classes.chunks_exact(wide).zip(masks.chunks_exact(logits[0] * logits[1])).enumerate()
             {
                 let score = sureness(row);
                 if panoptic.takes(row.iter().map(|v| f64::from(*v)), score) {
-                    tracks.push(track);
-                    candidates.push(Candidate { score: score as f32, logits });
+                    candidates.push((track as u32, Candidate { score: score as f32, logits }));
                 }
             }
-            let mut segments = vec![Mask::default(); tracks.len()];
-            panoptic.share_out(way, &candidates, &mut segments);
+            let segments = panoptic.segments(way, candidates.into_iter(), &mut Vec::new());
             for (track, runs) in wanted.iter().enumerate() {
-                match tracks.iter().position(|at| *at == track) {
-                    Some(at) => assert_kept(&segments[at], runs, &what(track)),
+                match segments.get(&(track as u32)) {
+                    Some(segment) => assert_kept(segment, runs, &what(track)),
                     None => assert_eq!(*runs, json!([]), "{}", what(track)),
                 }
             }
