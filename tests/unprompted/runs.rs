@@ -53,6 +53,14 @@ fn detector(shop: &Workshop, id: &str) {
     std::fs::write(dir.join("pack.toml"), text).unwrap();
 }
 
+/// The tracker of [`shop`] once more, as a pack that finds and tracks by itself; `more`: what its manifest says of classes.
+pub(super) fn alone(shop: &Workshop, more: &str) {
+    let text = std::fs::read_to_string(shop.path("packs/walk/pack.toml")).unwrap();
+    let text = text.replace("\"walk\"", "\"alone\"").replacen("[mock]\n", "[mock]\nprompts = [\"detector\"]\n", 1);
+    std::fs::create_dir_all(shop.path("packs/alone")).unwrap();
+    std::fs::write(shop.path("packs/alone/pack.toml"), text + more).unwrap();
+}
+
 pub(super) fn refusal(shop: &Workshop, args: &[&str]) -> String {
     let output = shop.output(&[&["--data", "data", "--dtype", "fp32", "--out", "never"], args].concat());
     assert_eq!(output.status.code(), Some(2), "{}{}", text(&output.stdout), text(&output.stderr));
@@ -349,11 +357,7 @@ fn prompted_and_found_objects_are_never_compared() {
 #[test]
 fn a_pack_that_finds_and_tracks_by_itself_runs_without_a_detector() {
     let shop = shop(Layout::Davis2017, 1, 24);
-    let text = std::fs::read_to_string(shop.path("packs/walk/pack.toml")).unwrap();
-    let text = text.replace("\"walk\"", "\"alone\"").replacen("[mock]\n", "[mock]\nprompts = [\"detector\"]\n", 1);
-    let text = text + "[detector]\nclasses = [\"dot\", \"ring\"]\n";
-    std::fs::create_dir_all(shop.path("packs/alone")).unwrap();
-    std::fs::write(shop.path("packs/alone/pack.toml"), text).unwrap();
+    alone(&shop, "[detector]\nclasses = [\"dot\", \"ring\"]\n");
     let run = shop.run(&["--models", "walk_look,alone", "--save-masks=mots"]);
     let (record, composed) = load(&run);
     let alone = &record.cells[1];

@@ -9,7 +9,7 @@ use jetbench::score::tubes::{TubeOptions, TubeProtocol, score as score_tubes};
 use jetbench_runners::types::Mask;
 use serde_json::{Value, json};
 
-use super::runs::{as_youtube_vis, corners, load, refusal, rle, shop, tubes};
+use super::runs::{alone, as_youtube_vis, corners, load, refusal, rle, shop, tubes};
 use crate::workshop::tree;
 
 #[test]
@@ -74,11 +74,7 @@ fn ids(file: &Path) -> Vec<u32> {
 #[test]
 fn tracks_become_panoptic_segments_and_stuff_is_one_of_them() {
     let shop = shop(Layout::Davis2017, 2, 12);
-    let text = std::fs::read_to_string(shop.path("packs/walk/pack.toml")).unwrap();
-    let text = text.replace("\"walk\"", "\"alone\"").replacen("[mock]\n", "[mock]\nprompts = [\"detector\"]\n", 1);
-    let text = text + "[segmenter]\nclasses = [\"dot\", \"ring\"]\n[segmenter.panoptic]\nstuff = [0]\nids = [4, 7]\n";
-    std::fs::create_dir_all(shop.path("packs/alone")).unwrap();
-    std::fs::write(shop.path("packs/alone/pack.toml"), text).unwrap();
+    alone(&shop, "[segmenter]\nclasses = [\"dot\", \"ring\"]\n[segmenter.panoptic]\nstuff = [0]\nids = [4, 7]\n");
     let maps = shop.run(&["--models", "alone", "--save-masks"]).join("masks/alone-fp32-cpu");
     let pred = shop.run(&["--models", "alone", "--save-masks=vipseg"]).join("masks/alone-fp32-cpu");
     let list: Value = serde_json::from_slice(&std::fs::read(pred.join("pred.json")).unwrap()).unwrap();
