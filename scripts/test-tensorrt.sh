@@ -24,3 +24,4 @@ if command -v cargo-deny >/dev/null; then
     cargo deny --locked --manifest-path "$project" check --config "$PWD/deny.toml" bans licenses sources
 fi
 scripts/tensorrt-check.sh assets/packs/*_mini
+scripts/tensorrt-check.sh assets/packs/*_mini --dtype fp16,bf16 --attention onnx

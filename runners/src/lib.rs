@@ -53,6 +53,11 @@ pub mod contract {
     pub use crate::segment::contract::SEGMENTER;
 }
 
+/// How a graph's attentions are computed, for the check with NVIDIA's compiler.
+pub mod attention {
+    pub use crate::onnx::{Attended, Attention};
+}
+
 /// The options of the runners.
 pub mod options {
     pub use crate::host::options::{

@@ -16,7 +16,7 @@ mod rewrite;
 mod shapes;
 mod wire;
 
-pub use attention::Attention;
+pub use attention::{Attended, Attention};
 pub use dtype::{Dimension, ElementType, shape_text};
 pub use edges::{Edge, Gate, PIXELS, REPORT};
 pub use external::ExternalTensor;

@@ -213,15 +213,16 @@ fn objects_in_a_batch_get_the_masks_they_get_alone() {
 }
 
 #[test]
-fn both_forms_of_a_graph_give_the_same_masks() {
-    for_each_pack("both_forms_of_a_graph_give_the_same_masks", |dir| {
+fn all_forms_of_a_graph_give_the_same_masks() {
+    for_each_pack("all_forms_of_a_graph_give_the_same_masks", |dir| {
         let info = packs::describe(dir, Device::Cpu).unwrap();
         if !info.capabilities.options.iter().any(|o| o == "form") {
             return skipped(&format!("the test of forms on {}: its graphs have one form", dir.display()));
         }
-        let run = |form: &str| {
+        let run = |form: &str, how: &str| {
             let mut request = request(dir, Dtype::Fp32);
             request.options.extra.insert("form".into(), form.into());
+            request.options.extra.insert("attention".into(), how.into());
             let mut runner = packs::open(&request).unwrap();
             let said = format!(
                 "form of `memory_attention`: the one for {}",
@@ -232,6 +233,8 @@ fn both_forms_of_a_graph_give_the_same_masks() {
             assert_eq!((attention.effective.as_str(), attention.kind), ("fp32", Effective::Native));
             let counted = attention.evidence[0].contains("MultiHeadAttention");
             assert_eq!(counted, form == "cpu", "{:?}", attention.evidence);
+            let counted = attention.evidence[0].contains(" Attention 4 f32");
+            assert_eq!(counted, how == "onnx", "{:?}", attention.evidence);
             // objects of three ages, so that batches of one age are needed
             let mut results = Vec::new();
             for t in 0..12 {
@@ -245,15 +248,20 @@ fn both_forms_of_a_graph_give_the_same_masks() {
             }
             results
         };
-        for (t, (plain, cpu)) in run("plain").iter().zip(run("cpu")).enumerate() {
-            assert_eq!(plain.objects.len(), cpu.objects.len());
-            for (a, b) in plain.objects.iter().zip(&cpu.objects) {
-                assert_eq!(a.object, b.object);
-                // The same function in another order of sums: the bar of the fidelity checks, 0.01 % of the pixels. These
-                // frames are drawn so that much of the mask is a ragged rim; on the golden clips no pixel differs.
-                let differing: u32 = a.mask.words().iter().zip(b.mask.words()).map(|(a, b)| (a ^ b).count_ones()).sum();
-                assert!(differing <= 160 * 120 / 10_000, "{}: frame {t}: {differing} pixels", dir.display());
-                assert!((a.object_score - b.object_score).abs() < 1e-3);
+        let plain = run("plain", "whole");
+        for (form, how) in [("cpu", "whole"), ("plain", "onnx")] {
+            for (t, (plain, other)) in plain.iter().zip(run(form, how)).enumerate() {
+                assert_eq!(plain.objects.len(), other.objects.len());
+                for (a, b) in plain.objects.iter().zip(&other.objects) {
+                    assert_eq!(a.object, b.object);
+                    // The same function in another order of sums: the bar of the fidelity checks, 0.01 % of the pixels. These
+                    // frames are drawn so that much of the mask is a ragged rim; on the golden clips no pixel differs.
+                    let pairs = a.mask.words().iter().zip(b.mask.words());
+                    let differing: u32 = pairs.map(|(a, b)| (a ^ b).count_ones()).sum();
+                    let place = dir.display();
+                    assert!(differing <= 160 * 120 / 10_000, "{place}: {form}, {how}, frame {t}: {differing} pixels");
+                    assert!((a.object_score - b.object_score).abs() < 1e-3);
+                }
             }
         }
         let mut half = request(dir, Dtype::Bf16);

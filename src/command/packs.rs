@@ -262,6 +262,14 @@ fn text(found: &Inspection, roofline: Option<(&Peak, &BTreeMap<String, Limit>)>)
         let types =
             graph.cost.precision.iter().flat_map(|(op, types)| types.iter().map(move |(t, n)| format!("{op} {n} {t}")));
         let _ = writeln!(text, "  operands  {}", types.collect::<Vec<_>>().join(", "));
+        let cpu = graph.forms.cpu.as_ref().map(|file| format!("form=cpu {file}"));
+        let attentions = [("fused", graph.forms.attention_fused), ("onnx", graph.forms.attention_onnx)];
+        let attentions = attentions.into_iter().filter(|(_, n)| *n > 0);
+        let forms = cpu.into_iter().chain(attentions.map(|(how, n)| format!("attention={how} changes {n}")));
+        let forms: Vec<String> = forms.collect();
+        if !forms.is_empty() {
+            let _ = writeln!(text, "  forms  as in the file; {}", forms.join("; "));
+        }
     }
     let _ = writeln!(text, "\n{}", memory(found));
     if let Some((peak, limits)) = roofline {

@@ -403,13 +403,22 @@ impl SessionSettings {
         if settings.weak_typing && precision == Dtype::Fp32 {
             return clash(WEAK, "on".into(), "off in fp32, because there is no lower precision to choose".into());
         }
-        let fuses = matches!((device, precision), (Device::Cuda(_), _) | (Device::Cpu, Dtype::Fp32));
-        if settings.attention == Attention::Fused && !fuses {
-            return clash(
-                "attention",
-                "fused".into(),
-                format!("whole or a number in {precision} on {device}, which has no fused kernel"),
-            );
+        let takes = match settings.attention {
+            Attention::Fused => matches!((device, precision), (Device::Cuda(_), _) | (Device::Cpu, Dtype::Fp32)),
+            Attention::Standard { .. } => match device {
+                Device::Cpu | Device::Plugin(..) => true,
+                Device::TensorRt(_) => precision.is_half(), // NVIDIA has no fp32 kernel
+                Device::Cuda(_) | Device::WebGpu(_) => false,
+            },
+            Attention::Whole | Attention::Strips(_) => true,
+        };
+        if !takes {
+            let expected = format!("whole or a number in {precision} on {device}, which has no such kernel");
+            let value = options.extra.get("attention").cloned().unwrap_or_default();
+            return clash("attention", value, expected);
+        }
+        if let (Device::Cpu, Attention::Standard { spread }) = (device, &mut settings.attention) {
+            *spread = true;
         }
         let [most, best] = settings.engine_objects;
         if best > most {
@@ -563,6 +572,8 @@ mod tests {
             (Device::Cpu, "objects", "0"),
             (Device::Cpu, "speed", "9"),
             (Device::TensorRt(0), "attention", "fused"),
+            (Device::TensorRt(0), "attention", "onnx"),
+            (Device::Cuda(0), "attention", "onnx"),
             (Device::Cpu, "attention", "15"),
         ] {
             let text = new(device, &[(name, value)]).unwrap_err().to_string();

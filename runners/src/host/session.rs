@@ -75,12 +75,13 @@ impl GraphSession {
     ) -> Result<Self, RunnerError> {
         let mut started = Instant::now();
         let CheckedGraph { path, bytes, weights, sha256, fp32_sha256 } = file;
-        let changed = |sha256: String| identity(sha256, edge, settings.attention);
-        let (sha256, fp32_sha256) = (changed(sha256), fp32_sha256.map(changed));
         let compiler = match settings.device {
             Device::TensorRt(gpu) => Some(Compiler::find(gpu, settings, runtime)?),
             _ => None,
         };
+        tensorrt::takes_attention(settings.attention, &runtime.version, compiler.as_ref())?;
+        let changed = |sha256: String| identity(sha256, edge, settings.attention);
+        let (sha256, fp32_sha256) = (changed(sha256), fp32_sha256.map(changed));
         let read = Read { name, path: &path, settings, runtime, weights };
         let (mut precision, prepared) = read.prepare(bytes, compiler.as_ref(), edge)?;
         let mut notes = prepared.notes();

@@ -10,11 +10,16 @@ use std::path::{Path, PathBuf};
 use super::runtime::{self, Runtime};
 use super::settings::SessionSettings;
 use crate::files;
+use crate::onnx::Attention;
 use crate::runner::RunnerError;
 use crate::types::{Dtype, Effective};
 
 /// The option that asks for weak typing where TensorRT knows both.
 pub const WEAK: &str = "trt_weak";
+
+/// The first versions of ONNX Runtime and of TensorRT's parser that know ONNX's own Attention (operator set 23), as their release notes say.
+const RUNTIME_WITH_ATTENTION: (u32, u32) = (1, 23);
+const PARSER_WITH_ATTENTION: (u32, u32) = (10, 14);
 
 /// How an engine's types come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +157,25 @@ impl Compiler {
     }
 }
 
+/// Can large attentions be computed in this way by this version of ONNX Runtime? `compiler`: on a TensorRT device.
+///
+/// # Errors
+/// [`RunnerError::Environment`] where ONNX's own operator was asked for, and ONNX Runtime or TensorRT is too old for it.
+pub fn takes_attention(how: Attention, onnx_runtime: &str, compiler: Option<&Compiler>) -> Result<(), RunnerError> {
+    if !matches!(how, Attention::Standard { .. }) {
+        return Ok(());
+    }
+    let too_old = |what: &str, version: &str, (major, minor): (u32, u32)| {
+        (runtime::release(version) < (major, minor))
+            .then(|| format!("needs {what} {major}.{minor} or newer, this is {version}"))
+    };
+    let old = too_old("ONNX Runtime", onnx_runtime, RUNTIME_WITH_ATTENTION)
+        .or_else(|| too_old("TensorRT", compiler?.version(), PARSER_WITH_ATTENTION));
+    old.map_or(Ok(()), |old| {
+        Err(RunnerError::Environment(format!("option attention=onnx: {old}; use attention=whole")))
+    })
+}
+
 /// Version of the TensorRT that ONNX Runtime's provider loads, e.g. `10.16.2`; `None` when the dynamic loader finds none.
 fn version(runtime: &Path) -> Option<String> {
     let provider = runtime::provider_file(runtime, "tensorrt");
@@ -221,6 +245,30 @@ pub fn size_evidence(own: (u64, usize), fp32: Option<(u64, usize)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn onnx_s_own_attention_needs_versions_that_know_it() {
+        let onnx = Attention::Standard { spread: false };
+        let taken = |how, onnx_runtime: &str, tensorrt: Option<Option<&str>>| {
+            let compiler = tensorrt.map(|version| Compiler::known(version, Dtype::Fp16, false).unwrap());
+            takes_attention(how, onnx_runtime, compiler.as_ref()).map_err(|e| e.to_string())
+        };
+        for (onnx_runtime, tensorrt) in
+            [("1.23.0", Some(Some("10.14.1"))), ("1.31.1", Some(Some("11.0.0"))), ("1.23.0", None)]
+        {
+            assert_eq!(taken(onnx, onnx_runtime, tensorrt), Ok(()), "{onnx_runtime} {tensorrt:?}");
+        }
+        for (onnx_runtime, tensorrt, said) in [
+            ("1.22.0", Some(Some("10.14.1")), "ONNX Runtime 1.23 or newer, this is 1.22.0"),
+            ("1.9.9", None, "ONNX Runtime 1.23 or newer, this is 1.9.9"),
+            ("1.31.1", Some(Some("10.3.0")), "TensorRT 10.14 or newer, this is 10.3.0"),
+            ("1.31.1", Some(None), "TensorRT 10.14 or newer, this is unknown"),
+        ] {
+            let refused = taken(onnx, onnx_runtime, tensorrt).unwrap_err();
+            assert_eq!(refused, format!("option attention=onnx: needs {said}; use attention=whole"));
+            assert_eq!(taken(Attention::Whole, onnx_runtime, tensorrt), Ok(()));
+        }
+    }
 
     #[test]
     fn typing_follows_version_precision_and_what_was_asked_for() {

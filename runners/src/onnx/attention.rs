@@ -1,6 +1,6 @@
 //! How is attention computed where its weights are the largest values of a graph? Plain graphs write them out as one matrix
 //! of queries times keys: 0.5 GB in fp32 for one object of SAM 2.1 at 1024 px. Here such products become ONNX Runtime's own
-//! fused operator, which never holds that matrix, or the same operators on strips of queries, which hold a part of it.
+//! fused operator or ONNX's, neither of which holds that matrix, or the same operators on strips of queries, which hold a part of it.
 //!
 //! The pattern: `MatMul(queries, keys^T)`, its sum with one row of biases per object where there is one, `Softmax` over the keys, `MatMul(weights,
 //! values)`; casts may stand between them. Nothing else may read what lies inside.
@@ -22,6 +22,9 @@ pub enum Attention {
     Whole,
     /// By ONNX Runtime's fused operator.
     Fused,
+    /// By ONNX's own operator (opset 23), which TensorRT has a kernel for. `spread`: its mask has a row for each query, as ONNX Runtime's
+    /// CPU provider wants it; else one row for all of them.
+    Standard { spread: bool },
     /// Of at most so many queries at a time.
     Strips(usize),
 }
@@ -31,6 +34,7 @@ impl fmt::Display for Attention {
         match self {
             Attention::Whole => f.write_str("as in the file"),
             Attention::Fused => f.write_str("fused"),
+            Attention::Standard { .. } => f.write_str("by ONNX's Attention"),
             Attention::Strips(most) => write!(f, "for {most} queries at a time"),
         }
     }
@@ -48,6 +52,15 @@ pub struct Attended {
 const LEAST_FUSED: i64 = 1 << 16;
 /// Channels that carry a bias into the fused operator: its kernels want widths that are multiples of eight.
 const BIAS_CHANNELS: i64 = 8;
+/// ONNX's operator: the set that has it, and the widest heads that NVIDIA's compiler takes.
+const STANDARD_OPSET: i64 = 23;
+const WIDEST_HEAD: i64 = 256;
+/// Weights below which NVIDIA's compiler (TensorRT for RTX 1.7) has no kernel for one head of one object: 4096 x 4096 were taken, 4096 x 3648
+/// and 5184 x 2048 refused. Two heads of half as many queries, which share their keys, are the same attention, and are taken.
+const LEAST_OF_ONE_HEAD: i64 = 1 << 24;
+/// The first set whose graphs stay what they are under [`STANDARD_OPSET`], but for these operators, which changed since.
+const STEADY_OPSET: i64 = 18;
+const CHANGED_SINCE: [&str; 3] = ["GridSample", "GroupNormalization", "DFT"];
 /// What new names begin with.
 const PREFIX: &str = "attention.";
 
@@ -190,6 +203,8 @@ impl Model<'_> {
         let mut written = HashMap::new(); // by the place of the last operator
         let mut gone = HashSet::new();
         let mut constants = Vec::new();
+        let steady = (STEADY_OPSET..=STANDARD_OPSET).contains(&self.opset())
+            && !self.nodes.iter().any(|node| node.is_standard() && CHANGED_SINCE.contains(&node.op));
         for found in found.filter_map(|place| lookup.attention(place)) {
             let mut writer = Writer {
                 nodes: Vec::new(),
@@ -200,6 +215,8 @@ impl Model<'_> {
             let fits = match how {
                 Attention::Whole => None,
                 Attention::Fused => writer.fused(&found),
+                Attention::Standard { spread } if steady => writer.standard(&found, spread),
+                Attention::Standard { .. } => None,
                 Attention::Strips(most) => writer.strips(&found, most),
             };
             if let (Some(()), Some(last)) = (fits, found.nodes.last()) {
@@ -233,8 +250,26 @@ impl Model<'_> {
             put_integer(&mut set, 2, 1);
             put_bytes(&mut bytes, 8, &set);
         }
+        if matches!(how, Attention::Standard { .. }) {
+            bytes = with_opset(&bytes, STANDARD_OPSET)?;
+        }
         Ok(Some(Attended { bytes, changed: written.len() }))
     }
+}
+
+/// The same model file under another version of ONNX's own operators.
+fn with_opset(file: &[u8], version: i64) -> Result<Vec<u8>, OnnxError> {
+    let mut bytes = Vec::with_capacity(file.len());
+    for field in FieldReader::new("the model", file) {
+        let field = field?;
+        if field.number != 8 || !super::model::opset(field.bytes("an opset")?)?.0.is_empty() {
+            bytes.extend_from_slice(field.raw);
+        }
+    }
+    let mut set = Vec::new();
+    put_integer(&mut set, 2, version);
+    put_bytes(&mut bytes, 8, &set);
+    Ok(bytes)
 }
 
 /// Writes the operators that take the place of one attention.
@@ -349,6 +384,87 @@ impl<'a> Writer<'_, '_, 'a> {
         Some(())
     }
 
+    /// ONNX's operator in the place of the attention; `None` where it is small, or of a form that NVIDIA's compiler has no kernel for.
+    ///
+    /// A bias becomes the mask, rounded as the operands are. Of one head with few weights half of the queries become a second head.
+    fn standard(&mut self, found: &Found<'_, 'a>, spread: bool) -> Option<()> {
+        let [q, k, v] = &found.shapes;
+        let rank = q.len();
+        let (n, d, m, wide) = (q[rank - 2], q[rank - 1], k[rank - 1], v[rank - 1]);
+        let type_of = |name: &str| self.lookup.types.get(name).copied();
+        let dtype = type_of(found.queries)?;
+        if n * m < LEAST_FUSED || d % 8 != 0 || d > WIDEST_HEAD || d != wide || type_of(found.values) != Some(dtype) {
+            return None;
+        }
+        if rank == 4 {
+            if found.bias.is_some()
+                || q[..2] != k[..2]
+                || k[..2] != v[..2]
+                || (q[..2] == [1, 1] && n * m < LEAST_OF_ONE_HEAD)
+            {
+                return None;
+            }
+            let keys = self.transposed(found.keys, "keys", &[0, 1, 3, 2]);
+            let attention = build::standard_attention(&[found.queries, &keys, found.values], found.result);
+            put_bytes(&mut self.nodes, 1, &attention);
+            return Some(());
+        }
+        let heads = if n * m < LEAST_OF_ONE_HEAD { 2 } else { 1 };
+        if n % heads != 0 || k[0] != v[0] {
+            return None;
+        }
+        let mut queries = found.queries.to_string();
+        let mut mask = None;
+        if let Some(bias) = found.bias {
+            if self.lookup.shape(bias)? != [k[0], 1, m] {
+                return None;
+            }
+            let cast = [("to", dtype.0)];
+            let same = self.lookup.types.get(bias) == Some(&dtype);
+            let bias = if same { bias.to_string() } else { self.node("Cast", &[bias], "bias", &cast) };
+            if q[0] != k[0] {
+                let zeros = self.zeros(&bias, dtype)?;
+                queries = self.node("Add", &[&queries, &zeros], "of_each", &[]);
+            }
+            let shape = self.numbers("mask.shape", &[-1, 1, 1, m]);
+            let mut row = self.node("Reshape", &[&bias, &shape], "mask", &[]);
+            if spread {
+                let rows = self.numbers("mask.rows", &[1, 1, n / heads, 1]);
+                row = self.node("Expand", &[&row, &rows], "mask.spread", &[]);
+            }
+            mask = Some(row);
+        } else if q[0] != k[0] {
+            return None;
+        }
+        let keys = self.transposed(found.keys, "keys.turned", &[0, 2, 1]);
+        let parts =
+            [("queries", queries, heads, n / heads), ("keys", keys, 1, m), ("values", found.values.into(), 1, m)];
+        let parts = parts.map(|(part, name, heads, rows)| {
+            let shape = self.numbers(&format!("{part}.shape"), &[-1, heads, rows, d]);
+            self.node("Reshape", &[&name, &shape], part, &[])
+        });
+        let inputs: Vec<&str> = parts.iter().chain(&mask).map(String::as_str).collect();
+        let by_head = format!("{}.by_head", self.prefix);
+        put_bytes(&mut self.nodes, 1, &build::standard_attention(&inputs, &by_head));
+        let shape = self.numbers("shape", &[-1, n, d]);
+        put_bytes(&mut self.nodes, 1, &build::node("Reshape", &[&by_head, &shape], &[found.result], &[]));
+        Some(())
+    }
+
+    /// Zeros `[objects, 1, 1]` out of a bias `[objects, 1, keys]`: added to what all objects share, they make a batch of it.
+    fn zeros(&mut self, bias: &str, dtype: ElementType) -> Option<String> {
+        let [from, to, axis] =
+            [("first", 0), ("end", 1), ("axis", 2)].map(|(part, number)| self.numbers(part, &[number]));
+        let one = self.node("Slice", &[bias, &from, &to, &axis], "one_bias", &[]);
+        let width = match dtype {
+            ElementType::F32 => 4,
+            half if half.is_half() => 2,
+            _ => return None,
+        };
+        let zero = self.constant("zero", dtype, &[1], &vec![0; width]);
+        Some(self.node("Mul", &[&one, &zero], "zeros", &[]))
+    }
+
     /// Queries, keys and values of several heads side by side: `[batch, tokens, heads x width]`.
     fn one_row_per_token(&mut self, found: &Found<'_, 'a>) -> [String; 3] {
         let [q, k, v] = &found.shapes;
@@ -373,11 +489,7 @@ impl<'a> Writer<'_, '_, 'a> {
         if !f32s || self.lookup.shape(bias)? != [k[0], 1, k[2]] || (q[0] != k[0] && q[0] != 1) {
             return None;
         }
-        let [from, to, axis] =
-            [("first", 0), ("end", 1), ("axis", 2)].map(|(part, number)| self.numbers(part, &[number]));
-        let one = self.node("Slice", &[bias, &from, &to, &axis], "one_bias", &[]);
-        let zero = self.floats("zero", &[1], 0.0);
-        let zeros = self.node("Mul", &[&one, &zero], "zeros", &[]); // [objects, 1, 1]: makes a batch of what all objects share
+        let zeros = self.zeros(bias, ElementType::F32)?;
         let ones = self.floats("ones", &[1, q[1], BIAS_CHANNELS], 1.0);
         let ones = self.node("Add", &[&ones, &zeros], "ones_of_each", &[]);
         let queries =
@@ -392,5 +504,74 @@ impl<'a> Writer<'_, '_, 'a> {
             ElementType::F32 => name,
             half => self.node("Cast", &[&name], part, &[("to", half.0)]),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::Dimension;
+    use crate::onnx::build::{model, node, value_info, value_info_of};
+
+    /// One head of 300 queries that all objects share, and keys of each.
+    fn shared(opset: i64, half: ElementType, beside: Option<&str>) -> Vec<u8> {
+        let of_each = |rest: [i64; 2]| {
+            let rest = rest.map(Dimension::Size);
+            std::iter::once(Dimension::Dynamic("objects".into())).chain(rest).collect::<Vec<_>>()
+        };
+        let mut graph = vec![
+            (1, node("MatMul", &["queries", "keys"], &["scores"], &[])),
+            (1, node("Cast", &["scores"], &["wide"], &[("to", ElementType::F32.0)])),
+            (1, node("Add", &["wide", "bias"], &["biased"], &[])),
+            (1, node("Softmax", &["biased"], &["weights"], &[("axis", -1)])),
+            (1, node("Cast", &["weights"], &["narrow"], &[("to", half.0)])),
+            (1, node("MatMul", &["narrow", "values"], &["y"], &[])),
+            (11, value_info("queries", half, &[1, 300, 16])),
+            (11, value_info_of("keys", half, &of_each([16, 300]))),
+            (11, value_info_of("bias", ElementType::F32, &of_each([1, 300]))),
+            (11, value_info_of("values", half, &of_each([300, 16]))),
+            (12, value_info_of("y", half, &of_each([300, 16]))),
+        ];
+        graph.extend(beside.map(|op| (1, node(op, &["bias"], &["unused"], &[]))));
+        model(9, opset, &graph)
+    }
+
+    #[test]
+    fn onnx_s_operator_keeps_types_and_raises_the_operator_set() {
+        for (spread, rows) in [(false, "Reshape"), (true, "Expand")] {
+            let file = shared(18, ElementType::BF16, None);
+            let attended = Attention::Standard { spread }.of(&file).unwrap().unwrap();
+            let changed = Model::parse(&attended.bytes).unwrap();
+            assert_eq!((attended.changed, changed.opset()), (1, STANDARD_OPSET));
+            assert_eq!(changed.opsets.iter().filter(|(domain, _)| domain.is_empty()).count(), 1);
+            let gone = ["MatMul", "Softmax"];
+            assert!(!changed.nodes.iter().any(|node| gone.contains(&node.op)));
+            let attention = changed.nodes.iter().find(|node| node.op == "Attention").unwrap();
+            assert!(attention.is_standard());
+            let types = changed.types();
+            assert!(attention.inputs.iter().chain(&attention.outputs).all(|name| types[name] == ElementType::BF16));
+            // Of 300 queries half are a second head, which has the same keys.
+            let mut shapes = Shapes::new(&changed, &|_| Some(2));
+            changed.nodes.iter().for_each(|node| assert!(shapes.infer(node)));
+            let found: Vec<_> = attention.inputs.iter().map(|name| shapes.get(name).unwrap().to_vec()).collect();
+            let mask = vec![2, 1, if spread { 150 } else { 1 }, 300];
+            assert_eq!(found, [vec![2, 2, 150, 16], vec![2, 1, 300, 16], vec![2, 1, 300, 16], mask]);
+            assert_eq!(shapes.get("y").unwrap(), [2, 300, 16]);
+            let maker = changed.nodes.iter().find(|node| node.outputs.contains(&attention.inputs[3])).unwrap();
+            assert_eq!(maker.op, rows);
+            // The precision's evidence counts it as a sum of products in the type of its operands.
+            assert_eq!(changed.facts().share(ElementType::BF16), (1, 1));
+        }
+    }
+
+    #[test]
+    fn graphs_that_the_operator_set_would_change_stay_as_they_are() {
+        let onnx = Attention::Standard { spread: false };
+        let changed = |file: &[u8]| onnx.of(file).unwrap().map(|attended| attended.changed);
+        assert_eq!(changed(&shared(18, ElementType::F16, None)), Some(1));
+        assert_eq!(changed(&shared(18, ElementType::F16, Some("Neg"))), Some(1));
+        for (opset, beside) in [(17, None), (24, None), (18, Some("GridSample")), (18, Some("GroupNormalization"))] {
+            assert_eq!(changed(&shared(opset, ElementType::F16, beside)), None, "{opset} {beside:?}");
+        }
     }
 }

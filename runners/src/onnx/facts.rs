@@ -144,7 +144,7 @@ const FLOAT_KERNELS: [&str; 5] = ["MatMul", "Gemm", "Conv", "Attention", "Einsum
 pub(super) const RUNTIME_DOMAIN: &str = "com.microsoft";
 
 /// The operators whose operands are rounded in a half precision: sums of products.
-pub(super) const CONTRACTIONS: [&str; 5] = ["MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"];
+pub(super) const CONTRACTIONS: [&str; 6] = ["MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Attention"];
 
 pub(super) fn is_contraction(node: &Node<'_>) -> bool {
     (node.domain.is_empty() || node.domain == "ai.onnx") && CONTRACTIONS.contains(&node.op)

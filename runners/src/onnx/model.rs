@@ -279,7 +279,7 @@ impl<'a> Model<'a> {
     }
 }
 
-fn opset(bytes: &[u8]) -> Result<(String, i64), OnnxError> {
+pub(super) fn opset(bytes: &[u8]) -> Result<(String, i64), OnnxError> {
     let mut opset = (String::new(), 0);
     for field in FieldReader::new("an opset", bytes) {
         let field = field?;

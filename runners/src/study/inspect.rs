@@ -76,12 +76,25 @@ pub struct GraphCost {
     pub inputs: Vec<String>,
     /// Names and shapes of outputs.
     pub outputs: Vec<String>,
+    /// Other forms that it can run in.
+    pub forms: Forms,
     /// Does it run on every tracked frame?
     pub every_frame: bool,
     /// Runs per frame: one, or one per object where the graph takes one object at a time.
     pub runs: u64,
     /// What one run costs.
     pub cost: Cost,
+}
+
+/// Forms of a graph beside that of its file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Forms {
+    /// The file of the form for the CPU provider, fp32 only.
+    pub cpu: Option<String>,
+    /// How many attentions `attention=fused` computes by ONNX Runtime's operator.
+    pub attention_fused: usize,
+    /// How many attentions `attention=onnx` computes by ONNX's operator.
+    pub attention_onnx: usize,
 }
 
 /// One tracked frame.
@@ -308,6 +321,12 @@ fn read(
     let path = pack.dir.join(&file);
     let wrong = |e: &dyn std::fmt::Display| RunnerError::Pack(format!("{}: {e}", path.display()));
     let bytes = files::read(&path, files::LARGE).map_err(|e| wrong(&e))?;
+    let changed = |how: Attention| how.of(&bytes).map(|attended| attended.map_or(0, |attended| attended.changed));
+    let forms = Forms {
+        cpu: graph.cpu.as_ref().filter(|_| precision == Dtype::Fp32).map(|form| form.file.clone()),
+        attention_fused: changed(Attention::Fused).map_err(|e| wrong(&e))?,
+        attention_onnx: changed(Attention::Standard { spread: false }).map_err(|e| wrong(&e))?,
+    };
     let attended = attention.of(&bytes).map_err(|e| wrong(&e))?;
     let bytes = attended.map_or(bytes, |attended| attended.bytes);
     let model = Model::parse(&bytes).map_err(|e| wrong(&e))?;
@@ -339,6 +358,7 @@ fn read(
         ir_version: model.ir_version,
         inputs: tensors(&graph.inputs),
         outputs: tensors(&graph.outputs),
+        forms,
         every_frame: graph.name != MASK_PROMPT,
         runs: 1,
         cost,

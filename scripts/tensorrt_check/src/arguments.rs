@@ -1,9 +1,10 @@
 //! What was asked for?
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, ValueEnum};
+use jetbench_runners::attention::{Attended, Attention};
 
 /// Builds every graph of model packs with NVIDIA's compiler (TensorRT for RTX), without a GPU.
 ///
@@ -51,9 +52,36 @@ pub struct Target {
     /// Most objects in one batch of an engine (jetbench's option of that name); the least is 1
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     pub max_objects: u16,
+    /// `onnx`: only the graphs that jetbench's option `attention=onnx` changes, in that form
+    #[arg(long, value_enum, default_value = "whole", value_name = "HOW")]
+    pub attention: How,
     /// Read the graphs with NVIDIA's ONNX parser, build nothing
     #[arg(long)]
     pub parse_only: bool,
+}
+
+/// How attention is computed; jetbench's option of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum How {
+    /// As in the file.
+    Whole,
+    /// By ONNX's own operator.
+    Onnx,
+}
+
+impl How {
+    /// A graph file with its attentions computed in this way; `None` where it stays as it is.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is broken.
+    pub fn of(self, file: &Path) -> Result<Option<Attended>, String> {
+        let how = match self {
+            How::Whole => return Ok(None),
+            How::Onnx => Attention::Standard { spread: false },
+        };
+        let wrong = |e: &dyn fmt::Display| format!("{}: {e}", file.display());
+        how.of(&std::fs::read(file).map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))
+    }
 }
 
 /// Precisions of a pack.
@@ -127,6 +155,17 @@ mod tests {
         assert!(parse(&["a", "--dtype", "int4"]).unwrap_err().contains("int4"));
         assert!(parse(&["a", "--compute-capability", "87"]).unwrap_err().contains("75, 80, 86, 89, 120, 121"));
         assert!(parse(&["a", "--max-objects", "0"]).unwrap_err().contains("1..=1024"));
+    }
+
+    #[test]
+    fn attentions_are_changed_as_in_a_run() {
+        let shipped = |file: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../assets/packs").join(file);
+        let attention = shipped("sam2_mini/fp16/memory_attention.onnx");
+        let changed = |how: How, file: &Path| how.of(file).unwrap().map(|attended| attended.changed);
+        assert_eq!((changed(How::Whole, &attention), changed(How::Onnx, &attention)), (None, Some(4)));
+        assert_eq!(changed(How::Onnx, &shipped("labels_mini/fp16/vision.onnx")), None);
+        let refused = How::Onnx.of(&shipped("sam2_mini/pack.toml")).err().unwrap();
+        assert!(refused.contains("sam2_mini/pack.toml: "), "{refused}");
     }
 
     /// The profile is jetbench's only as long as its defaults are.

@@ -72,9 +72,18 @@ pub fn compile(libraries: &Libraries, file: &Path, target: &Target) -> Result<Ou
         Some(refusal(step, &messages.said().errors, &error.to_string(), &nodes::operators(file)))
     };
     let started = Instant::now();
-    let path = file.to_str().ok_or_else(|| format!("{}: the path is not UTF-8", file.display()))?;
     let mut outcome = Outcome::default();
-    if let Err(error) = parser.parse_from_file(path, trtx::Severity::Error as i32) {
+    let changed = target.attention.of(file)?.map(|attended| {
+        outcome.attentions = Some(attended.changed);
+        let place = std::env::temp_dir().join(format!("tensorrt_check-{}.onnx", std::process::id()));
+        fs::write(&place, attended.bytes).map(|()| place.clone()).map_err(|e| format!("{}: {e}", place.display()))
+    });
+    let changed = changed.transpose()?;
+    let path = changed.as_deref().unwrap_or(file);
+    let path = path.to_str().ok_or_else(|| format!("{}: the path is not UTF-8", path.display()))?;
+    let parsed = parser.parse_from_file(path, trtx::Severity::Error as i32);
+    changed.iter().for_each(|place| drop(fs::remove_file(place)));
+    if let Err(error) = parsed {
         outcome.refusal = refused(Step::Parse, error);
         outcome.peak_memory_bytes = peak_memory();
         return Ok(outcome);

@@ -19,7 +19,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser as _;
 
-use crate::arguments::{Arguments, Target};
+use crate::arguments::{Arguments, How, Target};
 use crate::compiler::Libraries;
 use crate::pack::{LeftOut, Pack, Task};
 use crate::report::Report;
@@ -84,10 +84,24 @@ fn plan(arguments: &Arguments) -> Result<(Vec<Task>, Vec<LeftOut>), String> {
     if tasks.is_empty() {
         return Err(format!("no graph to compile: no pack has {}", arguments.dtype_names().join(", ")));
     }
-    match tasks.iter().find(|task| !task.file.is_file()) {
-        Some(task) => Err(format!("{}: no such file, though the pack's pack.toml names it", task.file.display())),
-        None => Ok((tasks, left_out)),
+    if let Some(task) = tasks.iter().find(|task| !task.file.is_file()) {
+        return Err(format!("{}: no such file, though the pack's pack.toml names it", task.file.display()));
     }
+    if arguments.target.attention == How::Onnx {
+        let mut changed = Vec::new();
+        for task in tasks {
+            match How::Onnx.of(&task.file)? {
+                Some(_) => changed.push(task),
+                None => left_out.push(LeftOut {
+                    pack: task.pack,
+                    what: format!("{} {}", task.graph, task.dtype),
+                    reason: "attention=onnx changes nothing in it".to_string(),
+                }),
+            }
+        }
+        tasks = changed;
+    }
+    Ok((tasks, left_out))
 }
 
 /// Compiles one graph in a process of its own.
@@ -131,6 +145,7 @@ impl Target {
             format!("--opt-objects={}", self.opt_objects),
             format!("--max-objects={}", self.max_objects),
         ];
+        list.extend((self.attention == How::Onnx).then(|| "--attention=onnx".to_string()));
         list.extend(self.parse_only.then(|| "--parse-only".to_string()));
         list
     }
@@ -150,7 +165,15 @@ mod tests {
 
     #[test]
     fn the_child_gets_the_same_target() {
-        let words = ["t", "--libraries=/l", "p", "--compute-capability=89", "--max-objects=4", "--parse-only"];
+        let words = [
+            "t",
+            "--libraries=/l",
+            "p",
+            "--compute-capability=89",
+            "--max-objects=4",
+            "--parse-only",
+            "--attention=onnx",
+        ];
         let given = Arguments::parse_from(words);
         let mut again = vec!["t".to_string(), "--libraries=/l".to_string(), "--one=/g.onnx".to_string()];
         again.extend(given.target.as_arguments());

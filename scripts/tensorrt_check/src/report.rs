@@ -60,7 +60,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [least, best, most] = self.objects;
         let done = if self.parse_only { "parsed" } else { "built" };
-        writeln!(f, "{}, {}, profile {least}, {best}, {most} objects\n", self.compiler, self.target)?;
+        write!(f, "{}, {}, profile {least}, {best}, {most} objects", self.compiler, self.target)?;
+        let changed: Vec<usize> = self.graphs.iter().filter_map(|row| row.outcome.attentions).collect();
+        if !changed.is_empty() {
+            let all: usize = changed.iter().sum();
+            let graphs = self.graphs.len();
+            write!(f, ", {all} attentions by ONNX's Attention, in {} of {graphs} graphs", changed.len())?;
+        }
+        writeln!(f, "\n")?;
         writeln!(f, "{}\n", table(&self.graphs, self.parse_only))?;
         for left in &self.left_out {
             writeln!(f, "left out: {} {}: {}", left.pack, left.what, left.reason)?;
@@ -154,6 +161,7 @@ mod tests {
             Network { layers: 12, output_types: ByType::from([("fp32".to_string(), 12)]), parse_seconds: 0.2 };
         let engine = Engine { bytes: 1_250_000, weight_bytes: Some(50_000), build_seconds: 0.5, ..Engine::default() };
         let outcome = Outcome {
+            attentions: None,
             network: Some(network),
             engine: refusal.is_none().then_some(engine),
             refusal,
@@ -188,6 +196,15 @@ mod tests {
             ["", "p", "g", "bf16", "12", "1.2", "0.1", "", "0.5", "", "", ""],
             "what is not known is empty"
         );
+    }
+
+    #[test]
+    fn changed_attentions_are_said() {
+        let mut report = report(None);
+        assert!(report.to_string().starts_with("TensorRT for RTX 1.7.1, sm_86, profile 1, 1, 8 objects\n"));
+        report.graphs[0].outcome.attentions = Some(4);
+        let said = "profile 1, 1, 8 objects, 4 attentions by ONNX's Attention, in 1 of 1 graphs\n";
+        assert!(report.to_string().contains(said), "{report}");
     }
 
     #[test]

@@ -31,6 +31,9 @@ impl Row {
 /// What the compiler made of a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// How many attentions were changed beforehand; none: the file was taken as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attentions: Option<usize>,
     /// The network as the parser made it; none where it refused the file.
     pub network: Option<Network>,
     /// The engine; none where nothing was built.

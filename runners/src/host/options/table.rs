@@ -154,8 +154,10 @@ pub const TABLE: &[RunnerOption] = &[
     },
     RunnerOption {
         doc: "`whole` writes out the weights of all queries, as the files do: 0.5 GB in fp32 for one object of SAM 2.1 at 1024 px. \
-              `fused` takes ONNX Runtime's own operator, which never holds them all (cuda, and fp32 on the cpu). A number computes so many queries \
-              at a time with the operators of the file, on every device. `fused` changes attentions of 65536 weights or \
+              `fused` takes ONNX Runtime's own operator, which never holds them all (cuda, and fp32 on the cpu). `onnx` takes ONNX's own \
+              `Attention` (opset 23), for which NVIDIA's compiler has kernels in fp16 and bf16: on tensorrt from 10.14 on, with ONNX Runtime 1.23 \
+              or newer. On the cpu `onnx` only proves the changed graph, and needs more memory than `whole`. A number computes so many queries \
+              at a time with the operators of the file, on every device. `fused` and `onnx` change attentions of 65536 weights or \
               more, a number those with more queries than that; on the cpu in fp32 the packs' own form is fused already. The \
               graph is changed in memory, the pack's file stays as \
               it is, and the record says what was changed. Figures: [gpu.md](gpu.md#attention).",
@@ -163,9 +165,13 @@ pub const TABLE: &[RunnerOption] = &[
             "attention",
             EVERY,
             "fused on cuda, 512 on webgpu, else whole",
-            "How large attentions are computed: as in the file, fused, or N queries at a time",
+            "How large attentions are computed: as in the file, fused, by ONNX's own operator, or N queries at a time",
             WordsOrNumber(
-                &[("whole", |s| s.attention = Attention::Whole), ("fused", |s| s.attention = Attention::Fused)],
+                &[
+                    ("whole", |s| s.attention = Attention::Whole),
+                    ("fused", |s| s.attention = Attention::Fused),
+                    ("onnx", |s| s.attention = Attention::Standard { spread: false }),
+                ],
                 (16, 65_536),
                 |s, n| s.attention = Attention::Strips(n),
             ),
