@@ -466,6 +466,16 @@ fn packs_inspect_counts_what_the_files_hold() {
         let text = run(&["--dtype", "bf16", "--objects", "2"]);
         assert!(text.contains("tracked frame") && text.contains("MatMul") && text.contains("bf16"), "{text}");
         assert!(text.contains("nothing is missing"), "{text}");
+        let forms = |text: &str| -> Vec<String> {
+            let named = |line: &&str| line.starts_with("  forms  ");
+            text.lines().filter(named).map(|line| line.trim_start_matches("  forms  ").to_string()).collect()
+        };
+        let changed = "attention=fused changes 4; attention=onnx changes 4";
+        let in_half = forms(&text);
+        assert!(in_half.contains(&format!("as in the file; {changed}")), "{text}");
+        assert!(in_half.len() < graphs.len(), "graphs without another form say nothing: {text}");
+        let cpu_form = format!("as in the file; form=cpu fp32/memory_attention.cpu.onnx; {changed}");
+        assert!(forms(&run(&["--dtype", "fp32"])).contains(&cpu_form));
         assert!(text.contains("the masks of transformers' video session"), "{text}");
         assert!(text.contains("packs copy") && text.contains("frames of clip g0 are in"), "they share frames: {text}");
     }

@@ -2,8 +2,8 @@
 //! of queries times keys: 0.5 GB in fp32 for one object of SAM 2.1 at 1024 px. Here such products become ONNX Runtime's own
 //! fused operator or ONNX's, neither of which holds that matrix, or the same operators on strips of queries, which hold a part of it.
 //!
-//! The pattern: `MatMul(queries, keys^T)`, its sum with one row of biases per object where there is one, `Softmax` over the keys, `MatMul(weights,
-//! values)`; casts may stand between them. Nothing else may read what lies inside.
+//! The pattern: `MatMul(queries, keys^T)`, times a constant where there is one, its sum with one row of biases per object where there is one,
+//! `Softmax` over the keys, `MatMul(weights, values)`; casts may stand between them. Nothing else may read what lies inside.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -73,11 +73,20 @@ struct Found<'m, 'a> {
     bias: Option<&'a str>,
     values: &'a str,
     result: &'a str,
+    /// The constant that scores are multiplied with: its name and its value.
+    scale: Option<(&'a str, f32)>,
     /// The casts of scores and weights.
     scores_cast: Option<&'m Node<'a>>,
     weights_cast: Option<&'m Node<'a>>,
     /// Of queries `[..., n, d]`, keys `[..., d, m]` and values `[..., m, v]`, with two objects.
     shapes: [Vec<i64>; 3],
+}
+
+impl Found<'_, '_> {
+    /// What scores are multiplied with.
+    fn factor(&self) -> f32 {
+        self.scale.map_or(1.0, |(_, value)| value)
+    }
 }
 
 /// Looks values up by name.
@@ -127,6 +136,12 @@ impl<'m, 'a> Lookup<'m, 'a> {
         self.shapes.get(name)
     }
 
+    /// A constant of one f32.
+    fn scalar(&self, name: &str) -> Option<f32> {
+        let values = self.model.initializers.iter().find(|constant| constant.name == name)?.floats()?;
+        <[f32; 1]>::try_from(values).ok().map(|[value]| value)
+    }
+
     /// Where a cast of f32 values to a half type comes from; else the value itself.
     fn before_cast(&self, name: &'a str) -> &'a str {
         let cast = self.maker(name).filter(|(_, node)| node.op == "Cast").map(|(_, node)| node.inputs[0]);
@@ -148,6 +163,17 @@ impl<'m, 'a> Lookup<'m, 'a> {
             (scores, bias) = match (rows(a)?, rows(b)?) {
                 (n, 1) if n > 1 => (a, Some(b)),
                 (1, n) if n > 1 => (b, Some(a)),
+                _ => return None,
+            };
+            nodes.push(place);
+        }
+        let mut scale = None;
+        if let Some((place, product)) = self.inner(scores, "Mul") {
+            let [a, b] = product.inputs[..] else { return None };
+            let constant = |name: &'a str| Some((name, self.scalar(name)?));
+            (scores, scale) = match (constant(a), constant(b)) {
+                (None, Some(scale)) => (a, Some(scale)),
+                (Some(scale), None) => (b, Some(scale)),
                 _ => return None,
             };
             nodes.push(place);
@@ -176,6 +202,7 @@ impl<'m, 'a> Lookup<'m, 'a> {
             bias,
             values,
             result: last.outputs[0],
+            scale,
             scores_cast: scores_cast.map(|(_, cast)| cast),
             weights_cast: weights_cast.map(|(_, cast)| cast),
             shapes: [q, k, v],
@@ -332,6 +359,9 @@ impl<'a> Writer<'_, '_, 'a> {
             if let Some(to) = cast(found.scores_cast) {
                 x = self.node("Cast", &[&x], &format!("wide.{i}"), &to);
             }
+            if let Some((scale, _)) = found.scale {
+                x = self.node("Mul", &[&x, scale], &format!("scaled.{i}"), &[]);
+            }
             if let Some(bias) = found.bias {
                 x = self.node("Add", &[&x, bias], &format!("biased.{i}"), &[]);
             }
@@ -364,14 +394,14 @@ impl<'a> Writer<'_, '_, 'a> {
                 let keys = self.transposed(found.keys, "keys", &[0, 2, 1]);
                 (1, [found.queries.to_string(), keys, found.values.to_string()])
             }
-            (3, Some(bias)) => {
+            (3, Some(bias)) if found.scale.is_none() => {
                 let [queries, keys] = self.with_bias(found, bias, dtype)?;
                 (1, [queries, keys, found.values.to_string()])
             }
             (4, None) if q[0] == k[0] && q[1] == k[1] && k[1] == v[1] => (q[1], self.one_row_per_token(found)),
             _ => return None,
         };
-        let attention = |result: &str| build::attention([&q_name, &k_name, &v_name], result, heads);
+        let attention = |result: &str| build::attention([&q_name, &k_name, &v_name], result, heads, found.factor());
         if rank == 3 {
             put_bytes(&mut self.nodes, 1, &attention(found.result));
             return Some(());
@@ -405,7 +435,8 @@ impl<'a> Writer<'_, '_, 'a> {
                 return None;
             }
             let keys = self.transposed(found.keys, "keys", &[0, 1, 3, 2]);
-            let attention = build::standard_attention(&[found.queries, &keys, found.values], found.result);
+            let attention =
+                build::standard_attention(&[found.queries, &keys, found.values], found.result, found.factor());
             put_bytes(&mut self.nodes, 1, &attention);
             return Some(());
         }
@@ -445,7 +476,7 @@ impl<'a> Writer<'_, '_, 'a> {
         });
         let inputs: Vec<&str> = parts.iter().chain(&mask).map(String::as_str).collect();
         let by_head = format!("{}.by_head", self.prefix);
-        put_bytes(&mut self.nodes, 1, &build::standard_attention(&inputs, &by_head));
+        put_bytes(&mut self.nodes, 1, &build::standard_attention(&inputs, &by_head, found.factor()));
         let shape = self.numbers("shape", &[-1, n, d]);
         put_bytes(&mut self.nodes, 1, &build::node("Reshape", &[&by_head, &shape], &[found.result], &[]));
         Some(())

@@ -78,25 +78,25 @@ pub fn transpose(input: &str, output: &str, order: &[i64]) -> Vec<u8> {
     node
 }
 
-/// ONNX Runtime's MultiHeadAttention of queries, keys and values `[batch, tokens, heads x width]` that need no scale.
-pub fn attention(inputs: [&str; 3], output: &str, heads: i64) -> Vec<u8> {
+/// ONNX Runtime's MultiHeadAttention of queries, keys and values `[batch, tokens, heads x width]`.
+pub fn attention(inputs: [&str; 3], output: &str, heads: i64, scale: f32) -> Vec<u8> {
     let mut node = node("MultiHeadAttention", &inputs, &[output], &[("num_heads", heads)]);
-    put_unit_scale(&mut node);
+    put_scale(&mut node, scale);
     put_bytes(&mut node, 7, RUNTIME_DOMAIN.as_bytes());
     node
 }
 
-/// ONNX's own Attention (opset 23) of queries, keys and values `[batch, heads, tokens, width]` that need no scale, and a mask.
-pub fn standard_attention(inputs: &[&str], output: &str) -> Vec<u8> {
+/// ONNX's own Attention (opset 23) of queries, keys and values `[batch, heads, tokens, width]`, and a mask.
+pub fn standard_attention(inputs: &[&str], output: &str, scale: f32) -> Vec<u8> {
     let mut node = node("Attention", inputs, &[output], &[]);
-    put_unit_scale(&mut node);
+    put_scale(&mut node, scale);
     node
 }
 
-fn put_unit_scale(node: &mut Vec<u8>) {
+fn put_scale(node: &mut Vec<u8>, value: f32) {
     let mut scale = Vec::new();
     put_bytes(&mut scale, 1, b"scale");
-    put_float(&mut scale, 2, 1.0);
+    put_float(&mut scale, 2, value);
     put_integer(&mut scale, 20, 1); // AttributeProto.FLOAT
     put_bytes(node, 5, &scale);
 }

@@ -338,7 +338,7 @@ fn attended(
 
 #[test]
 fn attention_is_the_same_however_it_is_computed() {
-    use crate::onnx::build::{node, value_info, value_info_of};
+    use crate::onnx::build::{initializer, node, value_info, value_info_of};
     let softmax = |from: &str| node("Softmax", &[from], &["weights"], &[("axis", -1)]);
     // One head; queries that all objects share, keys of each, of which some do not exist. Rows: 300 queries, 300 keys.
     let objects = |rest: &[i64]| {
@@ -363,10 +363,12 @@ fn attention_is_the_same_however_it_is_computed() {
         [("queries", &[1, 300, 16]), ("keys", &[2, 16, 300]), ("bias", &[2, 1, 300]), ("values", &[2, 300, 8])];
     let mut square_inputs = shared_inputs;
     square_inputs[3].1 = &[2, 300, 16];
-    // Two heads, no bias.
+    // Two heads, a scale, no bias.
     let heads = [
         (1, node("MatMul", &["queries", "keys"], &["scores"], &[])),
-        (1, softmax("scores")),
+        (1, node("Mul", &["scale", "scores"], &["scaled"], &[])),
+        (1, softmax("scaled")),
+        (5, initializer("scale", ElementType::F32, &[], &0.3f32.to_le_bytes())),
         (1, node("MatMul", &["weights", "values"], &["y"], &[])),
         (11, value_info("queries", ElementType::F32, &[1, 2, 256, 8])),
         (11, value_info("keys", ElementType::F32, &[1, 2, 8, 256])),
