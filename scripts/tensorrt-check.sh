@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds every graph of packs with NVIDIA's compiler, without a GPU: fetches the compiler, builds scripts/tensorrt_check, runs it.
 #
-#   scripts/tensorrt-check.sh PACK… [--dtype fp32,fp16,bf16,int8] [--compute-capability 86] [--parse-only] [--json]
+#   scripts/tensorrt-check.sh PACK… [--dtype fp32,fp16,bf16,int8] [--compute-capability 86] [--attention onnx] [--parse-only] [--json]
 #
 # Ends as the tool does: 0 everything was built, 1 something was refused, 2 wrong usage; and 3 where something is missing here
 # (an x86-64 Linux, the wheel, cargo, libclang), which it names.

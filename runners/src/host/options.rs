@@ -403,7 +403,7 @@ impl SessionSettings {
         if settings.weak_typing && precision == Dtype::Fp32 {
             return clash(WEAK, "on".into(), "off in fp32, because there is no lower precision to choose".into());
         }
-        let takes = match settings.attention {
+        let takes = |how| match how {
             Attention::Fused => matches!((device, precision), (Device::Cuda(_), _) | (Device::Cpu, Dtype::Fp32)),
             Attention::Standard { .. } => match device {
                 Device::Cpu | Device::Plugin(..) => true,
@@ -412,8 +412,10 @@ impl SessionSettings {
             },
             Attention::Whole | Attention::Strips(_) => true,
         };
-        if !takes {
-            let expected = format!("whole or a number in {precision} on {device}, which has no such kernel");
+        if !takes(settings.attention) {
+            let others = [("fused", Attention::Fused), ("onnx", Attention::Standard { spread: false })];
+            let others = others.iter().filter(|(_, how)| takes(*how)).map(|(name, _)| format!(", {name}"));
+            let expected = format!("whole{} or a number in {precision} on {device}", others.collect::<String>());
             let value = options.extra.get("attention").cloned().unwrap_or_default();
             return clash("attention", value, expected);
         }

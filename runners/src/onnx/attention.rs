@@ -13,7 +13,7 @@ use super::dtype::ElementType;
 use super::facts::RUNTIME_DOMAIN;
 use super::model::{Model, Node};
 use super::shapes::Shapes;
-use super::wire::{FieldReader, OnnxError, error, put_bytes, put_integer};
+use super::wire::{FieldReader, OnnxError, put_bytes, put_integer};
 
 /// How attention is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Attended {
     pub bytes: Vec<u8>,
     /// How many attentions were changed.
     pub changed: usize,
+    /// Are weights kept in other files, named relative to the model's folder?
+    pub has_weights_elsewhere: bool,
 }
 
 /// Weights (queries times keys) from which on attention is worth a fused operator.
@@ -58,11 +60,13 @@ const WIDEST_HEAD: i64 = 256;
 /// Weights below which NVIDIA's compiler (TensorRT for RTX 1.7) has no kernel for one head of one object: 4096 x 4096 were taken, 4096 x 3648
 /// and 5184 x 2048 refused. Two heads of half as many queries, which share their keys, are the same attention, and are taken.
 const LEAST_OF_ONE_HEAD: i64 = 1 << 24;
+/// The least bias that becomes part of a mask in a half type: fp16 holds 65504, and nothing is left of a weight 60000 below another.
+const LEAST_BIAS: f32 = -60_000.0;
 /// The first set whose graphs stay what they are under [`STANDARD_OPSET`], but for these operators, which changed since.
 const STEADY_OPSET: i64 = 18;
 const CHANGED_SINCE: [&str; 3] = ["GridSample", "GroupNormalization", "DFT"];
-/// What new names begin with.
-const PREFIX: &str = "attention.";
+/// The set from which on these are as under [`STANDARD_OPSET`], too.
+const SETTLED_OPSET: i64 = 21;
 
 /// One attention of a graph.
 struct Found<'m, 'a> {
@@ -83,6 +87,11 @@ struct Found<'m, 'a> {
 }
 
 impl Found<'_, '_> {
+    /// Both operators take a scale of 0 for none at all, and ONNX Runtime refuses negative ones.
+    fn is_scaled_up(&self) -> Option<()> {
+        (self.factor() > 0.0 && self.factor().is_finite()).then_some(())
+    }
+
     /// What scores are multiplied with.
     fn factor(&self) -> f32 {
         self.scale.map_or(1.0, |(_, value)| value)
@@ -130,6 +139,20 @@ impl<'m, 'a> Lookup<'m, 'a> {
         let reader = &self.model.nodes[*place];
         let fits = reader.is_standard() && reader.op == op && !self.outputs.contains(name);
         fits.then_some((*place, reader))
+    }
+
+    /// What no name of the graph begins with.
+    fn free_prefix(&self) -> String {
+        let model = self.model;
+        let constants = model.initializers.iter().map(|constant| constant.name);
+        let edges = model.inputs.iter().chain(&model.outputs).map(|edge| edge.name);
+        let names: Vec<&str> =
+            self.makers.keys().chain(self.readers.keys()).copied().chain(constants).chain(edges).collect();
+        let mut prefix = "attention.".to_string();
+        while names.iter().any(|name| name.starts_with(&prefix)) {
+            prefix.insert(0, '_');
+        }
+        prefix
     }
 
     fn shape(&self, name: &str) -> Option<&[i64]> {
@@ -195,7 +218,8 @@ impl<'m, 'a> Lookup<'m, 'a> {
         let values = *last.inputs.get(1)?;
         let shapes = [queries, keys, values].map(|name| self.shape(name).map(<[i64]>::to_vec));
         let [Some(q), Some(k), Some(v)] = shapes else { return None };
-        (q.len() == k.len() && k.len() == v.len() && (3..=4).contains(&q.len())).then_some(Found {
+        let ranks = [q.len(), k.len(), v.len(), rank as usize];
+        (ranks == [q.len(); 4] && (3..=4).contains(&q.len())).then_some(Found {
             nodes,
             queries,
             keys,
@@ -214,7 +238,7 @@ impl Attention {
     /// A whole model file with its attentions computed in this way; `None` where there is none that this would change.
     ///
     /// # Errors
-    /// The bytes are broken, or the graph has names that this needs.
+    /// The bytes are broken.
     pub fn of(self, file: &[u8]) -> Result<Option<Attended>, OnnxError> {
         match self {
             Attention::Whole => Ok(None),
@@ -225,18 +249,24 @@ impl Attention {
 
 impl Model<'_> {
     fn with_attention(&self, how: Attention) -> Result<Option<Attended>, OnnxError> {
+        // What a sub-graph reads, nobody here sees.
+        if self.nodes.iter().any(|node| !node.subgraph_ops.is_empty()) {
+            return Ok(None);
+        }
         let lookup = Lookup::new(self);
+        let prefix = lookup.free_prefix();
         let found = (0..self.nodes.len()).filter(|&place| self.nodes[place].op == "Softmax");
         let mut written = HashMap::new(); // by the place of the last operator
         let mut gone = HashSet::new();
         let mut constants = Vec::new();
+        let changed = |node: &Node<'_>| node.is_standard() && CHANGED_SINCE.contains(&node.op);
         let steady = (STEADY_OPSET..=STANDARD_OPSET).contains(&self.opset())
-            && !self.nodes.iter().any(|node| node.is_standard() && CHANGED_SINCE.contains(&node.op));
+            && (self.opset() >= SETTLED_OPSET || !self.nodes.iter().any(changed));
         for found in found.filter_map(|place| lookup.attention(place)) {
             let mut writer = Writer {
                 nodes: Vec::new(),
                 constants: Vec::new(),
-                prefix: format!("{PREFIX}{}", written.len()),
+                prefix: format!("{prefix}{}", written.len()),
                 lookup: &lookup,
             };
             let fits = match how {
@@ -254,9 +284,6 @@ impl Model<'_> {
         }
         if written.is_empty() {
             return Ok(None);
-        }
-        if lookup.makers.keys().chain(lookup.readers.keys()).any(|name| name.starts_with(PREFIX)) {
-            return error(format!("names that begin with `{PREFIX}` are taken"));
         }
         let mut graph = Vec::with_capacity(self.graph_bytes.len());
         let mut place = 0..;
@@ -280,7 +307,8 @@ impl Model<'_> {
         if matches!(how, Attention::Standard { .. }) {
             bytes = with_opset(&bytes, STANDARD_OPSET)?;
         }
-        Ok(Some(Attended { bytes, changed: written.len() }))
+        let has_weights_elsewhere = self.initializers.iter().any(|constant| constant.external);
+        Ok(Some(Attended { bytes, changed: written.len(), has_weights_elsewhere }))
     }
 }
 
@@ -289,7 +317,9 @@ fn with_opset(file: &[u8], version: i64) -> Result<Vec<u8>, OnnxError> {
     let mut bytes = Vec::with_capacity(file.len());
     for field in FieldReader::new("the model", file) {
         let field = field?;
-        if field.number != 8 || !super::model::opset(field.bytes("an opset")?)?.0.is_empty() {
+        let own =
+            field.number == 8 && matches!(super::model::opset(field.bytes("an opset")?)?.0.as_str(), "" | "ai.onnx");
+        if !own {
             bytes.extend_from_slice(field.raw);
         }
     }
@@ -381,6 +411,7 @@ impl<'a> Writer<'_, '_, 'a> {
     /// A bias goes in as more channels, because the kernels that never write the weights out take no other: ones beside the
     /// queries and an eighth of the bias in eight channels beside the keys add up to it in the product.
     fn fused(&mut self, found: &Found<'_, 'a>) -> Option<()> {
+        found.is_scaled_up()?;
         let [q, k, v] = &found.shapes;
         let rank = q.len();
         let (n, d, m, wide) = (q[rank - 2], q[rank - 1], k[rank - 1], v[rank - 1]);
@@ -418,6 +449,7 @@ impl<'a> Writer<'_, '_, 'a> {
     ///
     /// A bias becomes the mask, rounded as the operands are. Of one head with few weights half of the queries become a second head.
     fn standard(&mut self, found: &Found<'_, 'a>, spread: bool) -> Option<()> {
+        found.is_scaled_up()?;
         let [q, k, v] = &found.shapes;
         let rank = q.len();
         let (n, d, m, wide) = (q[rank - 2], q[rank - 1], k[rank - 1], v[rank - 1]);
@@ -427,10 +459,7 @@ impl<'a> Writer<'_, '_, 'a> {
             return None;
         }
         if rank == 4 {
-            if found.bias.is_some()
-                || q[..2] != k[..2]
-                || k[..2] != v[..2]
-                || (q[..2] == [1, 1] && n * m < LEAST_OF_ONE_HEAD)
+            if found.bias.is_some() || q[..2] != k[..2] || k[..2] != v[..2] || (q[1] == 1 && n * m < LEAST_OF_ONE_HEAD)
             {
                 return None;
             }
@@ -450,12 +479,25 @@ impl<'a> Writer<'_, '_, 'a> {
             if self.lookup.shape(bias)? != [k[0], 1, m] {
                 return None;
             }
+            if type_of(bias) != Some(ElementType::F32) {
+                return None;
+            }
+            let half = dtype != ElementType::F32;
             let cast = [("to", dtype.0)];
-            let same = self.lookup.types.get(bias) == Some(&dtype);
-            let bias = if same { bias.to_string() } else { self.node("Cast", &[bias], "bias", &cast) };
             if q[0] != k[0] {
-                let zeros = self.zeros(&bias, dtype)?;
+                if q[0] != 1 {
+                    return None;
+                }
+                let mut zeros = self.zeros(bias);
+                if half {
+                    zeros = self.node("Cast", &[&zeros], "zeros.cast", &cast);
+                }
                 queries = self.node("Add", &[&queries, &zeros], "of_each", &[]);
+            }
+            let mut bias = bias.to_string();
+            if half {
+                bias = self.held(&bias, "bias");
+                bias = self.node("Cast", &[&bias], "bias", &cast);
             }
             let shape = self.numbers("mask.shape", &[-1, 1, 1, m]);
             let mut row = self.node("Reshape", &[&bias, &shape], "mask", &[]);
@@ -482,18 +524,20 @@ impl<'a> Writer<'_, '_, 'a> {
         Some(())
     }
 
+    /// A bias that no half type makes infinite: rows without any key stay finite, and times 0 it is 0.
+    fn held(&mut self, bias: &str, part: &str) -> String {
+        let least = self.floats(&format!("{part}.least"), &[1], LEAST_BIAS);
+        self.node("Max", &[bias, &least], &format!("{part}.held"), &[])
+    }
+
     /// Zeros `[objects, 1, 1]` out of a bias `[objects, 1, keys]`: added to what all objects share, they make a batch of it.
-    fn zeros(&mut self, bias: &str, dtype: ElementType) -> Option<String> {
+    fn zeros(&mut self, bias: &str) -> String {
         let [from, to, axis] =
             [("first", 0), ("end", 1), ("axis", 2)].map(|(part, number)| self.numbers(part, &[number]));
         let one = self.node("Slice", &[bias, &from, &to, &axis], "one_bias", &[]);
-        let width = match dtype {
-            ElementType::F32 => 4,
-            half if half.is_half() => 2,
-            _ => return None,
-        };
-        let zero = self.constant("zero", dtype, &[1], &vec![0; width]);
-        Some(self.node("Mul", &[&one, &zero], "zeros", &[]))
+        let held = self.held(&one, "one_bias");
+        let zero = self.floats("zero", &[1], 0.0);
+        self.node("Mul", &[&held, &zero], "zeros", &[])
     }
 
     /// Queries, keys and values of several heads side by side: `[batch, tokens, heads x width]`.
@@ -520,7 +564,7 @@ impl<'a> Writer<'_, '_, 'a> {
         if !f32s || self.lookup.shape(bias)? != [k[0], 1, k[2]] || (q[0] != k[0] && q[0] != 1) {
             return None;
         }
-        let zeros = self.zeros(bias, ElementType::F32)?;
+        let zeros = self.zeros(bias);
         let ones = self.floats("ones", &[1, q[1], BIAS_CHANNELS], 1.0);
         let ones = self.node("Add", &[&ones, &zeros], "ones_of_each", &[]);
         let queries =
@@ -543,6 +587,73 @@ mod tests {
     use super::*;
     use crate::onnx::Dimension;
     use crate::onnx::build::{model, node, value_info, value_info_of};
+
+    /// One head of `n` queries, of which objects have their own or share them, and `n` keys of each object.
+    fn one_head(n: i64, own: bool, scale: f32) -> Vec<u8> {
+        let objects = || Dimension::Dynamic("objects".into());
+        let of_each = |rest: [i64; 2]| std::iter::once(objects()).chain(rest.map(Dimension::Size)).collect::<Vec<_>>();
+        let batch = if own { objects() } else { Dimension::Size(1) };
+        let f32 = ElementType::F32;
+        model(
+            9,
+            18,
+            &[
+                (1, node("MatMul", &["queries", "attention.keys"], &["scores"], &[])),
+                (1, node("Mul", &["scores", "scale"], &["scaled"], &[])),
+                (1, node("Add", &["scaled", "bias"], &["biased"], &[])),
+                (1, node("Softmax", &["biased"], &["weights"], &[("axis", -1)])),
+                (1, node("MatMul", &["weights", "values"], &["y"], &[])),
+                (5, build::initializer("scale", f32, &[1], &scale.to_le_bytes())),
+                (11, value_info_of("queries", f32, &[batch, Dimension::Size(n), Dimension::Size(16)])),
+                (11, value_info_of("attention.keys", f32, &of_each([16, n]))),
+                (11, value_info_of("bias", f32, &of_each([1, n]))),
+                (11, value_info_of("values", f32, &of_each([n, 16]))),
+                (12, value_info_of("y", f32, &of_each([n, 16]))),
+            ],
+        )
+    }
+
+    /// Shapes that go into ONNX's operator, for two objects.
+    fn inputs_of(file: &[u8]) -> Option<Vec<Vec<i64>>> {
+        let attended = Attention::Standard { spread: false }.of(file).unwrap()?;
+        let changed = Model::parse(&attended.bytes).unwrap();
+        let mut shapes = Shapes::new(&changed, &|_| Some(2));
+        changed.nodes.iter().for_each(|node| assert!(shapes.infer(node)));
+        let attention = changed.nodes.iter().find(|node| node.op == "Attention").unwrap();
+        Some(attention.inputs.iter().map(|name| shapes.get(name).unwrap().to_vec()).collect())
+    }
+
+    #[test]
+    fn one_large_head_stays_one() {
+        let large = vec![vec![2, 1, 4096, 16], vec![2, 1, 4096, 16], vec![2, 1, 4096, 16], vec![2, 1, 1, 4096]];
+        for own in [true, false] {
+            assert_eq!(inputs_of(&one_head(4096, own, 0.5)).unwrap(), large);
+            let halves = inputs_of(&one_head(4094, own, 0.5)).unwrap();
+            assert_eq!((&halves[0], &halves[1]), (&vec![2, 2, 2047, 16], &vec![2, 1, 4094, 16]));
+            assert_eq!(inputs_of(&one_head(4095, own, 0.5)), None, "an odd number has no halves");
+        }
+    }
+
+    #[test]
+    fn scales_that_the_operators_cannot_have_are_left_alone() {
+        for (scale, taken) in [(0.5, true), (0.0, false), (-0.5, false), (f32::INFINITY, false)] {
+            assert_eq!(inputs_of(&one_head(4096, true, scale)).is_some(), taken, "{scale}");
+        }
+        // ONNX Runtime's own operator takes a bias as more channels, which a scale would change.
+        assert!(Attention::Fused.of(&one_head(4096, true, 0.5)).unwrap().is_none());
+        let strips = Attention::Strips(2048).of(&one_head(4096, true, 0.5)).unwrap().unwrap();
+        let ops: Vec<_> = Model::parse(&strips.bytes).unwrap().nodes.iter().map(|node| node.op.to_string()).collect();
+        let strip = ["MatMul", "Mul", "Add", "Softmax", "MatMul"];
+        assert_eq!(ops, [&["Split"], &strip[..], &strip, &["Concat"]].concat());
+    }
+
+    #[test]
+    fn new_names_begin_with_what_no_other_name_does() {
+        let strips = Attention::Strips(2048).of(&one_head(4096, true, 0.5)).unwrap().unwrap();
+        let model = Model::parse(&strips.bytes).unwrap();
+        let made = model.nodes.iter().flat_map(|node| &node.outputs).filter(|name| **name != "y");
+        assert!(made.clone().all(|name| name.starts_with("_attention.0.")), "{:?}", made.collect::<Vec<_>>());
+    }
 
     /// One head of 300 queries that all objects share, and keys of each.
     fn shared(opset: i64, half: ElementType, beside: Option<&str>) -> Vec<u8> {
@@ -601,6 +712,7 @@ mod tests {
         let changed = |file: &[u8]| onnx.of(file).unwrap().map(|attended| attended.changed);
         assert_eq!(changed(&shared(18, ElementType::F16, None)), Some(1));
         assert_eq!(changed(&shared(18, ElementType::F16, Some("Neg"))), Some(1));
+        assert_eq!(changed(&shared(21, ElementType::F16, Some("GridSample"))), Some(1));
         for (opset, beside) in [(17, None), (24, None), (18, Some("GridSample")), (18, Some("GroupNormalization"))] {
             assert_eq!(changed(&shared(opset, ElementType::F16, beside)), None, "{opset} {beside:?}");
         }

@@ -128,12 +128,6 @@ impl<'a> Shapes<'a> {
                 shape[axis] = self.value(node, 1)?;
                 Some(vec![shape.clone(), shape])
             }
-            // `[batch, heads, tokens, width]`: the queries' tokens, the values' width.
-            "Attention" if node.is_standard() => {
-                let mut shape = self.input(node, 0)?.to_vec();
-                *shape.last_mut()? = *self.input(node, 2)?.last()?;
-                Some(vec![shape])
-            }
             _ if node.is_standard() => self.computed(node).map(|shape| vec![shape]),
             _ => self.of_runtime(node).map(|shape| vec![shape]),
         }

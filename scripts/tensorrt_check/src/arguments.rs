@@ -80,7 +80,14 @@ impl How {
             How::Onnx => Attention::Standard { spread: false },
         };
         let wrong = |e: &dyn fmt::Display| format!("{}: {e}", file.display());
-        how.of(&std::fs::read(file).map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))
+        let attended = how.of(&std::fs::read(file).map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?;
+        match attended {
+            // The changed graph lies in another folder, where the compiler would not find them.
+            Some(attended) if attended.has_weights_elsewhere => {
+                Err(wrong(&"its weights are in other files; --attention takes graphs that hold theirs"))
+            }
+            attended => Ok(attended),
+        }
     }
 }
 

@@ -90,16 +90,21 @@ fn plan(arguments: &Arguments) -> Result<(Vec<Task>, Vec<LeftOut>), String> {
     if arguments.target.attention == How::Onnx {
         let mut changed = Vec::new();
         for task in tasks {
-            match How::Onnx.of(&task.file)? {
-                Some(_) => changed.push(task),
-                None => left_out.push(LeftOut {
-                    pack: task.pack,
-                    what: format!("{} {}", task.graph, task.dtype),
-                    reason: "attention=onnx changes nothing in it".to_string(),
-                }),
-            }
+            let reason = if !["fp16", "bf16"].contains(&task.dtype.as_str()) {
+                "attention=onnx is for fp16 and bf16"
+            } else if How::Onnx.of(&task.file)?.is_none() {
+                "attention=onnx changes nothing in it"
+            } else {
+                changed.push(task);
+                continue;
+            };
+            let what = format!("{} {}", task.graph, task.dtype);
+            left_out.push(LeftOut { pack: task.pack, what, reason: reason.to_string() });
         }
         tasks = changed;
+        if tasks.is_empty() {
+            return Err("no graph to compile: attention=onnx changes no fp16 or bf16 graph of these packs".to_string());
+        }
     }
     Ok((tasks, left_out))
 }
@@ -161,6 +166,22 @@ mod tests {
         let refusal = outcome.refusal.unwrap();
         assert_eq!(refusal.step, Step::Crash);
         assert_eq!(refusal.text, "the compiler's process ended without an answer (signal: 11 (SIGSEGV)) stack smashed");
+    }
+
+    #[test]
+    fn only_graphs_that_are_changed_are_compiled_in_that_form() {
+        let planned = |pack: &str| {
+            let pack = format!("{}/../../assets/packs/{pack}", env!("CARGO_MANIFEST_DIR"));
+            plan(&Arguments::parse_from(["t", "--libraries=/l", &pack, "--attention=onnx"]))
+        };
+        let (tasks, left_out) = planned("sam2_mini").unwrap();
+        let names: Vec<_> = tasks.iter().map(|task| (task.graph.as_str(), task.dtype.as_str())).collect();
+        let both = |dtype| [("image_encoder", dtype), ("memory_attention", dtype)];
+        assert_eq!(names, [both("fp16"), both("bf16")].concat());
+        let reasons = |reason: &str| left_out.iter().filter(|left| left.reason == reason).count();
+        assert_eq!(reasons("attention=onnx is for fp16 and bf16"), 5);
+        assert_eq!(reasons("attention=onnx changes nothing in it"), 6);
+        assert!(planned("labels_mini").unwrap_err().contains("changes no fp16 or bf16 graph"));
     }
 
     #[test]

@@ -155,10 +155,11 @@ pub const TABLE: &[RunnerOption] = &[
     RunnerOption {
         doc: "`whole` writes out the weights of all queries, as the files do: 0.5 GB in fp32 for one object of SAM 2.1 at 1024 px. \
               `fused` takes ONNX Runtime's own operator, which never holds them all (cuda, and fp32 on the cpu). `onnx` takes ONNX's own \
-              `Attention` (opset 23), for which NVIDIA's compiler has kernels in fp16 and bf16: on tensorrt from 10.14 on, with ONNX Runtime 1.23 \
-              or newer. On the cpu `onnx` only proves the changed graph, and needs more memory than `whole`. A number computes so many queries \
+              `Attention` (opset 23): in fp16 and bf16 on tensorrt, from TensorRT 10.14 and ONNX Runtime 1.23 on, and on devices of plugin libraries. \
+              TensorRT for RTX builds such graphs; nothing has run them but the cpu, where `onnx` only proves the changed graph, and needs more memory \
+              than `whole`. A number computes so many queries \
               at a time with the operators of the file, on every device. `fused` and `onnx` change attentions of 65536 weights or \
-              more, a number those with more queries than that; on the cpu in fp32 the packs' own form is fused already. The \
+              more, `onnx` only where heads have at most 256 channels, a multiple of 8, and the graph has opset 18 to 23, a number those with more queries than that; on the cpu in fp32 the packs' own form is fused already. The \
               graph is changed in memory, the pack's file stays as \
               it is, and the record says what was changed. Figures: [gpu.md](gpu.md#attention).",
         ..option(

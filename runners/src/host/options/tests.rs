@@ -117,6 +117,25 @@ fn options_are_checked_against_the_device() {
         assert!(text.contains(name), "{text}");
         assert!(text.contains(&format!("on {device}")) || text.contains("expected "), "{text}");
     }
+    let attention = |device, dtype, how: &str| {
+        let mut options = Options::default();
+        options.extra.insert("attention".into(), how.into());
+        SessionSettings::new(device, dtype, &options).map_err(|e| e.to_string())
+    };
+    for (device, dtype, how, expected) in [
+        (Device::TensorRt(0), Dtype::Bf16, "fused", "whole, onnx or a number in bf16 on tensorrt:0"),
+        (Device::TensorRt(0), Dtype::Int8, "onnx", "whole or a number in int8 on tensorrt:0"),
+        (Device::Cuda(0), Dtype::Fp16, "onnx", "whole, fused or a number in fp16 on cuda:0"),
+        (Device::Cpu, Dtype::Fp16, "fused", "whole, onnx or a number in fp16 on cpu"),
+    ] {
+        let text = attention(device, dtype, how).unwrap_err();
+        assert!(text.contains(expected), "{text}");
+    }
+    for (device, dtype) in [(Device::TensorRt(0), Dtype::Fp16), (Device::Cpu, Dtype::Fp32), (Device::Cpu, Dtype::Bf16)]
+    {
+        let spread = device == Device::Cpu;
+        assert_eq!(attention(device, dtype, "onnx").unwrap().attention, Attention::Standard { spread });
+    }
     assert_eq!(pins(Some(1), &[4, 5]).unwrap(), [0usize; 0]);
     assert_eq!(pins(Some(3), &[4, 5, 7]).unwrap(), [5, 7]);
     assert!(pins(Some(3), &[4, 5]).unwrap_err().contains("2 processors"));

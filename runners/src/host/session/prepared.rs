@@ -14,7 +14,7 @@ use crate::host::evidence::evidence;
 use crate::host::runtime::Runtime;
 use crate::host::settings::SessionSettings;
 use crate::host::tensorrt::Compiler;
-use crate::onnx::{Edge, Model, OnnxError, PAD_FUSION};
+use crate::onnx::{Attention, Edge, Model, OnnxError, PAD_FUSION};
 use crate::runner::RunnerError;
 use crate::types::{Device, DroppedOption, Dtype, StagePrecision};
 
@@ -224,7 +224,13 @@ impl<'a> Prepared<'a> {
     /// How attention is computed and where the weights are, in words.
     pub(super) fn notes(&self) -> Vec<String> {
         let Read { name, weights, settings, .. } = self.read;
-        let attention = self.attentions.map(|n| format!("attention of `{name}`: {n} {}", settings.attention));
+        let asked = matches!(settings.attention, Attention::Standard { .. });
+        let attention = match self.attentions {
+            Some(n) => Some(format!("attention of `{name}`: {n} {}", settings.attention)),
+            None => {
+                asked.then(|| format!("attention of `{name}`: as in the file; attention=onnx changes nothing in it"))
+            }
+        };
         let mapped = match (weights, self.folder.is_some()) {
             (0, false) => None,
             (0, true) => Some(format!("weights of `{name}`: mapped from its file")),
