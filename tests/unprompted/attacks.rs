@@ -343,13 +343,19 @@ fn packs_that_are_replaced_after_planning_find_and_name_nothing() {
 
 fn frame(path: &Path, (width, height): (u32, u32), n: u32) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let data: Vec<u8> = (0..width * height).map(|i| (i * 37 + n * 5) as u8).collect();
+    // Something to find: noise around an even block in the middle, half as wide and high as the frame.
+    let inside = |i: u32, size: u32| (size..3 * size).contains(&(4 * i + 2));
+    let data: Vec<u8> = (0..width * height)
+        .map(
+            |i| if inside(i % width, width) && inside(i / width, height) { 220 } else { ((i * 37 + n * 5) % 90) as u8 },
+        )
+        .collect();
     let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), width, height);
     encoder.set_color(png::ColorType::Grayscale);
     encoder.write_header().unwrap().write_image_data(&data).unwrap();
 }
 
-/// Grey frames of one pixel, long, narrow, and a video of one frame, through the shipped video segmenter and label pack, whose classes have
+/// A block in grey frames of one pixel, long, narrow, and a video of one frame, through the shipped video segmenter and label pack, whose classes have
 /// hostile names here.
 #[test]
 fn odd_frames_are_segmented_and_hostile_labels_stay_text() {

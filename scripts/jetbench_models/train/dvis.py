@@ -7,7 +7,6 @@ objects have to be found again, and rows that wrongly look like objects are carr
 """
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,12 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clips.boxes import SMALLEST
-from ..clips.synth import TextureBank
 from ..clips.tubes import Tubes
 from ..models import dvis
 from ..models.dvis_tracker import Seen, Track, Tracker, sureness
 from . import segmenter
-from .segmenter import AUXILIARY, CLASS, DICE, MASK, as_input, assign, dice, draw_batch
+from .segmenter import AUXILIARY, CLASS, DICE, MASK, RENEWED, as_input, assign, dice, draw_batch, textures
 
 STEPS = 5600
 PLAN = ((0.0, 1, 16), (0.25, 3, 6), (0.6, 6, 3))      # from this share of the steps on: frames per clip, clips per step
@@ -29,7 +27,6 @@ NOTHING = 0.3             # weight of the class "no object"
 LOST, NOISE = 0.25, 2     # chance per frame that a track is lost; most rows without an object that a frame makes tracks of
 DOUBT = 0.3               # score above which they look like objects
 KEPT = 0.8                # chance per frame that a track without an object goes on
-BANK, RENEWED, DOTTED = 7, 100, 0.1      # seed of the first textures; steps after which others are drawn; share of dotted grounds
 IGNORED = -100            # class of rows of which nothing is wanted
 
 
@@ -192,12 +189,6 @@ def batch_loss(model: dvis.DvisDaq, clips: list[Tubes], rng: np.random.Generator
     logged = dict(segmenter=float(of_segmenter.detach()), tracker=float(of_tracker.detach()), iou=float(np.mean(overlaps or 0)),
                   tracked=float(np.mean(tracked or 0)))
     return of_segmenter + of_tracker, logged
-
-
-@functools.lru_cache(maxsize=1)
-def textures(number: int) -> TextureBank:
-    """Those of ``RENEWED`` steps. Their seeds are far from the ones of held-out clips."""
-    return TextureBank(BANK + number, dotted=DOTTED)
 
 
 class Trained(nn.Module):

@@ -1,12 +1,14 @@
 """Trains the miniature VidEoMT from random weights: ``train videomt``.
 
-Every step draws its clips anew: single frames first, then clips of three and of six frames, over which the queries are carried as in
-use. An object takes a query on the frame on which it is first seen, by the cheapest assignment among those that are free, and keeps it;
-where it is not visible, its query says "no object" and its mask is empty. Seeded and step based; a run saves a checkpoint every few
-minutes and on SIGTERM, and the same command continues from it.
+Every step draws its clips anew: single frames first, then clips of three, six and twelve, over which the queries are carried as in use.
+Short clips alone do not do: after those of three, tracks of 24 frames are worse than after single frames. An object takes a query on the
+frame on which it is first seen, by the cheapest assignment among those that are free, and keeps it; where it is not visible, its query says
+"no object" and its mask is empty. Seeded and step based; a run saves a checkpoint every few minutes and on SIGTERM, and the same command
+continues from it.
 """
 from __future__ import annotations
 
+import functools
 import json
 import math
 import signal
@@ -26,8 +28,8 @@ from ..clips.tubes import Tubes, training_clip
 from ..models import MEAN, STD, videomt, weights
 from .optimise import Average
 
-STEPS = 4000
-PLAN = ((0.0, 1, 16), (0.45, 3, 5), (0.75, 6, 3))     # from this share of the steps on: frames per clip, clips per step
+STEPS = 24000
+PLAN = ((0.0, 1, 16), (0.3125, 3, 5), (0.5, 6, 3), (0.54, 12, 2))     # from this share of the steps on: frames per clip, clips per step
 RATE, LAST_RATE = 2e-3, 2e-5
 WARM, FALL = 100, 0.45    # steps over which the rate rises; last part of the run, over which it falls along a cosine
 EASY, HARDER = 0.1, 0.25  # difficulty at the start, and the share of the steps over which it rises to 1
@@ -35,7 +37,7 @@ PAIRS, EVENTS = 0.4, 0.35
 CLASS, MASK, DICE, AUXILIARY, GROUND = 2.0, 5.0, 5.0, 0.3, 1.0     # weights of the losses; the library's, and our own two
 NOTHING = 0.3             # weight of the class "no object"
 CLIP, WEIGHT_DECAY = 1.0, 0.02
-BANK = 7                  # textures of training; held-out clips have others
+BANK, RENEWED, DOTTED = 7, 100, 0.1    # seed of the first textures; steps after which others are drawn; share of dotted grounds
 CHECKPOINT_SECONDS, LOG_STEPS = 120.0, 25
 
 
@@ -43,6 +45,12 @@ def rate_at(step: int, steps: int) -> float:
     """Learning rate of ``step``; it stands still for most of the run, so that until it falls the length of a run may be changed."""
     fallen = max(0.0, (step / steps - (1 - FALL)) / FALL)
     return (LAST_RATE + (RATE - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * fallen))) * min(1.0, (step + 1) / WARM)
+
+
+@functools.lru_cache(maxsize=1)
+def textures(number: int) -> TextureBank:
+    """Those of ``RENEWED`` steps. Their seeds are far from the ones of held-out clips."""
+    return TextureBank(BANK + number, dotted=DOTTED)
 
 
 def draw_batch(seed: int, step: int, steps: int, bank: TextureBank, size: int = videomt.MINIATURE_SIZE, coarse: int = 3,
@@ -203,12 +211,11 @@ class Run:
 
     def start(self) -> nn.Module:
         """What is trained: a module whose ``model`` is kept as the result."""
-        self.bank = TextureBank(BANK)
         return Trained(videomt.build(self.seed))
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         """Loss of this step's clips, and what to log."""
-        clips = draw_batch(self.seed, self.step, self.steps, self.bank)
+        clips = draw_batch(self.seed, self.step, self.steps, textures(self.step // RENEWED))
         return clip_loss(self.trained(as_input(clips)), clips)
 
     def save_weights(self, name: str) -> None:
