@@ -9,25 +9,25 @@ fn of_each(rest: [i64; 2]) -> Vec<Dimension> {
 
 /// One head of `n` queries, of which objects have their own or share them, and `n` keys of each object.
 fn one_head(n: i64, own: bool, scale: f32) -> Vec<u8> {
+    model(9, 18, &fields_of_one_head(n, own, scale))
+}
+
+fn fields_of_one_head(n: i64, own: bool, scale: f32) -> Vec<(u32, Vec<u8>)> {
     let batch = if own { Dimension::Dynamic("objects".into()) } else { Dimension::Size(1) };
     let f32 = ElementType::F32;
-    model(
-        9,
-        18,
-        &[
-            (1, node("MatMul", &["queries", "attention.keys"], &["scores"], &[])),
-            (1, node("Mul", &["scores", "scale"], &["scaled"], &[])),
-            (1, node("Add", &["scaled", "bias"], &["biased"], &[])),
-            (1, node("Softmax", &["biased"], &["weights"], &[("axis", -1)])),
-            (1, node("MatMul", &["weights", "values"], &["y"], &[])),
-            (5, build::initializer("scale", f32, &[1], &scale.to_le_bytes())),
-            (11, value_info_of("queries", f32, &[batch, Dimension::Size(n), Dimension::Size(16)])),
-            (11, value_info_of("attention.keys", f32, &of_each([16, n]))),
-            (11, value_info_of("bias", f32, &of_each([1, n]))),
-            (11, value_info_of("values", f32, &of_each([n, 16]))),
-            (12, value_info_of("y", f32, &of_each([n, 16]))),
-        ],
-    )
+    vec![
+        (1, node("MatMul", &["queries", "attention.keys"], &["scores"], &[])),
+        (1, node("Mul", &["scores", "scale"], &["scaled"], &[])),
+        (1, node("Add", &["scaled", "bias"], &["biased"], &[])),
+        (1, node("Softmax", &["biased"], &["weights"], &[("axis", -1)])),
+        (1, node("MatMul", &["weights", "values"], &["y"], &[])),
+        (5, build::initializer("scale", f32, &[1], &scale.to_le_bytes())),
+        (11, value_info_of("queries", f32, &[batch, Dimension::Size(n), Dimension::Size(16)])),
+        (11, value_info_of("attention.keys", f32, &of_each([16, n]))),
+        (11, value_info_of("bias", f32, &of_each([1, n]))),
+        (11, value_info_of("values", f32, &of_each([n, 16]))),
+        (12, value_info_of("y", f32, &of_each([n, 16]))),
+    ]
 }
 
 /// Shapes that go into ONNX's operator, for two objects.
@@ -62,6 +62,38 @@ fn scales_that_the_operators_cannot_have_are_left_alone() {
     let ops: Vec<_> = Model::parse(&strips.bytes).unwrap().nodes.iter().map(|node| node.op.to_string()).collect();
     let strip = ["MatMul", "Mul", "Add", "Softmax", "MatMul"];
     assert_eq!(ops, [&["Split"], &strip[..], &strip, &["Concat"]].concat());
+}
+
+#[test]
+fn graphs_of_other_forms_stay_as_they_are() {
+    let f32 = ElementType::F32;
+    let taken = |how: Attention, fields: &[(u32, Vec<u8>)]| how.of(&model(9, 18, fields)).unwrap().is_some();
+    let ways = [Attention::Standard { spread: false }, Attention::Strips(2048)];
+    let plain = fields_of_one_head(4096, true, 0.5);
+    ways.iter().for_each(|how| assert!(taken(*how, &plain)));
+    // Keys that objects share, whose queries are their own.
+    let mut shared_keys = plain.clone();
+    for (place, name, shape) in
+        [(7, "attention.keys", [1, 16, 4096]), (8, "bias", [1, 1, 4096]), (9, "values", [1, 4096, 16])]
+    {
+        shared_keys[place].1 = value_info(name, f32, &shape);
+    }
+    assert!(!taken(ways[0], &shared_keys));
+    // A constant of rank 4 makes the scores' rank 4, too.
+    let mut wide_scale = plain.clone();
+    wide_scale[5].1 = build::initializer("scale", f32, &[1, 1, 1, 1], &0.5f32.to_le_bytes());
+    // A sub-graph may read any value of the graph.
+    let (mut inner, mut branch, mut choice) = (Vec::new(), Vec::new(), node("If", &["bias"], &["chosen"], &[]));
+    put_bytes(&mut inner, 1, &node("Identity", &["scores"], &["seen"], &[]));
+    put_bytes(&mut branch, 1, b"then_branch");
+    put_bytes(&mut branch, 6, &inner);
+    put_bytes(&mut choice, 5, &branch);
+    let mut with_branch = plain.clone();
+    with_branch.insert(5, (1, choice));
+    for how in ways {
+        assert!(!taken(how, &wide_scale), "{how}");
+        assert!(!taken(how, &with_branch), "{how}");
+    }
 }
 
 #[test]
