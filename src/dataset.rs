@@ -19,6 +19,7 @@ mod masklets;
 mod objects;
 mod order;
 pub(crate) mod panoptic_files;
+pub mod panoptic_truth;
 mod ppm;
 mod prompts;
 mod structure;
@@ -27,6 +28,7 @@ mod synth;
 pub(crate) mod track_files;
 mod values;
 mod video;
+pub(crate) mod vipseg;
 pub(crate) mod whole;
 mod write;
 
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use jetbench_runners::types::{Mask, PromptShape};
 
 use crate::score::Protocol;
+use crate::text::plural;
 
 pub use categories::Categories;
 pub use check::{CheckReport, check};
@@ -53,11 +56,12 @@ pub use list::{parse_list, read_list};
 pub use live::{LIVE, Live};
 pub use masklets::Masklets;
 pub(crate) use order::sort as sort_frames;
+pub use panoptic_truth::{PanopticCategory, SegmentIds, SequenceSegments};
 pub use prompts::{FrameName, UserPrompt, UserPrompts};
 pub(crate) use structure::{Structure, structure};
 pub use synth::{SynthOptions, synthesise};
-pub(crate) use write::one_level;
 pub use write::{MaskWriter, label_colour};
+pub(crate) use write::{one_level, paint};
 
 /// Layout name of footage with prompts of the user's own.
 pub const FOOTAGE: &str = "footage";
@@ -89,7 +93,7 @@ pub struct Sequence {
     pub name: String,
     /// Frames in order.
     pub frames: Vec<FrameFile>,
-    /// Objects in name order.
+    /// Objects in name order; those of a panoptic truth in the order in which they show.
     pub objects: Vec<Object>,
     /// Frames per second: the video file's own, else those of the dataset's description.
     pub fps: f64,
@@ -132,6 +136,8 @@ pub enum MaskSource {
     Foreground(PathBuf),
     /// Run lengths of a JSON file (SA-V train); objects may overlap.
     Masklets(Arc<Masklets>),
+    /// Segment ids as colours, a file per frame (VIPSeg); its things are the objects.
+    Segments(Arc<SequenceSegments>),
 }
 
 /// One frame file.
@@ -221,7 +227,8 @@ impl Dataset {
         }
         // Footage of which nobody says anything has no objects: they are still to be found.
         let untold = |s: &Sequence| matches!(&s.guide, Guide::Prompts(given) if given.is_empty());
-        self.sequences.retain(|s| !s.objects.is_empty() || untold(s));
+        // Of a panoptic truth, stuff is left.
+        self.sequences.retain(|s| !s.objects.is_empty() || untold(s) || s.segments().is_some());
         if self.sequences.is_empty() {
             return Err(DataError(format!(
                 "{}: the limits (videos {}, objects {}, frames {}) leave no object to track; raise them",
@@ -230,6 +237,25 @@ impl Dataset {
                 shown(objects),
                 shown(frames)
             )));
+        }
+        Ok(())
+    }
+
+    /// Leaves out videos that show stuff alone, and says so in the findings.
+    ///
+    /// # Errors
+    /// When nothing is left.
+    pub(crate) fn leave_out_stuff(&mut self) -> Result<(), DataError> {
+        let all = self.sequences.len();
+        self.sequences.retain(|s| !s.objects.is_empty() || s.segments().is_none());
+        let gone = all - self.sequences.len();
+        if self.sequences.is_empty() {
+            return Err(DataError(format!("{}: no video has a thing, which could be prompted", self.root.display())));
+        }
+        if gone > 0 {
+            let (videos, are) = (plural(gone, "video", "videos"), if gone == 1 { "is" } else { "are" });
+            let what = format!("{videos} without a thing {are} left out: a prompted model has nothing to track there");
+            self.findings.push(Finding::warning(&self.root, what));
         }
         Ok(())
     }
@@ -294,7 +320,60 @@ impl Sequence {
                 Ok(objects.iter().map(|_| mask.clone()).collect())
             }
             MaskSource::Masklets(masklets) => objects.iter().map(|o| masklets.mask(&o.name, frame)).collect(),
+            MaskSource::Segments(_) => {
+                let mut masks = self.segment_ids(frame)?.masks(|id| objects.iter().any(|o| o.name == id.to_string()));
+                let mut take = |object: &Object| {
+                    let found = object.name.parse().ok().and_then(|id: u32| masks.remove(&id));
+                    found.unwrap_or_else(|| Mask::empty(self.width, self.height))
+                };
+                Ok(objects.iter().map(&mut take).collect())
+            }
         }
+    }
+
+    /// Segment ids of frame `frame`, where the truth is panoptic.
+    ///
+    /// # Errors
+    /// The truth has another form; names the file when it is missing, unreadable or of another size.
+    pub(crate) fn segment_ids(&self, frame: usize) -> Result<SegmentIds, DataError> {
+        let file = match self.truth_source() {
+            Some(MaskSource::Segments(segments)) => segments.frames.get(frame),
+            _ => None,
+        };
+        let (path, _) = file.ok_or_else(|| DataError(format!("{}: no segments of frame {frame}", self.name)))?;
+        let mut png = IdPng::default();
+        png.read(path)?;
+        if let Some(witness) = &self.witness {
+            witness.saw(path, png.bytes());
+        }
+        self.fits(path, png.size())?;
+        Ok(SegmentIds { width: self.width, height: self.height, ids: png.ids().collect() })
+    }
+
+    /// Do the segments of a frame have the pixels that the description says? The truth must be panoptic.
+    ///
+    /// # Errors
+    /// As [`Sequence::segment_ids`]; names the mask and the segment that differs.
+    pub(crate) fn check_segments(&self, frame: usize) -> Result<(), DataError> {
+        let areas = self.segment_ids(frame)?.areas();
+        let Some((path, listed)) = self.segments().and_then(|segments| segments.frames.get(frame)) else {
+            return Ok(());
+        };
+        panoptic_truth::agree(&areas, listed).map_err(|fault| DataError(format!("{}: {fault}", path.display())))
+    }
+
+    /// Has a mask this video's size?
+    fn fits(&self, path: &Path, (width, height): (u32, u32)) -> Result<(), DataError> {
+        if (width, height) == (self.width, self.height) {
+            return Ok(());
+        }
+        Err(DataError(format!(
+            "{}: annotation is {width}x{height}, the frames of video {} are {}x{}; masks must have the size of their frames",
+            path.display(),
+            self.name,
+            self.width,
+            self.height
+        )))
     }
 
     pub(crate) fn read_labels(&self, path: &Path) -> Result<LabelMasks, DataError> {
@@ -303,17 +382,7 @@ impl Sequence {
             witness.saw(path, &bytes);
         }
         let image = LabelMasks::decode(&bytes).map_err(|fault| DataError(format!("{}: {fault}", path.display())))?;
-        if (image.width, image.height) != (self.width, self.height) {
-            return Err(DataError(format!(
-                "{}: annotation is {}x{}, the frames of video {} are {}x{}; masks must have the size of their frames",
-                path.display(),
-                image.width,
-                image.height,
-                self.name,
-                self.width,
-                self.height
-            )));
-        }
+        self.fits(path, (image.width, image.height))?;
         Ok(image)
     }
 
@@ -332,17 +401,34 @@ impl Sequence {
 
     /// Names of the folders that its masks are written to, one per object; none where they are label maps.
     pub fn mask_folders(&self) -> impl Iterator<Item = &str> {
-        self.objects.iter().filter(|_| !self.exclusive()).map(|object| object.name.as_str())
+        self.objects.iter().filter(|_| !self.label_maps()).map(|object| object.name.as_str())
+    }
+
+    /// Are its masks written as label maps? So they are where a pixel belongs to one object, but for segment ids that need more than 16 bits.
+    pub(super) fn label_maps(&self) -> bool {
+        let wide = |object: &Object| object.name.parse::<u16>().is_err();
+        self.exclusive() && !(self.segments().is_some() && self.objects.iter().any(wide))
     }
 
     /// Do its label maps hold ids that take more than 8 bits?
     pub fn wide_ids(&self) -> bool {
-        self.exclusive() && self.objects.iter().any(|o| o.name.parse::<u16>().is_ok_and(|id| id > 255))
+        self.label_maps() && self.objects.iter().any(|o| o.name.parse::<u16>().is_ok_and(|id| id > 255))
     }
 
     /// Does a pixel belong to one object at most?
     pub fn exclusive(&self) -> bool {
-        matches!(self.guide, Guide::Found | Guide::Truth(MaskSource::LabelMaps(_) | MaskSource::Foreground(_)))
+        let of_one = |source: &MaskSource| {
+            matches!(source, MaskSource::LabelMaps(_) | MaskSource::Foreground(_) | MaskSource::Segments(_))
+        };
+        matches!(self.guide, Guide::Found) || self.truth_source().is_some_and(of_one)
+    }
+
+    /// Its panoptic truth.
+    pub(crate) fn segments(&self) -> Option<&SequenceSegments> {
+        match self.truth_source() {
+            Some(MaskSource::Segments(segments)) => Some(segments),
+            _ => None,
+        }
     }
 
     /// Where its ground truth lies, if there is any.

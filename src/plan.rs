@@ -105,6 +105,7 @@ impl Plan {
         if unprompted::is_footage(&settings, &cells) {
             settings.prompts = Some(UserPrompts::default());
         }
+        settings.limits.stuff = cells.iter().all(Cell::finds);
         let mut dataset = data::open_whole(&settings.source(), settings.limits)?;
         let list = dataset.sequences.iter().map(|s| s.name.clone()).collect();
         let list_sha256 = identity::list_sha256(&dataset);

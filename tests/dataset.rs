@@ -5,6 +5,7 @@ use std::path::Path;
 use jetbench::dataset::{
     Dataset, FrameReader, Layout, MaskWriter, OpenOptions, SynthOptions, check, read_frame, synthesise,
 };
+use jetbench::score::panoptic::{self, PanopticOptions};
 use jetbench::score::{ScoreOptions, score};
 use jetbench_runners::types::Mask;
 
@@ -59,6 +60,14 @@ fn every_layout_is_written_detected_read_scored_and_written_back_the_same() {
             assert!(data.sequences[0].objects[2].prompt_frame >= 4, "{layout}");
         }
         let truth = &options.out;
+        if layout == Layout::Vipseg {
+            let options = PanopticOptions { truth: truth.clone(), pred: dir.path().join("pred") };
+            let report = panoptic::score(&options).unwrap();
+            let (vpq, stq) = (report.vpq, report.stq);
+            let imperfect = |share: Option<f64>| share > Some(0.3) && share < Some(0.999);
+            assert!(imperfect(vpq.things) && imperfect(vpq.stuff) && imperfect(stq.stq), "{vpq:?} {stq:?}");
+            continue;
+        }
         let report = score(&ScoreOptions::new(truth, &again), &|_, _| ()).unwrap();
         assert_eq!(report.global.jf, report.scale, "{layout}: masks written and read again are not the same");
         let report = score(&ScoreOptions::new(truth, dir.path().join("pred")), &|_, _| ()).unwrap();

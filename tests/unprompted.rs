@@ -2,6 +2,7 @@
 //! which tools): every one bit for bit. `JETBENCH_VIS_CASES=DIR` takes another set of the same shape.
 
 mod attacks;
+mod panoptic;
 pub(crate) mod runs;
 mod saved;
 mod taken;

@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from jetbench_models import clips
 from jetbench_models.check import runtimes, verify
@@ -232,6 +233,25 @@ class Formats(unittest.TestCase):
             self.assertEqual(track.state["age"].tolist(), ages)
             for name in ("bank", "ptrs"):
                 self.assertEqual([value.mean() for value in track.state[name]], ages, (name, threshold))
+
+    def test_held_out_clips_have_the_same_masks_in_either_layout(self):
+        with tempfile.TemporaryDirectory() as folder:
+            roots = {layout: Path(folder) / layout for layout in ("sa-v", "vipseg")}
+            for layout, root in roots.items():
+                heldout.draw("hard", 1, 3, 64, 5, root, layout)
+            truth = json.loads((roots["vipseg"] / "panoptic_gt_VIPSeg_val.json").read_text())
+            self.assertEqual({of["id"]: (of["name"], of["isthing"]) for of in truth["categories"]}, {0: ("rest", 0), 1: ("object", 1)})
+            (video,) = truth["annotations"]
+            self.assertEqual(len(video["annotations"]), 3)
+            objects = sorted((roots["sa-v"] / "Annotations_6fps/hard_000").iterdir())
+            self.assertGreaterEqual(len(objects), 2)
+            for frame in video["annotations"]:
+                ids = np.asarray(Image.open(roots["vipseg"] / "panomasksRGB/hard_000" / frame["file_name"])).astype(int) @ [1, 256, 65536]
+                for number, of in enumerate(objects, 2):
+                    self.assertTrue(((np.asarray(Image.open(of / frame["file_name"])) > 0) == (ids == number)).all())
+                areas = {of["id"]: of["area"] for of in frame["segments_info"]}
+                self.assertEqual(areas, {n: int((ids == n).sum()) for n in np.unique(ids)})
+                self.assertTrue(all(of["category_id"] == (of["id"] > 1) for of in frame["segments_info"]))
 
     def test_two_runs_are_compared_video_by_video(self):
         def item(*seen: tuple[bool, float]) -> dict:

@@ -81,7 +81,7 @@ pub struct RunArgs {
     pub raw: Option<RawFrames>,
     /// Layout of the data, if detection would guess wrong
     ///
-    /// sa-v, davis2016 (all pixels above 0 are one object), davis2017, mose, youtube-vos, lvos, plain
+    /// sa-v, davis2016 (all pixels above 0 are one object), davis2017, mose, youtube-vos, lvos, vipseg, plain
     #[arg(long, value_name = "NAME", help_heading = WHAT, hide_short_help = true, add = complete::layouts())]
     #[serde(deserialize_with = "word", serialize_with = "as_word", skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,

@@ -79,7 +79,7 @@ pub enum DataCommand {
 pub struct DataCheckArgs {
     /// The dataset's root
     pub dir: PathBuf,
-    /// Layout, if detection would guess wrong: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
+    /// Layout, if detection would guess wrong: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, vipseg, plain
     #[arg(long, value_name = "NAME", add = complete::layouts())]
     pub layout: Option<Layout>,
     /// Text file with the videos to check
@@ -101,7 +101,7 @@ pub struct DataCheckArgs {
 pub struct DataSynthArgs {
     /// Folder to write into; must be empty or absent
     pub out: PathBuf,
-    /// Layout to write: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain
+    /// Layout to write: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, vipseg, plain
     #[arg(long, value_name = "NAME", default_value = "sa-v", add = complete::layouts())]
     pub layout: Layout,
     /// Videos

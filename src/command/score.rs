@@ -8,6 +8,7 @@ mod unprompted;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{ReferenceTool, ScoreArgs};
+use crate::dataset::vipseg;
 use crate::exit::{Error, Outcome};
 use crate::results::store;
 use crate::run::progress;
@@ -24,7 +25,9 @@ pub use self::unprompted::{tracking_columns, tube_columns};
 /// Anything that is missing or does not fit, each named (exit 2); a file that cannot be written.
 pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
     let tables = args.export_markdown.is_some() || args.export_latex.is_some();
-    if let Some(Rules::Tracks | Rules::Tubes(_) | Rules::Panoptic) = args.protocol
+    // VIPSeg's own protocol, as of other layouts.
+    let protocol = args.protocol.or(vipseg::is_panoptic(&args.gt).then_some(Rules::Panoptic));
+    if let Some(Rules::Tracks | Rules::Tubes(_) | Rules::Panoptic) = protocol
         && tables
     {
         return Err(Error::Usage(
@@ -32,7 +35,7 @@ pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
                 .into(),
         ));
     }
-    match args.protocol {
+    match protocol {
         Some(Rules::Tracks) => return unprompted::tracks(args),
         Some(Rules::Tubes(protocol)) => return unprompted::instances(args, protocol),
         Some(Rules::Panoptic) => return panoptic::segments(args),

@@ -32,6 +32,12 @@ struct Entry {
     category: Option<String>,
 }
 
+impl From<BTreeMap<String, BTreeMap<String, String>>> for Categories {
+    fn from(all: BTreeMap<String, BTreeMap<String, String>>) -> Categories {
+        Categories(all)
+    }
+}
+
 impl Categories {
     /// Reads those of the objects of `sequences` from the description in `root`. All or none: a score by class over some of the objects
     /// would take the tracks of the others for mistakes. What keeps a description that has categories from being used is a finding.

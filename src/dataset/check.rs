@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::layout::{self, OpenOptions};
 use super::objects::{not_one_object, sequence};
+use super::panoptic_truth::PanopticTruth;
 use super::survey::{Footage, MaskFiles, Survey, mask_file, survey};
 use super::values::Values;
-use super::{DataError, Finding, FindingSeverity, FrameFile, LabelImage, Layout, Masklets, read_frame, whole};
+use super::{DataError, Finding, FindingSeverity, FrameFile, LabelImage, Layout, Masklets, read_frame, vipseg, whole};
 
 /// What was looked at and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,8 +56,13 @@ pub fn check(
         .par_iter()
         .map(|(name, (frames, masks))| {
             let mut video = VideoCheck::default();
-            video.look(places.layout, frames, masks);
-            video.open(places.layout, name, frames, masks);
+            match &places.panoptic {
+                Some(truth) => video.segments(truth, name, frames, masks),
+                None => {
+                    video.look(places.layout, frames, masks);
+                    video.open(places.layout, name, frames, masks);
+                }
+            }
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             video
         })
@@ -124,6 +130,23 @@ impl VideoCheck {
                 for (object, annotated) in folders {
                     self.masks_of(&masks_at.join(&object), Some(&object), layout, &frames, &annotated, size);
                 }
+            }
+        }
+    }
+
+    /// Opens a video with segments as a run does, and decodes its frames and masks.
+    fn segments(&mut self, truth: &PanopticTruth, name: &str, frames_at: &Path, masks_at: &Path) {
+        let sequence = match vipseg::sequence(truth, name, frames_at, masks_at) {
+            Ok(sequence) => sequence,
+            Err(fault) => return self.error(masks_at, fault.0),
+        };
+        self.findings.extend(sequence.findings.iter().cloned());
+        self.frame_files(frames_at, &sequence.frames);
+        for (frame, (path, _)) in sequence.segments().into_iter().flat_map(|s| s.frames.iter().enumerate()) {
+            self.masks += 1;
+            let whole = whole::check_file(path).map_err(DataError);
+            if let Err(fault) = whole.and_then(|()| sequence.check_segments(frame)) {
+                self.error(path, fault.0);
             }
         }
     }

@@ -200,6 +200,10 @@ impl Sequence {
                 masks.map(|(_, frame)| file(dir, frame)).collect()
             }
             MaskSource::Masklets(masklets) => [masklets.content().0.to_path_buf()].into(),
+            // Of every frame: what is no object is scored, too.
+            MaskSource::Segments(segments) => {
+                segments.frames.iter().take(self.frames.len()).map(|(path, _)| path.clone()).collect()
+            }
         }
     }
 

@@ -49,6 +49,11 @@ impl IdPng {
         Ok(())
     }
 
+    /// The bytes of the file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.file
+    }
+
     /// Width and height, pixels.
     pub(crate) fn size(&self) -> (u32, u32) {
         self.size

@@ -15,8 +15,9 @@ use jetbench_runners::files;
 use super::list::read_list;
 use super::masklets::ENDING;
 use super::objects::sequence;
+use super::panoptic_truth::{MASKS, PanopticTruth};
 use super::video::is_video;
-use super::{Categories, DataError, Dataset, Finding, Sequence, UserPrompts, live};
+use super::{Categories, DataError, Dataset, Finding, Sequence, UserPrompts, live, vipseg};
 use crate::score::Protocol;
 
 /// Published layouts.
@@ -37,19 +38,22 @@ pub enum Layout {
     YoutubeVos,
     /// LVOS v1 and v2: as MOSE, with `*_meta.json`.
     Lvos,
+    /// VIPSeg: `images/<video>/`, `panomasksRGB/<video>/` and `panoptic_gt_….json`; things are the objects.
+    Vipseg,
     /// One video: `frames/` and `masks/`, or folders that each have both.
     Plain,
 }
 
 impl Layout {
     /// Every layout, in the order in which help texts list them.
-    pub const ALL: [Layout; 7] = [
+    pub const ALL: [Layout; 8] = [
         Layout::SaV,
         Layout::Davis2016,
         Layout::Davis2017,
         Layout::Mose,
         Layout::YoutubeVos,
         Layout::Lvos,
+        Layout::Vipseg,
         Layout::Plain,
     ];
 
@@ -62,6 +66,7 @@ impl Layout {
             Layout::Mose => "mose",
             Layout::YoutubeVos => "youtube-vos",
             Layout::Lvos => "lvos",
+            Layout::Vipseg => "vipseg",
             Layout::Plain => "plain",
         }
     }
@@ -72,7 +77,7 @@ impl Layout {
             Layout::SaV => Protocol::Sav,
             Layout::Davis2016 => Protocol::Davis2016,
             Layout::Davis2017 => Protocol::Davis2017Semi,
-            Layout::Mose | Layout::YoutubeVos | Layout::Lvos | Layout::Plain => Protocol::Vos,
+            Layout::Mose | Layout::YoutubeVos | Layout::Lvos | Layout::Vipseg | Layout::Plain => Protocol::Vos,
         }
     }
 
@@ -80,6 +85,7 @@ impl Layout {
     pub(super) const fn fps(self) -> f64 {
         match self {
             Layout::YoutubeVos | Layout::Lvos => 6.0,
+            Layout::Vipseg => 5.0,
             _ => 24.0,
         }
     }
@@ -93,7 +99,7 @@ impl fmt::Display for Layout {
 
 /// A word that is no layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown layout `{0}`; known: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, plain")]
+#[error("unknown layout `{0}`; known: sa-v, davis2016, davis2017, mose, youtube-vos, lvos, vipseg, plain")]
 pub struct UnknownLayout(pub String);
 
 impl FromStr for Layout {
@@ -125,6 +131,8 @@ pub(super) struct FoundLayout {
     pub(super) videos: BTreeMap<String, (PathBuf, PathBuf)>,
     /// Videos that have only one of the two, and other things that are left out.
     pub(super) lone: Vec<Finding>,
+    /// What the description of VIPSeg says of them.
+    pub(super) panoptic: Option<PanopticTruth>,
 }
 
 /// Finds the videos that `options` ask for.
@@ -136,7 +144,21 @@ pub(super) fn places(root: &Path, options: &OpenOptions) -> Result<FoundLayout, 
             root.display()
         )));
     }
-    let mut places = if root.is_file() { find_clip(root, options.layout)? } else { find(root, options.layout)? };
+    let panoptic = match options.layout {
+        None | Some(Layout::Vipseg) => vipseg::description(root)?,
+        Some(_) => None,
+    };
+    let mut places = match panoptic {
+        Some(description) => vipseg::places(&description)?,
+        None if options.layout == Some(Layout::Vipseg) => {
+            return Err(DataError(format!(
+                "{}: not VIPSeg's folder: no panomasksRGB in it, and no panoptic_gt_….json",
+                root.display()
+            )));
+        }
+        None if root.is_file() => find_clip(root, options.layout)?,
+        None => find(root, options.layout)?,
+    };
     if let Some(list) = &options.list {
         let names = read_list(list)?;
         if let Some(missing) = names.iter().find(|n| !places.videos.contains_key(*n)) {
@@ -158,9 +180,14 @@ pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataEr
     let chosen: Vec<_> = places.videos.into_iter().collect();
     let sequences: Vec<Sequence> = chosen
         .into_par_iter()
-        .map(|(name, (frames, masks))| sequence(layout, name, &frames, &masks))
+        .map(|(name, (frames, masks))| match &places.panoptic {
+            Some(truth) => vipseg::sequence(truth, &name, &frames, &masks),
+            None => sequence(layout, name, &frames, &masks),
+        })
         .collect::<Result<_, _>>()?;
-    let sequences: Vec<Sequence> = sequences.into_iter().filter(|s| !s.objects.is_empty()).collect();
+    // Where stuff is scored too, a video without things counts.
+    let whole = |s: &Sequence| !s.objects.is_empty() || s.segments().is_some();
+    let sequences: Vec<Sequence> = sequences.into_iter().filter(whole).collect();
     if sequences.is_empty() {
         return Err(DataError(format!(
             "{}: no video has an annotated object ({} layout); is this the right folder?",
@@ -170,6 +197,7 @@ pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataEr
     }
     let (categories, unused) = match layout {
         Layout::YoutubeVos => Categories::read(root, &sequences),
+        Layout::Vipseg => (vipseg::categories(&sequences), None),
         _ => Default::default(),
     };
     let findings = places.lone.into_iter().chain(unused).collect();
@@ -178,12 +206,15 @@ pub(super) fn open(root: &Path, options: &OpenOptions) -> Result<Dataset, DataEr
 
 /// Is there anything beside the frames that could be their truth? It may be wrong or not whole, which is then told.
 pub(crate) fn has_masks(root: &Path) -> bool {
+    if vipseg::is_panoptic(root) {
+        return true;
+    }
     if let Some(folder) = root.parent().filter(|_| root.is_file()) {
         let stem = root.file_stem().unwrap_or_default().to_string_lossy();
         return folder.join("masks").is_dir() || folder.join(format!("{stem}{ENDING}")).is_file();
     }
     let annotated = |dir: &Path| {
-        ["Annotations", "Annotations_6fps", "masks"].iter().any(|name| dir.join(name).is_dir())
+        ["Annotations", "Annotations_6fps", "masks", MASKS].iter().any(|name| dir.join(name).is_dir())
             || entries(dir).unwrap_or_default().iter().any(|name| name.ends_with(ENDING))
     };
     annotated(root) || directories(root).unwrap_or_default().iter().any(|name| annotated(&root.join(name)))
@@ -245,7 +276,7 @@ fn find(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
             masks.display()
         )));
     }
-    Ok(FoundLayout { layout: wanted.unwrap_or(found), videos, lone })
+    Ok(FoundLayout { layout: wanted.unwrap_or(found), videos, lone, panoptic: None })
 }
 
 /// Whose folders `JPEGImages` and `Annotations` are, from the description file beside them: MOSE v2 gives the length of
@@ -293,7 +324,7 @@ fn find_clip(file: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataErr
         );
     };
     let videos = BTreeMap::from([(name, (file.to_path_buf(), masks))]);
-    Ok(FoundLayout { layout: wanted.unwrap_or(layout), videos, lone: Vec::new() })
+    Ok(FoundLayout { layout: wanted.unwrap_or(layout), videos, lone: Vec::new(), panoptic: None })
 }
 
 /// SA-V train: videos beside their annotation files, in the root (`sav_000`) or in its folders (`sav_train`). `None` when
@@ -313,7 +344,7 @@ fn find_masklets(root: &Path) -> Result<Option<FoundLayout>, DataError> {
             }
         }
     }
-    Ok((!videos.is_empty()).then_some(FoundLayout { layout: Layout::SaV, videos, lone }))
+    Ok((!videos.is_empty()).then_some(FoundLayout { layout: Layout::SaV, videos, lone, panoptic: None }))
 }
 
 fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataError> {
@@ -344,7 +375,7 @@ fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataEr
         }
     }
     if !videos.is_empty() {
-        return Ok(FoundLayout { layout: wanted.unwrap_or(Layout::Plain), videos, lone: Vec::new() });
+        return Ok(FoundLayout { layout: wanted.unwrap_or(Layout::Plain), videos, lone: Vec::new(), panoptic: None });
     }
     let inner: Vec<String> = directories(root)?
         .into_iter()

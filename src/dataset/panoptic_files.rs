@@ -26,6 +26,16 @@ pub struct PanopticTrack {
     pub stuff: bool,
 }
 
+/// Id and category of the segment of each track, whose numbers are given: stuff has the number of the first track of its category.
+pub(crate) fn segments_of(numbers: &[u32], tracks: &[Option<PanopticTrack>]) -> Vec<Option<(u32, u32)>> {
+    let id = |(number, track): (&u32, &Option<PanopticTrack>)| {
+        let track = (*track)?;
+        let first = tracks.iter().zip(numbers).find(|(other, _)| track.stuff && **other == Some(track));
+        Some((first.map_or(*number, |(_, first)| *first), track.category))
+    };
+    numbers.iter().zip(tracks).map(id).collect()
+}
+
 /// Writes the segments of one sequence; its objects' names are their numbers.
 #[derive(Debug)]
 pub struct PanopticWriter {
@@ -42,36 +52,31 @@ pub struct PanopticWriter {
 }
 
 impl PanopticWriter {
-    /// Writer for `sequence`, into the directory `root`, which is created; `tracks` in the order of its objects, `None` for those that are left
-    /// out.
+    /// Writer for `sequence`, into the folder `frames` of the directory `root`, which is created; `tracks` in the order of its objects, `None` for
+    /// those that are left out.
     ///
     /// # Errors
     /// Names the folder that cannot be made, the video whose name is no single name, or the track whose name is no number.
     pub fn new(
         root: &Path,
+        frames: &str,
         sequence: &Sequence,
         tracks: &[Option<PanopticTrack>],
     ) -> Result<PanopticWriter, DataError> {
         one_level(&sequence.name)?;
-        let dir = root.join(FRAMES).join(&sequence.name);
+        let dir = root.join(frames).join(&sequence.name);
         make_dir(&dir)?;
         let number = |name: &String| {
             let fault = || DataError(format!("{}: track `{name}` has no number from 1", sequence.name));
             name.parse::<u32>().ok().filter(|number| *number > 0).ok_or_else(fault)
         };
         let numbers: Vec<u32> = sequence.objects.iter().map(|object| number(&object.name)).collect::<Result<_, _>>()?;
-        // Stuff has the number of the first track of its category.
-        let id = |(number, track): (&u32, &Option<PanopticTrack>)| {
-            let track = (*track)?;
-            let first = tracks.iter().zip(&numbers).find(|(other, _)| track.stuff && **other == Some(track));
-            Some((first.map_or(*number, |(_, first)| *first), track.category))
-        };
         Ok(PanopticWriter {
             dir,
             list: root.join(file_names(&sequence.name, false)[0].clone()),
             video: sequence.name.clone(),
             size: (sequence.width, sequence.height),
-            segments: numbers.iter().zip(tracks).map(id).collect(),
+            segments: segments_of(&numbers, tracks),
             places: sequence.frames.iter().enumerate().map(|(at, frame)| (frame.name.clone(), at)).collect(),
             frames: Mutex::default(),
         })

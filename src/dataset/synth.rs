@@ -9,6 +9,9 @@ use jetbench_runners::files;
 use jetbench_runners::types::Mask;
 use rayon::prelude::*;
 
+use super::panoptic_files::{FRAMES, PanopticTrack, PanopticWriter};
+use super::panoptic_truth::{DESCRIPTION, MASKS};
+use super::track_files::{join, join_results};
 use super::{DataError, FrameFile, Guide, Layout, MaskSource, MaskWriter, Object, Sequence};
 
 /// What to draw.
@@ -80,12 +83,20 @@ pub fn synthesise(options: &SynthOptions, progress: &(dyn Fn(usize, usize) + Syn
         let scene = Scene::new(options, v);
         let truth = scene.sequence(options, &places);
         let truth_dir = options.out.join(truth.name.as_str()).join("masks");
-        let write = |root: &Path| MaskWriter::new(root, options.layout, &truth);
-        let truth_out =
-            if options.layout == Layout::Plain { MaskWriter::flat(&truth_dir, &truth)? } else { write(&places.masks)? };
-        let pred_out = options.predictions.as_deref().map(write).transpose()?;
+        let write = |root: &Path, frames: &str| match options.layout {
+            Layout::Vipseg => PanopticWriter::new(root, frames, &truth, &tracks(&truth)).map(Masks::Segments),
+            layout => MaskWriter::new(root, layout, &truth).map(Masks::Labels),
+        };
+        let truth_out = match options.layout {
+            Layout::Plain => Masks::Labels(MaskWriter::flat(&truth_dir, &truth)?),
+            _ => write(&places.masks, MASKS)?,
+        };
+        let pred_out = options.predictions.as_deref().map(|root| write(root, FRAMES)).transpose()?;
         for t in 0..options.frames {
-            let (rgb, masks) = scene.draw(options, t);
+            let (rgb, mut masks) = scene.draw(options, t);
+            if options.layout == Layout::Vipseg {
+                masks.insert(0, rest(&masks));
+            }
             let file = &truth.frames[t];
             if options.with_frames {
                 write_frame(&file.path, options.width, options.height, &rgb)?;
@@ -95,14 +106,67 @@ pub fn synthesise(options: &SynthOptions, progress: &(dyn Fn(usize, usize) + Syn
                 truth_out.write(&file.name, &shown)?;
             }
             if let Some(out) = &pred_out {
-                let guessed: Vec<Mask> = masks.iter().enumerate().map(|(k, m)| scene.guess(m, &masks, k, t)).collect();
+                let mut guessed: Vec<Mask> =
+                    masks.iter().enumerate().map(|(k, m)| scene.guess(m, &masks, k, t)).collect();
+                if options.layout == Layout::Vipseg {
+                    apart(&mut guessed);
+                }
                 out.write(&file.name, &guessed.iter().map(Some).collect::<Vec<_>>())?;
             }
             progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total);
         }
-        Ok(())
+        [Some(truth_out), pred_out].into_iter().flatten().try_for_each(Masks::finish)
     })?;
     describe(options)
+}
+
+/// Writes masks in the layout's form.
+enum Masks {
+    Labels(MaskWriter),
+    Segments(PanopticWriter),
+}
+
+impl Masks {
+    fn write(&self, name: &str, masks: &[Option<&Mask>]) -> Result<(), DataError> {
+        match self {
+            Masks::Labels(writer) => writer.write(name, masks),
+            Masks::Segments(writer) => writer.write(name, masks),
+        }
+    }
+
+    fn finish(self) -> Result<(), DataError> {
+        match self {
+            Masks::Labels(_) => Ok(()),
+            Masks::Segments(writer) => writer.finish(),
+        }
+    }
+}
+
+/// Id, name and `isthing` of the panoptic categories.
+const CATEGORIES: [(u32, &str, u8); 2] = [(0, "ground", 0), (1, "shape", 1)];
+
+/// The first object is what the shapes leave of the frame, which is stuff; shapes are things. STQ takes a thing that comes first for a crowd.
+fn tracks(sequence: &Sequence) -> Vec<Option<PanopticTrack>> {
+    let track = |place: usize| Some(PanopticTrack { category: u32::from(place > 0), stuff: place == 0 });
+    (0..sequence.objects.len()).map(track).collect()
+}
+
+/// The pixels of none of these.
+fn rest(masks: &[Mask]) -> Mask {
+    let (width, height) = masks.first().map_or((0, 0), |mask| (mask.width(), mask.height()));
+    let mut rest = Mask::from_fn(width, height, |_, _| true);
+    masks.iter().for_each(|mask| rest.subtract(mask));
+    rest
+}
+
+/// A pixel belongs to one segment, of two that claim it the last.
+fn apart(masks: &mut [Mask]) {
+    let Some(first) = masks.first() else { return };
+    let mut taken = Mask::empty(first.width(), first.height());
+    for mask in masks.iter_mut().rev() {
+        mask.subtract(&taken);
+        taken.unite(mask);
+    }
 }
 
 /// Where a layout keeps things.
@@ -119,6 +183,7 @@ impl LayoutPaths {
             Layout::SaV => ("JPEGImages_24fps", "Annotations_6fps", 4),
             Layout::Davis2016 | Layout::Davis2017 => ("JPEGImages/480p", "Annotations/480p", 1),
             Layout::Mose | Layout::YoutubeVos | Layout::Lvos => ("JPEGImages", "Annotations", 1),
+            Layout::Vipseg => ("images", "", 1),
             // One folder per video, which has both.
             Layout::Plain => ("", "", 1),
         };
@@ -157,12 +222,31 @@ fn describe(options: &SynthOptions) -> Result<(), DataError> {
         Layout::Davis2017 => ("ImageSets/2017/val.txt", lines),
         Layout::YoutubeVos => ("meta.json", meta(false)),
         Layout::Lvos => ("synth_meta.json", meta(true)),
+        Layout::Vipseg => return describe_segments(options, &names),
         Layout::Mose | Layout::Plain => return Ok(()),
     };
     let path = options.out.join(file);
     let fail = |e: std::io::Error| DataError(format!("{}: {e}", path.display()));
     std::fs::create_dir_all(path.parent().unwrap_or(&options.out)).map_err(fail)?;
     std::fs::write(&path, text).map_err(fail)
+}
+
+/// The description of VIPSeg, and one of the predictions.
+fn describe_segments(options: &SynthOptions, names: &[String]) -> Result<(), DataError> {
+    let videos = || names.iter().map(String::as_str);
+    let category = |(id, name, thing)| serde_json::json!({"id": id, "name": name, "isthing": thing});
+    let whole = |all: Vec<serde_json::Value>| {
+        let video = |of: &serde_json::Value| {
+            let frames = of["annotations"].as_array().into_iter().flatten();
+            let images: Vec<_> = frames.map(|f| serde_json::json!({"file_name": f["file_name"]})).collect();
+            serde_json::json!({"video_id": of["video_id"], "images": images})
+        };
+        let videos: Vec<_> = all.iter().map(video).collect();
+        let categories = CATEGORIES.map(category);
+        (DESCRIPTION, serde_json::json!({"videos": videos, "annotations": all, "categories": categories}))
+    };
+    join(&options.out, videos(), whole)?;
+    options.predictions.iter().try_for_each(|root| join_results(root, true, videos()))
 }
 
 fn write_frame(path: &Path, width: u32, height: u32, rgb: &[u8]) -> Result<(), DataError> {
@@ -256,6 +340,8 @@ impl Scene {
             };
             FrameFile { path: dir.join(format!("{name}.png")), name }
         });
+        // What is left of a frame is a segment, too.
+        let more = usize::from(options.layout == Layout::Vipseg);
         let object = |k: usize| {
             let name = match options.layout {
                 Layout::SaV => format!("{k:03}"),
@@ -267,7 +353,7 @@ impl Scene {
         let dir = places.masks.join(&name);
         Sequence {
             frames: frames.collect(),
-            objects: (0..self.shapes.len()).map(object).collect(),
+            objects: (0..self.shapes.len() + more).map(object).collect(),
             fps: 24.0,
             witness: None,
             times: None,

@@ -148,6 +148,19 @@ pub fn file_names(video: &str, mots: bool) -> [String; 2] {
 /// # Errors
 /// Names the file that cannot be read or written.
 pub fn join_results<'a>(root: &Path, panoptic: bool, videos: impl Iterator<Item = &'a str>) -> Result<(), DataError> {
+    let whole = |all| match panoptic {
+        true => (SEGMENTS, json!({"annotations": all})),
+        false => (RESULTS, Value::Array(all)),
+    };
+    join(root, videos, whole)
+}
+
+/// Makes one file of the lists of these videos; `whole`: its name, and what it is of them all.
+pub(super) fn join<'a>(
+    root: &Path,
+    videos: impl Iterator<Item = &'a str>,
+    whole: impl FnOnce(Vec<Value>) -> (&'static str, Value),
+) -> Result<(), DataError> {
     let fail = |path: &Path, e: &dyn std::fmt::Display| DataError(format!("{}: {e}", path.display()));
     let mut all = Vec::new();
     let mut parts = Vec::new();
@@ -158,10 +171,7 @@ pub fn join_results<'a>(root: &Path, panoptic: bool, videos: impl Iterator<Item 
         all.extend(results);
         parts.push(path);
     }
-    let (name, whole) = match panoptic {
-        true => (SEGMENTS, json!({"annotations": all})),
-        false => (RESULTS, Value::Array(all)),
-    };
+    let (name, whole) = whole(all);
     put(&root.join(name), whole.to_string().as_bytes())?;
     parts.iter().try_for_each(|part| std::fs::remove_file(part).map_err(|e| fail(part, &e)))
 }

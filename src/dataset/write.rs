@@ -39,7 +39,7 @@ impl MaskWriter {
     }
 
     fn into(dir: PathBuf, layout: Layout, sequence: &Sequence) -> Result<MaskWriter, DataError> {
-        let folders = !sequence.exclusive();
+        let folders = !sequence.label_maps();
         for object in &sequence.objects {
             if folders {
                 one_level(&object.name)?;
@@ -148,7 +148,7 @@ pub(super) fn encode(
 }
 
 /// Sets the pixels of `mask` to `id`, a run of bits at a time.
-pub(super) fn paint<T: Copy>(labels: &mut [T], mask: &Mask, id: T) {
+pub(crate) fn paint<T: Copy>(labels: &mut [T], mask: &Mask, id: T) {
     for (y, row) in labels.chunks_exact_mut(mask.width() as usize).enumerate() {
         for (i, &word) in mask.row(y as u32).iter().enumerate() {
             let mut rest = word;

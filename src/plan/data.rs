@@ -42,6 +42,9 @@ pub(crate) fn open_whole(source: &Source<'_>, limits: Limits) -> Result<Dataset,
         OpenOptions { layout: source.layout, videos: limits.videos, list: None, prompts: source.prompts.cloned() };
     let mut dataset = Dataset::open_with(source.root, &options)?;
     dataset.limit(limits.videos, limits.objects, limits.frames)?;
+    if !limits.stuff {
+        dataset.leave_out_stuff()?;
+    }
     Ok(dataset)
 }
 

@@ -30,6 +30,9 @@ pub struct Limits {
     /// Of the videos that are left, those of this part.
     #[serde(default)]
     pub shard: Option<Shard>,
+    /// Do videos without an object stay, where stuff is scored too? Only models that find their objects can do with them.
+    #[serde(default)]
+    pub stuff: bool,
 }
 
 /// What to wait for, and how long.
@@ -160,6 +163,8 @@ pub(crate) fn settings(args: &RunArgs) -> Result<(Settings, Option<String>), Err
             objects: args.limit_objects.map(Into::into),
             frames: args.limit_frames.map(Into::into),
             shard: shard.as_ref().map(|(shard, _)| *shard),
+            // Known once the models are.
+            stuff: false,
         },
         out: default_out(args.out.clone()),
         packs: pack_path(&args.packs),

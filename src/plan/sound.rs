@@ -9,7 +9,7 @@ use crate::exit::Error;
 use crate::plan::resolve::Cell;
 
 /// What would stop a run half-way is looked for beforehand: too many objects for a pack, frames that are cut off,
-/// annotations of another size than the frames. File ends and headers are enough for that; nothing is decoded.
+/// annotations of another size than the frames. File ends and headers are enough for that; only panoptic masks are decoded.
 pub(crate) fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), Error> {
     for cell in cells {
         // A detector founds as many tracks as its runner takes; where a model finds them itself, an object may go without.
@@ -31,6 +31,10 @@ pub(crate) fn dataset_is_sound(dataset: &Dataset, cells: &[Cell]) -> Result<(), 
         match sequence.truth_source() {
             // Read and checked when the dataset was opened.
             Some(MaskSource::Masklets(_)) | None => Ok(()),
+            // No mask was looked at, and a segment that is not as described cannot be scored.
+            Some(MaskSource::Segments(_)) => {
+                (0..sequence.frames.len()).try_for_each(|frame| Ok(sequence.check_segments(frame)?))
+            }
             _ => sequence.truth_files().iter().try_for_each(|path| mask_fits(path, sequence)),
         }
     })

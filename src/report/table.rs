@@ -14,6 +14,7 @@ use self::layout::{BAD, GOOD, PLAIN, WARN, blocks, display_width, first_lines, g
 use crate::plan::scenario::Scenario;
 use crate::report::closing::{Closing, reason_number};
 use crate::results::record::{CellRecord, LatencyRecord, MemoryRecord, RunRecord, SummaryRecord, Verdict};
+use crate::score::panoptic::PanopticScores;
 use crate::telemetry::key::MemoryPhase;
 use crate::text::{clean, figure, plural};
 
@@ -208,6 +209,13 @@ impl Sheet {
                 Some(true) if !all => format!("{} whole", ap(c)),
                 _ => ap(c),
             });
+        }
+        let segments = |pick: fn(&PanopticScores) -> Option<f64>| {
+            move |c: &CellRecord| number(c, c.summary.as_ref().and_then(|s| pick(s.panoptic()?)), score)
+        };
+        if scored && run.cells.iter().any(|c| c.summary.as_ref().is_some_and(|s| s.panoptic().is_some())) {
+            add("VPQ", true, 3, &segments(|s| s.vpq));
+            add("STQ", true, 4, &segments(|s| s.stq));
         }
         add("FPS\nwall", true, 4, &figures(|s| s.fps_wall, figure));
         add("FPS\nmodel", true, 14, &figures(|s| s.fps_model, figure));

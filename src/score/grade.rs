@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use self::found::Tracks;
 use self::paint::Painter;
 use crate::dataset::mask_lines::MaskLinesWriter;
-use crate::dataset::panoptic_files::PanopticWriter;
+use crate::dataset::panoptic_files::{FRAMES, PanopticWriter};
 use crate::dataset::track_files::{TrackForm, TrackWriter};
 use crate::dataset::{DataError, Layout, MaskWriter, Object, RgbFrame, Sequence};
 use crate::plan::mask_files::MaskFiles;
@@ -212,6 +212,7 @@ pub fn grade(
         let compared = frames.iter_mut().filter_map(|f| f.compared.take()).collect();
         tracks.record(&sequence.name, compared, said)
     });
+    let found = found.transpose()?;
     let objects = sequence.objects.iter().enumerate().map(|(i, object)| {
         let prompt = finished.prompts.iter().find(|p| p.object == object.id);
         let taken = finished.taken.iter().flat_map(|taken| &taken.objects).find(|taken| taken.object == object.id);
@@ -295,7 +296,7 @@ impl Writer {
             }
             MaskFiles::Vipseg => {
                 let tracks = tracks.map(|tracks| tracks.segments(&extras.panoptic)).unwrap_or_default();
-                Some(Writer::Panoptic(PanopticWriter::new(root, sequence, &tracks)?))
+                Some(Writer::Panoptic(PanopticWriter::new(root, FRAMES, sequence, &tracks)?))
             }
         })
     }

@@ -2,37 +2,33 @@
 //! (Weber et al., "STEP", 2021) as VIPSeg's own evaluators compute them, sums in their order so that the last bit agrees. What these do
 //! beyond the papers, and where they say nothing, stands in [`vpq`], [`stq`] and [`files`].
 
+mod counts;
 mod files;
 mod frame;
 mod stq;
 mod vpq;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use self::counts::{CategoryCounts, VideoCounts};
 pub use self::stq::{Stq, VideoStq};
-pub use self::vpq::{ClassPq, PartPq, WindowPq};
+pub use self::vpq::{ClassPq, PartPq, Tally, WindowPq};
 
-use self::frame::{PairReader, PanopticFrame};
+pub(crate) use self::frame::PanopticFrame;
+
+use self::frame::PairReader;
 use crate::dataset::DataError;
+use crate::dataset::panoptic_truth::PanopticCategory;
 use crate::text::plural;
 
 /// Frames per window, as the evaluator has them.
 pub const WINDOWS: [usize; 5] = [1, 2, 4, 6, 8];
 /// The first so many of [`WINDOWS`] make the VPQ of papers.
 const OF_PAPERS: usize = 4;
-
-/// A category.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct PanopticCategory {
-    /// Id in the files, 0 to 254.
-    id: u32,
-    name: String,
-    /// Is it a thing (else stuff)?
-    thing: bool,
-}
 
 /// What is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,8 +106,12 @@ pub fn score(options: &PanopticOptions) -> Result<PanopticReport, DataError> {
     for (video, frames) in files.videos.iter().zip(&videos) {
         one_size(&video.name, frames)?;
     }
-    let names = files.videos.iter().map(|v| v.name.clone());
-    let mut scored = of_videos(&files.categories, names.zip(videos.iter().map(Vec::as_slice)).collect())?;
+    let counted = files.videos.par_iter().zip(&videos).map(|(video, frames)| {
+        let counts = VideoCounts::of(frames, &files.categories);
+        counts.map(|c| (video.name.as_str(), c)).map_err(|e| DataError(format!("video {}: {e}", video.name)))
+    });
+    let counted: Vec<(&str, VideoCounts)> = counted.collect::<Result<_, _>>()?;
+    let mut scored = of_videos(&files.categories, &counted);
     scored.truth = options.truth.display().to_string();
     scored.pred = options.pred.display().to_string();
     scored.notes.splice(0..0, files.notes);
@@ -134,23 +134,19 @@ fn one_size(video: &str, frames: &[PanopticFrame]) -> Result<(), DataError> {
 }
 
 /// Scores of videos whose pixels are counted, in their order.
-///
-/// # Errors
-/// A video has more segments than STQ's labels can tell apart.
-fn of_videos(
-    categories: &[PanopticCategory],
-    videos: Vec<(String, &[PanopticFrame])>,
-) -> Result<PanopticReport, DataError> {
-    let frames: Vec<&[PanopticFrame]> = videos.iter().map(|(_, frames)| *frames).collect();
-    let windows: Vec<WindowPq> = WINDOWS.par_iter().map(|n| vpq::window(categories, &frames, *n)).collect();
-    let seen: Vec<&(String, &[PanopticFrame])> = videos.iter().filter(|(_, frames)| !frames.is_empty()).collect();
-    let stq = stq::quality(categories, &seen)?;
+fn of_videos(categories: &[PanopticCategory], videos: &[(&str, VideoCounts)]) -> PanopticReport {
+    let places: Vec<(usize, PanopticCategory)> = categories.iter().cloned().enumerate().collect();
+    let counts: Vec<&VideoCounts> = videos.iter().map(|(_, counts)| counts).collect();
+    let windows: Vec<WindowPq> = (0..WINDOWS.len()).map(|n| vpq::window(&places, &counts, n)).collect();
+    let seen: Vec<(&str, &VideoCounts)> =
+        videos.iter().filter(|(_, counts)| counts.frames > 0).map(|(name, counts)| (*name, counts)).collect();
+    let stq = stq::quality(&seen);
     let mut notes = Vec::new();
     if seen.len() < videos.len() {
-        let empty: Vec<&str> = videos.iter().filter(|(_, f)| f.is_empty()).map(|(name, _)| name.as_str()).collect();
+        let empty: Vec<&str> = videos.iter().filter(|(_, counts)| counts.frames == 0).map(|(name, _)| *name).collect();
         notes.push(format!("no frame in {}, left out as in the reference", empty.join(", ")));
     }
-    let longest = frames.iter().map(|f| f.len()).max().unwrap_or(0);
+    let longest = counts.iter().map(|c| c.frames).max().unwrap_or(0);
     if let Some(n) = WINDOWS.into_iter().find(|n| *n > longest) {
         notes.push(format!(
             "no video has {}, so that windows of {n} have no score, nor has a mean over them; the evaluator divides by zero",
@@ -169,17 +165,64 @@ fn of_videos(
             stq.first_is_thing.join(", ")
         ));
     }
-    Ok(PanopticReport {
+    PanopticReport {
         schema: 1,
         protocol: "vipseg",
         truth: String::new(),
         pred: String::new(),
         videos: seen.len(),
-        frames: frames.iter().map(|f| f.len()).sum(),
+        frames: counts.iter().map(|c| c.frames).sum(),
         vpq: Parts::mean(&windows[..OF_PAPERS]),
         vpq_final: Parts::mean(&windows),
         windows,
         stq,
         notes,
-    })
+    }
+}
+
+/// Scores of the videos of a run, 0 to 100.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PanopticScores {
+    /// VPQ as in papers, over windows of 1, 2, 4 and 6 frames; `None`: no video is as long as one of them.
+    pub vpq: Option<f64>,
+    /// The same over things; `None` also where none occurs.
+    pub vpq_things: Option<f64>,
+    /// The same over stuff.
+    pub vpq_stuff: Option<f64>,
+    /// Segmentation and tracking quality.
+    pub stq: Option<f64>,
+    /// Its association quality.
+    pub aq: Option<f64>,
+    /// Its segmentation quality.
+    pub sq: Option<f64>,
+    /// Categories that occur in truth or prediction.
+    pub categories: usize,
+    /// Tracks that are no segment, because the data set has no category of the name of their class.
+    pub left_out: usize,
+}
+
+impl PanopticScores {
+    /// Of videos in their order.
+    pub(super) fn over(videos: &[&VideoCounts]) -> PanopticScores {
+        let mut occurring: BTreeMap<usize, PanopticCategory> = BTreeMap::new();
+        for (place, counts) in videos.iter().flat_map(|video| &video.categories) {
+            let CategoryCounts { id, thing, .. } = *counts;
+            occurring.entry(*place).or_insert(PanopticCategory { id, name: String::new(), thing });
+        }
+        let places: Vec<(usize, PanopticCategory)> = occurring.into_iter().collect();
+        let windows: Vec<WindowPq> = (0..OF_PAPERS).map(|n| vpq::window(&places, videos, n)).collect();
+        let named: Vec<(&str, &VideoCounts)> = videos.iter().map(|video| ("", *video)).collect();
+        let (vpq, stq) = (Parts::mean(&windows), stq::quality(&named));
+        let percent = |share: Option<f64>| share.map(|share| share * 100.0);
+        PanopticScores {
+            vpq: percent(vpq.all),
+            vpq_things: percent(vpq.things),
+            vpq_stuff: percent(vpq.stuff),
+            stq: percent(stq.stq),
+            aq: percent(stq.aq),
+            sq: percent(stq.sq),
+            categories: places.len(),
+            left_out: videos.iter().map(|video| video.left_out).sum(),
+        }
+    }
 }

@@ -8,11 +8,13 @@ use jetbench_runners::types::Mask;
 use serde::{Deserialize, Serialize};
 
 use super::directory::unsupervised::{Frame, Grid, MOST_PROPOSALS, highest, pairs};
+use super::panoptic::{PanopticFrame, PanopticScores, VideoCounts};
 use super::segment::Segment;
 use super::tracking::labels::{Met, ids, mask_iou, numbered};
 use super::tracking::{Hota, Switch, TrackingScore, switches};
 use super::tubes::{Group, Tube, class_agnostic, class_aware};
 use super::{BOUNDARY_THRESHOLD, FrameScore, FrameScorer, mean};
+use crate::dataset::PanopticCategory;
 
 /// Masks of one annotated frame by id, ascending, those without a pixel left out.
 pub(super) struct Scene {
@@ -42,6 +44,8 @@ pub(super) struct Compared {
     shown: Vec<u16>,
     /// Whole tracks, which may have pixels in common.
     tracks: Vec<(u16, Segment)>,
+    /// Where the truth is panoptic: its segments beside those of the tracks.
+    pub(super) segments: Option<PanopticFrame>,
 }
 
 impl Compared {
@@ -62,7 +66,7 @@ impl Compared {
         };
         let met = Met::of(&wide(frame.truth), &wide(frame.pred), mask_iou);
         let [truth, tracks] = segments;
-        Compared { index, grid, highest, met, truth, shown, tracks }
+        Compared { index, grid, highest, met, truth, shown, tracks, segments: None }
     }
 }
 
@@ -90,6 +94,9 @@ pub struct UnpromptedScores {
     /// Are the tubes of tracks whole masks (`overlaps=keep`)? Else each pixel belongs to one track. `None` in records from before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole_masks: Option<bool>,
+    /// Counts of panoptic segments; `None`: the truth has none, or none of its categories is a class of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panoptic: Option<VideoCounts>,
 }
 
 /// An object's track is another one than its last (CLEAR MOT, IoU of 0.5 or more).
@@ -116,6 +123,8 @@ pub(super) struct Told<'a> {
     pub(super) classes: Option<ToldClasses<'a>>,
     /// Do pixels stay with every track that claims them?
     pub(super) whole_masks: bool,
+    /// Where segments are scored: what they may be, and how many tracks are none.
+    pub(super) segments: Option<(&'a [PanopticCategory], usize)>,
 }
 
 /// Classes as [`same_class`] writes them.
@@ -147,8 +156,21 @@ pub struct Proposal {
 
 impl UnpromptedScores {
     /// Of the annotated frames of a video, in order.
-    pub(super) fn of(video: &str, frames: Vec<Compared>, objects: usize, said: &Told<'_>) -> UnpromptedScores {
+    ///
+    /// # Errors
+    /// The truth has more segments than STQ's labels can tell apart.
+    pub(super) fn of(
+        video: &str,
+        mut frames: Vec<Compared>,
+        objects: usize,
+        said: &Told<'_>,
+    ) -> Result<UnpromptedScores, String> {
         let told = &said.tracks;
+        let segments: Vec<PanopticFrame> = frames.iter_mut().filter_map(|f| f.segments.take()).collect();
+        let count = |(categories, left_out): (&[PanopticCategory], usize)| {
+            VideoCounts::of(&segments, categories).map(|counts| VideoCounts { left_out, ..counts })
+        };
+        let panoptic = said.segments.map(count).transpose()?;
         let indices: Vec<u32> = frames.iter().map(|f| f.index).collect();
         let (grids, rest): (Vec<_>, Vec<_>) =
             frames.into_iter().map(|f| (f.grid, (f.highest, f.shown, f.met, f.truth, f.tracks))).unzip();
@@ -204,7 +226,7 @@ impl UnpromptedScores {
             before: indices[s.from.1],
             frame: indices[s.to.1],
         };
-        UnpromptedScores {
+        Ok(UnpromptedScores {
             proposals: pairs,
             left_out,
             tracking: TrackingScore::of(&tracked),
@@ -213,7 +235,8 @@ impl UnpromptedScores {
             best_iou,
             switches: switches(&tracked).into_iter().map(switch).collect(),
             whole_masks: Some(said.whole_masks),
-        }
+            panoptic,
+        })
     }
 }
 
@@ -300,6 +323,9 @@ pub struct Unprompted {
     /// As [`UnpromptedScores::whole_masks`]: what average precision and recall are of. `None` where videos differ, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole_masks: Option<bool>,
+    /// VPQ and STQ; `None`: the truth has no segments, or none of its categories is a class of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panoptic: Option<PanopticScores>,
 }
 
 impl Unprompted {
@@ -319,6 +345,7 @@ impl Unprompted {
         };
         let (j, f) = (rows(|p| p.j), rows(|p| p.f));
         let precision = class_agnostic(videos.iter().map(|v| v.tubes.clone()).collect());
+        let segments: Option<Vec<&VideoCounts>> = videos.iter().map(|v| v.panoptic.as_ref()).collect();
         let by_class: Option<Vec<_>> = videos.iter().map(|v| v.by_class.as_ref()).collect();
         let classes = by_class.map(|videos| class_aware(&videos));
         let tracking = TrackingScore::over(&videos.iter().map(|v| &v.tracking).collect::<Vec<_>>());
@@ -341,6 +368,7 @@ impl Unprompted {
             ass_a: tracked(Hota::mean(&tracking.hota.ass_a)),
             idf1: tracked(tracking.identity.idf1),
             id_switches: some.then_some(tracking.clear.id_switches as usize),
+            panoptic: segments.map(|videos| PanopticScores::over(&videos)),
             whole_masks: videos[0].whole_masks.filter(|whole| videos.iter().all(|v| v.whole_masks == Some(*whole))),
         })
     }

@@ -93,6 +93,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("jetbench --models dvis_mini", "needs ONNX Runtime: tests/main_job/found.rs"),
     ("ffmpeg -i udp://", "waits for a stream: tests/footage/live.rs"),
     ("jetbench score VIPSeg_720P", "needs VIPSeg: tests/panoptic.rs"),
+    ("jetbench --models dvis_daq_r50", "needs VIPSeg and a pack of full size: tests/unprompted/panoptic.rs"),
     ("jetbench verify", "needs ONNX Runtime: runners/tests/packs.rs, tests/cli.rs"),
     ("jetbench --models sam2_points,sam2_bbox,sam2_mask", "the held-out clips are drawn by the model kit first"),
     ("jetbench run --models PACK_points", "how a published figure was measured, on packs of full size"),

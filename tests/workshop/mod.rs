@@ -160,6 +160,13 @@ pub fn rows(path: &Path) -> Vec<Vec<String>> {
     reader.records().map(|r| r.unwrap().iter().map(String::from).collect()).collect()
 }
 
+/// A column of a CSV file, by its name, without the name.
+pub fn column(path: &Path, name: &str) -> Vec<String> {
+    let rows = rows(path);
+    let at = rows[0].iter().position(|column| column == name).unwrap_or_else(|| panic!("{name} in {}", path.display()));
+    rows[1..].iter().map(|row| row[at].clone()).collect()
+}
+
 /// Every file below a directory, as paths relative to it.
 pub fn tree(root: &Path) -> Vec<String> {
     let mut files = Vec::new();

@@ -1,4 +1,4 @@
-"""Held-out accuracy through the real program: draws clips that training has never seen as a data set in SA-V layout, and
+"""Held-out accuracy through the real program: draws clips that training has never seen as a data set in SA-V's or VIPSeg's layout, and
 afterwards reads the figures out of the run that jetbench made of it.
 
 Seeds and textures differ from training, from `evaluate` and from the demo. Every frame is annotated and stored without
@@ -21,6 +21,7 @@ from PIL import Image
 
 from ..command import Refused, existing_folder, not_negative, parser, positive
 from .synth import TextureBank, make_clip
+from .tubes import CLASSES
 
 SEED = 880_000
 MODES = ("easy", "hard", "gone")
@@ -42,21 +43,50 @@ def held_out_clips(mode: str, count: int, frames: int, size: int, seed: int) -> 
     return clips
 
 
-def draw(mode: str, clips: int, frames: int, size: int, seed: int, out: Path) -> None:
+def write_folders(out: Path, name: str, masks: np.ndarray) -> None:
+    """Masks bool [n,T,S,S] as SA-V has them: a folder per object."""
+    for i, clip in enumerate(masks):
+        folder = out / "Annotations_6fps" / name / f"{i:03d}"
+        folder.mkdir(parents=True)
+        for t, mask in enumerate(clip):
+            Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(folder / f"{t:05d}.png")
+
+
+def write_segments(out: Path, name: str, masks: np.ndarray) -> list[dict]:
+    """Masks bool [n,T,S,S], of which no two share a pixel, as VIPSeg has them, and what its description says of each frame: id 1 is all
+    that is no target, 2 and above are the targets."""
+    folder = out / "panomasksRGB" / name
+    folder.mkdir(parents=True)
+    frames = []
+    for t in range(masks.shape[1]):
+        ids = np.where(masks[:, t].any(0), masks[:, t].argmax(0) + 2, 1).astype(np.uint8)
+        Image.fromarray(np.stack([ids, 0 * ids, 0 * ids], -1)).save(folder / f"{t:05d}.png")
+        areas = zip(*np.unique(ids, return_counts=True))
+        segments = [{"id": int(n), "category_id": int(n > 1), "iscrowd": 0, "area": int(area)} for n, area in areas]
+        frames.append({"file_name": f"{t:05d}.png", "segments_info": segments})
+    return frames
+
+
+def draw(mode: str, clips: int, frames: int, size: int, seed: int, out: Path, layout: str = "sa-v") -> None:
     """Writes ``clips`` clips of ``mode`` (easy, hard, gone) with ``frames`` frames of size x size pixels."""
     if out.exists():
         raise Refused(f"{out} exists: name a new folder")
+    segments: list[dict] = []
     for number, (images, masks) in enumerate(held_out_clips(mode, clips, frames, size, seed)):
         name = f"{mode}_{number:03d}"
-        folder = out / "JPEGImages_24fps" / name
+        folder = out / ("images" if layout == "vipseg" else "JPEGImages_24fps") / name
         folder.mkdir(parents=True)
         for t, image in enumerate(images):
             Image.fromarray(image).save(folder / f"{t:05d}.png", compress_level=1)
-        for i, clip in enumerate(masks):
-            folder = out / "Annotations_6fps" / name / f"{i:03d}"
-            folder.mkdir(parents=True)
-            for t, mask in enumerate(clip):
-                Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(folder / f"{t:05d}.png")
+        if layout == "vipseg":
+            segments.append({"video_id": name, "annotations": write_segments(out, name, masks)})
+        else:
+            write_folders(out, name, masks)
+    if layout == "vipseg":
+        videos = [{"video_id": of["video_id"], "images": [{"file_name": f["file_name"]} for f in of["annotations"]]} for of in segments]
+        categories = [{"id": 0, "name": "rest", "isthing": 0}, {"id": 1, "name": CLASSES[0], "isthing": 1}]
+        text = json.dumps({"videos": videos, "annotations": segments, "categories": categories})
+        (out / "panoptic_gt_VIPSeg_val.json").write_text(text, encoding="utf-8")
 
 
 def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float | None:
@@ -162,6 +192,8 @@ def main(argv: list[str]) -> int:
     drawing.add_argument("--frames", type=positive, default=24, help="frames per clip")
     drawing.add_argument("--size", type=positive, default=256, help="side of the square frames in pixels")
     drawing.add_argument("--seed", type=not_negative, default=SEED)
+    drawing.add_argument("--layout", choices=("sa-v", "vipseg"), default="sa-v",
+                         help="vipseg: panoptic truth, in which all that is no target is stuff")
     reading = commands.add_parser("read", help="print one JSON line per cell of a run")
     reading.add_argument("run", type=existing_folder, help="directory that holds run.json")
     comparing = commands.add_parser("compare", help="print one JSON line per cell of two runs: J, also after return, with intervals")
@@ -169,7 +201,7 @@ def main(argv: list[str]) -> int:
     comparing.add_argument("second", type=existing_folder, help="another, of the same data set")
     args = options.parse_args(argv)
     if args.command == "draw":
-        draw(args.mode, args.clips, args.frames, args.size, args.seed, args.out)
+        draw(args.mode, args.clips, args.frames, args.size, args.seed, args.out, args.layout)
     else:
         for row in read(args.run) if args.command == "read" else compare(args.first, args.second):
             print(json.dumps(row, ensure_ascii=False))

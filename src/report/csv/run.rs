@@ -7,6 +7,7 @@ use crate::results::record::{
     ObjectRecord, RepeatRecord, RunRecord, SequenceRecord, SteadyRecord, SummaryRecord, Verdict, WarmupRecord,
 };
 use crate::run::event::Phase;
+use crate::score::panoptic::PanopticScores;
 use crate::score::{MoseScore, Protocol};
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::{PHASE, Telemetry};
@@ -46,6 +47,7 @@ const NOT_FOUND: &str = "objects are prompted, or the cell failed";
 const NOT_SCORED: &str = "objects are prompted, there is no ground truth, or the cell failed";
 const NOT_TAKEN: &str = "prompts reach the model, nobody prompts, or the cell failed";
 const UNTOLD_MASKS: &str = "there is no `ap`, or the record is from before this was kept";
+const NO_SEGMENTS: &str = "the dataset has no panoptic truth, none of its categories is a class of the model, or what this is a mean over does not occur";
 const NO_CLASS: &str = "the dataset names no category that is a class of the model, or there is no `ap`";
 const NO_STAGE: &str = "the stage did not run on this frame";
 
@@ -77,6 +79,9 @@ impl CellEntry<'_> {
     }
     fn count(&self, get: fn(&SummaryRecord) -> Option<usize>) -> String {
         maybe(self.figures().and_then(get))
+    }
+    fn segments(&self, get: fn(&PanopticScores) -> Option<f64>) -> String {
+        maybe(self.figures().and_then(|s| get(s.panoptic()?)))
     }
     fn low(&self, get: fn(&SummaryRecord) -> Option<Interval>) -> String {
         maybe(self.figures().and_then(get).map(|i| i.low))
@@ -229,6 +234,12 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
             => |r| maybe(r.cell.summary.as_ref().and_then(|s| s.found?.scores?.ap_masks()));
         "objects_without_track", "", "prompted objects that took none of the tracks that the model found itself", NOT_TAKEN => |r| r.count(|s| s.taken.map(|t| t.without));
         "objects_track_ended", "", "those whose track ended before the video", NOT_TAKEN => |r| r.count(|s| s.taken.map(|t| t.ended));
+        "vpq", "0 to 100", "video panoptic quality: mean over windows of 1, 2, 4 and 6 frames, as papers have it", NO_SEGMENTS => |r| r.segments(|s| s.vpq);
+        "vpq_things", "0 to 100", "the same over things", NO_SEGMENTS => |r| r.segments(|s| s.vpq_things);
+        "vpq_stuff", "0 to 100", "the same over stuff", NO_SEGMENTS => |r| r.segments(|s| s.vpq_stuff);
+        "stq", "0 to 100", "segmentation and tracking quality: the root of `aq` times `sq`", NO_SEGMENTS => |r| r.segments(|s| s.stq);
+        "aq", "0 to 100", "its association quality, of things", NO_SEGMENTS => |r| r.segments(|s| s.aq);
+        "sq", "0 to 100", "its segmentation quality: mean IoU of categories", NO_SEGMENTS => |r| r.segments(|s| s.sq);
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }

@@ -20,7 +20,7 @@ pub(super) struct Figure {
 const NONE: fn(&SummaryRecord) -> Option<Interval> = |_| None;
 
 /// Every figure that is handed on.
-pub(super) const FIGURES: [Figure; 9] = [
+pub(super) const FIGURES: [Figure; 11] = [
     Figure {
         slug: "jf",
         metric: "jetbench_jf",
@@ -51,6 +51,22 @@ pub(super) const FIGURES: [Figure; 9] = [
         help: "Class-agnostic AP of tracks that a detector founded, 0 to 100; of whole masks where overlaps=keep.",
         per_base: 1.0,
         get: |_, s| s.found.as_ref()?.scores.as_ref()?.ap,
+        interval: NONE,
+    },
+    Figure {
+        slug: "vpq",
+        metric: "jetbench_vpq",
+        help: "VPQ of panoptic segments, 0 to 100.",
+        per_base: 1.0,
+        get: |_, s| s.panoptic()?.vpq,
+        interval: NONE,
+    },
+    Figure {
+        slug: "stq",
+        metric: "jetbench_stq",
+        help: "STQ of panoptic segments, 0 to 100.",
+        per_base: 1.0,
+        get: |_, s| s.panoptic()?.stq,
         interval: NONE,
     },
     Figure {

@@ -39,6 +39,18 @@ pub(super) fn facts(found: &FoundSummary) -> Vec<(&'static str, String)> {
             format!("AP {ap}, AP50 {ap50}, mean over {categories} of the objects{masks}"),
         ));
     }
+    if let Some(p) = &s.panoptic {
+        let [vpq, things, stuff, stq, aq, sq] = [p.vpq, p.vpq_things, p.vpq_stuff, p.stq, p.aq, p.sq].map(number);
+        let unknown = match p.left_out {
+            0 => String::new(),
+            n => format!("; {} of a class that the dataset has not left out", plural(n, "track", "tracks")),
+        };
+        let categories = plural(p.categories, "category", "categories");
+        facts.push((
+            "panoptic segments",
+            format!("VPQ {vpq} (things {things}, stuff {stuff}), STQ {stq} (AQ {aq}, SQ {sq}), {categories}{unknown}"),
+        ));
+    }
     let switches = s.id_switches.map_or_else(|| "–".to_string(), |n| plural(n, "id switch", "id switches"));
     facts.push(("tracking", format!("HOTA {hota} (DetA {det_a}, AssA {ass_a}), IDF1 {idf1}, {switches}")));
     facts

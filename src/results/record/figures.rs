@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::found::FoundSummary;
 use super::taken::TakenSummary;
+use crate::score::panoptic::PanopticScores;
 
 /// Aggregates of a cell. Milliseconds, frames per second, 0..100 scores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -89,6 +90,11 @@ impl SummaryRecord {
     /// J&F of the cell's own task: of prompted objects, or of found ones. The two do not compare.
     pub fn own_jf(&self) -> Option<f64> {
         self.found.map_or(self.jf, |found| found.scores?.jf)
+    }
+
+    /// Scores of panoptic segments.
+    pub fn panoptic(&self) -> Option<&PanopticScores> {
+        self.found.as_ref()?.scores.as_ref()?.panoptic.as_ref()
     }
 }
 

@@ -2,9 +2,15 @@
 
 use super::{ROUNDING, score, time};
 use crate::results::record::{CellRecord, FoundRecord, FoundSummary, FoundTrackRecord, LabelsRecord, SequenceRecord};
+use crate::score::panoptic::{CategoryCounts, VideoCounts};
 use crate::score::tracking::{ALPHAS, TrackingScore};
 use crate::score::tubes::Group;
 use crate::score::unprompted::{Unprompted, UnpromptedScores};
+
+/// Ids of categories are below it.
+const MOST_CATEGORIES: usize = 255;
+/// Far above the pixels or tubes of any video.
+const MOST_COUNTED: u64 = 1 << 40;
 
 /// Does every video of a cell have what the cell's kind has? Means over those that do would pass for means over all.
 pub(super) fn of_kind(cell: &CellRecord, sequences: &[SequenceRecord]) -> Option<String> {
@@ -70,7 +76,8 @@ fn of_scores(scores: &UnpromptedScores, confirmed: usize) -> Option<String> {
         return Some(format!("best_iou has {} values for {confirmed} tracks", scores.best_iou.len()));
     }
     let groups = std::iter::once(&scores.tubes).chain(scores.by_class.iter().flat_map(|classes| classes.values()));
-    groups.into_iter().find_map(of_group).or_else(|| of_tracking(&scores.tracking)).or_else(|| {
+    let segments = || of_segments(scores.panoptic.as_ref()?);
+    groups.into_iter().find_map(of_group).or_else(|| of_tracking(&scores.tracking)).or_else(segments).or_else(|| {
         let proposals = || scores.proposals.iter().find_map(|p| share("j", p.j).or_else(|| share("f", p.f)));
         let overlaps = || scores.best_iou.iter().find_map(|iou| share("best_iou", *iou));
         let switches = scores.switches.len() as f64;
@@ -81,6 +88,30 @@ fn of_scores(scores: &UnpromptedScores, confirmed: usize) -> Option<String> {
             .or_else(overlaps)
             .or_else(|| differ.then(|| format!("{counted} id switches, of which {switches} are listed")))
     })
+}
+
+fn of_segments(counts: &VideoCounts) -> Option<String> {
+    let of = |(place, category): (&usize, &CategoryCounts)| {
+        let [both, truth, pred] = category.pixels;
+        let fault = if category.id as usize >= counts.classes {
+            Some(format!("its id {} is not below {}", category.id, counts.classes))
+        } else if both > truth.min(pred) || truth.max(pred) > MOST_COUNTED {
+            Some(format!("{both} pixels of both sides, {truth} and {pred} of each"))
+        } else if let Some(t) = category.windows.iter().find(|t| t.tp.max(t.fp).max(t.fn_) > MOST_COUNTED) {
+            Some(format!("{} pairs, {} and {} tubes without a partner", t.tp, t.fp, t.fn_))
+        } else {
+            let wrong = category.windows.iter().find(|t| !(0.0..=t.tp as f64 + ROUNDING).contains(&t.iou));
+            wrong.map(|t| format!("an IoU of {} over {} pairs", t.iou, t.tp))
+        };
+        Some(format!("segments: category {place}: {}", fault?))
+    };
+    let many = (counts.classes > MOST_CATEGORIES || counts.unpredicted.max(counts.tubes) > MOST_COUNTED).then(|| {
+        let VideoCounts { classes, unpredicted, tubes, .. } = counts;
+        format!("segments: {classes} categories, {unpredicted} pixels without one, {tubes} tubes")
+    });
+    let aq = (!(0.0..=counts.tubes as f64 + ROUNDING).contains(&counts.aq))
+        .then(|| format!("segments: aq is {} over {} tubes", counts.aq, counts.tubes));
+    many.or_else(|| counts.categories.iter().find_map(of)).or(aq)
 }
 
 fn of_group(group: &Group) -> Option<String> {
@@ -157,7 +188,8 @@ pub(super) fn against(said: Option<&FoundSummary>, sequences: &[SequenceRecord])
         return if said.is_none() && is.is_none() { None } else { differs("found", &said.is_some(), &is.is_some()) };
     };
     let counts = |of: &FoundSummary| {
-        let scores = of.scores.map(|s| (s.objects, s.categories, s.id_switches, s.whole_masks));
+        let segments = |s: Unprompted| s.panoptic.map(|p| (p.categories, p.left_out));
+        let scores = of.scores.map(|s| (s.objects, s.categories, s.id_switches, s.whole_masks, segments(s)));
         (of.founded, of.confirmed, of.taken_back, of.unmatched, scores)
     };
     if counts(said) != counts(is) {
@@ -173,7 +205,8 @@ pub(super) fn against(said: Option<&FoundSummary>, sequences: &[SequenceRecord])
     differs(name, &a, &b)
 }
 
-fn figures(scores: &Unprompted) -> [(&'static str, Option<f64>); 12] {
+fn figures(scores: &Unprompted) -> [(&'static str, Option<f64>); 18] {
+    let segments = scores.panoptic.unwrap_or_default();
     [
         ("found j", scores.j),
         ("found f", scores.f),
@@ -187,6 +220,12 @@ fn figures(scores: &Unprompted) -> [(&'static str, Option<f64>); 12] {
         ("det_a", scores.det_a),
         ("ass_a", scores.ass_a),
         ("idf1", scores.idf1),
+        ("vpq", segments.vpq),
+        ("vpq_things", segments.vpq_things),
+        ("vpq_stuff", segments.vpq_stuff),
+        ("stq", segments.stq),
+        ("aq", segments.aq),
+        ("sq", segments.sq),
     ]
 }
 

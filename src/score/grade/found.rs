@@ -1,18 +1,23 @@
 //! What is graded where a detector founded the tracks: the confirmed ones, on their own frames, numbered from 1.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jetbench_runners::panoptic::PanopticSpec;
 use jetbench_runners::types::{FoundTrack, FoundTracks, Mask, TrackLabels};
 
 use super::{Extras, Predictions, names_of};
-use crate::dataset::panoptic_files::PanopticTrack;
+use crate::dataset::panoptic_files::{PanopticTrack, segments_of};
+use crate::dataset::panoptic_truth::{Segment, VOID as VOID_ID};
 use crate::dataset::track_files::Instance;
-use crate::dataset::{DataError, Layout, MaskSource, Object, Sequence};
+use crate::dataset::{
+    DataError, Layout, MaskSource, Object, PanopticCategory, SegmentIds, Sequence, SequenceSegments, paint,
+};
 use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
 use crate::score::FrameScorer;
 use crate::score::directory::unsupervised::{MOST_OBJECTS, highest};
 use crate::score::label_pair::VOID;
+use crate::score::panoptic::PanopticFrame;
 use crate::score::unprompted::{Compared, Scene, Told, ToldClasses, UnpromptedScores, same_class};
 
 /// Most tracks of a video that are graded: numbers of 16 bits.
@@ -35,6 +40,25 @@ pub(super) struct Tracks<'a> {
     layout: Layout,
     /// As [`Extras::overlaps`].
     whole_masks: bool,
+    /// Where the truth is panoptic, and the model has a class of its.
+    segments: Option<Segments<'a>>,
+}
+
+/// What the tracks are among the segments of a panoptic truth.
+struct Segments<'a> {
+    categories: &'a [PanopticCategory],
+    /// Of each confirmed track the id, and the place of its category; `None`: the truth has no category of that name.
+    tracks: Vec<Option<(u32, usize)>>,
+    /// The same as files have it.
+    written: Vec<Option<PanopticTrack>>,
+}
+
+impl Segments<'_> {
+    /// Is the track of this number stuff, which is no object?
+    fn is_stuff(&self, number: u32) -> bool {
+        let segment = self.tracks.get(number as usize - 1).copied().flatten();
+        segment.is_some_and(|(_, category)| !self.categories[category].thing)
+    }
 }
 
 impl<'a> Tracks<'a> {
@@ -43,7 +67,7 @@ impl<'a> Tracks<'a> {
     /// # Errors
     /// It cannot be read: names the file. There are more tracks than numbers of 16 bits.
     pub(super) fn new(
-        sequence: &Sequence,
+        sequence: &'a Sequence,
         found: &'a FoundTracks,
         said: Option<&TrackLabels>,
         extras: &'a Extras,
@@ -87,7 +111,9 @@ impl<'a> Tracks<'a> {
             objects: None,
             layout,
             whole_masks: extras.overlaps,
+            segments: None,
         };
+        tracks.segments = tracks.among(sequence.segments());
         if sequence.truth_source().is_some() {
             let first = sequence.objects.iter().filter_map(|object| object.annotated.first()).min();
             let first = first.map(|frame| tracks.truth(sequence, *frame)).transpose()?;
@@ -105,9 +131,13 @@ impl<'a> Tracks<'a> {
         confirmed.map(|track| Instance { category: category(track), score: track.score }).collect()
     }
 
-    /// The confirmed tracks as panoptic files have them; `None`: a track that its label pack has no class for. A label pack's classes are all
-    /// things, and have their numbers as ids.
+    /// The confirmed tracks as panoptic files have them: with the categories of a panoptic truth that have the names of the model's classes, else
+    /// with the pack's own. `None`: a track of another class, or one that its label pack has no class for. A label pack's classes are all things,
+    /// and have their numbers as ids.
     pub(super) fn segments(&self, spec: &PanopticSpec) -> Vec<Option<PanopticTrack>> {
+        if let Some(segments) = &self.segments {
+            return segments.written.clone();
+        }
         let confirmed = self.found.tracks.iter().filter(|track| track.confirmed);
         let of = |track: &FoundTrack| {
             self.class_of(track).map(|class| match self.labels {
@@ -116,6 +146,29 @@ impl<'a> Tracks<'a> {
             })
         };
         confirmed.map(of).collect()
+    }
+
+    /// The confirmed tracks among the segments of the truth, by the names of their classes; `None`: there are none to compare, or no class of
+    /// the model is a category.
+    fn among(&self, truth: Option<&'a SequenceSegments>) -> Option<Segments<'a>> {
+        let categories = &truth?.categories;
+        let names = self.labels.as_ref().map_or(self.classes, |(classes, _)| classes);
+        let place_of = |class: u32| {
+            let name = same_class(&label(names, class));
+            categories.iter().position(|category| same_class(&category.name) == name)
+        };
+        (0..names.len() as u32).find_map(place_of)?;
+        let confirmed = || self.found.tracks.iter().filter(|track| track.confirmed);
+        let places: Vec<Option<usize>> = confirmed().map(|track| place_of(self.class_of(track)?)).collect();
+        let of = |place: &Option<usize>| {
+            let category = &categories[(*place)?];
+            Some(PanopticTrack { category: category.id, stuff: !category.thing })
+        };
+        let written: Vec<Option<PanopticTrack>> = places.iter().map(of).collect();
+        let numbers: Vec<u32> = (1..).take(written.len()).collect();
+        let ids = segments_of(&numbers, &written).into_iter();
+        let tracks = ids.zip(places).map(|(segment, place)| Some((segment?.0, place?))).collect();
+        Some(Segments { categories, tracks, written })
     }
 
     /// Number of a track's class: that of the label pack where there is one, which may have seen no crop of it, else the detector's.
@@ -139,6 +192,10 @@ impl<'a> Tracks<'a> {
                 .as_ref()
                 .map(|objects| ToldClasses { objects, tracks: confirmed().map(class).collect() }),
             whole_masks: self.whole_masks,
+            segments: self.segments.as_ref().map(|segments| {
+                let left_out = segments.tracks.iter().filter(|track| track.is_none()).count();
+                (segments.categories, left_out)
+            }),
         }
     }
 
@@ -150,6 +207,9 @@ impl<'a> Tracks<'a> {
 
     /// The annotation of a frame, by id, and its void pixels; `None`: it has none. Objects in folders of their own are numbered.
     pub(super) fn truth(&self, sequence: &Sequence, frame: usize) -> Result<Option<(Masks, Option<Mask>)>, DataError> {
+        if let Some(truth) = sequence.segments() {
+            return sequence.segment_ids(frame).map(|ids| Some(things(sequence, &truth.frames[frame].1, &ids)));
+        }
         let annotated = sequence.objects.iter().filter(|o| o.annotated.binary_search(&frame).is_ok());
         let mut wanted: Vec<Object> = annotated.cloned().collect();
         if wanted.is_empty() {
@@ -175,12 +235,19 @@ impl<'a> Tracks<'a> {
         whole: Option<&Predictions>,
         scorer: FrameScorer,
     ) -> Result<Option<Compared>, DataError> {
-        let (Some(objects), Some((truth, void))) = (self.objects, self.truth(sequence, frame)?) else {
+        let panoptic = sequence.segments().map(|truth| sequence.segment_ids(frame).map(|ids| (truth, ids)));
+        let panoptic = panoptic.transpose()?;
+        let truth = match &panoptic {
+            Some((truth, ids)) => Some(things(sequence, &truth.frames[frame].1, ids)),
+            None => self.truth(sequence, frame)?,
+        };
+        let (Some(objects), Some((truth, void))) = (self.objects, truth) else {
             return Ok(None);
         };
+        let stuff = |number: u16| self.segments.as_ref().is_some_and(|s| s.is_stuff(u32::from(number)));
         let numbered = |masks: &Predictions| {
             let mask = |object: &Object| masks.get(&object.id).map(|(mask, _)| mask).filter(|mask| !mask.is_empty());
-            let objects = self.shown.objects.iter().zip(1u16..);
+            let objects = self.shown.objects.iter().zip(1u16..).filter(|(_, number)| !stuff(*number));
             objects.filter_map(|(object, number)| Some((number, mask(object)?.clone()))).collect()
         };
         let scene = Scene {
@@ -191,7 +258,35 @@ impl<'a> Tracks<'a> {
             whole: whole.map(numbered),
             void,
         };
-        Ok(Some(Compared::of(scene, self.shown.objects.len(), objects, &mut Some(scorer))))
+        let mut compared = Compared::of(scene, self.shown.objects.len(), objects, &mut Some(scorer));
+        if let (Some(segments), Some((truth, ids))) = (&self.segments, panoptic) {
+            compared.segments = Some(self.counted(segments, &truth.frames[frame], &ids, predicted)?);
+        }
+        Ok(Some(compared))
+    }
+
+    /// A frame's segments on both sides, counted.
+    fn counted(
+        &self,
+        segments: &Segments<'_>,
+        (path, listed): &(PathBuf, Vec<Segment>),
+        ids: &SegmentIds,
+        predicted: &Predictions,
+    ) -> Result<PanopticFrame, DataError> {
+        let mut painted = vec![VOID_ID; ids.ids.len()];
+        let mut found: BTreeMap<u32, usize> = BTreeMap::new();
+        for (object, track) in self.shown.objects.iter().zip(&segments.tracks) {
+            let mask = predicted.get(&object.id).map(|(mask, _)| mask).filter(|mask| !mask.is_empty());
+            if let (Some((id, category)), Some(mask)) = (track, mask) {
+                paint(&mut painted, mask, *id);
+                found.insert(*id, *category);
+            }
+        }
+        // Areas are counted.
+        let of = |(id, category): (u32, usize)| Segment { id, category, crowd: false, area: 0 };
+        let pairs = ids.ids.iter().copied().zip(painted);
+        PanopticFrame::new((ids.width, ids.height), pairs, listed.clone(), found.into_iter().map(of).collect())
+            .map_err(|(_, fault)| DataError(format!("{}: {fault}", path.display())))
     }
 
     /// The record of a sequence, from its compared frames and what was said of each track on each frame.
@@ -200,9 +295,11 @@ impl<'a> Tracks<'a> {
         video: &str,
         compared: Vec<Compared>,
         mut said: BTreeMap<u32, Vec<TrackRecord>>,
-    ) -> FoundRecord {
+    ) -> Result<FoundRecord, DataError> {
         let numbers: Vec<u32> = self.shown.objects.iter().map(|object| object.id).collect();
         let scores = self.objects.map(|objects| UnpromptedScores::of(video, compared, objects, &self.told()));
+        let scores = scores.transpose().map_err(|fault| DataError(format!("video {video}: {fault}")))?;
+        let stuff = |number: usize| self.segments.as_ref().is_some_and(|s| s.is_stuff(number as u32 + 1));
         let track = |track: &FoundTrack| {
             let number = numbers.iter().position(|id| *id == track.id);
             FoundTrackRecord {
@@ -214,13 +311,30 @@ impl<'a> Tracks<'a> {
                 hits: track.hits,
                 score: track.score,
                 label: label(self.classes, track.label),
-                best_iou: number.and_then(|n| scores.as_ref()?.best_iou.get(n).copied()),
+                // Stuff covers no object, and need not.
+                best_iou: number.filter(|n| !stuff(*n)).and_then(|n| scores.as_ref()?.best_iou.get(n).copied()),
                 frames: said.remove(&track.id).unwrap_or_default(),
             }
         };
         let tracks = self.found.tracks.iter().map(track).collect();
-        FoundRecord { counts: self.found.counts, tracks, scores }
+        Ok(FoundRecord { counts: self.found.counts, tracks, scores })
     }
+}
+
+/// The things of a frame by the number of their object, and the pixels that nobody labelled or that show several things as one.
+fn things(sequence: &Sequence, listed: &[Segment], ids: &SegmentIds) -> (Masks, Option<Mask>) {
+    let crowd = |id: u32| id == VOID_ID || listed.iter().any(|segment| segment.id == id && segment.crowd);
+    let object = |id: u32| sequence.objects.iter().find(|object| object.name == id.to_string());
+    let mut void = Mask::empty(ids.width, ids.height);
+    let mut masks: Masks = Vec::new();
+    for (id, mask) in ids.masks(|id| crowd(id) || object(id).is_some()) {
+        match object(id) {
+            Some(object) if !crowd(id) => masks.push((truth_id(sequence, object), mask)),
+            _ => void.unite(&mask),
+        }
+    }
+    masks.sort_by_key(|(number, _)| *number);
+    (masks, Some(void).filter(|void| !void.is_empty()))
 }
 
 type Masks = Vec<(u16, Mask)>;

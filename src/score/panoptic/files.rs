@@ -3,79 +3,26 @@
 //! the evaluator pairs frames by place without a look at their names, and so takes a frame for another where one is missing. Here that is an
 //! error, as are two entries of one video, segment or category, of which it takes one or the other.
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use jetbench_runners::files;
 use serde::Deserialize;
 
-use super::PanopticCategory;
-use super::frame::{IDS, PairReader, PanopticFrame, Segment, VOID};
-use crate::dataset::{DataError, one_level};
+use super::frame::{PairReader, PanopticFrame};
+use crate::dataset::panoptic_truth::{
+    self as truth, FrameSegments, MASKS, PanopticCategory, VideoSegments, by_video, of_video, parsed, segments,
+};
+use crate::dataset::{DataError, vipseg};
 use crate::text::plural;
-
-/// The file of a folder of truth that is scored against.
-const TRUTH: &str = "panoptic_gt_VIPSeg_val.json";
-/// STQ's label of pixels without a category.
-const IGNORED: u32 = 255;
-
-#[derive(Deserialize)]
-struct TruthFile {
-    videos: Vec<VideoEntry>,
-    annotations: Vec<VideoSegments>,
-    categories: Vec<CategoryEntry>,
-}
 
 #[derive(Deserialize)]
 struct PredFile {
     annotations: Vec<VideoSegments>,
 }
 
-#[derive(Deserialize)]
-struct VideoEntry {
-    video_id: String,
-    images: Vec<ImageEntry>,
-}
-
-#[derive(Deserialize)]
-struct ImageEntry {
-    file_name: String,
-}
-
-#[derive(Deserialize)]
-struct CategoryEntry {
-    id: u32,
-    #[serde(default)]
-    name: String,
-    isthing: u8,
-}
-
-#[derive(Deserialize)]
-struct VideoSegments {
-    video_id: String,
-    annotations: Vec<FrameSegments>,
-}
-
-#[derive(Deserialize)]
-struct FrameSegments {
-    #[serde(default)]
-    file_name: Option<String>,
-    segments_info: Vec<SegmentEntry>,
-}
-
-#[derive(Deserialize)]
-struct SegmentEntry {
-    id: u32,
-    category_id: u32,
-    #[serde(default)]
-    iscrowd: Option<u8>,
-    #[serde(default)]
-    area: Option<u64>,
-}
-
 /// What is to be read.
 pub(super) struct Files {
-    pub(super) categories: Vec<PanopticCategory>,
+    pub(super) categories: Arc<[PanopticCategory]>,
     pub(super) videos: Vec<VideoFiles>,
     pub(super) notes: Vec<String>,
 }
@@ -98,134 +45,39 @@ impl FrameFiles {
         reader: &mut PairReader,
         categories: &[PanopticCategory],
     ) -> Result<PanopticFrame, DataError> {
-        let segments = |side: usize| {
+        let checked = |side: usize| {
             let fail = |fault: String| DataError(format!("{}: {fault}", self.paths[side].display()));
-            checked(&self.segments[side].segments_info, side == 0, categories).map_err(fail)
+            segments(&self.segments[side].segments_info, side == 0, categories).map_err(fail)
         };
-        reader.read([&self.paths[0], &self.paths[1]], segments(0)?, segments(1)?)
+        reader.read([&self.paths[0], &self.paths[1]], checked(0)?, checked(1)?)
     }
-}
-
-/// The listed segments of one frame.
-fn checked(listed: &[SegmentEntry], of_truth: bool, categories: &[PanopticCategory]) -> Result<Vec<Segment>, String> {
-    let mut ids = HashSet::new();
-    let each = listed.iter().map(|entry| {
-        let SegmentEntry { id, category_id, iscrowd, area } = *entry;
-        let category = categories.iter().position(|c| c.id == category_id);
-        let category = category.ok_or(format!("segment {id}: no category {category_id} in the truth"))?;
-        if !ids.insert(id) {
-            return Err(format!("segment {id} is listed twice"));
-        }
-        if id >= IDS {
-            return Err(format!("segment {id}: an id has three bytes, so it is below {IDS}"));
-        }
-        if !of_truth {
-            return Ok(Segment { id, category, crowd: false, area: 0 });
-        }
-        if id == VOID {
-            return Err(format!("segment {VOID}: in the truth this id is that of pixels without a label"));
-        }
-        let area = area.ok_or(format!("segment {id} has no `area`"))?;
-        match iscrowd {
-            Some(crowd @ (0 | 1)) => Ok(Segment { id, category, crowd: crowd == 1, area }),
-            _ => Err(format!("segment {id}: `iscrowd` must be 0 or 1")),
-        }
-    });
-    each.collect()
-}
-
-fn parsed<T: for<'a> Deserialize<'a>>(path: &Path, what: &str) -> Result<T, DataError> {
-    let fail = |e: String| DataError(format!("{}: {e}", path.display()));
-    let text = files::read_text(path, files::LARGE).map_err(|e| fail(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| fail(format!("not {what}: {e}")))
-}
-
-/// Entries by video.
-fn by_video(path: &Path, all: Vec<VideoSegments>) -> Result<HashMap<String, Vec<FrameSegments>>, DataError> {
-    let mut videos = HashMap::new();
-    for VideoSegments { video_id, annotations } in all {
-        if videos.contains_key(&video_id) {
-            return Err(DataError(format!("{}: video {video_id} has two entries", path.display())));
-        }
-        videos.insert(video_id, annotations);
-    }
-    Ok(videos)
 }
 
 /// Reads both JSON files and pairs what they list.
 ///
 /// # Errors
 /// Names the file and the entry that is missing or does not fit.
-pub(super) fn read(truth: &Path, pred: &Path) -> Result<Files, DataError> {
-    let truth_json = if truth.is_dir() { truth.join(TRUTH) } else { truth.to_path_buf() };
+pub(super) fn read(given: &Path, pred: &Path) -> Result<Files, DataError> {
     let pred_json = pred.join("pred.json");
-    let fail = |path: &Path, what: String| DataError(format!("{}: {what}", path.display()));
-    let file: TruthFile = parsed(&truth_json, "a panoptic annotation file of VIPSeg")?;
+    let description = vipseg::description(given)?.unwrap_or_else(|| truth::description(given));
+    let truth = truth::read(&description)?;
     let predicted: PredFile = parsed(&pred_json, "panoptic results as VIPSeg's evaluator reads them")?;
-    let categories = categories(file.categories).map_err(|what| fail(&truth_json, what))?;
-    let roots = [truth_json.with_file_name("panomasksRGB"), pred.join("pan_pred")];
-    let mut of_truth = by_video(&truth_json, file.annotations)?;
+    let roots = [truth.path.with_file_name(MASKS), pred.join("pan_pred")];
     let mut of_pred = by_video(&pred_json, predicted.annotations)?;
     let mut videos = Vec::new();
-    for VideoEntry { video_id: name, images } in file.videos {
-        one_level(&name)?;
-        images.iter().try_for_each(|image| one_level(&image.file_name))?;
-        let take = |entries: &mut HashMap<_, Vec<FrameSegments>>, path: &Path| {
-            let frames = entries.remove(&name).ok_or_else(|| fail(path, format!("no entry of video {name}")))?;
-            fitting(&images, &frames).map_err(|what| fail(path, format!("video {name}: {what}")))?;
-            Ok(frames)
+    for video in truth.videos {
+        let own = of_video(&pred_json, &mut of_pred, &video.name, &video.files)?;
+        let frame = |(file, sides): (&String, (FrameSegments, FrameSegments))| FrameFiles {
+            paths: [&roots[0], &roots[1]].map(|root| root.join(&video.name).join(file)),
+            segments: sides.into(),
         };
-        let sides = (take(&mut of_truth, &truth_json)?, take(&mut of_pred, &pred_json)?);
-        let mut frames = Vec::new();
-        for (image, segments) in images.iter().zip(sides.0.into_iter().zip(sides.1)) {
-            let paths = [&roots[0], &roots[1]].map(|root| root.join(&name).join(&image.file_name));
-            frames.push(FrameFiles { paths, segments: segments.into() });
-        }
-        videos.push(VideoFiles { name, frames });
-    }
-    if videos.is_empty() {
-        return Err(fail(&truth_json, "no video in it".into()));
+        let frames = video.files.iter().zip(video.frames.into_iter().zip(own)).map(frame).collect();
+        videos.push(VideoFiles { name: video.name, frames });
     }
     let extra = of_pred.len();
     let more = plural(extra, "predicted video is", "predicted videos are");
     let notes = (extra > 0).then(|| format!("{more} not among the truth's, and left out as in the reference"));
-    Ok(Files { categories, videos, notes: notes.into_iter().collect() })
-}
-
-/// One entry per image, of the same name but for the ending.
-fn fitting(images: &[ImageEntry], frames: &[FrameSegments]) -> Result<(), String> {
-    if images.len() != frames.len() {
-        let frames = plural(frames.len(), "frame", "frames");
-        return Err(format!("{frames} listed with segments, but the truth lists {} images", images.len()));
-    }
-    let stem = |name: &str| Path::new(name).with_extension("");
-    for (place, (image, frame)) in images.iter().zip(frames).enumerate() {
-        if let Some(name) = frame.file_name.as_deref().filter(|name| stem(name) != stem(&image.file_name)) {
-            return Err(format!(
-                "entry {} is of {name}, but the truth's image there is {}",
-                place + 1,
-                image.file_name
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn categories(entries: Vec<CategoryEntry>) -> Result<Vec<PanopticCategory>, String> {
-    let mut ids = HashSet::new();
-    let each = entries.into_iter().map(|CategoryEntry { id, name, isthing }| {
-        if !ids.insert(id) {
-            return Err(format!("category {id} is listed twice"));
-        }
-        if id >= IGNORED {
-            return Err(format!("category {id}: ids go up to {}; {IGNORED} means no category to STQ", IGNORED - 1));
-        }
-        match isthing {
-            0 | 1 => Ok(PanopticCategory { id, name, thing: isthing == 1 }),
-            _ => Err(format!("category {id}: `isthing` must be 0 or 1")),
-        }
-    });
-    each.collect()
+    Ok(Files { categories: truth.categories, videos, notes: notes.into_iter().collect() })
 }
 
 #[cfg(test)]
@@ -270,26 +122,6 @@ mod tests {
         }
         let none = of(br#"{"videos": [], "categories": [], "annotations": []}"#, GOOD.as_bytes());
         assert!(none.err().unwrap().0.ends_with("panoptic_gt.json: no video in it"));
-    }
-
-    #[test]
-    fn what_a_segment_may_not_say_is_named() {
-        let categories = [PanopticCategory { id: 3, name: String::new(), thing: true }];
-        let good = || SegmentEntry { id: 9, category_id: 3, iscrowd: Some(0), area: Some(4) };
-        assert!(checked(&[good()], true, &categories).is_ok());
-        for (entry, fault) in [
-            (
-                SegmentEntry { id: 1 << 24, ..good() },
-                "segment 16777216: an id has three bytes, so it is below 16777216",
-            ),
-            (SegmentEntry { area: None, ..good() }, "segment 9 has no `area`"),
-            (SegmentEntry { iscrowd: None, ..good() }, "segment 9: `iscrowd` must be 0 or 1"),
-            (SegmentEntry { iscrowd: Some(2), ..good() }, "segment 9: `iscrowd` must be 0 or 1"),
-        ] {
-            assert_eq!(checked(&[entry], true, &categories), Err(fault.to_string()));
-        }
-        // Of a prediction, neither is read.
-        assert!(checked(&[SegmentEntry { area: None, iscrowd: Some(2), ..good() }], false, &categories).is_ok());
     }
 
     proptest! {

@@ -1,27 +1,10 @@
 //! What is on one frame? Its segments, and how many pixels each pair of them shares: all that VPQ and STQ need.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
+use crate::dataset::panoptic_truth::{Segment, VOID, agree, listed};
 use crate::dataset::{DataError, IdPng};
-
-/// The id of pixels without a label.
-pub(super) const VOID: u32 = 0;
-/// Ids have three bytes.
-pub(super) const IDS: u32 = 1 << 24;
-
-/// A segment of one frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    /// Id, the same on all frames of the video.
-    pub(super) id: u32,
-    /// Place of its category among the categories.
-    pub(super) category: usize,
-    /// Does it stand for several things that are not told apart?
-    pub(super) crowd: bool,
-    /// Pixels.
-    pub(super) area: u64,
-}
 
 /// Pixels of one id in the truth that have one id in the prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +19,7 @@ pub(super) struct Pixels {
 
 /// One frame, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PanopticFrame {
+pub(crate) struct PanopticFrame {
     /// Width and height, pixels.
     pub(super) size: (u32, u32),
     /// Segments of the truth, in the order of its file.
@@ -53,7 +36,7 @@ impl PanopticFrame {
     /// # Errors
     /// Says of which side ids and segments do not agree, and where. The evaluator says so of predictions alone: in the truth it takes an area
     /// as it stands in the file, and pixels without a segment for labelled ones in VPQ and for void in STQ.
-    pub(super) fn new(
+    pub(crate) fn new(
         size: (u32, u32),
         ids: impl Iterator<Item = (u32, u32)>,
         truth: Vec<Segment>,
@@ -82,11 +65,7 @@ impl PanopticFrame {
             areas
         };
         let of_truth = areas(|p| p.truth);
-        listed(&of_truth, &truth).map_err(|fault| (Side::Truth, fault))?;
-        if let Some(s) = truth.iter().find(|s| of_truth.get(&s.id) != Some(&s.area)) {
-            let fault = format!("segment {} has an area of {}, and {} pixels", s.id, s.area, of_truth[&s.id]);
-            return Err((Side::Truth, fault));
-        }
+        agree(&of_truth, &truth).map_err(|fault| (Side::Truth, fault))?;
         let of_pred = areas(|p| p.pred);
         listed(&of_pred, &pred).map_err(|fault| (Side::Pred, fault))?;
         pred.iter_mut().for_each(|s| s.area = of_pred[&s.id]);
@@ -94,21 +73,9 @@ impl PanopticFrame {
     }
 }
 
-/// Is every id that has pixels a segment, and the other way round?
-fn listed(areas: &HashMap<u32, u64>, segments: &[Segment]) -> Result<(), String> {
-    let ids: BTreeSet<u32> = segments.iter().map(|s| s.id).collect();
-    if let Some(s) = segments.iter().find(|s| !areas.contains_key(&s.id)) {
-        return Err(format!("segment {} is listed, but no pixel has its id", s.id));
-    }
-    match areas.keys().filter(|id| **id != VOID && !ids.contains(id)).min() {
-        Some(id) => Err(format!("{} pixels have the id {id}, which is not among the segments", areas[id])),
-        None => Ok(()),
-    }
-}
-
 /// Truth or prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// Truth.
     Truth,
     /// Prediction.

@@ -11,9 +11,9 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::PanopticCategory;
-use super::frame::{PanopticFrame, Segment, VOID};
-use crate::dataset::DataError;
+use super::counts::VideoCounts;
+use super::frame::PanopticFrame;
+use crate::dataset::panoptic_truth::{PanopticCategory, Segment, VOID};
 use crate::score::pairwise_sum;
 
 /// Categories that the evaluator has room for; more need larger ids.
@@ -75,12 +75,12 @@ impl Tubes {
     }
 }
 
-/// Pixels by category, the last place being no category.
+/// Pixels by category's id, the last place being no category.
 #[derive(Clone)]
-struct Confusion {
-    both: Vec<u64>,
-    truth: Vec<u64>,
-    pred: Vec<u64>,
+pub(super) struct Confusion {
+    pub(super) both: Vec<u64>,
+    pub(super) truth: Vec<u64>,
+    pub(super) pred: Vec<u64>,
 }
 
 impl Confusion {
@@ -89,12 +89,15 @@ impl Confusion {
         Confusion { both: none.clone(), truth: none.clone(), pred: none }
     }
 
-    fn add(&mut self, other: &Confusion) {
-        for (sum, own) in
-            [(&mut self.both, &other.both), (&mut self.truth, &other.truth), (&mut self.pred, &other.pred)]
-        {
-            sum.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+    fn add(&mut self, video: &VideoCounts) {
+        for counts in video.categories.values() {
+            let [both, truth, pred] = counts.pixels;
+            let at = counts.id as usize;
+            self.both[at] += both;
+            self.truth[at] += truth;
+            self.pred[at] += pred;
         }
+        *self.pred.last_mut().expect("a place for no category") += video.unpredicted;
     }
 
     fn iou(&self) -> Option<f64> {
@@ -106,13 +109,13 @@ impl Confusion {
     }
 }
 
-/// What one video adds.
-struct Video {
-    confusion: Confusion,
+/// What is counted of one video.
+pub(super) struct Video {
+    pub(super) confusion: Confusion,
     /// Sum over the truth's tubes, and their number.
-    aq: f64,
-    tubes: usize,
-    first_is_thing: bool,
+    pub(super) aq: f64,
+    pub(super) tubes: usize,
+    pub(super) first_is_thing: bool,
 }
 
 /// Numbers of a video's segments in the order in which they are first listed.
@@ -148,7 +151,10 @@ fn meanings(
 }
 
 impl Video {
-    fn of(frames: &[PanopticFrame], categories: &[PanopticCategory], classes: usize) -> Result<Video, String> {
+    /// # Errors
+    /// There are too many segments.
+    pub(super) fn of(frames: &[PanopticFrame], categories: &[PanopticCategory]) -> Result<Video, String> {
+        let classes = categories.iter().map(|c| c.id as usize + 1).max().unwrap_or(0).max(CLASSES);
         let of_truth = numbers(frames, |f| &f.truth);
         let of_pred = numbers(frames, |f| &f.pred);
         let most = 1usize << SHIFT;
@@ -203,7 +209,7 @@ impl Video {
     }
 }
 
-fn quotient(sum: f64, tubes: usize) -> Option<f64> {
+fn quotient(sum: f64, tubes: u64) -> Option<f64> {
     (tubes > 0).then(|| sum / tubes as f64)
 }
 
@@ -212,25 +218,21 @@ fn root(aq: Option<f64>, sq: Option<f64>) -> Option<f64> {
 }
 
 /// STQ of videos with frames, in their order.
-///
-/// # Errors
-/// A video has too many segments.
-pub(super) fn quality(
-    categories: &[PanopticCategory],
-    videos: &[&(String, &[PanopticFrame])],
-) -> Result<Stq, DataError> {
-    let classes = categories.iter().map(|c| c.id as usize + 1).max().unwrap_or(0).max(CLASSES);
+pub(super) fn quality(videos: &[(&str, &VideoCounts)]) -> Stq {
+    let classes = videos.iter().map(|(_, video)| video.classes).max().unwrap_or(CLASSES);
     let mut total = Confusion::new(classes);
-    let (mut by_video, mut sums, mut tubes, mut first_is_thing) = (Vec::new(), Vec::new(), 0, Vec::new());
-    for (name, frames) in videos {
-        let video = Video::of(frames, categories, classes).map_err(|e| DataError(format!("video {name}: {e}")))?;
-        total.add(&video.confusion);
-        sums.push(video.aq);
-        tubes += video.tubes;
-        first_is_thing.extend(video.first_is_thing.then(|| name.clone()));
-        let (aq, sq) = (quotient(video.aq, video.tubes), video.confusion.iou());
-        by_video.push(VideoStq { video: name.clone(), frames: frames.len(), stq: root(aq, sq), aq, sq });
-    }
+    let of = |(name, video): &(&str, &VideoCounts)| {
+        total.add(video);
+        let mut own = Confusion::new(video.classes);
+        own.add(video);
+        let (aq, sq) = (quotient(video.aq, video.tubes), own.iou());
+        VideoStq { video: name.to_string(), frames: video.frames, stq: root(aq, sq), aq, sq }
+    };
+    let by_video = videos.iter().map(of).collect();
+    let sums: Vec<f64> = videos.iter().map(|(_, video)| video.aq).collect();
+    let tubes = videos.iter().map(|(_, video)| video.tubes).sum();
+    let first = videos.iter().filter(|(_, video)| video.first_is_thing);
     let (aq, sq) = (quotient(pairwise_sum(&sums), tubes), total.iou());
-    Ok(Stq { stq: root(aq, sq), aq, sq, videos: by_video, first_is_thing })
+    let first_is_thing = first.map(|(name, _)| name.to_string()).collect();
+    Stq { stq: root(aq, sq), aq, sq, videos: by_video, first_is_thing }
 }

@@ -9,10 +9,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::PanopticCategory;
-use super::frame::{PanopticFrame, Pixels, Segment, VOID};
+use super::WINDOWS;
+use super::counts::VideoCounts;
+use super::frame::{PanopticFrame, Pixels};
+use crate::dataset::panoptic_truth::{PanopticCategory, Segment, VOID};
 
 /// Scores at one length of windows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,31 +70,44 @@ pub struct ClassPq {
     pub fn_: u64,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Tally {
-    iou: f64,
-    tp: u64,
-    fp: u64,
-    fn_: u64,
+/// Counts of one category.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Sum of the pairs' IoU.
+    pub iou: f64,
+    /// Pairs.
+    pub tp: u64,
+    /// Predicted tubes without a partner.
+    pub fp: u64,
+    /// Tubes of the truth without a partner.
+    #[serde(rename = "fn")]
+    pub fn_: u64,
 }
 
-/// Scores at windows of `length` frames.
-pub(super) fn window(categories: &[PanopticCategory], videos: &[&[PanopticFrame]], length: usize) -> WindowPq {
-    let mut total = vec![Tally::default(); categories.len()];
-    for frames in videos {
-        // Summed by video first, as the evaluator's processes do.
-        let mut own = vec![Tally::default(); categories.len()];
-        frames.windows(length).for_each(|frames| add_window(&mut own, frames));
-        for (sum, own) in total.iter_mut().zip(own) {
-            sum.iou += own.iou;
-            sum.tp += own.tp;
-            sum.fp += own.fp;
-            sum.fn_ += own.fn_;
-        }
-    }
-    let classes: Vec<ClassPq> = categories.iter().zip(&total).map(|(c, tally)| ClassPq::of(c, tally)).collect();
+/// Counts of a video at windows of `length` frames, by place of the category, of which there are `categories`.
+pub(super) fn of_video(frames: &[PanopticFrame], categories: usize, length: usize) -> Vec<Tally> {
+    let mut tally = vec![Tally::default(); categories];
+    frames.windows(length).for_each(|frames| add_window(&mut tally, frames));
+    tally
+}
+
+/// Scores at the windows whose length is `WINDOWS[n]`. Categories are given with their places.
+pub(super) fn window(categories: &[(usize, PanopticCategory)], videos: &[&VideoCounts], n: usize) -> WindowPq {
+    // Summed by video first, as the evaluator's processes do.
+    let total = |place: usize| {
+        let own = videos.iter().filter_map(|video| video.categories.get(&place)).map(|counts| counts.windows[n]);
+        own.fold(Tally::default(), |sum, own| Tally {
+            iou: sum.iou + own.iou,
+            tp: sum.tp + own.tp,
+            fp: sum.fp + own.fp,
+            fn_: sum.fn_ + own.fn_,
+        })
+    };
+    let classes: Vec<ClassPq> =
+        categories.iter().map(|(place, category)| ClassPq::of(category, &total(*place))).collect();
     let part = |wanted: fn(&ClassPq) -> bool| PartPq::of(classes.iter().filter(|c| wanted(c)));
-    WindowPq { frames: length, all: part(|_| true), things: part(|c| c.thing), stuff: part(|c| !c.thing), classes }
+    let (all, things, stuff) = (part(|_| true), part(|c| c.thing), part(|c| !c.thing));
+    WindowPq { frames: WINDOWS[n], all, things, stuff, classes }
 }
 
 impl ClassPq {

@@ -1,0 +1,269 @@
+//! Runs on panoptic truth: VPQ and STQ in the record are those of the saved segments.
+
+use std::path::Path;
+
+use jetbench::dataset::{Dataset, Layout, check};
+use jetbench::results::record::CellRecord;
+use jetbench::score::panoptic::{PanopticOptions, PanopticReport, PanopticScores, score};
+use serde_json::{Value, json};
+
+use super::runs::{alone, corners, load};
+use crate::workshop::{Workshop, column, text};
+
+const CLASSES: &str =
+    "[segmenter]\nclasses = [\"Ground\", \"shape\"]\n[segmenter.panoptic]\nstuff = [0]\nids = [4, 7]\n";
+
+/// Data with panoptic truth, and a pack that finds the shapes of the first video, as boxes, a third shape that is none, and the ground.
+fn panoptic_shop(frames: usize) -> Workshop {
+    let shop = Workshop::of(Layout::Vipseg, 2, frames);
+    let data = Dataset::open(&shop.path("data")).unwrap();
+    let sequence = &data.sequences[0];
+    let mut mock = "options = [\"threads\"]\n".to_string();
+    for object in &sequence.objects {
+        let [first, last] =
+            [0, frames - 1].map(|frame| corners(&sequence.truth(object, frame).unwrap()).map(|v| v as f32));
+        let motion = [0, 1].map(|i| (last[i] + last[i + 2] - first[i] - first[i + 2]) / 2.0 / (frames - 1) as f32);
+        mock += &format!("[[mock.track]]\nbirth = 0\nbox = {first:?}\nmotion = {motion:?}\nlabel = 1\n");
+    }
+    mock += "[[mock.track]]\nbirth = 1\nbox = [0, 0, 5, 5]\nscore = 0.5\nlabel = 1\n\
+             [[mock.track]]\nbirth = 0\nbox = [0, 0, 47, 31]\nscore = 0.5\nlabel = 0\n";
+    shop.pack("walk", &mock);
+    alone(&shop, CLASSES);
+    shop
+}
+
+fn description(shop: &Workshop) -> Value {
+    let bytes = std::fs::read(shop.path("data/panoptic_gt_VIPSeg_val.json")).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+fn describe(shop: &Workshop, truth: &Value) {
+    std::fs::write(shop.path("data/panoptic_gt_VIPSeg_val.json"), truth.to_string()).unwrap();
+}
+
+fn scores(cell: &CellRecord) -> Option<PanopticScores> {
+    cell.summary.as_ref().unwrap().found.unwrap().scores.unwrap().panoptic
+}
+
+fn saved(shop: &Workshop, run: &Path) -> PanopticReport {
+    let pred = run.join("masks/alone-fp32-cpu");
+    score(&PanopticOptions { truth: shop.path("data"), pred }).unwrap()
+}
+
+#[test]
+fn a_run_has_the_scores_of_its_saved_segments() {
+    let shop = panoptic_shop(12);
+    let run = shop.run(&["--models", "alone", "--save-masks=vipseg"]);
+    let (record, cell) = load(&run);
+    assert_eq!(record.data.layout, "vipseg");
+    let (ours, theirs) = (scores(&cell).unwrap(), saved(&shop, &run));
+    let percent = |share: Option<f64>| share.map(|share| share * 100.0);
+    assert_eq!(ours.vpq, percent(theirs.vpq.all));
+    assert_eq!(ours.vpq_things, percent(theirs.vpq.things));
+    assert_eq!(ours.vpq_stuff, percent(theirs.vpq.stuff));
+    assert_eq!([ours.stq, ours.aq, ours.sq], [theirs.stq.stq, theirs.stq.aq, theirs.stq.sq].map(percent));
+    assert_eq!((ours.categories, ours.left_out), (2, 0));
+    assert!(ours.vpq_things > Some(0.0) && ours.sq > Some(0.0) && ours.stq.is_some(), "{ours:?}");
+    for (name, value) in [
+        ("vpq", ours.vpq),
+        ("vpq_things", ours.vpq_things),
+        ("vpq_stuff", ours.vpq_stuff),
+        ("stq", ours.stq),
+        ("aq", ours.aq),
+        ("sq", ours.sq),
+    ] {
+        assert_eq!(column(&run.join("summary.csv"), name), [value.unwrap().to_string()], "{name}");
+    }
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("panoptic segments") && page.contains("2 categories"), "{page}");
+    // The layout's own protocol needs no word.
+    let masks = run.join("masks/alone-fp32-cpu");
+    let said = shop.expect(0, &["score", "data", masks.to_str().unwrap()]);
+    assert!(said.starts_with("vipseg protocol, 24 frames in 2 videos"), "{said}");
+    // Categories are the truth's, whatever ids the pack has.
+    let list: Value =
+        serde_json::from_slice(&std::fs::read(run.join("masks/alone-fp32-cpu/pred.json")).unwrap()).unwrap();
+    let of = |frame: &Value| frame["segments_info"].as_array().unwrap().clone();
+    let segments = list["annotations"][0]["annotations"].as_array().unwrap().iter().flat_map(of);
+    let mut categories: Vec<u64> = segments.map(|segment| segment["category_id"].as_u64().unwrap()).collect();
+    categories.sort_unstable();
+    categories.dedup();
+    assert_eq!(categories, [0, 1]);
+    // The same from what was recorded.
+    let again = shop.expect(0, &["report", run.to_str().unwrap(), "--export-markdown", "-"]);
+    assert!(again.contains("VPQ") && again.contains("STQ"), "{again}");
+}
+
+/// What is stuff covers no object, and is no mistake of the scores of objects.
+#[test]
+fn stuff_is_left_out_of_the_scores_of_objects() {
+    let shop = panoptic_shop(12);
+    let with = load(&shop.run(&["--models", "alone", "--out", "with"])).1;
+    // The same tracks, none of which is stuff.
+    alone(&shop, &CLASSES.replace("[\"Ground\", \"shape\"]", "[\"other\", \"shape\"]"));
+    let without = load(&shop.run(&["--models", "alone", "--out", "without"])).1;
+    let found = |cell: &CellRecord| cell.summary.as_ref().unwrap().found.unwrap();
+    assert_eq!(found(&with).confirmed, found(&without).confirmed);
+    assert!(found(&with).unmatched < found(&without).unmatched, "{:?} {:?}", found(&with), found(&without));
+    assert!(found(&with).scores.unwrap().hota > found(&without).scores.unwrap().hota);
+    // A class that the data set does not have is no segment, which is said.
+    let left_out = scores(&without).unwrap().left_out;
+    assert!(left_out > 0 && scores(&with).unwrap().left_out == 0);
+    let page =
+        std::fs::read_to_string(shop.path("without").join(run_of(&shop, "without")).join("report.html")).unwrap();
+    assert!(page.contains(&format!("{left_out} tracks of a class that the dataset has not left out")), "{page}");
+    // None of the classes: nothing to compare.
+    alone(&shop, &CLASSES.replace("[\"Ground\", \"shape\"]", "[\"other\", \"another\"]"));
+    let run = shop.run(&["--models", "alone", "--out", "none"]);
+    assert_eq!(scores(&load(&run).1), None);
+    assert_eq!(column(&run.join("summary.csv"), "vpq"), [""]);
+}
+
+fn run_of(shop: &Workshop, out: &str) -> String {
+    let device = std::fs::read_dir(shop.path(out)).unwrap().map(|e| e.unwrap().path()).find(|p| p.is_dir()).unwrap();
+    let run = std::fs::read_dir(&device).unwrap().map(|e| e.unwrap().path()).find(|p| p.is_dir()).unwrap();
+    run.strip_prefix(shop.path(out)).unwrap().display().to_string()
+}
+
+#[test]
+fn a_video_of_stuff_alone_is_scored_and_a_prompted_model_leaves_it_out() {
+    let shop = panoptic_shop(8);
+    let mut truth = description(&shop);
+    let named = |id: u32, thing: u8| json!({"id": id, "name": format!("c{id}"), "isthing": thing});
+    // The shapes of the first video become stuff.
+    truth["categories"] = json!([
+        {"id": 0, "name": "ground", "isthing": 0}, {"id": 1, "name": "shape", "isthing": 1}, named(2, 0), named(3, 0)
+    ]);
+    for frame in truth["annotations"][0]["annotations"].as_array_mut().unwrap() {
+        for segment in frame["segments_info"].as_array_mut().unwrap() {
+            let id = segment["id"].as_u64().unwrap();
+            segment["category_id"] = json!(if id == 1 { 0 } else { id });
+        }
+    }
+    describe(&shop, &truth);
+    let data = Dataset::open(&shop.path("data")).unwrap();
+    assert_eq!(data.sequences.iter().map(|s| s.objects.len()).collect::<Vec<_>>(), [0, 2]);
+    let run = shop.run(&["--models", "alone", "--save-masks=vipseg", "--out", "found"]);
+    let cell = load(&run).1;
+    assert_eq!(cell.sequences.len(), 2);
+    let percent = |share: Option<f64>| share.map(|share| share * 100.0);
+    let (ours, theirs) = (scores(&cell).unwrap(), saved(&shop, &run));
+    assert_eq!((ours.vpq, ours.stq), (percent(theirs.vpq.all), percent(theirs.stq.stq)));
+    // Tracks of things count against average precision there.
+    let tubes = &cell.sequences[0].found.as_ref().unwrap().scores.as_ref().unwrap().tubes;
+    assert!(!tubes.results.is_empty() && tubes.truth.is_empty(), "{tubes:?}");
+    let output = shop.output(&["--models", "walk_mask", "--data", "data", "--dtype", "fp32", "--out", "prompted"]);
+    let said = text(&output.stderr) + &text(&output.stdout);
+    assert!(said.contains("1 video without a thing is left out"), "{said}");
+    let prompted = load(&shop.path("prompted").join(run_of(&shop, "prompted"))).1;
+    assert_eq!(prompted.sequences.iter().map(|s| s.video.as_str()).collect::<Vec<_>>(), ["synth_001"]);
+}
+
+#[test]
+fn truth_that_cannot_be_scored_is_refused_before_the_run() {
+    let shop = panoptic_shop(3);
+    let good = description(&shop);
+    let refused = |change: &dyn Fn(&mut Value), said: &str| {
+        let mut truth = good.clone();
+        change(&mut truth);
+        describe(&shop, &truth);
+        let output = shop.output(&["--models", "alone", "--data", "data", "--dtype", "fp32", "--out", "never"]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(said) && !shop.path("never").exists(), "{stderr}");
+        let checked = check(&shop.path("data"), &Default::default(), &|_, _| ());
+        let found = match checked {
+            Ok(report) => {
+                assert!(!report.passed(), "{report:?}");
+                format!("{:?}", report.findings)
+            }
+            Err(fault) => fault.0,
+        };
+        assert!(found.contains(said), "{found}");
+    };
+    fn first(truth: &mut Value) -> &mut Value {
+        &mut truth["annotations"][0]["annotations"][0]
+    }
+    refused(&|t| first(t)["segments_info"][0]["area"] = json!(7), "segment 1 has an area of 7");
+    refused(
+        &|t| _ = first(t)["segments_info"].as_array_mut().unwrap().remove(0),
+        "pixels have the id 1, which is not among",
+    );
+    refused(&|t| first(t)["segments_info"][0]["category_id"] = json!(9), "segment 1: no category 9 in the truth");
+    refused(
+        &|t| {
+            first(t)["file_name"] = json!("99999.png");
+            t["videos"][0]["images"][0]["file_name"] = json!("99999.png");
+        },
+        "has no frame 99999",
+    );
+    refused(&|t| t["videos"][0]["images"] = json!([]), "3 frames listed with segments, but the truth lists 0 images");
+    refused(&|t| t["videos"] = json!([]), "no video in it");
+    describe(&shop, &good);
+    std::fs::write(shop.path("data/panomasksRGB/synth_000/00001.png"), b"").unwrap();
+    let output = shop.output(&["--models", "alone", "--data", "data", "--dtype", "fp32", "--out", "never"]);
+    assert!(text(&output.stderr).contains("00001.png"), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_folder_with_several_descriptions_wants_one_named() {
+    let shop = panoptic_shop(3);
+    let truth = description(&shop);
+    let usual = shop.path("data/panoptic_gt_VIPSeg_val.json");
+    for split in ["train", "test"] {
+        std::fs::write(shop.path(&format!("data/panoptic_gt_VIPSeg_{split}.json")), truth.to_string()).unwrap();
+    }
+    assert!(Dataset::open(&shop.path("data")).is_ok(), "that of the validation set is the usual one");
+    std::fs::remove_file(usual).unwrap();
+    let said = Dataset::open(&shop.path("data")).unwrap_err().0;
+    assert!(said.contains("2 descriptions") && said.contains("name one of them"), "{said}");
+    let named = Dataset::open(&shop.path("data/panoptic_gt_VIPSeg_test.json")).unwrap();
+    assert_eq!((named.layout, named.sequences.len()), ("vipseg", 2));
+    for split in ["train", "test"] {
+        std::fs::remove_file(shop.path(&format!("data/panoptic_gt_VIPSeg_{split}.json"))).unwrap();
+    }
+    assert!(Dataset::open(&shop.path("data")).unwrap_err().0.contains("without its description"));
+}
+
+/// Segment ids need up to 24 bits, which label maps have not.
+#[test]
+fn prompted_things_are_saved_whatever_their_ids() {
+    let shop = panoptic_shop(4);
+    let run = |out: &str| {
+        let output =
+            shop.output(&["--models", "walk_mask", "--data", "data", "--dtype", "fp32", "--save-masks", "--out", out]);
+        assert!(output.status.code() < Some(2), "{}", text(&output.stderr));
+        shop.path(out).join(run_of(&shop, out)).join("masks/walk_mask-fp32-cpu/synth_000")
+    };
+    assert!(run("narrow").join("00000.png").is_file());
+    let wide = 3 + (7 << 16);
+    let mut truth = description(&shop);
+    for video in truth["annotations"].as_array_mut().unwrap() {
+        for frame in video["annotations"].as_array_mut().unwrap() {
+            for segment in frame["segments_info"].as_array_mut().unwrap().iter_mut().filter(|s| s["id"] == 3) {
+                segment["id"] = json!(wide);
+            }
+        }
+    }
+    describe(&shop, &truth);
+    for video in ["synth_000", "synth_001"] {
+        for frame in 0..4 {
+            recolour(&shop.path(&format!("data/panomasksRGB/{video}/{frame:05}.png")), [3, 0, 0], [3, 0, 7]);
+        }
+    }
+    let folder = run("wide");
+    assert!(folder.join(format!("{wide}/00000.png")).is_file() && folder.join("2/00000.png").is_file());
+}
+
+fn recolour(path: &Path, from: [u8; 3], to: [u8; 3]) {
+    let mut reader =
+        png::Decoder::new(std::io::BufReader::new(std::fs::File::open(path).unwrap())).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut pixels).unwrap();
+    let (width, height) = (reader.info().width, reader.info().height);
+    pixels.chunks_exact_mut(3).filter(|pixel| *pixel == from).for_each(|pixel| pixel.copy_from_slice(&to));
+    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+}
