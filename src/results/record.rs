@@ -79,11 +79,15 @@ pub struct RunRecord {
 impl RunRecord {
     /// How results were scored, in words: objects that a detector found have protocols of their own.
     pub fn scoring(&self) -> String {
-        const FOUND: &str = "davis2017-unsup, ytvis and hota";
+        let segments = self.cells.iter().filter_map(|cell| cell.summary.as_ref()).any(|s| s.panoptic().is_some());
+        let of_found = match segments {
+            true => "davis2017-unsup, ytvis, hota and vipseg",
+            false => "davis2017-unsup, ytvis and hota",
+        };
         let found = self.cells.iter().filter(|cell| cell.detector.is_some()).count();
         match (self.data.has_truth(), found) {
-            (true, n) if n > 0 && n == self.cells.len() => format!("scored as {FOUND}"),
-            (true, n) if n > 0 => format!("{}, without prompts as {FOUND}", self.data.scoring()),
+            (true, n) if n > 0 && n == self.cells.len() => format!("scored as {of_found}"),
+            (true, n) if n > 0 => format!("{}, without prompts as {of_found}", self.data.scoring()),
             _ => self.data.scoring(),
         }
     }
