@@ -68,6 +68,11 @@ impl Cell {
         self.prompt == PromptKind::Detector
     }
 
+    /// Names of the classes that it gives: of the label pack where there is one, else of what finds the objects.
+    pub fn classes(&self) -> &[String] {
+        &self.labels.as_ref().or(self.detector.as_ref()).unwrap_or(&self.pack).classes
+    }
+
     /// Does its pack find objects by itself, whether the tracks are the result or objects that are prompted take them?
     pub fn segments(&self) -> bool {
         self.detector.is_none() && self.pack.finds_and_tracks()

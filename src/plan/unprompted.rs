@@ -6,6 +6,7 @@ use crate::plan::budget::Labels;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
 use crate::score::MOST_OBJECTS;
+use crate::score::unprompted::same_class;
 use jetbench_runners::contract::DVIS_DAQ;
 use jetbench_runners::options::MAX_TRACKS;
 
@@ -66,6 +67,18 @@ pub(super) fn notes(dataset: &Dataset, cells: &[Cell]) -> Vec<String> {
              J&F unsup is not the figure of that benchmark: for that, score masks saved with --save-masks"
                 .to_string(),
         );
+    }
+    let categories = dataset.sequences.iter().find_map(Sequence::segments).map(|segments| &segments.categories);
+    for cell in cells.iter().filter(|cell| cell.finds()) {
+        let known = |class: &String| {
+            categories.iter().flat_map(|all| all.iter()).any(|c| same_class(&c.name) == same_class(class))
+        };
+        if categories.is_some() && !cell.classes().iter().any(known) {
+            notes.push(format!(
+                "{}: no class is a category of the data set, so there is no VPQ and STQ; classes and categories are compared by name",
+                cell.model
+            ));
+        }
     }
     // Objects of folders are numbered.
     let wide = |s: &&Sequence| s.wide_ids() || s.objects.len() > MOST_OBJECTS;

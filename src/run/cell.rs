@@ -451,8 +451,7 @@ impl CellRun<'_> {
 
     /// Does this cell give names that the dataset has as categories? If none of them is one, a score by class would be 0 whatever was found.
     fn scores_classes(&self) -> bool {
-        let pack = self.cell.labels.as_ref().or(self.cell.detector.as_ref()).unwrap_or(&self.cell.pack);
-        let known: Vec<String> = pack.classes.iter().map(|name| same_class(name)).collect();
+        let known: Vec<String> = self.cell.classes().iter().map(|name| same_class(name)).collect();
         self.plan.dataset.categories.names().into_iter().any(|name| known.contains(&same_class(name)))
     }
 

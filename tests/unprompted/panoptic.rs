@@ -116,6 +116,9 @@ fn stuff_is_left_out_of_the_scores_of_objects() {
     alone(&shop, &CLASSES.replace("[\"Ground\", \"shape\"]", "[\"other\", \"another\"]"));
     let run = shop.run(&["--models", "alone", "--out", "none"]);
     assert_eq!(scores(&load(&run).1), None);
+    let plan = shop.output(&["--models", "alone", "--data", "data", "--dtype", "fp32", "--dry-run"]);
+    let said = text(&plan.stdout) + &text(&plan.stderr);
+    assert!(said.contains("alone: no class is a category of the data set, so there is no VPQ and STQ"), "{said}");
     assert_eq!(column(&run.join("summary.csv"), "vpq"), [""]);
 }
 
