@@ -270,3 +270,65 @@ fn recolour(path: &Path, from: [u8; 3], to: [u8; 3]) {
     encoder.set_color(png::ColorType::Rgb);
     encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
 }
+
+#[test]
+fn forged_counts_of_segments_are_named() {
+    let shop = panoptic_shop(12);
+    let run = shop.run(&["--models", "alone"]);
+    let (dir, file) = (run.to_str().unwrap(), run.join("run.json"));
+    let whole: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let counts = "/cells/0/sequences/0/found/scores/panoptic";
+    let summary = "/cells/0/summary/found/scores/panoptic";
+    for (place, value, words) in [
+        (format!("{counts}/classes"), json!(1u64 << 60), "segments: 1152921504606846976 categories"),
+        (format!("{counts}/unpredicted"), json!(u64::MAX), "18446744073709551615 pixels without one"),
+        (format!("{counts}/tubes"), json!(u64::MAX), "18446744073709551615 tubes"),
+        (format!("{counts}/aq"), json!(-0.5), "segments: aq is -0.5"),
+        (format!("{counts}/categories/1/id"), json!(4000), "segments: category 1: its id 4000 is not below 124"),
+        (format!("{counts}/categories/1/pixels"), json!([9, 5, 7]), "9 pixels of both sides, 5 and 7 of each"),
+        (format!("{counts}/categories/1/windows/0/tp"), json!(u64::MAX), "18446744073709551615 pairs"),
+        (format!("{counts}/categories/1/windows/0/iou"), json!(1e9), "an IoU of 1000000000 over"),
+        (format!("{summary}/vpq"), json!(99.0), "vpq is Some(99.0), its sequences give"),
+        (format!("{summary}/stq"), json!(101.0), "stq is 101"),
+        (format!("{summary}/left_out"), json!(3), "summary: found is"),
+    ] {
+        let mut record = whole.clone();
+        *record.pointer_mut(&place).unwrap_or_else(|| panic!("{place}")) = value;
+        std::fs::write(&file, record.to_string()).unwrap();
+        let output = shop.output(&["report", dir]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{place}: {said}");
+        assert!(said.contains("run.json") && said.contains(words), "{place}: {said}");
+    }
+    std::fs::write(&file, whole.to_string()).unwrap();
+    shop.expect(0, &["report", dir, "--quiet"]);
+}
+
+/// Things that a crowd stands for are no objects, and cost nobody anything.
+#[test]
+fn a_crowd_is_no_object_and_what_lies_on_it_no_mistake() {
+    let shop = panoptic_shop(8);
+    let mut truth = description(&shop);
+    for video in truth["annotations"].as_array_mut().unwrap() {
+        for frame in video["annotations"].as_array_mut().unwrap() {
+            for segment in frame["segments_info"].as_array_mut().unwrap().iter_mut().filter(|s| s["id"] == 3) {
+                segment["iscrowd"] = json!(1);
+            }
+        }
+    }
+    let before = load(&shop.run(&["--models", "alone", "--out", "before"])).1;
+    describe(&shop, &truth);
+    let data = Dataset::open(&shop.path("data")).unwrap();
+    assert!(data.sequences.iter().all(|s| s.objects.iter().map(|o| o.name.as_str()).eq(["2"])));
+    let run = shop.run(&["--models", "alone", "--save-masks=vipseg", "--out", "after"]);
+    let after = load(&run).1;
+    let percent = |share: Option<f64>| share.map(|share| share * 100.0);
+    assert_eq!(scores(&after).unwrap().vpq, percent(saved(&shop, &run).vpq.all));
+    // The track that follows the crowd is no false one.
+    let things = |cell: &CellRecord| {
+        let counts = cell.sequences[0].found.as_ref().unwrap().scores.as_ref().unwrap().panoptic.clone().unwrap();
+        counts.categories[&1].windows[0]
+    };
+    let (before, after) = (things(&before), things(&after));
+    assert!(after.tp + after.fn_ < before.tp + before.fn_ && after.fp <= before.fp, "{before:?} {after:?}");
+}
