@@ -28,7 +28,7 @@ from ..clips.tubes import Tubes, training_clip
 from ..models import MEAN, STD, videomt, weights
 from .optimise import Average
 
-STEPS = 24000
+STEPS = 36000
 PLAN = ((0.0, 1, 16), (0.3125, 3, 5), (0.5, 6, 3), (0.54, 12, 2))     # from this share of the steps on: frames per clip, clips per step
 RATE, LAST_RATE = 2e-3, 2e-5
 WARM, FALL = 100, 0.45    # steps over which the rate rises; last part of the run, over which it falls along a cosine
