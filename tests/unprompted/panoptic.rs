@@ -26,7 +26,8 @@ fn panoptic_shop(frames: usize) -> Workshop {
         mock += &format!("[[mock.track]]\nbirth = 0\nbox = {first:?}\nmotion = {motion:?}\nlabel = 1\n");
     }
     mock += "[[mock.track]]\nbirth = 1\nbox = [0, 0, 5, 5]\nscore = 0.5\nlabel = 1\n\
-             [[mock.track]]\nbirth = 0\nbox = [0, 0, 47, 31]\nscore = 0.5\nlabel = 0\n";
+             [[mock.track]]\nbirth = 0\nbox = [0, 0, 47, 15]\nscore = 0.5\nlabel = 0\n\
+             [[mock.track]]\nbirth = 0\nbox = [0, 16, 47, 31]\nscore = 0.5\nlabel = 0\n";
     shop.pack("walk", &mock);
     alone(&shop, CLASSES);
     shop
@@ -56,6 +57,8 @@ fn a_run_has_the_scores_of_its_saved_segments() {
     let run = shop.run(&["--models", "alone", "--save-masks=vipseg"]);
     let (record, cell) = load(&run);
     assert_eq!(record.data.layout, "vipseg");
+    // The digest of the truth is over the masks of all frames.
+    assert!(Dataset::open(&shop.path("data")).unwrap().sequences.iter().all(|s| s.truth_files().len() == 12));
     let (ours, theirs) = (scores(&cell).unwrap(), saved(&shop, &run));
     let percent = |share: Option<f64>| share.map(|share| share * 100.0);
     assert_eq!(ours.vpq, percent(theirs.vpq.all));
@@ -84,7 +87,10 @@ fn a_run_has_the_scores_of_its_saved_segments() {
     let list: Value =
         serde_json::from_slice(&std::fs::read(run.join("masks/alone-fp32-cpu/pred.json")).unwrap()).unwrap();
     let of = |frame: &Value| frame["segments_info"].as_array().unwrap().clone();
-    let segments = list["annotations"][0]["annotations"].as_array().unwrap().iter().flat_map(of);
+    let frames = list["annotations"][0]["annotations"].as_array().unwrap();
+    let ground = |frame: &Value| of(frame).iter().filter(|segment| segment["category_id"] == 0).count();
+    assert!(frames.iter().all(|frame| ground(frame) == 1), "two tracks of stuff are one segment: {frames:?}");
+    let segments = frames.iter().flat_map(of);
     let mut categories: Vec<u64> = segments.map(|segment| segment["category_id"].as_u64().unwrap()).collect();
     categories.sort_unstable();
     categories.dedup();

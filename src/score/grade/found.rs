@@ -362,6 +362,27 @@ mod tests {
     use crate::dataset::{Dataset, SynthOptions, synthesise};
 
     #[test]
+    fn pixels_of_a_crowd_or_without_a_label_are_void() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SynthOptions {
+            out: dir.path().to_path_buf(),
+            layout: Layout::Vipseg,
+            objects: 2,
+            frames: 2,
+            ..SynthOptions::default()
+        };
+        synthesise(&options, &|_, _| {}).unwrap();
+        let sequence = &Dataset::open(dir.path()).unwrap().sequences[0];
+        assert!(sequence.objects.iter().map(|o| o.name.as_str()).eq(["2", "3"]));
+        let ids = SegmentIds { width: 5, height: 1, ids: vec![1, 2, 3, 0, 2] };
+        let segment = |id: u32, crowd: bool| Segment { id, category: 1, crowd, area: 1 };
+        let of = |crowd: bool| things(sequence, &[segment(2, false), segment(3, crowd)], &ids);
+        let row = |columns: &[u32]| Mask::from_fn(5, 1, |x, _| columns.contains(&x));
+        assert_eq!(of(false), (vec![(1, row(&[1, 4])), (2, row(&[2]))], Some(row(&[3]))));
+        assert_eq!(of(true), (vec![(1, row(&[1, 4]))], Some(row(&[2, 3]))));
+    }
+
+    #[test]
     fn more_tracks_than_numbers_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let options = SynthOptions {
