@@ -202,7 +202,8 @@ impl Sequence {
             MaskSource::Masklets(masklets) => [masklets.content().0.to_path_buf()].into(),
             // Of every frame: what is no object is scored, too.
             MaskSource::Segments(segments) => {
-                segments.frames.iter().take(self.frames.len()).map(|(path, _)| path.clone()).collect()
+                let masks = segments.frames.iter().take(self.frames.len()).map(|(path, _)| path.clone());
+                masks.chain([segments.description.clone()]).collect()
             }
         }
     }

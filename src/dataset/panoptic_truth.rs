@@ -124,6 +124,8 @@ pub(crate) struct PanopticVideo {
 /// Where the truth of a sequence lies: a mask of segment ids for every frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SequenceSegments {
+    /// The description, which says what the segments are.
+    pub description: PathBuf,
     /// The masks, in the order of the sequence's frames, and the segments of each in the order of the description.
     pub frames: Vec<(PathBuf, Vec<Segment>)>,
     /// What segments may be.
@@ -378,6 +380,7 @@ mod tests {
         let category = |id: u32, thing: bool| PanopticCategory { id, name: id.to_string(), thing };
         let segment = |id: u32, category: usize, crowd: bool| Segment { id, category, crowd, area: 1 };
         let of = SequenceSegments {
+            description: PathBuf::new(),
             frames: vec![
                 (PathBuf::new(), vec![segment(9, 1, false), segment(5, 0, false), segment(7, 1, true)]),
                 (PathBuf::new(), vec![segment(9, 1, false), segment(2, 1, false)]),

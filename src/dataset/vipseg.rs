@@ -111,7 +111,7 @@ pub(super) fn sequence(
         footage.findings.push(Finding::warning(frames_at, what));
     }
     let count = frames.len();
-    let of = SequenceSegments { frames, categories: Arc::clone(&truth.categories) };
+    let of = SequenceSegments { description: truth.path.clone(), frames, categories: Arc::clone(&truth.categories) };
     let object = |(place, (id, _, first)): (usize, (u32, _, usize))| Object {
         id: place as u32,
         name: id.to_string(),

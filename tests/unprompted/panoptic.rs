@@ -57,8 +57,12 @@ fn a_run_has_the_scores_of_its_saved_segments() {
     let run = shop.run(&["--models", "alone", "--save-masks=vipseg"]);
     let (record, cell) = load(&run);
     assert_eq!(record.data.layout, "vipseg");
-    // The digest of the truth is over the masks of all frames.
-    assert!(Dataset::open(&shop.path("data")).unwrap().sequences.iter().all(|s| s.truth_files().len() == 12));
+    // The digest of the truth is over the masks of all frames and their description.
+    assert!(Dataset::open(&shop.path("data")).unwrap().sequences.iter().all(|s| s.truth_files().len() == 13));
+    // The only category of things is that of every object, whatever the ids of the segments.
+    let found = cell.sequences[0].found.as_ref().unwrap().scores.as_ref().unwrap();
+    assert_eq!(found.by_class.as_ref().unwrap()["shape"].truth, found.tubes.truth);
+    assert_eq!(found.tubes.truth.len(), 2);
     let (ours, theirs) = (scores(&cell).unwrap(), saved(&shop, &run));
     let percent = |share: Option<f64>| share.map(|share| share * 100.0);
     assert_eq!(ours.vpq, percent(theirs.vpq.all));

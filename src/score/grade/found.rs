@@ -79,8 +79,11 @@ impl<'a> Tracks<'a> {
             let best = said.objects.iter().filter_map(|of| Some((of.object, of.best?.label)));
             (extras.labels.as_slice(), best.collect())
         });
-        let named = |(name, category): (&String, &String)| Some((name.parse().ok()?, same_class(category)));
-        let categories = extras.categories.as_ref().map(|all| all.iter().filter_map(named).collect());
+        let named = |all: &BTreeMap<String, String>| {
+            let of = |object: &Object| Some((truth_id(sequence, object), same_class(all.get(&object.name)?)));
+            sequence.objects.iter().filter_map(of).collect()
+        };
+        let categories = extras.categories.as_ref().map(named);
         let confirmed = || found.tracks.iter().filter(|track| track.confirmed).zip(1..);
         let count = confirmed().count();
         if count > MOST_TRACKS {
