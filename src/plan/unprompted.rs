@@ -80,8 +80,8 @@ pub(super) fn notes(dataset: &Dataset, cells: &[Cell]) -> Vec<String> {
             ));
         }
     }
-    // Objects of folders are numbered.
-    let wide = |s: &&Sequence| s.wide_ids() || s.objects.len() > MOST_OBJECTS;
+    // Objects of folders and of panoptic truth are numbered.
+    let wide = |s: &&Sequence| (s.wide_ids() && s.segments().is_none()) || s.objects.len() > MOST_OBJECTS;
     let wide: Vec<&str> = dataset.sequences.iter().filter(wide).map(|s| s.name.as_str()).collect();
     if let Some(first) = wide.first() {
         let videos = match wide.len() - 1 {
