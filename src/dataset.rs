@@ -32,6 +32,7 @@ pub(crate) mod vipseg;
 pub(crate) mod whole;
 mod write;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,6 +161,18 @@ pub struct Object {
     pub annotated: Vec<usize>,
     /// Where its prompt is given: the first annotated frame on which the object is not empty, or what the user says.
     pub prompt_frame: usize,
+}
+
+impl Object {
+    /// Its segment's id, where the truth is panoptic.
+    fn segment_id(&self) -> Option<u32> {
+        self.name.parse().ok()
+    }
+}
+
+/// Objects of a panoptic truth by the ids of their segments.
+pub(crate) fn by_segment_id(objects: &[Object]) -> HashMap<u32, &Object> {
+    objects.iter().filter_map(|object| Some((object.segment_id()?, object))).collect()
 }
 
 /// What is wrong with a dataset: file, cause, remedy.
@@ -321,9 +334,10 @@ impl Sequence {
             }
             MaskSource::Masklets(masklets) => objects.iter().map(|o| masklets.mask(&o.name, frame)).collect(),
             MaskSource::Segments(_) => {
-                let mut masks = self.segment_ids(frame)?.masks(|id| objects.iter().any(|o| o.name == id.to_string()));
+                let wanted = by_segment_id(objects);
+                let mut masks = self.segment_ids(frame)?.masks(|id| wanted.contains_key(&id));
                 let mut take = |object: &Object| {
-                    let found = object.name.parse().ok().and_then(|id: u32| masks.remove(&id));
+                    let found = object.segment_id().and_then(|id| masks.remove(&id));
                     found.unwrap_or_else(|| Mask::empty(self.width, self.height))
                 };
                 Ok(objects.iter().map(&mut take).collect())
@@ -336,10 +350,7 @@ impl Sequence {
     /// # Errors
     /// The truth has another form; names the file when it is missing, unreadable or of another size.
     pub(crate) fn segment_ids(&self, frame: usize) -> Result<SegmentIds, DataError> {
-        let file = match self.truth_source() {
-            Some(MaskSource::Segments(segments)) => segments.frames.get(frame),
-            _ => None,
-        };
+        let file = self.segments().and_then(|segments| segments.frames.get(frame));
         let (path, _) = file.ok_or_else(|| DataError(format!("{}: no segments of frame {frame}", self.name)))?;
         let mut png = IdPng::default();
         png.read(path)?;

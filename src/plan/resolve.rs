@@ -14,6 +14,7 @@ use crate::exit::{Error, by_nearness, nearest};
 use crate::plan::plugins::{self, Offered, Plugins};
 use crate::plan::settings::Settings;
 use crate::plan::shipped;
+use crate::score::unprompted::same_class;
 
 /// One model tag x precision x device, ready to be handed to a worker.
 #[derive(Clone, Debug)]
@@ -69,8 +70,14 @@ impl Cell {
     }
 
     /// Names of the classes that it gives: of the label pack where there is one, else of what finds the objects.
-    pub fn classes(&self) -> &[String] {
+    fn classes(&self) -> &[String] {
         &self.labels.as_ref().or(self.detector.as_ref()).unwrap_or(&self.pack).classes
+    }
+
+    /// Is one of its classes among these names, as classes are compared?
+    pub fn has_class_among<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
+        let known: Vec<String> = self.classes().iter().map(|name| same_class(name)).collect();
+        names.into_iter().any(|name| known.contains(&same_class(name)))
     }
 
     /// Does its pack find objects by itself, whether the tracks are the result or objects that are prompted take them?

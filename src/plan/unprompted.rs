@@ -6,7 +6,6 @@ use crate::plan::budget::Labels;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
 use crate::score::MOST_OBJECTS;
-use crate::score::unprompted::same_class;
 use jetbench_runners::contract::DVIS_DAQ;
 use jetbench_runners::options::MAX_TRACKS;
 
@@ -68,12 +67,9 @@ pub(super) fn notes(dataset: &Dataset, cells: &[Cell]) -> Vec<String> {
                 .to_string(),
         );
     }
-    let categories = dataset.sequences.iter().find_map(Sequence::segments).map(|segments| &segments.categories);
-    for cell in cells.iter().filter(|cell| cell.finds()) {
-        let known = |class: &String| {
-            categories.iter().flat_map(|all| all.iter()).any(|c| same_class(&c.name) == same_class(class))
-        };
-        if categories.is_some() && !cell.classes().iter().any(known) {
+    if let Some(segments) = dataset.sequences.iter().find_map(Sequence::segments) {
+        let names = || segments.categories.iter().map(|category| category.name.as_str());
+        for cell in cells.iter().filter(|cell| cell.finds() && !cell.has_class_among(names())) {
             notes.push(format!(
                 "{}: no class is a category of the data set, so there is no VPQ and STQ; classes and categories are compared by name",
                 cell.model

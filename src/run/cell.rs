@@ -36,7 +36,6 @@ use crate::run::prompt::GivenPrompt;
 use crate::run::supervise::{Ended, Worker};
 use crate::run::{energy, outputs, pictures, resume};
 use crate::score::grade::{self, Extras, Finished, Graded};
-use crate::score::unprompted::same_class;
 use crate::telemetry::allowance::Allowance;
 use crate::telemetry::key::MemoryPhase;
 use crate::telemetry::rivals::{Rival, Watch};
@@ -451,8 +450,7 @@ impl CellRun<'_> {
 
     /// Does this cell give names that the dataset has as categories? If none of them is one, a score by class would be 0 whatever was found.
     fn scores_classes(&self) -> bool {
-        let known: Vec<String> = self.cell.classes().iter().map(|name| same_class(name)).collect();
-        self.plan.dataset.categories.names().into_iter().any(|name| known.contains(&same_class(name)))
+        self.cell.has_class_among(self.plan.dataset.categories.names())
     }
 
     /// Grades every finished sequence; stops at the first that cannot be graded.

@@ -298,6 +298,7 @@ fn forged_counts_of_segments_are_named() {
         (format!("{counts}/categories/1/pixels"), json!([9, 5, 7]), "9 pixels of both sides, 5 and 7 of each"),
         (format!("{counts}/categories/1/windows/0/tp"), json!(u64::MAX), "18446744073709551615 pairs"),
         (format!("{counts}/categories/1/windows/0/iou"), json!(1e9), "an IoU of 1000000000 over"),
+        (format!("{counts}/left_out"), json!(u64::MAX), "18446744073709551615 of 5 tracks are left out"),
         (format!("{summary}/vpq"), json!(99.0), "vpq is Some(99.0), its sequences give"),
         (format!("{summary}/stq"), json!(101.0), "stq is 101"),
         (format!("{summary}/left_out"), json!(3), "summary: found is"),

@@ -76,7 +76,7 @@ fn of_scores(scores: &UnpromptedScores, confirmed: usize) -> Option<String> {
         return Some(format!("best_iou has {} values for {confirmed} tracks", scores.best_iou.len()));
     }
     let groups = std::iter::once(&scores.tubes).chain(scores.by_class.iter().flat_map(|classes| classes.values()));
-    let segments = || of_segments(scores.panoptic.as_ref()?);
+    let segments = || of_segments(scores.panoptic.as_ref()?, confirmed);
     groups.into_iter().find_map(of_group).or_else(|| of_tracking(&scores.tracking)).or_else(segments).or_else(|| {
         let proposals = || scores.proposals.iter().find_map(|p| share("j", p.j).or_else(|| share("f", p.f)));
         let overlaps = || scores.best_iou.iter().find_map(|iou| share("best_iou", *iou));
@@ -90,7 +90,7 @@ fn of_scores(scores: &UnpromptedScores, confirmed: usize) -> Option<String> {
     })
 }
 
-fn of_segments(counts: &VideoCounts) -> Option<String> {
+fn of_segments(counts: &VideoCounts, confirmed: usize) -> Option<String> {
     let of = |(place, category): (&usize, &CategoryCounts)| {
         let [both, truth, pred] = category.pixels;
         let fault = if category.id as usize >= counts.classes {
@@ -111,7 +111,9 @@ fn of_segments(counts: &VideoCounts) -> Option<String> {
     });
     let aq = (!(0.0..=counts.tubes as f64 + ROUNDING).contains(&counts.aq))
         .then(|| format!("segments: aq is {} over {} tubes", counts.aq, counts.tubes));
-    many.or_else(|| counts.categories.iter().find_map(of)).or(aq)
+    let tracks = (counts.left_out > confirmed)
+        .then(|| format!("segments: {} of {confirmed} tracks are left out", counts.left_out));
+    many.or_else(|| counts.categories.iter().find_map(of)).or(aq).or(tracks)
 }
 
 fn of_group(group: &Group) -> Option<String> {

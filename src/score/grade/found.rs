@@ -11,7 +11,8 @@ use crate::dataset::panoptic_files::{PanopticTrack, segments_of};
 use crate::dataset::panoptic_truth::{Segment, VOID as VOID_ID};
 use crate::dataset::track_files::Instance;
 use crate::dataset::{
-    DataError, Layout, MaskSource, Object, PanopticCategory, SegmentIds, Sequence, SequenceSegments, paint,
+    DataError, Layout, MaskSource, Object, PanopticCategory, SegmentIds, Sequence, SequenceSegments, by_segment_id,
+    paint,
 };
 use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
 use crate::score::FrameScorer;
@@ -327,11 +328,11 @@ impl<'a> Tracks<'a> {
 /// The things of a frame by the number of their object, and the pixels that nobody labelled or that show several things as one.
 fn things(sequence: &Sequence, listed: &[Segment], ids: &SegmentIds) -> (Masks, Option<Mask>) {
     let crowd = |id: u32| id == VOID_ID || listed.iter().any(|segment| segment.id == id && segment.crowd);
-    let object = |id: u32| sequence.objects.iter().find(|object| object.name == id.to_string());
+    let objects = by_segment_id(&sequence.objects);
     let mut void = Mask::empty(ids.width, ids.height);
     let mut masks: Masks = Vec::new();
-    for (id, mask) in ids.masks(|id| crowd(id) || object(id).is_some()) {
-        match object(id) {
+    for (id, mask) in ids.masks(|id| crowd(id) || objects.contains_key(&id)) {
+        match objects.get(&id) {
             Some(object) if !crowd(id) => masks.push((truth_id(sequence, object), mask)),
             _ => void.unite(&mask),
         }
@@ -364,19 +365,19 @@ mod tests {
     use super::*;
     use crate::dataset::{Dataset, SynthOptions, synthesise};
 
+    /// A drawn video of two frames, and the folder that it is in.
+    fn drawn(layout: Layout) -> (tempfile::TempDir, Sequence) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SynthOptions { out: dir.path().to_path_buf(), layout, frames: 2, ..SynthOptions::default() };
+        synthesise(&options, &|_, _| {}).unwrap();
+        let sequence = Dataset::open(dir.path()).unwrap().sequences.remove(0);
+        (dir, sequence)
+    }
+
     #[test]
     fn pixels_of_a_crowd_or_without_a_label_are_void() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = SynthOptions {
-            out: dir.path().to_path_buf(),
-            layout: Layout::Vipseg,
-            objects: 2,
-            frames: 2,
-            ..SynthOptions::default()
-        };
-        synthesise(&options, &|_, _| {}).unwrap();
-        let sequence = &Dataset::open(dir.path()).unwrap().sequences[0];
-        assert!(sequence.objects.iter().map(|o| o.name.as_str()).eq(["2", "3"]));
+        let (_dir, sequence) = &drawn(Layout::Vipseg);
+        assert!(sequence.objects.iter().map(|o| o.name.as_str()).eq(["2", "3", "4"]));
         let ids = SegmentIds { width: 5, height: 1, ids: vec![1, 2, 3, 0, 2] };
         let segment = |id: u32, crowd: bool| Segment { id, category: 1, crowd, area: 1 };
         let of = |crowd: bool| things(sequence, &[segment(2, false), segment(3, crowd)], &ids);
@@ -387,15 +388,7 @@ mod tests {
 
     #[test]
     fn more_tracks_than_numbers_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = SynthOptions {
-            out: dir.path().to_path_buf(),
-            layout: Layout::Davis2017,
-            frames: 2,
-            ..SynthOptions::default()
-        };
-        synthesise(&options, &|_, _| {}).unwrap();
-        let sequence = &Dataset::open(dir.path()).unwrap().sequences[0];
+        let (_dir, sequence) = &drawn(Layout::Davis2017);
         let track = |id: u32| FoundTrack { id, birth: 0, end: 2, confirmed: true, hits: 1, score: 1.0, label: 0 };
         let extras = Extras::default();
         for (count, fits) in [(MOST_TRACKS, true), (MOST_TRACKS + 1, false)] {
