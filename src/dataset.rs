@@ -240,7 +240,7 @@ impl Dataset {
         }
         // Footage of which nobody says anything has no objects: they are still to be found.
         let untold = |s: &Sequence| matches!(&s.guide, Guide::Prompts(given) if given.is_empty());
-        // Of a panoptic truth, stuff is left.
+        // With panoptic truth, a video without objects still has stuff to score.
         self.sequences.retain(|s| !s.objects.is_empty() || untold(s) || s.segments().is_some());
         if self.sequences.is_empty() {
             return Err(DataError(format!(

@@ -145,7 +145,7 @@ impl Masks {
 /// Id, name and `isthing` of the panoptic categories.
 const CATEGORIES: [(u32, &str, u8); 2] = [(0, "ground", 0), (1, "shape", 1)];
 
-/// The first object is what the shapes leave of the frame, which is stuff; shapes are things. STQ takes a thing that comes first for a crowd.
+/// The first segment is the ground (stuff), because STQ takes a thing that comes first for a crowd; shapes are things.
 fn tracks(sequence: &Sequence) -> Vec<Option<PanopticTrack>> {
     let track = |place: usize| Some(PanopticTrack { category: u32::from(place > 0), stuff: place == 0 });
     (0..sequence.objects.len()).map(track).collect()

@@ -34,12 +34,12 @@ pub(crate) fn description(given: &Path) -> Result<Option<PathBuf>, DataError> {
     let all: Vec<String> = entries(given)?.into_iter().filter(|name| named(name)).collect();
     match all.as_slice() {
         [] => Err(DataError(format!(
-            "{}: {MASKS} without its description (panoptic_gt_….json), which VIPSeg's create_panoptic_video_labels.py writes",
+            "{}: {MASKS} without its annotation file (panoptic_gt_….json), which VIPSeg's create_panoptic_video_labels.py writes",
             given.display()
         ))),
         [one] => Ok(Some(given.join(one))),
         all => Err(DataError(format!(
-            "{}: {} descriptions ({}); name one of them instead of the folder",
+            "{}: {} annotation files ({}); name one of them instead of the folder",
             given.display(),
             all.len(),
             all.join(", ")

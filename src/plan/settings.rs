@@ -30,7 +30,7 @@ pub struct Limits {
     /// Of the videos that are left, those of this part.
     #[serde(default)]
     pub shard: Option<Shard>,
-    /// Do videos without an object stay, where stuff is scored too? Only models that find their objects can do with them.
+    /// Keep videos that show stuff alone? Only models that find their objects themselves can use them.
     #[serde(default)]
     pub stuff: bool,
 }

@@ -123,7 +123,7 @@ pub(super) struct Told<'a> {
     pub(super) classes: Option<ToldClasses<'a>>,
     /// Do pixels stay with every track that claims them?
     pub(super) whole_masks: bool,
-    /// Where segments are scored: what they may be, and how many tracks are none.
+    /// Where segments are scored: the categories, and how many tracks are left out because they have none.
     pub(super) segments: Option<(&'a [PanopticCategory], usize)>,
 }
 

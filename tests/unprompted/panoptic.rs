@@ -121,7 +121,7 @@ fn stuff_is_left_out_of_the_scores_of_objects() {
     assert!(left_out > 0 && scores(&with).unwrap().left_out == 0);
     let page =
         std::fs::read_to_string(shop.path("without").join(run_of(&shop, "without")).join("report.html")).unwrap();
-    assert!(page.contains(&format!("{left_out} tracks of a class that the dataset has not left out")), "{page}");
+    assert!(page.contains(&format!("{left_out} tracks left out: class not in the dataset")), "{page}");
     // None of the classes: nothing to compare.
     alone(&shop, &CLASSES.replace("[\"Ground\", \"shape\"]", "[\"other\", \"another\"]"));
     let run = shop.run(&["--models", "alone", "--out", "none"]);
@@ -230,13 +230,13 @@ fn a_folder_with_several_descriptions_wants_one_named() {
     assert!(Dataset::open(&shop.path("data")).is_ok(), "that of the validation set is the usual one");
     std::fs::remove_file(usual).unwrap();
     let said = Dataset::open(&shop.path("data")).unwrap_err().0;
-    assert!(said.contains("2 descriptions") && said.contains("name one of them"), "{said}");
+    assert!(said.contains("2 annotation files") && said.contains("name one of them"), "{said}");
     let named = Dataset::open(&shop.path("data/panoptic_gt_VIPSeg_test.json")).unwrap();
     assert_eq!((named.layout, named.sequences.len()), ("vipseg", 2));
     for split in ["train", "test"] {
         std::fs::remove_file(shop.path(&format!("data/panoptic_gt_VIPSeg_{split}.json"))).unwrap();
     }
-    assert!(Dataset::open(&shop.path("data")).unwrap_err().0.contains("without its description"));
+    assert!(Dataset::open(&shop.path("data")).unwrap_err().0.contains("without its annotation file"));
 }
 
 /// Segment ids need up to 24 bits, which label maps have not.

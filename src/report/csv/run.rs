@@ -47,7 +47,7 @@ const NOT_FOUND: &str = "objects are prompted, or the cell failed";
 const NOT_SCORED: &str = "objects are prompted, there is no ground truth, or the cell failed";
 const NOT_TAKEN: &str = "prompts reach the model, nobody prompts, or the cell failed";
 const UNTOLD_MASKS: &str = "there is no `ap`, or the record is from before this was kept";
-const NO_SEGMENTS: &str = "the dataset has no panoptic truth, none of its categories is a class of the model, or what this is a mean over does not occur";
+const NO_SEGMENTS: &str = "there is no panoptic ground truth, objects are prompted, the cell failed, no class of the model is a category, or there is nothing to average: no such category, or videos that are too short";
 const NO_CLASS: &str = "the dataset names no category that is a class of the model, or there is no `ap`";
 const NO_STAGE: &str = "the stage did not run on this frame";
 
@@ -235,11 +235,11 @@ pub fn summary_table<'a>() -> CsvTable<CellEntry<'a>> {
         "objects_without_track", "", "prompted objects that took none of the tracks that the model found itself", NOT_TAKEN => |r| r.count(|s| s.taken.map(|t| t.without));
         "objects_track_ended", "", "those whose track ended before the video", NOT_TAKEN => |r| r.count(|s| s.taken.map(|t| t.ended));
         "vpq", "0 to 100", "video panoptic quality: mean over windows of 1, 2, 4 and 6 frames, as papers have it", NO_SEGMENTS => |r| r.segments(|s| s.vpq);
-        "vpq_things", "0 to 100", "the same over things", NO_SEGMENTS => |r| r.segments(|s| s.vpq_things);
-        "vpq_stuff", "0 to 100", "the same over stuff", NO_SEGMENTS => |r| r.segments(|s| s.vpq_stuff);
-        "stq", "0 to 100", "segmentation and tracking quality: the root of `aq` times `sq`", NO_SEGMENTS => |r| r.segments(|s| s.stq);
-        "aq", "0 to 100", "its association quality, of things", NO_SEGMENTS => |r| r.segments(|s| s.aq);
-        "sq", "0 to 100", "its segmentation quality: mean IoU of categories", NO_SEGMENTS => |r| r.segments(|s| s.sq);
+        "vpq_things", "0 to 100", "`vpq` over things", NO_SEGMENTS => |r| r.segments(|s| s.vpq_things);
+        "vpq_stuff", "0 to 100", "`vpq` over stuff", NO_SEGMENTS => |r| r.segments(|s| s.vpq_stuff);
+        "stq", "0 to 100", "segmentation and tracking quality: geometric mean of `aq` and `sq`", NO_SEGMENTS => |r| r.segments(|s| s.stq);
+        "aq", "0 to 100", "association quality of STQ, things only", NO_SEGMENTS => |r| r.segments(|s| s.aq);
+        "sq", "0 to 100", "segmentation quality of STQ: mean IoU over categories", NO_SEGMENTS => |r| r.segments(|s| s.sq);
     };
     CsvTable { file: "summary.csv", row: "One row per cell. A cell that failed has counts, but no figures.", columns }
 }

@@ -43,7 +43,7 @@ pub(super) fn facts(found: &FoundSummary) -> Vec<(&'static str, String)> {
         let [vpq, things, stuff, stq, aq, sq] = [p.vpq, p.vpq_things, p.vpq_stuff, p.stq, p.aq, p.sq].map(number);
         let unknown = match p.left_out {
             0 => String::new(),
-            n => format!("; {} of a class that the dataset has not left out", plural(n, "track", "tracks")),
+            n => format!("; {} left out: class not in the dataset", plural(n, "track", "tracks")),
         };
         let categories = plural(p.categories, "category", "categories");
         facts.push((

@@ -14,7 +14,7 @@ use crate::dataset::panoptic_truth::PanopticCategory;
 pub struct VideoCounts {
     /// Frames.
     pub frames: usize,
-    /// Above the largest id of a category, and [`stq`]'s least number of them.
+    /// Ids of categories are below it: the largest id plus 1, but at least as many as [`stq`] has room for.
     pub classes: usize,
     /// Categories that occur on either side, by their place in the truth's description.
     pub categories: BTreeMap<usize, CategoryCounts>,
@@ -22,7 +22,7 @@ pub struct VideoCounts {
     pub unpredicted: u64,
     /// Sum over the truth's tubes of what [`stq`] takes the mean of.
     pub aq: f64,
-    /// Tubes of the truth that it is over.
+    /// Tubes of the truth that [`VideoCounts::aq`] is a sum over.
     pub tubes: u64,
     /// Is the truth's first segment a thing, which counts as a crowd in STQ?
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
