@@ -6,9 +6,11 @@ A run's masks say which tool reads them (``--save-masks``, ``=mots``, ``=ytvis``
 the Python package index; davis2017-evaluation (label maps), youtubevos/cocoapi (result JSON) and VIPSeg-Dataset (panoptic segments) are on
 none: check them out and name the folders. Nothing of them is part of this repository. What a tool wants of the truth is written into a
 folder that is removed again: label maps, MOTS text, YouTube-VIS JSON, and VIPSeg's files, of the annotated frames alone; predictions of
-other frames are left out, as in jetbench's own figures. A run has no figures of panoptic segments, so ``--jetbench`` scores the same files.
-Their truth has objects as things of the categories in meta.json; without it, objects and segments are all of one. What is no object is one
-segment of stuff, in truth and predictions: the tool wants both kinds.
+other frames are left out, as in jetbench's own figures.
+
+A run on VIPSeg has figures of panoptic segments, and the tool reads its truth as it is. A run on other data has none, so ``--jetbench``
+scores the same files. Their truth then has objects as things of the categories in meta.json; without it, objects and segments are all of
+one. What is no object is one segment of stuff, in truth and predictions: the tool wants both kinds.
 
 Exit code 1 where a figure differs by more than 1e-9 of 100, 2 where something cannot be read.
 """
@@ -61,6 +63,14 @@ def truth_of(data: Path, video: str) -> dict[str, np.ndarray]:
     return dict(sorted(frames.items()))
 
 
+def described(data: Path) -> Path | None:
+    """The description of VIPSeg's truth that a run read, given its folder or the file."""
+    if data.is_file():
+        return data if data.suffix == ".json" else None
+    usual = data / "panoptic_gt_VIPSeg_val.json"
+    return usual if usual.is_file() else next(iter(sorted(data.glob("panoptic_gt*.json"))), None)
+
+
 def all_frames(data: Path, video: str) -> list[str]:
     """Names of all frames of a video, in order."""
     for pattern in ("JPEGImages/480p", "JPEGImages_*fps", "JPEGImages"):
@@ -85,7 +95,8 @@ class Scored:
         self.label = f"{cell['model']} {cell['dtype']} {cell['device']}"
         self.videos = [sequence["video"] for sequence in cell["sequences"]]
         self.order = record["data"]["list"] or self.videos
-        self.truth = {video: truth_of(self.data, video) for video in self.videos}
+        self.description = described(self.data) if record["data"]["layout"] == "vipseg" else None
+        self.truth = {} if self.description else {video: truth_of(self.data, video) for video in self.videos}
         self.own = cell["summary"]["found"]["scores"]
         where = run / "masks" / f"{cell['model']}-{cell['dtype']}-{cell['device'].replace(':', '_')}"
         if not where.is_dir():
@@ -101,6 +112,16 @@ class Scored:
         if (self.masks / "pred.json").is_file():
             return "vipseg"
         return "mots" if any(self.masks.glob("*.txt")) else "labels"
+
+
+def panoptic_truth(scored: Scored, description: Path, root: Path) -> None:
+    """VIPSeg's own files of the run's videos, under the names that its tool reads."""
+    said = json.loads(description.read_text())
+    if {video["video_id"] for video in said["videos"]} != set(scored.videos):
+        raise Unusable(f"{scored.label}: the run lacks videos of {description}, and the tool wants all")
+    (root / "panoptic_gt_VIPSeg_val.json").symlink_to(description.resolve())
+    (root / "panomasksRGB").symlink_to((description.parent / "panomasksRGB").resolve())
+    (root / "pred").symlink_to(scored.masks.resolve())
 
 
 def write_labels(scored: Scored, root: Path) -> None:
@@ -277,8 +298,9 @@ def write_vipseg(scored: Scored, root: Path) -> None:
     (root / "pred/pred.json").write_text(json.dumps({"annotations": sides[1]}))
 
 
-def vipseg(root: Path) -> dict[str, float]:
-    """Both of VIPSeg's evaluators, which are on the path, the first by its own function for one process."""
+def vipseg(root: Path, lengths: int) -> dict[str, float]:
+    """Both of VIPSeg's evaluators, which are on the path, the first by its own function for one process. VPQ is the mean over so many
+    lengths of windows, the shortest first."""
     vpq, stq = (importlib.import_module(f"eval_{name}_vspw") for name in ("vpq", "stq"))
     windows: list[tuple[float, ...]] = []
     found: dict[str, float] = {}
@@ -303,8 +325,8 @@ def vipseg(root: Path) -> dict[str, float]:
             stq.main()
     finally:
         stq.numpy_stq.STQuality.result = result
-    every, things, _ = (sum(part) / len(windows) for part in zip(*windows))
-    return {"vpq": every, "vpq_things": things, **found}
+    every, things, stuff = (sum(part[:lengths]) / lengths for part in zip(*windows))
+    return {"vpq": every, "vpq_things": things, "vpq_stuff": stuff, **found}
 
 
 def vipseg_of_jetbench(program: Path, root: Path) -> dict[str, float]:
@@ -314,12 +336,15 @@ def vipseg_of_jetbench(program: Path, root: Path) -> dict[str, float]:
         raise Unusable(f"{program}: {said.stderr.strip()}")
     found = json.loads(said.stdout)
     vpq = found["vpq_final"]
-    return {name: 100 * value for name, value in {"vpq": vpq["all"], "vpq_things": vpq["things"], **found["stq"]}.items()}
+    figures = {"vpq": vpq["all"], "vpq_things": vpq["things"], "vpq_stuff": vpq["stuff"], **found["stq"]}
+    return {name: 100 * value for name, value in figures.items()}
 
 
 def rescored(scored: Scored, args: argparse.Namespace, root: Path) -> list[tuple[str, dict[str, float]]]:
     """Figures by tool; what a tool prints goes nowhere."""
     done: list[tuple[str, dict[str, float]]] = []
+    if scored.description and scored.form != "vipseg":
+        raise Unusable(f"{scored.label}: of runs on VIPSeg, panoptic segments alone are scored again (--save-masks=vipseg)")
     with contextlib.redirect_stdout(io.StringIO()):
         if scored.form == "labels":
             write_labels(scored, root)
@@ -331,9 +356,15 @@ def rescored(scored: Scored, args: argparse.Namespace, root: Path) -> list[tuple
         elif scored.form == "vipseg":
             if args.vipseg:
                 sys.path.insert(0, str(args.vipseg / "ClipPanoFCN"))
-                write_vipseg(scored, root)
-                done.append(("VIPSeg-Dataset, panoptic segments", vipseg(root)))
-                scored.own = vipseg_of_jetbench(args.jetbench, root)
+                if scored.description:
+                    # A run's VPQ is that of papers, over windows of 1, 2, 4 and 6 frames; the tool's own mean has those of 8, too.
+                    panoptic_truth(scored, scored.description, root)
+                    done.append(("VIPSeg-Dataset, panoptic segments of a run on VIPSeg", vipseg(root, 4)))
+                    scored.own = scored.own["panoptic"]
+                else:
+                    write_vipseg(scored, root)
+                    done.append(("VIPSeg-Dataset, panoptic segments", vipseg(root, 5)))
+                    scored.own = vipseg_of_jetbench(args.jetbench, root)
         elif args.ytvis:
             done.append(("youtubevos/cocoapi, result JSON", ytvis(args.ytvis, scored, root)))
     return done

@@ -41,7 +41,7 @@ use jetbench_runners::types::{Mask, PromptShape};
 use crate::score::Protocol;
 use crate::text::plural;
 
-pub use categories::Categories;
+pub use categories::{Categories, same_class};
 pub use check::{CheckReport, check};
 pub use clock::Clock;
 pub(crate) use coco_rle::{TakeRuns, bound_size as bound_mask_size, read_runs as read_coco_runs};

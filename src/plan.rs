@@ -117,7 +117,7 @@ impl Plan {
         data::keep_part(&mut dataset, settings.limits.shard)?;
         sound::dataset_is_sound(&dataset, &cells)?;
         notes.extend(prompted::check(&dataset, &cells)?);
-        notes.extend(unprompted::notes(&dataset, &cells));
+        notes.extend(unprompted::notes(&dataset, &cells, &settings));
         notes.extend(data::remarks(&dataset));
         let exclusive = dataset.exclusive();
         for cell in cells.iter_mut().filter(|cell| exclusive || cell.finds()) {

@@ -26,7 +26,10 @@ pub use self::unprompted::{tracking_columns, tube_columns};
 pub fn score(args: &ScoreArgs) -> Result<Outcome, Error> {
     let tables = args.export_markdown.is_some() || args.export_latex.is_some();
     // VIPSeg's own protocol, as of other layouts.
-    let protocol = args.protocol.or(vipseg::is_panoptic(&args.gt).then_some(Rules::Panoptic));
+    let protocol = match args.protocol {
+        None => vipseg::description(&args.gt, false)?.map(|_| Rules::Panoptic),
+        told => told,
+    };
     if let Some(Rules::Tracks | Rules::Tubes(_) | Rules::Panoptic) = protocol
         && tables
     {

@@ -12,6 +12,11 @@ use super::{Finding, Sequence};
 /// The file that names them.
 const FILE: &str = "meta.json";
 
+/// The form in which names of classes are compared: case, and `_` or `-` in place of a space, make no difference.
+pub fn same_class(name: &str) -> String {
+    name.trim().to_lowercase().replace(['_', '-'], " ")
+}
+
 /// Category of every object of a dataset, by video and by the object's name in it. Empty where the dataset does not say them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Categories(BTreeMap<String, BTreeMap<String, String>>);
@@ -99,6 +104,12 @@ impl Categories {
 mod tests {
     use super::*;
     use crate::dataset::{Dataset, Layout, SynthOptions, synthesise};
+
+    #[test]
+    fn names_of_classes_are_compared_without_case_and_with_spaces() {
+        assert_eq!(same_class(" Giant_Panda"), "giant panda");
+        assert_eq!(same_class("t-shirt"), "t shirt");
+    }
 
     #[test]
     fn categories_are_those_of_every_object_or_of_none() {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::layout::{self, OpenOptions};
 use super::objects::{not_one_object, sequence};
-use super::panoptic_truth::PanopticTruth;
+use super::panoptic_truth::{PanopticTruth, SequenceSegments};
 use super::survey::{Footage, MaskFiles, Survey, mask_file, survey};
 use super::values::Values;
 use super::{DataError, Finding, FindingSeverity, FrameFile, LabelImage, Layout, Masklets, read_frame, vipseg, whole};
@@ -141,6 +141,9 @@ impl VideoCheck {
             Err(fault) => return self.error(masks_at, fault.0),
         };
         self.findings.extend(sequence.findings.iter().cloned());
+        if let Some(what) = sequence.segments().and_then(SequenceSegments::recategorised) {
+            self.error(&truth.path, format!("video {name}: {what}"));
+        }
         self.frame_files(frames_at, &sequence.frames);
         for (frame, (path, _)) in sequence.segments().into_iter().flat_map(|s| s.frames.iter().enumerate()) {
             self.masks += 1;

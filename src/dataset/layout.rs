@@ -145,14 +145,14 @@ pub(super) fn places(root: &Path, options: &OpenOptions) -> Result<FoundLayout, 
         )));
     }
     let panoptic = match options.layout {
-        None | Some(Layout::Vipseg) => vipseg::description(root)?,
+        None | Some(Layout::Vipseg) => vipseg::description(root, options.layout.is_some())?,
         Some(_) => None,
     };
     let mut places = match panoptic {
         Some(description) => vipseg::places(&description)?,
         None if options.layout == Some(Layout::Vipseg) => {
             return Err(DataError(format!(
-                "{}: not VIPSeg's folder: no panomasksRGB in it, and no panoptic_gt_….json",
+                "{}: not VIPSeg's folder, which has panomasksRGB, nor its annotation file, panoptic_gt_….json",
                 root.display()
             )));
         }

@@ -146,6 +146,29 @@ impl SequenceSegments {
         things.sort_by_key(|(id, _, first)| (*first, *id));
         things
     }
+
+    /// Is the segment that is listed first a thing?
+    pub(crate) fn first_is_thing(&self) -> bool {
+        let first = self.frames.iter().find_map(|(_, segments)| segments.first());
+        first.is_some_and(|segment| self.categories[segment.category].thing)
+    }
+
+    /// An id that has one category on a frame and another on a later one, in words.
+    pub(super) fn recategorised(&self) -> Option<String> {
+        let mut first: HashMap<u32, (usize, &PathBuf)> = HashMap::new();
+        let each = self.frames.iter().flat_map(|(file, segments)| segments.iter().map(move |segment| (file, segment)));
+        each.into_iter().find_map(|(file, segment)| {
+            let (category, seen) = *first.entry(segment.id).or_insert((segment.category, file));
+            (category != segment.category).then(|| {
+                let of = |place: usize, file: &Path| {
+                    let file = file.file_name().unwrap_or_default().to_string_lossy();
+                    format!("{} in {file}", self.categories[place].id)
+                };
+                let (before, after) = (of(category, seen), of(segment.category, file));
+                format!("segment {} has category {before} and {after}", segment.id)
+            })
+        })
+    }
 }
 
 /// Segment ids of a frame, pixel by pixel.

@@ -1,28 +1,28 @@
 //! VIPSeg's folder: `images/VIDEO/FRAME.jpg`, `panomasksRGB/VIDEO/FRAME.png` and a description of both, `panoptic_gt_….json`. The
 //! things of a video are its objects; things and stuff are what found segments are scored against.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::layout::{FoundLayout, entries};
 use super::objects::{of_footage, refuse};
-use super::panoptic_truth::{self, MASKS, PanopticTruth, PanopticVideo, SequenceSegments, segments};
+use super::panoptic_truth::{self, MASKS, PanopticCategory, PanopticTruth, PanopticVideo, SequenceSegments, segments};
 use super::survey::footage;
-use super::{Categories, DataError, Finding, Guide, Layout, MaskSource, Object, Sequence};
+use super::{Categories, DataError, Finding, Guide, Layout, MaskSource, Object, Sequence, same_class};
 
 /// Folders of frames, the usual one first.
 const FRAMES: [&str; 2] = ["images", "imgs"];
 
-/// The description that a folder, or a path to it, is read by; `None`: it is no such folder.
+/// The description that a folder, or a path to it, is read by; `None`: it is no such folder. `told`: a file is said to be one, whatever its name.
 ///
 /// # Errors
 /// There are several, none of which is the one that VIPSeg's evaluators read.
-pub(crate) fn description(given: &Path) -> Result<Option<PathBuf>, DataError> {
+pub(crate) fn description(given: &Path, told: bool) -> Result<Option<PathBuf>, DataError> {
     let named = |name: &str| name.starts_with("panoptic_gt") && name.ends_with(".json");
     if given.is_file() {
         let name = given.file_name().and_then(|name| name.to_str());
-        return Ok(name.filter(|name| named(name)).map(|_| given.to_path_buf()));
+        return Ok(name.filter(|name| named(name) || (told && name.ends_with(".json"))).map(|_| given.to_path_buf()));
     }
     if !given.join(MASKS).is_dir() {
         return Ok(None);
@@ -49,15 +49,24 @@ pub(crate) fn description(given: &Path) -> Result<Option<PathBuf>, DataError> {
 
 /// Is a path VIPSeg's folder, or its description?
 pub(crate) fn is_panoptic(given: &Path) -> bool {
-    description(given).is_ok_and(|description| description.is_some())
+    description(given, false).is_ok_and(|description| description.is_some())
 }
 
 /// The videos of a description.
 ///
 /// # Errors
-/// It cannot be read, or there are no frames beside it.
+/// It cannot be read, classes cannot be told apart by the names of its categories, or there are no frames beside it.
 pub(super) fn places(description: &Path) -> Result<FoundLayout, DataError> {
     let truth = panoptic_truth::read(description)?;
+    if let Some([one, other]) = alike(&truth.categories) {
+        return Err(DataError(format!(
+            "{}: categories {} and {} are both `{}`; a run tells them apart by name alone, so give each its own",
+            description.display(),
+            one.id,
+            other.id,
+            other.name
+        )));
+    }
     let root = description.parent().unwrap_or(Path::new(""));
     let frames = FRAMES.iter().map(|name| root.join(name)).find(|dir| dir.is_dir()).ok_or_else(|| {
         DataError(format!("{}: no folder of frames beside it ({})", description.display(), FRAMES.join(" or ")))
@@ -68,8 +77,11 @@ pub(super) fn places(description: &Path) -> Result<FoundLayout, DataError> {
         let (frames, masks) = (frames.join(name), root.join(MASKS).join(name));
         if files.is_empty() {
             lone.push(Finding::warning(description, format!("video {name} has no frame: it is left out")));
+        } else if let Some(file) = repeated(files) {
+            return Err(DataError(format!("{}: video {name} lists {file} twice", description.display())));
         } else if !frames.is_dir() {
-            lone.push(Finding::warning(frames, "no frames of this video: it is left out"));
+            let what = "no frames of this video: it is left out, and saved segments lack it when they are scored again";
+            lone.push(Finding::warning(frames, what));
         } else if videos.insert(name.clone(), (frames, masks)).is_some() {
             return Err(DataError(format!("{}: video {name} is listed twice", description.display())));
         }
@@ -78,6 +90,19 @@ pub(super) fn places(description: &Path) -> Result<FoundLayout, DataError> {
         return Err(DataError(format!("{}: none of its videos has frames", description.display())));
     }
     Ok(FoundLayout { layout: Layout::Vipseg, videos, lone, panoptic: Some(truth) })
+}
+
+/// Two categories whose names are the same class. Names that are blank are none.
+fn alike(categories: &[PanopticCategory]) -> Option<[&PanopticCategory; 2]> {
+    let mut names = HashMap::new();
+    let named = categories.iter().filter(|category| !category.name.trim().is_empty());
+    named.into_iter().find_map(|category| Some([names.insert(same_class(&category.name), category)?, category]))
+}
+
+/// A file that is listed again.
+fn repeated(files: &[String]) -> Option<&String> {
+    let mut seen = HashSet::new();
+    files.iter().find(|file| !seen.insert(*file))
 }
 
 /// Reads a video: its frames are those that the description lists.

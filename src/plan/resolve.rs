@@ -10,11 +10,11 @@ use jetbench_runners::runtime;
 use jetbench_runners::types::{Admitted, Device, Dtype, PromptKind};
 use jetbench_runners::{REGISTRY, RunnerError};
 
+use crate::dataset::same_class;
 use crate::exit::{Error, by_nearness, nearest};
 use crate::plan::plugins::{self, Offered, Plugins};
 use crate::plan::settings::Settings;
 use crate::plan::shipped;
-use crate::score::unprompted::same_class;
 
 /// One model tag x precision x device, ready to be handed to a worker.
 #[derive(Clone, Debug)]

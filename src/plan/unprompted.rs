@@ -1,11 +1,12 @@
 //! What may be asked of a run in which a detector founds the tracks? Nobody says how many objects there are, or where.
 
-use crate::dataset::{Dataset, Layout, Sequence, has_masks};
+use crate::dataset::{Dataset, Layout, Sequence, SequenceSegments, has_masks};
 use crate::exit::Error;
 use crate::plan::budget::Labels;
 use crate::plan::resolve::Cell;
 use crate::plan::settings::Settings;
 use crate::score::MOST_OBJECTS;
+use crate::score::panoptic::LONGEST_OF_PAPERS;
 use jetbench_runners::contract::DVIS_DAQ;
 use jetbench_runners::options::MAX_TRACKS;
 
@@ -55,7 +56,7 @@ pub(super) fn check(settings: &Settings, cells: &[Cell]) -> Result<(), Error> {
 }
 
 /// What a reader of the scores should know of the truth that found tracks are held against.
-pub(super) fn notes(dataset: &Dataset, cells: &[Cell]) -> Vec<String> {
+pub(super) fn notes(dataset: &Dataset, cells: &[Cell], settings: &Settings) -> Vec<String> {
     let mut notes = Vec::new();
     if !cells.iter().any(|cell| cell.finds()) {
         return notes;
@@ -75,21 +76,48 @@ pub(super) fn notes(dataset: &Dataset, cells: &[Cell]) -> Vec<String> {
                 cell.model
             ));
         }
+        notes.extend(blank_scores(dataset, settings.loop_frames));
     }
     // Objects of folders and of panoptic truth are numbered.
     let wide = |s: &&Sequence| (s.wide_ids() && s.segments().is_none()) || s.objects.len() > MOST_OBJECTS;
     let wide: Vec<&str> = dataset.sequences.iter().filter(wide).map(|s| s.name.as_str()).collect();
-    if let Some(first) = wide.first() {
-        let videos = match wide.len() - 1 {
-            0 => format!("video {first}"),
-            n => format!("videos {first} and {n} more"),
-        };
+    if !wide.is_empty() {
+        let videos = some_of(&wide);
         notes.push(format!(
             "{videos}: where the first annotation has ids above {MOST_OBJECTS}, which DAVIS's label maps have not, a video has no J&F \
              unsup; HOTA, AP and the others count its objects"
         ));
     }
     notes
+}
+
+/// Why scores of panoptic segments stay blank, or are not what they seem. `played`: frames of a video that a run plays, where it says.
+fn blank_scores(dataset: &Dataset, played: Option<usize>) -> Vec<String> {
+    let mut notes = Vec::new();
+    let longest = dataset.sequences.iter().map(|s| s.frames.len().min(played.unwrap_or(usize::MAX))).max().unwrap_or(0);
+    if longest < LONGEST_OF_PAPERS {
+        notes.push(format!(
+            "no video has {LONGEST_OF_PAPERS} frames, so VPQ stays blank: it is a mean over windows of up to {LONGEST_OF_PAPERS} frames"
+        ));
+    }
+    let odd = |s: &&Sequence| s.segments().is_some_and(SequenceSegments::first_is_thing);
+    let odd: Vec<&str> = dataset.sequences.iter().filter(odd).map(|s| s.name.as_str()).collect();
+    if !odd.is_empty() {
+        notes.push(format!(
+            "{}: the first segment of the truth is a thing, which STQ takes for a crowd, as VIPSeg's evaluator does",
+            some_of(&odd)
+        ));
+    }
+    notes
+}
+
+/// `video a`, or `videos a and 3 more`.
+fn some_of(videos: &[&str]) -> String {
+    match videos {
+        [one] => format!("video {one}"),
+        [first, more @ ..] => format!("videos {first} and {} more", more.len()),
+        [] => String::new(),
+    }
 }
 
 /// Is the data footage of which nobody says anything, neither masks nor prompts? Only runs without a prompted cell can do with that.

@@ -29,6 +29,8 @@ use crate::text::plural;
 pub const WINDOWS: [usize; 5] = [1, 2, 4, 6, 8];
 /// The first so many of [`WINDOWS`] make the VPQ of papers.
 const OF_PAPERS: usize = 4;
+/// Frames that a video needs for a VPQ of papers.
+pub(crate) const LONGEST_OF_PAPERS: usize = WINDOWS[OF_PAPERS - 1];
 
 /// What is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]

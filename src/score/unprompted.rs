@@ -136,11 +136,6 @@ pub(super) struct ToldClasses<'a> {
     pub(super) tracks: Vec<Option<String>>,
 }
 
-/// The form in which names of classes are compared: case, and `_` or `-` in place of a space, make no difference.
-pub fn same_class(name: &str) -> String {
-    name.trim().to_lowercase().replace(['_', '-'], " ")
-}
-
 /// An object of the first annotation, and the track that it was matched with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
@@ -377,6 +372,7 @@ impl Unprompted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::same_class;
 
     /// By category as YTVOSeval scores the same files (tests/cases/vis), through what a run keeps of each video.
     #[test]
@@ -437,12 +433,6 @@ mod tests {
             }
             assert_ne!(wanted["per_class"]["AP"], wanted["class_agnostic"]["AP"], "{variant}: classes matter");
         }
-    }
-
-    #[test]
-    fn names_of_classes_are_compared_without_case_and_with_spaces() {
-        assert_eq!(same_class(" Giant_Panda"), "giant panda");
-        assert_eq!(same_class("t-shirt"), "t shirt");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jetbench::dataset::{Dataset, Layout, check};
+use jetbench::dataset::{Dataset, Layout, OpenOptions, check};
 use jetbench::results::record::CellRecord;
 use jetbench::score::panoptic::{PanopticOptions, PanopticReport, PanopticScores, score};
 use serde_json::{Value, json};
@@ -212,6 +212,17 @@ fn truth_that_cannot_be_scored_is_refused_before_the_run() {
     );
     refused(&|t| t["videos"][0]["images"] = json!([]), "3 frames listed with segments, but the truth lists 0 images");
     refused(&|t| t["videos"] = json!([]), "no video in it");
+    refused(
+        &|t| t["categories"].as_array_mut().unwrap().push(json!({"id": 9, "name": "SHAPE ", "isthing": 0})),
+        "are both `SHAPE `; a run tells them apart by name alone",
+    );
+    refused(
+        &|t| {
+            t["videos"][0]["images"][1]["file_name"] = json!("00000.png");
+            t["annotations"][0]["annotations"][1]["file_name"] = json!("00000.png");
+        },
+        "video synth_000 lists 00000.png twice",
+    );
     describe(&shop, &good);
     std::fs::write(shop.path("data/panomasksRGB/synth_000/00001.png"), b"").unwrap();
     let output = shop.output(&["--models", "alone", "--data", "data", "--dtype", "fp32", "--out", "never"]);
@@ -237,6 +248,71 @@ fn a_folder_with_several_descriptions_wants_one_named() {
         std::fs::remove_file(shop.path(&format!("data/panoptic_gt_VIPSeg_{split}.json"))).unwrap();
     }
     assert!(Dataset::open(&shop.path("data")).unwrap_err().0.contains("without its annotation file"));
+}
+
+#[test]
+fn a_description_of_any_name_is_taken_where_the_layout_is_said() {
+    let shop = panoptic_shop(3);
+    let (usual, other) = (shop.path("data/panoptic_gt_VIPSeg_val.json"), shop.path("data/half.json"));
+    std::fs::rename(usual, &other).unwrap();
+    assert!(Dataset::open(&other).is_err());
+    let options = OpenOptions { layout: Some(Layout::Vipseg), ..OpenOptions::default() };
+    assert_eq!(Dataset::open_with(&other, &options).unwrap().sequences.len(), 2);
+}
+
+#[test]
+fn a_segment_that_changes_its_category_fails_the_check() {
+    let shop = panoptic_shop(3);
+    let mut truth = description(&shop);
+    truth["annotations"][1]["annotations"][2]["segments_info"][1]["category_id"] = json!(0);
+    describe(&shop, &truth);
+    let report = check(&shop.path("data"), &OpenOptions::default(), &|_, _| ()).unwrap();
+    let said: Vec<&str> = report.findings.iter().map(|finding| finding.what.as_str()).collect();
+    assert_eq!(said, ["video synth_001: segment 2 has category 1 in 00000.png and 0 in 00002.png"]);
+    assert!(!report.passed());
+}
+
+/// What a run's reader is told of scores that stay blank, or that VIPSeg's evaluator computes in an odd way.
+#[test]
+fn blank_scores_of_segments_are_explained_before_the_run() {
+    let said = |shop: &Workshop, more: &[&str]| {
+        let mut words = vec!["--models", "alone", "--data", "data", "--dtype", "fp32", "--dry-run"];
+        words.extend(more);
+        let output = shop.output(&words);
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    let (short, odd) = ("no video has 6 frames, so VPQ stays blank", "first segment of the truth is a thing");
+    let shop = panoptic_shop(6);
+    let usual = said(&shop, &[]);
+    assert!(!usual.contains(short) && !usual.contains(odd), "{usual}");
+    for limit in ["--limit-frames=5", "--loop-frames=5"] {
+        let said = said(&shop, &[limit]);
+        assert!(said.contains(short), "{limit}: {said}");
+    }
+    let mut truth = description(&shop);
+    truth["annotations"][1]["annotations"][0]["segments_info"].as_array_mut().unwrap().reverse();
+    describe(&shop, &truth);
+    let said = said(&shop, &[]);
+    assert!(said.contains("video synth_001: the first segment of the truth is a thing"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_scored_again_is_told_from_what_is_missing() {
+    let shop = panoptic_shop(3);
+    let score = |gt: &str, pred: &str| {
+        let output = shop.output(&["score", gt, pred]);
+        assert_eq!(output.status.code(), Some(2));
+        text(&output.stderr)
+    };
+    std::fs::create_dir(shop.path("maps")).unwrap();
+    let said = score("data", "maps");
+    assert!(
+        said.contains("maps/pred.json: no such file; panoptic segments are what --save-masks=vipseg saves"),
+        "{said}"
+    );
+    std::fs::remove_file(shop.path("data/panoptic_gt_VIPSeg_val.json")).unwrap();
+    let said = score("data", "maps");
+    assert!(said.contains("panomasksRGB without its annotation file"), "{said}");
 }
 
 /// Segment ids need up to 24 bits, which label maps have not.

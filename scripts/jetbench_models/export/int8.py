@@ -89,7 +89,7 @@ class Watched(Pack):
     """The fp32 graphs that every engine gets, which tell ``listener`` what goes in and what comes out."""
 
     def __init__(self, root: Path, threads: int):
-        super().__init__(root, threads=threads, plain=True)
+        super().__init__(root, threads=threads, plain=True, lean=True)
         self.models = {g["name"]: onnx.load(root / g["files"]["fp32"]) for g in self.about["graph"]}
         self.listener: Callable[[str, dict[str, Array], dict[str, Array]], None] = lambda *_: None
 
@@ -98,13 +98,18 @@ class Watched(Pack):
         self.listener(graph, inputs, out)
         return {name: value for name, value in out.items() if not name.endswith((int8.MOST, int8.ERRORS))}
 
+    def load(self, changed: Callable[[str], onnx.ModelProto]) -> None:
+        """Replaces the sessions by those of other graphs, one after another: two of a large encoder would not fit."""
+        self.sessions.clear()
+        for name in self.models:
+            self.sessions[name] = self.session(changed(name))
+
     def track(self, clips: list[Clip]) -> None:
         """Tracks the clips with every kind of prompt that the pack takes, one object each."""
         kinds = self.about["prompts"]["kinds"]
         for i, clip in enumerate(clips):
             progress.step(f"{clip.name}, {i + 1} of {len(clips)}")
-            for kind in kinds:
-                run_clip(self, clip.frames, [derive(clip.objects[i % len(clip.objects)][0], kind)])
+            run_clip(self, clip.frames, [derive(clip.objects[i % len(clip.objects)][0], kind) for kind in kinds])
 
 
 @dataclass
@@ -148,14 +153,14 @@ def calibrate(pack: Watched, graphs: dict[str, Graph], clips: list[Clip]) -> Non
             if key.endswith(int8.ERRORS):
                 errors[name][key.removesuffix(int8.ERRORS)] += value
 
-    plain = dict(pack.sessions)
-    for stage, listener, change in (("ranges", watch, lambda g: int8.watched(g.model)),
-                                    ("steps", attempt, lambda g: int8.tried(g.model, most[g.name]))):
+    for stage, listener, change in (("ranges", watch, lambda name: int8.watched(pack.models[name])),
+                                    ("steps", attempt, lambda name: int8.tried(pack.models[name], most[name]))):
         progress.stage = stage
-        pack.sessions = {name: pack.session(change(graph)) for name, graph in graphs.items()}
+        pack.load(change)
         pack.listener = listener
         pack.track(clips)
-    pack.sessions, pack.listener = plain, lambda *_: None
+    pack.load(pack.models.__getitem__)
+    pack.listener = lambda *_: None
     for name, graph in graphs.items():
         if not most[name]:
             raise Refused(f"graph {name} has no product to quantise, or no clip ran it")
@@ -179,6 +184,7 @@ def sample(pack: Watched, graphs: dict[str, Graph], clips: list[Clip]) -> None:
     pack.listener = keep
     pack.track(clips)
     pack.listener = lambda *_: None
+    pack.sessions.clear()
 
 
 def errors(pack: Pack, graph: Graph, only: list[str]) -> dict[str, float]:
@@ -305,7 +311,7 @@ def golden_limits(root: Path, threads: int) -> dict[str, float] | None:
     if not path.is_file():
         return None
     index, clips = read_golden(root)
-    pack = Pack(root, "int8", threads)
+    pack = Pack(root, "int8", threads, lean=True)
     pairs = [pair for frames, tracks in clips for pair in zip(tracks, run_clip(pack, frames, [t.prompt for t in tracks]))]
     found = limits.int8_limits(limits.int8_figures(pairs))
     if beyond := limits.int8_beyond(found):
@@ -361,7 +367,7 @@ def add(root: Path, clips: list[Clip], source: str, limit: float, threads: int) 
         raise
     print("\n".join(table(graphs, sizes)))
     progress.stage = "accuracy"
-    j = [mean_j(Pack(root, precision, threads, plain=True), judged) for precision in ("fp32", "int8")]
+    j = [mean_j(Pack(root, precision, threads, plain=True, lean=True), judged) for precision in ("fp32", "int8")]
     print(f"mean J on {len(judged)} clips that did not calibrate: fp32 {j[0]:.1f}, int8 {j[1]:.1f}")
     print("no golden reference: nothing for jetbench verify" if allowed is None else
           "limits for jetbench verify --dtype int8: " + ", ".join(f"{name} {value:g}" for name, value in allowed.items()))

@@ -37,11 +37,11 @@ class Pack:
 
     ``objects`` fixes the object axis when the graphs are loaded: ONNX Runtime then knows every shape and computes as it
     does for a graph without that axis. None leaves it free, for batches. ``plain``: the graphs that other engines get, also
-    where the pack has a form for the CPU (see ``fused``).
+    where the pack has a form for the CPU (see ``fused``). ``lean``: as little memory as ONNX Runtime can do with.
     """
 
     def __init__(self, root: Path, precision: str = "fp32", threads: int = 1, objects: int | None = 1,
-                 reveal: bool = False, plain: bool = False):
+                 reveal: bool = False, plain: bool = False, lean: bool = False):
         self.about = tomllib.loads((root / "pack.toml").read_text(encoding="utf-8"))
         self.size = int(self.about["input"]["size"])
         self.mean = np.array(self.about["input"]["mean"], np.float32)
@@ -52,6 +52,11 @@ class Pack:
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if lean:
+            # Nodes run in the order they are written. In the usual order what leads to a later output, such as a watched range, may
+            # come last, and all that it looks at is kept until then: gigabytes of a large encoder.
+            options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+            options.enable_cpu_mem_arena = False        # an arena keeps up to twice what a graph needs
         if objects is not None:
             options.add_free_dimension_override_by_name("objects", objects)
             options.add_free_dimension_override_by_name("cond_objects", objects)

@@ -12,14 +12,14 @@ use crate::dataset::panoptic_truth::{Segment, VOID as VOID_ID};
 use crate::dataset::track_files::Instance;
 use crate::dataset::{
     DataError, Layout, MaskSource, Object, PanopticCategory, SegmentIds, Sequence, SequenceSegments, by_segment_id,
-    paint,
+    paint, same_class,
 };
 use crate::results::record::{FoundRecord, FoundTrackRecord, TrackRecord};
 use crate::score::FrameScorer;
 use crate::score::directory::unsupervised::{MOST_OBJECTS, highest};
 use crate::score::label_pair::VOID;
 use crate::score::panoptic::PanopticFrame;
-use crate::score::unprompted::{Compared, Scene, Told, ToldClasses, UnpromptedScores, same_class};
+use crate::score::unprompted::{Compared, Scene, Told, ToldClasses, UnpromptedScores};
 
 /// Most tracks of a video that are graded: numbers of 16 bits.
 const MOST_TRACKS: usize = u16::MAX as usize - 1;

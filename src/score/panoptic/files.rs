@@ -59,7 +59,13 @@ impl FrameFiles {
 /// Names the file and the entry that is missing or does not fit.
 pub(super) fn read(given: &Path, pred: &Path) -> Result<Files, DataError> {
     let pred_json = pred.join("pred.json");
-    let description = vipseg::description(given)?.unwrap_or_else(|| truth::description(given));
+    if !pred_json.is_file() {
+        return Err(DataError(format!(
+            "{}: no such file; panoptic segments are what --save-masks=vipseg saves, and other saved masks are not scored on VIPSeg's truth",
+            pred_json.display()
+        )));
+    }
+    let description = vipseg::description(given, true)?.unwrap_or_else(|| truth::description(given));
     let truth = truth::read(&description)?;
     let predicted: PredFile = parsed(&pred_json, "panoptic results as VIPSeg's evaluator reads them")?;
     let roots = [truth.path.with_file_name(MASKS), pred.join("pan_pred")];
