@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import tempfile
 import tomllib
@@ -184,6 +185,34 @@ class Manifest(unittest.TestCase):
         self.assertEqual(allowed, {"typical": 0.15, "mask_pixels": 1e-3, "apart": 0.1})
         self.assertEqual(limits.int8_beyond({"typical": 0.5, "mask_pixels": 2e-2, "apart": 0.4}), "")
         self.assertIn("typical 0.6", limits.int8_beyond({"typical": 0.6, "mask_pixels": 2e-2, "apart": 0.4}))
+
+
+class Memory(unittest.TestCase):
+    """What is only looked at is looked at while it is there: else all of it waits for the end of the graph."""
+
+    def order(self, lean: bool) -> list[str]:
+        """``w`` for a sum of squared errors, ``p`` for a product, as they ran in a chain of six products."""
+        nodes, weights, value = [], [], "x"
+        for i in range(6):
+            weights.append(numpy_helper.from_array(np.eye(4, dtype=np.float32), f"w{i}"))
+            nodes += [helper.make_node("MatMul", [value, f"w{i}"], [f"m{i}"]), helper.make_node("Relu", [f"m{i}"], [f"r{i}"])]
+            value = f"r{i}"
+        ports = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 4])] for name in ("x", value)]
+        model = helper.make_model(helper.make_graph(nodes, "g", *ports, weights), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        tried = int8.tried(model, dict.fromkeys(["x", *(f"r{i}" for i in range(5))], 1.0))
+        pack = Pack(PACKS / "edgetam_mini", plain=True, lean=lean)
+        with tempfile.TemporaryDirectory() as folder:
+            pack.options.enable_profiling, pack.options.profile_file_prefix = True, f"{folder}/p"
+            session = pack.session(tried)
+            session.run(None, {"x": np.ones((4, 4), np.float32)})
+            events = json.loads(Path(session.end_profiling()).read_text())
+        ran = [e["args"]["op_name"] for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
+        return ["w" if op == "ReduceSumSquare" else "p" for op in ran if op in ("ReduceSumSquare", "MatMul", "FusedMatMul")]
+
+    def test_a_lean_pack_computes_the_errors_of_a_value_before_the_next_product(self):
+        each = ["w"] * len(int8.SHARES) + ["p"]
+        self.assertEqual(self.order(True), each * 6)
+        self.assertNotEqual(self.order(False), each * 6)
 
 
 class WholePack(unittest.TestCase):
