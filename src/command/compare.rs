@@ -142,6 +142,9 @@ pub(super) fn text(comparison: &Comparison, verbose: bool) -> String {
         if let Some(returned) = &cell.returned {
             let _ = writeln!(out, "  return   not judged      {}", answer::returned(returned));
         }
+        for (name, base, other) in &cell.found {
+            let _ = writeln!(out, "  {name:7}  not judged      {base:.2} → {other:.2}  ({:+.2})", other - base);
+        }
         line(&mut out, "latency", &cell.latency, |v| format!("{} ms", figure(v)), |v| format!("{:+.1} %", v * 100.0));
         if let Some((base, other)) = cell.p99_ms {
             let _ = writeln!(out, "  p99      not judged      {} ms → {} ms", figure(base), figure(other));

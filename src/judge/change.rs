@@ -98,6 +98,9 @@ pub struct CellChange {
     /// J&Ḟ after an object (re)appears, over the objects that do so in both; shown, not judged: they are few, and J&F has their
     /// frames too. `None` where none does, and where J&F is not comparable.
     pub returned: Option<Difference>,
+    /// Scores of whole datasets that runs without prompts have, 0 to 100: name, base, other. Shown, not judged: a mean over categories or
+    /// thresholds is not one over videos. Empty where J&F is not comparable.
+    pub found: Vec<(&'static str, f64, f64)>,
     /// Latency per frame.
     pub latency: Change,
     /// 99th percentile of latency in base and other, milliseconds; shown, not judged: it rests on few frames.
@@ -205,6 +208,7 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
         digests: differing::digests((base, a), (other, b)),
         disturbed: [("the base", a), ("the other run", b)].iter().filter_map(|(who, c)| disturbed(who, c)).collect(),
         returned: jf.base.and_then(|_| pairs.returned()),
+        found: jf.base.map(|_| unprompted(a, b)).unwrap_or_default(),
         jf,
         latency,
         p99_ms: a
@@ -217,6 +221,18 @@ fn cell_change(base: &RunRecord, other: &RunRecord, a: &CellRecord, b: &CellReco
         verdict_regressed: worse,
         moved: pairs.moved(),
     }
+}
+
+/// HOTA, AP, VPQ and STQ, each where both cells have it.
+fn unprompted(base: &CellRecord, other: &CellRecord) -> Vec<(&'static str, f64, f64)> {
+    let scores = |cell: &CellRecord| {
+        let scores = cell.summary.as_ref()?.found?.scores?;
+        let segments = scores.panoptic.unwrap_or_default();
+        Some([("HOTA", scores.hota), ("AP", scores.ap), ("VPQ", segments.vpq), ("STQ", segments.stq)])
+    };
+    let sides = scores(base).zip(scores(other));
+    let both = sides.into_iter().flat_map(|(base, other)| base.into_iter().zip(other));
+    both.filter_map(|((name, base), (_, other))| Some((name, base?, other?))).collect()
 }
 
 /// What disturbed this cell, where something did: `the base by other programs`.

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use jetbench::dataset::{Dataset, Layout, OpenOptions, check};
-use jetbench::results::record::CellRecord;
+use jetbench::judge::change::pair;
+use jetbench::judge::noise::Floor;
+use jetbench::results::record::{CellRecord, RunRecord, Verdict};
 use jetbench::score::panoptic::{PanopticOptions, PanopticReport, PanopticScores, score};
 use serde_json::{Value, json};
 
@@ -102,6 +104,39 @@ fn a_run_has_the_scores_of_its_saved_segments() {
     // The same from what was recorded.
     let again = shop.expect(0, &["report", run.to_str().unwrap(), "--export-markdown", "-"]);
     assert!(again.contains("VPQ") && again.contains("STQ"), "{again}");
+}
+
+#[test]
+fn two_runs_show_the_scores_of_segments_beside_each_other() {
+    let shop = panoptic_shop(12);
+    let mut base = load(&shop.run(&["--models", "alone"])).0;
+    base.cells[0].verdict = Verdict::Valid;
+    let found = |a: &RunRecord, b: &RunRecord| {
+        let floor = Floor { share: 0.02, from: "by default".into() };
+        pair(a, b, &|_| floor.clone()).0.remove(0).found
+    };
+    let with = |vpq: Option<f64>| {
+        let mut run = base.clone();
+        let scores = run.cells[0].summary.as_mut().unwrap().found.as_mut().unwrap().scores.as_mut().unwrap();
+        (scores.ap, scores.hota) = (None, Some(50.0));
+        let segments = scores.panoptic.as_mut().unwrap();
+        (segments.vpq, segments.stq) = (vpq, Some(vpq.unwrap_or(0.0) / 2.0));
+        run
+    };
+    let (low, mut high, none) = (with(Some(40.0)), with(Some(42.5)), with(None));
+    assert_eq!(found(&low, &high), [("HOTA", 50.0, 50.0), ("VPQ", 40.0, 42.5), ("STQ", 20.0, 21.25)]);
+    // One side without a score shows nothing of it, and other data nothing at all.
+    assert_eq!(found(&low, &none), [("HOTA", 50.0, 50.0), ("STQ", 20.0, 0.0)]);
+    high.data.list_sha256 = "another".into();
+    assert!(found(&low, &high).is_empty());
+    std::fs::create_dir(shop.path("valid")).unwrap();
+    std::fs::write(shop.path("valid/run.json"), serde_json::to_vec(&base).unwrap()).unwrap();
+    let valid = shop.path("valid").display().to_string();
+    let said = shop.expect(0, &["compare", &valid, &valid, "--html", "page.html"]);
+    let vpq = format!("{:.2}", scores(&base.cells[0]).unwrap().vpq.unwrap());
+    assert!(said.contains(&format!("  VPQ      not judged      {vpq} → {vpq}  (+0.00)\n")), "{said}");
+    let page = std::fs::read_to_string(shop.path("page.html")).unwrap();
+    assert!(page.contains(&format!("VPQ {vpq} → {vpq} (+0.00); STQ")), "{page}");
 }
 
 /// What is stuff covers no object, and is no mistake of the scores of objects.

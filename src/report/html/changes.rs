@@ -137,6 +137,10 @@ fn behind(cell: &CellChange) -> Markup {
     if let Some(found) = &cell.returned {
         facts.push(("J&Ḟ after return, not judged", answer::returned(found)));
     }
+    if !cell.found.is_empty() {
+        let each = cell.found.iter().map(|(name, a, b)| format!("{name} {a:.2} → {b:.2} ({:+.2})", b - a));
+        facts.push(("whole dataset, not judged", each.collect::<Vec<_>>().join("; ")));
+    }
     if let Some((base, other)) = cell.p99_ms {
         facts.push(("p99, not judged", format!("{} ms → {} ms", figure(base), figure(other))));
     }
