@@ -368,6 +368,17 @@ fn the_davis_tools_own_files_are_written_byte_for_byte() {
     assert!(text(&out.stderr).contains("has other result files"), "{}", text(&out.stderr));
 }
 
+#[test]
+fn drawn_predictions_are_not_mixed_with_their_truth() {
+    let dir = tempfile::tempdir().unwrap();
+    for same in ["d", "d/"] {
+        let out = jetbench(dir.path(), &["data", "synth", "d", "--layout", "vipseg", "--predictions", same, "-q"]);
+        assert_eq!(out.status.code(), Some(2));
+        assert!(text(&out.stderr).contains("a folder of their own"), "{}", text(&out.stderr));
+        assert!(!dir.path().join("d").exists());
+    }
+}
+
 /// Every prompt stands in the record as it was given, and is that of the annotation; a record of the time before prompts
 /// (and kinds of precision) were recorded is still read.
 #[test]

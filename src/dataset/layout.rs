@@ -385,7 +385,7 @@ fn find_plain(root: &Path, wanted: Option<Layout>) -> Result<FoundLayout, DataEr
     let hint = if inner.is_empty() { String::new() } else { format!("; did you mean {}?", inner.join(" or ")) };
     Err(DataError(format!(
         "{}: no dataset found. Known: JPEGImages_24fps + Annotations_6fps (SA-V), *.mp4 + *_manual.json (SA-V train), JPEGImages/480p + Annotations/480p \
-         (DAVIS), JPEGImages + Annotations (MOSE, YouTube-VOS, LVOS), frames + masks (plain){hint}",
+         (DAVIS), JPEGImages + Annotations (MOSE, YouTube-VOS, LVOS), images + panomasksRGB + panoptic_gt_….json (VIPSeg), frames + masks (plain){hint}",
         root.display()
     )))
 }

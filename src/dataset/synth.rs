@@ -76,6 +76,12 @@ pub fn synthesise(options: &SynthOptions, progress: &(dyn Fn(usize, usize) + Syn
             return Err(DataError(format!("{}: not empty; give a new folder", dir.display())));
         }
     }
+    if let Some(dir) = options.predictions.as_ref().filter(|dir| dir.components().eq(options.out.components())) {
+        return Err(DataError(format!(
+            "{}: predictions want a folder of their own beside the dataset's",
+            dir.display()
+        )));
+    }
     let places = LayoutPaths::new(options);
     let done = std::sync::atomic::AtomicUsize::new(0);
     let total = options.videos * options.frames;
