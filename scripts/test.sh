@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that must pass before a commit: format, lints, tests. Fetches ONNX Runtime first, so that the tests that
 # need it run; JETBENCH_TEST_NO_RUNTIME=1 leaves it out, and those tests say that they were skipped and why. Then come the check with
-# NVIDIA's compiler (JETBENCH_TEST_NO_TENSORRT=1 leaves it out), the model kit's tests (JETBENCH_TEST_NO_PYTHON=1) with the Arm test beside
-# them (JETBENCH_TEST_NO_ARM=1), and those on WebGPU, which use what the model kit makes (JETBENCH_TEST_NO_WEBGPU=1).
+# NVIDIA's compiler (JETBENCH_TEST_NO_TENSORRT=1 leaves it out), the model kit's tests (JETBENCH_TEST_NO_PYTHON=1) and those on WebGPU, which use
+# what the model kit makes (JETBENCH_TEST_NO_WEBGPU=1), with the Arm test beside them (JETBENCH_TEST_NO_ARM=1).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -n "${JETBENCH_TEST_NO_RUNTIME:-}" ] || scripts/get-runtime.sh
@@ -17,15 +17,17 @@ else
     echo "cargo-deny is not installed: licence and source checks skipped (cargo install cargo-deny --locked)"
 fi
 scripts/test-tensorrt.sh
-# The model kit's tests keep one processor busy and download before; the Arm test takes the other.
+# The model kit's tests keep one processor busy and download before; the Arm test takes the other, and for a while those on WebGPU share it.
 arm_said=$(mktemp)
 trap 'rm -f "$arm_said"; [ -z "${arm:-}" ] || kill -- "-$arm"' EXIT
 setsid scripts/test-arm.sh >"$arm_said" 2>&1 & arm=$!
-model_kit=0
-scripts/test-python.sh || model_kit=$?
-arm_ended=0
-wait "$arm" || arm_ended=$?
+failed=
+if ! scripts/test-python.sh; then
+    failed=" model kit"
+elif ! scripts/test-webgpu.sh; then
+    failed=" WebGPU"
+fi
+wait "$arm" || failed+=" Arm"
 arm=
 cat "$arm_said"
-[ "$model_kit" = 0 ] && [ "$arm_ended" = 0 ] || { echo "failed: model kit $model_kit, Arm $arm_ended" >&2; exit 1; }
-scripts/test-webgpu.sh
+[ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }
