@@ -17,7 +17,7 @@ else
     echo "cargo-deny is not installed: licence and source checks skipped (cargo install cargo-deny --locked)"
 fi
 scripts/test-tensorrt.sh
-# The model kit's tests keep one processor busy and download before; the Arm test takes the other, and for a while those on WebGPU share it.
+# The model kit's tests download, then keep one processor busy. The Arm test uses the other, shared for a while with the WebGPU tests.
 arm_said=$(mktemp)
 trap 'rm -f "$arm_said"; [ -z "${arm:-}" ] || kill -- "-$arm"' EXIT
 setsid scripts/test-arm.sh >"$arm_said" 2>&1 & arm=$!
